@@ -1,0 +1,3 @@
+"""Concept-based and global analysis of image segmentation models."""
+
+__version__ = "0.1.0"

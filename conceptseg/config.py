@@ -1,0 +1,89 @@
+"""The parts of a study's configuration that all studies share, as strict frozen models.
+
+A study is itself such a model (see :class:`conceptseg.contracts.Study`): its fields are the keys
+of its YAML file, its defaults live there once, and unknown keys are refused.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses unknown keys and does not coerce between types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class DataConfig(Strict):
+    """Which images are studied."""
+
+    manifest: str = Field(description="Manifest file (YAML), relative to the study's file.")
+    root: str | None = Field(
+        None, description="Folder that holds the images; overrides the manifest's own root."
+    )
+    split: str | None = Field(None, description="Only samples of this split; all when absent.")
+    limit: int | None = Field(
+        None, ge=1, description="At most this many samples, chosen by hash of seed and sample id."
+    )
+    classes: tuple[str, ...] = Field((), description="Classes to explain; all when empty.")
+
+
+class Preprocessing(Strict):
+    """How an image in [0, 1] becomes the network's input; it runs inside the model's forward."""
+
+    mean: tuple[float, ...] | None = Field(
+        None, description="Per channel, on the scale of `range`; subtracted after scaling."
+    )
+    std: tuple[float, ...] | None = Field(
+        None, description="Per channel, on the scale of `range`; divides after the mean."
+    )
+    range: tuple[float, float] = Field(
+        (0.0, 1.0), description="Values that the network expects for black and white."
+    )
+    size: tuple[int, int] | None = Field(
+        None, description="Height and width the network runs at; the image's own when absent."
+    )
+    multiple: int = Field(
+        1, ge=1, description="Sides are resized to the nearest multiple of this when they are not."
+    )
+    channels: tuple[int, ...] | None = Field(
+        None, description="Order in which the image's channels enter, e.g. [2, 1, 0] for BGR."
+    )
+
+
+class ModelConfig(Strict):
+    """Which network is studied and where its weights come from."""
+
+    source: str = Field(description="File name under conceptseg/models: torchvision, smp, ...")
+    name: str = Field(description="Architecture, hub id, factory path or file, as the source says.")
+    arguments: dict[str, Any] = Field(
+        default_factory=dict, description="Keyword arguments for the network's constructor."
+    )
+    weights: str | None = Field(
+        None,
+        description="Checkpoint (.safetensors, or .pt/.pth loaded as weights only); or a name "
+        "that the source library downloads, written as 'pretrained:NAME'.",
+    )
+    classes: tuple[str, ...] = Field((), description="Class names; the manifest's when empty.")
+    preprocessing: Preprocessing | None = Field(
+        None, description="The source's own when it knows one, else none at all."
+    )
+    positive_class: str | None = Field(
+        None, description="For a one-channel sigmoid head: the name of the class it scores."
+    )
+
+
+class RunConfig(Strict):
+    """How the passes are run. Nothing here changes a result beyond rounding."""
+
+    device: str = Field("auto", description="cpu, cuda, cuda:1, mps; auto takes the first there.")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="Anything but float32 runs under autocast on the chosen device."
+    )
+    batch_size: int = Field(8, ge=1, description="Images per pass.")
+    shards: int | None = Field(
+        None, ge=1, description="Parts that are saved one by one; about 16 batches each if absent."
+    )
+    channels_last: bool = Field(True, description="Memory format of the network and its input.")
+    threads: int | None = Field(None, ge=1, description="CPU threads; torch's own when absent.")

@@ -1,0 +1,23 @@
+"""What all tests share: real data where it is there, and one thread."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Barriers that spin make small networks slower than no parallelism at all; read before torch.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder with real data sets and trained networks; a test that wants it skips without.
+
+    It is named by CONCEPTSEG_SHARED, or is a folder `shared` beside the checkout.
+    """
+    named = os.environ.get("CONCEPTSEG_SHARED")
+    folder = Path(named) if named else Path(__file__).parents[2] / "shared"
+    if not (folder / "data").is_dir():
+        pytest.skip("no real data here: set CONCEPTSEG_SHARED to the folder that holds data/")
+    return folder
