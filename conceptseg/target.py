@@ -1,0 +1,181 @@
+"""What is explained: a class and a region of an image, as one number.
+
+:class:`Target` names class, region and score; :meth:`Target.on` fixes the region on the clean
+image, so that a perturbed image is scored on the same pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from conceptseg.config import Strict
+from conceptseg.errors import InputError
+from conceptseg.regions import (
+    Boundary,
+    Box,
+    Component,
+    Correct,
+    Everything,
+    FalseNegative,
+    FalsePositive,
+    Labelled,
+    Pixel,
+    Predicted,
+    Region,
+    TruePositive,
+    UserMask,
+    Valid,
+)
+
+__all__ = [
+    "Boundary",
+    "Box",
+    "Component",
+    "Correct",
+    "Everything",
+    "FalseNegative",
+    "FalsePositive",
+    "FixedTarget",
+    "Labelled",
+    "Pixel",
+    "Predicted",
+    "Region",
+    "Target",
+    "TargetConfig",
+    "TruePositive",
+    "UserMask",
+    "Valid",
+]
+
+ScoreName = Literal["margin", "logit", "logprob", "probability"]
+Reduction = Literal["mean", "sum"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A class c in a region M, as one number per image: the mean (or sum) over M of a score.
+
+    Scores t of logits z at a pixel: `margin` z_c - log sum_{k != c} exp z_k, the log-odds of c,
+    blind to a constant added to all logits; `logit` z_c, as most papers have it; `logprob`
+    log softmax(z)_c; `probability` softmax(z)_c. The region is where c is predicted, if not
+    given. The CAM papers' target is `score="logit", reduce="sum"`.
+    """
+
+    class_id: int
+    region: Region | None = None
+    score: ScoreName = "margin"
+    reduce: Reduction = "mean"
+
+    def __post_init__(self) -> None:
+        for field, options in (("score", _SCORES), ("reduce", ("mean", "sum"))):
+            value = getattr(self, field)
+            if value not in options:
+                raise InputError(f"target {field} is one of {', '.join(options)}, got {value!r}")
+
+    @property
+    def where(self) -> Region:
+        return Predicted(self.class_id) if self.region is None else self.region
+
+    def on(self, logits: Tensor, labels: Tensor | None = None) -> FixedTarget:
+        """This target with its region fixed by the clean images' logits [n, k, h, w] and labels.
+
+        Raises InputError if the class is not among the logits, or as :meth:`Region.mask` does.
+        """
+        classes = logits.shape[1]
+        if not 0 <= self.class_id < classes:
+            raise InputError(f"class {self.class_id} is not among the {classes} of the network")
+        if self.score == "margin" and classes < 2:
+            raise InputError("a margin needs at least two classes; take score 'logit'")
+        mask = self.where.mask(logits, labels)
+        return FixedTarget(self.class_id, mask, self.score, self.reduce)
+
+
+@dataclass(frozen=True, eq=False)
+class FixedTarget:
+    """Logits [r n, k, h, w] -> one number per row [r n], on a mask [n, h, w] that stays.
+
+    Rows i r .. i r + r - 1 are scored on the mask of image i. An empty mask scores 0, with zero
+    gradient. `pixels` [n] counts the mask, `empty` [n] says where it is empty.
+    """
+
+    class_id: int
+    mask: Tensor
+    score: ScoreName = "margin"
+    reduce: Reduction = "mean"
+
+    @property
+    def pixels(self) -> Tensor:
+        return self.mask.sum((1, 2))
+
+    @property
+    def empty(self) -> Tensor:
+        return self.pixels == 0
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        n = self.mask.shape[0]
+        if logits.shape[2:] != self.mask.shape[1:] or logits.shape[0] % max(n, 1):
+            raise InputError(
+                f"logits of shape {list(logits.shape)} for a region that was fixed on "
+                f"{list(self.mask.shape)}"
+            )
+        mask = self.mask.repeat_interleave(logits.shape[0] // max(n, 1), 0)
+        # Only the region's pixels are scored: of all classes' regions that is one image's work.
+        values = _SCORES[self.score](logits.movedim(1, -1)[mask], self.class_id)
+        total = values.new_zeros(mask.shape).masked_scatter(mask, values).sum((1, 2))
+        return total / mask.sum((1, 2)).clamp(min=1) if self.reduce == "mean" else total
+
+
+def _margin(rows: Tensor, c: int) -> Tensor:
+    return rows[:, c] - torch.cat((rows[:, :c], rows[:, c + 1 :]), 1).logsumexp(1)
+
+
+_SCORES: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "margin": _margin,
+    "logit": lambda rows, c: rows[:, c],
+    "logprob": lambda rows, c: rows.log_softmax(1)[:, c],
+    "probability": lambda rows, c: rows.softmax(1)[:, c],
+}
+"""Logits of pixels [p, k] and a class -> scores [p]."""
+
+_BY_NAME: dict[str, Callable[[int], Region]] = {
+    "predicted": Predicted,
+    "labelled": Labelled,
+    "true_positive": TruePositive,
+    "false_positive": FalsePositive,
+    "false_negative": FalseNegative,
+    "everything": lambda class_id: Everything(),
+}
+
+
+class TargetConfig(Strict):
+    """A target as a study's file names it; the class is filled in for each class studied."""
+
+    region: Literal[
+        "predicted", "labelled", "true_positive", "false_positive", "false_negative", "everything"
+    ] = Field("predicted", description="Pixels on which the class is scored.")
+    part: Literal["whole", "boundary", "largest", "smallest"] = Field(
+        "whole", description="Of that region: all, a band along its edge, or one component."
+    )
+    radius_px: float = Field(3.0, ge=1, description="Half the width of the boundary band.")
+    box: tuple[int, int, int, int] | None = Field(
+        None, description="Only pixels within y0, x0, y1, x1 (the ends excluded)."
+    )
+    score: ScoreName = Field("margin", description="What is read at a pixel.")
+    reduce: Reduction = Field("mean", description="How the region's pixels become one number.")
+
+    def target(self, class_id: int) -> Target:
+        """The target for one class."""
+        region = _BY_NAME[self.region](class_id)
+        if self.part == "boundary":
+            region = Boundary(region, self.radius_px)
+        elif self.part != "whole":
+            region = Component(region, self.part)
+        if self.box is not None:
+            region = region & Box(*self.box)
+        return Target(class_id, region, self.score, self.reduce)
