@@ -1,0 +1,194 @@
+"""A report: sections of blocks, rendered from a saved result into one self-contained HTML file.
+
+A study's `report(result)` says what is shown, in which order; this module knows how. The page
+loads nothing: plotly.js is inlined once, each picture is embedded once however often it is shown,
+and its content security policy forbids the network and every script but its own. All text is
+plain text; it is escaped, whatever it contains.
+
+Findings come first and coverage, timings and provenance last; all these are taken from the result
+itself. A chart is never alone: it has a heading, a caption, a description for those who cannot
+see it, and a table of its numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from conceptseg.folder import replace_file
+from conceptseg.result import Result, Table
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of the result (its key in `Result.images`), shown whole.
+
+    `outlines` are drawn over it, the first solid (the region that is meant), the others dashed
+    (context, such as the predicted class): paths of :func:`conceptseg.thumbnails.outline`. So one
+    embedded photo serves for all regions that lie in it.
+    """
+
+    key: str
+    alt: str
+    caption: str = ""
+    outlines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prose:
+    """Paragraphs, then perhaps a list. `heading` may be empty in every block."""
+
+    kind: ClassVar[str] = "prose"
+    text: str = ""
+    points: tuple[str, ...] = ()
+    heading: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A boxed remark. `level`: "note", "limit" (what the result cannot say) or "warning"."""
+
+    kind: ClassVar[str] = "notice"
+    text: str
+    level: str = "note"
+    heading: str = ""
+    points: tuple[str, ...] = ()
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Labels and their values, as a list."""
+
+    kind: ClassVar[str] = "facts"
+    items: Sequence[tuple[str, Any]]
+    heading: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class TableBlock:
+    """A table, sortable by its column heads. Rows past `limit` are left to `result.json`."""
+
+    kind: ClassVar[str] = "table"
+    table: Table
+    heading: str = ""
+    caption: str = ""
+    id: str = ""
+    limit: int = 200
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class FigureBlock:
+    """A chart with its heading, caption, description and table; drawn when scrolled to.
+
+    If `hover` holds one Picture (or None) per point of the figure's traces, in their order, the
+    picture is shown beside the pointer, and a slider walks through the points from the keyboard.
+    """
+
+    kind: ClassVar[str] = "figure"
+    figure: go.Figure | Mapping[str, Any]
+    heading: str
+    alt: str
+    caption: str
+    table: Table
+    id: str = ""
+    hover: Sequence[Picture | None] = ()
+
+
+@dataclass(frozen=True)
+class Card:
+    """One thing (a concept): title, badges, facts, a sentence, and a row of pictures."""
+
+    title: str
+    facts: Sequence[tuple[str, Any]] = ()
+    pictures: Sequence[Picture] = ()
+    badges: Sequence[str] = ()
+    text: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Cards:
+    """Cards below each other; those past `shown` are folded away."""
+
+    kind: ClassVar[str] = "cards"
+    cards: Sequence[Card]
+    heading: str = ""
+    caption: str = ""
+    id: str = ""
+    shown: int = 40
+
+
+@dataclass(frozen=True)
+class ColourBar:
+    """The scale that all pictures of a gallery share: `scale` names one of `colours.SCALES`."""
+
+    scale: str
+    low: float
+    high: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Rows and columns of pictures with headings; None leaves a cell empty."""
+
+    kind: ClassVar[str] = "gallery"
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[Picture | None]]]
+    heading: str = ""
+    caption: str = ""
+    bar: ColourBar | None = None
+    id: str = ""
+
+
+Block = Prose | Notice | Facts | TableBlock | FigureBlock | Cards | Gallery
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report under its own heading; `id` is its anchor (Finding.evidence)."""
+
+    id: str
+    title: str
+    intro: str = ""
+    blocks: Sequence[Block] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is said about a result. `facts` stand on the cover, `lead` sums up in plain words."""
+
+    title: str
+    subtitle: str = ""
+    lead: str = ""
+    facts: Sequence[tuple[str, Any]] = ()
+    sections: Sequence[Section] = ()
+    limits: Sequence[str] = ()
+    alpha: float = 0.05
+    findings_shown: int = 12
+
+
+def render(report: Report, result: Result) -> str:
+    """The report as one HTML text; the same report and result give the same text.
+
+    Raises InputError when the report shows a picture that the result lacks.
+    """
+    from conceptseg.page import page
+
+    return page(report, result)
+
+
+def write(report: Report, result: Result, path: Path | str) -> Path:
+    """Render into the file `path` in one step; InputError when it cannot be written."""
+    path = Path(path)
+    replace_file(path, render(report, result).encode())
+    return path

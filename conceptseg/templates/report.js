@@ -1,0 +1,212 @@
+"use strict";
+(function () {
+  const NARROW_PX = 560;
+  const PRINT_PX = 660;
+  const ROWS_IN_PRINT = 40;
+  const plots = Array.from(document.querySelectorAll(".plot"));
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const loaded = new Map();
+
+  function read(id) {
+    if (!loaded.has(id)) loaded.set(id, JSON.parse(document.getElementById(id).textContent));
+    return loaded.get(id);
+  }
+
+  /* Text colour and font come from the page, so that both themes and print are served. */
+  function look(forPrint) {
+    const style = getComputedStyle(document.body);
+    const ink = forPrint ? "#000000" : style.color;
+    const paper = forPrint ? "#ffffff" : style.backgroundColor;
+    return {
+      "font.family": style.fontFamily, "font.color": ink,
+      "hoverlabel.bgcolor": paper, "hoverlabel.font.color": ink, "hoverlabel.bordercolor": ink
+    };
+  }
+
+  function fitNarrow(figure, width) {
+    if (width >= NARROW_PX) return;
+    const layout = figure.layout;
+    layout.font.size = 11;
+    const named = figure.data.filter(function (trace) {
+      return trace.showlegend !== false && trace.type !== "heatmap";
+    }).length;
+    if (layout.showlegend !== false && named > 3) layout.height += 11 * named;
+    figure.data.forEach(function (trace) {
+      if (trace.type === "heatmap") {
+        trace.colorbar = Object.assign({}, trace.colorbar, {thickness: 8, title: {text: ""}});
+      }
+      if (trace.meta === "cell text" && width / layout.xaxis.tickvals.length < 100) trace.visible = false;
+    });
+    (layout.updatemenus || []).forEach(function (menu) { menu.type = "dropdown"; menu.direction = "up"; });
+    ["xaxis", "yaxis"].forEach(function (name) {
+      const axis = layout[name];
+      if (axis && axis.ticktext) {
+        axis.ticktext = axis.ticktext.map(function (text) {
+          return text.length > 20 && !text.includes("&") ? text.slice(0, 10) + "…" + text.slice(-9) : text;
+        });
+      }
+    });
+  }
+
+  function draw(plot) {
+    if (plot.dataset.drawn) return;
+    plot.dataset.drawn = "yes";
+    const content = read(plot.dataset.figure);
+    const figure = JSON.parse(JSON.stringify(content.figure));
+    fitNarrow(figure, plot.clientWidth);
+    Plotly.newPlot(plot, figure.data, figure.layout, {
+      responsive: true, displayModeBar: plot.clientWidth >= NARROW_PX ? "hover" : false, displaylogo: false, showSendToCloud: false,
+      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"]
+    });
+    Plotly.relayout(plot, look(false));
+    if (content.hover.length) watchPoints(plot, content.hover);
+  }
+
+  /* Pictures beside the pointer. */
+  const peek = document.getElementById("peek");
+  const SVG = "http://www.w3.org/2000/svg";
+
+  function element(name, attributes, parent) {
+    const made = document.createElementNS(SVG, name);
+    Object.entries(attributes).forEach(function (pair) { made.setAttribute(pair[0], pair[1]); });
+    parent.appendChild(made);
+    return made;
+  }
+
+  function showPicture(entry, x, y) {
+    if (!entry) { peek.hidden = true; return; }
+    const image = document.getElementById(entry[0]);
+    const width = Number(image.getAttribute("width"));
+    const height = Number(image.getAttribute("height"));
+    peek.textContent = "";
+    const svg = element("svg", {viewBox: "0 0 " + width + " " + height}, peek);
+    element("use", {href: "#" + entry[0]}, svg);
+    const scaled = element("g", {transform: "scale(" + width / 1000 + " " + height / 1000 + ")"}, svg);
+    entry.slice(2).reverse().forEach(function (path, place, all) {
+      element("path", {d: path, class: "halo"}, scaled);
+      element("path", {d: path, class: place === all.length - 1 ? "region" : "context"}, scaled);
+    });
+    const caption = document.createElement("div");
+    caption.textContent = entry[1];
+    peek.appendChild(caption);
+    peek.hidden = false;
+    const box = peek.getBoundingClientRect();
+    const right = x + 18 + box.width < window.innerWidth ? x + 18 : x - 18 - box.width;
+    peek.style.left = Math.max(6, Math.min(right, window.innerWidth - box.width - 6)) + "px";
+    peek.style.top = Math.max(6, Math.min(y - box.height / 2, window.innerHeight - box.height - 6)) + "px";
+  }
+
+  function rowOf(point) {
+    return Array.isArray(point.customdata) ? point.customdata[0] : point.customdata;
+  }
+
+  function watchPoints(plot, hover) {
+    plot.on("plotly_hover", function (event) {
+      showPicture(hover[rowOf(event.points[0])], event.event.clientX, event.event.clientY);
+    });
+    plot.on("plotly_unhover", function () { peek.hidden = true; });
+  }
+
+  /* A hover that a script causes emits no event, so the picture is placed here. */
+  function walkTo(slider) {
+    const plot = document.querySelector("[data-figure='" + slider.dataset.walk + "']");
+    draw(plot);
+    const wanted = Number(slider.value);
+    plot.data.forEach(function (trace, curve) {
+      const place = Array.from(trace.customdata || []).findIndex(function (data) {
+        return rowOf({customdata: data}) === wanted;
+      });
+      if (place < 0) return;
+      Plotly.Fx.hover(plot, [{curveNumber: curve, pointNumber: place}]);
+      const point = plot._hoverdata && plot._hoverdata[0];
+      if (!point) return;
+      const box = plot.getBoundingClientRect();
+      const entry = read(slider.dataset.walk).hover[wanted];
+      if (entry) slider.setAttribute("aria-valuetext", entry[1]);
+      showPicture(
+        entry,
+        box.left + point.xaxis._offset + point.xaxis.c2p(point.x),
+        box.top + point.yaxis._offset + point.yaxis.c2p(point.y)
+      );
+    });
+  }
+
+  document.querySelectorAll("[data-walk]").forEach(function (slider) {
+    slider.addEventListener("input", function () { walkTo(slider); });
+    slider.addEventListener("focus", function () { walkTo(slider); });
+    slider.addEventListener("blur", function () { peek.hidden = true; });
+  });
+  document.addEventListener("keydown", function (event) {
+    if (event.key === "Escape") peek.hidden = true;
+  });
+  document.addEventListener("scroll", function () {
+    if (!document.activeElement.dataset.walk) peek.hidden = true;  // focusing a slider scrolls to it
+  }, {passive: true});
+
+  /* Charts are drawn when they come near the window, and all of them for print. */
+  if ("IntersectionObserver" in window) {
+    const near = new IntersectionObserver(function (entries) {
+      entries.forEach(function (entry) {
+        if (entry.isIntersecting) { near.unobserve(entry.target); draw(entry.target); }
+      });
+    }, {rootMargin: "500px 0px"});
+    plots.forEach(function (plot) { near.observe(plot); });
+  } else {
+    plots.forEach(draw);
+  }
+
+  function relook(forPrint) {
+    plots.filter(function (plot) { return plot.dataset.drawn; }).forEach(function (plot) {
+      const change = look(forPrint);
+      if (forPrint) { change.width = Math.min(PRINT_PX, plot.clientWidth); change.autosize = false; }
+      else { change.width = null; change.autosize = true; }
+      Plotly.relayout(plot, change);
+    });
+  }
+
+  let opened = [];
+  window.addEventListener("beforeprint", function () {
+    plots.forEach(draw);
+    opened = Array.from(document.querySelectorAll("details.more:not([open])")).filter(function (one) {
+      return !one.dataset.rows || Number(one.dataset.rows) <= ROWS_IN_PRINT;
+    });
+    opened.forEach(function (one) { one.open = true; });
+    relook(true);
+  });
+  window.addEventListener("afterprint", function () {
+    opened.forEach(function (one) { one.open = false; });
+    relook(false);
+  });
+  dark.addEventListener("change", function () { relook(false); });
+
+  /* On a narrow page the contents start folded. */
+  if (window.innerWidth < 1060) document.querySelector(".contents details").open = false;
+
+  /* Tables sort by the head that is pressed. */
+  function valueOf(row, column) {
+    const cell = row.cells[column];
+    const text = cell.dataset.v || cell.textContent;
+    const value = Number(text.replace("−", "-"));
+    return text.trim() === "" || Number.isNaN(value) ? text : value;
+  }
+
+  function compare(a, b) {
+    if (typeof a === "number" && typeof b === "number") return a - b;
+    if (typeof a === "number") return -1;
+    if (typeof b === "number") return 1;
+    return a.localeCompare(b);
+  }
+
+  document.querySelectorAll("table.sortable th button").forEach(function (button) {
+    button.addEventListener("click", function () {
+      const head = button.closest("th");
+      const body = head.closest("table").tBodies[0];
+      const down = head.getAttribute("aria-sort") === "ascending";
+      Array.from(head.parentNode.cells).forEach(function (other) { other.removeAttribute("aria-sort"); });
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const rows = Array.from(body.rows).map(function (row) { return [valueOf(row, head.cellIndex), row]; });
+      rows.sort(function (a, b) { return (down ? -1 : 1) * compare(a[0], b[0]); });
+      rows.forEach(function (pair) { body.appendChild(pair[1]); });
+    });
+  });
+})();

@@ -1,0 +1,194 @@
+"""The report in a real browser, headless and with the network off.
+
+Needs Chromium (on the path, or named by CONCEPTSEG_CHROMIUM) and playwright, which drives it.
+"""
+
+import os
+import shutil
+
+import pytest
+
+from conceptseg.report import render
+from tests.reports import HOSTILE, example
+
+pytestmark = pytest.mark.slow
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    result, report = example()
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(render(report, result), encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    given = os.environ.get("CONCEPTSEG_CHROMIUM")
+    program = given or next(filter(None, map(shutil.which, NAMES)), None)
+    if program is None:
+        pytest.skip("Chromium is not installed and CONCEPTSEG_CHROMIUM does not name one")
+    with playwright.sync_playwright() as running:
+        opened = running.chromium.launch(executable_path=program, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Opens the report in a fresh profile; afterwards nothing may have been said or asked for."""
+    contexts, complaints, requests = [], [], []
+
+    def open_page(width, height=900, **options):
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, offline=True, **options
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(dialog.message))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+    assert [url for url in requests if url != address and not url.startswith("data:")] == []
+
+
+def scroll_through(page):
+    """Pages down as a reader does, until every chart has been near the window."""
+    page.evaluate("""async () => {
+        for (let y = 0; y < document.documentElement.scrollHeight; y += 400) {
+            window.scrollTo(0, y);
+            await new Promise(resolve => setTimeout(resolve, 30));
+        }
+    }""")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.plot')].every(p => p.querySelector('.main-svg'))"
+    )
+
+
+def overflow(page):
+    return page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+
+
+@pytest.mark.parametrize("width, scheme", [(390, "light"), (768, "light"), (1280, "dark")])
+def test_charts_are_drawn_when_reached_and_nothing_is_too_wide(visit, width, scheme):
+    page = visit(width, 844, color_scheme=scheme)
+    page.wait_for_load_state()
+    first = page.locator(".plot[data-drawn]").count()
+    assert first < page.locator(".plot").count()  # the page opens without drawing them all
+    scroll_through(page)
+    assert overflow(page) <= 0
+    for details in page.locator("details").all():
+        details.evaluate("element => element.open = true")
+    assert overflow(page) <= 0
+    drawn = page.evaluate("""() => [...document.querySelectorAll('.plot')].map(p =>
+        p.querySelectorAll('.point, .points path, .hm image, .js-line, .text').length)""")
+    assert len(drawn) == 7 and min(drawn) > 0
+
+
+def test_names_are_shown_literally_in_charts(visit):
+    page = visit(1280)
+    scroll_through(page)
+    legend = page.locator(".legendtext").all_text_contents()
+    assert HOSTILE in legend
+
+
+def test_outlined_pictures_are_painted(visit):
+    page = visit(1280)
+    picture = page.locator("#card-1 .picture svg").first
+    picture.scroll_into_view_if_needed()
+    box = picture.bounding_box()
+    assert box["width"] > 80 and box["height"] > 60
+    assert len(picture.screenshot()) > 4000  # a photograph, not an empty box
+
+
+def test_pictures_follow_pointer_and_keyboard(visit):
+    page = visit(1280)
+    page.locator("#map-1 .plot").scroll_into_view_if_needed()
+    page.wait_for_selector("#map-1 .main-svg")
+    peek = page.locator("#peek")
+    slider = page.locator("#map-1 input[type=range]")
+    slider.focus()
+    page.wait_for_selector("#peek:not([hidden]) use")
+    before = peek.inner_text()
+    slider.press("ArrowRight")
+    page.wait_for_function("text => document.getElementById('peek').innerText !== text", arg=before)
+    assert peek.locator("path.region").count() == 1
+    page.keyboard.press("Escape")
+    assert not peek.is_visible()
+    point = page.locator("#map-1 .scatterlayer .point").nth(5).bounding_box()
+    page.mouse.move(point["x"] + point["width"] / 2, point["y"] + point["height"] / 2)
+    page.wait_for_selector("#peek:not([hidden]) use")
+    box = peek.bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= 1280
+    page.mouse.move(5, 5)
+    peek.wait_for(state="hidden")
+
+
+def test_criteria_of_the_map_can_be_chosen(visit):
+    page = visit(1280)
+    scroll_through(page)
+    count = "document.querySelectorAll('#effects-1 .scatterlayer .point').length"
+    strict = page.evaluate(count)
+    page.locator("#effects-1 .updatemenu-button").nth(1).click()
+    page.wait_for_function(f"before => {count} !== before", arg=strict)
+    assert page.evaluate(count) > strict
+
+
+def test_tables_sort_by_number_with_the_keyboard(visit):
+    page = visit(1280)
+    table = page.locator("#numbers-2 table")
+    head = table.locator("th button").nth(3)  # p, where "< 0.001" must come first
+    head.press("Enter")
+    assert table.locator("tbody td:nth-child(4)").first.inner_text() == "< 0.001"
+    head.press("Enter")
+    values = table.locator("tbody td:nth-child(4)").all_inner_texts()
+    assert values[0] == "0.87" and values[-1] == "< 0.001"
+    assert table.locator("th[aria-sort=descending]").count() == 1
+
+
+def test_a_script_that_got_in_would_not_run(visit, browser, address):
+    page = browser.new_context(offline=True).new_page()
+    blocked = []
+    page.on("console", lambda message: blocked.append(message.text))
+    page.goto(address)
+    page.evaluate("""() => {
+        const added = document.createElement('script');
+        added.textContent = 'window.intruded = true';
+        document.body.appendChild(added);
+        fetch('https://example.org/').catch(() => null);
+    }""")
+    page.wait_for_timeout(200)
+    assert page.evaluate("window.intruded") is None
+    assert sum("Content Security Policy" in text for text in blocked) >= 2
+    page.context.close()
+
+
+def test_print_holds_every_chart_and_small_tables(visit, tmp_path):
+    page = visit(1280, color_scheme="dark")
+    printed = page.pdf(path=tmp_path / "report.pdf", format="A4", print_background=True)
+    assert printed[:5] == b"%PDF-" and len(printed) > 100_000
+    assert page.locator(".plot .main-svg").count() >= 7
+    page.emulate_media(media="print")
+    assert page.locator(".contents").is_hidden()
+    colour = "getComputedStyle(document.body).backgroundColor"
+    assert page.evaluate(colour) == "rgb(255, 255, 255)"
