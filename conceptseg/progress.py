@@ -1,0 +1,143 @@
+"""How a run says what it is doing: bars on a terminal, lines elsewhere, nothing when quiet.
+
+Everything goes to the error stream; the output stream carries the report's path alone.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+
+class Progress(Protocol):
+    """What `run` tells while it works. Counts are images."""
+
+    def note(self, text: str) -> None:
+        """One line about the run."""
+
+    def begin(self, name: str, images: int, shards: int) -> None:
+        """A pass starts."""
+
+    def advance(self, images: int) -> None:
+        """Images of the current pass are done."""
+
+    def shard(self, number: int, resumed: bool) -> None:
+        """A shard of the current pass starts (counted from 1), or was found saved."""
+
+    def end(self) -> None:
+        """The current pass is done, its results included."""
+
+
+class Quiet:
+    """Says nothing."""
+
+    def note(self, text: str) -> None: ...
+
+    def begin(self, name: str, images: int, shards: int) -> None: ...
+
+    def advance(self, images: int) -> None: ...
+
+    def shard(self, number: int, resumed: bool) -> None: ...
+
+    def end(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+class Lines(Quiet):
+    """Plain lines: start and end of each pass, and each shard."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stderr
+        self.name, self.images, self.shards, self.done, self.started = "", 0, 0, 0, 0.0
+
+    def note(self, text: str) -> None:
+        print(text, file=self.stream, flush=True)
+
+    def begin(self, name: str, images: int, shards: int) -> None:
+        self.name, self.images, self.shards = name, images, shards
+        self.done, self.started = 0, time.monotonic()
+        self.note(f"{name}: {images} images in {shards} shard{'s' if shards != 1 else ''}")
+
+    def advance(self, images: int) -> None:
+        self.done += images
+
+    def shard(self, number: int, resumed: bool) -> None:
+        how = "found saved" if resumed else f"from image {self.done}"
+        self.note(f"{self.name}: shard {number}/{self.shards} {how}")
+
+    def end(self) -> None:
+        seconds = time.monotonic() - self.started
+        rate = f", {self.done / seconds:.1f} images/s" if self.done and seconds > 0 else ""
+        self.note(f"{self.name}: finished in {seconds:.1f} s{rate}")
+
+
+class Bars(Lines):
+    """One bar per pass: images done, rate, time left."""
+
+    _bars: RichProgress
+    _task: TaskID
+
+    def __enter__(self) -> Self:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+        from rich.progress import Progress as RichProgress
+
+        self._bars = RichProgress(
+            TextColumn("{task.description:<18}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(file=self.stream),
+        )
+        self._bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bars.stop()
+
+    def note(self, text: str) -> None:
+        self._bars.console.print(text, markup=False, highlight=False)
+
+    def begin(self, name: str, images: int, shards: int) -> None:
+        self.name, self.images, self.shards = name, images, shards
+        self.done, self.started = 0, time.monotonic()
+        # An empty total draws a moving bar, which says "working" while results are put together.
+        self._task = self._bars.add_task(name, total=images or None, rate="")
+
+    def advance(self, images: int) -> None:
+        self.done += images
+        seconds = max(time.monotonic() - self.started, 1e-6)
+        rate = f"{self.done / seconds:.1f} images/s"
+        self._bars.update(self._task, completed=self.done, rate=rate)
+
+    def shard(self, number: int, resumed: bool) -> None:
+        if resumed:
+            self.note(f"{self.name}: shard {number}/{self.shards} found saved")
+
+    def end(self) -> None:
+        self._bars.update(self._task, total=max(self.images, 1), completed=max(self.images, 1))
+
+
+def choose(quiet: bool, stream: TextIO | None = None) -> Quiet:
+    """Bars on a terminal, lines elsewhere, nothing when `quiet`; used as a context manager."""
+    stream = stream or sys.stderr
+    if quiet:
+        return Quiet()
+    return Bars(stream) if stream.isatty() else Lines(stream)

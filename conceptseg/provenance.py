@@ -1,0 +1,121 @@
+"""What a result was made with: versions, machine, the command, and a hash of this package's code.
+
+Nothing here names the user, the machine or folders outside the working folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import inspect
+import platform
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import conceptseg
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "scikit-image",
+    "umap-learn",
+    "plotly",
+    "zennit",
+    "pydantic",
+)
+OPTIONAL = ("segmentation-models-pytorch", "transformers", "monai", "pycocotools")
+
+HOW_ONLY = {"--out": 1, "--quiet": 0, "-q": 0, "--fresh": 0}
+"""Options that say where and how loudly, not what; with how many values they take."""
+
+
+def versions() -> dict[str, str]:
+    """Version of this package, of Python and of every installed package that takes part."""
+    found = {"conceptseg": conceptseg.__version__, "python": platform.python_version()}
+    for name in PACKAGES + OPTIONAL:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Operating system, architecture, and the device that computed, by its kind."""
+    import torch
+
+    about: dict[str, Any] = {
+        "system": platform.system(),
+        "architecture": platform.machine(),
+        "device": device,
+        "threads": torch.get_num_threads(),
+    }
+    if device.startswith("cuda"):
+        about["device_name"] = torch.cuda.get_device_name(device)
+    return about
+
+
+def tidy_command(arguments: Sequence[str]) -> str:
+    """The command line without its output folder and with paths shortened to `./` and `~`."""
+    kept: list[str] = []
+    skip = 0
+    for word in arguments:
+        if skip:
+            skip -= 1
+        elif word.partition("=")[0] in HOW_ONLY:
+            skip = 0 if "=" in word else HOW_ONLY[word]
+        else:
+            kept.append(tidy_path(word))
+    return " ".join(["conceptseg", *kept])
+
+
+def tidy_path(text: str) -> str:
+    """Text with the working folder and the home folder taken out of the paths in it."""
+    for folder, short in ((Path.cwd(), "."), (Path.home(), "~")):
+        name = str(folder)
+        if folder != Path(folder.anchor) and (text == name or name + "/" in text):
+            text = text.replace(name + "/", short + "/") if text != name else short
+    return text.replace("=./", "=").removeprefix("./") if text != "." else text
+
+
+def peak_memory_bytes() -> int | None:
+    """The most memory this process has held so far, in bytes; None where it cannot be asked."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak) if sys.platform == "darwin" else int(peak) * 1024
+
+
+def peak_device_bytes(device: str) -> int | None:
+    """The most memory that tensors have held on a CUDA device, in bytes; None elsewhere."""
+    import torch
+
+    return int(torch.cuda.max_memory_allocated(device)) if device.startswith("cuda") else None
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 over this package's source files: results saved by other code are not reused."""
+    root = Path(__file__).parent
+    hasher = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        hasher.update(path.relative_to(root).as_posix().encode() + b"\0")
+        hasher.update(path.read_bytes() + b"\0")
+    return hasher.hexdigest()
+
+
+def source_digest(cls: type) -> str:
+    """SHA-256 of the file that defines a class, which may lie outside this package."""
+    try:
+        path = Path(inspect.getfile(cls))
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except (OSError, TypeError):
+        return ""

@@ -1,0 +1,267 @@
+"""Reads a study's YAML file and the command's overrides into a frozen study, or says what is wrong.
+
+Every mistake is one line that names the file (or the override), the key, its value and what is
+expected. Paths written in a file are relative to the file's folder; paths given on the command
+line are relative to the working folder.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from conceptseg.contracts import Study
+from conceptseg.errors import InputError, nearest
+
+MAX_BYTES = 16_000_000
+"""Room for a manifest that lists 100,000 samples; a larger file is something else."""
+
+PATHS = ("data.manifest", "data.root", "model.weights")
+NAMES = ("pretrained:", "builtin:")
+"""Prefixes of values that name something, in a key that else holds a path."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A study ready to run, and how it was asked for.
+
+    `study` has absolute paths; `recorded` is the resolved configuration as it was written, defaults
+    included, which is what a result keeps; `stem` is the file's name without its suffix.
+    """
+
+    name: str
+    stem: str
+    study: Study
+    recorded: dict[str, Any]
+
+    def default_out(self) -> Path:
+        """`runs/<study>-<file>-<hash>`; the hash covers everything that can change a result."""
+        stem = self.stem.removeprefix(f"{self.name}_") or self.stem
+        return Path("runs") / f"{self.name}-{stem}-{digest(without_run(self.recorded))[:8]}"
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data only, each key once, no aliases (which can expand without bound)."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not read", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be a name or a number", key.start_mark
+                )
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} is given twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; only plain data, no Python tags, no aliases, no repeated keys."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MiB; is this the YAML file?")
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; {_siblings(path)}") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: a folder; name the YAML file in it") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file in UTF-8; is this the YAML file?") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    content = _parse(text, str(path))
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds no keys; expected a mapping such as 'data: ...'")
+    return content
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """`key.sub=value` -> its dotted key and its value, which is read as YAML."""
+    key, sign, value = text.partition("=")
+    key = key.strip()
+    if not sign or not re.fullmatch(r"[^.\s]+(\.[^.\s]+)*", key):
+        raise InputError(f"--set {text}: write it as --set key.sub=value")
+    return key, _parse(value, f"--set {key}")
+
+
+def read_settings(
+    name: str,
+    study: type[Study],
+    path: Path,
+    overrides: Sequence[tuple[str, Any]] = (),
+) -> Settings:
+    """A study's file with overrides (dotted key, value) applied in order, checked and resolved.
+
+    Raises :class:`~conceptseg.errors.InputError` with one line for the first thing that is wrong.
+    """
+    content = read_yaml(path)
+    for key, value in overrides:
+        _assign(content, key, value)
+    given = {key for key, _ in overrides}
+    written = _validate(study, content, str(path), given)
+    recorded = written.model_dump(mode="json", by_alias=True)
+    resolved = _absolute(content, recorded, path.parent, given)
+    return Settings(name, path.stem, _validate(study, resolved, str(path), given), recorded)
+
+
+def read_parts(path: Path, overrides: Sequence[tuple[str, Any]] = ()) -> dict[str, Any]:
+    """The keys of any study's file with paths made absolute, unchecked: for commands that need
+    only the parts that all studies share."""
+    content = read_yaml(path)
+    for key, value in overrides:
+        _assign(content, key, value)
+    return _absolute(content, content, path.parent, {key for key, _ in overrides})
+
+
+def validate(model: type[Any], content: Mapping[str, Any], where: str) -> Any:
+    """A pydantic model from plain data; its errors become one line that begins with `where`."""
+    return _validate(model, content, where, set())
+
+
+def without_run(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without the options that change how it runs but not what comes out."""
+    return {key: value for key, value in recorded.items() if key != "run"}
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of plain data, as hexadecimal digits; the order of keys does not matter."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _parse(text: str, where: str) -> Any:
+    loader: _Loader | None = None
+    try:
+        loader = _Loader(text)
+        return loader.get_single_data()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f", line {mark.line + 1}" if mark and not where.startswith("--set") else ""
+        problem = error.problem or error.context or "not YAML"
+        if "could not determine a constructor" in problem:
+            problem = "tags such as !!python/... are not read; write plain values"
+        raise InputError(f"{where}{line}: {problem}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"{where}: not YAML ({str(error).splitlines()[0]})") from None
+    except RecursionError:
+        raise InputError(f"{where}: nested too deeply") from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def _assign(content: dict[str, Any], key: str, value: Any) -> None:
+    *groups, last = key.split(".")
+    target = content
+    for depth, group in enumerate(groups):
+        inner = target.get(group)
+        if inner is None:
+            inner = target[group] = {}
+        if not isinstance(inner, dict):
+            raise InputError(
+                f"--set {key}: {'.'.join(groups[: depth + 1])} is a value, not a group of keys"
+            )
+        target = inner
+    target[last] = value
+
+
+def _absolute(
+    content: dict[str, Any], recorded: Mapping[str, Any], folder: Path, given: set[str]
+) -> dict[str, Any]:
+    """A copy of `content` in which the known paths are absolute."""
+    resolved = copy.deepcopy(content)
+    for key in (*PATHS, "model.name"):
+        group, name = key.split(".")
+        value = (recorded.get(group) or {}).get(name)
+        if not isinstance(value, str) or value.startswith(NAMES):
+            continue
+        base = Path.cwd() if key in given else folder
+        path = (base / Path(value).expanduser()).absolute()
+        if key == "model.name" and not path.is_file():
+            continue  # an architecture or a factory, not a file
+        resolved.setdefault(group, {})[name] = str(path)
+    return resolved
+
+
+def _validate(model: type[Any], content: Mapping[str, Any], where: str, given: set[str]) -> Any:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+    # An unknown key first: a misspelt key often also makes a required one missing.
+    problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    key = ".".join(str(part) for part in problems[0]["loc"])
+    source = f"--set {key}" if any(_within(key, name) for name in given) else where
+    raise InputError(f"{source}: {_explain(model, problems[0])}{more}") from None
+
+
+def _within(key: str, name: str) -> bool:
+    return key == name or key.startswith(name + ".")
+
+
+def _explain(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
+    loc = problem["loc"]
+    key = ".".join(str(part) for part in loc)
+    fields = _fields(model, loc[:-1])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {key!r}; {nearest(str(loc[-1]), fields)}"
+    if problem["type"] == "missing":
+        about = fields.get(str(loc[-1]))
+        return f"the key {key!r} is missing" + (f": {about}" if about else "")
+    expected = re.sub(r"^(Input should be|Value error,|Assertion failed,) ?", "", problem["msg"])
+    if not key:
+        return expected
+    value = repr(problem["input"])
+    value = value if len(value) <= 60 else value[:57] + "..."
+    hint = "; write it as [a, b]" if problem["type"] in ("tuple_type", "list_type") else ""
+    says = "expected " if problem["msg"].startswith("Input should be") else ""
+    return f"{key} is {value}: {says}{expected}{hint}"
+
+
+def _fields(model: type[BaseModel], loc: Sequence[int | str]) -> dict[str, str]:
+    """Keys of the model at a place inside `model`, with their descriptions."""
+    current: type[BaseModel] | None = model
+    for part in loc:
+        field = current.model_fields.get(str(part)) if current else None
+        current = next(_models(field.annotation), None) if field else None
+    if current is None:
+        return {}
+    return {
+        field.alias or name: field.description or "" for name, field in current.model_fields.items()
+    }
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        for option in typing.get_args(annotation):
+            yield from _models(option)
+
+
+def _siblings(path: Path) -> str:
+    found = sorted(file.name for file in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+    if found:
+        return nearest(path.name, found)
+    return "is the path right?"

@@ -1,0 +1,268 @@
+"""The command: `conceptseg` or `python -m conceptseg.study`.
+
+Nothing heavy is imported before a verb needs it, so help answers at once. Exit codes: 0 done,
+2 bad input (one line says what and what cures it), 3 out of memory, 130 interrupted, 1 a defect.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+# Read by the OpenMP library when torch loads it: threads that wait by spinning make a machine
+# that does anything else up to ten times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import typer
+
+from conceptseg import __version__, catalogue
+from conceptseg.errors import EXIT_DONE, EXIT_INPUT, EXIT_INTERRUPTED, InputError, nearest
+from conceptseg.study._failure import report_failure
+
+app = typer.Typer(
+    name="conceptseg",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+CODES = "Exit codes: 0 done, 2 bad input, 3 out of memory, 130 interrupted, 1 a defect."
+RESUME = "A run that was killed or interrupted resumes when the same command is given again."
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="The study's YAML file; the built-in example if absent."),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.SUB=VALUE", help="Override a key; VALUE is read as YAML."),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")]
+BatchSize = Annotated[int | None, typer.Option(help="Images per pass of the network.")]
+DataRoot = Annotated[Path | None, typer.Option(help="Folder in which the images lie.")]
+Quietly = Annotated[bool, typer.Option("--quiet", "-q", help="Print the report's path alone.")]
+
+
+def study_command(name: str) -> Callable[..., None]:
+    """The verb that runs one study; its module is imported only when it is called."""
+
+    def command(
+        config: Config = None,
+        sets: Sets = None,
+        device: Device = None,
+        batch_size: BatchSize = None,
+        data_root: DataRoot = None,
+        out: Annotated[
+            Path | None, typer.Option(help="Output folder; runs/STUDY-CONFIG-HASH if absent.")
+        ] = None,
+        shards: Annotated[
+            int | None, typer.Option(help="Parts that are saved one by one, to resume from.")
+        ] = None,
+        fresh: Annotated[bool, typer.Option("--fresh", help="Ignore saved parts.")] = False,
+        quiet: Quietly = False,
+    ) -> None:
+        from conceptseg.study import _verbs
+
+        overrides = _overrides(sets, device, batch_size, data_root, shards)
+        print(_verbs.run(name, _file(name, config), overrides, out, fresh=fresh, quiet=quiet))
+
+    summary = catalogue.entry("study", name).summary
+    command.__doc__ = f"{summary}\n\n{RESUME}\n\n{CODES}"
+    return command
+
+
+@app.command(name="list")
+def list_techniques(
+    kind: Annotated[
+        str | None, typer.Argument(help="One of: " + ", ".join(catalogue.KINDS) + ".")
+    ] = None,
+) -> None:
+    """List the studies and the techniques, with their families and sources."""
+    from conceptseg.study import _verbs
+
+    if kind is not None:
+        catalogue.names(kind)  # an unknown kind is refused here
+    _verbs.show_table((kind,) if kind else catalogue.KINDS)
+
+
+@app.command()
+def check(
+    config: Config = None,
+    study: Annotated[
+        str | None, typer.Option(help="Name of the study; by default the file's name begins so.")
+    ] = None,
+    sets: Sets = None,
+    device: Device = None,
+    batch_size: BatchSize = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Try everything without running: files, network, layer; estimate passes, time and memory."""
+    from conceptseg.study import _verbs
+
+    name = _study_of(config, study)
+    overrides = _overrides(sets, device, batch_size, data_root, None)
+    errors = _verbs.check(name, _file(name, config), overrides)
+    for error in errors:
+        print(f"error: {error}", file=sys.stderr)
+    if errors:
+        raise typer.Exit(EXIT_INPUT)
+
+
+@app.command()
+def layers(
+    config: Config = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE:NAME",
+            help="A network instead of a file, e.g. torchvision:deeplabv3_resnet50 or "
+            "factory:package.module:Class.",
+        ),
+    ] = None,
+    size: Annotated[str, typer.Option(metavar="HxW", help="Image size for --model.")] = "256x256",
+    channels: Annotated[int, typer.Option(min=1, help="Image channels for --model.")] = 3,
+    classes: Annotated[int, typer.Option(min=1, help="Number of classes for --model.")] = 21,
+    sets: Sets = None,
+    device: Device = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Show a network's layers: shape, stride, channels, parameters, the recommended one marked."""
+    from conceptseg.study import _verbs
+
+    overrides = _overrides(sets, device, None, data_root, None)
+    if model is None:
+        _verbs.show_layers(_file("ace", config), overrides)
+        return
+    if config is not None:
+        raise InputError("give --config or --model, not both")
+    source, sign, name = model.partition(":")
+    if not (source and sign and name):
+        raise InputError(f"--model {model}: write it as SOURCE:NAME")
+    _verbs.show_model_layers(source, name, _size(size), channels, classes, overrides)
+
+
+@app.command()
+def schema(study: Annotated[str, typer.Argument(help="Name of the study.")] = "ace") -> None:
+    """Print the JSON schema of a study's YAML file, for editors."""
+    import json
+
+    loaded = catalogue.load("study", study)
+    content = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    content |= loaded.model_json_schema()
+    print(json.dumps(content, indent=2))
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+) -> None:
+    """Render the report of a saved result again; needs neither the network nor the data."""
+    from conceptseg.study import _verbs
+
+    print(_verbs.render_again(folder))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"conceptseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog=CODES)
+def conceptseg(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Which visual concepts a segmentation network uses, for which class, and how sure that is."""
+
+
+for _name in catalogue.names("study"):
+    app.command(name=_name)(study_command(_name))
+
+
+def _overrides(
+    sets: Sequence[str] | None,
+    device: str | None,
+    batch_size: int | None,
+    data_root: Path | None,
+    shards: int | None,
+) -> list[tuple[str, Any]]:
+    """All overrides as (dotted key, value), the options of their own after `--set`."""
+    from conceptseg.settings import parse_override
+
+    own = {
+        "run.device": device,
+        "run.batch_size": batch_size,
+        "data.root": None if data_root is None else str(data_root),
+        "run.shards": shards,
+    }
+    overrides = [parse_override(text) for text in sets or ()]
+    return overrides + [(key, value) for key, value in own.items() if value is not None]
+
+
+def _file(study: str, config: Path | None) -> Path:
+    """The given file, or the study's built-in example."""
+    if config is not None:
+        return config
+    package = Path(catalogue.__file__).parent
+    for root in (package / "builtin", package.parent):  # installed, or in a checkout
+        path = root / "studies" / f"{study}_planted.yaml"
+        if path.is_file():
+            return path
+    raise InputError(f"the study {study!r} has no built-in example; give --config FILE")
+
+
+def _study_of(config: Path | None, study: str | None) -> str:
+    """The study that a file belongs to: as given, else by the file's name `<study>_....yaml`."""
+    known = catalogue.names("study")
+    if study is not None:
+        if study not in known:
+            raise InputError(f"unknown study {study!r}; {nearest(study, known)}")
+        return study
+    if config is None:
+        return "ace"
+    fitting = [name for name in known if config.stem == name or config.stem.startswith(f"{name}_")]
+    if not fitting:
+        raise InputError(
+            f"{config}: its name does not begin with a study's; give --study, one of "
+            + ", ".join(known)
+        )
+    return max(fitting, key=len)
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.lower().partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise InputError(f"--size {text}: write it as HxW in pixels, e.g. 256x320")
+    return int(height), int(width)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code. Every failure is told once, on the error stream."""
+    try:
+        code = app(
+            list(sys.argv[1:] if arguments is None else arguments),
+            prog_name="conceptseg",
+            standalone_mode=False,
+        )
+        if code == EXIT_INTERRUPTED:  # how newer versions of typer tell of Ctrl-C
+            raise KeyboardInterrupt
+        sys.stdout.flush()
+    except BaseException as error:  # every end of the program is given its exit code here
+        return report_failure(error)
+    return code if isinstance(code, int) else EXIT_DONE
+
+
+def console() -> None:
+    """Entry point of the console command."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    console()

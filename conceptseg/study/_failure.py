@@ -1,0 +1,89 @@
+"""Every way in which the command can fail: what is printed, and which exit code it gets."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+
+from conceptseg.errors import (
+    EXIT_DEFECT,
+    EXIT_DONE,
+    EXIT_INPUT,
+    EXIT_INTERRUPTED,
+    EXIT_MEMORY,
+    InputError,
+)
+
+UNWRITABLE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.EIO,
+    errno.EMFILE,
+}
+"""Errors of the operating system that a user can cure."""
+
+
+def report_failure(error: BaseException) -> int:
+    """Print what went wrong, in one line where the user can cure it; returns the exit code."""
+    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
+        return EXIT_DONE  # typer met it first, and has put the output stream out of use
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else EXIT_DEFECT
+    if isinstance(error, BrokenPipeError):
+        # The reader of our output is gone (`conceptseg list | head`): nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_DONE
+    if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
+        return _say(
+            "interrupted; finished parts are kept, the same command resumes",
+            EXIT_INTERRUPTED,
+            word="",
+        )
+    if isinstance(error, InputError):
+        return _say(str(error), EXIT_INPUT)
+    if _out_of_memory(error):
+        return _say(
+            "out of memory; choose a smaller --batch-size or smaller images; finished "
+            "parts are kept, the same command resumes",
+            EXIT_MEMORY,
+        )
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        name = f"{error.filename}: " if error.filename else ""
+        return _say(
+            f"{name}{error.strerror}; free it or choose another folder with --out", EXIT_INPUT
+        )
+    wrong_usage = getattr(error, "format_message", None)
+    if callable(wrong_usage):  # raised by typer for options that do not parse
+        text = str(wrong_usage())
+        return _say(text, EXIT_INPUT) if text else EXIT_INPUT
+    traceback.print_exception(error)
+    return _say(
+        "this is a defect of conceptseg, not of your input; please report it with the lines above",
+        EXIT_DEFECT,
+    )
+
+
+def _say(text: str, code: int, word: str = "error: ") -> int:
+    print(word + " ".join(text.split()), file=sys.stderr)
+    return code
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: Python's, CUDA's, or torch's allocator for the CPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in text or "not enough memory" in text or "out of memory" in text
+    )

@@ -1,0 +1,207 @@
+"""What the verbs of the command do. Imported when one is called, so that help stays fast."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from rich.console import Console
+from rich.table import Table
+
+from conceptseg import catalogue
+from conceptseg.settings import read_parts, read_settings, validate
+
+if TYPE_CHECKING:
+    from conceptseg.contracts import Study
+    from conceptseg.model import LayerInfo
+
+Overrides = Sequence[tuple[str, Any]]
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of mallopt in malloc.h
+
+
+def run(
+    name: str, path: Path, overrides: Overrides, out: Path | None, *, fresh: bool, quiet: bool
+) -> Path:
+    """Run a study from its file and save result and report; returns the report's path."""
+    from conceptseg import provenance
+    from conceptseg import run as runner
+    from conceptseg.progress import choose
+
+    settings = read_settings(name, catalogue.load("study", name), path, overrides)
+    out = out or settings.default_out()
+    runner.check_out(out)
+    start_here()
+    with choose(quiet) as progress:
+        context = runner.prepare(settings.study)
+        samples = len(context.manifest.samples)
+        progress.note(
+            f"{name}: {samples} images of {context.manifest.name}, layer {context.layer} of "
+            f"{settings.study.model.name}, on {context.run.device}; writing to {out}"
+        )
+        result = runner.run_study(
+            settings.study,
+            context,
+            out,
+            progress,
+            recorded=settings.recorded,
+            command=provenance.tidy_command(sys.argv[1:]),
+            fresh=fresh,
+        )
+        return runner.save(type(settings.study), result, out)
+
+
+def check(name: str, path: Path, overrides: Overrides) -> list[str]:
+    """Try everything that a run needs and print what it will cost; returns the files' errors.
+
+    Raises :class:`~conceptseg.errors.InputError` for the configuration, the manifest, the network
+    or the layer.
+    """
+    from conceptseg.study._estimate import estimate
+
+    settings = read_settings(name, catalogue.load("study", name), path, overrides)
+    start_here()
+    lines, errors = estimate(settings)
+    table = Table(title=f"{name} on {path.name}", show_header=False, title_justify="left")
+    for what, value in lines:
+        table.add_row(what, value)
+    _console().print(table)
+    return errors
+
+
+def show_table(kinds: Sequence[str]) -> None:
+    """Print the catalogue: a table per kind that has techniques."""
+    console = _console()
+    for kind in kinds:
+        rows = catalogue.table((kind,))
+        if not rows:
+            continue
+        table = Table(title=kind, title_justify="left")
+        for heading in ("name", "what", "family", "source"):
+            table.add_column(heading, overflow="fold", no_wrap=heading == "name")
+        for row in rows:
+            table.add_row(row.name, row.summary, row.family, row.source)
+        console.print(table)
+
+
+def show_layers(path: Path, overrides: Overrides) -> None:
+    """Print the layers of the network in a study's file, for its first image."""
+    from conceptseg import start
+
+    study = shared_parts(path, overrides)
+    context = start.prepare(study.model_copy(update={"layer": "auto"}))
+    _print_layers(context.model.layers(start.first_images(context.manifest, context.run)))
+
+
+def show_model_layers(
+    source: str,
+    name: str,
+    size: tuple[int, int],
+    channels: int,
+    classes: int,
+    overrides: Overrides,
+) -> None:
+    """Print the layers of a network that no study's file names, for a blank image."""
+    import torch
+
+    from conceptseg import start
+    from conceptseg.model import load_model
+
+    names = [f"class {index}" for index in range(classes)]
+    given = {"source": source, "name": name, "classes": names}
+    study = blank_study(given, overrides)
+    device = start.resolve_device(study.run.device)
+    torch.manual_seed(study.seed)
+    model = load_model(study.model, names, device)
+    _print_layers(model.layers(torch.zeros(1, channels, *size, device=device)))
+
+
+def render_again(folder: Path) -> Path:
+    """Render the report of a saved result into its folder; returns the report's path."""
+    from conceptseg.report import write
+    from conceptseg.result import Result
+
+    result = Result.load(folder)
+    study = catalogue.load("study", result.study)
+    return write(study.report(result), result, folder / "report.html")
+
+
+def shared_parts(path: Path, overrides: Overrides) -> Study:
+    """The keys that all studies share, from any study's file; its own keys are left out."""
+    shared = _shared()
+    content = read_parts(path, overrides)
+    known = {key: value for key, value in content.items() if key in shared.model_fields}
+    return validate(shared, known, str(path))
+
+
+def blank_study(model: Mapping[str, Any], overrides: Overrides) -> Study:
+    """A study of a network alone; `--set` reaches its `model` and `run` keys."""
+    content: dict[str, Any] = {"data": {"manifest": "none"}, "model": dict(model)}
+    for key, value in overrides:
+        target = content
+        *groups, last = key.split(".")
+        for group in groups:
+            target = target.setdefault(group, {})
+        target[last] = value
+    return validate(_shared(), content, "--model")
+
+
+def start_here() -> None:
+    """Make this process fit for heavy work: freed memory is kept, not handed back each time.
+
+    Otherwise almost half of the CPU time of a batch can go to page faults. Linux with glibc only;
+    elsewhere nothing happens.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(_MMAP_THRESHOLD, 1 << 30)
+    mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _shared() -> type[Study]:
+    """The keys of every study as a class of its own, which can be instantiated."""
+    from pydantic import create_model
+
+    from conceptseg.config import Strict
+    from conceptseg.contracts import Study
+
+    fields: dict[str, Any] = {
+        name: (field.annotation, field) for name, field in Study.model_fields.items()
+    }
+    return cast("type[Study]", create_model("Shared", __base__=Strict, **fields))
+
+
+def _print_layers(infos: Sequence[LayerInfo]) -> None:
+    table = Table()
+    table.add_column("layer", no_wrap=True)
+    table.add_column("kind")
+    headings = ("channels", "grid (y x x)", "stride", "own parameters", "run so far")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for info in infos:
+        grid = "no map" if info.shape is None else f"{info.shape[1]} x {info.shape[2]}"
+        table.add_row(
+            info.name,
+            info.kind,
+            "" if info.channels is None else str(info.channels),
+            grid,
+            "" if info.stride is None else f"{info.stride:g}",
+            f"{info.parameters:.1%}",
+            f"{info.through:.1%}",
+            "recommended" if info.recommended else "",
+            style="bold" if info.recommended else None,
+        )
+    _console().print(table)
+
+
+def _console() -> Console:
+    """A console on the output stream; as wide as needed when that is not a terminal."""
+    return Console() if sys.stdout.isatty() else Console(width=160)

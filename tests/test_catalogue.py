@@ -1,0 +1,81 @@
+"""Techniques are found by file name; nothing is imported to list them."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conceptseg import catalogue
+from conceptseg.errors import InputError
+
+ROOT = Path(catalogue.__file__).parent
+
+
+@pytest.mark.parametrize("kind", catalogue.KINDS)
+def test_names_are_the_files(kind):
+    files = [path.name for path in (ROOT / kind).iterdir() if path.suffix == ".py"]
+    expected = sorted(name[:-3] for name in files if not name.startswith("_"))
+    assert list(catalogue.names(kind)) == expected
+
+
+def test_listing_imports_nothing_heavy():
+    program = (
+        "import sys; from conceptseg import catalogue; catalogue.table(); catalogue.markdown();"
+        "print(sorted({'torch', 'sklearn', 'plotly', 'skimage', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_table_says_what_the_classes_say():
+    for row in catalogue.table(("explainers", "concepts", "cavs", "metrics")):
+        about = catalogue.load(row.kind, row.name).about
+        assert (row.family, row.source) == (about.family, about.source)
+        assert row.summary
+
+
+def test_load_imports_the_one_class_that_is_marked():
+    from conceptseg.cavs import ridge
+
+    marked = [
+        node.name
+        for node in ast.parse(Path(ridge.__file__).read_text()).body
+        if isinstance(node, ast.ClassDef) and node.decorator_list
+    ]
+    assert catalogue.load("cavs", "ridge") is getattr(ridge, marked[0])
+
+
+def test_unknown_names_are_answered_with_the_nearest():
+    with pytest.raises(InputError, match="unknown kind of technique 'cav'.*'cavs'"):
+        catalogue.names("cav")
+    with pytest.raises(InputError, match="unknown cav 'rigde'.*'ridge'"):
+        catalogue.load("cavs", "rigde")
+    for path in ("../errors", "__init__", "ridge.py", ""):
+        with pytest.raises(InputError, match="unknown cav"):
+            catalogue.load("cavs", path)
+
+
+def test_missing_optional_package_names_its_extra(monkeypatch):
+    def absent(path):
+        raise ModuleNotFoundError("No module named 'timm'", name="timm.models")
+
+    monkeypatch.setattr(catalogue.importlib, "import_module", absent)
+    with pytest.raises(InputError, match=r"needs the package timm.*conceptseg\[smp\]"):
+        catalogue.load("cavs", "ridge")
+
+
+def test_a_missing_module_of_our_own_is_a_defect(monkeypatch):
+    def absent(path):
+        raise ModuleNotFoundError("No module named 'conceptseg.gone'", name="conceptseg.gone")
+
+    monkeypatch.setattr(catalogue.importlib, "import_module", absent)
+    with pytest.raises(ModuleNotFoundError):
+        catalogue.load("cavs", "ridge")
+
+
+def test_markdown_has_a_row_per_technique():
+    lines = catalogue.markdown().splitlines()
+    assert len(lines) == 2 + len(catalogue.table())
+    assert all(line.count(" | ") == 4 for line in lines)

@@ -1,0 +1,229 @@
+"""A study small enough to be checked by hand: two passes over images that are drawn, not read.
+
+The first pass sums pixel means, the second sums the network's squared deviation from the first's
+mean. Run as a program it makes the study's passes and dies by SIGKILL where it is told to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from conceptseg import provenance
+from conceptseg.config import DataConfig, ModelConfig, RunConfig
+from conceptseg.contracts import Carry, Context, Pass, State, Study, technique
+from conceptseg.data import Batch, LabelBlock, Manifest, Sample, Source
+from conceptseg.report import Facts, Report, Section
+from conceptseg.result import Finding, Result, Table
+from conceptseg.run import run_study
+
+
+@dataclass(frozen=True)
+class Drawn(Source):
+    """Images of noise, each decided by its sample's id."""
+
+    size_px: int = 6
+    seed: int = 0
+    unlabelled: tuple[str, ...] = ()
+
+    def image(self, sample: Sample) -> np.ndarray:
+        key = int.from_bytes(hashlib.sha256(f"{self.seed}{sample.id}".encode()).digest()[:4], "big")
+        shape = (3, self.size_px, self.size_px)
+        return np.random.default_rng(key).random(shape, dtype=np.float32)
+
+    def labels(self, sample: Sample) -> np.ndarray | None:
+        if sample.id in self.unlabelled:
+            return None
+        return (self.image(sample)[0] > 0.5).astype(np.int64)
+
+    def labelled(self, sample: Sample) -> bool:
+        return sample.id not in self.unlabelled
+
+    def size(self, sample: Sample) -> tuple[int, int]:
+        return (self.size_px, self.size_px)
+
+    def digest(self, sample: Sample) -> str:
+        return hashlib.sha256(f"{self.size_px}{self.seed}{sample.id}".encode()).hexdigest()
+
+    def settings(self) -> dict[str, Any]:
+        return {"size_px": self.size_px}
+
+
+def manifest(count: int = 20, seed: int = 0, unlabelled: tuple[str, ...] = ()) -> Manifest:
+    samples = tuple(Sample(id=f"s{index:02d}") for index in range(count))
+    source = Drawn(seed=seed, unlabelled=unlabelled)
+    return Manifest("drawn", LabelBlock(names=("low", "high")), 3, samples, source)
+
+
+class Net(torch.nn.Module):
+    """A 1x1 convolution with known weights: what a factory builds."""
+
+    def __init__(self, classes: int = 2, slope: float = 1.0, poison: bool = False) -> None:
+        super().__init__()
+        self.body = torch.nn.Conv2d(3, classes, 1)
+        self.poison = poison
+        with torch.no_grad():
+            self.body.weight.copy_(torch.arange(classes * 3.0).reshape(classes, 3, 1, 1) * slope)
+            self.body.bias.zero_()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits = self.body(images)
+        return logits * float("nan") if self.poison else logits
+
+
+class Wrapped(torch.nn.Module):
+    """As much of a segmentation model as the run loop needs, for tests of the loop alone."""
+
+    def __init__(self, slope: float = 1.0) -> None:
+        super().__init__()
+        self.module = Net(slope=slope)
+        self.classes = ("low", "high")
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.module(images)
+
+    def fingerprint(self) -> str:
+        weights = self.module.body.weight.detach().numpy()
+        return hashlib.sha256(weights.tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Values by sample, merged into a dictionary: a sum that no order of merging can change."""
+
+    ids: tuple[str, ...] = ()
+    values: tuple[float, ...] = ()
+
+    def merge(self, other: Sum) -> Sum:
+        return Sum(self.ids + other.ids, self.values + other.values)
+
+    def total(self) -> float:
+        return float(np.sum(np.asarray(self.values, np.float64)[np.argsort(self.ids)]))
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        return {"ids": np.asarray(self.ids, dtype=str), "values": np.asarray(self.values, float)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Sum:
+        return cls(tuple(map(str, arrays["ids"])), tuple(map(float, arrays["values"])))
+
+
+class Calls:
+    """How many batches were mapped in this process, and what happens at one of them."""
+
+    count = 0
+    at: int | None = None
+    error: BaseException | None = None
+
+    @classmethod
+    def reset(cls, at: int | None = None, error: BaseException | None = None) -> None:
+        cls.count, cls.at, cls.error = 0, at, error
+
+    @classmethod
+    def tick(cls) -> None:
+        cls.count += 1
+        if cls.count == cls.at:
+            if cls.error is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            else:
+                raise cls.error
+
+
+class Means(Pass):
+    name: ClassVar[str] = "means"
+
+    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+        Calls.tick()
+        return {"mean": Sum(batch.ids, tuple(batch.images.double().mean((1, 2, 3)).tolist()))}
+
+    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
+        return {"mean": state["mean"].total() / len(context.manifest.samples)}
+
+
+class Deviations(Pass):
+    """Half of the samples, to show that a pass may narrow them."""
+
+    name: ClassVar[str] = "deviations"
+    labels = "required"
+
+    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+        return context.manifest.samples[::2]
+
+    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+        Calls.tick()
+        with torch.no_grad():
+            logits = context.model(batch.images).double()
+        square = (logits.mean((1, 2, 3)) - carry["mean"]) ** 2
+        assert batch.labels is not None
+        return {
+            "square": Sum(batch.ids, tuple(square.tolist())),
+            "high": Sum(batch.ids, tuple(batch.labels.double().sum((1, 2)).tolist())),
+        }
+
+    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
+        return {key: statistic.total() for key, statistic in state.items()}
+
+
+@technique(family="toy", source="none")
+class Toy(Study):
+    """Sums some numbers."""
+
+    power: float = 1.0
+
+    def passes(self) -> Sequence[Pass]:
+        return (Means(), Deviations())
+
+    def finish(self, context: Context, carry: Carry) -> Result:
+        finding = Finding(
+            claim="Images deviate",
+            effect=carry["square"] * self.power,
+            n=len(context.manifest.samples),
+            evidence="sums",
+        )
+        rows = [{"name": key, "value": carry[key]} for key in ("mean", "square", "high")]
+        return Result("toy", [finding], {"sums": Table(rows)})
+
+    @staticmethod
+    def report(result: Result) -> Report:
+        facts = Facts([(row["name"], row["value"]) for row in result.tables["sums"].rows])
+        return Report("Toy", sections=[Section("sums", "Sums", blocks=[facts])])
+
+
+def toy(**changes: Any) -> Toy:
+    fields: dict[str, Any] = {
+        "data": DataConfig(manifest="toy.yaml"),
+        "model": ModelConfig(source="factory", name="tests.toys:Net"),
+    }
+    return Toy(**{**fields, **changes})
+
+
+def context(batch_size: int = 2, shards: int | None = 5, **kinds: Any) -> Context:
+    run = RunConfig(device="cpu", batch_size=batch_size, shards=shards, threads=1)
+    slope = kinds.pop("slope", 1.0)
+    return Context(Wrapped(slope), manifest(**kinds), run, "body", 0)  # type: ignore[arg-type]
+
+
+def content(result: Result) -> str:
+    """All of a result but its timings."""
+    import dataclasses
+
+    return dataclasses.replace(result, timings={}).to_json()
+
+
+if __name__ == "__main__":
+    # The module's name must be the one that tests import, or saved states would be foreign.
+    from tests import toys
+
+    toys.Calls.reset(at=int(sys.argv[2]))
+    # Files of the package may be edited while tests run; that must not be taken for the crash.
+    provenance.code_digest = lambda: "the same"  # type: ignore[assignment]
+    print(content(run_study(toys.toy(), toys.context(), Path(sys.argv[1]))))
