@@ -1,0 +1,156 @@
+"""Control sweep of ACE: the same test on the network with its weights shuffled."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conceptseg.ace.discover import Discovery, core_of
+from conceptseg.ace.survey import on_grid
+from conceptseg.ace.tcav import Pool, Tester
+from conceptseg.contracts import Carry, Context, Pass, State
+from conceptseg.data import sample_priority
+from conceptseg.record import Tail
+from conceptseg.segments import segment
+from conceptseg.significance import holm
+from conceptseg.stats.sample_table import SampleTable
+from conceptseg.target import Predicted, Target
+
+if TYPE_CHECKING:
+    from conceptseg.data import Batch, Sample
+    from conceptseg.model import SegmentationModel
+    from conceptseg.study.ace import Ace
+
+
+@dataclass(frozen=True)
+class Control(Pass):
+    """How many pairs of class and concept are significant once the network has learnt nothing.
+
+    The entries of each weight tensor are permuted, which keeps their distribution; regions are
+    those of the trained network. The trained network is tested on the same few images, so that
+    the two counts can be compared.
+
+    Source: Adebayo et al. 2018, "Sanity checks for saliency maps", section 3.
+    """
+
+    study: Ace
+    _models: dict[int, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    name = "control"
+    cost = "2 forwards + 1 tail backward per class, on a few images"
+    labels = "none"
+
+    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+        found: Discovery = carry["discovery"]
+        ranked = sorted(found.ids, key=lambda name: sample_priority(context.seed, name))
+        wanted = set(ranked[: self.study.control_images])
+        return [sample for sample in context.manifest.samples if sample.id in wanted]
+
+    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+        import torch
+
+        found: Discovery = carry["discovery"]
+        position = {sample_id: i for i, sample_id in enumerate(found.ids)}
+        with torch.no_grad():
+            logits = context.model(batch.images)
+        if id(context.model) not in self._models:
+            self._models[id(context.model)] = shuffled(context.model, context.seed)
+        tail = Tail.of(self._models[id(context.model)], batch.images, context.layer, graph=True)
+        gradients = {}
+        for class_id in found.class_images:
+            target = Target(class_id, Predicted(class_id), score=self.study.score).on(logits)
+            gradient = tail.gradient(target, retain=True).float()
+            inside = on_grid(target.mask, gradient.shape[-2:])
+            parts = [(gradient * w).flatten(2).sum(-1) for w in (inside, 1 - inside)]
+            gradients[class_id] = torch.stack(parts, 1).cpu().numpy()
+        grid = tail.activation.shape[-2:]
+        table = SampleTable.empty()
+        for i, sample_id in enumerate(batch.ids):
+            segments = segment(
+                batch.images[i].float().cpu().numpy(),
+                self.study.scales,
+                compactness=self.study.compactness,
+                sigma=self.study.sigma,
+            )
+            activation = tail.activation[i].detach()
+            weights = torch.from_numpy(segments.weights((grid[0], grid[1]))).to(activation)
+            held = [c for c, n in found.class_images.items() if position[sample_id] in n]
+            one = {
+                "embedding": (weights @ activation.flatten(1).T).float().cpu().numpy(),
+                "class": np.array(held, dtype=np.int64),
+                "gradient": np.array([gradients[c][i] for c in held], dtype=np.float32).reshape(
+                    len(held), 2, activation.shape[0]
+                ),
+            }
+            table = table.merge(SampleTable.of(sample_id, one))
+        return {"control": table}
+
+    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
+        found: Discovery = carry["discovery"]
+        table = state.get("control", SampleTable.empty())
+        assert isinstance(table, SampleTable)
+        position = {sample_id: i for i, sample_id in enumerate(found.ids)}
+        images = np.array([position[sample_id] for sample_id in table.ids], dtype=np.int64)
+        rows = np.flatnonzero(np.isin(found.image, images))
+        owner = np.searchsorted(images, found.image[rows])
+        counts = {"trained": 0, "shuffled": 0, "pairs": 0}
+        for class_id, holders in found.class_images.items():
+            both = np.isin(holders, images)
+            if both.sum() < self.study.min_images or class_id not in found.gradients:
+                continue
+            holds = table.column("class") == class_id
+            shuffled_gradient = table.column("gradient")[holds]
+            trained = [part[both] for part in found.gradients[class_id]]
+            cases = {
+                "trained": (found.embedding[rows], *trained),
+                "shuffled": (table.column("embedding"), *shuffled_gradient.swapaxes(0, 1)),
+            }
+            tag = found.tag(class_id)[rows]
+            for case, (embedding, inside, outside) in cases.items():
+                tester = Tester(Pool.of(embedding, owner, tag), inside, outside)
+                p = self._p_values(found, rows, owner, tester, context.seed, class_id)
+                counts[case] += int((holm(p) <= 0.05).sum()) if p else 0
+            counts["pairs"] += len(p)
+        return {"control": {**counts, "images": len(images)}}
+
+    def _p_values(
+        self,
+        found: Discovery,
+        rows: np.ndarray,
+        owner: np.ndarray,
+        tester: Tester,
+        seed: int,
+        class_id: int,
+    ) -> list[float]:
+        """P-values of all concepts that the control's images hold enough of."""
+        result = []
+        for q, concept in enumerate(found.concepts):
+            here = np.flatnonzero(np.isin(rows, concept.members))
+            order = {row: i for i, row in enumerate(concept.members)}
+            here = here[np.argsort([order[row] for row in rows[here]], kind="stable")]
+            core = core_of(
+                here, owner, self.study.segments_per_concept, self.study.segments_per_image
+            )
+            if len(core) >= 5:
+                rng = np.random.default_rng([seed, 6, class_id, q])
+                result.append(tester.test(core, self.study.nulls, rng).p_effect)
+        return result
+
+
+def shuffled(model: SegmentationModel, seed: int) -> SegmentationModel:
+    """A copy of a network in which the entries of each weight tensor are permuted."""
+    import torch
+
+    other = copy.deepcopy(model)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            if parameter.dim() > 1:
+                order = torch.randperm(parameter.numel(), generator=generator)
+                flat = parameter.detach().cpu().flatten()[order]
+                parameter.copy_(flat.reshape(parameter.shape))
+    return other

@@ -1,0 +1,350 @@
+"""From segments to concepts: clustering, survival, quality, and each class's tests. No network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conceptseg.ace.tcav import TAGS, Influence, Pool, Tester, concept_step, published_p, tags
+from conceptseg.cavs.pattern import Pattern
+from conceptseg.cavs.ridge import Ridge
+from conceptseg.contracts import Carry, Context
+from conceptseg.errors import InputError
+from conceptseg.significance import auc, benjamini_hochberg, holm, units
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conceptseg.stats.moments import Moments
+    from conceptseg.stats.sample_table import SampleTable
+    from conceptseg.study.ace import Ace
+
+CONTRAST_PER_SEGMENT = 10
+PUBLISHED_SETS = 20
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A cluster of segments that survived.
+
+    `members` rows of the pool, nearest to the centre first; `core` those that represent it (at
+    most a few of one image); `direction` [u] the unit CAV; `auc` held out by image; `agreement`
+    cosine of the pattern and the ridge CAV.
+    """
+
+    number: int
+    members: np.ndarray
+    core: np.ndarray
+    images: int
+    stability: float
+    auc: float
+    agreement: float
+    direction: np.ndarray
+
+    @property
+    def id(self) -> str:
+        return f"concept-{self.number}"
+
+    @property
+    def name(self) -> str:
+        return f"concept {self.number}"
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What the survey found.
+
+    `groups` says what each image of `ids` counts as in tests: its group, or itself.
+    `influence[c, q]` of concept q on class c. Columns of the pool, one entry per segment:
+    `embedding` [s, u], `image` [s] index into `ids`, `share`, `ring`, `truth` [s, k]. Of each
+    class, `class_images` [n] that hold it and the `gradients` [n, u] there, inside and outside.
+    """
+
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    embedding: np.ndarray
+    image: np.ndarray
+    level: np.ndarray
+    number: np.ndarray
+    box: np.ndarray
+    area: np.ndarray
+    share: np.ndarray
+    ring: np.ndarray
+    truth: np.ndarray
+    cluster: np.ndarray
+    mean: np.ndarray
+    concepts: tuple[Concept, ...]
+    dropped: tuple[dict[str, Any], ...]
+    choices: tuple[dict[str, float], ...]
+    class_images: dict[int, np.ndarray] = field(default_factory=dict)
+    gradients: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    influence: dict[tuple[int, int], Influence] = field(default_factory=dict)
+    published: dict[tuple[int, int], float] = field(default_factory=dict)
+    null_p: dict[int, np.ndarray] = field(default_factory=dict)
+    null_directions: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+
+    def tag(self, class_id: int) -> np.ndarray:
+        """Where each segment lies with respect to a class, index into `TAGS`, [s]."""
+        return tags(self.share[:, class_id], self.ring[:, class_id])
+
+    def where(self, concept: Concept, class_id: int) -> dict[str, float]:
+        """Share of a concept's core inside, in the ring around, and elsewhere than a class.
+
+        Only images that hold the class count; all nan when no core segment lies in one.
+        """
+        held = np.isin(self.image[concept.core], self.class_images[class_id])
+        found = self.tag(class_id)[concept.core[held]]
+        if not len(found):
+            return dict.fromkeys(TAGS, float("nan"))
+        return {tag: float((found == t).mean()) for t, tag in enumerate(TAGS)}
+
+
+def discover(
+    study: Ace,
+    context: Context,
+    class_ids: Sequence[int],
+    table: SampleTable,
+    moments: Moments,
+) -> Carry:
+    """The carry of the survey: `discovery`, or an InputError when no class was predicted."""
+    ids = table.ids
+    if not ids:
+        names = ", ".join(repr(context.model.classes[c]) for c in class_ids)
+        raise InputError(
+            f"none of the classes {names} is predicted in any of the "
+            f"{len(context.manifest.samples)} images: check model.preprocessing and data.classes"
+        )
+    group_of = {sample.id: sample.group for sample in context.manifest.samples}
+    groups = [group_of[sample_id] for sample_id in ids]
+    counted, unit = units(ids, groups, study.unit)
+    embedding, image = table.column("embedding"), table.owner("embedding")
+    found = study.concepts.fit(embedding, image, context.seed)
+    kept, dropped = _survivors(
+        study, found.members, found.distances, found.stability, image, table.column("box")
+    )
+    rng = np.random.default_rng([context.seed, 1])
+    concepts: list[Concept] = []
+    for members, stability, cluster in kept:
+        concept = _concept(study, len(concepts) + 1, members, stability, embedding, image, rng)
+        if concept.auc < study.min_auc:
+            dropped.append(_drop(cluster, members, image, f"held-out AUC {concept.auc:.2f}"))
+        else:
+            concepts.append(concept)
+    discovery = Discovery(
+        tuple(ids),
+        counted,
+        embedding,
+        image,
+        *(table.column(name) for name in ("level", "number", "box", "area")),
+        *(table.column(name) for name in ("share", "ring", "truth")),
+        found.members,
+        moments.mean,
+        tuple(concepts),
+        tuple(dropped),
+        found.choices,
+        null_directions=_null_directions(study, embedding, concepts, rng),
+    )
+    for class_id in class_ids:
+        _test_class(study, discovery, class_id, table, context.seed)
+    return {"discovery": discovery, "unit": unit, "groups": len(set(groups))}
+
+
+def survives(places: int, images: int, all_images: int) -> bool:
+    """ACE's rule: a cluster is kept when it comes from enough images for its size.
+
+    u > n/2, or u > n/4 and u > N/4, or u > n/10 and u > N/2, for n places in u of N images.
+
+    Source: Ghorbani et al. 2019, section 3 and the published code, where n counts segments. Here
+    it counts places (see `places`): a stretch of road that three scales of superpixels cut into
+    forty segments is one, or no cluster of "stuff" would ever be kept.
+    """
+    return (
+        images > places / 2
+        or (images > places / 4 and images > all_images / 4)
+        or (images > places / 10 and images > all_images / 2)
+    )
+
+
+def places(image: np.ndarray, box: np.ndarray) -> int:
+    """Number of groups of segments that touch: same image, bounding boxes adjacent or overlapping.
+
+    `image` [m] ascending or not, `box` [m, 4] as top, left, bottom, right (exclusive).
+    """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    total = 0
+    for owner in np.unique(image):
+        top, left, bottom, right = box[image == owner].T
+        touch = (top[:, None] <= bottom) & (top <= bottom[:, None])
+        touch &= (left[:, None] <= right) & (left <= right[:, None])
+        total += connected_components(csr_array(touch), directed=False, return_labels=False)
+    return total
+
+
+def _survivors(
+    study: Ace,
+    members: np.ndarray,
+    distances: np.ndarray,
+    stability: np.ndarray,
+    image: np.ndarray,
+    box: np.ndarray,
+) -> tuple[list[tuple[np.ndarray, float, int]], list[dict[str, Any]]]:
+    """Clusters that are kept, largest first, and why the others are not."""
+    n_images = int(image.max()) + 1
+    kept, dropped = [], []
+    sizes = np.bincount(members[members >= 0], minlength=len(stability))
+    for cluster in np.argsort(-sizes, kind="stable"):
+        rows = np.flatnonzero(members == cluster)
+        # Equal distances are told apart by position, which is the order of sample ids.
+        rows = rows[np.lexsort((rows, distances[rows]))]
+        images = len(np.unique(image[rows]))
+        if images < study.min_images:
+            reason = f"in {images} images only, fewer than {study.min_images}"
+            dropped.append(_drop(int(cluster), rows, image, reason))
+        elif not survives(places(image[rows], box[rows]), images, n_images):
+            reason = "it lies in too few images for the number of its places"
+            dropped.append(_drop(int(cluster), rows, image, reason))
+        else:
+            kept.append((rows, float(stability[cluster]), int(cluster)))
+    return kept, dropped
+
+
+def _drop(cluster: int, rows: np.ndarray, image: np.ndarray, reason: str) -> dict[str, Any]:
+    images = len(np.unique(image[rows]))
+    return {"cluster": cluster, "segments": len(rows), "images": images, "reason": reason}
+
+
+def core_of(members: np.ndarray, image: np.ndarray, size: int, per_image: int) -> np.ndarray:
+    """The first `size` members, at most `per_image` of one image."""
+    seen: dict[int, int] = {}
+    core = []
+    for row in members:
+        owner = int(image[row])
+        if seen.get(owner, 0) < per_image:
+            seen[owner] = seen.get(owner, 0) + 1
+            core.append(row)
+            if len(core) == size:
+                break
+    return np.array(core, dtype=np.int64)
+
+
+def _concept(
+    study: Ace,
+    number: int,
+    members: np.ndarray,
+    stability: float,
+    embedding: np.ndarray,
+    image: np.ndarray,
+    rng: np.random.Generator,
+) -> Concept:
+    core = core_of(members, image, study.segments_per_concept, study.segments_per_image)
+    contrast = _contrast(members, len(embedding), CONTRAST_PER_SEGMENT * len(core), rng)
+    step = concept_step(study.cav, embedding[core], embedding[contrast], study.seed)
+    rows = np.concatenate([core, contrast])
+    is_concept = np.arange(len(rows)) < len(core)
+    pattern = Pattern().fit(embedding[rows], is_concept, 0)
+    ridge = Ridge().fit(embedding[rows], is_concept, 0)
+    agreement = pattern @ ridge / max(np.linalg.norm(pattern) * np.linalg.norm(ridge), 1e-300)
+    return Concept(
+        number,
+        members,
+        core,
+        len(np.unique(image[members])),
+        stability,
+        _held_out_auc(study, embedding[rows], is_concept, image[rows]),
+        float(agreement),
+        step / max(float(np.linalg.norm(step)), 1e-300),
+    )
+
+
+def _contrast(members: np.ndarray, total: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Random segments that are not members, [<= size]."""
+    others = np.setdiff1d(np.arange(total), members)
+    return np.sort(rng.choice(others, size=min(size, len(others)), replace=False))
+
+
+def _held_out_auc(study: Ace, rows: np.ndarray, is_concept: np.ndarray, image: np.ndarray) -> float:
+    """AUC of the CAV on images it was not learnt from; mean of two halves of the images."""
+    owners = np.unique(image[is_concept])
+    half = np.isin(image, owners[::2]) | (~np.isin(image, owners) & (image % 2 == 0))
+    scores = []
+    for train in (half, ~half):
+        if not (is_concept & train).any() or not (~is_concept & train).any():
+            return float("nan")
+        v = study.cav.fit(rows[train], is_concept[train], study.seed)
+        test = ~train
+        scores.append(auc(rows[test & is_concept] @ v, rows[test & ~is_concept] @ v))
+    return float(np.mean(scores))
+
+
+def _null_directions(
+    study: Ace, embedding: np.ndarray, concepts: Sequence[Concept], rng: np.random.Generator
+) -> np.ndarray:
+    """Unit CAVs of random sets of segments, as large as a concept, [z, u]."""
+    found = []
+    size = int(np.median([len(concept.core) for concept in concepts])) if concepts else 0
+    for _ in range(study.null_erasures if concepts else 0):
+        core = rng.choice(len(embedding), size=min(size, len(embedding) // 2), replace=False)
+        contrast = _contrast(core, len(embedding), CONTRAST_PER_SEGMENT * len(core), rng)
+        step = concept_step(study.cav, embedding[core], embedding[contrast], study.seed)
+        found.append(step / max(float(np.linalg.norm(step)), 1e-300))
+    return np.array(found).reshape(len(found), embedding.shape[1])
+
+
+def _test_class(
+    study: Ace, discovery: Discovery, class_id: int, table: SampleTable, seed: int
+) -> None:
+    """Fill in a class's images, the influence of each concept on it, and the test's own error."""
+    holds = table.column("class") == class_id
+    images = table.owner("class")[holds]
+    discovery.class_images[class_id] = images
+    if len(images) < study.min_images:
+        return
+    pool = Pool.of(discovery.embedding, discovery.image, discovery.tag(class_id))
+    inside, outside = table.column("inside")[holds], table.column("outside")[holds]
+    discovery.gradients[class_id] = (inside, outside)
+    tester = Tester(pool, inside, outside, study.cav, study.seed)
+    for q, concept in enumerate(discovery.concepts):
+        rng = np.random.default_rng([seed, 2, class_id, q])
+        discovery.influence[class_id, q] = tester.test(concept.core, study.nulls, rng)
+    if discovery.concepts:
+        rng = np.random.default_rng([seed, 3, class_id])
+        make_up = discovery.concepts[0].core
+        discovery.null_p[class_id] = tester.null_p(make_up, study.nulls, study.calibration, rng)
+    for q, p in _published(study, discovery, inside + outside, seed).items():
+        discovery.published[class_id, q] = p
+
+
+def _published(
+    study: Ace, discovery: Discovery, gradients: np.ndarray, seed: int
+) -> dict[int, float]:
+    """P-values of the published test, by concept: several CAVs against random sets, t-test."""
+    rng = np.random.default_rng([seed, 4])
+    embedding = discovery.embedding
+    size = min(study.segments_per_concept, len(embedding) // 2)
+    sets = [rng.choice(len(embedding), size, replace=False) for _ in range(PUBLISHED_SETS)]
+
+    def score(positive: np.ndarray, negative: np.ndarray) -> float:
+        step = concept_step(study.cav, embedding[positive], embedding[negative], study.seed)
+        return float((gradients @ step > 0).mean())
+
+    random = np.array([score(sets[j], sets[j - 1]) for j in range(len(sets))])
+    return {
+        q: published_p(np.array([score(concept.core, other) for other in sets]), random)
+        for q, concept in enumerate(discovery.concepts)
+    }
+
+
+def adjusted(p: dict[tuple[int, int], float]) -> dict[tuple[int, int], tuple[float, float]]:
+    """Per (class, concept): Holm's p within the class, Benjamini & Hochberg's over all pairs."""
+    pairs = sorted(p)
+    screened = benjamini_hochberg([p[pair] for pair in pairs])
+    result = {}
+    for class_id in sorted({pair[0] for pair in pairs}):
+        family = [pair for pair in pairs if pair[0] == class_id]
+        for pair, value in zip(family, holm([p[pair] for pair in family]), strict=True):
+            result[pair] = (float(value), float(screened[pairs.index(pair)]))
+    return result

@@ -1,0 +1,180 @@
+"""Second sweep of ACE: what each class loses when a concept is erased from the layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conceptseg.ace.assess import assess
+from conceptseg.ace.discover import Discovery
+from conceptseg.ace.survey import on_grid
+from conceptseg.contracts import Carry, Context, Pass, State
+from conceptseg.data import sample_priority
+from conceptseg.overlap import class_iou
+from conceptseg.record import Tail
+from conceptseg.stats.sample_table import SampleTable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from conceptseg.data import Batch, Sample
+    from conceptseg.study.ace import Ace
+
+
+@dataclass(frozen=True)
+class Erasures:
+    """IoU of each class in each image, as the network is and with something erased.
+
+    `ids` [n]; `clean` [n, k]; `concept` [n, q, k]; `null` [n, z, k] for random directions; `layer`
+    [n, 1, k] with every position at the layer's mean; `outside` [n, p, k] for the p pairs (class,
+    concept) of `pairs`, the concept erased outside the class's region alone. nan where the
+    reference lacks the class. The reference is the label map, or the network's
+    clean prediction for images without one; `labelled` [n] says which.
+    """
+
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    pairs: tuple[tuple[int, int], ...]
+    labelled: np.ndarray
+    clean: np.ndarray
+    concept: np.ndarray
+    null: np.ndarray
+    layer: np.ndarray
+    outside: np.ndarray
+
+    def loss(self, class_id: int, concept: int) -> np.ndarray:
+        """Change of the class's IoU when a concept is erased, [n], nan where undefined."""
+        return self.concept[:, concept, class_id] - self.clean[:, class_id]
+
+    def null_loss(self, class_id: int) -> np.ndarray:
+        """The same for each random direction, [n, z]."""
+        return self.null[:, :, class_id] - self.clean[:, None, class_id]
+
+    def layer_loss(self, class_id: int) -> np.ndarray:
+        """The same for the whole layer set to its mean, [n]: the layer's share of the decision."""
+        return self.layer[:, 0, class_id] - self.clean[:, class_id]
+
+    def outside_loss(self, class_id: int, concept: int) -> np.ndarray | None:
+        """The same for the concept erased outside the class's region alone, if that was tried."""
+        if (class_id, concept) not in self.pairs:
+            return None
+        pair = self.pairs.index((class_id, concept))
+        return self.outside[:, pair, class_id] - self.clean[:, class_id]
+
+
+@dataclass(frozen=True)
+class Erase(Pass):
+    """The tail of the network runs once per image for each concept, random direction and pair."""
+
+    study: Ace
+
+    name = "erase"
+    cost = "1 forward + 1 tail per concept, random direction and pair, per image"
+    labels = "optional"
+
+    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+        """Of each class, the `erase_images` images of lowest hash priority."""
+        found: Discovery = carry["discovery"]
+        chosen: set[str] = set()
+        for images in found.class_images.values():
+            ids = sorted(
+                (found.ids[i] for i in images),
+                key=lambda sample_id: sample_priority(context.seed, sample_id),
+            )
+            chosen.update(ids[: self.study.erase_images])
+        return [sample for sample in context.manifest.samples if sample.id in chosen]
+
+    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+        import torch
+
+        found: Discovery = carry["discovery"]
+        k = len(context.model.classes)
+        with torch.no_grad():
+            tail = Tail.of(context.model, batch.images, context.layer)
+            clean = tail.logits.argmax(1)
+            labelled = torch.zeros(len(batch), dtype=torch.bool, device=clean.device)
+            reference = clean
+            if batch.labels is not None:
+                labelled = (batch.labels >= 0).flatten(1).any(1)
+                reference = torch.where(labelled[:, None, None], batch.labels, clean)
+            rows: dict[str, list[Tensor]] = {"clean": [class_iou(clean, reference, k)]}
+            for kind, activation in self._edits(found, tail.activation, clean):
+                prediction = tail.resume(activation).argmax(1)
+                rows.setdefault(kind, []).append(class_iou(prediction, reference, k))
+        tables = {kind: torch.stack(iou, 1).cpu().numpy() for kind, iou in rows.items()}
+        table = SampleTable.empty()
+        for i, sample_id in enumerate(batch.ids):
+            one = {kind: values[i] for kind, values in tables.items()}
+            one["labelled"] = np.array([bool(labelled[i])])
+            table = table.merge(SampleTable.of(sample_id, one))
+        return {"iou": table}
+
+    def _edits(
+        self, found: Discovery, activation: Tensor, clean: Tensor
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Each edited activation [n, u, y, x] and what kind of edit it is."""
+        import torch
+
+        mean = torch.as_tensor(found.mean).to(activation)[:, None, None]
+        yield "layer", mean.expand_as(activation)
+        for concept in found.concepts:
+            yield "concept", erased(activation, mean, concept.direction)
+        for direction in found.null_directions:
+            yield "null", erased(activation, mean, direction)
+        for class_id, q in candidates(self.study, found):
+            region = on_grid(clean == class_id, activation.shape[-2:])
+            gone = erased(activation, mean, found.concepts[q].direction)
+            yield "outside", region * activation + (1 - region) * gone
+
+    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
+        found: Discovery = carry["discovery"]
+        table = state["iou"]
+        assert isinstance(table, SampleTable)
+        ids = table.ids
+        group = dict(zip(found.ids, found.groups, strict=True))
+        k = len(context.model.classes)
+
+        def stacked(kind: str) -> np.ndarray:
+            empty = np.zeros((0, k), dtype=np.float32)
+            return np.stack([table.tables[sample_id].get(kind, empty) for sample_id in ids])
+
+        erasures = Erasures(
+            tuple(ids),
+            tuple(group[sample_id] for sample_id in ids),
+            candidates(self.study, found),
+            stacked("labelled")[:, 0],
+            stacked("clean")[:, 0],
+            *(stacked(kind) for kind in ("concept", "null", "layer", "outside")),
+        )
+        return {"erasures": erasures, "pairs": assess(self.study, found, erasures)}
+
+
+def erased(activation: Tensor, mean: Tensor, direction: np.ndarray) -> Tensor:
+    """The activation [n, u, y, x] with its component along a unit direction [u] set to the mean's.
+
+    A' = A - ((A - mean) . v) v at every position.
+    """
+    import torch
+
+    v = torch.as_tensor(direction).to(activation)
+    along = torch.einsum("nuyx,u->nyx", activation - mean, v)
+    return activation - along[:, None] * v[:, None, None]
+
+
+def candidates(study: Ace, found: Discovery) -> tuple[tuple[int, int], ...]:
+    """Of each class, the concepts that raise its score most and significantly so.
+
+    They are the pairs (class, concept) for which the erasure outside the region is worth a pass.
+    """
+    pairs = []
+    for class_id in sorted(found.class_images):
+        able = [
+            (-influence.effect, q)
+            for (c, q), influence in found.influence.items()
+            if c == class_id and influence.effect > 0 and influence.p_effect <= 0.05
+        ]
+        pairs += [(class_id, q) for _, q in sorted(able)[: study.outside_pairs]]
+    return tuple(pairs)

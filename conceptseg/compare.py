@@ -1,0 +1,102 @@
+"""Local saliency maps on chosen images, shown beside any study's own result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conceptseg import catalogue
+from conceptseg.contracts import Carry, Context, Pass, State
+from conceptseg.stats.sample_table import SampleTable
+from conceptseg.target import Predicted, Target
+from conceptseg.thumbnails import outlined, overlay, shared_limit
+
+if TYPE_CHECKING:
+    from conceptseg.data import Batch, Sample
+
+Chosen = Callable[[Context, Carry], Sequence[tuple[str, int]]]
+"""Which images and classes are explained, as (sample id, class id)."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Maps [h, w] by method, in the order of `chosen`, and their pictures.
+
+    `plain` are the images with the class's region outlined; all pictures of a method share the
+    scale -`limit`..`limit` of that method.
+    """
+
+    chosen: tuple[tuple[str, int], ...]
+    methods: tuple[str, ...]
+    maps: dict[str, list[np.ndarray]]
+    limits: dict[str, float]
+    plain: list[bytes]
+    pictures: dict[str, list[bytes]]
+
+
+@dataclass(frozen=True)
+class Compare(Pass):
+    """Each method on each chosen image and class."""
+
+    methods: tuple[str, ...]
+    choose: Chosen
+    picture_px: int = 256
+
+    name = "compare"
+    cost = "each method's own passes, on a few images"
+    labels = "none"
+
+    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+        wanted = {sample_id for sample_id, _ in self.choose(context, carry)}
+        return [sample for sample in context.manifest.samples if sample.id in wanted]
+
+    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+        import torch
+
+        table = SampleTable.empty()
+        chosen = self.choose(context, carry)
+        for i, sample_id in enumerate(batch.ids):
+            image = batch.images[i : i + 1]
+            with torch.no_grad():
+                prediction = context.model(image).argmax(1)[0]
+            one = {"image": image[0].float().cpu().numpy()}
+            one["prediction"] = prediction.cpu().numpy().astype(np.int32)
+            one["class"] = np.array([c for s, c in chosen if s == sample_id], dtype=np.int64)
+            for method in self.methods:
+                explainer = catalogue.load("explainers", method)(layer=context.layer)
+                maps = [
+                    explainer(context.model, image, Target(int(c), Predicted(int(c))))[0]
+                    for c in one["class"]
+                ]
+                one[method] = torch.stack(maps).float().cpu().numpy()
+            table = table.merge(SampleTable.of(sample_id, one))
+        return {"compare": table}
+
+    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
+        table = state.get("compare", SampleTable.empty())
+        assert isinstance(table, SampleTable)
+        chosen = tuple(self.choose(context, carry))
+        maps: dict[str, list[np.ndarray]] = {method: [] for method in self.methods}
+        masks = []
+        for sample_id, class_id in chosen:
+            one = table.tables[sample_id]
+            masks.append(one["prediction"] == class_id)
+            row = int(np.flatnonzero(one["class"] == class_id)[0])
+            for method in self.methods:
+                maps[method].append(one[method][row])
+        images = [table.tables[sample_id]["image"] for sample_id, _ in chosen]
+        limits = {method: shared_limit(maps[method]) for method in self.methods}
+        side = self.picture_px
+        plain = [outlined(image, mask, side) for image, mask in zip(images, masks, strict=True)]
+        pictures = {
+            method: [
+                overlay(image, one, -limits[method], limits[method], mask=mask, side=side)
+                for image, one, mask in zip(images, maps[method], masks, strict=True)
+            ]
+            for method in self.methods
+        }
+        comparison = Comparison(chosen, self.methods, maps, limits, plain, pictures)
+        return {"comparison": comparison}

@@ -1,0 +1,30 @@
+"""Overlap of a prediction with a reference, per image and class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def class_iou(prediction: Tensor, reference: Tensor, classes: int) -> Tensor:
+    """Intersection over union of each class in each image, float32 [n, classes].
+
+    Both maps are int [n, h, w]; pixels whose reference is outside 0..classes-1 (ignored ones) do
+    not count. nan for a class that the reference lacks, whatever is predicted: so the same images
+    count for every prediction that is compared on one reference.
+    """
+    import torch
+
+    n = len(prediction)
+    known = (reference >= 0) & (reference < classes)
+    image = torch.arange(n, device=prediction.device)[:, None, None].expand_as(prediction)
+    cells = (image * classes + reference) * classes + prediction
+    counts = torch.bincount(cells[known], minlength=n * classes * classes)
+    confusion = counts.reshape(n, classes, classes).double()
+    shared = confusion.diagonal(dim1=1, dim2=2)
+    union = confusion.sum(1) + confusion.sum(2) - shared
+    iou = shared / union.clamp(min=1)
+    held = confusion.sum(2) > 0
+    return torch.where(held, iou, torch.full_like(iou, float("nan"))).float()

@@ -1,0 +1,151 @@
+"""How sure a number is: intervals, exchangeable tests and corrections for many tests.
+
+The unit is the image, or its group (patient, scene) where the manifest names one; never the pixel
+or the segment, which are not independent.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+MIN_GROUPS = 8
+"""Fewer groups than this and a sign-flip test cannot reach 0.05 after any correction."""
+
+
+def units(
+    ids: Sequence[str], groups: Sequence[str], unit: Literal["auto", "group", "image"]
+) -> tuple[tuple[str, ...], str]:
+    """What each image counts as in intervals and tests, and which unit was taken.
+
+    "auto" takes groups where there are at least `MIN_GROUPS`, else single images; a report has to
+    say so, since intervals over images then speak of these few groups alone.
+    """
+    if unit == "auto":
+        unit = "group" if len(set(groups)) >= MIN_GROUPS else "image"
+    return tuple(groups if unit == "group" else ids), unit
+
+
+def group_means(values: ArrayLike, groups: Sequence[str]) -> Floats:
+    """Mean of `values` [n] in each group, in the order of the groups' sorted names, [g]."""
+    values = np.asarray(values, dtype=np.float64)
+    _, index = np.unique(np.asarray(groups), return_inverse=True)
+    return np.bincount(index, weights=values) / np.bincount(index)
+
+
+def bootstrap_interval(
+    values: ArrayLike,
+    groups: Sequence[str],
+    *,
+    seed: int,
+    draws: int = 2000,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile interval of the mean of `values` [n] by a bootstrap that draws whole groups.
+
+    The mean is that over values, not over groups, so that a group of many images keeps its weight.
+    With a single group there is nothing to draw from: (nan, nan).
+
+    Source: Davison & Hinkley 1997, section 3.8 (strategy 1).
+    """
+    values = np.asarray(values, dtype=np.float64)
+    _, index = np.unique(np.asarray(groups), return_inverse=True)
+    counts = np.bincount(index)
+    if len(counts) < 2:
+        return float("nan"), float("nan")
+    sums = np.bincount(index, weights=values)
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(0, len(counts), size=(draws, len(counts)))
+    means = sums[drawn].sum(1) / counts[drawn].sum(1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def sign_flip_p(
+    values: ArrayLike, groups: Sequence[str], *, seed: int, draws: int = 9999, side: str = "two"
+) -> float:
+    """P-value of "the mean of `values` [n] is zero" by flipping the signs of whole groups.
+
+    Exact under the hypothesis that each group's effect is symmetric about zero:
+    p = (1 + #{null at least as extreme}) / (1 + draws). All sign patterns are used in place of
+    draws where there are no more than `draws` of them. `side` is "two", "less" or "greater".
+    """
+    values = np.asarray(values, dtype=np.float64)
+    _, index = np.unique(np.asarray(groups), return_inverse=True)
+    sums = np.bincount(index, weights=values)
+    groups_n = len(sums)
+    if 2**groups_n <= draws:
+        signs = 1.0 - 2.0 * ((np.arange(2**groups_n)[:, None] >> np.arange(groups_n)) & 1)
+        exact = True
+    else:
+        rng = np.random.default_rng(seed)
+        signs = 1.0 - 2.0 * rng.integers(0, 2, size=(draws, groups_n))
+        exact = False
+    null, observed = signs @ sums, sums.sum()
+    if side == "less":
+        null, observed = -null, -observed
+    elif side == "two":
+        null, observed = np.abs(null), abs(observed)
+    # Sums of the same numbers in another order differ in the last bits: ties must count.
+    extreme = int((null >= observed - 1e-12 * np.abs(sums).sum()).sum())
+    return extreme / len(signs) if exact else (1 + extreme) / (1 + len(signs))
+
+
+def exchangeable_p(observed: float, null: ArrayLike) -> float:
+    """P-value of `observed` among exchangeable draws `null` [r]: (1 + #{null >= observed})/(r + 1).
+
+    Source: Phipson & Smyth 2010, "Permutation p-values should never be zero".
+    """
+    null = np.asarray(null, dtype=np.float64)
+    return float(1 + (null >= observed).sum()) / (1 + null.size)
+
+
+def holm(p: ArrayLike) -> Floats:
+    """Holm's step-down adjusted p-values [m]: controls the chance of any false claim."""
+    p = np.asarray(p, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    steps = (p.size - np.arange(p.size)) * p[order]
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps))
+    return adjusted
+
+
+def benjamini_hochberg(p: ArrayLike) -> Floats:
+    """Benjamini & Hochberg's adjusted p-values [m]: controls the share of false claims."""
+    p = np.asarray(p, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    steps = p[order] * p.size / (1 + np.arange(p.size))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1.0, np.minimum.accumulate(steps[::-1])[::-1])
+    return adjusted
+
+
+def detectable_effect(values: ArrayLike, groups: Sequence[str]) -> float:
+    """The mean effect that n groups like these would show with power 0.8 at level 0.05.
+
+    (z_{0.975} + z_{0.8}) * sd / sqrt(groups): what "no evidence" leaves possible.
+    """
+    means = group_means(values, groups)
+    if means.size < 2:
+        return float("nan")
+    return float((1.959964 + 0.841621) * means.std(ddof=1) / np.sqrt(means.size))
+
+
+def auc(positive: ArrayLike, negative: ArrayLike) -> float:
+    """Chance that a positive scores above a negative, ties counted half (Mann-Whitney).
+
+    Returns nan when either side is empty.
+    """
+    from scipy.stats import rankdata
+
+    positive = np.asarray(positive, dtype=np.float64)
+    negative = np.asarray(negative, dtype=np.float64)
+    if not positive.size or not negative.size:
+        return float("nan")
+    ranks = rankdata(np.concatenate([positive, negative]))[: positive.size].sum()
+    above = ranks - positive.size * (positive.size + 1) / 2
+    return float(above / (positive.size * negative.size))

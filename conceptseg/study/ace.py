@@ -1,0 +1,124 @@
+"""ACE: which visual concepts a layer uses for each class, how surely, and where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from conceptseg.cavs.pattern import Pattern
+from conceptseg.choice import one_of
+from conceptseg.concepts.kmeans import KMeans
+from conceptseg.contracts import (
+    Carry,
+    CavLearner,
+    ConceptFinder,
+    Context,
+    Pass,
+    Study,
+    technique,
+)
+from conceptseg.report import Report
+from conceptseg.result import Result
+
+
+@technique(
+    family="concept",
+    source="Ghorbani et al. 2019; Kim et al. 2018; Janik et al. 2021 (arXiv 2103.08590)",
+)
+class Ace(Study):
+    """Automatic concept-based explanation of a segmentation network.
+
+    Superpixels of the images are embedded by one encoder pass each, clustered into concepts, and
+    each concept is tested against each class: does the class's score move along the concept more
+    than along random sets of segments, and does erasing the concept cost the class its IoU?
+
+    Departures from the published ACE, which serves classifiers: segments are embedded in place
+    (mean of the layer's activation under the segment) rather than cropped, one at a time; concepts
+    are shared by all classes; the significance test is calibrated (the published one is reported
+    beside it); erasure measures what the concept is worth. Janik et al. carry the idea over to
+    segmentation, but how they score a class is not published in detail, so no parity is claimed.
+    """
+
+    scales: tuple[int, ...] = Field((15, 50, 80), description="SLIC segments per image, per scale.")
+    compactness: float = Field(20.0, gt=0, description="SLIC's weight of place against colour.")
+    sigma: float = Field(1.0, ge=0, description="Smoothing before SLIC, in pixels.")
+    score: Literal["margin", "logit", "logprob", "probability"] = Field(
+        "margin", description="What is differentiated: the class's score, averaged over its region."
+    )
+    images_per_class: int = Field(
+        200, ge=2, description="Of each class, at most this many images, drawn by hash."
+    )
+    concepts: one_of(ConceptFinder, "concepts") = Field(  # type: ignore[valid-type]
+        KMeans(), description="How segments are grouped into concepts."
+    )
+    cav: one_of(CavLearner, "cavs") = Field(  # type: ignore[valid-type]
+        Pattern(), description="How a concept's direction is learnt."
+    )
+    segments_per_concept: int = Field(
+        40, ge=5, description="Segments nearest to a cluster's centre, which represent it."
+    )
+    segments_per_image: int = Field(2, ge=1, description="At most this many of one image.")
+    min_images: int = Field(
+        10, ge=2, description="Fewer images than this, and a concept or a class is left out."
+    )
+    min_auc: float = Field(
+        0.75, ge=0, le=1, description="Concepts whose CAV separates worse on held-out images go."
+    )
+    nulls: int = Field(999, ge=19, description="Random concepts that each concept is tested with.")
+    calibration: int = Field(
+        300, ge=0, description="Random concepts per class by which the test itself is checked."
+    )
+    erase_images: int = Field(60, ge=2, description="Of each class, images for the erasures.")
+    null_erasures: int = Field(5, ge=0, description="Random directions that are erased as well.")
+    outside_pairs: int = Field(
+        3, ge=0, description="Concepts per class that are also erased outside its region alone."
+    )
+    smallest_effect: float = Field(
+        0.02, ge=0, description="Loss of IoU below which a concept does not count as used."
+    )
+    control_images: int = Field(40, ge=0, description="Images for the shuffled-weights control.")
+    unit: Literal["auto", "group", "image"] = Field(
+        "auto",
+        description="What intervals and tests count: the manifest's groups, or single images; auto "
+        "takes groups where there are at least eight, below which no test can reach 0.05.",
+    )
+    exemplars: int = Field(12, ge=1, description="Segments shown for each concept.")
+    map_images: int = Field(100, ge=1, description="Images whose segments the map shows.")
+    map_segments: int = Field(1500, ge=10, description="Segments that the map shows.")
+    picture_px: int = Field(256, ge=32, description="Longer side of the report's pictures.")
+
+    def class_ids(self, context: Context) -> tuple[int, ...]:
+        """The classes to explain: those asked for, or all but the background."""
+        names = self.data.classes or tuple(
+            name for name in context.model.classes if name != context.manifest.background
+        )
+        return tuple(context.model.class_id(name) for name in names)
+
+    def passes(self) -> Sequence[Pass]:
+        from conceptseg.ace.control import Control
+        from conceptseg.ace.erase import Erase
+        from conceptseg.ace.findings import to_compare
+        from conceptseg.ace.pictures import Pictures
+        from conceptseg.ace.survey import Survey
+        from conceptseg.compare import Compare
+
+        return (
+            Survey(self),
+            Erase(self),
+            Pictures(self),
+            Control(self),
+            Compare(self.compare, to_compare, self.picture_px),
+        )
+
+    def finish(self, context: Context, carry: Carry) -> Result:
+        from conceptseg.ace.findings import conclude
+
+        return conclude(self, context, carry)
+
+    @staticmethod
+    def report(result: Result) -> Report:
+        from conceptseg.ace.report import compose
+
+        return compose(result)
