@@ -22,7 +22,7 @@ def test_names_are_the_files(kind):
 
 def test_listing_imports_nothing_heavy():
     program = (
-        "import sys; from conceptseg import catalogue; catalogue.table(); catalogue.markdown();"
+        "import sys; from conceptseg import catalogue; catalogue.table(); catalogue.readme();"
         "print(sorted({'torch', 'sklearn', 'plotly', 'skimage', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -75,7 +75,14 @@ def test_a_missing_module_of_our_own_is_a_defect(monkeypatch):
         catalogue.load("cavs", "ridge")
 
 
-def test_markdown_has_a_row_per_technique():
-    lines = catalogue.markdown().splitlines()
-    assert len(lines) == 2 + len(catalogue.table())
+def test_readme_has_a_row_per_technique():
+    lines = catalogue.readme().splitlines()
+    assert len(lines) == 2 + len(catalogue.table(catalogue.README_KINDS))
     assert all(line.count(" | ") == 4 for line in lines)
+
+
+def test_readme_table_is_not_stale():
+    """Print the new one with `python -c "from conceptseg import catalogue as c; print(c.readme())"`."""
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    table = text.partition("<!-- catalogue -->")[2].partition("<!-- /catalogue -->")[0]
+    assert table.strip() == catalogue.readme().strip()

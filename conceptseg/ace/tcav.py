@@ -4,10 +4,13 @@ Notation: e_s [u] embedding of segment s; g_i [u] gradient of image i's target w
 layer's activation, summed over positions; t(s) the segment's tag with respect to the class
 (inside its region, in the ring around it, elsewhere).
 
-The contrast of a concept is made of all other segments with the same tags, so that "lies outside
-the object" alone is no concept: with r_s = e_s - mean of the embeddings tagged t(s), the pattern
-CAV of a concept Q is v = mean over Q of r_s. As both are linear, the derivative of the target
-along v is the mean over Q of r_s . g_i, which needs one product for all concepts and all nulls.
+The contrast of a concept depends on where its segments lie. Segments outside the class's region
+are compared with segments at the same kind of place (ring, elsewhere), so that "lies outside the
+object" alone is no concept; segments inside are compared with segments from anywhere, because to
+be what the object is made of is just what makes a concept the class's own. With the residual
+r_s = e_s - mean embedding of the segments that s is compared with, the pattern CAV of a concept Q
+is v = mean over Q of r_s. As both are linear, the derivative of the target along v is the mean
+over Q of r_s . g_i, which needs one product for all concepts and all nulls.
 
 Source: Kim et al. 2018 (TCAV), arXiv 1711.11279, eqs. 1 and 2. The published significance test
 compares scores that share one set of positives, and rejects far too often; the test here compares
@@ -26,25 +29,50 @@ from conceptseg.significance import exchangeable_p
 TAGS = ("inside", "ring", "elsewhere")
 
 
+INSIDE = TAGS.index("inside")
+
+
 @dataclass(frozen=True)
 class Pool:
     """The segments that concepts and their nulls are made of, as one class sees them.
 
-    `residuals` [s, u] float32: embeddings minus the mean of their tag; `image` [s] the index of
-    the image each lies in, ascending; `tag` [s] index into `TAGS`.
+    `embeddings` [s, u]; `image` [s] the index of the image each segment lies in; `tag` [s] index
+    into `TAGS`; `means` [tags + 1, u] of the embeddings of each tag, and last of all.
+
+    A *row* is a segment with what it is compared with: row s stands for segment s among those of
+    its tag, row s + len(pool) for the same segment among all.
     """
 
-    residuals: np.ndarray
+    embeddings: np.ndarray
     image: np.ndarray
     tag: np.ndarray
+    means: np.ndarray
 
     @classmethod
     def of(cls, embeddings: np.ndarray, image: np.ndarray, tag: np.ndarray) -> "Pool":
-        counts = np.maximum(np.bincount(tag, minlength=len(TAGS)), 1)
-        means = np.stack(
-            [embeddings[tag == t].sum(0, dtype=np.float64) / counts[t] for t in range(len(TAGS))]
-        )
-        return cls((embeddings - means[tag]).astype(np.float32), image, tag)
+        sums = [embeddings[tag == t].sum(0, dtype=np.float64) for t in range(len(TAGS))]
+        counts = np.maximum(np.bincount(tag, minlength=len(TAGS)), 1)[:, None]
+        overall = np.sum(sums, axis=0) / len(tag)
+        return cls(embeddings, image, tag, np.vstack([np.stack(sums) / counts, overall]))
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def rows(self, segments: np.ndarray) -> np.ndarray:
+        """Rows that stand for the segments of a concept: those inside are compared with all."""
+        return np.where(self.tag[segments] == INSIDE, segments + len(self), segments)
+
+    def residuals(self, rows: np.ndarray) -> np.ndarray:
+        """Embedding of each row minus the mean of what it is compared with, float64 [m, u]."""
+        segments = rows % len(self)
+        mean = np.where(rows < len(self), self.tag[segments], len(TAGS))
+        return self.embeddings[segments] - self.means[mean]
+
+    def moves(self, gradients: np.ndarray) -> np.ndarray:
+        """Residual of every row times gradients [n, u]: derivatives, float32 [2 s, n]."""
+        products = self.embeddings @ gradients.T.astype(np.float32)
+        shifts = (self.means @ gradients.T.astype(np.float64)).astype(np.float32)
+        return np.concatenate([products - shifts[self.tag], products - shifts[-1]])
 
 
 def tags(share: np.ndarray, around: np.ndarray) -> np.ndarray:
@@ -109,39 +137,55 @@ class Influence:
 def random_concepts(
     pool: Pool, members: np.ndarray, draws: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Random concepts of the same make-up as `members`: segment indices [draws, len(members)].
+    """Random concepts of the same make-up as the segments `members`: rows of the pool [draws, m].
 
-    Each image of the concept is replaced by a random image, no image twice, that has at least as
-    many segments of each tag, and each segment by a random one of the same tag there. Where too
-    few images qualify, images may repeat; where none does, the images with most segments serve.
+    Each image of the concept is replaced by a random image, no image twice, that holds as many
+    segments of each kind as are needed: any segments for those inside the class's region, segments
+    of the same tag for the others. Where too few images qualify, images may repeat; where none
+    does, the images with most segments serve. `rows % len(pool)` are the segments.
     """
-    n_tags, images_n = len(TAGS), int(pool.image.max()) + 1
-    cell = pool.image * n_tags + pool.tag
-    stock = np.bincount(cell, minlength=images_n * n_tags).reshape(images_n, n_tags)
-    order = np.lexsort((rng.random(len(cell)), cell))
-    start = np.concatenate([[0], np.cumsum(stock.ravel())])[:-1].reshape(images_n, n_tags)
-
+    stock, order, start = _stock(pool, rng)
     owners = np.unique(pool.image[members])
-    needs = np.zeros((len(owners), n_tags), dtype=np.int64)
+    needs = np.zeros((len(owners), len(TAGS)), dtype=np.int64)
     np.add.at(needs, (np.searchsorted(owners, pool.image[members]), pool.tag[members]), 1)
     kinds, sizes = np.unique(needs, axis=0, return_counts=True)
     # The most demanding first, while all images are still free.
     ranking = np.argsort(-kinds.sum(1), kind="stable")
-    keys = rng.random((draws, images_n))
+    keys = rng.random((draws, len(stock)))
     chosen = []
     for kind, size in zip(kinds[ranking], sizes[ranking], strict=True):
         fits = (stock >= kind).all(1)
         if not fits.any():
-            fits = stock.sum(1) == stock.sum(1).max()
+            fits = stock[:, INSIDE] == stock[:, INSIDE].max()
         picked = _pick(keys, fits, int(size), rng)
-        for tag in range(n_tags):
+        for tag in np.flatnonzero(kind):
+            first = rng.random(picked.shape)
+            held = np.maximum(stock[picked, tag], 1)
             for offset in range(int(kind[tag])):
-                if offset == 0:
-                    first = rng.random(picked.shape)
-                held = np.maximum(stock[picked, tag], 1)
                 place = (np.floor(first * held).astype(np.int64) + offset) % held
-                chosen.append(order[np.minimum(start[picked, tag] + place, len(order) - 1)])
+                found = order[tag][np.minimum(start[picked, tag] + place, len(order[tag]) - 1)]
+                chosen.append(found + len(pool) if tag == INSIDE else found)
     return np.concatenate(chosen, axis=1)
+
+
+def _stock(
+    pool: Pool, rng: np.random.Generator
+) -> tuple[np.ndarray, tuple[np.ndarray, ...], np.ndarray]:
+    """What each image holds of each kind, where "inside" stands for any segment.
+
+    Counts [images, tags]; per kind the segments, image by image and in random order within; and
+    where each image's begin there, [images, tags].
+    """
+    images_n = int(pool.image.max()) + 1
+    shuffle = rng.random(len(pool))
+    counts, orders, starts = [], [], []
+    for tag in range(len(TAGS)):
+        rows = np.arange(len(pool)) if tag == INSIDE else np.flatnonzero(pool.tag == tag)
+        count = np.bincount(pool.image[rows], minlength=images_n)
+        orders.append(rows[np.lexsort((shuffle[rows], pool.image[rows]))])
+        counts.append(count)
+        starts.append(np.concatenate([[0], np.cumsum(count)[:-1]]))
+    return np.stack(counts, 1), tuple(orders), np.stack(starts, 1)
 
 
 def _pick(keys: np.ndarray, fits: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -181,17 +225,18 @@ class Tester:
         self.outside = outside.astype(np.float64)
         self.learner = None if learner is None or isinstance(learner, Pattern) else learner
         self.seed = seed
-        self._gradients = (inside + outside).astype(np.float32)
-        self._moves = pool.residuals @ self._gradients.T  # [s, n]: derivative along each residual
+        self._gradients = self.inside + self.outside
+        self._moves = pool.moves(self._gradients)
 
     def test(self, members: np.ndarray, draws: int, rng: np.random.Generator) -> Influence:
         """The influence of the concept made of segments `members`, against `draws` random ones."""
-        return self.against(members, random_concepts(self.pool, members, draws, rng))
+        null = random_concepts(self.pool, members, draws, rng)
+        return self.against(self.pool.rows(members), null)
 
-    def against(self, members: np.ndarray, null: np.ndarray) -> Influence:
-        """The same against given random concepts [r, m] of segments."""
-        contrast = np.unique(null[:5]) if self.learner else members
-        direction = self._direction(members, contrast)
+    def against(self, rows: np.ndarray, null: np.ndarray) -> Influence:
+        """The same for rows of the pool [m], against given random concepts [r, m]."""
+        contrast = np.unique(null[:5])
+        direction = self._direction(rows, contrast)
         inside, outside = self.inside @ direction, self.outside @ direction
         derivatives = inside + outside
         null_moves = self._null_moves(null, contrast)
@@ -221,20 +266,20 @@ class Tester:
         null_effect = np.abs(self._null_moves(null, np.unique(null[:5])).mean(1))
         return np.array([exchangeable_p(move, null_effect) for move in moves])
 
-    def _direction(self, members: np.ndarray, contrast: np.ndarray) -> np.ndarray:
+    def _direction(self, rows: np.ndarray, contrast: np.ndarray) -> np.ndarray:
         """The step from the contrast to the concept, along the direction that was learnt, [u]."""
         if self.learner is None:
-            return self.pool.residuals[members].mean(0, dtype=np.float64)
-        contrast = np.setdiff1d(contrast, members)
+            return self.pool.residuals(rows).mean(0)
+        contrast = np.setdiff1d(contrast, rows)
         return concept_step(
-            self.learner, self.pool.residuals[members], self.pool.residuals[contrast], self.seed
+            self.learner, self.pool.residuals(rows), self.pool.residuals(contrast), self.seed
         )
 
     def _null_moves(self, null: np.ndarray, contrast: np.ndarray) -> np.ndarray:
         """Derivative of each image's target along each null's direction, [r, n]."""
         if self.learner is not None:
-            steps = np.stack([self._direction(members, contrast) for members in null])
-            return steps @ self._gradients.T.astype(np.float64)
+            steps = np.stack([self._direction(rows, contrast) for rows in null])
+            return steps @ self._gradients.T
         from scipy.sparse import csr_array
 
         r, m = null.shape

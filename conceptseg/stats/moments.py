@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from conceptseg.contracts import technique
 
+
+@technique(family="statistic", source="Chan, Golub & LeVeque 1983, eq. 2.1")
 @dataclass(frozen=True)
 class Moments:
     """Count, mean [d] and sum of squared deviations [d] of rows, float64.

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from conceptseg.contracts import technique
+
 Tables = Mapping[str, np.ndarray]
 
 
+@technique(family="statistic", source="bottom-k sampling: Cohen & Kaplan 2007, section 2")
 @dataclass(frozen=True)
 class SampleTable:
     """Named arrays of each sample; of each class, at most `capacity` samples are kept.
@@ -40,10 +43,11 @@ class SampleTable:
         classes: Iterable[int] = (),
         capacity: int | None = None,
     ) -> SampleTable:
-        """The statistic of one sample."""
-        return cls(
-            capacity, {sample_id: priority}, {sample_id: frozenset(classes)}, {sample_id: tables}
-        )
+        """The statistic of one sample: empty if there is a capacity and it holds no class."""
+        held = frozenset(classes)
+        if capacity is not None and not held:
+            return cls.empty(capacity)
+        return cls(capacity, {sample_id: priority}, {sample_id: held}, {sample_id: tables})
 
     def merge(self, other: SampleTable) -> SampleTable:
         priority = {**self.priority, **other.priority}

@@ -1,0 +1,369 @@
+"""ACE through the command, from files to report: on painted scenes and a network wired by hand.
+
+Each scene shows a red or a green square (its class) on grey ground, and a blue bar on some. The
+network reads colour excesses, so red is what its class `red` uses and blue is used by none.
+"""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from torch import nn
+
+from conceptseg import catalogue
+from conceptseg.store import FOLDER
+from conceptseg.study import __main__ as command
+
+CLASSES = ("ground", "red", "green")
+CELL = 4
+HEIGHT, WIDTH = 32, 40
+
+SMALL = {
+    "scales": [12, 24],
+    "min_images": 4,
+    "concepts": {"kind": "kmeans", "counts": [4, 5], "draws": 2, "seeds": 2},
+    "segments_per_concept": 10,
+    "min_auc": 0.6,
+    "nulls": 49,
+    "calibration": 20,
+    "erase_images": 8,
+    "null_erasures": 2,
+    "outside_pairs": 2,
+    "control_images": 8,
+    "exemplars": 3,
+    "map_images": 8,
+    "map_segments": 24,  # fewer than UMAP wants; compiling it takes longer than all the rest
+    "picture_px": 64,
+}
+
+
+class ColourNet(nn.Module):
+    """Excess of red, green and blue and the brightness of 4 x 4 px cells; the head reads two.
+
+    `sigmoid`: one output map, red against the rest. `poison`: NaN comes out.
+    """
+
+    def __init__(self, sigmoid: bool = False, poison: bool = False) -> None:
+        super().__init__()
+        excess = 1.5 * torch.eye(3) - 0.5
+        self.body = nn.Sequential(nn.Conv2d(3, 4, CELL, CELL), nn.ReLU())
+        self.pooled = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Conv2d(4, 1 if sigmoid else 3, 1)
+        self.up = nn.Upsample(scale_factor=CELL, mode="nearest")
+        self.poison = poison
+        with torch.no_grad():
+            colours = torch.cat([excess, torch.full((1, 3), 1 / 3)])
+            filters = colours[:, :, None, None].expand(-1, -1, CELL, CELL)
+            self.body[0].weight.copy_(filters / CELL**2)
+            self.head.weight.zero_()
+            self.head.weight[-1 if sigmoid else 1, 0] = 4.0
+            if sigmoid:
+                self.head.bias.copy_(torch.tensor([-1.0]))
+            else:
+                self.head.weight[2, 1] = 4.0
+                self.head.bias.copy_(torch.tensor([1.0, 0.0, 0.0]))
+            self.body[0].bias.zero_()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        cells = self.body(images)
+        logits = self.head(cells + 0 * self.pooled(cells))
+        return self.up(logits * float("nan") if self.poison else logits)
+
+
+def paint(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scene `number`: uint8 [h, w, 3] and its labels [h, w]."""
+    rng = np.random.default_rng([7, number])
+    pixels = np.full((HEIGHT, WIDTH, 3), 90.0)
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    kind = 1 + number % 2
+    top, left = (CELL * int(rng.integers(0, high)) for high in (5, 4))
+    colour = np.array([[200, 40, 40], [40, 200, 40]][kind - 1])
+    pixels[top : top + 12, left : left + 12] = colour
+    labels[top : top + 12, left : left + 12] = kind
+    if number % 3:
+        pixels[:, -8:] = [40, 40, 200]
+    pixels += rng.normal(0, 6, pixels.shape)
+    return pixels.clip(0, 255).astype(np.uint8), labels
+
+
+def write_scenes(folder, images=12, *, masks=True, names=CLASSES, **manifest):
+    """Painted scenes and their manifest `set.yaml` in a folder; returns the study's file."""
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    for number in range(images):
+        pixels, labels = paint(number)
+        Image.fromarray(pixels).save(folder / f"images/s{number:02d}.png")
+        if masks:
+            Image.fromarray(labels).save(folder / f"masks/s{number:02d}.png")
+    pattern = {"images": "images/{id}.png"} | ({"masks": "masks/{id}.png"} if masks else {})
+    content = {"name": "painted", "channels": 3, "folders": [pattern], **manifest}
+    content["labels"] = {"names": list(names), "background": names[0]}
+    (folder / "set.yaml").write_text(yaml.safe_dump(content))
+    return write_study(folder)
+
+
+def write_study(folder, name="ace_painted.yaml", **changes):
+    """The study's file: the wired network on `set.yaml`, small enough for seconds."""
+    content = {
+        "data": {"manifest": "set.yaml"},
+        "model": {"source": "factory", "name": "tests.study.test_ace:ColourNet"},
+        "layer": "body",
+        "run": {"device": "cpu", "batch_size": 4, "shards": 2, "threads": 1},
+        **SMALL,
+        **changes,
+    }
+    path = folder / name
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def run(capsys, study, out, *words):
+    """Run ACE by the command; the saved `result.json`."""
+    code = command.main(["ace", "--config", str(study), "--out", str(out), *map(str, words)])
+    streams = capsys.readouterr()
+    assert code == 0, streams.err
+    assert streams.out.splitlines()[-1] == str(Path(out) / "report.html")
+    return json.loads(Path(out, "result.json").read_text())
+
+
+class Page(HTMLParser):
+    """Tags, ids and links of a page, and the text between its tags, scripts aside."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.ids: set[str] = set()
+        self.links: set[str] = set()
+        self.text: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        given = dict(attrs)
+        if "id" in given:
+            self.ids.add(given["id"])
+        if tag == "a" and (given.get("href") or "").startswith("#"):
+            self.links.add(given["href"][1:])
+
+    def handle_data(self, data):
+        if self.tags and self.tags[-1] not in ("script", "style"):
+            self.text.append(data)
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return write_scenes(tmp_path / "files")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of one finished run, for tests that only read it."""
+    folder = tmp_path_factory.mktemp("finished")
+    study = write_scenes(folder / "files")
+    out = folder / "out"
+    assert command.main(["ace", "-c", str(study), "--out", str(out), "--quiet"]) == 0
+    return out
+
+
+def read(out):
+    return json.loads((out / "result.json").read_text())
+
+
+def test_result_keeps_the_conventions(finished):
+    result = read(finished)
+    assert result["study"] == "ace"
+    kinds = {"findings": list, "tables": dict, "skipped": list, "provenance": dict}
+    for key, kind in {**kinds, "timings": dict, "config": dict, "notes": dict}.items():
+        assert isinstance(result[key], kind), key
+    assert not (finished / FOLDER).exists()
+    told = result["provenance"]
+    assert told["layer"] == "body" and told["samples"] == 12 and told["seed"] == 0
+    assert re.fullmatch("[0-9a-f]{64}", told["weights"]) and re.fullmatch("[0-9a-f]{64}", told["data"])
+    assert told["versions"]["torch"] == torch.__version__
+    names = [one["name"] for one in told["passes"]]
+    assert names == ["survey", "erase", "pictures", "control", "compare"]
+    assert set(result["timings"]["seconds"]) == {*names, "finish"}
+    for kind in ("pairs", "concepts", "exemplars", "classes", "calibration", "choices", "segments"):
+        assert result["tables"][kind]["rows"], kind
+
+
+def test_findings_are_typed_and_the_strongest_comes_first(finished):
+    findings = read(finished)["findings"]
+    assert findings
+    keys = {"claim", "class", "effect", "ci", "p", "p_adjusted", "n", "evidence"}
+    for finding in findings:
+        assert keys <= set(finding)
+        assert finding["class"] in CLASSES and finding["claim"].endswith(".")
+        low, high = finding["ci"]
+        assert low <= finding["effect"] <= high < 0
+        assert 0 < finding["p"] <= finding["p_adjusted"] <= 0.05
+        assert isinstance(finding["n"], int) and finding["n"] > 0
+    sizes = [abs(finding["effect"]) for finding in findings]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_each_class_uses_its_colour_and_none_uses_blue(finished):
+    """The wired truth: without red there is no `red`, and blue may go without a trace."""
+    result = read(finished)
+    concepts = {row["concept"]: row["seen_on"] for row in result["tables"]["concepts"]["rows"]}
+    uses = {
+        (row["class"], concepts[row["concept"]].partition(" ")[0])
+        for row in result["tables"]["pairs"]["rows"]
+        if row["used"]
+    }
+    assert ("red", "red") in uses and ("green", "green") in uses
+    assert not any(name == "ground" for _, name in uses)
+    strongest = {finding["class"]: finding["effect"] for finding in reversed(result["findings"])}
+    assert strongest["red"] < -0.9 and strongest["green"] < -0.9
+    assert not any(finding["details"]["from_context"] for finding in result["findings"])
+
+
+def test_arrays_need_no_pickle(finished):
+    result = read(finished)
+    with np.load(finished / "arrays.npz", allow_pickle=False) as arrays:
+        kept = {key: arrays[key] for key in arrays.files}
+    concepts = len(result["tables"]["concepts"]["rows"])
+    assert kept["cav"].shape == (concepts, 4)
+    np.testing.assert_allclose(np.linalg.norm(kept["cav"], axis=1), 1, rtol=1e-5)
+    assert kept["map"].shape == (len(result["tables"]["segments"]["rows"]), 2)
+    assert kept["null_moves"].shape == (2, concepts, SMALL["nulls"])
+    assert not any(array.dtype.hasobject for array in kept.values())
+
+
+def test_report_shows_the_evidence_of_every_finding(finished):
+    page = Page((finished / "report.html").read_text())
+    evidence = {finding["evidence"] for finding in read(finished)["findings"]}
+    assert evidence and evidence <= page.ids
+    assert evidence <= page.links
+    assert page.links <= page.ids
+    assert not [tag for tag in page.tags if tag in ("link", "iframe", "object", "embed")]
+
+
+def test_report_is_rendered_again_from_the_saved_result(finished, tmp_path, capsys):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    (copy / "report.html").unlink()
+    assert command.main(["report", str(copy)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(copy / "report.html")
+    assert (copy / "report.html").read_bytes() == (finished / "report.html").read_bytes()
+
+
+def test_without_masks_agreement_with_the_own_prediction_counts(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = write_scenes(tmp_path / "files", masks=False)
+    result = run(capsys, study, "out")
+    assert result["notes"]["labelled_images"] == 0 < result["notes"]["erased_images"]
+    for row in result["tables"]["classes"]["rows"]:
+        assert row["iou"] == 1.0  # a prediction agrees with itself
+    assert "no labels" in " ".join(Page(Path("out/report.html").read_text()).text)
+
+
+def test_images_of_which_only_some_have_masks(capsys, study):
+    for number in range(0, 12, 2):  # all red ones
+        (study.parent / f"masks/s{number:02d}.png").unlink()
+    samples = [
+        {"image": f"images/s{n:02d}.png"} | ({"mask": f"masks/s{n:02d}.png"} if n % 2 else {})
+        for n in range(12)
+    ]
+    manifest = yaml.safe_load((study.parent / "set.yaml").read_text())
+    del manifest["folders"]
+    manifest["samples"] = samples
+    (study.parent / "set.yaml").write_text(yaml.safe_dump(manifest))
+    result = run(capsys, study, "out")
+    assert result["notes"]["labelled_images"] == 6
+    assert result["notes"]["erased_images"] == 12
+
+
+def test_one_class_alone(capsys, study):
+    result = run(capsys, study, "out", "--set", "data.classes=[red]")
+    assert {row["class"] for row in result["tables"]["pairs"]["rows"]} == {"red"}
+    assert [row["class"] for row in result["tables"]["classes"]["rows"]] == ["red"]
+    assert {finding["class"] for finding in result["findings"]} == {"red"}
+    # A null p of one class has no other family to be corrected with.
+    for row in result["tables"]["pairs"]["rows"]:
+        assert row["p_holm"] >= row["p"]
+
+
+def test_one_channel_with_a_sigmoid(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_scenes(tmp_path / "files", names=("rest", "red"), masks=False)
+    model = {
+        "source": "factory",
+        "name": "tests.study.test_ace:ColourNet",
+        "arguments": {"sigmoid": True},
+        "positive_class": "red",
+    }
+    study = write_study(tmp_path / "files", model=model)
+    result = run(capsys, study, "out")
+    assert result["notes"]["classes"] == ["rest", "red"]
+    assert {row["class"] for row in result["tables"]["pairs"]["rows"]} == {"red"}
+    assert result["findings"] and result["findings"][0]["effect"] < -0.9
+
+
+def test_groups_are_what_is_counted(capsys, tmp_path, monkeypatch):
+    """Three images of each of nine scenes: with groups, intervals are wider than with images."""
+    monkeypatch.chdir(tmp_path)
+    study = write_scenes(tmp_path / "files", 27)
+    manifest = yaml.safe_load((study.parent / "set.yaml").read_text())
+    del manifest["folders"]
+    manifest["samples"] = [
+        {
+            "image": f"images/s{n:02d}.png",
+            "mask": f"masks/s{n:02d}.png",
+            "group": f"scene {n // 3}",
+            "metadata": {"bar": str(bool(n % 3))},
+        }
+        for n in range(27)
+    ]
+    (study.parent / "set.yaml").write_text(yaml.safe_dump(manifest))
+    grouped = run(capsys, study, "a")
+    alone = run(capsys, study, "b", "--set", "unit=image")
+    assert (grouped["notes"]["unit"], grouped["notes"]["groups"]) == ("group", 9)
+    assert alone["notes"]["unit"] == "image"
+    # What is measured is the same; only how sure it is may differ.
+    for a, b in zip(*(r["tables"]["pairs"]["rows"] for r in (grouped, alone)), strict=True):
+        assert (a["loss"], a["moves"], a["p_moves"]) == (b["loss"], b["moves"], b["p_moves"])
+    assert any(
+        a["p_loss"] != b["p_loss"]
+        for a, b in zip(*(r["tables"]["pairs"]["rows"] for r in (grouped, alone)), strict=True)
+    )
+
+
+def test_too_few_groups_are_told(capsys, study):
+    manifest = yaml.safe_load((study.parent / "set.yaml").read_text())
+    manifest["group"] = "(s.)"
+    (study.parent / "set.yaml").write_text(yaml.safe_dump(manifest))
+    result = run(capsys, study, "out")
+    assert (result["notes"]["unit"], result["notes"]["groups"]) == ("image", 2)
+    assert "only 2 groups" in " ".join(Page(Path("out/report.html").read_text()).text)
+
+
+@pytest.mark.parametrize("score", ["logit", "logprob", "probability"])
+def test_every_score_sees_the_colour(capsys, study, score):
+    result = run(capsys, study, "out", "--set", f"score={score}")
+    assert {finding["class"] for finding in result["findings"]} == {"red", "green"}
+
+
+@pytest.mark.parametrize("cav", [name for name in catalogue.names("cavs") if name != "pattern"])
+def test_every_learner_of_directions_sees_the_colour(capsys, study, cav):
+    result = run(capsys, study, "out", "--set", f"cav.kind={cav}", "--set", "nulls=49")
+    uses = {(row["class"]) for row in result["tables"]["pairs"]["rows"] if row["used"]}
+    assert uses == {"red", "green"}
+
+
+def test_same_command_twice_gives_the_same_result(capsys, study):
+    """All of result.json but the timings, and the arrays to the last bit."""
+    results = [run(capsys, study, out) for out in ("a", "b")]
+    for result in results:
+        result.pop("timings")
+    assert results[0] == results[1]
+    assert Path("a/arrays.npz").read_bytes() == Path("b/arrays.npz").read_bytes()

@@ -1,0 +1,245 @@
+"""Intervals, tests and corrections against their definitions, by loops and by simulation."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from conceptseg.significance import (
+    MIN_GROUPS,
+    auc,
+    benjamini_hochberg,
+    bootstrap_interval,
+    detectable_effect,
+    exchangeable_p,
+    group_means,
+    holm,
+    sign_flip_p,
+    units,
+)
+
+P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=12)
+
+
+def grouped(count: int, groups: int, seed: int = 0) -> tuple[np.ndarray, list[str]]:
+    """Values whose groups differ, and the groups' names, some larger than others."""
+    rng = np.random.default_rng(seed)
+    owner = np.concatenate([np.arange(groups), rng.integers(0, groups, count - groups) ** 2 // groups])
+    return rng.normal(size=groups)[owner] + 0.3 * rng.normal(size=count), [f"g{i}" for i in owner]
+
+
+def test_units():
+    ids = [f"i{n}" for n in range(2 * MIN_GROUPS)]
+    few = [f"g{n % (MIN_GROUPS - 1)}" for n in range(len(ids))]
+    many = [f"g{n % MIN_GROUPS}" for n in range(len(ids))]
+    assert units(ids, few, "auto") == (tuple(ids), "image")
+    assert units(ids, many, "auto") == (tuple(many), "group")
+    assert units(ids, few, "group") == (tuple(few), "group")
+    assert units(ids, many, "image") == (tuple(ids), "image")
+
+
+def test_the_least_number_of_groups_leaves_room_for_a_correction():
+    values, groups = np.ones(MIN_GROUPS), [str(n) for n in range(MIN_GROUPS)]
+    assert sign_flip_p(values, groups, seed=0, side="greater") == 2.0**-MIN_GROUPS
+    assert 2.0**-MIN_GROUPS * 10 < 0.05
+
+
+def test_group_means():
+    values, groups = grouped(30, 6)
+    expected = [
+        np.mean([v for v, g in zip(values, groups, strict=True) if g == name])
+        for name in sorted(set(groups))
+    ]
+    assert np.allclose(group_means(values, groups), expected, rtol=1e-13)
+
+
+def test_bootstrap_by_a_loop_over_draws_and_groups():
+    """The same random numbers, each draw made of its groups' values one by one."""
+    values, groups = grouped(25, 7)
+    names = sorted(set(groups))
+    rng = np.random.default_rng(3)
+    picks = rng.integers(0, len(names), size=(400, len(names)))
+    means = []
+    for pick in picks:
+        drawn = [v for i in pick for v, g in zip(values, groups, strict=True) if g == names[i]]
+        means.append(sum(drawn) / len(drawn))
+    expected = np.quantile(means, [0.05, 0.95])
+    found = bootstrap_interval(values, groups, seed=3, draws=400, level=0.9)
+    assert np.allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("whole_groups", [True, False])
+def test_coverage_of_the_bootstrap(whole_groups):
+    """95 % where whole groups are drawn; far less where images of a group pass for independent."""
+    rng, groups, of_each, hits = np.random.default_rng(0), 40, 5, 0
+    trials = 300
+    names = [str(n // of_each if whole_groups else n) for n in range(groups * of_each)]
+    for trial in range(trials):
+        shared = rng.normal(size=groups).repeat(of_each)
+        values = 0.7 + shared + 0.3 * rng.normal(size=groups * of_each)
+        low, high = bootstrap_interval(values, names, seed=trial, draws=400)
+        hits += low <= 0.7 <= high
+    if whole_groups:
+        assert 0.90 <= hits / trials <= 0.98
+    else:
+        assert hits / trials < 0.75
+
+
+def test_one_group_has_no_interval():
+    assert np.isnan(bootstrap_interval([1.0, 2.0], ["a", "a"], seed=0)).all()
+    assert np.isnan(detectable_effect([1.0, 2.0], ["a", "a"]))
+
+
+@pytest.mark.parametrize("side", ["two", "less", "greater"])
+@pytest.mark.parametrize("seed", range(3))
+def test_sign_flips_by_enumeration(side, seed):
+    values, groups = grouped(14, 7, seed)
+    names = sorted(set(groups))
+    extreme, observed = 0, sum(values)
+    for signs in product((1, -1), repeat=len(names)):
+        flipped = sum(v * signs[names.index(g)] for v, g in zip(values, groups, strict=True))
+        if side == "two":
+            extreme += abs(flipped) >= abs(observed) - 1e-12
+        elif side == "less":
+            extreme += flipped <= observed + 1e-12
+        else:
+            extreme += flipped >= observed - 1e-12
+    found = sign_flip_p(values, groups, seed=0, side=side)
+    assert found == extreme / 2 ** len(names)
+
+
+@pytest.mark.parametrize("side", ["two-sided", "less", "greater"])
+def test_sign_flips_against_scipy(side):
+    values = np.random.default_rng(2).normal(0.3, 1, size=9)
+    peer = stats.permutation_test(
+        (values,), np.mean, permutation_type="samples", n_resamples=np.inf, alternative=side
+    )
+    found = sign_flip_p(values, [str(i) for i in range(9)], seed=0, side=side.split("-")[0])
+    # scipy doubles the smaller tail, which for a symmetric null is the two-sided p.
+    assert found == pytest.approx(peer.pvalue, abs=1e-12)
+
+
+def test_drawn_sign_flips_estimate_the_exact_p():
+    values, groups = np.random.default_rng(4).normal(0.4, 1, 12), [str(i) for i in range(12)]
+    exact = sign_flip_p(values, groups, seed=0)
+    drawn = sign_flip_p(values, groups, seed=0, draws=2000)
+    assert drawn != exact
+    assert drawn == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 2000) + 1 / 2000)
+
+
+def test_sign_flips_of_nothing_and_their_ties():
+    groups = [str(i) for i in range(6)]
+    assert sign_flip_p(np.zeros(6), groups, seed=0) == 1.0
+    # 0.1 + 0.2 != 0.3: patterns of equal sum must count as equal.
+    assert sign_flip_p([0.1, 0.2, 0.3], groups[:3], seed=0, side="greater") == 1 / 8
+    assert sign_flip_p([0.3, -0.1, -0.2], groups[:3], seed=0, side="greater") == 5 / 8
+
+
+def test_sign_flips_hold_their_level():
+    rng = np.random.default_rng(5)
+    names = [str(n // 3) for n in range(30)]
+    p = [
+        sign_flip_p(
+            rng.normal(size=10).repeat(3) + rng.normal(size=30), names, seed=trial, draws=199
+        )
+        for trial in range(600)
+    ]
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+    assert 0.03 <= np.mean(np.array(p) <= 0.05) <= 0.07
+
+
+def test_exchangeable_p_by_counting_and_uniform():
+    assert exchangeable_p(2.0, [1.0, 2.0, 3.0]) == 3 / 4
+    assert exchangeable_p(4.0, [1.0, 2.0, 3.0]) == 1 / 4
+    draws = np.random.default_rng(6).normal(size=(1500, 100))
+    p = np.array([exchangeable_p(row[0], row[1:]) for row in draws])
+    assert stats.kstest(p - 0.005, "uniform").pvalue > 0.01
+    for level in (0.01, 0.05, 0.2):
+        assert np.mean(p <= level) == pytest.approx(level, abs=3.5 * np.sqrt(level / 1500))
+
+
+@given(P_VALUES)
+def test_holm_by_its_definition(p):
+    """The smallest level at which the step-down procedure rejects: max over smaller p's."""
+    ordered = sorted(range(len(p)), key=lambda i: p[i])
+    expected = [0.0] * len(p)
+    for place, i in enumerate(ordered):
+        steps = [(len(p) - before) * p[ordered[before]] for before in range(place + 1)]
+        expected[i] = min(1.0, max(steps))
+    assert holm(p) == pytest.approx(expected, abs=1e-15)
+
+
+@given(P_VALUES, st.sampled_from([0.01, 0.05, 0.2]))
+def test_holm_rejects_what_the_procedure_rejects(p, level):
+    rejected, open_tests = set(), list(range(len(p)))
+    while open_tests:
+        least = min(open_tests, key=lambda i: p[i])
+        if p[least] * len(open_tests) > level:
+            break
+        rejected.add(least)
+        open_tests.remove(least)
+    assert {i for i, value in enumerate(holm(p)) if value <= level} == rejected
+
+
+@given(P_VALUES)
+def test_benjamini_hochberg_by_its_definition(p):
+    """min over thresholds t >= p_i of m t / #{p <= t}."""
+    for i, value in enumerate(benjamini_hochberg(p)):
+        shares = [len(p) * t / sum(other <= t for other in p) for t in p if t >= p[i]]
+        assert value == pytest.approx(min(1.0, *shares, 1.0), abs=1e-15)
+
+
+@given(P_VALUES)
+def test_corrections_against_scipy(p):
+    assert benjamini_hochberg(p) == pytest.approx(stats.false_discovery_control(p), abs=1e-12)
+    assert (holm(p) >= benjamini_hochberg(p) - 1e-12).all()
+    assert (benjamini_hochberg(p) >= np.array(p) - 1e-12).all()
+
+
+def test_corrections_against_statsmodels():
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    p = np.random.default_rng(7).random(40) ** 3
+    assert np.allclose(holm(p), multitest.multipletests(p, method="holm")[1])
+    assert np.allclose(benjamini_hochberg(p), multitest.multipletests(p, method="fdr_bh")[1])
+
+
+def test_no_tests_need_no_correction():
+    assert holm([]).size == benjamini_hochberg([]).size == 0
+
+
+@given(
+    st.lists(st.integers(-3, 3), min_size=1, max_size=12),
+    st.lists(st.integers(-3, 3), min_size=1, max_size=12),
+)
+def test_auc_by_pairs_and_by_sklearn(positive, negative):
+    pairs = [(a > b) + 0.5 * (a == b) for a in positive for b in negative]
+    assert auc(positive, negative) == pytest.approx(np.mean(pairs), abs=1e-12)
+    truth = [1] * len(positive) + [0] * len(negative)
+    assert auc(positive, negative) == pytest.approx(roc_auc_score(truth, positive + negative))
+
+
+def test_auc_of_nothing():
+    assert np.isnan(auc([], [1.0])) and np.isnan(auc([1.0], []))
+
+
+def test_the_detectable_effect_is_detected_four_times_in_five():
+    """Power of the two-sided test at that effect, over groups of unlike sizes of one image each."""
+    rng, groups = np.random.default_rng(8), [str(n) for n in range(40)]
+    pilot = rng.normal(0, 2, size=(200, 40))
+    effect = np.mean([detectable_effect(row, groups) for row in pilot])
+    assert effect == pytest.approx(2.801585 * 2 / np.sqrt(40), rel=0.03)
+    trials = rng.normal(effect, 2, size=(300, 40))
+    power = np.mean([sign_flip_p(row, groups, seed=0, draws=399) <= 0.05 for row in trials])
+    assert 0.72 <= power <= 0.87
+
+
+def test_the_detectable_effect_counts_groups():
+    values, groups = grouped(60, 12)
+    means = group_means(values, groups)
+    z = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
+    expected = z * np.std(means, ddof=1) / np.sqrt(12)
+    assert detectable_effect(values, groups) == pytest.approx(expected, rel=1e-6)
