@@ -1,13 +1,11 @@
 """Fields of a study that name a technique: `cav: ridge`, or `cav: {kind: ridge, penalty: 10}`."""
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny, WithJsonSchema
 
 from conceptseg import catalogue
-from conceptseg.errors import InputError
-
-T = TypeVar("T")
+from conceptseg.errors import InputError, nearest
 
 
 def parse(kind: str, value: Any) -> Any:
@@ -25,14 +23,19 @@ def parse(kind: str, value: Any) -> Any:
         technique = catalogue.load(kind, str(value["kind"]))
     except InputError as error:
         raise ValueError(str(error)) from None
+    unknown = [key for key in value if key not in technique.model_fields]
+    if unknown:
+        hint = nearest(str(unknown[0]), technique.model_fields)
+        raise ValueError(f"unknown key {unknown[0]!r}; {hint}")
     return technique.model_validate(value)
 
 
-def one_of(contract: type[T], kind: str) -> Any:
+def one_of(contract: Any, kind: str) -> Any:
     """The annotation of a field that holds one technique of a folder."""
     names = list(catalogue.names(kind))
     return Annotated[
-        SerializeAsAny[contract],  # type: ignore[valid-type]
+        contract,
+        SerializeAsAny(),
         BeforeValidator(lambda value: parse(kind, value)),
         WithJsonSchema(
             {

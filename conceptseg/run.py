@@ -69,6 +69,8 @@ def run_study(
         clear(out)
     recorded = dict(recorded if recorded is not None else study.model_dump(mode="json"))
     weights = context.model.fingerprint()
+    # Asked before the passes: libraries that they load may set another number of threads.
+    machine = provenance.machine(context.run.device)
     key = base_key(study, context, recorded, weights)
     carry: Carry = {}
     swept: list[Swept] = []
@@ -83,7 +85,13 @@ def run_study(
     return dataclasses.replace(
         result,
         config=_sorted(recorded),
-        provenance=_sorted({**result.provenance, **_provenance(context, weights, swept, command)}),
+        provenance=_sorted(
+            {
+                **result.provenance,
+                **_provenance(context, weights, swept, command),
+                "machine": machine,
+            }
+        ),
         timings=_sorted({**result.timings, **_timings(context, seconds, swept, started)}),
     )
 
@@ -211,7 +219,6 @@ def _provenance(
         "command": command,
         "versions": provenance.versions(),
         "code": provenance.code_digest(),
-        "machine": provenance.machine(context.run.device),
         "seed": context.seed,
         "layer": context.layer,
         "weights": weights,

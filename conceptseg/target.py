@@ -53,7 +53,7 @@ __all__ = [
     "Valid",
 ]
 
-ScoreName = Literal["margin", "logit", "logprob", "probability"]
+ScoreName = Literal["margin", "centred", "logit", "logprob", "probability"]
 Reduction = Literal["mean", "sum"]
 
 
@@ -62,9 +62,11 @@ class Target:
     """A class c in a region M, as one number per image: the mean (or sum) over M of a score.
 
     Scores t of logits z at a pixel: `margin` z_c - log sum_{k != c} exp z_k, the log-odds of c,
-    blind to a constant added to all logits; `logit` z_c, as most papers have it; `logprob`
-    log softmax(z)_c; `probability` softmax(z)_c. The region is where c is predicted, if not
-    given. The CAM papers' target is `score="logit", reduce="sum"`.
+    blind to a constant added to all logits; `centred` z_c - mean of z, blind to it too: the centred
+    log-ratio of the class probabilities (Aitchison 1982), in which a rival that has long lost still
+    counts, while the margin's gradient sees the strongest rivals alone; `logit` z_c, as most papers
+    have it; `logprob` log softmax(z)_c; `probability` softmax(z)_c. The region is where c is
+    predicted, if not given. The CAM papers' target is `score="logit", reduce="sum"`.
     """
 
     class_id: int
@@ -90,8 +92,8 @@ class Target:
         classes = logits.shape[1]
         if not 0 <= self.class_id < classes:
             raise InputError(f"class {self.class_id} is not among the {classes} of the network")
-        if self.score == "margin" and classes < 2:
-            raise InputError("a margin needs at least two classes; take score 'logit'")
+        if self.score in ("margin", "centred") and classes < 2:
+            raise InputError(f"a {self.score} score needs at least two classes; take 'logit'")
         mask = self.where.mask(logits, labels)
         return FixedTarget(self.class_id, mask, self.score, self.reduce)
 
@@ -137,6 +139,7 @@ def _margin(rows: Tensor, c: int) -> Tensor:
 
 _SCORES: dict[str, Callable[[Tensor, int], Tensor]] = {
     "margin": _margin,
+    "centred": lambda rows, c: rows[:, c] - rows.mean(1),
     "logit": lambda rows, c: rows[:, c],
     "logprob": lambda rows, c: rows.log_softmax(1)[:, c],
     "probability": lambda rows, c: rows.softmax(1)[:, c],

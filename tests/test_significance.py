@@ -28,7 +28,9 @@ P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 def grouped(count: int, groups: int, seed: int = 0) -> tuple[np.ndarray, list[str]]:
     """Values whose groups differ, and the groups' names, some larger than others."""
     rng = np.random.default_rng(seed)
-    owner = np.concatenate([np.arange(groups), rng.integers(0, groups, count - groups) ** 2 // groups])
+    owner = np.concatenate(
+        [np.arange(groups), rng.integers(0, groups, count - groups) ** 2 // groups]
+    )
     return rng.normal(size=groups)[owner] + 0.3 * rng.normal(size=count), [f"g{i}" for i in owner]
 
 

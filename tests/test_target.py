@@ -21,7 +21,7 @@ from conceptseg.target import (
     UserMask,
 )
 
-SCORES = ("margin", "logit", "logprob", "probability")
+SCORES = ("margin", "centred", "logit", "logprob", "probability")
 quick = settings(max_examples=25, deadline=None)
 
 
@@ -36,6 +36,7 @@ def by_hand(z, c, score):
     everything = sum(others) + math.exp(z[c])
     return {
         "margin": z[c] - math.log(sum(others)),
+        "centred": z[c] - sum(z) / len(z),
         "logit": z[c],
         "logprob": z[c] - math.log(everything),
         "probability": math.exp(z[c]) / everything,
@@ -62,7 +63,7 @@ def test_scores_pixel_by_pixel(score, reduce):
 @given(st.integers(0, 99), st.floats(-50, 50))
 def test_all_but_the_logit_are_blind_to_a_constant(seed, shift):
     z = logits(seed=seed)
-    for score in ("margin", "logprob", "probability"):
+    for score in ("margin", "centred", "logprob", "probability"):
         target = Target(2, Everything(), score=score).on(z)
         assert torch.allclose(target(z), target(z + shift), atol=1e-9)
 
@@ -146,11 +147,11 @@ def test_labels():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Target(1, score="loss"), "score is one of margin, logit, .*'loss'"),
+        (lambda: Target(1, score="loss"), "score is one of margin, centred, logit, .*'loss'"),
         (lambda: Target(1, reduce="max"), "reduce is one of mean, sum"),
         (lambda: Target(4).on(logits()), "class 4 is not among the 4"),
         (lambda: Target(-1).on(logits()), "class -1 is not among"),
-        (lambda: Target(0).on(logits(k=1)), "margin needs at least two classes"),
+        (lambda: Target(0).on(logits(k=1)), "margin score needs at least two classes"),
         (lambda: Target(0).on(logits())(logits(h=7)), "region that was fixed on"),
         (lambda: Target(0).on(logits())(logits(n=3)), "region that was fixed on"),
     ],

@@ -112,7 +112,7 @@ def assess(study: Ace, found: Discovery, erasures: Erasures) -> tuple[Pair, ...]
 def _measure(
     study: Ace, found: Discovery, erasures: Erasures, class_id: int, q: int
 ) -> dict[str, Any]:
-    influence = found.influence[class_id, q]
+    influence, local = found.influence[class_id, q], found.local[class_id, q]
     groups = [found.groups[i] for i in found.class_images[class_id]]
     where = found.where(found.concepts[q], class_id)
     loss, loss_groups = _defined(erasures.loss(class_id, q), erasures)
@@ -129,10 +129,10 @@ def _measure(
         "moves": influence.effect,
         "moves_ci": bootstrap_interval(influence.derivatives, groups, seed=study.seed),
         "p_moves": influence.p_effect,
-        "tcav": influence.tcav,
-        "tcav_outside": influence.tcav_outside,
-        "smooth_tcav": influence.smooth_tcav,
-        "p_tcav": influence.p_tcav,
+        "tcav": local.tcav,
+        "tcav_outside": local.tcav_outside,
+        "smooth_tcav": local.smooth_tcav,
+        "p_tcav": local.p_tcav,
         "p_published": found.published.get((class_id, q), NAN),
         "outside_share": influence.outside_share,
         "erased_images": len(loss),
@@ -185,7 +185,7 @@ def enrichment(
     """
     from scipy.stats import fisher_exact
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for column, values in metadata.items():
         kinds = sorted(set(values))
         if not 1 < len(kinds) <= most_values:

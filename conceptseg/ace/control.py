@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from conceptseg.ace.discover import Discovery, core_of
-from conceptseg.ace.survey import on_grid
+from conceptseg.ace.gradients import Targets
 from conceptseg.ace.tcav import Pool, Tester
 from conceptseg.contracts import Carry, Context, Pass, State
 from conceptseg.data import sample_priority
@@ -18,7 +18,6 @@ from conceptseg.record import Tail
 from conceptseg.segments import segment
 from conceptseg.significance import holm
 from conceptseg.stats.sample_table import SampleTable
-from conceptseg.target import Predicted, Target
 
 if TYPE_CHECKING:
     from conceptseg.data import Batch, Sample
@@ -54,19 +53,13 @@ class Control(Pass):
         import torch
 
         found: Discovery = carry["discovery"]
-        position = {sample_id: i for i, sample_id in enumerate(found.ids)}
         with torch.no_grad():
             logits = context.model(batch.images)
         if id(context.model) not in self._models:
             self._models[id(context.model)] = shuffled(context.model, context.seed)
         tail = Tail.of(self._models[id(context.model)], batch.images, context.layer, graph=True)
-        gradients = {}
-        for class_id in found.class_images:
-            target = Target(class_id, Predicted(class_id), score=self.study.score).on(logits)
-            gradient = tail.gradient(target, retain=True).float()
-            inside = on_grid(target.mask, gradient.shape[-2:])
-            parts = [(gradient * w).flatten(2).sum(-1) for w in (inside, 1 - inside)]
-            gradients[class_id] = torch.stack(parts, 1).cpu().numpy()
+        targets = Targets(logits, tuple(found.class_images), self.study.score)
+        rounds = targets.gradients(tail.logits, tail.activation)
         grid = tail.activation.shape[-2:]
         table = SampleTable.empty()
         for i, sample_id in enumerate(batch.ids):
@@ -78,13 +71,14 @@ class Control(Pass):
             )
             activation = tail.activation[i].detach()
             weights = torch.from_numpy(segments.weights((grid[0], grid[1]))).to(activation)
-            held = [c for c, n in found.class_images.items() if position[sample_id] in n]
+            held = targets.classes[i]
+            gradient = np.zeros((len(held), 2, activation.shape[0]), dtype=np.float32)
+            for turn in range(len(held)):
+                gradient[turn] = rounds[turn][i].cpu().numpy()
             one = {
                 "embedding": (weights @ activation.flatten(1).T).float().cpu().numpy(),
                 "class": np.array(held, dtype=np.int64),
-                "gradient": np.array([gradients[c][i] for c in held], dtype=np.float32).reshape(
-                    len(held), 2, activation.shape[0]
-                ),
+                "gradient": gradient,
             }
             table = table.merge(SampleTable.of(sample_id, one))
         return {"control": table}
@@ -104,14 +98,14 @@ class Control(Pass):
                 continue
             holds = table.column("class") == class_id
             shuffled_gradient = table.column("gradient")[holds]
-            trained = [part[both] for part in found.gradients[class_id]]
             cases = {
-                "trained": (found.embedding[rows], *trained),
-                "shuffled": (table.column("embedding"), *shuffled_gradient.swapaxes(0, 1)),
+                "trained": (found.embedding[rows], found.gradients[class_id][both]),
+                "shuffled": (table.column("embedding"), shuffled_gradient),
             }
             tag = found.tag(class_id)[rows]
-            for case, (embedding, inside, outside) in cases.items():
-                tester = Tester(Pool.of(embedding, owner, tag), inside, outside)
+            for case, (embedding, gradient) in cases.items():
+                pool = Pool.of(embedding, owner, tag)
+                tester = Tester(pool, gradient[:, 0], gradient[:, 1])
                 p = self._p_values(found, rows, owner, tester, context.seed, class_id)
                 counts[case] += int((holm(p) <= 0.05).sum()) if p else 0
             counts["pairs"] += len(p)

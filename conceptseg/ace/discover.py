@@ -26,12 +26,29 @@ PUBLISHED_SETS = 20
 
 
 @dataclass(frozen=True)
+class Direction:
+    """A unit vector [u] in a layer's space, and its component where the concept is absent.
+
+    `absent` is the mean component of segments that are not the concept's: what erasing sets.
+    """
+
+    vector: np.ndarray
+    absent: float
+
+    @classmethod
+    def of(cls, step: np.ndarray, contrast: np.ndarray) -> Direction:
+        """From a concept's step [u] and the embeddings [m, u] that it was contrasted with."""
+        vector = step / max(float(np.linalg.norm(step)), 1e-300)
+        return cls(vector, float(contrast.mean(0, dtype=np.float64) @ vector))
+
+
+@dataclass(frozen=True)
 class Concept:
     """A cluster of segments that survived.
 
     `members` rows of the pool, nearest to the centre first; `core` those that represent it (at
-    most a few of one image); `direction` [u] the unit CAV; `auc` held out by image; `agreement`
-    cosine of the pattern and the ridge CAV.
+    most a few of one image); `direction` the unit CAV and its component where the concept is
+    absent; `auc` held out by image; `agreement` cosine of the pattern and the ridge CAV.
     """
 
     number: int
@@ -41,7 +58,7 @@ class Concept:
     stability: float
     auc: float
     agreement: float
-    direction: np.ndarray
+    direction: Direction
 
     @property
     def id(self) -> str:
@@ -59,7 +76,9 @@ class Discovery:
     `groups` says what each image of `ids` counts as in tests: its group, or itself.
     `influence[c, q]` of concept q on class c. Columns of the pool, one entry per segment:
     `embedding` [s, u], `image` [s] index into `ids`, `share`, `ring`, `truth` [s, k]. Of each
-    class, `class_images` [n] that hold it and the `gradients` [n, u] there, inside and outside.
+    class, `class_images` [n] that hold it. `influence` is by the gradient along paths, `local` by
+    the gradient at the images themselves, as TCAV was published; `gradients` [n, 2, u] are the
+    local ones, inside and outside of the class's region.
     """
 
     ids: tuple[str, ...]
@@ -79,11 +98,12 @@ class Discovery:
     dropped: tuple[dict[str, Any], ...]
     choices: tuple[dict[str, float], ...]
     class_images: dict[int, np.ndarray] = field(default_factory=dict)
-    gradients: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    gradients: dict[int, np.ndarray] = field(default_factory=dict)
     influence: dict[tuple[int, int], Influence] = field(default_factory=dict)
+    local: dict[tuple[int, int], Influence] = field(default_factory=dict)
     published: dict[tuple[int, int], float] = field(default_factory=dict)
     null_p: dict[int, np.ndarray] = field(default_factory=dict)
-    null_directions: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    null_directions: tuple[Direction, ...] = ()
 
     def tag(self, class_id: int) -> np.ndarray:
         """Where each segment lies with respect to a class, index into `TAGS`, [s]."""
@@ -110,12 +130,7 @@ def discover(
 ) -> Carry:
     """The carry of the survey: `discovery`, or an InputError when no class was predicted."""
     ids = table.ids
-    if not ids:
-        names = ", ".join(repr(context.model.classes[c]) for c in class_ids)
-        raise InputError(
-            f"none of the classes {names} is predicted in any of the "
-            f"{len(context.manifest.samples)} images: check model.preprocessing and data.classes"
-        )
+    _check_predicted(study, context, class_ids, table)
     group_of = {sample.id: sample.group for sample in context.manifest.samples}
     groups = [group_of[sample_id] for sample_id in ids]
     counted, unit = units(ids, groups, study.unit)
@@ -133,22 +148,46 @@ def discover(
         else:
             concepts.append(concept)
     discovery = Discovery(
-        tuple(ids),
-        counted,
-        embedding,
-        image,
-        *(table.column(name) for name in ("level", "number", "box", "area")),
-        *(table.column(name) for name in ("share", "ring", "truth")),
-        found.members,
-        moments.mean,
-        tuple(concepts),
-        tuple(dropped),
-        found.choices,
+        ids=tuple(ids),
+        groups=counted,
+        embedding=embedding,
+        image=image,
+        level=table.column("level"),
+        number=table.column("number"),
+        box=table.column("box"),
+        area=table.column("area"),
+        share=table.column("share"),
+        ring=table.column("ring"),
+        truth=table.column("truth"),
+        cluster=found.members,
+        mean=moments.mean,
+        concepts=tuple(concepts),
+        dropped=tuple(dropped),
+        choices=found.choices,
         null_directions=_null_directions(study, embedding, concepts, rng),
     )
     for class_id in class_ids:
         _test_class(study, discovery, class_id, table, context.seed)
     return {"discovery": discovery, "unit": unit, "groups": len(set(groups))}
+
+
+def _check_predicted(
+    study: Ace, context: Context, class_ids: Sequence[int], table: SampleTable
+) -> None:
+    """Refuse classes that the user asked for and no image holds; of unasked ones, one must be."""
+    held = set(table.column("class").tolist()) if table.ids else set()
+    missing = [repr(context.model.classes[c]) for c in class_ids if c not in held]
+    images = f"{len(context.manifest.samples)} images"
+    if study.data.classes and missing:
+        raise InputError(
+            f"data.classes: {', '.join(missing)} is predicted in none of the {images}, or too "
+            "small there; leave it out, give other images or check model.preprocessing"
+        )
+    if not held:
+        raise InputError(
+            f"none of the classes {', '.join(missing)} is predicted in any of the {images}: check "
+            "model.preprocessing and data.classes"
+        )
 
 
 def survives(places: int, images: int, all_images: int) -> bool:
@@ -256,7 +295,7 @@ def _concept(
         stability,
         _held_out_auc(study, embedding[rows], is_concept, image[rows]),
         float(agreement),
-        step / max(float(np.linalg.norm(step)), 1e-300),
+        Direction.of(step, embedding[contrast]),
     )
 
 
@@ -282,16 +321,16 @@ def _held_out_auc(study: Ace, rows: np.ndarray, is_concept: np.ndarray, image: n
 
 def _null_directions(
     study: Ace, embedding: np.ndarray, concepts: Sequence[Concept], rng: np.random.Generator
-) -> np.ndarray:
-    """Unit CAVs of random sets of segments, as large as a concept, [z, u]."""
+) -> tuple[Direction, ...]:
+    """CAVs of random sets of segments, as large as a concept."""
     found = []
     size = int(np.median([len(concept.core) for concept in concepts])) if concepts else 0
     for _ in range(study.null_erasures if concepts else 0):
         core = rng.choice(len(embedding), size=min(size, len(embedding) // 2), replace=False)
         contrast = _contrast(core, len(embedding), CONTRAST_PER_SEGMENT * len(core), rng)
         step = concept_step(study.cav, embedding[core], embedding[contrast], study.seed)
-        found.append(step / max(float(np.linalg.norm(step)), 1e-300))
-    return np.array(found).reshape(len(found), embedding.shape[1])
+        found.append(Direction.of(step, embedding[contrast]))
+    return tuple(found)
 
 
 def _test_class(
@@ -304,17 +343,19 @@ def _test_class(
     if len(images) < study.min_images:
         return
     pool = Pool.of(discovery.embedding, discovery.image, discovery.tag(class_id))
-    inside, outside = table.column("inside")[holds], table.column("outside")[holds]
-    discovery.gradients[class_id] = (inside, outside)
-    tester = Tester(pool, inside, outside, study.cav, study.seed)
+    path, local = table.column("path")[holds], table.column("local")[holds]
+    discovery.gradients[class_id] = local
+    tester = Tester(pool, path[:, 0], path[:, 1], study.cav, study.seed)
+    local_tester = Tester(pool, local[:, 0], local[:, 1], study.cav, study.seed)
     for q, concept in enumerate(discovery.concepts):
-        rng = np.random.default_rng([seed, 2, class_id, q])
-        discovery.influence[class_id, q] = tester.test(concept.core, study.nulls, rng)
+        for found, one in ((discovery.influence, tester), (discovery.local, local_tester)):
+            rng = np.random.default_rng([seed, 2, class_id, q])
+            found[class_id, q] = one.test(concept.core, study.nulls, rng)
     if discovery.concepts:
         rng = np.random.default_rng([seed, 3, class_id])
         make_up = discovery.concepts[0].core
         discovery.null_p[class_id] = tester.null_p(make_up, study.nulls, study.calibration, rng)
-    for q, p in _published(study, discovery, inside + outside, seed).items():
+    for q, p in _published(study, discovery, local.sum(1), seed).items():
         discovery.published[class_id, q] = p
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from conceptseg.ace.assess import assess
-from conceptseg.ace.discover import Discovery
-from conceptseg.ace.survey import on_grid
+from conceptseg.ace.discover import Direction, Discovery
+from conceptseg.ace.gradients import on_grid
 from conceptseg.contracts import Carry, Context, Pass, State
 from conceptseg.data import sample_priority
 from conceptseg.overlap import class_iou
@@ -100,11 +100,16 @@ class Erase(Pass):
             if batch.labels is not None:
                 labelled = (batch.labels >= 0).flatten(1).any(1)
                 reference = torch.where(labelled[:, None, None], batch.labels, clean)
+
+            def iou(activation: Tensor) -> Tensor:
+                return class_iou(tail.resume(activation).argmax(1), reference, k)
+
             rows: dict[str, list[Tensor]] = {"clean": [class_iou(clean, reference, k)]}
-            for kind, activation in self._edits(found, tail.activation, clean):
-                prediction = tail.resume(activation).argmax(1)
-                rows.setdefault(kind, []).append(class_iou(prediction, reference, k))
-        tables = {kind: torch.stack(iou, 1).cpu().numpy() for kind, iou in rows.items()}
+            for kind, activation in _edits(found, tail.activation):
+                rows.setdefault(kind, []).append(iou(activation))
+            outside = self._outside(found, batch, tail.activation, clean, iou)
+        tables = {kind: torch.stack(found_iou, 1).cpu().numpy() for kind, found_iou in rows.items()}
+        tables["outside"] = outside
         table = SampleTable.empty()
         for i, sample_id in enumerate(batch.ids):
             one = {kind: values[i] for kind, values in tables.items()}
@@ -112,22 +117,40 @@ class Erase(Pass):
             table = table.merge(SampleTable.of(sample_id, one))
         return {"iou": table}
 
-    def _edits(
-        self, found: Discovery, activation: Tensor, clean: Tensor
-    ) -> Iterator[tuple[str, Tensor]]:
-        """Each edited activation [n, u, y, x] and what kind of edit it is."""
+    def _outside(
+        self,
+        found: Discovery,
+        batch: Batch,
+        activation: Tensor,
+        clean: Tensor,
+        iou: Callable[[Tensor], Tensor],
+    ) -> np.ndarray:
+        """IoU [n, p, k] with the concept of each pair erased outside the class's region alone.
+
+        Images do not influence each other, so one pass serves another pair in each image.
+        """
         import torch
 
-        mean = torch.as_tensor(found.mean).to(activation)[:, None, None]
-        yield "layer", mean.expand_as(activation)
-        for concept in found.concepts:
-            yield "concept", erased(activation, mean, concept.direction)
-        for direction in found.null_directions:
-            yield "null", erased(activation, mean, direction)
-        for class_id, q in candidates(self.study, found):
-            region = on_grid(clean == class_id, activation.shape[-2:])
-            gone = erased(activation, mean, found.concepts[q].direction)
-            yield "outside", region * activation + (1 - region) * gone
+        pairs = candidates(self.study, found)
+        result = np.full((len(batch), len(pairs), found.share.shape[1]), np.nan, dtype=np.float32)
+        position = {sample_id: i for i, sample_id in enumerate(found.ids)}
+        held = [
+            [p for p, (c, _) in enumerate(pairs) if position[sample_id] in found.class_images[c]]
+            for sample_id in batch.ids
+        ]
+        for turn in range(max(map(len, held), default=0)):
+            edited = activation.clone()
+            mine = [(i, own[turn]) for i, own in enumerate(held) if turn < len(own)]
+            for i, p in mine:
+                class_id, q = pairs[p]
+                one = activation[i : i + 1]
+                region = on_grid(clean[i : i + 1] == class_id, one.shape[-2:])
+                gone = erased(one, found.concepts[q].direction)
+                edited[i : i + 1] = torch.lerp(gone, one, region)
+            values = iou(edited).cpu().numpy()
+            for i, p in mine:
+                result[i, p] = values[i]
+        return result
 
     def finish(self, context: Context, state: State, carry: Carry) -> Carry:
         found: Discovery = carry["discovery"]
@@ -152,16 +175,31 @@ class Erase(Pass):
         return {"erasures": erasures, "pairs": assess(self.study, found, erasures)}
 
 
-def erased(activation: Tensor, mean: Tensor, direction: np.ndarray) -> Tensor:
-    """The activation [n, u, y, x] with its component along a unit direction [u] set to the mean's.
+def _edits(found: Discovery, activation: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Each edited activation [n, u, y, x] and what kind of edit it is."""
+    import torch
 
-    A' = A - ((A - mean) . v) v at every position.
+    mean = torch.as_tensor(found.mean).to(activation)[:, None, None]
+    yield "layer", mean.expand_as(activation)
+    for concept in found.concepts:
+        yield "concept", erased(activation, concept.direction)
+    for direction in found.null_directions:
+        yield "null", erased(activation, direction)
+
+
+def erased(activation: Tensor, direction: Direction) -> Tensor:
+    """The activation [n, u, y, x] without a concept.
+
+    A' = A - max(0, A . v - absent) v at every position: what exceeds the component along v where
+    the concept is absent is taken away, and positions that do not show the concept stay as they
+    are. Setting the component to the data set's mean instead would leave a part of a frequent
+    concept everywhere, and bring it to images that lack it.
     """
     import torch
 
-    v = torch.as_tensor(direction).to(activation)
-    along = torch.einsum("nuyx,u->nyx", activation - mean, v)
-    return activation - along[:, None] * v[:, None, None]
+    v = torch.as_tensor(direction.vector).to(activation)
+    along = torch.einsum("nuyx,u->nyx", activation, v) - direction.absent
+    return activation - along.clamp(min=0)[:, None] * v[:, None, None]
 
 
 def candidates(study: Ace, found: Discovery) -> tuple[tuple[int, int], ...]:

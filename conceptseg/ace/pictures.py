@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from conceptseg.data import Batch, Sample
+    from conceptseg.model import SegmentationModel
     from conceptseg.study.ace import Ace
 
 GREY = 117 / 255
@@ -117,7 +118,12 @@ class Shown:
 
 
 def crop_embeddings(
-    model, image: Tensor, segments: Segments, numbers: np.ndarray, layer: str, batch_size: int
+    model: SegmentationModel,
+    image: Tensor,
+    segments: Segments,
+    numbers: np.ndarray,
+    layer: str,
+    batch_size: int,
 ) -> np.ndarray:
     """Embeddings of segments shown alone, as ACE published it, float32 [s, u].
 
@@ -126,7 +132,7 @@ def crop_embeddings(
     """
     import torch
 
-    size = image.shape[-2:]
+    size = (int(image.shape[-2]), int(image.shape[-1]))
     found = []
     for start in range(0, len(numbers), batch_size):
         crops = [
@@ -153,7 +159,7 @@ def _crop(image: Tensor, segments: Segments, number: int, size: tuple[int, int])
 def exemplars(study: Ace, found: Discovery, concept: Concept) -> np.ndarray:
     """Rows of the segments that stand for a concept: its nearest, one per image where possible."""
     first = concept.core[np.sort(np.unique(found.image[concept.core], return_index=True)[1])]
-    rest = np.setdiff1d(concept.core, first)
+    rest = concept.core[~np.isin(concept.core, first)]
     return np.concatenate([first, rest])[: study.exemplars]
 
 

@@ -1,7 +1,7 @@
 """Concepts as clusters of segment embeddings, their number chosen by stability."""
 
 from itertools import combinations
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -100,7 +100,7 @@ def project(embeddings: np.ndarray, variance: float, max_components: int) -> np.
     return rows @ (vectors * np.where(signs == 0, 1.0, signs))
 
 
-def match(one, other) -> np.ndarray:
+def match(one: Any, other: Any) -> np.ndarray:
     """Jaccard index of each cluster's members with those of its partner in another fit, [k].
 
     Partners are assigned one to one by the greatest total cosine of centres.
@@ -119,7 +119,7 @@ def match(one, other) -> np.ndarray:
     return joint[rows, columns] / np.maximum(union, 1)
 
 
-def _fit(points: np.ndarray, k: int, *, seed: list[int], weight: np.ndarray | None = None):
+def _fit(points: np.ndarray, k: int, *, seed: list[int], weight: np.ndarray | None = None) -> Any:
     from sklearn.cluster import KMeans as SklearnKMeans
 
     state = int(np.random.SeedSequence(seed).generate_state(1)[0])

@@ -13,7 +13,7 @@ from conceptseg.contracts import technique
 Tables = Mapping[str, np.ndarray]
 
 
-@technique(family="statistic", source="bottom-k sampling: Cohen & Kaplan 2007, section 2")
+@technique(family="statistic", source="bottom-k sketches: Cohen & Kaplan 2007")
 @dataclass(frozen=True)
 class SampleTable:
     """Named arrays of each sample; of each class, at most `capacity` samples are kept.

@@ -44,8 +44,16 @@ class Ace(Study):
     scales: tuple[int, ...] = Field((15, 50, 80), description="SLIC segments per image, per scale.")
     compactness: float = Field(20.0, gt=0, description="SLIC's weight of place against colour.")
     sigma: float = Field(1.0, ge=0, description="Smoothing before SLIC, in pixels.")
-    score: Literal["margin", "logit", "logprob", "probability"] = Field(
-        "margin", description="What is differentiated: the class's score, averaged over its region."
+    score: Literal["margin", "centred", "logit", "logprob", "probability"] = Field(
+        "margin",
+        description="What is differentiated, averaged over the class's region: its log-odds, its "
+        "logit minus the mean of all logits, its logit, log-probability or probability.",
+    )
+    references: int = Field(
+        4,
+        ge=0,
+        description="Images from which paths lead to each image, for a gradient that a sure "
+        "network does not hide; 0 takes the gradient at the image alone, as published.",
     )
     images_per_class: int = Field(
         200, ge=2, description="Of each class, at most this many images, drawn by hash."

@@ -1,0 +1,83 @@
+"""Local saliency maps beside a study's result are those of the explainers themselves."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conceptseg import catalogue
+from conceptseg.compare import Compare
+from conceptseg.stats.sample_table import SampleTable
+from conceptseg.target import Predicted, Target
+from tests.ace.small import batch, context
+from tests.explainers.planted import red_finder, two_red_squares
+
+METHODS = ("seg_grad_cam", "seg_hires_grad_cam")
+CHOSEN = [("s02", 1), ("s00", 1), ("s02", 0)]
+
+
+def pictures() -> torch.Tensor:
+    return torch.cat([two_red_squares() * scale for scale in (1.0, 0.9, 0.8)])
+
+
+@pytest.fixture(scope="module")
+def done():
+    model, images = red_finder(), pictures()
+    here = context(model, images, "encoder")
+    one = Compare(METHODS, lambda context, carry: CHOSEN, 48)
+    chosen = one.samples(here, {})
+    state = {"compare": SampleTable.empty()}
+    for sample in reversed(chosen):
+        i = int(sample.id[1:])
+        part = one.map(here, batch(images[i : i + 1], first=i), {})
+        state = {"compare": state["compare"].merge(part["compare"])}
+    again = {"compare": SampleTable.from_arrays(state["compare"].to_arrays())}
+    return model, images, chosen, one.finish(here, again, {})["comparison"]
+
+
+def test_only_the_chosen_images_are_visited(done):
+    assert [sample.id for sample in done[2]] == ["s00", "s02"]
+
+
+def test_maps_are_the_explainers_own_in_the_order_chosen(done):
+    model, images, _, found = done
+    assert found.chosen == tuple(CHOSEN) and found.methods == METHODS
+    for method in METHODS:
+        explainer = catalogue.load("explainers", method)(layer="encoder")
+        for (sample_id, class_id), one in zip(CHOSEN, found.maps[method], strict=True):
+            x = images[int(sample_id[1:]) :][:1]
+            expected = explainer(model, x, Target(class_id, Predicted(class_id)))[0]
+            assert np.allclose(one, expected.numpy(), atol=1e-7)
+            assert one.shape == (16, 24)
+
+
+def test_the_planted_squares_are_what_the_maps_show(done):
+    red = torch.zeros(16, 24, dtype=torch.bool)
+    red[4:10, 2:6] = red[4:10, 16:20] = True
+    for method in METHODS:
+        one = torch.from_numpy(done[3].maps[method][1])
+        assert one[red].min() > one[~red].max() - 1e-6
+
+
+def test_the_pictures_of_a_method_share_its_scale(done):
+    found = done[3]
+    for method in METHODS:
+        values = np.abs(np.concatenate([one.ravel() for one in found.maps[method]]))
+        assert found.limits[method] == pytest.approx(np.quantile(values, 0.995))
+
+
+def test_every_picture_shows_the_whole_image(done):
+    found = done[3]
+    for data in [*found.plain, *found.pictures[METHODS[0]], *found.pictures[METHODS[1]]]:
+        assert Image.open(io.BytesIO(data)).size == (48, 32)
+    assert len(found.plain) == len(found.pictures[METHODS[0]]) == 3
+
+
+def test_nothing_chosen_is_nothing_shown():
+    here = context(red_finder(), pictures(), "encoder")
+    one = Compare(METHODS, lambda context, carry: [], 48)
+    assert one.samples(here, {}) == []
+    found = one.finish(here, {}, {})["comparison"]
+    assert found.chosen == () and found.plain == [] and found.maps[METHODS[0]] == []
