@@ -2,41 +2,54 @@
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, SerializeAsAny, WithJsonSchema
+from pydantic import BeforeValidator, PlainSerializer, SerializationInfo, WithJsonSchema
 
 from conceptseg import catalogue
 from conceptseg.errors import InputError, nearest
 
 
-def parse(kind: str, value: Any) -> Any:
+def parse(kind: str, value: Any, default: str | None = None) -> Any:
     """The technique that a name, or a mapping with `kind` and its parameters, stands for.
 
-    Raises ValueError, which pydantic reports with the field's name, for an unknown name.
+    A mapping without `kind` is of the technique `default`, if there is one. Raises ValueError,
+    which pydantic reports with the field's name, for an unknown name.
     """
     if isinstance(value, str):
         value = {"kind": value}
     if not isinstance(value, dict):
         return value
-    if "kind" not in value:
+    parameters = {key: one for key, one in value.items() if key != "kind"}
+    name = value.get("kind", default)
+    if name is None:
         raise ValueError("give `kind`, one of " + ", ".join(catalogue.names(kind)))
     try:
-        technique = catalogue.load(kind, str(value["kind"]))
+        technique = catalogue.load(kind, str(name))
     except InputError as error:
         raise ValueError(str(error)) from None
-    unknown = [key for key in value if key not in technique.model_fields]
+    unknown = [key for key in parameters if key not in technique.model_fields]
     if unknown:
-        hint = nearest(str(unknown[0]), technique.model_fields)
+        known = technique.model_fields
+        hint = nearest(str(unknown[0]), known) if known else f"{name} takes no parameters"
         raise ValueError(f"unknown key {unknown[0]!r}; {hint}")
-    return technique.model_validate(value)
+    return technique.model_validate(parameters)
 
 
-def one_of(contract: Any, kind: str) -> Any:
-    """The annotation of a field that holds one technique of a folder."""
+def saved(technique: Any, info: SerializationInfo) -> Any:
+    """What :func:`parse` makes the technique from again: its file's name and its parameters."""
+    kind = type(technique).__module__.rpartition(".")[2]
+    return {"kind": kind, **technique.model_dump(mode=info.mode, by_alias=info.by_alias)}
+
+
+def one_of(contract: Any, kind: str, default: str | None = None) -> Any:
+    """The annotation of a field that holds one technique of a folder.
+
+    Parameters given without `kind` are those of the technique `default`.
+    """
     names = list(catalogue.names(kind))
     return Annotated[
         contract,
-        SerializeAsAny(),
-        BeforeValidator(lambda value: parse(kind, value)),
+        PlainSerializer(saved),
+        BeforeValidator(lambda value: parse(kind, value, default)),
         WithJsonSchema(
             {
                 "description": f"A technique of conceptseg/{kind}: its name, or a mapping with "

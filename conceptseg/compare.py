@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conceptseg import catalogue
-from conceptseg.contracts import Carry, Context, Pass, State
+from conceptseg.contracts import Carry, Context, Explainer, Pass, State
 from conceptseg.stats.sample_table import SampleTable
 from conceptseg.target import Predicted, Target
 from conceptseg.thumbnails import outlined, overlay, shared_limit
@@ -66,7 +66,7 @@ class Compare(Pass):
             one["prediction"] = prediction.cpu().numpy().astype(np.int32)
             one["class"] = np.array([c for s, c in chosen if s == sample_id], dtype=np.int64)
             for method in self.methods:
-                explainer = catalogue.load("explainers", method)(layer=context.layer)
+                explainer = _explainer(method, context.layer)
                 maps = [
                     explainer(context.model, image, Target(int(c), Predicted(int(c))))[0]
                     for c in one["class"]
@@ -100,3 +100,11 @@ class Compare(Pass):
         }
         comparison = Comparison(chosen, self.methods, maps, limits, plain, pictures)
         return {"comparison": comparison}
+
+
+def _explainer(method: str, layer: str) -> Explainer:
+    """A method with its defaults, at the study's layer if it has one."""
+    technique = catalogue.load("explainers", method)
+    at = {"layer": layer} if "layer" in technique.model_fields else {}
+    made: Explainer = technique(**at)
+    return made

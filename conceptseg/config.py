@@ -6,13 +6,26 @@ of its YAML file, its defaults live there once, and unknown keys are refused.
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+_NUMBERS = (int, float, int | None, float | None)
 
 
 class Strict(BaseModel):
-    """A frozen model that refuses unknown keys and does not coerce between types."""
+    """A frozen model that refuses unknown keys, and true or false where a number is wanted.
+
+    Otherwise values are converted where nothing is lost: 4.0 or "4" is the integer 4.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields.get(info.field_name or "")
+        if isinstance(value, bool) and field is not None and field.annotation in _NUMBERS:
+            raise ValueError("expected a number, not true or false")
+        return value
 
 
 class DataConfig(Strict):

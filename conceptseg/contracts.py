@@ -35,9 +35,11 @@ from typing import (
     runtime_checkable,
 )
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from conceptseg import catalogue
 from conceptseg.config import DataConfig, ModelConfig, RunConfig, Strict
+from conceptseg.errors import nearest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,6 +151,15 @@ class Study(Strict, ABC):
         ("seg_grad_cam", "seg_hires_grad_cam"),
         description="Local saliency methods shown beside the study's own result.",
     )
+
+    @field_validator("compare")
+    @classmethod
+    def _known_methods(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = catalogue.names("explainers")
+        for name in names:
+            if name not in known:
+                raise ValueError(f"unknown explainer {name!r}; {nearest(name, known)}")
+        return names
 
     @abstractmethod
     def passes(self) -> Sequence[Pass]: ...

@@ -67,6 +67,19 @@ def _beside(path: Path) -> Path:
     return path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
 
 
+def check_elsewhere(folder: Path) -> None:
+    """Refuse the working folder and those above it: replacing them would pull them from under us.
+
+    Raises :class:`~conceptseg.errors.InputError`.
+    """
+    here, there = Path.cwd(), folder.resolve()
+    if there == here or there in here.parents:
+        raise InputError(
+            f"{folder}: the working folder, or one above it, which a result cannot replace; "
+            "give a folder inside it with --out"
+        )
+
+
 def _check_ours(folder: Path, own: set[str], marker: str) -> None:
     """Refuse to replace what is not an earlier result."""
     if folder.exists() and not folder.is_dir():
@@ -79,6 +92,7 @@ def _check_ours(folder: Path, own: set[str], marker: str) -> None:
         )
     if not os.access(folder, os.W_OK):
         raise InputError(f"{folder} is not writable; choose another folder")
+    check_elsewhere(folder)
     clash = sorted(own & {entry.name for entry in folder.iterdir()})
     if clash and not (folder / marker).is_file():
         raise InputError(

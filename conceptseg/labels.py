@@ -89,6 +89,16 @@ class LabelBlock:
             )
         return np.array([palette[code] for code in codes.tolist()], np.int64)[place]
 
+    @cached_property
+    def used(self) -> tuple[int, ...]:
+        """Indices of the classes that a mask can hold."""
+        hidden = {
+            index
+            for index, colour in enumerate(self.colours or ())
+            if colour in self.ignore_colours
+        }
+        return tuple(sorted(set(self._classes.values()) - hidden - {IGNORE}))
+
     def _describe(self) -> str:
         if self.remap:
             classes = "remap lists " + ", ".join(map(str, sorted(self.remap)))
@@ -96,6 +106,25 @@ class LabelBlock:
             classes = f"classes are 0 to {len(self.names) - 1}"
         ignored = ", ".join(map(str, self.ignore)) or "none"
         return f"{classes}; ignored: {ignored}"
+
+
+def plain_name(name: str) -> str:
+    """A class name without case and marks: `__background__` is `background`."""
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+def places(names: Sequence[str], among: Sequence[str]) -> list[int | None]:
+    """Where each name is in another list: the same name, else the only one that is plainly so.
+
+    None for a name that is not there.
+    """
+    plain = [plain_name(name) for name in among]
+    found: list[int | None] = []
+    for name in names:
+        same = [i for i, other in enumerate(among) if other == name]
+        same = same or [i for i, other in enumerate(plain) if other and other == plain_name(name)]
+        found.append(same[0] if len(same) == 1 else None)
+    return found
 
 
 def _code(colour: Colour) -> int:

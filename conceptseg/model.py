@@ -76,7 +76,7 @@ class SegmentationModel(nn.Module):
         of a size that the network cannot take, and for a number of outputs that is not that of
         the classes.
         """
-        self._check_images(images)
+        self.check_images(images)
         try:
             output = self.module(prepare(images, self.preprocessing))
         except (RuntimeError, ValueError, AssertionError) as error:
@@ -194,7 +194,7 @@ class SegmentationModel(nn.Module):
         stems = (p.shape[1] for p in self.module.parameters() if p.ndim == 4)
         return int(next(stems, 3))
 
-    def _check_images(self, images: Tensor) -> None:
+    def check_images(self, images: Tensor) -> None:
         if images.ndim != 4:
             raise InputError(f"images must be [n, channels, h, w], got {list(images.shape)}")
         count = images.shape[1]

@@ -22,9 +22,10 @@ def class_iou(prediction: Tensor, reference: Tensor, classes: int) -> Tensor:
     image = torch.arange(n, device=prediction.device)[:, None, None].expand_as(prediction)
     cells = (image * classes + reference) * classes + prediction
     counts = torch.bincount(cells[known], minlength=n * classes * classes)
-    confusion = counts.reshape(n, classes, classes).double()
+    # Not every device has float64 (MPS); the counts are few.
+    confusion = counts.reshape(n, classes, classes).cpu().double()
     shared = confusion.diagonal(dim1=1, dim2=2)
     union = confusion.sum(1) + confusion.sum(2) - shared
     iou = shared / union.clamp(min=1)
     held = confusion.sum(2) > 0
-    return torch.where(held, iou, torch.full_like(iou, float("nan"))).float()
+    return torch.where(held, iou, torch.full_like(iou, float("nan"))).float().to(prediction.device)

@@ -217,7 +217,7 @@ def _coverage(result: Result) -> blocks.Section:
 
 def _provenance(result: Result) -> blocks.Section:
     rows = [{"what": name, "value": value} for name, value in _flat(result.provenance)]
-    times = [{"step": name, "seconds": value} for name, value in _flat(result.timings)]
+    times = [{"step": name, "value": value} for name, value in _flat(result.timings)]
     config = [{"key": name, "value": value} for name, value in _flat(result.config)]
     tables = [
         ("From what this was computed", rows, False),

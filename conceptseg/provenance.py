@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import inspect
+import os
 import platform
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import conceptseg
@@ -62,7 +64,7 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def tidy_command(arguments: Sequence[str]) -> str:
-    """The command line without its output folder and with paths shortened to `./` and `~`."""
+    """The command line without its output folder and with paths made short (:func:`tidy_path`)."""
     kept: list[str] = []
     skip = 0
     for word in arguments:
@@ -76,12 +78,39 @@ def tidy_command(arguments: Sequence[str]) -> str:
 
 
 def tidy_path(text: str) -> str:
-    """Text with the working folder and the home folder taken out of the paths in it."""
-    for folder, short in ((Path.cwd(), "."), (Path.home(), "~")):
-        name = str(folder)
-        if folder != Path(folder.anchor) and (text == name or name + "/" in text):
-            text = text.replace(name + "/", short + "/") if text != name else short
-    return text.replace("=./", "=").removeprefix("./") if text != "." else text
+    """A path, or KEY=PATH, relative to the working folder; outside it, the last name alone."""
+    before, sign, path = text.rpartition("=")
+    if not _elsewhere(path):
+        return _WITHIN.sub(lambda found: _last(found[0]), text)
+    whole = Path(os.path.abspath(Path(path).expanduser()))
+    here = Path.cwd()
+    inside = whole.is_relative_to(here)
+    return before + sign + (whole.relative_to(here).as_posix() if inside else _last(path))
+
+
+def tidy_config(content: Any) -> Any:
+    """A configuration with the last name alone of each path that leads from the root or upwards."""
+    if isinstance(content, Mapping):
+        return {key: tidy_config(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [tidy_config(value) for value in content]
+    return _last(content) if isinstance(content, str) and _elsewhere(content) else content
+
+
+_WITHIN = re.compile(r"""(?<=[\s\[{,"'])(~|\.\.)?[/\\][^\s,\]}"']+""")
+"""Paths from the root, the home folder or upwards in a mapping or list on the command line."""
+
+
+def _elsewhere(text: str) -> bool:
+    """Whether a text is a path from the root, from the home folder, or upwards."""
+    path = PureWindowsPath(text)  # it knows both kinds of slash, and drives
+    return bool(path.root) or text.startswith("~") or ".." in path.parts
+
+
+def _last(text: str) -> str:
+    """The last name of a path; what there is if it has none, such as `..`."""
+    name = PureWindowsPath(text).name
+    return name or text
 
 
 def peak_memory_bytes() -> int | None:

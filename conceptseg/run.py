@@ -84,7 +84,7 @@ def run_study(
     seconds["finish"] = time.monotonic() - finishing
     return dataclasses.replace(
         result,
-        config=_sorted(recorded),
+        config=_sorted(provenance.tidy_config(recorded)),
         provenance=_sorted(
             {
                 **result.provenance,

@@ -116,7 +116,7 @@ def read_settings(
     """
     content = read_yaml(path)
     for key, value in overrides:
-        _assign(content, key, value)
+        assign(content, key, value)
     given = {key for key, _ in overrides}
     written = _validate(study, content, str(path), given)
     recorded = written.model_dump(mode="json", by_alias=True)
@@ -129,7 +129,7 @@ def read_parts(path: Path, overrides: Sequence[tuple[str, Any]] = ()) -> dict[st
     only the parts that all studies share."""
     content = read_yaml(path)
     for key, value in overrides:
-        _assign(content, key, value)
+        assign(content, key, value)
     return _absolute(content, content, path.parent, {key for key, _ in overrides})
 
 
@@ -170,7 +170,8 @@ def _parse(text: str, where: str) -> Any:
             loader.dispose()
 
 
-def _assign(content: dict[str, Any], key: str, value: Any) -> None:
+def assign(content: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key, making the groups it needs; InputError where a value is in the way."""
     *groups, last = key.split(".")
     target = content
     for depth, group in enumerate(groups):

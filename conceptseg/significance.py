@@ -98,10 +98,32 @@ def sign_flip_p(
 def exchangeable_p(observed: float, null: ArrayLike) -> float:
     """P-value of `observed` among exchangeable draws `null` [r]: (1 + #{null >= observed})/(r + 1).
 
+    An observation that is not a number is no evidence: 1.
+
     Source: Phipson & Smyth 2010, "Permutation p-values should never be zero".
     """
     null = np.asarray(null, dtype=np.float64)
+    if np.isnan(observed):
+        return 1.0
     return float(1 + (null >= observed).sum()) / (1 + null.size)
+
+
+def prediction_p(observed: float, null: ArrayLike) -> float:
+    """P-value, one-sided to the left, of `observed` as one more draw from where `null` [r] is from.
+
+    t = (observed - mean) / (sd sqrt(1 + 1/r)), with r - 1 degrees of freedom: exact for normal
+    draws, and of use with the few that are affordable. 1 for fewer than two draws.
+    """
+    from scipy.stats import t as student
+
+    null = np.asarray(null, dtype=np.float64)
+    if null.size < 2 or np.isnan(observed):
+        return 1.0
+    spread = float(null.std(ddof=1) * np.sqrt(1 + 1 / null.size))
+    distance = observed - float(null.mean())
+    if spread == 0:
+        return 0.5 if distance == 0 else float(distance > 0)
+    return float(student.cdf(distance / spread, null.size - 1))
 
 
 def holm(p: ArrayLike) -> Floats:

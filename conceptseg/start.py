@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from conceptseg.config import RunConfig
 from conceptseg.contracts import Context, Study
 from conceptseg.errors import InputError, nearest
+from conceptseg.folder import check_elsewhere
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +41,9 @@ def prepare(study: Study) -> Context:
     model = _load_model(study, manifest, device)
     for name in study.data.classes:
         model.class_id(name)
+    manifest = _with_model_background(manifest, model)
+    if any(manifest.labelled(sample) for sample in manifest.samples):
+        outputs_of_labels(manifest, model)
     run = study.run.model_copy(update={"device": device})
     layer = model.layer_name(study.layer, first_images(manifest, run))
     return Context(model=model, manifest=manifest, run=run, layer=layer, seed=study.seed)
@@ -112,6 +116,7 @@ def check_out(out: Path) -> None:
 
     Raises :class:`~conceptseg.errors.InputError` otherwise, and leaves no folder behind.
     """
+    check_elsewhere(out)
     made: list[Path] = []
     try:
         if out.exists() and not out.is_dir():
@@ -153,7 +158,57 @@ def read(context: Context, samples: Sequence[Sample], labels: str) -> Iterator[B
     for batch in batches(manifest, samples, run.batch_size, run.device, wanted):
         if len(there) > 1:
             batch = _with_what_labels_there_are(batch, manifest)
-        yield _laid_out(batch, run)
+        yield _laid_out(_as_outputs(batch, context), run)
+
+
+def outputs_of_labels(manifest: Manifest, model: SegmentationModel) -> tuple[int, ...]:
+    """For each class of the manifest, the index of the network's output of that name.
+
+    Names are compared without case and marks. -1 for a class that no mask can hold.
+
+    Raises :class:`~conceptseg.errors.InputError` for a class of the masks that the network lacks.
+    """
+    from conceptseg.labels import IGNORE, places
+
+    found = places(manifest.classes, model.classes)
+    for index in manifest.block.used:
+        if found[index] is None:
+            name = manifest.classes[index]
+            raise InputError(
+                f"{manifest.where}: masks hold the class {name!r}, which model {model.name!r} "
+                f"lacks ({nearest(name, model.classes)}); name the network's outputs in "
+                "model.classes, or merge or ignore the class by labels.remap or labels.ignore"
+            )
+    return tuple(IGNORE if place is None else place for place in found)
+
+
+def _as_outputs(batch: Batch, context: Context) -> Batch:
+    """The batch with labels that are indices of the network's outputs, not of the manifest."""
+    import torch
+
+    from conceptseg.labels import IGNORE
+
+    if batch.labels is None:
+        return batch
+    table = outputs_of_labels(context.manifest, context.model)
+    if table == tuple(range(len(table))):
+        return batch
+    # The entry for -1 is the last, where an index of -1 finds it.
+    lookup = torch.tensor([*table, IGNORE], device=batch.labels.device)
+    return dataclasses.replace(batch, labels=lookup[batch.labels])
+
+
+def _with_model_background(manifest: Manifest, model: SegmentationModel) -> Manifest:
+    """The manifest with its background called as the network calls it."""
+    from conceptseg.labels import places
+
+    if manifest.background is None:
+        return manifest
+    place = places([manifest.background], model.classes)[0]
+    name = None if place is None else model.classes[place]
+    if name == manifest.background:
+        return manifest
+    return dataclasses.replace(manifest, block=dataclasses.replace(manifest.block, background=name))
 
 
 def _load_model(study: Study, manifest: Manifest, device: str) -> SegmentationModel:

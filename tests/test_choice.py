@@ -64,3 +64,32 @@ def test_the_schema_offers_every_name():
     names = list(catalogue.names("cavs"))
     assert schema["anyOf"][0]["enum"] == names
     assert schema["anyOf"][1]["properties"]["kind"]["enum"] == names
+
+
+class Ready(Strict):
+    """As a study has it that says what parameters alone belong to."""
+
+    cav: one_of(CavLearner, "cavs", "ridge") = Ridge(penalty=5)
+
+
+def test_parameters_without_a_kind_are_those_of_the_default():
+    assert Ready(cav={"penalty": 3}).cav == Ridge(penalty=3)
+    assert Ready(cav="pattern").cav == Pattern()
+    assert Ready().model_dump(mode="json") == {"cav": {"kind": "ridge", "penalty": 5.0}}
+    with pytest.raises(ValidationError, match="penalti.*did you mean 'penalty'"):
+        Ready(cav={"penalti": 3})
+
+
+def test_ace_takes_parameters_of_its_own_choices():
+    ace = catalogue.load("study", "ace")
+    given = {"data": {"manifest": "m"}, "model": {"source": "planted", "name": "clean"}}
+    made = ace.model_validate({**given, "concepts": {"counts": [15, 25]}})
+    assert made.concepts.counts == (15, 25)
+    assert type(ace.model_validate({**given, "cav": {}}).cav) is type(ace.model_validate(given).cav)
+
+
+def test_a_technique_need_not_know_its_own_name(monkeypatch):
+    """A file of a technique holds nothing but its parameters."""
+    assert all(
+        "kind" not in catalogue.load("cavs", n).model_fields for n in catalogue.names("cavs")
+    )

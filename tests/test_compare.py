@@ -9,6 +9,7 @@ from PIL import Image
 
 from conceptseg import catalogue
 from conceptseg.compare import Compare
+from conceptseg.contracts import Explainer
 from conceptseg.stats.sample_table import SampleTable
 from conceptseg.target import Predicted, Target
 from tests.ace.small import batch, context
@@ -81,3 +82,36 @@ def test_nothing_chosen_is_nothing_shown():
     assert one.samples(here, {}) == []
     found = one.finish(here, {}, {})["comparison"]
     assert found.chosen == () and found.plain == [] and found.maps[METHODS[0]] == []
+
+
+def test_images_may_differ_in_size():
+    """One of another size changes nothing of the rest; the state is saved and read between."""
+    model, images = red_finder(), pictures()
+    here = context(model, images, "encoder")
+    wide = images[:1].repeat(1, 1, 2, 1)
+    one = Compare(METHODS, lambda context, carry: [("s00", 1), ("s01", 1)], 48)
+    parts = [one.map(here, batch(wide), {}), one.map(here, batch(images[1:2], first=1), {})]
+    table = parts[0]["compare"].merge(parts[1]["compare"])
+    again = {"compare": SampleTable.from_arrays(table.to_arrays())}
+    found = one.finish(here, again, {})["comparison"]
+    alone = Compare(METHODS, lambda context, carry: [("s01", 1)], 48)
+    expected = alone.finish(here, alone.map(here, batch(images[1:2], first=1), {}), {})
+    for method in METHODS:
+        assert [m.shape for m in found.maps[method]] == [(32, 24), (16, 24)]
+        assert np.array_equal(found.maps[method][1], expected["comparison"].maps[method][0])
+
+
+class Bright(Explainer):
+    """Has no layer."""
+
+    def attribute(self, model, images, target, labels):
+        return images.mean(1)
+
+
+def test_a_method_without_a_layer_is_not_given_one(monkeypatch):
+    monkeypatch.setattr(catalogue, "load", lambda kind, name: Bright)
+    images = pictures()
+    here = context(red_finder(), images, "encoder")
+    one = Compare(("bright",), lambda context, carry: [("s00", 1)], 48)
+    found = one.finish(here, one.map(here, batch(images[:1]), {}), {})["comparison"]
+    assert np.allclose(found.maps["bright"][0], images[0].mean(0), atol=1e-6)

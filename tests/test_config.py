@@ -5,8 +5,9 @@ from typing import Literal
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
-from conceptseg.config import Strict
+from conceptseg.config import ModelConfig, RunConfig, Strict
 from conceptseg.errors import InputError
 from conceptseg.settings import digest, parse_override, read_parts, read_settings, read_yaml
 from tests.toys import Toy
@@ -231,3 +232,18 @@ def test_resolved_settings_survive_a_round_trip(tmp_path):
     path = tmp_path / "again.yaml"
     path.write_text(yaml.safe_dump(read.recorded))
     assert read_settings("toy", Nested, path).recorded == read.recorded
+
+
+@pytest.mark.parametrize("key", ["threads", "batch_size", "shards"])
+def test_true_is_not_a_number(key):
+    for value in (True, False):
+        with pytest.raises(
+            ValidationError, match=f"(?s){key}.*expected a number, not true or false"
+        ):
+            RunConfig.model_validate({key: value})
+    assert getattr(RunConfig.model_validate({key: 1}), key) == 1
+
+
+def test_true_is_true_where_it_may_be():
+    assert RunConfig(channels_last=True).channels_last is True
+    assert ModelConfig(source="s", name="n", arguments={"a": True}).arguments == {"a": True}

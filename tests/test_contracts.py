@@ -5,8 +5,10 @@ import torch
 from pydantic import ValidationError
 
 from conceptseg.catalogue import load, names
+from conceptseg.config import Preprocessing
 from conceptseg.contracts import About, Explainer
 from conceptseg.errors import InputError
+from conceptseg.model import SegmentationModel
 from conceptseg.target import Everything, Labelled, Predicted, Target
 from tests.small_models import hooks, images, unet
 
@@ -153,7 +155,7 @@ def test_configuration_round_trip(explainer):
     [
         (lambda x: x[0], r"images are floating point \[n, c, h, w\], got .*\[3, 32, 48\]"),
         (lambda x: (x * 255).to(torch.uint8), "images are floating point"),
-        (lambda x: x[:, :2], "images have 2 channels, the network 3"),
+        (lambda x: x[:, :2], "takes images with 3 channels, these have 2"),
         (lambda x: x * 255, r"images are in \[0, 1\], got"),
         (lambda x: x * float("nan"), r"images are in \[0, 1\], got nan"),
     ],
@@ -185,3 +187,14 @@ def test_unknown_layer(name, model, x):
     if "layer" in kind.model_fields:
         with pytest.raises(InputError, match="layer 'mud' does not exist: .*mid"):
             kind(layer="mud")(model, x, WHOLE)
+
+
+def test_images_with_more_channels_than_the_network_takes(explainer, model, x):
+    """Red, green, blue and infrared, of which preprocessing picks blue, green, red."""
+    picks = SegmentationModel(
+        model.module, model.classes, Preprocessing(channels=(2, 1, 0)), name="picks"
+    )
+    four = torch.cat([x.flip(1), torch.rand_like(x[:, :1])], 1)
+    assert torch.allclose(explainer(picks, four, WHOLE), explainer(model, x, WHOLE), atol=1e-6)
+    with pytest.raises(InputError, match="picks channel 2"):
+        explainer(picks, x[:, :2], WHOLE)

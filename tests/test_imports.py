@@ -32,7 +32,7 @@ FORBIDDEN = {
     "models": {"data", "readers", "result", "report", "run", "start", "study", "explainers"},
     "record": {"data", "readers", "result", "report", "run", "start", "study", "explainers"},
     "target": {"data", "readers", "result", "report", "run", "start", "study", "explainers"},
-    "contracts": {"run", "start", "study", "settings", "catalogue"},
+    "contracts": {"run", "start", "study", "settings"},
     "catalogue": {"contracts", "run", "start", "study", "settings"},
     "run": {"study", "explainers", "concepts", "cavs", "metrics"},
 }

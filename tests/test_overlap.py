@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,3 +44,20 @@ def test_inputs_are_left_alone():
     prediction, reference = torch.tensor([[[0, 1]]]), torch.tensor([[[-1, 1]]])
     class_iou(prediction, reference, 2)
     assert prediction.tolist() == [[[0, 1]]] and reference.tolist() == [[[-1, 1]]]
+
+
+def test_devices_without_float64():
+    """Only the CPU is asked for double precision: MPS has none."""
+    asked = []
+    double = torch.Tensor.double
+
+    def seen(tensor):
+        asked.append(tensor.device.type)
+        return double(tensor)
+
+    maps = torch.zeros(1, 2, 2, dtype=torch.int64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.Tensor, "double", seen)
+        patch.setattr(torch.Tensor, "cpu", lambda tensor: asked.append("to cpu") or tensor)
+        found = class_iou(maps, maps, 2)
+    assert asked == ["to cpu", "cpu"] and found.device == maps.device

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from conceptseg import folder, provenance, run, start
 from conceptseg.config import RunConfig
 from conceptseg.errors import InputError
+from conceptseg.folder import replace_folder
+from conceptseg.overlap import class_iou
 from conceptseg.store import FOLDER, DamagedError, ShardStore
 from tests import toys
 
@@ -323,10 +326,116 @@ def test_provenance_names_no_folder_of_the_user(tmp_path, monkeypatch):
         "--out=/elsewhere",
     ]
     command = provenance.tidy_command(words)
-    assert command == "conceptseg ace --config a.yaml --data-root=~/data"
+    assert command == "conceptseg ace --config a.yaml --data-root=data"
     result = run.run_study(toys.toy(), toys.context(), tmp_path / "out", command=command)
     assert str(tmp_path) not in result.to_json()
     assert {"conceptseg", "python", "torch", "numpy", "scikit-learn"} <= set(
         result.provenance["versions"]
     )
     assert result.timings["peak_memory_bytes"] > 50_000_000
+
+
+@pytest.mark.parametrize(
+    ("word", "kept"),
+    [
+        ("/srv/alice/ace.yaml", "ace.yaml"),
+        ("../alice/ace.yaml", "ace.yaml"),
+        ("~/ace.yaml", "ace.yaml"),
+        ("model.weights=/srv/alice/w.pt", "model.weights=w.pt"),
+        (
+            "model.arguments={file: /srv/alice/w.pt, size: 3}",
+            "model.arguments={file: w.pt, size: 3}",
+        ),
+        ("model.name=factory:package.module:Class", "model.name=factory:package.module:Class"),
+        ("studies/ace.yaml", "studies/ace.yaml"),
+        ("layer=body/3", "layer=body/3"),
+        ("data.classes=[a, b]", "data.classes=[a, b]"),
+    ],
+)
+def test_a_command_keeps_no_place_outside_the_working_folder(word, kept):
+    assert provenance.tidy_path(word) == kept
+
+
+def test_a_saved_configuration_names_no_place_but_the_key_knows_it(tmp_path):
+    places = [f"/srv/{user}/weights.pt" for user in ("alice", "bob")]
+    keys = []
+    for place in places:
+        recorded = {
+            "data": {"manifest": "sets/a.yaml", "root": "/srv/alice/camvid/"},
+            "model": {"weights": place, "arguments": {"more": ["~/x.json", 3]}},
+        }
+        keys.append(run.base_key(toys.toy(), toys.context(), recorded, "weights"))
+        result = run.run_study(toys.toy(), toys.context(), tmp_path / "out", recorded=recorded)
+        assert result.config == {
+            "data": {"manifest": "sets/a.yaml", "root": "camvid"},
+            "model": {"weights": "weights.pt", "arguments": {"more": ["x.json", 3]}},
+        }
+    assert keys[0] != keys[1]
+
+
+@pytest.mark.parametrize("up", [".", "..", "link"])
+def test_the_working_folder_is_not_replaced(tmp_path, monkeypatch, up):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "link").symlink_to(tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(InputError, match="working folder.*--out"):
+        run.check_out(Path(up))
+    with pytest.raises(InputError, match="working folder.*--out"):
+        replace_folder(Path(up), {"a": b""}, marker="a", own=["a"])
+    assert Path.cwd() == tmp_path / "here"
+
+
+PERMUTED = ("street", "HIGH!", "low")
+"""The toy's classes low and high, as a network with one class more may list them."""
+
+
+def permuted(context, classes=PERMUTED):
+    context.model.classes, context.model.name = classes, "toy"
+    return context
+
+
+def test_labels_become_the_indices_of_the_networks_outputs():
+    plain, other = toys.context(), permuted(toys.context())
+    for wish in ("required", "optional"):
+        one, two = (labels_of(context, wish) for context in (plain, other))
+        assert one.keys() == two.keys()
+        for key, labels in one.items():
+            assert (two[key] == np.array([2, 1])[labels]).all()
+
+
+def test_ignored_pixels_stay_ignored():
+    context = permuted(toys.context(unlabelled=("s01",)))
+    found = labels_of(context, "optional")
+    assert (found["s01"] == -1).all() and set(np.unique(found["s00"])) == {1, 2}
+
+
+def test_overlap_does_not_depend_on_the_order_of_the_networks_outputs():
+    iou = {}
+    for order in [(0, 1), (1, 0)]:
+        names = tuple(("low", "high")[i] for i in order)
+        context = permuted(toys.context(), names)
+        noise = torch.Generator().manual_seed(0)
+        logits = torch.rand(20, 2, 6, 6, generator=noise)[:, list(order)]
+        labels = torch.from_numpy(np.stack(list(labels_of(context, "required").values())))
+        found = class_iou(logits.argmax(1), labels, 2)
+        iou[order] = found[:, [names.index("low"), names.index("high")]]
+    assert torch.equal(iou[0, 1], iou[1, 0])
+
+
+def test_a_class_of_the_masks_that_the_network_lacks():
+    context = permuted(toys.context(), ("low", "hihg"))
+    with pytest.raises(InputError, match="hold the class 'high'.*did you mean.*labels.remap"):
+        labels_of(context, "required")
+    assert labels_of(context, "none")["s00"] is None
+    block = dataclasses.replace(context.manifest.block, ignore=(1,))
+    ignoring = dataclasses.replace(context.manifest, block=block)
+    assert start.outputs_of_labels(ignoring, context.model) == (0, -1)
+
+
+def test_background_is_called_as_the_network_calls_it():
+    context = toys.context()
+    block = dataclasses.replace(context.manifest.block, background="low")
+    manifest = dataclasses.replace(context.manifest, block=block)
+    for classes, name in [(("__LOW__", "high"), "__LOW__"), (("a", "b"), None)]:
+        context.model.classes = classes
+        assert start._with_model_background(manifest, context.model).background == name

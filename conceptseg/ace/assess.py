@@ -12,6 +12,7 @@ from conceptseg.significance import (
     benjamini_hochberg,
     bootstrap_interval,
     detectable_effect,
+    prediction_p,
     sign_flip_p,
 )
 
@@ -29,13 +30,16 @@ NAN = float("nan")
 class Pair:
     """All that is known of one class and one concept.
 
-    `moves`: first-order change of the class's score along the concept, with interval, p-value
-    against random concepts and share from outside the class's region; `tcav` and `tcav_outside`
+    `moves`: first-order change of the class's score along the concept, with interval, share from
+    outside the class's region, and p-values against random concepts, of the change (`p_moves`) and
+    of the change per unit of length (`p_alignment`); `tcav` and `tcav_outside`
     shares of images with a positive derivative; `loss`: change of IoU when the concept is erased;
-    `null_loss` the same for random directions; `outside_loss` the same for erasure outside the
-    class's region alone. `p` belongs to the claim that the concept both moves the score and is
-    needed: the larger of the two p-values, which is valid for a conjunction (intersection-union
-    test, Berger 1982). `p_holm` corrects it within the class, `p_bh` over all pairs.
+    `null_loss` the same for random directions, with `p_loss` the larger of two p-values: over
+    images, and over directions, of which the random ones are a sample; `outside_loss` the same for
+    erasure outside the class's region alone. `p` belongs to the claim that the concept both moves
+    the score and is needed: the larger of `p_moves` and `p_loss`, which is valid for a conjunction
+    (intersection-union test, Berger 1982). `p_holm` corrects it within the class,
+    `p_bh` over all pairs.
 
     A concept is `used` by the class when that p is at most 0.05 after Holm, the score rises along
     it, and the loss is at least the study's smallest effect with an interval below zero. It acts
@@ -49,6 +53,7 @@ class Pair:
     moves: float
     moves_ci: tuple[float, float]
     p_moves: float
+    p_alignment: float
     tcav: float
     tcav_outside: float
     smooth_tcav: float
@@ -116,12 +121,14 @@ def _measure(
     groups = [found.groups[i] for i in found.class_images[class_id]]
     where = found.where(found.concepts[q], class_id)
     loss, loss_groups = _defined(erasures.loss(class_id, q), erasures)
-    null, _ = _defined(_null_mean(erasures, class_id), erasures)
+    null = _null(erasures, class_id)
+    excess = loss - null.mean(1)
     outside = erasures.outside_loss(class_id, q)
     out, out_groups = _defined(outside, erasures) if outside is not None else (loss[:0], [])
-    p_loss = NAN
+    p_loss = 1.0
     if len(loss):
-        p_loss = sign_flip_p(loss - null, loss_groups, seed=study.seed, side="less")
+        over_images = sign_flip_p(excess, loss_groups, seed=study.seed, side="less")
+        p_loss = max(over_images, prediction_p(float(loss.mean()), null.mean(0)))
     return {
         "class_id": class_id,
         "concept": q,
@@ -129,6 +136,7 @@ def _measure(
         "moves": influence.effect,
         "moves_ci": bootstrap_interval(influence.derivatives, groups, seed=study.seed),
         "p_moves": influence.p_effect,
+        "p_alignment": influence.p_alignment,
         "tcav": local.tcav,
         "tcav_outside": local.tcav_outside,
         "smooth_tcav": local.smooth_tcav,
@@ -138,19 +146,20 @@ def _measure(
         "erased_images": len(loss),
         "loss": _mean(loss),
         "loss_ci": _interval(loss, loss_groups, study.seed),
-        "null_loss": _mean(null),
+        "null_loss": _mean(null.mean(1)),
         "p_loss": p_loss,
         "outside_loss": _mean(out),
         "outside_ci": _interval(out, out_groups, study.seed),
-        "detectable": detectable_effect(loss, loss_groups) if len(loss) else NAN,
+        "detectable": detectable_effect(excess, loss_groups) if len(loss) else NAN,
         **where,
-        "p": 1.0 if np.isnan(p_loss) else max(influence.p_effect, p_loss),
+        "p": max(influence.p_effect, p_loss),
     }
 
 
-def _null_mean(erasures: Erasures, class_id: int) -> np.ndarray:
-    null = erasures.null_loss(class_id)
-    return null.mean(1) if null.shape[1] else np.zeros_like(erasures.clean[:, class_id])
+def _null(erasures: Erasures, class_id: int) -> np.ndarray:
+    """Loss of the class under each random direction, in the images that have one, [n, z]."""
+    null = erasures.null_loss(class_id).astype(np.float64)
+    return null[np.isfinite(erasures.clean[:, class_id])]
 
 
 def _defined(values: np.ndarray, erasures: Erasures) -> tuple[np.ndarray, list[str]]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 CONTRAST_PER_SEGMENT = 10
 PUBLISHED_SETS = 20
+CALIBRATION_DRAWS = 4999
+"""Many, since all random concepts of one make-up are compared with the same draws."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def discover(
     concepts: list[Concept] = []
     for members, stability, cluster in kept:
         concept = _concept(study, len(concepts) + 1, members, stability, embedding, image, rng)
-        if concept.auc < study.min_auc:
+        if not concept.auc >= study.min_auc:  # nan too: it could not be held out
             dropped.append(_drop(cluster, members, image, f"held-out AUC {concept.auc:.2f}"))
         else:
             concepts.append(concept)
@@ -182,6 +184,12 @@ def _check_predicted(
         raise InputError(
             f"data.classes: {', '.join(missing)} is predicted in none of the {images}, or too "
             "small there; leave it out, give other images or check model.preprocessing"
+        )
+    most = max((int(n) for n in np.bincount(table.column("class"))), default=0) if held else 0
+    if 0 < most < study.min_images:
+        raise InputError(
+            f"no class is predicted in more than {most} of the {images}, and a class needs "
+            f"{study.min_images}: give more images, or set min_images lower"
         )
     if not held:
         raise InputError(
@@ -337,8 +345,12 @@ def _test_class(
     study: Ace, discovery: Discovery, class_id: int, table: SampleTable, seed: int
 ) -> None:
     """Fill in a class's images, the influence of each concept on it, and the test's own error."""
-    holds = table.column("class") == class_id
+    holds = np.flatnonzero(table.column("class") == class_id)
     images = table.owner("class")[holds]
+    # Images that were kept for another class would let a common one grow without bound.
+    ranked = sorted(range(len(images)), key=lambda i: table.priority[discovery.ids[images[i]]])
+    drawn = np.sort(np.array(ranked[: study.images_per_class], dtype=np.int64))
+    holds, images = holds[drawn], images[drawn]
     discovery.class_images[class_id] = images
     if len(images) < study.min_images:
         return
@@ -352,9 +364,14 @@ def _test_class(
             rng = np.random.default_rng([seed, 2, class_id, q])
             found[class_id, q] = one.test(concept.core, study.nulls, rng)
     if discovery.concepts:
-        rng = np.random.default_rng([seed, 3, class_id])
-        make_up = discovery.concepts[0].core
-        discovery.null_p[class_id] = tester.null_p(make_up, study.nulls, study.calibration, rng)
+        draws = CALIBRATION_DRAWS if isinstance(study.cav, Pattern) else study.nulls
+        repeats = -(-study.calibration // len(discovery.concepts))
+        discovery.null_p[class_id] = np.concatenate([
+            tester.null_p(
+                concept.core, draws, repeats, np.random.default_rng([seed, 3, class_id, q])
+            )
+            for q, concept in enumerate(discovery.concepts)
+        ])  # fmt: skip
     for q, p in _published(study, discovery, local.sum(1), seed).items():
         discovery.published[class_id, q] = p
 

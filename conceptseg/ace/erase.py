@@ -203,7 +203,7 @@ def erased(activation: Tensor, direction: Direction) -> Tensor:
 
 
 def candidates(study: Ace, found: Discovery) -> tuple[tuple[int, int], ...]:
-    """Of each class, the concepts that raise its score most and significantly so.
+    """Of each class, the concepts outside its region that raise its score most, significantly so.
 
     They are the pairs (class, concept) for which the erasure outside the region is worth a pass.
     """
@@ -212,7 +212,10 @@ def candidates(study: Ace, found: Discovery) -> tuple[tuple[int, int], ...]:
         able = [
             (-influence.effect, q)
             for (c, q), influence in found.influence.items()
-            if c == class_id and influence.effect > 0 and influence.p_effect <= 0.05
+            if c == class_id
+            and influence.effect > 0
+            and influence.p_effect <= 0.05
+            and not found.where(found.concepts[q], class_id)["inside"] >= 0.5
         ]
         pairs += [(class_id, q) for _, q in sorted(able)[: study.outside_pairs]]
     return tuple(pairs)

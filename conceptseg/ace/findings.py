@@ -159,10 +159,11 @@ def _claim(pair: Pair, concept: str, class_name: str, seen_on: str) -> str:
         "ring": "right around the class's own region",
         "elsewhere": "away from the class's own region",
     }[place]
+    share = getattr(pair, place)
+    lies = "in images without the class" if np.isnan(share) else f"{share:.0%} of it {where}"
     claim = (
-        f"{class_name} uses {concept}, which lies on {seen_on}, {getattr(pair, place):.0%} of it "
-        f"{where}. Erasing it costs the class {_cost(pair.loss)} IoU; erasing random directions "
-        f"costs {_cost(pair.null_loss)}."
+        f"{class_name} uses {concept}, which lies on {seen_on}, {lies}. Erasing it costs the class "
+        f"{_cost(pair.loss)} IoU; erasing random directions costs {_cost(pair.null_loss)}."
     )
     if pair.from_context:
         claim += (
@@ -202,7 +203,7 @@ def _arrays(
     }
     if found.influence:
         arrays["null_moves"] = np.array(
-            [[found.influence[c, k].null_effect for k in range(q)] for c in classes], np.float32
+            [[found.influence[c, k].null for k in range(q)] for c in classes], np.float32
         )
     for n in range(len(comparison.chosen)):
         for method in comparison.methods:

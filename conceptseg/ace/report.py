@@ -64,6 +64,9 @@ def _limits(result: Result) -> tuple[str, ...]:
         "the words beside it say what lies under its segments, not what the network means by it.",
         "Segments are embedded in place, so a concept can carry its surroundings. The cosine with "
         "the crop alone says how much: low means that the concept is its surroundings.",
+        "That the score moves along a concept says little by itself: most groups of like segments "
+        "move it more than random groups do. A use needs the loss of IoU as well. Intervals take "
+        "the concept's direction as given; the uncertainty of learning it is not in them.",
         f"Only layer {notes['layer']} was studied. What skip connections carry past it is not "
         "seen; the table of classes says how much that can be.",
         "Erasing moves the layer to states that the network may never have met. Random directions "

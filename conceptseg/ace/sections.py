@@ -184,7 +184,9 @@ def where(result: Result, pairs: list[Row]) -> Section:
         table = _columns(result, rows, ("class", "concept", "tcav", "tcav_outside", "p_tcav"))
         caption = (
             "TCAV counts the images in which the score rises along the concept; 0.5 is no "
-            "tendency. On the upward axis only positions outside the class's region count."
+            "tendency. On the upward axis only positions outside the class's region count. TCAV "
+            "takes the gradient at the images themselves, where a network that is sure of itself "
+            "is flat, and where all images agree its test has no power: it is shown for parity."
         )
         blocks.append(
             FigureBlock(figure, "From inside or outside", caption, caption, table, "tcav")
@@ -219,7 +221,7 @@ def chance(result: Result, pairs: list[Row]) -> Section:
             null, {_pair_name(row): row["moves"]}, value_name="change of score along the concept"
         )
         table = Table([
-            {"quantile": q, "change of score": float(np.quantile(null, q))}
+            {"quantile": q, "by chance": float(np.quantile(null, q))}
             for q in (0.0, 0.025, 0.25, 0.5, 0.75, 0.975, 1.0)
         ])  # fmt: skip
         caption = (

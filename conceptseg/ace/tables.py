@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from conceptseg.ace.assess import ALPHA, Pair
-from conceptseg.ace.discover import Discovery
+from conceptseg.ace.discover import CALIBRATION_DRAWS, Discovery
 from conceptseg.ace.erase import Erasures
 from conceptseg.ace.pictures import Shown, exemplars
 from conceptseg.compare import Comparison
@@ -39,6 +39,7 @@ LABELS = {
     "moves_low": "score change, low",
     "moves_high": "score change, high",
     "p_moves": "p (score change)",
+    "p_alignment": "p (score change per unit of length)",
     "tcav": "TCAV",
     "tcav_outside": "TCAV outside",
     "smooth_tcav": "smooth TCAV",
@@ -84,7 +85,7 @@ def concept_table(study: Ace, found: Discovery, names: Sequence[str], shown: Sho
     labels = {
         "seen_on": "seen on",
         "area": "mean area (share of image)",
-        "auc": "CAV's held-out AUC",
+        "auc": "AUC on images the CAV did not see",
         "stability": "stability over seeds (Jaccard)",
         "agreement": "cosine of pattern and ridge CAV",
         "isolation": "cosine with its crop alone",
@@ -173,7 +174,7 @@ def calibration_table(study: Ace, found: Discovery, classes: Sequence[str]) -> T
     for class_id, p in sorted(found.null_p.items()):
         if len(p):
             rate = float((p <= ALPHA).mean())
-            error = 1.96 * np.sqrt(rate * (1 - rate) / len(p))
+            error = 1.96 * float(np.sqrt(rate * (1 - rate) * (1 / len(p) + 1 / CALIBRATION_DRAWS)))
             rows.append(
                 {
                     "class": classes[class_id],

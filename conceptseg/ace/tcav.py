@@ -30,6 +30,7 @@ TAGS = ("inside", "ring", "elsewhere")
 
 
 INSIDE = TAGS.index("inside")
+TINY = 1e-300
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,11 @@ class Pool:
 
     def residuals(self, rows: np.ndarray) -> np.ndarray:
         """Embedding of each row minus the mean of what it is compared with, float64 [m, u]."""
-        segments = rows % len(self)
-        mean = np.where(rows < len(self), self.tag[segments], len(TAGS))
-        return self.embeddings[segments] - self.means[mean]
+        return self.embeddings[rows % len(self)] - self.means[self.compared(rows)]
+
+    def compared(self, rows: np.ndarray) -> np.ndarray:
+        """Which of `means` each row is compared with."""
+        return np.where(rows < len(self), self.tag[rows % len(self)], len(TAGS))
 
     def moves(self, gradients: np.ndarray) -> np.ndarray:
         """Residual of every row times gradients [n, u]: derivatives, float32 [2 s, n]."""
@@ -95,17 +98,24 @@ class Influence:
     `derivatives` [n] of the target along v, and their parts from positions inside and outside the
     class's region; `tcav` the share that is positive (Kim et al. 2018, eq. 2), `tcav_outside` the
     same for the outside part; `effect` their mean, in units of the target: the first-order change
-    when a segment's mean embedding goes from its contrast's to the concept's at every position;
-    `p_effect`, `p_tcav`: chance that a random concept is as far from nothing; `null_effect` [r].
+    when a segment's mean embedding goes from its contrast's to the concept's at every position.
+
+    Three tests, each against the same random concepts: `p_effect` of the effect, whose values for
+    random concepts are `null` [r]; `p_alignment` of the effect per unit of v's length; `p_tcav` of
+    the share. They ask different things. Any group of like segments has a longer v than a random
+    one, so `p_effect` is small for most groups whose direction the class cares for at all, however
+    little: it needs a causal test beside it. `p_alignment` takes the length out, and with it most
+    of its power for a concept that is common in the data, since random directions then contain it.
+    `p_tcav` has no power where all gradients agree: random concepts then score 0 or 1 too.
     """
 
     derivatives: np.ndarray
     inside: np.ndarray
     outside: np.ndarray
+    null: np.ndarray
     p_effect: float
+    p_alignment: float
     p_tcav: float
-    null_effect: np.ndarray
-    null_tcav: np.ndarray
 
     @property
     def effect(self) -> float:
@@ -239,18 +249,18 @@ class Tester:
         direction = self._direction(rows, contrast)
         inside, outside = self.inside @ direction, self.outside @ direction
         derivatives = inside + outside
-        null_moves = self._null_moves(null, contrast)
-        null_effect = null_moves.mean(1)
+        null_moves, null_lengths = self._null_moves(null, contrast)
+        effect, null_effect = float(derivatives.mean()), null_moves.mean(1)
         null_tcav = (null_moves > 0).mean(1)
         tcav = (derivatives > 0).mean()
         return Influence(
             derivatives,
             inside,
             outside,
-            exchangeable_p(abs(derivatives.mean()), np.abs(null_effect)),
-            exchangeable_p(abs(tcav - 0.5), np.abs(null_tcav - 0.5)),
             null_effect,
-            null_tcav,
+            exchangeable_p(abs(effect), np.abs(null_effect)),
+            exchangeable_p(abs(effect) / _length(direction), np.abs(null_effect) / null_lengths),
+            exchangeable_p(abs(tcav - 0.5), np.abs(null_tcav - 0.5)),
         )
 
     def null_p(
@@ -260,11 +270,13 @@ class Tester:
 
         The share below 0.05 is the test's measured false-positive rate on these data, [repeats].
         """
-        concepts = random_concepts(self.pool, members, repeats, rng)
-        moves = np.abs(self._null_moves(concepts, np.unique(concepts[:5])).mean(1))
-        null = random_concepts(self.pool, members, draws, rng)
-        null_effect = np.abs(self._null_moves(null, np.unique(null[:5])).mean(1))
-        return np.array([exchangeable_p(move, null_effect) for move in moves])
+        if not repeats:
+            return np.zeros(0)
+        sets = random_concepts(self.pool, members, repeats + draws, rng)
+        effects = np.abs(self._null_moves(sets, np.unique(sets[:5]))[0].mean(1))
+        concepts, null = effects[:repeats], np.sort(effects[repeats:])
+        above = draws - np.searchsorted(null, concepts, side="left")
+        return (1 + above) / (1 + draws)
 
     def _direction(self, rows: np.ndarray, contrast: np.ndarray) -> np.ndarray:
         """The step from the contrast to the concept, along the direction that was learnt, [u]."""
@@ -275,11 +287,11 @@ class Tester:
             self.learner, self.pool.residuals(rows), self.pool.residuals(contrast), self.seed
         )
 
-    def _null_moves(self, null: np.ndarray, contrast: np.ndarray) -> np.ndarray:
-        """Derivative of each image's target along each null's direction, [r, n]."""
+    def _null_moves(self, null: np.ndarray, contrast: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Derivative of each target along each null's direction [r, n], and its length [r]."""
         if self.learner is not None:
             steps = np.stack([self._direction(rows, contrast) for rows in null])
-            return steps @ self._gradients.T
+            return steps @ self._gradients.T, np.maximum(np.linalg.norm(steps, axis=1), TINY)
         from scipy.sparse import csr_array
 
         r, m = null.shape
@@ -287,7 +299,19 @@ class Tester:
         pick = csr_array(
             (ones, null.ravel(), np.arange(0, r * m + 1, m)), shape=(r, len(self._moves))
         )
-        return np.asarray(pick @ self._moves, dtype=np.float64)
+        moves = np.asarray(pick @ self._moves, dtype=np.float64)
+        # The directions are the same sums of residuals: of embeddings, less the means' shares.
+        segments = csr_array(
+            (ones, (null % len(self.pool)).ravel(), pick.indptr), shape=(r, len(self.pool))
+        )
+        compared = self.pool.compared(null)
+        shares = np.stack([(compared == c).mean(1) for c in range(len(self.pool.means))], axis=1)
+        directions = segments @ self.pool.embeddings - shares @ self.pool.means
+        return moves, np.maximum(np.linalg.norm(directions, axis=1), TINY)
+
+
+def _length(direction: np.ndarray) -> float:
+    return max(float(np.linalg.norm(direction)), TINY)
 
 
 def concept_step(
@@ -312,7 +336,9 @@ def published_p(concept: np.ndarray, random: np.ndarray) -> float:
     with those of random sets against each other [r]. The scores of a concept share their positives
     and are not independent, so the test rejects most random concepts.
 
-    Source: Kim et al. 2018, section 3.4, as in the published code. nan where nothing varies.
+    Where no score varies it is 1 if they are equal, else 0.
+
+    Source: Kim et al. 2018, section 3.4, as in the published code.
     """
     from scipy.stats import ttest_ind_from_stats
 

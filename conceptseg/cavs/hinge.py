@@ -1,7 +1,5 @@
 """The hinge CAV: the linear SVM by stochastic descent that ACE and TCAV published."""
 
-from typing import Literal
-
 import numpy as np
 from pydantic import Field
 
@@ -15,7 +13,6 @@ class Hinge(CavLearner):
     It depends on the order of the rows through the seed; prefer `pattern` or `ridge`.
     """
 
-    kind: Literal["hinge"] = "hinge"
     alpha: float = Field(0.01, gt=0, description="Weight of the L2 penalty.")
 
     def fit(self, embeddings: np.ndarray, is_concept: np.ndarray, seed: int) -> np.ndarray:

@@ -1,7 +1,5 @@
 """The logistic CAV: weights of a logistic regression."""
 
-from typing import Literal
-
 import numpy as np
 from pydantic import Field
 
@@ -12,7 +10,6 @@ from conceptseg.contracts import CavLearner, technique
 class Logistic(CavLearner):
     """Weights of scikit-learn's L2-penalised logistic regression of concept against the rest."""
 
-    kind: Literal["logistic"] = "logistic"
     inverse_penalty: float = Field(1.0, gt=0, description="scikit-learn's C.")
 
     def fit(self, embeddings: np.ndarray, is_concept: np.ndarray, seed: int) -> np.ndarray:

@@ -1,7 +1,5 @@
 """The pattern CAV: the difference of two means."""
 
-from typing import Literal
-
 import numpy as np
 
 from conceptseg.contracts import CavLearner, technique
@@ -15,8 +13,6 @@ class Pattern(CavLearner):
     minus the mean of the others. It says how the concept changes an embedding, and unlike a
     classifier's weights it does not tilt towards distractors that help to separate.
     """
-
-    kind: Literal["pattern"] = "pattern"
 
     def fit(self, embeddings: np.ndarray, is_concept: np.ndarray, seed: int) -> np.ndarray:
         embeddings = np.asarray(embeddings, dtype=np.float64)

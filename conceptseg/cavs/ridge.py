@@ -1,7 +1,5 @@
 """The ridge CAV: least squares with an L2 penalty, in closed form."""
 
-from typing import Literal
-
 import numpy as np
 from pydantic import Field
 
@@ -16,7 +14,6 @@ class Ridge(CavLearner):
     dual form, since there are usually fewer segments than units.
     """
 
-    kind: Literal["ridge"] = "ridge"
     penalty: float = Field(1.0, gt=0, description="Weight of the squared norm.")
 
     def fit(self, embeddings: np.ndarray, is_concept: np.ndarray, seed: int) -> np.ndarray:

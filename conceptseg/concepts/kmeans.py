@@ -1,7 +1,7 @@
 """Concepts as clusters of segment embeddings, their number chosen by stability."""
 
 from itertools import combinations
-from typing import Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -25,8 +25,9 @@ class KMeans(ConceptFinder):
     1984, section 3.4.3.
     """
 
-    kind: Literal["kmeans"] = "kmeans"
-    counts: tuple[int, ...] = Field((10, 15, 25), description="Numbers of concepts to try.")
+    counts: tuple[Annotated[int, Field(ge=2)], ...] = Field(
+        (10, 15, 25), min_length=1, description="Numbers of concepts to try."
+    )
     draws: int = Field(5, ge=2, description="Bootstrap draws of images for each number.")
     seeds: int = Field(5, ge=2, description="Seeds compared at the number that was chosen.")
     variance: float = Field(0.95, gt=0, le=1, description="Share of variance that PCA keeps.")

@@ -59,8 +59,7 @@ def check_images(model: SegmentationModel, images: Tensor) -> None:
         raise InputError(
             f"images are floating point [n, c, h, w], got {images.dtype} {list(images.shape)}"
         )
-    if images.shape[1] != model.channels:
-        raise InputError(f"images have {images.shape[1]} channels, the network {model.channels}")
+    model.check_images(images)
     parameter = next(model.parameters(), None)
     if parameter is not None and parameter.device != images.device:
         raise InputError(f"images are on {images.device}, the network on {parameter.device}")

@@ -12,6 +12,7 @@ from torch import nn
 from conceptseg.checkpoint import load_weights
 from conceptseg.config import ModelConfig, Preprocessing
 from conceptseg.errors import InputError, nearest
+from conceptseg.labels import plain_name
 from conceptseg.model import SegmentationModel
 
 PRETRAINED = "pretrained:"
@@ -29,7 +30,7 @@ def class_names(
     """
     if config.classes:
         return config.classes
-    if own and manifest_classes and list(map(_plain, own)) != list(map(_plain, manifest_classes)):
+    if own and manifest_classes and _plain(own) != _plain(manifest_classes):
         raise InputError(
             f"model {config.name!r}: its weights know {len(own)} classes ({', '.join(own[:3])}, "
             f"...), the manifest has {len(manifest_classes)} "
@@ -41,6 +42,10 @@ def class_names(
             f"model {config.name!r}: no class names; list the network's in model.classes"
         )
     return names
+
+
+def _plain(names: Sequence[str]) -> list[str]:
+    return list(map(plain_name, names))
 
 
 def outputs(config: ModelConfig, names: Sequence[str]) -> int:
@@ -145,8 +150,3 @@ def parameters_of(make: Callable[..., Any], named_only: bool = False) -> list[st
         return None
     passed = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [p.name for p in parameters if p.kind in passed]
-
-
-def _plain(name: str) -> str:
-    """A class name without case and marks: `__background__` is `background`."""
-    return "".join(c for c in name.lower() if c.isalnum())

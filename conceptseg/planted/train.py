@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -179,7 +180,24 @@ def _row(net: PlantedUNet, epoch: int, seconds: float, losses: np.ndarray) -> di
     }
 
 
-def save(net: PlantedUNet, recipe: TrainingRecipe, command: str, path: Path) -> None:
+def blend(start: str, end: str, share: float) -> PlantedUNet:
+    """The net `share` of the way from one shipped net's weights to another's, in eval mode.
+
+    Between nets of which one was fine-tuned from the other, behaviour changes gradually along the
+    line, which training data do not offer here: a net trained on mixed cues takes one or the other.
+
+    Source: Wortsman et al. 2022, Robust fine-tuning of zero-shot models (arXiv 2109.01903).
+    """
+    first, last = load_net(start).state_dict(), load_net(end).state_dict()
+    net = PlantedUNet()
+    net.load_state_dict({
+        name: torch.lerp(value, last[name], share) if value.is_floating_point() else last[name]
+        for name, value in first.items()
+    })  # fmt: skip
+    return net.eval()
+
+
+def save(net: PlantedUNet, recipe: Mapping[str, Any], command: str, path: Path) -> None:
     """Write the weights, and the model card next to them (same name, .json).
 
     The card holds the command, the training recipe, IoU per class and measured reliance.
@@ -192,7 +210,7 @@ def save(net: PlantedUNet, recipe: TrainingRecipe, command: str, path: Path) -> 
     ious = measure.measured_iou(net)
     card = {
         "command": command,
-        "training": asdict(recipe),
+        "training": dict(recipe),
         "torch": torch.__version__.split("+")[0],
         "parameters": sum(value.numel() for value in net.parameters()),
         "test_iou": ious,

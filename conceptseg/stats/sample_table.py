@@ -101,8 +101,9 @@ class SampleTable:
         arrays = {"head": np.frombuffer(json.dumps(head).encode(), dtype=np.uint8).copy()}
         for name in self.tables[ids[0]] if ids else ():
             parts = [np.asarray(self.tables[key][name]) for key in ids]
-            arrays[f"rows/{name}"] = np.array([len(part) for part in parts], dtype=np.int64)
-            arrays[f"data/{name}"] = np.concatenate(parts)
+            # Flat, for images of different sizes share no axis along which to join them.
+            arrays[f"shape/{name}"] = np.array([part.shape for part in parts], dtype=np.int64)
+            arrays[f"data/{name}"] = np.concatenate([part.ravel() for part in parts])
         return arrays
 
     @classmethod
@@ -112,9 +113,10 @@ class SampleTable:
         names = [key.removeprefix("data/") for key in arrays if key.startswith("data/")]
         tables: dict[str, dict[str, np.ndarray]] = {key: {} for key in ids}
         for name in names:
-            ends = np.cumsum(arrays[f"rows/{name}"])
-            for key, part in zip(ids, np.split(arrays[f"data/{name}"], ends[:-1]), strict=True):
-                tables[key][name] = part
+            shapes = arrays[f"shape/{name}"]
+            parts = np.split(arrays[f"data/{name}"], np.cumsum(shapes.prod(1))[:-1])
+            for key, part, shape in zip(ids, parts, shapes, strict=True):
+                tables[key][name] = part.reshape(shape)
         return cls(
             head["capacity"],
             {key: int(value) for key, value in zip(ids, head["priority"], strict=True)},

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from conceptseg import catalogue
-from conceptseg.settings import read_parts, read_settings, validate
+from conceptseg.errors import InputError
+from conceptseg.settings import assign, read_parts, read_settings, validate
 
 if TYPE_CHECKING:
     from conceptseg.contracts import Study
@@ -32,15 +33,16 @@ def run(
     from conceptseg.progress import choose
 
     settings = read_settings(name, catalogue.load("study", name), path, overrides)
-    out = out or settings.default_out()
-    runner.check_out(out)
+    named = out or settings.default_out()  # as the user knows it, for what is printed
+    runner.check_out(named)
+    out = named.absolute()
     start_here()
     with choose(quiet) as progress:
         context = runner.prepare(settings.study)
         samples = len(context.manifest.samples)
         progress.note(
             f"{name}: {samples} images of {context.manifest.name}, layer {context.layer} of "
-            f"{settings.study.model.name}, on {context.run.device}; writing to {out}"
+            f"{settings.study.model.name}, on {context.run.device}; writing to {named}"
         )
         result = runner.run_study(
             settings.study,
@@ -51,7 +53,7 @@ def run(
             command=provenance.tidy_command(sys.argv[1:]),
             fresh=fresh,
         )
-        return runner.save(type(settings.study), result, out)
+        return named / runner.save(type(settings.study), result, out).name
 
 
 def check(name: str, path: Path, overrides: Overrides) -> list[str]:
@@ -126,7 +128,14 @@ def render_again(folder: Path) -> Path:
 
     result = Result.load(folder)
     study = catalogue.load("study", result.study)
-    return write(study.report(result), result, folder / "report.html")
+    try:
+        report = study.report(result)
+    except KeyError as error:
+        raise InputError(
+            f"{folder}: result.json lacks {error.args[0]!r}, which the report shows; it is damaged "
+            "or of another version: run the study again"
+        ) from error
+    return write(report, result, folder / "report.html")
 
 
 def shared_parts(path: Path, overrides: Overrides) -> Study:
@@ -141,11 +150,7 @@ def blank_study(model: Mapping[str, Any], overrides: Overrides) -> Study:
     """A study of a network alone; `--set` reaches its `model` and `run` keys."""
     content: dict[str, Any] = {"data": {"manifest": "none"}, "model": dict(model)}
     for key, value in overrides:
-        target = content
-        *groups, last = key.split(".")
-        for group in groups:
-            target = target.setdefault(group, {})
-        target[last] = value
+        assign(content, key, value)
     return validate(_shared(), content, "--model")
 
 
@@ -180,12 +185,12 @@ def _shared() -> type[Study]:
 
 def _print_layers(infos: Sequence[LayerInfo]) -> None:
     table = Table()
-    table.add_column("layer", no_wrap=True)
-    table.add_column("kind")
+    table.add_column("layer", overflow="fold")
+    table.add_column("kind", overflow="fold")
     headings = ("channels", "grid (y x x)", "stride", "own parameters", "run so far")
     for heading in headings:
         table.add_column(heading, justify="right")
-    table.add_column("")
+    table.add_column("", no_wrap=True)  # what the table is read for is never cut
     for info in infos:
         grid = "no map" if info.shape is None else f"{info.shape[1]} x {info.shape[2]}"
         table.add_row(
@@ -199,9 +204,9 @@ def _print_layers(infos: Sequence[LayerInfo]) -> None:
             "recommended" if info.recommended else "",
             style="bold" if info.recommended else None,
         )
-    _console().print(table)
+    _console(width=240).print(table)
 
 
-def _console() -> Console:
-    """A console on the output stream; as wide as needed when that is not a terminal."""
-    return Console() if sys.stdout.isatty() else Console(width=160)
+def _console(width: int = 160) -> Console:
+    """A console on the output stream; of this width, in characters, if that is no terminal."""
+    return Console() if sys.stdout.isatty() else Console(width=width)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -41,7 +41,9 @@ class Ace(Study):
     segmentation, but how they score a class is not published in detail, so no parity is claimed.
     """
 
-    scales: tuple[int, ...] = Field((15, 50, 80), description="SLIC segments per image, per scale.")
+    scales: tuple[Annotated[int, Field(ge=2)], ...] = Field(
+        (15, 50, 80), min_length=1, description="SLIC segments per image, per scale."
+    )
     compactness: float = Field(20.0, gt=0, description="SLIC's weight of place against colour.")
     sigma: float = Field(1.0, ge=0, description="Smoothing before SLIC, in pixels.")
     score: Literal["margin", "centred", "logit", "logprob", "probability"] = Field(
@@ -58,10 +60,10 @@ class Ace(Study):
     images_per_class: int = Field(
         200, ge=2, description="Of each class, at most this many images, drawn by hash."
     )
-    concepts: one_of(ConceptFinder, "concepts") = Field(  # type: ignore[valid-type]
+    concepts: one_of(ConceptFinder, "concepts", "kmeans") = Field(  # type: ignore[valid-type]
         KMeans(), description="How segments are grouped into concepts."
     )
-    cav: one_of(CavLearner, "cavs") = Field(  # type: ignore[valid-type]
+    cav: one_of(CavLearner, "cavs", "pattern") = Field(  # type: ignore[valid-type]
         Pattern(), description="How a concept's direction is learnt."
     )
     segments_per_concept: int = Field(
@@ -76,10 +78,12 @@ class Ace(Study):
     )
     nulls: int = Field(999, ge=19, description="Random concepts that each concept is tested with.")
     calibration: int = Field(
-        300, ge=0, description="Random concepts per class by which the test itself is checked."
+        1000, ge=0, description="Random concepts per class by which the test itself is checked."
     )
     erase_images: int = Field(60, ge=2, description="Of each class, images for the erasures.")
-    null_erasures: int = Field(5, ge=0, description="Random directions that are erased as well.")
+    null_erasures: int = Field(
+        10, ge=2, description="Random directions that are erased as well, to compare with."
+    )
     outside_pairs: int = Field(
         3, ge=0, description="Concepts per class that are also erased outside its region alone."
     )

@@ -86,3 +86,18 @@ def test_rows_of_unlike_lengths_survive_arrays():
         for key in ("x", "y"):
             assert np.array_equal(again.tables[name][key], total.tables[name][key])
             assert again.tables[name][key].dtype == total.tables[name][key].dtype
+
+
+def test_arrays_of_every_shape_come_back_exactly():
+    """Images of different sizes share no axis; some samples have no rows at all."""
+    shapes = {"a": (2, 3, 4), "b": (2, 5, 1), "c": (2, 0, 7)}
+    total = SampleTable.empty()
+    for name, shape in shapes.items():
+        values = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+        total = total.merge(SampleTable.of(name, {"x": values, "n": np.arange(shape[1])}))
+    again = SampleTable.from_arrays(total.to_arrays())
+    for name in shapes:
+        for key in ("x", "n"):
+            before, after = total.tables[name][key], again.tables[name][key]
+            assert before.dtype == after.dtype and before.shape == after.shape
+            assert (before == after).all()

@@ -1,0 +1,40 @@
+"""What the benchmarks share: environment, timing, and a table of ratios.
+
+Machines are noisy, so nothing here asserts a time: each script prints medians of ratios between
+things that were timed in turn, in one process.
+"""
+
+import os
+
+# Barriers that spin make everything slower on a shared machine; read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import statistics
+import time
+from collections.abc import Callable
+
+
+def seconds(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def in_turn(functions: dict[str, Callable[[], object]], rounds: int = 5) -> dict[str, list[float]]:
+    """Seconds of each function in each round, after one round that is not counted."""
+    for function in functions.values():
+        function()
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(rounds):
+        for name, function in functions.items():
+            times[name].append(seconds(function))
+    return times
+
+
+def median_ratio(numerator: list[float], denominator: list[float]) -> float:
+    """Median over rounds of the ratio of two things timed in the same round."""
+    return statistics.median(a / b for a, b in zip(numerator, denominator, strict=True))
+
+
+def median(values: list[float]) -> float:
+    return statistics.median(values)

@@ -1,0 +1,133 @@
+"""Gradients of every class at a layer with skips around it, against finite differences."""
+
+import pytest
+import torch
+
+from conceptseg.ace.gradients import (
+    Targets,
+    class_gradients,
+    min_region,
+    on_grid,
+    reference_activations,
+)
+from conceptseg.data import sample_priority
+from conceptseg.record import Tail
+from conceptseg.target import Predicted, Target
+from tests.ace.small import Edited, activations, context
+from tests.small_models import images, unet
+
+LAYER, UNITS, CELLS = "mid", 16, 8
+
+
+def test_the_least_region():
+    assert min_region(32, 32) == 64 and min_region(1000, 2000) == 1000
+
+
+def shares(mask: torch.Tensor) -> torch.Tensor:
+    """Share of the region in each 4 x 4 px cell, by loops."""
+    found = torch.zeros(CELLS, CELLS, dtype=torch.float64)
+    for y in range(CELLS):
+        for x in range(CELLS):
+            found[y, x] = mask[4 * y : 4 * y + 4, 4 * x : 4 * x + 4].double().mean()
+    return found
+
+
+def slope(model, image, target, activation, weight, unit) -> float:
+    """How the target changes, per step, when one unit rises by the weight of each position.
+
+    The step is so small because rectifiers have kinks.
+    """
+    step, sides = 1e-7, []
+    for sign in (1, -1):
+
+        def move(out, sign=sign):
+            out = activation.clone()
+            out[:, unit] += sign * step * weight
+            return out
+
+        sides.append(target(Edited(model, LAYER, move)(image)).item())
+    return (sides[0] - sides[1]) / (2 * step)
+
+
+@pytest.mark.parametrize("score", ["margin", "centred", "logprob"])
+@pytest.mark.parametrize("references", [0, 2])
+def test_sums_are_finite_differences_in_float64(score, references):
+    """Locally at the image; along paths at the points (j + 1/2)/r of the way from reference j."""
+    model, pictures = unet().double(), images(2, 32, 32).double()
+    others = [activations(model, LAYER, images(1, 32, 32, seed=s).double()) for s in (7, 8)]
+    others = others[:references]
+    tail = Tail.of(model, pictures, LAYER, graph=True)
+    found = class_gradients(tail, (0, 1, 2), score, others)
+    with torch.no_grad():
+        clean = model(pictures)
+    checked = 0
+    for i, rows in enumerate(found):
+        x, here = pictures[i : i + 1], activations(model, LAYER, pictures[i : i + 1])
+        points = [other + (j + 0.5) / references * (here - other) for j, other in enumerate(others)]
+        for row, class_id in enumerate(rows.classes):
+            target = Target(class_id, Predicted(class_id), score=score).on(clean[i : i + 1])
+            share = shares(target.mask[0])
+            for part, weight in enumerate((share, 1 - share)):
+                for unit in (0, 6, 12):
+                    local = slope(model, x, target, here, weight, unit)
+                    path = [slope(model, x, target, point, weight, unit) for point in points]
+                    mean = sum(path) / len(path) if path else local
+                    near = {"rel": 1e-3, "abs": 1e-8}
+                    assert rows.local[row, part, unit].item() == pytest.approx(local, **near)
+                    assert rows.path[row, part, unit].item() == pytest.approx(mean, **near)
+                    checked += abs(mean) > 1e-5
+    assert checked > 15
+
+
+def test_one_pass_that_serves_other_classes_in_each_image_is_a_pass_per_class():
+    model, pictures = unet(), images(4, 32, 32)
+    tail = Tail.of(model, pictures, LAYER, graph=True)
+    found = class_gradients(tail, (2, 0, 1), "margin", ())
+    prediction = tail.logits.argmax(1)
+    for i, rows in enumerate(found):
+        held = [c for c in (2, 0, 1) if (prediction[i] == c).sum() >= 64]
+        assert list(rows.classes) == held
+        assert torch.equal(rows.local, rows.path)
+    for c in range(3):
+        target = Target(c, Predicted(c)).on(tail.logits.detach())
+        gradient = tail.gradient(target)
+        inside = on_grid(target.mask, gradient.shape[-2:])
+        for i, rows in enumerate(found):
+            if c in rows.classes:
+                row = rows.local[rows.classes.index(c)]
+                assert torch.allclose(row[0], (gradient * inside)[i].sum((1, 2)), atol=1e-6)
+                assert torch.allclose(row[1], (gradient * (1 - inside))[i].sum((1, 2)), atol=1e-6)
+
+
+def test_images_that_hold_no_class():
+    model, pictures = unet(), images(2, 32, 32)
+    tail = Tail.of(model, pictures, LAYER, graph=True)
+    logits = tail.logits.detach().clone()
+    logits[1] = 0
+    logits[1, 0] = 9
+    targets = Targets(logits, (1, 2), "margin")
+    assert targets.classes[1] == () and targets.classes[0] != ()
+    for part in targets.gradients(tail.logits, tail.activation):
+        assert (part[1] == 0).all()
+    for rows in class_gradients(tail, (), "margin", ()):
+        assert rows.classes == () and rows.local.shape == rows.path.shape == (0, 2, UNITS)
+
+
+def test_references_are_drawn_by_hash():
+    model, pictures = unet(), images(5, 32, 32)
+    here = context(model, pictures, LAYER)
+    ranked = sorted(range(5), key=lambda i: sample_priority(0, f"reference/s{i:02d}"))
+    found = reference_activations(here, 3)
+    assert len(found) == 3 and reference_activations(here, 0) == ()
+    for i, one in zip(ranked, found, strict=False):
+        assert torch.allclose(one, activations(model, LAYER, pictures[i : i + 1]), atol=1e-6)
+
+
+def test_the_grid_of_a_mask_by_loops():
+    mask = torch.rand(2, 12, 20, generator=torch.Generator().manual_seed(1)) > 0.5
+    found = on_grid(mask, (3, 5))
+    for n in range(2):
+        for y in range(3):
+            for x in range(5):
+                cell = mask[n, 4 * y : 4 * y + 4, 4 * x : 4 * x + 4].float().mean()
+                assert found[n, 0, y, x] == pytest.approx(cell.item())
