@@ -82,7 +82,7 @@ def test_readme_has_a_row_per_technique():
 
 
 def test_readme_table_is_not_stale():
-    """Print the new one with `python -c "from conceptseg import catalogue as c; print(c.readme())"`."""
+    """`catalogue.readme()` prints the new one."""
     text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     table = text.partition("<!-- catalogue -->")[2].partition("<!-- /catalogue -->")[0]
     assert table.strip() == catalogue.readme().strip()

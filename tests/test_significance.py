@@ -18,6 +18,7 @@ from conceptseg.significance import (
     exchangeable_p,
     group_means,
     holm,
+    prediction_p,
     sign_flip_p,
     units,
 )
@@ -245,3 +246,29 @@ def test_the_detectable_effect_counts_groups():
     z = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
     expected = z * np.std(means, ddof=1) / np.sqrt(12)
     assert detectable_effect(values, groups) == pytest.approx(expected, rel=1e-6)
+
+
+def test_prediction_p_is_calibrated_and_matches_students_t():
+    from scipy.stats import ttest_ind
+
+    rng = np.random.default_rng(0)
+    draws = rng.normal(size=(4000, 11))
+    p = np.array([prediction_p(row[0], row[1:]) for row in draws])
+    assert abs((p <= 0.05).mean() - 0.05) < 0.012
+    assert abs((p <= 0.5).mean() - 0.5) < 0.03
+    # One value against a sample is the two-sample test with one sample of size one.
+    for row in draws[:5]:
+        expected = ttest_ind(row[:1], row[1:], alternative="less").pvalue
+        assert prediction_p(row[0], row[1:]) == pytest.approx(expected)
+
+
+def test_prediction_p_without_spread_or_draws():
+    assert prediction_p(-1.0, [0.0, 0.0, 0.0]) == 0.0
+    assert prediction_p(0.0, [0.0, 0.0]) == 0.5
+    assert prediction_p(1.0, [0.0, 0.0]) == 1.0
+    assert prediction_p(-1.0, [0.0]) == 1.0
+    assert prediction_p(float("nan"), [0.0, 1.0]) == 1.0
+
+
+def test_what_is_no_number_is_no_evidence():
+    assert exchangeable_p(float("nan"), [0.0, 1.0]) == 1.0

@@ -92,7 +92,7 @@ def conclude(study: Ace, context: Context, carry: Carry) -> Result:
         study="ace",
         findings=ranked(_findings(study, found, pairs, classes, names)),
         tables=tables,
-        arrays=_arrays(found, rows, comparison, study.seed),
+        arrays=_arrays(found, carry["embedding"].result(), comparison),
         images=_images(shown, comparison),
         skipped=_skipped(study, context, found, classes),
         notes={
@@ -187,9 +187,7 @@ def _images(shown: Shown, comparison: Comparison) -> dict[str, bytes]:
     return images
 
 
-def _arrays(
-    found: Discovery, rows: np.ndarray, comparison: Comparison, seed: int
-) -> dict[str, np.ndarray]:
+def _arrays(found: Discovery, points: np.ndarray, comparison: Comparison) -> dict[str, np.ndarray]:
     """Directions, nulls and the map of segments; `null_*` by class, concept and draw."""
     classes = sorted({class_id for class_id, _ in found.influence})
     q = len(found.concepts)
@@ -198,40 +196,17 @@ def _arrays(
         "cav": np.array([c.direction.vector for c in found.concepts], np.float32).reshape(q, units),
         "absent": np.array([c.direction.absent for c in found.concepts], np.float32),
         "layer_mean": np.asarray(found.mean, dtype=np.float32),
-        "map": embed(found.embedding[rows], seed),
+        "map": points,
         "null_class": np.array(classes, dtype=np.int32),
     }
     if found.influence:
         arrays["null_moves"] = np.array(
-            [[found.influence[c, k].null for k in range(q)] for c in classes], np.float32
+            [[found.influence[c, k].null_effect for k in range(q)] for c in classes], np.float32
         )
     for n in range(len(comparison.chosen)):
         for method in comparison.methods:
             arrays[safe_key(f"saliency-{n}-{method}")] = comparison.maps[method][n]
     return arrays
-
-
-def embed(rows: np.ndarray, seed: int) -> np.ndarray:
-    """UMAP of embeddings [m, u] -> [m, 2]; the first two principal components of very few.
-
-    Cosine distance, 15 neighbours, min_dist 0.1, fixed seed. For the eye alone: no number of a
-    study depends on it, and distances between its islands mean nothing.
-
-    Source: McInnes, Healy & Melville 2018, arXiv 1802.03426.
-    """
-    import warnings
-
-    from conceptseg.concepts.kmeans import project
-
-    points = project(rows, 1.0, 50)
-    if len(points) < 32:
-        return np.pad(points[:, :2], ((0, 0), (0, max(0, 2 - points.shape[1])))).astype(np.float32)
-    with warnings.catch_warnings():
-        # With a fixed seed UMAP uses one thread, and warns that it does.
-        warnings.simplefilter("ignore")
-        from umap import UMAP
-
-        return UMAP(random_state=seed, n_jobs=1).fit_transform(points).astype(np.float32)
 
 
 def _metadata(context: Context, found: Discovery) -> dict[str, list[str]]:

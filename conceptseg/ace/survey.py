@@ -10,6 +10,7 @@ import numpy as np
 from conceptseg.ace.gradients import ClassGradients, class_gradients, reference_activations
 from conceptseg.contracts import Carry, Context, Pass, State
 from conceptseg.data import sample_priority
+from conceptseg.embedding import Embedding
 from conceptseg.record import Tail
 from conceptseg.segments import ring, segment
 from conceptseg.stats.moments import Moments
@@ -106,7 +107,11 @@ class Survey(Pass):
 
     def finish(self, context: Context, state: State, carry: Carry) -> Carry:
         from conceptseg.ace.discover import discover
+        from conceptseg.ace.pictures import shown_rows
 
         table, moments = state["segments"], state["activation"]
         assert isinstance(table, SampleTable) and isinstance(moments, Moments)
-        return discover(self.study, context, self.study.class_ids(context), table, moments)
+        known = discover(self.study, context, self.study.class_ids(context), table, moments)
+        found = known["discovery"]
+        rows = found.embedding[shown_rows(self.study, found)]
+        return {**known, "embedding": Embedding(rows, context.seed)}

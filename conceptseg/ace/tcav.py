@@ -101,21 +101,23 @@ class Influence:
     when a segment's mean embedding goes from its contrast's to the concept's at every position.
 
     Three tests, each against the same random concepts: `p_effect` of the effect, whose values for
-    random concepts are `null` [r]; `p_alignment` of the effect per unit of v's length; `p_tcav` of
-    the share. They ask different things. Any group of like segments has a longer v than a random
-    one, so `p_effect` is small for most groups whose direction the class cares for at all, however
-    little: it needs a causal test beside it. `p_alignment` takes the length out, and with it most
-    of its power for a concept that is common in the data, since random directions then contain it.
-    `p_tcav` has no power where all gradients agree: random concepts then score 0 or 1 too.
+    random concepts are `null_effect` [r]; `p_alignment` of the effect per unit of v's length;
+    `p_tcav` of the share, with `null_tcav` [r]. They ask different things. Any group of like
+    segments has a longer v than a random one, so `p_effect` is small for most groups whose
+    direction the class cares for at all, however little: it needs a causal test beside it.
+    `p_alignment` takes the length out, and with it most of its power for a concept that is common
+    in the data, since random directions then contain it. `p_tcav` has no power where all gradients
+    agree: random concepts then score 0 or 1 too.
     """
 
     derivatives: np.ndarray
     inside: np.ndarray
     outside: np.ndarray
-    null: np.ndarray
     p_effect: float
-    p_alignment: float
     p_tcav: float
+    null_effect: np.ndarray
+    null_tcav: np.ndarray
+    p_alignment: float = 1.0
 
     @property
     def effect(self) -> float:
@@ -257,10 +259,13 @@ class Tester:
             derivatives,
             inside,
             outside,
-            null_effect,
-            exchangeable_p(abs(effect), np.abs(null_effect)),
-            exchangeable_p(abs(effect) / _length(direction), np.abs(null_effect) / null_lengths),
-            exchangeable_p(abs(tcav - 0.5), np.abs(null_tcav - 0.5)),
+            p_effect=exchangeable_p(abs(effect), np.abs(null_effect)),
+            p_tcav=exchangeable_p(abs(tcav - 0.5), np.abs(null_tcav - 0.5)),
+            null_effect=null_effect,
+            null_tcav=null_tcav,
+            p_alignment=exchangeable_p(
+                abs(effect) / _length(direction), np.abs(null_effect) / null_lengths
+            ),
         )
 
     def null_p(

@@ -101,7 +101,8 @@ def finish(
     """Fill a network with the configured checkpoint, if one is, and wrap it.
 
     `own` is the preprocessing that the source knows; the configuration's goes first. `origin`
-    says where weights come from that are in the network already.
+    says where weights come from that are in the network already. A network in a file is called by
+    the file's name, for reports tell no folders.
     """
     if origin is None and config.weights is not None:
         load_weights(module, config.weights)
@@ -110,7 +111,7 @@ def finish(
         module,
         names,
         config.preprocessing or own,
-        name=config.name,
+        name=Path(config.name).name if Path(config.name).is_absolute() else config.name,
         channels=None if (config.preprocessing and config.preprocessing.channels) else channels,
         positive_class=config.positive_class,
         origin=origin or "random",

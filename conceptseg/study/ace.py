@@ -41,7 +41,7 @@ class Ace(Study):
     segmentation, but how they score a class is not published in detail, so no parity is claimed.
     """
 
-    scales: tuple[Annotated[int, Field(ge=2)], ...] = Field(
+    scales: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (15, 50, 80), min_length=1, description="SLIC segments per image, per scale."
     )
     compactness: float = Field(20.0, gt=0, description="SLIC's weight of place against colour.")

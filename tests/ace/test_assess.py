@@ -1,5 +1,6 @@
 """What may be claimed of a class and a concept, on effects that are made up."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -162,8 +163,8 @@ def test_a_conjunction_holds_its_level_where_one_half_is_true():
 
 def test_a_class_without_reference_has_no_loss():
     one = pair(nan=IMAGES)
-    assert np.isnan([one.loss, one.p_loss, one.null_loss, *one.loss_ci, one.detectable]).all()
-    assert one.p == 1.0 and one.erased_images == 0
+    assert np.isnan([one.loss, one.null_loss, *one.loss_ci, one.detectable]).all()
+    assert one.p_loss == 1.0 and one.p == 1.0 and one.erased_images == 0
 
 
 def test_nothing_tested_is_nothing_assessed():
@@ -221,3 +222,12 @@ def test_enrichment_by_loops_over_scipys_test():
 def test_no_metadata_is_no_enrichment():
     found = discovery(3, UNITS, 2, concepts=(concept(1, [0], AXIS),))
     assert enrichment(found, {}) == []
+
+
+def test_a_loss_among_scattered_random_directions_is_no_use():
+    """Sure of each image, but random directions differ from each other by as much."""
+    found, erasures = case(loss=-0.3, spread=0.01)
+    far = erasures.null.copy()
+    far[:, 0, 1] -= 0.6
+    one = assess(study(), found, replace(erasures, null=far))[0]
+    assert one.p_loss > 0.05 and not one.used

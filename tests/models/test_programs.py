@@ -61,7 +61,7 @@ def test_torchscript_runs(script):
     logits = model(images)
     torch.testing.assert_close(logits, expected(images))
     assert torch.autograd.grad(logits.sum(), images)[0].abs().sum() > 0
-    assert (model.channels, model.origin) == (3, "net.pt")
+    assert (model.channels, model.origin, model.name) == (3, "net.pt", "net.pt")
     assert model.fingerprint() == load("torchscript", script).fingerprint()
 
 

@@ -151,7 +151,7 @@ def test_data_root_says_where_the_images_lie(capsys, study, tmp_path):
     for path in list(study.parent.iterdir()):
         if path.suffix == ".png" or path.is_dir():
             path.rename(away / path.name)
-    assert "i0" in refused(capsys, "toy", "-c", study, "--out", "o") or True
+    assert "is the root right" in refused(capsys, "toy", "-c", study, "--out", "o")
     code, out, _ = call(capsys, "toy", "-c", study, "--data-root", "away", "--out", "o")
     assert (code, out) == (0, ["o/report.html"])
 
@@ -166,6 +166,14 @@ def test_report_is_rendered_again_without_network_and_data(capsys, study):
     assert call(capsys, "report", "o") == (0, ["o/report.html"], [])
     assert Path("o/report.html").read_bytes() == first
     assert "result.json does not exist" in refused(capsys, "report", "none")
+
+
+def test_report_of_a_result_that_lacks_a_table(capsys, study):
+    assert call(capsys, "toy", "-c", study, "--out", "o")[0] == 0
+    file = Path("o/result.json")
+    file.write_text(json.dumps({**json.loads(file.read_text()), "tables": {}}))
+    line = refused(capsys, "report", "o")
+    assert "o: result.json lacks 'sums'" in line and "run the study again" in line
 
 
 def test_interrupted_says_how_to_go_on_and_does(capsys, study):
@@ -246,6 +254,9 @@ def test_mistakes_in_the_study(capsys, study):
     assert "unknown key 'powr'; did you mean 'power'?" in line("powr: 1")
     assert "power is 'much': expected a valid number" in line("power: much")
     assert "tags such as" in line("x: !!python/object/apply:os.system [id]")
+    assert "seed is True: expected a number" in line("seed: true")
+    named = line("compare: [seg_grad_cam, seg_grad_camm]")
+    assert "compare is" in named and "did you mean 'seg_grad_cam'" in named
     assert "--set run.batch_sise" in line("", "--set", "run.batch_sise=1")
     assert "key.sub=value" in line("", "--set", "power")
     assert "run.batch_size is 0" in line("", "--batch-size", "0")
@@ -280,6 +291,9 @@ def test_mistakes_on_the_command_line(capsys, study, tmp_path):
     assert "give --study, one of" in refused(capsys, "check", "-c", other)
     assert "no built-in example" in refused(capsys, "toy")
     assert "SOURCE:NAME" in refused(capsys, "layers", "--model", "torchvision")
+    bare = ["layers", "--model", "factory:tests.toys:Net", "--set", "model.name.foo=1"]
+    assert "--set model.name.foo: model.name is a value" in refused(capsys, *bare)
+    assert "working folder" in refused(capsys, "toy", "-c", other, "--out", ".")
     assert "HxW" in refused(capsys, "layers", "--model", "a:b", "--size", "0x3")
     assert "unknown study 'nothing'" in refused(capsys, "schema", "nothing")
     assert "unknown kind" in refused(capsys, "list", "nothing")
