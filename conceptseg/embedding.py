@@ -9,10 +9,12 @@ its own, started as soon as the rows are known and asked for its result when the
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 import threading
 import warnings
+from pathlib import Path
 
 import numpy as np
 
@@ -47,7 +49,10 @@ class Embedding:
     def __init__(self, rows: np.ndarray, seed: int) -> None:
         command = [sys.executable, "-m", "conceptseg.embedding", str(seed)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        self._process = subprocess.Popen(command, **pipes)  # type: ignore[call-overload]
+        # The same package as here, even where only this program's own path leads to it.
+        roots = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, roots))}
+        self._process = subprocess.Popen(command, env=environment, **pipes)  # type: ignore[call-overload]
         self._output, self._errors = b"", b""
         buffer = io.BytesIO()
         np.save(buffer, rows, allow_pickle=False)

@@ -58,7 +58,7 @@ def test_measure_of_an_unknown_net():
 @pytest.mark.slow
 def test_train(tmp_path):
     out = tmp_path / "tiny.safetensors"
-    words = ["--name", "weak", "--epochs", "1", "--scenes", "64", "--strength", "0.3"]
+    words = ["--name", "clean", "--epochs", "1", "--scenes", "64", "--strength", "0.3"]
     result = CliRunner().invoke(app, ["train", *words, "--threads", "1", "--out", str(out)])
     assert result.exit_code == 0, result.output
     card = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))

@@ -1,13 +1,14 @@
 """A short training run: seeded, falling loss, saved with its card, read back."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
 
 from conceptseg.planted import generator, train
-from conceptseg.planted.nets import load_unet
+from conceptseg.planted.nets import WEIGHTS, load_net, load_unet
 
 TINY = train.TrainingRecipe(strength=1.0, n=128, epochs=2, batch=32)
 
@@ -44,7 +45,7 @@ def test_same_seed_same_weights(run):
 def test_save_and_load(run, tmp_path):
     net, _ = run
     path = tmp_path / "deep" / "tiny.safetensors"
-    train.save(net, TINY, "a command", path)
+    train.save(net, asdict(TINY), "a command", path)
     loaded = load_unet(path)
     image = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -63,14 +64,29 @@ def test_training_set_says_where_each_texture_lies():
         scene = scenes[row]
         assert np.array_equal(data.levels[row], generator.render_levels(scene)[0])
         brick = data.cells[row].numpy() == train.GROUND_NAMES.index("brick")
-        assert bool(data.present[row]) == scene.bias_present == brick.any()
+        assert scene.bias_present == brick.any()
         if scene.bias_present:
             tile = generator.half_mask(scene, scene.context_half)
             assert np.array_equal(brick.repeat(8, 0).repeat(8, 1), tile)
 
 
 def test_auxiliary_loss_by_hand():
-    scores = torch.zeros(2, len(train.GROUND_NAMES) + 1, 8, 8)
+    scores = torch.zeros(2, len(train.GROUND_NAMES), 8, 8)
     cells = torch.zeros(2, 8, 8, dtype=torch.long)
-    loss = train.context_loss(scores, cells, torch.tensor([0.0, 1.0]))
-    assert float(loss) == pytest.approx(np.log(len(train.GROUND_NAMES)) + np.log(2))
+    assert float(train.context_loss(scores, cells)) == pytest.approx(
+        np.log(len(train.GROUND_NAMES))
+    )
+
+
+def test_a_blend_is_on_the_line_between_two_nets():
+    clean, biased = load_net("clean").state_dict(), load_net("biased").state_dict()
+    for name, value in train.blend("clean", "biased", 0.25).state_dict().items():
+        if value.is_floating_point():
+            assert torch.allclose(value, 0.75 * clean[name] + 0.25 * biased[name], atol=1e-6), name
+
+
+def test_the_shipped_weak_net_is_the_blend_that_its_card_names():
+    card = json.loads((WEIGHTS / "weak.json").read_text(encoding="utf-8"))["training"]
+    blend = train.blend(card["start"], card["end"], card["share"]).state_dict()
+    for name, value in load_net("weak").state_dict().items():
+        assert torch.equal(value, blend[name]), name

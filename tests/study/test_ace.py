@@ -27,6 +27,7 @@ HEIGHT, WIDTH = 32, 40
 IMAGES = 20
 
 SMALL = {
+    "seed": 2,  # none of its few random directions happens to be that of the red bar
     "scales": [12, 24],
     "min_images": 4,
     "concepts": {"kind": "kmeans", "counts": [4, 5], "draws": 2, "seeds": 2},
@@ -46,40 +47,37 @@ SMALL = {
 
 
 class BarNet(nn.Module):
-    """Excess of red, green, blue and the brightness of 4 x 4 px cells; red is pooled.
+    """Excess of red, green and blue in 4 x 4 px cells, of which red is pooled; squares skip it.
 
-    At a cell of brightness b in an image of mean red excess r: ground 10 (0.44 - b), red
-    10 (b - 0.44) + 8 r, green 10 (b - 0.44) + 0.15. `sigmoid`: one map, 10 (b - 0.955) + 8 r.
-    `poison`: NaN comes out. So little of either is enough that only a direction close to its own
-    erases it; the layer's other units, which amplify noise and are not read, make random ones rare.
+    At a pixel of brightness b in an image of mean red excess r: ground 10 (0.6 - b), red
+    10 (b - 0.6) + 8 r, green 10 (b - 0.6) + 0.25. `sigmoid`: one map, 10 (b - 0.6) + 8 r - 3.75.
+    `poison`: NaN comes out. Of the layer's other units, which amplify noise, nothing is read: in a
+    layer of few units a random direction would often be that of the red bar.
     """
 
     def __init__(self, sigmoid: bool = False, poison: bool = False) -> None:
         super().__init__()
         self.body = nn.Sequential(nn.Conv2d(3, UNITS, CELL, CELL), nn.ReLU())
         self.pooled = nn.AdaptiveAvgPool2d(1)
-        self.head = nn.Conv2d(2 * UNITS, 1 if sigmoid else 3, 1)
-        self.up = nn.Upsample(scale_factor=CELL, mode="nearest")
+        self.head = nn.Conv2d(UNITS + 1, 1 if sigmoid else 3, 1)
         self.poison = poison
-        colours = torch.cat([1.5 * torch.eye(3) - 0.5, torch.full((1, 3), 1 / 3)])
-        noise = torch.randn(UNITS - 4, 3, CELL, CELL, generator=torch.Generator().manual_seed(0))
+        excess = (1.5 * torch.eye(3) - 0.5)[:, :, None, None].expand(-1, -1, CELL, CELL) / CELL**2
+        noise = torch.randn(UNITS - 3, 3, CELL, CELL, generator=torch.Generator().manual_seed(0))
         noise = noise - noise.mean((2, 3), keepdim=True)
-        filters = colours[:, :, None, None].expand(-1, -1, CELL, CELL) / CELL**2
-        reads = torch.zeros(3, 2 * UNITS)
-        reads[:, 3] = torch.tensor([-10.0, 10.0, 10.0])
-        reads[1, UNITS] = 8.0
-        biases = torch.tensor([4.4, -4.4, -4.25])
+        reads = torch.zeros(3, UNITS + 1)
+        reads[:, -1] = torch.tensor([-10.0, 10.0, 10.0])
+        reads[1, 0] = 8.0
         kept = slice(1, 2) if sigmoid else slice(None)
         with torch.no_grad():
-            self.body[0].weight.copy_(torch.cat([filters, noise]))
+            self.body[0].weight.copy_(torch.cat([excess, noise]))
             self.body[0].bias.zero_()
             self.head.weight.copy_(reads[kept, :, None, None])
-            self.head.bias.copy_(torch.tensor([-9.55]) if sigmoid else biases)
+            self.head.bias.copy_(torch.tensor([-9.75] if sigmoid else [6.0, -6.0, -5.75]))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        cells = self.body(images)
-        logits = self.head(torch.cat([cells, self.pooled(cells).expand_as(cells)], 1))
-        return self.up(logits * float("nan") if self.poison else logits)
+        everywhere = self.pooled(self.body(images)).expand(-1, -1, *images.shape[-2:])
+        logits = self.head(torch.cat([everywhere, images.mean(1, keepdim=True)], 1))
+        return logits * float("nan") if self.poison else logits
 
 
 def paint(number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -190,7 +188,7 @@ def test_result_keeps_the_conventions(finished):
         assert isinstance(result[key], kind), key
     assert not (finished / FOLDER).exists()
     told = result["provenance"]
-    assert told["layer"] == "body" and told["samples"] == IMAGES and told["seed"] == 0
+    assert told["layer"] == "body" and told["samples"] == IMAGES and told["seed"] == 2
     assert all(re.fullmatch("[0-9a-f]{64}", told[hashed]) for hashed in ("weights", "data"))
     assert torch.__version__.startswith(told["versions"]["torch"])
     names = [one["name"] for one in told["passes"]]
@@ -344,7 +342,7 @@ def test_groups_are_what_is_counted(capsys, tmp_path, monkeypatch):
     for a, b in zip(*(r["tables"]["pairs"]["rows"] for r in (grouped, alone)), strict=True):
         assert (a["loss"], a["moves"], a["p_moves"]) == (b["loss"], b["moves"], b["p_moves"])
     assert any(
-        a["p_loss"] != b["p_loss"]
+        a["moves_low"] != b["moves_low"]
         for a, b in zip(*(r["tables"]["pairs"]["rows"] for r in (grouped, alone)), strict=True)
     )
 

@@ -262,7 +262,7 @@ def test_layer_without_spatial_output(refused, study):
 
 def test_checkpoint_with_other_shapes(refused, study):
     state = BarNet().state_dict()
-    state["head.weight"] = torch.zeros(5, 32, 1, 1)
+    state["head.weight"] = torch.zeros(5, 17, 1, 1)
     save_file(state, "other.safetensors")
     line = refused(study, "--set", "model.weights=other.safetensors")
     assert "other.safetensors" in line and "head.weight" in line
