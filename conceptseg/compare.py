@@ -53,6 +53,10 @@ class Compare(Pass):
         wanted = {sample_id for sample_id, _ in self.choose(context, carry)}
         return [sample for sample in context.manifest.samples if sample.id in wanted]
 
+    def forwards(self, context: Context) -> float:
+        """A few images, each method taken for three passes; perturbation methods cost more."""
+        return 4.0 * (1 + 3 * len(self.methods))
+
     def map(self, context: Context, batch: Batch, carry: Carry) -> State:
         import torch
 

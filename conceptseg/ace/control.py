@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conceptseg.ace.discover import Discovery, core_of
+from conceptseg.ace.clusters import core_of
+from conceptseg.ace.discover import Discovery
 from conceptseg.ace.gradients import Targets
 from conceptseg.ace.tcav import Pool, Tester
 from conceptseg.contracts import Carry, Context, Pass, State
@@ -48,6 +49,11 @@ class Control(Pass):
         ranked = sorted(found.ids, key=lambda name: sample_priority(context.seed, name))
         wanted = set(ranked[: self.study.control_images])
         return [sample for sample in context.manifest.samples if sample.id in wanted]
+
+    def forwards(self, context: Context) -> float:
+        """Two, and a tail forth and back for each class, taken for a pass."""
+        images = min(len(context.manifest.samples), self.study.control_images)
+        return images * (2.0 + len(self.study.class_ids(context)))
 
     def map(self, context: Context, batch: Batch, carry: Carry) -> State:
         import torch

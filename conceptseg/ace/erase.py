@@ -87,6 +87,14 @@ class Erase(Pass):
             chosen.update(ids[: self.study.erase_images])
         return [sample for sample in context.manifest.samples if sample.id in chosen]
 
+    def forwards(self, context: Context) -> float:
+        """With as many concepts as are tried at most, and a tail taken for half a pass."""
+        study, classes = self.study, len(self.study.class_ids(context))
+        images = min(len(context.manifest.samples), study.erase_images * classes)
+        concepts = max(getattr(study.concepts, "counts", (25,)))
+        edits = 1 + concepts + study.null_erasures + study.outside_pairs * classes
+        return images * (1 + 0.5 * edits)
+
     def map(self, context: Context, batch: Batch, carry: Carry) -> State:
         import torch
 

@@ -43,6 +43,10 @@ class Pictures(Pass):
         wanted = {found.ids[i] for i in np.unique(found.image[rows])}
         return [sample for sample in context.manifest.samples if sample.id in wanted]
 
+    def forwards(self, context: Context) -> float:
+        """One per exemplar, for as many concepts as are tried at most."""
+        return float(self.study.exemplars * max(getattr(self.study.concepts, "counts", (25,))))
+
     def map(self, context: Context, batch: Batch, carry: Carry) -> State:
         found: Discovery = carry["discovery"]
         exemplars = exemplar_rows(self.study, found)

@@ -8,14 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from conceptseg.ace.clusters import core_of, places, survives
 from conceptseg.ace.discover import (
     Direction,
     _held_out_auc,
     adjusted,
-    core_of,
     discover,
-    places,
-    survives,
 )
 from conceptseg.concepts.kmeans import KMeans
 from conceptseg.errors import InputError
