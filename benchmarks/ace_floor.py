@@ -29,7 +29,6 @@ def main() -> None:
 
     from conceptseg import run, start
     from conceptseg.ace.erase import candidates
-    from conceptseg.ace.gradients import reference_activations
     from conceptseg.data import batches
     from conceptseg.settings import parse_override, read_settings
     from conceptseg.study.ace import Ace
@@ -51,8 +50,7 @@ def main() -> None:
         return finish(self, context, carry)
 
     Ace.finish = keeping
-    references = reference_activations(context, study.references)
-    bare = Bare(study, context, loaded, references)
+    bare = Bare(study, context, loaded)
     before = bare.units()
     with tempfile.TemporaryDirectory() as out:
         result = run.run_study(study, context, Path(out))
@@ -70,8 +68,8 @@ def main() -> None:
     turns = bare.turns
     passes = {
         "forwards": (n + erased + 2 * control) * unit["forward"],
-        "backwards": (n * (1 + len(references)) + control) * turns * unit["backward"],
-        "tails": (n * len(references) + erased * (edits + outside)) * unit["tail"],
+        "backwards": (n * (1 + study.references) + control) * turns * unit["backward"],
+        "tails": (n * study.references + erased * (edits + outside)) * unit["tail"],
         "encoders": exemplars * unit["encode"],
     }
     slic = (n + len(kept["pictures"].photos) + control) * unit["slic"]
@@ -88,8 +86,8 @@ def main() -> None:
 class Bare:
     """The units of the floor, timed bare, in seconds per image."""
 
-    def __init__(self, study, context, loaded, references) -> None:
-        self.study, self.context, self.loaded, self.references = study, context, loaded, references
+    def __init__(self, study, context, loaded) -> None:
+        self.study, self.context, self.loaded = study, context, loaded
         self.turns = 0.0
 
     def units(self) -> dict[str, float]:

@@ -87,8 +87,9 @@ def class_gradients(
 
     A network that is sure of a class is flat there: whatever made it sure, more of it changes
     nothing, and the local gradient is blind to it. So the gradient is averaged as well along
-    straight paths, in the layer, from reference images to the image: reference j of r serves the
-    point (j + 1/2)/r of the way. Without references the path's gradient is the local one.
+    straight paths, in the layer, from other images to the image: `references` holds r activations
+    [n, u, y, x] (or [1, u, y, x] for all images), and the j-th serves the point (j + 1/2)/r of the
+    way. Without references the path's gradient is the local one.
 
     Source: expected gradients, Erion et al. 2021 (arXiv 1906.10670), eq. 4; for concepts, Schrouff
     et al. 2021 (arXiv 2106.08641).
@@ -99,8 +100,7 @@ def class_gradients(
     path = [torch.zeros_like(part) for part in local]
     for j, reference in enumerate(references):
         here = tail.activation.detach()
-        there = F.interpolate(reference, here.shape[-2:], mode="bilinear", align_corners=False)
-        point = torch.lerp(there.expand_as(here), here, (j + 0.5) / len(references))
+        point = torch.lerp(reference.expand_as(here), here, (j + 0.5) / len(references))
         point.requires_grad_(True)
         with torch.enable_grad():
             logits = tail.resume(point)
@@ -119,17 +119,40 @@ def class_gradients(
     ]
 
 
-def reference_activations(context: Context, count: int) -> tuple[Tensor, ...]:
-    """The layer's activation [1, u, y, x] for `count` images of the data set, drawn by hash."""
-    ranked = sorted(
-        context.manifest.samples,
-        key=lambda sample: sample_priority(context.seed, f"reference/{sample.id}"),
-    )
-    found = []
-    for sample in ranked[:count]:
-        image = torch.from_numpy(context.manifest.image(sample))[None].to(context.run.device)
-        found.append(encode(context.model, image, context.layer))
-    return tuple(found)
+POOL = 32
+"""Images that serve as references; each image takes a few of them, drawn by hash."""
+
+
+class References:
+    """Activations [u, y, x] of images of the data set, from which paths lead to other images.
+
+    Each image has its own few, so that what the gradients say does not hang on which few images
+    happened to be drawn for all.
+    """
+
+    def __init__(self, context: Context, count: int) -> None:
+        """`count` for each image, from a pool of `POOL` that is drawn by hash and encoded once."""
+        self._seed, self._count = context.seed, count
+        ranked = sorted(
+            context.manifest.samples,
+            key=lambda sample: sample_priority(context.seed, f"reference/{sample.id}"),
+        )
+        self._pool = []
+        for sample in ranked[: POOL if count else 0]:
+            image = torch.from_numpy(context.manifest.image(sample))[None].to(context.run.device)
+            self._pool.append(encode(context.model, image, context.layer))
+
+    def of(self, ids: Sequence[str], grid: Sequence[int]) -> list[Tensor]:
+        """For each point of the path, the references of n images on a y x x grid: [n, u, y, x]."""
+        return [
+            torch.cat([self._one(f"{j}/{sample_id}", grid) for sample_id in ids])
+            for j in range(self._count)
+        ]
+
+    def _one(self, key: str, grid: Sequence[int]) -> Tensor:
+        chosen = self._pool[sample_priority(self._seed, key) % len(self._pool)]
+        size = (int(grid[0]), int(grid[1]))
+        return F.interpolate(chosen, size, mode="bilinear", align_corners=False)
 
 
 def on_grid(mask: Tensor, grid: Sequence[int]) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conceptseg.ace.gradients import ClassGradients, class_gradients, reference_activations
+from conceptseg.ace.gradients import ClassGradients, References, class_gradients
 from conceptseg.contracts import Carry, Context, Pass, State
 from conceptseg.data import sample_priority
 from conceptseg.embedding import Embedding
@@ -28,9 +28,7 @@ class Survey(Pass):
     """One forward per image, and tail passes for the gradients of the classes that it holds."""
 
     study: Ace
-    _references: dict[int, tuple[Tensor, ...]] = field(
-        default_factory=dict, compare=False, repr=False
-    )
+    _references: dict[int, References] = field(default_factory=dict, compare=False, repr=False)
 
     name = "survey"
     cost = "1 forward + (1 + references) x classes tail backwards per image"
@@ -39,12 +37,11 @@ class Survey(Pass):
     def map(self, context: Context, batch: Batch, carry: Carry) -> State:
         study = self.study
         if id(context) not in self._references:
-            self._references[id(context)] = reference_activations(context, study.references)
+            self._references[id(context)] = References(context, study.references)
         tail = Tail.of(context.model, batch.images, context.layer, graph=True)
         context.model.check_finite(tail.logits, batch.ids)
-        gradients = class_gradients(
-            tail, study.class_ids(context), study.score, self._references[id(context)]
-        )
+        references = self._references[id(context)].of(batch.ids, tail.activation.shape[-2:])
+        gradients = class_gradients(tail, study.class_ids(context), study.score, references)
         table = SampleTable.empty(study.images_per_class)
         moments = Moments.empty(tail.activation.shape[1])
         predicted = tail.logits.detach().argmax(1).cpu().numpy()

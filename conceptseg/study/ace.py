@@ -54,7 +54,7 @@ class Ace(Study):
     references: int = Field(
         4,
         ge=0,
-        description="Images from which paths lead to each image, for a gradient that a sure "
+        description="Other images from which paths lead to each image, for a gradient that a sure "
         "network does not hide; 0 takes the gradient at the image alone, as published.",
     )
     images_per_class: int = Field(

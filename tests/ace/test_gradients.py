@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from conceptseg.ace.gradients import (
+    References,
     Targets,
     class_gradients,
     min_region,
     on_grid,
-    reference_activations,
 )
 from conceptseg.data import sample_priority
 from conceptseg.record import Tail
@@ -113,14 +113,22 @@ def test_images_that_hold_no_class():
         assert rows.classes == () and rows.local.shape == rows.path.shape == (0, 2, UNITS)
 
 
-def test_references_are_drawn_by_hash():
+def test_references_are_drawn_by_hash_for_each_image():
     model, pictures = unet(), images(5, 32, 32)
     here = context(model, pictures, LAYER)
     ranked = sorted(range(5), key=lambda i: sample_priority(0, f"reference/s{i:02d}"))
-    found = reference_activations(here, 3)
-    assert len(found) == 3 and reference_activations(here, 0) == ()
-    for i, one in zip(ranked, found, strict=False):
-        assert torch.allclose(one, activations(model, LAYER, pictures[i : i + 1]), atol=1e-6)
+    own = {}
+    for j in range(3):
+        for name in ("s00", "other"):
+            chosen = ranked[sample_priority(0, f"{j}/{name}") % 5]
+            own[j, name] = activations(model, LAYER, pictures[chosen : chosen + 1])
+    grid = own[0, "s00"].shape[-2:]
+    found = References(here, 3).of(("s00", "other"), grid)
+    assert len(found) == 3 and References(here, 0).of(("s00",), grid) == []
+    for j, both in enumerate(found):
+        assert torch.allclose(both[0], own[j, "s00"][0], atol=1e-6)
+        assert torch.allclose(both[1], own[j, "other"][0], atol=1e-6)
+    assert References(here, 1).of(("s00",), (3, 4))[0].shape[-2:] == (3, 4)
 
 
 def test_the_grid_of_a_mask_by_loops():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from conceptseg.ace.gradients import class_gradients, reference_activations
+from conceptseg.ace.gradients import References, class_gradients
 from conceptseg.ace.survey import Survey
 from conceptseg.errors import InputError
 from conceptseg.record import Tail
@@ -45,8 +45,9 @@ def test_only_classes_that_cover_enough_are_there(model, pictures):
 
 def test_gradients_are_those_along_paths_from_the_references(model, pictures):
     one, table, _ = survey(model, pictures, references=3)
-    references = reference_activations(context(model, pictures, LAYER), 3)
     tail = Tail.of(model, pictures, LAYER, graph=True)
+    here = context(model, pictures, LAYER)
+    references = References(here, 3).of(table.ids, tail.activation.shape[-2:])
     expected = class_gradients(tail, range(3), one.score, references)
     for sample_id, rows in zip(table.ids, expected, strict=True):
         assert table.tables[sample_id]["class"].tolist() == list(rows.classes)
