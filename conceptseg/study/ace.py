@@ -36,9 +36,11 @@ class Ace(Study):
 
     Departures from the published ACE, which serves classifiers: segments are embedded in place
     (mean of the layer's activation under the segment) rather than cropped, one at a time; concepts
-    are shared by all classes; the significance test is calibrated (the published one is reported
-    beside it); erasure measures what the concept is worth. Janik et al. carry the idea over to
-    segmentation, but how they score a class is not published in detail, so no parity is claimed.
+    are shared by all classes; derivatives are averaged along paths from other images, because a
+    network that is sure of itself is flat; the significance test is calibrated (TCAV and its
+    published test are reported beside it); erasure measures what the concept is worth. Janik et
+    al. carry the idea over to segmentation, but how they score a class is not published in detail,
+    so no parity is claimed.
     """
 
     scales: tuple[Annotated[int, Field(ge=1)], ...] = Field(
