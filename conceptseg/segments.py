@@ -4,10 +4,16 @@ Source: Ghorbani et al. 2019, "Towards automatic concept-based explanations" (AC
 SLIC at three scales, small and duplicate segments dropped.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MIN_AREA_FRACTION = 0.001
 MAX_OVERLAP = 0.5
@@ -48,6 +54,14 @@ class Segments:
         """
         cells = _cells(self.maps.shape[1:], grid)
         return (self._histogram(cells, grid[0] * grid[1]) / self.area[:, None]).astype(np.float32)
+
+    def pooled(self, activation: Tensor) -> np.ndarray:
+        """Mean of an activation [u, y, x] over each segment, float32 [s, u]."""
+        import torch
+
+        grid = (int(activation.shape[-2]), int(activation.shape[-1]))
+        weights = torch.from_numpy(self.weights(grid)).to(activation)
+        return (weights @ activation.flatten(1).T).float().cpu().numpy()
 
     def _histogram(self, values: np.ndarray, count: int) -> np.ndarray:
         """Pixels of each segment with each value in 0..count-1, int [s, count]."""

@@ -16,7 +16,6 @@ from conceptseg.ace.tcav import Pool, Tester
 from conceptseg.contracts import Carry, Context, Pass, State
 from conceptseg.data import sample_priority
 from conceptseg.record import Tail
-from conceptseg.segments import segment
 from conceptseg.significance import holm
 from conceptseg.stats.sample_table import SampleTable
 
@@ -66,23 +65,16 @@ class Control(Pass):
         tail = Tail.of(self._models[id(context.model)], batch.images, context.layer, graph=True)
         targets = Targets(logits, tuple(found.class_images), self.study.score)
         rounds = targets.gradients(tail.logits, tail.activation)
-        grid = tail.activation.shape[-2:]
         table = SampleTable.empty()
         for i, sample_id in enumerate(batch.ids):
-            segments = segment(
-                batch.images[i].float().cpu().numpy(),
-                self.study.scales,
-                compactness=self.study.compactness,
-                sigma=self.study.sigma,
-            )
+            segments = self.study.segments(batch.images[i].float().cpu().numpy())
             activation = tail.activation[i].detach()
-            weights = torch.from_numpy(segments.weights((grid[0], grid[1]))).to(activation)
             held = targets.classes[i]
             gradient = np.zeros((len(held), 2, activation.shape[0]), dtype=np.float32)
             for turn in range(len(held)):
                 gradient[turn] = rounds[turn][i].cpu().numpy()
             one = {
-                "embedding": (weights @ activation.flatten(1).T).float().cpu().numpy(),
+                "embedding": segments.pooled(activation),
                 "class": np.array(held, dtype=np.int64),
                 "gradient": gradient,
             }

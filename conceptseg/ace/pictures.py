@@ -12,7 +12,7 @@ from conceptseg.ace.discover import Concept, Discovery
 from conceptseg.contracts import Carry, Context, Pass, State
 from conceptseg.data import sample_priority
 from conceptseg.record import encode
-from conceptseg.segments import Segments, segment
+from conceptseg.segments import Segments
 from conceptseg.stats.sample_table import SampleTable
 from conceptseg.thumbnails import outline, photo
 
@@ -55,12 +55,7 @@ class Pictures(Pass):
         position = {sample_id: i for i, sample_id in enumerate(found.ids)}
         for i, sample_id in enumerate(batch.ids):
             image = batch.images[i].float().cpu().numpy()
-            segments = segment(
-                image,
-                self.study.scales,
-                compactness=self.study.compactness,
-                sigma=self.study.sigma,
-            )
+            segments = self.study.segments(image)
             mine = rows[found.image[rows] == position[sample_id]]
             paths = [outline(segments.mask(int(found.number[row]))).encode() for row in mine]
             tested = np.intersect1d(mine, exemplars)

@@ -12,7 +12,7 @@ from conceptseg.contracts import Carry, Context, Pass, State
 from conceptseg.data import sample_priority
 from conceptseg.embedding import Embedding
 from conceptseg.record import Tail
-from conceptseg.segments import ring, segment
+from conceptseg.segments import ring
 from conceptseg.stats.moments import Moments
 from conceptseg.stats.sample_table import SampleTable
 
@@ -75,13 +75,7 @@ class Survey(Pass):
         n_classes: int,
     ) -> dict[str, np.ndarray]:
         """The tables of one image: a row per segment, a row per class that is present."""
-        import torch
-
-        study = self.study
-        found = segment(image, study.scales, compactness=study.compactness, sigma=study.sigma)
-        grid = activation.shape[-2:]
-        weights = torch.from_numpy(found.weights((grid[0], grid[1]))).to(activation)
-        embedding = (weights @ activation.flatten(1).T).float().cpu().numpy()
+        found = self.study.segments(image)
         shares = found.shares(predicted, n_classes)
         around = np.zeros_like(shares)
         for c in gradients.classes:
@@ -89,7 +83,7 @@ class Survey(Pass):
         # Where there is no label at all the network's own prediction has to serve.
         truth = predicted if labels is None or not (labels >= 0).any() else labels
         return {
-            "embedding": embedding,
+            "embedding": found.pooled(activation),
             "level": found.level,
             "number": np.arange(len(found), dtype=np.int32),
             "box": found.box,

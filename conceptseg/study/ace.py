@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,11 @@ from conceptseg.contracts import (
 )
 from conceptseg.report import Report
 from conceptseg.result import Result
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from conceptseg.segments import Segments
 
 
 @technique(
@@ -109,6 +114,12 @@ class Ace(Study):
             name for name in context.model.classes if name != context.manifest.background
         )
         return tuple(context.model.class_id(name) for name in names)
+
+    def segments(self, image: np.ndarray) -> Segments:
+        """The segments of an image [c, h, w]: the same, with the same numbers, in every pass."""
+        from conceptseg.segments import segment
+
+        return segment(image, self.scales, compactness=self.compactness, sigma=self.sigma)
 
     def passes(self) -> Sequence[Pass]:
         from conceptseg.ace.control import Control
