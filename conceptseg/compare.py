@@ -58,24 +58,21 @@ class Compare(Pass):
         return 4.0 * (1 + 3 * len(self.methods))
 
     def map(self, context: Context, batch: Batch, carry: Carry) -> State:
-        import torch
+        from conceptseg.scene import Scene
 
         table = SampleTable.empty()
         chosen = self.choose(context, carry)
         for i, sample_id in enumerate(batch.ids):
             image = batch.images[i : i + 1]
-            with torch.no_grad():
-                prediction = context.model(image).argmax(1)[0]
+            scene = Scene(context.model, image, batch_size=context.run.batch_size)
+            classes = [c for s, c in chosen if s == sample_id]
+            targets = [Target(c, Predicted(c)) for c in classes]
             one = {"image": image[0].float().cpu().numpy()}
-            one["prediction"] = prediction.cpu().numpy().astype(np.int32)
-            one["class"] = np.array([c for s, c in chosen if s == sample_id], dtype=np.int64)
+            one["class"] = np.array(classes, dtype=np.int64)
             for method in self.methods:
-                explainer = _explainer(method, context.layer)
-                maps = [
-                    explainer(context.model, image, Target(int(c), Predicted(int(c))))[0]
-                    for c in one["class"]
-                ]
-                one[method] = torch.stack(maps).float().cpu().numpy()
+                maps = _explainer(method, context.layer).on(scene, targets)
+                one[method] = maps[:, 0].cpu().numpy()
+            one["prediction"] = scene.logits.argmax(1)[0].cpu().numpy().astype(np.int32)
             table = table.merge(SampleTable.of(sample_id, one))
         return {"compare": table}
 

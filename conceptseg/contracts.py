@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from conceptseg.model import SegmentationModel
     from conceptseg.report import Report
     from conceptseg.result import Result
+    from conceptseg.scene import Scene
     from conceptseg.target import Target
 
 T = TypeVar("T", bound=type)
@@ -176,9 +177,11 @@ class Study(Strict, ABC):
 class Explainer(Strict, ABC):
     """A local explanation: for each image, how much each pixel matters to a score.
 
-    The fields are the method's parameters and nothing else. Maps are signed, unnormalised and of
-    the image's size; scaling for the eye is for `figures`. An image whose region is empty gets a
-    map of zeros. The model's mode, hooks and parameter gradients are left as they were.
+    The fields are the method's parameters and nothing else. Maps are signed (unless the method has
+    no sign), unnormalised and of the image's size; scaling for the eye is for `thumbnails`. An
+    image whose region is empty gets a map of zeros. The model's mode, hooks and parameter gradients
+    are left as they were. Random draws are keyed by the method's seed alone, so a map does not
+    depend on the batch that its image came in.
     """
 
     about: ClassVar[About]
@@ -191,15 +194,22 @@ class Explainer(Strict, ABC):
         labels: Tensor | None = None,
     ) -> Tensor:
         """Images [n, c, h, w] in [0, 1] -> attributions [n, h, w], float32."""
+        from conceptseg.scene import Scene
+
+        return self.on(Scene(model, images, labels), [target])[0]
+
+    def on(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
+        """Attributions [t, n, h, w] of t targets, from passes that they share where they can.
+
+        A scene that other methods have explained already lends its passes too.
+        """
         from conceptseg.explainers._base import explain
 
-        return explain(self, model, images, target, labels)
+        return explain(self, scene, targets)
 
     @abstractmethod
-    def attribute(
-        self, model: SegmentationModel, images: Tensor, target: Target, labels: Tensor | None
-    ) -> Tensor:
-        """The formula: attributions [n, h, w] or [n, y, x], resized by the caller."""
+    def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
+        """The formula: attributions [t, n, h, w] or [t, n, y, x], resized by the caller."""
 
 
 @dataclass(frozen=True)
@@ -238,18 +248,41 @@ class CavLearner(Strict, ABC):
         """Rows [m, d] and booleans [m] -> direction [d], not normalised, float64."""
 
 
+@dataclass(frozen=True)
+class Trial:
+    """An explanation that is to be judged: what was explained, how, and the map.
+
+    `attributions` [n, h, w] are `explainer.on(scene, [target])[0]`. `context` [n, h, w], booleans,
+    marks surroundings that are known to matter (a planted tile), where such are known.
+    """
+
+    scene: Scene
+    explainer: Explainer
+    target: Target
+    attributions: Tensor
+    context: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One number per image, `value` [n], nan where it is undefined for an image.
+
+    Where the number sums up a curve, `curve` [n, p] holds its values at the p points `at`.
+    """
+
+    value: Tensor
+    curve: Tensor | None = None
+    at: tuple[float, ...] = ()
+
+
 class Metric(Strict, ABC):
     """What an attribution map is worth."""
 
     about: ClassVar[About]
+    better: ClassVar[Literal["higher", "lower", "neither"]]
+    """Which way a good map's number lies; neither where it describes rather than judges."""
+    needs_context: ClassVar[bool] = False
+    """Whether it can only be told where the context that matters is known."""
 
     @abstractmethod
-    def measure(
-        self,
-        model: SegmentationModel,
-        images: Tensor,
-        attributions: Tensor,
-        target: Target,
-        labels: Tensor | None = None,
-    ) -> Tensor:
-        """One number per image, [n]."""
+    def measure(self, trial: Trial) -> Measured: ...

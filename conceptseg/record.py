@@ -178,7 +178,8 @@ class Tail:
     """A network from one layer on, for a batch of images whose part before it has been run once.
 
     `activation` [n, u, y, x] is the layer's output and `logits` [n, k, h, w] what follows from
-    it. The part before the layer leaves no graph; tensors that skip the layer are kept.
+    it. The part before the layer leaves no graph; tensors that skip the layer are kept. `passes`
+    counts the images that went through the whole network ("forward"), and through the tail.
     """
 
     activation: Tensor
@@ -188,6 +189,7 @@ class Tail:
         self.model = model
         self.images = images
         self.layer = layer
+        self.passes: Counter[str] = Counter()
         self._restore: Restore
         self._replay: Replay
 
@@ -207,6 +209,7 @@ class Tail:
         while written:
             capture = Capture(model.module, module, call, copied)
             tail._run(capture, graph)
+            tail.passes["forward"] += images.shape[0]
             written = capture.written()
             copied.update(written)
         if graph and not tail.logits.requires_grad:
@@ -260,6 +263,7 @@ class Tail:
 
     def _resume(self, activation: Tensor, repeats: int) -> Tensor:
         images = self.images.repeat_interleave(repeats, 0) if repeats > 1 else self.images
+        self.passes["tail"] += images.shape[0]
         with undisturbed(self.model):
             raw = self._restore(activation)
             return full(self._replay.run(lambda: self.model(images), raw, repeats))
@@ -272,6 +276,7 @@ class Tail:
         """
         if not self.activation.requires_grad:
             raise ValueError("this tail was made without a graph: use Tail.of(..., graph=True)")
+        self.passes["tail backward"] += self.images.shape[0]
         (found,) = _gradients(score, self.logits, [self.activation], retain)
         return found
 

@@ -7,7 +7,7 @@ image, so that a perturbed image is scored on the same pixels.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -110,6 +110,10 @@ class FixedTarget:
     mask: Tensor
     score: ScoreName = "margin"
     reduce: Reduction = "mean"
+
+    def image(self, i: int) -> FixedTarget:
+        """The same target for the i-th image alone."""
+        return replace(self, mask=self.mask[i : i + 1])
 
     @property
     def pixels(self) -> Tensor:

@@ -39,9 +39,9 @@ class Block(nn.Module):
 class UNet(nn.Module):
     """A two-level U-Net with skips, functional glue, BatchNorm and in-place rectifiers."""
 
-    def __init__(self, classes: int = 3, width: int = 4):
+    def __init__(self, classes: int = 3, width: int = 4, channels: int = 3):
         super().__init__()
-        self.enc1 = Block(3, width)
+        self.enc1 = Block(channels, width)
         self.enc2 = Block(width, 2 * width, stride=2)
         self.mid = Block(2 * width, 4 * width, stride=2)
         self.up2 = nn.ConvTranspose2d(4 * width, 2 * width, 2, 2)

@@ -1,5 +1,7 @@
 """What every technique promises, asked of every technique that lies in a contract's folder."""
 
+import copy
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -9,8 +11,9 @@ from conceptseg.config import Preprocessing
 from conceptseg.contracts import About, Explainer
 from conceptseg.errors import InputError
 from conceptseg.model import SegmentationModel
-from conceptseg.target import Everything, Labelled, Predicted, Target
-from tests.small_models import hooks, images, unet
+from conceptseg.scene import Scene
+from conceptseg.target import Box, Everything, Labelled, Pixel, Predicted, Target
+from tests.small_models import UNet, hooks, images, seeded, unet, wrapped
 
 EXPLAINERS = names("explainers")
 SIZE = (32, 48)  # so that the small U-Net's bottleneck has a grid worth resizing
@@ -61,6 +64,35 @@ def test_a_batch_is_its_images(explainer, model, x):
     both = explainer(model, x, WHOLE)
     ones = torch.cat([explainer(model, x[i : i + 1], WHOLE) for i in range(2)])
     assert torch.allclose(both, ones, rtol=1e-4, atol=1e-5 * float(both.abs().max()))
+
+
+def test_no_batch_size_changes_it(explainer, model, x):
+    maps = [explainer.on(Scene(model, x, batch_size=size), [WHOLE])[0] for size in (1, 3, 32)]
+    for found in maps[1:]:
+        assert torch.allclose(found, maps[0], rtol=1e-4, atol=1e-5 * float(maps[0].abs().max()))
+
+
+def test_targets_together_are_targets_one_by_one(explainer, model, x):
+    targets = [Target(0, Predicted(0)), Target(1, Box(2, 3, 20, 30)), Target(2, Pixel(5, 7))]
+    together = explainer.on(Scene(model, x), targets)
+    for target, found in zip(targets, together, strict=True):
+        alone = explainer(model, x, target)
+        assert torch.allclose(found, alone, rtol=1e-4, atol=1e-5 * float(alone.abs().max()))
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_any_number_of_channels(explainer, channels):
+    net = wrapped(seeded(UNet, 3, channels=channels), 3, channels)
+    found = explainer(net, images(1, *SIZE, channels), WHOLE)
+    assert found.shape == (1, *SIZE) and found.isfinite().all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_cuda(explainer, model, x):
+    expected = explainer(model, x, WHOLE)
+    found = explainer(copy.deepcopy(model).cuda(), x.cuda(), WHOLE)
+    assert found.device.type == "cuda"
+    assert torch.allclose(found.cpu(), expected, rtol=1e-2, atol=1e-3 * float(expected.abs().max()))
 
 
 def test_repeated(explainer, model, x):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
 from pydantic import Field
@@ -12,69 +12,44 @@ from torch.nn import functional
 
 from conceptseg.contracts import Explainer
 from conceptseg.errors import InputError
-from conceptseg.record import Tail, undisturbed
+from conceptseg.record import undisturbed
+from conceptseg.scene import Scene
 from conceptseg.target import FixedTarget, Target
 
-if TYPE_CHECKING:
-    from conceptseg.model import SegmentationModel
 
+def explain(explainer: Explainer, scene: Scene, targets: Sequence[Target]) -> Tensor:
+    """An explainer's attributions of t targets at image size, float32 [t, n, h, w].
 
-def explain(
-    explainer: Explainer,
-    model: SegmentationModel,
-    images: Tensor,
-    target: Target,
-    labels: Tensor | None = None,
-) -> Tensor:
-    """An explainer's attributions at image size, float32 [n, h, w], after checking its input.
-
-    Raises InputError for images that are not [n, c, h, w] of the network's channels, in [0, 1]
-    and on its device, for a target that does not suit them, and for attributions that are not
-    finite (a network whose logits are NaN).
+    Zero where a target's region is empty. Raises InputError for a target that does not suit the
+    images, and for attributions that are not finite (a network whose logits are NaN).
     """
-    check_images(model, images)
-    if images.shape[0] == 0:
-        return images.new_zeros((0, *images.shape[2:]), dtype=torch.float32)
-    with undisturbed(model):
-        attributions = explainer.attribute(model, images.detach(), target, labels)
-    return finish(attributions, (images.shape[2], images.shape[3]))
+    if not len(scene) or not targets:
+        return scene.images.new_zeros((len(targets), len(scene), *scene.size), dtype=torch.float32)
+    with undisturbed(scene.model):
+        found = explainer.attribute(scene, targets)
+    found = resized(found, scene.size)
+    empty = torch.stack([scene.fix(target).empty for target in targets])
+    return found.masked_fill(empty[:, :, None, None], 0.0)
 
 
-def finish(attributions: Tensor, size: tuple[int, int]) -> Tensor:
-    """Attributions [n, y, x] brought to an image's size (h, w), bilinearly, in float32.
+def resized(attributions: Tensor, size: tuple[int, int]) -> Tensor:
+    """Attributions [t, n, y, x] brought to an image's size (h, w), bilinearly, in float32.
 
     Values are interpolated, not shared out: the mean is kept, not the sum.
     """
     found = attributions.detach().float()
     if not found.isfinite().all():
         raise InputError("the attributions are not finite; does the network return NaN?")
-    if found.shape[1:] == size:
+    if found.shape[2:] == size:
         return found
-    return functional.interpolate(found[:, None], size=size, mode="bilinear")[:, 0]
-
-
-def check_images(model: SegmentationModel, images: Tensor) -> None:
-    """Raise InputError unless images are what the network takes."""
-    if images.dim() != 4 or not images.is_floating_point():
-        raise InputError(
-            f"images are floating point [n, c, h, w], got {images.dtype} {list(images.shape)}"
-        )
-    model.check_images(images)
-    parameter = next(model.parameters(), None)
-    if parameter is not None and parameter.device != images.device:
-        raise InputError(f"images are on {images.device}, the network on {parameter.device}")
-    if images.numel() and not (images.min() >= -1e-3 and images.max() <= 1 + 1e-3):
-        raise InputError(
-            f"images are in [0, 1], got {images.min():.4g} to {images.max():.4g}; the network's "
-            "own scaling belongs to its preprocessing"
-        )
+    return functional.interpolate(found, size=size, mode="bilinear")
 
 
 class CamExplainer(Explainer):
     """Explanations made from one layer's activation A [n, u, y, x]: a weighted sum over units.
 
-    A file of this family gives :meth:`combine`, or, as a :class:`GradientCam`, `weigh`. One
-    forward pass; :meth:`from_tail` shares it among targets, classes and methods.
+    A file of this family gives :meth:`combine`, or, as a :class:`GradientCam`, `weigh`. The forward
+    pass, and the gradients of a :class:`GradientCam`, are the scene's, so that methods share them.
     """
 
     layer: str = Field("auto", description="Layer whose units are weighed; auto: the bottleneck.")
@@ -83,43 +58,29 @@ class CamExplainer(Explainer):
     )
 
     @abstractmethod
-    def combine(self, tail: Tail, score: FixedTarget) -> Tensor:
+    def combine(self, scene: Scene, score: FixedTarget) -> Tensor:
         """The signed map [n, y, x] on the layer's grid."""
 
-    def attribute(
-        self, model: SegmentationModel, images: Tensor, target: Target, labels: Tensor | None
-    ) -> Tensor:
-        layer = model.layer_name("auto", images) if self.layer == "auto" else self.layer
-        tail = Tail.of(model, images, layer, graph=isinstance(self, GradientCam))
-        return self.on_grid(tail, target, labels)
+    def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
+        # The tail comes first: its pass fixes the targets' regions as well.
+        scene.tail(self.layer, graph=isinstance(self, GradientCam))
+        return torch.stack([self.on_grid(scene, target) for target in targets])
 
-    def from_tail(self, tail: Tail, target: Target, labels: Tensor | None = None) -> Tensor:
-        """The explanation [n, h, w] of another target of images that have been run already.
-
-        `tail` comes from `Tail.of(model, images, layer, graph=True)` and decides the layer. Costs
-        no forward pass, only what `combine` needs: for gradient methods one backward pass of the
-        part after the layer.
-        """
-        attributions = self.on_grid(tail, target, labels)
-        return finish(attributions, (tail.images.shape[2], tail.images.shape[3]))
-
-    def on_grid(self, tail: Tail, target: Target, labels: Tensor | None = None) -> Tensor:
-        """The map [n, y, x] before it is resized; zero where the target's region is empty.
+    def on_grid(self, scene: Scene, target: Target) -> Tensor:
+        """The map [n, y, x] before it is resized.
 
         The rectifier acts here, on the layer's grid, as in the papers' equations.
         """
-        score = target.on(tail.logits, labels)
-        combined = self.combine(tail, score)
-        if self.relu:
-            combined = combined.relu()
-        return combined.masked_fill(score.empty[:, None, None], 0.0)
+        combined = self.combine(scene, scene.fix(target))
+        return combined.relu() if self.relu else combined
 
 
 class GradientCam(CamExplainer):
     """CAMs whose map is a formula of activation and gradient."""
 
-    def combine(self, tail: Tail, score: FixedTarget) -> Tensor:
-        return self.weigh(tail.activation.detach(), tail.gradient(score))
+    def combine(self, scene: Scene, score: FixedTarget) -> Tensor:
+        gradient = scene.gradient(self.layer, score)
+        return self.weigh(scene.tail(self.layer, graph=True).activation.detach(), gradient)
 
     @abstractmethod
     def weigh(self, activation: Tensor, gradient: Tensor) -> Tensor:

@@ -3,7 +3,9 @@ import torch
 from torch import nn
 
 from conceptseg.explainers.seg_grad_cam import SegGradCam
+from conceptseg.explainers.seg_hires_grad_cam import SegHiresGradCam
 from conceptseg.record import Tail
+from conceptseg.scene import Scene
 from conceptseg.target import Box, Everything, Predicted, Target
 from tests.explainers.planted import linear_tail, red_finder, two_red_squares
 from tests.small_models import images, unet
@@ -45,7 +47,7 @@ def test_loops_over_units_and_positions():
                     sides.append(score(tail.resume(moved)).item())
                 slope += (sides[0] - sides[1]) / (2 * step)
         expected += slope / (height * width) * activation[0, k]
-    found = SegGradCam(layer="mid", relu=False).on_grid(tail, target)
+    found = SegGradCam(layer="mid", relu=False).on_grid(Scene(model, x), target)
     assert torch.allclose(found[0], expected, rtol=1e-5, atol=1e-9)
 
 
@@ -66,8 +68,7 @@ def test_captum():
 
     peer = captum.LayerGradCam(Score(), model.module.mid)
     expected = peer.attribute(x, relu_attributions=True).detach()[:, 0]
-    tail = Tail.of(model, x, "mid", graph=True)
-    found = SegGradCam(layer="mid").on_grid(tail, target)
+    found = SegGradCam(layer="mid").on_grid(Scene(model, x), target)
     assert expected.max() > 0
     assert torch.allclose(found, expected, atol=1e-6 * float(expected.max()))
 
@@ -82,11 +83,13 @@ def test_it_lights_up_the_object_that_was_not_asked_for():
     assert found[4:10, 10:14].abs().max() == 0
 
 
-def test_one_tail_serves_all_classes():
+def test_one_pass_serves_all_classes_and_methods():
     model, x = unet(), images(2)
-    tail = Tail.of(model, x, "mid", graph=True)
-    explainer = SegGradCam(layer="mid")
-    for class_id in range(3):
-        target = Target(class_id, Everything())
-        expected = explainer(model, x, target)
-        assert torch.allclose(explainer.from_tail(tail, target), expected, atol=1e-7)
+    scene = Scene(model, x)
+    targets = [Target(class_id, Everything()) for class_id in range(3)]
+    found = SegGradCam(layer="mid").on(scene, targets)
+    for target, one in zip(targets, found, strict=True):
+        assert torch.allclose(SegGradCam(layer="mid")(model, x, target), one, atol=1e-7)
+    assert scene.passes == {"forward": 2, "tail backward": 6}
+    SegHiresGradCam(layer="mid").on(scene, targets)
+    assert scene.passes == {"forward": 2, "tail backward": 6}

@@ -3,7 +3,7 @@ import torch
 
 from conceptseg.explainers.seg_grad_cam import SegGradCam
 from conceptseg.explainers.seg_hires_grad_cam import SegHiresGradCam
-from conceptseg.record import Tail
+from conceptseg.scene import Scene
 from conceptseg.target import Box, Everything, Pixel, Predicted, Target
 from tests.explainers.planted import (
     linear_tail,
@@ -33,20 +33,19 @@ def test_closed_form_of_a_linear_tail():
 def test_completeness(region):
     """Where the tail is homogeneous, the signed map sums to the target (Euler)."""
     model, x = piecewise_linear_tail(), images(2)
-    tail = Tail.of(model, x, "encoder", graph=True)
-    target = Target(2, region, **LOGIT)
-    expected = target.on(tail.logits)(tail.logits).detach()
-    found = SIGNED.on_grid(tail, target).sum((1, 2))
+    scene, target = Scene(model, x), Target(2, region, **LOGIT)
+    expected = scene.fix(target)(scene.logits)
+    found = SIGNED.on_grid(scene, target).sum((1, 2))
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_pixels_add_up_to_their_region():
     model, x = unet(), images(1)
-    tail = Tail.of(model, x, "mid", graph=True)
+    scene = Scene(model, x)
     explainer = SegHiresGradCam(layer="mid", relu=False)
     box = [(y, x) for y in range(3, 6) for x in range(4, 7)]
-    pixels = sum(explainer.on_grid(tail, Target(1, Pixel(*at), **LOGIT)) for at in box)
-    whole = explainer.on_grid(tail, Target(1, Box(3, 4, 6, 7), **LOGIT))
+    pixels = sum(explainer.on_grid(scene, Target(1, Pixel(*at), **LOGIT)) for at in box)
+    whole = explainer.on_grid(scene, Target(1, Box(3, 4, 6, 7), **LOGIT))
     assert torch.allclose(pixels, whole, atol=1e-5 * float(whole.abs().max()))
 
 
