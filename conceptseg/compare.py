@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conceptseg import catalogue
+from conceptseg.choice import parse
 from conceptseg.contracts import Carry, Context, Explainer, Pass, State
 from conceptseg.stats.sample_table import SampleTable
 from conceptseg.target import Predicted, Target
@@ -19,6 +20,32 @@ if TYPE_CHECKING:
 
 Chosen = Callable[[Context, Carry], Sequence[tuple[str, int]]]
 """Which images and classes are explained, as (sample id, class id)."""
+Entry = str | dict[str, Any]
+"""A method as a study's file names it: its name, or a mapping with `kind` and its parameters."""
+
+
+def labels(entries: Sequence[Entry]) -> tuple[str, ...]:
+    """What each method is called: its name, with its parameters where the name comes twice."""
+    names = [entry if isinstance(entry, str) else str(entry["kind"]) for entry in entries]
+    count = Counter(names)
+    found = []
+    for name, entry in zip(names, entries, strict=True):
+        given = {} if isinstance(entry, str) else {k: v for k, v in entry.items() if k != "kind"}
+        if count[name] > 1 and given:
+            name += " (" + ", ".join(f"{key} {value}" for key, value in given.items()) + ")"
+        found.append(name)
+    return tuple(found)
+
+
+def explainers(entries: Sequence[Entry], layer: str) -> dict[str, Explainer]:
+    """The methods by label, at a study's layer where they have one and name none themselves."""
+    made = {}
+    for label, entry in zip(labels(entries), entries, strict=True):
+        method: Explainer = parse("explainers", entry)
+        if getattr(method, "layer", None) == "auto":
+            method = method.model_copy(update={"layer": layer})
+        made[label] = method
+    return made
 
 
 @dataclass(frozen=True)
@@ -41,7 +68,7 @@ class Comparison:
 class Compare(Pass):
     """Each method on each chosen image and class."""
 
-    methods: tuple[str, ...]
+    entries: tuple[Entry, ...]
     choose: Chosen
     picture_px: int = 256
 
@@ -55,7 +82,7 @@ class Compare(Pass):
 
     def forwards(self, context: Context) -> float:
         """A few images, each method taken for three passes; perturbation methods cost more."""
-        return 4.0 * (1 + 3 * len(self.methods))
+        return 4.0 * (1 + 3 * len(self.entries))
 
     def map(self, context: Context, batch: Batch, carry: Carry) -> State:
         from conceptseg.scene import Scene
@@ -69,9 +96,9 @@ class Compare(Pass):
             targets = [Target(c, Predicted(c)) for c in classes]
             one = {"image": image[0].float().cpu().numpy()}
             one["class"] = np.array(classes, dtype=np.int64)
-            for method in self.methods:
-                maps = _explainer(method, context.layer).on(scene, targets)
-                one[method] = maps[:, 0].cpu().numpy()
+            for number, method in enumerate(explainers(self.entries, context.layer).values()):
+                maps = method.on(scene, targets)
+                one[f"map-{number}"] = maps[:, 0].cpu().numpy()
             one["prediction"] = scene.logits.argmax(1)[0].cpu().numpy().astype(np.int32)
             table = table.merge(SampleTable.of(sample_id, one))
         return {"compare": table}
@@ -80,16 +107,17 @@ class Compare(Pass):
         table = state.get("compare", SampleTable.empty())
         assert isinstance(table, SampleTable)
         chosen = tuple(self.choose(context, carry))
-        maps: dict[str, list[np.ndarray]] = {method: [] for method in self.methods}
+        methods = labels(self.entries)
+        maps: dict[str, list[np.ndarray]] = {method: [] for method in methods}
         masks = []
         for sample_id, class_id in chosen:
             one = table.tables[sample_id]
             masks.append(one["prediction"] == class_id)
             row = int(np.flatnonzero(one["class"] == class_id)[0])
-            for method in self.methods:
-                maps[method].append(one[method][row])
+            for number, method in enumerate(methods):
+                maps[method].append(one[f"map-{number}"][row])
         images = [table.tables[sample_id]["image"] for sample_id, _ in chosen]
-        limits = {method: shared_limit(maps[method]) for method in self.methods}
+        limits = {method: shared_limit(maps[method]) for method in methods}
         side = self.picture_px
         plain = [outlined(image, mask, side) for image, mask in zip(images, masks, strict=True)]
         pictures = {
@@ -97,15 +125,6 @@ class Compare(Pass):
                 overlay(image, one, -limits[method], limits[method], mask=mask, side=side)
                 for image, one, mask in zip(images, maps[method], masks, strict=True)
             ]
-            for method in self.methods
+            for method in methods
         }
-        comparison = Comparison(chosen, self.methods, maps, limits, plain, pictures)
-        return {"comparison": comparison}
-
-
-def _explainer(method: str, layer: str) -> Explainer:
-    """A method with its defaults, at the study's layer if it has one."""
-    technique = catalogue.load("explainers", method)
-    at = {"layer": layer} if "layer" in technique.model_fields else {}
-    made: Explainer = technique(**at)
-    return made
+        return {"comparison": Comparison(chosen, methods, maps, limits, plain, pictures)}

@@ -100,3 +100,27 @@ class RunConfig(Strict):
     )
     channels_last: bool = Field(True, description="Memory format of the network and its input.")
     threads: int | None = Field(None, ge=1, description="CPU threads; torch's own when absent.")
+
+
+ScoreName = Literal["margin", "centred", "logit", "logprob", "probability"]
+Reduction = Literal["mean", "sum"]
+
+
+class TargetConfig(Strict):
+    """What is explained of a class, as a study's file names it; the class is filled in later.
+
+    :func:`conceptseg.target.configured` makes the target of it.
+    """
+
+    region: Literal[
+        "predicted", "labelled", "true_positive", "false_positive", "false_negative", "everything"
+    ] = Field("predicted", description="Pixels on which the class is scored.")
+    part: Literal["whole", "boundary", "largest", "smallest"] = Field(
+        "whole", description="Of that region: all, a band along its edge, or one component."
+    )
+    radius_px: float = Field(3.0, ge=1, description="Half the width of the boundary band.")
+    box: tuple[int, int, int, int] | None = Field(
+        None, description="Only pixels within y0, x0, y1, x1 (the ends excluded)."
+    )
+    score: ScoreName = Field("margin", description="What is read at a pixel.")
+    reduce: Reduction = Field("mean", description="How the region's pixels become one number.")

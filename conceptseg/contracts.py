@@ -38,6 +38,7 @@ from typing import (
 from pydantic import Field, field_validator
 
 from conceptseg import catalogue
+from conceptseg.choice import parse
 from conceptseg.config import DataConfig, ModelConfig, RunConfig, Strict
 from conceptseg.errors import nearest
 
@@ -148,19 +149,22 @@ class Study(Strict, ABC):
     run: RunConfig = RunConfig()
     layer: str = Field("auto", description="Layer that is studied; auto takes the bottleneck.")
     seed: int = Field(0, ge=0, description="Seed of everything random.")
-    compare: tuple[str, ...] = Field(
+    compare: tuple[str | dict[str, Any], ...] = Field(
         ("seg_grad_cam", "seg_hires_grad_cam"),
-        description="Local saliency methods shown beside the study's own result.",
+        description="Local saliency methods shown beside the study's own result: names, or "
+        "mappings with `kind` and the method's parameters.",
     )
 
     @field_validator("compare")
     @classmethod
-    def _known_methods(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _known_methods(cls, entries: tuple[Any, ...]) -> tuple[Any, ...]:
         known = catalogue.names("explainers")
-        for name in names:
-            if name not in known:
-                raise ValueError(f"unknown explainer {name!r}; {nearest(name, known)}")
-        return names
+        for entry in entries:
+            if not isinstance(entry, str):
+                parse("explainers", entry)  # only here does a method's own file get imported
+            elif entry not in known:
+                raise ValueError(f"unknown explainer {entry!r}; {nearest(entry, known)}")
+        return entries
 
     @abstractmethod
     def passes(self) -> Sequence[Pass]: ...
@@ -283,6 +287,8 @@ class Metric(Strict, ABC):
     """Which way a good map's number lies; neither where it describes rather than judges."""
     needs_context: ClassVar[bool] = False
     """Whether it can only be told where the context that matters is known."""
+    explains_again: ClassVar[bool] = False
+    """Whether it asks the method for further maps, which costs the method's passes each time."""
 
     @abstractmethod
     def measure(self, trial: Trial) -> Measured: ...

@@ -93,6 +93,10 @@ class Source(ABC):
     def size(self, sample: Sample) -> tuple[int, int]:
         """Height and width of the image, in pixels, without reading it whole where possible."""
 
+    def context(self, sample: Sample) -> np.ndarray | None:
+        """bool [h, w]: surroundings that are known to matter to a class; None if none are."""
+        return None
+
     @abstractmethod
     def digest(self, sample: Sample) -> str:
         """SHA-256 of everything that decides the sample's pixels and labels."""
@@ -192,6 +196,10 @@ class Manifest:
         if labels is not None:
             self._check_size(sample, labels.shape, self.size(sample))
         return labels
+
+    def context(self, sample: Sample) -> np.ndarray | None:
+        """Where a sample's known context lies, bool [h, w]; None where nothing is known."""
+        return self.source.context(sample)
 
     def pair(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None]:
         """`image` and `labels` of a sample, known to be of one size."""

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from conceptseg.config import Strict
+from conceptseg.config import Reduction, ScoreName, TargetConfig
 from conceptseg.errors import InputError
 from conceptseg.regions import (
     Boundary,
@@ -51,10 +49,8 @@ __all__ = [
     "TruePositive",
     "UserMask",
     "Valid",
+    "configured",
 ]
-
-ScoreName = Literal["margin", "centred", "logit", "logprob", "probability"]
-Reduction = Literal["mean", "sum"]
 
 
 @dataclass(frozen=True)
@@ -150,6 +146,7 @@ _SCORES: dict[str, Callable[[Tensor, int], Tensor]] = {
 }
 """Logits of pixels [p, k] and a class -> scores [p]."""
 
+
 _BY_NAME: dict[str, Callable[[int], Region]] = {
     "predicted": Predicted,
     "labelled": Labelled,
@@ -160,29 +157,13 @@ _BY_NAME: dict[str, Callable[[int], Region]] = {
 }
 
 
-class TargetConfig(Strict):
-    """A target as a study's file names it; the class is filled in for each class studied."""
-
-    region: Literal[
-        "predicted", "labelled", "true_positive", "false_positive", "false_negative", "everything"
-    ] = Field("predicted", description="Pixels on which the class is scored.")
-    part: Literal["whole", "boundary", "largest", "smallest"] = Field(
-        "whole", description="Of that region: all, a band along its edge, or one component."
-    )
-    radius_px: float = Field(3.0, ge=1, description="Half the width of the boundary band.")
-    box: tuple[int, int, int, int] | None = Field(
-        None, description="Only pixels within y0, x0, y1, x1 (the ends excluded)."
-    )
-    score: ScoreName = Field("margin", description="What is read at a pixel.")
-    reduce: Reduction = Field("mean", description="How the region's pixels become one number.")
-
-    def target(self, class_id: int) -> Target:
-        """The target for one class."""
-        region = _BY_NAME[self.region](class_id)
-        if self.part == "boundary":
-            region = Boundary(region, self.radius_px)
-        elif self.part != "whole":
-            region = Component(region, self.part)
-        if self.box is not None:
-            region = region & Box(*self.box)
-        return Target(class_id, region, self.score, self.reduce)
+def configured(config: TargetConfig, class_id: int) -> Target:
+    """The target that a study's file describes, for one class."""
+    region = _BY_NAME[config.region](class_id)
+    if config.part == "boundary":
+        region = Boundary(region, config.radius_px)
+    elif config.part != "whole":
+        region = Component(region, config.part)
+    if config.box is not None:
+        region = region & Box(*config.box)
+    return Target(class_id, region, config.score, config.reduce)

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
 from conceptseg import catalogue
-from conceptseg.compare import Compare
+from conceptseg.compare import Compare, explainers
 from conceptseg.contracts import Explainer
 from conceptseg.stats.sample_table import SampleTable
 from conceptseg.target import Predicted, Target
 from tests.ace.small import batch, context
 from tests.explainers.planted import red_finder, two_red_squares
+from tests.toys import toy
 
 METHODS = ("seg_grad_cam", "seg_hires_grad_cam")
 CHOSEN = [("s02", 1), ("s00", 1), ("s02", 0)]
@@ -115,3 +117,36 @@ def test_a_method_without_a_layer_is_not_given_one(monkeypatch):
     one = Compare(("bright",), lambda context, carry: [("s00", 1)], 48)
     found = one.finish(here, one.map(here, batch(images[:1]), {}), {})["comparison"]
     assert np.allclose(found.maps["bright"][0], images[0].mean(0), atol=1e-6)
+
+
+def test_methods_may_be_given_parameters_and_names_are_kept_apart():
+    entries = (
+        "seg_grad_cam",
+        {"kind": "seg_hires_grad_cam", "relu": False},
+        {"kind": "seg_grad_cam", "relu": False, "layer": "tail"},
+    )
+    found = explainers(entries, "encoder")
+    assert list(found) == [
+        "seg_grad_cam",
+        "seg_hires_grad_cam",
+        "seg_grad_cam (relu False, layer tail)",
+    ]
+    assert [(one.layer, one.relu) for one in found.values()] == [
+        ("encoder", True),
+        ("encoder", False),
+        ("tail", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("seg_grad_camp", "unknown explainer 'seg_grad_camp'.*seg_grad_cam"),
+        ({"kind": "seg_grad_cam", "rely": True}, "unknown key 'rely'.*relu"),
+        ({"relu": True}, "give `kind`"),
+        ({"kind": "seg_grad_cam", "relu": "perhaps"}, "relu"),
+    ],
+)
+def test_what_a_study_refuses_to_compare(entry, message):
+    with pytest.raises(ValidationError, match=message):
+        toy(compare=[entry])

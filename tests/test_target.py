@@ -19,6 +19,7 @@ from conceptseg.target import (
     Target,
     TargetConfig,
     UserMask,
+    configured,
 )
 
 SCORES = ("margin", "centred", "logit", "logprob", "probability")
@@ -162,12 +163,12 @@ def test_bad_targets(make, message):
 
 
 def test_configuration():
-    assert TargetConfig().target(2) == Target(2, Predicted(2))
+    assert configured(TargetConfig(), 2) == Target(2, Predicted(2))
     config = TargetConfig(region="false_positive", part="boundary", radius_px=2, score="logit")
-    assert config.target(1) == Target(1, Boundary(FalsePositive(1), 2), score="logit")
+    assert configured(config, 1) == Target(1, Boundary(FalsePositive(1), 2), score="logit")
     config = TargetConfig(part="largest", box=(0, 0, 2, 2), reduce="sum")
     region = Component(Predicted(0), "largest") & Box(0, 0, 2, 2)
-    assert config.target(0) == Target(0, region, reduce="sum")
+    assert configured(config, 0) == Target(0, region, reduce="sum")
     assert TargetConfig.model_validate(config.model_dump()) == config
     for wrong in ({"region": "predictd"}, {"scores": "logit"}, {"radius_px": 0}):
         with pytest.raises(ValidationError):

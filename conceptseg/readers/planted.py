@@ -99,6 +99,13 @@ class PlantedSource(Source):
     def labelled(self, sample: Sample) -> bool:
         return True
 
+    def context(self, sample: Sample) -> np.ndarray | None:
+        """The context tile, in scenes whose tile carries the bias texture."""
+        recipe: Recipe = sample.payload
+        if not recipe.bias_present:
+            return None
+        return generator.half_mask(recipe, recipe.context_half)
+
     def size(self, sample: Sample) -> tuple[int, int]:
         return generator.SIDE, generator.SIDE
 

@@ -65,3 +65,15 @@ def test_bad_keys(tmp_path, keys, says):
 def test_a_root_makes_no_sense(tmp_path):
     with pytest.raises(InputError, match="planted images are drawn, not read"):
         load_manifest("builtin:planted", tmp_path)
+
+
+def test_the_context_is_the_tile_where_it_carries_the_bias_texture():
+    manifest = load_manifest("builtin:planted")
+    for sample in manifest.samples[:20]:
+        known = manifest.context(sample)
+        if not sample.payload.bias_present:
+            assert known is None
+        else:
+            other = generator.with_context(sample.payload, False)
+            changed = (manifest.image(sample) != generator.render(other)[0][None])[0]
+            assert known.shape == (64, 64) and (known | ~changed).all() and changed.any()
