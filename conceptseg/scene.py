@@ -8,7 +8,8 @@ first asked for, so that several targets and several methods cost one forward pa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -35,9 +36,9 @@ class Scene:
     """Images [n, c, h, w] in [0, 1] under one network, with labels [n, h, w] where there are any.
 
     `batch_size` bounds how many images go through the network at once when variants of them are
-    made, and thereby memory; it changes no result beyond rounding. `passes` counts what was run,
-    in images: "forward" and "backward" through the whole network, "tail" and "tail backward"
-    through the part after a layer.
+    made, and thereby memory; it changes no result beyond rounding. `memory_gib` bounds the maps
+    that one call may ask for. `passes` counts what was run, in images: "forward" and "backward"
+    through the whole network, "tail" and "tail backward" through the part after a layer.
 
     Raises InputError for images that are not floating point [n, c, h, w] of the network's
     channels, in [0, 1] and on its device.
@@ -50,12 +51,14 @@ class Scene:
         labels: Tensor | None = None,
         *,
         batch_size: int = 8,
+        memory_gib: float = 4.0,
     ):
         check_images(model, images)
         self.model = model
         self.images = images.detach()
         self.labels = labels
         self.batch_size = max(1, batch_size)
+        self.memory_gib = memory_gib
         self._tails: dict[str, Tail] = {}
         self._fixed: dict[Target, FixedTarget] = {}
         self._gradients: dict[tuple[str, FixedTarget], Tensor] = {}
@@ -75,6 +78,10 @@ class Scene:
         """How many images went through what since the scene was made."""
         return dict(sum((tail.passes for tail in self._tails.values()), self._own.copy()))
 
+    def count(self, passes: Mapping[str, int]) -> None:
+        """Add passes that were run outside of the scene, in images."""
+        self._own.update(passes)
+
     @property
     def logits(self) -> Tensor:
         """The clean images' logits [n, k, h, w], without a graph."""
@@ -88,6 +95,18 @@ class Scene:
         if target not in self._fixed:
             self._fixed[target] = target.on(self.logits, self.labels)
         return self._fixed[target]
+
+    def check_room(self, targets: int) -> None:
+        """Raise InputError where the maps of so many targets would not fit into `memory_gib`."""
+        height, width = self.size
+        needed = 4 * targets * len(self) * height * width / 2**30
+        if needed > self.memory_gib:
+            fits = int(self.memory_gib * 2**30 / (4 * max(len(self), 1) * height * width))
+            raise InputError(
+                f"the maps of {targets} regions in {len(self)} images of {height} x {width} need "
+                f"{needed:.1f} GiB, and {self.memory_gib:g} are allowed: explain at most {fits} at "
+                "a time, or raise memory_gib"
+            )
 
     def layer(self, name: str) -> str:
         """The layer's own name: itself, or for "auto" the recommended bottleneck."""
@@ -132,12 +151,39 @@ class Scene:
 
         One forward and a backward for each of t scores. All rows run at once.
         """
+        return self._gradients_at(images, lambda logits: scores)
+
+    def image_gradients(self, targets: Sequence[Target]) -> Tensor:
+        """d target / d image at the images themselves, [t, n, c, h, w].
+
+        If nothing has been run yet, and the images are no more than `batch_size`, their clean pass
+        and the one that carries the graph are one.
+        """
+        if self._clean is None and not self._tails and len(self) <= self.batch_size:
+
+            def fixed(logits: Tensor) -> Sequence[FixedTarget]:
+                self._clean = logits.detach()
+                return [self.fix(target) for target in targets]
+
+            return self._gradients_at(self.images, fixed)
+        scores = [self.fix(target) for target in targets]
+        parts = []
+        for rows in torch.arange(len(self)).split(self.batch_size):
+            own = [replace(score, mask=score.mask[rows]) for score in scores]
+            parts.append(self.input_gradients(self.images[rows], own))
+        return torch.cat(parts, 1)
+
+    def _gradients_at(
+        self, images: Tensor, scored: Callable[[Tensor], Sequence[FixedTarget]]
+    ) -> Tensor:
+        """Gradients at images of the scores that `scored` makes of their logits."""
         self._own["forward"] += images.shape[0]
-        self._own["backward"] += images.shape[0] * len(scores)
         with undisturbed(self.model), torch.inference_mode(False), torch.enable_grad():
             # A copy: images that were made in inference mode cannot take part in a graph.
             entered = images.detach().clone().requires_grad_()
             logits = self.model(entered)
+            scores = scored(logits)
+            self._own["backward"] += images.shape[0] * len(scores)
             found = []
             for t, score in enumerate(scores):
                 last = t == len(scores) - 1

@@ -21,12 +21,18 @@ def explain(explainer: Explainer, scene: Scene, targets: Sequence[Target]) -> Te
     """An explainer's attributions of t targets at image size, float32 [t, n, h, w].
 
     Zero where a target's region is empty. Raises InputError for a target that does not suit the
-    images, and for attributions that are not finite (a network whose logits are NaN).
+    images, for more targets than there is room for, and for attributions that are not finite (a
+    network whose logits are NaN).
     """
     if not len(scene) or not targets:
         return scene.images.new_zeros((len(targets), len(scene), *scene.size), dtype=torch.float32)
+    scene.check_room(len(targets))
     with undisturbed(scene.model):
         found = explainer.attribute(scene, targets)
+    if not scene.logits.isfinite().all():
+        raise InputError(
+            "the network's logits are not finite; does it return NaN, or overflow in this precision?"
+        )
     found = resized(found, scene.size)
     empty = torch.stack([scene.fix(target).empty for target in targets])
     return found.masked_fill(empty[:, :, None, None], 0.0)
@@ -39,7 +45,7 @@ def resized(attributions: Tensor, size: tuple[int, int]) -> Tensor:
     """
     found = attributions.detach().float()
     if not found.isfinite().all():
-        raise InputError("the attributions are not finite; does the network return NaN?")
+        raise InputError("the attributions are not finite; does a layer of the network return NaN?")
     if found.shape[2:] == size:
         return found
     return functional.interpolate(found, size=size, mode="bilinear")

@@ -1,0 +1,14 @@
+"""Parameters with which the contract's tests build explainers, where defaults do not suit them."""
+
+SMALL = {
+    # No class of the small network is more probable than 0.4.
+    "improved_grad_cam": {"threshold": 0.3},
+    # Thousands of passes by default.
+    "rise": {"masks": 60},
+    "seg_sobol": {"grid": 3, "samples": 8},
+    "shap": {"cells": 14, "samples": 120},
+    "adapted_seg_score_cam": {"channels": 2},
+    "kernel_weighted": {"channels": 2},
+    # Its segments are sought in a larger square than the images are.
+    "score_maps": {"size_px": 48, "min_size": 20},
+}
