@@ -1,0 +1,184 @@
+"""One image explained in three lines, with the picture in a notebook's output cell.
+
+::
+
+    from conceptseg.notebook import explain, model
+    network = model("torchvision", "deeplabv3_resnet101", weights="pretrained:DEFAULT")
+    explain(network, "street.jpg", "car", "seg_xres_cam", "rise")
+
+The same explainers, targets and networks serve the studies; nothing here is another way to them.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from conceptseg.choice import parse
+from conceptseg.compare import labels
+from conceptseg.config import ModelConfig, Preprocessing
+from conceptseg.contracts import Explainer
+from conceptseg.errors import InputError
+from conceptseg.images import Rules, read_image
+from conceptseg.model import SegmentationModel, load_model
+from conceptseg.scene import Scene
+from conceptseg.target import Region, ScoreName, Target
+from conceptseg.thumbnails import outlined, overlay, shared_limit
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SIDE = 320
+Method = str | dict[str, Any] | Explainer
+
+
+def model(source: str, name: str, *, device: str = "cpu", **settings: Any) -> SegmentationModel:
+    """A network by source and name, as the `model` block of a study's file describes it.
+
+    `settings` are that block's other keys: weights, classes, preprocessing, arguments. Raises
+    InputError for what cannot be loaded.
+    """
+    try:
+        config = ModelConfig(source=source, name=name, **settings)
+    except ValueError as error:
+        raise InputError(f"model: {error}") from None
+    return load_model(config, config.classes, device)
+
+
+def own(
+    network: nn.Module,
+    classes: Sequence[str],
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    **preprocessing: Any,
+) -> SegmentationModel:
+    """Your own network, for images in [0, 1]: its classes and what it wants done to an image."""
+    steps = Preprocessing(
+        mean=None if mean is None else tuple(mean),
+        std=None if std is None else tuple(std),
+        **preprocessing,
+    )
+    return SegmentationModel(network, classes, steps, name=type(network).__name__)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The maps of one image and class. A notebook shows it as pictures.
+
+    `attributions` by method: float32 [h, w], signed, unnormalised; `image` [c, h, w] in [0, 1];
+    `region` bool [h, w], the pixels whose class was explained; `passes` by method: how many
+    images went through the network.
+    """
+
+    class_name: str
+    image: np.ndarray
+    region: np.ndarray
+    attributions: dict[str, np.ndarray]
+    passes: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def pictures(self, side: int = SIDE) -> dict[str, bytes]:
+        """WebP pictures: "image" with the region outlined, then each method's map over it.
+
+        Each map has a scale of its own, from minus to plus the 99.5 % quantile of its values.
+        """
+        found = {"image": outlined(self.image, self.region, side)}
+        for method, one in self.attributions.items():
+            limit = shared_limit([one])
+            found[method] = overlay(self.image, one, -limit, limit, mask=self.region, side=side)
+        return found
+
+    def save(self, path: Path | str) -> Path:
+        """The pictures as one HTML file that loads nothing."""
+        from conceptseg.folder import replace_file
+
+        path = Path(path)
+        head = f"<!doctype html><meta charset=utf-8><title>{escape(self.class_name)}</title>"
+        replace_file(path, (head + self._repr_html_()).encode())
+        return path
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            '<figure style="margin:0"><img alt="{alt}" style="max-width:100%" src="data:image/webp;'
+            'base64,{data}"><figcaption>{alt}</figcaption></figure>'.format(
+                alt=escape(f"{self.class_name}, outlined" if name == "image" else name, quote=True),
+                data=base64.b64encode(data).decode(),
+            )
+            for name, data in self.pictures().items()
+        )
+        return f'<div style="display:flex;flex-wrap:wrap;gap:12px">{cells}</div>'
+
+
+def explain(
+    network: SegmentationModel,
+    image: str | Path | np.ndarray | torch.Tensor | Image.Image,
+    class_name: str,
+    *methods: Method,
+    region: Region | None = None,
+    score: ScoreName = "margin",
+    batch_size: int = 8,
+) -> Explanation:
+    """Where an image made the network predict a class, by one or several methods.
+
+    `image` is a file, a Pillow image, or an array or tensor [c, h, w] (or [h, w, c], [h, w]) in
+    [0, 1] or of 8 bits. `methods` are names of `conceptseg list`, mappings with `kind` and
+    parameters, or explainers; Seg-XRes-CAM when none is given. `region` limits whose score is
+    explained (:mod:`conceptseg.target`): by default all pixels where the class is predicted.
+
+    Raises InputError for an unknown class or method, an image that does not suit the network, and
+    a region that is empty in this image.
+    """
+    entries = methods or ("seg_xres_cam",)
+    names = labels([m if isinstance(m, (str, dict)) else type(m).__name__ for m in entries])
+    made = [m if isinstance(m, Explainer) else _method(m) for m in entries]
+    pixels = as_image(image, network.channels).to(next(network.parameters()).device)
+    target = Target(network.class_id(class_name), region, score)
+    scene = Scene(network, pixels[None], batch_size=batch_size)
+    fixed = scene.fix(target)
+    if bool(fixed.empty[0]):
+        present = [network.classes[int(c)] for c in scene.logits.argmax(1).unique()]
+        raise InputError(
+            f"the region of {class_name!r} is empty in this image, where the network predicts "
+            f"{', '.join(present)}; choose one of these, or another region"
+        )
+    found, passes = {}, {}
+    for name, method in zip(names, made, strict=True):
+        before = scene.passes
+        found[name] = method.on(scene, [target])[0, 0].cpu().numpy()
+        passes[name] = {k: n - before.get(k, 0) for k, n in scene.passes.items()}
+    return Explanation(
+        class_name, pixels.float().cpu().numpy(), fixed.mask[0].cpu().numpy(), found, passes
+    )
+
+
+def _method(entry: str | dict[str, Any]) -> Explainer:
+    try:
+        made: Explainer = parse("explainers", entry)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    return made
+
+
+def as_image(
+    image: str | Path | np.ndarray | torch.Tensor | Image.Image, channels: int
+) -> torch.Tensor:
+    """Any of the usual forms of an image -> float32 [c, h, w] in [0, 1] of so many channels."""
+    if isinstance(image, (str, Path)):
+        return torch.from_numpy(read_image([Path(image)], Rules(channels=channels)))
+    values = image.detach().cpu().numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
+    if values.ndim == 2:
+        values = values[None]
+    if values.ndim != 3:
+        raise InputError(f"an image is [c, h, w], [h, w, c] or [h, w], got {list(values.shape)}")
+    if values.shape[0] != channels and values.shape[-1] == channels:
+        values = np.moveaxis(values, -1, 0)
+    scale = {"uint8": 255.0, "uint16": 65535.0}.get(values.dtype.name, 1.0)
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32) / np.float32(scale))

@@ -1,0 +1,109 @@
+"""Explaining one image by hand gives what the explainers give, and shows it."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conceptseg import notebook
+from conceptseg.errors import InputError
+from conceptseg.explainers.seg_grad_cam import SegGradCam
+from conceptseg.notebook import as_image, explain, own
+from conceptseg.target import Box, Predicted, Target
+from tests.explainers.planted import red_finder, two_red_squares
+
+
+@pytest.fixture
+def image():
+    return two_red_squares()[0]
+
+
+def test_its_maps_are_the_explainers(image):
+    network = red_finder()
+    near = Predicted(1) & Box(0, 0, 16, 10)
+    found = explain(
+        network,
+        image,
+        "class 1",
+        {"kind": "seg_grad_cam", "layer": "encoder"},
+        {"kind": "seg_grad_cam", "layer": "encoder", "relu": False},
+        SegGradCam(layer="encoder"),
+        region=near,
+        score="logit",
+    )
+    target = Target(1, near, "logit")
+    expected = SegGradCam(layer="encoder")(network, image[None], target)[0].numpy()
+    signed = SegGradCam(layer="encoder", relu=False)(network, image[None], target)[0].numpy()
+    maps = list(found.attributions.values())
+    assert np.allclose(maps[0], expected) and np.allclose(maps[1], signed)
+    assert np.allclose(maps[2], expected)
+    assert found.region.sum() == 24 and found.region[4:10, 2:6].all()
+    assert sum(p.get("forward", 0) for p in found.passes.values()) <= 1
+
+
+def test_the_output_cell_shows_a_picture_of_each(image, tmp_path):
+    found = explain(
+        red_finder(), image, "class 1", {"kind": "seg_hires_grad_cam", "layer": "encoder"}
+    )
+    html = found._repr_html_()
+    assert len(re.findall("<img", html)) == 2 and "class 1, outlined" in html
+    assert "http" not in html
+    for data in found.pictures(side=48).values():
+        assert Image.open(io.BytesIO(data)).size == (48, 32)
+    page = found.save(tmp_path / "map.html").read_text()
+    assert page.startswith("<!doctype html>") and html in page
+
+
+def test_names_are_escaped(image):
+    network = own(red_finder().module, ("other", "<script>alert(1)</script>"))
+    found = explain(
+        network, image, "<script>alert(1)</script>", {"kind": "seg_grad_cam", "layer": "encoder"}
+    )
+    assert "<script>" not in found._repr_html_()
+
+
+def test_images_in_all_their_forms(image, tmp_path):
+    levels = (image * 255).round().to(torch.uint8)
+    expected = levels.float() / 255
+    file = tmp_path / "squares.png"
+    picture = Image.fromarray(levels.permute(1, 2, 0).numpy())
+    picture.save(file)
+    forms = [file, str(file), picture, levels, levels.numpy(), levels.permute(1, 2, 0).numpy()]
+    for form in [*forms, expected]:
+        assert torch.allclose(as_image(form, 3), expected)
+    assert as_image(np.zeros((4, 5)), 1).shape == (1, 4, 5)
+    deep = np.full((2, 4, 5), 65535, dtype=np.uint16)
+    assert as_image(deep, 2).max() == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"class_name": "class 7"}, "no class 'class 7'"),
+        ({"methods": ["seg_gradcam"]}, "unknown explainer 'seg_gradcam'"),
+        ({"methods": [{"kind": "seg_grad_cam", "rely": 1}]}, "unknown key 'rely'"),
+        ({"region": Box(0, 0, 1, 1) & Predicted(1)}, "region of 'class 1' is empty.*class 0"),
+        ({"image": torch.zeros(2, 2, 3, 4)}, r"an image is \[c, h, w\]"),
+        ({"image": torch.zeros(5, 8, 8)}, "takes images with 3 channels"),
+    ],
+)
+def test_bad_input_is_one_clear_line(image, change, message):
+    given = {"image": image, "class_name": "class 1", "methods": ["seg_grad_cam"], **change}
+    region = given.get("region")
+    with pytest.raises(InputError, match=message) as caught:
+        explain(
+            red_finder(), given["image"], given["class_name"], *given["methods"], region=region
+        )
+    assert "\n" not in str(caught.value)
+
+
+def test_networks_by_name():
+    network = notebook.model("planted", "biased")
+    assert network.class_id("digit 3") == 4
+    with pytest.raises(InputError, match="model"):
+        notebook.model("planted", "biased", wheels=4)
+    with pytest.raises(InputError, match="unknown model"):
+        notebook.model("plantd", "biased")
