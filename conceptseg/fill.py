@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 if TYPE_CHECKING:
     from conceptseg.model import SegmentationModel
@@ -22,7 +21,8 @@ def filling(model: SegmentationModel, images: Tensor, kind: Fill) -> Tensor:
 
     `mean` is each image's own mean colour, `blur` the image under a Gaussian of 5 % of its
     diagonal, `black` 0, `grey` 0.5, and `neutral` the colour that the network's preprocessing
-    turns into 0, which is the data set's mean where that is subtracted (black where nothing is).
+    turns into 0, which is the data set's mean where that is subtracted. The result may share
+    memory with the images: do not write into it.
     No fill is harmless: a network may read any of them as a texture, so what an explanation says
     should hold for more than one.
     """
@@ -43,26 +43,29 @@ def _neutral(model: SegmentationModel, images: Tensor) -> Tensor:
     """The colour that preprocessing subtracts, in channels that it picks; black elsewhere."""
     settings = model.preprocessing
     found = torch.zeros_like(images)
-    if settings.mean is None:
-        return found
     low, high = settings.range
     picked = settings.channels or tuple(range(images.shape[1]))
-    means = settings.mean * len(picked) if len(settings.mean) == 1 else settings.mean
+    subtracted = settings.mean or (0.0,)
+    means = subtracted * len(picked) if len(subtracted) == 1 else subtracted
     for channel, mean in zip(picked, means, strict=True):
         found[:, channel] = (mean - low) / (high - low)
     return found.clamp(0, 1)
 
 
 def _blurred(images: Tensor, sigma: float) -> Tensor:
-    """A Gaussian of `sigma` pixels, with edges mirrored."""
-    radius = min(round(3 * sigma), min(images.shape[2:]) - 1)
-    if radius < 1:
-        return images
-    at = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
-    kernel = (-(at**2) / (2 * sigma**2)).exp()
-    kernel = kernel / kernel.sum()
-    channels = images.shape[1]
-    across = kernel.expand(channels, 1, 1, -1)
-    padded = functional.pad(images, (radius, radius, radius, radius), mode="reflect")
-    wide = functional.conv2d(padded, across, groups=channels)
-    return functional.conv2d(wide, across.transpose(2, 3), groups=channels)
+    """A Gaussian of `sigma` pixels, cut off at three of them, with edges mirrored."""
+    down, across = (_smoothing(images, side, sigma) for side in images.shape[2:])
+    return down @ images @ across.T
+
+
+def _smoothing(images: Tensor, side: int, sigma: float) -> Tensor:
+    """[side, side]: how much of each pixel of a row goes into each; rows sum to 1."""
+    steps = torch.arange(-round(3 * sigma), round(3 * sigma) + 1, device=images.device)
+    weights = (-(steps.to(images.dtype) ** 2) / (2 * sigma**2)).exp()
+    at = torch.arange(side, device=images.device)
+    # Mirrored without repeating the edge, as often as the kernel reaches over it.
+    period = max(2 * (side - 1), 1)
+    source = (at[:, None] + steps).remainder(period)
+    source = torch.minimum(source, (period - source).remainder(period)) if side > 1 else 0 * source
+    made = images.new_zeros(side, side)
+    return made.scatter_add_(1, source, (weights / weights.sum()).expand(side, -1))

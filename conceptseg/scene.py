@@ -28,8 +28,8 @@ Vary = Callable[[Tensor, int, int], Tensor]
 Read = Callable[[Tensor], Tensor]
 """Logits [n r, k, h, w], r variants of each image in turn -> numbers [..., n r]."""
 
-_BOTTLENECKS: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], str]] = WeakKeyDictionary()
-"""Of each network, its recommended layer by size of image: finding it takes a pass."""
+_BOTTLENECKS: WeakKeyDictionary[nn.Module, dict[tuple[object, ...], str]] = WeakKeyDictionary()
+"""Of each network, its recommended layer by image size and preprocessing; found in a pass."""
 
 
 class Scene:
@@ -113,7 +113,7 @@ class Scene:
         if name != "auto":
             return name
         known = _BOTTLENECKS.setdefault(self.model.module, {})
-        key = tuple(self.images.shape[1:])
+        key = (*self.images.shape[1:], self.model.preprocessing)
         if key not in known:
             known[key] = self.model.layer_name(name, self.images)
         return known[key]

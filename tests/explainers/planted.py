@@ -65,3 +65,20 @@ def two_red_squares() -> Tensor:
         image[0, :, 4:10, x : x + 4] = 0
         image[0, colour, 4:10, x : x + 4] = 1
     return image
+
+
+def looking_through(
+    units: int, classes: int = 2, tail: nn.Module | None = None
+) -> SegmentationModel:
+    """A network whose layer `encoder` hands on the image of `units` channels as it is."""
+    module = seeded(lambda: Split(nn.Identity(), tail or nn.Conv2d(units, classes, 1)))
+    return wrapped(module, classes, units)
+
+
+def difference() -> SegmentationModel:
+    """One channel; class 1's logit is the pixel to the left minus the pixel to the right."""
+    tail = nn.Conv2d(1, 2, (1, 3), padding=(0, 1), bias=False)
+    with torch.no_grad():
+        tail.weight.zero_()
+        tail.weight[1, 0, 0] = torch.tensor([1.0, 0.0, -1.0])
+    return looking_through(1, tail=tail)

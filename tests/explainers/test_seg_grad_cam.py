@@ -7,6 +7,7 @@ from conceptseg.explainers.seg_hires_grad_cam import SegHiresGradCam
 from conceptseg.record import Tail
 from conceptseg.scene import Scene
 from conceptseg.target import Box, Everything, Predicted, Target
+from tests.explainers.peers import grad_cam_map
 from tests.explainers.planted import linear_tail, red_finder, two_red_squares
 from tests.small_models import images, unet
 
@@ -71,6 +72,18 @@ def test_captum():
     found = SegGradCam(layer="mid").on_grid(Scene(model, x), target)
     assert expected.max() > 0
     assert torch.allclose(found, expected, atol=1e-6 * float(expected.max()))
+
+
+@pytest.mark.slow  # loading the library takes seconds
+@pytest.mark.parametrize("layer", ["mid", "dec2"])
+@pytest.mark.parametrize("region", [Everything(), Predicted(1)])
+def test_pytorch_grad_cam(layer, region):
+    model, x = unet(), images(2)
+    target = Target(1, region, score="logit", reduce="sum")
+    expected = grad_cam_map("GradCAM", model, layer, x, target)
+    found = SegGradCam(layer=layer, relu=False).on_grid(Scene(model, x), target)
+    assert expected.abs().max() > 0
+    assert torch.allclose(found, expected, atol=1e-5 * float(expected.abs().max()))
 
 
 def test_it_lights_up_the_object_that_was_not_asked_for():

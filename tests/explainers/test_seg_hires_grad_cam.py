@@ -5,6 +5,7 @@ from conceptseg.explainers.seg_grad_cam import SegGradCam
 from conceptseg.explainers.seg_hires_grad_cam import SegHiresGradCam
 from conceptseg.scene import Scene
 from conceptseg.target import Box, Everything, Pixel, Predicted, Target
+from tests.explainers.peers import grad_cam_map
 from tests.explainers.planted import (
     linear_tail,
     piecewise_linear_tail,
@@ -55,6 +56,18 @@ def test_a_constant_gradient_makes_it_seg_grad_cam():
     target = Target(0, Everything(), **LOGIT)
     expected = SegGradCam(layer="encoder", relu=False)(model, x, target)
     assert torch.allclose(SIGNED(model, x, target), expected, atol=1e-6)
+
+
+@pytest.mark.slow  # loading the library takes seconds
+@pytest.mark.parametrize("layer", ["mid", "dec2"])
+@pytest.mark.parametrize("region", [Everything(), Predicted(1)])
+def test_pytorch_grad_cam(layer, region):
+    model, x = unet(), images(2)
+    target = Target(1, region, **LOGIT)
+    expected = grad_cam_map("HiResCAM", model, layer, x, target)
+    found = SegHiresGradCam(layer=layer, relu=False).on_grid(Scene(model, x), target)
+    assert expected.abs().max() > 0
+    assert torch.allclose(found, expected, atol=1e-6 * float(expected.abs().max()))
 
 
 def test_it_stays_on_the_object_that_was_asked_for():
