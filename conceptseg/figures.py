@@ -333,3 +333,23 @@ def curves(
     figure.update_xaxes(title=title(x_name))
     figure.update_yaxes(title=title(y_name))
     return figure
+
+
+def trade_off(
+    lines: Mapping[str, tuple[np.ndarray, np.ndarray]], *, x_name: str, y_name: str
+) -> go.Figure:
+    """Lines (x, y) of their own points each, such as two measures over the same thresholds."""
+    figure = go.Figure(layout=layout(420))
+    for number, (name, (x, y)) in enumerate(lines.items()):
+        figure.add_scatter(
+            x=small(np.asarray(x)),
+            y=small(np.asarray(y)),
+            mode="lines+markers",
+            name=label(name, 32),
+            line={"color": CATEGORIES[number % len(CATEGORIES)], "width": 2},
+            marker={"symbol": SYMBOLS[number % len(SYMBOLS)], "size": 7},
+            hovertemplate=label(name) + "<br>%{x:.3f}: %{y:.3f}<extra></extra>",
+        )
+    figure.update_xaxes(title=title(x_name))
+    figure.update_yaxes(title=title(y_name))
+    return figure

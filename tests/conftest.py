@@ -1,4 +1,4 @@
-"""What all tests share: real data where it is there, and one thread."""
+"""What all tests share: real data where it is there, and few threads."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,8 @@ import pytest
 
 # Barriers that spin make small networks slower than no parallelism at all; read before torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Processes that share the tests (pytest -n) share the cores too.
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 
 
 @pytest.fixture(scope="session")

@@ -241,3 +241,11 @@ def test_the_shared_limit():
     sparse = np.zeros((1000, 1))
     sparse[0] = 4
     assert thumbnails.shared_limit([sparse], 0.5) == 4.0
+
+
+def test_a_trade_off_keeps_each_line_s_own_points():
+    lines = {"a": (np.array([1.0, 2.0]), np.array([3.0, 4.0])), "<b>": (np.array([5.0]), [6.0])}
+    figure = figures.trade_off(lines, x_name="area", y_name="dice")
+    assert [trace.name for trace in figure.data] == ["a", "&lt;b&gt;"]
+    assert list(figure.data[0].x) == [1, 2] and list(figure.data[0].y) == [3, 4]
+    assert list(figure.data[1].x) == [5] and list(figure.data[1].y) == [6]

@@ -1,0 +1,342 @@
+"""The result of a saliency study: tables, findings in words, arrays and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conceptseg import catalogue
+from conceptseg.compare import Entry, labels
+from conceptseg.contracts import Carry, Context
+from conceptseg.result import Finding, Result, Table, plain, ranked, safe_key
+from conceptseg.saliency.judge import PASSES, Judged
+from conceptseg.saliency.standing import (
+    CHANCE,
+    MASK_COPY,
+    Difference,
+    differences,
+    mean,
+    overall,
+)
+from conceptseg.significance import units
+from conceptseg.thumbnails import outlined, overlay, shared_limit
+
+if TYPE_CHECKING:
+    from conceptseg.study.saliency import Saliency
+
+ALPHA = 0.05
+PASS_COLUMNS = tuple(f"{kind.replace(' ', '_')}s" for kind in PASSES)
+
+
+def conclude(study: Saliency, context: Context, carry: Carry) -> Result:
+    judged: Judged = carry["judged"]
+    samples = [context.manifest.sample(sample_id) for sample_id, _ in judged.cases]
+    groups, unit = units([s.id for s in samples], [s.group for s in samples], study.unit)
+    kinds = _kinds(study.methods())
+    against = {
+        (name, reference): differences(judged, name, reference, groups, context.seed)
+        for name, metric in judged.metrics.items()
+        if metric.better != "neither"
+        for reference in (MASK_COPY, CHANCE)
+    }
+    tables = {
+        "methods": _methods(judged, kinds, groups, context.seed),
+        "means": _means(judged, groups, context.seed),
+        "against": _against(against),
+        "cases": _cases(judged, context.model.classes),
+        "values": _values(judged, context.model.classes),
+        "metrics": _metrics(judged, study.measures()),
+    }
+    pictures, rows = _gallery(study, judged, context.model.classes)
+    tables["gallery"] = Table(rows, caption="Maps that are shown")
+    return Result(
+        study="saliency",
+        findings=ranked(
+            [
+                *_against_mask(study, against.get((study.primary, MASK_COPY), []), kinds),
+                *_blind(study, judged, groups, context.seed, kinds),
+                *_context(judged, against.get(("cbl", CHANCE), []), kinds),
+            ]
+        ),
+        tables={
+            name: Table(plain(list(table.rows)), table.columns, table.labels, table.caption)
+            for name, table in tables.items()
+        },
+        arrays=_arrays(judged),
+        images=pictures,
+        timings={"seconds_per_map": _seconds(judged)},
+        skipped=_skipped(context, carry, judged),
+        notes={
+            "methods": list(judged.methods),
+            "metrics": list(judged.metrics),
+            "primary": study.primary,
+            "classes": sorted({context.model.classes[c] for _, c in judged.cases}),
+            "cases": len(judged.cases),
+            "images": len({s.id for s in samples}),
+            "images_given": len(context.manifest.samples),
+            "unit": unit,
+            "groups": len(set(groups)),
+            "layer": context.layer,
+            "model": study.model.name,
+            "origin": context.model.origin,
+            "manifest": context.manifest.name,
+            "region": study.target.region,
+            "score": study.target.score,
+            "sanity": min(study.sanity_images, len(judged.cases)),
+            "insensitive": study.insensitive,
+            "at": {name: at.tolist() for name, at in judged.at.items() if len(at)},
+        },
+    )
+
+
+def _kinds(entries: Sequence[Entry]) -> dict[str, catalogue.Entry]:
+    """Each method's row of the catalogue, by label."""
+    names = [entry if isinstance(entry, str) else str(entry["kind"]) for entry in entries]
+    rows = [catalogue.entry("explainers", name) for name in names]
+    return dict(zip(labels(entries), rows, strict=True))
+
+
+def _methods(
+    judged: Judged, kinds: dict[str, catalogue.Entry], groups: Sequence[str], seed: int
+) -> Table:
+    """One row per method, best overall rank first: what it is, what it costs, how it ranks."""
+    rank = overall(judged)
+    rows = []
+    for m, method in enumerate(judged.methods):
+        place = mean(rank[:, m], groups, seed)
+        passes = judged.passes[:, m].mean(0)
+        rows.append(
+            {
+                "method": method,
+                "family": kinds[method].family,
+                "rank": place.value,
+                "rank_low": place.low,
+                "rank_high": place.high,
+                **dict(zip(PASS_COLUMNS, passes.tolist(), strict=True)),
+                "source": kinds[method].source,
+            }
+        )
+    order = np.argsort(np.nan_to_num(rank, nan=np.inf).mean(0), kind="stable")
+    rows = [rows[m] for m in order]
+    names = {
+        "rank": "mean rank",
+        "rank_low": "rank, low",
+        "rank_high": "rank, high",
+        "forwards": "forward passes",
+        "backwards": "backward passes",
+        "tails": "tail passes",
+        "tail_backwards": "tail backward passes",
+    }
+    return Table(rows, labels=names, caption="The methods, best mean rank first")
+
+
+def _seconds(judged: Judged) -> dict[str, float]:
+    """Median seconds of one map, by method."""
+    median = np.median(judged.seconds, axis=0).tolist()
+    return dict(zip(judged.methods, median, strict=True))
+
+
+def _means(judged: Judged, groups: Sequence[str], seed: int) -> Table:
+    rows = []
+    for metric in judged.metrics:
+        values = judged.of(metric)
+        for m, method in enumerate(judged.methods):
+            found = mean(values[:, m], groups, seed)
+            rows.append(
+                {
+                    "method": method,
+                    "metric": metric,
+                    "mean": found.value,
+                    "low": found.low,
+                    "high": found.high,
+                    "cases": found.n,
+                }
+            )
+    return Table(rows, caption="Mean of each metric for each method, with 95 % intervals")
+
+
+def _against(found: dict[tuple[str, str], list[Difference]]) -> Table:
+    rows = [
+        {
+            "method": one.method,
+            "metric": metric,
+            "reference": reference,
+            "difference": one.value,
+            "low": one.low,
+            "high": one.high,
+            "p": one.p,
+            "p_holm": one.p_holm,
+            "cases": one.n,
+        }
+        for (metric, reference), each in found.items()
+        for one in each
+    ]
+    names = {"difference": "better by", "p_holm": "p Holm"}
+    return Table(rows, labels=names, caption="Each method against trivial maps, paired by case")
+
+
+def _cases(judged: Judged, classes: Sequence[str]) -> Table:
+    rows = [
+        {"case": n + 1, "sample": sample_id, "class": classes[class_id]}
+        for n, (sample_id, class_id) in enumerate(judged.cases)
+    ]
+    return Table(rows, caption="Images and classes that were explained")
+
+
+def _values(judged: Judged, classes: Sequence[str]) -> Table:
+    rows = []
+    for n, (sample_id, class_id) in enumerate(judged.cases):
+        for m, method in enumerate(judged.methods):
+            told = dict(zip(judged.metrics, judged.values[n, m].tolist(), strict=True))
+            head = {"sample": sample_id, "class": classes[class_id], "method": method}
+            rows.append({**head, **told})
+    return Table(rows, caption="Every metric of every method in every case")
+
+
+def _metrics(judged: Judged, entries: Sequence[Entry]) -> Table:
+    rows = []
+    for (label, metric), entry in zip(judged.metrics.items(), entries, strict=True):
+        kind = entry if isinstance(entry, str) else str(entry["kind"])
+        row = catalogue.entry("metrics", kind)
+        rows.append(
+            {
+                "metric": label,
+                "what": row.summary,
+                "better": metric.better,
+                "parameters": ", ".join(f"{k} {v}" for k, v in metric.model_dump().items()),
+                "source": row.source,
+            }
+        )
+    return Table(rows, caption="The metrics")
+
+
+def _against_mask(
+    study: Saliency, found: Sequence[Difference], kinds: dict[str, catalogue.Entry]
+) -> list[Finding]:
+    """Which methods do better than the prediction's own mask, and which do worse."""
+    result = []
+    for one in found:
+        if kinds[one.method].family == "baseline" or one.p_holm > ALPHA:
+            continue
+        verb = "beats" if one.value > 0 else "does worse than"
+        result.append(
+            Finding(
+                claim=f"{one.method} {verb} a copy of the prediction's mask in {one.metric}, "
+                f"by {abs(one.value):.3f} on average over {one.n} cases.",
+                class_=None,
+                effect=one.value,
+                ci=(one.low, one.high),
+                p=one.p,
+                p_adjusted=one.p_holm,
+                n=one.n,
+                evidence="against",
+                details={
+                    "effect_name": f"better than the mask copy in {study.primary}",
+                    "method": one.method,
+                },
+            )
+        )
+    return result
+
+
+def _blind(
+    study: Saliency,
+    judged: Judged,
+    groups: Sequence[str],
+    seed: int,
+    kinds: dict[str, catalogue.Entry],
+) -> list[Finding]:
+    """Methods whose maps stay alike when the network's weights are shuffled."""
+    if "randomisation" not in judged.metrics:
+        return []
+    result = []
+    for m, method in enumerate(judged.methods):
+        found = mean(judged.of("randomisation")[:, m], groups, seed)
+        if kinds[method].family == "baseline" or not found.low > study.insensitive:
+            continue
+        result.append(
+            Finding(
+                claim=f"{method} hardly depends on what the network has learnt: with its weights "
+                f"shuffled, the map keeps a rank correlation of {found.value:.2f}.",
+                class_=None,
+                effect=found.value,
+                ci=(found.low, found.high),
+                n=found.n,
+                evidence="sanity",
+                details={
+                    "effect_name": "rank correlation with the shuffled network's map",
+                    "method": method,
+                },
+            )
+        )
+    return result
+
+
+def _context(
+    judged: Judged, found: Sequence[Difference], kinds: dict[str, catalogue.Entry]
+) -> list[Finding]:
+    """Methods whose mass outside the region lies on the known context more than a random map's."""
+    result = []
+    for one in found:
+        if kinds[one.method].family == "baseline" or one.p_holm > ALPHA or one.value <= 0:
+            continue
+        share = float(np.nanmean(judged.of("cbl")[:, judged.methods.index(one.method)]))
+        result.append(
+            Finding(
+                claim=f"{one.method} sees the known context: of what it marks outside the region, "
+                f"{share:.0%} lies there, {one.value:.0%} more than of a random map.",
+                class_=None,
+                effect=one.value,
+                ci=(one.low, one.high),
+                p=one.p,
+                p_adjusted=one.p_holm,
+                n=one.n,
+                evidence="context",
+                details={"effect_name": "CBL above a random map's", "method": one.method},
+            )
+        )
+    return result
+
+
+def _gallery(
+    study: Saliency, judged: Judged, classes: Sequence[str]
+) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
+    """Pictures of the first cases, each map relative to its own method's largest values."""
+    pictures, rows = {}, []
+    limits = [shared_limit([maps[m] for maps in judged.maps]) for m in range(len(judged.methods))]
+    side = study.picture_px
+    for n, (maps, image, region) in enumerate(
+        zip(judged.maps, judged.images, judged.regions, strict=True)
+    ):
+        sample_id, class_id = judged.cases[n]
+        keys = {method: safe_key(f"map-{n}-{m}") for m, method in enumerate(judged.methods)}
+        for m, key in enumerate(keys.values()):
+            pictures[key] = overlay(image, maps[m], -limits[m], limits[m], mask=region, side=side)
+        plain_key = safe_key(f"case-{n}")
+        pictures[plain_key] = outlined(image, region, side)
+        head = {"sample": sample_id, "class": classes[class_id], "picture": plain_key}
+        rows.append({**head, "maps": list(keys.values())})
+    return pictures, rows
+
+
+def _arrays(judged: Judged) -> dict[str, np.ndarray]:
+    """`values` as in the tables, `passes` of each kind, curves, and the maps that are shown."""
+    arrays: dict[str, np.ndarray] = {
+        "values": judged.values.astype(np.float32),
+        "passes": judged.passes.astype(np.int64),
+        **{safe_key(f"curve-{name}"): c.astype(np.float32) for name, c in judged.curves.items()},
+    }
+    for n, maps in enumerate(judged.maps):
+        arrays[safe_key(f"maps-{n}")] = maps.astype(np.float32)
+    return arrays
+
+
+def _skipped(context: Context, carry: Carry, judged: Judged) -> list[dict[str, Any]]:
+    drawn = {sample_id for sample_id, _ in judged.cases}
+    return [
+        {"kind": "sample", "sample": sample.id, "reason": "not drawn, or holds no class to explain"}
+        for sample in context.manifest.samples
+        if sample.id not in drawn
+    ]

@@ -1,0 +1,82 @@
+"""The report of a saliency study, from its result alone."""
+
+from __future__ import annotations
+
+from conceptseg.report import Report
+from conceptseg.result import Result
+from conceptseg.saliency import sections
+from conceptseg.saliency.conclude import ALPHA
+
+
+def compose(result: Result) -> Report:
+    """Which methods to believe: ranks, trade-offs, trivial maps, sanity, context, pictures."""
+    notes = result.notes
+    rows = result.tables["methods"].rows
+    trivial = [row for row in rows if row["family"] == "baseline"]
+    real = [row for row in rows if row["family"] != "baseline"]
+    lead = (
+        f"{len(real)} local methods and {len(trivial)} trivial maps explained the same "
+        f"{notes['cases']} cases (an image and a class in it) of {notes['model']}, and "
+        f"{len(notes['metrics'])} metrics judged every map. "
+    )
+    if real and real[0]["rank"] is not None:
+        ahead = sum(
+            1 for row in trivial if row["rank"] is not None and row["rank"] < real[0]["rank"]
+        )
+        lead += f"The best mean rank of a method is that of {real[0]['method']}. " + (
+            f"{ahead} of the trivial maps rank above it: by these metrics no method tells more."
+            if ahead
+            else "No trivial map ranks above it."
+        )
+    return Report(
+        title="Local explanations of a segmentation network, compared",
+        subtitle=f"Saliency methods on {notes['model']}, data {notes['manifest']}",
+        lead=lead,
+        facts=(
+            ("Network", notes["model"]),
+            ("Weights", notes["origin"]),
+            ("Layer", notes["layer"]),
+            ("Data", notes["manifest"]),
+            ("Cases", f"{notes['cases']} in {notes['images']} images"),
+            ("Region", notes["region"]),
+            ("Score", notes["score"]),
+        ),
+        sections=tuple(
+            section
+            for section in (
+                sections.standing(result),
+                sections.trade(result),
+                sections.against(result),
+                sections.sanity(result),
+                sections.context(result),
+                sections.gallery(result),
+                sections.cost(result),
+                sections.numbers(result),
+            )
+            if section is not None
+        ),
+        limits=_limits(result),
+        alpha=ALPHA,
+    )
+
+
+def _limits(result: Result) -> tuple[str, ...]:
+    notes = result.notes
+    limits = [
+        "A metric that hides pixels shows the network images that it never met; what it says "
+        "depends on the fill. The metrics' parameters are listed with them.",
+        "Dice Explained favours maps that keep the object, deletion favours maps that cover it: "
+        "both reward a copy of the prediction. That is why the copy stands in every table.",
+        "A mean rank adds up metrics that measure different things. Look at the metric that your "
+        "question needs. Localisation counts in no rank: it rewards tracing the prediction.",
+        f"Metrics that explain again were taken on {notes['sanity']} cases only; their intervals "
+        "are wide.",
+        "Maps show places. What is there, and whether the network uses it as a cause, they do not "
+        "say.",
+    ]
+    if notes["unit"] == "image" and notes["groups"] < notes["images"]:
+        limits.append(
+            f"The images come from only {notes['groups']} groups, too few to test over. Intervals "
+            "and tests count images, so they speak of these groups and not of new ones."
+        )
+    return tuple(limits)

@@ -1,0 +1,278 @@
+"""The sections of a saliency report, each from the result alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from conceptseg import figures
+from conceptseg.report import (
+    Block,
+    ColourBar,
+    FigureBlock,
+    Gallery,
+    Picture,
+    Section,
+    TableBlock,
+)
+from conceptseg.result import Result, Table, safe_key
+from conceptseg.saliency.standing import MASK_COPY
+
+Row = dict[str, Any]
+NAN = float("nan")
+ALPHA = 0.05
+CURVES_SHOWN = 8
+
+
+def standing(result: Result) -> Section:
+    """Mean ranks, then every metric's means."""
+    rows = [dict(row) for row in result.tables["methods"].rows]
+    caption = (
+        "Rank among all maps of a case (1 is best), averaged over the metrics of faithfulness and "
+        "compactness, with 95 % intervals over cases. Filled: methods; hollow: trivial maps."
+    )
+    figure = figures.intervals(
+        [row["method"] for row in rows],
+        _column(rows, "rank"),
+        _column(rows, "rank_low"),
+        _column(rows, "rank_high"),
+        value_name="mean rank",
+        significant=np.array([row["family"] != "baseline" for row in rows]),
+        marks=("method", "trivial map"),
+    )
+    columns = ("method", "family", "rank", "rank_low", "rank_high")
+    labels = result.tables["methods"].labels
+    ranking = FigureBlock(
+        figure, "Mean rank", caption, caption, Table(rows, columns, labels), "ranks"
+    )
+    grid, table = _grid(result)
+    judging = [row["metric"] for row in table.rows if row["better"] != "neither"]
+    note = "All metrics, scaled within each column so that the best map is 1 and the worst 0."
+    heat = figures.heatmap(
+        grid.T,
+        [row["method"] for row in rows],
+        [name.replace("_", " ") for name in judging],
+        value_name="standing within the metric",
+        centre=None,
+        low=0.0,
+        high=1.0,
+    )
+    means = FigureBlock(
+        heat, "Every metric", note, note + " The table gives the means.", table, "all-metrics"
+    )
+    metrics = TableBlock(result.tables["metrics"], "What the metrics measure", folded=True)
+    return Section("standing", "How the methods stand", "", [ranking, means, metrics])
+
+
+def _grid(result: Result) -> tuple[np.ndarray, Table]:
+    """Standing [metrics, methods] from 0 (worst) to 1 (best), and the means as a table."""
+    order = [row["method"] for row in result.tables["methods"].rows]
+    better = {row["metric"]: row["better"] for row in result.tables["metrics"].rows}
+    means = {(r["metric"], r["method"]): _number(r["mean"]) for r in result.tables["means"].rows}
+    grid = np.full((len(better), len(order)), NAN)
+    rows = []
+    for m, (metric, direction) in enumerate(better.items()):
+        values = np.array([means[metric, method] for method in order])
+        rows.append(
+            {"metric": metric, "better": direction, **dict(zip(order, values, strict=True))}
+        )
+        if not np.isfinite(values).any():
+            continue
+        signed = values if direction == "higher" else -values
+        reach = np.nanmax(signed) - np.nanmin(signed)
+        grid[m] = (signed - np.nanmin(signed)) / reach if reach > 0 else 1.0
+    judging = [m for m, direction in enumerate(better.values()) if direction != "neither"]
+    return grid[judging], Table(rows)
+
+
+def trade(result: Result) -> Section | None:
+    """How much of the prediction a map keeps, against how large it is."""
+    names = ("dice_explained", "saliency_ratio")
+    arrays = [result.arrays.get(safe_key(f"curve-{name}")) for name in names]
+    if any(array is None for array in arrays):
+        return None
+    dice, ratio = (np.nanmean(array, axis=0) for array in arrays if array is not None)
+    methods = list(result.notes["methods"])
+    best = [row["method"] for row in result.tables["methods"].rows]
+    at = result.notes["at"]["dice_explained"]
+    rows = [
+        {"method": method, "threshold": t, "saliency_ratio": r, "dice_explained": d}
+        for method in best
+        for t, r, d in zip(
+            at, ratio[methods.index(method)], dice[methods.index(method)], strict=True
+        )
+    ]
+    real = [r["method"] for r in result.tables["methods"].rows if r["family"] != "baseline"]
+    shown = [*real[:CURVES_SHOWN], *([MASK_COPY] if MASK_COPY in methods else [])]
+    figure = figures.trade_off(
+        {m: (ratio[methods.index(m)], dice[methods.index(m)]) for m in shown},
+        x_name="Saliency Ratio (area kept / area predicted)",
+        y_name="Dice Explained",
+    )
+    caption = (
+        "Each line runs over thresholds: only pixels above the threshold are kept, the rest is "
+        "filled. Further left and up is better: much of the prediction from little of the image. "
+        f"The {len(shown)} maps shown are the best-ranked methods and the mask copy; the table "
+        "has all."
+    )
+    block = FigureBlock(
+        figure, "Dice Explained against Saliency Ratio", caption, caption, Table(rows), "trade-off"
+    )
+    return Section("trade", "How much a small map explains", "", [block])
+
+
+def against(result: Result) -> Section | None:
+    """Each method against the prediction's own mask, in the primary metric; all in a table."""
+    rows = [dict(row) for row in result.tables["against"].rows]
+    primary = result.notes["primary"]
+    chosen = [r for r in rows if r["metric"] == primary and r["reference"] == MASK_COPY]
+    chosen.sort(key=lambda row: -_number(row["difference"]))
+    blocks: list[Block] = []
+    if chosen:
+        figure = figures.intervals(
+            [row["method"] for row in chosen],
+            _column(chosen, "difference"),
+            _column(chosen, "low"),
+            _column(chosen, "high"),
+            value_name=f"better than the mask copy in {primary}",
+            reference=0.0,
+            significant=_column(chosen, "p_holm") <= ALPHA,
+        )
+        caption = (
+            "Paired over cases, with 95 % intervals; right of zero is better than showing the "
+            "predicted mask itself. Filled: significant after Holm's correction over methods."
+        )
+        columns = ("method", "difference", "low", "high", "p", "p_holm", "cases")
+        table = Table(chosen, columns, result.tables["against"].labels)
+        blocks.append(FigureBlock(figure, f"In {primary}", caption, caption, table, "mask-copy"))
+    if rows:
+        blocks.append(
+            TableBlock(
+                result.tables["against"], "Every metric and both references", folded=True, limit=500
+            )
+        )
+    return Section(
+        "against",
+        "Against trivial maps",
+        "Many maps merely trace the prediction. A method that does not beat a copy of the "
+        "prediction's mask tells nothing that the prediction does not.",
+        blocks,
+    )
+
+
+def sanity(result: Result) -> Section | None:
+    """Metrics that explain again: shuffled weights, noise, two objects of one class."""
+    return _forests(
+        result,
+        "sanity",
+        "Do the maps depend on the network, and hold still?",
+        f"Taken on {result.notes['sanity']} cases, since each costs the method's passes again.",
+        ("randomisation", "stability", "region_locality"),
+    )
+
+
+def context(result: Result) -> Section | None:
+    """Whether the maps mark context: outside of the region, and where it is known to matter."""
+    return _forests(
+        result,
+        "context",
+        "Do the maps see context?",
+        "How much of each map lies outside the explained region and, where the data set knows "
+        "which surroundings matter (a planted tile), whether they are marked.",
+        ("cbd", "cbl", "context_share"),
+    )
+
+
+def _forests(
+    result: Result, key: str, title: str, intro: str, metrics: tuple[str, ...]
+) -> Section | None:
+    blocks: list[Block] = []
+    kinds = {row["metric"]: row for row in result.tables["metrics"].rows}
+    for metric in metrics:
+        rows = [
+            dict(r) for r in result.tables["means"].rows if r["metric"] == metric and r["cases"]
+        ]
+        if not rows:
+            continue
+        upward = kinds[metric]["better"] == "higher"
+        rows.sort(key=lambda row: -_number(row["mean"]) if upward else _number(row["mean"]))
+        caption = f"{kinds[metric]['what']} Mean over cases with 95 % intervals."
+        figure = figures.intervals(
+            [row["method"] for row in rows],
+            _column(rows, "mean"),
+            _column(rows, "low"),
+            _column(rows, "high"),
+            value_name=metric.replace("_", " "),
+        )
+        columns = ("method", "mean", "low", "high", "cases")
+        blocks.append(
+            FigureBlock(
+                figure, metric.replace("_", " ").capitalize(), caption, caption,
+                Table(rows, columns), f"{key}-{metric}",
+            )
+        )  # fmt: skip
+    return Section(key, title, intro, blocks) if blocks else None
+
+
+def gallery(result: Result) -> Section | None:
+    rows = [dict(row) for row in result.tables["gallery"].rows]
+    if not rows:
+        return None
+    methods = list(result.notes["methods"])
+    best = [row["method"] for row in result.tables["methods"].rows]
+    names = [f"{row['class']} in {row['sample']}" for row in rows]
+    plain = [
+        Picture(r["picture"], f"{n}, region outlined") for r, n in zip(rows, names, strict=True)
+    ]
+    shown: list[tuple[str, list[Picture | None]]] = [("image", [*plain])]
+    for method in best:
+        m = methods.index(method)
+        maps = [Picture(r["maps"][m], f"{method}, {n}") for r, n in zip(rows, names, strict=True)]
+        shown.append((method, [*maps]))
+    bar = ColourBar("balance", -1.0, 1.0, "attribution, relative to the method's largest")
+    return Section(
+        "gallery",
+        "The maps side by side",
+        "Best mean rank first. All maps of a method share a scale, and all methods its ends: 1 is "
+        "the largest attribution (99.5 % quantile) of the method in these cases.",
+        [Gallery([f"case {n + 1}: {row['class']}" for n, row in enumerate(rows)], shown, bar=bar)],
+    )
+
+
+def cost(result: Result) -> Section:
+    """Passes and seconds of one map."""
+    seconds = result.timings["seconds_per_map"]
+    rows = [
+        {**dict(row), "seconds": seconds[row["method"]]} for row in result.tables["methods"].rows
+    ]
+    columns = ("method", "seconds", "forwards", "backwards", "tails", "tail_backwards")
+    labels = {**result.tables["methods"].labels, "seconds": "seconds (median)"}
+    block = TableBlock(
+        Table(rows, columns, labels),
+        "Cost of one map",
+        "Passes of one image through the whole network, or through the part after the layer.",
+    )
+    return Section("cost", "What a map costs", "", [block])
+
+
+def numbers(result: Result) -> Section:
+    return Section(
+        "numbers",
+        "All numbers",
+        "",
+        [
+            TableBlock(result.tables["methods"], "The methods", folded=True),
+            TableBlock(result.tables["means"], "Means", limit=1000, folded=True),
+            TableBlock(result.tables["cases"], "The cases", folded=True),
+            TableBlock(result.tables["values"], "Every map", limit=200, folded=True),
+        ],
+    )
+
+
+def _number(value: Any) -> float:
+    return NAN if value is None else float(value)
+
+
+def _column(rows: list[Row], name: str) -> np.ndarray:
+    return np.array([_number(row[name]) for row in rows], dtype=float)

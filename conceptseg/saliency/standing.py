@@ -1,0 +1,101 @@
+"""How methods stand: means with intervals, ranks, and each against a copy of the prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from conceptseg.saliency.judge import Judged
+from conceptseg.significance import bootstrap_interval, holm, sign_flip_p
+
+NAN = float("nan")
+MASK_COPY = "prediction_mask"
+CHANCE = "random_map"
+JUDGING = ("faithfulness", "compactness")
+"""Families of metrics that count in the mean rank. Localisation does not: it rewards tracing the
+prediction, whatever the network looked at."""
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over cases, its 95 % interval (whole groups drawn), and how many cases it is of."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired mean difference from a reference, positive where better, with its p-values."""
+
+    method: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    n: int
+
+
+def mean(values: np.ndarray, groups: Sequence[str], seed: int) -> Mean:
+    """The mean of values [cases]; nan ones are left out and not counted."""
+    good = np.flatnonzero(np.isfinite(values)).tolist()
+    if not good:
+        return Mean(NAN, NAN, NAN, 0)
+    kept = [groups[i] for i in good]
+    low, high = bootstrap_interval(values[good], kept, seed=seed)
+    return Mean(float(values[good].mean()), low, high, len(good))
+
+
+def ranks(values: np.ndarray, better: str) -> np.ndarray:
+    """Rank of each method in each case [cases, methods], 1 the best, ties averaged, nan kept."""
+    from scipy.stats import rankdata
+
+    signed = values if better == "lower" else -values
+    return np.asarray(rankdata(signed, axis=1, nan_policy="omit"), dtype=np.float64)
+
+
+def overall(judged: Judged) -> np.ndarray:
+    """Each method's rank in each case, averaged over the metrics that count: [cases, methods]."""
+    each = [
+        ranks(judged.of(name), metric.better)
+        for name, metric in judged.metrics.items()
+        if metric.about.family in JUDGING and metric.better != "neither"
+    ]
+    if not each:
+        return np.full(judged.seconds.shape, NAN)
+    stacked = np.stack(each)
+    known = np.isfinite(stacked)
+    total = np.where(known, stacked, 0).sum(0)
+    return np.where(known.any(0), total / np.maximum(known.sum(0), 1), NAN)
+
+
+def differences(
+    judged: Judged, metric: str, reference: str, groups: Sequence[str], seed: int
+) -> list[Difference]:
+    """Every other method against a reference in one metric; Holm's correction over methods."""
+    if reference not in judged.methods:
+        return []
+    sign = -1.0 if judged.metrics[metric].better == "lower" else 1.0
+    values = sign * judged.of(metric)
+    base = values[:, judged.methods.index(reference)]
+    found = []
+    for m, method in enumerate(judged.methods):
+        change = values[:, m] - base
+        good = np.flatnonzero(np.isfinite(change)).tolist()
+        if method == reference or len(good) < 2:
+            continue
+        kept = [groups[i] for i in good]
+        low, high = bootstrap_interval(change[good], kept, seed=seed)
+        p = sign_flip_p(change[good], kept, seed=seed)
+        found.append((method, float(change[good].mean()), low, high, p, len(good)))
+    adjusted = holm([p for *_, p, _ in found]).tolist()
+    return [
+        Difference(method, metric, value, low, high, p, p_holm, n)
+        for (method, value, low, high, p, n), p_holm in zip(found, adjusted, strict=True)
+    ]

@@ -1,0 +1,177 @@
+"""The saliency study through the command: what it says, that nothing moves it, what it refuses.
+
+The painted scenes and the hand-wired network are those of the test of ACE: a white square is red
+when the image holds enough red, which a bar at the edge brings, so `red` leans on context.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from conceptseg.study import __main__ as command
+from tests.study import test_ace
+
+METHODS = ["seg_grad_cam", "vanilla_saliency", "prediction_mask", "random_map"]
+METRICS = ["deletion", "dice_explained", "saliency_ratio", "context_share", "randomisation"]
+SMALL = {
+    "compare": METHODS,
+    "metrics": METRICS,
+    "images": 6,
+    "sanity_images": 2,
+    "gallery": 2,
+    "picture_px": 64,
+}
+
+
+def write(folder, content=None, images=12, **changes):
+    """The study's file beside painted scenes."""
+    (folder / "files").parent.mkdir(parents=True, exist_ok=True)
+    test_ace.write_scenes(folder / "files", images)
+    fields = {
+        "data": {"manifest": "set.yaml"},
+        "model": {"source": "factory", "name": "tests.study.test_ace:BarNet"},
+        "layer": "body",
+        "run": {"device": "cpu", "batch_size": 4, "shards": 2, "threads": 1},
+        **SMALL,
+        **(content or {}),
+        **changes,
+    }
+    path = folder / "files/saliency_painted.yaml"
+    path.write_text(yaml.safe_dump(fields))
+    return path
+
+
+def run(study, out, *words):
+    words = ["saliency", "--config", str(study), "--out", str(out), "--quiet", *map(str, words)]
+    assert command.main(words) == 0
+    with np.load(Path(out, "arrays.npz"), allow_pickle=False) as arrays:
+        return json.loads(Path(out, "result.json").read_text()), dict(arrays)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saliency")
+    out = folder / "out"
+    result, arrays = run(write(folder), out)
+    return out, result, arrays
+
+
+def test_every_case_is_judged_by_every_metric(finished):
+    _, result, arrays = finished
+    cases = result["tables"]["cases"]["rows"]
+    assert len(cases) == 6 and {row["class"] for row in cases} == {"red", "green"}
+    assert arrays["values"].shape == (6, len(METHODS), len(METRICS))
+    rows = result["tables"]["values"]["rows"]
+    assert len(rows) == 6 * len(METHODS)
+    taken = [row["randomisation"] is not None for row in rows if row["method"] == "seg_grad_cam"]
+    assert sum(taken) <= 2
+
+
+def test_means_are_those_of_the_values(finished):
+    _, result, arrays = finished
+    for row in result["tables"]["means"]["rows"]:
+        m, k = METHODS.index(row["method"]), METRICS.index(row["metric"])
+        values = arrays["values"][:, m, k]
+        values = values[np.isfinite(values)]
+        assert row["cases"] == len(values)
+        if len(values):
+            assert row["mean"] == pytest.approx(float(values.mean()), rel=1e-5)
+            assert row["low"] is None or row["low"] - 1e-6 <= row["mean"] <= row["high"] + 1e-6
+
+
+def test_the_mask_copy_has_the_values_that_it_must_have(finished):
+    _, result, _ = finished
+    means = {(r["method"], r["metric"]): r["mean"] for r in result["tables"]["means"]["rows"]}
+    assert means["prediction_mask", "saliency_ratio"] == pytest.approx(1)
+    assert means["prediction_mask", "context_share"] == pytest.approx(0)
+
+
+def test_passes_are_counted_alone_for_each_method(finished):
+    _, result, _ = finished
+    counts = {row["method"]: row for row in result["tables"]["methods"]["rows"]}
+    assert counts["seg_grad_cam"]["forwards"] == 1
+    assert counts["seg_grad_cam"]["tail_backwards"] == 1
+    assert counts["vanilla_saliency"]["backwards"] == 1
+    assert counts["prediction_mask"]["backwards"] == 0
+    assert set(result["timings"]["seconds_per_map"]) == set(METHODS)
+
+
+def test_the_report_shows_all_and_is_made_again_without_the_network(finished):
+    out = finished[0]
+    text = (out / "report.html").read_text()
+    page = test_ace.Page(text)
+    words = " ".join(page.text)
+    for method in METHODS:
+        assert method in words
+    for section in ("standing", "trade", "against", "sanity", "context", "gallery", "cost"):
+        assert section in page.ids, section
+    assert page.links <= page.ids
+    assert command.main(["report", str(out)]) == 0
+    assert (out / "report.html").read_text() == text
+
+
+def test_the_same_seed_gives_the_same_result(finished, tmp_path):
+    again, arrays = run(write(tmp_path), tmp_path / "out")
+    for result in (finished[1], again):
+        result.pop("timings"), result["provenance"].pop("command"), result.pop("config")
+        result["provenance"].pop("code", None)
+    assert again == finished[1]
+    assert all(np.array_equal(arrays[k], v, equal_nan=True) for k, v in finished[2].items())
+
+
+@pytest.mark.parametrize(("batch", "shards"), [(1, 1), (7, 4), (32, 1)])
+def test_no_cut_of_the_run_changes_it(finished, tmp_path, batch, shards):
+    words = ("--set", f"run.batch_size={batch}", "--set", f"run.shards={shards}")
+    _, arrays = run(write(tmp_path), tmp_path / "out", *words)
+    for key, values in finished[2].items():
+        assert np.allclose(arrays[key], values, rtol=1e-5, atol=1e-5, equal_nan=True), key
+
+
+def test_unlabelled_images_will_do(tmp_path):
+    study = write(tmp_path)
+    content = yaml.safe_load((tmp_path / "files/set.yaml").read_text())
+    content["folders"] = [{"images": "images/{id}.png"}]
+    (tmp_path / "files/set.yaml").write_text(yaml.safe_dump(content))
+    result, _ = run(study, tmp_path / "out", "--set", "images=3", "--set", "compare=[edge_filter]")
+    assert result["notes"]["cases"] == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["compare=[seg_grad_camp]"], "did you mean 'seg_grad_cam'"),
+        (["compare=[{kind: rise, mask: 4}]"], "unknown key 'mask'; did you mean 'masks'"),
+        (["metrics=[deletoin]"], "did you mean 'deletion'"),
+        (["primary=delete"], "unknown metric 'delete'"),
+        (["layer=boddy"], "layer 'boddy' does not exist"),
+        (["compare=[{kind: seg_grad_cam, layer: pooled}]"], "no spatial output|has no influence"),
+        (["target.region=labels"], "target.region"),
+        (["min_region_fraction=0.9"], "is empty, or below 90.00% of the image"),
+        (["data.classes=[blue]"], "no class 'blue'"),
+        (["model.arguments={poison: true}"], "NaN|not finite"),
+    ],
+)
+def test_what_it_refuses_in_one_clear_line(tmp_path, capsys, words, message):
+    import re
+
+    settings = [part for word in words for part in ("--set", word)]
+    out = tmp_path / "out"
+    code = command.main(
+        ["saliency", "--config", str(write(tmp_path)), "--out", str(out), *settings]
+    )
+    lines = capsys.readouterr().err.splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert code == 2 and len(errors) == 1 and re.search(message, errors[0]), lines[-3:]
+    assert not (out / "result.json").exists()
+
+
+def test_a_region_that_needs_labels_where_there_are_none(tmp_path, capsys):
+    study = write(tmp_path, target={"region": "labelled"})
+    content = yaml.safe_load((tmp_path / "files/set.yaml").read_text())
+    content["folders"] = [{"images": "images/{id}.png"}]
+    (tmp_path / "files/set.yaml").write_text(yaml.safe_dump(content))
+    assert command.main(["saliency", "-c", str(study), "--out", str(tmp_path / "out")]) == 2
+    assert "labels" in capsys.readouterr().err.splitlines()[-1]
