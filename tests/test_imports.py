@@ -13,6 +13,9 @@ import conceptseg
 ROOT = Path(conceptseg.__file__).parent
 OPTIONAL = {"segmentation_models_pytorch", "timm", "transformers", "monai", "pycocotools", "captum"}
 
+PACKAGES = sorted(path.stem for path in (ROOT / "study").glob("[a-z]*.py"))
+"""Each study has a package of its own name, if it needs one."""
+
 FORBIDDEN = {
     # An explainer, a concept finder, a metric never sees a data set; a statistic never a network.
     "explainers": {"data", "readers", "run", "start", "report", "study", "concepts", "stats"},
@@ -35,6 +38,12 @@ FORBIDDEN = {
     "contracts": {"run", "start", "study", "settings"},
     "catalogue": {"contracts", "run", "start", "study", "settings"},
     "run": {"study", "explainers", "concepts", "cavs", "metrics"},
+    # What explanations share sees images, never where they came from.
+    "scene": {"data", "readers", "run", "start", "report", "study", "explainers", "metrics"},
+    "fill": {"data", "readers", "run", "start", "report", "study", "explainers", "metrics"},
+    "shuffle": {"data", "readers", "run", "start", "report", "study", "explainers", "metrics"},
+    # A study's own package is driven by the loop, and knows neither it nor the command.
+    **{name: {"run", "start", "study", "settings"} for name in PACKAGES},
 }
 """Part of the package -> parts that it must not import, not even inside a function."""
 
@@ -140,7 +149,14 @@ LIGHT = {
     "errors config contracts catalogue": {"torch", "numpy", "sklearn", "plotly", "yaml", "rich"},
     "settings progress": {"torch", "numpy", "sklearn", "plotly"},
     "study.__main__": {"torch", "numpy", "sklearn", "plotly", "yaml"},
-    "result report run store start study.ace": {"torch", "sklearn", "skimage", "umap", "plotly"},
+    "result report run store start": {"torch", "sklearn", "skimage", "umap", "plotly"},
+    " ".join(f"study.{name}" for name in PACKAGES): {
+        "torch",
+        "sklearn",
+        "skimage",
+        "umap",
+        "plotly",
+    },
     "data": {"torch", "sklearn", "skimage"},
 }
 

@@ -94,9 +94,7 @@ def test_bad_input_is_one_clear_line(image, change, message):
     given = {"image": image, "class_name": "class 1", "methods": ["seg_grad_cam"], **change}
     region = given.get("region")
     with pytest.raises(InputError, match=message) as caught:
-        explain(
-            red_finder(), given["image"], given["class_name"], *given["methods"], region=region
-        )
+        explain(red_finder(), given["image"], given["class_name"], *given["methods"], region=region)
     assert "\n" not in str(caught.value)
 
 

@@ -39,14 +39,41 @@ def _sample_table(cls: type, sample: int, rng: np.random.Generator) -> Any:
     return cls.of(name, tables, priority=priority, classes=classes, capacity=2)
 
 
+def _joint_counts(cls: type, sample: int, rng: np.random.Generator) -> Any:
+    bins, slots = rng.integers(0, 4, (WIDTH, 6)), rng.integers(0, 5, (2, 6))
+    return cls.of(bins, slots, 4, 5)
+
+
+def _spectrum(cls: type, sample: int, rng: np.random.Generator) -> Any:
+    return cls.of(rng.normal(size=(int(rng.integers(0, 3)), 2, 4, 6)))
+
+
+def _sums(cls: type, sample: int, rng: np.random.Generator) -> Any:
+    names = [name for name in ("a", "b", "c") if rng.random() < 0.7]
+    return cls.of({name: rng.integers(0, 9, WIDTH) for name in names})
+
+
+def _top_samples(cls: type, sample: int, rng: np.random.Generator) -> Any:
+    values = rng.integers(0, 3, (WIDTH, 1)).astype(np.float32)  # few, so that ties are many
+    return cls.of([f"s{sample}"], np.where(rng.random((WIDTH, 1)) < 0.2, np.nan, values), 2)
+
+
 OF_SAMPLE: dict[str, Callable[[type, int, np.random.Generator], Any]] = {
+    "joint_counts": _joint_counts,
     "moments": _moments,
     "sample_table": _sample_table,
+    "spectrum": _spectrum,
+    "sums": _sums,
+    "top_samples": _top_samples,
 }
 """The statistic of one sample, drawn at random."""
 EMPTY: dict[str, Callable[[type], Any]] = {
+    "joint_counts": lambda cls: cls.empty(),
     "moments": lambda cls: cls.empty(WIDTH),
     "sample_table": lambda cls: cls.empty(2),
+    "spectrum": lambda cls: cls.empty(2, 4, 6),
+    "sums": lambda cls: cls.empty(),
+    "top_samples": lambda cls: cls.empty(WIDTH, 2),
 }
 
 

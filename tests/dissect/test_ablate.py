@@ -1,0 +1,78 @@
+"""Ablations: what is edited, and what counts as a loss."""
+
+import numpy as np
+import pytest
+import torch
+
+from conceptseg.config import DataConfig, ModelConfig
+from conceptseg.dissect.ablate import ablated, losses, replacement
+from conceptseg.study.dissect import Dissect
+from tests.dissect.small import plan, vocabulary
+
+
+def study(**changes):
+    data, model = DataConfig(manifest="none.yaml"), ModelConfig(source="factory", name="none")
+    return Dissect(data=data, model=model, **changes)
+
+
+def test_only_the_units_that_are_named_change():
+    activation = torch.rand(2, 5, 3, 4) + 1
+    values = np.array([0.0, 7.0, 0.0, 0.5, 0.0])
+    before = activation.clone()
+    edited = ablated(activation, np.array([3, 1]), values)
+    assert torch.equal(activation, before)
+    assert (edited[:, 3] == 0.5).all() and (edited[:, 1] == 7).all()
+    assert torch.equal(edited[:, [0, 2, 4]], activation[:, [0, 2, 4]])
+
+
+def test_auto_takes_the_mean_where_units_go_below_zero():
+    given = plan(3, vocabulary(2), ["a"], [0])
+    object.__setattr__(given, "mean", np.array([1.0, 2.0, 3.0]))
+    assert not replacement(study(), given).any()
+    object.__setattr__(given, "lowest", -0.1)
+    assert replacement(study(), given).tolist() == [1, 2, 3]
+    assert not replacement(study(ablate="zero"), given).any()
+    object.__setattr__(given, "lowest", 0.0)
+    assert replacement(study(ablate="mean"), given).tolist() == [1, 2, 3]
+
+
+def made(seed, loss, images=24, classes=2, edits=3):
+    """IoU around 0.8; edit 0 costs class 0 `loss`; random sets cost nothing in the mean."""
+    rng = np.random.default_rng(seed)
+    clean = 0.8 + 0.05 * rng.normal(size=(images, classes))
+    edited = clean[:, None] + 0.02 * rng.normal(size=(images, edits, classes))
+    edited[:, 0, 0] -= loss
+    random = clean[:, None] + 0.02 * rng.normal(size=(images, 10, classes))
+    member = [f"m{i}" for i in range(images)]
+    return losses(study(), clean, edited, [random] * edits, member)
+
+
+def test_a_real_loss_counts_and_others_do_not():
+    found = made(0, 0.3)
+    assert [(one.edit, one.class_id) for one in found if one.used] == [(0, 0)]
+    one = next(one for one in found if one.used)
+    assert one.change == pytest.approx(-0.3, abs=0.02)
+    assert one.interval[0] < one.change < one.interval[1] < 0
+    assert one.p <= one.p_holm <= 0.05 and one.images == 24
+
+
+def test_a_loss_that_random_units_cost_as_well_is_none():
+    rng = np.random.default_rng(1)
+    clean = np.full((24, 1), 0.8)
+    edited = 0.5 + 0.02 * rng.normal(size=(24, 1, 1))
+    random = 0.5 + 0.02 * rng.normal(size=(24, 10, 1)) + 0.1 * rng.normal(size=(1, 10, 1))
+    (one,) = losses(study(), clean, edited, [random], [f"m{i}" for i in range(24)])
+    assert one.change < -0.25 and not one.used
+
+
+def test_nothing_is_rarely_called_a_loss():
+    called = [any(one.used for one in made(seed, 0.0)) for seed in range(60)]
+    assert np.mean(called) <= 0.05
+
+
+def test_classes_that_are_in_no_image_are_left_out():
+    clean = np.full((6, 2), 0.8)
+    clean[:, 1] = np.nan
+    edited = np.repeat(clean[:, None], 2, 1)
+    found = losses(study(), clean, edited, [edited, edited], ["a", "b", "c", "d", "e", "f"])
+    assert {one.class_id for one in found} == {0}
