@@ -128,6 +128,9 @@ class _View:
                 for name, cells in block.rows
             ]
             shown["colours"] = ", ".join(SCALES[block.bar.scale]) if block.bar else ""
+        elif isinstance(block, blocks.PixelPaths):
+            shown["views"] = [self._picture(one.picture) for one in block.views]
+            shown["data"] = self._paths(block)
         return shown
 
     def _card(self, card: blocks.Card, fallback: str) -> dict[str, Any]:
@@ -148,6 +151,26 @@ class _View:
         text = json.dumps(plain(hover), ensure_ascii=False, separators=(",", ":"))
         data = f'{{"figure":{figure.to_json(engine="json")},"hover":{text}}}'
         return int(figure.layout.height or 400), _in_script(data)
+
+    def _paths(self, block: blocks.PixelPaths) -> Markup:
+        steps = [
+            [[one.key, one.question, one.answer, one.link and _anchor(one.link)] for one in path]
+            for path in block.paths
+        ]
+        views = [
+            {
+                "rows": view.rows,
+                "columns": view.columns,
+                "leaf": view.leaf,
+                "readings": list(view.readings.items()),
+                "sure": view.sure,
+                "start": view.first,
+                "evidence": {key: self._store(at)["id"] for key, at in view.evidence.items()},
+            }
+            for view in block.views
+        ]
+        content = plain({"classes": list(block.classes), "paths": steps, "views": views})
+        return _in_script(json.dumps(content, ensure_ascii=False, separators=(",", ":")))
 
     def _picture(self, picture: blocks.Picture) -> dict[str, Any]:
         return {"it": picture, "image": self._store(picture.key)}

@@ -13,7 +13,7 @@ see it, and a table of its numbers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -150,7 +150,59 @@ class Gallery:
     id: str = ""
 
 
-Block = Prose | Notice | Facts | TableBlock | FigureBlock | Cards | Gallery
+@dataclass(frozen=True)
+class PathView:
+    """An image whose pixels can be asked for: a grid of them, and the decisions taken at each.
+
+    `leaf` and the `readings` (what others say of the same pixel, by name) hold class numbers, -1
+    for none, in rows from the top; `sure` [depth][cell] the probability in percent of the branch
+    taken at each depth, -1 below the leaf. `evidence` maps a step's key to that of a
+    picture. The keyboard starts at the cell `start`, by default the middle one.
+    """
+
+    picture: Picture
+    rows: int
+    columns: int
+    leaf: Sequence[int]
+    readings: Mapping[str, Sequence[int]]
+    sure: Sequence[Sequence[int]]
+    evidence: Mapping[str, str] = field(default_factory=dict)
+    start: int | None = None
+
+    @property
+    def first(self) -> int:
+        """The cell at which the keyboard starts."""
+        middle = self.rows // 2 * self.columns + self.columns // 2
+        return middle if self.start is None else self.start
+
+
+@dataclass(frozen=True)
+class PathStep:
+    """A decision on the way to a class: the question, the answer taken, and a link to more."""
+
+    key: str
+    question: str
+    answer: str
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class PixelPaths:
+    """Images on which a pixel is chosen by pointer or arrow keys, and the path of its decision.
+
+    `paths` has the steps to each class, in the order of `classes`.
+    """
+
+    kind: ClassVar[str] = "paths"
+    classes: Sequence[str]
+    paths: Sequence[Sequence[PathStep]]
+    views: Sequence[PathView]
+    heading: str = ""
+    caption: str = ""
+    id: str = ""
+
+
+Block = Prose | Notice | Facts | TableBlock | FigureBlock | Cards | Gallery | PixelPaths
 
 
 @dataclass(frozen=True)

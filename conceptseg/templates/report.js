@@ -209,4 +209,96 @@
       rows.forEach(function (pair) { body.appendChild(pair[1]); });
     });
   });
+
+  /* Pixels whose path of decisions is asked for, by pointer or arrow keys. */
+  function html(name, text, parent, className) {
+    const made = document.createElement(name);
+    if (text) made.textContent = text;
+    if (className) made.className = className;
+    parent.appendChild(made);
+    return made;
+  }
+
+  function inspector(box) {
+    const content = read(box.dataset.paths);
+    const view = content.views[Number(box.dataset.view)];
+    const svg = box.querySelector("svg");
+    const said = box.querySelector(".said");
+    const width = svg.viewBox.baseVal.width / view.columns;
+    const height = svg.viewBox.baseVal.height / view.rows;
+    const mark = element("g", {class: "mark", visibility: "hidden"}, svg);
+    ["halo", "region"].forEach(function (name) {
+      const side = Math.max(width, svg.viewBox.baseVal.width / 40);
+      const tall = Math.max(height, svg.viewBox.baseVal.width / 40);
+      element("rect", {width: side, height: tall, x: (width - side) / 2, y: (height - tall) / 2, class: name}, mark);
+    });
+    const at = {row: Math.floor(view.start / view.columns), column: view.start % view.columns, shown: -1};
+
+    function nameOf(number) { return number < 0 ? "none" : content.classes[number]; }
+
+    function step(list, entry, depth, cell) {
+      const item = html("li", "", list);
+      const head = html("p", entry[1] + " → ", item);
+      html("strong", entry[2], head);
+      const sure = view.sure[depth][cell];
+      html("span", " " + sure + " %", head);
+      const bar = html("meter", "", item);
+      bar.min = 0; bar.max = 100; bar.value = sure;
+      bar.setAttribute("aria-hidden", "true");
+      const id = view.evidence[entry[0]];
+      if (id) {
+        const image = document.getElementById(id);
+        const shown = element("svg", {viewBox: "0 0 " + image.getAttribute("width") + " " + image.getAttribute("height"),
+          role: "img", "aria-label": "Evidence for " + entry[2]}, item);
+        element("use", {href: "#" + id}, shown);
+      }
+      if (entry[3]) {
+        const link = html("a", "more on this node", item);
+        link.href = "#" + entry[3];
+      }
+    }
+
+    function show(row, column) {
+      at.row = Math.max(0, Math.min(view.rows - 1, row));
+      at.column = Math.max(0, Math.min(view.columns - 1, column));
+      const cell = at.row * view.columns + at.column;
+      mark.setAttribute("transform", "translate(" + at.column * width + " " + at.row * height + ")");
+      mark.setAttribute("visibility", "visible");
+      if (cell === at.shown) return;
+      at.shown = cell;
+      const leaf = view.leaf[cell];
+      said.textContent = "";
+      const head = html("p", "Pixel row " + (at.row + 1) + ", column " + (at.column + 1) + ": the tree says ", said);
+      html("strong", nameOf(leaf), head);
+      view.readings.forEach(function (pair) {
+        const other = pair[1][cell];
+        html("span", "; " + pair[0] + " " + nameOf(other), head, other >= 0 && other !== leaf ? "differs" : "");
+      });
+      const list = html("ol", "", said);
+      content.paths[leaf].forEach(function (entry, depth) { step(list, entry, depth, cell); });
+    }
+
+    function point(event) {
+      const area = svg.getBoundingClientRect();
+      show(Math.floor((event.clientY - area.top) / area.height * view.rows),
+        Math.floor((event.clientX - area.left) / area.width * view.columns));
+    }
+
+    let held = false;
+    svg.addEventListener("pointermove", function (event) { if (!held) point(event); });
+    svg.addEventListener("click", function (event) { point(event); held = !held; });
+    svg.addEventListener("pointerleave", function () { held = false; });
+    svg.addEventListener("focus", function () { if (at.shown < 0) show(at.row, at.column); });
+    svg.addEventListener("keydown", function (event) {
+      const far = event.shiftKey ? 10 : 1;
+      const moves = {ArrowUp: [-far, 0], ArrowDown: [far, 0], ArrowLeft: [0, -far], ArrowRight: [0, far],
+        Home: [0, -view.columns], End: [0, view.columns]};
+      const move = moves[event.key];
+      if (!move || event.altKey || event.ctrlKey || event.metaKey) return;
+      event.preventDefault();
+      show(at.row + move[0], at.column + move[1]);
+    });
+  }
+
+  document.querySelectorAll("[data-paths]").forEach(inspector);
 })();
