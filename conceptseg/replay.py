@@ -124,17 +124,17 @@ class Replay:
     """Runs a network from a replaced layer output on, from the outputs that a capture kept."""
 
     def __init__(self, capture: Capture, n: int):
-        self._calls = [(kept.module, kept.output) for kept in capture.kept]
+        self._calls = [(kept.module, kept.output, kept.copied) for kept in capture.kept]
         self._target = capture.target
         self._n = n
-        self.repeatable = all(rows_match(output, n) for _, output in self._calls)
+        self.repeatable = all(rows_match(output, n) for _, output, _ in self._calls)
 
     def run(self, forward: Callable[[], Tensor], raw: Any, repeats: int = 1) -> Tensor:
         """What `forward()` returns when the layer puts out `raw` and nothing before it runs."""
         queues: dict[nn.Module, deque[Any]] = {}
-        for module, output in self._calls:
-            queues.setdefault(module, deque()).append(output)
-        queues.setdefault(self._target, deque()).append(raw)
+        for module, output, written in self._calls:
+            queues.setdefault(module, deque()).append((output, written))
+        queues.setdefault(self._target, deque()).append((raw, False))
         left = [len(self._calls) + 1]
         forwards = {
             module: self._served(module, queue, repeats, raw, left)
@@ -159,7 +159,9 @@ class Replay:
             if not queue:
                 return own(*args, **kwargs)
             left[0] -= 1
-            value = queue.popleft()
-            return value if value is raw else spread(value, self._n, repeats)
+            value, written = queue.popleft()
+            # What the network does not write into later can be handed out as it is.
+            as_is = value is raw or (repeats == 1 and not written)
+            return value if as_is else spread(value, self._n, repeats)
 
         return forward
