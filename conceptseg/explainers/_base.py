@@ -31,7 +31,7 @@ def explain(explainer: Explainer, scene: Scene, targets: Sequence[Target]) -> Te
         found = explainer.attribute(scene, targets)
     if not scene.logits.isfinite().all():
         raise InputError(
-            "the network's logits are not finite; does it return NaN, or overflow in this precision?"
+            "the network's logits are not finite; does it return NaN, or overflow?"
         )
     found = resized(found, scene.size)
     empty = torch.stack([scene.fix(target).empty for target in targets])
