@@ -6,6 +6,8 @@ SLIC at three scales, small and duplicate segments dropped.
 
 from __future__ import annotations
 
+import io
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -31,6 +33,39 @@ class Segments:
     level: np.ndarray
     area: np.ndarray
     box: np.ndarray
+
+    @classmethod
+    def of(cls, maps: np.ndarray) -> Segments:
+        """The segments 0..s-1 of maps [levels, h, w], which lie in order of their levels."""
+        from scipy.ndimage import find_objects
+
+        count = int(maps.max(initial=-1)) + 1
+        areas = [np.bincount(one[one >= 0], minlength=count) for one in maps]
+        boxes: list[tuple[int, int, int, int]] = []
+        for one in maps:
+            for place in filter(None, find_objects(one + 1)):
+                rows, columns = place
+                boxes.append((rows.start, columns.start, rows.stop, columns.stop))
+        return cls(
+            maps,
+            np.argmax(areas, axis=0).astype(np.int16),
+            np.sum(areas, axis=0),
+            np.array(boxes, dtype=np.int32).reshape(-1, 4),
+        )
+
+    @classmethod
+    def unpacked(cls, packed: np.ndarray) -> Segments:
+        """The segments that :meth:`packed` was called on."""
+        steps = np.load(io.BytesIO(zlib.decompress(packed.tobytes())), allow_pickle=False)
+        return cls.of(np.cumsum(steps, axis=-1, dtype=np.int32))
+
+    def packed(self) -> np.ndarray:
+        """All that is known of the segments in few bytes, uint8: about a tenth of a photograph."""
+        steps = np.diff(self.maps, axis=-1, prepend=0)
+        small = np.int16 if len(self) < 2**15 - 1 else np.int32
+        buffer = io.BytesIO()
+        np.save(buffer, steps.astype(small), allow_pickle=False)
+        return np.frombuffer(zlib.compress(buffer.getvalue(), 1), dtype=np.uint8)
 
     def __len__(self) -> int:
         return len(self.level)
@@ -84,8 +119,9 @@ def segment(
     """SLIC superpixels of an image [c, h, w] in [0, 1] at several scales.
 
     A segment below 0.1 % of the image, or with a Jaccard index above 0.5 with one that is already
-    kept, is dropped. Three channels are compared in Lab; any other number as they are, times 100
-    so that `compactness` means the same as for Lab, whose lightness runs from 0 to 100.
+    kept, is dropped. Three channels are compared in Lab, whose lightness runs from 0 to 100; any
+    other number as they are, from 0 to 1, with a hundredth of `compactness`, so that it weighs
+    place against colour alike. Values are first stretched to 0..1 over the image.
 
     Source: Achanta et al. 2012 (SLIC); parameters of ACE's published code.
     """
@@ -97,9 +133,10 @@ def segment(
     levels: list[np.ndarray] = []
     for n_segments in scales:
         found = slic(
-            pixels if colour else pixels * 100,
+            pixels,
             n_segments=n_segments,
-            compactness=compactness,
+            # scikit-image stretches the image to 0..1 itself: to scale it would change nothing.
+            compactness=compactness if colour else compactness / 100,
             sigma=sigma,
             channel_axis=-1,
             convert2lab=colour,
@@ -132,27 +169,15 @@ def _survivors(levels: list[np.ndarray], min_area: float) -> list[np.ndarray]:
 
 
 def _collect(levels: list[np.ndarray], keep: list[np.ndarray]) -> Segments:
-    from scipy.ndimage import find_objects
-
-    maps, level_of, areas, boxes = [], [], [], []
+    """The segments that are kept, numbered anew from 0."""
+    maps = []
     start = 0
-    for index, (level, good) in enumerate(zip(levels, keep, strict=True)):
+    for level, good in zip(levels, keep, strict=True):
         numbers = np.full(len(good), -1, dtype=np.int32)
         numbers[good] = start + np.arange(good.sum())
         maps.append(numbers[level])
         start += int(good.sum())
-        level_of += [index] * int(good.sum())
-        areas.append(np.bincount(level.ravel())[good])
-        for slices, kept in zip(find_objects(level + 1), good, strict=True):
-            if kept:
-                rows, columns = slices
-                boxes.append((rows.start, columns.start, rows.stop, columns.stop))
-    return Segments(
-        np.stack(maps),
-        np.array(level_of, dtype=np.int16),
-        np.concatenate(areas).astype(np.int64),
-        np.array(boxes, dtype=np.int32).reshape(-1, 4),
-    )
+    return Segments.of(np.stack(maps))
 
 
 @lru_cache(maxsize=8)

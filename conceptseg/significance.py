@@ -146,6 +146,36 @@ def benjamini_hochberg(p: ArrayLike) -> Floats:
     return adjusted
 
 
+def max_statistic_p(observed: ArrayLike, null: ArrayLike) -> Floats:
+    """Adjusted p-values [m] of m tests by the largest statistic: controls any false claim.
+
+    `null` [m, r] holds r joint draws of the m statistics under the hypothesis that none has an
+    effect. Each statistic is taken in units of its null's root mean square, in absolute terms;
+    p_j = (1 + #{draws whose largest is at least the j-th observed}) / (1 + r). As small as
+    1/(1 + r) however many tests there are, where Holm's are at least m/(1 + r).
+
+    Source: Westfall & Young 1993, section 2.3 (single-step maxT).
+    """
+    observed = np.abs(np.asarray(observed, dtype=np.float64))
+    null = np.abs(np.asarray(null, dtype=np.float64))
+    scale = np.sqrt((null**2).mean(1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # Where the null does not vary, any effect at all is beyond it; none is none.
+        standard = np.nan_to_num(observed / scale, nan=0.0, posinf=np.inf)
+        largest = np.nan_to_num(null / scale[:, None], nan=0.0).max(0)
+    return (1 + (largest >= standard[:, None]).sum(1)) / (1 + null.shape[1])
+
+
+def wilson_interval(share: float, n: float, z: float = 1.959964) -> tuple[float, float]:
+    """Interval of a share of n independent cases: where |share - p| <= z sqrt(p (1 - p) / n).
+
+    Source: Wilson 1927.
+    """
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * float(np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
 def detectable_effect(values: ArrayLike, groups: Sequence[str]) -> float:
     """The mean effect that n groups like these would show with power 0.8 at level 0.05.
 

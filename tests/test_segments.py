@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.segmentation import slic
 
-from conceptseg.segments import _collect, _survivors, ring, segment
+from conceptseg.segments import Segments, _collect, _survivors, ring, segment
 
 SCALES = (4, 12, 20)
 SIZE = (30, 44)
@@ -25,9 +25,9 @@ def raw_levels(image: np.ndarray) -> list[np.ndarray]:
     colour = len(image) == 3
     return [
         slic(
-            pixels if colour else pixels * 100,
+            pixels,
             n_segments=n,
-            compactness=20.0,
+            compactness=20.0 if colour else 0.2,
             sigma=1.0,
             convert2lab=colour,
             channel_axis=-1,
@@ -154,6 +154,40 @@ def test_the_same_image_gives_the_same_segments_and_is_left_alone():
     for name in ("maps", "level", "area", "box"):
         assert (getattr(first, name) == getattr(second, name)).all()
     assert (image == before).all()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("sigma", [0.0, 1.0])
+def test_segments_follow_edges_whatever_the_channels(channels, sigma):
+    """Bright discs on dark ground: squares straddle their rims, superpixels hardly do."""
+    y, x = np.mgrid[:48, :64]
+    disc = ((y - 20) ** 2 + (x - 27) ** 2 < 11**2) | ((y - 33) ** 2 + (x - 50) ** 2 < 8**2)
+    image = np.repeat(np.where(disc, 0.8, 0.2)[None], channels, 0).astype(np.float32)
+
+    def astray(compactness: float) -> float:
+        found = segment(image, (15, 50), sigma=sigma, compactness=compactness)
+        share = found.shares(disc.astype(np.int64), 2)[:, 1]
+        return float((np.minimum(share, 1 - share) * found.area).sum() / found.area.sum())
+
+    assert astray(1e5) > 0.09
+    assert astray(20.0) < 0.04
+
+
+@pytest.mark.parametrize("scales", [(4,), SCALES, (12, 12)])
+def test_packing_keeps_everything(scales):
+    found = segment(picture(), scales)
+    again = Segments.unpacked(found.packed())
+    for name in ("maps", "level", "area", "box"):
+        first, second = getattr(found, name), getattr(again, name)
+        assert first.dtype == second.dtype and np.array_equal(first, second), name
+
+
+def test_packing_takes_few_bytes_and_many_segments():
+    image = picture().repeat(8, 1).repeat(8, 2)
+    found = segment(image, SCALES)
+    assert found.packed().nbytes < found.maps.nbytes / 30
+    many = np.arange(40_000, dtype=np.int32).reshape(1, 200, 200)
+    assert np.array_equal(Segments.unpacked(Segments.of(many).packed()).maps, many)
 
 
 def test_a_grey_image_is_told_apart_by_its_grey():

@@ -18,9 +18,11 @@ from conceptseg.significance import (
     exchangeable_p,
     group_means,
     holm,
+    max_statistic_p,
     prediction_p,
     sign_flip_p,
     units,
+    wilson_interval,
 )
 
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=12)
@@ -268,6 +270,62 @@ def test_prediction_p_without_spread_or_draws():
     assert prediction_p(1.0, [0.0, 0.0]) == 1.0
     assert prediction_p(-1.0, [0.0]) == 1.0
     assert prediction_p(float("nan"), [0.0, 1.0]) == 1.0
+
+
+def test_max_statistic_by_loops():
+    rng = np.random.default_rng(0)
+    observed, null = 2 * rng.normal(size=4), rng.normal(size=(4, 30)) * [[1], [2], [0.1], [5]]
+    units = [np.sqrt(np.mean([x**2 for x in row])) for row in null]
+    largest = [max(abs(null[j, r]) / units[j] for j in range(4)) for r in range(30)]
+    for j, p in enumerate(max_statistic_p(observed, null)):
+        beyond = [one for one in largest if one >= abs(observed[j]) / units[j]]
+        assert p == (1 + len(beyond)) / 31
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.9])
+def test_max_statistic_claims_anything_false_in_one_of_twenty_families(shared):
+    """Independent tests and tests that almost repeat each other, on scales of their own."""
+    rng = np.random.default_rng(1)
+    scale = np.exp(rng.normal(size=(20, 1)))
+
+    def draw(count: int) -> np.ndarray:
+        common = rng.normal(size=(1, count))
+        own = rng.normal(size=(20, count))
+        return scale * (np.sqrt(shared) * common + np.sqrt(1 - shared) * own)
+
+    null = draw(1999)
+    smallest = np.array([max_statistic_p(family, null).min() for family in draw(1500).T])
+    assert 0.03 <= (smallest <= 0.05).mean() <= 0.07
+    if shared:  # what Holm and Bonferroni cannot know
+        z = np.abs(draw(1500) / scale)
+        assert (20 * 2 * stats.norm.sf(z.max(0)) <= 0.05).mean() < 0.03
+
+
+def test_max_statistic_can_be_small_however_many_tests_there_are():
+    null = np.random.default_rng(2).normal(size=(80, 999))
+    observed = np.zeros(80)
+    observed[7] = 50.0
+    p = max_statistic_p(observed, null)
+    assert p[7] == 1 / 1000 and (np.delete(p, 7) == 1).all()
+    assert holm([exchangeable_p(50.0, null[7])] + 79 * [1.0])[0] == pytest.approx(0.08)
+
+
+def test_max_statistic_where_a_null_does_not_vary():
+    null = np.stack([np.zeros(9), np.arange(1.0, 10)])
+    assert max_statistic_p([0.0, 0.0], null).tolist() == [1, 1]
+    assert max_statistic_p([1e-9, 1.0], null)[0] == 0.1
+
+
+@given(st.floats(0, 1), st.floats(1, 1e4))
+def test_wilson_ends_where_the_normal_test_does(share, n):
+    z = 1.959964
+    low, high = wilson_interval(share, n)
+    assert 0 <= low <= share + 1e-9 and share - 1e-9 <= high <= 1
+    for end in (low, high):
+        if 0 < end < 1:
+            assert abs(share - end) == pytest.approx(z * np.sqrt(end * (1 - end) / n), abs=1e-6)
+    if share in (0, 1):
+        assert high - low > 0
 
 
 def test_what_is_no_number_is_no_evidence():

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conceptseg.ace.discover import Concept, Discovery, adjusted
+from conceptseg.ace.discover import adjusted
+from conceptseg.ace.discovery import Concept, Discovery
 from conceptseg.significance import (
     benjamini_hochberg,
     bootstrap_interval,
     detectable_effect,
+    max_statistic_p,
     prediction_p,
     sign_flip_p,
 )
@@ -39,7 +41,8 @@ class Pair:
     erasure outside the class's region alone. `p` belongs to the claim that the concept both moves
     the score and is needed: the larger of `p_moves` and `p_loss`, which is valid for a conjunction
     (intersection-union test, Berger 1982). `p_holm` corrects it within the class,
-    `p_bh` over all pairs.
+    `p_bh` over all pairs. `p_moves_max` corrects `p_moves` within the class by the largest
+    statistic of random concepts, which Holm's correction cannot match where concepts are many.
 
     A concept is `used` by the class when that p is at most 0.05 after Holm, the score rises along
     it, and the loss is at least the study's smallest effect with an interval below zero. It acts
@@ -76,6 +79,7 @@ class Pair:
     p_bh: float
     p_moves_holm: float
     p_moves_bh: float
+    p_moves_max: float
     used: bool
     from_context: bool
 
@@ -87,6 +91,7 @@ def assess(study: Ace, found: Discovery, erasures: Erasures) -> tuple[Pair, ...]
         return ()
     both = adjusted({key: row["p"] for key, row in rows.items()})
     moves = adjusted({key: row["p_moves"] for key, row in rows.items()})
+    largest = _by_largest(found)
     pairs = []
     for key, row in rows.items():
         p_holm, p_bh = both[key]
@@ -107,11 +112,29 @@ def assess(study: Ace, found: Discovery, erasures: Erasures) -> tuple[Pair, ...]
                 p_bh=p_bh,
                 p_moves_holm=moves[key][0],
                 p_moves_bh=moves[key][1],
+                p_moves_max=largest[key],
                 used=used,
                 from_context=bool(used and outside and row["inside"] < 0.5),
             )
         )
     return tuple(pairs)
+
+
+def _by_largest(found: Discovery) -> dict[tuple[int, int], float]:
+    """Of each pair, its `p_moves` corrected over the concepts of its class (Westfall & Young).
+
+    A draw of the joint null takes a random concept in place of each concept of the class, all from
+    the same segments. The r-th random concepts of all concepts are such a draw, for each concept's
+    are drawn on their own; that concepts share no segment, and random ones may, hardly matters.
+    """
+    result: dict[tuple[int, int], float] = {}
+    for class_id in sorted({class_id for class_id, _ in found.influence}):
+        keys = sorted(key for key in found.influence if key[0] == class_id)
+        family = [found.influence[key] for key in keys]
+        effects, nulls = [f.effect for f in family], [f.null_effect for f in family]
+        p = max_statistic_p(effects, np.stack(nulls))
+        result.update(zip(keys, map(float, p), strict=True))
+    return result
 
 
 def _measure(

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from conceptseg.ace.clusters import core_of
-from conceptseg.ace.discover import Discovery
+from conceptseg.ace.discovery import Discovery
+from conceptseg.ace.embed import embedded, segments_per_image
 from conceptseg.ace.gradients import Targets
-from conceptseg.ace.tcav import Pool, Tester
+from conceptseg.ace.pool import Pool
+from conceptseg.ace.tcav import Tester
 from conceptseg.contracts import Carry, Context, Pass, State
 from conceptseg.data import sample_priority
 from conceptseg.record import Tail
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 class Control(Pass):
     """How many pairs of class and concept are significant once the network has learnt nothing.
 
-    The entries of each weight tensor are permuted, which keeps their distribution; regions are
+    The entries of each weight tensor are permuted, which keeps their distribution; targets are
     those of the trained network. The trained network is tested on the same few images, so that
     the two counts can be compared.
 
@@ -40,8 +42,11 @@ class Control(Pass):
     _models: dict[int, Any] = field(default_factory=dict, compare=False, repr=False)
 
     name = "control"
-    cost = "2 forwards + 1 tail backward per class, on a few images"
-    labels = "none"
+    cost = (
+        "2 forwards + 1 tail backward per class, on a few images; with embedding: crops also 1 "
+        "encoder pass per segment"
+    )
+    labels = "optional"
 
     def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
         found: Discovery = carry["discovery"]
@@ -50,9 +55,10 @@ class Control(Pass):
         return [sample for sample in context.manifest.samples if sample.id in wanted]
 
     def forwards(self, context: Context) -> float:
-        """Two, and a tail forth and back for each class, taken for a pass."""
+        """Two, a tail forth and back for each class, taken for a pass, and perhaps the crops."""
         images = min(len(context.manifest.samples), self.study.control_images)
-        return images * (2.0 + len(self.study.class_ids(context)))
+        crops = segments_per_image(self.study) if self.study.embedding == "crops" else 0.0
+        return images * (2.0 + len(self.study.class_ids(context)) + crops)
 
     def map(self, context: Context, batch: Batch, carry: Carry) -> State:
         import torch
@@ -62,19 +68,21 @@ class Control(Pass):
             logits = context.model(batch.images)
         if id(context.model) not in self._models:
             self._models[id(context.model)] = shuffled(context.model, context.seed)
-        tail = Tail.of(self._models[id(context.model)], batch.images, context.layer, graph=True)
-        targets = Targets(logits, tuple(found.class_images), self.study.score)
+        model = self._models[id(context.model)]
+        tail = Tail.of(model, batch.images, context.layer, graph=True)
+        targets = Targets(logits, tuple(found.class_images), self.study.target, batch.labels)
         rounds = targets.gradients(tail.logits, tail.activation)
         table = SampleTable.empty()
         for i, sample_id in enumerate(batch.ids):
-            segments = self.study.segments(batch.images[i].float().cpu().numpy())
+            segments = found.segments(sample_id)
             activation = tail.activation[i].detach()
             held = targets.classes[i]
             gradient = np.zeros((len(held), 2, activation.shape[0]), dtype=np.float32)
             for turn in range(len(held)):
                 gradient[turn] = rounds[turn][i].cpu().numpy()
+            rows = embedded(self.study, context, model, batch.images[i], segments, activation)
             one = {
-                "embedding": segments.pooled(activation),
+                "embedding": rows["embedding"],
                 "class": np.array(held, dtype=np.int64),
                 "gradient": gradient,
             }

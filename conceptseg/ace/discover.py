@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from conceptseg.ace.clusters import core_of, drop, survivors
-from conceptseg.ace.tcav import TAGS, Influence, Pool, Tester, concept_step, published_p, tags
+from conceptseg.ace.discovery import Concept, Direction, Discovery
+from conceptseg.ace.pool import Pool, random_concepts
+from conceptseg.ace.scored import SEEN
+from conceptseg.ace.tcav import Tester, concept_step, published_p
 from conceptseg.cavs.pattern import Pattern
 from conceptseg.cavs.ridge import Ridge
+from conceptseg.config import TargetConfig
 from conceptseg.contracts import Carry, Context
 from conceptseg.errors import InputError
 from conceptseg.significance import auc, benjamini_hochberg, holm, units
@@ -28,102 +32,6 @@ CALIBRATION_DRAWS = 4999
 """Many, since all random concepts of one make-up are compared with the same draws."""
 
 
-@dataclass(frozen=True)
-class Direction:
-    """A unit vector [u] in a layer's space, and its component where the concept is absent.
-
-    `absent` is the mean component of segments that are not the concept's: what erasing sets.
-    """
-
-    vector: np.ndarray
-    absent: float
-
-    @classmethod
-    def of(cls, step: np.ndarray, contrast: np.ndarray) -> Direction:
-        """From a concept's step [u] and the embeddings [m, u] that it was contrasted with."""
-        vector = step / max(float(np.linalg.norm(step)), 1e-300)
-        return cls(vector, float(contrast.mean(0, dtype=np.float64) @ vector))
-
-
-@dataclass(frozen=True)
-class Concept:
-    """A cluster of segments that survived.
-
-    `members` rows of the pool, nearest to the centre first; `core` those that represent it (at
-    most a few of one image); `direction` the unit CAV and its component where the concept is
-    absent; `auc` held out by image; `agreement` cosine of the pattern and the ridge CAV.
-    """
-
-    number: int
-    members: np.ndarray
-    core: np.ndarray
-    images: int
-    stability: float
-    auc: float
-    agreement: float
-    direction: Direction
-
-    @property
-    def id(self) -> str:
-        return f"concept-{self.number}"
-
-    @property
-    def name(self) -> str:
-        return f"concept {self.number}"
-
-
-@dataclass(frozen=True)
-class Discovery:
-    """What the survey found.
-
-    `groups` says what each image of `ids` counts as in tests: its group, or itself.
-    `influence[c, q]` of concept q on class c. Columns of the pool, one entry per segment:
-    `embedding` [s, u], `image` [s] index into `ids`, `share`, `ring`, `truth` [s, k]. Of each
-    class, `class_images` [n] that hold it. `influence` is by the gradient along paths, `local` by
-    the gradient at the images themselves, as TCAV was published; `gradients` [n, 2, u] are the
-    local ones, inside and outside of the class's region.
-    """
-
-    ids: tuple[str, ...]
-    groups: tuple[str, ...]
-    embedding: np.ndarray
-    image: np.ndarray
-    level: np.ndarray
-    number: np.ndarray
-    box: np.ndarray
-    area: np.ndarray
-    share: np.ndarray
-    ring: np.ndarray
-    truth: np.ndarray
-    cluster: np.ndarray
-    mean: np.ndarray
-    concepts: tuple[Concept, ...]
-    dropped: tuple[dict[str, Any], ...]
-    choices: tuple[dict[str, float], ...]
-    class_images: dict[int, np.ndarray] = field(default_factory=dict)
-    gradients: dict[int, np.ndarray] = field(default_factory=dict)
-    influence: dict[tuple[int, int], Influence] = field(default_factory=dict)
-    local: dict[tuple[int, int], Influence] = field(default_factory=dict)
-    published: dict[tuple[int, int], float] = field(default_factory=dict)
-    null_p: dict[int, np.ndarray] = field(default_factory=dict)
-    null_directions: tuple[Direction, ...] = ()
-
-    def tag(self, class_id: int) -> np.ndarray:
-        """Where each segment lies with respect to a class, index into `TAGS`, [s]."""
-        return tags(self.share[:, class_id], self.ring[:, class_id])
-
-    def where(self, concept: Concept, class_id: int) -> dict[str, float]:
-        """Share of a concept's core inside, in the ring around, and elsewhere than a class.
-
-        Only images that hold the class count; all nan when no core segment lies in one.
-        """
-        held = np.isin(self.image[concept.core], self.class_images[class_id])
-        found = self.tag(class_id)[concept.core[held]]
-        if not len(found):
-            return dict.fromkeys(TAGS, float("nan"))
-        return {tag: float((found == t).mean()) for t, tag in enumerate(TAGS)}
-
-
 def discover(
     study: Ace,
     context: Context,
@@ -138,6 +46,8 @@ def discover(
     groups = [group_of[sample_id] for sample_id in ids]
     counted, unit = units(ids, groups, study.unit)
     embedding, image = table.column("embedding"), table.owner("embedding")
+    place = embedding if study.embedding == "pooled" else table.column("place")
+    rows = _Rows(embedding, place, image, np.unique(counted, return_inverse=True)[1][image])
     found = study.concepts.fit(embedding, image, context.seed)
     kept, dropped = survivors(
         study, found.members, found.distances, found.stability, image, table.column("box")
@@ -145,15 +55,21 @@ def discover(
     rng = np.random.default_rng([context.seed, 1])
     concepts: list[Concept] = []
     for members, stability, cluster in kept:
-        concept = _concept(study, len(concepts) + 1, members, stability, embedding, image, rng)
-        if not concept.auc >= study.min_auc:  # nan too: it could not be held out
+        number = len(concepts) + 1
+        concept = _concept(study, number, members, stability, rows, rng)
+        if np.isnan(concept.auc):
+            reason = f"it lies in one {unit} only, or everywhere, and cannot be held out"
+            dropped.append(drop(cluster, members, image, reason))
+        elif concept.auc < study.min_auc:
             dropped.append(drop(cluster, members, image, f"held-out AUC {concept.auc:.2f}"))
         else:
             concepts.append(concept)
     discovery = Discovery(
         ids=tuple(ids),
         groups=counted,
+        packed=tuple(table.tables[sample_id]["segments"] for sample_id in ids),
         embedding=embedding,
+        place=place,
         image=image,
         level=table.column("level"),
         number=table.column("number"),
@@ -167,7 +83,7 @@ def discover(
         concepts=tuple(concepts),
         dropped=tuple(dropped),
         choices=found.choices,
-        null_directions=_null_directions(study, embedding, concepts, rng),
+        null_directions=_null_directions(study, rows, concepts, rng),
     )
     for class_id in class_ids:
         _test_class(study, discovery, class_id, table, context.seed)
@@ -177,26 +93,41 @@ def discover(
 def _check_predicted(
     study: Ace, context: Context, class_ids: Sequence[int], table: SampleTable
 ) -> None:
-    """Refuse classes that the user asked for and no image holds; of unasked ones, one must be."""
+    """Refuse classes that the user asked for and no image holds; of unasked ones, one must be.
+
+    An image holds a class whose score is read on enough of its pixels.
+    """
     held = set(table.column("class").tolist()) if table.ids else set()
     missing = [repr(context.model.classes[c]) for c in class_ids if c not in held]
+    seen = SEEN[study.target.region]
     images = f"{len(context.manifest.samples)} images"
     if study.data.classes and missing:
         raise InputError(
-            f"data.classes: {', '.join(missing)} is predicted in none of the {images}, or too "
+            f"data.classes: {', '.join(missing)} is {seen} in none of the {images}, or too "
             "small there; leave it out, give other images or check model.preprocessing"
         )
     most = max((int(n) for n in np.bincount(table.column("class"))), default=0) if held else 0
     if 0 < most < study.min_images:
         raise InputError(
-            f"no class is predicted in more than {most} of the {images}, and a class needs "
+            f"no class is {seen} in more than {most} of the {images}, and a class needs "
             f"{study.min_images}: give more images, or set min_images lower"
         )
     if not held:
         raise InputError(
-            f"none of the classes {', '.join(missing)} is predicted in any of the {images}: check "
-            "model.preprocessing and data.classes"
+            f"none of the classes {', '.join(missing)} is {seen} in any of the {images}, or too "
+            "small there: check model.preprocessing and data.classes"
+            + ("" if study.target == TargetConfig() else ", and target")
         )
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """All segments: embeddings [s, u], the same in place, image [s], and what counts as one [s]."""
+
+    embedding: np.ndarray
+    place: np.ndarray
+    image: np.ndarray
+    owner: np.ndarray
 
 
 def _concept(
@@ -204,10 +135,10 @@ def _concept(
     number: int,
     members: np.ndarray,
     stability: float,
-    embedding: np.ndarray,
-    image: np.ndarray,
+    segments: _Rows,
     rng: np.random.Generator,
 ) -> Concept:
+    embedding, image = segments.embedding, segments.image
     core = core_of(members, image, study.segments_per_concept, study.segments_per_image)
     contrast = _contrast(members, len(embedding), CONTRAST_PER_SEGMENT * len(core), rng)
     step = concept_step(study.cav, embedding[core], embedding[contrast], study.seed)
@@ -222,9 +153,9 @@ def _concept(
         core,
         len(np.unique(image[members])),
         stability,
-        _held_out_auc(study, embedding[rows], is_concept, image[rows]),
+        _held_out_auc(study, embedding[rows], is_concept, segments.owner[rows]),
         float(agreement),
-        Direction.of(step, embedding[contrast]),
+        Direction.of(step, segments.place[contrast]),
     )
 
 
@@ -234,10 +165,13 @@ def _contrast(members: np.ndarray, total: int, size: int, rng: np.random.Generat
     return np.sort(rng.choice(others, size=min(size, len(others)), replace=False))
 
 
-def _held_out_auc(study: Ace, rows: np.ndarray, is_concept: np.ndarray, image: np.ndarray) -> float:
-    """AUC of the CAV on images it was not learnt from; mean of two halves of the images."""
-    owners = np.unique(image[is_concept])
-    half = np.isin(image, owners[::2]) | (~np.isin(image, owners) & (image % 2 == 0))
+def _held_out_auc(study: Ace, rows: np.ndarray, is_concept: np.ndarray, owner: np.ndarray) -> float:
+    """AUC of the CAV on images (or groups of them) it was not learnt from; mean of two halves.
+
+    `owner` [m] says which image or group each row belongs to. nan where a half lacks either kind.
+    """
+    owners = np.unique(owner[is_concept])
+    half = np.isin(owner, owners[::2]) | (~np.isin(owner, owners) & (owner % 2 == 0))
     scores = []
     for train in (half, ~half):
         if not (is_concept & train).any() or not (~is_concept & train).any():
@@ -249,16 +183,17 @@ def _held_out_auc(study: Ace, rows: np.ndarray, is_concept: np.ndarray, image: n
 
 
 def _null_directions(
-    study: Ace, embedding: np.ndarray, concepts: Sequence[Concept], rng: np.random.Generator
+    study: Ace, segments: _Rows, concepts: Sequence[Concept], rng: np.random.Generator
 ) -> tuple[Direction, ...]:
     """CAVs of random sets of segments, as large as a concept."""
     found = []
+    embedding = segments.embedding
     size = int(np.median([len(concept.core) for concept in concepts])) if concepts else 0
     for _ in range(study.null_erasures if concepts else 0):
         core = rng.choice(len(embedding), size=min(size, len(embedding) // 2), replace=False)
         contrast = _contrast(core, len(embedding), CONTRAST_PER_SEGMENT * len(core), rng)
         step = concept_step(study.cav, embedding[core], embedding[contrast], study.seed)
-        found.append(Direction.of(step, embedding[contrast]))
+        found.append(Direction.of(step, segments.place[contrast]))
     return tuple(found)
 
 
@@ -281,9 +216,10 @@ def _test_class(
     tester = Tester(pool, path[:, 0], path[:, 1], study.cav, study.seed)
     local_tester = Tester(pool, local[:, 0], local[:, 1], study.cav, study.seed)
     for q, concept in enumerate(discovery.concepts):
-        for found, one in ((discovery.influence, tester), (discovery.local, local_tester)):
-            rng = np.random.default_rng([seed, 2, class_id, q])
-            found[class_id, q] = one.test(concept.core, study.nulls, rng)
+        rng = np.random.default_rng([seed, 2, class_id, q])
+        rows, null = pool.rows(concept.core), random_concepts(pool, concept.core, study.nulls, rng)
+        discovery.influence[class_id, q] = tester.against(rows, null)
+        discovery.local[class_id, q] = local_tester.against(rows, null)
     if discovery.concepts:
         draws = CALIBRATION_DRAWS if isinstance(study.cav, Pattern) else study.nulls
         repeats = -(-study.calibration // len(discovery.concepts))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conceptseg.ace.assess import assess
-from conceptseg.ace.discover import Direction, Discovery
+from conceptseg.ace.discovery import Direction, Discovery
 from conceptseg.ace.gradients import on_grid
 from conceptseg.contracts import Carry, Context, Pass, State
 from conceptseg.data import sample_priority

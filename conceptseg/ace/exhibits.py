@@ -60,7 +60,7 @@ def _card(row: Row, exemplars: list[Row], enriched: list[Row], pairs: list[Row])
         ("Mean area", f"{row['area']:.1%} of the image"),
         ("Held-out AUC", f"{row['auc']:.2f}"),
         ("Stability", f"{row['stability']:.2f}"),
-        ("Cosine with its crop alone", f"{row['isolation']:.2f}"),
+        ("Cosine, alone and in place", f"{row['isolation']:.2f}"),
     ]
     for entry in enriched[:3]:
         share = f"{entry['share_in_concept']:.0%} of its images, {entry['share_in_all']:.0%} of all"

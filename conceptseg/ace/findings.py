@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from conceptseg.ace.assess import Pair, describe, enrichment
-from conceptseg.ace.discover import Discovery
+from conceptseg.ace.discovery import Discovery
 from conceptseg.ace.erase import Erasures
+from conceptseg.ace.gradients import needs_labels
 from conceptseg.ace.pictures import Shown, shown_rows
+from conceptseg.ace.pool import TAGS
+from conceptseg.ace.scored import SEEN, scored_on
 from conceptseg.ace.tables import (
     calibration_table,
     class_table,
@@ -20,7 +23,6 @@ from conceptseg.ace.tables import (
     picture_key,
     saliency_table,
 )
-from conceptseg.ace.tcav import TAGS
 from conceptseg.compare import Comparison
 from conceptseg.contracts import Carry, Context
 from conceptseg.result import Finding, Result, Table, plain, ranked, safe_key
@@ -98,6 +100,9 @@ def conclude(study: Ace, context: Context, carry: Carry) -> Result:
         notes={
             "control": carry["control"],
             "layer": context.layer,
+            "embedding": study.embedding,
+            "target": study.target.model_dump(mode="json"),
+            "scored_on": scored_on(study.target),
             "classes": list(classes),
             "images": len(found.ids),
             "unit": carry["unit"],
@@ -219,13 +224,16 @@ def _skipped(
     study: Ace, context: Context, found: Discovery, classes: Sequence[str]
 ) -> list[dict[str, Any]]:
     result = [{"kind": "cluster", **dropped} for dropped in found.dropped]
+    seen = SEEN[study.target.region]
     for class_id, images in sorted(found.class_images.items()):
         if len(images) < study.min_images:
-            reason = f"predicted in {len(images)} images, fewer than {study.min_images}"
+            reason = f"{seen} in {len(images)} images, fewer than {study.min_images}"
             result.append({"kind": "class", "class": classes[class_id], "reason": reason})
     kept = set(found.ids)
     for sample in context.manifest.samples:
         if sample.id not in kept:
             reason = "no class to explain, or not drawn (images_per_class)"
+            if needs_labels(study.target) and not context.manifest.labelled(sample):
+                reason = f"no mask, from which target.region {study.target.region!r} is told"
             result.append({"kind": "sample", "sample": sample.id, "reason": reason})
     return result

@@ -10,12 +10,14 @@ import torch
 import torch.nn.functional as F
 
 from conceptseg.data import sample_priority
+from conceptseg.labels import IGNORE
 from conceptseg.record import Tail, encode
-from conceptseg.target import FixedTarget, Predicted, ScoreName, Target
+from conceptseg.target import FixedTarget, configured
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from conceptseg.config import TargetConfig
     from conceptseg.contracts import Context
 
 MIN_REGION_PX = 64
@@ -27,12 +29,17 @@ def min_region(height: int, width: int) -> float:
     return max(MIN_REGION_PX, MIN_REGION_FRACTION * height * width)
 
 
+def needs_labels(config: TargetConfig) -> bool:
+    """Whether the region that a class is scored on is told from labels."""
+    return configured(config, 0).where.needs_labels
+
+
 @dataclass(frozen=True)
 class ClassGradients:
     """Of one image: the classes it holds, and the gradients of their targets at a layer.
 
-    `classes` [k]; `local` and `path` [k, 2, u]: summed over positions inside and outside of the
-    class's region, at the image itself and averaged along paths to it.
+    `classes` [k]; `local` and `path` [k, 2, u]: summed over positions inside and outside of where
+    the class is predicted, at the image itself and averaged along paths to it.
     """
 
     classes: tuple[int, ...]
@@ -47,14 +54,26 @@ class Targets:
     are as many rounds as the image with most classes has classes.
     """
 
-    def __init__(self, logits: Tensor, class_ids: Sequence[int], score: ScoreName) -> None:
-        """Fix each class's region, where it is predicted in logits [n, k, h, w]."""
+    def __init__(
+        self,
+        logits: Tensor,
+        class_ids: Sequence[int],
+        config: TargetConfig,
+        labels: Tensor | None = None,
+    ) -> None:
+        """Fix each class's target by logits [n, k, h, w] and labels [n, h, w].
+
+        An image without labels (None, or -1 everywhere) holds no class whose region needs them.
+        """
         n, _, height, width = logits.shape
-        fixed = {c: Target(c, Predicted(c), score=score).on(logits) for c in class_ids}
+        if labels is None:
+            labels = torch.full((n, height, width), IGNORE, device=logits.device)
+        fixed = {c: configured(config, c).on(logits, labels) for c in class_ids}
         least = min_region(height, width)
         present = {c: (fixed[c].pixels >= least).tolist() for c in class_ids}
         self.classes = [tuple(c for c in class_ids if present[c][i]) for i in range(n)]
         self._fixed = fixed
+        self._predicted = logits.argmax(1)
         self.rounds = [self._round(turn, n) for turn in range(max(map(len, self.classes)))]
 
     def _round(self, turn: int, n: int) -> list[FixedTarget]:
@@ -67,21 +86,33 @@ class Targets:
             targets.append(replace(self._fixed[c], mask=mask & mine[:, None, None]))
         return targets
 
+    def predicted(self, turn: int) -> Tensor:
+        """Where each image's `turn`-th class is predicted, bool [n, h, w]."""
+        chosen = [held[turn] if turn < len(held) else -1 for held in self.classes]
+        wanted = torch.tensor(chosen, device=self._predicted.device)
+        return self._predicted == wanted[:, None, None]
+
     def gradients(self, logits: Tensor, activation: Tensor) -> list[Tensor]:
-        """Per round, gradients [n, 2, u] summed inside and outside each image's class's region."""
+        """Per round, gradients [n, 2, u] summed inside and outside each class's predicted region.
+
+        That is where a class lies whatever region its score is read on.
+        """
         found = []
-        for targets in self.rounds:
+        for turn, targets in enumerate(self.rounds):
             total = sum((target(logits).sum() for target in targets), logits.new_zeros(()))
             (gradient,) = torch.autograd.grad(total, activation, retain_graph=True)
-            mask = torch.stack([target.mask for target in targets]).any(0)
-            inside = on_grid(mask, gradient.shape[-2:])
+            inside = on_grid(self.predicted(turn), gradient.shape[-2:])
             parts = [(gradient.float() * w).flatten(2).sum(-1) for w in (inside, 1 - inside)]
             found.append(torch.stack(parts, 1))
         return found
 
 
 def class_gradients(
-    tail: Tail, class_ids: Sequence[int], score: ScoreName, references: Sequence[Tensor]
+    tail: Tail,
+    class_ids: Sequence[int],
+    config: TargetConfig,
+    references: Sequence[Tensor],
+    labels: Tensor | None = None,
 ) -> list[ClassGradients]:
     """For each image of a tail made with `graph`, its classes' gradients.
 
@@ -94,7 +125,7 @@ def class_gradients(
     Source: expected gradients, Erion et al. 2021 (arXiv 1906.10670), eq. 4; for concepts, Schrouff
     et al. 2021 (arXiv 2106.08641).
     """
-    targets = Targets(tail.logits.detach(), class_ids, score)
+    targets = Targets(tail.logits.detach(), class_ids, config, labels)
     n, u = tail.activation.shape[:2]
     local = targets.gradients(tail.logits, tail.activation)
     path = [torch.zeros_like(part) for part in local]

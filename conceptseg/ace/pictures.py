@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conceptseg.ace.discover import Concept, Discovery
+from conceptseg.ace.discovery import Concept, Discovery
+from conceptseg.ace.embed import crop_embeddings
 from conceptseg.contracts import Carry, Context, Pass, State
 from conceptseg.data import sample_priority
-from conceptseg.record import encode
 from conceptseg.segments import Segments
 from conceptseg.stats.sample_table import SampleTable
 from conceptseg.thumbnails import outline, photo
@@ -20,11 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from conceptseg.data import Batch, Sample
-    from conceptseg.model import SegmentationModel
     from conceptseg.study.ace import Ace
-
-GREY = 117 / 255
-"""What surrounds a segment that is shown to the network alone, as in ACE's published code."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,7 @@ class Pictures(Pass):
     study: Ace
 
     name = "pictures"
-    cost = "1 encoder pass per exemplar"
+    cost = "1 encoder pass per exemplar, none if all segments are embedded by their crops"
     labels = "none"
 
     def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
@@ -45,6 +41,8 @@ class Pictures(Pass):
 
     def forwards(self, context: Context) -> float:
         """One per exemplar, for as many concepts as are tried at most."""
+        if self.study.embedding == "crops":
+            return 0.0
         return float(self.study.exemplars * max(getattr(self.study.concepts, "counts", (25,))))
 
     def map(self, context: Context, batch: Batch, carry: Carry) -> State:
@@ -55,7 +53,7 @@ class Pictures(Pass):
         position = {sample_id: i for i, sample_id in enumerate(found.ids)}
         for i, sample_id in enumerate(batch.ids):
             image = batch.images[i].float().cpu().numpy()
-            segments = self.study.segments(image)
+            segments = found.segments(sample_id)
             mine = rows[found.image[rows] == position[sample_id]]
             paths = [outline(segments.mask(int(found.number[row]))).encode() for row in mine]
             tested = np.intersect1d(mine, exemplars)
@@ -82,11 +80,12 @@ class Pictures(Pass):
         """Cosine of each segment's pooled embedding with that of its crop, float32 [rows]."""
         if not len(rows):
             return np.zeros(0, dtype=np.float32)
-        numbers = found.number[rows]
-        alone = crop_embeddings(
-            context.model, image, segments, numbers, context.layer, context.run.batch_size
-        )
-        pooled = found.embedding[rows]
+        alone, pooled = found.embedding[rows], found.place[rows]
+        if self.study.embedding == "pooled":
+            numbers = found.number[rows]
+            alone = crop_embeddings(
+                context.model, image, segments, numbers, context.layer, context.run.batch_size
+            )
         scale = np.linalg.norm(alone, axis=1) * np.linalg.norm(pooled, axis=1)
         return ((alone * pooled).sum(1) / np.maximum(scale, 1e-12)).astype(np.float32)
 
@@ -114,45 +113,6 @@ class Shown:
     photos: Mapping[str, bytes]
     outlines: Mapping[int, str]
     isolation: Mapping[int, float]
-
-
-def crop_embeddings(
-    model: SegmentationModel,
-    image: Tensor,
-    segments: Segments,
-    numbers: np.ndarray,
-    layer: str,
-    batch_size: int,
-) -> np.ndarray:
-    """Embeddings of segments shown alone, as ACE published it, float32 [s, u].
-
-    Each segment is cut out to its box, the rest of the box is grey, the crop is resized to the
-    image's size, and the layer's activation is averaged over all positions.
-    """
-    import torch
-
-    size = (int(image.shape[-2]), int(image.shape[-1]))
-    found = []
-    for start in range(0, len(numbers), batch_size):
-        crops = [
-            _crop(image, segments, int(number), size) for number in numbers[start:][:batch_size]
-        ]
-        maps = encode(model, torch.stack(crops), layer)
-        found.append(maps.float().mean((-2, -1)).cpu().numpy())
-    return np.concatenate(found)
-
-
-def _crop(image: Tensor, segments: Segments, number: int, size: tuple[int, int]) -> Tensor:
-    import torch
-    import torch.nn.functional as F
-
-    top, left, bottom, right = (int(edge) for edge in segments.box[number])
-    mask = torch.from_numpy(segments.mask(number)[top:bottom, left:right]).to(image.device)
-    crop = torch.where(
-        mask, image[:, top:bottom, left:right], torch.full_like(image[:, :1, :1], GREY)
-    )
-    crop = F.interpolate(crop[None], size=size, mode="bicubic", align_corners=False)
-    return crop[0].clamp(0, 1)
 
 
 def exemplars(study: Ace, found: Discovery, concept: Concept) -> np.ndarray:

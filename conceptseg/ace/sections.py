@@ -9,7 +9,7 @@ import numpy as np
 
 from conceptseg import figures
 from conceptseg.ace.assess import ALPHA
-from conceptseg.ace.tcav import TAGS
+from conceptseg.ace.pool import TAGS
 from conceptseg.report import (
     Block,
     Facts,

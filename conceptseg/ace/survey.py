@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conceptseg.ace.gradients import ClassGradients, References, class_gradients
+from conceptseg.ace.embed import embedded, segments_per_image
+from conceptseg.ace.gradients import (
+    ClassGradients,
+    References,
+    class_gradients,
+    needs_labels,
+)
 from conceptseg.contracts import Carry, Context, Pass, State
 from conceptseg.data import sample_priority
 from conceptseg.embedding import Embedding
+from conceptseg.errors import InputError
 from conceptseg.record import Tail
 from conceptseg.segments import ring
 from conceptseg.stats.moments import Moments
 from conceptseg.stats.sample_table import SampleTable
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from collections.abc import Sequence
 
-    from conceptseg.data import Batch
+    from conceptseg.data import Batch, Sample
+    from conceptseg.segments import Segments
     from conceptseg.study.ace import Ace
 
 
@@ -31,59 +40,94 @@ class Survey(Pass):
     _references: dict[int, References] = field(default_factory=dict, compare=False, repr=False)
 
     name = "survey"
-    cost = "1 forward + (1 + references) x classes tail backwards per image"
+    cost = (
+        "1 forward + (1 + references) x classes tail backwards per image; with embedding: crops "
+        "also 1 encoder pass per segment"
+    )
     labels = "optional"
 
+    def forwards(self, context: Context) -> float:
+        """A tail forth and back is taken for a pass, the encoder too; half of the classes held."""
+        study, classes = self.study, len(self.study.class_ids(context))
+        passes = 1 + 0.5 * classes * (1 + study.references)
+        if study.embedding == "crops":
+            passes += segments_per_image(study)
+        return len(context.manifest.samples) * passes
+
+    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+        """All, or those with labels where the target's region is told from them."""
+        given = context.manifest.samples
+        if not needs_labels(self.study.target):
+            return given
+        labelled = [sample for sample in given if context.manifest.labelled(sample)]
+        if not labelled:
+            raise InputError(
+                f"target.region {self.study.target.region!r} is told from labels, and none of the "
+                f"{len(given)} images of {context.manifest.name} has a mask; take 'predicted'"
+            )
+        return labelled
+
     def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+        import torch
+
+        study = self.study
+        images = list(batch.images.float().cpu().numpy())
+        # Superpixels are cut beside the network's passes; both leave the interpreter to others.
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            cut = threads.map(study.segments, images)
+            tail, gradients = self._gradients(context, batch)
+            segments = list(cut)
+        table = SampleTable.empty(study.images_per_class)
+        moments = Moments.empty(tail.activation.shape[1])
+        for i in range(len(batch)):
+            activation = tail.activation[i].detach()
+            moments = moments.merge(Moments.of(activation.flatten(1).T.float().cpu().numpy()))
+            if gradients[i].classes:
+                one = SampleTable.of(
+                    batch.ids[i],
+                    self._tables(context, batch, i, tail, gradients[i], segments[i]),
+                    priority=sample_priority(context.seed, batch.ids[i]),
+                    classes=gradients[i].classes,
+                    capacity=study.images_per_class,
+                )
+                table = table.merge(one)
+        return {"segments": table, "activation": moments}
+
+    def _gradients(self, context: Context, batch: Batch) -> tuple[Tail, list[ClassGradients]]:
         study = self.study
         if id(context) not in self._references:
             self._references[id(context)] = References(context, study.references)
         tail = Tail.of(context.model, batch.images, context.layer, graph=True)
         context.model.check_finite(tail.logits, batch.ids)
         references = self._references[id(context)].of(batch.ids, tail.activation.shape[-2:])
-        gradients = class_gradients(tail, study.class_ids(context), study.score, references)
-        table = SampleTable.empty(study.images_per_class)
-        moments = Moments.empty(tail.activation.shape[1])
-        predicted = tail.logits.detach().argmax(1).cpu().numpy()
-        for i, sample_id in enumerate(batch.ids):
-            activation = tail.activation[i].detach()
-            one = SampleTable.of(
-                sample_id,
-                self._tables(
-                    batch.images[i].float().cpu().numpy(),
-                    activation,
-                    predicted[i],
-                    None if batch.labels is None else batch.labels[i].cpu().numpy(),
-                    gradients[i],
-                    len(context.model.classes),
-                ),
-                priority=sample_priority(context.seed, sample_id),
-                classes=gradients[i].classes,
-                capacity=study.images_per_class,
-            )
-            table = table.merge(one)
-            moments = moments.merge(Moments.of(activation.flatten(1).T.float().cpu().numpy()))
-        return {"segments": table, "activation": moments}
+        found = class_gradients(
+            tail, study.class_ids(context), study.target, references, batch.labels
+        )
+        return tail, found
 
     def _tables(
         self,
-        image: np.ndarray,
-        activation: Tensor,
-        predicted: np.ndarray,
-        labels: np.ndarray | None,
+        context: Context,
+        batch: Batch,
+        i: int,
+        tail: Tail,
         gradients: ClassGradients,
-        n_classes: int,
+        found: Segments,
     ) -> dict[str, np.ndarray]:
-        """The tables of one image: a row per segment, a row per class that is present."""
-        found = self.study.segments(image)
+        """The tables of the i-th image: a row per segment, a row per class that is present."""
+        predicted = tail.logits[i].detach().argmax(0).cpu().numpy()
+        labels = None if batch.labels is None else batch.labels[i].cpu().numpy()
+        n_classes = tail.logits.shape[1]
         shares = found.shares(predicted, n_classes)
         around = np.zeros_like(shares)
         for c in gradients.classes:
             around[:, c] = found.shares(ring(predicted == c).astype(np.int64), 2)[:, 1]
         # Where there is no label at all the network's own prediction has to serve.
         truth = predicted if labels is None or not (labels >= 0).any() else labels
+        activation = tail.activation[i].detach()
         return {
-            "embedding": found.pooled(activation),
+            **embedded(self.study, context, context.model, batch.images[i], found, activation),
+            "segments": found.packed(),
             "level": found.level,
             "number": np.arange(len(found), dtype=np.int32),
             "box": found.box,

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from conceptseg.ace.assess import ALPHA, Pair
-from conceptseg.ace.discover import CALIBRATION_DRAWS, Discovery
+from conceptseg.ace.discover import CALIBRATION_DRAWS
+from conceptseg.ace.discovery import Discovery
 from conceptseg.ace.erase import Erasures
 from conceptseg.ace.pictures import Shown, exemplars
 from conceptseg.compare import Comparison
 from conceptseg.result import Table, safe_key
-from conceptseg.significance import bootstrap_interval
+from conceptseg.significance import bootstrap_interval, wilson_interval
 
 if TYPE_CHECKING:
     from conceptseg.study.ace import Ace
@@ -61,6 +62,7 @@ LABELS = {
     "p_bh": "p Benjamini-Hochberg",
     "p_moves_holm": "p Holm (score change)",
     "p_moves_bh": "p Benjamini-Hochberg (score change)",
+    "p_moves_max": "p max-statistic (score change)",
     "from_context": "acts from context",
 }
 
@@ -88,7 +90,7 @@ def concept_table(study: Ace, found: Discovery, names: Sequence[str], shown: Sho
         "auc": "AUC on images the CAV did not see",
         "stability": "stability over seeds (Jaccard)",
         "agreement": "cosine of pattern and ridge CAV",
-        "isolation": "cosine with its crop alone",
+        "isolation": "cosine of the segment alone with itself in place",
     }
     return Table(rows, labels=labels, caption="The concepts")
 
@@ -174,14 +176,15 @@ def calibration_table(study: Ace, found: Discovery, classes: Sequence[str]) -> T
     for class_id, p in sorted(found.null_p.items()):
         if len(p):
             rate = float((p <= ALPHA).mean())
-            error = 1.96 * float(np.sqrt(rate * (1 - rate) * (1 / len(p) + 1 / CALIBRATION_DRAWS)))
+            # All random concepts of a make-up are compared with the same draws.
+            low, high = wilson_interval(rate, 1 / (1 / len(p) + 1 / CALIBRATION_DRAWS))
             rows.append(
                 {
                     "class": classes[class_id],
                     "random_concepts": len(p),
                     "false_positive_rate": rate,
-                    "low": max(0.0, float(rate - error)),
-                    "high": min(1.0, float(rate + error)),
+                    "low": low,
+                    "high": high,
                 }
             )
     labels = {"random_concepts": "random concepts", "false_positive_rate": "share with p <= 0.05"}

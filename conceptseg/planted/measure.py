@@ -24,6 +24,7 @@ from torch import nn
 
 from conceptseg.planted import generator
 from conceptseg.planted.generator import BIASED_CLASS, BIASED_DIGIT, CLASSES, Recipe
+from conceptseg.significance import bootstrap_interval
 
 
 @dataclass(frozen=True)
@@ -74,17 +75,6 @@ def class_iou(
     return np.where(either > 0, both / np.maximum(either, 1), np.nan)
 
 
-def bootstrap_interval(
-    values: Float[np.ndarray, " n"], level: float = 0.95, draws: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile interval of the mean of `values` under resampling of the images."""
-    rng = np.random.default_rng(seed)
-    means = values[rng.integers(len(values), size=(draws, len(values)))].mean(axis=1)
-    tail = (1.0 - level) / 2.0
-    low, high = np.quantile(means, [tail, 1.0 - tail])
-    return float(low), float(high)
-
-
 def reliance_of(net: nn.Module, recipes: Sequence[Recipe], class_id: int) -> Reliance:
     """The effect of the bias texture on class `class_id` over `recipes`, which must hold it.
 
@@ -100,7 +90,8 @@ def reliance_of(net: nn.Module, recipes: Sequence[Recipe], class_id: int) -> Rel
         )
         ious[present] = image_iou(predict(net, levels), labels, class_id)
     change = ious[True] - ious[False]
-    low, high = bootstrap_interval(change)
+    scenes = [f"{number:06d}" for number in range(len(recipes))]  # sorted as they stand
+    low, high = bootstrap_interval(change, scenes, seed=0)
     return Reliance(
         effect=float(change.mean()),
         low=low,

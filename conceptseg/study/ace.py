@@ -10,6 +10,7 @@ from pydantic import Field
 from conceptseg.cavs.pattern import Pattern
 from conceptseg.choice import one_of
 from conceptseg.concepts.kmeans import KMeans
+from conceptseg.config import TargetConfig
 from conceptseg.contracts import (
     Carry,
     CavLearner,
@@ -35,17 +36,17 @@ if TYPE_CHECKING:
 class Ace(Study):
     """Automatic concept-based explanation of a segmentation network.
 
-    Superpixels of the images are embedded by one encoder pass each, clustered into concepts, and
-    each concept is tested against each class: does the class's score move along the concept more
-    than along random sets of segments, and does erasing the concept cost the class its IoU?
+    Superpixels of the images are embedded by a layer, clustered into concepts, and each concept is
+    tested against each class: does the class's score move along the concept more than along random
+    sets of segments, and does erasing the concept cost the class its IoU?
 
     Departures from the published ACE, which serves classifiers: segments are embedded in place
-    (mean of the layer's activation under the segment) rather than cropped, one at a time; concepts
-    are shared by all classes; derivatives are averaged along paths from other images, because a
-    network that is sure of itself is flat; the significance test is calibrated (TCAV and its
-    published test are reported beside it); erasure measures what the concept is worth. Janik et
-    al. carry the idea over to segmentation, but how they score a class is not published in detail,
-    so no parity is claimed.
+    (mean of the layer's activation under the segment) rather than cropped, one at a time, unless
+    `embedding` asks for crops; concepts are shared by all classes; derivatives are averaged along
+    paths from other images, because a network that is sure of itself is flat; the significance
+    test is calibrated (TCAV and its published test are reported beside it); erasure measures what
+    the concept is worth. Janik et al. carry the idea over to segmentation, but how they score a
+    class is not published in detail, so no parity is claimed.
     """
 
     scales: tuple[Annotated[int, Field(ge=1)], ...] = Field(
@@ -53,10 +54,17 @@ class Ace(Study):
     )
     compactness: float = Field(20.0, gt=0, description="SLIC's weight of place against colour.")
     sigma: float = Field(1.0, ge=0, description="Smoothing before SLIC, in pixels.")
-    score: Literal["margin", "centred", "logit", "logprob", "probability"] = Field(
-        "margin",
-        description="What is differentiated, averaged over the class's region: its log-odds, its "
-        "logit minus the mean of all logits, its logit, log-probability or probability.",
+    embedding: Literal["pooled", "crops"] = Field(
+        "pooled",
+        description="What segments are clustered by: the mean of the layer under the segment in "
+        "its image, or the layer's mean when the segment is cut out, put on grey and resized to "
+        "the image's size, as ACE was published: one encoder pass per segment.",
+    )
+    target: TargetConfig = Field(
+        TargetConfig(),
+        description="What is differentiated: a score of the class (its log-odds, its logit minus "
+        "the mean of all logits, its logit, log-probability or probability) over a region of the "
+        "image. Where concepts lie is always told by the region in which the class is predicted.",
     )
     references: int = Field(
         4,

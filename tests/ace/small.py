@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from conceptseg.ace.discover import Concept, Direction, Discovery
+from conceptseg.ace.discovery import Concept, Direction, Discovery
 from conceptseg.config import DataConfig, ModelConfig, RunConfig
 from conceptseg.contracts import Context
 from conceptseg.data import Batch, LabelBlock, Manifest, Sample, Source
@@ -110,6 +111,7 @@ def discovery(images: int, units: int, classes: int, **changes: Any) -> Discover
     fields: dict[str, Any] = {
         "ids": ids,
         "groups": ids,
+        "packed": (),
         "embedding": np.zeros((segments, units), np.float32),
         "image": np.arange(images),
         "level": np.zeros(segments, np.int16),
@@ -126,7 +128,13 @@ def discovery(images: int, units: int, classes: int, **changes: Any) -> Discover
         "choices": (),
         "class_images": {c: np.arange(images) for c in range(classes)},
     }
-    return Discovery(**{**fields, **changes})
+    fields |= changes
+    return Discovery(**{"place": fields["embedding"], **fields})
+
+
+def packed(one: Ace, images: Tensor) -> tuple[np.ndarray, ...]:
+    """The segments of images as a discovery keeps them."""
+    return tuple(one.segments(image.numpy()).packed() for image in images)
 
 
 class Edited:
@@ -150,3 +158,13 @@ def activations(model: SegmentationModel, layer: str, images: Tensor) -> Tensor:
     seen: list[Tensor] = []
     Edited(model, layer, lambda out: seen.append(out.clone()) or out)(images)
     return seen[0]
+
+
+def alone(model: SegmentationModel, layer: str, image: Tensor, mask: np.ndarray) -> np.ndarray:
+    """A segment by hand: grey around it, cut to its box, resized, the layer averaged."""
+    picture = image.clone()
+    picture[:, ~torch.from_numpy(mask)] = 117 / 255
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    cut = picture[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    full = F.interpolate(cut[None], size=image.shape[1:], mode="bicubic", align_corners=False)
+    return activations(model, layer, full.clamp(0, 1)).mean((2, 3))[0].numpy()

@@ -10,7 +10,12 @@ from scipy import stats
 from conceptseg.ace.assess import assess, describe, enrichment
 from conceptseg.ace.erase import Erasures
 from conceptseg.ace.tcav import Influence
-from conceptseg.significance import bootstrap_interval, detectable_effect, sign_flip_p
+from conceptseg.significance import (
+    bootstrap_interval,
+    detectable_effect,
+    max_statistic_p,
+    sign_flip_p,
+)
 from tests.ace.small import concept, direction, discovery, study
 
 IMAGES, UNITS = 12, 3
@@ -141,6 +146,26 @@ def test_numbers_by_their_definitions():
     assert one.outside_share == moves.outside_share == 0.5
     assert one.p_published == 0.25
     assert (one.inside, one.ring, one.elsewhere) == (0, 0, 1)
+
+
+def test_the_largest_statistic_is_that_of_the_concepts_of_one_class():
+    rng = np.random.default_rng(0)
+    found, erasures = case(others=2)
+    moves = {
+        (c, q): replace(found.influence[1, q], null_effect=rng.normal(size=99))
+        for c in (0, 1)
+        for q in range(3)
+    }
+    both = replace(
+        found,
+        influence=moves,
+        local={key: found.local[1, key[1]] for key in moves},
+        class_images={c: np.arange(IMAGES) for c in (0, 1)},
+    )
+    for one in assess(study(), both, erasures):
+        nulls = np.stack([moves[one.class_id, q].null_effect for q in range(3)])
+        effects = [moves[one.class_id, q].effect for q in range(3)]
+        assert one.p_moves_max == max_statistic_p(effects, nulls)[one.concept]
 
 
 def test_the_p_of_both_is_the_larger():

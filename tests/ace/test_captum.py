@@ -7,8 +7,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from conceptseg.ace import tcav
+from conceptseg.ace.pool import Pool, random_concepts
 from conceptseg.ace.survey import Survey
-from conceptseg.ace.tcav import Pool, random_concepts
 from conceptseg.target import Predicted, Target
 from tests.ace.small import activations, batch, context, study
 from tests.small_models import images, unet

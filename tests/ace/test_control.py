@@ -7,6 +7,7 @@ import torch
 from conceptseg.ace.control import Control, shuffled
 from conceptseg.ace.gradients import class_gradients, on_grid
 from conceptseg.ace.survey import Survey
+from conceptseg.config import TargetConfig
 from conceptseg.record import Tail
 from conceptseg.segments import segment
 from conceptseg.stats.sample_table import SampleTable
@@ -18,6 +19,7 @@ from tests.ace.small import (
     context,
     direction,
     discovery,
+    packed,
     study,
 )
 from tests.small_models import hooks, images, unet
@@ -62,14 +64,16 @@ def test_the_seed_decides_the_order():
 def test_a_sweep_reads_the_shuffled_network_on_the_trained_ones_regions():
     model, pictures, one = unet(), images(3, 32, 32), study()
     here = context(model, pictures, LAYER)
-    found = discovery(3, UNITS, 3)
+    found = discovery(3, UNITS, 3, packed=packed(one, pictures))
     table = Control(one).map(here, batch(pictures), {"discovery": found})["control"]
     with torch.no_grad():
         logits = model(pictures)
     other = shuffled(model, here.seed)
     tail = Tail.of(other, pictures, LAYER, graph=True)
     maps = activations(other, LAYER, pictures)
-    trained = class_gradients(Tail.of(model, pictures, LAYER, graph=True), range(3), "margin", ())
+    trained = class_gradients(
+        Tail.of(model, pictures, LAYER, graph=True), range(3), TargetConfig(), ()
+    )
     for i, sample_id in enumerate(table.ids):
         rows = table.tables[sample_id]
         assert rows["class"].tolist() == list(trained[i].classes)
@@ -166,7 +170,7 @@ def test_survey_and_control_agree_on_the_segments():
     model, pictures, one = unet(), images(3, 32, 32), study()
     here = context(model, pictures, LAYER)
     surveyed = Survey(one).map(here, batch(pictures), {})["segments"]
-    found = discovery(3, UNITS, 3)
+    found = discovery(3, UNITS, 3, packed=packed(one, pictures))
     control = Control(one).map(here, batch(pictures), {"discovery": found})["control"]
     for sample_id in surveyed.ids:
         count = len(surveyed.tables[sample_id]["embedding"])

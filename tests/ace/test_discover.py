@@ -1,5 +1,6 @@
 """From segments to concepts: rules by truth tables and loops, the whole on planted segments."""
 
+import dataclasses
 from itertools import product
 
 import numpy as np
@@ -10,13 +11,14 @@ from sklearn.metrics import roc_auc_score
 
 from conceptseg.ace.clusters import core_of, places, survives
 from conceptseg.ace.discover import (
-    Direction,
     _held_out_auc,
     adjusted,
     discover,
 )
+from conceptseg.ace.discovery import Direction
 from conceptseg.concepts.kmeans import KMeans
 from conceptseg.errors import InputError
+from conceptseg.segments import segment
 from conceptseg.significance import benjamini_hochberg, holm
 from conceptseg.stats.moments import Moments
 from conceptseg.stats.sample_table import SampleTable
@@ -167,18 +169,20 @@ def test_direction_and_the_level_of_absence():
 UNITS, GROUPS, IMAGES = 8, 5, 24
 
 
-def planted_table(capacity: int | None = 200) -> SampleTable:
+def planted_table(capacity: int | None = 200, lone: bool = False) -> SampleTable:
     """Segments around e_0 .. e_4, two of each in every image; e_4 has twenty, all in one image.
 
     Those of e_0 lie inside class 1, the others elsewhere. The gradient outside the region points
     to e_1, that inside to e_0; along paths it is three times the local one. The last four images
-    do not hold the class.
+    do not hold the class. With `lone`, e_4 has one segment in each of the first six images.
     """
     table = SampleTable.empty(capacity)
     for i in range(IMAGES):
         rng = np.random.default_rng([7, i])
         group = np.repeat(np.arange(4), 2)
-        if i == 3:
+        if lone and i < 6:
+            group = np.append(group, 4)
+        elif i == 3 and not lone:
             group = np.concatenate([group, np.full(20, 4)])
         count = len(group)
         rows = np.eye(UNITS)[group] + 0.05 * rng.normal(size=(count, UNITS))
@@ -191,6 +195,7 @@ def planted_table(capacity: int | None = 200) -> SampleTable:
         gradient[1, 1] += 2
         one = {
             "embedding": rows.astype(np.float32),
+            "segments": segment(rng.random((3, 16, 16)), (4,)).packed(),
             "level": np.zeros(count, np.int16),
             "number": np.arange(count, dtype=np.int32),
             # Corner to corner there is a pixel between them: each is a place of its own.
@@ -209,15 +214,18 @@ def planted_table(capacity: int | None = 200) -> SampleTable:
     return table
 
 
+SMALL = {
+    "min_images": 4,
+    "concepts": KMeans(counts=(5,), draws=2, seeds=2),
+    "segments_per_concept": 20,
+    "calibration": 50,
+    "null_erasures": 3,
+}
+
+
 @pytest.fixture(scope="module")
 def found():
-    one = study(
-        min_images=4,
-        concepts=KMeans(counts=(5,), draws=2, seeds=2),
-        segments_per_concept=20,
-        calibration=50,
-        null_erasures=3,
-    )
+    one = study(**SMALL)
     here = context(red_finder(), images(IMAGES, 8, 8), "encoder")
     table = planted_table()
     moments = Moments.of(np.random.default_rng(0).normal(size=(50, UNITS)))
@@ -243,6 +251,46 @@ def test_planted_concepts_are_found_and_the_one_of_a_single_image_is_dropped(fou
         towards = np.eye(UNITS)[group] - rest
         assert concept.direction.vector @ towards / np.linalg.norm(towards) > 0.95
     assert len(one.dropped) == 1 and "in 1 images only" in one.dropped[0]["reason"]
+
+
+def test_crops_make_the_concepts_and_what_lies_in_place_says_where_one_is_absent(found):
+    """All is as with pooled embeddings, but the level that erasing sets moves with the place."""
+    one, table, moments = found
+    shift = np.random.default_rng(4).normal(size=UNITS)
+    moved = {
+        sample_id: {**rows, "place": rows["embedding"] + shift}
+        for sample_id, rows in table.tables.items()
+    }
+    here = context(red_finder(), images(IMAGES, 8, 8), "encoder")
+    crops = study(**SMALL, embedding="crops")
+    other = discover(crops, here, (1,), dataclasses.replace(table, tables=moved), moments)
+    other = other["discovery"]
+    assert np.allclose(other.place, other.embedding + shift) and one.place is one.embedding
+    pairs = [*zip(one.concepts, other.concepts, strict=True)]
+    directions = [(a.direction, b.direction) for a, b in pairs]
+    directions += [*zip(one.null_directions, other.null_directions, strict=True)]
+    assert len(pairs) == 4 and len(directions) == 7
+    for a, b in directions:
+        assert np.allclose(a.vector, b.vector)
+        assert b.absent == pytest.approx(a.absent + shift @ a.vector)
+    for key, influence in one.influence.items():
+        assert np.allclose(influence.derivatives, other.influence[key].derivatives)
+
+
+@pytest.mark.parametrize("groups", [False, True])
+def test_a_concept_of_one_group_cannot_be_held_out(groups):
+    """Six images show e_4. They are one scene: nobody knows what the next scene would show."""
+    names = [f"scene {max(0, i - 5)}" for i in range(IMAGES)] if groups else None
+    here = context(red_finder(), images(IMAGES, 8, 8), "encoder", groups=names)
+    moments = Moments.of(np.random.default_rng(0).normal(size=(50, UNITS)))
+    found = discover(study(**SMALL), here, (1,), planted_table(lone=True), moments)
+    assert (found["unit"], found["groups"]) == ("group", 19 if groups else IMAGES)
+    one = found["discovery"]
+    assert len(one.concepts) == 5 - groups
+    assert [row["reason"] for row in one.dropped] == groups * [
+        "it lies in one group only, or everywhere, and cannot be held out"
+    ]
+    assert all(concept.auc > 0.99 for concept in one.concepts)
 
 
 def test_members_are_nearest_first_and_the_core_is_spread_over_images(found):

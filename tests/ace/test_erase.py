@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from conceptseg.ace.discover import Direction
+from conceptseg.ace.discovery import Direction
 from conceptseg.ace.erase import Erase, Erasures, candidates, erased
 from conceptseg.ace.tcav import Influence
 from conceptseg.data import sample_priority

@@ -6,12 +6,11 @@ import io
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from PIL import Image
+from torch import nn
 
 from conceptseg.ace.pictures import (
     Pictures,
-    crop_embeddings,
     exemplar_rows,
     exemplars,
     shown_rows,
@@ -19,31 +18,21 @@ from conceptseg.ace.pictures import (
 from conceptseg.data import sample_priority
 from conceptseg.segments import segment
 from conceptseg.thumbnails import outline
-from tests.ace.small import activations, batch, concept, context, direction, discovery, study
-from tests.small_models import images, unet
+from tests.ace.small import (
+    activations,
+    alone,
+    batch,
+    concept,
+    context,
+    direction,
+    discovery,
+    packed,
+    study,
+)
+from tests.small_models import images, unet, wrapped
 
 LAYER, UNITS = "mid", 16
 AXIS = direction(np.eye(UNITS)[0])
-
-
-def alone(model, image: torch.Tensor, mask: np.ndarray) -> np.ndarray:
-    """A segment by hand: grey around it, cut to its box, resized, the layer averaged."""
-    picture = image.clone()
-    picture[:, ~torch.from_numpy(mask)] = 117 / 255
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    cut = picture[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    full = F.interpolate(cut[None], size=image.shape[1:], mode="bicubic", align_corners=False)
-    return activations(model, LAYER, full.clamp(0, 1)).mean((2, 3))[0].numpy()
-
-
-@pytest.mark.parametrize("batch_size", [1, 2, 50])
-def test_crops_by_hand(batch_size):
-    model, image = unet(), images(1, 32, 40)[0]
-    found = segment(image.numpy(), (4, 10))
-    numbers = np.array([3, 0, len(found) - 1])
-    rows = crop_embeddings(model, image, found, numbers, LAYER, batch_size)
-    for number, row in zip(numbers, rows, strict=True):
-        assert np.allclose(row, alone(model, image, found.mask(number)), atol=1e-5)
 
 
 def shown_case():
@@ -61,6 +50,7 @@ def shown_case():
         image=image,
         number=number,
         embedding=embedding,
+        packed=packed(one, pictures),
         concepts=(concept(1, rows, AXIS),),
     )
     return model, pictures, one, found, discovered
@@ -79,7 +69,7 @@ def test_what_a_study_shows():
     assert set(shown.outlines) == set(np.union1d(tested, shown_rows(one, discovered)).tolist())
     for row in tested:
         i, number = discovered.image[row], discovered.number[row]
-        a = alone(model, pictures[i], found[i].mask(number))
+        a = alone(model, LAYER, pictures[i], found[i].mask(number))
         b = discovered.embedding[row]
         cosine = a @ b / np.sqrt((a @ a) * (b @ b))
         assert shown.isolation[row] == pytest.approx(cosine, abs=1e-5)
@@ -90,12 +80,29 @@ def test_what_a_study_shows():
         assert Image.open(io.BytesIO(data)).size == (40, 32)
 
 
+def test_crops_that_were_embedded_are_not_run_again():
+    """Their cosine with the embeddings in place needs no pass, so no network."""
+    _, pictures, one, _, discovered = shown_case()
+    one = study(**{**one.model_dump(include={"scales", "map_segments"}), "embedding": "crops"})
+    place = np.random.default_rng(1).random(discovered.embedding.shape).astype(np.float32)
+    discovered = dataclasses.replace(discovered, place=place)
+    here = context(wrapped(nn.Identity(), 3), pictures, "no layer")
+    carry = {"discovery": discovered}
+    sweep = Pictures(one)
+    shown = sweep.finish(here, sweep.map(here, batch(pictures), carry), carry)["pictures"]
+    for row, value in shown.isolation.items():
+        a, b = discovered.embedding[row].astype(float), place[row].astype(float)
+        assert value == pytest.approx(a @ b / np.sqrt((a @ a) * (b @ b)), abs=1e-5)
+    assert len(shown.isolation) == 4 and sweep.forwards(here) == 0
+
+
 def test_a_segment_that_fills_its_image_looks_alone_as_it_does_in_place():
     """One colour, one segment: the crop is the image, so the cosine is 1."""
     model, picture = unet(), torch.full((1, 3, 32, 40), 0.5)
     one = study(scales=(1,), map_segments=10)
     pooled = activations(model, LAYER, picture).mean((2, 3)).numpy()
-    found = discovery(1, UNITS, 3, embedding=pooled, concepts=(concept(1, [0], AXIS),))
+    whole = (concept(1, [0], AXIS),)
+    found = discovery(1, UNITS, 3, embedding=pooled, concepts=whole, packed=packed(one, picture))
     here = context(model, picture, LAYER)
     carry = {"discovery": found}
     state = Pictures(one).map(here, batch(picture), carry)

@@ -7,8 +7,8 @@ from torch import nn
 
 from conceptseg.ace import tcav
 from conceptseg.ace.erase import Erase, erased
+from conceptseg.ace.pool import Pool, random_concepts
 from conceptseg.ace.survey import Survey
-from conceptseg.ace.tcav import Pool, random_concepts
 from tests.ace.small import batch, concept, context, direction, discovery, study
 from tests.explainers.planted import Split
 from tests.small_models import wrapped

@@ -1,5 +1,7 @@
 """The first sweep, on a U-Net with skips, against plain hooks and loops."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +10,10 @@ from conceptseg.ace.gradients import References, class_gradients
 from conceptseg.ace.survey import Survey
 from conceptseg.errors import InputError
 from conceptseg.record import Tail
-from conceptseg.segments import ring, segment
+from conceptseg.segments import Segments, ring, segment
 from conceptseg.stats.moments import Moments
 from conceptseg.stats.sample_table import SampleTable
-from tests.ace.small import activations, batch, context, study
+from tests.ace.small import Arrays, activations, batch, context, study
 from tests.small_models import images, unet
 
 LAYER, SIZE = "mid", (32, 32)
@@ -48,7 +50,7 @@ def test_gradients_are_those_along_paths_from_the_references(model, pictures):
     tail = Tail.of(model, pictures, LAYER, graph=True)
     here = context(model, pictures, LAYER)
     references = References(here, 3).of(table.ids, tail.activation.shape[-2:])
-    expected = class_gradients(tail, range(3), one.score, references)
+    expected = class_gradients(tail, range(3), one.target, references)
     for sample_id, rows in zip(table.ids, expected, strict=True):
         assert table.tables[sample_id]["class"].tolist() == list(rows.classes)
         for name in ("local", "path"):
@@ -70,6 +72,7 @@ def test_embeddings_are_means_over_the_segments_pixels(model, pictures):
             assert np.allclose(rows["embedding"][number], expected, atol=1e-5)
             assert rows["area"][number] == pytest.approx(len(pixels) / 32**2)
             assert rows["number"][number] == number
+        assert np.array_equal(Segments.unpacked(rows["segments"]).maps, found.maps)
         assert (rows["box"] == found.box).all() and (rows["level"] == found.level).all()
 
 
@@ -116,6 +119,45 @@ def test_images_one_by_one_are_the_batch(model, pictures):
     for name in ("embedding", "local", "path", "share", "ring"):
         assert np.allclose(parts.column(name), table.column(name), atol=1e-5)
     assert np.allclose(means.mean, moments.mean, atol=1e-6)
+
+
+class Partly(Arrays):
+    """Every other image has labels."""
+
+    def labelled(self, sample):
+        return sample.id in ("s01", "s03")
+
+
+def test_a_region_that_is_told_from_labels_needs_images_that_have_them(model, pictures):
+    one = study(target={"region": "labelled"})
+    with pytest.raises(InputError, match="region 'labelled' .* none of the 4 images .* a mask"):
+        Survey(one).samples(context(model, pictures, LAYER), {})
+    labels = torch.zeros((4, *SIZE), dtype=torch.int64)
+    here = context(model, pictures, LAYER, labels=labels)
+    assert len(Survey(one).samples(here, {})) == 4
+    partly = dataclasses.replace(here.manifest, source=Partly(pictures, labels))
+    here = dataclasses.replace(here, manifest=partly)
+    assert [sample.id for sample in Survey(one).samples(here, {})] == ["s01", "s03"]
+    assert len(Survey(study()).samples(here, {})) == 4
+
+
+@pytest.mark.parametrize("region", ["labelled", "false_negative", "everything"])
+def test_where_a_class_lies_is_told_by_its_prediction(model, pictures, region):
+    """Whatever region is scored, shares and rings are those of the predicted region."""
+    labels = torch.arange(32)[None, :, None].expand(4, 32, 32) % 3
+    one, table, _ = survey(model, pictures, labels, target={"region": region})
+    with torch.no_grad():
+        prediction = model(pictures).argmax(1).numpy()
+    for i, sample_id in enumerate(table.ids):
+        found, rows = segment(pictures[i].numpy(), one.scales), table.tables[sample_id]
+        if region != "false_negative":
+            assert rows["class"].tolist() == [0, 1, 2]
+        for c in rows["class"]:
+            here = prediction[i] == c
+            for number in (0, len(found) - 1):
+                mask = found.mask(number)
+                assert rows["share"][number, c] == pytest.approx(here[mask].mean())
+                assert rows["ring"][number, c] == pytest.approx(ring(here)[mask].mean())
 
 
 def test_no_more_images_of_a_class_than_asked_for(model, pictures):

@@ -7,19 +7,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from conceptseg.ace import tcav
-from conceptseg.ace.tcav import (
-    TAGS,
-    Influence,
-    Pool,
-    concept_step,
-    published_p,
-    random_concepts,
-    tags,
-)
+from conceptseg.ace.pool import TAGS, Pool, random_concepts, tags
+from conceptseg.ace.tcav import Influence, concept_step, published_p
 from conceptseg.cavs.hinge import Hinge
 from conceptseg.cavs.pattern import Pattern
 from conceptseg.cavs.ridge import Ridge
 from conceptseg.contracts import CavLearner
+from conceptseg.significance import max_statistic_p
 
 
 class MeanDifference(CavLearner):
@@ -259,6 +253,33 @@ def test_the_measured_false_positive_rate():
     assert len(p) == 1000
     assert stats.kstest(p, "uniform").pvalue > 0.01
     assert 0.03 <= (p <= 0.05).mean() <= 0.07
+
+
+@pytest.mark.parametrize("learner", [None, Ridge()])
+def test_the_mean_effects_of_random_concepts_are_those_of_the_whole_test(learner):
+    one = pool()
+    tester = tcav.Tester(one, *gradients(), learner)
+    null = random_concepts(one, np.arange(0, 60, 4), 30, np.random.default_rng(0))
+    expected = tester.against(null[0], null).null_effect
+    assert np.allclose(tester._null_effects(null), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_families_of_random_concepts_hold_the_level_of_the_largest_statistic():
+    """Ten concepts of several make-ups, all random: in 5 % +- 2 % of families one is claimed."""
+    one = pool(images=60, units=24)
+    tester = tcav.Tester(one, *gradients(n=60, units=24))
+    rng = np.random.default_rng(5)
+    nulls, observed = [], []
+    for j in range(10):
+        images = range(4 + 2 * j)
+        members = np.concatenate([np.flatnonzero(one.image == i)[[j % 9, 4]] for i in images])
+        sets = random_concepts(one, members, 999 + 600, rng)
+        effects = tester.against(sets[0], sets).null_effect
+        nulls.append(effects[:999])
+        observed.append(effects[999:])
+    families = np.stack(observed).T
+    smallest = np.array([max_statistic_p(family, np.stack(nulls)).min() for family in families])
+    assert 0.03 <= (smallest <= 0.05).mean() <= 0.07
 
 
 def test_random_segments_outside_the_region_are_no_concept():

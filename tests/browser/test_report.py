@@ -5,10 +5,13 @@ Needs Chromium (on the path, or named by CONCEPTSEG_CHROMIUM) and playwright, wh
 
 import os
 import shutil
+from contextlib import contextmanager
 
 import pytest
+import yaml
 
 from conceptseg.report import render
+from conceptseg.study import __main__ as command
 from tests.reports import HOSTILE, example
 
 pytestmark = pytest.mark.slow
@@ -23,6 +26,9 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+DRAWN = """() => [...document.querySelectorAll('.plot')].map(p =>
+    p.querySelectorAll('.point, .points path, .hm image, .js-line, .text').length)"""
+"""Of each chart, how many marks it shows."""
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -32,6 +38,31 @@ def address(tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
     path.write_text(render(report, result), encoding="utf-8")
     return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def ace_address(tmp_path_factory):
+    """What ACE itself reports of a few planted scenes."""
+    folder = tmp_path_factory.mktemp("ace")
+    (folder / "set.yaml").write_text("{format: planted, name: few, n: 60}")
+    content = {
+        "data": {"manifest": "set.yaml"},
+        "model": {"source": "planted", "name": "biased"},
+        "run": {"device": "cpu"},
+        "scales": [12],
+        "min_images": 3,
+        "concepts": {"kind": "kmeans", "counts": [5], "draws": 2, "seeds": 2},
+        "min_auc": 0.6,
+        "nulls": 199,
+        "calibration": 20,
+        "control_images": 20,
+        "map_segments": 24,  # fewer than UMAP wants, whose compilation takes long
+        "picture_px": 64,
+    }
+    (folder / "ace.yaml").write_text(yaml.safe_dump(content))
+    words = ["ace", "-c", str(folder / "ace.yaml"), "--out", str(folder / "out"), "--quiet"]
+    assert command.main(words) == 0
+    return (folder / "out/report.html").as_uri()
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +78,9 @@ def browser():
         opened.close()
 
 
-@pytest.fixture
-def visit(browser, address):
-    """Opens the report in a fresh profile; afterwards nothing may have been said or asked for."""
+@contextmanager
+def visits(browser, address):
+    """Opens a report in a fresh profile; afterwards nothing may have been said or asked for."""
     contexts, complaints, requests = [], [], []
 
     def open_page(width, height=900, **options):
@@ -70,6 +101,18 @@ def visit(browser, address):
         context.close()
     assert complaints == []
     assert [url for url in requests if url != address and not url.startswith("data:")] == []
+
+
+@pytest.fixture
+def visit(browser, address):
+    with visits(browser, address) as opened:
+        yield opened
+
+
+@pytest.fixture
+def visit_ace(browser, ace_address):
+    with visits(browser, ace_address) as opened:
+        yield opened
 
 
 def scroll_through(page):
@@ -100,9 +143,33 @@ def test_charts_are_drawn_when_reached_and_nothing_is_too_wide(visit, width, sch
     for details in page.locator("details").all():
         details.evaluate("element => element.open = true")
     assert overflow(page) <= 0
-    drawn = page.evaluate("""() => [...document.querySelectorAll('.plot')].map(p =>
-        p.querySelectorAll('.point, .points path, .hm image, .js-line, .text').length)""")
+    drawn = page.evaluate(DRAWN)
     assert len(drawn) == 7 and min(drawn) > 0
+
+
+@pytest.mark.parametrize("width, scheme", [(390, "light"), (1280, "dark")])
+def test_ace_draws_all_its_charts_and_nothing_is_too_wide(visit_ace, width, scheme):
+    page = visit_ace(width, 844, color_scheme=scheme)
+    scroll_through(page)
+    assert overflow(page) <= 0
+    for details in page.locator("details").all():
+        details.evaluate("element => element.open = true")
+    assert overflow(page) <= 0
+    drawn = page.evaluate(DRAWN)
+    assert len(drawn) >= 7 and min(drawn) > 0
+
+
+def test_ace_shows_headings_above_what_they_head(visit_ace):
+    """Of every block, and so of the control's list of facts, which is a grid of its own."""
+    page = visit_ace(1280)
+    page.wait_for_load_state()
+    heads = page.evaluate("""() => [...document.querySelectorAll('.block > h3')].map(head => {
+        const [above, below] = [head, head.nextElementSibling].map(e => e.getBoundingClientRect());
+        return [above.bottom, below.top, head.innerText];
+    })""")
+    assert any("weights shuffled" in text for _, _, text in heads)
+    for bottom, top, text in heads:
+        assert bottom <= top + 1, text
 
 
 def test_names_are_shown_literally_in_charts(visit):

@@ -53,14 +53,6 @@ def test_a_net_that_ignores_the_context_has_no_effect(always, iou):
     assert found.n == 20
 
 
-def test_bootstrap_interval_is_close_to_the_normal_one():
-    values = np.random.default_rng(1).normal(2.0, 1.0, 400)
-    low, high = measure.bootstrap_interval(values)
-    assert low == pytest.approx(values.mean() - 1.96 * values.std() / 20, abs=0.02)
-    assert high == pytest.approx(values.mean() + 1.96 * values.std() / 20, abs=0.02)
-    assert measure.bootstrap_interval(values) == (low, high)
-
-
 def test_scenes_of_another_class_are_refused():
     recipes = generator.samples(n=5, digits=(BIASED_DIGIT + 1,))
     with pytest.raises(ValueError, match="digit 3"):

@@ -356,11 +356,88 @@ def test_too_few_groups_are_told(capsys, study):
     assert "only 2 groups" in " ".join(Page(Path("out/report.html").read_text()).text)
 
 
-@pytest.mark.parametrize("score", ["logit", "logprob", "probability"])
-def test_every_score_sees_the_bar(capsys, study, score):
-    result = run(capsys, study, "out", "--set", f"score={score}")
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("{part: boundary, radius_px: 2}", "the band within 2 px of the edge of the pixels"),
+        ("{part: largest, reduce: sum}", "sum margin over the largest connected part"),
+        ("{region: labelled}", "the pixels labelled as the class"),
+        ("{box: [0, 0, 32, 30], score: logprob}", "within rows 0 to 31 and columns 0 to 29"),
+    ],
+)
+def test_other_regions_are_scored_and_named(capsys, study, target, words):
+    result = run(capsys, study, "out", "--set", f"target={target}")
     found = [(finding["class"], finding["details"]["concept"]) for finding in result["findings"]]
     assert ("red", bar_concept(result, 0)) in found
+    text = " ".join(Page(Path("out/report.html").read_text()).text)
+    assert words in text and "refer to the class's predicted region" in text
+
+
+def test_missed_pixels_of_images_that_have_masks(capsys, study):
+    """Where masks call the square of blue scenes red, red is missed; other images are skipped."""
+    for number in range(IMAGES):
+        mask = study.parent / f"masks/s{number:02d}.png"
+        if number % 3 == 0:
+            mask.unlink()
+        elif number % 2:
+            Image.fromarray((paint(number)[1] > 0).astype(np.uint8)).save(mask)
+    samples = [
+        {"image": f"images/s{n:02d}.png"} | ({"mask": f"masks/s{n:02d}.png"} if n % 3 else {})
+        for n in range(IMAGES)
+    ]
+    manifest = yaml.safe_load((study.parent / "set.yaml").read_text())
+    del manifest["folders"]
+    manifest["samples"] = samples
+    (study.parent / "set.yaml").write_text(yaml.safe_dump(manifest))
+    result = run(capsys, study, "out", "--set", "target.region=false_negative")
+    assert result["notes"]["images"] == sum(n % 2 and n % 3 > 0 for n in range(IMAGES))
+    skipped = {row["sample"]: row["reason"] for row in result["skipped"] if row["kind"] == "sample"}
+    for number in range(0, IMAGES, 3):
+        assert "no mask" in skipped[f"s{number:02d}"]
+    assert {row["class"] for row in result["tables"]["pairs"]["rows"]} == {"red"}
+    (green,) = [row for row in result["skipped"] if row["kind"] == "class"]
+    assert green["reason"] == "missed in 0 images, fewer than 4"
+
+
+def test_a_region_that_needs_masks_where_there_are_none(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = write_scenes(tmp_path / "files", masks=False)
+    words = ["ace", "-c", str(study), "--out", "out", "--set", "target.region=labelled"]
+    assert command.main(words) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "target.region 'labelled'" in line and "none of the 20 images" in line
+
+
+@pytest.mark.parametrize("score", ["logit", "logprob", "probability"])
+def test_every_score_sees_the_bar(capsys, study, score):
+    result = run(capsys, study, "out", "--set", f"target.score={score}")
+    found = [(finding["class"], finding["details"]["concept"]) for finding in result["findings"]]
+    assert ("red", bar_concept(result, 0)) in found
+
+
+def test_segments_cut_out_as_published_see_the_bar(capsys, study):
+    result = run(capsys, study, "out", "--set", "embedding=crops")
+    assert result["notes"]["embedding"] == "crops"
+    found = [(finding["class"], finding["details"]["concept"]) for finding in result["findings"]]
+    assert ("red", bar_concept(result, 0)) in found
+    text = " ".join(Page(Path("out/report.html").read_text()).text)
+    assert "Segments are embedded alone" in text and "embedded in place" not in text
+    assert "cropped on grey" in text
+
+
+@pytest.mark.slow
+def test_crops_of_a_few_planted_images(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "set.yaml").write_text("{format: planted, name: few, n: 40}")
+    model = {"source": "planted", "name": "biased"}
+    few = {"scales": [9, 16], "min_images": 2, "calibration": 40, "run": {"device": "cpu"}}
+    study = write_study(tmp_path, model=model, layer="auto", embedding="crops", **few)
+    result = run(capsys, study, "out")
+    pairs = result["tables"]["pairs"]["rows"]
+    assert pairs and all(0 < row["p_moves"] <= 1 and row["loss"] <= 1 for row in pairs)
+    assert any(row["loss"] < -0.05 for row in pairs)
+    for row in result["tables"]["concepts"]["rows"]:
+        assert -1 <= row["isolation"] <= 1 and row["auc"] >= SMALL["min_auc"]
 
 
 @pytest.mark.parametrize("cav", [name for name in catalogue.names("cavs") if name != "pattern"])

@@ -104,7 +104,7 @@ def test_unknown_key_names_the_nearest(refused, study):
         ("nulls=many", "valid integer"),
         ("nulls=3", "greater than or equal to 19"),
         ("scales=15", "[a, b]"),
-        ("score=logits", "'margin'"),
+        ("target.score=logits", "'margin'"),
         ("data.classes={a: 1}", "[a, b]"),
         ("model=1", "model"),
         ("concepts.counts=[few]", "valid integer"),
