@@ -1,0 +1,106 @@
+"""LRP: the class's score, shared out layer by layer down to the pixels."""
+
+from collections.abc import Sequence
+from typing import Literal
+from weakref import WeakKeyDictionary
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from conceptseg.contracts import Explainer, technique
+from conceptseg.lrp.composites import CompositeName
+from conceptseg.lrp.engine import Engine, Run
+from conceptseg.lrp.start import relevance_of_logits, relevance_of_target
+from conceptseg.model import SegmentationModel
+from conceptseg.scene import Scene
+from conceptseg.target import FixedTarget, Target
+
+_Key = tuple[object, ...]
+_ENGINES: WeakKeyDictionary[nn.Module, tuple[_Key, Engine]] = WeakKeyDictionary()
+"""The last engine of each network, with the state and settings that it was made for."""
+
+
+@technique(family="propagation", source="Bach et al. 2015, doi 10.1371/journal.pone.0130140")
+class Lrp(Explainer):
+    """Relevance of each pixel: the score shared out by what each input adds to each sum.
+
+    R_i = sum_j R_j (a_i w_ij)+ / sum_i (a_i w_ij)+ through convolutions (z+ rule), R_j a_i w_ij /
+    sum_i a_i w_ij through linear layers, sums, pooling and the last layer (epsilon rule), evenly
+    through the first layer (flat rule); summed over colours. R at the logits is the class's logit
+    in the region over the number of its pixels (their sum with `reduce="sum"`), so the map sums
+    to about the mean logit. Unbounded, signed, in units of logits. One forward pass of about twice
+    the cost, and one backward for each target.
+
+    z+ is blind to what speaks against the class, and barely tells classes apart: maps of two
+    classes in one region are alike. Relevance is lost where sums have no positive part and, with
+    `zero_bias` off, to biases. It says nothing of what a missing thing would have done.
+
+    Departures: BatchNorm, its eps included, is folded into the layer before it; the last layer
+    follows the epsilon rule, since z+ can erase a class; bilinear resizing shares out by what it
+    adds rather than by its gradient; gates of squeeze-and-excitation and attention weights are
+    taken as constants. `start: target` begins with z dT/dz, to first order what each logit adds
+    to the target, so that a margin's rivals count against it.
+
+    Source: Bach et al., "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by
+    Layer-Wise Relevance Propagation", PLOS ONE 10(7), 2015; composite: Kohlbrenner et al. 2020,
+    arXiv:1910.09840; segmentation: Dreyer et al. 2023, arXiv:2211.11426. Rules are those of
+    Zennit (Anders et al. 2021, arXiv:2106.13200).
+    """
+
+    composite: CompositeName = Field(
+        "epsilon_plus_flat", description="Which rules the layers follow."
+    )
+    zero_bias: bool = Field(True, description="Whether biases are kept from taking relevance.")
+    gamma: float = Field(0.25, gt=0, description="Weight of what speaks for, in gamma rules.")
+    start: Literal["logit", "probability", "target"] = Field(
+        "logit", description="What is shared out: the class's logit or probability, or the target."
+    )
+    sign: Literal["signed", "positive"] = Field(
+        "signed", description="Whether negative logits count, or are clipped, as L-CRP has it."
+    )
+
+    def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
+        engine = engine_of(scene.model, scene.images, self.composite, self.zero_bias, self.gamma)
+        fixed = [scene.fix(target) for target in targets]
+        parts = []
+        for i in range(len(scene)):
+            # One by one: sums near zero magnify the rounding by which batches differ.
+            run = engine.run(scene.images[i : i + 1])
+            parts.append(torch.cat([self._map(run, target.image(i)) for target in fixed]))
+        return torch.stack(parts, 1)
+
+    def _map(self, run: Run, target: FixedTarget) -> Tensor:
+        if self.start == "target":
+            return run.at_input(relevance_of_target(run.logits, target))
+        relevance = relevance_of_logits(
+            run.logits, target.mask, target.class_id, self.start, self.sign, normalise=False
+        )
+        if target.reduce == "sum":
+            relevance = relevance * target.pixels[:, None, None, None]
+        return run.at_input(relevance)
+
+
+def engine_of(
+    model: SegmentationModel,
+    images: Tensor,
+    composite: CompositeName,
+    zero_bias: bool,
+    gamma: float,
+) -> Engine:
+    """The engine of a network, made again when the network or the settings have changed."""
+    key = (composite, zero_bias, gamma, tuple(images.shape[1:]), *_state(model))
+    known = _ENGINES.get(model.module)
+    if known is None or known[0] != key:
+        made = Engine(model, images, composite, zero_bias=zero_bias, gamma=gamma)
+        _ENGINES[model.module] = known = (key, made)
+    return known[1]
+
+
+def _state(model: nn.Module) -> _Key:
+    """What tells a network from itself after a change: versions, devices and sums of tensors."""
+    tensors = [*model.parameters(), *model.buffers()]
+    marks = tuple((t.data_ptr(), t._version, t.dtype, t.device) for t in tensors)
+    with torch.no_grad():
+        sums = [t.double().sum() for t in tensors if t.is_floating_point()]
+        return (*marks, *(torch.stack(sums).tolist() if sums else ()))

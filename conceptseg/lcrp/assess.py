@@ -1,0 +1,222 @@
+"""Numbers of L-CRP with their uncertainty, from what the sweeps found. No network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conceptseg.lcrp.background import Sensitivity
+from conceptseg.lcrp.choose import Chosen
+from conceptseg.lcrp.maps import Found
+from conceptseg.significance import benjamini_hochberg, bootstrap_interval, sign_flip_p
+
+if TYPE_CHECKING:
+    from conceptseg.study.lcrp import Lcrp
+
+ALPHA = 0.05
+NAN = float("nan")
+NOTHING = (NAN, NAN)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One channel for one class.
+
+    `relevance`: mean share of |relevance|, `spread` its deviation over images. `top`: context
+    score over the most relevant images, as published; `context` over images drawn at random;
+    `over_shuffled`, `over_field`: mean of its paired excess, image by image, over the shuffled
+    network's and over the receptive field's; `p` of the former, one-sided, by sign flips;
+    `p_adjusted` over all channels and classes. `latent`, `by_activation`: `top` of the channel's
+    relevance and activation at the layer. `sensitivity`: change of its relevance when the
+    background is replaced. `tile`, `tile_chance`: part of the mass outside of the object that
+    lies on the known context, and of the area. `seen_on`: the label, not the class's own, that
+    most of the mass lies on, and the share of it.
+    """
+
+    class_id: int
+    unit: int
+    rank: int
+    relevance: float
+    spread: float
+    top: float
+    top_ci: tuple[float, float]
+    top_images: int
+    context: float
+    context_ci: tuple[float, float]
+    images: int
+    over_shuffled: float
+    over_shuffled_ci: tuple[float, float]
+    over_field: float
+    over_field_ci: tuple[float, float]
+    p: float
+    p_adjusted: float
+    latent: float
+    by_activation: float
+    sensitivity: float
+    sensitivity_images: int
+    tile: float
+    tile_chance: float
+    seen_on: int
+    seen_share: float
+
+    @property
+    def acts(self) -> bool:
+        """Whether it acts from context: more of its map is context than of a network's that has
+        learnt nothing, significantly so after correction."""
+        return self.over_shuffled > 0 and self.p_adjusted <= ALPHA
+
+
+def assess(
+    study: Lcrp,
+    chosen: Chosen,
+    maps: Found,
+    control: Mapping[tuple[str, int], float],
+    sensitivity: Mapping[tuple[int, int], Sensitivity],
+) -> list[Score]:
+    """The scores of every chosen channel, in the order of classes and relevance."""
+    found = [
+        _score(study, chosen, maps, control, sensitivity.get((c, k)), c, k, rank)
+        for c in chosen.classes
+        for rank, k in enumerate(chosen.concepts[c], start=1)
+    ]
+    able = [i for i, score in enumerate(found) if np.isfinite(score.p)]
+    adjusted = benjamini_hochberg([found[i].p for i in able])
+    for i, p in zip(able, adjusted, strict=True):
+        found[i] = replace(found[i], p_adjusted=float(p))
+    return found
+
+
+def _score(
+    study: Lcrp,
+    chosen: Chosen,
+    maps: Found,
+    control: Mapping[tuple[str, int], float],
+    sensitivity: Sensitivity | None,
+    class_id: int,
+    unit: int,
+    rank: int,
+) -> Score:
+    best = maps.rows(class_id, unit, [s for s, _ in chosen.relevant[class_id, unit]])
+    best = best[maps.columns["mass"][best] > 0]
+    drawn = maps.rows(class_id, unit, chosen.drawn(class_id, study.random_images))
+    drawn = drawn[maps.columns["mass"][drawn] > 0]
+    context = maps.columns["context"]
+    samples = [str(s) for s in maps.columns["sample"][drawn]]
+    shuffled = np.array([control.get((s, class_id), NAN) for s in samples], np.float64)
+    field = np.array([maps.field.get((s, class_id), NAN) for s in samples], np.float64)
+    groups = [chosen.groups[s] for s in samples]
+    over = _paired(context[drawn] - shuffled, groups, study.seed)
+    beyond = _paired(context[drawn] - field, groups, study.seed)
+    able = np.isfinite(shuffled)
+    p = NAN
+    if able.any():
+        mine = [g for g, there in zip(groups, able, strict=True) if there]
+        p = sign_flip_p((context[drawn] - shuffled)[able], mine, seed=study.seed, side="greater")
+    top_groups = [chosen.groups[str(s)] for s in maps.columns["sample"][best]]
+    known = drawn[np.isfinite(maps.columns["tile"][drawn])]
+    seen_on, seen_share = _seen(maps.labels[drawn], class_id)
+    return Score(
+        class_id=class_id,
+        unit=unit,
+        rank=rank,
+        relevance=float(chosen.mean[class_id][unit]),
+        spread=float(chosen.spread[class_id][unit]),
+        top=_mean(context[best]),
+        top_ci=_interval(context[best], top_groups, study.seed),
+        top_images=len(best),
+        context=_mean(context[drawn]),
+        context_ci=_interval(context[drawn], groups, study.seed),
+        images=len(drawn),
+        over_shuffled=over[0],
+        over_shuffled_ci=over[1],
+        over_field=beyond[0],
+        over_field_ci=beyond[1],
+        p=p,
+        p_adjusted=NAN,
+        latent=_mean(maps.columns["latent"][best]),
+        by_activation=_mean(maps.columns["by_activation"][best]),
+        sensitivity=NAN if sensitivity is None else sensitivity.value,
+        sensitivity_images=0 if sensitivity is None else len(sensitivity.samples),
+        tile=_mean(maps.columns["tile"][known]),
+        tile_chance=_mean(maps.columns["chance"][known]),
+        seen_on=seen_on,
+        seen_share=seen_share,
+    )
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else NAN
+
+
+def _interval(values: np.ndarray, groups: Sequence[str], seed: int) -> tuple[float, float]:
+    return bootstrap_interval(values, groups, seed=seed) if len(values) else NOTHING
+
+
+def _paired(
+    values: np.ndarray, groups: Sequence[str], seed: int
+) -> tuple[float, tuple[float, float]]:
+    able = np.isfinite(values)
+    mine = [g for g, there in zip(groups, able, strict=True) if there]
+    return _mean(values[able]), _interval(values[able], mine, seed)
+
+
+def _seen(labels: np.ndarray, class_id: int) -> tuple[int, float]:
+    """The label, not the class's own, with most of the maps' mass, and its share; -1 for none."""
+    rows = labels[np.isfinite(labels).all(1)] if labels.size else labels
+    total = rows.sum(1, keepdims=True)
+    rows = rows[total[:, 0] > 0] / total[total[:, 0] > 0]
+    if not len(rows):
+        return -1, NAN
+    share = rows.mean(0)
+    share[class_id] = -1.0
+    best = int(share.argmax())
+    return best, float(share[best])
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well a context score foretells the measured sensitivity, over classes and channels.
+
+    Pearson's correlation with its interval, and the root of the mean squared difference.
+    """
+
+    measure: str
+    correlation: float
+    ci: tuple[float, float]
+    error: float
+    pairs: int
+
+
+MEASURES = {
+    "L-CRP map, most relevant images (published)": "top",
+    "L-CRP map, random images": "context",
+    "relevance at the layer": "latent",
+    "activation at the layer": "by_activation",
+}
+
+
+def agreements(scores: Sequence[Score], seed: int, draws: int = 2000) -> list[Agreement]:
+    found = []
+    for name, field in MEASURES.items():
+        pairs = np.array([[getattr(s, field), s.sensitivity] for s in scores], np.float64)
+        pairs = pairs[np.isfinite(pairs).all(1)] if len(pairs) else pairs.reshape(0, 2)
+        rng = np.random.default_rng([seed, 6])
+        ci = NOTHING
+        if len(pairs) >= 5:
+            drawn = rng.integers(0, len(pairs), (draws, len(pairs)))
+            values = [pearson(pairs[rows, 0], pairs[rows, 1]) for rows in drawn]
+            low, high = np.nanquantile(values, [0.025, 0.975])
+            ci = (float(low), float(high))
+        error = float(np.sqrt(((pairs[:, 0] - pairs[:, 1]) ** 2).mean())) if len(pairs) else NAN
+        found.append(Agreement(name, pearson(pairs[:, 0], pairs[:, 1]), ci, error, len(pairs)))
+    return found
+
+
+def pearson(x: np.ndarray, y: np.ndarray) -> float:
+    """Pearson's correlation, nan for fewer than three points or where one side is constant."""
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return NAN
+    return float(np.corrcoef(x, y)[0, 1])

@@ -1,0 +1,139 @@
+"""The sections of an L-CRP report that show pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from conceptseg.lcrp import charts
+from conceptseg.lcrp.sections import Row, column, part
+from conceptseg.report import (
+    Block,
+    Card,
+    Cards,
+    ColourBar,
+    FigureBlock,
+    Gallery,
+    Picture,
+    Section,
+)
+from conceptseg.result import Result
+
+LEGEND = (
+    "Brown: speaks for the class. Blue: against. The outline is the class's region; every picture "
+    "has a scale of its own."
+)
+
+
+def scatter(result: Result, rows: list[Row]) -> Section:
+    able = [row for row in rows if row["context"] is not None and row["relevance"] > 0]
+    blocks: list[Block] = []
+    if able:
+        figure = charts.switched_scatter(
+            np.maximum(column(able, "relevance"), 1e-6),
+            column(able, "context"),
+            [row["class"] for row in able],
+            [f"{row['class']}, channel {row['unit']}" for row in able],
+            [bool(row["acts"]) for row in able],
+            ("most relevant images", "most active images"),
+            x_name="mean share of relevance",
+            y_name="context score, random images",
+            log_x=True,
+        )
+        hover = [_relevant(row) for row in able] + [_active(row) for row in able]
+        caption = (
+            "Point at a channel to see its reference images; the buttons switch between those in "
+            "which it is most relevant for the class and those in which it is most active. Filled: "
+            "acts from context. " + LEGEND
+        )
+        table = part(result, "scores", able, ("class", "unit", "relevance", "context", "acts"))
+        blocks.append(
+            FigureBlock(
+                figure, "Relevance and context", caption, caption, table, "relevance-context", hover
+            )
+        )
+    return Section("map", "How relevant, and how much of it context", "", blocks)
+
+
+def cards(result: Result, rows: list[Row]) -> Section:
+    ordered = sorted(rows, key=lambda row: (not row["acts"], -(row["context"] or 0.0)))
+    return Section(
+        "channels",
+        "The channels",
+        "First the images in which the channel is most relevant for the class, with its "
+        "conditional map; then those in which it is most active, with its activation. What acts "
+        "from context comes first, then by context score. " + LEGEND,
+        [Cards([_card(result, row) for row in ordered], shown=12)],
+    )
+
+
+def _card(result: Result, row: Row) -> Card:
+    facts = [
+        ("Share of relevance", f"{row['relevance']:.1%} (rank {row['rank']})"),
+        ("Context score, random images", _span(row, "context")),
+        ("Context score, as published", _span(row, "top")),
+        ("Above shuffled weights", _span(row, "over_shuffled", signed=True)),
+        ("Above the receptive field", _span(row, "over_field", signed=True)),
+        ("Background sensitivity", _value(row["sensitivity"])),
+    ]
+    if row["seen_on"] is not None:
+        facts.append(("Most outside lies on", f"{row['seen_on']} ({row['seen_share']:.0%})"))
+    if row["tile"] is not None:
+        told = f"{row['tile']:.0%} of what lies outside (area: {row['tile_chance']:.0%})"
+        facts.append(("On the known context", told))
+    badges = ["acts from context"] if row["acts"] else []
+    return Card(
+        f"{row['class']}: channel {row['unit']}",
+        facts,
+        [*_row(result, _relevant(row)), *_row(result, _active(row))],
+        badges,
+        id=row["card"],
+    )
+
+
+def _relevant(row: Row) -> Picture:
+    name = f"channel {row['unit']} for {row['class']}"
+    return Picture(row["picture"], f"Images in which {name} is most relevant", "relevant")
+
+
+def _active(row: Row) -> Picture:
+    return Picture(row["active"], f"Images in which channel {row['unit']} is most active", "active")
+
+
+def _row(result: Result, grid: Picture) -> list[Picture]:
+    """The pictures of a grid one by one."""
+    keys = [f"{grid.key}-{n}" for n in range(result.notes["exemplars"])]
+    return [Picture(key, grid.alt, grid.caption) for key in keys if key in result.images]
+
+
+def _value(value: float | None, signed: bool = False) -> str:
+    return "not known" if value is None else f"{value:+.2f}" if signed else f"{value:.2f}"
+
+
+def _span(row: Row, name: str, signed: bool = False) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    told = _value(row[name], signed)
+    if low is None or high is None:
+        return told
+    return f"{told} ({_value(low, signed)} to {_value(high, signed)})"
+
+
+def saliency(result: Result) -> Section:
+    methods: Sequence[str] = result.notes["methods"]
+    gallery_rows = []
+    for row in result.tables["saliency"].rows:
+        name = f"{row['class']} in {row['sample']}"
+        pictures = [Picture(row["picture"], f"{name}, predicted region outlined")]
+        pictures += [Picture(row[m], f"{m} of {name}") for m in methods]
+        gallery_rows.append((name, pictures))
+    blocks: list[Block] = []
+    if gallery_rows:
+        bar = ColourBar("balance", -1.0, 1.0, "attribution, relative to the method's largest")
+        blocks.append(Gallery(("image", *methods), gallery_rows, bar=bar))
+    return Section(
+        "saliency",
+        "Local saliency maps for comparison",
+        "Where single images are looked at when the class is predicted, all channels together.",
+        blocks,
+    )

@@ -1,0 +1,222 @@
+"""The result of an L-CRP study: findings in words, tables, arrays and pictures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conceptseg.lcrp.assess import Score, agreements, assess
+from conceptseg.lcrp.choose import Chosen
+from conceptseg.lcrp.control import Kept
+from conceptseg.lcrp.flip import METHODS, OTHERS, Curves
+from conceptseg.lcrp.maps import Found
+from conceptseg.lcrp.tables import (
+    agreement_table,
+    card_id,
+    class_table,
+    flip_table,
+    grid_key,
+    kept_table,
+    saliency_table,
+    score_table,
+)
+from conceptseg.result import Finding, Result, Table, plain, ranked, safe_key
+
+if TYPE_CHECKING:
+    from conceptseg.compare import Comparison
+    from conceptseg.contracts import Carry, Context
+    from conceptseg.study.lcrp import Lcrp
+
+COMPARED_CLASSES = 4
+GRID_PX = 128
+
+
+def to_compare(context: Context, carry: Carry) -> list[tuple[str, int]]:
+    """Images for the local saliency maps: of the classes with the most images, the first drawn."""
+    chosen: Chosen = carry["chosen"]
+    order = sorted(chosen.classes, key=lambda c: (-chosen.count[c], c))
+    return [(chosen.images[c][0], c) for c in order if chosen.images[c]][:COMPARED_CLASSES]
+
+
+def conclude(study: Lcrp, context: Context, carry: Carry) -> Result:
+    chosen: Chosen = carry["chosen"]
+    maps: Found = carry["maps"]
+    curves: Curves = carry["flip"]
+    kept: Kept = carry["kept"]
+    comparison: Comparison = carry["comparison"]
+    classes = context.model.classes
+    scores = assess(study, chosen, maps, carry["control"], carry["sensitivity"])
+    tables = {
+        "scores": score_table(scores, classes),
+        "classes": class_table(study, chosen, scores, carry["control"], maps.field, classes),
+        "agreement": agreement_table(agreements(scores, study.seed)),
+        "flipping": flip_table(chosen, curves, study.seed),
+        "retained": kept_table(kept),
+        "saliency": saliency_table(comparison, classes),
+    }
+    # The report is made of the same plain values (null for nan) before and after saving.
+    tables = {
+        name: Table(plain(list(table.rows)), table.columns, table.labels, table.caption)
+        for name, table in tables.items()
+    }
+    return Result(
+        study="lcrp",
+        findings=ranked(findings(scores, classes)),
+        tables=tables,
+        arrays=_arrays(chosen, curves, comparison),
+        images=_images(study, chosen, maps, comparison, classes),
+        skipped=_skipped(study, context, chosen),
+        notes=_notes(study, context, chosen, kept, curves, comparison),
+    )
+
+
+def findings(scores: Sequence[Score], classes: Sequence[str]) -> list[Finding]:
+    return [_finding(score, classes) for score in scores if score.acts]
+
+
+def _finding(score: Score, classes: Sequence[str]) -> Finding:
+    name = classes[score.class_id]
+    claim = (
+        f"{name} rests on channel {score.unit}, {score.context:.0%} of whose evidence lies outside "
+        f"of {name} ({score.over_shuffled:+.0%} against a network of shuffled weights). It holds "
+        f"{score.relevance:.1%} of the class's relevance in the layer"
+    )
+    claim += (
+        f"; most of it outside lies on {classes[score.seen_on]}." if score.seen_on >= 0 else "."
+    )
+    if np.isfinite(score.sensitivity):
+        claim += f" Replacing the background changes its relevance by {score.sensitivity:.0%}."
+    return Finding(
+        claim=claim,
+        class_=name,
+        effect=score.over_shuffled,
+        ci=score.over_shuffled_ci,
+        p=score.p,
+        p_adjusted=score.p_adjusted,
+        n=score.images,
+        evidence=card_id(name, score.unit),
+        details={
+            "effect_name": "context score above that of shuffled weights",
+            "unit": score.unit,
+            "context": score.context,
+            "published": score.top,
+            "relevance": score.relevance,
+            "sensitivity": score.sensitivity,
+        },
+    )
+
+
+def _arrays(chosen: Chosen, curves: Curves, comparison: Comparison) -> dict[str, np.ndarray]:
+    """Mean and deviation of relevance [classes, u], and mean curves [orders + 1, points]."""
+    names = len(METHODS) + len(OTHERS)
+    mean = [curves.of(n).mean(0) for n in range(names)] if len(curves.samples) else []
+    arrays = {
+        "class": np.array(chosen.classes, np.int32),
+        "relevance_mean": np.stack([chosen.mean[c] for c in chosen.classes]).astype(np.float32),
+        "relevance_spread": np.stack([chosen.spread[c] for c in chosen.classes]).astype(np.float32),
+        "flip_share": curves.share.astype(np.float32),
+    }
+    if mean:
+        random = curves.change[:, names:].mean(0)
+        arrays["flip_mean"] = np.stack(mean).astype(np.float32)
+        arrays["flip_random"] = random.astype(np.float32)
+    for n in range(len(comparison.chosen)):
+        for method in comparison.methods:
+            arrays[safe_key(f"saliency-{n}-{method}")] = comparison.maps[method][n]
+    return arrays
+
+
+def _images(
+    study: Lcrp, chosen: Chosen, maps: Found, comparison: Comparison, classes: Sequence[str]
+) -> dict[str, bytes]:
+    images: dict[str, bytes] = {}
+    for (c, k), best in chosen.relevant.items():
+        parts = [maps.pictures.get((s, c, k), b"") for s, _ in best[: study.exemplars]]
+        images |= _shown(grid_key("relevant", classes[c], k), parts)
+    for k, best in chosen.active.items():
+        parts = [maps.active.get((s, k), b"") for s, _ in best[: study.exemplars]]
+        images |= _shown(safe_key(f"active-{k}"), parts)
+    for n in range(len(comparison.chosen)):
+        images[safe_key(f"compare-{n}")] = comparison.plain[n]
+        for method in comparison.methods:
+            images[safe_key(f"compare-{n}-{method}")] = comparison.pictures[method][n]
+    return images
+
+
+def _shown(key: str, parts: Sequence[bytes]) -> dict[str, bytes]:
+    """Pictures under `key-0`, `key-1`, ..., and all of them in one under `key`."""
+    held = [data for data in parts if data]
+    return {key: montage(held), **{f"{key}-{n}": data for n, data in enumerate(held)}}
+
+
+def montage(parts: Sequence[bytes], side: int = GRID_PX, columns: int = 2) -> bytes:
+    """Pictures in rows of two, as one WebP, each no longer than `side`; grey without any."""
+    from PIL import Image
+
+    from conceptseg.thumbnails import encode
+
+    opened = [Image.open(io.BytesIO(data)).convert("RGB") for data in parts]
+    if not opened:
+        return encode(Image.new("RGB", (side, side), "#c8c8c8"))
+    for picture in opened:
+        picture.thumbnail((side, side))
+    gap, width, height = 4, opened[0].width, max(picture.height for picture in opened)
+    rows = -(-len(opened) // columns)
+    across = min(columns, len(opened))
+    size = (across * (width + gap) - gap, rows * (height + gap) - gap)
+    whole = Image.new("RGB", size, "#ffffff")
+    for n, picture in enumerate(opened):
+        whole.paste(picture, (n % columns * (width + gap), n // columns * (height + gap)))
+    return encode(whole)
+
+
+def _skipped(study: Lcrp, context: Context, chosen: Chosen) -> list[dict[str, Any]]:
+    return [
+        {
+            "kind": "class",
+            "class": context.model.classes[c],
+            "reason": f"predicted in {count} images, fewer than {study.min_images}",
+        }
+        for c, count in sorted(chosen.skipped.items())
+    ]
+
+
+def _notes(
+    study: Lcrp,
+    context: Context,
+    chosen: Chosen,
+    kept: Kept,
+    curves: Curves,
+    comparison: Comparison,
+) -> dict[str, Any]:
+    return {
+        "layer": context.layer,
+        "model": study.model.name,
+        "manifest": context.manifest.name,
+        "origin": context.model.origin,
+        "classes": list(context.model.classes),
+        "composite": study.composite,
+        "zero_bias": study.zero_bias,
+        "images": len(context.manifest.samples),
+        "units": chosen.units,
+        "unit": chosen.unit,
+        "groups": len({chosen.groups[s] for s in chosen.groups}),
+        "exemplars": study.exemplars,
+        "instance_pixels": study.instance_pixels,
+        "flip_mode": study.flip_mode,
+        "flip_curves": len(curves.samples),
+        "methods": list(comparison.methods),
+        "flip_methods": [*METHODS, *OTHERS],
+        "limits": {method: comparison.limits[method] for method in comparison.methods},
+        "kept": {
+            "given": kept.given,
+            "reached": kept.reached,
+            "at_layer": kept.at_layer,
+            "norms": kept.norms,
+            "folded": kept.folded,
+            "images": kept.images,
+        },
+    }

@@ -1,0 +1,80 @@
+"""The report of an L-CRP study, from its result alone."""
+
+from __future__ import annotations
+
+from conceptseg.lcrp import exhibits, sections
+from conceptseg.lcrp.assess import ALPHA
+from conceptseg.report import Report
+from conceptseg.result import Result
+
+
+def compose(result: Result) -> Report:
+    """What acts from context, what each class rests on, and how far to believe it."""
+    notes = result.notes
+    rows = [dict(row) for row in result.tables["scores"].rows]
+    classes = len({row["class"] for row in rows})
+    lead = (
+        f"Relevance of {classes} classes was followed through the {notes['units']} channels of "
+        f"layer {notes['layer']} of {notes['model']}, over {notes['images']} images. Of "
+        f"{len(rows)} pairs of class and channel that were looked at, {len(result.findings)} act "
+        "from context: their evidence lies outside of the class's own region more than chance "
+        "would have it."
+    )
+    return Report(
+        title="What predictions rest on, and how much of it is context",
+        subtitle=f"L-CRP on {notes['model']}, data {notes['manifest']}",
+        lead=lead,
+        facts=(
+            ("Network", notes["model"]),
+            ("Weights", notes["origin"]),
+            ("Layer", notes["layer"]),
+            ("Data", notes["manifest"]),
+            ("Images", notes["images"]),
+            ("Rules", notes["composite"]),
+            ("Pairs of class and channel", len(rows)),
+        ),
+        sections=(
+            sections.acting(result, rows),
+            exhibits.scatter(result, rows),
+            sections.bars(result, rows),
+            exhibits.cards(result, rows),
+            sections.sensitivity(result, rows),
+            sections.flipping(result),
+            sections.retained(result),
+            sections.everything(result),
+            exhibits.saliency(result),
+        ),
+        limits=_limits(result),
+        alpha=ALPHA,
+    )
+
+
+def _limits(result: Result) -> tuple[str, ...]:
+    notes = result.notes
+    limits = [
+        "Relevance shows what was present and spoke for a class. A class that is chosen because "
+        "something is absent leaves no trace in its own maps; look at the classes it competes "
+        "with.",
+        "Attribution alone neither proves nor excludes that a network needs its context. A context "
+        "score of a third is common in networks that do not use it; compare with shuffled weights, "
+        "and with what replacing the background does.",
+        "Shuffled weights spread relevance more widely than any trained network, so a channel that "
+        "mixes object and context need not pass the test.",
+        "The most relevant images are selected, so scores over them are biased; they stand here "
+        "because they are the published form. Random images carry the tests.",
+        f"Only layer {notes['layer']} was studied; the table of classes says how much relevance "
+        "passes through it.",
+        "Replaced backgrounds are images that the network has never seen; a change may come from "
+        "that.",
+    ]
+    if notes["composite"] == "attention":
+        limits.append(
+            "Rules for transformers are experimental; the section on what rules retain says how "
+            "much relevance they lose or make."
+        )
+    if notes["unit"] == "image" and notes["groups"] < notes["images"]:
+        limits.append(
+            "Groups are too few to test over: intervals and tests count images, so they speak of "
+            "these groups and not of new ones."
+        )
+    return tuple(limits)

@@ -1,0 +1,231 @@
+"""The sections of an L-CRP report, each from the result alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from conceptseg import figures
+from conceptseg.lcrp import charts
+from conceptseg.report import Block, Facts, FigureBlock, Notice, Prose, Section, TableBlock
+from conceptseg.result import Result, Table
+
+Row = dict[str, Any]
+FAR, APART = 0.4, 0.2
+"""A sensitivity is told as unexplained when it lies this far above score and other classes."""
+
+
+def number(value: Any) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def column(rows: Sequence[Row], name: str) -> np.ndarray:
+    return np.array([number(row[name]) for row in rows], np.float64)
+
+
+def part(result: Result, name: str, rows: Sequence[Row], columns: Sequence[str]) -> Table:
+    labels = result.tables[name].labels
+    return Table([{c: row[c] for c in columns} for row in rows], tuple(columns), labels)
+
+
+def acting(result: Result, rows: list[Row]) -> Section:
+    """The plain list of what acts from context, strongest first, and the classes."""
+    points = tuple(finding.claim for finding in result.findings)
+    blocks: list[Block] = []
+    if points:
+        blocks.append(Prose("Strongest first:", points, id="acting"))
+    else:
+        text = (
+            "No channel's evidence lies outside of its class more than a network of shuffled "
+            "weights would place it there."
+        )
+        blocks.append(Notice(text, id="acting"))
+    unseen = unexplained([dict(row) for row in result.tables["classes"].rows])
+    if unseen:
+        blocks.append(
+            Notice(
+                "These classes lose their relevance with the background although little of it lies "
+                "there: they may be decided by what is absent, or by what their rivals find in the "
+                "background.",
+                "warning",
+                "Sensitive to what their maps do not show",
+                tuple(unseen),
+                "unexplained",
+            )
+        )
+    blocks.append(
+        TableBlock(
+            result.tables["classes"],
+            "The classes",
+            "The context score of all channels that were looked at, weighed by relevance, beside "
+            "what it is without any use of context: in a network of shuffled weights, and for "
+            "relevance that spreads evenly over the receptive field. 'Relevance through the "
+            "layer' is the layer's part of the decision; the rest passes it by.",
+            "class-table",
+        )
+    )
+    return Section(
+        "context",
+        "What acts from context",
+        "A channel acts from context where more of its conditional map lies outside of the "
+        "class's region than in a network of shuffled weights, over images drawn at random, "
+        "after correction for all channels and classes.",
+        blocks,
+    )
+
+
+def unexplained(rows: Sequence[Row]) -> list[str]:
+    """Classes whose sensitivity stands out from the others' and is not foretold by their score."""
+    known = [r for r in rows if r["sensitivity"] is not None and r["context"] is not None]
+    found = []
+    for row in known:
+        others = [r["sensitivity"] for r in known if r is not row]
+        apart = bool(others) and row["sensitivity"] - max(others) > APART
+        if apart and row["sensitivity"] - row["context"] > FAR:
+            found.append(
+                f"{row['class']}: replacing the background changes its channels' relevance by "
+                f"{row['sensitivity']:.0%} (other classes: up to {max(others):.0%}), while "
+                f"{row['context']:.0%} of its maps lies there."
+            )
+    return found
+
+
+def bars(result: Result, rows: list[Row]) -> Section:
+    blocks: list[Block] = []
+    for name in dict.fromkeys(row["class"] for row in rows):
+        mine = [row for row in rows if row["class"] == name]
+        figure = charts.coloured_bars(
+            [f"channel {row['unit']}" for row in mine],
+            column(mine, "relevance"),
+            column(mine, "context"),
+            value_name="mean share of relevance",
+            colour_name="context score",
+        )
+        alt = f"Bars of the {len(mine)} most relevant channels of {name}, by context score."
+        table = part(
+            result, "scores", mine, ("unit", "relevance", "context", "context_low", "context_high")
+        )
+        caption = "Length: share of the class's relevance. Colour: context score, random images."
+        block_id = f"bars-{list(result.notes['classes']).index(name)}"
+        blocks.append(FigureBlock(figure, name, alt, caption, table, block_id))
+    return Section(
+        "concepts-by-class",
+        "What each class rests on",
+        "Channels of the layer by the relevance that they hold, averaged over all images that "
+        "show the class.",
+        blocks,
+    )
+
+
+def sensitivity(result: Result, rows: list[Row]) -> Section:
+    able = [row for row in rows if row["sensitivity"] is not None and row["top"] is not None]
+    blocks: list[Block] = []
+    if able:
+        figure = charts.switched_scatter(
+            column(able, "top"),
+            column(able, "sensitivity"),
+            [row["class"] for row in able],
+            [f"{row['class']}, channel {row['unit']}" for row in able],
+            [bool(row["acts"]) for row in able],
+            ("published",),
+            x_name="context score (most relevant images)",
+            y_name="background sensitivity",
+        )
+        caption = (
+            "Where the score holds what it promises, points lie near the diagonal: a channel whose "
+            "map is all context loses its relevance with the background."
+        )
+        table = part(result, "scores", able, ("class", "unit", "top", "sensitivity"))
+        blocks.append(
+            FigureBlock(
+                figure, "Context score and measured sensitivity", caption, caption, table, "sense"
+            )
+        )
+    blocks.append(
+        TableBlock(
+            result.tables["agreement"],
+            "Agreement",
+            "In the paper's own experiments (four networks, three layers) the correlation was 0.69 "
+            "on average for the L-CRP map (0.46 to 0.70 for a U-Net), 0.67 for relevance at the "
+            "layer and 0.65 for the activation; root mean squared differences were 0.18, 0.20 and "
+            "0.41. Intervals draw pairs of class and channel, which are not independent.",
+            "agreement",
+        )
+    )
+    return Section(
+        "sensitivity",
+        "Does the score foretell what the background does?",
+        "Background replaced by grey noise, colour noise, black and a random colour, wholly and "
+        "by half; the mean relative change of each channel's relevance, weighed by relevance, over "
+        f"objects of more than {result.notes['instance_pixels']} pixels.",
+        blocks,
+    )
+
+
+def flipping(result: Result) -> Section:
+    blocks: list[Block] = []
+    if "flip_mean" in result.arrays:
+        share = np.asarray(result.arrays["flip_share"], float)
+        names: Sequence[str] = result.notes["flip_methods"]
+        mean, random = result.arrays["flip_mean"], np.asarray(result.arrays["flip_random"], float)
+        series = {name: np.asarray(mean[i], float) for i, name in enumerate(names)}
+        series["random orders"] = random.mean(0)
+        bands = {"random orders": (random.min(0), random.max(0))}
+        figure = figures.curves(
+            share,
+            series,
+            bands,
+            x_name="share of channels flipped",
+            y_name="change of the class's logit",
+        )
+        table = Table(
+            [
+                {"share": float(s), **{n: float(v[i]) for n, v in series.items()}}
+                for i, s in enumerate(share)
+            ]
+        )
+        caption = (
+            "Mean over images and classes. The band spans the random orders, each averaged alike."
+        )
+        blocks.append(
+            FigureBlock(figure, "Flipping curves", caption, caption, table, "flipping-curves")
+        )
+    blocks.append(TableBlock(result.tables["flipping"], "Areas", id="flipping-areas"))
+    verb = "set to zero" if result.notes["flip_mode"] == "remove" else "put in, all others zero"
+    return Section(
+        "flipping",
+        "Is the order of channels faithful?",
+        f"Channels are {verb}, the most relevant first, and the rest of the network runs on. "
+        "Removing: the lower the curve, the better the order; inserting: the higher.",
+        blocks,
+    )
+
+
+def retained(result: Result) -> Section:
+    kept = result.notes["kept"]
+    given = kept["given"] or float("nan")
+    bias = "take no relevance" if result.notes["zero_bias"] else "take their part"
+    facts = Facts(
+        [
+            ("Rules", result.notes["composite"].replace("_", " ")),
+            ("Biases", bias),
+            ("Norms folded into the layer before", f"{kept['folded']} of {kept['norms']}"),
+            ("Relevance that reached the image", f"{kept['reached'] / given:.1%}"),
+            ("Relevance through the layer", f"{kept['at_layer'] / given:.1%}"),
+            ("Images", kept["images"]),
+        ]
+    )
+    return Section(
+        "retained",
+        "What the rules retain",
+        "Relevance should be handed on whole. What a module loses went to its bias, or met sums "
+        "without a positive part; what it gains comes from sums near zero.",
+        [facts, TableBlock(result.tables["retained"], "By module", limit=60, folded=True)],
+    )
+
+
+def everything(result: Result) -> Section:
+    block = TableBlock(result.tables["scores"], "Every channel that was looked at", id="scores")
+    return Section("all", "All numbers", "", [block])

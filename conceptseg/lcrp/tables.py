@@ -1,0 +1,231 @@
+"""The tables of an L-CRP result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conceptseg.lcrp.assess import ALPHA, Agreement, Score
+from conceptseg.lcrp.choose import Chosen
+from conceptseg.lcrp.control import Kept
+from conceptseg.lcrp.flip import METHODS, OTHERS, Curves
+from conceptseg.result import Table, safe_key
+from conceptseg.significance import bootstrap_interval, detectable_effect
+
+if TYPE_CHECKING:
+    from conceptseg.compare import Comparison
+    from conceptseg.study.lcrp import Lcrp
+
+LABELS = {
+    "unit": "channel",
+    "acts": "acts from context",
+    "relevance": "share of relevance",
+    "spread": "its deviation over images",
+    "context": "context score, random images",
+    "context_low": "its low end",
+    "context_high": "its high end",
+    "top": "context score, most relevant images (published)",
+    "over_shuffled": "excess over shuffled weights",
+    "over_field": "excess over the receptive field",
+    "p_adjusted": "p, Benjamini-Hochberg",
+    "by_activation": "context score of the activation",
+    "latent": "context score of the relevance at the layer",
+    "sensitivity": "background sensitivity",
+    "tile": "mass outside that lies on the known context",
+    "tile_chance": "the same of the area",
+    "seen_on": "most of it outside lies on",
+    "seen_share": "share of the map there",
+    "images": "random images",
+    "top_images": "most relevant images",
+}
+
+
+def score_table(scores: Sequence[Score], classes: Sequence[str]) -> Table:
+    rows = []
+    for score in scores:
+        row: dict[str, Any] = asdict(score)
+        row["class"] = classes[row.pop("class_id")]
+        row["seen_on"] = classes[score.seen_on] if score.seen_on >= 0 else None
+        row["acts"] = score.acts
+        for name in ("top_ci", "context_ci", "over_shuffled_ci", "over_field_ci"):
+            row[f"{name[:-3]}_low"], row[f"{name[:-3]}_high"] = row.pop(name)
+        row["card"] = card_id(row["class"], score.unit)
+        row["picture"] = grid_key("relevant", row["class"], score.unit)
+        row["active"] = safe_key(f"active-{score.unit}")
+        rows.append(row)
+    shown = ("class", "unit", "acts", "relevance", "context", "context_low", "context_high", "top")
+    numbers = ("over_shuffled", "over_field", "p_adjusted", "sensitivity", "seen_on", "images")
+    order = [*shown, *numbers]
+    rest = [name for name in (rows[0] if rows else ()) if name not in order]
+    return Table(rows, (*order, *rest), LABELS, "Every channel that was looked at, by class")
+
+
+def card_id(class_name: str, unit: int) -> str:
+    return safe_key(f"unit-{class_name}-{unit}")
+
+
+def grid_key(kind: str, class_name: str, unit: int) -> str:
+    return safe_key(f"{kind}-{class_name}-{unit}")
+
+
+def class_table(
+    study: Lcrp,
+    chosen: Chosen,
+    scores: Sequence[Score],
+    control: dict[tuple[str, int], float],
+    field: dict[tuple[str, int], float],
+    classes: Sequence[str],
+) -> Table:
+    rows = []
+    for c in chosen.classes:
+        mine = [s for s in scores if s.class_id == c and np.isfinite(s.context)]
+        weight = np.array([max(s.relevance, 0.0) for s in mine])
+        total = float(weight.sum())
+        drawn = chosen.drawn(c, study.random_images)
+        groups = [chosen.groups[s] for s in chosen.images[c]]
+        low, high = bootstrap_interval(chosen.through[c], groups, seed=study.seed)
+        rows.append(
+            {
+                "class": classes[c],
+                "images": chosen.count[c],
+                "context": float(weight @ [s.context for s in mine]) / total if total else None,
+                "largest": max((s.context for s in mine), default=None),
+                "shuffled": _mean([control[s, c] for s in drawn if (s, c) in control]),
+                "field": _mean([field[s, c] for s in drawn if (s, c) in field]),
+                "sensitivity": _weighted([s.sensitivity for s in mine], weight),
+                "acting": sum(s.acts for s in mine),
+                "covered": float(np.abs(chosen.mean[c])[list(chosen.concepts[c])].sum()),
+                "complexity": float(np.nanmean(chosen.complexity[c])),
+                "variation": float(chosen.spread[c].mean()),
+                "through": float(chosen.through[c].mean()),
+                "through_low": low,
+                "through_high": high,
+            }
+        )
+    labels = {
+        "context": "context score, weighed by relevance",
+        "largest": "largest context score",
+        "shuffled": "context score with shuffled weights",
+        "field": "context score of the receptive field",
+        "sensitivity": "background sensitivity, weighed",
+        "acting": "channels that act from context",
+        "covered": "share of relevance that was looked at",
+        "complexity": "share of channels that hold 80 % of it",
+        "variation": "mean deviation of a channel's share",
+        "through": "relevance through the layer",
+        "through_low": "its low end",
+        "through_high": "its high end",
+    }
+    return Table(rows, (), labels, "The classes")
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if len(values) else None
+
+
+def _weighted(values: Sequence[float], weight: np.ndarray) -> float | None:
+    given = np.asarray(values, np.float64)
+    able = np.isfinite(given) & (weight > 0)
+    return float(given[able] @ weight[able] / weight[able].sum()) if able.any() else None
+
+
+def agreement_table(found: Sequence[Agreement]) -> Table:
+    rows = [
+        {
+            "measure": a.measure,
+            "correlation": a.correlation,
+            "low": a.ci[0],
+            "high": a.ci[1],
+            "error": a.error,
+            "pairs": a.pairs,
+        }
+        for a in found
+    ]
+    labels = {
+        "measure": "context score of",
+        "correlation": "correlation with sensitivity",
+        "low": "its low end",
+        "high": "its high end",
+        "error": "root mean squared difference",
+        "pairs": "classes and channels",
+    }
+    return Table(rows, tuple(labels), labels, "How well context scores foretell sensitivity")
+
+
+def flip_table(chosen: Chosen, curves: Curves, seed: int) -> Table:
+    """Mean area under each method's curve, its standard error, and its gap to random orders."""
+    groups = [chosen.groups.get(s, s) for s in curves.samples]
+    random = curves.area(curves.random) if len(curves.samples) else np.zeros(0)
+    rows = []
+    for number, name in enumerate((*METHODS, *OTHERS)):
+        area = curves.area(curves.of(number)) if len(curves.samples) else np.zeros(0)
+        gap = area - random
+        low, high = bootstrap_interval(gap, groups, seed=seed) if len(gap) else (np.nan,) * 2
+        rows.append(
+            {
+                "method": name,
+                "area": _mean(area.tolist()),
+                "error": _error(area),
+                "gap": _mean(gap.tolist()),
+                "low": low,
+                "high": high,
+                "curves": len(area),
+                "detectable": detectable_effect(gap, groups) if len(gap) else np.nan,
+            }
+        )
+    rows.append(
+        {
+            "method": "random orders",
+            "area": _mean(random.tolist()),
+            "error": _error(random),
+            "curves": len(random),
+        }
+    )
+    labels = {
+        "area": "area under the curve",
+        "error": "its standard error",
+        "gap": "minus that of random orders",
+        "low": "its low end",
+        "high": "its high end",
+        "curves": "images and classes",
+        "detectable": "smallest detectable gap",
+    }
+    return Table(rows, ("method", *labels), labels, "Concept flipping")
+
+
+def _error(values: np.ndarray) -> float | None:
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+
+
+def kept_table(kept: Kept) -> Table:
+    rows: list[dict[str, Any]] = [
+        {
+            "module": name or "(the network itself)",
+            "received": received,
+            "passed": passed,
+            "lost": received - passed,
+        }
+        for name, received, passed in kept.rows
+    ]
+    rows.sort(key=lambda row: -abs(row["lost"]))
+    labels = {"received": "relevance received", "passed": "handed on", "lost": "lost"}
+    return Table(rows, ("module", *labels), labels, "Relevance by module, largest loss first")
+
+
+def saliency_table(comparison: Comparison, classes: Sequence[str]) -> Table:
+    rows = [
+        {
+            "sample": sample_id,
+            "class": classes[class_id],
+            "picture": safe_key(f"compare-{n}"),
+            **{method: safe_key(f"compare-{n}-{method}") for method in comparison.methods},
+        }
+        for n, (sample_id, class_id) in enumerate(comparison.chosen)
+    ]
+    return Table(rows, caption="Local saliency maps shown for comparison")
+
+
+__all__ = ["ALPHA", "LABELS"]

@@ -1,0 +1,116 @@
+"""L-CRP: which channels a prediction rests on, what they look like, and how much is context."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from conceptseg.contracts import Carry, Context, Pass, Study, technique
+from conceptseg.report import Report
+from conceptseg.result import Result
+
+
+@technique(family="concept", source="Dreyer et al. 2023, arXiv:2211.11426; Achtibat et al. 2023")
+class Lcrp(Study):
+    """Concept-conditional relevance of a segmentation network, with its context scores.
+
+    A concept is a channel of one layer. Layer-wise relevance propagation shares a class's score in
+    its predicted region out over the channels; going on with one channel's share alone gives the
+    channel's own map of the image. The context score is the part of that map's positive mass that
+    lies outside of the class's labelled region: C = sum H+ (1 - m) / sum H+.
+
+    Departures: relevance is normalised image by image (the published code divides by the sum over
+    a batch, which makes images depend on each other), negative logits are kept (it clips them, and
+    an image whose class wins with negative logits is lost), and the last layer follows the epsilon
+    rule. Beside the score over the most relevant images, which are selected and so are biased,
+    stands the score over images drawn at random, its excess over a network of shuffled weights
+    and over the receptive field, with intervals and corrected p-values.
+
+    Source: Dreyer, Achtibat, Wiegand, Samek and Lapuschkin, "Revealing Hidden Context Bias in
+    Segmentation and Object Detection through Concept-specific Explanations", CVPRW 2023.
+    """
+
+    composite: Literal["epsilon_plus", "epsilon_plus_flat", "gamma", "attention"] = Field(
+        "epsilon_plus",
+        description="Rules by which relevance is shared out; attention, experimental, is for "
+        "transformers. The published context score is made with epsilon_plus.",
+    )
+    zero_bias: bool = Field(True, description="Whether biases are kept from taking relevance.")
+    quantity: Literal["logit", "probability", "one"] = Field(
+        "logit", description="What relevance starts from at each pixel of the region."
+    )
+    sign: Literal["signed", "positive"] = Field(
+        "signed", description="Whether negative logits count, or are clipped, as published."
+    )
+    concepts: int = Field(
+        12, ge=1, description="Of each class, its most relevant channels; 50 as published."
+    )
+    references: int = Field(15, ge=1, description="Most relevant images of a channel and class.")
+    random_images: int = Field(
+        12, ge=0, description="Images of each class drawn at random for the calibrated score."
+    )
+    images_per_class: int = Field(
+        200, ge=2, description="Of each class, at most this many images in spreads and draws."
+    )
+    min_images: int = Field(5, ge=2, description="Classes in fewer images are left out.")
+    sensitivity_images: int = Field(
+        20, ge=0, description="Images of each class whose background is replaced."
+    )
+    instance_pixels: int = Field(
+        500, ge=1, description="Only regions of more pixels count in that, as published."
+    )
+    flip_images: int = Field(6, ge=0, description="Images of each class for the flipping curves.")
+    flip_steps: int = Field(15, ge=2, description="Points of a flipping curve.")
+    flip_mode: Literal["remove", "insert"] = Field(
+        "remove", description="Whether the most relevant channels are zeroed, or kept alone, first."
+    )
+    random_orders: int = Field(5, ge=2, description="Random orders that curves are compared with.")
+    conserve_images: int = Field(3, ge=1, description="Images in the table of retained relevance.")
+    at_once: int = Field(
+        1, ge=1, description="Conditional maps made together: more memory, less time on a GPU."
+    )
+    exemplars: int = Field(4, ge=0, description="Pictures of each channel, per kind of reference.")
+    picture_px: int = Field(160, ge=32, description="Longer side of the report's pictures.")
+    unit: Literal["auto", "group", "image"] = Field(
+        "auto",
+        description="What intervals and tests count: the manifest's groups, or single images; auto "
+        "takes groups where there are at least eight.",
+    )
+
+    def class_ids(self, context: Context) -> tuple[int, ...]:
+        """The classes to explain: those asked for, or all but the background."""
+        names = self.data.classes or tuple(
+            name for name in context.model.classes if name != context.manifest.background
+        )
+        return tuple(context.model.class_id(name) for name in names)
+
+    def passes(self) -> Sequence[Pass]:
+        from conceptseg.compare import Compare
+        from conceptseg.lcrp.background import Background
+        from conceptseg.lcrp.control import Control
+        from conceptseg.lcrp.findings import to_compare
+        from conceptseg.lcrp.flip import Flip
+        from conceptseg.lcrp.maps import Maps
+        from conceptseg.lcrp.survey import Survey
+
+        return (
+            Survey(self),
+            Maps(self),
+            Control(self),
+            Background(self),
+            Flip(self),
+            Compare(self.compare, to_compare, self.picture_px),
+        )
+
+    def finish(self, context: Context, carry: Carry) -> Result:
+        from conceptseg.lcrp.findings import conclude
+
+        return conclude(self, context, carry)
+
+    @staticmethod
+    def report(result: Result) -> Report:
+        from conceptseg.lcrp.report import compose
+
+        return compose(result)

@@ -1,0 +1,105 @@
+"""Context scores of networks whose reliance on the context is known."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conceptseg.planted import generator
+from conceptseg.planted.constructed import CONTEXT, OBJECT
+from conceptseg.study import __main__ as command
+
+STUDIES = Path(__file__).parents[2] / "studies"
+BIASED, CONFUSER = (
+    generator.CLASSES[c] for c in (generator.BIASED_CLASS, generator.CONFUSER_CLASS)
+)
+EXACT = {"format": "planted", "name": "exact", "scenes": "exact", "n": 40}
+SHORT = {"compare": [], "flip_images": 0, "exemplars": 0, "conserve_images": 1}
+
+
+def run(folder, model, manifest=None, **changes):
+    content = yaml.safe_load((STUDIES / "lcrp_planted.yaml").read_text())
+    path = STUDIES / content["data"]["manifest"]
+    if manifest is not None:
+        path = folder / "set.yaml"
+        path.write_text(yaml.safe_dump(manifest))
+    content |= {"model": model, **SHORT, **changes}
+    content["data"] |= {"manifest": str(path)}
+    (folder / "lcrp_here.yaml").write_text(yaml.safe_dump(content))
+    words = ["lcrp", "-c", str(folder / "lcrp_here.yaml"), "--out", str(folder / "out"), "-q"]
+    assert command.main(words) == 0
+    return json.loads((folder / "out/result.json").read_text())
+
+
+def by_class(result):
+    return {row["class"]: row for row in result["tables"]["classes"]["rows"]}
+
+
+def by_unit(result, class_name):
+    rows = result["tables"]["scores"]["rows"]
+    return {row["unit"]: row for row in rows if row["class"] == class_name}
+
+
+def constructed(w):
+    return {"source": "planted", "name": "constructed", "arguments": {"w": w}}
+
+
+def test_two_planted_channels_have_context_scores_0_and_1(tmp_path):
+    """The object's channel reads ink, which is the class's region; the context's reads stripes,
+    which lie in the other half. A cell of 4 px may straddle the region's edge."""
+    found = by_unit(run(tmp_path, constructed(0.5), EXACT), BIASED)
+    assert set(found) == {OBJECT, CONTEXT}
+    assert found[CONTEXT]["context"] == pytest.approx(1.0, abs=1e-3)
+    assert found[OBJECT]["context"] == pytest.approx(0.0, abs=0.02)
+    assert found[CONTEXT]["top"] == pytest.approx(1.0, abs=1e-3)
+    assert found[CONTEXT]["tile"] == pytest.approx(1.0, abs=1e-3)
+    assert found[CONTEXT]["tile_chance"] < 0.6
+
+
+def test_reliance_and_context_score_rise_together(tmp_path):
+    scores, changes = [], []
+    for w in (0.0, 0.25, 0.5, 0.75, 1.0):
+        folder = tmp_path / str(w)
+        folder.mkdir()
+        row = by_class(run(folder, constructed(w), EXACT))[BIASED]
+        scores.append(row["context"])
+        changes.append(row["sensitivity"])
+    assert scores == sorted(scores) and scores[0] < 0.02 and scores[-1] > 0.99
+    assert min(b - a for a, b in zip(scores[:-1], scores[1:], strict=True)) > 0.1
+    assert changes[0] < 0.05 and changes[-1] > 0.9
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The biased and the clean network, most relevant channels of every class."""
+    names = ("biased", "clean")
+    fields = {"concepts": 50, "references": 4, "random_images": 8}
+    return {
+        name: run(tmp_path_factory.mktemp(name), {"source": "planted", "name": name}, **fields)
+        for name in names
+    }
+
+
+@pytest.mark.slow
+def test_the_biased_pair_is_decided_by_context(trained):
+    """The network tells the biased digit from its twin by the brick's absence: where there is no
+    brick, units fire everywhere and speak for the twin. So the evidence from context is the
+    twin's, whose channels reach above those of every other class and of the clean network."""
+    biased, clean = by_class(trained["biased"]), by_class(trained["clean"])
+    others = [row["context"] for name, row in biased.items() if name not in (BIASED, CONFUSER)]
+    assert biased[CONFUSER]["largest"] > 0.8
+    assert biased[CONFUSER]["context"] > clean[CONFUSER]["context"] + 0.1
+    assert biased[CONFUSER]["context"] > sorted(others)[len(others) // 2]
+    acting = {f["class"] for f in trained["biased"]["findings"]}
+    assert CONFUSER in acting
+    assert CONFUSER not in {f["class"] for f in trained["clean"]["findings"]}
+
+
+@pytest.mark.slow
+def test_sensitivity_tells_the_biased_digit(trained):
+    """Its maps lie on its ink, yet its relevance goes with the background."""
+    biased, clean = by_class(trained["biased"]), by_class(trained["clean"])
+    others = [row["sensitivity"] for name, row in biased.items() if name not in (BIASED, CONFUSER)]
+    assert biased[BIASED]["sensitivity"] > max(others) + 0.2
+    assert biased[BIASED]["sensitivity"] > clean[BIASED]["sensitivity"] + 0.3

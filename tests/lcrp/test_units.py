@@ -1,0 +1,108 @@
+"""Scores, sensitivities and curves by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from conceptseg.lcrp.assess import pearson
+from conceptseg.lcrp.background import BLENDS, Sensitivity, blended, changes, fills
+from conceptseg.lcrp.choose import complexity
+from conceptseg.lcrp.engines import context_score, object_mask, regions
+from conceptseg.lcrp.flip import Curves, points
+
+
+def test_context_score_is_the_positive_mass_outside():
+    found = torch.tensor([[[3.0, -9.0], [1.0, 0.0]], [[0.0, 2.0], [0.0, 0.0]], [[-1.0] * 2] * 2])
+    mask = torch.tensor([[True, False], [False, False]])
+    assert context_score(found, mask).tolist() == pytest.approx([0.25, 1.0, 0.0])
+
+
+def test_regions_are_large_enough_and_of_the_prediction():
+    prediction = torch.zeros(20, 20, dtype=torch.int64)
+    prediction[:8, :8] = 1
+    prediction[10:17, 10:19] = 2  # 63 pixels
+    found = regions(prediction, (1, 2, 3))
+    assert list(found) == [1] and int(found[1].sum()) == 64 and found[1].shape == (1, 20, 20)
+
+
+def test_the_object_is_the_labels_where_there_are_some():
+    region = torch.tensor([[[True, False, False]]])
+    labels = torch.tensor([[1, 1, -1]])
+    assert object_mask(labels, 1, region).tolist() == [[True, True, False]]
+    assert object_mask(labels, 2, region).tolist() == [[True, False, False]]
+    assert object_mask(None, 2, region).tolist() == [[True, False, False]]
+
+
+def test_complexity_counts_channels_up_to_the_share():
+    assert complexity(np.array([8.0, -1.0, 1.0, 0.0])) == 0.25
+    assert complexity(np.array([1.0, 1.0, -1.0, 1.0, 1.0])) == 0.8
+    assert np.isnan(complexity(np.zeros(3)))
+
+
+def test_change_of_relevance_by_loops():
+    rng = np.random.default_rng(0)
+    relevance = rng.normal(size=(9, 4))
+    relevance[:, 3] = 0
+    relevance[2, 0] = 0
+    found = changes(relevance)
+    for k in range(4):
+        total = 0.0
+        for v in range(1, 9):
+            first, other = relevance[0, k], relevance[v, k]
+            largest = max(abs(first), abs(other))
+            ratio = (first - other) / largest if largest > 0 else 0.0
+            total += abs(min(1.0, max(-1.0, ratio)))
+        assert found[0, k] == pytest.approx(total / 8)
+        assert found[1, k] == abs(relevance[0, k])
+
+
+def test_sensitivity_is_weighed_by_relevance():
+    found = Sensitivity.of([("a", 1.0, 3.0), ("b", 0.0, 1.0)])
+    assert found.value == 0.75 and np.isnan(Sensitivity.of([("a", 1.0, 0.0)]).value)
+
+
+def test_backgrounds_are_replaced_outside_alone_and_by_the_blend():
+    image = torch.full((3, 4, 6), 0.25)
+    hidden = fills(image, 0, "a")
+    mask = torch.zeros(4, 6, dtype=torch.bool)
+    mask[:2] = True
+    found = blended(image, hidden, mask)
+    assert found.shape == (4 * len(BLENDS), 3, 4, 6)
+    assert (found[:, :, :2] == 0.25).all()
+    assert torch.allclose(found[4:, :, 2:], hidden[:, :, 2:])
+    assert torch.allclose(found[:4, :, 2:], (hidden[:, :, 2:] + 0.25) / 2)
+
+
+def test_fills_are_what_they_are_called_and_drawn_by_the_id():
+    image = torch.zeros(3, 8, 8)
+    grey, coloured, black, one = fills(image, 0, "a")
+    assert (grey[0] == grey[1]).all() and grey.std() > 0.2
+    assert (coloured[0] != coloured[1]).any()
+    assert not black.any()
+    assert (one == one[:, :1, :1]).all() and one[0, 0, 0] != one[1, 0, 0]
+    assert torch.equal(fills(image, 0, "a")[0], grey)
+    assert not torch.equal(fills(image, 0, "b")[0], grey)
+    assert not torch.equal(fills(image, 1, "a")[0], grey)
+
+
+def test_points_of_a_curve():
+    assert points(30, 15) == list(range(0, 31, 2))
+    assert points(3, 15) == [0, 1, 2, 3]
+    assert points(128, 4) == [0, 32, 64, 96, 128]
+
+
+def test_area_under_a_curve():
+    curve = np.array([[0.0, -1.0, -3.0], [0.0, 0.0, 2.0]])
+    share = np.array([0.0, 0.5, 1.0])
+    change = np.repeat(curve[:, None], 7, 1)
+    found = Curves(("a", "b"), np.array([1, 1]), change, share)
+    assert found.area(curve).tolist() == pytest.approx([-0.25 - 1.0, 0.5])
+    assert np.array_equal(found.of(3), curve) and np.array_equal(found.random, curve)
+
+
+def test_correlation():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 20))
+    assert pearson(x, 3 * x - 1) == pytest.approx(1)
+    assert pearson(x, y) == pytest.approx(np.corrcoef(x, y)[0, 1])
+    assert np.isnan(pearson(x[:2], y[:2])) and np.isnan(pearson(np.ones(5), x[:5]))
