@@ -166,6 +166,24 @@ def report(
     print(_verbs.render_again(folder))
 
 
+@app.command(name="predict-quality")
+def predict_quality(
+    folder: Annotated[Path, typer.Argument(help="Folder of a finished bottleneck run.")],
+    config: Config = None,
+    out: Annotated[Path | None, typer.Option(help="CSV file to write; printed if absent.")] = None,
+    sets: Sets = None,
+    device: Device = None,
+    batch_size: BatchSize = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Score new images without labels, by the predictor that a bottleneck run has saved."""
+    from conceptseg.study import _verbs
+
+    overrides = _overrides(sets, device, batch_size, data_root, None)
+    text = _verbs.predict_quality(folder, _file("bottleneck", config), overrides, out)
+    print(out if out is not None else text.rstrip("\n"))
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         print(f"conceptseg {__version__}")

@@ -138,6 +138,47 @@ def render_again(folder: Path) -> Path:
     return write(report, result, folder / "report.html")
 
 
+def predict_quality(folder: Path, path: Path, overrides: Overrides, out: Path | None) -> str:
+    """Score the images of a study's file by the predictor in a bottleneck study's result.
+
+    Returns CSV text, which is also written to `out` if that is given. Labels are not read.
+    """
+    import numpy as np
+
+    from conceptseg import run as runner
+    from conceptseg import start
+    from conceptseg.folder import replace_file
+    from conceptseg.quality import apply
+    from conceptseg.quality.predictor import Predictor
+    from conceptseg.result import Result
+
+    predictor = Predictor.from_arrays(Result.load(folder).arrays, str(folder))
+    shared = shared_parts(path, overrides)
+    facts = predictor.facts
+    study = catalogue.load("study", "bottleneck")(
+        data=shared.data.model_copy(update={"classes": tuple(facts["classes"])}),
+        model=shared.model,
+        run=shared.run,
+        seed=shared.seed,
+        layer=facts["layer"],
+        flip=facts["flip"],
+    )
+    start_here()
+    context = runner.prepare(study)
+    apply.check(predictor, context, str(folder))
+    ids: list[str] = []
+    parts = []
+    for batch in start.read(context, context.manifest.samples, "none"):
+        with start.precision(context.run):
+            parts.append(apply.read(study, context, batch))
+        ids += batch.ids
+    read = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    text = apply.as_csv(apply.scored(predictor, ids, read["pooled"], read["confidence"]))
+    if out is not None:
+        replace_file(out, text.encode())
+    return text
+
+
 def shared_parts(path: Path, overrides: Overrides) -> Study:
     """The keys that all studies share, from any study's file; its own keys are left out."""
     shared = _shared()

@@ -1,0 +1,372 @@
+"""The result of an ability study: findings in words, tables, arrays and pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conceptseg.ability.assess import Assessed, Emergence, Level, Mean
+from conceptseg.ability.gather import Prepared
+from conceptseg.ability.layers import POSITION
+from conceptseg.ability.pictures import exemplars, shown
+from conceptseg.ability.read import VARIANTS, Abilities
+from conceptseg.compare import Comparison
+from conceptseg.contracts import Carry, Context
+from conceptseg.result import Finding, Result, Table, plain, ranked, safe_key
+
+if TYPE_CHECKING:
+    from conceptseg.study.ability import Ability
+
+ALPHA = 0.05
+Row = dict[str, Any]
+
+
+def conclude(study: Ability, context: Context, carry: Carry) -> Result:
+    found: Abilities = carry["abilities"]
+    told: Assessed = carry["assessed"]
+    ready: Prepared = carry["prepared"]
+    comparison: Comparison = carry["comparison"]
+    classes = context.model.classes
+    tables = {
+        "levels": level_table(told.levels, classes),
+        "classes": class_table(told, classes),
+        "units": unit_table(study, context, carry, classes),
+        "forgotten": forgotten_table(study, carry, classes),
+        "estimates": estimate_table(told),
+        "images": image_table(found, told, classes),
+        "saliency": saliency_table(comparison, classes),
+    }
+    images = {safe_key(f"drawn-{name}"): data for name, data in carry["drawn"].items()}
+    for n in range(len(comparison.chosen)):
+        images[safe_key(f"compare-{n}")] = comparison.plain[n]
+        for method in comparison.methods:
+            images[safe_key(f"compare-{n}-{method}")] = comparison.pictures[method][n]
+    return Result(
+        study="ability",
+        findings=ranked(findings(study, told, classes)),
+        tables={
+            name: Table(plain(list(table.rows)), table.columns, table.labels, table.caption)
+            for name, table in tables.items()
+        },
+        arrays={
+            "dice": found.dice.astype(np.float32),
+            "output": found.output.astype(np.float32),
+            **{
+                safe_key(f"units-{place}"): found.units[layer]
+                for place, layer in enumerate(ready.layers)
+            },
+        },
+        images=images,
+        skipped=skipped(study, context, found, told),
+        notes={
+            "model": study.model.name,
+            "origin": context.model.origin,
+            "manifest": context.manifest.name,
+            "layers": list(ready.layers),
+            "classes": [classes[c] for c in told.class_ids],
+            "all_classes": list(classes),
+            "images": len(found.ids),
+            "images_given": len(context.manifest.samples),
+            "unit": told.unit,
+            "groups": len(set(told.groups)),
+            "manifest_groups": len({context.manifest.sample(i).group for i in found.ids}),
+            "halves_by_group": ready.by_group,
+            "control_images": len(ready.control),
+            "unit_images": len(found.unit_rows),
+            "variants": list(VARIANTS),
+            "enough": study.enough,
+            "forgotten_margin": study.forgotten,
+            "forgotten": len(told.forgotten),
+            "chance": list(told.forgotten_by_chance),
+            "smallest_effect": study.smallest_effect,
+            "methods": list(comparison.methods),
+        },
+    )
+
+
+def spread(row: Row, name: str, found: Mean | None) -> Row:
+    """The row with a mean and the ends of its interval."""
+    row[name] = None if found is None else found.value
+    row[f"{name}_low"] = None if found is None else found.low
+    row[f"{name}_high"] = None if found is None else found.high
+    return row
+
+
+LABELS = {
+    "global": "ability",
+    "global_low": "ability, low",
+    "global_high": "ability, high",
+    "per_image": "per-image prototypes",
+    "probe": "linear probe",
+    "noise": "noise, per-image prototypes",
+    "shuffled": "shuffled network",
+    "shuffled_probe": "probe, shuffled network",
+    "excess": "above the shuffled network",
+    "excess_low": "above shuffled, low",
+    "excess_high": "above shuffled, high",
+    "above": "above the output",
+    "above_low": "above the output, low",
+    "above_high": "above the output, high",
+    "p_holm": "p Holm",
+}
+
+
+def level_table(levels: Sequence[Level], classes: Sequence[str]) -> Table:
+    rows = []
+    for one in levels:
+        row: Row = {"class": classes[one.class_id], "layer": one.layer}
+        spread(row, "global", one.readings["global"])
+        for name in VARIANTS[1:]:
+            value = one.readings[name]
+            row[name] = None if value is None else value.value
+        spread(row, "excess", one.excess)
+        spread(row, "above", one.above)
+        row |= {"p": one.p, "p_holm": one.p_holm, "images": one.above.n}
+        rows.append(row)
+    return Table(rows, labels=LABELS, caption="Dice of each class as each layer is read")
+
+
+def class_table(told: Assessed, classes: Sequence[str]) -> Table:
+    rows = []
+    for one in told.emergence:
+        row: Row = {"class": classes[one.class_id], "images": one.images}
+        spread(row, "output", one.output)
+        row |= {
+            "emerges": one.layer,
+            "share": one.share,
+            "probe_emerges": one.probe_layer,
+            "best": one.best,
+            "best_dice": one.best_dice,
+            "last_dice": one.last_dice,
+            "forgotten": sum(o.class_id == one.class_id for o in told.forgotten),
+        }
+        rows.append(row)
+    labels = {
+        "output": "Dice of the output",
+        "output_low": "Dice, low",
+        "output_high": "Dice, high",
+        "emerges": "emerges at",
+        "share": "draws that agree",
+        "probe_emerges": "emerges at, by the probe",
+        "best": "best layer",
+        "best_dice": "ability there",
+        "last_dice": "ability of the last layer",
+        "forgotten": "forgotten objects",
+    }
+    return Table(rows, labels=labels, caption="Where each class emerges")
+
+
+def unit_table(study: Ability, context: Context, carry: Carry, classes: Sequence[str]) -> Table:
+    told: Assessed = carry["assessed"]
+    where = exemplars(study, context, carry)
+    rows = [
+        {
+            "class": classes[class_id],
+            "rank": rank + 1,
+            "layer": one.layer,
+            "unit": one.unit,
+            "dice": one.dice,
+            "low": one.low,
+            "high": one.high,
+            "images": one.n,
+            "sample": where[class_id][0],
+            "picture": safe_key(f"drawn-unit-{class_id}-{rank}"),
+        }
+        for class_id, leaders in told.leaders.items()
+        for rank, one in enumerate(leaders)
+    ]
+    labels = {"dice": "Dice on images that did not choose it"}
+    return Table(rows, labels=labels, caption="Units that read a class best")
+
+
+def forgotten_table(study: Ability, carry: Carry, classes: Sequence[str]) -> Table:
+    told: Assessed = carry["assessed"]
+    drawn = len(shown(study, carry))
+    rows = [
+        {
+            "sample": one.sample,
+            "class": classes[one.class_id],
+            "layer": one.layer,
+            "seen": one.seen,
+            "output": one.output,
+            "lost": one.seen - one.output,
+            "picture": n if n < drawn else None,
+        }
+        for n, one in enumerate(told.forgotten)
+    ]
+    labels = {"seen": "Dice at the layer", "output": "Dice of the output", "lost": "lost"}
+    return Table(rows, labels=labels, caption="Objects that a layer saw and the output lost")
+
+
+def estimate_table(told: Assessed) -> Table:
+    names = {
+        "agreement": "agreement of the layers with the prediction",
+        "confidence": "mean largest probability",
+        "difference": "difference",
+    }
+    rows = [
+        {
+            "told_from": names[name],
+            "spearman": one.value,
+            "low": one.low,
+            "high": one.high,
+            "images": one.n,
+        }
+        for name, one in told.estimates.items()
+    ]
+    labels = {"told_from": "told from", "spearman": "rank correlation with true Dice"}
+    return Table(rows, labels=labels, caption="Quality told without labels")
+
+
+def image_table(found: Abilities, told: Assessed, classes: Sequence[str]) -> Table:
+    """Each image and class it holds: the output's Dice, and the best layer's by prototypes."""
+    dice = found.dice[:, VARIANTS.index("global"), :-1]
+    rows = []
+    for row, sample in enumerate(found.ids):
+        for class_id in told.class_ids:
+            output = found.output[row, class_id]
+            if np.isfinite(output):
+                layer = int(np.argmax(dice[row, :, class_id]))
+                rows.append(
+                    {
+                        "sample": sample,
+                        "class": classes[class_id],
+                        "output": float(output),
+                        "best_layer": found.layers[layer],
+                        "seen": float(dice[row, layer, class_id]),
+                    }
+                )
+    return Table(rows, caption="Each image and class: Dice of the output and of the best layer")
+
+
+def saliency_table(comparison: Comparison, classes: Sequence[str]) -> Table:
+    rows = [
+        {
+            "sample": sample_id,
+            "class": classes[class_id],
+            "picture": safe_key(f"compare-{n}"),
+            **{method: safe_key(f"compare-{n}-{method}") for method in comparison.methods},
+        }
+        for n, (sample_id, class_id) in enumerate(comparison.chosen)
+    ]
+    return Table(rows, caption="Local saliency maps shown for comparison")
+
+
+def findings(study: Ability, told: Assessed, classes: Sequence[str]) -> list[Finding]:
+    by_place = {(one.class_id, one.layer): one for one in told.levels}
+    result = [_emerges(one, by_place, classes) for one in told.emergence]
+    result += _better(study, told, classes)
+    if told.forgotten:
+        result.append(_forgotten(told, classes))
+    gap = told.estimates["difference"]
+    sure = gap.low > 0 or gap.high < 0
+    result.append(
+        Finding(
+            claim="The layers' agreement with the prediction tells an image's true Dice "
+            f"{('better' if gap.value > 0 else 'worse') if sure else 'neither better nor worse'} "
+            f"than the network's confidence{'' if sure else ', as far as these images show'}: rank "
+            f"correlation {told.estimates['agreement'].value:.2f} against "
+            f"{told.estimates['confidence'].value:.2f}.",
+            effect=gap.value,
+            ci=(gap.low, gap.high),
+            n=len(set(told.groups)),
+            evidence="estimate",
+            details={"effect_name": "rank correlation above that of confidence"},
+        )
+    )
+    return result
+
+
+def _emerges(
+    one: Emergence, by_place: dict[tuple[int, str], Level], classes: Sequence[str]
+) -> Finding:
+    name = classes[one.class_id]
+    layer = one.layer or one.best
+    level = by_place[one.class_id, layer]
+    value = level.readings["global"]
+    assert value is not None
+    excess = (
+        "" if level.excess is None else f", {level.excess.value:+.2f} against a shuffled network's"
+    )
+    claim = (
+        f"{name} becomes readable at {layer}: prototypes reach a Dice of {value.value:.2f} there"
+        f"{excess}; the output has {one.output.value:.2f}. {one.share:.0%} of draws of the images "
+        "agree on the layer."
+        if one.layer
+        else f"No layer is read as well as the output for {name}: the best, {layer}, reaches a "
+        f"Dice of {value.value:.2f}{excess}, where the output has {one.output.value:.2f}."
+    )
+    return Finding(
+        claim=claim,
+        class_=name,
+        effect=value.value,
+        ci=(value.low, value.high),
+        n=value.n,
+        evidence="classes",
+        details={"effect_name": "Dice of the layer's reading", "layer": layer},
+    )
+
+
+def _better(study: Ability, told: Assessed, classes: Sequence[str]) -> list[Finding]:
+    """Of each class, the layer that beats the output most, if any does surely."""
+    best: dict[int, Level] = {}
+    for one in told.levels:
+        if one.p_holm > ALPHA or one.layer == POSITION:
+            continue
+        if one.class_id not in best or one.above.value > best[one.class_id].above.value:
+            best[one.class_id] = one
+    return [
+        Finding(
+            claim=f"What follows {one.layer} loses {classes[one.class_id]}: prototypes read it "
+            f"there with a Dice that is {one.above.value:.2f} above the output's, over "
+            f"{one.above.n} images.",
+            class_=classes[one.class_id],
+            effect=one.above.value,
+            ci=(one.above.low, one.above.high),
+            p=one.p,
+            p_adjusted=one.p_holm,
+            n=one.above.n,
+            evidence="levels",
+            details={"effect_name": "Dice above the output's", "layer": one.layer},
+        )
+        for one in best.values()
+    ]
+
+
+def _forgotten(told: Assessed, classes: Sequence[str]) -> Finding:
+    counts = Counter(classes[one.class_id] for one in told.forgotten)
+    most = ", ".join(f"{name} ({count})" for name, count in counts.most_common(3))
+    of, trained, chance = told.forgotten_by_chance
+    tail = (
+        f" On the control's {of} objects it is {trained}; layers of a shuffled network, read the "
+        f"same way, would have us call {chance} forgotten."
+        if of
+        else ""
+    )
+    return Finding(
+        claim=f"{len(told.forgotten)} objects are seen by some layer and lost by the output, most "
+        f"of them of {most}.{tail}",
+        effect=float(len(told.forgotten)),
+        n=len(set(told.groups)),
+        evidence="forgotten",
+        details={"effect_name": "forgotten objects"},
+    )
+
+
+def skipped(study: Ability, context: Context, found: Abilities, told: Assessed) -> list[Row]:
+    kept = set(found.ids)
+    result: list[Row] = [
+        {"kind": "sample", "sample": sample.id, "reason": "no mask"}
+        for sample in context.manifest.samples
+        if sample.id not in kept
+    ]
+    for class_id in study.class_ids(context):
+        if class_id not in told.class_ids:
+            count = int(np.isfinite(found.output[:, class_id]).sum())
+            reason = f"in {count} images, fewer than {study.min_images}"
+            name = context.model.classes[class_id]
+            result.append({"kind": "class", "class": name, "reason": reason})
+    return result

@@ -1,0 +1,303 @@
+"""The result of a quality study: findings in words, tables, arrays and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conceptseg.compare import Comparison
+from conceptseg.contracts import Carry, Context
+from conceptseg.quality import tables
+from conceptseg.quality.evaluate import Flagging, crossed, flagging
+from conceptseg.quality.judge import Judged
+from conceptseg.quality.maps import quality_of
+from conceptseg.quality.slices import Slice, clusters, columns, enriched, judged
+from conceptseg.quality.slices import pairs as slice_pairs
+from conceptseg.result import Finding, Result, Table, plain, ranked, safe_key
+from conceptseg.significance import holm
+
+if TYPE_CHECKING:
+    from conceptseg.study.bottleneck import Bottleneck
+
+ALPHA = 0.05
+GROUPS_SHOWN = 12
+SLICES_TOLD = 8
+
+
+def conclude(study: Bottleneck, context: Context, carry: Carry) -> Result:
+    found: Judged = carry["judged"]
+    comparison: Comparison = carry["comparison"]
+    seed, classes = context.seed, context.model.classes
+    samples = [context.manifest.sample(name) for name in found.ids]
+    flags = _flags(study, found, seed)
+    cluster = clusters(found.features["layer"].rows, study.slices, seed)
+    values = columns(_metadata(context, found))
+    kinds = {("cluster", f"cluster {c + 1}"): cluster == c for c in np.unique(cluster)}
+    single: dict[str, np.ndarray] = {}
+    for column, each in values.items():
+        for value in sorted(set(each)):
+            single[f"{column} = {value}"] = np.array([one == value for one in each])
+    kinds |= {("metadata", name): members for name, members in single.items()}
+    both = slice_pairs(single, study.min_slice)
+    kinds |= {("pair", name): members for name, members in both.items()}
+    confidence = flags.scores["raw"][0]
+    slices = judged(
+        kinds, found.quality, confidence, found.groups, least=study.min_slice, seed=seed
+    )
+    baseline = crossed(
+        ("mean",),
+        found.features["confidence"],
+        found.quality,
+        found.fold_groups,
+        folds=study.folds,
+        inner=study.inner,
+        repeats=study.repeats,
+        components=study.components,
+        seed=study.seed,
+    )
+    rows, mapping = carry["maps"]
+    points = mapping.result()
+    groups = [sample.group for sample in samples]
+    few = groups if 1 < len(set(groups)) <= GROUPS_SHOWN else None
+    made = {
+        "standing": tables.standing_table(found, baseline, seed),
+        "flags": tables.flag_table(flags, study.budget),
+        "curve": tables.curve_table(flags),
+        "calibration": tables.calibration_table(found),
+        "coverage": tables.coverage_table(found, few, seed),
+        "shift": _shift_table(carry["shifted"]),
+        "slices": tables.slice_table(slices),
+        "enrichment": Table(
+            [row for row in enriched(cluster, values, found.groups) if row["p_bh"] <= 0.2],  # type: ignore[operator]
+            caption="Metadata values that are frequent in a cluster (corrected p at most 0.2)",
+        ),
+        "classes": tables.class_table(found, classes, seed),
+        "presence": tables.presence_table(found.presence, classes),
+        "maps": Table(quality_of(found.features["layer"].rows[rows], points)),
+        "images": tables.image_table(found, flags, cluster, groups),
+        "mapped": _mapped_table(found, rows, points, cluster),
+        "saliency": _saliency_table(comparison, classes),
+    }
+    return Result(
+        study="bottleneck",
+        findings=ranked(_findings(study, found, flags, slices, made)),
+        tables={
+            name: Table(plain(list(table.rows)), table.columns, table.labels, table.caption)
+            for name, table in made.items()
+        },
+        arrays={
+            **found.predictor.to_arrays(),
+            **tables.map_rows(points),
+            "pooled": found.measured.pooled[found.rows],
+            "confidence": found.measured.confidence[found.rows],
+        },
+        images=_images(found, comparison),
+        skipped=_skipped(context, found),
+        notes=_notes(study, context, found, flags, comparison),
+    )
+
+
+def _flags(study: Bottleneck, found: Judged, seed: int) -> Flagging:
+    raw = found.measured.confidence[found.rows, 0].astype(np.float64)
+    scores = {"raw": raw[None], **{name: one.predicted for name, one in found.fitted.items()}}
+    return flagging(
+        scores,
+        found.quality,
+        found.groups,
+        below=study.failure,
+        budget=study.budget,
+        reference="raw",
+        seed=seed,
+    )
+
+
+def _findings(
+    study: Bottleneck,
+    found: Judged,
+    flags: Flagging,
+    slices: Sequence[Slice],
+    made: Mapping[str, Table],
+) -> list[Finding]:
+    standing = {row["told_from"]: row for row in made["standing"].rows}
+    n = len(set(found.groups.tolist()))
+    result = []
+    rows = [standing[tables.NAMES[name]] for name in ("layer", "both")]
+    for row, adjusted in zip(rows, holm([row["p_beats"] for row in rows]), strict=True):
+        better, sure = row["beats"] > 0, adjusted <= ALPHA
+        verb = (
+            ("predicts quality better" if better else "predicts quality worse")
+            if sure
+            else ("is not shown to predict quality better or worse")
+        )
+        result.append(
+            Finding(
+                claim=f"The {row['told_from']} {verb} than the network's own confidence: its mean "
+                f"absolute error is {row['mae']:.3f}, that of confidence "
+                f"{standing[tables.NAMES['confidence']]['mae']:.3f}, that of the plain mean "
+                f"{row['mae'] + row['gain']:.3f}.",
+                effect=row["beats"],
+                ci=(row["beats_low"], row["beats_high"]),
+                p=row["p_beats"],
+                p_adjusted=float(adjusted),
+                n=n,
+                evidence="standing-table",
+                details={"effect_name": "error below that of confidence"},
+            )
+        )
+    names = ("layer", "both")
+    gains = [flags.gains[name] for name in names]
+    for name, gained, adjusted in zip(names, gains, holm([g.p or 1.0 for g in gains]), strict=True):
+        at, base = flags.precision[name].value, flags.precision["raw"].value
+        result.append(
+            Finding(
+                claim=f"When {study.budget:.0%} of the images are reviewed, those that the "
+                f"{tables.NAMES[name]} doubts fail in {at:.0%} of cases; those that the network's "
+                f"confidence doubts, in {base:.0%}. {flags.failed.mean():.0%} of all images fail "
+                f"({study.quality} below {flags.limit:.2f})."
+                + ("" if adjusted <= ALPHA else " The difference is not significant."),
+                effect=gained.value,
+                ci=(gained.low, gained.high),
+                p=gained.p,
+                p_adjusted=float(adjusted),
+                n=n,
+                evidence="flag-curve",
+                details={"effect_name": "precision above that of confidence"},
+            )
+        )
+    sure = [one for one in slices if one.p_family <= ALPHA]
+    sure.sort(key=lambda one: one.difference.value)
+    result += [_slice_finding(one, n) for one in sure[:SLICES_TOLD]]
+    return result
+
+
+def _slice_finding(one: Slice, n: int) -> Finding:
+    change = one.difference.value
+    return Finding(
+        claim=f"Images of {one.name} are segmented {'worse' if change < 0 else 'better'}: mean "
+        f"quality {one.quality.value:.2f}, {abs(change):.2f} {'below' if change < 0 else 'above'} "
+        f"all others, over {int(one.members.sum())} images.",
+        effect=change,
+        ci=(one.difference.low, one.difference.high),
+        p=one.difference.p,
+        p_adjusted=one.p_family,
+        n=n,
+        evidence="slices",
+        details={"effect_name": "mean quality against all other images", "slice": one.name},
+    )
+
+
+def _metadata(context: Context, found: Judged) -> dict[str, list[str | float]]:
+    samples = [context.manifest.sample(name) for name in found.ids]
+    names = sorted({key for sample in samples for key in sample.metadata})
+    told: dict[str, list[str | float]] = {
+        name: [sample.metadata.get(name, "") for sample in samples] for name in names
+    }
+    if len({sample.split for sample in samples}) > 1:
+        told["split"] = [sample.split or "" for sample in samples]
+    return told
+
+
+def _mapped_table(
+    found: Judged, rows: np.ndarray, points: Mapping[str, np.ndarray], cluster: np.ndarray
+) -> Table:
+    predicted = found.predicted()
+    listed = [
+        {
+            "sample": found.ids[row],
+            "true": float(found.quality[row]),
+            "predicted": float(predicted[row]),
+            "cluster": int(cluster[row]) + 1,
+            "picture": tables.picture_key(found.ids[row]),
+            **{
+                f"{name}_{axis}": float(each[0, place, k])
+                for name, each in points.items()
+                for k, axis in enumerate("xy")
+            },
+        }
+        for place, row in enumerate(rows.tolist())
+    ]
+    return Table(listed, caption="Images on the maps")
+
+
+def _shift_table(shifted: Sequence[Any]) -> Table:
+    labels = {
+        "outside": "turned away by the gate",
+        "quality": "mean true quality",
+        "predicted": "mean predicted quality",
+        "covered": "covered, of those let in",
+    }
+    rows = [dict(vars(one)) for one in shifted]
+    return Table(rows, labels=labels, caption="The predictor on spoilt images")
+
+
+def _saliency_table(comparison: Comparison, classes: Sequence[str]) -> Table:
+    rows = [
+        {
+            "sample": sample_id,
+            "class": classes[class_id],
+            "picture": safe_key(f"compare-{n}"),
+            **{method: safe_key(f"compare-{n}-{method}") for method in comparison.methods},
+        }
+        for n, (sample_id, class_id) in enumerate(comparison.chosen)
+    ]
+    return Table(rows, caption="Local saliency maps of the most doubtful images")
+
+
+def _images(found: Judged, comparison: Comparison) -> dict[str, bytes]:
+    kept = set(found.ids)
+    images = {
+        tables.picture_key(name): data
+        for name, data in found.measured.pictures.items()
+        if name in kept
+    }
+    for n in range(len(comparison.chosen)):
+        images[safe_key(f"compare-{n}")] = comparison.plain[n]
+        for method in comparison.methods:
+            images[safe_key(f"compare-{n}-{method}")] = comparison.pictures[method][n]
+    return images
+
+
+def _skipped(context: Context, found: Judged) -> list[dict[str, Any]]:
+    kept = set(found.ids)
+    return [
+        {
+            "kind": "sample",
+            "sample": sample.id,
+            "reason": "holds no studied class: no overlap is defined"
+            if context.manifest.labelled(sample)
+            else "no mask",
+        }
+        for sample in context.manifest.samples
+        if sample.id not in kept
+    ]
+
+
+def _notes(
+    study: Bottleneck, context: Context, found: Judged, flags: Flagging, comparison: Comparison
+) -> dict[str, Any]:
+    return {
+        "model": study.model.name,
+        "origin": context.model.origin,
+        "manifest": context.manifest.name,
+        "layer": context.layer,
+        "classes": [context.model.classes[c] for c in found.class_ids],
+        "images": len(found.ids),
+        "images_given": len(context.manifest.samples),
+        "unit": found.unit,
+        "groups": len(set(found.groups.tolist())),
+        "fold_groups": len(set(found.fold_groups.tolist())),
+        "by_group": bool(found.by_group),
+        "quality": study.quality,
+        "mean_quality": float(found.quality.mean()),
+        "limit": flags.limit,
+        "failed": int(flags.failed.sum()),
+        "budget": study.budget,
+        "coverage": study.coverage,
+        "gate": study.gate,
+        "deploy": study.deploy,
+        "folds": study.folds,
+        "repeats": study.repeats,
+        "methods": list(comparison.methods),
+    }

@@ -1,0 +1,127 @@
+"""How sure a network is of an image, as a few numbers: what a quality estimate has to beat.
+
+All are read off the logits, so they cost no pass but that of the mirrored image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NAMES = (
+    "confidence",
+    "margin",
+    "entropy",
+    "least_sure",
+    "foreground",
+    "foreground_confidence",
+    "foreground_entropy",
+    "boundary",
+    "boundary_entropy",
+    "classes_predicted",
+)
+MIRRORED = ("flip_agreement", "flip_overlap")
+LABELS = {
+    "confidence": "mean largest probability",
+    "margin": "mean distance to the second class",
+    "entropy": "mean entropy",
+    "least_sure": "largest probability, 5 % quantile",
+    "foreground": "share predicted as a studied class",
+    "foreground_confidence": "mean largest probability there",
+    "foreground_entropy": "mean entropy there",
+    "boundary": "share of pixels at a predicted border",
+    "boundary_entropy": "mean entropy there",
+    "classes_predicted": "share of the studied classes predicted",
+    "flip_agreement": "share of pixels that mirroring leaves alike",
+    "flip_overlap": "mean IoU with the mirrored prediction",
+}
+"""What each number is, for readers."""
+
+
+def summaries(logits: Tensor, studied: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The numbers of `NAMES` [n, 10] for logits [n, k, h, w], and each class's largest p [n, k].
+
+    With p the softmax at a pixel: largest probability max p, margin p(1) - p(2) of the two largest,
+    entropy -sum p log p / log k, all in [0, 1]. The foreground is where a class of `studied` is
+    predicted, the border where a neighbour to any of four sides is predicted differently; where
+    either has no pixel its mean is that of the whole image for the foreground, 0 for the border.
+    """
+    import torch
+
+    n, k = logits.shape[:2]
+    log_p = logits.float().log_softmax(1)
+    p = log_p.exp()
+    peak = p.amax((2, 3))
+    top, prediction = p.max(1)
+    second = p.scatter(1, prediction[:, None], -1.0).amax(1)
+    entropy = -(p * log_p).sum(1) / torch.log(torch.tensor(float(k)))
+    wanted = torch.zeros(k, dtype=torch.bool, device=logits.device)
+    wanted[list(studied)] = True
+    foreground, border = wanted[prediction], borders(prediction)
+    everywhere = torch.ones_like(foreground)
+    present = torch.stack([(prediction == c).flatten(1).any(1) for c in studied], 1)
+    found = [
+        _mean(top, everywhere),
+        _mean(top - second, everywhere),
+        _mean(entropy, everywhere),
+        _quantile(top.flatten(1), 0.05),
+        foreground.float().mean((1, 2)),
+        _mean(top, foreground, _mean(top, everywhere)),
+        _mean(entropy, foreground, _mean(entropy, everywhere)),
+        border.float().mean((1, 2)),
+        _mean(entropy, border, torch.zeros(n, device=logits.device)),
+        present.float().mean(1),
+    ]
+    return torch.stack(found, 1), peak
+
+
+def agreement(prediction: Tensor, mirrored: Tensor, studied: Sequence[int]) -> Tensor:
+    """The numbers of `MIRRORED` for two predictions [n, h, w] of the same pixels, float32 [n, 2].
+
+    The share of pixels of equal class, and the mean over the studied classes that either holds of
+    their intersection over union; 1 where neither holds any.
+    """
+    import torch
+
+    both, either = [], []
+    for c in studied:
+        one, other = prediction == c, mirrored == c
+        both.append((one & other).flatten(1).sum(1))
+        either.append((one | other).flatten(1).sum(1))
+    shared, union = torch.stack(both, 1).float(), torch.stack(either, 1).float()
+    held = union > 0
+    mean = (shared / union.clamp(min=1)).sum(1) / held.sum(1).clamp(min=1)
+    overlap = torch.where(held.any(1), mean, torch.ones_like(mean))
+    return torch.stack([(prediction == mirrored).float().mean((1, 2)), overlap], 1)
+
+
+def borders(prediction: Tensor) -> Tensor:
+    """Pixels [n, h, w] of which a neighbour above, below, left or right is of another class."""
+    import torch
+
+    found = torch.zeros_like(prediction, dtype=torch.bool)
+    down = prediction[:, 1:] != prediction[:, :-1]
+    across = prediction[:, :, 1:] != prediction[:, :, :-1]
+    found[:, 1:] |= down
+    found[:, :-1] |= down
+    found[:, :, 1:] |= across
+    found[:, :, :-1] |= across
+    return found
+
+
+def _mean(values: Tensor, where: Tensor, otherwise: Tensor | None = None) -> Tensor:
+    """Mean of values [n, h, w] over booleans of that shape, [n]; `otherwise` where none holds."""
+    import torch
+
+    count = where.flatten(1).sum(1)
+    mean = (values * where).flatten(1).sum(1) / count.clamp(min=1)
+    return mean if otherwise is None else torch.where(count > 0, mean, otherwise)
+
+
+def _quantile(values: Tensor, share: float) -> Tensor:
+    """The value [n] that a share of each row [n, m] does not exceed."""
+    rank = max(1, round(share * values.shape[1]))
+    return values.kthvalue(rank, dim=1).values

@@ -1,0 +1,155 @@
+"""Pictures of the images in the plane, and how far to believe them.
+
+PCA is linear and the same for every seed; UMAP and t-SNE show neighbourhoods and depend on their
+seed. So each comes with what it keeps: trustworthiness (are neighbours in the picture neighbours in
+the layer?), continuity (the other way round), the share of the 15 nearest neighbours that are kept,
+and the share that two seeds have in common. Made in a process of its own, beside the passes:
+
+    python -m conceptseg.quality.maps SEED... < rows.npy > maps.npz
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+NEIGHBOURS = 15
+METHODS = ("PCA", "UMAP", "t-SNE")
+LEAST = 3 * NEIGHBOURS
+"""Fewer rows than this have no neighbourhoods to speak of: PCA alone is shown."""
+
+
+def maps(rows: np.ndarray, seeds: Sequence[int]) -> dict[str, np.ndarray]:
+    """Points float32 [s, m, 2] by method for rows [m, d], one for each of the s seeds.
+
+    PCA has one. Rows are standardised by column and brought to 50 principal components first.
+
+    Source: McInnes, Healy & Melville 2018 (arXiv 1802.03426); van der Maaten & Hinton 2008.
+    """
+    points = standardised(rows)
+    found = {"PCA": np.pad(points[:, :2], ((0, 0), (0, max(0, 2 - points.shape[1]))))[None]}
+    if len(rows) >= LEAST:
+        found["UMAP"] = np.stack([_umap(points, seed) for seed in seeds])
+        found["t-SNE"] = np.stack([_tsne(points, seed) for seed in seeds])
+    return {name: np.asarray(value, np.float32) for name, value in found.items()}
+
+
+def standardised(rows: np.ndarray, components: int = 50) -> np.ndarray:
+    """Principal components [m, <= 50] of rows scaled to unit variance; signs are fixed."""
+    rows = np.asarray(rows, np.float64)
+    spread = rows.std(0)
+    scaled = (rows - rows.mean(0)) / np.where(spread > 0, spread, 1.0)
+    left, values, right = np.linalg.svd(scaled, full_matrices=False)
+    kept = min(components, len(values))
+    signs = np.sign(right[np.arange(kept), np.abs(right[:kept]).argmax(1)])
+    found: np.ndarray = left[:, :kept] * values[:kept] * np.where(signs == 0, 1.0, signs)
+    return found
+
+
+def faithfulness(rows: np.ndarray, points: np.ndarray) -> dict[str, float]:
+    """What points [m, 2] keep of rows [m, d]: trustworthiness, continuity, neighbours kept.
+
+    Source: Venna & Kaski 2001 for the first two.
+    """
+    from sklearn.manifold import trustworthiness
+
+    k = min(NEIGHBOURS, max(1, (len(rows) - 1) // 2 - 1))
+    return {
+        "trustworthiness": float(trustworthiness(rows, points, n_neighbors=k)),
+        "continuity": float(trustworthiness(points, rows, n_neighbors=k)),
+        "neighbours_kept": shared_neighbours(rows, points),
+    }
+
+
+def shared_neighbours(one: np.ndarray, other: np.ndarray, k: int = NEIGHBOURS) -> float:
+    """Mean share of each row's k nearest neighbours that are the same in both spaces."""
+    k = min(k, len(one) - 1)
+    kept = [
+        set(a) & set(b) for a, b in zip(_neighbours(one, k), _neighbours(other, k), strict=True)
+    ]
+    return float(np.mean([len(both) / k for both in kept]))
+
+
+def _neighbours(points: np.ndarray, k: int) -> list[list[int]]:
+    from sklearn.neighbors import NearestNeighbors
+
+    found = NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)
+    listed: list[list[int]] = found.tolist()
+    return listed
+
+
+def quality_of(rows: np.ndarray, found: Mapping[str, np.ndarray]) -> list[dict[str, object]]:
+    """A row per method: its faithfulness (mean over seeds) and what pairs of seeds share."""
+    points = standardised(rows)
+    told: list[dict[str, object]] = []
+    for name, each in found.items():
+        kept = [faithfulness(points, one) for one in each]
+        pairs = [shared_neighbours(a, b) for i, a in enumerate(each) for b in each[:i]]
+        means = {key: float(np.mean([one[key] for one in kept])) for key in kept[0]}
+        stable = float(np.mean(pairs)) if pairs else None
+        told.append({"map": name, "seeds": len(each), **means, "seed_stability": stable})
+    return told
+
+
+class Mapping2d:
+    """Maps of rows [m, d], under way in another process from the start."""
+
+    def __init__(self, rows: np.ndarray, seeds: Sequence[int]) -> None:
+        command = [sys.executable, "-m", "conceptseg.quality.maps", *map(str, seeds)]
+        roots = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, roots))}
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe
+        )
+        self._output, self._errors = b"", b""
+        buffer = io.BytesIO()
+        np.save(buffer, rows, allow_pickle=False)
+        self._feeder = threading.Thread(
+            target=self._talk, args=(buffer.getvalue(),), daemon=True, name="maps"
+        )
+        self._feeder.start()
+
+    def _talk(self, data: bytes) -> None:
+        self._output, self._errors = self._process.communicate(data)
+
+    def result(self) -> dict[str, np.ndarray]:
+        """What :func:`maps` returns. Raises RuntimeError with what the process said."""
+        self._feeder.join()
+        if self._process.returncode:
+            raise RuntimeError(f"the maps failed: {self._errors.decode(errors='replace')}")
+        with np.load(io.BytesIO(self._output), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in METHODS if name in arrays.files}
+
+
+def _umap(points: np.ndarray, seed: int) -> np.ndarray:
+    with warnings.catch_warnings():
+        # With a fixed seed UMAP uses one thread, and warns that it does.
+        warnings.simplefilter("ignore")
+        from umap import UMAP
+
+        made = UMAP(n_neighbors=NEIGHBOURS, min_dist=0.1, random_state=seed, n_jobs=1)
+        return np.asarray(made.fit_transform(points))
+
+
+def _tsne(points: np.ndarray, seed: int) -> np.ndarray:
+    """t-SNE from random starts: from the PCA's every seed would give the same picture."""
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30.0, (len(points) - 1) / 3)
+    made = TSNE(perplexity=perplexity, init="random", random_state=seed, learning_rate="auto")
+    return np.asarray(made.fit_transform(points))
+
+
+if __name__ == "__main__":
+    given = np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False)
+    arrays = maps(given, [int(text) for text in sys.argv[1:]])
+    np.savez(sys.stdout.buffer, **arrays)  # type: ignore[arg-type]
