@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -28,6 +29,10 @@ Edit = Callable[[Tensor], Tensor]
 
 _WRITTEN_INTO: WeakKeyDictionary[nn.Module, WeakSet[nn.Module]] = WeakKeyDictionary()
 """Of each network, the modules into whose outputs it writes later: found once, then copied."""
+
+
+_UNDISTURBED: ContextVar[frozenset[nn.Module]] = ContextVar("undisturbed", default=frozenset())
+"""The networks that :func:`undisturbed` holds already, in this thread."""
 
 
 class _Stop(BaseException):
@@ -52,11 +57,17 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     Where no parameter takes a gradient, autograd builds no graph before the first tensor that
     does. The fused attention path is off, because it runs blocks without calling their layers.
     """
+    if model in _UNDISTURBED.get():
+        # All of this has been done around here; to look at every module again would take long.
+        with torch.inference_mode(False):
+            yield
+        return
     modules = list(model.modules())
     training = [module for module in modules if module.training]
     own = (module._parameters.values() for module in modules)
     learning = [p for owned in own for p in owned if p is not None and p.requires_grad]
     fused = torch.backends.mha.get_fastpath_enabled()
+    mark = _UNDISTURBED.set(_UNDISTURBED.get() | {model})
     try:
         torch.backends.mha.set_fastpath_enabled(False)
         for module in training:
@@ -66,6 +77,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         with torch.inference_mode(False):
             yield
     finally:
+        _UNDISTURBED.reset(mark)
         torch.backends.mha.set_fastpath_enabled(fused)
         for module in training:
             module.training = True

@@ -30,9 +30,7 @@ def explain(explainer: Explainer, scene: Scene, targets: Sequence[Target]) -> Te
     with undisturbed(scene.model):
         found = explainer.attribute(scene, targets)
     if not scene.logits.isfinite().all():
-        raise InputError(
-            "the network's logits are not finite; does it return NaN, or overflow?"
-        )
+        raise InputError("the network's logits are not finite; does it return NaN, or overflow?")
     found = resized(found, scene.size)
     empty = torch.stack([scene.fix(target).empty for target in targets])
     return found.masked_fill(empty[:, :, None, None], 0.0)
