@@ -30,7 +30,6 @@ Edit = Callable[[Tensor], Tensor]
 _WRITTEN_INTO: WeakKeyDictionary[nn.Module, WeakSet[nn.Module]] = WeakKeyDictionary()
 """Of each network, the modules into whose outputs it writes later: found once, then copied."""
 
-
 _UNDISTURBED: ContextVar[frozenset[nn.Module]] = ContextVar("undisturbed", default=frozenset())
 """The networks that :func:`undisturbed` holds already, in this thread."""
 
@@ -57,8 +56,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     Where no parameter takes a gradient, autograd builds no graph before the first tensor that
     does. The fused attention path is off, because it runs blocks without calling their layers.
     """
-    if model in _UNDISTURBED.get():
-        # All of this has been done around here; to look at every module again would take long.
+    if model in _UNDISTURBED.get():  # done around here; all modules once more would take long
         with torch.inference_mode(False):
             yield
         return

@@ -40,7 +40,7 @@ class Region(ABC):
         """
         if self.needs_labels and labels is None:
             raise InputError(f"region {self} needs labels and the images have none")
-        prediction = logits.detach().argmax(1)
+        prediction = logits.detach().max(1).indices
         if labels is not None and labels.shape != prediction.shape:
             raise InputError(
                 f"labels of shape {list(labels.shape)} for logits of shape {list(logits.shape)}; "

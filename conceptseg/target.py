@@ -127,6 +127,9 @@ class FixedTarget:
                 f"{list(self.mask.shape)}"
             )
         mask = self.mask.repeat_interleave(logits.shape[0] // max(n, 1), 0)
+        if self.score == "logit":  # the most common, and no other class has to be looked at
+            total = logits[:, self.class_id].masked_fill(~mask, 0.0).sum((1, 2))
+            return total / mask.sum((1, 2)).clamp(min=1) if self.reduce == "mean" else total
         # Only the region's pixels are scored: of all classes' regions that is one image's work.
         values = _SCORES[self.score](logits.movedim(1, -1)[mask], self.class_id)
         total = values.new_zeros(mask.shape).masked_scatter(mask, values).sum((1, 2))

@@ -344,11 +344,20 @@ def test_an_indexed_mask_gives_indices(tmp_path):
 
 EXAMPLES = {
     "camvid": "train.txt: no such file",
+    "camvid_stretches": "train.txt: no such file",
     "nuclei": "index.csv: no such file",
     "voc": "not in the layout of VOC",
     "cityscapes": "not in the layout of Cityscapes",
     "coco": "instances_val2017.json: no such file",
 }
+
+
+DRAWN = ("planted", "planted_random_context")
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_drawn_manifests_need_no_file(name):
+    assert load_manifest(MANIFESTS / f"{name}.yaml").channels == 1
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -360,7 +369,7 @@ def test_the_shipped_manifests_have_sound_keys_and_ask_for_their_data(tmp_path, 
 
 
 def test_every_shipped_manifest_is_tested():
-    assert {path.stem for path in MANIFESTS.glob("*.yaml")} == {"planted", *EXAMPLES}
+    assert {path.stem for path in MANIFESTS.glob("*.yaml")} == {*DRAWN, *EXAMPLES}
 
 
 def test_camvid(shared_dir):

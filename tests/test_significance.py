@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
@@ -216,6 +216,7 @@ def test_no_tests_need_no_correction():
     assert holm([]).size == benjamini_hochberg([]).size == 0
 
 
+@settings(deadline=None)  # the first call imports scikit-learn
 @given(
     st.lists(st.integers(-3, 3), min_size=1, max_size=12),
     st.lists(st.integers(-3, 3), min_size=1, max_size=12),

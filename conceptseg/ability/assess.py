@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conceptseg.ability.read import VARIANTS, Abilities
+from conceptseg.ability.units import pooled_dice
 from conceptseg.contracts import Context
 from conceptseg.errors import InputError
 from conceptseg.significance import bootstrap_interval, holm, sign_flip_p, units
@@ -254,27 +255,40 @@ def by_chance(study: Ability, found: Abilities, class_ids: Sequence[int]) -> tup
 def leaders(
     study: Ability, found: Abilities, class_id: int, groups: Sequence[str], seed: int
 ) -> list[Leader]:
-    """The units of largest mean Dice on every other image, told on the images between."""
+    """The units of largest Dice on every other group's images, told on the images between."""
     if not len(found.unit_rows):
         return []
-    owners = [groups[row] for row in found.unit_rows]
-    rank = np.unique(np.array(owners), return_inverse=True)[1]
+    owners = np.array([groups[row] for row in found.unit_rows.tolist()])
+    rank = np.unique(owners, return_inverse=True)[1]
     choosing = rank % 2 == 0
+    held = {layer: counts[:, 0, class_id, 2] > 0 for layer, counts in found.units.items()}
+    some = next(iter(held.values()))
+    if not some[choosing].any() or not some[~choosing].any():
+        return []
     scores: list[tuple[float, str, int]] = []
-    for layer, dice in found.units.items():
-        own = dice[choosing][:, :, class_id].astype(np.float64)
-        known = np.isfinite(own).all(1)
-        if known.any():
-            average = own[known].mean(0)
-            best = np.argsort(-average, kind="stable")[: study.units_shown]
-            scores += [(float(average[u]), layer, int(u)) for u in best]
+    for layer, counts in found.units.items():
+        dice = np.nan_to_num(pooled_dice(counts[choosing][:, :, class_id]))
+        best = np.argsort(-dice, kind="stable")[: study.units_shown]
+        scores += [(float(dice[u]), layer, int(u)) for u in best]
     told = []
     for _, layer, unit in sorted(scores, key=lambda s: (-s[0], s[1], s[2]))[: study.units_shown]:
-        held_out = np.where(choosing, np.nan, found.units[layer][:, unit, class_id])
-        value = mean(held_out.astype(np.float64), owners, seed)
-        if value is not None:
-            told.append(Leader(layer, unit, value.value, value.low, value.high, value.n))
+        counts = found.units[layer][~choosing][:, unit, class_id]
+        low, high = dice_interval(counts, owners[~choosing], seed)
+        told.append(Leader(layer, unit, float(pooled_dice(counts)), low, high, len(counts)))
     return told
+
+
+def dice_interval(counts: np.ndarray, groups: np.ndarray, seed: int) -> tuple[float, float]:
+    """Percentile interval of the Dice of counts [m, 3] pooled over images, by drawing groups."""
+    place = np.unique(groups, return_inverse=True)[1]
+    size = int(place.max()) + 1
+    if size < 2:
+        return float("nan"), float("nan")
+    sums = np.stack([np.bincount(place, column, size) for column in counts.T], 1)
+    rng = np.random.default_rng([seed, 23])
+    drawn = pooled_dice(sums[rng.integers(0, size, (DRAWS, size))].transpose(1, 0, 2))
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def estimates(

@@ -11,6 +11,7 @@ import numpy as np
 from conceptseg.ability.assess import Assessed, Forgotten
 from conceptseg.ability.gather import Prepared, Reading, labelled, recorded
 from conceptseg.ability.read import Abilities
+from conceptseg.ability.units import pooled_dice
 from conceptseg.contracts import Carry, Context, Pass, State
 from conceptseg.stats.sample_table import SampleTable
 from conceptseg.thumbnails import outlined, overlay
@@ -131,8 +132,9 @@ def exemplars(
         if not leaders:
             continue
         best = leaders[0]
-        dice = abilities.units[best.layer][:, best.unit, class_id]
-        row = abilities.unit_rows[int(np.nanargmax(np.nan_to_num(dice, nan=-1.0)))]
+        counts = abilities.units[best.layer][:, best.unit, class_id]
+        dice = np.array([float(pooled_dice(one[None])) if one[2] else -1.0 for one in counts])
+        row = abilities.unit_rows[int(np.argmax(dice))]
         units = [(one.layer, one.unit) for one in leaders]
         result[class_id] = (abilities.ids[row], units)
     return result

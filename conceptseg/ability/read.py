@@ -32,8 +32,8 @@ class Abilities:
     `dice` [n, v, l, k]: variant, layer (the last is position alone), class; nan where the image
     lacks the class or the reading was not made. `output` [n, k] the network's own Dice;
     `agreement` [n, l] mean Dice of the global reading with the network's own prediction;
-    `confidence` [n] its mean largest probability; `units` the Dice [m, u, k] of single units by
-    layer, on the images `unit_rows` [m].
+    `confidence` [n] its mean largest probability; `units` the counts [m, u, k, 3] of single units
+    by layer, on the images `unit_rows` [m].
     """
 
     ids: tuple[str, ...]
@@ -151,8 +151,8 @@ class Read(Pass):
     def _units(
         self, context: Context, batch: Batch, carry: Carry, features: Mapping[str, Tensor]
     ) -> dict[str, list[np.ndarray]]:
-        """Dice of each single unit [1, u, k] by layer, of no row for images that are not drawn."""
-        from conceptseg.ability.units import unit_dice
+        """Counts of single units [1, u, k, 3] by layer, of no row for images that are not drawn."""
+        from conceptseg.ability.units import unit_counts
 
         ready: Prepared = carry["prepared"]
         drawn = unit_ids(self.study, context)
@@ -162,10 +162,10 @@ class Read(Pass):
             reading: Reading = carry["readings"][("trained", name)]
             k, u = reading.prototypes.shape[1:]
             for i, sample_id in enumerate(batch.ids):
-                one = np.zeros((0, u, k), dtype=np.float32)
+                one = np.zeros((0, u, k, 3), dtype=np.float32)
                 if sample_id in drawn:
                     half = 1 - ready.half[sample_id]
-                    one = unit_dice(
+                    one = unit_counts(
                         features[name][i],
                         batch.labels[i],
                         reading.prototypes[half],

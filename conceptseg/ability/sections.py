@@ -169,7 +169,8 @@ def units(result: Result) -> Section:
             value_name="Dice on images that did not choose it",
         )
         caption = (
-            "One unit alone, on where it is nearer to its mean inside the class than outside. "
+            "One unit alone, on where it is nearer to its mean inside the class than outside, over "
+            "all pixels of images with and without the class. "
             f"Chosen on half of {result.notes['unit_images']} images, told on the other half, "
             "with 95 % intervals."
         )

@@ -10,19 +10,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def unit_dice(
+def unit_counts(
     features: Tensor,
     labels: Tensor,
     inside: np.ndarray,
     outside: np.ndarray,
     side: int,
 ) -> np.ndarray:
-    """Dice of each unit with each class in one image, float32 [u, k].
+    """Pixels of one image in which each unit is on for each class, float32 [u, k, 3].
 
-    Unit u is on for class c where its value in features [u, y, x] is nearer to inside[c, u], its
-    mean where the class is predicted, than to outside[c, u]: for two prototypes of one unit that is
-    a threshold midway. Both are taken on a grid whose longer side is `side` px, labels [h, w] by
-    their nearest pixel. nan where the class is absent on that grid; 0 where the means are equal.
+    The last axis: on and of the class, on, of the class. Unit u is on for class c where its value
+    in features [u, y, x] is nearer to inside[c, u], its mean where the class is predicted, than to
+    outside[c, u]: for two prototypes of one unit that is a threshold midway. Both are taken on a
+    grid whose longer side is `side` px, labels [h, w] by their nearest pixel; pixels without a
+    label count nowhere. Where the means are equal, or a class has none, the unit is never on.
     """
     import torch
     import torch.nn.functional as F
@@ -34,15 +35,26 @@ def unit_dice(
     x = F.interpolate(features[None], size, mode="bilinear", align_corners=False)[0].flatten(1)
     known = (truth >= 0).flatten()
     x, truth = x[:, known], truth.flatten()[known]
-    found = np.full((features.shape[0], len(inside)), np.nan, dtype=np.float32)
+    found = np.zeros((features.shape[0], len(inside), 3), dtype=np.float32)
     for c in range(len(inside)):
         held = truth == c
-        if not held.any() or not np.isfinite(inside[c]).all() or not np.isfinite(outside[c]).all():
+        found[:, c, 2] = float(held.sum())
+        if not np.isfinite(inside[c]).all() or not np.isfinite(outside[c]).all():
             continue
         near = torch.from_numpy(np.asarray(inside[c], np.float32)).to(x.device)
         far = torch.from_numpy(np.asarray(outside[c], np.float32)).to(x.device)
         on = (x - ((near + far) / 2)[:, None]) * (near - far)[:, None] > 0
-        shared = (on & held).sum(1)
-        total = on.sum(1) + held.sum()
-        found[:, c] = (2 * shared / total).cpu().numpy()
+        found[:, c, 0] = (on & held).sum(1).cpu().numpy()
+        found[:, c, 1] = on.sum(1).cpu().numpy()
+    return found
+
+
+def pooled_dice(counts: np.ndarray) -> np.ndarray:
+    """Dice over all pixels of images: counts [m, ..., 3] -> [...]; nan where nothing is counted.
+
+    Images without the class count too: a unit that is on in them is on for nothing.
+    """
+    total = counts.astype(np.float64).sum(0)
+    sizes = total[..., 1] + total[..., 2]
+    found: np.ndarray = np.where(sizes > 0, 2 * total[..., 0] / np.maximum(sizes, 1), np.nan)
     return found

@@ -29,7 +29,7 @@ def explain(explainer: Explainer, scene: Scene, targets: Sequence[Target]) -> Te
     scene.check_room(len(targets))
     with undisturbed(scene.model):
         found = explainer.attribute(scene, targets)
-    if not scene.logits.isfinite().all():
+    if not torch.stack(scene.logits.aminmax()).isfinite().all():
         raise InputError("the network's logits are not finite; does it return NaN, or overflow?")
     found = resized(found, scene.size)
     empty = torch.stack([scene.fix(target).empty for target in targets])

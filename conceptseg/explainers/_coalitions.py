@@ -5,9 +5,10 @@ A game gives each coalition S of k cells a value v(S). Its Shapley values phi so
     min sum_S w(S) (v(S) - v(none) - sum_{j in S} phi_j)^2   with   sum phi = v(all) - v(none),
 
 with w(S) = (k - 1) / (C(k, |S|) |S| (k - |S|)) over all S but none and all (Lundberg and Lee 2017,
-theorem 2). Where each S comes with its complement S', the squares of a pair are, up to a constant,
-those of their difference v(S) - v(S') from sum_j s_j phi_j, s_j = 1 for cells of S and -1 for the
-others: what the cells do in even numbers together cancels (Covert and Lee 2021, section 4.2).
+theorem 2). Where each S comes with its complement S', the squares of a pair are, up to a factor
+and a constant, that of the difference v(S) - v(S') from sum_j s_j phi_j, with s_j = 1 for cells of
+S and -1 for the others: what the cells do in even numbers together cancels (paired
+sampling, Covert and Lee 2021).
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class ScoreMaps(Explainer):
     view: Literal["segmented", "guided", "similarity", "fusion", "scores"] = Field(
         "segmented", description="How the score is shown; see above."
     )
-    layer: str = Field(
+    score_layer: str = Field(
         "auto", description="Layer with one channel for each class; auto: the network's output."
     )
     score: Literal["probability", "logit"] = Field(
@@ -106,13 +106,13 @@ class ScoreMaps(Explainer):
 
     def scores(self, scene: Scene) -> Tensor:
         """The score of each class at each pixel, [n, k, h, w]."""
-        if self.layer == "auto":
+        if self.score_layer == "auto":
             return scene.logits.softmax(1) if self.score == "probability" else scene.logits
-        found = scene.tail(self.layer).activation.detach()
+        found = scene.tail(self.score_layer).activation.detach()
         if found.shape[1] != len(scene.model.classes):
             raise InputError(
-                f"layer {self.layer!r} has {found.shape[1]} channels, not one for each of the "
-                f"{len(scene.model.classes)} classes; take layer: auto"
+                f"layer {self.score_layer!r} has {found.shape[1]} channels, not one for each of "
+                f"the {len(scene.model.classes)} classes; take score_layer: auto"
             )
         return functional.interpolate(found, size=scene.size, mode="bilinear")
 

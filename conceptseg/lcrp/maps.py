@@ -90,16 +90,14 @@ class Maps(Pass):
                 start_of(self.study, run, where[class_id], class_id), [context.layer]
             )
             parts = (channel(relevance, k) for k in units)
-            activation = run.activations[context.layer][0]
-            for k, found in zip(
-                units, run.each(context.layer, parts, self.study.at_once), strict=True
-            ):
+            activation = run.activations[context.layer][0, units]
+            latent = context_score(enlarged(relevance[0, units], size), mask).tolist()
+            active = context_score(enlarged(activation, size), mask).tolist()
+            made = run.each(context.layer, parts, self.study.at_once)
+            for n, (k, found) in enumerate(zip(units, made, strict=True)):
                 row = _scores(enlarged(found, size), mask, tile, labels, len(context.model.classes))
                 row |= {"class": class_id, "unit": k}
-                row["latent"] = float(context_score(enlarged(relevance[:, k], size), mask)[0])
-                row["by_activation"] = float(
-                    context_score(enlarged(activation[k : k + 1], size), mask)[0]
-                )
+                row["latent"], row["by_activation"] = latent[n], active[n]
                 row["picture"] = self._picture(chosen, sample_id, image, mask, row.pop("map"), row)
                 rows.append(row)
             if sample_id in chosen.drawn(class_id, self.study.random_images):

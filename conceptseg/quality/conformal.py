@@ -21,6 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+BLOCK = 512
+"""Rows whose residuals are held at a time."""
 EVERYTHING = -1
 """The slice that stands for all rows."""
 
@@ -59,14 +61,18 @@ def interval(
     low, high = np.full(len(predictions), -np.inf), np.full(len(predictions), np.inf)
     usable = set(calibration.usable(alpha))
     for place in sorted({int(s) if int(s) in usable else EVERYTHING for s in slices}):
-        rows = np.isin(slices, [*usable], invert=True) if place == EVERYTHING else slices == place
+        rows: np.ndarray = (
+            np.isin(slices, [*usable], invert=True) if place == EVERYTHING else slices == place
+        )
         kept = np.ones(len(calibration.slice), bool)
         if place != EVERYTHING:
             kept = calibration.slice == place
         weight = weights(calibration.group[kept])
-        centre = predictions[np.ix_(rows, calibration.fold[kept])]
-        high[rows] = quantile(centre + calibration.residual[kept], weight, 1 - alpha)
-        low[rows] = -quantile(calibration.residual[kept] - centre, weight, 1 - alpha)
+        residual, fold = calibration.residual[kept], calibration.fold[kept]
+        for block in np.array_split(np.flatnonzero(rows), 1 + int(rows.sum()) // BLOCK):
+            centre = predictions[np.ix_(block, fold)]
+            high[block] = quantile(centre + residual, weight, 1 - alpha)
+            low[block] = -quantile(residual - centre, weight, 1 - alpha)
     return low, high
 
 

@@ -1,6 +1,6 @@
-"""Whether a new image looks like those that a predictor was fitted on.
+"""Whether a new image looks like those that a predictor was fitted on, to layer and confidence.
 
-Two distances are taken, by the layer's principal components. Near: the mean distance to the five
+Two distances are taken, by principal components. Near: the mean distance to the five
 nearest fitted images of other groups, in the first components scaled to unit variance; it notices
 places where no image has been. Far: Mahalanobis' distance with all that the components hold and,
 beside them, what they do not; it notices images that break the rules which all known ones keep. An
@@ -89,7 +89,7 @@ class Gate:
         pooled = np.asarray(pooled, np.float64)
         space = Space.of(pooled)
         known = space.points(pooled)
-        near = _nearest(known, known, groups[:, None] == groups[None, :])
+        near = _nearest(known, known, (groups, groups))
         far = np.full(len(pooled), np.inf)
         names, place = np.unique(groups, return_inverse=True)
         for fold in range(FOLDS if len(names) > 1 else 0):
@@ -102,11 +102,30 @@ class Gate:
     def distance(self, pooled: np.ndarray) -> np.ndarray:
         """Of new rows [m, d] the larger of both distances, each by its limit: beyond 1 is out."""
         points = self.space.points(pooled)
-        near = _nearest(points, self.known, np.zeros((len(points), len(self.known)), bool))
+        near = _nearest(points, self.known)
         found: np.ndarray = np.maximum(
             near / self.limits[0], self.space.far(pooled) / self.limits[1]
         )
         return found
+
+
+@dataclass(frozen=True)
+class Gates:
+    """One gate for what the layer holds and one for what the network says of itself."""
+
+    layer: Gate
+    confidence: Gate
+
+    @classmethod
+    def of(
+        cls, pooled: np.ndarray, confidence: np.ndarray, groups: np.ndarray, gamma: float
+    ) -> Gates:
+        """Gates that turn away a share gamma, at most, of images like those given."""
+        return cls(Gate.of(pooled, groups, gamma / 2), Gate.of(confidence, groups, gamma / 2))
+
+    def distance(self, pooled: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+        """The larger of both gates' distances [m]; beyond 1 is outside."""
+        return np.maximum(self.layer.distance(pooled), self.confidence.distance(confidence))
 
 
 def _limit(distance: np.ndarray, groups: np.ndarray, gamma: float) -> float:
@@ -120,14 +139,20 @@ def _limit(distance: np.ndarray, groups: np.ndarray, gamma: float) -> float:
     return float(found[0])
 
 
-def _nearest(new: np.ndarray, known: np.ndarray, banned: np.ndarray) -> np.ndarray:
-    """Mean distance of each new point [m, c] to its nearest known points that are not banned."""
+def _nearest(
+    new: np.ndarray, known: np.ndarray, groups: tuple[np.ndarray, np.ndarray] | None = None
+) -> np.ndarray:
+    """Mean distance of each new point [m, c] to its nearest known points, [m].
+
+    With groups of both, points of one group are not each other's neighbours.
+    """
     count = min(NEIGHBOURS, len(known))
     found = np.zeros(len(new))
     for start in range(0, len(new), BLOCK):
         part = slice(start, start + BLOCK)
         square = (new[part] ** 2).sum(1)[:, None] + (known**2).sum(1) - 2 * new[part] @ known.T
-        square[banned[part]] = np.inf
+        if groups is not None:
+            square[groups[0][part, None] == groups[1]] = np.inf
         nearest = np.sort(np.partition(square, count - 1, axis=1)[:, :count], axis=1)
         found[part] = np.sqrt(np.maximum(nearest, 0)).mean(1)
     return found

@@ -14,7 +14,7 @@ from conceptseg.quality.confidence import NAMES
 from conceptseg.quality.conformal import enough
 from conceptseg.quality.cover import Slicing, calibrated, tried
 from conceptseg.quality.evaluate import SETS, Fitted, crossed
-from conceptseg.quality.gate import Gate
+from conceptseg.quality.gate import Gates
 from conceptseg.quality.maps import standardised
 from conceptseg.quality.measure import Measured
 from conceptseg.quality.predictor import Predictor, part_of
@@ -231,7 +231,7 @@ def deployable(
         tuple(part_of(fold.fitted, width) for fold in deployed.folds),
         calibrated(deployed.folds, features, quality, slices, groups),
         slicing,
-        Gate.of(pooled, groups, study.gate),
+        Gates.of(pooled, measured.confidence[rows].astype(np.float64), groups, study.gate),
         columns,
         facts,
     )
@@ -247,10 +247,11 @@ def _outside(
     """Which images [n] a gate around the other folds turns away."""
     columns = np.flatnonzero(varying(measured.pooled[rows]))
     pooled = measured.pooled[np.ix_(rows, columns)].astype(np.float64)
+    sure = measured.confidence[rows].astype(np.float64)
     found = np.zeros(len(rows), bool)
     for fold in fitted.folds:
-        gate = Gate.of(pooled[fold.fit], groups[fold.fit], study.gate)
-        found[fold.held] = gate.distance(pooled[fold.held]) > 1
+        gates = Gates.of(pooled[fold.fit], sure[fold.fit], groups[fold.fit], study.gate)
+        found[fold.held] = gates.distance(pooled[fold.held], sure[fold.held]) > 1
     return found
 
 

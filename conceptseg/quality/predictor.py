@@ -16,7 +16,7 @@ import numpy as np
 from conceptseg.errors import InputError
 from conceptseg.quality.conformal import Calibration, interval
 from conceptseg.quality.cover import Slicing, quality_ends
-from conceptseg.quality.gate import Gate, Space
+from conceptseg.quality.gate import Gate, Gates, Space
 from conceptseg.quality.regress import from_log_odds
 
 PREFIX = "predictor-"
@@ -190,7 +190,7 @@ class Predictor:
     parts: Sequence[Part]
     calibration: Calibration
     slicing: Slicing
-    gate: Gate
+    gates: Gates
     columns: np.ndarray
     facts: Mapping[str, Any]
 
@@ -213,7 +213,9 @@ class Predictor:
         each = np.stack([part.predict(rows) for part in self.parts], axis=1)
         ends = interval(each, self.slicing(size), self.calibration, self.facts["alpha"])
         low, high = quality_ends(*ends)
-        distance = self.gate.distance(np.asarray(pooled, np.float64)[:, self.columns])
+        distance = self.gates.distance(
+            np.asarray(pooled, np.float64)[:, self.columns], np.asarray(confidence, np.float64)
+        )
         inside = distance <= 1
         quality = from_log_odds(each.mean(1))
         return Scored(
@@ -240,10 +242,10 @@ class Predictor:
             "fold": self.calibration.fold,
             "slice": self.calibration.slice,
             "group": self.calibration.group,
-            **{f"gate-{name}": value for name, value in vars(self.gate.space).items()},
-            "gate-known": self.gate.known,
-            "gate-limits": self.gate.limits,
         }
+        for name, gate in vars(self.gates).items():
+            arrays |= {f"{name}-{field}": value for field, value in vars(gate.space).items()}
+            arrays |= {f"{name}-known": gate.known, f"{name}-limits": gate.limits}
         for number, part in enumerate(self.parts):
             arrays[f"{number}-offset"], arrays[f"{number}-matrix"] = part.offset, part.matrix
             arrays |= {f"{number}.{name}": value for name, value in part.arrays.items()}
@@ -272,11 +274,7 @@ class Predictor:
                 tuple(parts),
                 Calibration(*(own[key] for key in ("residual", "fold", "slice", "group"))),
                 Slicing(name, tuple(edges)),
-                Gate(
-                    Space(**{field: own[f"gate-{field}"] for field in Space.__dataclass_fields__}),
-                    own["gate-known"],
-                    own["gate-limits"],
-                ),
+                Gates(_gate(own, "layer"), _gate(own, "confidence")),
                 own["columns"],
                 head["facts"],
             )
@@ -284,3 +282,8 @@ class Predictor:
             raise InputError(
                 f"{where}: its predictor cannot be read ({error}); run the study again"
             ) from None
+
+
+def _gate(arrays: Mapping[str, np.ndarray], name: str) -> Gate:
+    space = Space(**{field: arrays[f"{name}-{field}"] for field in Space.__dataclass_fields__})
+    return Gate(space, arrays[f"{name}-known"], arrays[f"{name}-limits"])

@@ -235,7 +235,7 @@ def _slices(result: Result) -> list[Block]:
     if rows:
         shown = sorted(rows, key=lambda row: row["difference"])[:25]
         figure = figures.intervals(
-            [f"{row['slice']} ({row['images']})" for row in shown],
+            [row["slice"].replace(" = ", "=") for row in shown],
             _column(shown, "difference"),
             _column(shown, "difference_low"),
             _column(shown, "difference_high"),

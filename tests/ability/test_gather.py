@@ -7,7 +7,7 @@ from sklearn.linear_model import Ridge
 
 from conceptseg.ability import gather
 from conceptseg.ability.layers import stages
-from conceptseg.ability.units import unit_dice
+from conceptseg.ability.units import pooled_dice, unit_counts
 from conceptseg.data import Sample
 from conceptseg.layers import LayerInfo
 
@@ -54,23 +54,27 @@ def test_halves_cut_no_group_and_are_of_like_size():
     assert not by_group and sum(alone.values()) == 3
 
 
-def test_unit_dice_by_loops():
+def test_units_by_loops():
     rng = np.random.default_rng(0)
     x, labels = rng.normal(size=(3, 8, 8)), rng.integers(-1, 3, (8, 8))
     labels[labels == 2] = 0
     inside, outside = rng.normal(size=(3, 3)), rng.normal(size=(3, 3))
-    found = unit_dice(torch.tensor(x).float(), torch.tensor(labels), inside, outside, 8)
+    found = unit_counts(torch.tensor(x).float(), torch.tensor(labels), inside, outside, 8)
     for u in range(3):
-        for c in (0, 1):
+        for c in range(3):
             pairs = [
                 (abs(v - inside[c, u]) < abs(v - outside[c, u]), truth == c)
                 for v, truth in zip(x[u].ravel(), labels.ravel(), strict=True)
                 if truth >= 0
             ]
-            both = sum(a and b for a, b in pairs)
-            expected = 2 * both / (sum(a for a, _ in pairs) + sum(b for _, b in pairs))
-            assert found[u, c] == pytest.approx(expected)
-    assert np.isnan(found[:, 2]).all()
+            expected = [sum(a and b for a, b in pairs), *(sum(p[i] for p in pairs) for i in (0, 1))]
+            assert found[u, c].tolist() == expected
+
+
+def test_a_unit_that_is_on_everywhere_reads_no_class_well():
+    counts = np.array([[[50, 100, 50]], [[0, 100, 0]], [[0, 100, 0]]])  # one image holds it
+    assert pooled_dice(counts)[0] == pytest.approx(2 * 50 / 350)
+    assert np.isnan(pooled_dice(np.zeros((2, 1, 3)))[0])
 
 
 def info(name, parameters):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import combinations
 from math import comb
 
 import numpy as np
@@ -58,7 +57,3 @@ def shapley(value: Callable[[np.ndarray], np.ndarray], cells: int) -> np.ndarray
         share = 1 / (cells * np.array([comb(cells - 1, int(s)) for s in sizes[without]]))
         found[j] = (share * (values[without + (1 << j)] - values[without])).sum()
     return found
-
-
-def subsets(cells: int) -> list[tuple[int, ...]]:
-    return [chosen for size in range(cells + 1) for chosen in combinations(range(cells), size)]

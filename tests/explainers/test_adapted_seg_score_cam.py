@@ -23,7 +23,7 @@ def test_the_mean_of_the_base_method_s_scaled_maps():
 
 
 def test_passes():
-    """One for each unit of each layer, or for the chosen ones; all targets share them."""
+    """One for the layers, then one for each of their units or of those chosen, for all targets."""
     model, x = unet(), images(1)
     targets = [Target(c, Everything()) for c in range(3)]
     for channels, units in ((None, 8 + 4), (3, 3 + 3)):
@@ -31,7 +31,7 @@ def test_passes():
         scene.fix(targets[0])
         before = scene.passes["forward"]
         AdaptedSegScoreCam(layers=("up2", "up1"), channels=channels).on(scene, targets)
-        assert scene.passes["forward"] - before == units
+        assert scene.passes["forward"] - before == 1 + units
 
 
 def test_few_units_are_those_of_the_base_method():

@@ -4,7 +4,15 @@ import torch
 
 from conceptseg.config import Preprocessing
 from conceptseg.errors import InputError
-from conceptseg.explainers._masking import Hide, overlap, probabilities, reader, respond, stretch
+from conceptseg.explainers._masking import (
+    Hide,
+    _predicted,
+    _shares,
+    overlap,
+    reader,
+    respond,
+    stretch,
+)
 from conceptseg.fill import filling
 from conceptseg.model import SegmentationModel
 from conceptseg.scene import Scene
@@ -74,6 +82,8 @@ def test_overlaps_by_loops(scene, measure):
     logits[0, :, :4] = 1.0  # ties go to the first class, as they do in regions
     found = reader(scene, targets, measure)(logits)
     assert found.shape == (6, 6)
+    alone = torch.cat([reader(scene, [target], measure)(logits) for target in targets])
+    assert torch.allclose(alone, found, atol=1e-14)
     for t, target in enumerate(targets):
         for row in range(6):
             region = scene.fix(target).mask[row // 3]
@@ -109,12 +119,21 @@ def test_predicted_regions_are_what_the_reader_predicts(scene):
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_probabilities_are_softmax(layout):
+@pytest.mark.parametrize("classes", [[0], [3, 1], [4], [2, 0, 1, 4, 3]])
+def test_classes_one_by_one_and_together(layout, classes):
+    """Shares are the softmax, also where powers overflow; predictions the argmax, also of ties."""
     random = torch.Generator().manual_seed(3)
-    logits = (1e3 * torch.randn(2, 5, 6, 7, generator=random)).contiguous(memory_format=layout)
-    kept = logits.clone()
-    assert torch.allclose(probabilities(logits), logits.softmax(1), atol=1e-7)
-    assert torch.equal(logits, kept)
+    for scale in (1.0, 1e3):
+        logits = (scale * torch.randn(2, 5, 6, 7, generator=random)).round(decimals=1)
+        logits = logits.contiguous(memory_format=layout)
+        kept = logits.clone()
+        shares, predicted = _shares(logits, classes), _predicted(logits, classes)
+        for c, share, held in zip(classes, shares, predicted, strict=True):
+            assert torch.allclose(share, logits.softmax(1)[:, c], atol=1e-6)
+            assert torch.equal(held, logits.argmax(1) == c)
+        assert torch.equal(logits, kept)
+    same = torch.zeros(1, 5, 2, 2)
+    assert [held.all().item() for held in _predicted(same, classes)] == [c == 0 for c in classes]
 
 
 @pytest.mark.parametrize(("cells", "size"), [(1, 5), (3, 7), (7, 7), (4, 12), (5, 3)])

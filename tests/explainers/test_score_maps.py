@@ -141,7 +141,9 @@ def test_the_score_itself_of_output_or_layer():
         assert torch.equal(ScoreMaps(view="scores")(model, x, target), logits.softmax(1)[:, 1])
     found = ScoreMaps(view="scores", score="logit")(model, x, TARGET)
     assert torch.equal(found, logits[:, 1])
-    assert torch.allclose(ScoreMaps(view="scores", layer="head")(model, x, TARGET), logits[:, 1])
+    assert torch.allclose(
+        ScoreMaps(view="scores", score_layer="head")(model, x, TARGET), logits[:, 1]
+    )
 
 
 def squares():
@@ -200,7 +202,7 @@ def test_one_forward_pass():
 def test_what_cannot_be():
     model, x = unet(), images(1)
     with pytest.raises(InputError, match="'mid' has 16 channels, not one for each of the 3"):
-        ScoreMaps(view="scores", layer="mid")(model, x, TARGET)
+        ScoreMaps(view="scores", score_layer="mid")(model, x, TARGET)
     for view in ("fusion", "similarity"):
         with pytest.raises(InputError, match="class 3 is not among the 3"):
             ScoreMaps(view=view, classes=(0, 3))(model, x, TARGET)

@@ -57,6 +57,7 @@ def test_two_planted_channels_have_context_scores_0_and_1(tmp_path):
     assert found[CONTEXT]["tile_chance"] < 0.6
 
 
+@pytest.mark.slow
 def test_reliance_and_context_score_rise_together(tmp_path):
     scores, changes = [], []
     for w in (0.0, 0.25, 0.5, 0.75, 1.0):

@@ -14,7 +14,10 @@ def test_components_are_white():
 
 def test_the_far_distance_is_that_of_mahalanobis():
     rng = np.random.default_rng(4)
-    rows, new = rng.normal(size=(300, 5)) @ rng.normal(size=(5, 5)), rng.normal(size=(7, 5))
+    rows, new = (
+        rng.normal(size=(300, 5)) @ (np.eye(5) + 0.2 * rng.normal(size=(5, 5))),
+        rng.normal(size=(7, 5)),
+    )
     inverse = np.linalg.inv(np.cov(rows.T, bias=True))
     away = new - rows.mean(0)
     expected = np.sqrt(np.einsum("mi,ij,mj->m", away, inverse, away))

@@ -9,7 +9,7 @@ from conceptseg.errors import InputError
 from conceptseg.quality import regress
 from conceptseg.quality.conformal import Calibration
 from conceptseg.quality.cover import Slicing
-from conceptseg.quality.gate import Gate
+from conceptseg.quality.gate import Gates
 from conceptseg.quality.predictor import Predictor, part_of
 from conceptseg.quality.regress import CANDIDATES, Features
 
@@ -38,10 +38,10 @@ def whole(name="forest"):
     n = len(rows)
     kept = Calibration(np.full(n, 0.4), np.arange(n) % 2, np.zeros(n, int), np.arange(n))
     pooled = np.c_[np.zeros(n), rows[:, :7]]
-    gate = Gate.of(rows[:, :7], np.arange(n), 0.1)
+    gates = Gates.of(rows[:, :7], rows[:, 7:], np.arange(n), 0.1)
     facts = {"features": "both", "alpha": 0.1, "classes": ["a"]}
     parts = (part_of(pipe, 10), part_of(other, 10))
-    one = Predictor(parts, kept, Slicing("size", (0.2, 0.6)), gate, np.arange(1, 8), facts)
+    one = Predictor(parts, kept, Slicing("size", (0.2, 0.6)), gates, np.arange(1, 8), facts)
     return one, pooled, rows[:, 7:], np.linspace(0, 1, n)
 
 
@@ -72,6 +72,6 @@ def test_what_cannot_be_read_is_refused():
     with pytest.raises(InputError, match="holds no predictor"):
         Predictor.from_arrays({}, "out")
     arrays = whole()[0].to_arrays()
-    del arrays["predictor-gate-limits"]
+    del arrays["predictor-layer-limits"]
     with pytest.raises(InputError, match="cannot be read"):
         Predictor.from_arrays(arrays, "out")

@@ -56,23 +56,23 @@ def paint(number: int, brightness: float | None = None) -> tuple[np.ndarray, np.
     return (255 * noisy.clip(0, 1)).astype(np.uint8), labels
 
 
-def write(folder: Path, study: str, images: int = 42, **changes: Any) -> Path:
+def write(folder: Path, study: str, count: int = 42, /, **changes: Any) -> Path:
     """Scenes, their manifest and a study's file; groups of three images. Returns the file.
 
     `masks`: how many images have one, all if absent; `brightness`: of all squares; `groups`: how
     many images a group has.
     """
-    masks, brightness = changes.pop("masks", images), changes.pop("brightness", None)
+    masks, brightness = changes.pop("masks", count), changes.pop("brightness", None)
     size = changes.pop("groups", 3)
     (folder / "images").mkdir(parents=True)
     (folder / "masks").mkdir()
-    for number in range(images):
+    for number in range(count):
         name = f"g{number // size:02d}_s{number:02d}.png"
         pixels, labels = paint(number, brightness)
         Image.fromarray(pixels).save(folder / "images" / name)
         if number < masks:
             Image.fromarray(labels).save(folder / "masks" / name)
-    names = [f"g{number // size:02d}_s{number:02d}" for number in range(images)]
+    names = [f"g{number // size:02d}_s{number:02d}" for number in range(count)]
     folders = []
     for listed, own in (("with", names[:masks]), ("without", names[masks:])):
         if own:

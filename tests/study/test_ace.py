@@ -440,6 +440,7 @@ def test_crops_of_a_few_planted_images(capsys, tmp_path, monkeypatch):
         assert -1 <= row["isolation"] <= 1 and row["auc"] >= SMALL["min_auc"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cav", [name for name in catalogue.names("cavs") if name != "pattern"])
 def test_every_learner_of_directions_sees_the_bar(capsys, study, cav):
     words = ["--set", f"cav.kind={cav}", "--set", "nulls=99", "--set", "calibration=0"]

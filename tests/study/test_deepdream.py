@@ -102,6 +102,7 @@ def content(result):
     return dataclasses.replace(result, timings={}, config={}, provenance={}).to_json()
 
 
+@pytest.mark.slow
 def test_the_same_twice_and_however_the_run_is_cut(result, folder, tmp_path):
     assert content(finished(tmp_path / "b", study(folder))) == content(result)
     for n, cut in enumerate([(1, 4), (7, 1)]):

@@ -1,0 +1,255 @@
+"""What can be taken from an image and given another image's: bands, colour, scales, units.
+
+A feature says which part of an image it is; :func:`swapped` puts the donor's part in its place and
+leaves the rest. Images are [n, c, h, w] in [0, 1], donors of the same shape; results are clipped to
+[0, 1], since no camera gives others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from conceptseg.errors import InputError
+
+Kind = Literal["channels", "luminance", "chroma", "phase", "amplitude", "units"]
+EVERYTHING = "all channels"
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A named part of the input (or, for `units`, of the layer).
+
+    `members` are channels or units; `band` the ends of an octave in cycles per pixel, the lower one
+    excluded (from below zero on, it holds the mean too).
+    """
+
+    name: str
+    kind: Kind
+    members: tuple[int, ...] = ()
+    band: tuple[float, float] = (-1.0, 1.0)
+
+    @property
+    def family(self) -> str:
+        """The heading that the feature stands under in reports."""
+        return {
+            "channels": "channels",
+            "luminance": "colour",
+            "chroma": "colour",
+            "phase": "frequency",
+            "amplitude": "frequency",
+            "units": "units of the layer",
+        }[self.kind]
+
+
+def channel_features(
+    channels: int, names: Sequence[str], groups: Mapping[str, Sequence[int]]
+) -> list[Feature]:
+    """Each channel, the named groups, and all channels together.
+
+    Raises InputError for names or groups that do not fit the images.
+    """
+    if names and len(names) != channels:
+        raise InputError(
+            f"channel_names: {len(names)} names, but images have {channels} channels; name each"
+        )
+    told = list(names) or [f"channel {number}" for number in range(channels)]
+    found = [Feature(told[c], "channels", (c,)) for c in range(channels)] if channels > 1 else []
+    for name, members in groups.items():
+        bad = [m for m in members if not 0 <= m < channels]
+        if bad or not members:
+            raise InputError(
+                f"groups.{name}: channels {list(members)}, but images have channels 0 to "
+                f"{channels - 1}"
+            )
+        found.append(Feature(name, "channels", tuple(sorted(set(members)))))
+    return [*found, Feature(EVERYTHING, "channels", tuple(range(channels)))]
+
+
+def colour_features(channels: int) -> list[Feature]:
+    """Luminance (the mean of the channels) and chroma (what is left); none for one channel."""
+    if channels < 2:
+        return []
+    return [Feature("luminance", "luminance"), Feature("chroma", "chroma")]
+
+
+def frequency_features(octaves: int) -> list[Feature]:
+    """Phase, amplitude, and the amplitude in each octave down from the finest."""
+    found = [Feature("phase", "phase"), Feature("amplitude", "amplitude")]
+    high = 0.75  # beyond the corner of the spectrum, sqrt(1/2)
+    for number in range(octaves):
+        low = 2.0 ** -(number + 2) if number < octaves - 1 else -1.0
+        period = 2 ** (number + 2)
+        told = (
+            f"amplitude, details below {period} px"
+            if number == 0
+            else f"amplitude, {period // 2} px and coarser"
+            if number == octaves - 1
+            else f"amplitude, {period // 2} to {period} px"
+        )
+        found.append(Feature(told, "amplitude", band=(low, high)))
+        high = low
+    return found if octaves > 1 else found[:2]
+
+
+def swapped(images: Tensor, donors: Tensor, feature: Feature) -> Tensor:
+    """The images with a feature of the donors'."""
+    if feature.kind == "channels":
+        found = images.clone()
+        members = list(feature.members)
+        found[:, members] = donors[:, members]
+        return found
+    if feature.kind == "luminance":
+        found = images + donors.mean(1, keepdim=True) - images.mean(1, keepdim=True)
+    elif feature.kind == "chroma":
+        found = donors + images.mean(1, keepdim=True) - donors.mean(1, keepdim=True)
+    else:
+        found = _spectral(images, donors, feature)
+    return found.clamp(0, 1)
+
+
+def _spectral(images: Tensor, donors: Tensor, feature: Feature) -> Tensor:
+    """Amplitude of one and phase of the other, in a band of radial frequencies."""
+    own, other = torch.fft.rfft2(images), torch.fft.rfft2(donors)
+    if feature.kind == "phase":
+        mixed = torch.polar(own.abs(), other.angle())
+    else:
+        inside = _radius(images) > feature.band[0]
+        inside &= _radius(images) <= feature.band[1]
+        mixed = torch.where(inside, torch.polar(other.abs(), own.angle()), own)
+    return torch.fft.irfft2(mixed, s=images.shape[-2:])
+
+
+def _radius(images: Tensor) -> Tensor:
+    """Radial frequency of each coefficient of `rfft2`, in cycles per pixel."""
+    rows = torch.fft.fftfreq(images.shape[-2], device=images.device)[:, None]
+    columns = torch.fft.rfftfreq(images.shape[-1], device=images.device)[None]
+    return torch.sqrt(rows**2 + columns**2)
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Mean [c] and covariance [c, c] of the channels over all pixels of all images."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    def regression(self, members: Sequence[int]) -> tuple[list[int], np.ndarray]:
+        """The other channels, and the coefficients [others, members] of the members on them."""
+        others = [c for c in range(len(self.mean)) if c not in members]
+        inner = self.covariance[np.ix_(others, others)]
+        ridge = 1e-8 * max(float(np.trace(inner)), 1e-12) * np.eye(len(others))
+        cross = self.covariance[np.ix_(others, list(members))]
+        found: np.ndarray = np.linalg.solve(inner + ridge, cross)
+        return others, found
+
+    def correlation(self) -> np.ndarray:
+        """|r| of each pair of channels [c, c]; a constant channel goes with none."""
+        deviation = np.sqrt(np.maximum(np.diag(self.covariance), 0))
+        scale = np.outer(deviation, deviation)
+        found = np.abs(self.covariance) / np.where(scale > 0, scale, np.inf)
+        np.fill_diagonal(found, 1.0)
+        return np.minimum(found, 1.0)
+
+
+def conditional(images: Tensor, donors: Tensor, feature: Feature, known: Channels) -> Tensor:
+    """The members as the image's other channels lead to expect, plus the donor's surprise.
+
+    x' = fit(others of x) + (donor's members - fit(others of donor)), with one linear fit for all
+    pixels: only what the other channels do not tell is taken from the donor, so bands that go
+    together are not pulled apart.
+
+    Source: after Strobl et al. 2008 and Hooker, Mentch & Zhou 2021, "Unrestricted permutation
+    forces extrapolation", with residuals of a linear regression.
+    """
+    others, weights = known.regression(feature.members)
+    fit = torch.from_numpy(weights).to(images)
+    members = list(feature.members)
+    change = torch.einsum("nohw,om->nmhw", images[:, others] - donors[:, others], fit)
+    found = images.clone()
+    found[:, members] = (donors[:, members] + change).clamp(0, 1)
+    return found
+
+
+def filled(images: Tensor, feature: Feature, known: Channels) -> Tensor:
+    """The members at their mean over the data set."""
+    found = images.clone()
+    members = list(feature.members)
+    mean = torch.from_numpy(known.mean[members]).to(images)
+    found[:, members] = mean[None, :, None, None].expand_as(found[:, members])
+    return found
+
+
+def shuffled_blocks(
+    images: Tensor, feature: Feature, side: int, seeds: Sequence[Sequence[int]]
+) -> Tensor:
+    """The members with their whole blocks of `side` px moved about within the image.
+
+    Pixels beyond the last whole block stay. A side of 1 moves single pixels, which destroys texture
+    and is for comparison alone. Each image has a seed of its own.
+    """
+    found = images.clone()
+    members = list(feature.members)
+    rows, columns = images.shape[2] // side, images.shape[3] // side
+    if rows * columns < 2:
+        return found
+    for i, seed in enumerate(seeds):
+        order = torch.from_numpy(np.random.default_rng(list(seed)).permutation(rows * columns))
+        part = images[i, members, : rows * side, : columns * side]
+        blocks = part.unflatten(1, (rows, side)).unflatten(3, (columns, side))
+        flat = blocks.permute(0, 1, 3, 2, 4).flatten(1, 2)[:, order.to(images.device)]
+        moved = flat.unflatten(1, (rows, columns)).permute(0, 1, 3, 2, 4)
+        found[i, members, : rows * side, : columns * side] = moved.flatten(1, 2).flatten(2, 3)
+    return found
+
+
+def tree(correlation: np.ndarray) -> list[tuple[tuple[int, ...], float]]:
+    """Groups of like channels: those that Ward's clustering on 1 - |r| forms, and their heights.
+
+    From the first to be formed to the last but one (the last is all channels). Source: Ward 1963.
+    """
+    from scipy.cluster.hierarchy import ward
+    from scipy.spatial.distance import squareform
+
+    count = len(correlation)
+    if count < 3:
+        return []
+    distance = 1 - correlation
+    links = ward(squareform((distance + distance.T) / 2, checks=False))
+    members: list[tuple[int, ...]] = [(c,) for c in range(count)]
+    found = []
+    for left, right, height, _ in links[:-1]:
+        members.append(tuple(sorted(members[int(left)] + members[int(right)])))
+        found.append((members[-1], float(height)))
+    return found
+
+
+def unit_groups(correlation: np.ndarray, count: int) -> list[tuple[int, ...]]:
+    """At most `count` groups of units that respond alike, by Ward's clustering on 1 - |r|."""
+    from scipy.cluster.hierarchy import fcluster, ward
+    from scipy.spatial.distance import squareform
+
+    if len(correlation) < 2:
+        return [tuple(range(len(correlation)))]
+    distance = 1 - correlation
+    np.fill_diagonal(distance, 0)
+    links = ward(squareform((distance + distance.T) / 2, checks=False))
+    label = fcluster(links, min(count, len(correlation)), criterion="maxclust")
+    groups = [tuple(np.flatnonzero(label == g).tolist()) for g in np.unique(label)]
+    return sorted(groups, key=lambda group: group[0])
+
+
+def apart(one: Feature, other: Feature) -> bool:
+    """Whether two features share nothing, so that both can be exchanged at once."""
+    if one.kind != other.kind:
+        return {one.kind, other.kind} == {"luminance", "chroma"}
+    if one.kind == "channels":
+        return not set(one.members) & set(other.members)
+    if one.kind == "amplitude":
+        return one.band[0] >= other.band[1] or other.band[0] >= one.band[1]
+    return False
