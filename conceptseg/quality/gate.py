@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from conceptseg.quality.conformal import quantile, weights
+from conceptseg.quality.maps import principal
 
 NEIGHBOURS = 5
 COMPONENTS = 20
@@ -47,7 +48,7 @@ class Space:
         rows = np.asarray(rows, np.float64)
         offset, spread = rows.mean(0), rows.std(0)
         scale = np.where(spread > 0, spread, 1.0)
-        _, values, vectors = np.linalg.svd((rows - offset) / scale, full_matrices=False)
+        values, vectors = principal((rows - offset) / scale)
         variance = values**2 / len(rows)
         kept = min(MOST, max(1, len(rows) // 2), int((variance > 1e-9 * variance[0]).sum()))
         beside = max(rows.shape[1] - kept, 1)

@@ -47,11 +47,19 @@ def standardised(rows: np.ndarray, components: int = 50) -> np.ndarray:
     rows = np.asarray(rows, np.float64)
     spread = rows.std(0)
     scaled = (rows - rows.mean(0)) / np.where(spread > 0, spread, 1.0)
-    left, values, right = np.linalg.svd(scaled, full_matrices=False)
-    kept = min(components, len(values))
-    signs = np.sign(right[np.arange(kept), np.abs(right[:kept]).argmax(1)])
-    found: np.ndarray = left[:, :kept] * values[:kept] * np.where(signs == 0, 1.0, signs)
+    _, vectors = principal(scaled)
+    found: np.ndarray = scaled @ vectors[:components].T
     return found
+
+
+def principal(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Singular values [r] and principal directions [r, d] of centred rows [m, d].
+
+    Each direction's largest entry is positive: which sign LAPACK gives it hangs on the last bits.
+    """
+    _, values, vectors = np.linalg.svd(centred, full_matrices=False)
+    largest = vectors[np.arange(len(vectors)), np.abs(vectors).argmax(1)]
+    return values, vectors * np.where(largest < 0, -1.0, 1.0)[:, None]
 
 
 def faithfulness(rows: np.ndarray, points: np.ndarray) -> dict[str, float]:

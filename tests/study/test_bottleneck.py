@@ -85,7 +85,9 @@ def test_nothing_moves_with_batches_or_shards(finished, tmp_path):
         other, own = read(out)
         for name in arrays:
             if arrays[name].dtype.kind == "f" and name.partition("-")[0] != "map":
-                np.testing.assert_allclose(own[name], arrays[name], rtol=1e-5, atol=1e-5)
+                # Points of the gates are divided by spreads of down to the root of 0.001.
+                grown = 1e-3**-0.5 if name.endswith("-known") else 1.0
+                np.testing.assert_allclose(own[name], arrays[name], rtol=1e-5, atol=1e-5 * grown)
         for mine, theirs in zip(
             other["tables"]["images"]["rows"], result["tables"]["images"]["rows"], strict=True
         ):
