@@ -132,6 +132,10 @@ class Pass(ABC):
         """About how many network passes of one image all of it takes; for `check`'s estimate."""
         return float(len(context.manifest.samples))
 
+    def begin(self, context: Context) -> Carry:
+        """What is set going before the first image, such as a process that has to warm up."""
+        return {}
+
     @abstractmethod
     def map(self, context: Context, batch: Batch, carry: Carry) -> State: ...
 

@@ -122,6 +122,7 @@ def sweep(
     parts = split(len(samples), context.run)
     store = ShardStore(out, step.name, key, frozenset({type(step).__module__.partition(".")[0]}))
     progress.begin(step.name, len(samples), len(parts))
+    carry = {**carry, **step.begin(context)}
     state: State = {}
     resumed = 0
     for number, (start, stop) in enumerate(parts, start=1):

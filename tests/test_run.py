@@ -59,6 +59,23 @@ def test_passes_give_what_plain_numpy_gives(tmp_path):
     ]
 
 
+def test_what_a_pass_sets_going_is_there_for_its_batches_and_all_later_passes(
+    tmp_path, monkeypatch
+):
+    begun, seen = [], []
+    monkeypatch.setattr(toys.Means, "begin", lambda self, context: begun.append(1) or {"set": 7})
+    for step in (toys.Means, toys.Deviations):
+        plain = step.map
+
+        def spy(self, context, batch, carry, plain=plain):
+            seen.append(carry["set"])
+            return plain(self, context, batch, carry)
+
+        monkeypatch.setattr(step, "map", spy)
+    run.run_study(toys.toy(), toys.context(20, 2), tmp_path)
+    assert begun == [1] and len(seen) >= 4 and set(seen) == {7}
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 32])
 @pytest.mark.parametrize("shards", [None, 1, 4, 1000])
 def test_cut_does_not_change_the_result(tmp_path, batch_size, shards):

@@ -94,7 +94,7 @@ def conclude(study: Ace, context: Context, carry: Carry) -> Result:
         study="ace",
         findings=ranked(_findings(study, found, pairs, classes, names)),
         tables=tables,
-        arrays=_arrays(found, carry["embedding"].result(), comparison),
+        arrays=_arrays(found, carry["embedding"].result()["points"], comparison),
         images=_images(shown, comparison),
         skipped=_skipped(study, context, found, classes),
         notes={

@@ -15,9 +15,9 @@ from conceptseg.ace.gradients import (
     class_gradients,
     needs_labels,
 )
+from conceptseg.beside import Beside
 from conceptseg.contracts import Carry, Context, Pass, State
 from conceptseg.data import sample_priority
-from conceptseg.embedding import Embedding
 from conceptseg.errors import InputError
 from conceptseg.record import Tail
 from conceptseg.segments import ring
@@ -66,6 +66,9 @@ class Survey(Pass):
                 f"{len(given)} images of {context.manifest.name} has a mask; take 'predicted'"
             )
         return labelled
+
+    def begin(self, context: Context) -> Carry:
+        return {"embedding": Beside("conceptseg.embedding", str(context.seed))}
 
     def map(self, context: Context, batch: Batch, carry: Carry) -> State:
         import torch
@@ -149,4 +152,4 @@ class Survey(Pass):
         known = discover(self.study, context, self.study.class_ids(context), table, moments)
         found = known["discovery"]
         rows = found.embedding[shown_rows(self.study, found)]
-        return {**known, "embedding": Embedding(rows, context.seed)}
+        return {**known, "embedding": carry["embedding"].give(rows)}

@@ -57,8 +57,7 @@ def conclude(study: Bottleneck, context: Context, carry: Carry) -> Result:
         components=study.components,
         seed=study.seed,
     )
-    rows, mapping = carry["maps"]
-    points = mapping.result()
+    rows, points = carry["shown"], carry["maps"].result()
     groups = [sample.group for sample in samples]
     few = groups if 1 < len(set(groups)) <= GROUPS_SHOWN else None
     made = {

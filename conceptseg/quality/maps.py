@@ -3,26 +3,17 @@
 PCA is linear and the same for every seed; UMAP and t-SNE show neighbourhoods and depend on their
 seed. So each comes with what it keeps: trustworthiness (are neighbours in the picture neighbours in
 the layer?), continuity (the other way round), the share of the 15 nearest neighbours that are kept,
-and the share that two seeds have in common. Made in a process of its own, beside the passes:
-
-    python -m conceptseg.quality.maps SEED... < rows.npy > maps.npz
+and the share that two seeds have in common. Made in a process of its own, beside the passes.
 """
 
 from __future__ import annotations
 
-import io
-import os
-import subprocess
-import sys
-import threading
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 NEIGHBOURS = 15
-METHODS = ("PCA", "UMAP", "t-SNE")
 LEAST = 3 * NEIGHBOURS
 """Fewer rows than this have no neighbourhoods to speak of: PCA alone is shown."""
 
@@ -107,35 +98,14 @@ def quality_of(rows: np.ndarray, found: Mapping[str, np.ndarray]) -> list[dict[s
     return told
 
 
-class Mapping2d:
-    """Maps of rows [m, d], under way in another process from the start."""
+def warm() -> None:
+    """Have UMAP compile itself."""
+    _umap(np.random.default_rng(0).normal(size=(4 * NEIGHBOURS, 8)), 0)
 
-    def __init__(self, rows: np.ndarray, seeds: Sequence[int]) -> None:
-        command = [sys.executable, "-m", "conceptseg.quality.maps", *map(str, seeds)]
-        roots = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, roots))}
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
-            command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe
-        )
-        self._output, self._errors = b"", b""
-        buffer = io.BytesIO()
-        np.save(buffer, rows, allow_pickle=False)
-        self._feeder = threading.Thread(
-            target=self._talk, args=(buffer.getvalue(),), daemon=True, name="maps"
-        )
-        self._feeder.start()
 
-    def _talk(self, data: bytes) -> None:
-        self._output, self._errors = self._process.communicate(data)
-
-    def result(self) -> dict[str, np.ndarray]:
-        """What :func:`maps` returns. Raises RuntimeError with what the process said."""
-        self._feeder.join()
-        if self._process.returncode:
-            raise RuntimeError(f"the maps failed: {self._errors.decode(errors='replace')}")
-        with np.load(io.BytesIO(self._output), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in METHODS if name in arrays.files}
+def beside(rows: np.ndarray, words: Sequence[str]) -> dict[str, np.ndarray]:
+    """:func:`maps` for :class:`~conceptseg.beside.Beside`; the words are the seeds."""
+    return maps(rows, [int(word) for word in words])
 
 
 def _umap(points: np.ndarray, seed: int) -> np.ndarray:
@@ -155,9 +125,3 @@ def _tsne(points: np.ndarray, seed: int) -> np.ndarray:
     perplexity = min(30.0, (len(points) - 1) / 3)
     made = TSNE(perplexity=perplexity, init="random", random_state=seed, learning_rate="auto")
     return np.asarray(made.fit_transform(points))
-
-
-if __name__ == "__main__":
-    given = np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False)
-    arrays = maps(given, [int(text) for text in sys.argv[1:]])
-    np.savez(sys.stdout.buffer, **arrays)  # type: ignore[arg-type]

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from conceptseg.beside import Beside
 from conceptseg.contracts import Carry, Context, Pass, State
 from conceptseg.data import sample_priority
 from conceptseg.panels import Palette, panels
 from conceptseg.quality.confidence import MIRRORED, NAMES, agreement, summaries
-from conceptseg.quality.maps import Mapping2d
+from conceptseg.quality.maps import LEAST
 from conceptseg.stats.sample_table import SampleTable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from conceptseg.data import Batch
-    from conceptseg.quality.judge import Judged
     from conceptseg.study.bottleneck import Bottleneck
 
 POOLED = ("mean", "spread", "largest")
@@ -68,6 +68,11 @@ class Measure(Pass):
     def forwards(self, context: Context) -> float:
         return len(context.manifest.samples) * (2.0 if self.study.flip else 1.0)
 
+    def begin(self, context: Context) -> Carry:
+        seeds = [str(self.study.seed + number) for number in range(self.study.map_seeds)]
+        enough = len(context.manifest.samples) >= LEAST
+        return {"maps": Beside("conceptseg.quality.maps", *seeds, warm=enough)}
+
     def map(self, context: Context, batch: Batch, carry: Carry) -> State:
         logits, pooled = forward(context, batch.images)
         context.model.check_finite(logits, batch.ids)
@@ -100,7 +105,10 @@ class Measure(Pass):
         from conceptseg.quality.judge import judge
 
         judged = judge(self.study, context, gathered(table, pictures))
-        return {"judged": judged, "maps": begun(self.study, context, judged)}
+        drawn = shown_ids(self.study, context)
+        shown = np.array([i for i, name in enumerate(judged.ids) if name in drawn], dtype=np.int64)
+        maps = carry["maps"].give(judged.features["layer"].rows[shown])
+        return {"judged": judged, "shown": shown, "maps": maps}
 
 
 def forward(context: Context, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -169,14 +177,6 @@ def shown_ids(study: Bottleneck, context: Context) -> frozenset[str]:
     samples: Sequence[str] = [sample.id for sample in context.manifest.samples]
     ranked = sorted(samples, key=lambda one: (sample_priority(context.seed, one), one))
     return frozenset(ranked[: study.map_images])
-
-
-def begun(study: Bottleneck, context: Context, judged: Judged) -> tuple[np.ndarray, Mapping2d]:
-    """Which of the judged images the maps show, and the maps themselves, under way."""
-    drawn = shown_ids(study, context)
-    rows = np.array([i for i, name in enumerate(judged.ids) if name in drawn], dtype=np.int64)
-    seeds = [study.seed + number for number in range(study.map_seeds)]
-    return rows, Mapping2d(judged.features["layer"].rows[rows], seeds)
 
 
 def gathered(table: SampleTable, pictures: SampleTable) -> Measured:
