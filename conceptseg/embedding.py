@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 NEIGHBOURS = 15
+FEW = 2 * NEIGHBOURS
+"""So many rows have no neighbourhoods to speak of: their principal components are shown."""
 
 
 def embed(rows: np.ndarray, seed: int) -> np.ndarray:
@@ -21,7 +23,7 @@ def embed(rows: np.ndarray, seed: int) -> np.ndarray:
     from conceptseg.concepts.kmeans import project
 
     points = project(rows, 1.0, 50)
-    if len(points) <= 2 * NEIGHBOURS:
+    if len(points) <= FEW:
         return np.pad(points[:, :2], ((0, 0), (0, max(0, 2 - points.shape[1])))).astype(np.float32)
     with warnings.catch_warnings():
         # With a fixed seed UMAP uses one thread, and warns that it does.
@@ -34,7 +36,7 @@ def embed(rows: np.ndarray, seed: int) -> np.ndarray:
 
 def warm() -> None:
     """Have UMAP compile itself."""
-    embed(np.random.default_rng(0).normal(size=(4 * NEIGHBOURS, 8)), 0)
+    embed(np.random.default_rng(0).normal(size=(2 * FEW, 8)), 0)
 
 
 def beside(rows: np.ndarray, words: Sequence[str]) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ from conceptseg.ace.gradients import (
 from conceptseg.beside import Beside
 from conceptseg.contracts import Carry, Context, Pass, State
 from conceptseg.data import sample_priority
+from conceptseg.embedding import FEW
 from conceptseg.errors import InputError
 from conceptseg.record import Tail
 from conceptseg.segments import ring
@@ -68,7 +69,8 @@ class Survey(Pass):
         return labelled
 
     def begin(self, context: Context) -> Carry:
-        return {"embedding": Beside("conceptseg.embedding", str(context.seed))}
+        enough = self.study.map_segments > FEW
+        return {"embedding": Beside("conceptseg.embedding", str(context.seed), warm=enough)}
 
     def map(self, context: Context, batch: Batch, carry: Carry) -> State:
         import torch
