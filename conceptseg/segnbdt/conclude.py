@@ -146,6 +146,7 @@ def _pictures(
     table: SampleTable = carry["evidence"]
     seen: SampleTable = carry["views"]
     methods = labels(study.evidence)
+    keys = ("region", "doubt", *methods)
     shown = list(chosen_images(study, carry))
     images: dict[str, bytes] = {}
     largest: dict[int, list[tuple[int, str]]] = {}
@@ -162,12 +163,11 @@ def _pictures(
         parts = [part.tobytes() for part in np.split(one["picture"], ends)]
         evidence = {}
         for place, edge in enumerate(one["edge"].tolist()):
-            own = parts[place * (1 + len(methods)) : (place + 1) * (1 + len(methods))]
+            own = parts[place * len(keys) : (place + 1) * len(keys)]
             if (edge, sample_id) not in wanted and sample_id not in shown:
                 continue
             number, branch = plan.tree.edges[edge]
             row = {"edge": edge, "node": number, "branch": branch, "sample": sample_id}
-            keys = ["region", *methods]
             row |= {m: safe_key(f"at-{edge}-{m}-{sample_id}") for m in keys}
             images |= {row[m]: data for m, data in zip(keys, own, strict=True)}
             evidence[edge] = row[methods[0]]

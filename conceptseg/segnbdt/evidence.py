@@ -14,7 +14,7 @@ from conceptseg.data import sample_priority
 from conceptseg.fill import filling
 from conceptseg.segnbdt.judge import Judged
 from conceptseg.segnbdt.plan import Plan
-from conceptseg.segnbdt.rules import Rules
+from conceptseg.segnbdt.rules import Rules, entropy
 from conceptseg.segnbdt.target import decision
 from conceptseg.segnbdt.views import chosen_images, view
 from conceptseg.stats.sample_table import SampleTable
@@ -93,18 +93,32 @@ class Evidence(Pass):
             "margin": np.array([float(f(scene.logits)[0]) for f in fixed]),
         }
         found |= self._removed(context, scene, sample_id, fixed, maps[0] if len(maps) else None)
-        pictures: list[bytes] = []
-        array = scene.images[0].float().cpu().numpy()
-        for number, mask in enumerate(masks):
-            region = mask.cpu().numpy()
-            pictures.append(outlined(array, region, self.study.picture_px))
-            for one in maps:
-                own, bound = one[number], shared_limit([one[number]])
-                side = self.study.picture_px
-                pictures.append(overlay(array, own, -bound, bound, mask=region, side=side))
+        pictures = self._pictures(scene, rules, edges, masks, maps)
         found["picture"] = np.frombuffer(b"".join(pictures), np.uint8)
         found["picture_size"] = np.array([len(p) for p in pictures], np.int64)
         return found
+
+    def _pictures(
+        self,
+        scene: Scene,
+        rules: Rules,
+        edges: Sequence[int],
+        masks: Sequence[Tensor],
+        maps: Sequence[np.ndarray],
+    ) -> list[bytes]:
+        """Of each edge: the pixels that take it, its node's doubt, and each method's map."""
+        side, array = self.study.picture_px, scene.images[0].float().cpu().numpy()
+        doubts = doubt(rules, scene.logits)[0].cpu().numpy()
+        pictures: list[bytes] = []
+        for number, (edge, mask) in enumerate(zip(edges, masks, strict=True)):
+            region = mask.cpu().numpy()
+            own = doubts[rules.tree.edges[edge][0]]
+            pictures.append(outlined(array, region, side))
+            pictures.append(overlay(array, own, 0, 1, scale="cividis", mask=region, side=side))
+            for one in maps:
+                bound = shared_limit([one[number]])
+                pictures.append(overlay(array, one[number], -bound, bound, mask=region, side=side))
+        return pictures
 
     def _taken(self, plan: Plan, hard: Tensor) -> list[int]:
         """Edges of the tree that enough pixels of an image take."""
@@ -169,6 +183,17 @@ class Evidence(Pass):
     def finish(self, context: Context, state: State, carry: Carry) -> Carry:
         names = ("evidence", "views")
         return {name: state.get(name, SampleTable.empty()) for name in names}
+
+
+def doubt(rules: Rules, logits: Tensor) -> Tensor:
+    """Entropy of each node's decision at each pixel, as a share of the largest: [n, nodes, h, w]
+    in [0, 1], from logits [n, k, h, w]."""
+    import torch
+
+    nats = entropy(rules.log_edges(rules.scores(logits)), rules.tree)
+    most = torch.tensor([np.log(len(node.branches)) for node in rules.tree.nodes]).to(nats)
+    shares = nats / most[:, None]
+    return shares.clamp(0, 1).view(len(logits), -1, *logits.shape[2:])
 
 
 def evidence_images(study: Segnbdt, carry: Carry) -> list[str]:

@@ -98,8 +98,10 @@ def nodes(result: Result) -> Section:
         for row in rows_of(result, "nodes")
     ]
     caption = (
-        "In the order of the tree. For each branch: the pixels that take it, outlined, and what "
-        "their decision rests on in the image (brown for the branch, blue against it)."
+        "In the order of the tree. For each branch: the pixels that take it, outlined; the doubt "
+        "of the node's decision at every pixel, its entropy as a share of the largest there is "
+        "(dark blue none, yellow an even split); and what the decision rests on in the image "
+        "(brown for the branch, blue against it)."
     )
     return Section("nodes", "The nodes", caption, [Cards(cards, shown=SHOWN)])
 
@@ -128,6 +130,8 @@ def _card(
         name = branches[one["node"], one["branch"]]
         shown.append(Picture(one["region"], f"Pixels of {one['sample']} that go to {name}",
                              f"{one['sample']}: {name}"))  # fmt: skip
+        alt = f"How unsure the decision of node {row['node']} is at each pixel of {one['sample']}"
+        shown.append(Picture(one["doubt"], alt, "doubt"))
         for method in result.notes["evidence"]:
             shown.append(Picture(one[method], f"Evidence for {name} in {one['sample']}", method))
     badges = [f"{row['classes']} classes"]

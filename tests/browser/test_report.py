@@ -3,7 +3,9 @@
 Needs Chromium (on the path, or named by CONCEPTSEG_CHROMIUM) and playwright, which drives it.
 """
 
+import json
 import os
+import re
 import shutil
 from contextlib import contextmanager
 
@@ -66,6 +68,26 @@ def ace_address(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def tree_address(tmp_path_factory):
+    """What SegNBDT reports of a few planted scenes, with what it was made of."""
+    folder = tmp_path_factory.mktemp("tree")
+    (folder / "set.yaml").write_text("{format: planted, name: few, n: 12}")
+    content = {
+        "data": {"manifest": "set.yaml"},
+        "model": {"source": "planted", "name": "biased"},
+        "run": {"device": "cpu"},
+        "evidence_images": 4,
+        "inspected": 2,
+        "compare": [],
+    }
+    (folder / "tree.yaml").write_text(yaml.safe_dump(content))
+    words = ["segnbdt", "-c", str(folder / "tree.yaml"), "--out", str(folder / "out"), "--quiet"]
+    assert command.main(words) == 0
+    result = json.loads((folder / "out/result.json").read_text())
+    return (folder / "out/report.html").as_uri(), result
+
+
+@pytest.fixture(scope="module")
 def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     given = os.environ.get("CONCEPTSEG_CHROMIUM")
@@ -112,6 +134,12 @@ def visit(browser, address):
 @pytest.fixture
 def visit_ace(browser, ace_address):
     with visits(browser, ace_address) as opened:
+        yield opened
+
+
+@pytest.fixture
+def visit_tree(browser, tree_address):
+    with visits(browser, tree_address[0]) as opened:
         yield opened
 
 
@@ -259,3 +287,61 @@ def test_print_holds_every_chart_and_small_tables(visit, tmp_path):
     assert page.locator(".contents").is_hidden()
     colour = "getComputedStyle(document.body).backgroundColor"
     assert page.evaluate(colour) == "rgb(255, 255, 255)"
+
+
+def told(page):
+    """What stands beside the first inspected picture: row and column from 0, the tree's class,
+    decisions, and how many of them have a picture."""
+    said = page.locator(".asked .said").first
+    head = said.locator("p").first.inner_text()
+    found = re.match(r"Pixel row (\d+), column (\d+): the tree says (.*?)(?:;|$)", head)
+    row, column, leaf = found.groups()
+    steps, pictures = (said.locator(what).count() for what in ("li", "li use"))
+    return int(row) - 1, int(column) - 1, leaf, steps, pictures
+
+
+def test_a_pixel_tells_its_path_by_mouse_and_by_keyboard(visit_tree, tree_address):
+    result = tree_address[1]
+    view = result["tables"]["inspected"]["rows"][0]
+    classes, rows, columns = result["notes"]["classes"], view["rows"], view["columns"]
+    depth = [sum(sure[cell] >= 0 for sure in view["sure"]) for cell in range(rows * columns)]
+    page = visit_tree(1280)
+    picture = page.locator(".asked svg[tabindex]").first
+    picture.scroll_into_view_if_needed()
+    box = picture.bounding_box()
+    inside = next(c for c in range(rows * columns) if view["hard"][c] and c // columns > 4)
+    for cell in (inside, 0):
+        x = box["x"] + (cell % columns + 0.5) * box["width"] / columns
+        y = box["y"] + (cell // columns + 0.5) * box["height"] / rows
+        page.mouse.move(x, y)
+        row, column, leaf, steps, pictures = told(page)
+        assert (row, column) == (cell // columns, cell % columns)
+        assert leaf == classes[view["hard"][cell]] and steps == depth[cell]
+        assert 1 <= pictures <= steps
+    page.mouse.click(x, y)  # a click holds the pixel
+    page.mouse.move(x + 60, y + 60)
+    assert told(page)[:2] == (0, 0)
+    picture.focus()
+    for key, wanted in (
+        ("ArrowRight", (0, 1)),
+        ("Shift+ArrowDown", (10, 1)),
+        ("End", (10, columns - 1)),
+        ("ArrowRight", (10, columns - 1)),  # the picture ends here
+        ("Home", (10, 0)),
+        ("ArrowUp", (9, 0)),
+    ):
+        picture.press(key)
+        row, column, leaf, steps, _ = told(page)
+        cell = row * columns + column
+        assert (row, column) == wanted
+        assert leaf == classes[view["hard"][cell]] and steps == depth[cell]
+    page.locator(".asked .said a").first.click()
+    assert re.search(r"#node-\d+$", page.url)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_tree_is_drawn_and_nothing_is_too_wide(visit_tree, width):
+    page = visit_tree(width, 844)
+    scroll_through(page)
+    assert overflow(page) <= 0
+    assert page.locator("#tree .plot .slice").count() >= 10
