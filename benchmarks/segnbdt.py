@@ -4,7 +4,7 @@
 
 Each round times, in turn, the network's forward, its argmax, and the tree's decisions at all pixels
 of the logits, softly and hard; printed are medians over rounds of (forward + decisions) / (forward
-+ argmax). CGNet runs at 360 x 480 pixels with the weights that are given, or
++ argmax), in processor seconds. CGNet runs at 360 x 480 pixels with the weights that are given, or
 random ones, which cost the same.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the checkout, for networks of its tests
 
-from common import in_turn, median, median_ratio  # noqa: E402
+from common import in_turn, median, median_ratio, processor_seconds  # noqa: E402
 
 
 def main() -> None:
@@ -58,6 +58,7 @@ def show(name, net, images, rounds) -> None:
                 "hard": lambda: rules.hard(logits),
             },
             rounds,
+            processor_seconds,
         )
     print(f"{name}: network {median(times['network']) * 1e3:.1f} ms")
     for how in ("soft", "hard"):

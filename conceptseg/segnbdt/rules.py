@@ -32,6 +32,7 @@ class Rules:
         self._binary = all(len(node.branches) == 2 for node in tree.nodes)
         if self._binary:  # one row per node: first branch minus second
             self._rows = (averaging[0::2] - averaging[1::2]).to(like)
+            self._first, self._second = self._paths[:, 0::2], self._paths[:, 1::2]
         else:
             self._rows = averaging.to(like)
         self._spans = [slice(n.edge, n.edge + len(n.branches)) for n in tree.nodes]
@@ -44,7 +45,7 @@ class Rules:
     def log_edges(self, scores: Tensor) -> Tensor:
         """Log probability of each branch at its node, [n, e, m], from :meth:`scores`."""
         if self._binary:
-            first = functional.logsigmoid(scores)
+            first = _log_sigmoid(scores)
             return torch.stack((first, first - scores), 2).flatten(1, 2)
         return torch.cat([scores[:, span].log_softmax(1) for span in self._spans], 1)
 
@@ -65,8 +66,14 @@ class Rules:
 
     def _soft(self, scores: Tensor) -> Tensor:
         """Log probabilities of the classes [n, k, m], in blocks of pixels that fit a cache."""
-        parts = [torch.matmul(self._paths, self.log_edges(one)) for one in scores.split(BLOCK, 2)]
+        parts = [self._products(one) for one in scores.split(BLOCK, 2)]
         return torch.cat(parts, 2) if len(parts) > 1 else parts[0]
+
+    def _products(self, scores: Tensor) -> Tensor:
+        if not self._binary:
+            return torch.matmul(self._paths, self.log_edges(scores))
+        first = _log_sigmoid(scores)
+        return torch.matmul(self._first, first) + torch.matmul(self._second, first - scores)
 
     def choices(self, scores: Tensor) -> Tensor:
         """The branch that each node would take, int64 [n, nodes, m], from :meth:`scores`."""
@@ -94,6 +101,14 @@ class Rules:
                 found = stacked.gather(0, chosen[None])[0]
             arrived[node.number] = found
         return arrived[0].long()
+
+
+def _log_sigmoid(x: Tensor) -> Tensor:
+    """log(1 / (1 + exp(-x))), by functions that have vector forms; its gradient by torch's own,
+    whose log1p has none but which is right at 0 too."""
+    if x.requires_grad:
+        return functional.logsigmoid(x)
+    return x.clamp(max=0).sub_(x.abs().neg_().exp_().add_(1).log_())
 
 
 def entropy(log_edges: Tensor, tree: Tree) -> Tensor:
