@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from conceptseg import figures
+from conceptseg import figures, local_maps
 from conceptseg.ace.sections import Row, number
 from conceptseg.report import (
-    Block,
     Card,
     Cards,
-    ColourBar,
     FigureBlock,
-    Gallery,
     Picture,
     Section,
 )
@@ -108,22 +103,8 @@ def segment_map(result: Result) -> Section:
 
 
 def saliency(result: Result) -> Section:
-    rows = [dict(row) for row in result.tables["saliency"].rows]
-    methods: Sequence[str] = result.notes["methods"]
-    gallery_rows = []
-    for row in rows:
-        name = f"{row['class']} in {row['sample']}"
-        pictures = [Picture(row["picture"], f"{name}, predicted region outlined")]
-        pictures += [Picture(row[m], f"{m} of {name}") for m in methods]
-        gallery_rows.append((name, pictures))
-    blocks: list[Block] = []
-    if rows:
-        bar = ColourBar("balance", -1.0, 1.0, "attribution, relative to the method's largest")
-        blocks.append(Gallery(("image", *methods), gallery_rows, bar=bar))
-    return Section(
-        "saliency",
-        "Local saliency maps for comparison",
+    return local_maps.section(
+        result,
         "Where single images are looked at when the class is predicted. All maps of one method "
         "share a scale. Such maps show places, not what is there; the concepts above name it.",
-        blocks,
     )

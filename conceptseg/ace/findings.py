@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conceptseg import local_maps
 from conceptseg.ace.assess import Pair, describe, enrichment
 from conceptseg.ace.discovery import Discovery
 from conceptseg.ace.erase import Erasures
@@ -21,11 +22,10 @@ from conceptseg.ace.tables import (
     map_table,
     pair_table,
     picture_key,
-    saliency_table,
 )
 from conceptseg.compare import Comparison
 from conceptseg.contracts import Carry, Context
-from conceptseg.result import Finding, Result, Table, plain, ranked, safe_key
+from conceptseg.result import Finding, Result, Table, plain, ranked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +83,7 @@ def conclude(study: Ace, context: Context, carry: Carry) -> Result:
             enrichment(found, metadata), caption="Metadata values frequent among a concept's images"
         ),
         "segments": map_table(found, rows, shown),
-        "saliency": saliency_table(comparison, classes),
+        "saliency": local_maps.table(comparison, classes),
     }
     # The report is made of the same plain values (null for nan) before and after saving.
     tables = {
@@ -184,12 +184,8 @@ def _cost(change: float) -> str:
 
 
 def _images(shown: Shown, comparison: Comparison) -> dict[str, bytes]:
-    images = {picture_key(sample_id): data for sample_id, data in shown.photos.items()}
-    for n in range(len(comparison.chosen)):
-        images[safe_key(f"compare-{n}")] = comparison.plain[n]
-        for method in comparison.methods:
-            images[safe_key(f"compare-{n}-{method}")] = comparison.pictures[method][n]
-    return images
+    photos = {picture_key(sample_id): data for sample_id, data in shown.photos.items()}
+    return photos | local_maps.pictures(comparison)
 
 
 def _arrays(found: Discovery, points: np.ndarray, comparison: Comparison) -> dict[str, np.ndarray]:
@@ -208,10 +204,7 @@ def _arrays(found: Discovery, points: np.ndarray, comparison: Comparison) -> dic
         arrays["null_moves"] = np.array(
             [[found.influence[c, k].null_effect for k in range(q)] for c in classes], np.float32
         )
-    for n in range(len(comparison.chosen)):
-        for method in comparison.methods:
-            arrays[safe_key(f"saliency-{n}-{method}")] = comparison.maps[method][n]
-    return arrays
+    return arrays | local_maps.arrays(comparison)
 
 
 def _metadata(context: Context, found: Discovery) -> dict[str, list[str]]:

@@ -13,7 +13,6 @@ from conceptseg.ace.discover import CALIBRATION_DRAWS
 from conceptseg.ace.discovery import Discovery
 from conceptseg.ace.erase import Erasures
 from conceptseg.ace.pictures import Shown, exemplars
-from conceptseg.compare import Comparison
 from conceptseg.result import Table, safe_key
 from conceptseg.significance import bootstrap_interval, wilson_interval
 
@@ -189,19 +188,6 @@ def calibration_table(study: Ace, found: Discovery, classes: Sequence[str]) -> T
             )
     labels = {"random_concepts": "random concepts", "false_positive_rate": "share with p <= 0.05"}
     return Table(rows, labels=labels, caption="The test, tried on random concepts")
-
-
-def saliency_table(comparison: Comparison, classes: Sequence[str]) -> Table:
-    rows = [
-        {
-            "sample": sample_id,
-            "class": classes[class_id],
-            "picture": safe_key(f"compare-{n}"),
-            **{method: safe_key(f"compare-{n}-{method}") for method in comparison.methods},
-        }
-        for n, (sample_id, class_id) in enumerate(comparison.chosen)
-    ]
-    return Table(rows, caption="Local saliency maps shown for comparison")
 
 
 def picture_key(sample_id: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conceptseg import local_maps
 from conceptseg.compare import Comparison, labels
 from conceptseg.contracts import Carry, Context
 from conceptseg.result import Result, Table, plain, ranked, safe_key
@@ -77,16 +78,16 @@ def conclude(study: Segnbdt, context: Context, carry: Carry) -> Result:
     comparison: Comparison = carry["comparison"]
     rows["exemplars"] = exemplars
     rows["inspected"] = views
-    rows["saliency"] = _saliency_rows(comparison, classes, images)
     p = exchangeable_p(plan.observed, plan.null)
     made = {name: Table(plain(found), caption=CAPTIONS[name]) for name, found in rows.items()}
+    made["saliency"] = local_maps.table(comparison, classes)
     notes = _notes(study, context, carry, p)
     return Result(
         study="segnbdt",
         findings=ranked(findings(rows, notes, plan)),
         tables=made,
         arrays=_arrays(carry),
-        images=images,
+        images=images | local_maps.pictures(comparison),
         skipped=_skipped(context, judged),
         notes=notes,
     )
@@ -107,7 +108,6 @@ CAPTIONS = {
     "branches": "The tree, branch by branch",
     "exemplars": "Pictures of evidence",
     "inspected": "Images of the path inspector",
-    "saliency": "Local saliency maps shown for comparison",
 }
 
 
@@ -189,20 +189,6 @@ def _view_row(one: Any, sample_id: str, evidence: dict[int, str]) -> dict[str, A
     row["sure"] = one["sure"].reshape(len(one["sure"]), -1).tolist()
     row["evidence"] = {str(edge): key for edge, key in evidence.items()}
     return row
-
-
-def _saliency_rows(
-    comparison: Comparison, classes: tuple[str, ...], images: dict[str, bytes]
-) -> tables.Rows:
-    rows = []
-    for n, (sample_id, class_id) in enumerate(comparison.chosen):
-        images[safe_key(f"compare-{n}")] = comparison.plain[n]
-        row = {"sample": sample_id, "class": classes[class_id], "picture": f"compare-{n}"}
-        for method in comparison.methods:
-            row[method] = safe_key(f"compare-{n}-{method}")
-            images[row[method]] = comparison.pictures[method][n]
-        rows.append(row)
-    return rows
 
 
 def _arrays(carry: Carry) -> dict[str, np.ndarray]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from conceptseg import local_maps
 from conceptseg.report import (
-    Block,
     Card,
     Cards,
-    ColourBar,
-    Gallery,
     PathStep,
     PathView,
     Picture,
@@ -151,21 +149,6 @@ def _interval(row: Row, name: str) -> str:
 
 
 def saliency(result: Result) -> Section:
-    rows = rows_of(result, "saliency")
-    methods = result.notes["methods"]
-    blocks: list[Block] = []
-    if rows:
-        gallery = []
-        for row in rows:
-            name = f"{row['class']} in {row['sample']}"
-            shown = [Picture(row["picture"], f"{name}, predicted region outlined")]
-            shown += [Picture(row[m], f"{m} of {name}") for m in methods]
-            gallery.append((name, shown))
-        bar = ColourBar("balance", -1.0, 1.0, "attribution, relative to the method's largest")
-        blocks.append(Gallery(("image", *methods), gallery, bar=bar))
-    return Section(
-        "saliency",
-        "Local saliency maps for comparison",
-        "Where single images are looked at for a class as a whole, without a tree.",
-        blocks,
+    return local_maps.section(
+        result, "Where single images are looked at for a class as a whole, without a tree."
     )
