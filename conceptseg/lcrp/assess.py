@@ -28,7 +28,8 @@ class Score:
     `relevance`: mean share of |relevance|, `spread` its deviation over images. `top`: context
     score over the most relevant images, as published; `context` over images drawn at random;
     `over_shuffled`, `over_field`: mean of its paired excess, image by image, over the shuffled
-    network's and over the receptive field's; `p` of the former, one-sided, by sign flips;
+    network's and over the receptive field's; `p` of the former, one-sided, by sign flips, or of
+    the latter where the shuffled network has no relevance at all (`over_shuffled` is nan then);
     `p_adjusted` over all channels and classes. `latent`, `by_activation`: `top` of the channel's
     relevance and activation at the layer. `sensitivity`: change of its relevance when the
     background is replaced, over `sensitivity_images`. `tile`, `tile_chance`: part of the mass
@@ -68,7 +69,17 @@ class Score:
         """Whether it acts from context: more of its map is context than of a network's that has
         learnt nothing, significantly so after correction, and more than of an even spread over
         the receptive field."""
-        return self.over_shuffled > 0 and self.over_field > 0 and self.p_adjusted <= ALPHA
+        return self.excess > 0 and self.over_field > 0 and self.p_adjusted <= ALPHA
+
+    @property
+    def shuffled(self) -> bool:
+        """Whether there is a shuffled network to compare with."""
+        return bool(np.isfinite(self.over_shuffled))
+
+    @property
+    def excess(self) -> float:
+        """What `p` tests: the excess over shuffled weights, or else over the even spread."""
+        return self.over_shuffled if self.shuffled else self.over_field
 
 
 def assess(
@@ -112,11 +123,12 @@ def _score(
     groups = [chosen.groups[s] for s in samples]
     over = paired(context[drawn] - shuffled, groups, study.seed)
     beyond = paired(context[drawn] - field, groups, study.seed)
-    able = np.isfinite(shuffled)
+    tested = context[drawn] - (shuffled if np.isfinite(shuffled).any() else field)
+    able = np.isfinite(tested)
     p = NAN
     if able.any():
         mine = [g for g, there in zip(groups, able, strict=True) if there]
-        p = sign_flip_p((context[drawn] - shuffled)[able], mine, seed=study.seed, side="greater")
+        p = sign_flip_p(tested[able], mine, seed=study.seed, side="greater")
     top_groups = [chosen.groups[str(s)] for s in maps.columns["sample"][best]]
     known = drawn[np.isfinite(maps.columns["tile"][drawn])]
     seen_on, seen_share = _seen(maps.labels[drawn], class_id)

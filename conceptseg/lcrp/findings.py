@@ -89,9 +89,8 @@ def _finding(score: Score, classes: Sequence[str], known: Mapping[int, KnownUnit
     label = known[score.unit].label if score.unit in known else ""
     claim = (
         f"{name} rests on {channel_name(score.unit, label)}, {score.context:.0%} of whose evidence "
-        f"lies outside of {name}: {100 * score.over_shuffled:.0f} points more than with shuffled "
-        f"weights, {100 * score.over_field:.0f} more than spread evenly. It holds "
-        f"{score.relevance:.1%} of the class's relevance in the layer"
+        f"lies outside of {name}: {_points(score)}. It holds {score.relevance:.1%} of the class's "
+        "relevance in the layer"
     )
     claim += (
         f"; most of it outside lies on {classes[score.seen_on]}." if score.seen_on >= 0 else "."
@@ -103,14 +102,15 @@ def _finding(score: Score, classes: Sequence[str], known: Mapping[int, KnownUnit
     return Finding(
         claim=claim,
         class_=name,
-        effect=score.over_shuffled,
-        ci=score.over_shuffled_ci,
+        effect=score.excess,
+        ci=score.over_shuffled_ci if score.shuffled else score.over_field_ci,
         p=score.p,
         p_adjusted=score.p_adjusted,
         n=score.images,
         evidence=card_id(name, score.unit),
         details={
-            "effect_name": "context score above that of shuffled weights",
+            "effect_name": "context score above that of "
+            + ("shuffled weights" if score.shuffled else "an even spread"),
             "unit": score.unit,
             "label": label,
             "context": score.context,
@@ -118,6 +118,17 @@ def _finding(score: Score, classes: Sequence[str], known: Mapping[int, KnownUnit
             "relevance": score.relevance,
             "sensitivity": score.sensitivity,
         },
+    )
+
+
+def _points(score: Score) -> str:
+    """How far a score lies above its baselines."""
+    even = f"{100 * score.over_field:.0f}"
+    if not score.shuffled:
+        return f"{even} points more than spread evenly"
+    return (
+        f"{100 * score.over_shuffled:.0f} points more than with shuffled weights, {even} more than "
+        "spread evenly"
     )
 
 

@@ -96,19 +96,24 @@ def acting(result: Result, rows: list[Row]) -> Section:
         "A channel acts from context where more of its conditional map lies outside of the "
         "class's region than in a network of shuffled weights, over images drawn at random, "
         "after correction for all channels and classes, and more than if relevance spread evenly "
-        "over the receptive field.",
+        "over the receptive field (which alone is tested where the shuffled network has no "
+        "relevance).",
         blocks,
     )
 
 
 def by_class(rows: Sequence[Row]) -> tuple[str, ...]:
     """Of each class its channels that act from context, strongest first, in one line."""
-    acting = sorted((r for r in rows if r["acts"]), key=lambda r: -r["over_shuffled"])
+    acting = sorted((r for r in rows if r["acts"]), key=_excess, reverse=True)
     found: dict[str, list[str]] = {}
     for row in acting:
         line = f"{named(row)}, {row['context']:.0%} outside and {row['relevance']:.1%} of relevance"
         found.setdefault(row["class"], []).append(line)
     return tuple(f"{name}: " + "; ".join(lines) + "." for name, lines in found.items())
+
+
+def _excess(row: Row) -> float:
+    return number(row["over_field" if row["over_shuffled"] is None else "over_shuffled"])
 
 
 def class_tables(rows: Sequence[Row]) -> list[Block]:

@@ -149,3 +149,5 @@ def test_what_acts_lies_above_both_baselines():
     assert acting.acts
     for worse in ({"p_adjusted": 0.06}, {"over_shuffled": -0.1}, {"over_field": -0.01}):
         assert not replace(acting, **worse).acts
+    alone = replace(acting, over_shuffled=float("nan"), over_field=0.2)
+    assert alone.acts and alone.excess == 0.2 and not replace(alone, over_field=-0.2).acts

@@ -14,6 +14,7 @@ from conceptseg.planted.constructed import CONTEXT, OBJECT
 from conceptseg.result import Result, Table
 from conceptseg.study import __main__ as command
 from conceptseg.unit_cards import COLUMNS
+from tests.small_models import seeded
 
 SMALL = {
     "min_images": 3,
@@ -228,6 +229,24 @@ def test_a_dissection_of_another_layer_is_refused_at_once(capsys, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
+def test_a_transformer_takes_the_attention_rules_and_says_so(tmp_path):
+    """Concepts are channels of a stage; what the rules keep is measured and told."""
+    study = write(
+        tmp_path / "a",
+        model={"source": "factory", "name": "tests.study.test_lcrp:segformer"},
+        data={"manifest": "set.yaml"},
+        composite="attention",
+        layer="segformer.stages.3",
+        compare=[],
+    )
+    found = run(study, tmp_path / "out")
+    kept = found["notes"]["kept"]
+    assert found["notes"]["units"] == 16 and kept["given"] > 0
+    assert kept["reached"] / kept["given"] == pytest.approx(1, abs=0.01)
+    assert "Rules for transformers are experimental" in (tmp_path / "out/report.html").read_text()
+
+
 def residual():
     from torch import nn
 
@@ -263,3 +282,13 @@ def odd():
             return x.cumsum(1)
 
     return nn.Sequential(nn.Conv2d(1, 11, 3, padding=1), Odd())
+
+
+def segformer():
+    import transformers
+
+    kinds = {"depths": [1, 1, 1, 1], "hidden_sizes": [8, 8, 16, 16], "decoder_hidden_size": 16}
+    config = transformers.SegformerConfig(
+        num_labels=11, num_channels=1, num_attention_heads=[1, 1, 2, 2], **kinds
+    )
+    return seeded(lambda: transformers.SegformerForSemanticSegmentation(config))
