@@ -137,7 +137,11 @@ class _View:
         return {
             "it": card,
             "id": self._new_id(card.id or fallback),
-            "pictures": [self._picture(picture) for picture in card.pictures],
+            "rows": [
+                [self._picture(picture) for picture in row]
+                for row in (card.pictures, card.beside)
+                if row
+            ],
         }
 
     def _figure(self, block: blocks.FigureBlock) -> tuple[int, Markup]:

@@ -105,7 +105,7 @@ class FigureBlock:
 
 @dataclass(frozen=True)
 class Card:
-    """One thing (a concept): title, badges, facts, a sentence, and a row of pictures."""
+    """One thing (a concept): title, badges, facts, a sentence, a row of pictures, perhaps two."""
 
     title: str
     facts: Sequence[tuple[str, Any]] = ()
@@ -113,6 +113,8 @@ class Card:
     badges: Sequence[str] = ()
     text: str = ""
     id: str = ""
+    beside: Sequence[Picture] = ()
+    """Pictures of another kind, in a row of their own."""
 
 
 @dataclass(frozen=True)

@@ -44,23 +44,27 @@ def bootstrap_interval(
     seed: int,
     draws: int = 2000,
     level: float = 0.95,
+    weights: ArrayLike | None = None,
 ) -> tuple[float, float]:
     """Percentile interval of the mean of `values` [n] by a bootstrap that draws whole groups.
 
-    The mean is that over values, not over groups, so that a group of many images keeps its weight.
-    With a single group there is nothing to draw from: (nan, nan).
+    The mean is that over values, not over groups, so that a group of many images keeps its weight;
+    with `weights` [n] it is sum w v / sum w of what is drawn. With a single group there is nothing
+    to draw from: (nan, nan); so it is where no draw has any weight.
 
     Source: Davison & Hinkley 1997, section 3.8 (strategy 1).
     """
     values = np.asarray(values, dtype=np.float64)
     _, index = np.unique(np.asarray(groups), return_inverse=True)
-    counts = np.bincount(index)
-    if len(counts) < 2:
+    heavy = np.ones_like(values) if weights is None else np.asarray(weights, dtype=np.float64)
+    counts = np.bincount(index, weights=heavy)
+    if len(counts) < 2 or not counts.any():
         return float("nan"), float("nan")
-    sums = np.bincount(index, weights=values)
+    sums = np.bincount(index, weights=heavy * values)
     rng = np.random.default_rng(seed)
     drawn = rng.integers(0, len(counts), size=(draws, len(counts)))
-    means = sums[drawn].sum(1) / counts[drawn].sum(1)
+    total = counts[drawn].sum(1)
+    means = sums[drawn].sum(1)[total > 0] / total[total > 0]
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

@@ -331,3 +331,13 @@ def test_wilson_ends_where_the_normal_test_does(share, n):
 
 def test_what_is_no_number_is_no_evidence():
     assert exchangeable_p(float("nan"), [0.0, 1.0]) == 1.0
+
+
+def test_weights_of_a_bootstrap_are_as_many_equal_values():
+    """A value of weight 3 is three values of weight 1."""
+    values, groups = [0.1, 0.7, 0.4, 0.9], ["a", "a", "b", "c"]
+    weights = [1, 3, 2, 1]
+    repeated = np.repeat(values, weights), np.repeat(groups, weights).tolist()
+    found = bootstrap_interval(values, groups, seed=0, draws=300, weights=weights)
+    assert found == pytest.approx(bootstrap_interval(*repeated, seed=0, draws=300))
+    assert np.isnan(bootstrap_interval([1.0, 2.0], ["a", "b"], seed=0, weights=[0, 0])).all()

@@ -28,12 +28,13 @@ class Score:
     `relevance`: mean share of |relevance|, `spread` its deviation over images. `top`: context
     score over the most relevant images, as published; `context` over images drawn at random;
     `over_shuffled`, `over_field`: mean of its paired excess, image by image, over the shuffled
-    network's and over the receptive field's; `p` of the former, one-sided, by sign flips;
+    network's and over the receptive field's; `p` of the former, one-sided, by sign flips, or of
+    the latter where the shuffled network has no relevance at all (`over_shuffled` is nan then);
     `p_adjusted` over all channels and classes. `latent`, `by_activation`: `top` of the channel's
     relevance and activation at the layer. `sensitivity`: change of its relevance when the
-    background is replaced. `tile`, `tile_chance`: part of the mass outside of the object that
-    lies on the known context, and of the area. `seen_on`: the label, not the class's own, that
-    most of the mass lies on, and the share of it.
+    background is replaced, over `sensitivity_images`. `tile`, `tile_chance`: part of the mass
+    outside of the object that lies on the known context, and of the area. `seen_on`: the label,
+    not the class's own, that most of the mass lies on, and the share of it.
     """
 
     class_id: int
@@ -56,6 +57,7 @@ class Score:
     latent: float
     by_activation: float
     sensitivity: float
+    sensitivity_ci: tuple[float, float]
     sensitivity_images: int
     tile: float
     tile_chance: float
@@ -65,8 +67,19 @@ class Score:
     @property
     def acts(self) -> bool:
         """Whether it acts from context: more of its map is context than of a network's that has
-        learnt nothing, significantly so after correction."""
-        return self.over_shuffled > 0 and self.p_adjusted <= ALPHA
+        learnt nothing, significantly so after correction, and more than of an even spread over
+        the receptive field."""
+        return self.excess > 0 and self.over_field > 0 and self.p_adjusted <= ALPHA
+
+    @property
+    def shuffled(self) -> bool:
+        """Whether there is a shuffled network to compare with."""
+        return bool(np.isfinite(self.over_shuffled))
+
+    @property
+    def excess(self) -> float:
+        """What `p` tests: the excess over shuffled weights, or else over the even spread."""
+        return self.over_shuffled if self.shuffled else self.over_field
 
 
 def assess(
@@ -108,16 +121,18 @@ def _score(
     shuffled = np.array([control.get((s, class_id), NAN) for s in samples], np.float64)
     field = np.array([maps.field.get((s, class_id), NAN) for s in samples], np.float64)
     groups = [chosen.groups[s] for s in samples]
-    over = _paired(context[drawn] - shuffled, groups, study.seed)
-    beyond = _paired(context[drawn] - field, groups, study.seed)
-    able = np.isfinite(shuffled)
+    over = paired(context[drawn] - shuffled, groups, study.seed)
+    beyond = paired(context[drawn] - field, groups, study.seed)
+    tested = context[drawn] - (shuffled if np.isfinite(shuffled).any() else field)
+    able = np.isfinite(tested)
     p = NAN
     if able.any():
         mine = [g for g, there in zip(groups, able, strict=True) if there]
-        p = sign_flip_p((context[drawn] - shuffled)[able], mine, seed=study.seed, side="greater")
+        p = sign_flip_p(tested[able], mine, seed=study.seed, side="greater")
     top_groups = [chosen.groups[str(s)] for s in maps.columns["sample"][best]]
     known = drawn[np.isfinite(maps.columns["tile"][drawn])]
     seen_on, seen_share = _seen(maps.labels[drawn], class_id)
+    changed = sensitivity or Sensitivity.of([])
     return Score(
         class_id=class_id,
         unit=unit,
@@ -125,10 +140,10 @@ def _score(
         relevance=float(chosen.mean[class_id][unit]),
         spread=float(chosen.spread[class_id][unit]),
         top=_mean(context[best]),
-        top_ci=_interval(context[best], top_groups, study.seed),
+        top_ci=interval(context[best], top_groups, study.seed),
         top_images=len(best),
         context=_mean(context[drawn]),
-        context_ci=_interval(context[drawn], groups, study.seed),
+        context_ci=interval(context[drawn], groups, study.seed),
         images=len(drawn),
         over_shuffled=over[0],
         over_shuffled_ci=over[1],
@@ -138,8 +153,9 @@ def _score(
         p_adjusted=NAN,
         latent=_mean(maps.columns["latent"][best]),
         by_activation=_mean(maps.columns["by_activation"][best]),
-        sensitivity=NAN if sensitivity is None else sensitivity.value,
-        sensitivity_images=0 if sensitivity is None else len(sensitivity.samples),
+        sensitivity=changed.value,
+        sensitivity_ci=changed.interval(chosen.groups, study.seed),
+        sensitivity_images=len(changed.samples),
         tile=_mean(maps.columns["tile"][known]),
         tile_chance=_mean(maps.columns["chance"][known]),
         seen_on=seen_on,
@@ -151,16 +167,17 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else NAN
 
 
-def _interval(values: np.ndarray, groups: Sequence[str], seed: int) -> tuple[float, float]:
+def interval(values: np.ndarray, groups: Sequence[str], seed: int) -> tuple[float, float]:
     return bootstrap_interval(values, groups, seed=seed) if len(values) else NOTHING
 
 
-def _paired(
+def paired(
     values: np.ndarray, groups: Sequence[str], seed: int
 ) -> tuple[float, tuple[float, float]]:
+    """Mean and interval of differences [n], one an image, those that are not known left out."""
     able = np.isfinite(values)
     mine = [g for g, there in zip(groups, able, strict=True) if there]
-    return _mean(values[able]), _interval(values[able], mine, seed)
+    return _mean(values[able]), interval(values[able], mine, seed)
 
 
 def _seen(labels: np.ndarray, class_id: int) -> tuple[int, float]:

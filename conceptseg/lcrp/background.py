@@ -13,7 +13,7 @@ Source: the experiments published with Dreyer et al. 2023, arXiv:2211.11426, sec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from conceptseg.data import sample_priority
 from conceptseg.lcrp.choose import Chosen
 from conceptseg.lcrp.engines import Engines, object_mask, predict, regions
 from conceptseg.lrp.start import relevance_of_logits
+from conceptseg.significance import bootstrap_interval
 from conceptseg.stats.sample_table import SampleTable
 
 if TYPE_CHECKING:
@@ -136,6 +137,19 @@ class Sensitivity:
         """The weighted mean, nan where the channel has no relevance in any image."""
         total = float(self.weight.sum())
         return float((self.change * self.weight).sum() / total) if total > 0 else float("nan")
+
+    def interval(self, groups: Mapping[str, str], seed: int) -> tuple[float, float]:
+        """Of the value, by drawing the groups of its images anew."""
+        mine = [groups[s] for s in self.samples]
+        return bootstrap_interval(self.change, mine, seed=seed, weights=self.weight)
+
+    @classmethod
+    def joined(cls, parts: Iterable[Sensitivity]) -> Sensitivity:
+        """Several channels as one: of each image all their rows."""
+        return cls.of([row for one in parts for row in one.rows()])
+
+    def rows(self) -> list[tuple[str, float, float]]:
+        return list(zip(self.samples, self.change.tolist(), self.weight.tolist(), strict=True))
 
 
 def large(study: Lcrp, chosen: Chosen, class_id: int) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from conceptseg.significance import units
 from conceptseg.stats.moments import Moments
 from conceptseg.stats.sample_table import SampleTable
 from conceptseg.stats.top_samples import TopSamples
+from conceptseg.unit_cards import KnownUnit, load_units
 
 if TYPE_CHECKING:
     from conceptseg.study.lcrp import Lcrp
@@ -118,6 +120,13 @@ def choose(study: Lcrp, context: Context, state: State) -> Carry:
     groups = {s: (of[s] if unit == "group" else s) for s in found.jobs(study)}
     found.groups.update(groups)
     return {"chosen": found}
+
+
+def known_channels(study: Lcrp, context: Context) -> Mapping[int, KnownUnit]:
+    """What the study's dissection says of the layer's channels; nothing without one."""
+    if study.labels is None:
+        return {}
+    return load_units(study.labels, context.layer, context.model.fingerprint())
 
 
 def _best(mean: np.ndarray, count: int) -> tuple[int, ...]:

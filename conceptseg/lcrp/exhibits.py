@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from conceptseg.lcrp import charts
-from conceptseg.lcrp.sections import Row, column, part
+from conceptseg.lcrp.sections import Row, column, named, part, span
 from conceptseg.report import (
     Block,
     Card,
@@ -22,7 +22,7 @@ from conceptseg.result import Result
 
 LEGEND = (
     "Brown: speaks for the class. Blue: against. The outline is the class's region; every picture "
-    "has a scale of its own."
+    "has a scale of its own, and maps are blurred a little for the eye."
 )
 
 
@@ -34,7 +34,7 @@ def scatter(result: Result, rows: list[Row]) -> Section:
             np.maximum(column(able, "relevance"), 1e-6),
             column(able, "context"),
             [row["class"] for row in able],
-            [f"{row['class']}, channel {row['unit']}" for row in able],
+            [f"{row['class']}, {named(row)}" for row in able],
             [bool(row["acts"]) for row in able],
             ("most relevant images", "most active images"),
             x_name="mean share of relevance",
@@ -71,24 +71,25 @@ def cards(result: Result, rows: list[Row]) -> Section:
 def _card(result: Result, row: Row) -> Card:
     facts = [
         ("Share of relevance", f"{row['relevance']:.1%} (rank {row['rank']})"),
-        ("Context score, random images", _span(row, "context")),
-        ("Context score, as published", _span(row, "top")),
-        ("Above shuffled weights", _span(row, "over_shuffled", signed=True)),
-        ("Above the receptive field", _span(row, "over_field", signed=True)),
-        ("Background sensitivity", _value(row["sensitivity"])),
+        ("Context score, random images", span(row, "context")),
+        ("Context score, as published", span(row, "top")),
+        ("Above shuffled weights", span(row, "over_shuffled", signed=True)),
+        ("Above the receptive field", span(row, "over_field", signed=True)),
+        ("Background sensitivity", span(row, "sensitivity")),
     ]
     if row["seen_on"] is not None:
         facts.append(("Most outside lies on", f"{row['seen_on']} ({row['seen_share']:.0%})"))
     if row["tile"] is not None:
-        told = f"{row['tile']:.0%} of what lies outside (area: {row['tile_chance']:.0%})"
-        facts.append(("On the known context", told))
+        known = f"{row['tile']:.0%} of what lies outside (area: {row['tile_chance']:.0%})"
+        facts.append(("On the known context", known))
     badges = ["acts from context"] if row["acts"] else []
     return Card(
-        f"{row['class']}: channel {row['unit']}",
+        f"{row['class']}: {named(row)}",
         facts,
-        [*_row(result, _relevant(row)), *_row(result, _active(row))],
+        _row(result, _relevant(row)),
         badges,
         id=row["card"],
+        beside=_row(result, _active(row)),
     )
 
 
@@ -105,18 +106,6 @@ def _row(result: Result, grid: Picture) -> list[Picture]:
     """The pictures of a grid one by one."""
     keys = [f"{grid.key}-{n}" for n in range(result.notes["exemplars"])]
     return [Picture(key, grid.alt, grid.caption) for key in keys if key in result.images]
-
-
-def _value(value: float | None, signed: bool = False) -> str:
-    return "not known" if value is None else f"{value:+.2f}" if signed else f"{value:.2f}"
-
-
-def _span(row: Row, name: str, signed: bool = False) -> str:
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    told = _value(row[name], signed)
-    if low is None or high is None:
-        return told
-    return f"{told} ({_value(low, signed)} to {_value(high, signed)})"
 
 
 def saliency(result: Result) -> Section:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from conceptseg.lcrp.assess import Score, agreements, assess
-from conceptseg.lcrp.choose import Chosen
+from conceptseg.lcrp.choose import Chosen, known_channels
+from conceptseg.lcrp.classes import class_table
 from conceptseg.lcrp.control import Kept
 from conceptseg.lcrp.flip import METHODS, OTHERS, Curves
 from conceptseg.lcrp.maps import Found
 from conceptseg.lcrp.tables import (
     agreement_table,
     card_id,
-    class_table,
+    channel_name,
     flip_table,
     grid_key,
     kept_table,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from conceptseg.compare import Comparison
     from conceptseg.contracts import Carry, Context
     from conceptseg.study.lcrp import Lcrp
+    from conceptseg.unit_cards import KnownUnit
 
 COMPARED_CLASSES = 4
 GRID_PX = 128
@@ -48,10 +50,13 @@ def conclude(study: Lcrp, context: Context, carry: Carry) -> Result:
     kept: Kept = carry["kept"]
     comparison: Comparison = carry["comparison"]
     classes = context.model.classes
+    known = known_channels(study, context)
     scores = assess(study, chosen, maps, carry["control"], carry["sensitivity"])
     tables = {
-        "scores": score_table(scores, classes),
-        "classes": class_table(study, chosen, scores, carry["control"], maps.field, classes),
+        "scores": score_table(scores, classes, known),
+        "classes": class_table(
+            study, chosen, maps, scores, carry["control"], carry["sensitivity"], classes
+        ),
         "agreement": agreement_table(agreements(scores, study.seed)),
         "flipping": flip_table(chosen, curves, study.seed),
         "retained": kept_table(kept),
@@ -64,7 +69,7 @@ def conclude(study: Lcrp, context: Context, carry: Carry) -> Result:
     }
     return Result(
         study="lcrp",
-        findings=ranked(findings(scores, classes)),
+        findings=ranked(findings(scores, classes, known)),
         tables=tables,
         arrays=_arrays(chosen, curves, comparison),
         images=_images(study, chosen, maps, comparison, classes),
@@ -73,39 +78,57 @@ def conclude(study: Lcrp, context: Context, carry: Carry) -> Result:
     )
 
 
-def findings(scores: Sequence[Score], classes: Sequence[str]) -> list[Finding]:
-    return [_finding(score, classes) for score in scores if score.acts]
+def findings(
+    scores: Sequence[Score], classes: Sequence[str], known: Mapping[int, KnownUnit]
+) -> list[Finding]:
+    return [_finding(score, classes, known) for score in scores if score.acts]
 
 
-def _finding(score: Score, classes: Sequence[str]) -> Finding:
+def _finding(score: Score, classes: Sequence[str], known: Mapping[int, KnownUnit]) -> Finding:
     name = classes[score.class_id]
+    label = known[score.unit].label if score.unit in known else ""
     claim = (
-        f"{name} rests on channel {score.unit}, {score.context:.0%} of whose evidence lies outside "
-        f"of {name} ({score.over_shuffled:+.0%} against a network of shuffled weights). It holds "
-        f"{score.relevance:.1%} of the class's relevance in the layer"
+        f"{name} rests on {channel_name(score.unit, label)}, {score.context:.0%} of whose evidence "
+        f"lies outside of {name}: {_points(score)}. It holds {score.relevance:.1%} of the class's "
+        "relevance in the layer"
     )
     claim += (
         f"; most of it outside lies on {classes[score.seen_on]}." if score.seen_on >= 0 else "."
     )
     if np.isfinite(score.sensitivity):
-        claim += f" Replacing the background changes its relevance by {score.sensitivity:.0%}."
+        low, high = score.sensitivity_ci
+        claim += f" Replacing the background changes its relevance by {score.sensitivity:.0%}"
+        claim += f" [{low:.0%}, {high:.0%}]." if np.isfinite(low) else "."
     return Finding(
         claim=claim,
         class_=name,
-        effect=score.over_shuffled,
-        ci=score.over_shuffled_ci,
+        effect=score.excess,
+        ci=score.over_shuffled_ci if score.shuffled else score.over_field_ci,
         p=score.p,
         p_adjusted=score.p_adjusted,
         n=score.images,
         evidence=card_id(name, score.unit),
         details={
-            "effect_name": "context score above that of shuffled weights",
+            "effect_name": "context score above that of "
+            + ("shuffled weights" if score.shuffled else "an even spread"),
             "unit": score.unit,
+            "label": label,
             "context": score.context,
             "published": score.top,
             "relevance": score.relevance,
             "sensitivity": score.sensitivity,
         },
+    )
+
+
+def _points(score: Score) -> str:
+    """How far a score lies above its baselines."""
+    even = f"{100 * score.over_field:.0f}"
+    if not score.shuffled:
+        return f"{even} points more than spread evenly"
+    return (
+        f"{100 * score.over_shuffled:.0f} points more than with shuffled weights, {even} more than "
+        "spread evenly"
     )
 
 

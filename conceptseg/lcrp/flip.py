@@ -132,11 +132,13 @@ class Flip(Pass):
         clean = tail.logits.detach()[0, class_id][mask].mean()
         found = []
         with torch.no_grad():
-            keeps = torch.stack([self._keep(order, counts, activation) for order in orders])
-            for keep in keeps.flatten(0, 1).split(AT_ONCE):
+            keeps = torch.cat([self._keep(order, counts, activation) for order in orders])
+            # Orders share their ends, and often more: each set of channels is run once.
+            keeps, place = torch.unique(keeps, dim=0, return_inverse=True)
+            for keep in keeps.split(AT_ONCE):
                 logits = tail.resume(activation * keep[:, :, None, None])
                 found.append((logits[:, class_id][:, mask].mean(1) - clean).double().cpu())
-        return torch.cat(found).view(len(orders), len(counts)).numpy()
+        return torch.cat(found)[place.cpu()].view(len(orders), len(counts)).numpy()
 
     def _keep(self, order: np.ndarray, counts: Sequence[int], activation: Tensor) -> Tensor:
         """Which channels stay at each point, [points, u]."""

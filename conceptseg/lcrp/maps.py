@@ -220,6 +220,7 @@ class Found:
         return np.array([at[s] for s in samples if s in at], dtype=np.int64)
 
 
+BLUR = 0.01
 _NUMBERS = ("context", "latent", "by_activation", "mass", "tile", "chance")
 
 
@@ -269,8 +270,13 @@ def _cut(data: np.ndarray, sizes: np.ndarray) -> list[bytes]:
 
 
 def _drawn(image: Tensor, found: Tensor, mask: Tensor | None, side: int) -> bytes:
-    """A map's positive and negative part in colour, on its own scale, over the image in grey."""
-    values = found.float().cpu().numpy()
+    """A map's positive and negative part in colour, on its own scale, over the image in grey.
+
+    Blurred by 1 % of the longer side: relevance of single pixels is too fine for the eye.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    values = gaussian_filter(found.float().cpu().numpy(), BLUR * max(found.shape))
     limit = float(np.quantile(np.abs(values), 0.998)) or float(np.abs(values).max()) or 1.0
     border = None if mask is None else mask.cpu().numpy()
     picture = image[0].float().cpu().numpy()

@@ -9,6 +9,7 @@ import numpy as np
 
 from conceptseg import figures
 from conceptseg.lcrp import charts
+from conceptseg.lcrp.tables import channel_name
 from conceptseg.report import Block, Facts, FigureBlock, Notice, Prose, Section, TableBlock
 from conceptseg.result import Result, Table
 
@@ -17,8 +18,41 @@ FAR, APART = 0.4, 0.2
 """A sensitivity is told as unexplained when it lies this far above score and other classes."""
 
 
+CLASS_LABELS = {
+    "acting": "channels that act from context",
+    "context": "context score",
+    "shuffled": "with shuffled weights",
+    "over_shuffled": "excess over that",
+    "field": "spread evenly",
+    "over_field": "excess over this",
+    "sensitivity": "background sensitivity",
+    "through": "relevance through the layer",
+    "covered": "share of relevance that was looked at",
+    "complexity": "share of channels that hold 80 % of it",
+    "variation": "mean deviation of a channel's share",
+    "largest": "largest context score of a channel",
+}
+
+
 def number(value: Any) -> float:
     return float("nan") if value is None else float(value)
+
+
+def named(row: Row) -> str:
+    """The row's channel, with what a dissection says that it detects."""
+    return channel_name(row["unit"], row["label"])
+
+
+def told(value: float | None, signed: bool = False) -> str:
+    return "not known" if value is None else f"{value:+.2f}" if signed else f"{value:.2f}"
+
+
+def span(row: Row, name: str, signed: bool = False) -> str:
+    """A number with its interval, as words."""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    if low is None or high is None:
+        return told(row[name], signed)
+    return f"{told(row[name], signed)} [{told(low, signed)}, {told(high, signed)}]"
 
 
 def column(rows: Sequence[Row], name: str) -> np.ndarray:
@@ -32,10 +66,10 @@ def part(result: Result, name: str, rows: Sequence[Row], columns: Sequence[str])
 
 def acting(result: Result, rows: list[Row]) -> Section:
     """The plain list of what acts from context, strongest first, and the classes."""
-    points = tuple(finding.claim for finding in result.findings)
+    points = by_class(rows)
     blocks: list[Block] = []
     if points:
-        blocks.append(Prose("Strongest first:", points, id="acting"))
+        blocks.append(Prose("By class, strongest first:", points, id="acting"))
     else:
         text = (
             "No channel's evidence lies outside of its class more than a network of shuffled "
@@ -55,25 +89,75 @@ def acting(result: Result, rows: list[Row]) -> Section:
                 "unexplained",
             )
         )
-    blocks.append(
-        TableBlock(
-            result.tables["classes"],
-            "The classes",
-            "The context score of all channels that were looked at, weighed by relevance, beside "
-            "what it is without any use of context: in a network of shuffled weights, and for "
-            "relevance that spreads evenly over the receptive field. 'Relevance through the "
-            "layer' is the layer's part of the decision; the rest passes it by.",
-            "class-table",
-        )
-    )
+    blocks += class_tables([dict(row) for row in result.tables["classes"].rows])
     return Section(
         "context",
         "What acts from context",
         "A channel acts from context where more of its conditional map lies outside of the "
         "class's region than in a network of shuffled weights, over images drawn at random, "
-        "after correction for all channels and classes.",
+        "after correction for all channels and classes, and more than if relevance spread evenly "
+        "over the receptive field (which alone is tested where the shuffled network has no "
+        "relevance).",
         blocks,
     )
+
+
+def by_class(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Of each class its channels that act from context, strongest first, in one line."""
+    acting = sorted((r for r in rows if r["acts"]), key=_excess, reverse=True)
+    found: dict[str, list[str]] = {}
+    for row in acting:
+        line = f"{named(row)}, {row['context']:.0%} outside and {row['relevance']:.1%} of relevance"
+        found.setdefault(row["class"], []).append(line)
+    return tuple(f"{name}: " + "; ".join(lines) + "." for name, lines in found.items())
+
+
+def _excess(row: Row) -> float:
+    return number(row["over_field" if row["over_shuffled"] is None else "over_shuffled"])
+
+
+def class_tables(rows: Sequence[Row]) -> list[Block]:
+    """What classes take from context, and how their relevance is spread over the channels."""
+    context = [
+        {
+            "class": row["class"],
+            "images": row["images"],
+            "acting": row["acting"],
+            "context": span(row, "context"),
+            "shuffled": row["shuffled"],
+            "over_shuffled": span(row, "over_shuffled", signed=True),
+            "field": row["field"],
+            "over_field": span(row, "over_field", signed=True),
+            "sensitivity": span(row, "sensitivity"),
+        }
+        for row in rows
+    ]
+    spread = [
+        {
+            "class": row["class"],
+            "through": span(row, "through"),
+            **{name: row[name] for name in ("covered", "complexity", "variation", "largest")},
+        }
+        for row in rows
+    ]
+    return [
+        TableBlock(
+            Table(context, labels=CLASS_LABELS),
+            "The classes",
+            "Context scores of the channels that were looked at, weighed by relevance, over images "
+            "drawn at random, beside what they are without any use of context: with shuffled "
+            "weights, and for relevance that spreads evenly over the receptive field. 95 % "
+            "intervals in brackets.",
+            "class-table",
+        ),
+        TableBlock(
+            Table(spread, labels=CLASS_LABELS),
+            "How their relevance is spread",
+            "'Relevance through the layer' is the layer's part of the decision; the rest passes it "
+            "by.",
+            "spread-table",
+        ),
+    ]
 
 
 def unexplained(rows: Sequence[Row]) -> list[str]:
@@ -97,7 +181,7 @@ def bars(result: Result, rows: list[Row]) -> Section:
     for name in dict.fromkeys(row["class"] for row in rows):
         mine = [row for row in rows if row["class"] == name]
         figure = charts.coloured_bars(
-            [f"channel {row['unit']}" for row in mine],
+            [named(row) for row in mine],
             column(mine, "relevance"),
             column(mine, "context"),
             value_name="mean share of relevance",
@@ -127,7 +211,7 @@ def sensitivity(result: Result, rows: list[Row]) -> Section:
             column(able, "top"),
             column(able, "sensitivity"),
             [row["class"] for row in able],
-            [f"{row['class']}, channel {row['unit']}" for row in able],
+            [f"{row['class']}, {named(row)}" for row in able],
             [bool(row["acts"]) for row in able],
             ("published",),
             x_name="context score (most relevant images)",

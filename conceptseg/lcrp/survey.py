@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from conceptseg.contracts import Carry, Context, Pass, State
 from conceptseg.data import sample_priority
-from conceptseg.lcrp.choose import choose
+from conceptseg.lcrp.choose import choose, known_channels
 from conceptseg.lcrp.engines import Engines, regions, start_of
 from conceptseg.stats.moments import Moments
 from conceptseg.stats.sample_table import SampleTable
@@ -17,7 +18,7 @@ from conceptseg.stats.top_samples import TopSamples
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from conceptseg.data import Batch
+    from conceptseg.data import Batch, Sample
     from conceptseg.lrp.engine import Run
     from conceptseg.study.lcrp import Lcrp
 
@@ -35,6 +36,10 @@ class Survey(Pass):
 
     def forwards(self, context: Context) -> float:
         return 2.5 * len(context.manifest.samples)
+
+    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+        known_channels(self.study, context)  # refused before the first image, not after the last
+        return super().samples(context, carry)
 
     def map(self, context: Context, batch: Batch, carry: Carry) -> State:
         study, layer = self.study, context.layer

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conceptseg.lcrp.assess import ALPHA, Agreement, Score
+from conceptseg.lcrp.assess import Agreement, Score
 from conceptseg.lcrp.choose import Chosen
 from conceptseg.lcrp.control import Kept
 from conceptseg.lcrp.flip import METHODS, OTHERS, Curves
@@ -17,10 +17,11 @@ from conceptseg.significance import bootstrap_interval, detectable_effect
 
 if TYPE_CHECKING:
     from conceptseg.compare import Comparison
-    from conceptseg.study.lcrp import Lcrp
+    from conceptseg.unit_cards import KnownUnit
 
 LABELS = {
     "unit": "channel",
+    "label": "what it detects",
     "acts": "acts from context",
     "relevance": "share of relevance",
     "spread": "its deviation over images",
@@ -34,6 +35,8 @@ LABELS = {
     "by_activation": "context score of the activation",
     "latent": "context score of the relevance at the layer",
     "sensitivity": "background sensitivity",
+    "sensitivity_low": "its low end",
+    "sensitivity_high": "its high end",
     "tile": "mass outside that lies on the known context",
     "tile_chance": "the same of the area",
     "seen_on": "most of it outside lies on",
@@ -43,24 +46,32 @@ LABELS = {
 }
 
 
-def score_table(scores: Sequence[Score], classes: Sequence[str]) -> Table:
+def score_table(
+    scores: Sequence[Score], classes: Sequence[str], known: Mapping[int, KnownUnit]
+) -> Table:
     rows = []
     for score in scores:
         row: dict[str, Any] = asdict(score)
         row["class"] = classes[row.pop("class_id")]
+        row["label"] = known[score.unit].label if score.unit in known else ""
         row["seen_on"] = classes[score.seen_on] if score.seen_on >= 0 else None
         row["acts"] = score.acts
-        for name in ("top_ci", "context_ci", "over_shuffled_ci", "over_field_ci"):
-            row[f"{name[:-3]}_low"], row[f"{name[:-3]}_high"] = row.pop(name)
+        for name in ("top", "context", "over_shuffled", "over_field", "sensitivity"):
+            row[f"{name}_low"], row[f"{name}_high"] = row.pop(f"{name}_ci")
         row["card"] = card_id(row["class"], score.unit)
         row["picture"] = grid_key("relevant", row["class"], score.unit)
         row["active"] = safe_key(f"active-{score.unit}")
         rows.append(row)
-    shown = ("class", "unit", "acts", "relevance", "context", "context_low", "context_high", "top")
-    numbers = ("over_shuffled", "over_field", "p_adjusted", "sensitivity", "seen_on", "images")
-    order = [*shown, *numbers]
+    order = ["class", "unit", *(["label"] if known else []), "acts", "relevance"]
+    order += ["context", "context_low", "context_high", "top", "over_shuffled", "over_field"]
+    order += ["p_adjusted", "sensitivity", "sensitivity_low", "sensitivity_high"]
+    order += ["seen_on", "images"]
     rest = [name for name in (rows[0] if rows else ()) if name not in order]
     return Table(rows, (*order, *rest), LABELS, "Every channel that was looked at, by class")
+
+
+def channel_name(unit: int, label: str) -> str:
+    return f"channel {unit} ({label})" if label else f"channel {unit}"
 
 
 def card_id(class_name: str, unit: int) -> str:
@@ -71,65 +82,8 @@ def grid_key(kind: str, class_name: str, unit: int) -> str:
     return safe_key(f"{kind}-{class_name}-{unit}")
 
 
-def class_table(
-    study: Lcrp,
-    chosen: Chosen,
-    scores: Sequence[Score],
-    control: dict[tuple[str, int], float],
-    field: dict[tuple[str, int], float],
-    classes: Sequence[str],
-) -> Table:
-    rows = []
-    for c in chosen.classes:
-        mine = [s for s in scores if s.class_id == c and np.isfinite(s.context)]
-        weight = np.array([max(s.relevance, 0.0) for s in mine])
-        total = float(weight.sum())
-        drawn = chosen.drawn(c, study.random_images)
-        groups = [chosen.groups[s] for s in chosen.images[c]]
-        low, high = bootstrap_interval(chosen.through[c], groups, seed=study.seed)
-        rows.append(
-            {
-                "class": classes[c],
-                "images": chosen.count[c],
-                "context": float(weight @ [s.context for s in mine]) / total if total else None,
-                "largest": max((s.context for s in mine), default=None),
-                "shuffled": _mean([control[s, c] for s in drawn if (s, c) in control]),
-                "field": _mean([field[s, c] for s in drawn if (s, c) in field]),
-                "sensitivity": _weighted([s.sensitivity for s in mine], weight),
-                "acting": sum(s.acts for s in mine),
-                "covered": float(np.abs(chosen.mean[c])[list(chosen.concepts[c])].sum()),
-                "complexity": float(np.nanmean(chosen.complexity[c])),
-                "variation": float(chosen.spread[c].mean()),
-                "through": float(chosen.through[c].mean()),
-                "through_low": low,
-                "through_high": high,
-            }
-        )
-    labels = {
-        "context": "context score, weighed by relevance",
-        "largest": "largest context score",
-        "shuffled": "context score with shuffled weights",
-        "field": "context score of the receptive field",
-        "sensitivity": "background sensitivity, weighed",
-        "acting": "channels that act from context",
-        "covered": "share of relevance that was looked at",
-        "complexity": "share of channels that hold 80 % of it",
-        "variation": "mean deviation of a channel's share",
-        "through": "relevance through the layer",
-        "through_low": "its low end",
-        "through_high": "its high end",
-    }
-    return Table(rows, (), labels, "The classes")
-
-
 def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if len(values) else None
-
-
-def _weighted(values: Sequence[float], weight: np.ndarray) -> float | None:
-    given = np.asarray(values, np.float64)
-    able = np.isfinite(given) & (weight > 0)
-    return float(given[able] @ weight[able] / weight[able].sum()) if able.any() else None
 
 
 def agreement_table(found: Sequence[Agreement]) -> Table:
@@ -226,6 +180,3 @@ def saliency_table(comparison: Comparison, classes: Sequence[str]) -> Table:
         for n, (sample_id, class_id) in enumerate(comparison.chosen)
     ]
     return Table(rows, caption="Local saliency maps shown for comparison")
-
-
-__all__ = ["ALPHA", "LABELS"]

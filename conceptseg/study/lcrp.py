@@ -73,6 +73,9 @@ class Lcrp(Study):
     )
     exemplars: int = Field(4, ge=0, description="Pictures of each channel, per kind of reference.")
     picture_px: int = Field(160, ge=32, description="Longer side of the report's pictures.")
+    labels: str | None = Field(
+        None, description="Folder of a finished dissect run of this layer, which names channels."
+    )
     unit: Literal["auto", "group", "image"] = Field(
         "auto",
         description="What intervals and tests count: the manifest's groups, or single images; auto "

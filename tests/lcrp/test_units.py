@@ -1,14 +1,18 @@
 """Scores, sensitivities and curves by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from conceptseg.lcrp.assess import pearson
+from conceptseg.lcrp.assess import Score, pearson
 from conceptseg.lcrp.background import BLENDS, Sensitivity, blended, changes, fills
 from conceptseg.lcrp.choose import complexity
+from conceptseg.lcrp.classes import weighed
 from conceptseg.lcrp.engines import context_score, object_mask, regions
 from conceptseg.lcrp.flip import Curves, points
+from conceptseg.lcrp.maps import Found
 
 
 def test_context_score_is_the_positive_mass_outside():
@@ -106,3 +110,44 @@ def test_correlation():
     assert pearson(x, 3 * x - 1) == pytest.approx(1)
     assert pearson(x, y) == pytest.approx(np.corrcoef(x, y)[0, 1])
     assert np.isnan(pearson(x[:2], y[:2])) and np.isnan(pearson(np.ones(5), x[:5]))
+
+
+def test_a_sensitivity_has_an_interval_over_groups():
+    """Two groups of equal weight: a draw is all of one, all of the other, or both."""
+    found = Sensitivity.of([("a", 1.0, 2.0), ("b", 0.5, 2.0), ("c", 0.0, 4.0)])
+    assert found.interval({"a": "x", "b": "x", "c": "y"}, 0) == pytest.approx((0.0, 0.75))
+    assert np.isnan(found.interval(dict.fromkeys("abc", "x"), 0)).all()
+    assert np.isnan(Sensitivity.of([("a", 1.0, 0.0), ("b", 1.0, 0.0)]).interval(
+        {"a": "x", "b": "y"}, 0)).all()  # fmt: skip
+    both = Sensitivity.joined([found, Sensitivity.of([("a", 0.0, 8.0)])])
+    assert both.value == pytest.approx(3 / 16) and len(both.samples) == 4
+
+
+class Chosen:
+    """Two channels, of three and one part of the class's relevance."""
+
+    concepts = {1: (4, 7)}  # noqa: RUF012
+    mean = {1: np.eye(8)[4] * 0.3 + np.eye(8)[7] * 0.1}  # noqa: RUF012
+
+
+def test_a_class_s_score_weighs_channels_by_relevance_image_by_image():
+    columns = {
+        "sample": np.array(["a", "a", "b", "b", "c"], dtype=object),
+        "class": np.array([1, 1, 1, 1, 1]),
+        "unit": np.array([4, 7, 4, 7, 7]),
+        "context": np.array([0.2, 0.6, 0.4, 0.0, 0.5]),
+        "mass": np.array([1.0, 1.0, 1.0, 0.0, 0.0]),
+    }
+    maps = Found(columns, np.zeros((5, 2)), {}, {}, {})
+    found = weighed(Chosen, maps, 1, ("b", "a", "c"))
+    assert found[:2].tolist() == pytest.approx([0.4, 0.3]) and np.isnan(found[2])
+
+
+def test_what_acts_lies_above_both_baselines():
+    numbers = dict.fromkeys(Score.__dataclass_fields__, 0.5)
+    acting = Score(**{**numbers, "p_adjusted": 0.01})
+    assert acting.acts
+    for worse in ({"p_adjusted": 0.06}, {"over_shuffled": -0.1}, {"over_field": -0.01}):
+        assert not replace(acting, **worse).acts
+    alone = replace(acting, over_shuffled=float("nan"), over_field=0.2)
+    assert alone.acts and alone.excess == 0.2 and not replace(alone, over_field=-0.2).acts

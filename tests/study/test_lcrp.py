@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 import yaml
 
+from conceptseg.planted.constructed import CONTEXT, OBJECT
+from conceptseg.result import Result, Table
 from conceptseg.study import __main__ as command
+from conceptseg.unit_cards import COLUMNS
+from tests.small_models import seeded
 
 SMALL = {
     "min_images": 3,
@@ -177,6 +181,72 @@ def test_a_module_without_a_rule_is_named(capsys, tmp_path):
     assert "no rule" in line and "'cumsum' in module '1' (Odd)" in line
 
 
+def test_a_network_whose_copy_differs_is_refused_by_module(capsys, tmp_path):
+    study = write(
+        tmp_path / "a",
+        model={"source": "factory", "name": "tests.study.test_lcrp:noisy"},
+        layer="0",
+    )
+    line = refused(capsys, study, tmp_path / "out")
+    assert "logits are off by" in line and "differs is '1' (Noisy)" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_classes_that_are_never_predicted_are_told(capsys, tmp_path):
+    """Every region is empty: one line, before anything is written."""
+    study = write(tmp_path / "a", data={"manifest": "set.yaml", "classes": ["digit 5"]})
+    line = refused(capsys, study, tmp_path / "out")
+    assert "no class is predicted in 3 images" in line and "'digit 5' in 0" in line
+    assert not (tmp_path / "out/result.json").exists()
+
+
+def dissection(folder, layer, label="stripes"):
+    """As much of a dissect study's result as says what two units of a layer detect."""
+    rows = [
+        dict.fromkeys(COLUMNS) | {"unit": unit, "label": label, "detector": unit == CONTEXT}
+        for unit in (OBJECT, CONTEXT)
+    ]
+    table = Table(rows, COLUMNS)
+    Result(study="dissect", tables={"units": table}, notes={"layer": layer}).save(folder)
+    return folder
+
+
+def test_a_dissection_names_channels(finished, tmp_path):
+    layer = read(finished)["notes"]["layer"]
+    folder = dissection(tmp_path / "named", layer)
+    found = run(write(tmp_path / "a"), tmp_path / "out", "--set", f"labels={folder}")
+    rows = {row["unit"]: row for row in found["tables"]["scores"]["rows"]}
+    assert rows[CONTEXT]["label"] == "stripes" and rows[OBJECT]["label"] == ""
+    text = (tmp_path / "out/report.html").read_text()
+    assert f"channel {CONTEXT} (stripes)" in text and f"channel {OBJECT} (" not in text
+
+
+def test_a_dissection_of_another_layer_is_refused_at_once(capsys, tmp_path):
+    folder = dissection(tmp_path / "named", "elsewhere")
+    study = write(tmp_path / "a", labels=str(folder))
+    line = refused(capsys, study, tmp_path / "out")
+    assert "'elsewhere'" in line and str(folder) in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_transformer_takes_the_attention_rules_and_says_so(tmp_path):
+    """Concepts are channels of a stage; what the rules keep is measured and told."""
+    study = write(
+        tmp_path / "a",
+        model={"source": "factory", "name": "tests.study.test_lcrp:segformer"},
+        data={"manifest": "set.yaml"},
+        composite="attention",
+        layer="segformer.stages.3",
+        compare=[],
+    )
+    found = run(study, tmp_path / "out")
+    kept = found["notes"]["kept"]
+    assert found["notes"]["units"] == 16 and kept["given"] > 0
+    assert kept["reached"] / kept["given"] == pytest.approx(1, abs=0.01)
+    assert "Rules for transformers are experimental" in (tmp_path / "out/report.html").read_text()
+
+
 def residual():
     from torch import nn
 
@@ -193,6 +263,17 @@ def residual():
     return Net()
 
 
+def noisy():
+    from torch import nn
+    from torch.nn import functional as F
+
+    class Noisy(nn.Module):
+        def forward(self, x):
+            return F.dropout(x, 0.5, training=True)
+
+    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), Noisy(), nn.Conv2d(4, 11, 1))
+
+
 def odd():
     from torch import nn
 
@@ -201,3 +282,13 @@ def odd():
             return x.cumsum(1)
 
     return nn.Sequential(nn.Conv2d(1, 11, 3, padding=1), Odd())
+
+
+def segformer():
+    import transformers
+
+    kinds = {"depths": [1, 1, 1, 1], "hidden_sizes": [8, 8, 16, 16], "decoder_hidden_size": 16}
+    config = transformers.SegformerConfig(
+        num_labels=11, num_channels=1, num_attention_heads=[1, 1, 2, 2], **kinds
+    )
+    return seeded(lambda: transformers.SegformerForSemanticSegmentation(config))
