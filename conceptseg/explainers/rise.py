@@ -39,9 +39,9 @@ class Rise(Explainer):
 
     Departures: nothing is normalised. The slope is the default, since the default target is a
     margin: it is negative as soon as enough is hidden, and the mean of negative scores marks no
-    pixel. `plain` suits scores that are never negative. For segmentation the score is the target's, as for a class's
-    mean probability over its region, `Target(c, score="probability")`, or the Dice coefficient of
-    prediction and region (`measure`).
+    pixel. `plain` suits scores that are never negative. For segmentation the score is the target's,
+    as for a class's mean probability over its region, `Target(c, score="probability")`, or the Dice
+    coefficient of prediction and region (`measure`).
 
     Source: Petsiuk, Das and Saenko, "RISE: Randomized input sampling for explanation of black-box
     models", BMVC 2018, arXiv:1806.07421, eq. 6 and section 3.2; for segmentation Dardouillet et
