@@ -37,9 +37,11 @@ class Rise(Explainer):
     noise, which falls as 1 / sqrt(N), grows with that constant. `regression` is blind to it. Both
     blur what they find by the size of a cell, which is a seventh of the image.
 
-    Departures: nothing is normalised. For segmentation the score is the target's, as for a class's
-    mean probability over its region, `Target(c, score="probability")`, or the Dice coefficient of
-    prediction and region (`measure`).
+    Departures: nothing is normalised. The slope is the default, since the default target is a
+    margin: it is negative as soon as enough is hidden, and the mean of negative scores marks no
+    pixel. `plain` suits scores that are never negative. For segmentation the score is the target's,
+    as for a class's mean probability over its region, `Target(c, score="probability")`, or the Dice
+    coefficient of prediction and region (`measure`).
 
     Source: Petsiuk, Das and Saenko, "RISE: Randomized input sampling for explanation of black-box
     models", BMVC 2018, arXiv:1806.07421, eq. 6 and section 3.2; for segmentation Dardouillet et
@@ -52,7 +54,7 @@ class Rise(Explainer):
     fill: Fill = Field("neutral", description="What hidden pixels are filled with.")
     interpolation: Interpolation = Field("bilinear", description="How the grid is enlarged.")
     form: Literal["plain", "regression"] = Field(
-        "plain", description="The published mean, or the score's slope in the mask."
+        "regression", description="The published mean, or the score's slope in the mask."
     )
     measure: Literal["score", "dice"] = Field(
         "score", description="The target's score, or Dice of prediction and region."

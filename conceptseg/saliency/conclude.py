@@ -10,10 +10,12 @@ import numpy as np
 from conceptseg import catalogue
 from conceptseg.compare import Entry, labels
 from conceptseg.contracts import Carry, Context
-from conceptseg.result import Finding, Result, Table, plain, ranked, safe_key
+from conceptseg.result import Result, Table, plain, ranked, safe_key
+from conceptseg.saliency import findings
 from conceptseg.saliency.judge import PASSES, Judged
 from conceptseg.saliency.standing import (
     CHANCE,
+    KNOWN,
     MASK_COPY,
     Difference,
     differences,
@@ -26,7 +28,6 @@ from conceptseg.thumbnails import outlined, overlay, shared_limit
 if TYPE_CHECKING:
     from conceptseg.study.saliency import Saliency
 
-ALPHA = 0.05
 PASS_COLUMNS = tuple(f"{kind.replace(' ', '_')}s" for kind in PASSES)
 
 
@@ -41,6 +42,8 @@ def conclude(study: Saliency, context: Context, carry: Carry) -> Result:
         if metric.better != "neither"
         for reference in (MASK_COPY, CHANCE)
     }
+    if "cbl" in judged.metrics:
+        against["cbl", KNOWN] = differences(judged, "cbl", KNOWN, groups, context.seed)
     tables = {
         "methods": _methods(judged, kinds, groups, context.seed),
         "means": _means(judged, groups, context.seed),
@@ -55,9 +58,9 @@ def conclude(study: Saliency, context: Context, carry: Carry) -> Result:
         study="saliency",
         findings=ranked(
             [
-                *_against_mask(study, against.get((study.primary, MASK_COPY), []), kinds),
-                *_blind(study, judged, groups, context.seed, kinds),
-                *_context(judged, against.get(("cbl", CHANCE), []), kinds),
+                *findings.better_than_copy(against.get((study.primary, MASK_COPY), []), kinds),
+                *findings.blind(study.insensitive, judged, groups, context.seed, kinds),
+                *findings.sees_context(judged, against.get(("cbl", KNOWN), []), kinds),
             ]
         ),
         tables={
@@ -86,9 +89,16 @@ def conclude(study: Saliency, context: Context, carry: Carry) -> Result:
             "score": study.target.score,
             "sanity": min(study.sanity_images, len(judged.cases)),
             "insensitive": study.insensitive,
+            "chance": _known_share(judged),
             "at": {name: at.tolist() for name, at in judged.at.items() if len(at)},
         },
     )
+
+
+def _known_share(judged: Judged) -> float | None:
+    """How much of the surroundings the known context covers, in the mean over its cases."""
+    known = judged.chance[np.isfinite(judged.chance)]
+    return float(known.mean()) if len(known) else None
 
 
 def _kinds(entries: Sequence[Entry]) -> dict[str, catalogue.Entry]:
@@ -210,94 +220,6 @@ def _metrics(judged: Judged, entries: Sequence[Entry]) -> Table:
             }
         )
     return Table(rows, caption="The metrics")
-
-
-def _against_mask(
-    study: Saliency, found: Sequence[Difference], kinds: dict[str, catalogue.Entry]
-) -> list[Finding]:
-    """Which methods do better than the prediction's own mask, and which do worse."""
-    result = []
-    for one in found:
-        if kinds[one.method].family == "baseline" or one.p_holm > ALPHA:
-            continue
-        verb = "beats" if one.value > 0 else "does worse than"
-        result.append(
-            Finding(
-                claim=f"{one.method} {verb} a copy of the prediction's mask in {one.metric}, "
-                f"by {abs(one.value):.3f} on average over {one.n} cases.",
-                class_=None,
-                effect=one.value,
-                ci=(one.low, one.high),
-                p=one.p,
-                p_adjusted=one.p_holm,
-                n=one.n,
-                evidence="against",
-                details={
-                    "effect_name": f"better than the mask copy in {study.primary}",
-                    "method": one.method,
-                },
-            )
-        )
-    return result
-
-
-def _blind(
-    study: Saliency,
-    judged: Judged,
-    groups: Sequence[str],
-    seed: int,
-    kinds: dict[str, catalogue.Entry],
-) -> list[Finding]:
-    """Methods whose maps stay alike when the network's weights are shuffled."""
-    if "randomisation" not in judged.metrics:
-        return []
-    result = []
-    for m, method in enumerate(judged.methods):
-        found = mean(judged.of("randomisation")[:, m], groups, seed)
-        if kinds[method].family == "baseline" or not found.low > study.insensitive:
-            continue
-        result.append(
-            Finding(
-                claim=f"{method} hardly depends on what the network has learnt: with its weights "
-                f"shuffled, the map keeps a rank correlation of {found.value:.2f}.",
-                class_=None,
-                effect=found.value,
-                ci=(found.low, found.high),
-                n=found.n,
-                evidence="sanity",
-                details={
-                    "effect_name": "rank correlation with the shuffled network's map",
-                    "method": method,
-                },
-            )
-        )
-    return result
-
-
-def _context(
-    judged: Judged, found: Sequence[Difference], kinds: dict[str, catalogue.Entry]
-) -> list[Finding]:
-    """Methods whose mass outside the region lies on the known context more than a random map's."""
-    result = []
-    for one in found:
-        if kinds[one.method].family == "baseline" or one.p_holm > ALPHA or one.value <= 0:
-            continue
-        share = float(np.nanmean(judged.of("cbl")[:, judged.methods.index(one.method)]))
-        result.append(
-            Finding(
-                claim=f"{one.method} sees the known context: of what it marks outside the region, "
-                f"{share:.0%} lies there, {one.value:.0%} more than of a random map.",
-                class_=None,
-                effect=one.value,
-                ci=(one.low, one.high),
-                p=one.p,
-                p_adjusted=one.p_holm,
-                n=one.n,
-                evidence="context",
-                details={"effect_name": "CBL above a random map's", "method": one.method},
-            )
-        )
-    return result
 
 
 def _gallery(

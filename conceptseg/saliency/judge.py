@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import torch
 
     from conceptseg.data import Batch, Sample
+    from conceptseg.scene import Scene
     from conceptseg.study.saliency import Saliency
 
 PASSES = ("forward", "backward", "tail", "tail backward")
@@ -82,10 +83,7 @@ class Judge(Pass):
         """All that is kept of one case; the metrics share a scene, each method has its own."""
         import torch
 
-        from conceptseg.scene import Scene
-
-        size = context.run.batch_size
-        scene = Scene(context.model, image, truth, batch_size=size)
+        scene = self._scene(context, image, truth)
         target = configured(self.study.target, class_id)
         known = context.manifest.context(context.manifest.sample(sample_id))
         around = None if known is None else torch.from_numpy(known)[None].to(image.device)
@@ -93,7 +91,7 @@ class Judge(Pass):
         found: dict[str, list[Any]] = {"values": [], "seconds": [], "passes": [], "maps": []}
         curves: list[list[tuple[np.ndarray, np.ndarray]]] = []
         for method in explainers(self.study.methods(), context.layer).values():
-            alone = Scene(context.model, image, truth, batch_size=size)
+            alone = self._scene(context, image, truth)
             _wait(image.device)
             started = time.perf_counter()
             attributions = method.on(alone, [target])[0]
@@ -113,8 +111,20 @@ class Judge(Pass):
             arrays[f"curve-{m}"] = _padded([own[m][0] for own in curves])
             arrays[f"at-{m}"] = max((own[m][1] for own in curves), key=len)
         arrays["region"] = scene.fix(target).mask[0].cpu().numpy()
+        arrays["chance"] = np.array(_chance(arrays["region"], known))
         arrays["number"] = np.array(number)
         return arrays
+
+    def _scene(self, context: Context, image: torch.Tensor, truth: torch.Tensor | None) -> Scene:
+        from conceptseg.scene import Scene
+
+        return Scene(
+            context.model,
+            image,
+            truth,
+            batch_size=context.run.batch_size,
+            memory_gib=self.study.memory_gib,
+        )
 
     def finish(self, context: Context, state: State, carry: Carry) -> Carry:
         table = state["judged"]
@@ -128,8 +138,9 @@ class Judged:
 
     `values` [cases, methods, metrics], nan where undefined; `seconds` [cases, methods]; `passes`
     [cases, methods, kinds]; `curves` by metric [cases, methods, points], taken `at` [points], for
-    those that have one; `maps` [methods, h, w], `images` [c, h, w] and `regions` [h, w] of the
-    first `gallery` cases.
+    those that have one; `chance` [cases], how much of the surroundings the known context covers,
+    nan where none is known; `maps` [methods, h, w], `images` [c, h, w] and `regions` [h, w] of
+    the first `gallery` cases.
     """
 
     cases: tuple[Case, ...]
@@ -140,6 +151,7 @@ class Judged:
     passes: np.ndarray
     curves: Mapping[str, np.ndarray]
     at: Mapping[str, np.ndarray]
+    chance: np.ndarray
     maps: Sequence[np.ndarray]
     images: Sequence[np.ndarray]
     regions: Sequence[np.ndarray]
@@ -178,6 +190,7 @@ def judged(study: Saliency, table: SampleTable, cases: Sequence[Case]) -> Judged
         stacked("passes"),
         curves,
         at,
+        stacked("chance"),
         [table.tables[sample_id]["maps"][row] for sample_id, row in shown],
         [table.tables[sample_id]["image"] for sample_id, _ in shown],
         [table.tables[sample_id]["region"][row] for sample_id, row in shown],
@@ -196,6 +209,13 @@ def _measure(metric: Metric, trial: Trial, sanity: bool) -> Measured:
     if (metric.explains_again and not sanity) or (metric.needs_context and trial.context is None):
         return Measured(trial.attributions.new_full((len(trial.scene),), float("nan")))
     return metric.measure(trial)
+
+
+def _chance(region: np.ndarray, known: np.ndarray | None) -> float:
+    """Share of the pixels outside of a region that known context covers: CBL by chance."""
+    if known is None or region.all():
+        return float("nan")
+    return float(known[~region].mean())
 
 
 def _curve(measured: Measured) -> tuple[np.ndarray, np.ndarray]:

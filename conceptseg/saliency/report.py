@@ -5,7 +5,8 @@ from __future__ import annotations
 from conceptseg.report import Report
 from conceptseg.result import Result
 from conceptseg.saliency import sections
-from conceptseg.saliency.conclude import ALPHA
+from conceptseg.saliency.findings import ALPHA
+from conceptseg.saliency.standing import MASK_COPY
 
 
 def compose(result: Result) -> Report:
@@ -28,6 +29,7 @@ def compose(result: Result) -> Report:
             if ahead
             else "No trivial map ranks above it."
         )
+    lead += _against_copy(result)
     return Report(
         title="Local explanations of a segmentation network, compared",
         subtitle=f"Saliency methods on {notes['model']}, data {notes['manifest']}",
@@ -57,6 +59,26 @@ def compose(result: Result) -> Report:
         ),
         limits=_limits(result),
         alpha=ALPHA,
+    )
+
+
+def _against_copy(result: Result) -> str:
+    """How many methods do better, and how many worse, than the prediction's own mask."""
+    kinds = {row["method"]: row["family"] for row in result.tables["methods"].rows}
+    primary = result.notes["primary"]
+    sure = [
+        row["difference"]
+        for row in result.tables["against"].rows
+        if (row["metric"], row["reference"]) == (primary, MASK_COPY)
+        and kinds[row["method"]] != "baseline"
+        and row["p_holm"] <= ALPHA
+    ]
+    if MASK_COPY not in kinds:
+        return ""
+    better = sum(1 for value in sure if value > 0)
+    return (
+        f" In {primary}, {better} methods are significantly better than a copy of the "
+        f"prediction's mask and {len(sure) - better} worse."
     )
 
 

@@ -17,11 +17,12 @@ from conceptseg.report import (
     TableBlock,
 )
 from conceptseg.result import Result, Table, safe_key
-from conceptseg.saliency.standing import MASK_COPY
+from conceptseg.saliency.findings import ALPHA
+from conceptseg.saliency.standing import KNOWN, MASK_COPY
 
 Row = dict[str, Any]
 NAN = float("nan")
-ALPHA = 0.05
+TITLES = {"cbd": "Context bias detection (CBD)", "cbl": "Context bias localisation (CBL)"}
 CURVES_SHOWN = 8
 
 
@@ -46,8 +47,7 @@ def standing(result: Result) -> Section:
     ranking = FigureBlock(
         figure, "Mean rank", caption, caption, Table(rows, columns, labels), "ranks"
     )
-    grid, table = _grid(result)
-    judging = [row["metric"] for row in table.rows if row["better"] != "neither"]
+    grid, judging, table = _grid(result)
     note = "All metrics, scaled within each column so that the best map is 1 and the worst 0."
     heat = figures.heatmap(
         grid.T,
@@ -65,8 +65,8 @@ def standing(result: Result) -> Section:
     return Section("standing", "How the methods stand", "", [ranking, means, metrics])
 
 
-def _grid(result: Result) -> tuple[np.ndarray, Table]:
-    """Standing [metrics, methods] from 0 (worst) to 1 (best), and the means as a table."""
+def _grid(result: Result) -> tuple[np.ndarray, list[str], Table]:
+    """Standing [metrics, methods] from 0 (worst) to 1 (best), their names, and all means."""
     order = [row["method"] for row in result.tables["methods"].rows]
     better = {row["metric"]: row["better"] for row in result.tables["metrics"].rows}
     means = {(r["metric"], r["method"]): _number(r["mean"]) for r in result.tables["means"].rows}
@@ -82,8 +82,14 @@ def _grid(result: Result) -> tuple[np.ndarray, Table]:
         signed = values if direction == "higher" else -values
         reach = np.nanmax(signed) - np.nanmin(signed)
         grid[m] = (signed - np.nanmin(signed)) / reach if reach > 0 else 1.0
-    judging = [m for m, direction in enumerate(better.values()) if direction != "neither"]
-    return grid[judging], Table(rows)
+    judging = [row["metric"] for row in rows if _judges(row, order)]
+    places = [list(better).index(metric) for metric in judging]
+    return grid[places], judging, Table(rows)
+
+
+def _judges(row: Row, methods: list[str]) -> bool:
+    """Whether a metric says which map is better, and could be taken at all."""
+    return row["better"] != "neither" and any(np.isfinite(row[method]) for method in methods)
 
 
 def trade(result: Result) -> Section | None:
@@ -163,56 +169,105 @@ def against(result: Result) -> Section | None:
 
 def sanity(result: Result) -> Section | None:
     """Metrics that explain again: shuffled weights, noise, two objects of one class."""
-    return _forests(
-        result,
-        "sanity",
-        "Do the maps depend on the network, and hold still?",
-        f"Taken on {result.notes['sanity']} cases, since each costs the method's passes again.",
-        ("randomisation", "stability", "region_locality"),
-    )
+    names = ("randomisation", "stability", "region_locality")
+    found = [_forest(result, "sanity", name) for name in names]
+    blocks = [block for block in found if block is not None]
+    title = "Do the maps depend on the network, and hold still?"
+    intro = f"Taken on {result.notes['sanity']} cases, since each costs the method's passes again."
+    return Section("sanity", title, intro, blocks) if blocks else None
 
 
 def context(result: Result) -> Section | None:
     """Whether the maps mark context: outside of the region, and where it is known to matter."""
-    return _forests(
-        result,
-        "context",
-        "Do the maps see context?",
-        "How much of each map lies outside the explained region and, where the data set knows "
-        "which surroundings matter (a planted tile), whether they are marked.",
-        ("cbd", "cbl", "context_share"),
-    )
-
-
-def _forests(
-    result: Result, key: str, title: str, intro: str, metrics: tuple[str, ...]
-) -> Section | None:
-    blocks: list[Block] = []
-    kinds = {row["metric"]: row for row in result.tables["metrics"].rows}
-    for metric in metrics:
-        rows = [
-            dict(r) for r in result.tables["means"].rows if r["metric"] == metric and r["cases"]
-        ]
-        if not rows:
-            continue
-        upward = kinds[metric]["better"] == "higher"
-        rows.sort(key=lambda row: -_number(row["mean"]) if upward else _number(row["mean"]))
-        caption = f"{kinds[metric]['what']} Mean over cases with 95 % intervals."
-        figure = figures.intervals(
-            [row["method"] for row in rows],
-            _column(rows, "mean"),
-            _column(rows, "low"),
-            _column(rows, "high"),
-            value_name=metric.replace("_", " "),
+    blocks = [
+        block
+        for block in (
+            _known_context(result),
+            _forest(result, "context", "cbd"),
+            _forest(result, "context", "cbl", _above_chance(result)),
+            _forest(result, "context", "context_share"),
         )
-        columns = ("method", "mean", "low", "high", "cases")
-        blocks.append(
-            FigureBlock(
-                figure, metric.replace("_", " ").capitalize(), caption, caption,
-                Table(rows, columns), f"{key}-{metric}",
-            )
-        )  # fmt: skip
-    return Section(key, title, intro, blocks) if blocks else None
+        if block is not None
+    ]
+    intro = (
+        "How much of each map lies outside the explained region and, where the data set knows "
+        "which surroundings matter (a planted tile), whether they are marked."
+    )
+    return Section("context", "Do the maps see context?", intro, blocks) if blocks else None
+
+
+def _known_context(result: Result) -> Block | None:
+    """CBD and CBL of every map in one table, with what CBL is by chance."""
+    means = {(row["metric"], row["method"]): row for row in result.tables["means"].rows}
+    above = _above_chance(result)
+    rows = []
+    for method in (row["method"] for row in result.tables["methods"].rows):
+        if not above or ("cbd", method) not in means:
+            continue
+        row: Row = {"method": method}
+        for metric in ("cbd", "cbl"):
+            found = means[metric, method]
+            row |= {metric: found["mean"], f"{metric}_low": found["low"]}
+            row |= {f"{metric}_high": found["high"]}
+        row |= {"cases": means["cbl", method]["cases"]}
+        one = above.get(method, {})
+        row |= {name: one.get(name) for name in ("difference", "p_holm")}
+        rows.append(row)
+    if not rows:
+        return None
+    rows.sort(key=lambda row: -np.nan_to_num(_number(row["cbl"]), nan=-1.0))
+    names = {
+        "cbd": "CBD",
+        "cbl": "CBL",
+        **{f"{m}_{end}": f"{m.upper()}, {end}" for m in ("cbd", "cbl") for end in ("low", "high")},
+        "cases": "cases with mass outside",
+        "difference": "CBL above chance",
+        "p_holm": "p Holm",
+    }
+    caption = (
+        "CBD is how much of the surroundings a map marks, CBL how much of what it marks there lies "
+        "on the context that matters. By chance CBL is the share of the surroundings that this "
+        f"context covers, {result.notes['chance']:.2f} in the mean. A map with CBD near 0 does not "
+        "speak of context at all, whatever its CBL."
+    )
+    return TableBlock(Table(rows, labels=names), "Known context: CBD and CBL", caption, limit=40)
+
+
+def _above_chance(result: Result) -> dict[str, Row]:
+    """Rows of the comparison of CBL with chance, by method; empty where no context is known."""
+    rows = result.tables["against"].rows
+    return {r["method"]: dict(r) for r in rows if (r["metric"], r["reference"]) == ("cbl", KNOWN)}
+
+
+def _forest(
+    result: Result, key: str, metric: str, above: dict[str, Row] | None = None
+) -> FigureBlock | None:
+    """One metric's means, best first; `above` marks those that are significantly above chance."""
+    rows = [dict(r) for r in result.tables["means"].rows if r["metric"] == metric and r["cases"]]
+    if not rows:
+        return None
+    kind = next(row for row in result.tables["metrics"].rows if row["metric"] == metric)
+    rows.sort(key=lambda row: _number(row["mean"]) * (-1 if kind["better"] == "higher" else 1))
+    caption = f"{kind['what']} Mean over cases with 95 % intervals."
+    if above:
+        caption += " Dotted: chance. Filled: significantly more than chance (Holm over maps)."
+    passed = [_passes(above[row["method"]]) for row in rows if above and row["method"] in above]
+    figure = figures.intervals(
+        [row["method"] for row in rows],
+        _column(rows, "mean"),
+        _column(rows, "low"),
+        _column(rows, "high"),
+        value_name=TITLES.get(metric, metric.replace("_", " ")),
+        reference=result.notes["chance"] if above else None,
+        significant=np.array(passed) if len(passed) == len(rows) else None,
+    )
+    title = TITLES.get(metric, metric.replace("_", " ").capitalize())
+    columns = ("method", "mean", "low", "high", "cases")
+    return FigureBlock(figure, title, caption, caption, Table(rows, columns), f"{key}-{metric}")
+
+
+def _passes(row: Row) -> bool:
+    return _number(row["p_holm"]) <= ALPHA and _number(row["difference"]) > 0
 
 
 def gallery(result: Result) -> Section | None:

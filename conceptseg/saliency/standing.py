@@ -13,6 +13,8 @@ from conceptseg.significance import bootstrap_interval, holm, sign_flip_p
 NAN = float("nan")
 MASK_COPY = "prediction_mask"
 CHANCE = "random_map"
+KNOWN = "chance"
+"""Reference of CBL alone: the share of the surroundings that the known context covers."""
 JUDGING = ("faithfulness", "compactness")
 """Families of metrics that count in the mean rank. Localisation does not: it rewards tracing the
 prediction, whatever the network looked at."""
@@ -78,17 +80,34 @@ def overall(judged: Judged) -> np.ndarray:
 def differences(
     judged: Judged, metric: str, reference: str, groups: Sequence[str], seed: int
 ) -> list[Difference]:
-    """Every other method against a reference in one metric; Holm's correction over methods."""
+    """Every other method against a reference in one metric; Holm's correction over methods.
+
+    The reference is a method's label, or "chance": what CBL is by chance in each case.
+    """
+    if reference == KNOWN:
+        return _above(judged, metric, judged.chance, judged.methods, groups, seed)
     if reference not in judged.methods:
         return []
+    base = judged.of(metric)[:, judged.methods.index(reference)]
+    others = [method for method in judged.methods if method != reference]
+    return _above(judged, metric, base, others, groups, seed)
+
+
+def _above(
+    judged: Judged,
+    metric: str,
+    base: np.ndarray,
+    methods: Sequence[str],
+    groups: Sequence[str],
+    seed: int,
+) -> list[Difference]:
+    """By how much methods are better than `base` [cases], paired by case."""
     sign = -1.0 if judged.metrics[metric].better == "lower" else 1.0
-    values = sign * judged.of(metric)
-    base = values[:, judged.methods.index(reference)]
     found = []
-    for m, method in enumerate(judged.methods):
-        change = values[:, m] - base
+    for method in methods:
+        change = sign * (judged.of(metric)[:, judged.methods.index(method)] - base)
         good = np.flatnonzero(np.isfinite(change)).tolist()
-        if method == reference or len(good) < 2:
+        if len(good) < 2:
             continue
         kept = [groups[i] for i in good]
         low, high = bootstrap_interval(change[good], kept, seed=seed)

@@ -61,6 +61,9 @@ class Saliency(Study):
     unit: Literal["auto", "group", "image"] = Field(
         "auto", description="What intervals and tests count: the manifest's groups, or images."
     )
+    memory_gib: float = Field(
+        4.0, gt=0, description="Bound of the maps that a method is asked for at once."
+    )
     gallery: int = Field(6, ge=0, description="Cases whose maps the report shows.")
     picture_px: int = Field(192, ge=32, description="Longer side of the report's pictures.")
 

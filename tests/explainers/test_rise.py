@@ -57,7 +57,7 @@ def test_closed_form_over_all_masks(monkeypatch, keep_one_in, size):
         same += (cell[:, None] == cell[None]).double() / (pitch[0] * pitch[1])
     common = {"masks": len(draw.cells), "grid": grid, "keep": keep, "fill": "black"}
     scene = Scene(additive(c), ones(h, w))
-    plain = Rise(**common, interpolation="nearest").attribute(scene, [SCORE])[0, 0]
+    plain = Rise(**common, interpolation="nearest", form="plain").attribute(scene, [SCORE])[0, 0]
     slope = Rise(**common, interpolation="nearest", form="regression").attribute(scene, [SCORE])
     expected = (keep + (1 - keep) * same) @ c.flatten()
     assert torch.allclose(plain.flatten(), expected, atol=1e-10)
@@ -72,7 +72,7 @@ def test_closed_form_over_all_masks(monkeypatch, keep_one_in, size):
 def test_masks_by_loops(size, interpolation):
     """The paper's steps one mask at a time, the grid enlarged by scikit-image."""
     transform = pytest.importorskip("skimage.transform")
-    method = Rise(masks=30, grid=4, keep=0.3, interpolation=interpolation)
+    method = Rise(masks=30, grid=4, keep=0.3, interpolation=interpolation, form="plain")
     drawn = RandomGrids.drawn(method, size)
     found = torch.cat([drawn(0, 7), drawn(7, 30)]).numpy()
     pitch = [-(-length // 4) for length in size]
@@ -102,7 +102,7 @@ def test_equations_by_loops(monkeypatch, measure, held):
     model, x = unet().double(), images(2, 12, 20).double()
     scene = Scene(model, x)
     targets = [Target(0, Everything()), Target(2, Box(1, 2, 9, 12), score="probability")]
-    method = Rise(masks=25, grid=3, keep=0.6, fill="mean", measure=measure)
+    method = Rise(masks=25, grid=3, keep=0.6, fill="mean", measure=measure, form="plain")
     masks = RandomGrids.drawn(method, scene.size)(0, 25)
     read = reader(scene, targets, measure)
     fill = x.mean((2, 3), keepdim=True)
@@ -131,7 +131,7 @@ def test_the_slope_is_blind_to_a_constant():
     a, b = (slope.attribute(scene, [SCORE]) for scene in scenes)
     assert a.abs().max() > 0.1
     assert torch.allclose(a, b, atol=1e-9)
-    plain = Rise(masks=50, grid=3, fill="black")
+    plain = Rise(masks=50, grid=3, fill="black", form="plain")
     a, b = (plain.attribute(scene, [SCORE]) for scene in scenes)
     cover = RandomGrids.drawn(plain, (6, 8))(0, 50).mean(0) / plain.keep
     assert torch.allclose((b - a)[0, 0], 100 * cover, atol=1e-9)
