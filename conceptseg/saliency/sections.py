@@ -260,6 +260,7 @@ def _forest(
         value_name=TITLES.get(metric, metric.replace("_", " ")),
         reference=result.notes["chance"] if above else None,
         significant=np.array(passed) if len(passed) == len(rows) else None,
+        marks=("more than chance", "not more"),
     )
     title = TITLES.get(metric, metric.replace("_", " ").capitalize())
     columns = ("method", "mean", "low", "high", "cases")
