@@ -71,28 +71,35 @@ def conclude(study: Saliency, context: Context, carry: Carry) -> Result:
         images=pictures,
         timings={"seconds_per_map": _seconds(judged)},
         skipped=_skipped(context, carry, judged),
-        notes={
-            "methods": list(judged.methods),
-            "metrics": list(judged.metrics),
-            "primary": study.primary,
-            "classes": sorted({context.model.classes[c] for _, c in judged.cases}),
-            "cases": len(judged.cases),
-            "images": len({s.id for s in samples}),
-            "images_given": len(context.manifest.samples),
-            "unit": unit,
-            "groups": len(set(groups)),
-            "layer": context.layer,
-            "model": study.model.name,
-            "origin": context.model.origin,
-            "manifest": context.manifest.name,
-            "region": study.target.region,
-            "score": study.target.score,
-            "sanity": min(study.sanity_images, len(judged.cases)),
-            "insensitive": study.insensitive,
-            "chance": _known_share(judged),
-            "at": {name: at.tolist() for name, at in judged.at.items() if len(at)},
-        },
+        notes=_notes(study, context, judged, groups, unit),
     )
+
+
+def _notes(
+    study: Saliency, context: Context, judged: Judged, groups: Sequence[str], unit: str
+) -> dict[str, Any]:
+    """What the report says of how the study was made."""
+    return {
+        "methods": list(judged.methods),
+        "metrics": list(judged.metrics),
+        "primary": study.primary,
+        "classes": sorted({context.model.classes[c] for _, c in judged.cases}),
+        "cases": len(judged.cases),
+        "images": len({sample_id for sample_id, _ in judged.cases}),
+        "images_given": len(context.manifest.samples),
+        "unit": unit,
+        "groups": len(set(groups)),
+        "layer": context.layer,
+        "model": study.model.name,
+        "origin": context.model.origin,
+        "manifest": context.manifest.name,
+        "region": study.target.region,
+        "score": study.target.score,
+        "sanity": min(study.sanity_images, len(judged.cases)),
+        "insensitive": study.insensitive,
+        "chance": _known_share(judged),
+        "at": {name: at.tolist() for name, at in judged.at.items() if len(at)},
+    }
 
 
 def _known_share(judged: Judged) -> float | None:

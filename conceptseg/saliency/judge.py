@@ -22,7 +22,7 @@ from conceptseg.contracts import (
 )
 from conceptseg.saliency.choose import Case
 from conceptseg.stats.sample_table import SampleTable
-from conceptseg.target import configured
+from conceptseg.target import Target, configured
 
 if TYPE_CHECKING:
     import torch
@@ -83,37 +83,32 @@ class Judge(Pass):
         """All that is kept of one case; the metrics share a scene, each method has its own."""
         import torch
 
-        scene = self._scene(context, image, truth)
         target = configured(self.study.target, class_id)
         known = context.manifest.context(context.manifest.sample(sample_id))
         around = None if known is None else torch.from_numpy(known)[None].to(image.device)
-        metrics = measures(self.study.measures())
-        found: dict[str, list[Any]] = {"values": [], "seconds": [], "passes": [], "maps": []}
-        curves: list[list[tuple[np.ndarray, np.ndarray]]] = []
-        for method in explainers(self.study.methods(), context.layer).values():
-            alone = self._scene(context, image, truth)
-            _wait(image.device)
-            started = time.perf_counter()
-            attributions = method.on(alone, [target])[0]
-            _wait(image.device)
-            found["seconds"].append(time.perf_counter() - started)
-            found["passes"].append([alone.passes.get(kind, 0) for kind in PASSES])
-            found["maps"].append(attributions[0].cpu().numpy())
-            trial = Trial(scene, method, target, attributions, around)
-            told = [
-                _measure(metric, trial, number < self.study.sanity_images)
-                for metric in metrics.values()
-            ]
-            found["values"].append([float(one.value[0]) for one in told])
-            curves.append([_curve(one) for one in told])
-        arrays = {key: np.asarray(values) for key, values in found.items()}
-        for m in range(len(metrics)):
-            arrays[f"curve-{m}"] = _padded([own[m][0] for own in curves])
-            arrays[f"at-{m}"] = max((own[m][1] for own in curves), key=len)
-        arrays["region"] = scene.fix(target).mask[0].cpu().numpy()
-        arrays["chance"] = np.array(_chance(arrays["region"], known))
-        arrays["number"] = np.array(number)
-        return arrays
+        methods = list(explainers(self.study.methods(), context.layer).values())
+        metrics = list(measures(self.study.measures()).values())
+        # All maps come before the first number: a method that does not suit the network is found
+        # before metrics that explain again have been paid for.
+        made = [_made(method, self._scene(context, image, truth), target) for method in methods]
+        shared = self._scene(context, image, truth)
+        sanity = number < self.study.sanity_images
+        told = [
+            [_measure(metric, Trial(shared, method, target, maps, around), sanity)
+             for metric in metrics]
+            for method, (maps, _, _) in zip(methods, made, strict=True)
+        ]  # fmt: skip
+        region = shared.fix(target).mask[0].cpu().numpy()
+        return {
+            "values": np.array([[float(one.value[0]) for one in own] for own in told]),
+            "seconds": np.array([seconds for _, seconds, _ in made]),
+            "passes": np.array([passes for *_, passes in made]),
+            "maps": np.stack([maps[0].cpu().numpy() for maps, *_ in made]),
+            **_curves(told),
+            "region": region,
+            "chance": np.array(_chance(region, known)),
+            "number": np.array(number),
+        }
 
     def _scene(self, context: Context, image: torch.Tensor, truth: torch.Tensor | None) -> Scene:
         from conceptseg.scene import Scene
@@ -225,6 +220,16 @@ def _curve(measured: Measured) -> tuple[np.ndarray, np.ndarray]:
     return measured.curve[0].double().cpu().numpy(), np.asarray(measured.at, dtype=np.float64)
 
 
+def _curves(told: Sequence[Sequence[Measured]]) -> dict[str, np.ndarray]:
+    """Each metric's curves of all methods, and where they were taken."""
+    arrays = {}
+    for m, column in enumerate(zip(*told, strict=True)):
+        curves = [_curve(one) for one in column]
+        arrays[f"curve-{m}"] = _padded([values for values, _ in curves])
+        arrays[f"at-{m}"] = max((at for _, at in curves), key=len)
+    return arrays
+
+
 def _padded(rows: Sequence[np.ndarray]) -> np.ndarray:
     """Curves of the methods [methods, points]; nan where a metric had nothing to go by."""
     length = max(map(len, rows), default=0)
@@ -241,6 +246,16 @@ def _guess(method: Explainer) -> float:
     counts = ("masks", "samples", "coalitions", "steps", "channels")
     named = [getattr(method, name) for name in counts if getattr(method, name, None)]
     return max([3.0, *map(float, named)])
+
+
+def _made(method: Explainer, scene: Scene, target: Target) -> tuple[torch.Tensor, float, list[int]]:
+    """A method's maps [1, h, w] in a scene of its own, its seconds, and its passes by kind."""
+    _wait(scene.images.device)
+    started = time.perf_counter()
+    maps = method.on(scene, [target])[0]
+    _wait(scene.images.device)
+    seconds = time.perf_counter() - started
+    return maps, seconds, [scene.passes.get(kind, 0) for kind in PASSES]
 
 
 def _wait(device: torch.device) -> None:

@@ -91,8 +91,8 @@ def _limits(result: Result) -> tuple[str, ...]:
         "both reward a copy of the prediction. That is why the copy stands in every table.",
         "A mean rank adds up metrics that measure different things. Look at the metric that your "
         "question needs. Localisation counts in no rank: it rewards tracing the prediction.",
-        f"Metrics that explain again were taken on {notes['sanity']} cases only; their intervals "
-        "are wide.",
+        f"Metrics that explain again were taken on {notes['sanity']} of {notes['cases']} cases; "
+        "their intervals are wide.",
         "Maps show places. What is there, and whether the network uses it as a cause, they do not "
         "say.",
     ]

@@ -173,7 +173,10 @@ def sanity(result: Result) -> Section | None:
     found = [_forest(result, "sanity", name) for name in names]
     blocks = [block for block in found if block is not None]
     title = "Do the maps depend on the network, and hold still?"
-    intro = f"Taken on {result.notes['sanity']} cases, since each costs the method's passes again."
+    intro = (
+        "Each of these costs a method's passes again, so they are taken on a few cases alone: "
+        f"{result.notes['sanity']} of {result.notes['cases']}."
+    )
     return Section("sanity", title, intro, blocks) if blocks else None
 
 
@@ -260,6 +263,7 @@ def _forest(
         value_name=TITLES.get(metric, metric.replace("_", " ")),
         reference=result.notes["chance"] if above else None,
         significant=np.array(passed) if len(passed) == len(rows) else None,
+        marks=("more than chance", "not more"),
     )
     title = TITLES.get(metric, metric.replace("_", " ").capitalize())
     columns = ("method", "mean", "low", "high", "cases")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from conceptseg.study import __main__ as command
 from tests.study import test_ace
@@ -152,6 +153,7 @@ def test_unlabelled_images_will_do(tmp_path):
         (["min_region_fraction=0.9"], "is empty, or below 90.00% of the image"),
         (["data.classes=[blue]"], "no class 'blue'"),
         (["model.arguments={poison: true}"], "NaN|not finite"),
+        (["memory_gib=1e-6"], "explain at most 0 at a time, or raise memory_gib"),
     ],
 )
 def test_what_it_refuses_in_one_clear_line(tmp_path, capsys, words, message):
@@ -175,3 +177,16 @@ def test_a_region_that_needs_labels_where_there_are_none(tmp_path, capsys):
     (tmp_path / "files/set.yaml").write_text(yaml.safe_dump(content))
     assert command.main(["saliency", "-c", str(study), "--out", str(tmp_path / "out")]) == 2
     assert "labels" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_labels_that_hold_nothing_to_explain_are_one_clear_line(tmp_path, capsys):
+    """Masks of zeros: every pixel is background, so no class has a labelled region anywhere."""
+    study = write(tmp_path, target={"region": "labelled"})
+    for path in (tmp_path / "files/masks").glob("*.png"):
+        with Image.open(path) as mask:
+            Image.fromarray(np.zeros_like(np.array(mask))).save(path)
+    out = tmp_path / "out"
+    assert command.main(["saliency", "-c", str(study), "--out", str(out)]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: target.region: labelled is empty"), last
+    assert not (out / "result.json").exists()
