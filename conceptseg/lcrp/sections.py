@@ -186,7 +186,7 @@ def bars(result: Result, rows: list[Row]) -> Section:
     for name in dict.fromkeys(row["class"] for row in rows):
         mine = [row for row in rows if row["class"] == name]
         figure = charts.coloured_bars(
-            [named(row) for row in mine],
+            [f"channel {row['unit']}" for row in mine],
             column(mine, "relevance"),
             column(mine, "context"),
             value_name="mean share of relevance",
@@ -194,7 +194,13 @@ def bars(result: Result, rows: list[Row]) -> Section:
         )
         alt = f"Bars of the {len(mine)} most relevant channels of {name}, by context score."
         table = part(
-            result, "scores", mine, ("unit", "relevance", "context", "context_low", "context_high")
+            result,
+            "scores",
+            mine,
+            (
+                *("unit", *(["label"] if any(row["label"] for row in mine) else [])),
+                *("relevance", "context", "context_low", "context_high"),
+            ),
         )
         caption = "Length: share of the class's relevance. Colour: context score, random images."
         block_id = f"bars-{list(result.notes['classes']).index(name)}"

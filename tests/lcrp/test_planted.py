@@ -85,7 +85,8 @@ def test_reliance_and_context_score_rise_together(tmp_path):
 def trained(tmp_path_factory):
     """The biased and the clean network, most relevant channels of every class."""
     names = ("biased", "clean")
-    fields = {"concepts": 50, "references": 4, "random_images": 8}
+    # Images enough for a p-value that outlives the correction over all channels and classes.
+    fields = {"concepts": 30, "references": 4, "random_images": 20}
     return {
         name: run(tmp_path_factory.mktemp(name), {"source": "planted", "name": name}, **fields)
         for name in names
