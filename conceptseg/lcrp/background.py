@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from conceptseg.contracts import Carry, Context, Pass, State
+from conceptseg.contracts import Carry, Context, State
 from conceptseg.data import sample_priority
 from conceptseg.lcrp.choose import Chosen
-from conceptseg.lcrp.engines import Engines, object_mask, predict, regions
+from conceptseg.lcrp.engines import Sweep, object_mask, predict, regions
 from conceptseg.lrp.start import relevance_of_logits
 from conceptseg.significance import bootstrap_interval
 from conceptseg.stats.sample_table import SampleTable
@@ -40,21 +40,17 @@ AT_ONCE = 3
 FILLS = ("grey noise", "colour noise", "black", "random colour")
 
 
-class Background(Pass):
+class Background(Sweep):
     """Per image and class nine passes, whose relevance stops at the layer."""
 
     name = "background"
     cost = "9 forwards + 9 backwards of the part after the layer, per class and image"
     labels = "optional"
 
-    def __init__(self, study: Lcrp):
-        self.study = study
-        self._engines = Engines(study)
-
     def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
         chosen: Chosen = carry["chosen"]
         wanted = {s for c in chosen.classes for s in large(self.study, chosen, c)}
-        return [sample for sample in context.manifest.samples if sample.id in wanted]
+        return self._only(context, wanted)
 
     def forwards(self, context: Context) -> float:
         images = min(len(context.manifest.samples), self.study.sensitivity_images)

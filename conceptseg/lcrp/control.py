@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conceptseg.contracts import Carry, Context, Pass, State
+from conceptseg.contracts import Carry, Context, State
 from conceptseg.lcrp.choose import Chosen
 from conceptseg.lcrp.engines import (
-    Engines,
+    Sweep,
     context_score,
     enlarged,
     object_mask,
@@ -33,22 +33,18 @@ CHANNELS = 5
 """Of the shuffled network, the most relevant channels of an image and class that are scored."""
 
 
-class Control(Pass):
+class Control(Sweep):
     """Of the images drawn at random, the shuffled network's most relevant channels."""
 
     name = "control"
     cost = "1 forward + 5 backwards per class, per image drawn at random"
     labels = "optional"
 
-    def __init__(self, study: Lcrp):
-        self.study = study
-        self._engines = Engines(study)
-
     def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
         chosen: Chosen = carry["chosen"]
         wanted = {s for c in chosen.classes for s in chosen.drawn(c, self.study.random_images)}
         wanted |= kept_images(self.study, chosen)
-        return [sample for sample in context.manifest.samples if sample.id in wanted]
+        return self._only(context, wanted)
 
     def forwards(self, context: Context) -> float:
         classes = len(self.study.class_ids(context))

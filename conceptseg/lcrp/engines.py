@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 
+from conceptseg.contracts import Pass
 from conceptseg.lrp.engine import Engine, Run
 from conceptseg.lrp.start import relevance_of_logits
 from conceptseg.record import undisturbed
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from conceptseg.contracts import Context
+    from conceptseg.data import Sample
     from conceptseg.lrp.composites import CompositeName
     from conceptseg.study.lcrp import Lcrp
 
@@ -52,6 +55,18 @@ class Engines:
             made = Engine(twin, images[:1], self.study.composite, zero_bias=self.study.zero_bias)
             self._made[id(context), "shuffled"] = made
         return self._made[id(context), "shuffled"]
+
+
+class Sweep(Pass):
+    """A pass of the study, with its engines."""
+
+    def __init__(self, study: Lcrp):
+        self.study = study
+        self._engines = Engines(study)
+
+    @staticmethod
+    def _only(context: Context, ids: Container[str]) -> list[Sample]:
+        return [sample for sample in context.manifest.samples if sample.id in ids]
 
 
 def regions(prediction: Tensor, class_ids: tuple[int, ...]) -> dict[int, Tensor]:

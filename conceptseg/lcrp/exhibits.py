@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from conceptseg.lcrp import charts
-from conceptseg.lcrp.sections import Row, column, named, part, span
+from conceptseg.lcrp.sections import Row, column, excess, named, part, span
 from conceptseg.report import (
     Block,
     Card,
@@ -57,14 +57,15 @@ def scatter(result: Result, rows: list[Row]) -> Section:
 
 
 def cards(result: Result, rows: list[Row]) -> Section:
-    ordered = sorted(rows, key=lambda row: (not row["acts"], -(row["context"] or 0.0)))
+    acting = sorted((row for row in rows if row["acts"]), key=excess, reverse=True)
+    rest = sorted((r for r in rows if not r["acts"]), key=lambda r: -(r["context"] or 0.0))
     return Section(
         "channels",
         "The channels",
         "First the images in which the channel is most relevant for the class, with its "
         "conditional map; then those in which it is most active, with its activation. What acts "
-        "from context comes first, then by context score. " + LEGEND,
-        [Cards([_card(result, row) for row in ordered], shown=12)],
+        "from context comes first, strongest first; the rest by context score. " + LEGEND,
+        [Cards([_card(result, row) for row in (*acting, *rest)], shown=12)],
     )
 
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from conceptseg.contracts import Carry, Context, Pass, State
+from conceptseg.contracts import Carry, Context, State
 from conceptseg.data import sample_priority
 from conceptseg.lcrp.choose import Chosen
-from conceptseg.lcrp.engines import Engines, object_mask, predict, regions, start_of
+from conceptseg.lcrp.engines import Sweep, object_mask, predict, regions, start_of
 from conceptseg.record import Tail
 from conceptseg.stats.sample_table import SampleTable
 from conceptseg.target import Target, UserMask
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from conceptseg.data import Batch, Sample
     from conceptseg.lrp.composites import CompositeName
-    from conceptseg.study.lcrp import Lcrp
 
 METHODS: Mapping[str, CompositeName] = {
     "LRP z+": "epsilon_plus",
@@ -40,21 +39,17 @@ AT_ONCE = 16
 OTHERS = ("Grad-CAM", "gradient x activation")
 
 
-class Flip(Pass):
+class Flip(Sweep):
     """Per image and class, a pass of the part after the layer for each point of each curve."""
 
     name = "flip"
     cost = "1 forward + (steps + 1) x orders passes of the part after the layer, per class"
     labels = "optional"
 
-    def __init__(self, study: Lcrp):
-        self.study = study
-        self._engines = Engines(study)
-
     def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
         chosen: Chosen = carry["chosen"]
         wanted = {s for c in chosen.classes for s in chosen.drawn(c, self.study.flip_images)}
-        return [sample for sample in context.manifest.samples if sample.id in wanted]
+        return self._only(context, wanted)
 
     def forwards(self, context: Context) -> float:
         orders = len(METHODS) + len(OTHERS) + self.study.random_orders

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from conceptseg.contracts import Carry, Context, Pass, State
+from conceptseg.contracts import Carry, Context, State
 from conceptseg.lcrp.choose import Chosen
 from conceptseg.lcrp.engines import (
-    Engines,
+    Sweep,
     context_score,
     enlarged,
     object_mask,
@@ -31,21 +31,17 @@ if TYPE_CHECKING:
     from conceptseg.study.lcrp import Lcrp
 
 
-class Maps(Pass):
+class Maps(Sweep):
     """Of each chosen image one pass, and a backward for each of its classes and channels."""
 
     name = "maps"
     cost = "1 forward + about 1 backward per class and channel, per reference image"
     labels = "optional"
 
-    def __init__(self, study: Lcrp):
-        self.study = study
-        self._engines = Engines(study)
-
     def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
         chosen: Chosen = carry["chosen"]
         wanted = {*chosen.jobs(self.study), *shown_active(self.study, chosen)}
-        return [sample for sample in context.manifest.samples if sample.id in wanted]
+        return self._only(context, wanted)
 
     def forwards(self, context: Context) -> float:
         study, n = self.study, len(context.manifest.samples)

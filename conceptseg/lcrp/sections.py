@@ -14,12 +14,13 @@ from conceptseg.report import Block, Facts, FigureBlock, Notice, Prose, Section,
 from conceptseg.result import Result, Table
 
 Row = dict[str, Any]
+LEAST_KEPT, MOST_KEPT = 0.3, 1.1
 FAR, APART = 0.4, 0.2
 """A sensitivity is told as unexplained when it lies this far above score and other classes."""
 
 
 CLASS_LABELS = {
-    "acting": "channels that act from context",
+    "acting": "acting channels",
     "context": "context score",
     "shuffled": "with shuffled weights",
     "over_shuffled": "excess over that",
@@ -44,7 +45,10 @@ def named(row: Row) -> str:
 
 
 def told(value: float | None, signed: bool = False) -> str:
-    return "not known" if value is None else f"{value:+.2f}" if signed else f"{value:.2f}"
+    if value is None:
+        return "not known"
+    value = round(value, 2) + 0.0  # no minus before a zero
+    return f"{value:+.2f}" if signed else f"{value:.2f}"
 
 
 def span(row: Row, name: str, signed: bool = False) -> str:
@@ -52,7 +56,7 @@ def span(row: Row, name: str, signed: bool = False) -> str:
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     if low is None or high is None:
         return told(row[name], signed)
-    return f"{told(row[name], signed)} [{told(low, signed)}, {told(high, signed)}]"
+    return f"{told(row[name], signed)} [{told(low)}, {told(high)}]"
 
 
 def column(rows: Sequence[Row], name: str) -> np.ndarray:
@@ -104,7 +108,7 @@ def acting(result: Result, rows: list[Row]) -> Section:
 
 def by_class(rows: Sequence[Row]) -> tuple[str, ...]:
     """Of each class its channels that act from context, strongest first, in one line."""
-    acting = sorted((r for r in rows if r["acts"]), key=_excess, reverse=True)
+    acting = sorted((r for r in rows if r["acts"]), key=excess, reverse=True)
     found: dict[str, list[str]] = {}
     for row in acting:
         line = f"{named(row)}, {row['context']:.0%} outside and {row['relevance']:.1%} of relevance"
@@ -112,7 +116,8 @@ def by_class(rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(f"{name}: " + "; ".join(lines) + "." for name, lines in found.items())
 
 
-def _excess(row: Row) -> float:
+def excess(row: Row) -> float:
+    """How far a channel's context score lies above the baseline that it is tested against."""
     return number(row["over_field" if row["over_shuffled"] is None else "over_shuffled"])
 
 
@@ -121,7 +126,6 @@ def class_tables(rows: Sequence[Row]) -> list[Block]:
     context = [
         {
             "class": row["class"],
-            "images": row["images"],
             "acting": row["acting"],
             "context": span(row, "context"),
             "shuffled": row["shuffled"],
@@ -135,6 +139,7 @@ def class_tables(rows: Sequence[Row]) -> list[Block]:
     spread = [
         {
             "class": row["class"],
+            "images": row["images"],
             "through": span(row, "through"),
             **{name: row[name] for name in ("covered", "complexity", "variation", "largest")},
         }
@@ -181,7 +186,7 @@ def bars(result: Result, rows: list[Row]) -> Section:
     for name in dict.fromkeys(row["class"] for row in rows):
         mine = [row for row in rows if row["class"] == name]
         figure = charts.coloured_bars(
-            [named(row) for row in mine],
+            [f"channel {row['unit']}" for row in mine],
             column(mine, "relevance"),
             column(mine, "context"),
             value_name="mean share of relevance",
@@ -189,7 +194,13 @@ def bars(result: Result, rows: list[Row]) -> Section:
         )
         alt = f"Bars of the {len(mine)} most relevant channels of {name}, by context score."
         table = part(
-            result, "scores", mine, ("unit", "relevance", "context", "context_low", "context_high")
+            result,
+            "scores",
+            mine,
+            (
+                *("unit", *(["label"] if any(row["label"] for row in mine) else [])),
+                *("relevance", "context", "context_low", "context_high"),
+            ),
         )
         caption = "Length: share of the class's relevance. Colour: context score, random images."
         block_id = f"bars-{list(result.notes['classes']).index(name)}"
@@ -290,13 +301,14 @@ def flipping(result: Result) -> Section:
 def retained(result: Result) -> Section:
     kept = result.notes["kept"]
     given = kept["given"] or float("nan")
+    share = kept["reached"] / given
     bias = "take no relevance" if result.notes["zero_bias"] else "take their part"
     facts = Facts(
         [
             ("Rules", result.notes["composite"].replace("_", " ")),
             ("Biases", bias),
             ("Norms folded into the layer before", f"{kept['folded']} of {kept['norms']}"),
-            ("Relevance that reached the image", f"{kept['reached'] / given:.1%}"),
+            ("Relevance that reached the image", f"{share:.1%}"),
             ("Relevance through the layer", f"{kept['at_layer'] / given:.1%}"),
             ("Images", kept["images"]),
         ]
@@ -306,8 +318,20 @@ def retained(result: Result) -> Section:
         "What the rules retain",
         "Relevance should be handed on whole. What a module loses went to its bias, or met sums "
         "without a positive part; what it gains comes from sums near zero.",
-        [facts, TableBlock(result.tables["retained"], "By module", limit=60, folded=True)],
+        [*doubt(share), facts, TableBlock(result.tables["retained"], "By module", folded=True)],
     )
+
+
+def doubt(share: float) -> list[Block]:
+    """A warning where the maps show little of the relevance, or much that is none."""
+    if LEAST_KEPT <= share <= MOST_KEPT:
+        return []
+    why = "grew on the way" if share > MOST_KEPT else "was lost on the way"
+    text = (
+        f"{share:.3g} of the relevance reached the image: much {why}. Maps and context scores are "
+        "to be doubted; epsilon_plus, which makes no relevance, is the safest composite."
+    )
+    return [Notice(text, "warning", "Relevance is not conserved", id="doubt")]
 
 
 def everything(result: Result) -> Section:

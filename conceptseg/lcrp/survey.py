@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conceptseg.contracts import Carry, Context, Pass, State
+from conceptseg.contracts import Carry, Context, State
 from conceptseg.data import sample_priority
 from conceptseg.lcrp.choose import choose, known_channels
-from conceptseg.lcrp.engines import Engines, regions, start_of
+from conceptseg.lcrp.engines import Sweep, regions, start_of
 from conceptseg.stats.moments import Moments
 from conceptseg.stats.sample_table import SampleTable
 from conceptseg.stats.top_samples import TopSamples
@@ -23,16 +23,12 @@ if TYPE_CHECKING:
     from conceptseg.study.lcrp import Lcrp
 
 
-class Survey(Pass):
+class Survey(Sweep):
     """One pass per image, and for each of its classes relevance from the logits to the layer."""
 
     name = "survey"
     cost = "1 forward + 1 backward of the part after the layer per class, per image"
     labels = "none"
-
-    def __init__(self, study: Lcrp):
-        self.study = study
-        self._engines = Engines(study)
 
     def forwards(self, context: Context) -> float:
         return 2.5 * len(context.manifest.samples)

@@ -65,6 +65,9 @@ def rules(name: CompositeName, zero_bias: bool = True, gamma: float = 0.25) -> R
     weights on the active units are all negative. `attention` is for transformers, whose
     activations have both signs. `flat` spreads relevance evenly over receptive fields and knows
     nothing of the image. With `zero_bias` a bias takes no share of relevance.
+
+    z+ makes no relevance, and loses it where a sum has no positive part. epsilon and gamma lose
+    none, but where inputs cancel, and biases carried the sum, they can magnify it without bound.
     """
     from zennit.rules import Epsilon, Flat, Gamma, ZPlus
 

@@ -14,9 +14,10 @@ from conceptseg.errors import InputError
 from conceptseg.layout import full
 from conceptseg.lrp.canonise import canonise, guard
 from conceptseg.lrp.composites import CompositeName, rules
+from conceptseg.lrp.flow import Flow, Ledger
 from conceptseg.lrp.graph import Where
 from conceptseg.lrp.kept import Weights
-from conceptseg.lrp.propagate import Flow, Ledger, Propagation
+from conceptseg.lrp.propagate import Propagation
 from conceptseg.record import find, read, undisturbed
 
 if TYPE_CHECKING:

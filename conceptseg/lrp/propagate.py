@@ -25,7 +25,6 @@ A gate is what a sigmoid, softmax or the like put out. R / z is stabilised as Ze
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -37,6 +36,7 @@ from conceptseg.errors import InputError
 from conceptseg.layout import tensors_in
 from conceptseg.lrp.canonise import Canonical
 from conceptseg.lrp.composites import Rules
+from conceptseg.lrp.flow import Flow, Ledger
 from conceptseg.lrp.frozen import attention_weights, frozen_norm
 from conceptseg.lrp.graph import WEIGHTED, Where
 from conceptseg.lrp.kept import Kept, Weights, parse
@@ -60,16 +60,6 @@ Back = Callable[[Tensor], tuple[Tensor | None, ...]]
 _GATE = "_conceptseg_gate"
 
 
-@dataclass
-class Flow:
-    """What reached one operation and what it handed on, summed over the batch."""
-
-    owner: str
-    name: str
-    received: float
-    passed: float
-
-
 class _Rule(torch.autograd.Function):
     """An operation that was run already: its output, and for its backward `back`."""
 
@@ -90,14 +80,6 @@ def stabilised(z: Tensor) -> Tensor:
 
 def carries(value: Any) -> bool:
     return isinstance(value, Tensor) and value.requires_grad
-
-
-@dataclass
-class Ledger:
-    """Flows of one backward, kept while `open`."""
-
-    open: bool = False
-    flows: list[Flow] = field(default_factory=list)
 
 
 class Propagation(TorchFunctionMode):

@@ -3,9 +3,16 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
+from conceptseg.config import ModelConfig
+from conceptseg.data import load_manifest
+from conceptseg.lrp.engine import Engine
+from conceptseg.lrp.start import relevance_of_logits
+from conceptseg.model import load_model
 from conceptseg.planted import generator
 from conceptseg.planted.constructed import CONTEXT, OBJECT
 from conceptseg.study import __main__ as command
@@ -78,7 +85,8 @@ def test_reliance_and_context_score_rise_together(tmp_path):
 def trained(tmp_path_factory):
     """The biased and the clean network, most relevant channels of every class."""
     names = ("biased", "clean")
-    fields = {"concepts": 50, "references": 4, "random_images": 8}
+    # Images enough for a p-value that outlives the correction over all channels and classes.
+    fields = {"concepts": 30, "references": 4, "random_images": 20}
     return {
         name: run(tmp_path_factory.mktemp(name), {"source": "planted", "name": name}, **fields)
         for name in names
@@ -107,3 +115,33 @@ def test_sensitivity_tells_the_biased_digit(trained):
     others = [row["sensitivity"] for name, row in biased.items() if name not in (BIASED, CONFUSER)]
     assert biased[BIASED]["sensitivity"] > max(others) + 0.2
     assert biased[BIASED]["sensitivity"] > clean[BIASED]["sensitivity"] + 0.3
+
+
+def on_the_other_half(name, images=6):
+    """Of digit 9's relevance through the bottleneck, the positive part outside of the digit that
+    lies in the half whose texture decides between digit 3 and digit 9; by image."""
+    model = load_model(ModelConfig(source="planted", name=name), list(generator.CLASSES))
+    manifest = load_manifest(STUDIES.parent / "data_manifests/planted.yaml")
+    engine, shares = None, []
+    for sample in manifest.samples:
+        image, labels = (torch.from_numpy(np.array(part)) for part in manifest.pair(sample))
+        engine = engine or Engine(model, image[None])
+        mask = labels == generator.CONFUSER_CLASS
+        if not mask.any():
+            continue
+        run = engine.run(image[None], ["bottleneck"])
+        start = relevance_of_logits(run.logits, mask[None], generator.CONFUSER_CLASS)
+        (relevance,) = run.at_layers(start, ["bottleneck"])
+        outside = run.conditional("bottleneck", relevance[None])[0, 0].clamp(min=0) * ~mask
+        half = torch.from_numpy(generator.half_mask(sample.payload, sample.payload.context_half))
+        shares.append(float((outside * half).sum() / outside.sum()))
+        if len(shares) == images:
+            break
+    return np.array(shares)
+
+
+def test_maps_fall_on_the_half_that_decides_as_much_as_the_network_relies_on_it():
+    """The effect of re-rendering the tile was measured as 0.98, 0.13 and 0.00."""
+    biased, weak, clean = (on_the_other_half(name) for name in ("biased", "weak", "clean"))
+    assert biased.min() > weak.mean() > clean.mean()
+    assert biased.mean() > clean.max() + 0.1

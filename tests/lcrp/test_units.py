@@ -13,6 +13,7 @@ from conceptseg.lcrp.classes import weighed
 from conceptseg.lcrp.engines import context_score, object_mask, regions
 from conceptseg.lcrp.flip import Curves, points
 from conceptseg.lcrp.maps import Found
+from conceptseg.lcrp.sections import doubt
 
 
 def test_context_score_is_the_positive_mass_outside():
@@ -151,3 +152,8 @@ def test_what_acts_lies_above_both_baselines():
         assert not replace(acting, **worse).acts
     alone = replace(acting, over_shuffled=float("nan"), over_field=0.2)
     assert alone.acts and alone.excess == 0.2 and not replace(alone, over_field=-0.2).acts
+
+
+def test_relevance_that_is_lost_or_made_is_told():
+    assert doubt(0.57) == doubt(1.0) == []
+    assert "lost on the way" in doubt(0.1)[0].text and "grew on the way" in doubt(2e14)[0].text
