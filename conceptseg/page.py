@@ -116,7 +116,7 @@ class _View:
             shown["table"] = _table(block.table, block.limit)
         elif isinstance(block, blocks.FigureBlock):
             shown["table"] = _table(block.table, 200)
-            shown["height"], shown["data"] = self._figure(block)
+            shown["height"], shown["lasso"], shown["data"] = self._figure(block)
         elif isinstance(block, blocks.Cards):
             shown["cards"] = [
                 self._card(card, f"{shown['id']}-{number}")
@@ -144,7 +144,8 @@ class _View:
             ],
         }
 
-    def _figure(self, block: blocks.FigureBlock) -> tuple[int, Markup]:
+    def _figure(self, block: blocks.FigureBlock) -> tuple[int, bool, Markup]:
+        """Its height in px, whether dragging selects points, and what draws it."""
         import plotly.graph_objects as go
 
         figure = block.figure if isinstance(block.figure, go.Figure) else go.Figure(block.figure)
@@ -154,7 +155,8 @@ class _View:
         ]
         text = json.dumps(plain(hover), ensure_ascii=False, separators=(",", ":"))
         data = f'{{"figure":{figure.to_json(engine="json")},"hover":{text}}}'
-        return int(figure.layout.height or 400), _in_script(data)
+        layout = figure.layout
+        return int(layout.height or 400), layout.dragmode == "lasso", _in_script(data)
 
     def _paths(self, block: blocks.PixelPaths) -> Markup:
         steps = [

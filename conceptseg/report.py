@@ -91,6 +91,7 @@ class FigureBlock:
 
     If `hover` holds one Picture (or None) per point of the figure's traces, in their order, the
     picture is shown beside the pointer, and a slider walks through the points from the keyboard.
+    Where dragging draws a lasso, the pictures of all points inside of it are shown below the chart.
     """
 
     kind: ClassVar[str] = "figure"

@@ -205,3 +205,13 @@ def auc(positive: ArrayLike, negative: ArrayLike) -> float:
     ranks = rankdata(np.concatenate([positive, negative]))[: positive.size].sum()
     above = ranks - positive.size * (positive.size + 1) / 2
     return float(above / (positive.size * negative.size))
+
+
+def spearman(one: ArrayLike, other: ArrayLike) -> float:
+    """Rank correlation, ties sharing their mean rank; nan where either is constant."""
+    from scipy.stats import rankdata
+
+    a, b = rankdata(one), rankdata(other)
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt((a**2).sum() * (b**2).sum()))
+    return float((a * b).sum()) / scale if scale > 0 else float("nan")

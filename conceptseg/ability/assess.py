@@ -12,7 +12,7 @@ from conceptseg.ability.read import VARIANTS, Abilities
 from conceptseg.ability.units import pooled_dice
 from conceptseg.contracts import Context
 from conceptseg.errors import InputError
-from conceptseg.significance import bootstrap_interval, holm, sign_flip_p, units
+from conceptseg.significance import bootstrap_interval, holm, sign_flip_p, spearman, units
 
 if TYPE_CHECKING:
     from conceptseg.study.ability import Ability
@@ -327,13 +327,3 @@ def estimates(
         )
         result[name] = Mean(float(values[0, column]), float(low), float(high), len(known))
     return result
-
-
-def spearman(one: np.ndarray, other: np.ndarray) -> float:
-    """Rank correlation, ties sharing their mean rank; nan where either is constant."""
-    from scipy.stats import rankdata
-
-    a, b = rankdata(one), rankdata(other)
-    a, b = a - a.mean(), b - b.mean()
-    scale = float(np.sqrt((a**2).sum() * (b**2).sum()))
-    return float((a * b).sum()) / scale if scale > 0 else float("nan")

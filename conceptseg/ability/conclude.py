@@ -35,13 +35,10 @@ def conclude(study: Ability, context: Context, carry: Carry) -> Result:
         "forgotten": forgotten_table(study, carry, classes),
         "estimates": estimate_table(told),
         "images": image_table(found, told, classes),
-        "saliency": saliency_table(comparison, classes),
+        "saliency": comparison.table(classes),
     }
     images = {safe_key(f"drawn-{name}"): data for name, data in carry["drawn"].items()}
-    for n in range(len(comparison.chosen)):
-        images[safe_key(f"compare-{n}")] = comparison.plain[n]
-        for method in comparison.methods:
-            images[safe_key(f"compare-{n}-{method}")] = comparison.pictures[method][n]
+    images |= comparison.images()
     return Result(
         study="ability",
         findings=ranked(findings(study, told, classes)),
@@ -238,19 +235,6 @@ def image_table(found: Abilities, told: Assessed, classes: Sequence[str]) -> Tab
                     }
                 )
     return Table(rows, caption="Each image and class: Dice of the output and of the best layer")
-
-
-def saliency_table(comparison: Comparison, classes: Sequence[str]) -> Table:
-    rows = [
-        {
-            "sample": sample_id,
-            "class": classes[class_id],
-            "picture": safe_key(f"compare-{n}"),
-            **{method: safe_key(f"compare-{n}-{method}") for method in comparison.methods},
-        }
-        for n, (sample_id, class_id) in enumerate(comparison.chosen)
-    ]
-    return Table(rows, caption="Local saliency maps shown for comparison")
 
 
 def skipped(study: Ability, context: Context, found: Abilities, told: Assessed) -> list[Row]:

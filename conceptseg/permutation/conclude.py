@@ -48,17 +48,14 @@ def conclude(study: Permutation, context: Context, carry: Carry) -> Result:
         "tree": tree_table(plan, found, deltas),
         "examples": example_table(carry, plan),
         "clean": clean_table(deltas, class_ids, classes),
-        "saliency": saliency_table(comparison, classes),
+        "saliency": comparison.table(classes),
     }
     images = {
         safe_key(f"example-{n}-{name}"): data
         for n, sample_id in enumerate(carry["drawn"])
         for name, data in carry["drawn"][sample_id].items()
     }
-    for n in range(len(comparison.chosen)):
-        images[safe_key(f"compare-{n}")] = comparison.plain[n]
-        for method in comparison.methods:
-            images[safe_key(f"compare-{n}-{method}")] = comparison.pictures[method][n]
+    images |= comparison.images()
     return Result(
         study="permutation",
         findings=ranked(findings(study, deltas, found, classes, len(set(groups.tolist())))),
@@ -228,19 +225,6 @@ def clean_table(deltas: Deltas, class_ids: Sequence[int], classes: Sequence[str]
         for c in class_ids
     ]
     return Table(rows, labels={"iou": "mean IoU"}, caption="The classes, nothing exchanged")
-
-
-def saliency_table(comparison: Comparison, classes: Sequence[str]) -> Table:
-    rows = [
-        {
-            "sample": sample_id,
-            "class": classes[class_id],
-            "picture": safe_key(f"compare-{n}"),
-            **{method: safe_key(f"compare-{n}-{method}") for method in comparison.methods},
-        }
-        for n, (sample_id, class_id) in enumerate(comparison.chosen)
-    ]
-    return Table(rows, caption="Local saliency maps shown for comparison")
 
 
 def findings(

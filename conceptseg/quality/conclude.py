@@ -9,13 +9,13 @@ import numpy as np
 
 from conceptseg.compare import Comparison
 from conceptseg.contracts import Carry, Context
-from conceptseg.quality import tables
+from conceptseg.quality import gate, tables
 from conceptseg.quality.evaluate import Flagging, crossed, flagging
 from conceptseg.quality.judge import Judged
 from conceptseg.quality.maps import quality_of
 from conceptseg.quality.slices import Slice, clusters, columns, enriched, judged
 from conceptseg.quality.slices import pairs as slice_pairs
-from conceptseg.result import Finding, Result, Table, plain, ranked, safe_key
+from conceptseg.result import Finding, Result, Table, plain, ranked
 from conceptseg.significance import holm
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ALPHA = 0.05
 GROUPS_SHOWN = 12
 SLICES_TOLD = 8
+DOUBTS = {"layer": "layer doubts", "both": "layer and confidence together doubt"}
 
 
 def conclude(study: Bottleneck, context: Context, carry: Carry) -> Result:
@@ -77,7 +78,7 @@ def conclude(study: Bottleneck, context: Context, carry: Carry) -> Result:
         "maps": Table(quality_of(found.features["layer"].rows[rows], points)),
         "images": tables.image_table(found, flags, cluster, groups),
         "mapped": _mapped_table(found, rows, points, cluster),
-        "saliency": _saliency_table(comparison, classes),
+        "saliency": comparison.table(classes, "Local saliency maps of the most doubtful images"),
     }
     return Result(
         study="bottleneck",
@@ -119,23 +120,33 @@ def _findings(
     slices: Sequence[Slice],
     made: Mapping[str, Table],
 ) -> list[Finding]:
-    standing = {row["told_from"]: row for row in made["standing"].rows}
     n = len(set(found.groups.tolist()))
-    result = []
+    sure = [one for one in slices if one.p_family <= ALPHA]
+    sure.sort(key=lambda one: one.difference.value)
+    return [
+        *_standing_findings(made["standing"], n),
+        *_flag_findings(study, flags, n),
+        *(_slice_finding(one, n) for one in sure[:SLICES_TOLD]),
+    ]
+
+
+def _standing_findings(table: Table, n: int) -> list[Finding]:
+    standing = {row["told_from"]: row for row in table.rows}
     rows = [standing[tables.NAMES[name]] for name in ("layer", "both")]
+    confident = standing[tables.NAMES["confidence"]]["mae"]
+    result = []
     for row, adjusted in zip(rows, holm([row["p_beats"] for row in rows]), strict=True):
-        better, sure = row["beats"] > 0, adjusted <= ALPHA
-        verb = (
-            ("predicts quality better" if better else "predicts quality worse")
-            if sure
-            else ("is not shown to predict quality better or worse")
+        verdict = "no better or worse, as far as is shown,"
+        if adjusted <= ALPHA:
+            verdict = "better" if row["beats"] > 0 else "worse"
+        claim = (
+            f"Told from the {row['told_from']}, quality is predicted {verdict} than from the "
+            f"network's own confidence: the mean absolute error is {row['mae']:.3f}, that of "
+            f"confidence {confident:.3f}, that of the plain mean {row['mae'] + row['gain']:.3f}."
         )
         result.append(
             Finding(
-                claim=f"The {row['told_from']} {verb} than the network's own confidence: its mean "
-                f"absolute error is {row['mae']:.3f}, that of confidence "
-                f"{standing[tables.NAMES['confidence']]['mae']:.3f}, that of the plain mean "
-                f"{row['mae'] + row['gain']:.3f}.",
+                claim=claim,
                 effect=row["beats"],
                 ci=(row["beats_low"], row["beats_high"]),
                 p=row["p_beats"],
@@ -145,17 +156,25 @@ def _findings(
                 details={"effect_name": "error below that of confidence"},
             )
         )
-    names = ("layer", "both")
-    gains = [flags.gains[name] for name in names]
-    for name, gained, adjusted in zip(names, gains, holm([g.p or 1.0 for g in gains]), strict=True):
-        at, base = flags.precision[name].value, flags.precision["raw"].value
+    return result
+
+
+def _flag_findings(study: Bottleneck, flags: Flagging, n: int) -> list[Finding]:
+    gains = [flags.gains[name] for name in DOUBTS]
+    base = flags.precision["raw"].value
+    result = []
+    for name, gained, adjusted in zip(
+        DOUBTS, gains, holm([1.0 if g.p is None else g.p for g in gains]), strict=True
+    ):
+        claim = (
+            f"When {study.budget:.0%} of the images are reviewed, those that the {DOUBTS[name]} "
+            f"fail in {flags.precision[name].value:.0%} of cases; those that the network's "
+            f"confidence doubts, in {base:.0%}. {flags.failed.mean():.0%} of all images fail "
+            f"({study.quality} of at most {flags.limit:.2f})."
+        )
         result.append(
             Finding(
-                claim=f"When {study.budget:.0%} of the images are reviewed, those that the "
-                f"{tables.NAMES[name]} doubts fail in {at:.0%} of cases; those that the network's "
-                f"confidence doubts, in {base:.0%}. {flags.failed.mean():.0%} of all images fail "
-                f"({study.quality} below {flags.limit:.2f})."
-                + ("" if adjusted <= ALPHA else " The difference is not significant."),
+                claim=claim + ("" if adjusted <= ALPHA else " The difference is not significant."),
                 effect=gained.value,
                 ci=(gained.low, gained.high),
                 p=gained.p,
@@ -165,9 +184,6 @@ def _findings(
                 details={"effect_name": "precision above that of confidence"},
             )
         )
-    sure = [one for one in slices if one.p_family <= ALPHA]
-    sure.sort(key=lambda one: one.difference.value)
-    result += [_slice_finding(one, n) for one in sure[:SLICES_TOLD]]
     return result
 
 
@@ -231,19 +247,6 @@ def _shift_table(shifted: Sequence[Any]) -> Table:
     return Table(rows, labels=labels, caption="The predictor on spoilt images")
 
 
-def _saliency_table(comparison: Comparison, classes: Sequence[str]) -> Table:
-    rows = [
-        {
-            "sample": sample_id,
-            "class": classes[class_id],
-            "picture": safe_key(f"compare-{n}"),
-            **{method: safe_key(f"compare-{n}-{method}") for method in comparison.methods},
-        }
-        for n, (sample_id, class_id) in enumerate(comparison.chosen)
-    ]
-    return Table(rows, caption="Local saliency maps of the most doubtful images")
-
-
 def _images(found: Judged, comparison: Comparison) -> dict[str, bytes]:
     kept = set(found.ids)
     images = {
@@ -251,10 +254,7 @@ def _images(found: Judged, comparison: Comparison) -> dict[str, bytes]:
         for name, data in found.measured.pictures.items()
         if name in kept
     }
-    for n in range(len(comparison.chosen)):
-        images[safe_key(f"compare-{n}")] = comparison.plain[n]
-        for method in comparison.methods:
-            images[safe_key(f"compare-{n}-{method}")] = comparison.pictures[method][n]
+    images |= comparison.images()
     return images
 
 
@@ -294,7 +294,7 @@ def _notes(
         "failed": int(flags.failed.sum()),
         "budget": study.budget,
         "coverage": study.coverage,
-        "gate": study.gate,
+        "gate": gate.share(len(found.ids), study.gate),
         "deploy": study.deploy,
         "folds": study.folds,
         "repeats": study.repeats,

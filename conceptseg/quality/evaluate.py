@@ -17,7 +17,7 @@ from conceptseg.quality.regress import (
     out_of_fold,
     splits,
 )
-from conceptseg.significance import sign_flip_p
+from conceptseg.significance import sign_flip_p, spearman
 
 DRAWS = 1000
 SETS = ("layer", "confidence", "both")
@@ -90,16 +90,6 @@ def r_squared(quality: np.ndarray, predicted: np.ndarray) -> float:
 
 def mean_error(quality: np.ndarray, predicted: np.ndarray) -> float:
     return float(np.abs(quality - predicted).mean())
-
-
-def spearman(quality: np.ndarray, predicted: np.ndarray) -> float:
-    """Rank correlation, ties sharing their mean rank; nan where either is constant."""
-    from scipy.stats import rankdata
-
-    a, b = rankdata(quality), rankdata(predicted)
-    a, b = a - a.mean(), b - b.mean()
-    scale = float(np.sqrt((a**2).sum() * (b**2).sum()))
-    return float((a * b).sum()) / scale if scale > 0 else float("nan")
 
 
 def estimate(value: Callable[[np.ndarray], float], groups: np.ndarray, seed: int) -> Estimate:

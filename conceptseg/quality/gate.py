@@ -5,7 +5,8 @@ nearest fitted images of other groups, in the first components scaled to unit va
 places where no image has been. Far: Mahalanobis' distance with all that the components hold and,
 beside them, what they do not; it notices images that break the rules which all known ones keep. An
 image beyond the 1 - gamma/2 conformal quantile of either is outside, and gets no interval: an
-interval promises nothing for images of another kind.
+interval promises nothing for images of another kind. Where images are too few for that quantile the
+largest known distance is the limit: rather a few like images turned away than a gate that is open.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ COMPONENTS = 20
 MOST = 100
 """Components that count by their own variance in Mahalanobis' distance."""
 FOLDS = 5
+LIMITS = 4
+"""Distances with a limit of their own: near and far, of the layer and of the confidence."""
 BLOCK = 1024
 """Rows whose distances are held at a time."""
 
@@ -85,7 +88,8 @@ class Gate:
     def of(cls, pooled: np.ndarray, groups: np.ndarray, gamma: float) -> Gate:
         """A gate around rows [n, d] that turns away a share gamma, at most, of images like them.
 
-        Groups [n] weigh alike; where they are too few for a finite quantile, images do.
+        Groups [n] weigh alike; where they are too few for a finite quantile, images do, and where
+        those are too few as well the share is that of :func:`share`.
         """
         pooled = np.asarray(pooled, np.float64)
         space = Space.of(pooled)
@@ -129,15 +133,27 @@ class Gates:
         return np.maximum(self.layer.distance(pooled), self.confidence.distance(confidence))
 
 
+def share(images: int, gamma: float) -> float:
+    """What share of like images :class:`Gates` turn away, at most: gamma, or what so few allow.
+
+    Each of the four distances turns away at least one in images + 1.
+    """
+    return max(gamma, min(1.0, LIMITS / (images + 1)))
+
+
 def _limit(distance: np.ndarray, groups: np.ndarray, gamma: float) -> float:
-    """The conformal quantile of finite distances [n]; infinite if there are none."""
-    finite = np.isfinite(distance)
-    if not finite.any():
+    """The conformal quantile of finite distances [n], of groups if they are enough, else of images.
+
+    The largest distance where the quantile is infinite; infinite if no distance is finite.
+    """
+    finite = distance[np.isfinite(distance)]
+    if not len(finite):
         return float("inf")
-    found = quantile(distance[finite][None], weights(groups[finite]), 1 - gamma)
-    if np.isinf(found[0]):
-        found = quantile(distance[finite][None], weights(np.flatnonzero(finite)), 1 - gamma)
-    return float(found[0])
+    for counted in (groups[np.isfinite(distance)], np.arange(len(finite))):
+        found = float(quantile(finite[None], weights(counted), 1 - gamma)[0])
+        if np.isfinite(found):
+            return found
+    return float(finite.max())
 
 
 def _nearest(

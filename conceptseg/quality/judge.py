@@ -123,7 +123,9 @@ def judge(study: Bottleneck, context: Context, measured: Measured) -> Judged:
         unit,
         fitted,
         features,
-        deployable(study, context, measured, rows, target, deployed, own, slicing, calibrating),
+        deployable(
+            study, context, measured, rows, target, deployed, own, slicing, calibrating, fold_groups
+        ),
         slices,
         slicing,
         len(np.unique(calibrating)) < len(rows) or len(np.unique(counted)) == len(rows),
@@ -211,11 +213,11 @@ def deployable(
     features: Features,
     slicing: Slicing,
     groups: np.ndarray,
+    fold_groups: np.ndarray,
 ) -> Predictor:
     """The predictor that is saved: the first repeat's folds, calibrated on each other."""
     slices = slicing(measured.size[rows])
-    columns = np.flatnonzero(varying(measured.pooled[rows]))
-    pooled = measured.pooled[np.ix_(rows, columns)].astype(np.float64)
+    columns, pooled, sure = _watched(measured, rows)
     width = features.rows.shape[1]
     facts = {
         "features": study.deploy,
@@ -231,10 +233,17 @@ def deployable(
         tuple(part_of(fold.fitted, width) for fold in deployed.folds),
         calibrated(deployed.folds, features, quality, slices, groups),
         slicing,
-        Gates.of(pooled, measured.confidence[rows].astype(np.float64), groups, study.gate),
+        Gates.of(pooled, sure, fold_groups, study.gate),
         columns,
         facts,
     )
+
+
+def _watched(measured: Measured, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What gates look at: which columns of the layer, the layer [n, c] there, and confidence."""
+    columns = np.flatnonzero(varying(measured.pooled[rows]))
+    pooled = measured.pooled[np.ix_(rows, columns)].astype(np.float64)
+    return columns, pooled, measured.confidence[rows].astype(np.float64)
 
 
 def _outside(
@@ -245,9 +254,7 @@ def _outside(
     groups: np.ndarray,
 ) -> np.ndarray:
     """Which images [n] a gate around the other folds turns away."""
-    columns = np.flatnonzero(varying(measured.pooled[rows]))
-    pooled = measured.pooled[np.ix_(rows, columns)].astype(np.float64)
-    sure = measured.confidence[rows].astype(np.float64)
+    _, pooled, sure = _watched(measured, rows)
     found = np.zeros(len(rows), bool)
     for fold in fitted.folds:
         gates = Gates.of(pooled[fold.fit], sure[fold.fit], groups[fold.fit], study.gate)

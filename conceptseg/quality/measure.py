@@ -102,9 +102,12 @@ class Measure(Pass):
         table = state["measured"]
         pictures = state.get("pictures", SampleTable.empty())
         assert isinstance(table, SampleTable) and isinstance(pictures, SampleTable)
+        from threadpoolctl import threadpool_limits
+
         from conceptseg.quality.judge import judge
 
-        judged = judge(self.study, context, gathered(table, pictures))
+        with threadpool_limits(1):  # on so small tables threads wait for each other, and no more
+            judged = judge(self.study, context, gathered(table, pictures))
         drawn = shown_ids(self.study, context)
         shown = np.array([i for i, name in enumerate(judged.ids) if name in drawn], dtype=np.int64)
         maps = carry["maps"].give(judged.features["layer"].rows[shown])

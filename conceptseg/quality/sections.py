@@ -157,8 +157,8 @@ def intervals(result: Result) -> Section:
     if result.tables["shift"].rows:
         text = (
             f"The gate turns away {result.notes['gate']:.0%} of images like those it was made "
-            "with. Spoilt images should be turned away where the prediction no longer follows "
-            "the truth; those that are let in should still be covered."
+            "with, at most. Spoilt images should be turned away where the prediction no longer "
+            "follows the truth; those that are let in should still be covered."
         )
         blocks.append(TableBlock(result.tables["shift"], "The gate, tried on spoilt images", text))
     return Section("intervals", "How sure each prediction is", "", blocks)

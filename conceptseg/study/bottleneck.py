@@ -118,9 +118,12 @@ class Bottleneck(Study):
         return (Measure(self), Shift(self), Compare(self.compare, to_compare, self.picture_px))
 
     def finish(self, context: Context, carry: Carry) -> Result:
+        from threadpoolctl import threadpool_limits
+
         from conceptseg.quality.conclude import conclude
 
-        return conclude(self, context, carry)
+        with threadpool_limits(1):  # for the reason that the sweep's fits have one thread
+            return conclude(self, context, carry)
 
     @staticmethod
     def report(result: Result) -> Report:

@@ -3,6 +3,7 @@
   const NARROW_PX = 560;
   const PRINT_PX = 660;
   const ROWS_IN_PRINT = 40;
+  const MOST_SELECTED = 60;
   const plots = Array.from(document.querySelectorAll(".plot"));
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const loaded = new Map();
@@ -62,6 +63,14 @@
     if (content.hover.length) watchPoints(plot, content.hover);
   }
 
+  function html(name, text, parent, className) {
+    const made = document.createElement(name);
+    if (text) made.textContent = text;
+    if (className) made.className = className;
+    parent.appendChild(made);
+    return made;
+  }
+
   /* Pictures beside the pointer. */
   const peek = document.getElementById("peek");
   const SVG = "http://www.w3.org/2000/svg";
@@ -73,22 +82,24 @@
     return made;
   }
 
-  function showPicture(entry, x, y) {
-    if (!entry) { peek.hidden = true; return; }
+  function fill(box, entry) {
     const image = document.getElementById(entry[0]);
     const width = Number(image.getAttribute("width"));
     const height = Number(image.getAttribute("height"));
-    peek.textContent = "";
-    const svg = element("svg", {viewBox: "0 0 " + width + " " + height}, peek);
+    const svg = element("svg", {viewBox: "0 0 " + width + " " + height}, box);
     element("use", {href: "#" + entry[0]}, svg);
     const scaled = element("g", {transform: "scale(" + width / 1000 + " " + height / 1000 + ")"}, svg);
     entry.slice(2).reverse().forEach(function (path, place, all) {
       element("path", {d: path, class: "halo"}, scaled);
       element("path", {d: path, class: place === all.length - 1 ? "region" : "context"}, scaled);
     });
-    const caption = document.createElement("div");
-    caption.textContent = entry[1];
-    peek.appendChild(caption);
+    html("div", entry[1], box);
+  }
+
+  function showPicture(entry, x, y) {
+    if (!entry) { peek.hidden = true; return; }
+    peek.textContent = "";
+    fill(peek, entry);
     peek.hidden = false;
     const box = peek.getBoundingClientRect();
     const right = x + 18 + box.width < window.innerWidth ? x + 18 : x - 18 - box.width;
@@ -105,6 +116,23 @@
       showPicture(hover[rowOf(event.points[0])], event.event.clientX, event.event.clientY);
     });
     plot.on("plotly_unhover", function () { peek.hidden = true; });
+    const box = plot.parentNode.querySelector(".selected");
+    if (!box) return;
+    plot.on("plotly_selected", function (event) { showSelected(box, hover, event ? event.points : []); });
+    plot.on("plotly_deselect", function () { showSelected(box, hover, []); });
+  }
+
+  /* Pictures of all points that a line was drawn around, in the order of their rows. */
+  function showSelected(box, hover, points) {
+    const rows = Array.from(new Set(points.map(rowOf))).sort(function (a, b) { return a - b; });
+    const entries = rows.map(function (row) { return hover[row]; }).filter(Boolean);
+    box.textContent = "";
+    box.hidden = !entries.length;
+    if (!entries.length) return;
+    const more = entries.length > MOST_SELECTED ? ", the first " + MOST_SELECTED + " are shown" : "";
+    html("p", entries.length + " selected" + more + ". A double click on the chart ends the selection.", box);
+    const list = html("div", "", box, "pictures");
+    entries.slice(0, MOST_SELECTED).forEach(function (entry) { fill(html("div", "", list, "picture"), entry); });
   }
 
   /* A hover that a script causes emits no event, so the picture is placed here. */
@@ -211,14 +239,6 @@
   });
 
   /* Pixels whose path of decisions is asked for, by pointer or arrow keys. */
-  function html(name, text, parent, className) {
-    const made = document.createElement(name);
-    if (text) made.textContent = text;
-    if (className) made.className = className;
-    parent.appendChild(made);
-    return made;
-  }
-
   function inspector(box) {
     const content = read(box.dataset.paths);
     const view = content.views[Number(box.dataset.view)];

@@ -15,6 +15,7 @@ import yaml
 from conceptseg.report import render
 from conceptseg.study import __main__ as command
 from tests.reports import HOSTILE, example
+from tests.study import dim
 
 pytestmark = pytest.mark.slow
 
@@ -85,6 +86,17 @@ def tree_address(tmp_path_factory):
     assert command.main(words) == 0
     result = json.loads((folder / "out/result.json").read_text())
     return (folder / "out/report.html").as_uri(), result
+
+
+@pytest.fixture(scope="module")
+def quality_address(tmp_path_factory):
+    """What the bottleneck study reports of 36 images with squares."""
+    folder = tmp_path_factory.mktemp("quality")
+    few = {"regressors": ["ridge"], "folds": 3, "repeats": 1, "map_seeds": 1, "map_images": 40}
+    few |= {"shift_images": 0, "compare": [], "min_slice": 4}
+    path = dim.write(folder / "files", "bottleneck", **few)
+    assert dim.run("bottleneck", path, folder / "out") == 0
+    return (folder / "out/report.html").as_uri()
 
 
 @pytest.fixture(scope="module")
@@ -237,6 +249,52 @@ def test_pictures_follow_pointer_and_keyboard(visit):
     assert box["x"] >= 0 and box["x"] + box["width"] <= 1280
     page.mouse.move(5, 5)
     peek.wait_for(state="hidden")
+
+
+def test_a_lasso_shows_the_images_inside_of_it(browser, quality_address):
+    with visits(browser, quality_address) as visit:
+        page = visit(1280)
+        page.locator("#map .plot").scroll_into_view_if_needed()
+        page.wait_for_selector("#map .scatterlayer .point")
+        chosen = page.locator("#map .selected")
+        assert chosen.is_hidden()
+        area = page.locator("#map .nsewdrag").first.bounding_box()
+        left, top = area["x"] + 4, area["y"] + 4
+        right, bottom = left + area["width"] - 8, top + area["height"] - 8
+        page.mouse.move(left, top)
+        page.mouse.down()
+        for x, y in ((right, top), (right, bottom), (left, bottom), (left, top)):
+            page.mouse.move(x, y, steps=4)
+        page.mouse.up()
+        page.wait_for_selector("#map .selected:not([hidden])")
+        pictures = chosen.locator(".picture")
+        count = pictures.count()
+        assert 30 <= count <= 36  # one a row, of the one map that is shown; corners may be cut
+        assert chosen.inner_text().startswith(f"{count} selected.")
+        text = pictures.first.inner_text()
+        assert "true" in text and "predicted" in text
+        picture = pictures.first.locator("svg")
+        picture.scroll_into_view_if_needed()
+        assert len(picture.screenshot()) > 500  # image, labels and prediction, not an empty box
+        page.locator("#map .plot").scroll_into_view_if_needed()
+        middle = page.locator("#map .nsewdrag").first.bounding_box()
+        page.mouse.dblclick(middle["x"] + 10, middle["y"] + 10)
+        chosen.wait_for(state="hidden")
+
+
+@pytest.mark.parametrize("width, scheme", [(390, "light"), (1280, "dark")])
+def test_quality_draws_all_its_charts_and_nothing_is_too_wide(
+    browser, quality_address, width, scheme
+):
+    with visits(browser, quality_address) as visit:
+        page = visit(width, 844, color_scheme=scheme)
+        scroll_through(page)
+        assert overflow(page) <= 0
+        for details in page.locator("details").all():
+            details.evaluate("element => element.open = true")
+        assert overflow(page) <= 0
+        drawn = page.evaluate(DRAWN)
+        assert len(drawn) >= 6 and min(drawn) > 0
 
 
 def test_criteria_of_the_map_can_be_chosen(visit):

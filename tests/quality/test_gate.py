@@ -1,8 +1,9 @@
 """The gate's distances by loops, and how many images it turns away."""
 
 import numpy as np
+import pytest
 
-from conceptseg.quality.gate import NEIGHBOURS, Gate, Space
+from conceptseg.quality.gate import NEIGHBOURS, Gate, Gates, Space, share
 
 
 def test_components_are_white():
@@ -73,3 +74,20 @@ def test_images_of_one_group_do_not_vouch_for_each_other():
     new = rng.normal(size=(100, 3))
     assert (gate.distance(new) <= 1).mean() > 0.6
     assert (naive.distance(new) <= 1).mean() < 0.1
+
+
+@pytest.mark.parametrize("groups", [60, 8])
+def test_few_images_still_close_the_gate(groups):
+    """60 images do not make a 1.25 % quantile: the largest distance is the limit then."""
+    rng = np.random.default_rng(5)
+    place = np.arange(60) % groups
+    pooled, sure = rng.normal(size=(60, 8)), rng.normal(size=(60, 4))
+    gates = Gates.of(pooled, sure, place, 0.05)
+    assert (gates.distance(rng.normal(size=(20, 8)) + 40, rng.normal(size=(20, 4))) > 1).all()
+    like = gates.distance(rng.normal(size=(500, 8)), rng.normal(size=(500, 4))) > 1
+    assert share(60, 0.05) == 4 / 61
+    assert like.mean() <= share(60, 0.05) + 0.04
+
+
+def test_enough_images_keep_the_share_that_was_asked_for():
+    assert share(400, 0.05) == 0.05 and share(2, 0.05) == 1

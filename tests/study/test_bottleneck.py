@@ -122,10 +122,10 @@ def test_new_images_are_scored_without_labels(finished, tmp_path, capsys):
 
 def test_a_predictor_is_refused_for_another_network(finished, capsys):
     path, out, _, _ = finished
-    words = ["predict-quality", str(out), "-c", str(path), "--set", "model.arguments.poison=true"]
-    path_of_other = ["--set", "model.preprocessing.mean=[0.1,0.1,0.1]"]
-    assert command.main([*words[:4], *path_of_other]) == 2
-    assert "made for other weights" in capsys.readouterr().err
+    other = ["--set", "model.preprocessing.mean=[0.1,0.1,0.1]"]
+    assert command.main(["predict-quality", str(out), "-c", str(path), *other]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ") and "made for other weights" in error
 
 
 @pytest.mark.parametrize(
