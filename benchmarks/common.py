@@ -5,6 +5,7 @@ things that were timed in turn, in one process.
 """
 
 import contextlib
+import gc
 import os
 
 # Barriers that spin make everything slower on a shared machine; read when torch is imported.
@@ -13,6 +14,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import statistics
 import time
 from collections.abc import Callable
+
+
+PAUSE = 0.3
+"""Seconds of rest before a function is timed."""
 
 
 def seconds(function: Callable[[], object]) -> float:
@@ -33,12 +38,18 @@ def in_turn(
     rounds: int = 5,
     clock: Callable[[Callable[[], object]], float] = seconds,
 ) -> dict[str, list[float]]:
-    """Seconds of each function in each round, after one round that is not counted."""
+    """Seconds of each function in each round, after one round that is not counted.
+
+    Between two functions lies a pause: threads of a linear algebra library wait for more work
+    awake, and what they spend on that is the function's that asked for it.
+    """
     for function in functions.values():
         function()
     times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(rounds):
         for name, function in functions.items():
+            gc.collect()
+            time.sleep(PAUSE)
             times[name].append(clock(function))
     return times
 

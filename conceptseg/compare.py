@@ -11,7 +11,6 @@ import numpy as np
 
 from conceptseg.choice import parse
 from conceptseg.contracts import Carry, Context, Explainer, Pass, State
-from conceptseg.result import Table, safe_key
 from conceptseg.stats.sample_table import SampleTable
 from conceptseg.target import Predicted, Target
 from conceptseg.thumbnails import outlined, overlay, shared_limit
@@ -63,30 +62,6 @@ class Comparison:
     limits: dict[str, float]
     plain: list[bytes]
     pictures: dict[str, list[bytes]]
-
-    def table(
-        self, classes: Sequence[str], caption: str = "Local saliency maps shown for comparison"
-    ) -> Table:
-        """A row per image and class, with the keys of its pictures by method."""
-        rows = [
-            {
-                "sample": sample_id,
-                "class": classes[class_id],
-                "picture": safe_key(f"compare-{n}"),
-                **{method: safe_key(f"compare-{n}-{method}") for method in self.methods},
-            }
-            for n, (sample_id, class_id) in enumerate(self.chosen)
-        ]
-        return Table(rows, caption=caption)
-
-    def images(self) -> dict[str, bytes]:
-        """The pictures by the keys that :meth:`table` tells."""
-        found = {}
-        for n in range(len(self.chosen)):
-            found[safe_key(f"compare-{n}")] = self.plain[n]
-            for method in self.methods:
-                found[safe_key(f"compare-{n}-{method}")] = self.pictures[method][n]
-        return found
 
 
 @dataclass(frozen=True)

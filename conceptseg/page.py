@@ -217,7 +217,7 @@ def _sections(report: blocks.Report, result: Result) -> list[blocks.Section]:
         limits = blocks.Notice("", level="limit", points=tuple(report.limits))
         ends.append(blocks.Section("limits", "Limits", "What this report cannot say.", [limits]))
     ends.append(_provenance(result))
-    sections = [*report.sections, *ends]
+    sections = [section for section in (*report.sections, *ends) if section is not None]
     twice = [name for name, count in Counter(s.id for s in sections).items() if count > 1]
     if twice or any(section.id == "findings" for section in sections):
         raise ValueError(f"the section id {(twice or ['findings'])[0]!r} is taken")

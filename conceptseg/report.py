@@ -220,13 +220,16 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """What is said about a result. `facts` stand on the cover, `lead` sums up in plain words."""
+    """What is said about a result. `facts` stand on the cover, `lead` sums up in plain words.
+
+    A section that is None, because there is nothing to tell, is left out.
+    """
 
     title: str
     subtitle: str = ""
     lead: str = ""
     facts: Sequence[tuple[str, Any]] = ()
-    sections: Sequence[Section] = ()
+    sections: Sequence[Section | None] = ()
     limits: Sequence[str] = ()
     alpha: float = 0.05
     findings_shown: int = 12

@@ -15,7 +15,7 @@ import html
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -132,6 +132,8 @@ class Table:
 class Result:
     """All that a study found. `images` maps a key (see :func:`safe_key`) to encoded bytes.
 
+    The values of tables become plain ones, as JSON has them: null for nan.
+
     Loaded again, a mapping's keys are in sorted order: where order matters use a list, or a
     table's `columns`.
     """
@@ -148,6 +150,9 @@ class Result:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # A report is made of the same plain values (null for nan) before and after saving.
+        tables = {name: replace(t, rows=plain(list(t.rows))) for name, t in self.tables.items()}
+        object.__setattr__(self, "tables", tables)
         for what, keys in (("array", self.arrays), ("image", self.images)):
             bad = [key for key in keys if not _SAFE.fullmatch(key)]
             if bad:

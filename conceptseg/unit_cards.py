@@ -13,7 +13,7 @@ from typing import Any
 
 from conceptseg.errors import InputError
 from conceptseg.report import Card, Picture
-from conceptseg.result import Result
+from conceptseg.result import Result, Table
 
 COLUMNS = (
     "unit",
@@ -53,7 +53,7 @@ def known_units(result: Result, layer: str, weights: str | None = None) -> dict[
 
     Raises InputError for a result without units, of another layer, or of another network.
     """
-    if "units" not in result.tables:
+    if not set(COLUMNS) <= set(result.tables.get("units", Table(())).columns):
         raise InputError(f"a result of {result.study!r} says nothing of units; give one of dissect")
     told = result.notes.get("layer")
     if told != layer:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conceptseg import local_maps
 from conceptseg.ability.assess import Assessed, Level, Mean
 from conceptseg.ability.findings import findings
 from conceptseg.ability.gather import Prepared
@@ -14,7 +15,7 @@ from conceptseg.ability.pictures import exemplars, shown
 from conceptseg.ability.read import VARIANTS, Abilities
 from conceptseg.compare import Comparison
 from conceptseg.contracts import Carry, Context
-from conceptseg.result import Result, Table, plain, ranked, safe_key
+from conceptseg.result import Result, Table, ranked, safe_key
 
 if TYPE_CHECKING:
     from conceptseg.study.ability import Ability
@@ -35,17 +36,14 @@ def conclude(study: Ability, context: Context, carry: Carry) -> Result:
         "forgotten": forgotten_table(study, carry, classes),
         "estimates": estimate_table(told),
         "images": image_table(found, told, classes),
-        "saliency": comparison.table(classes),
+        "saliency": local_maps.table(comparison, classes),
     }
     images = {safe_key(f"drawn-{name}"): data for name, data in carry["drawn"].items()}
-    images |= comparison.images()
+    images |= local_maps.pictures(comparison)
     return Result(
         study="ability",
         findings=ranked(findings(study, told, classes)),
-        tables={
-            name: Table(plain(list(table.rows)), table.columns, table.labels, table.caption)
-            for name, table in tables.items()
-        },
+        tables=tables,
         arrays={
             "dice": found.dice.astype(np.float32),
             "output": found.output.astype(np.float32),

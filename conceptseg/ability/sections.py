@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from conceptseg import figures
+from conceptseg import figures, local_maps
 from conceptseg.ability.layers import POSITION
 from conceptseg.report import (
     Block,
@@ -234,23 +234,9 @@ def estimate(result: Result) -> Section:
 
 
 def saliency(result: Result) -> Section:
-    rows = [dict(row) for row in result.tables["saliency"].rows]
-    methods = result.notes["methods"]
-    shown = []
-    for row in rows:
-        name = f"{row['class']} in {row['sample']}"
-        pictures: list[Picture | None] = [
-            Picture(row["picture"], f"{name}, predicted region outlined")
-        ]
-        pictures += [Picture(row[m], f"{m} of {name}") for m in methods]
-        shown.append((name, pictures))
-    bar = ColourBar("balance", -1.0, 1.0, "attribution, relative to the method's largest")
-    blocks: list[Block] = [Gallery(("image", *methods), shown, bar=bar)] if rows else []
-    return Section(
-        "saliency",
-        "Local saliency maps for comparison",
+    return local_maps.section(
+        result,
         "Where the network looks in single images. All maps of one method share a scale.",
-        blocks,
     )
 
 

@@ -25,7 +25,7 @@ from conceptseg.ace.tables import (
 )
 from conceptseg.compare import Comparison
 from conceptseg.contracts import Carry, Context
-from conceptseg.result import Finding, Result, Table, plain, ranked
+from conceptseg.result import Finding, Result, Table, ranked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,11 +84,6 @@ def conclude(study: Ace, context: Context, carry: Carry) -> Result:
         ),
         "segments": map_table(found, rows, shown),
         "saliency": local_maps.table(comparison, classes),
-    }
-    # The report is made of the same plain values (null for nan) before and after saving.
-    tables = {
-        name: Table(plain(list(table.rows)), table.columns, table.labels, table.caption)
-        for name, table in tables.items()
     }
     return Result(
         study="ace",

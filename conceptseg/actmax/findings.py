@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conceptseg import local_maps
 from conceptseg.actmax.exemplars import Real
 from conceptseg.actmax.judge import Likeness, alike, likeness, percentile, verdict
 from conceptseg.actmax.survey import Survey
 from conceptseg.compare import Comparison
 from conceptseg.contracts import Carry, Context
-from conceptseg.result import Finding, Result, Table, plain, ranked, safe_key
+from conceptseg.result import Finding, Result, Table, ranked, safe_key
 from conceptseg.significance import bootstrap_interval, sign_flip_p
 from conceptseg.spectrum import Template
 
@@ -95,19 +96,12 @@ def conclude(study: Actmax, context: Context, carry: Carry) -> Result:
     numbers = judged(found, made, real)
     images, rows = _pictures(study, found, made)
     images |= {_photo_key(sample_id): data for sample_id, data in real.photos.items()}
-    for n in range(len(comparison.chosen)):
-        images[safe_key(f"compare-{n}")] = comparison.plain[n]
-        for method in comparison.methods:
-            images[safe_key(f"compare-{n}-{method}")] = comparison.pictures[method][n]
+    images |= local_maps.pictures(comparison)
     tables = {
         "units": _units(found, numbers, labels),
         "pictures": Table(rows, caption="The pictures, one per unit and seed"),
         "exemplars": _exemplars(found, real),
-        "saliency": _saliency(comparison, context.model.classes),
-    }
-    tables = {
-        name: Table(plain(list(table.rows)), table.columns, table.labels, table.caption)
-        for name, table in tables.items()
+        "saliency": local_maps.table(comparison, context.model.classes),
     }
     return Result(
         study="actmax",
@@ -211,19 +205,6 @@ def _exemplars(found: Survey, real: Real) -> Table:
         for sample_id, value in found.exemplars(g)
     ]
     return Table(rows, caption="The real images that excite each unit most")
-
-
-def _saliency(comparison: Comparison, classes: Sequence[str]) -> Table:
-    rows = [
-        {
-            "sample": sample_id,
-            "class": classes[class_id],
-            "picture": safe_key(f"compare-{n}"),
-            **{m: safe_key(f"compare-{n}-{m}") for m in comparison.methods},
-        }
-        for n, (sample_id, class_id) in enumerate(comparison.chosen)
-    ]
-    return Table(rows, caption="Local saliency maps for comparison")
 
 
 def _findings(

@@ -52,17 +52,13 @@ def compose(result: Result) -> Report:
             ("Pictures", f"{notes['seeds']} per unit, {notes['side']} px, {notes['steps']} steps"),
             ("Dead units", notes["dead"]),
         ),
-        sections=tuple(
-            section
-            for section in (
-                sections.pictures(result),
-                sections.trust(result),
-                sections.chance(result),
-                sections.ascent(result),
-                sections.saliency(result),
-                sections.numbers(result),
-            )
-            if section is not None
+        sections=(
+            sections.pictures(result),
+            sections.trust(result),
+            sections.chance(result),
+            sections.ascent(result),
+            sections.saliency(result),
+            sections.numbers(result),
         ),
         limits=_limits(result),
         alpha=ALPHA,

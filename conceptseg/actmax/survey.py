@@ -15,6 +15,7 @@ from conceptseg.data import sample_priority
 from conceptseg.errors import InputError
 from conceptseg.stats.sample_table import SampleTable
 from conceptseg.stats.top_samples import TopSamples
+from conceptseg.unit_cards import load_units
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,7 +119,7 @@ class Look(Pass):
         mean, covariance = colours(table)
         return {
             # Read here, so that a wrong folder is told before the pictures are made.
-            "labels": dissect_labels(self.study.labels, context.layer),
+            "labels": known_labels(self.study.labels, context),
             "survey": Survey(
                 objective,
                 everyone,
@@ -258,22 +259,9 @@ def feature_names(study: Actmax, context: Context, objective: Objective) -> tupl
     return tuple(f"{word} {i}" for i in objective.ids)
 
 
-def dissect_labels(path: str | None, layer: str) -> Mapping[int, str]:
-    """What a saved dissect result says that the detectors of this layer detect."""
-    if path is None:
+def known_labels(folder: str | None, context: Context) -> Mapping[int, str]:
+    """What a saved dissection says that the detectors of this layer detect, by unit."""
+    if folder is None:
         return {}
-    from conceptseg.result import Result
-
-    result = Result.load(path)
-    if result.study != "dissect":
-        raise InputError(f"labels: {path} is a result of {result.study}, not of dissect")
-    if result.notes.get("layer") != layer:
-        raise InputError(
-            f"labels: {path} dissects layer {result.notes.get('layer')!r}, not {layer!r}"
-        )
-    rows = result.tables["units"].rows if "units" in result.tables else []
-    return {
-        int(row["unit"]): str(row["label"])
-        for row in rows
-        if row.get("detector") and row.get("label")
-    }
+    known = load_units(folder, context.layer, context.model.fingerprint())
+    return {unit: found.label for unit, found in known.items() if found.label}

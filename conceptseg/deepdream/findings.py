@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conceptseg import local_maps
 from conceptseg.compare import Comparison
 from conceptseg.contracts import Carry, Context
 from conceptseg.deepdream.assess import ALPHA, FAR, Cue, Outside, cues, mean_of, outside, spread_of
 from conceptseg.deepdream.descriptors import NAMES
 from conceptseg.deepdream.survey import Found
 from conceptseg.deepdream.travel import WALKS, Travelled
-from conceptseg.result import Finding, Result, Table, plain, ranked, safe_key
+from conceptseg.result import Finding, Result, Table, ranked, safe_key
 from conceptseg.significance import bootstrap_interval, holm
 
 if TYPE_CHECKING:
@@ -39,10 +40,7 @@ def conclude(study: DeepDream, context: Context, carry: Carry) -> Result:
     told = cues(study, found, travelled, context.seed)
     elsewhere = outside(found, travelled, context.seed)
     images, strips = _strips(found, travelled, classes)
-    for n in range(len(comparison.chosen)):
-        images[safe_key(f"compare-{n}")] = comparison.plain[n]
-        for method in comparison.methods:
-            images[safe_key(f"compare-{n}-{method}")] = comparison.pictures[method][n]
+    images |= local_maps.pictures(comparison)
     tables = {
         "paths": _paths(found, travelled, classes, context.seed),
         "cues": _cues(told, classes),
@@ -50,11 +48,7 @@ def conclude(study: DeepDream, context: Context, carry: Carry) -> Result:
         "curves": _curves(found, travelled, classes),
         "starts": _starts(found, travelled, classes),
         "strips": Table(strips, caption="Pictures along some paths"),
-        "saliency": _saliency(comparison, classes),
-    }
-    tables = {
-        name: Table(plain(list(table.rows)), table.columns, table.labels, table.caption)
-        for name, table in tables.items()
+        "saliency": local_maps.table(comparison, classes),
     }
     return Result(
         study="deepdream",
@@ -216,19 +210,6 @@ def _strips(
             }
         )
     return images, rows
-
-
-def _saliency(comparison: Comparison, classes: tuple[str, ...]) -> Table:
-    rows = [
-        {
-            "sample": sample_id,
-            "class": classes[class_id],
-            "picture": safe_key(f"compare-{n}"),
-            **{m: safe_key(f"compare-{n}-{m}") for m in comparison.methods},
-        }
-        for n, (sample_id, class_id) in enumerate(comparison.chosen)
-    ]
-    return Table(rows, caption="Local saliency maps for comparison")
 
 
 def _findings(told: Sequence[Cue], classes: tuple[str, ...]) -> list[Finding]:

@@ -34,17 +34,13 @@ def compose(result: Result) -> Report:
             ("Flipped at", f"{notes['flip']:.0%} of the region"),
             ("Unit of analysis", notes["unit"]),
         ),
-        sections=tuple(
-            section
-            for section in (
-                sections.paths(result),
-                sections.cues(result),
-                sections.curves(result),
-                sections.strips(result),
-                sections.saliency(result),
-                sections.numbers(result),
-            )
-            if section is not None
+        sections=(
+            sections.paths(result),
+            sections.cues(result),
+            sections.curves(result),
+            sections.strips(result),
+            sections.saliency(result),
+            sections.numbers(result),
         ),
         limits=_limits(result),
         alpha=ALPHA,

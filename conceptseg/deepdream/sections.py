@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from conceptseg import figures
+from conceptseg import figures, local_maps
 from conceptseg.deepdream.assess import ALPHA
 from conceptseg.deepdream.descriptors import NAMES, PREDICTED, RELATIVE
 from conceptseg.report import (
     Block,
-    ColourBar,
     FigureBlock,
     Gallery,
     Picture,
@@ -193,22 +192,11 @@ def strips(result: Result) -> Section | None:
     return Section("strips", "Pictures along the paths", intro, [gallery])
 
 
-def saliency(result: Result) -> Section | None:
-    methods = list(result.notes["methods"])
-    rows = []
-    for row in result.tables["saliency"].rows:
-        name = f"{row['class']} in {row['sample']}"
-        cells: list[Picture | None] = [Picture(row["picture"], f"{name}, region outlined")]
-        rows.append((name, [*cells, *(Picture(row[m], f"{m} of {name}") for m in methods)]))
-    if not rows or not methods:
-        return None
-    bar = ColourBar("balance", -1.0, 1.0, "attribution, relative to the method's largest")
-    return Section(
-        "saliency",
-        "Local saliency maps for comparison",
+def saliency(result: Result) -> Section:
+    return local_maps.section(
+        result,
         "Where the network looks when it predicts the class. Such maps show places, not what is "
         "there.",
-        [Gallery(("image", *methods), rows, bar=bar)],
     )
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from conceptseg import figures
+from conceptseg import figures, local_maps
 from conceptseg.dissect.sections import Row, number
 from conceptseg.report import (
     Block,
     Card,
     Cards,
-    ColourBar,
     FigureBlock,
-    Gallery,
-    Picture,
     Section,
 )
 from conceptseg.result import Result, Table
@@ -105,24 +102,8 @@ def _curves(result: Result, units: dict[int, Row], curves: dict[int, list[Row]])
 
 
 def saliency(result: Result) -> Section:
-    rows = [dict(row) for row in result.tables["saliency"].rows]
-    methods: list[str] = result.notes["methods"]
-    lines: list[tuple[str, list[Picture | None]]] = []
-    for row in rows:
-        name = f"{row['class']} in {row['sample']}"
-        pictures: list[Picture | None] = [
-            Picture(row["picture"], f"{name}, predicted region outlined")
-        ]
-        pictures += [Picture(row[method], f"{method} of {name}") for method in methods]
-        lines.append((name, pictures))
-    blocks: list[Block] = []
-    if lines:
-        bar = ColourBar("balance", -1.0, 1.0, "attribution, relative to the method's largest")
-        blocks.append(Gallery(("image", *methods), lines, bar=bar))
-    return Section(
-        "saliency",
-        "Local saliency maps for comparison",
+    return local_maps.section(
+        result,
         "Where single images are looked at when the class is predicted. All maps of one method "
         "share a scale. Such maps show places, not what is there; the units above name it.",
-        blocks,
     )

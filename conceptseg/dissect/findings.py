@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conceptseg import local_maps
 from conceptseg.compare import Comparison
 from conceptseg.contracts import Carry, Context
 from conceptseg.dissect import tables
@@ -14,7 +15,7 @@ from conceptseg.dissect.ablate import Ablations, Loss
 from conceptseg.dissect.detect import Detection, published_detector
 from conceptseg.dissect.pictures import Shown
 from conceptseg.dissect.user_masks import UserMasks
-from conceptseg.result import Finding, Result, Table, plain, ranked, safe_key
+from conceptseg.result import Finding, Result, Table, ranked
 
 if TYPE_CHECKING:
     from conceptseg.study.dissect import Dissect
@@ -70,13 +71,8 @@ def conclude(study: Dissect, context: Context, carry: Carry) -> Result:
         "curves": tables.curves(found, ablations),
         "exemplars": tables.exemplars(found, ablations, shown),
         "rotation": tables.rotation(found),
-        "saliency": tables.saliency(comparison, classes),
+        "saliency": local_maps.table(comparison, classes),
         "published": Table(carry.get("published", [])),
-    }
-    # The report is made of the same plain values (null for nan) before and after saving.
-    made = {
-        name: Table(plain(list(table.rows)), table.columns, table.labels, table.caption)
-        for name, table in made.items()
     }
     return Result(
         study="dissect",
@@ -161,19 +157,12 @@ def _arrays(found: Detection, comparison: Comparison) -> dict[str, np.ndarray]:
         "thresholds": found.chosen.threshold.astype(np.float32),
         "mean": found.plan.mean.astype(np.float32),
     }
-    for n in range(len(comparison.chosen)):
-        for method in comparison.methods:
-            arrays[safe_key(f"saliency-{n}-{method}")] = comparison.maps[method][n]
-    return arrays
+    return arrays | local_maps.arrays(comparison)
 
 
 def _images(shown: Shown, comparison: Comparison) -> dict[str, bytes]:
     images = {tables.picture_key(sample_id): data for sample_id, data in shown.photos.items()}
-    for n in range(len(comparison.chosen)):
-        images[safe_key(f"compare-{n}")] = comparison.plain[n]
-        for method in comparison.methods:
-            images[safe_key(f"compare-{n}-{method}")] = comparison.pictures[method][n]
-    return images
+    return images | local_maps.pictures(comparison)
 
 
 def _skipped(study: Dissect, found: Detection) -> list[dict[str, Any]]:

@@ -39,19 +39,15 @@ def compose(result: Result) -> Report:
             ("Units", f"{notes['units']}, {notes['units'] - notes['live']} of them dead"),
             ("Detectors", notes["detectors"]),
         ),
-        sections=tuple(
-            section
-            for section in (
-                sections.detectors(result),
-                sections.causal(result),
-                exhibits.cards(result),
-                sections.grid(result),
-                sections.chance(result),
-                sections.published(result),
-                exhibits.saliency(result),
-                sections.numbers(result),
-            )
-            if section is not None
+        sections=(
+            sections.detectors(result),
+            sections.causal(result),
+            exhibits.cards(result),
+            sections.grid(result),
+            sections.chance(result),
+            sections.published(result),
+            exhibits.saliency(result),
+            sections.numbers(result),
         ),
         limits=_limits(result),
         alpha=ALPHA,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conceptseg.compare import Comparison
 from conceptseg.dissect.ablate import Ablations, Loss
 from conceptseg.dissect.detect import Detection
 from conceptseg.dissect.pictures import Shown
@@ -259,20 +258,6 @@ def rotation(found: Detection) -> Table:
         "published_unique": "concepts, published rule",
     }
     return Table([dict(row) for row in found.rotated.rows], labels=labels)
-
-
-def saliency(comparison: Comparison, classes: Sequence[str]) -> Table:
-    """A row for each image and class on which local maps are shown, with the pictures' keys."""
-    rows = []
-    for n, (sample_id, class_id) in enumerate(comparison.chosen):
-        row = {
-            "sample": sample_id,
-            "class": classes[class_id],
-            "picture": safe_key(f"compare-{n}"),
-        }
-        row |= {method: safe_key(f"compare-{n}-{method}") for method in comparison.methods}
-        rows.append(row)
-    return Table(rows)
 
 
 def null_curve(study: Dissect, found: Detection) -> dict[str, float | int]:

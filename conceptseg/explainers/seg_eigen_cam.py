@@ -21,6 +21,15 @@ Sign = Literal["target", "absmax", "none"]
 TIED = 1e-5
 """Variances that differ by less than this share of the first cannot be told apart in float32."""
 
+BLOCK = 8
+"""So many components are sought at once; those tied with the first must be fewer."""
+
+STEPS = 24
+"""Products with the Gram matrix after which all its eigenvectors are computed instead."""
+
+CLOSE = 2e-6
+"""Residual of the first components, over the first variance, that counts as none in float32."""
+
 UNTOLD = 1e-4
 """A correlation with the region that is below this tells nothing about the sign."""
 
@@ -98,9 +107,9 @@ class Spectrum:
     """Principal components of maps [n, u, y, x], from the smaller of their two Gram matrices.
 
     `rows` [n, p, u] are the maps at p = y x positions with their means taken off, over `scale`
-    [n, 1, 1]. `variances` [n, d] are squared singular values of `rows`, the largest first, and
-    `vectors` [n, d, d] the matching columns: singular vectors over positions where d = p, over
-    units where d = u.
+    [n, 1, 1]. `variances` [n, r] are the first squared singular values of `rows`, the largest
+    first, and `vectors` [n, d, r] the matching columns: singular vectors over positions where
+    d = p, over units where d = u. All values equal to the first are among them.
     """
 
     rows: Tensor
@@ -120,9 +129,8 @@ class Spectrum:
         turned = rows.transpose(1, 2)
         few_positions = rows.shape[1] <= rows.shape[2]
         gram = rows @ turned if few_positions else turned @ rows
-        variances, vectors = torch.linalg.eigh(gram)
-        found = variances.flip(1).clamp(min=0)
-        return cls(rows, scale, found, vectors.flip(2), (maps.shape[2], maps.shape[3]))
+        variances, vectors = _leading(gram)
+        return cls(rows, scale, variances, vectors, (maps.shape[2], maps.shape[3]))
 
     @property
     def over_positions(self) -> bool:
@@ -171,3 +179,33 @@ class Spectrum:
         else:
             found = self.rows @ direction
         return (found * self.scale)[:, :, 0].unflatten(1, self.grid)
+
+
+def _leading(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """The first eigenvalues [n, r] of Gram matrices [n, d, d], and their columns [n, d, r].
+
+    A block of vectors is multiplied by the matrix until the first ones stand still, which a few
+    products do for the maps of most networks. Where they do not, or where a whole block is tied,
+    every eigenvector is computed.
+    """
+    size = gram.shape[1]
+    if size > 8 * BLOCK and gram.dtype == torch.float32:
+        generator = torch.Generator().manual_seed(0)
+        start = torch.randn(size, BLOCK, generator=generator, dtype=gram.dtype).to(gram.device)
+        block = start.expand(len(gram), -1, -1)
+        for _ in range(STEPS // 4):
+            for _ in range(3):
+                block = gram @ block
+                block = block / block.norm(dim=1, keepdim=True).clamp(min=1e-30)
+            block = torch.linalg.qr(block)[0]
+            turned = gram @ block
+            variances, turn = torch.linalg.eigh(block.transpose(1, 2) @ turned)
+            variances, turn = variances.flip(1).clamp(min=0), turn.flip(2)
+            block, turned = block @ turn, turned @ turn
+            first = variances[:, :1]
+            tied = variances > (1 - TIED) * first
+            left = (turned - block * variances[:, None]).norm(dim=1) * tied
+            if bool((left <= CLOSE * first).all()) and not bool(tied.all(1).any()):
+                return variances, block
+    variances, vectors = torch.linalg.eigh(gram)
+    return variances.flip(1).clamp(min=0), vectors.flip(2)

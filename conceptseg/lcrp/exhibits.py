@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
+from conceptseg import local_maps
 from conceptseg.lcrp import charts
 from conceptseg.lcrp.sections import Row, column, excess, named, part, span
 from conceptseg.report import (
     Block,
     Card,
     Cards,
-    ColourBar,
     FigureBlock,
-    Gallery,
     Picture,
     Section,
 )
@@ -110,20 +107,7 @@ def _row(result: Result, grid: Picture) -> list[Picture]:
 
 
 def saliency(result: Result) -> Section:
-    methods: Sequence[str] = result.notes["methods"]
-    gallery_rows = []
-    for row in result.tables["saliency"].rows:
-        name = f"{row['class']} in {row['sample']}"
-        pictures = [Picture(row["picture"], f"{name}, predicted region outlined")]
-        pictures += [Picture(row[m], f"{m} of {name}") for m in methods]
-        gallery_rows.append((name, pictures))
-    blocks: list[Block] = []
-    if gallery_rows:
-        bar = ColourBar("balance", -1.0, 1.0, "attribution, relative to the method's largest")
-        blocks.append(Gallery(("image", *methods), gallery_rows, bar=bar))
-    return Section(
-        "saliency",
-        "Local saliency maps for comparison",
+    return local_maps.section(
+        result,
         "Where single images are looked at when the class is predicted, all channels together.",
-        blocks,
     )

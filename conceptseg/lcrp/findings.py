@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conceptseg import local_maps
 from conceptseg.lcrp.assess import Score, agreements, assess
 from conceptseg.lcrp.choose import Chosen, known_channels
 from conceptseg.lcrp.classes import class_table
@@ -21,10 +22,9 @@ from conceptseg.lcrp.tables import (
     flip_table,
     grid_key,
     kept_table,
-    saliency_table,
     score_table,
 )
-from conceptseg.result import Finding, Result, Table, plain, ranked, safe_key
+from conceptseg.result import Finding, Result, ranked, safe_key
 
 if TYPE_CHECKING:
     from conceptseg.compare import Comparison
@@ -60,12 +60,7 @@ def conclude(study: Lcrp, context: Context, carry: Carry) -> Result:
         "agreement": agreement_table(agreements(scores, study.seed)),
         "flipping": flip_table(chosen, curves, study.seed),
         "retained": kept_table(kept),
-        "saliency": saliency_table(comparison, classes),
-    }
-    # The report is made of the same plain values (null for nan) before and after saving.
-    tables = {
-        name: Table(plain(list(table.rows)), table.columns, table.labels, table.caption)
-        for name, table in tables.items()
+        "saliency": local_maps.table(comparison, classes),
     }
     return Result(
         study="lcrp",
@@ -146,10 +141,7 @@ def _arrays(chosen: Chosen, curves: Curves, comparison: Comparison) -> dict[str,
         random = curves.change[:, names:].mean(0)
         arrays["flip_mean"] = np.stack(mean).astype(np.float32)
         arrays["flip_random"] = random.astype(np.float32)
-    for n in range(len(comparison.chosen)):
-        for method in comparison.methods:
-            arrays[safe_key(f"saliency-{n}-{method}")] = comparison.maps[method][n]
-    return arrays
+    return arrays | local_maps.arrays(comparison)
 
 
 def _images(
@@ -162,11 +154,7 @@ def _images(
     for k, best in chosen.active.items():
         parts = [maps.active.get((s, k), b"") for s, _ in best[: study.exemplars]]
         images |= _shown(safe_key(f"active-{k}"), parts)
-    for n in range(len(comparison.chosen)):
-        images[safe_key(f"compare-{n}")] = comparison.plain[n]
-        for method in comparison.methods:
-            images[safe_key(f"compare-{n}-{method}")] = comparison.pictures[method][n]
-    return images
+    return images | local_maps.pictures(comparison)
 
 
 def _shown(key: str, parts: Sequence[bytes]) -> dict[str, bytes]:

@@ -16,7 +16,6 @@ from conceptseg.result import Table, safe_key
 from conceptseg.significance import bootstrap_interval, detectable_effect
 
 if TYPE_CHECKING:
-    from conceptseg.compare import Comparison
     from conceptseg.unit_cards import KnownUnit
 
 LABELS = {
@@ -167,16 +166,3 @@ def kept_table(kept: Kept) -> Table:
     rows.sort(key=lambda row: -abs(row["lost"]))
     labels = {"received": "relevance received", "passed": "handed on", "lost": "lost"}
     return Table(rows, ("module", *labels), labels, "Relevance by module, largest loss first")
-
-
-def saliency_table(comparison: Comparison, classes: Sequence[str]) -> Table:
-    rows = [
-        {
-            "sample": sample_id,
-            "class": classes[class_id],
-            "picture": safe_key(f"compare-{n}"),
-            **{method: safe_key(f"compare-{n}-{method}") for method in comparison.methods},
-        }
-        for n, (sample_id, class_id) in enumerate(comparison.chosen)
-    ]
-    return Table(rows, caption="Local saliency maps shown for comparison")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conceptseg import local_maps
 from conceptseg.compare import Comparison
 from conceptseg.contracts import Carry, Context
 from conceptseg.permutation.assess import (
@@ -22,7 +23,7 @@ from conceptseg.permutation.donors import derangement
 from conceptseg.permutation.features import EVERYTHING, Feature
 from conceptseg.permutation.permute import Deltas
 from conceptseg.permutation.survey import Plan, drawn
-from conceptseg.result import Finding, Result, Table, plain, ranked, safe_key
+from conceptseg.result import Finding, Result, Table, ranked, safe_key
 
 if TYPE_CHECKING:
     from conceptseg.study.permutation import Permutation
@@ -48,21 +49,18 @@ def conclude(study: Permutation, context: Context, carry: Carry) -> Result:
         "tree": tree_table(plan, found, deltas),
         "examples": example_table(carry, plan),
         "clean": clean_table(deltas, class_ids, classes),
-        "saliency": comparison.table(classes),
+        "saliency": local_maps.table(comparison, classes),
     }
     images = {
         safe_key(f"example-{n}-{name}"): data
         for n, sample_id in enumerate(carry["drawn"])
         for name, data in carry["drawn"][sample_id].items()
     }
-    images |= comparison.images()
+    images |= local_maps.pictures(comparison)
     return Result(
         study="permutation",
         findings=ranked(findings(study, deltas, found, classes, len(set(groups.tolist())))),
-        tables={
-            name: Table(plain(list(table.rows)), table.columns, table.labels, table.caption)
-            for name, table in tables.items()
-        },
+        tables=tables,
         arrays={
             "clean": deltas.clean.astype(np.float32),
             "overlap": deltas.overlap.astype(np.float32),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conceptseg import local_maps
 from conceptseg.compare import Comparison
 from conceptseg.contracts import Carry, Context
 from conceptseg.quality import gate, tables
@@ -15,7 +16,7 @@ from conceptseg.quality.judge import Judged
 from conceptseg.quality.maps import quality_of
 from conceptseg.quality.slices import Slice, clusters, columns, enriched, judged
 from conceptseg.quality.slices import pairs as slice_pairs
-from conceptseg.result import Finding, Result, Table, plain, ranked
+from conceptseg.result import Finding, Result, Table, ranked
 from conceptseg.significance import holm
 
 if TYPE_CHECKING:
@@ -78,15 +79,12 @@ def conclude(study: Bottleneck, context: Context, carry: Carry) -> Result:
         "maps": Table(quality_of(found.features["layer"].rows[rows], points)),
         "images": tables.image_table(found, flags, cluster, groups),
         "mapped": _mapped_table(found, rows, points, cluster),
-        "saliency": comparison.table(classes, "Local saliency maps of the most doubtful images"),
+        "saliency": local_maps.table(comparison, classes),
     }
     return Result(
         study="bottleneck",
         findings=ranked(_findings(study, found, flags, slices, made)),
-        tables={
-            name: Table(plain(list(table.rows)), table.columns, table.labels, table.caption)
-            for name, table in made.items()
-        },
+        tables=made,
         arrays={
             **found.predictor.to_arrays(),
             **tables.map_rows(points),
@@ -254,7 +252,7 @@ def _images(found: Judged, comparison: Comparison) -> dict[str, bytes]:
         for name, data in found.measured.pictures.items()
         if name in kept
     }
-    images |= comparison.images()
+    images |= local_maps.pictures(comparison)
     return images
 
 

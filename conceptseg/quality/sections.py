@@ -6,15 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from conceptseg import figures
+from conceptseg import figures, local_maps
 from conceptseg.quality.charts import coloured_map, predicted_against_true
 from conceptseg.report import (
     Block,
     Card,
     Cards,
-    ColourBar,
     FigureBlock,
-    Gallery,
     Notice,
     Picture,
     Section,
@@ -270,24 +268,10 @@ def empty(result: Result) -> Section:
 
 
 def saliency(result: Result) -> Section:
-    rows = [dict(row) for row in result.tables["saliency"].rows]
-    methods = result.notes["methods"]
-    shown = []
-    for row in rows:
-        name = f"{row['class']} in {row['sample']}"
-        pictures: list[Picture | None] = [
-            Picture(row["picture"], f"{name}, predicted region outlined")
-        ]
-        pictures += [Picture(row[m], f"{m} of {name}") for m in methods]
-        shown.append((name, pictures))
-    bar = ColourBar("balance", -1.0, 1.0, "attribution, relative to the method's largest")
-    blocks: list[Block] = [Gallery(("image", *methods), shown, bar=bar)] if rows else []
-    return Section(
-        "saliency",
-        "Local saliency maps for comparison",
+    return local_maps.section(
+        result,
         "Of the most doubtful images: where the network looks when it predicts the class. All maps "
         "of one method share a scale.",
-        blocks,
     )
 
 

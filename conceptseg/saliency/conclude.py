@@ -10,7 +10,7 @@ import numpy as np
 from conceptseg import catalogue
 from conceptseg.compare import Entry, labels
 from conceptseg.contracts import Carry, Context
-from conceptseg.result import Result, Table, plain, ranked, safe_key
+from conceptseg.result import Result, Table, ranked, safe_key
 from conceptseg.saliency import findings
 from conceptseg.saliency.judge import PASSES, Judged
 from conceptseg.saliency.standing import (
@@ -63,10 +63,7 @@ def conclude(study: Saliency, context: Context, carry: Carry) -> Result:
                 *findings.sees_context(judged, against.get(("cbl", KNOWN), []), kinds),
             ]
         ),
-        tables={
-            name: Table(plain(list(table.rows)), table.columns, table.labels, table.caption)
-            for name, table in tables.items()
-        },
+        tables=tables,
         arrays=_arrays(judged),
         images=pictures,
         timings={"seconds_per_map": _seconds(judged)},

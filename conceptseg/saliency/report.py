@@ -43,19 +43,15 @@ def compose(result: Result) -> Report:
             ("Region", notes["region"]),
             ("Score", notes["score"]),
         ),
-        sections=tuple(
-            section
-            for section in (
-                sections.standing(result),
-                sections.trade(result),
-                sections.against(result),
-                sections.sanity(result),
-                sections.context(result),
-                sections.gallery(result),
-                sections.cost(result),
-                sections.numbers(result),
-            )
-            if section is not None
+        sections=(
+            sections.standing(result),
+            sections.trade(result),
+            sections.against(result),
+            sections.sanity(result),
+            sections.context(result),
+            sections.gallery(result),
+            sections.cost(result),
+            sections.numbers(result),
         ),
         limits=_limits(result),
         alpha=ALPHA,

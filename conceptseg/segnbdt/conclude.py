@@ -79,7 +79,7 @@ def conclude(study: Segnbdt, context: Context, carry: Carry) -> Result:
     rows["exemplars"] = exemplars
     rows["inspected"] = views
     p = exchangeable_p(plan.observed, plan.null)
-    made = {name: Table(plain(found), caption=CAPTIONS[name]) for name, found in rows.items()}
+    made = {name: Table(found, caption=CAPTIONS[name]) for name, found in rows.items()}
     made["saliency"] = local_maps.table(comparison, classes)
     notes = _notes(study, context, carry, p)
     return Result(

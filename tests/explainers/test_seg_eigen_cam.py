@@ -90,6 +90,37 @@ def test_a_rotation_of_the_units_does_not_matter(units):
         assert torch.allclose(Spectrum.of(turned).map(mask, sign), expected, rtol=1e-6, atol=1e-9)
 
 
+def spectral(values, units=120, height=10, width=12, seed=0):
+    """A map whose singular values, over random singular vectors, are the given ones."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randn(height * width, len(values), generator=generator).double()
+    left = torch.linalg.qr(rows - rows.mean(0))[0]
+    right = torch.linalg.qr(torch.randn(units, len(values), generator=generator).double())[0]
+    rows = left * torch.tensor(values).double() @ right.T
+    return rows.T.unflatten(1, (height, width))
+
+
+@pytest.mark.parametrize(
+    ("values", "in_a_block"),
+    [
+        ([9.0 * 0.5**i for i in range(20)], True),  # as networks have them
+        ([5.0, 5.0, 5.0, 1.0, 0.5], True),  # tied, fewer than a block
+        ([3.0] * 10 + [1.0], False),  # tied, more than a block
+        ([1.0 + 0.999**i for i in range(100)], False),  # hardly different: no few products tell
+    ],
+)
+def test_few_products_give_what_all_eigenvectors_give(values, in_a_block):
+    maps = torch.stack([spectral(values, seed=seed) for seed in (0, 1)])
+    mask = images(2, 10, 12, 1)[:, 0] > 0.7
+    found, whole = Spectrum.of(maps.float()), Spectrum.of(maps)
+    assert (found.variances.shape[1] == seg_eigen_cam.BLOCK) == in_a_block
+    assert whole.variances.shape[1] == 120
+    expected = whole.map(mask, "target")
+    tolerance = 1e-4 if in_a_block else 1e-2
+    assert (found.map(mask, "target") - expected).abs().max() <= tolerance * expected.abs().max()
+    assert torch.allclose(found.gap.double(), whole.gap, atol=1e-5)
+
+
 def test_it_knows_no_class():
     """Its fault: between classes nothing but the sign changes, here for the complement."""
     model, x = red_finder(), two_red_squares()

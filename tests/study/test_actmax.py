@@ -126,8 +126,10 @@ def test_classes_positions_and_directions(tmp_path):
 
 def test_labels_of_a_dissect_result(tmp_path):
     from conceptseg.result import Table
+    from conceptseg.unit_cards import COLUMNS
 
-    rows = [{"unit": u, "label": "bricks", "detector": u != 5} for u in range(128)]
+    known = {"label": "bricks", "formula": "bricks"}
+    rows = [{**dict.fromkeys(COLUMNS), **known, "unit": u, "detector": u != 5} for u in range(128)]
     saved = Result("dissect", tables={"units": Table(rows)}, notes={"layer": "bottleneck"})
     saved.save(tmp_path / "dissect")
     found = finished(tmp_path / "out", units=(5, 7), labels=str(tmp_path / "dissect"))
@@ -150,7 +152,7 @@ def test_bad_input(tmp_path):
     np.save(tmp_path / "v.npy", np.zeros((2, 128)))
     one_line(wrong, tmp_path, "none of them zero")
     Result("ace", notes={"layer": "bottleneck"}).save(tmp_path / "ace")
-    one_line(study(labels=str(tmp_path / "ace")), tmp_path, "not of dissect")
+    one_line(study(labels=str(tmp_path / "ace")), tmp_path, "says nothing of units")
 
 
 def test_a_dead_unit_is_skipped_and_told(tmp_path):
