@@ -15,7 +15,6 @@ import statistics
 import time
 from collections.abc import Callable
 
-
 PAUSE = 0.3
 """Seconds of rest before a function is timed."""
 
