@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from conceptseg.actmax.objectives import Objective, source_of
 from conceptseg.contracts import Carry, Context, Pass, State
 from conceptseg.data import sample_priority
+from conceptseg.directions import load_directions
 from conceptseg.errors import InputError
 from conceptseg.stats.sample_table import SampleTable
 from conceptseg.stats.top_samples import TopSamples
@@ -178,30 +178,6 @@ def class_ids(study: Actmax, context: Context) -> tuple[int, ...]:
         name for name in context.model.classes if name != context.manifest.background
     )
     return tuple(context.model.class_id(name) for name in names)
-
-
-def load_directions(path: str | None) -> np.ndarray:
-    """Rows [q, u]: a .npy file, or the concept directions of a saved ACE result."""
-    if path is None:
-        raise InputError(
-            "directions: objective 'direction' needs a .npy file [q, u], or the folder of a "
-            "finished ace run"
-        )
-    place = Path(path)
-    try:
-        if place.is_dir():
-            with np.load(place / "arrays.npz", allow_pickle=False) as arrays:
-                rows = np.asarray(arrays["cav"], np.float64)
-        else:
-            rows = np.asarray(np.load(place, allow_pickle=False), np.float64)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"directions: {path} holds no directions ({type(error).__name__}); give a .npy file "
-            "[q, u] or the folder of a finished ace run"
-        ) from None
-    if rows.ndim != 2 or not len(rows) or not np.isfinite(rows).all() or not rows.any(1).all():
-        raise InputError(f"directions: {path} must hold finite rows [q, u], none of them zero")
-    return rows
 
 
 def check_ids(study: Actmax, objective: Objective, size: int) -> None:

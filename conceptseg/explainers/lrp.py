@@ -1,20 +1,25 @@
 """LRP: the class's score, shared out layer by layer down to the pixels."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, Self
 from weakref import WeakKeyDictionary
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from conceptseg.contracts import Explainer, technique
+from conceptseg.directions import load_directions
+from conceptseg.errors import InputError
 from conceptseg.lrp.composites import CompositeName
-from conceptseg.lrp.engine import Engine, Run
+from conceptseg.lrp.engine import Engine, Run, channel, direction, within
 from conceptseg.lrp.start import relevance_of_logits, relevance_of_target
 from conceptseg.model import SegmentationModel
 from conceptseg.scene import Scene
-from conceptseg.target import FixedTarget, Target
+from conceptseg.target import Box, FixedTarget, Target
 
 _Key = tuple[object, ...]
 _ENGINES: WeakKeyDictionary[nn.Module, tuple[_Key, Engine]] = WeakKeyDictionary()
@@ -39,8 +44,10 @@ class Lrp(Explainer):
     Departures: BatchNorm, its eps included, is folded into the layer before it; the last layer
     follows the epsilon rule, since z+ can erase a class; bilinear resizing shares out by what it
     adds rather than by its gradient; gates of squeeze-and-excitation and attention weights are
-    taken as constants. `start: target` begins with z dT/dz, to first order what each logit adds
-    to the target, so that a margin's rivals count against it.
+    taken as constants. With `channel`, `direction` or `box` only that part of a layer's relevance
+    goes on to the image (Achtibat et al. 2023, arXiv:2206.03208), along paths through the layer
+    alone; of a direction v it is v (A . v) R / A. `start: target` begins with z dT/dz, to first
+    order what each logit adds to the target, so that a margin's rivals count against it.
 
     Source: Bach et al., "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by
     Layer-Wise Relevance Propagation", PLOS ONE 10(7), 2015; composite: Kohlbrenner et al. 2020,
@@ -59,26 +66,101 @@ class Lrp(Explainer):
     sign: Literal["signed", "positive"] = Field(
         "signed", description="Whether negative logits count, or are clipped, as L-CRP has it."
     )
+    layer: str = Field(
+        "auto", description="Layer of `channel`, `direction` and `box`; auto: the bottleneck."
+    )
+    channel: int | None = Field(
+        None, ge=0, description="Only what goes through this channel of the layer."
+    )
+    direction: int | None = Field(
+        None, ge=0, description="Only what goes along this row of `directions`."
+    )
+    directions: str | None = Field(
+        None, description="For `direction`: .npy file [q, units], or a finished ace run's folder."
+    )
+    box: tuple[int, int, int, int] | None = Field(
+        None,
+        description="Only what goes through the layer's positions within y0, x0, y1, x1 of the "
+        "image (the ends excluded).",
+    )
+
+    @model_validator(mode="after")
+    def _one_concept(self) -> Self:
+        if self.channel is not None and self.direction is not None:
+            raise ValueError("channel and direction exclude each other")
+        if self.directions is not None and self.direction is None:
+            raise ValueError("directions: direction says which of its rows; give it")
+        return self
 
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         engine = engine_of(scene.model, scene.images, self.composite, self.zero_bias, self.gamma)
         fixed = [scene.fix(target) for target in targets]
+        part = self._part(engine, scene)
+        layers = [] if part is None else [part.layer]
         parts = []
         for i in range(len(scene)):
             # One by one: sums near zero magnify the rounding by which batches differ.
-            run = engine.run(scene.images[i : i + 1])
-            parts.append(torch.cat([self._map(run, target.image(i)) for target in fixed]))
+            run = engine.run(scene.images[i : i + 1], layers)
+            starts = [self._start(run, target.image(i)) for target in fixed]
+            maps = [run.at_input(one) if part is None else part.map(run, one) for one in starts]
+            parts.append(torch.cat(maps))
         return torch.stack(parts, 1)
 
-    def _map(self, run: Run, target: FixedTarget) -> Tensor:
+    def _part(self, engine: Engine, scene: Scene) -> Part | None:
+        """The part of a layer's relevance that goes on, if it is not all."""
+        if self.channel is None and self.direction is None and self.box is None:
+            return None
+        layer = scene.layer(self.layer)
+        engine.check_layer(layer)
+        vector = None
+        if self.direction is not None:
+            rows = load_directions(self.directions)
+            if self.direction >= len(rows):
+                raise InputError(f"direction: {self.direction} is not among the {len(rows)} rows")
+            vector = torch.from_numpy(rows[self.direction])
+        mask = None if self.box is None else Box(*self.box).mask(scene.logits[:1])
+        return Part(layer, self.channel, vector, mask)
+
+    def _start(self, run: Run, target: FixedTarget) -> Tensor:
         if self.start == "target":
-            return run.at_input(relevance_of_target(run.logits, target))
+            return relevance_of_target(run.logits, target)
         relevance = relevance_of_logits(
             run.logits, target.mask, target.class_id, self.start, self.sign, normalise=False
         )
         if target.reduce == "sum":
             relevance = relevance * target.pixels[:, None, None, None]
-        return run.at_input(relevance)
+        return relevance
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a layer's relevance: of a channel or a `vector` [u], within a `mask` [1, h, w]."""
+
+    layer: str
+    channel: int | None
+    vector: Tensor | None
+    mask: Tensor | None
+
+    def map(self, run: Run, start: Tensor) -> Tensor:
+        """The map [n, y, x] that this part of the relevance of the logits makes."""
+        (relevance,) = run.at_layers(start, [self.layer])
+        units = relevance.shape[1]
+        if self.channel is not None:
+            if self.channel >= units:
+                raise InputError(
+                    f"channel: {self.channel} is not among the {units} of {self.layer!r}"
+                )
+            relevance = channel(relevance, self.channel)
+        if self.vector is not None:
+            if len(self.vector) != units:
+                raise InputError(
+                    f"directions: they have {len(self.vector)} entries, layer {self.layer!r} has "
+                    f"{units} units; take the layer they were learnt on"
+                )
+            relevance = direction(relevance, run.activations[self.layer], self.vector)
+        if self.mask is not None:
+            relevance = within(relevance, self.mask)
+        return run.conditional(self.layer, relevance[None])[0]
 
 
 def engine_of(

@@ -1,9 +1,12 @@
 """LRP as a local explanation."""
 
+import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
+from conceptseg.errors import InputError
 from conceptseg.explainers.lrp import Lrp
 from conceptseg.scene import Scene
 from conceptseg.target import Box, Everything, Target
@@ -100,3 +103,66 @@ def test_targets_share_one_pass():
     together = Lrp().on(scene, targets)
     for c, target in enumerate(targets):
         assert torch.allclose(together[c], Lrp()(model, x, target), atol=1e-6)
+
+
+class Split(nn.Module):
+    """Two channels of a layer, the first of red and the second of green; logits weigh them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = nn.Conv2d(3, 2, 1, bias=False)
+        self.act = nn.ReLU()
+        self.last = nn.Conv2d(2, 2, 1, bias=False)
+        self.seen.weight.data = torch.tensor([[1.0, 0, 0], [0, 1, 0]])[:, :, None, None]
+        self.last.weight.data = torch.tensor([[2.0, 3], [1, 1]])[:, :, None, None]
+
+    def forward(self, x):
+        return self.last(self.act(self.seen(x)))
+
+
+def conditional(**options):
+    return Lrp(composite="epsilon", layer="act", **options)
+
+
+def test_a_channel_a_direction_and_a_box_of_a_layer(tmp_path):
+    """By hand: class 0 takes 2 red + 3 green at every pixel, the mean over 6 x 8 of them."""
+    model, x = wrapped(Split().eval(), classes=2), images(2, 6, 8) + 0.1
+    x = x / x.max()
+    target = Target(0, Everything(), score="logit")
+    red, green = 2 * x[:, 0] / 48, 3 * x[:, 1] / 48
+
+    def same(found, expected):
+        return torch.allclose(found, expected, rtol=1e-3, atol=1e-6)
+
+    assert same(conditional()(model, x, target), red + green)
+    assert same(conditional(channel=0)(model, x, target), red)
+    assert same(conditional(channel=1)(model, x, target), green)
+    box = conditional(channel=1, box=(1, 2, 4, 8))(model, x, target)
+    inside = torch.zeros(6, 8)
+    inside[1:4, 2:8] = 1
+    assert same(box, green * inside)
+    assert same(conditional(box=(1, 2, 4, 8))(model, x, target), (red + green) * inside)
+    # Along v = (3, 4) / 5 the activation's part is v (A . v), worth 2 and 3 a unit.
+    np.save(tmp_path / "v.npy", np.array([[0.0, 1.0], [3.0, 4.0]]))
+    rows = {"directions": str(tmp_path / "v.npy")}
+    along = (0.6 * x[:, 0] + 0.8 * x[:, 1]) * (2 * 0.6 + 3 * 0.8) / 48
+    assert same(conditional(direction=1, **rows)(model, x, target), along)
+    assert same(conditional(direction=0, **rows)(model, x, target), green)
+
+
+def test_a_part_that_does_not_exist_is_refused(tmp_path):
+    model, x = wrapped(Split().eval(), classes=2), images(1, 6, 8)
+    np.save(tmp_path / "v.npy", np.ones((1, 3)))
+    rows = {"directions": str(tmp_path / "v.npy")}
+    for options, text in (
+        ({"channel": 2}, "channel: 2 is not among the 2 of 'act'"),
+        ({"direction": 0, **rows}, "they have 3 entries, layer 'act' has 2 units"),
+        ({"direction": 1, **rows}, "direction: 1 is not among the 1 rows"),
+        ({"direction": 0}, "directions: a direction is asked for"),
+    ):
+        with pytest.raises(InputError, match=text):
+            conditional(**options)(model, x, Target(0))
+    with pytest.raises(ValidationError, match="exclude each other"):
+        conditional(channel=0, direction=0, **rows)
+    with pytest.raises(ValidationError, match="which of its rows"):
+        conditional(**rows)
