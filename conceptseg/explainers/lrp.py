@@ -18,6 +18,7 @@ from conceptseg.lrp.composites import CompositeName
 from conceptseg.lrp.engine import Engine, Run, channel, direction, within
 from conceptseg.lrp.start import relevance_of_logits, relevance_of_target
 from conceptseg.model import SegmentationModel
+from conceptseg.record import find
 from conceptseg.scene import Scene
 from conceptseg.target import Box, FixedTarget, Target
 
@@ -108,6 +109,10 @@ class Lrp(Explainer):
 
     def _part(self, engine: Engine, scene: Scene) -> Part | None:
         """The part of a layer's relevance that goes on, if it is not all."""
+        if self.layer != "auto":
+            find(
+                engine.model, self.layer
+            )  # a name that stands for nothing is a mistake, used or not
         if self.channel is None and self.direction is None and self.box is None:
             return None
         layer = scene.layer(self.layer)
