@@ -14,6 +14,7 @@ from conceptseg.significance import benjamini_hochberg
 SIDE = 32
 """Places along each side of the grid of the nulls, the same for images of all shapes."""
 MOST_IMAGES = 32
+LEAST_BLOCKS = 6
 CALIBRATION = 100
 PUBLISHED_QUANTILE, PUBLISHED_IOU = 0.01, 0.04
 ANGLES = (0.25, 0.5, 0.75, 1.0)
@@ -24,7 +25,8 @@ class Permuted:
     """Each unit's best overlap above chance, `observed` [v], and under permutations [r, v].
 
     `p` [v] is that of each unit; `p_family` [v] that of the largest over all units, so that the
-    chance of any false detector is at most it. Of labels that are permuted: `rate` the share of
+    chance of any false detector is at most it. `grouped` says that groups of images were
+    exchanged as wholes, rather than single images. Of labels that are permuted: `rate` the share of
     units with p <= 0.05, `detectors` the share that come out as detectors, `published` the share
     whose best IoU exceeds the published 0.04 at the published quantile.
     """
@@ -34,6 +36,7 @@ class Permuted:
     p: np.ndarray
     p_family: np.ndarray
     images: int
+    grouped: bool
     rate: float
     detectors: float
     published: float
@@ -53,16 +56,21 @@ def permuted(
     """Tests each unit [v], at its threshold, for any concept [l] that is `allowed`.
 
     The images are those of the half that chose neither thresholds nor concepts. Under the
-    hypothesis an image's label map is exchangeable with another image's: it may still tell where
-    in an image things tend to lie. The statistic is the largest overlap above chance over all
-    concepts, so that looking at many is accounted for. `published` [v] are the thresholds of the
-    published quantile.
+    hypothesis the label maps of what counts as one (an image, or a group of images) are
+    exchangeable with those of another: they may still tell where in an image things tend to lie.
+    Groups are exchanged as wholes, since images of a group may be alike in both; fewer than
+    `LEAST_BLOCKS` of them have too few orders to test by, and single images are exchanged. The
+    statistic is the largest overlap above chance over all concepts, so that looking at many is
+    accounted for. `published` [v] are the thresholds of the published quantile.
     """
-    images = np.flatnonzero(kept.half == 1)[:MOST_IMAGES].tolist()
+    blocks, grouped = _blocks(kept)
+    images = blocks.flatten().tolist()
     rng = np.random.default_rng([seed, 11])
-    orders = np.stack(
-        [np.arange(len(images)), *(rng.permutation(len(images)) for _ in range(draws))]
+    order = np.stack(
+        [np.arange(len(blocks)), *(rng.permutation(len(blocks)) for _ in range(draws))]
     )
+    size = blocks.shape[1]
+    orders = (order[:, :, None] * size + np.arange(size)).reshape(len(order), -1)
     found = _best(kept, images, thresholds, low, allowed, orders)
     best = np.concatenate([one.above_chance.max(2) for one in found], axis=1)
     observed, null = best[0], best[1:]
@@ -77,10 +85,24 @@ def permuted(
         (1 + (null >= observed - 1e-12).sum(0)) / (1 + draws),
         (1 + (family[:, None] >= observed - 1e-12).sum(0)) / (1 + draws),
         len(images),
+        grouped,
         rate,
         detectors,
         float((iou > PUBLISHED_IOU).mean()) if iou.size else float("nan"),
     )
+
+
+def _blocks(kept: Kept) -> tuple[np.ndarray, bool]:
+    """Images [b, s] of the half that is tested, the s of a row exchanged together; as groups?"""
+    tested = np.flatnonzero(kept.half == 1)
+    groups: dict[str, list[int]] = {}
+    for image in tested.tolist():
+        groups.setdefault(kept.member[image], []).append(image)
+    if len(groups) == len(tested) or len(groups) < LEAST_BLOCKS:
+        return tested[:MOST_IMAGES, None], False
+    rows = list(groups.values())[:MOST_IMAGES]
+    size = min(max(1, MOST_IMAGES // len(rows)), *(len(row) for row in rows))
+    return np.array([row[:size] for row in rows]), True
 
 
 def _calibration(null: np.ndarray, min_overlap: float) -> tuple[float, float]:

@@ -73,15 +73,20 @@ def _limits(result: Result) -> tuple[str, ...]:
         "through.",
     ]
     if notes["members"] < notes["images"]:
-        limits.append(
-            f"Intervals count the {notes['members']} groups of images. The permutations exchange "
-            "single images, so where images of a group are alike the test finds too little rather "
-            "than too much."
-        )
+        text = f"Intervals count the {notes['members']} groups of images"
+        if notes["null"]["grouped"]:
+            text += ", and label maps were permuted between groups as wholes."
+        else:
+            text += (
+                ". For permutations they are too few, so label maps were permuted between single "
+                "images: where images of a group are alike, units count as detectors too easily."
+            )
+        limits.append(text)
     elif notes["groups"] < notes["images"]:
         limits.append(
             f"The images come from only {notes['groups']} groups, too few to test over. Intervals "
-            "and tests count images, so they speak of these groups and not of new ones."
+            "and tests count images, so they speak of these groups and not of new ones, and where "
+            "images of a group are alike, units count as detectors too easily."
         )
     if notes["labelled_images"] < notes["ablated_images"]:
         missing = notes["ablated_images"] - notes["labelled_images"]

@@ -199,8 +199,9 @@ def chance(result: Result) -> Section:
                 ),
                 ("Permutations", null["permutations"]),
                 ("Images permuted", null["images"]),
+                ("Exchanged as wholes", "groups of images" if null["grouped"] else "single images"),
             ),
-            "Labels permuted between images",
+            "Permuted labels",
         ),
         Prose(
             "The published rule calls a unit a detector when its IoU at the 1 % threshold exceeds "
@@ -234,7 +235,7 @@ def _null_figure(result: Result) -> FigureBlock:
     )
     caption = (
         "Of each permutation, the largest overlap of any unit with any concept: a unit beyond all "
-        "of them is a detector beyond doubt (family-wise)."
+        "of them counts as a detector however many are looked at (family-wise)."
     )
     heading = "Observed against permuted labels"
     return FigureBlock(figure, heading, caption, caption, table, id="null")

@@ -260,12 +260,13 @@ def rotation(found: Detection) -> Table:
     return Table([dict(row) for row in found.rotated.rows], labels=labels)
 
 
-def null_curve(study: Dissect, found: Detection) -> dict[str, float | int]:
+def null_curve(study: Dissect, found: Detection) -> dict[str, float | int | bool]:
     """What permuted labels gave, in few numbers."""
     chance = found.permuted
     return {
         "permutations": study.permutations,
         "images": chance.images,
+        "grouped": chance.grouped,
         "rate": chance.rate,
         "detectors": chance.detectors,
         "published": chance.published,

@@ -1,5 +1,7 @@
 """What chance gives: permutations against loops, p-values of nothing, rotations."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import kstest
@@ -46,6 +48,40 @@ def test_the_statistic_is_that_of_a_loop():
                 best = max(best, float(Overlaps(*total).above_chance))
             found = one.observed[unit] if number == 0 else one.null[number - 1, unit]
             assert found == pytest.approx(best, abs=1e-12)
+
+
+@pytest.mark.parametrize("groups", [8, 16])
+def test_images_of_a_group_that_are_alike_are_no_evidence(groups):
+    """Units and labels that differ between groups, and hardly within, but in no common way."""
+    size, shares = 32 // groups, []
+    for seed in range(3):
+        first = scenes(groups, 60, seed)
+        rng = np.random.default_rng(seed)
+        maps = np.stack(first.maps).repeat(size, 0) + 0.1 * rng.normal(size=(32, 60, 32, 32))
+        members = tuple(str(i // size) for i in range(32))
+        images = replace(
+            kept(maps, np.stack(first.slots).repeat(size, 0), WORDS, [1] * 32), member=members
+        )
+        cut, low = np.full(60, 0.8), np.zeros(60, bool)
+        arguments = {"draws": 399, "min_overlap": 0.1, "seed": seed}
+        one = permuted(images, cut, low, cut, np.arange(4), **arguments)
+        assert one.grouped and one.images == 32
+        alone = permuted(
+            replace(images, member=images.ids), cut, low, cut, np.arange(4), **arguments
+        )
+        assert not alone.grouped
+        shares.append(((one.p <= 0.05).mean(), (alone.p <= 0.05).mean()))
+    grouped, single = np.mean(shares, axis=0)
+    assert grouped < 0.1 and single > 0.15
+
+
+def test_few_groups_are_not_exchanged():
+    images = scenes(8, 2, 0)
+    members = tuple("abcdeeee")
+    cut, low = np.full(2, 0.8), np.zeros(2, bool)
+    arguments = {"draws": 19, "min_overlap": 0.1, "seed": 0}
+    one = permuted(replace(images, member=members), cut, low, cut, np.arange(4), **arguments)
+    assert not one.grouped and one.images == 8
 
 
 def test_units_that_follow_nothing_have_uniform_p_and_planted_ones_the_smallest():
