@@ -9,7 +9,7 @@ from torch import Tensor
 
 from conceptseg.segnbdt.names import margin_rows
 from conceptseg.segnbdt.tree import Tree
-from conceptseg.target import FixedTarget, Target
+from conceptseg.target import FixedTarget, Target, UserMask
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,16 +33,18 @@ class FixedDecision(FixedTarget):
         return total / mask.sum((1, 2)).clamp(min=1) if self.reduce == "mean" else total
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Decision(Target):
-    """The decision for a branch on given pixels, whatever else is predicted there."""
+    """The decision for a branch in a region, whatever else is predicted there.
+
+    Two of them are equal only with equal weights: a scene keeps what belongs to equal targets.
+    """
 
     weights: tuple[float, ...] = ()
-    pixels: Tensor | None = None
 
     def on(self, logits: Tensor, labels: Tensor | None = None) -> FixedDecision:
-        assert self.pixels is not None
-        return FixedDecision(self.class_id, self.pixels, self.score, self.reduce, self.weights)
+        mask = self.where.mask(logits, labels)
+        return FixedDecision(self.class_id, mask, self.score, self.reduce, self.weights)
 
 
 def decision(tree: Tree, edge: int, mask: Tensor) -> Decision:
@@ -50,4 +52,4 @@ def decision(tree: Tree, edge: int, mask: Tensor) -> Decision:
     number, branch = tree.edges[edge]
     node = tree.nodes[number]
     weights = tuple(margin_rows(tree, node)[branch].tolist())
-    return Decision(node.branches[branch][0], weights=weights, pixels=mask)
+    return Decision(node.branches[branch][0], UserMask(mask), weights=weights)

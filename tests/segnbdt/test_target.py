@@ -53,6 +53,22 @@ def test_rows_of_variants_are_scored_on_their_images_mask():
         assert float(found[row]) == pytest.approx(float(expected), abs=1e-6)
 
 
+def test_decisions_of_one_scene_are_kept_apart():
+    """Those whose branch begins with the same class too, on the same or on other pixels."""
+    tree = Tree.of(((((0, 1), 2), 3), (4, 5)))
+    first = [edge for edge, (n, b) in enumerate(tree.edges) if tree.nodes[n].branches[b][0] == 0]
+    assert len(first) == 4
+    held, part = scene(), torch.zeros(1, 6, 5, dtype=torch.bool)
+    part[0, :3] = True
+    whole = torch.ones_like(part)
+    targets = [decision(tree, edge, mask) for edge in first for mask in (whole, part)]
+    fixed = [held.fix(target) for target in targets]
+    assert len({(one.weights, int(one.pixels)) for one in fixed}) == 8
+    together = GradPam(layer="body").on(held, targets)
+    for one, target in zip(together, targets, strict=True):
+        assert torch.equal(one, GradPam(layer="body").on(scene(), [target])[0])
+
+
 def test_grad_pam_of_a_node_in_closed_form():
     """Behind a linear 1x1 head, each pixel's map is relu(features . node weights) at itself."""
     held = scene()
