@@ -140,6 +140,23 @@ def holm(p: ArrayLike) -> Floats:
     return adjusted
 
 
+def attainable(floors: ArrayLike, alpha: float = 0.05) -> NDArray[np.bool_]:
+    """Which of m tests could pass a correction for all that could, given their least p-values [m].
+
+    With k the smallest number such that no more than k of the floors are at most alpha / k, those
+    at most alpha / k. Floors do not depend on what is observed, so the rest may be left out of the
+    family.
+
+    Source: Tarone 1990, "A modified Bonferroni method for discrete data", Biometrics 46.
+    """
+    floors = np.asarray(floors, dtype=np.float64)
+    for k in range(1, floors.size + 1):
+        able = floors <= alpha / k
+        if able.sum() <= k:
+            return np.asarray(able)
+    return np.zeros(floors.size, dtype=bool)
+
+
 def benjamini_hochberg(p: ArrayLike) -> Floats:
     """Benjamini & Hochberg's adjusted p-values [m]: controls the share of false claims."""
     p = np.asarray(p, dtype=np.float64)
@@ -180,15 +197,19 @@ def wilson_interval(share: float, n: float, z: float = 1.959964) -> tuple[float,
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def detectable_effect(values: ArrayLike, groups: Sequence[str]) -> float:
-    """The mean effect that n groups like these would show with power 0.8 at level 0.05.
+def detectable_effect(values: ArrayLike, groups: Sequence[str], level: float = 0.025) -> float:
+    """The mean effect that n groups like these would show with power 0.8, one-sided at `level`.
 
-    (z_{0.975} + z_{0.8}) * sd / sqrt(groups): what "no evidence" leaves possible.
+    (z_{1 - level} + z_{0.8}) * sd / sqrt(groups): what "no evidence" leaves possible. The default
+    is that of a two-sided test at 0.05.
     """
+    from scipy.stats import norm
+
     means = group_means(values, groups)
     if means.size < 2:
         return float("nan")
-    return float((1.959964 + 0.841621) * means.std(ddof=1) / np.sqrt(means.size))
+    reach = norm.ppf(1 - level) + norm.ppf(0.8)
+    return float(reach * means.std(ddof=1) / np.sqrt(means.size))
 
 
 def auc(positive: ArrayLike, negative: ArrayLike) -> float:

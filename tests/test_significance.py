@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from conceptseg.significance import (
     MIN_GROUPS,
+    attainable,
     auc,
     benjamini_hochberg,
     bootstrap_interval,
@@ -230,6 +231,19 @@ def test_auc_by_pairs_and_by_sklearn(positive, negative):
 
 def test_auc_of_nothing():
     assert np.isnan(auc([], [1.0])) and np.isnan(auc([1.0], []))
+
+
+def test_what_can_be_tested_by_its_definition():
+    floors = np.array([0.5**n for n in (3, 4, 5, 6, 7, 8, 10, 10)])
+    # Of eight tests, 0.05 / 6 lets those of 1/128 and less pass, which are four; 0.05 / 5 too.
+    assert attainable(floors).tolist() == [False] * 4 + [True] * 4
+    assert attainable([0.2, 0.1]).sum() == 0
+    assert attainable([1e-6] * 100).all() and attainable([]).size == 0
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        floors = 0.5 ** rng.integers(1, 14, 12)
+        k = next(k for k in range(1, 13) if (floors <= 0.05 / k).sum() <= k)
+        assert (attainable(floors) == (floors <= 0.05 / k)).all()
 
 
 def test_the_detectable_effect_is_detected_four_times_in_five():

@@ -13,6 +13,7 @@ from conceptseg.dissect.detect import Detection
 from conceptseg.overlap import class_iou
 from conceptseg.record import Tail
 from conceptseg.significance import (
+    attainable,
     bootstrap_interval,
     detectable_effect,
     holm,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from conceptseg.study.dissect import Dissect
 
 ALPHA = 0.05
+LEAST_P = 5e-4
 NAN = float("nan")
 
 
@@ -37,8 +39,8 @@ class Loss:
     """What ablating some units does to a class.
 
     `change` of its IoU with its 95 % interval, `random` that of random sets of as many units, `p`
-    of a loss beyond that of random sets, `p_holm` corrected; `detectable` the smallest loss that so
-    many images would have shown; `used` whether the loss counts.
+    of a loss beyond that of random sets, `p_holm` corrected; `detectable` the smallest loss beyond
+    random sets that would have been shown; `used` whether the loss counts.
     """
 
     edit: int
@@ -235,11 +237,14 @@ def losses(
     `random` [n, r, k], for each edit, are random sets of as many units. p is the larger of two:
     over images, that the loss exceeds the mean of random sets (signs of what counts in tests are
     flipped); over sets, that it is more than one further random set would lose. Holm over all
-    edits and classes.
+    edits and classes, but for classes of so few images that no loss could pass it: nan.
     """
     found: list[Loss] = []
-    for class_id in range(clean.shape[1]):
-        good = np.flatnonzero(np.isfinite(clean[:, class_id])).tolist()
+    held = [np.flatnonzero(np.isfinite(row)).tolist() for row in clean.T]
+    counted = [len({member[i] for i in good}) for good in held]
+    family = attainable([0.5**n for n in counted for _ in range(edited.shape[1]) if n], ALPHA)
+    tests = max(1, int(family.sum()))
+    for class_id, good in enumerate(held):
         if not good:
             continue
         base = clean[good, class_id]
@@ -247,8 +252,9 @@ def losses(
         for edit in range(edited.shape[1]):
             null = random[edit][good, :, class_id] - base[:, None]
             change = edited[good, edit, class_id] - base
-            found.append(_loss(study, edit, class_id, base, change, null, names))
-    adjusted = holm([loss.p for loss in found])
+            found.append(_loss(study, edit, class_id, base, change, null, names, tests))
+    adjusted = np.full(len(found), NAN)
+    adjusted[family] = holm([loss.p for loss, able in zip(found, family, strict=True) if able])
     return tuple(
         Loss(
             **{
@@ -271,11 +277,15 @@ def _loss(
     change: np.ndarray,
     null: np.ndarray,
     names: list[str],
+    tests: int,
 ) -> Loss:
     excess = change - null.mean(1)
     p = 1.0
     if change.mean() < 0:
         over_images = sign_flip_p(excess, names, seed=study.seed, side="less")
+        if over_images * tests > ALPHA / 2 and over_images <= LEAST_P:
+            draws = int(np.ceil(2 * tests / ALPHA))  # fewer could not show it among so many
+            over_images = sign_flip_p(excess, names, seed=study.seed, draws=draws, side="less")
         p = max(over_images, prediction_p(float(change.mean()), null.mean(0)))
     return Loss(
         edit,
@@ -287,6 +297,23 @@ def _loss(
         float(null.mean()),
         p,
         NAN,
-        detectable_effect(excess, names),
+        smallest_shown(excess, names, null.mean(0), tests),
         False,
     )
+
+
+def smallest_shown(excess: np.ndarray, names: Sequence[str], sets: np.ndarray, tests: int) -> float:
+    """The loss beyond random sets that would have been shown, of so many tests, with power 0.8.
+
+    The larger of what the images and of what the random sets `sets` [r] allow, at the level that
+    correction leaves to a single test.
+    """
+    from scipy.stats import norm
+    from scipy.stats import t as student
+
+    level = ALPHA / tests
+    over_images = detectable_effect(excess, names, level=level)
+    if len(sets) < 2:
+        return NAN
+    reach = student.ppf(1 - level, len(sets) - 1) + norm.ppf(0.8)
+    return float(max(over_images, reach * sets.std(ddof=1) * np.sqrt(1 + 1 / len(sets))))

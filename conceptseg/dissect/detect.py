@@ -17,15 +17,9 @@ from conceptseg.dissect.measures import (
     choose_edges,
     overlaps,
 )
-from conceptseg.dissect.null import (
-    PUBLISHED_IOU,
-    PUBLISHED_QUANTILE,
-    Permuted,
-    Rotated,
-    permuted,
-    rotated,
-)
+from conceptseg.dissect.permute import PUBLISHED_IOU, PUBLISHED_QUANTILE, Permuted, permuted
 from conceptseg.dissect.pilot import Plan
+from conceptseg.dissect.rotate import Rotated, rotated
 from conceptseg.dissect.tally import HALVES
 from conceptseg.errors import InputError
 from conceptseg.significance import benjamini_hochberg
@@ -59,12 +53,13 @@ class Detection:
     """All that the sweep found.
 
     `chosen` and `scored` (on the other half, [v]) are of each unit's own concept, `interval`
-    [v, 2] that of its overlap above chance, over images. `grid` [v, l] is the overlap above chance
-    of each unit with each concept at the threshold that suits the pair best on the first half,
-    scored on the other; `grid_normalised`, `auroc` and `precision` likewise [v, l]. `curve`
-    [v, q] overlaps of each unit with its concept at every quantile, on all images. `published_*`
-    [v] follow the published rule on all images. `images` [l] in which a concept is seen, `share`
-    [l] of the annotated pixels that show it, `allowed` the concepts that are seen often enough.
+    [v, 2] that of its overlap above chance, nan where too few kept images show the concept. `grid`
+    [v, l] is the overlap above chance of each unit with each concept at the threshold that suits
+    the pair best on the first half, scored on the other; `grid_normalised`, `auroc` and
+    `precision` likewise [v, l]. `curve` [v, q] overlaps of each unit with its concept at every
+    quantile, on all images. `published_*` [v] follow the published rule on all images. `images`
+    [l] in which a concept is seen, `share` [l] of the annotated pixels that show it, `allowed` the
+    concepts that are seen often enough.
     """
 
     plan: Plan
@@ -142,7 +137,7 @@ def detect(study: Dissect, context: Context, plan: Plan, state: State) -> Detect
         quantiles=study.quantiles,
         chosen=chosen,
         scored=scored,
-        interval=_intervals(halves_bits[1], context.seed),
+        interval=_intervals(study, plan, halves_bits[1], scored.above_chance, seen, context.seed),
         grid=_only(grid.above_chance, allowed),
         grid_normalised=_only(grid.normalised, allowed),
         auroc=auroc(whole, vocabulary),
@@ -179,6 +174,7 @@ def _permuted(
         kept,
         chosen.threshold,
         chosen.low,
+        chosen.concept,
         np.take_along_axis(edges, published, axis=1)[:, 0],
         allowed,
         draws=study.permutations,
@@ -280,8 +276,16 @@ def _only(values: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     return result
 
 
-def _intervals(bits: Masks, seed: int) -> np.ndarray:
-    """95 % intervals [v, 2] of overlap above chance, by drawing what counts in tests anew."""
+def _intervals(
+    study: Dissect, plan: Plan, bits: Masks, found: np.ndarray, seen: SampleTable, seed: int
+) -> np.ndarray:
+    """95 % intervals [v, 2] of the overlaps `found` [v], by drawing what counts in tests anew.
+
+    It is drawn among the images whose maps are kept, which are a part of the half that `found` is
+    of. So what the draws lie off the kept images' own overlap is taken from `found`, and made as
+    much smaller as there are more of what is drawn. nan where a unit's concept is seen in fewer
+    than `min_images` of the kept ones.
+    """
     units = bits.counts.shape[2]
     names, member = np.unique(np.array(bits.member, dtype=np.str_), return_inverse=True)
     if len(names) < 2:
@@ -292,7 +296,12 @@ def _intervals(bits: Masks, seed: int) -> np.ndarray:
     weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=BOOTSTRAPS)
     drawn = (weights.astype(np.float64) @ sums).reshape(BOOTSTRAPS, 4, units)
     values = Overlaps(*(drawn[:, part] for part in range(4))).above_chance
-    return np.quantile(values, [0.025, 0.975], axis=0).T
+    own = Overlaps(*sums.sum(0).reshape(4, units)).above_chance
+    everyone = {plan.member[s] for s in seen.ids if plan.half[s] == 1}
+    share = np.sqrt(len(names) / max(len(everyone), len(names)))
+    ends = found + share * (np.quantile(values, [0.025, 0.975], axis=0) - own)
+    few = (bits.counts[:, 2] > 0).sum(0) < study.min_images
+    return np.where(few, np.nan, np.clip(ends, -1, 1)).T
 
 
 def _formulas(study: Dissect, halves: list[Masks], allowed: np.ndarray) -> tuple[Explained, ...]:

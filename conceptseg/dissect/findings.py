@@ -152,7 +152,7 @@ def _arrays(found: Detection, comparison: Comparison) -> dict[str, np.ndarray]:
         "normalised_iou": found.grid_normalised.astype(np.float32),
         "auroc": found.auroc.astype(np.float32),
         "average_precision": found.precision.astype(np.float32),
-        "null": found.permuted.null.max(1).astype(np.float32),
+        "null": found.permuted.null_best.astype(np.float32),
         "observed": found.permuted.observed.astype(np.float32),
         "thresholds": found.chosen.threshold.astype(np.float32),
         "mean": found.plan.mean.astype(np.float32),
@@ -216,6 +216,14 @@ def _notes(
         "ablated_to": ablations.value,
         "random_sets": study.random_sets,
         "labelled_images": ablations.labelled,
+        "untested": _untested(ablations, context.model.classes),
         "methods": list(comparison.methods),
         "limits": {method: comparison.limits[method] for method in comparison.methods},
     }
+
+
+def _untested(ablations: Ablations, classes: Sequence[str]) -> list[str]:
+    """Classes in too few images for any loss of theirs to pass the correction."""
+    tested = {loss.class_id for loss in ablations.concept_losses if np.isfinite(loss.p_holm)}
+    seen = {loss.class_id for loss in ablations.concept_losses}
+    return [classes[class_id] for class_id in sorted(seen - tested)]

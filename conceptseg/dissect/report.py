@@ -62,7 +62,7 @@ def _limits(result: Result) -> tuple[str, ...]:
         "be told apart by overlap.",
         "The permuted labels keep where in an image things tend to lie. So a detector is tied to "
         "the content of its image, but a unit that tells the content from the place alone is not "
-        "found.",
+        "found. A concept that lies at the same place in all images is shifted instead.",
         f"Only layer {notes['layer']} was studied. What skip connections carry past it is not "
         "seen.",
         f"Ablated units are set to {'zero' if notes['ablated_to'] == 'zero' else 'their mean'} "
@@ -87,6 +87,11 @@ def _limits(result: Result) -> tuple[str, ...]:
             f"The images come from only {notes['groups']} groups, too few to test over. Intervals "
             "and tests count images, so they speak of these groups and not of new ones, and where "
             "images of a group are alike, units count as detectors too easily."
+        )
+    if notes["untested"]:
+        limits.append(
+            "Too few images to test what these lose, whatever it is: "
+            f"{', '.join(notes['untested'])}."
         )
     if notes["labelled_images"] < notes["ablated_images"]:
         missing = notes["ablated_images"] - notes["labelled_images"]

@@ -61,8 +61,8 @@ def detectors(result: Result) -> Section:
             TableBlock(
                 table,
                 "Concepts without a detector",
-                "A high AUROC here means that units tell the concept, but none is active on it "
-                "alone.",
+                "Units may still tell such a concept, as a high AUROC says: they overlap another "
+                "one better, or this one no more than chance would.",
                 folded=True,
             )
         )
@@ -199,6 +199,7 @@ def chance(result: Result) -> Section:
                 ),
                 ("Permutations", null["permutations"]),
                 ("Images permuted", null["images"]),
+                ("Units whose concept was shifted instead", null["shifted"]),
                 ("Exchanged as wholes", "groups of images" if null["grouped"] else "single images"),
             ),
             "Permuted labels",
@@ -234,7 +235,7 @@ def _null_figure(result: Result) -> FigureBlock:
         ]
     )
     caption = (
-        "Of each permutation, the largest overlap of any unit with any concept: a unit beyond all "
+        "Of each permutation, the largest overlap of any unit with its concept: a unit beyond all "
         "of them counts as a detector however many are looked at (family-wise)."
     )
     heading = "Observed against permuted labels"

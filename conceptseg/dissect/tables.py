@@ -264,7 +264,8 @@ def null_curve(study: Dissect, found: Detection) -> dict[str, float | int | bool
     """What permuted labels gave, in few numbers."""
     chance = found.permuted
     return {
-        "permutations": study.permutations,
+        "permutations": chance.draws,
+        "shifted": int(chance.shifted.sum()),
         "images": chance.images,
         "grouped": chance.grouped,
         "rate": chance.rate,

@@ -82,7 +82,12 @@ class Dissect(Study):
     kept_images: int = Field(
         80, ge=4, description="Images whose maps are kept for nulls, formulas and intervals."
     )
-    permutations: int = Field(1999, ge=19, description="Permutations of label maps over images.")
+    permutations: int = Field(
+        1999,
+        ge=19,
+        description="Permutations of label maps over images, at least; a layer of many units takes "
+        "more, so that a single detector can be told.",
+    )
     rotations: int = Field(3, ge=0, description="Random rotations of the units' basis.")
     formula_length: int = Field(3, ge=1, le=5, description="Concepts in a formula, at most.")
     beam: int = Field(5, ge=1, description="Formulas that are kept at each length.")

@@ -6,6 +6,7 @@ import torch
 
 from conceptseg.config import DataConfig, ModelConfig
 from conceptseg.dissect.ablate import ablated, losses, replacement
+from conceptseg.significance import holm
 from conceptseg.study.dissect import Dissect
 from tests.dissect.small import plan, vocabulary
 
@@ -76,3 +77,44 @@ def test_classes_that_are_in_no_image_are_left_out():
     edited = np.repeat(clean[:, None], 2, 1)
     found = losses(study(), clean, edited, [edited, edited], ["a", "b", "c", "d", "e", "f"])
     assert {one.class_id for one in found} == {0}
+
+
+def test_one_loss_among_many_tests_can_be_shown():
+    """With 600 tests, ten thousand sign flips alone would leave Holm's p above 0.05."""
+    found = made(2, 0.4, images=30, classes=30, edits=20)
+    assert len(found) == 600
+    assert [(one.edit, one.class_id) for one in found if one.used] == [(0, 0)]
+
+
+def test_a_class_in_few_images_is_not_tested_and_costs_the_others_nothing():
+    rng = np.random.default_rng(5)
+    clean = 0.8 + 0.05 * rng.normal(size=(24, 2))
+    clean[6:, 1] = np.nan  # at best 1/64, which no correction for four tests lets pass
+    edited = clean[:, None] + 0.02 * rng.normal(size=(24, 4, 2))
+    edited[:, 0] -= 0.3
+    random = clean[:, None] + 0.02 * rng.normal(size=(24, 10, 2))
+    found = losses(study(), clean, edited, [random] * 4, [f"m{i}" for i in range(24)])
+    few = [one for one in found if one.class_id == 1]
+    assert all(np.isnan(one.p_holm) and not one.used for one in few)
+    own = [one for one in found if one.class_id == 0]
+    np.testing.assert_allclose([o.p_holm for o in own], holm([o.p for o in own]))
+    assert own[0].used
+
+
+def test_the_smallest_loss_that_would_be_shown_is_shown_four_times_in_five():
+    """Where images decide, where random sets do, and among twenty tests."""
+    for images, spread, sets in ((0.1, 0.0, 10), (0.02, 0.05, 10)):
+        shown, least = [], []
+        for seed in range(60):
+            rng = np.random.default_rng(seed)
+            clean = np.full((40, 1), 0.8)
+            levels = spread * rng.normal(size=(1, sets, 1))
+            random = clean[:, None] + levels + images * rng.normal(size=(40, sets, 1))
+            noise = images * rng.normal(size=(40, 20, 1))
+            member = [f"m{i}" for i in range(40)]
+            trial = losses(study(), clean, clean[:, None] + noise, [random] * 20, member)
+            least.append(trial[0].detectable)
+            noise[:, 0] -= np.mean(least)
+            trial = losses(study(), clean, clean[:, None] + noise, [random] * 20, member)
+            shown.append(trial[0].p_holm <= 0.05)
+        assert 0.6 <= np.mean(shown) <= 0.97
