@@ -194,6 +194,14 @@ class Explainer(Strict, ABC):
 
     about: ClassVar[About]
 
+    @property
+    def classes_only(self) -> bool:
+        """Whether the class's own probability or mask is read in place of the target's score.
+
+        Such a method says nothing of a target that is no class's, such as a node's decision.
+        """
+        return False
+
     def __call__(
         self,
         model: SegmentationModel,

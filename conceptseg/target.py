@@ -80,6 +80,11 @@ class Target:
     def where(self) -> Region:
         return Predicted(self.class_id) if self.region is None else self.region
 
+    @property
+    def of_class(self) -> bool:
+        """Whether the score is that of the class `class_id`."""
+        return True
+
     def on(self, logits: Tensor, labels: Tensor | None = None) -> FixedTarget:
         """This target with its region fixed by the clean images' logits [n, k, h, w] and labels.
 
@@ -110,6 +115,11 @@ class FixedTarget:
     def image(self, i: int) -> FixedTarget:
         """The same target for the i-th image alone."""
         return replace(self, mask=self.mask[i : i + 1])
+
+    @property
+    def of_class(self) -> bool:
+        """Whether the score is that of the class `class_id`."""
+        return True
 
     @property
     def pixels(self) -> Tensor:

@@ -10,8 +10,11 @@ from conceptseg.catalogue import load, names
 from conceptseg.config import Preprocessing
 from conceptseg.contracts import About, Explainer
 from conceptseg.errors import InputError
+from conceptseg.explainers.seg_eigen_cam import SegEigenCam
 from conceptseg.model import SegmentationModel
 from conceptseg.scene import Scene
+from conceptseg.segnbdt.target import decision
+from conceptseg.segnbdt.tree import Tree
 from conceptseg.target import Box, Everything, Labelled, Pixel, Predicted, Target
 from tests.explainers.small import SMALL
 from tests.small_models import UNet, hooks, images, seeded, unet, wrapped
@@ -211,6 +214,22 @@ def test_a_network_that_returns_nan(explainer, x):
     model.module.head.bias.data.fill_(float("nan"))
     with pytest.raises(InputError, match="not finite|NaN"):
         explainer(model, x, WHOLE)
+
+
+def test_a_target_that_is_no_class_is_explained_or_refused(explainer, model):
+    """Two decisions on the same pixels whose branches begin with the same class."""
+    tree, x = Tree.of(((0, 1), 2)), images(1, *SIZE)
+    mask = torch.zeros(1, *SIZE, dtype=torch.bool)
+    mask[0, 5:25, 8:40] = True
+    targets = [decision(tree, edge, mask) for edge in (0, 2)]
+    assert targets[0].class_id == targets[1].class_id == 0
+    if explainer.classes_only:
+        with pytest.raises(InputError, match="explains classes alone"):
+            explainer.on(Scene(model, x), targets)
+        return
+    one, other = explainer.on(Scene(model, x), targets)
+    free = explainer.about.family == "baseline" or isinstance(explainer, SegEigenCam)
+    assert free or one.abs().max() == 0 or not torch.equal(one, other)
 
 
 @pytest.mark.parametrize("name", EXPLAINERS)

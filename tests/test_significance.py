@@ -21,6 +21,7 @@ from conceptseg.significance import (
     holm,
     max_statistic_p,
     prediction_p,
+    sign_flip_floor,
     sign_flip_p,
     units,
     wilson_interval,
@@ -135,6 +136,21 @@ def test_drawn_sign_flips_estimate_the_exact_p():
     drawn = sign_flip_p(values, groups, seed=0, draws=2000)
     assert drawn != exact
     assert drawn == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 2000) + 1 / 2000)
+
+
+def test_among_many_tests_a_small_p_is_drawn_finely_enough():
+    values, groups = np.linspace(1, 2, 40), [str(i) for i in range(40)]
+    assert sign_flip_p(values, groups, seed=0) == 1 / 10000
+    fine = sign_flip_p(values, groups, seed=0, tests=2000)
+    assert fine == 1 / 80001 and holm([fine, *[1.0] * 1999])[0] <= 0.05
+    # One that is not small stays; and where all patterns are used there is nothing to add.
+    rng = np.random.default_rng(1)
+    noise = rng.normal(size=40)
+    once = sign_flip_p(noise, groups, seed=0)
+    assert once > 0.01 and sign_flip_p(noise, groups, seed=0, tests=2000) == once
+    few = sign_flip_p(values[:9], groups[:9], seed=0, side="greater", tests=2000)
+    assert few == sign_flip_floor(9, "greater") == 1 / 512
+    assert sign_flip_p(values[:9], groups[:9], seed=0) == sign_flip_floor(9) == 2 / 512
 
 
 def test_sign_flips_of_nothing_and_their_ties():

@@ -173,6 +173,7 @@ def levels(
                 [groups[i] for i in np.flatnonzero(known).tolist()],
                 seed=seed,
                 side="greater",
+                tests=len(class_ids) * len(found.layers),
             )
             readings = {v: mean(values, groups, seed) for v, values in each.items()}
             excess = mean(each["global"] - each["shuffled"], groups, seed)

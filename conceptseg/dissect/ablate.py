@@ -18,6 +18,7 @@ from conceptseg.significance import (
     detectable_effect,
     holm,
     prediction_p,
+    sign_flip_floor,
     sign_flip_p,
 )
 from conceptseg.stats.sample_table import SampleTable
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from conceptseg.study.dissect import Dissect
 
 ALPHA = 0.05
-LEAST_P = 5e-4
 NAN = float("nan")
 
 
@@ -242,7 +242,9 @@ def losses(
     found: list[Loss] = []
     held = [np.flatnonzero(np.isfinite(row)).tolist() for row in clean.T]
     counted = [len({member[i] for i in good}) for good in held]
-    family = attainable([0.5**n for n in counted for _ in range(edited.shape[1]) if n], ALPHA)
+    family = attainable(
+        [sign_flip_floor(n, "less") for n in counted for _ in range(edited.shape[1]) if n], ALPHA
+    )
     tests = max(1, int(family.sum()))
     for class_id, good in enumerate(held):
         if not good:
@@ -282,10 +284,7 @@ def _loss(
     excess = change - null.mean(1)
     p = 1.0
     if change.mean() < 0:
-        over_images = sign_flip_p(excess, names, seed=study.seed, side="less")
-        if over_images * tests > ALPHA / 2 and over_images <= LEAST_P:
-            draws = int(np.ceil(2 * tests / ALPHA))  # fewer could not show it among so many
-            over_images = sign_flip_p(excess, names, seed=study.seed, draws=draws, side="less")
+        over_images = sign_flip_p(excess, names, seed=study.seed, side="less", tests=tests)
         p = max(over_images, prediction_p(float(change.mean()), null.mean(0)))
     return Loss(
         edit,

@@ -26,6 +26,12 @@ def explain(explainer: Explainer, scene: Scene, targets: Sequence[Target]) -> Te
     """
     if not len(scene) or not targets:
         return scene.images.new_zeros((len(targets), len(scene), *scene.size), dtype=torch.float32)
+    if explainer.classes_only and not all(target.of_class for target in targets):
+        name = type(explainer).__module__.rpartition(".")[2]
+        raise InputError(
+            f"{name} explains classes alone, and not the decision of a node; take another method, "
+            "such as grad_pam or lrp"
+        )
     scene.check_room(len(targets))
     with undisturbed(scene.model):
         found = explainer.attribute(scene, targets)

@@ -55,6 +55,10 @@ class ActivationsXPredictions(Explainer):
         True, description="Keep only what speaks for the target; matters to `unit` alone."
     )
 
+    @property
+    def classes_only(self) -> bool:
+        return True
+
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         tail = scene.tail(self.layer)
         activation = tail.activation.detach()

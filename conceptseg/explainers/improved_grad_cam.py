@@ -43,6 +43,10 @@ class ImprovedGradCam(GradientCam):
     )
     score: ScoreName = Field("probability", description="What is summed over the pixels that do.")
 
+    @property
+    def classes_only(self) -> bool:
+        return True
+
     def on_grid(self, scene: Scene, target: Target) -> Tensor:
         tail = scene.tail(self.layer, graph=True)
         gradient = tail.gradient(self.above(scene, target))

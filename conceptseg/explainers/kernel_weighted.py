@@ -79,6 +79,10 @@ class KernelWeighted(Explainer):
     )
     seed: int = Field(42, ge=0, description="Seed of the random weights of `noise`.")
 
+    @property
+    def classes_only(self) -> bool:
+        return True
+
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         part: Part = "decoder" if self.form == "2022" else "encoder and decoder"
         layers = layers_of(scene, None if isinstance(self.layers, str) else self.layers, part)

@@ -48,7 +48,8 @@ class Lrp(Explainer):
     taken as constants. With `channel`, `direction` or `box` only that part of a layer's relevance
     goes on to the image (Achtibat et al. 2023, arXiv:2206.03208), along paths through the layer
     alone; of a direction v it is v (A . v) R / A. `start: target` begins with z dT/dz, to first
-    order what each logit adds to the target, so that a margin's rivals count against it.
+    order what each logit adds to the target, so that a margin's rivals count against it; so does a
+    target that is no class's, whatever `start` says.
 
     Source: Bach et al., "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by
     Layer-Wise Relevance Propagation", PLOS ONE 10(7), 2015; composite: Kohlbrenner et al. 2020,
@@ -127,7 +128,7 @@ class Lrp(Explainer):
         return Part(layer, self.channel, vector, mask)
 
     def _start(self, run: Run, target: FixedTarget) -> Tensor:
-        if self.start == "target":
+        if self.start == "target" or not target.of_class:
             return relevance_of_target(run.logits, target)
         relevance = relevance_of_logits(
             run.logits, target.mask, target.class_id, self.start, self.sign, normalise=False

@@ -48,6 +48,10 @@ class Occlusion(Explainer):
         description="What drops: softdice, dice or iou with the region, or the target's score.",
     )
 
+    @property
+    def classes_only(self) -> bool:
+        return self.measure != "score"
+
     @model_validator(mode="after")
     def _no_gaps(self) -> Self:
         if self.stride > self.window:

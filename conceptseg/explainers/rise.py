@@ -61,6 +61,10 @@ class Rise(Explainer):
     )
     seed: int = Field(0, ge=0, description="Seed of the masks.")
 
+    @property
+    def classes_only(self) -> bool:
+        return self.measure != "score"
+
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         masks = RandomGrids.drawn(self, scene.size).to(scene.images.device)
         read = reader(scene, targets, self.measure)

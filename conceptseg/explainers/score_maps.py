@@ -80,6 +80,10 @@ class ScoreMaps(Explainer):
         1, ge=1, description="A segment must add as many pixels to be taken; XRAI has 50."
     )
 
+    @property
+    def classes_only(self) -> bool:
+        return True
+
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         ids = [scene.fix(target).class_id for target in targets]
         scores = self.scores(scene)

@@ -93,6 +93,7 @@ def tested(
     """Every variant for all classes together and for each class, Holm's correction by scheme."""
     groups = counted(study, context, deltas)[0]
     found: list[Importance] = []
+    tests = len(deltas.variants) * (1 + len(class_ids))
     for place in range(len(deltas.variants)):
         made = np.isfinite(deltas.overlap[:, place]).any((0, 2))
         for class_id in (None, *class_ids):
@@ -105,7 +106,13 @@ def tested(
             low, high = interval(values, own_groups, context.seed)
             image = values.mean(1)
             names = [str(g) for g in own_groups]
-            p = sign_flip_p(image - study.smallest_effect, names, seed=context.seed, side="greater")
+            p = sign_flip_p(
+                image - study.smallest_effect,
+                names,
+                seed=context.seed,
+                side="greater",
+                tests=tests,
+            )
             before = float(np.nanmean(deltas.clean[rows][:, own]))
             extra = _mean(deltas.extra[rows, place][:, :, own])
             value = float(image.mean())

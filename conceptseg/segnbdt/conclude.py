@@ -82,6 +82,8 @@ def conclude(study: Segnbdt, context: Context, carry: Carry) -> Result:
     made = {name: Table(found, caption=CAPTIONS[name]) for name, found in rows.items()}
     made["saliency"] = local_maps.table(comparison, classes)
     notes = _notes(study, context, carry, p)
+    removed = [*rows["evidence"], *rows["parts"]]
+    notes |= {"removals": len(removed), "untested": sum(row["p"] is None for row in removed)}
     return Result(
         study="segnbdt",
         findings=ranked(findings(rows, notes, plan)),
@@ -239,6 +241,7 @@ def _notes(study: Segnbdt, context: Context, carry: Carry, p: float) -> dict[str
         "labelled": int(judged.labelled.sum()),
         "unit": carry["unit"],
         "groups": len(set(judged.groups)),
+        "manifest_groups": len({context.manifest.sample(s).group for s in judged.ids}),
         "tune": study.tune,
         "tree_weight": study.tree_weight,
         "published_loss": study.published_loss,

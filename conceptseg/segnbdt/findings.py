@@ -49,14 +49,18 @@ def _fidelity(rows: Rows, notes: dict[str, Any]) -> list[Finding]:
         row = by.get(WORDS[name])
         if row is None or "change" not in row:
             continue
+        ends = _ci(row, "change")
         verb = "costs" if row["change"] < 0 else "gains"
+        if ends is None or ends[0] <= 0 <= ends[1]:
+            verb = "was not shown to change the mIoU; measured:"
+        size = f"{row['change']:+.3f}" if verb.endswith(":") else f"{abs(row['change']):.3f} mIoU"
         found.append(
             Finding(
-                claim=f"Deciding by the {WORDS[name]} {verb} {abs(row['change']):.3f} mIoU "
+                claim=f"Deciding by the {WORDS[name]} {verb} {size} "
                 f"({by[WORDS['network']]['miou']:.3f} for the network, {row['miou']:.3f} for "
                 "the tree).",
                 effect=row["change"],
-                ci=_ci(row, "change"),
+                ci=ends,
                 n=notes["groups"],
                 evidence="fidelity",
                 details={"effect_name": "change of mIoU"},
@@ -144,7 +148,7 @@ def _parts(rows: Rows) -> list[Finding]:
     return [
         Finding(
             claim=f"At node {row['node']} ({row['question']}) the decision for {row['branch']} "
-            f"depends on {_part(row['part'])}, at other pixels: removing it changes the margin by "
+            f"changes with {_part(row['part'])}, at other pixels: filling it moves the margin by "
             f"{row['effect']:+.2f}.",
             effect=row["effect"],
             ci=_ci(row, "effect"),

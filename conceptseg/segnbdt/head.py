@@ -21,11 +21,15 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Head:
-    """A linear last layer: `name`, `weight` [k, d] (a kernel's places count as features)."""
+    """A linear last layer: `name`, `weight` [k, d] (a kernel's places count as features).
+
+    `feeds` are the layers whose output is what enters it; none where something else does.
+    """
 
     name: str
     weight: np.ndarray
     inputs: int
+    feeds: tuple[str, ...] = ()
 
 
 def find_head(model: SegmentationModel, images: Tensor, name: str = "auto") -> Head | None:
@@ -38,11 +42,11 @@ def find_head(model: SegmentationModel, images: Tensor, name: str = "auto") -> H
     modules = dict(model.module.named_modules())
     if name != "auto":
         module = modules.get(name)
-        if not _linear(module, len(model.classes)):
+        if module is None or not _linear(module, len(model.classes)):
             raise InputError(
                 f"head: {name!r} is no convolution or linear layer of {len(model.classes)} outputs"
             )
-        return _head(name, module)
+        return _head(name, module, _feeds(model, images, module))
     seen: dict[str, Tensor] = {}
     with ExitStack() as stack:
         stack.enter_context(undisturbed(model))
@@ -54,8 +58,40 @@ def find_head(model: SegmentationModel, images: Tensor, name: str = "auto") -> H
         logits = model(images[:1])
     for key in reversed(seen):
         if _same(seen[key], logits):
-            return _head(key, modules[key])
+            return _head(key, modules[key], _feeds(model, images, modules[key]))
     return None
+
+
+def _feeds(model: SegmentationModel, images: Tensor, head: nn.Module) -> tuple[str, ...]:
+    """The layers, in the order of their running, that put out what enters the head."""
+    held: dict[str, Tensor] = {}  # kept, so that no tensor's place in memory is another's later
+    found: tuple[str, ...] = ()
+
+    def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.dim() == 4:
+                held[name] = output
+
+        return hook
+
+    def enter(module: nn.Module, args: Any) -> None:
+        nonlocal found
+        given = args[0]
+        found = tuple(
+            name
+            for name, one in held.items()
+            if one.data_ptr() == given.data_ptr() and one.shape == given.shape
+        )
+
+    with ExitStack() as stack:
+        stack.enter_context(undisturbed(model))
+        stack.enter_context(torch.no_grad())
+        for name, module in model.module.named_modules():
+            if name and module is not head:
+                stack.callback(module.register_forward_hook(keep(name)).remove)
+        stack.callback(head.register_forward_pre_hook(enter).remove)
+        model(images[:1])
+    return found
 
 
 def _keep(seen: dict[str, Tensor], key: str) -> Callable[[nn.Module, Any, Tensor], None]:
@@ -86,6 +122,6 @@ def _same(output: Tensor, logits: Tensor) -> bool:
     return any(float((one - logits).abs().max()) <= TOLERANCE * scale for one in found)
 
 
-def _head(name: str, module: Any) -> Head:
+def _head(name: str, module: Any, feeds: tuple[str, ...]) -> Head:
     weight = module.weight.detach().float().cpu().flatten(1).numpy()
-    return Head(name, weight, int(module.weight.shape[1]))
+    return Head(name, weight, int(module.weight.shape[1]), feeds)

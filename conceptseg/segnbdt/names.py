@@ -12,6 +12,7 @@ from conceptseg.contracts import Context
 from conceptseg.errors import InputError
 from conceptseg.segnbdt.head import Head
 from conceptseg.segnbdt.tree import Node, Tree
+from conceptseg.unit_cards import load_units
 
 if TYPE_CHECKING:
     from conceptseg.study.segnbdt import Segnbdt
@@ -29,7 +30,7 @@ def named(
         return tree, {}
     if head is None:
         raise InputError("dissection: names of units need a network with a linear last layer")
-    return tree, from_dissection(tree, head, Path(study.dissection))
+    return tree, from_dissection(tree, head, Path(study.dissection), context.model.fingerprint())
 
 
 def with_wordnet(tree: Tree, classes: tuple[str, ...]) -> Tree:
@@ -59,29 +60,32 @@ def _first_noun(wordnet: Any, name: str) -> Any:
     return found[0] if found else None
 
 
-def from_dissection(tree: Tree, head: Head, folder: Path) -> dict[int, str]:
+def from_dissection(
+    tree: Tree, head: Head, folder: Path, weights: str | None = None
+) -> dict[int, str]:
     """Per node, the concepts of the units of largest weight in its margin, in words.
 
     A node's margin reads unit d with the weight of its first branch minus the mean of the others.
-    The dissection must be of the layer that feeds the head: its table `units` has a row `unit`,
-    `concept` for units that detect one.
+    Raises InputError unless the folder holds a dissection, of the network with these `weights`,
+    of a layer whose output enters the head.
     """
     from conceptseg.result import Result
 
     result = Result.load(folder)
-    rows = result.tables["units"].rows if "units" in result.tables else ()
+    layer = str(result.notes.get("layer", ""))
+    if layer not in head.feeds:
+        wanted = " or ".join(head.feeds) or "none of the network's layers alone"
+        raise InputError(
+            f"dissection: {folder} is of layer {layer!r}, and what enters {head.name!r} is the "
+            f"output of {wanted}; dissect that layer"
+        )
     concepts = {
-        int(row["unit"]): str(row["concept"])
-        for row in rows
-        if row.get("concept") and row.get("detector", True)
+        unit: known.label
+        for unit, known in load_units(folder, layer, weights).items()
+        if known.label
     }
     if not concepts:
-        raise InputError(f"dissection: {folder} names no unit; give the folder of a dissect study")
-    if max(concepts) >= head.inputs:
-        raise InputError(
-            f"dissection: {folder} is of a layer with more units than the {head.inputs} that "
-            f"enter {head.name!r}; dissect the layer before it"
-        )
+        raise InputError(f"dissection: {folder} found no unit of {layer!r} that detects a concept")
     weight = head.weight.reshape(len(head.weight), head.inputs, -1).mean(2)
     found = {}
     for node in tree.nodes:

@@ -37,7 +37,8 @@ KINDS = {
 class Plan:
     """`tree` that is studied; `judged` samples, none of which had a part in making it.
 
-    `trees`: rows of how it compares with others on kept pixels; `null`: agreement with the network
+    `trees`: rows of how it compares with others, on kept pixels that none of them was made from
+    (unless there is a single image); `null`: agreement with the network
     of random binary trees' hard decisions; `observed` that of the tree on the same pixels;
     `redrawn`: cophenetic correlation with the tree made from redrawn evidence, `chance` with random
     trees; `support` of each node by the redrawn trees.
@@ -70,7 +71,9 @@ class _Kept:
 def make_plan(study: Segnbdt, context: Context, table: SampleTable, head: Head | None) -> Plan:
     built, judged = halves(study, context)
     k = len(context.model.classes)
-    mine = _kept(table, [i for i in table.ids if i in built] if built else table.ids, k)
+    # A tree that needs no images is compared with others that do, made from a part of the judged.
+    makers_of = built or _first_part(study, context, table.ids)
+    mine = _kept(table, [i for i in table.ids if i in makers_of], k)
     makers = _makers(study, context, head, mine)
     kind = study.hierarchy if study.hierarchy != "weights" else f"weights, {study.linkage}"
     if kind not in makers:
@@ -79,7 +82,7 @@ def make_plan(study: Segnbdt, context: Context, table: SampleTable, head: Head |
     tree = makers[kind](whole)
     tree, evidence = named(study, context, tree, head)
     others = {name: make(whole) for name, make in makers.items() if name != kind}
-    seen = set(judged)
+    seen = set(judged) - makers_of or set(judged)
     test = _kept(table, [i for i in table.ids if i in seen], k)
     rng = np.random.default_rng([study.seed, 11])
     randoms = [random_tree(k, rng) for _ in range(study.random_trees)]
@@ -120,6 +123,16 @@ def halves(study: Segnbdt, context: Context) -> tuple[frozenset[str], tuple[str,
             "tree that is made from them; take more images, or hierarchy: weights and tune: none"
         )
     return built, judged
+
+
+def _first_part(study: Segnbdt, context: Context, ids: Sequence[str]) -> frozenset[str]:
+    """About half of the samples, by group, or by image where there is one group; all of one."""
+    group = {s.id: s.group for s in context.manifest.samples}
+    if len({group[i] for i in ids}) < 2:
+        group = {i: i for i in ids}
+    groups = sorted({group[i] for i in ids}, key=lambda g: sample_priority(study.seed, g))
+    first = set(groups[: max(1, len(groups) // 2)])
+    return frozenset(i for i in ids if group[i] in first)
 
 
 def _kept(table: SampleTable, ids: Sequence[str], k: int) -> _Kept:

@@ -9,14 +9,24 @@ import numpy as np
 
 from conceptseg.segnbdt.evidence import CONTEXT
 from conceptseg.segnbdt.plan import Plan
-from conceptseg.significance import bootstrap_interval, detectable_effect, holm, sign_flip_p
+from conceptseg.significance import (
+    Side,
+    attainable,
+    bootstrap_interval,
+    detectable_effect,
+    holm,
+    sign_flip_floor,
+    sign_flip_p,
+)
 from conceptseg.stats.sample_table import SampleTable
 
 if TYPE_CHECKING:
     from conceptseg.study.segnbdt import Segnbdt
 
-LEAST = 5
+ALPHA = 0.05
 Rows = list[dict[str, Any]]
+Measured = tuple[dict[str, Any], np.ndarray, Sequence[str]]
+"""A row so far, a change of the margin in each image, and what each image counts as."""
 
 
 def evidence_rows(
@@ -38,7 +48,7 @@ def evidence_rows(
             if np.isfinite(gone).all():
                 seen = (groups[sample_id], float(margin), float(gone[0]), float(gone[1:].mean()))
                 gathered.setdefault(int(edge), []).append(seen)
-    rows = []
+    rows: list[Measured] = []
     for edge, found in sorted(gathered.items()):
         number, branch = plan.tree.edges[edge]
         units = [seen[0] for seen in found]
@@ -50,8 +60,8 @@ def evidence_rows(
             "removed": float(gone.mean()),
             "by_chance": float(random.mean()),
         }
-        rows.append(row | _effect(study, gone - random, units, "less"))
-    return _corrected(rows)
+        rows.append((row, gone - random, units))
+    return _tested(study, rows, "less")
 
 
 def part_rows(
@@ -70,7 +80,7 @@ def part_rows(
                 if np.isfinite(change):
                     key = (int(edge), int(part))
                     gathered.setdefault(key, []).append((groups[sample_id], float(change)))
-    rows = []
+    rows: list[Measured] = []
     for (edge, part), found in sorted(gathered.items()):
         number, branch = plan.tree.edges[edge]
         values, units = np.array([seen[1] for seen in found]), [seen[0] for seen in found]
@@ -79,8 +89,8 @@ def part_rows(
             "part": "known context" if part == CONTEXT else classes[part],
             "images": len(found),
         }
-        rows.append(row | _effect(study, values, units, "two"))
-    return _corrected(rows)
+        rows.append((row, values, units))
+    return _tested(study, rows, "two")
 
 
 def _branch(plan: Plan, number: int, branch: int, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -91,26 +101,24 @@ def _branch(plan: Plan, number: int, branch: int, classes: tuple[str, ...]) -> d
     }
 
 
-def _effect(
-    study: Segnbdt, values: np.ndarray, units: Sequence[str], side: str
-) -> dict[str, float | None]:
-    """Mean with interval and p; no test for fewer than `LEAST` units."""
-    low, high = bootstrap_interval(values, units, seed=study.seed)
-    enough = len(set(units)) >= LEAST
-    return {
-        "effect": float(values.mean()),
-        "effect_low": low,
-        "effect_high": high,
-        "detectable": detectable_effect(values, units),
-        "p": sign_flip_p(values, units, seed=study.seed, side=side) if enough else None,
-    }
+def _tested(study: Segnbdt, rows: Sequence[Measured], side: Side) -> Rows:
+    """The rows with each mean change, its interval, and p, by Holm over those that can be shown.
 
-
-def _corrected(rows: Rows) -> Rows:
-    """The rows with Holm's correction over those that were tested."""
-    tested = [row for row in rows if row["p"] is not None]
-    for row in rows:
-        row["p_holm"] = None
+    Few images cannot show a change however large: such rows have no p and do not count in the
+    correction. `detectable` is the change that would have been shown, after correction.
+    """
+    floors = [sign_flip_floor(len(set(units)), side) for _, _, units in rows]
+    able = attainable(floors, ALPHA)
+    tests = max(1, int(able.sum()))
+    level = ALPHA / tests / (2 if side == "two" else 1)
+    done: Rows = []
+    for (row, values, units), can in zip(rows, able, strict=True):
+        low, high = bootstrap_interval(values, units, seed=study.seed)
+        effect = {"effect": float(values.mean()), "effect_low": low, "effect_high": high}
+        p = sign_flip_p(values, units, seed=study.seed, side=side, tests=tests) if can else None
+        detectable = detectable_effect(values, units, level=level) if can else None
+        done.append(row | effect | {"detectable": detectable, "p": p, "p_holm": None})
+    tested = [row for row in done if row["p"] is not None]
     for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
         row["p_holm"] = float(p)
-    return rows
+    return done

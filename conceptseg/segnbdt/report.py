@@ -78,8 +78,13 @@ def _limits(result: Result) -> tuple[str, ...]:
         "decided class part. A wrong decision above says nothing about the nodes below it, which "
         "is why each node's accuracy counts all pixels of its own classes.",
         "No finding about a node is no proof that it rests on nothing: the tables give the "
-        "smallest change that would have been detected.",
+        "smallest change that would have been shown, after correction for all that were tested.",
     ]
+    if notes["untested"]:
+        limits.append(
+            f"{notes['untested']} of {notes['removals']} changes by removal stand in too few "
+            "images to be tested, however large they are: they have no p-value."
+        )
     if notes["tune"] != "none":
         limits.append(
             "Nodes, evidence and removal are those of the network as given; tuning enters the "
@@ -90,6 +95,9 @@ def _limits(result: Result) -> tuple[str, ...]:
             f"{notes['images'] - notes['labelled']} judged images have no labels; there a decision "
             "counts as right where it agrees with the network."
         )
-    if notes["unit"] == "image" and notes["groups"] < notes["images"]:
-        limits.append(f"The images come from only {notes['groups']} groups, too few to test over.")
+    if notes["unit"] == "image" and notes["manifest_groups"] < notes["images"]:
+        limits.append(
+            f"The images come from only {notes['manifest_groups']} groups, too few to test over. "
+            "Intervals and tests count images, so they speak of these groups and not of new ones."
+        )
     return tuple(limits)

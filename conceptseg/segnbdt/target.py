@@ -22,6 +22,10 @@ class FixedDecision(FixedTarget):
 
     weights: tuple[float, ...] = ()
 
+    @property
+    def of_class(self) -> bool:
+        return False
+
     def on_mask(self, mask: Tensor) -> FixedDecision:
         return replace(self, mask=mask)
 
@@ -41,6 +45,10 @@ class Decision(Target):
     """
 
     weights: tuple[float, ...] = ()
+
+    @property
+    def of_class(self) -> bool:
+        return False
 
     def on(self, logits: Tensor, labels: Tensor | None = None) -> FixedDecision:
         mask = self.where.mask(logits, labels)

@@ -52,7 +52,7 @@ def chance(result: Result) -> Section:
     null = np.asarray(result.arrays["null_agreement"], float)
     held = Table([{"quantile": q, "agreement": float(np.quantile(null, q))} for q in quantiles])
     caption = (
-        f"{notes['random_trees']} random binary trees on the same pixels, drawn from the judged "
+        f"{notes['random_trees']} random binary trees on the same pixels, drawn from judged "
         "images. A tree that does not beat them says nothing about how the classes are ordered."
     )
     blocks: list[Block] = [
@@ -60,8 +60,8 @@ def chance(result: Result) -> Section:
         TableBlock(
             Table(rows_of(result, "trees"), result.tables["trees"].columns, LABELS),
             "Other trees",
-            "Made from the same network in other ways, on the same pixels. The star is the network "
-            "itself: one node with all classes.",
+            "Made from the same network in other ways, and compared on pixels of images that none "
+            "of them was made from. The star is the network itself: one node with all classes.",
         ),
     ]
     if notes["stability"] is not None:

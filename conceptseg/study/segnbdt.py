@@ -126,10 +126,14 @@ class Segnbdt(Study):
     def _known_evidence(cls, entries: tuple[Any, ...]) -> tuple[Any, ...]:
         known = catalogue.names("explainers")
         for entry in entries:
-            if not isinstance(entry, str):
-                parse("explainers", entry)
-            elif entry not in known:
+            if isinstance(entry, str) and entry not in known:
                 raise ValueError(f"unknown explainer {entry!r}; {nearest(entry, known)}")
+            explainer = parse("explainers", entry)
+            if explainer.classes_only:
+                raise ValueError(
+                    f"{entry!r} explains classes alone, and not the decision of a node; take "
+                    "another method, such as grad_pam or lrp"
+                )
         return entries
 
     def check(self, context: Context) -> None:

@@ -20,7 +20,31 @@ def test_the_head_is_found_before_resizing_too(upsample):
     head = find_head(SegmentationModel(net, CLASSES), IMAGES)
     assert head is not None and head.name == "head" and head.inputs == 8
     assert torch.equal(torch.from_numpy(head.weight), net.head.weight.detach().flatten(1))
-    assert not net.head._forward_hooks
+    assert head.feeds == ("body",) or head.feeds[-1] == "body"
+    assert not net.head._forward_hooks and not net.body._forward_hooks
+
+
+def test_what_enters_the_head_is_told_by_name():
+    class Through(nn.Module):
+        """The head reads what `act` puts out in place of `stem`; `aside` only looks alike."""
+
+        def __init__(self):
+            super().__init__()
+            self.stem, self.act = nn.Conv2d(3, 8, 1), nn.ReLU(inplace=True)
+            self.drop, self.aside = nn.Dropout(), nn.Conv2d(3, 8, 1)
+            self.head, self.scaled = nn.Conv2d(8, 6, 1), False
+
+        def forward(self, images):
+            maps = self.drop(self.act(self.stem(images)))
+            self.aside(images)
+            return self.head(2 * maps if self.scaled else maps)
+
+    net = Through()
+    model = SegmentationModel(net, CLASSES)
+    assert find_head(model, IMAGES).feeds == ("stem", "act", "drop")
+    assert find_head(model, IMAGES, "head").feeds == ("stem", "act", "drop")
+    net.scaled = True
+    assert find_head(model, IMAGES).feeds == ()
 
 
 class Two(nn.Module):

@@ -11,6 +11,7 @@ from conceptseg.result import Result, Table
 from conceptseg.segnbdt.head import Head
 from conceptseg.segnbdt.names import from_dissection, with_wordnet
 from conceptseg.segnbdt.tree import Tree
+from conceptseg.unit_cards import COLUMNS
 
 TREE = Tree.of(((0, 1), (2, 3)))
 CLASSES = ("car", "bus", "oak", "no such word")
@@ -48,17 +49,28 @@ def test_nodes_are_named_by_what_their_classes_share(monkeypatch):
     assert tree.nested() == TREE.nested()
 
 
+def dissected(folder, labels, layer="body"):
+    rows = [
+        {**dict.fromkeys(COLUMNS), "unit": unit, "label": label, "detector": label is not None}
+        for unit, label in enumerate(labels)
+    ]
+    provenance = {"weights": "a" * 64}
+    tables = {"units": Table(rows)}
+    Result("dissect", tables=tables, notes={"layer": layer}, provenance=provenance).save(folder)
+    return folder
+
+
 def test_units_are_named_by_the_weight_that_a_node_gives_them(tmp_path):
     weight = np.array([[5.0, 0, 1], [1, 0, 1], [0, 2, 1], [0, -4, 1]])
-    rows = [{"unit": 0, "concept": "wheel"}, {"unit": 1, "concept": "leaf"},
-            {"unit": 2, "concept": None}]  # fmt: skip
-    Result("dissect", tables={"units": Table(rows)}).save(tmp_path / "d")
-    found = from_dissection(TREE, Head("head", weight, 3), tmp_path / "d")
+    head = Head("head", weight, 3, ("act", "body"))
+    folder = dissected(tmp_path / "d", ("wheel", "leaf", None))
+    found = from_dissection(TREE, head, folder, "a" * 64)
     # Root: unit 0 has 3 - 0, unit 1 has 0 - (-1). Node 2: unit 1 has 2 - (-4).
     assert found[0] == "+ unit 0 (wheel), + unit 1 (leaf)"
     assert found[2].startswith("+ unit 1 (leaf)")
-    with pytest.raises(InputError, match="more units than the 1"):
-        from_dissection(TREE, Head("head", weight[:, :1], 1), tmp_path / "d")
-    Result("dissect").save(tmp_path / "e")
-    with pytest.raises(InputError, match="names no unit"):
-        from_dissection(TREE, Head("head", weight, 3), tmp_path / "e")
+    with pytest.raises(InputError, match="is of layer 'stem', and .* of act or body; dissect that"):
+        from_dissection(TREE, head, dissected(tmp_path / "s", ("wheel",), "stem"))
+    with pytest.raises(InputError, match="no unit of 'body' that detects"):
+        from_dissection(TREE, head, dissected(tmp_path / "n", (None, None)))
+    with pytest.raises(InputError, match="other weights"):
+        from_dissection(TREE, head, folder, "b" * 64)
