@@ -163,13 +163,13 @@ def check_memory(study: Dissect, plan: Plan) -> None:
         )
 
 
-def check_kept(study: Dissect, maps: Tensor) -> None:
-    """Raises InputError when the maps [n, v, y, x] of all kept images would take too much."""
-    needed = 3 * 4 * study.kept_images * maps[0].numel() / 2**30
+def check_kept(study: Dissect, maps: Tensor, images: int, what: str) -> None:
+    """Raises InputError when maps like those of [n, v, y, x] of so many images take too much."""
+    needed = 3 * 4 * images * maps[0].numel() / 2**30
     if needed > study.memory_gib:
         raise InputError(
-            f"memory_gib: keeping the maps of {study.kept_images} images takes {needed:.1f} GiB, "
-            f"more than {study.memory_gib:g}; lower kept_images or raise memory_gib"
+            f"memory_gib: keeping the maps of {images} images takes {needed:.1f} GiB, more than "
+            f"{study.memory_gib:g}; {what}, or raise memory_gib"
         )
 
 

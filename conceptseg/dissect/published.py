@@ -31,7 +31,7 @@ from conceptseg.contracts import Carry, Context, Pass, State
 from conceptseg.data import sample_priority
 from conceptseg.dissect.bins import CELLS, resized
 from conceptseg.dissect.measures import Overlaps
-from conceptseg.dissect.pilot import Plan, count_grid
+from conceptseg.dissect.pilot import Plan, check_kept, count_grid
 from conceptseg.dissect.sources import View, slot_maps
 from conceptseg.dissect.vocabulary import Vocabulary
 from conceptseg.errors import InputError
@@ -49,6 +49,7 @@ QUANTILE = {"netdissect": 0.005, "dissect": 0.01}
 DETECTOR_IOU = 0.04
 PERCENTILE = 85
 STACK = 500
+BLOCK = 64
 LEAST_PART = 80 / (240 * 240)
 
 
@@ -58,9 +59,14 @@ def levels(study: Dissect, context: Context, plan: Plan, batch: Batch, maps: Ten
     grid = count_grid(maps, batch.images, study.label_px)
     for convention, size in (("netdissect", maps.shape[-2:]), ("dissect", grid)):
         if convention in study.published:
-            values = resized(maps, (int(size[0]), int(size[1]))).transpose(0, 1).flatten(1)
-            state[f"level {convention}"] = JointCounts(_histogram(plan, values.cpu().numpy()))
+            large = (int(size[0]), int(size[1]))
+            counts = [
+                _histogram(plan, resized(maps[:, own], large).transpose(0, 1).flatten(1), own)
+                for own in _blocks(maps.shape[1])
+            ]
+            state[f"level {convention}"] = JointCounts(np.concatenate(counts))
     if "bioexp" in study.published:
+        check_kept(study, maps, min(STACK, len(plan.half)), "leave bioexp out of published")
         table = SampleTable.empty(STACK)
         for i, sample_id in enumerate(batch.ids):
             one = {"maps": maps[i].float().cpu().numpy()[None]}
@@ -72,9 +78,14 @@ def levels(study: Dissect, context: Context, plan: Plan, batch: Batch, maps: Ten
     return state
 
 
-def _histogram(plan: Plan, values: np.ndarray) -> np.ndarray:
-    """Counts [v, CELLS, 1] of values [v, m] by cell."""
-    cell = (values - plan.bins.low[:, None]) * plan.bins.scale[:, None]
+def _blocks(units: int) -> list[slice]:
+    """Units a block at a time: enlarged maps of all would not fit for wide layers."""
+    return [slice(first, first + BLOCK) for first in range(0, units, BLOCK)]
+
+
+def _histogram(plan: Plan, values: Tensor, own: slice) -> np.ndarray:
+    """Counts [v, CELLS, 1] by cell of a block of units' values [v, m]."""
+    cell = (values.cpu().numpy() - plan.bins.low[own, None]) * plan.bins.scale[own, None]
     cell = np.clip(cell, 0, CELLS - 1).astype(np.int64)
     return np.stack([np.bincount(row, minlength=CELLS) for row in cell])[:, :, None]
 
@@ -123,10 +134,14 @@ class Published(Pass):
             grid = count_grid(activation, batch.images, self.study.label_px)
             view = View.of(batch, prediction)
             slots = slot_maps(plan.sources, view, grid).flatten(2).cpu().numpy()
-            maps = resized(activation[:, torch.from_numpy(plan.live)], grid)
+            maps = activation[:, torch.from_numpy(plan.live).to(activation.device)]
             for convention in self.study.published:
                 cut = carry["levels"][convention]
-                on = _masks(convention, maps, cut, grid)
+                parts = [
+                    _masks(convention, resized(maps[:, own], grid), cut[own], grid)
+                    for own in _blocks(maps.shape[1])
+                ]
+                on = np.concatenate(parts, axis=1)
                 for i in range(len(batch)):
                     state = _added(state, convention, plan.vocabulary, on[i], slots[:, i])
         return state

@@ -48,7 +48,7 @@ class Tally(Pass):
             grid = count_grid(activation, batch.images, self.study.label_px)
             slots = slot_maps(plan.sources, View.of(batch, prediction), grid)
             maps = activation[:, torch.from_numpy(plan.live).to(activation.device)]
-            check_kept(self.study, maps)
+            check_kept(self.study, maps, self.study.kept_images, "lower kept_images")
             state = self._counted(context, batch, plan, maps, grid, slots)
             state |= self._kept(context, batch, plan, maps, slots)
             state |= levels(self.study, context, plan, batch, maps)

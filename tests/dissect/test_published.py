@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from conceptseg.dissect import published
 from conceptseg.dissect.published import CELLS, cleaned, threshold
@@ -82,7 +83,10 @@ def test_small_parts_go_and_masks_grow():
 def test_thresholds_are_quantiles():
     given = plan(2, WORDS, ["a"], [0])
     values = np.random.default_rng(3).normal(size=(2, 5000)).astype(np.float32)
-    counts = published._histogram(given, values)[:, :, 0]
+    tensor = torch.from_numpy(values)
+    counts = published._histogram(given, tensor, slice(0, 2))[:, :, 0]
+    alone = published._histogram(given, tensor[1:], slice(1, 2))[:, :, 0]
+    assert np.array_equal(alone, counts[1:])
     assert counts.shape == (2, CELLS) and (counts.sum(1) == 5000).all()
     for share in (0.005, 0.01, 0.2):
         cut = threshold(given, counts, share)
