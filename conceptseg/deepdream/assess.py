@@ -5,13 +5,18 @@ For descriptor m, start i and walk, with phi at the path's first and last point,
     change = (phi_end - phi_start) / SD_m,      sensitivity = change / length,
 
 SD_m the descriptor's standard deviation over all regions of classes in the data and all regions at
-the start of paths, and length the path's
-in root mean square change per pixel. A descriptor counts where the pixel path
-differs in sensitivity from both null paths (smooth, shuffled), and the phase path changes it in
-the same direction: p is the larger of the two sign-flip p-values (an intersection-union test needs
+the start of paths, and length the path's in root mean square change per pixel. Only starts whose
+region flips on the pixel path count. A descriptor counts where the pixel path differs in
+sensitivity from both null paths (smooth, shuffled), and the phase path changes it in the same
+direction: p is the larger of the two sign-flip p-values (an intersection-union test needs
 no further correction for them), corrected by Benjamini and Hochberg over descriptors and kinds of
 path. The phase path, which can use only waves that the image has, is asked for its direction and
 size alone: from a flat region it often cannot flip anything.
+
+That a descriptor is ignored is a claim of its own. It takes an interval of the change that lies
+within the smallest change that counts, on phase paths that flip too, where the classes differ
+greatly in the data; and paths long enough that a null path of the same length moves the
+descriptor by that much. On shorter ones nothing can be told.
 
 Source of the union test: Berger 1982.
 """
@@ -38,15 +43,19 @@ PRESENT, LARGE = 0.2, 0.8
 FAR = 0.25
 """Of a path's change, the share far from the region above which surroundings count as used."""
 LEAST = 6
-"""Fewer starts in which a descriptor is defined, and it is not tested."""
+"""Fewer starts that flip and in which a descriptor is defined, and it is not tested."""
+SHORT = "too short to tell"
+"""The conclusion where a path of this length could not move the descriptor anyway."""
 
 
 @dataclass(frozen=True)
 class Cue:
-    """One descriptor on one kind of path.
+    """One descriptor on one kind of path, over the `n` starts that flip in pixels.
 
-    `change` and `null` hold means over starts by walk, in SD; `interval` that of the pixel path's
-    change; `natural` the difference in the data, towards the path's end; `word` the conclusion.
+    `change` holds means over starts by walk, in SD; `interval` that of the pixel path's change,
+    `phase_interval` that of the phase path's over starts that flip in phases (nan for fewer than
+    `LEAST`); `reach` the larger change, up or down, of the two null paths, mean over starts;
+    `natural` the difference in the data, towards the path's end; `word` the conclusion.
     """
 
     route: Route
@@ -55,6 +64,8 @@ class Cue:
     change: dict[str, float]
     per_length: float
     interval: tuple[float, float]
+    phase_interval: tuple[float, float]
+    reach: float
     natural: float
     p: float
     p_bh: float
@@ -70,8 +81,9 @@ def cues(study: DeepDream, found: Found, travelled: Travelled, seed: int) -> lis
         natural = natural_contrast(found, travelled, number, spread)
         for m, name in enumerate(NAMES):
             if name not in RELATIVE:
+                contrast = (natural[m], spread[m])
                 rows.append(
-                    _measured(travelled, route, own, members, m, natural[m], spread[m], seed)
+                    _measured(travelled, route, own, members, m, contrast, study.flip, seed)
                 )
     tested = [k for k, cue in enumerate(rows) if np.isfinite(cue.p)]
     corrected = np.full(len(rows), np.nan)
@@ -91,17 +103,19 @@ def _measured(
     own: np.ndarray,
     members: Sequence[str],
     m: int,
-    natural: float,
-    spread: float,
+    contrast: tuple[float, float],
+    flip: float,
     seed: int,
 ) -> Cue:
+    natural, spread = contrast
     phi = travelled.described[own][..., m]
     change = (phi[:, :, -1] - phi[:, :, 0]) / spread
     length = np.maximum(travelled.length[own], 1e-9)
     moved = (travelled.ended[own, :2] > 0).all(1)
-    good = np.isfinite(change).all(1) & moved
+    ended = travelled.flipped[own, :2, -1] >= flip - 1e-9
+    good = np.isfinite(change).all(1) & moved & ended[:, 0]
     kept = [members[i] for i in np.flatnonzero(good).tolist()]
-    change, rate = change[good], (change / length)[good]
+    change, rate, phases = change[good], (change / length)[good], ended[good, 1]
     n = len(kept)
     means = {w: float(change[:, k].mean()) if n else float("nan") for k, w in enumerate(WALKS)}
     p, low, high = float("nan"), float("nan"), float("nan")
@@ -111,8 +125,13 @@ def _measured(
         )
         low, high = bootstrap_interval(change[:, 0], kept, seed=seed)
     per = float(rate[:, 0].mean()) if n else float("nan")
+    reach = float(np.abs(change[:, 2:]).max(1).mean()) if n else float("nan")
+    both = (float("nan"), float("nan"))
+    if phases.sum() >= LEAST:
+        flipping = [kept[i] for i in np.flatnonzero(phases).tolist()]
+        both = bootstrap_interval(change[phases, 1], flipping, seed=seed)
     name = list(NAMES)[m]
-    return Cue(route, name, n, means, per, (low, high), natural, p, float("nan"), "")
+    return Cue(route, name, n, means, per, (low, high), both, reach, natural, p, float("nan"), "")
 
 
 def natural_contrast(
@@ -205,16 +224,29 @@ def conclusion(study: DeepDream, cue: Cue, p: float) -> str:
         abs(pixel) > abs(cue.change[null]) or np.sign(pixel) != np.sign(cue.change[null])
         for null in ("smooth", "shuffled")
     )
-    if p <= ALPHA and agree and large and beyond:
-        if cue.descriptor in PREDICTED:
-            return "prediction"
-        if not np.isfinite(cue.natural):
-            return "not known in the data"
-        if abs(cue.natural) >= PRESENT:
-            same = np.sign(cue.natural) == np.sign(pixel)
-            return "as in the data" if same else "against the data"
-        return "absent in the data"
-    natural = np.isfinite(cue.natural) and abs(cue.natural) >= LARGE
-    if natural and cue.descriptor not in PREDICTED and max(abs(pixel), abs(phase)) < study.smallest:
-        return "ignored"
+    short = cue.reach < study.smallest
+    if p <= ALPHA and agree and beyond:
+        return _counted(cue) if large else SHORT if short else "no finding"
+    greatly = np.isfinite(cue.natural) and abs(cue.natural) >= LARGE
+    if p > ALPHA and greatly and cue.descriptor not in PREDICTED:
+        if short:
+            return SHORT
+        if all(_within(ends, study.smallest) for ends in (cue.interval, cue.phase_interval)):
+            return "ignored"
     return "no finding"
+
+
+def _counted(cue: Cue) -> str:
+    if cue.descriptor in PREDICTED:
+        return "prediction"
+    if not np.isfinite(cue.natural):
+        return "not known in the data"
+    if abs(cue.natural) >= PRESENT:
+        same = np.sign(cue.natural) == np.sign(cue.change["pixel"])
+        return "as in the data" if same else "against the data"
+    return "absent in the data"
+
+
+def _within(interval: tuple[float, float], limit: float) -> bool:
+    """Whether an interval is known and lies within -limit..limit."""
+    return bool(-limit < interval[0] and interval[1] < limit)

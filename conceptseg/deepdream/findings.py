@@ -78,6 +78,8 @@ def conclude(study: DeepDream, context: Context, carry: Carry) -> Result:
             "unit": found.unit,
             "methods": list(comparison.methods),
             "borrowed": int(travelled.borrowed.sum()),
+            "flip_pixel": int((travelled.flipped[:, 0, -1] >= study.flip - 1e-9).sum()),
+            "flip_phase": int((travelled.flipped[:, 1, -1] >= study.flip - 1e-9).sum()),
         },
     )
 
@@ -134,6 +136,7 @@ def _cues(told: Sequence[Cue], classes: tuple[str, ...]) -> Table:
             "high": cue.interval[1],
             "natural": cue.natural,
             "per_length": cue.per_length,
+            "reach": cue.reach,
             "p": cue.p,
             "p_bh": cue.p_bh,
             "starts": cue.n,
@@ -148,6 +151,8 @@ def _cues(told: Sequence[Cue], classes: tuple[str, ...]) -> Table:
         "shuffled": "change, shuffled network (SD)",
         "natural": "classes differ in the data by (SD)",
         "per_length": "change per length (SD)",
+        "reach": "what null paths of this length change (SD)",
+        "starts": "starts that flip in pixels",
         "p_bh": "p BH",
     }
     return Table(rows, labels=labels, caption="Every descriptor on every kind of path")
@@ -240,7 +245,7 @@ def _findings(told: Sequence[Cue], classes: tuple[str, ...]) -> list[Finding]:
                 ci=cue.interval,
                 p=cue.p,
                 p_adjusted=cue.p_bh,
-                n=cue.n,
+                n=cue.n,  # starts that flip
                 evidence="cues",
                 details={
                     "effect_name": "change on the pixel path (SD)",

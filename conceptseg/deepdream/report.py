@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conceptseg.deepdream import sections
-from conceptseg.deepdream.assess import ALPHA
+from conceptseg.deepdream.assess import ALPHA, SHORT
 from conceptseg.report import Report
 from conceptseg.result import Result
 
@@ -14,12 +14,16 @@ def compose(result: Result) -> Report:
     words = [row["conclusion"] for row in result.tables["cues"].rows]
     against = words.count("against the data") + words.count("absent in the data")
     lead = (
-        f"From {notes['starts']} starts, images were changed step by step until {notes['model']} "
-        f"called a fixed region another class. Of {len(words)} pairs of a descriptor and a kind of "
+        f"From {notes['starts']} starts, images were changed step by step towards where "
+        f"{notes['model']} calls a fixed region another class; {notes['flip_pixel']} regions "
+        f"flipped by changes in pixels and {notes['flip_phase']} in phases, and only those that "
+        f"flipped in pixels count. Of {len(words)} pairs of a descriptor and a kind of "
         f"path, {words.count('as in the data')} change on these paths more than by chance and in "
         f"the direction in which the classes differ in the data; {against} change although the "
         f"data do not differ so, which is what adversarial changes look like; "
-        f"{words.count('ignored')} stay although the classes differ greatly in them."
+        f"{words.count('ignored')} are shown to stay although the classes differ greatly in them; "
+        f"of {words.count(SHORT)} nothing can be told, since so short a path could not move them, "
+        f"and {words.count('not testable')} flipped from too few starts to be tested."
     )
     return Report(
         title="What must change for a segmentation network to change its mind",
@@ -51,7 +55,7 @@ def _limits(result: Result) -> tuple[str, ...]:
     notes = result.notes
     limits = [
         "A path is a shortest way for the network, not a picture of the class. A descriptor that "
-        "stays is not needed for the flip; the network may use it all the same.",
+        "is ignored is not needed for the flip; the network may use it all the same.",
         "A finding is beyond both null paths in pixels, and the phase path goes the same way. The "
         "phase path can use only waves that the image has: from flat regions it often fails to "
         "flip anything, as the table of paths shows. The null of the "

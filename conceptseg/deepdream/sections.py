@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from conceptseg import figures, local_maps
-from conceptseg.deepdream.assess import ALPHA
+from conceptseg.deepdream.assess import ALPHA, SHORT
 from conceptseg.deepdream.descriptors import NAMES, PREDICTED, RELATIVE
 from conceptseg.report import (
     Block,
@@ -29,14 +29,14 @@ WALKS = {
     "shuffled": "path of the shuffled network",
 }
 
-SHORT = {"pixel": "pixels", "phase": "phases", "smooth": "random", "shuffled": "shuffled"}
+BRIEF = {"pixel": "pixels", "phase": "phases", "smooth": "random", "shuffled": "shuffled"}
 
 
 def paths(result: Result) -> Section:
     """How much of the region flips, by kind of path and walk."""
     rows = [dict(row) for row in result.tables["paths"].rows]
     figure = figures.intervals(
-        [f"{SHORT[row['walk']]}, {row['path']}" for row in rows],
+        [f"{BRIEF[row['walk']]}, {row['path']}" for row in rows],
         _column(rows, "flipped"),
         _column(rows, "flipped_low"),
         _column(rows, "flipped_high"),
@@ -91,7 +91,7 @@ def cues(result: Result) -> Section:
     )
     columns = (
         "path", "what", "conclusion", "pixel", "low", "high", "phase", "smooth", "shuffled",
-        "natural", "p_bh", "starts",
+        "reach", "natural", "p_bh", "starts",
     )  # fmt: skip
     table = Table(rows, columns, result.tables["cues"].labels)
     blocks: list[Block] = [
@@ -100,7 +100,9 @@ def cues(result: Result) -> Section:
     blocks.append(_quadrants(rows, table))
     shown = [row for row in rows if row["conclusion"] in _WORDS]
     if shown:
-        blocks.append(TableBlock(Table(shown, columns, table.labels), "What must change"))
+        blocks.append(
+            TableBlock(Table(shown, columns, table.labels), "What must change, and what need not")
+        )
     return Section("cues", "What must change", "", blocks)
 
 
@@ -110,7 +112,11 @@ _WORDS = (
     "absent in the data",
     "not known in the data",
     "ignored",
+    SHORT,
 )
+
+
+_ORDER = (*_WORDS, "no finding", "not testable")
 
 
 def _quadrants(rows: list[Row], table: Table) -> FigureBlock:
@@ -126,7 +132,7 @@ def _quadrants(rows: list[Row], table: Table) -> FigureBlock:
         np.clip(points.reshape(-1, 2), -5, 5),
         [row["conclusion"] for row in known],
         [f"{row['what']}: {row['path']}" for row in known],
-        order=[w for w in (*_WORDS, "no finding") if w in {row["conclusion"] for row in known}],
+        order=[w for w in _ORDER if w in {row["conclusion"] for row in known}],
         x_name="classes differ in the data by (SD)",
         y_name="change on the pixel path (SD)",
         size_px=8,
@@ -136,7 +142,8 @@ def _quadrants(rows: list[Row], table: Table) -> FigureBlock:
     caption = (
         "Top right and bottom left: the path goes the way the data do. Top left and bottom right: "
         "against the data. On the vertical axis: changes that no class shows. On the horizontal "
-        "axis: what differs in the data and is not needed. Cut at 5."
+        "axis: what differs in the data and hardly changes; whether it is ignored, or the path too "
+        "short to tell, the colour says. Cut at 5."
     )
     return FigureBlock(figure, "Paths against the data", caption, caption, table, "quadrants")
 
