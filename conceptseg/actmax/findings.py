@@ -11,7 +11,7 @@ import numpy as np
 
 from conceptseg import local_maps
 from conceptseg.actmax.exemplars import Real
-from conceptseg.actmax.judge import Likeness, alike, likeness, percentile, verdict
+from conceptseg.actmax.judge import Likeness, able, alike, likeness, percentile, verdict
 from conceptseg.actmax.survey import Survey
 from conceptseg.compare import Comparison
 from conceptseg.contracts import Carry, Context
@@ -57,9 +57,9 @@ def judged(found: Survey, made: Mapping[str, np.ndarray], real: Real) -> Judged:
     }
     main = spaces.get("earlier", spaces["forgot"])
     words = tuple(
-        verdict(bool(s), float(a), float(top), float(p), int(others.sum()))
-        for s, a, top, p, others in zip(
-            started, after, found.largest, main.p_bh, main.compared, strict=True
+        verdict(bool(s), float(a), float(top), float(p), bool(could))
+        for s, a, top, p, could in zip(
+            started, after, found.largest, main.p_bh, able(main), strict=True
         )
     )
     share = percentile(found.values, after)
@@ -218,12 +218,20 @@ def _findings(
         members = [str(i) for i in usable]
         low, high = bootstrap_interval(excess, members, seed=seed)
         p = sign_flip_p(excess, members, seed=seed)
-        share = float(np.mean([word == "representative" for word in numbers.verdict]))
+        passed = sum(word == "representative" for word in numbers.verdict)
+        testable = passed + sum(
+            word in ("beyond the data", "not representative") for word in numbers.verdict
+        )
+        singly = (
+            f"{passed} of the {testable} pictures that can be judged one by one pass that test"
+            if testable
+            else "too few units are compared to judge any picture by itself"
+        )
         result.append(
             Finding(
                 claim=f"A unit's picture is more like its own real images than like those of "
                 f"{excess.mean() + 0.5:.0%} of the other units, on average (50 % by chance); "
-                f"{share:.0%} of the {len(numbers.verdict)} pictures pass that test one by one.",
+                f"{singly}.",
                 effect=float(excess.mean()),
                 ci=(low, high),
                 p=p,
@@ -247,8 +255,9 @@ def _findings(
             )
         else:
             claim = (
-                f"The picture of {name}{label} excites it {reach}, yet was not shown to resemble "
-                "the images that do: it must not be read as what the unit detects in the data."
+                f"The picture of {name}{label} excites it {reach}, yet was tested and not shown "
+                "to resemble the images that do: it is no evidence of what the unit detects in "
+                "the data."
             )
         result.append(
             Finding(
@@ -301,7 +310,7 @@ def _notes(
         "objective": study.objective,
         "method": study.method,
         "settings": dataclasses.asdict(study.chosen_method()),
-        "steps": study.steps,
+        "steps": study.chosen_method().steps,
         "seeds": study.seeds,
         "side": found.side,
         "images": len(context.manifest.samples),

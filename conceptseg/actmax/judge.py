@@ -78,15 +78,26 @@ def percentile(values: np.ndarray, reached: np.ndarray) -> np.ndarray:
     return np.asarray(below + 0.5 * ties)
 
 
-def verdict(started: bool, reached: float, largest: float, p: float, compared: int) -> str:
-    """A picture's worth in a few words, from its corrected p and how many it was compared with."""
+def verdict(started: bool, reached: float, largest: float, p: float, testable: bool) -> str:
+    """A picture's worth in a few words, from its corrected p and whether it could have passed."""
     if not started:
         return "not started"
     if p <= ALPHA:
         return "representative"
-    if reached > largest:
-        return "beyond the data"
-    return "not representative" if 1 / (1 + compared) <= ALPHA else "not testable"
+    if not testable:
+        return "not testable"
+    return "beyond the data" if reached > largest else "not representative"
+
+
+def able(one: Likeness) -> np.ndarray:
+    """Which pictures [f] would pass, corrected, if no other feature's images were as alike."""
+    floor = 1 / (1 + one.compared.sum(1))
+    found = np.zeros(len(one.p), dtype=bool)
+    for i in range(len(found)):
+        best = one.p.copy()
+        best[i] = floor[i]
+        found[i] = benjamini_hochberg(best)[i] <= ALPHA
+    return found
 
 
 def alike(exemplars: Sequence[Sequence[str]]) -> np.ndarray:

@@ -34,7 +34,7 @@ class Method:
     `rate` is the step of the optimiser, `jitter_px`, `scale` (a factor between 1 - scale and
     1 + scale) and `rotate` (degrees) bound the random views, `noise` is added to them.
     `fade`: the step falls to zero along half a cosine, since a phase that is turned by a constant
-    step never rests.
+    step never rests. `steps` of the ascent: those published, but for MACO's, which are more.
     """
 
     free: Literal["phase", "coefficients"]
@@ -46,17 +46,18 @@ class Method:
     noise: float
     l1: float
     tv: float
+    steps: int
     fade: bool = False
 
 
 METHODS: dict[str, Method] = {
     # Fel et al. 2023; random views of the whole picture in place of six small crops.
-    "maco": Method("phase", "nadam", 0.4, 8, 0.1, 10.0, 0.05, 0.0, 0.0, fade=True),
-    # Olah et al. 2017, as in lucent: Adam 0.05, jitter, scaling, rotation.
-    "fourier": Method("coefficients", "adam", 0.05, 8, 0.1, 10.0, 0.0, 0.0, 0.0),
-    # Natekar et al. 2020: jitter 8, rotation by at most 4 degrees, L1 around grey; in their
-    # published code total variation, blur and scaling are switched off.
-    "natekar": Method("coefficients", "adam", 0.05, 8, 0.0, 4.0, 0.0, 1e-5, 0.0),
+    "maco": Method("phase", "nadam", 0.4, 8, 0.1, 10.0, 0.05, 0.0, 0.0, 256, fade=True),
+    # Olah et al. 2017, as in lucent: 512 steps of Adam 0.05, jitter, scaling, rotation.
+    "fourier": Method("coefficients", "adam", 0.05, 8, 0.1, 10.0, 0.0, 0.0, 0.0, 512),
+    # Natekar et al. 2020: 500 steps, jitter 8, rotation by at most 4 degrees, L1 around grey; in
+    # their published code total variation, blur and scaling are switched off.
+    "natekar": Method("coefficients", "adam", 0.05, 8, 0.0, 4.0, 0.0, 1e-5, 0.0, 500),
 }
 
 

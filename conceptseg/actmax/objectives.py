@@ -6,13 +6,14 @@ r [n, f, y, x] of f features, and these into one number per image and feature:
 ===========  =======================================  ==========================  ================
 objective    response                                 of a picture                of a real image
 ===========  =======================================  ==========================  ================
-channel      A_u                                      mean over positions         the same
+channel      A_u                                      mean over positions         best such frame
 position     A_u                                      value at the centre         largest value
-direction    (A . v) max(cos(A, v), 0.1)^2            mean over positions         the same
+direction    (A . v) max(cos(A, v), 0.1)^2            mean over positions         best such frame
 class        log-odds z_c - log sum_{k != c} exp z_k  mean in a centred window    best such window
 ===========  =======================================  ==========================  ================
 
-v is a unit vector. The window has half the picture's sides.
+v is a unit vector. The window has half the picture's sides. A frame is as large in the image as
+the picture is: a picture that a unit likes everywhere is not set against the mean of a whole image.
 
 Sources: Olah et al. 2017; for directions, the objective `direction` with cosine of lucid.
 """
@@ -84,21 +85,23 @@ class Objective:
             maps = maps[..., y // 4 : y - y // 4, x // 4 : x - x // 4]
         return maps.mean((-2, -1))
 
-    def of_images(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
+    def of_images(self, maps: Tensor, size: tuple[int, int], image: tuple[int, int]) -> Tensor:
         """Maps [n, f, y, x] of real images -> the same quantity [n, f], wherever it is largest.
 
-        `size` is the pictures' own (h, w): windows are as large as in them.
+        `size` is the pictures' (h, w), `image` that of the real images: windows and frames are as
+        large as in the pictures, but no larger than the image.
         """
         import torch.nn.functional as F
 
         if self.kind == "position":
             return maps.amax((-2, -1))
-        if self.kind == "class":
-            own = [side - 2 * (side // 4) for side in size]
-            window = (min(own[0], maps.shape[-2]), min(own[1], maps.shape[-1]))
-            steps = (max(1, window[0] // 8), max(1, window[1] // 8))
-            return F.avg_pool2d(maps, window, steps).amax((-2, -1))
-        return maps.mean((-2, -1))
+        own = [side - 2 * (side // 4) if self.kind == "class" else side for side in size]
+        cells = [
+            min(whole, max(1, round(side * whole / full)))
+            for side, whole, full in zip(own, maps.shape[-2:], image, strict=True)
+        ]
+        steps = [max(1, side // 8) for side in cells]
+        return F.avg_pool2d(maps, cells, steps).amax((-2, -1))
 
     def _vectors(self, like: Tensor, ids: list[int]) -> Tensor:
         import torch

@@ -129,7 +129,9 @@ class Optimise(Pass):
     def forwards(self, context: Context) -> float:
         """A forward and two forwards' worth of backward per step, at most `most` features."""
         many = len(self.study.units) or self.study.most
-        return float(3 * self.study.steps * self.study.seeds * min(many, self.study.most))
+        return float(
+            3 * self.study.chosen_method().steps * self.study.seeds * min(many, self.study.most)
+        )
 
     def map(self, context: Context, batch: Batch, carry: Carry) -> State:
         found: Survey = carry["survey"]
@@ -154,7 +156,7 @@ class Optimise(Pass):
             self.study.chosen_method(),
             carry["template"],
             rows,
-            steps=self.study.steps,
+            steps=self.study.chosen_method().steps,
             seed=context.seed,
             channels_last=context.run.channels_last,
             device=context.run.device,

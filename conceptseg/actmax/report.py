@@ -29,11 +29,16 @@ def compose(result: Result) -> Report:
         f"Pictures were made that excite {notes['features']} units of layer {notes['layer']} of "
         f"{notes['model']} as much as possible. {words.count('representative')} of them resemble "
         "the real images that excite their unit and not just any; "
-        f"{words.count('beyond the data')} drive their unit beyond any real image without "
-        f"resembling its images, {words.count('not representative')} stay within the data's range "
-        "and do not resemble them either. No picture stands alone: the unit's strongest real "
-        "images are beside it."
+        f"{words.count('beyond the data')} drive their unit beyond any real image and were not "
+        f"shown to resemble its images, {words.count('not representative')} stay within the data's "
+        "range and were not shown to resemble them either. "
     )
+    if words.count("not testable"):
+        lead += (
+            f"{words.count('not testable')} could not have passed, whatever they resemble, for too "
+            "few units are compared: what their likeness says is in the table. "
+        )
+    lead += "No picture stands alone: the unit's strongest real images are beside it."
     blank = words.count("not started")
     if blank:
         lead += f" For {blank} the ascent found no gradient to follow."
@@ -74,8 +79,8 @@ def _limits(result: Result) -> tuple[str, ...]:
         "network's weights shuffled. Neither is how people see.",
         "A picture counts as representative if it is more like its unit's strongest images than "
         f"like those of nearly all other units (of {notes['compared']} looked at), corrected over "
-        "the units shown. Units that share a third of these images are not compared. Fewer than "
-        "20 other units are too few for any picture to pass.",
+        "the units shown. Units that share a third of these images are not compared. Where too few "
+        "others are left for a picture to pass, it counts as not testable.",
         "Amplitudes of the data set are averages over images: the pictures have textures of the "
         "data everywhere, never the data's composition.",
         "Where pictures of two seeds differ, both are answers; the unit may respond to several "

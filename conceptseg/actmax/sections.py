@@ -84,12 +84,19 @@ def trust(result: Result) -> Section:
     ).reshape(-1, 2)
     texts = [f"{row['name']} {row['label']}".strip() for row in units]
     words = [row["verdict"] for row in units]
-    firsts = {one["feature"]: one for one in reversed(result.tables["pictures"].rows)}
+    # Under the pointer stands the strongest real image; the picture is in the unit's card.
+    firsts = {one["feature"]: one for one in reversed(result.tables["exemplars"].rows)}
     hover = [
-        Picture(firsts[g]["faded"], f"Picture of {texts[g]}", texts[g]) if g in firsts else None
+        Picture(firsts[g]["picture"], f"Strongest real image of {texts[g]}", texts[g])
+        if g in firsts
+        else None
         for g in range(len(units))
     ]
-    order = [w for w in ("representative", "not representative", "beyond the data") if w in words]
+    order = [
+        w
+        for w in ("representative", "not representative", "beyond the data", "not testable")
+        if w in words
+    ]
     figure = figures.scatter_map(
         points,
         words,
@@ -102,7 +109,7 @@ def trust(result: Result) -> Section:
     caption = (
         "Right of 1 a picture excites its unit more than any real image does. High up it "
         f"resembles the unit's own images in {SPACES[space]}; one half is chance. Low and right: "
-        "a picture that fools the unit."
+        "a picture that fools the unit. Under the pointer: the unit's strongest real image."
     )
     columns = ("name", "label", "verdict", "of_real_max", f"above_{space}", f"p_bh_{space}")
     table = Table(units, columns, result.tables["units"].labels)

@@ -79,7 +79,8 @@ class Look(Pass):
             check_ids(self.study, objective, source.shape[1])
             maps = objective.responses(source)
         side = side_px(self.study, batch.images)
-        values = objective.of_images(maps, (side, side)).cpu().numpy().astype(np.float64)
+        size = (int(batch.images.shape[2]), int(batch.images.shape[3]))
+        values = objective.of_images(maps, (side, side), size).cpu().numpy().astype(np.float64)
         ends = torch.cat([maps.amax((2, 3)), -maps.amin((2, 3))], 1).cpu().numpy()
         table = SampleTable.empty(self.study.kept_images)
         for i, sample_id in enumerate(batch.ids):

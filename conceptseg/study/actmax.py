@@ -57,7 +57,12 @@ class Actmax(Study):
         description="`maco`: the data's amplitudes, free phases; `fourier`: free coefficients "
         "scaled by 1 / frequency (lucid); `natekar`: that with the regularisers of Natekar et al.",
     )
-    steps: int = Field(256, ge=1, description="Steps of the ascent.")
+    steps: int | None = Field(
+        None,
+        ge=1,
+        description="Steps of the ascent; if absent 256 for `maco`, and as published 512 for "
+        "`fourier` and 500 for `natekar`.",
+    )
     seeds: int = Field(2, ge=1, description="Pictures of each unit, from different noise.")
     size_px: int | None = Field(
         None, ge=16, description="Side of the pictures; the images' own, at most 128, if absent."
@@ -105,11 +110,12 @@ class Actmax(Study):
         )
 
     def chosen_method(self) -> Method:
-        """The method with what this file changes of it."""
+        """The method with what the study changes of it."""
         from conceptseg.actmax.optimise import method_named
 
         return method_named(
             self.method,
+            steps=self.steps,
             rate=self.rate,
             jitter_px=self.jitter_px,
             scale=self.scale,

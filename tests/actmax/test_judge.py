@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from conceptseg.actmax.judge import alike, likeness, percentile, verdict
+from conceptseg.actmax.judge import able, alike, likeness, percentile, verdict
 
 F, K, D = 6, 4, 16
 
@@ -53,6 +55,21 @@ def test_features_with_the_same_images_are_not_compared():
     assert np.isnan(alone.above).all() and (alone.p == 1).all()
 
 
+def test_who_could_have_passed():
+    def made(p, compared):
+        one = judged(1.0)
+        return replace(one, p=np.array(p), compared=np.ones((len(p), compared), bool))
+
+    # Alone at its floor of 1/100, a picture among four stands at 0.04 after correction.
+    assert able(made([0.5, 0.6, 0.7, 0.01], 99)).all()
+    # At a floor of 1/80 it would be at 0.05 with one, and above it with none beside it.
+    assert able(made([0.5, 0.6, 0.7, 0.9], 79)).all()
+    assert not able(made([0.5, 0.6, 0.7, 0.8, 0.9], 79)).any()
+    assert able(made([0.5, 0.6, 0.7, 1 / 80, 0.9], 79)).tolist() == [True] * 3 + [False, True]
+    # Nothing to compare with: no picture can pass, however alike.
+    assert not able(made([1.0, 1.0], 0)).any()
+
+
 def test_percentiles_count_ties_half():
     values = np.array([[0.0], [1.0], [2.0], [2.0]])
     assert percentile(values, np.array([2.0]))[0] == 0.75
@@ -61,11 +78,12 @@ def test_percentiles_count_ties_half():
 @pytest.mark.parametrize(
     "case, word",
     [
-        ((False, 2.0, 1.0, 0.01, 50), "not started"),
-        ((True, 2.0, 1.0, 0.01, 50), "representative"),
-        ((True, 2.0, 1.0, 0.2, 50), "beyond the data"),
-        ((True, 0.5, 1.0, 0.2, 50), "not representative"),
-        ((True, 0.5, 1.0, 0.2, 5), "not testable"),
+        ((False, 2.0, 1.0, 0.01, True), "not started"),
+        ((True, 2.0, 1.0, 0.01, True), "representative"),
+        ((True, 2.0, 1.0, 0.2, True), "beyond the data"),
+        ((True, 0.5, 1.0, 0.2, True), "not representative"),
+        ((True, 0.5, 1.0, 0.2, False), "not testable"),
+        ((True, 2.0, 1.0, 0.2, False), "not testable"),
     ],
 )
 def test_verdicts(case, word):

@@ -50,13 +50,21 @@ def test_what_is_read_off_maps():
     for kind in ("channel", "direction"):
         objective = Objective(kind, "")
         np.testing.assert_allclose(objective.of_pictures(maps), flat.mean((2, 3)))
-        np.testing.assert_allclose(objective.of_images(maps, (8, 8)), flat.mean((2, 3)))
+        whole = objective.of_images(maps, (32, 32), (32, 32))
+        np.testing.assert_allclose(whole, flat.mean((2, 3)))
+        # A picture of half the image's sides: the frame that does best, at the lower right.
+        frame = objective.of_images(maps, (16, 16), (32, 32))
+        np.testing.assert_allclose(frame, flat[..., 4:, 4:].mean((2, 3)))
+        larger = objective.of_images(maps, (64, 64), (32, 32))
+        np.testing.assert_allclose(larger, flat.mean((2, 3)))
     position, window = Objective("position", ""), Objective("class", "")
     np.testing.assert_allclose(position.of_pictures(maps), flat[..., 4, 4])
-    np.testing.assert_allclose(position.of_images(maps, (8, 8)), flat.max((2, 3)))
+    np.testing.assert_allclose(position.of_images(maps, (8, 8), (8, 8)), flat.max((2, 3)))
     np.testing.assert_allclose(window.of_pictures(maps), flat[..., 2:6, 2:6].mean((2, 3)))
     # Values rise along the rows: the best window of half the sides is the last one.
-    np.testing.assert_allclose(window.of_images(maps, (8, 8)), flat[..., 4:, 4:].mean((2, 3)))
+    np.testing.assert_allclose(
+        window.of_images(maps, (8, 8), (8, 8)), flat[..., 4:, 4:].mean((2, 3))
+    )
 
 
 def test_a_source_runs_only_as_far_as_is_needed():

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
 from conceptseg import run, start
 from conceptseg.config import DataConfig, ModelConfig, RunConfig
@@ -67,7 +68,11 @@ def test_the_real_images_are_the_strongest_by_brute_force(result):
 
     context = start.prepare(study())
     (batch,) = batches(context.manifest, context.manifest.samples, 99)
-    means = encode(context.model, batch.images, context.layer).mean((2, 3)).numpy()
+    maps = encode(context.model, batch.images, context.layer)
+    side = 32 * maps.shape[2] // batch.images.shape[2]  # frames as large as the pictures
+    places = range(maps.shape[2] - side + 1)
+    frames = [maps[:, :, y : y + side, x : x + side].mean((2, 3)) for y in places for x in places]
+    means = torch.stack(frames).amax(0).numpy()
     for place, row in enumerate(result.tables["units"].rows):
         order = np.argsort(-means[:, row["unit"]], kind="stable")[:3]
         shown = [r["sample"] for r in result.tables["exemplars"].rows if r["feature"] == place]
