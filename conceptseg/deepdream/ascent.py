@@ -68,21 +68,22 @@ def walk(
             value = score(logits)
             (gradient,) = torch.autograd.grad((value - tv * variation(shown)).sum(), free)
         part = share(logits.detach())
-        kept.append(shown.detach())
+        before = shown.detach()
+        kept.append(before.cpu())  # all of them, since where a path ends is not known yet
         scores.append(value.detach().float().cpu().numpy())
         shares.append(part.float().cpu().numpy())
         ended = torch.where((part >= flip) & (number < ended), number, ended)
         done = ended <= number
         if bool(done.all()):
             break
-        after = state.move(gradient, step, kept[-1], done)
-        length = length + (after - kept[-1]).square().mean((1, 2, 3)).sqrt()
+        after = state.move(gradient, step, before, done)
+        length = length + (after - before).square().mean((1, 2, 3)).sqrt()
     rows = np.arange(len(images))
     steps = ended.cpu().numpy().astype(np.int64)
     at = np.rint(np.arange(points + 1)[:, None] * steps / points).astype(np.int64)
     chosen = torch.stack([torch.stack([kept[t][r] for r, t in enumerate(ts)]) for ts in at])
     return Path(
-        chosen,
+        chosen.to(images.device),
         np.stack(scores)[at, rows],
         np.stack(shares)[at, rows],
         length.cpu().numpy().astype(np.float64),
