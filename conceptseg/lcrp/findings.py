@@ -69,7 +69,8 @@ def conclude(study: Lcrp, context: Context, carry: Carry) -> Result:
         arrays=_arrays(chosen, curves, comparison),
         images=_images(study, chosen, maps, comparison, classes),
         skipped=_skipped(study, context, chosen),
-        notes=_notes(study, context, chosen, kept, curves, comparison),
+        notes=_notes(study, context, chosen, kept, curves, comparison)
+        | {"shuffled_largest": carry["control"].largest.tolist()},
     )
 
 

@@ -21,6 +21,8 @@ SMALL = {
     "concepts": 3,
     "references": 3,
     "random_images": 4,
+    "shuffled_networks": 3,
+    "shuffled_images": 2,
     "sensitivity_images": 3,
     "instance_pixels": 64,
     "flip_images": 2,
@@ -90,7 +92,7 @@ def test_result_keeps_the_conventions(finished):
     result = read(finished)
     assert result["study"] == "lcrp"
     names = [one["name"] for one in result["provenance"]["passes"]]
-    assert names == ["survey", "maps", "control", "background", "flip", "compare"]
+    assert names == ["survey", "maps", "ranks", "control", "background", "flip", "compare"]
     for name in ("scores", "classes", "agreement", "flipping", "retained", "saliency"):
         assert result["tables"][name]["rows"], name
     for row in result["tables"]["scores"]["rows"]:
