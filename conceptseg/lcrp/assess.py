@@ -46,13 +46,14 @@ class Score:
 
     `p_images`, one-sided by sign flips: whether new images would show an excess over shuffled
     networks, or, where these have no relevance at all (`over_shuffled` is nan then), over the
-    field. `p_networks`: whether a shuffled network has any channel so far above their mean.
-    `p_adjusted`: the larger of the former, after Benjamini and Hochberg over all channels and
-    classes, and of the latter, which is corrected by its making. All nan where the channel is not
-    tested. `p_least`: the smallest that `p_images` can be with so many images. `detectable`: the excess from which on both would, with power 0.8, be small enough.
+    field; `p_least`: the smallest that it can be with so many images. `p_networks`: whether a
+    shuffled network has any channel so far above their mean. `p_adjusted`: the larger of
+    `p_images`, after Benjamini and Hochberg over all channels and classes, and of `p_networks`,
+    which is corrected by its making. All nan where the channel is not tested. `detectable`: the
+    excess from which on both would, with power 0.8, be small enough.
 
-    `latent`, `by_activation`: `top` of the channel's
-    relevance and activation at the layer. `sensitivity`: change of its relevance when the
+    `latent`, `by_activation`: `top` of the channel's relevance and activation at the layer.
+    `sensitivity`: change of its relevance when the
     background is replaced, over `sensitivity_images`. `tile`, `tile_chance`: part of the mass
     outside of the object that lies on the known context, and of the area. `seen_on`: the label,
     not the class's own, that most of the mass lies on, and the share of it.

@@ -215,7 +215,7 @@ def _notes(
         "images": len(context.manifest.samples),
         "units": chosen.units,
         "unit": chosen.unit,
-        "groups": len({chosen.groups[s] for s in chosen.groups}),
+        "manifest_groups": len({sample.group for sample in context.manifest.samples}),
         "exemplars": study.exemplars,
         "instance_pixels": study.instance_pixels,
         "flip_mode": study.flip_mode,

@@ -77,9 +77,9 @@ def _limits(result: Result) -> tuple[str, ...]:
             "Rules for transformers are experimental; the section on what rules retain says how "
             "much relevance they lose or make."
         )
-    if notes["unit"] == "image" and notes["groups"] < notes["images"]:
+    if notes["unit"] == "image" and notes["manifest_groups"] < notes["images"]:
         limits.append(
-            "Groups are too few to test over: intervals and tests count images, so they speak of "
-            "these groups and not of new ones."
+            f"The images come from {notes['manifest_groups']} groups, but intervals and tests "
+            "count images: they speak of these groups and not of new ones."
         )
     return tuple(limits)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+from conceptseg.lcrp.report import compose
 from conceptseg.planted.constructed import CONTEXT, OBJECT
 from conceptseg.result import Result, Table
 from conceptseg.study import __main__ as command
@@ -109,6 +110,17 @@ def test_report_shows_the_evidence_of_every_finding(finished):
     evidence = {finding["evidence"] for finding in result["findings"]}
     assert evidence <= page.ids and page.links <= page.ids
     assert {"context", "map", "sensitivity", "flipping", "retained"} <= page.ids
+
+
+def test_images_of_few_groups_are_told(finished):
+    """The manifest's groups are counted, not what the tests count."""
+    result = Result.load(finished)
+    notes = dict(result.notes)
+    assert notes["manifest_groups"] == notes["images"] == 12
+    for unit, groups, told in (("image", 3, True), ("image", 12, False), ("group", 3, False)):
+        result.notes.update(unit=unit, manifest_groups=groups)
+        assert any("groups" in limit for limit in compose(result).limits) == told
+    result.notes.update(notes)
 
 
 def test_report_is_rendered_again_from_the_saved_result(finished, tmp_path):
