@@ -240,6 +240,28 @@ def detectable_effect(values: ArrayLike, groups: Sequence[str], level: float = 0
     return float(reach * means.std(ddof=1) / np.sqrt(means.size))
 
 
+def smallest_p(groups: int, draws: int = 9999, side: str = "two") -> float:
+    """The smallest p-value that :func:`sign_flip_p` can give for this many groups."""
+    if 2**groups <= draws:
+        return min(1.0, (2 if side == "two" else 1) / 2**groups)
+    return 1 / (1 + draws)
+
+
+def detectable_at(values: ArrayLike, groups: Sequence[str], level: float, side: str) -> float:
+    """:func:`detectable_effect` at another level, of a test of one side or of two.
+
+    (z_{1-level} + z_{0.8}) * sd / sqrt(groups), for two sides with level / 2: after Bonferroni's
+    or Holm's correction for m tests the level is alpha / m. nan for fewer than two groups.
+    """
+    from scipy.stats import norm
+
+    means = group_means(values, groups)
+    if means.size < 2:
+        return float("nan")
+    reach = float(norm.ppf(1 - (level / 2 if side == "two" else level)) + norm.ppf(0.8))
+    return reach * float(means.std(ddof=1) / np.sqrt(means.size))
+
+
 def auc(positive: ArrayLike, negative: ArrayLike) -> float:
     """Chance that a positive scores above a negative, ties counted half (Mann-Whitney).
 

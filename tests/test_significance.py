@@ -15,6 +15,7 @@ from conceptseg.significance import (
     auc,
     benjamini_hochberg,
     bootstrap_interval,
+    detectable_at,
     detectable_effect,
     exchangeable_p,
     group_means,
@@ -23,6 +24,7 @@ from conceptseg.significance import (
     prediction_p,
     sign_flip_floor,
     sign_flip_p,
+    smallest_p,
     units,
     wilson_interval,
 )
@@ -371,3 +373,22 @@ def test_weights_of_a_bootstrap_are_as_many_equal_values():
     found = bootstrap_interval(values, groups, seed=0, draws=300, weights=weights)
     assert found == pytest.approx(bootstrap_interval(*repeated, seed=0, draws=300))
     assert np.isnan(bootstrap_interval([1.0, 2.0], ["a", "b"], seed=0, weights=[0, 0])).all()
+
+
+def test_the_smallest_p_is_that_of_values_of_one_sign():
+    for n in (3, 6, 20):
+        groups = [str(i) for i in range(n)]
+        for side in ("two", "greater"):
+            found = sign_flip_p(np.ones(n), groups, seed=0, side=side)
+            assert smallest_p(n, side=side) == pytest.approx(found, abs=1e-4)
+
+
+def test_detectable_at_a_corrected_level():
+    values = np.random.default_rng(0).normal(size=30)
+    groups = [str(i) for i in range(30)]
+    plain = detectable_effect(values, groups)
+    assert detectable_at(values, groups, 0.05, "two") == pytest.approx(plain)
+    one = detectable_at(values, groups, 0.025, "greater")
+    assert one == pytest.approx(plain)
+    assert detectable_at(values, groups, 0.05 / 40, "two") > 1.4 * plain
+    assert np.isnan(detectable_at(values[:1], groups[:1], 0.05, "two"))

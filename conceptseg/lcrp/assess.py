@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from conceptseg.lcrp.background import Sensitivity
 from conceptseg.lcrp.choose import Chosen
 from conceptseg.lcrp.maps import Found
-from conceptseg.significance import benjamini_hochberg, bootstrap_interval, sign_flip_p
+from conceptseg.lcrp.ranks import able_channels
+from conceptseg.lcrp.shuffles import Shuffles
+from conceptseg.significance import (
+    benjamini_hochberg,
+    bootstrap_interval,
+    detectable_at,
+    sign_flip_p,
+    smallest_p,
+)
 
 if TYPE_CHECKING:
     from conceptseg.study.lcrp import Lcrp
 
 ALPHA = 0.05
+LEAST_IMAGES = 5
+"""On fewer images an interval is no proof that a channel does not act from context."""
 NAN = float("nan")
 NOTHING = (NAN, NAN)
+
+
+Verdict = Literal["acts", "does not", "cannot be told"]
 
 
 @dataclass(frozen=True)
@@ -27,11 +41,19 @@ class Score:
 
     `relevance`: mean share of |relevance|, `spread` its deviation over images. `top`: context
     score over the most relevant images, as published; `context` over images drawn at random;
-    `over_shuffled`, `over_field`: mean of its paired excess, image by image, over the shuffled
-    network's and over the receptive field's; `p` of the former, one-sided, by sign flips, or of
-    the latter where the shuffled network has no relevance at all (`over_shuffled` is nan then);
-    `p_adjusted` over all channels and classes. `latent`, `by_activation`: `top` of the channel's
-    relevance and activation at the layer. `sensitivity`: change of its relevance when the
+    `over_shuffled`, `over_field`: mean of its paired excess, image by image, over what shuffled
+    networks show and over the receptive field's.
+
+    `p_images`, one-sided by sign flips: whether new images would show an excess over shuffled
+    networks, or, where these have no relevance at all (`over_shuffled` is nan then), over the
+    field; `p_least`: the smallest that it can be with so many images. `p_networks`: whether a
+    shuffled network has any channel so far above their mean. `p_adjusted`: the larger of
+    `p_images`, after Benjamini and Hochberg over all channels and classes, and of `p_networks`,
+    which is corrected by its making. All nan where the channel is not tested. `detectable`: the
+    excess from which on both would, with power 0.8, be small enough.
+
+    `latent`, `by_activation`: `top` of the channel's relevance and activation at the layer.
+    `sensitivity`: change of its relevance when the
     background is replaced, over `sensitivity_images`. `tile`, `tile_chance`: part of the mass
     outside of the object that lies on the known context, and of the area. `seen_on`: the label,
     not the class's own, that most of the mass lies on, and the share of it.
@@ -52,8 +74,11 @@ class Score:
     over_shuffled_ci: tuple[float, float]
     over_field: float
     over_field_ci: tuple[float, float]
-    p: float
+    p_images: float
+    p_networks: float
     p_adjusted: float
+    p_least: float
+    detectable: float
     latent: float
     by_activation: float
     sensitivity: float
@@ -66,39 +91,59 @@ class Score:
 
     @property
     def acts(self) -> bool:
-        """Whether it acts from context: more of its map is context than of a network's that has
+        """Whether it acts from context: more of its map is context than of networks that have
         learnt nothing, significantly so after correction, and more than of an even spread over
         the receptive field."""
         return self.excess > 0 and self.over_field > 0 and self.p_adjusted <= ALPHA
 
     @property
+    def verdict(self) -> Verdict:
+        """Whether it acts from context, was shown not to (all of an interval lies below one of
+        the two baselines), or cannot be told."""
+        if self.acts:
+            return "acts"
+        ends = (self.over_shuffled_ci[1], self.over_field_ci[1])
+        below = self.images >= LEAST_IMAGES and any(end < 0 for end in ends)
+        return "does not" if below else "cannot be told"
+
+    @property
     def shuffled(self) -> bool:
-        """Whether there is a shuffled network to compare with."""
+        """Whether there are shuffled networks to compare with."""
         return bool(np.isfinite(self.over_shuffled))
 
     @property
     def excess(self) -> float:
-        """What `p` tests: the excess over shuffled weights, or else over the even spread."""
+        """What the p-values test: the excess over shuffled weights, or else the even spread."""
         return self.over_shuffled if self.shuffled else self.over_field
+
+    @property
+    def p(self) -> float:
+        """The larger of the two p-values."""
+        return float(np.fmax(self.p_images, self.p_networks))
 
 
 def assess(
     study: Lcrp,
     chosen: Chosen,
     maps: Found,
-    control: Mapping[tuple[str, int], float],
+    control: Shuffles,
     sensitivity: Mapping[tuple[int, int], Sensitivity],
 ) -> list[Score]:
     """The scores of every chosen channel, in the order of classes and relevance."""
+    tests = sum(
+        k in able_channels(chosen.mean[c], study.concepts)
+        for c in chosen.classes
+        for k in chosen.concepts[c]
+    )
     found = [
-        _score(study, chosen, maps, control, sensitivity.get((c, k)), c, k, rank)
+        _score(study, chosen, maps, control, sensitivity.get((c, k)), c, k, rank, tests)
         for c in chosen.classes
         for rank, k in enumerate(chosen.concepts[c], start=1)
     ]
-    able = [i for i, score in enumerate(found) if np.isfinite(score.p)]
-    adjusted = benjamini_hochberg([found[i].p for i in able])
-    for i, p in zip(able, adjusted, strict=True):
-        found[i] = replace(found[i], p_adjusted=float(p))
+    able = [i for i, score in enumerate(found) if np.isfinite(score.p_images)]
+    adjusted = benjamini_hochberg([found[i].p_images for i in able])
+    for i, p in zip(able, adjusted.tolist(), strict=True):
+        found[i] = replace(found[i], p_adjusted=float(np.fmax(p, found[i].p_networks)))
     return found
 
 
@@ -106,30 +151,20 @@ def _score(
     study: Lcrp,
     chosen: Chosen,
     maps: Found,
-    control: Mapping[tuple[str, int], float],
+    control: Shuffles,
     sensitivity: Sensitivity | None,
     class_id: int,
     unit: int,
     rank: int,
+    tests: int,
 ) -> Score:
     best = maps.rows(class_id, unit, [s for s, _ in chosen.relevant[class_id, unit]])
     best = best[maps.columns["mass"][best] > 0]
     drawn = maps.rows(class_id, unit, chosen.drawn(class_id, study.random_images))
     drawn = drawn[maps.columns["mass"][drawn] > 0]
     context = maps.columns["context"]
-    samples = [str(s) for s in maps.columns["sample"][drawn]]
-    shuffled = np.array([control.get((s, class_id), NAN) for s in samples], np.float64)
-    field = np.array([maps.field.get((s, class_id), NAN) for s in samples], np.float64)
-    groups = [chosen.groups[s] for s in samples]
-    over = paired(context[drawn] - shuffled, groups, study.seed)
-    beyond = paired(context[drawn] - field, groups, study.seed)
-    tested = context[drawn] - (shuffled if np.isfinite(shuffled).any() else field)
-    able = np.isfinite(tested)
-    p = NAN
-    if able.any():
-        mine = [g for g, there in zip(groups, able, strict=True) if there]
-        p = sign_flip_p(tested[able], mine, seed=study.seed, side="greater")
     top_groups = [chosen.groups[str(s)] for s in maps.columns["sample"][best]]
+    groups = [chosen.groups[str(s)] for s in maps.columns["sample"][drawn]]
     known = drawn[np.isfinite(maps.columns["tile"][drawn])]
     seen_on, seen_share = _seen(maps.labels[drawn], class_id)
     changed = sensitivity or Sensitivity.of([])
@@ -145,11 +180,7 @@ def _score(
         context=_mean(context[drawn]),
         context_ci=interval(context[drawn], groups, study.seed),
         images=len(drawn),
-        over_shuffled=over[0],
-        over_shuffled_ci=over[1],
-        over_field=beyond[0],
-        over_field_ci=beyond[1],
-        p=p,
+        **_tested(study, chosen, maps, control, class_id, unit, drawn, tests),
         p_adjusted=NAN,
         latent=_mean(maps.columns["latent"][best]),
         by_activation=_mean(maps.columns["by_activation"][best]),
@@ -161,6 +192,56 @@ def _score(
         seen_on=seen_on,
         seen_share=seen_share,
     )
+
+
+def _tested(
+    study: Lcrp,
+    chosen: Chosen,
+    maps: Found,
+    control: Shuffles,
+    class_id: int,
+    unit: int,
+    drawn: np.ndarray,
+    tests: int,
+) -> dict[str, Any]:
+    """A channel's excess over both baselines on its rows `drawn`, and the tests of it."""
+    context = maps.columns["context"][drawn]
+    samples = [str(s) for s in maps.columns["sample"][drawn]]
+    groups = [chosen.groups[s] for s in samples]
+    shuffled = control.baseline(class_id, maps.field, samples)
+    field = np.array([maps.field.get((s, class_id), NAN) for s in samples], np.float64)
+    over = paired(context - shuffled, groups, study.seed)
+    beyond = paired(context - field, groups, study.seed)
+    found: dict[str, Any] = {
+        "over_shuffled": over[0],
+        "over_shuffled_ci": over[1],
+        "over_field": beyond[0],
+        "over_field_ci": beyond[1],
+        **dict.fromkeys(("p_images", "p_networks", "p_least", "detectable"), NAN),
+    }
+    against_shuffled = bool(np.isfinite(shuffled).any())
+    change = context - (shuffled if against_shuffled else field)
+    able = np.isfinite(change)
+    if able.any() and unit in able_channels(chosen.mean[class_id], study.concepts):
+        mine = [g for g, there in zip(groups, able, strict=True) if there]
+        draws = draws_for(tests)
+        found["p_images"] = sign_flip_p(
+            change[able], mine, seed=study.seed, side="greater", draws=draws
+        )
+        found["p_least"] = smallest_p(len(set(mine)), draws, "greater")
+        found["detectable"] = detectable_at(change[able], mine, ALPHA / tests, "greater")
+        if against_shuffled:
+            speaks = dict(zip(chosen.images[class_id], chosen.through[class_id] > 0, strict=True))
+            pairs = zip(samples, context.tolist(), strict=True)
+            beside = {s: value for s, value in pairs if speaks[s]}
+            found["p_networks"] = control.p(control.excess(class_id, beside))
+            found["detectable"] = float(np.fmax(found["detectable"], control.needed(ALPHA)))
+    return found
+
+
+def draws_for(tests: int) -> int:
+    """Sign patterns enough that one effect alone can outlive the correction for all tests."""
+    return max(9999, math.ceil(2 * tests / ALPHA))
 
 
 def _mean(values: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Fourth sweep of L-CRP: how each channel's relevance changes when the background is replaced.
+"""Fifth sweep of L-CRP: how each channel's relevance changes when the background is replaced.
 
 The published validation of the context score. What lies outside of the object is replaced by grey
 noise, colour noise, black or a random colour, wholly or by half; per channel

@@ -86,7 +86,7 @@ def choose(study: Lcrp, context: Context, state: State) -> Carry:
     of = {s.id: s.group for s in context.manifest.samples}
     ids = table.ids
     counted, unit = units(ids, [of[i] for i in ids], study.unit)
-    concepts = {c: _best(moments[c].mean, study.concepts) for c in classes}
+    concepts = {c: best_channels(moments[c].mean, study.concepts) for c in classes}
     rows = {c: _rows(table, c, context.seed) for c in classes}
     found = Chosen(
         classes=classes,
@@ -129,7 +129,7 @@ def known_channels(study: Lcrp, context: Context) -> Mapping[int, KnownUnit]:
     return load_units(study.labels, context.layer, context.model.fingerprint())
 
 
-def _best(mean: np.ndarray, count: int) -> tuple[int, ...]:
+def best_channels(mean: np.ndarray, count: int) -> tuple[int, ...]:
     """The channels of largest mean relevance, of equal ones the first; none without relevance."""
     order = np.argsort(-mean, kind="stable")
     return tuple(int(k) for k in order[:count] if mean[k] > 0)

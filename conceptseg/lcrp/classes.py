@@ -11,6 +11,7 @@ from conceptseg.lcrp.assess import Score, interval, paired
 from conceptseg.lcrp.background import Sensitivity
 from conceptseg.lcrp.choose import Chosen
 from conceptseg.lcrp.maps import Found
+from conceptseg.lcrp.shuffles import Shuffles
 from conceptseg.result import Table
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def class_table(
     chosen: Chosen,
     maps: Found,
     scores: Sequence[Score],
-    control: Mapping[tuple[str, int], float],
+    control: Shuffles,
     sensitivity: Mapping[tuple[int, int], Sensitivity],
     classes: Sequence[str],
 ) -> Table:
@@ -41,6 +42,8 @@ def class_table(
         row |= {
             "largest": max((s.context for s in mine if np.isfinite(s.context)), default=None),
             "acting": sum(s.acts for s in mine),
+            "not_acting": sum(s.verdict == "does not" for s in mine),
+            "unknown": sum(s.verdict == "cannot be told" for s in mine),
             "covered": float(np.abs(chosen.mean[c])[list(chosen.concepts[c])].sum()),
             "complexity": float(np.nanmean(chosen.complexity[c])),
             "variation": float(chosen.spread[c].mean()),
@@ -55,7 +58,7 @@ def _context(
     study: Lcrp,
     chosen: Chosen,
     maps: Found,
-    control: Mapping[tuple[str, int], float],
+    control: Shuffles,
     class_id: int,
 ) -> dict[str, float]:
     """The class's context score and its excess, each of the mean over images drawn at random."""
@@ -63,8 +66,9 @@ def _context(
     groups = [chosen.groups[s] for s in drawn]
     score = weighed(chosen, maps, class_id, drawn)
     found = _with("context", *paired(score, groups, study.seed))
-    for name, known in (("shuffled", control), ("field", maps.field)):
-        baseline = np.array([known.get((s, class_id), np.nan) for s in drawn], np.float64)
+    field = np.array([maps.field.get((s, class_id), np.nan) for s in drawn], np.float64)
+    shuffled = control.baseline(class_id, maps.field, drawn)
+    for name, baseline in (("shuffled", shuffled), ("field", field)):
         found[name] = paired(baseline, groups, study.seed)[0]
         found |= _with(f"over_{name}", *paired(score - baseline, groups, study.seed))
     return found

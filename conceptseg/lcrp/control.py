@@ -1,4 +1,4 @@
-"""Third sweep of L-CRP: context scores of a network of shuffled weights, and what rules keep."""
+"""Fourth sweep of L-CRP: context scores of networks of shuffled weights, and what rules keep."""
 
 from __future__ import annotations
 
@@ -10,17 +10,10 @@ import numpy as np
 
 from conceptseg.contracts import Carry, Context, State
 from conceptseg.lcrp.choose import Chosen
-from conceptseg.lcrp.engines import (
-    Sweep,
-    context_score,
-    enlarged,
-    object_mask,
-    predict,
-    regions,
-    start_of,
-)
+from conceptseg.lcrp.engines import Sweep, context_score, enlarged, object_mask, regions, start_of
+from conceptseg.lcrp.ranks import compared_images, compared_of, compared_regions, shuffled_relevance
+from conceptseg.lcrp.shuffles import Shuffles
 from conceptseg.lrp.engine import channel, retained
-from conceptseg.lrp.start import relevance_of_logits
 from conceptseg.stats.sample_table import SampleTable
 
 if TYPE_CHECKING:
@@ -29,27 +22,26 @@ if TYPE_CHECKING:
     from conceptseg.data import Batch, Sample
     from conceptseg.study.lcrp import Lcrp
 
-CHANNELS = 5
-"""Of the shuffled network, the most relevant channels of an image and class that are scored."""
+Ranked = dict[tuple[int, int], tuple[int, ...]]
+"""By shuffled network and class, the channels that are looked at."""
 
 
 class Control(Sweep):
-    """Of the images drawn at random, the shuffled network's most relevant channels."""
+    """Conditional maps of the channels that shuffled networks rely on, on a few images."""
 
     name = "control"
-    cost = "1 forward + 5 backwards per class, per image drawn at random"
+    cost = "per shuffled network 1 forward + about 1 backward per class and channel, per image"
     labels = "optional"
 
     def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
         chosen: Chosen = carry["chosen"]
-        wanted = {s for c in chosen.classes for s in chosen.drawn(c, self.study.random_images)}
-        wanted |= kept_images(self.study, chosen)
+        wanted = compared_images(self.study, chosen) | kept_images(self.study, chosen)
         return self._only(context, wanted)
 
     def forwards(self, context: Context) -> float:
-        classes = len(self.study.class_ids(context))
-        images = min(len(context.manifest.samples), self.study.random_images)
-        return classes * images * (3.0 + 1.2 * CHANNELS)
+        study, classes = self.study, len(self.study.class_ids(context))
+        images = min(len(context.manifest.samples), study.shuffled_images)
+        return study.shuffled_networks * classes * images * (3.0 + 1.2 * study.concepts)
 
     def map(self, context: Context, batch: Batch, carry: Carry) -> State:
         chosen: Chosen = carry["chosen"]
@@ -58,11 +50,8 @@ class Control(Sweep):
         for i, sample_id in enumerate(batch.ids):
             image = batch.images[i : i + 1]
             labels = None if batch.labels is None else batch.labels[i]
-            mine = [
-                c for c in chosen.classes if sample_id in chosen.drawn(c, self.study.random_images)
-            ]
-            where = regions(predict(context, image)[0], tuple(mine))
-            scores = self._scores(context, image, labels, where)
+            where = compared_regions(self.study, context, chosen, sample_id, image)
+            scores = self._scores(context, image, labels, where, carry["ranked"])
             table = table.merge(SampleTable.of(sample_id, scores))
             if sample_id in keep:
                 kept = kept.merge(SampleTable.of(sample_id, self._kept(context, image, chosen)))
@@ -74,31 +63,26 @@ class Control(Sweep):
         image: Tensor,
         labels: Tensor | None,
         where: dict[int, Tensor],
+        ranked: Ranked,
     ) -> dict[str, np.ndarray]:
-        """Mean context score, per class, of the channels that the shuffled network relies on."""
-        layer, study = context.layer, self.study
-        found: dict[int, float] = {}
-        if where:
-            run = self._engines.shuffled(context, image).run(image, [layer])
-            size = (int(image.shape[2]), int(image.shape[3]))
-        for class_id, region in where.items():
-            mask = object_mask(labels, class_id, region)
-            # Logits of shuffled weights mean nothing, not even by their sign.
-            start = relevance_of_logits(run.logits, region, class_id, "one")
-            (relevance,) = run.at_layers(start, [layer])
-            held = relevance.sum((0, 2, 3))
-            best = held.topk(min(CHANNELS, len(held))).indices.tolist()
-            maps = run.each(layer, (channel(relevance, k) for k in best), study.at_once)
-            scored = [
-                (float(context_score(enlarged(one, size), mask)[0]), float(one.clamp(min=0).sum()))
-                for one in maps
-            ]
-            # A channel whose map has no positive part has no context score.
-            scores = [score for score, mass in scored if mass > 0]
-            if scores:
-                found[class_id] = float(np.mean(scores))
+        """Context score by network, class and channel; nan where a map has no positive part."""
+        layer, found = context.layer, {}
+        size = (int(image.shape[2]), int(image.shape[3]))
+        for number in range(self.study.shuffled_networks if where else 0):
+            run = self._engines.shuffled(context, image, number).run(image, [layer])
+            for class_id, region in where.items():
+                units = ranked.get((number, class_id), ())
+                mask = object_mask(labels, class_id, region)
+                relevance = shuffled_relevance(run, region, class_id, layer)
+                if float(relevance.double().sum()) <= 0:
+                    continue
+                maps = run.each(layer, (channel(relevance, k) for k in units), self.study.at_once)
+                for k, one in zip(units, maps, strict=True):
+                    there = float(one.clamp(min=0).sum()) > 0
+                    score = float(context_score(enlarged(one, size), mask)[0]) if there else np.nan
+                    found[number, class_id, k] = score
         return {
-            "class": np.array(list(found), np.int64),
+            "key": np.array(list(found), np.int64).reshape(-1, 3),
             "context": np.array(list(found.values()), np.float64),
         }
 
@@ -125,12 +109,31 @@ class Control(Sweep):
         table = state.get("control", SampleTable.empty())
         kept = state.get("kept", SampleTable.empty())
         assert isinstance(table, SampleTable) and isinstance(kept, SampleTable)
-        scores = {
-            (s, int(c)): float(v)
-            for s in table.ids
-            for c, v in zip(table.tables[s]["class"], table.tables[s]["context"], strict=True)
-        }
-        return {"control": scores, "kept": Kept.of(kept)}
+        return {"control": _shuffles(self.study, carry, table), "kept": Kept.of(kept)}
+
+
+def _shuffles(study: Lcrp, carry: Carry, table: SampleTable) -> Shuffles:
+    """The sweep's table by network and class, [channels, images]."""
+    chosen: Chosen = carry["chosen"]
+    ranked: Ranked = carry["ranked"]
+    known = {
+        (sample_id, *key): score
+        for sample_id in table.ids
+        for key, score in zip(
+            table.tables[sample_id]["key"].tolist(),
+            table.tables[sample_id]["context"].tolist(),
+            strict=True,
+        )
+    }
+    images = {c: compared_of(study, chosen, c) for c in chosen.classes}
+    scores = {
+        (number, c): np.array(
+            [[known.get((s, number, c, k), np.nan) for s in images[c]] for k in units], np.float64
+        )
+        for (number, c), units in ranked.items()
+        if units
+    }
+    return Shuffles(scores, images)
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,11 @@ LEAST_PIXELS, LEAST_SHARE = 64, 0.0005
 
 @dataclass
 class Engines:
-    """Engines of a study's network by composite, and of its shuffled twin, made when asked for."""
+    """Engines of a study's network by composite, and of its shuffled twins, made when asked for."""
 
     study: Lcrp
     _made: dict[tuple[int, str], Engine] = field(default_factory=dict, repr=False)
+    _twins: dict[tuple[int, int], Engine] = field(default_factory=dict, repr=False)
 
     def of(
         self, context: Context, images: Tensor, composite: CompositeName | None = None
@@ -45,24 +46,28 @@ class Engines:
         return self._made[id(context), name]
 
     def _of_network(self, context: Context) -> list[Engine]:
-        return [e for (c, n), e in self._made.items() if c == id(context) and n != "shuffled"]
+        return [e for (c, _), e in self._made.items() if c == id(context)]
 
-    def shuffled(self, context: Context, images: Tensor) -> Engine:
+    def shuffled(self, context: Context, images: Tensor, number: int) -> Engine:
+        """That of the network with its weights shuffled, by the run's seed plus `number`."""
         from conceptseg.shuffle import shuffled
 
-        if (id(context), "shuffled") not in self._made:
-            twin = shuffled(context.model, context.seed)
+        if (id(context), number) not in self._twins:
+            twin = shuffled(context.model, context.seed + number)
             made = Engine(twin, images[:1], self.study.composite, zero_bias=self.study.zero_bias)
-            self._made[id(context), "shuffled"] = made
-        return self._made[id(context), "shuffled"]
+            self._twins[id(context), number] = made
+        return self._twins[id(context), number]
 
 
 class Sweep(Pass):
     """A pass of the study, with its engines."""
 
-    def __init__(self, study: Lcrp):
+    _engines: Engines
+
+    def __init__(self, study: Lcrp, before: Sweep | None = None):
+        """With the engines of a sweep `before` it, or its own."""
         self.study = study
-        self._engines = Engines(study)
+        self._engines = before._engines if before else Engines(study)
 
     @staticmethod
     def _only(context: Context, ids: Container[str]) -> list[Sample]:

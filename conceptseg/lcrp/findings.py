@@ -69,7 +69,8 @@ def conclude(study: Lcrp, context: Context, carry: Carry) -> Result:
         arrays=_arrays(chosen, curves, comparison),
         images=_images(study, chosen, maps, comparison, classes),
         skipped=_skipped(study, context, chosen),
-        notes=_notes(study, context, chosen, kept, curves, comparison),
+        notes=_notes(study, context, chosen, kept, curves, comparison)
+        | {"shuffled_largest": carry["control"].largest.tolist()},
     )
 
 
@@ -214,7 +215,7 @@ def _notes(
         "images": len(context.manifest.samples),
         "units": chosen.units,
         "unit": chosen.unit,
-        "groups": len({chosen.groups[s] for s in chosen.groups}),
+        "manifest_groups": len({sample.group for sample in context.manifest.samples}),
         "exemplars": study.exemplars,
         "instance_pixels": study.instance_pixels,
         "flip_mode": study.flip_mode,

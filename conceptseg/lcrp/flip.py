@@ -1,4 +1,4 @@
-"""Fifth sweep of L-CRP: what a class's score loses when channels go in the order of relevance.
+"""Sixth sweep of L-CRP: what a class's score loses when channels go in the order of relevance.
 
 Channels of the layer are set to zero (or all but they), the most relevant first, and the network
 goes on from there. A faithful order costs the class's score most, soonest. Random orders say how

@@ -13,12 +13,13 @@ def compose(result: Result) -> Report:
     notes = result.notes
     rows = [dict(row) for row in result.tables["scores"].rows]
     classes = len({row["class"] for row in rows})
+    unknown = sum(row["verdict"] == "cannot be told" for row in rows)
     lead = (
         f"Relevance of {classes} classes was followed through the {notes['units']} channels of "
         f"layer {notes['layer']} of {notes['model']}, over {notes['images']} images. Of "
         f"{len(rows)} pairs of class and channel that were looked at, {len(result.findings)} act "
-        "from context: their evidence lies outside of the class's own region more than chance "
-        "would have it."
+        "from context: their evidence lies outside of the class's own region more than any channel "
+        f"of a network of shuffled weights would place it there. Of {unknown} it cannot be told."
     )
     return Report(
         title="What predictions rest on, and how much of it is context",
@@ -58,8 +59,12 @@ def _limits(result: Result) -> tuple[str, ...]:
         "Attribution alone neither proves nor excludes that a network needs its context. A context "
         "score of a third is common in networks that do not use it; compare with shuffled weights, "
         "and with what replacing the background does.",
-        "Shuffled weights spread relevance more widely than any trained network, so a channel that "
-        "mixes object and context need not pass the test.",
+        "A channel that mixes object and context need not lie above shuffled weights, which spread "
+        "relevance widely: 'does not act' is said of the baselines, and does not exclude that some "
+        "context is used.",
+        "Whether the largest channel of a shuffled network reaches as far is judged from "
+        f"{len(notes['shuffled_largest'])} such networks, as if these largest were normal; a "
+        "corrected p-value near 0.05 is to be confirmed with more (shuffled_networks).",
         "The most relevant images are selected, so scores over them are biased; they stand here "
         "because they are the published form. Random images carry the tests.",
         f"Only layer {notes['layer']} was studied; the table of classes says how much relevance "
@@ -72,9 +77,9 @@ def _limits(result: Result) -> tuple[str, ...]:
             "Rules for transformers are experimental; the section on what rules retain says how "
             "much relevance they lose or make."
         )
-    if notes["unit"] == "image" and notes["groups"] < notes["images"]:
+    if notes["unit"] == "image" and notes["manifest_groups"] < notes["images"]:
         limits.append(
-            "Groups are too few to test over: intervals and tests count images, so they speak of "
-            "these groups and not of new ones."
+            f"The images come from {notes['manifest_groups']} groups, but intervals and tests "
+            "count images: they speak of these groups and not of new ones."
         )
     return tuple(limits)

@@ -10,6 +10,7 @@ import numpy as np
 from conceptseg import figures
 from conceptseg.lcrp import charts
 from conceptseg.lcrp.tables import channel_name
+from conceptseg.lcrp.verdicts import told_of_tests
 from conceptseg.report import Block, Facts, FigureBlock, Notice, Prose, Section, TableBlock
 from conceptseg.result import Result, Table
 
@@ -20,7 +21,9 @@ FAR, APART = 0.4, 0.2
 
 
 CLASS_LABELS = {
-    "acting": "acting channels",
+    "acting": "channels that act",
+    "not_acting": "that do not",
+    "unknown": "cannot be told",
     "context": "context score",
     "shuffled": "with shuffled weights",
     "over_shuffled": "excess over that",
@@ -75,11 +78,8 @@ def acting(result: Result, rows: list[Row]) -> Section:
     if points:
         blocks.append(Prose("By class, strongest first:", points, id="acting"))
     else:
-        text = (
-            "No channel's evidence lies outside of its class more than a network of shuffled "
-            "weights would place it there."
-        )
-        blocks.append(Notice(text, id="acting"))
+        blocks.append(Notice("No channel was shown to act from context.", id="acting"))
+    blocks.append(Prose("", told_of_tests(result, rows), id="tests"))
     unseen = unexplained([dict(row) for row in result.tables["classes"].rows])
     if unseen:
         blocks.append(
@@ -98,10 +98,12 @@ def acting(result: Result, rows: list[Row]) -> Section:
         "context",
         "What acts from context",
         "A channel acts from context where more of its conditional map lies outside of the "
-        "class's region than in a network of shuffled weights, over images drawn at random, "
-        "after correction for all channels and classes, and more than if relevance spread evenly "
-        "over the receptive field (which alone is tested where the shuffled network has no "
-        "relevance).",
+        "class's region than shuffled weights would place there, over images drawn at random, "
+        "after correction for all channels and classes; more than shuffled networks reach with "
+        "any channel; and more than if relevance spread evenly over the receptive field (which "
+        "alone is tested where shuffled networks have no relevance). It does not where all of the "
+        "95 % interval lies below shuffled weights or below the even spread. Else it cannot be "
+        "told.",
         blocks,
     )
 
@@ -126,7 +128,7 @@ def class_tables(rows: Sequence[Row]) -> list[Block]:
     context = [
         {
             "class": row["class"],
-            "acting": row["acting"],
+            **{name: row[name] for name in ("acting", "not_acting", "unknown")},
             "context": span(row, "context"),
             "shuffled": row["shuffled"],
             "over_shuffled": span(row, "over_shuffled", signed=True),

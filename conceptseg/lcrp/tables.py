@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LABELS = {
     "unit": "channel",
     "label": "what it detects",
-    "acts": "acts from context",
+    "verdict": "acts from context",
     "relevance": "share of relevance",
     "spread": "its deviation over images",
     "context": "context score, random images",
@@ -30,7 +30,10 @@ LABELS = {
     "top": "context score, most relevant images (published)",
     "over_shuffled": "excess over shuffled weights",
     "over_field": "excess over the receptive field",
-    "p_adjusted": "p, Benjamini-Hochberg",
+    "p_images": "p over images",
+    "p_networks": "p over shuffled networks",
+    "p_adjusted": "p, corrected",
+    "detectable": "smallest detectable excess",
     "by_activation": "context score of the activation",
     "latent": "context score of the relevance at the layer",
     "sensitivity": "background sensitivity",
@@ -54,16 +57,16 @@ def score_table(
         row["class"] = classes[row.pop("class_id")]
         row["label"] = known[score.unit].label if score.unit in known else ""
         row["seen_on"] = classes[score.seen_on] if score.seen_on >= 0 else None
-        row["acts"] = score.acts
+        row["acts"], row["verdict"], row["p"] = score.acts, score.verdict, score.p
         for name in ("top", "context", "over_shuffled", "over_field", "sensitivity"):
             row[f"{name}_low"], row[f"{name}_high"] = row.pop(f"{name}_ci")
         row["card"] = card_id(row["class"], score.unit)
         row["picture"] = grid_key("relevant", row["class"], score.unit)
         row["active"] = safe_key(f"active-{score.unit}")
         rows.append(row)
-    order = ["class", "unit", *(["label"] if known else []), "acts", "relevance"]
+    order = ["class", "unit", *(["label"] if known else []), "verdict", "relevance"]
     order += ["context", "context_low", "context_high", "top", "over_shuffled", "over_field"]
-    order += ["p_adjusted", "sensitivity", "sensitivity_low", "sensitivity_high"]
+    order += ["p_adjusted", "detectable", "sensitivity", "sensitivity_low", "sensitivity_high"]
     order += ["seen_on", "images"]
     rest = [name for name in (rows[0] if rows else ()) if name not in order]
     return Table(rows, (*order, *rest), LABELS, "Every channel that was looked at, by class")

@@ -34,6 +34,7 @@ PASS_COLUMNS = tuple(f"{kind.replace(' ', '_')}s" for kind in PASSES)
 def conclude(study: Saliency, context: Context, carry: Carry) -> Result:
     judged: Judged = carry["judged"]
     samples = [context.manifest.sample(sample_id) for sample_id, _ in judged.cases]
+    own = {s.group for s in samples}
     groups, unit = units([s.id for s in samples], [s.group for s in samples], study.unit)
     kinds = _kinds(study.methods())
     against = {
@@ -68,12 +69,12 @@ def conclude(study: Saliency, context: Context, carry: Carry) -> Result:
         images=pictures,
         timings={"seconds_per_map": _seconds(judged)},
         skipped=_skipped(context, carry, judged),
-        notes=_notes(study, context, judged, groups, unit),
+        notes=_notes(study, context, judged, len(own), unit),
     )
 
 
 def _notes(
-    study: Saliency, context: Context, judged: Judged, groups: Sequence[str], unit: str
+    study: Saliency, context: Context, judged: Judged, manifest_groups: int, unit: str
 ) -> dict[str, Any]:
     """What the report says of how the study was made."""
     return {
@@ -85,7 +86,7 @@ def _notes(
         "images": len({sample_id for sample_id, _ in judged.cases}),
         "images_given": len(context.manifest.samples),
         "unit": unit,
-        "groups": len(set(groups)),
+        "manifest_groups": manifest_groups,
         "layer": context.layer,
         "model": study.model.name,
         "origin": context.model.origin,

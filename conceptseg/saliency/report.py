@@ -92,9 +92,9 @@ def _limits(result: Result) -> tuple[str, ...]:
         "Maps show places. What is there, and whether the network uses it as a cause, they do not "
         "say.",
     ]
-    if notes["unit"] == "image" and notes["groups"] < notes["images"]:
+    if notes["unit"] == "image" and notes["manifest_groups"] < notes["images"]:
         limits.append(
-            f"The images come from only {notes['groups']} groups, too few to test over. Intervals "
-            "and tests count images, so they speak of these groups and not of new ones."
+            f"The images come from {notes['manifest_groups']} groups, but intervals and tests "
+            "count images: they speak of these groups and not of new ones."
         )
     return tuple(limits)

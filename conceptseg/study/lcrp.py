@@ -25,8 +25,10 @@ class Lcrp(Study):
     a batch, which makes images depend on each other), negative logits are kept (it clips them, and
     an image whose class wins with negative logits is lost), and the last layer follows the epsilon
     rule. Beside the score over the most relevant images, which are selected and so are biased,
-    stands the score over images drawn at random, its excess over a network of shuffled weights
-    and over the receptive field, with intervals and corrected p-values.
+    stands the score over images drawn at random, and its excess over networks of shuffled weights
+    and over the receptive field. A channel acts from context if it lies above both: above what
+    shuffled networks show in the mean, over images, and above the largest that any of their
+    channels reaches, over networks.
 
     Source: Dreyer, Achtibat, Wiegand, Samek and Lapuschkin, "Revealing Hidden Context Bias in
     Segmentation and Object Detection through Concept-specific Explanations", CVPRW 2023.
@@ -50,6 +52,15 @@ class Lcrp(Study):
     references: int = Field(15, ge=1, description="Most relevant images of a channel and class.")
     random_images: int = Field(
         12, ge=0, description="Images of each class drawn at random for the calibrated score."
+    )
+    shuffled_networks: int = Field(
+        8,
+        ge=3,
+        description="Networks of shuffled weights whose channels say what comes without any "
+        "learning; the more, the smaller the excess that can be told from that.",
+    )
+    shuffled_images: int = Field(
+        4, ge=1, description="Of the random images of each class, those that they are shown."
     )
     images_per_class: int = Field(
         200, ge=2, description="Of each class, at most this many images in spreads and draws."
@@ -96,12 +107,15 @@ class Lcrp(Study):
         from conceptseg.lcrp.findings import to_compare
         from conceptseg.lcrp.flip import Flip
         from conceptseg.lcrp.maps import Maps
+        from conceptseg.lcrp.ranks import Ranks
         from conceptseg.lcrp.survey import Survey
 
+        ranks = Ranks(self)
         return (
             Survey(self),
             Maps(self),
-            Control(self),
+            ranks,
+            Control(self, ranks),
             Background(self),
             Flip(self),
             Compare(self.compare, to_compare, self.picture_px),

@@ -1,6 +1,7 @@
 """Scores, sensitivities and curves by hand."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,10 @@ from conceptseg.lcrp.classes import weighed
 from conceptseg.lcrp.engines import context_score, object_mask, regions
 from conceptseg.lcrp.flip import Curves, points
 from conceptseg.lcrp.maps import Found
+from conceptseg.lcrp.ranks import able_channels
 from conceptseg.lcrp.sections import doubt
+from conceptseg.lcrp.shuffles import Shuffles, channel_means
+from conceptseg.lcrp.verdicts import told_of_tests
 
 
 def test_context_score_is_the_positive_mass_outside():
@@ -152,6 +156,106 @@ def test_what_acts_lies_above_both_baselines():
         assert not replace(acting, **worse).acts
     alone = replace(acting, over_shuffled=float("nan"), over_field=0.2)
     assert alone.acts and alone.excess == 0.2 and not replace(alone, over_field=-0.2).acts
+
+
+def test_what_is_not_shown_is_not_shown_to_be_absent():
+    numbers = dict.fromkeys(Score.__dataclass_fields__, 0.5)
+    ends = {"over_shuffled_ci": (0.1, 0.4), "over_field_ci": (0.1, 0.4), "images": 8}
+    one = Score(**{**numbers, **ends, "p_adjusted": 0.01})
+    assert one.verdict == "acts"
+    open_ = replace(one, p_adjusted=0.3)
+    assert open_.verdict == "cannot be told"
+    assert replace(one, p_adjusted=float("nan")).verdict == "cannot be told"
+    below = replace(open_, over_field_ci=(-0.4, -0.1))
+    assert below.verdict == "does not" and replace(below, images=4).verdict == "cannot be told"
+
+
+def shuffles(networks=8, channels=6, seed=0):
+    """Networks whose levels differ, more than their channels do; two classes, three images."""
+    rng = np.random.default_rng(seed)
+    level = rng.normal(0.5, 0.1, networks)
+    scores = {
+        (n, c): level[n] + 0.1 * c + rng.normal(0, 0.02, (channels, 3))
+        for n in range(networks)
+        for c in (1, 2)
+    }
+    return Shuffles(scores, {1: ("a", "b", "c"), 2: ("b", "c", "d")})
+
+
+def test_a_channel_is_held_against_the_largest_of_each_shuffled_network_by_hand():
+    from scipy.stats import t
+
+    one = shuffles(4)
+    means = {key: found.mean(1) for key, found in one.scores.items()}
+    centre = {c: np.mean([means[n, c].mean() for n in range(4)]) for c in (1, 2)}
+    largest = []
+    for n in range(4):
+        others = [m for m in range(4) if m != n]
+        each = [means[n, c] - np.mean([means[m, c].mean() for m in others]) for c in (1, 2)]
+        largest.append(np.concatenate(each).max())
+    assert one.centre(2) == pytest.approx(centre[2])
+    assert one.largest.tolist() == pytest.approx(largest)
+    excess = one.excess(1, {"a": 0.9, "b": 0.8, "d": 0.0})
+    assert excess == pytest.approx(0.85 - centre[1])
+    distance = (excess - np.mean(largest)) / (np.std(largest, ddof=1) * np.sqrt(1.25))
+    assert one.p(excess) == pytest.approx(t.sf(distance, 3))
+    assert one.p(one.needed(0.05)) == pytest.approx(0.05)
+
+
+def test_a_network_that_learnt_nothing_seldom_has_a_channel_beyond_the_others():
+    """Of 200 networks like the shuffled ones; their images would all call the excess real."""
+    found = 0
+    for seed in range(200):
+        nine = shuffles(9, seed=seed)
+        twins = Shuffles({k: v for k, v in nine.scores.items() if k[0] < 8}, nine.images)
+        own = [
+            twins.excess(c, dict(zip(twins.images[c], row, strict=True)))
+            for c in (1, 2)
+            for row in nine.scores[8, c]
+        ]
+        found += twins.p(max(own)) <= 0.05
+    assert found <= 20
+
+
+def test_what_shuffled_networks_show_of_an_image_follows_its_receptive_field():
+    one = shuffles()
+    field = {("a", 1): 0.2, ("b", 1): 0.4, ("c", 1): 0.6, ("z", 1): 0.9}
+    found = one.baseline(1, field, ("z", "a"))
+    assert found.tolist() == pytest.approx([0.5 + one.centre(1), one.centre(1) - 0.2])
+    assert np.isnan(Shuffles({}, {1: ("a",)}).baseline(1, field, ("a",))).all()
+
+
+def test_too_few_networks_or_images_tell_nothing():
+    one = shuffles(2)
+    assert np.isnan(one.p(0.9)) and np.isnan(one.needed(0.05))
+    assert np.isnan(shuffles().excess(1, {"a": 0.9}))  # one image of three
+    nan = float("nan")
+    found = channel_means(np.array([[0.2, nan, 0.4], [nan, nan, 0.1]]))
+    assert found[0] == pytest.approx(0.3) and np.isnan(found[1])
+
+
+def test_channels_below_an_even_share_are_not_tested():
+    share = np.array([0.3, 0.2, 0.1, -0.05, 0.0])
+    assert able_channels(share, 5) == (0,) and able_channels(share * 2, 5) == (0, 1)
+    assert able_channels(share, 0) == ()
+
+
+def told(rows, largest=()):
+    result = SimpleNamespace(notes={"shuffled_largest": list(largest)})
+    return " ".join(told_of_tests(result, rows))
+
+
+def test_absence_of_a_test_is_not_told_as_a_result():
+    fields = ("p_images", "p_least", "detectable")
+    none = dict.fromkeys(fields) | {"verdict": "cannot be told"}
+    text = told([none, none])
+    assert "0 act from context, 0 were shown not to, and of 2 it cannot be told" in text
+    assert "2 pairs were not tested" in text and "p-value" not in text
+    row = {"verdict": "does not", "p_images": 0.4, "p_least": 1 / 32, "detectable": 0.2}
+    text = told([row] * 4, [0.1, 0.25])
+    assert "4 were shown not to" in text and "is 0.031" in text and "only several" in text
+    assert "20 points in the median" in text and "10, 25." in text
+    assert "only several" not in told([row | {"p_least": 0.001}] * 4)
 
 
 def test_relevance_that_is_lost_or_made_is_told():

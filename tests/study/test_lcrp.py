@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+from conceptseg.lcrp.report import compose
 from conceptseg.planted.constructed import CONTEXT, OBJECT
 from conceptseg.result import Result, Table
 from conceptseg.study import __main__ as command
@@ -21,6 +22,8 @@ SMALL = {
     "concepts": 3,
     "references": 3,
     "random_images": 4,
+    "shuffled_networks": 3,
+    "shuffled_images": 2,
     "sensitivity_images": 3,
     "instance_pixels": 64,
     "flip_images": 2,
@@ -90,7 +93,7 @@ def test_result_keeps_the_conventions(finished):
     result = read(finished)
     assert result["study"] == "lcrp"
     names = [one["name"] for one in result["provenance"]["passes"]]
-    assert names == ["survey", "maps", "control", "background", "flip", "compare"]
+    assert names == ["survey", "maps", "ranks", "control", "background", "flip", "compare"]
     for name in ("scores", "classes", "agreement", "flipping", "retained", "saliency"):
         assert result["tables"][name]["rows"], name
     for row in result["tables"]["scores"]["rows"]:
@@ -107,6 +110,17 @@ def test_report_shows_the_evidence_of_every_finding(finished):
     evidence = {finding["evidence"] for finding in result["findings"]}
     assert evidence <= page.ids and page.links <= page.ids
     assert {"context", "map", "sensitivity", "flipping", "retained"} <= page.ids
+
+
+def test_images_of_few_groups_are_told(finished):
+    """The manifest's groups are counted, not what the tests count."""
+    result = Result.load(finished)
+    notes = dict(result.notes)
+    assert notes["manifest_groups"] == notes["images"] == 12
+    for unit, groups, told in (("image", 3, True), ("image", 12, False), ("group", 3, False)):
+        result.notes.update(unit=unit, manifest_groups=groups)
+        assert any("groups" in limit for limit in compose(result).limits) == told
+    result.notes.update(notes)
 
 
 def test_report_is_rendered_again_from_the_saved_result(finished, tmp_path):

@@ -12,6 +12,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from conceptseg.result import Result
+from conceptseg.saliency.report import compose
 from conceptseg.study import __main__ as command
 from tests.study import test_ace
 
@@ -112,6 +114,15 @@ def test_the_report_shows_all_and_is_made_again_without_the_network(finished):
     assert page.links <= page.ids
     assert command.main(["report", str(out)]) == 0
     assert (out / "report.html").read_text() == text
+
+
+def test_images_of_few_groups_are_told(finished):
+    """The manifest's groups are counted, not what the tests count."""
+    result = Result.load(finished)
+    assert result.notes["manifest_groups"] == result.notes["images"]
+    assert not any("groups" in limit for limit in compose(result).limits)
+    result.notes["manifest_groups"] = 2
+    assert any("2 groups" in limit for limit in compose(result).limits)
 
 
 def test_the_same_seed_gives_the_same_result(finished, tmp_path):
