@@ -56,8 +56,10 @@ def blind(
             continue
         result.append(
             Finding(
-                claim=f"{method} hardly depends on what the network has learnt: with its weights "
-                f"shuffled, the map keeps a rank correlation of {found.value:.2f}.",
+                claim=f"With the network's weights shuffled, {method} keeps a rank correlation of "
+                f"{found.value:.2f} with its map, over {found.n} cases: so much of the map does "
+                "not come from what was learnt. Maps that are zero outside of the region share "
+                "that much at least.",
                 class_=None,
                 effect=found.value,
                 ci=(found.low, found.high),

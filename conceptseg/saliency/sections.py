@@ -162,7 +162,7 @@ def against(result: Result) -> Section | None:
         "against",
         "Against trivial maps",
         "Many maps merely trace the prediction. A method that does not beat a copy of the "
-        "prediction's mask tells nothing that the prediction does not.",
+        "prediction's mask has not been shown, by this metric, to tell more than the prediction.",
         blocks,
     )
 
