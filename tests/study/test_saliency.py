@@ -118,7 +118,7 @@ def test_the_report_shows_all_and_is_made_again_without_the_network(finished):
 
 def test_images_of_few_groups_are_told(finished):
     """The manifest's groups are counted, not what the tests count."""
-    result = Result.load(finished)
+    result = Result.load(finished[0])
     assert result.notes["manifest_groups"] == result.notes["images"]
     assert not any("groups" in limit for limit in compose(result).limits)
     result.notes["manifest_groups"] = 2
