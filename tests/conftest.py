@@ -22,3 +22,11 @@ def shared_dir() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("no real data here: set CONCEPTSEG_SHARED to the folder that holds data/")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    """The same weights in every run, whichever tests ran before in the process."""
+    import torch
+
+    torch.manual_seed(0)

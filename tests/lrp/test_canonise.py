@@ -116,11 +116,13 @@ class Writing(nn.Module):
 
 @pytest.mark.parametrize("culprit", [Noisy, Writing])
 def test_a_copy_that_is_not_the_network_is_refused_by_name(culprit):
-    net = nn.Sequential(
-        nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1), culprit(), nn.Conv2d(4, 2, 1)
+    net = seeded(
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1), culprit(), nn.Conv2d(4, 2, 1)
+        )
     )
     with pytest.raises(InputError, match=rf"differs is '3' \({culprit.__name__}\)"):
-        Engine(wrapped(seeded(lambda: net), 2), images())
+        Engine(wrapped(net, 2), images())
 
 
 def test_a_network_of_nan_is_told():
