@@ -101,7 +101,7 @@ def acting(result: Result, rows: list[Row]) -> Section:
         "class's region than shuffled weights would place there, over images drawn at random, "
         "after correction for all channels and classes; more than shuffled networks reach with "
         "any channel; and more than if relevance spread evenly over the receptive field (which "
-        "alone is tested where shuffled networks have no relevance). It does not where all of the "
+        "alone is tested where fewer than three of them have relevance). It does not where all of the "
         "95 % interval lies below shuffled weights or below the even spread. Else it cannot be "
         "told.",
         blocks,

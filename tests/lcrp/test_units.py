@@ -170,6 +170,15 @@ def test_what_is_not_shown_is_not_shown_to_be_absent():
     assert below.verdict == "does not" and replace(below, images=4).verdict == "cannot be told"
 
 
+def test_the_larger_p_counts_and_a_test_that_is_missing_is_none_that_passed():
+    one = Score(**dict.fromkeys(Score.__dataclass_fields__, 0.5))
+    assert replace(one, p_networks=0.2).corrected(0.01) == 0.2
+    assert replace(one, p_networks=0.001).corrected(0.01) == 0.01
+    assert np.isnan(replace(one, p_networks=float("nan")).corrected(0.01))
+    without = replace(one, over_shuffled=float("nan"), p_networks=float("nan"))
+    assert without.corrected(0.01) == 0.01
+
+
 def shuffles(networks=8, channels=6, seed=0):
     """Networks whose levels differ, more than their channels do; two classes, three images."""
     rng = np.random.default_rng(seed)
@@ -222,7 +231,8 @@ def test_what_shuffled_networks_show_of_an_image_follows_its_receptive_field():
     field = {("a", 1): 0.2, ("b", 1): 0.4, ("c", 1): 0.6, ("z", 1): 0.9}
     found = one.baseline(1, field, ("z", "a"))
     assert found.tolist() == pytest.approx([0.5 + one.centre(1), one.centre(1) - 0.2])
-    assert np.isnan(Shuffles({}, {1: ("a",)}).baseline(1, field, ("a",))).all()
+    for few in (Shuffles({}, {1: ("a",)}), shuffles(2)):
+        assert np.isnan(few.baseline(1, field, ("a",))).all()
 
 
 def test_too_few_networks_or_images_tell_nothing():
