@@ -45,7 +45,7 @@ class Score:
     networks show and over the receptive field's.
 
     `p_images`, one-sided by sign flips: whether new images would show an excess over shuffled
-    networks, or, where these have no relevance at all (`over_shuffled` is nan then), over the
+    networks, or, where fewer than three have relevance (`over_shuffled` is nan then), over the
     field; `p_least`: the smallest that it can be with so many images. `p_networks`: whether a
     shuffled network has any channel so far above their mean. `p_adjusted`: the larger of
     `p_images`, after Benjamini and Hochberg over all channels and classes, and of `p_networks`,
@@ -116,10 +116,17 @@ class Score:
         """What the p-values test: the excess over shuffled weights, or else the even spread."""
         return self.over_shuffled if self.shuffled else self.over_field
 
+    def corrected(self, p_images: float) -> float:
+        """`p_adjusted`, given `p_images` after correction: nan where there are shuffled networks
+        to compare with and the channel was not, since what was not tested may not pass."""
+        if not self.shuffled:
+            return p_images
+        return float(np.maximum(p_images, self.p_networks))
+
     @property
     def p(self) -> float:
-        """The larger of the two p-values."""
-        return float(np.fmax(self.p_images, self.p_networks))
+        """The larger of the two p-values, before correction over channels."""
+        return self.corrected(self.p_images)
 
 
 def assess(
@@ -143,7 +150,7 @@ def assess(
     able = [i for i, score in enumerate(found) if np.isfinite(score.p_images)]
     adjusted = benjamini_hochberg([found[i].p_images for i in able])
     for i, p in zip(able, adjusted.tolist(), strict=True):
-        found[i] = replace(found[i], p_adjusted=float(np.fmax(p, found[i].p_networks)))
+        found[i] = replace(found[i], p_adjusted=found[i].corrected(p))
     return found
 
 

@@ -13,7 +13,7 @@ from conceptseg.lcrp.assess import Score, agreements, assess
 from conceptseg.lcrp.choose import Chosen, known_channels
 from conceptseg.lcrp.classes import class_table
 from conceptseg.lcrp.control import Kept
-from conceptseg.lcrp.flip import METHODS, OTHERS, Curves
+from conceptseg.lcrp.flip import Curves
 from conceptseg.lcrp.maps import Found
 from conceptseg.lcrp.tables import (
     agreement_table,
@@ -130,7 +130,7 @@ def _points(score: Score) -> str:
 
 def _arrays(chosen: Chosen, curves: Curves, comparison: Comparison) -> dict[str, np.ndarray]:
     """Mean and deviation of relevance [classes, u], and mean curves [orders + 1, points]."""
-    names = len(METHODS) + len(OTHERS)
+    names = len(curves.names)
     mean = [curves.of(n).mean(0) for n in range(names)] if len(curves.samples) else []
     arrays = {
         "class": np.array(chosen.classes, np.int32),
@@ -221,7 +221,7 @@ def _notes(
         "flip_mode": study.flip_mode,
         "flip_curves": len(curves.samples),
         "methods": list(comparison.methods),
-        "flip_methods": [*METHODS, *OTHERS],
+        "flip_methods": list(curves.names),
         "limits": {method: comparison.limits[method] for method in comparison.methods},
         "kept": {
             "given": kept.given,

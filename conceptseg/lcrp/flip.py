@@ -29,14 +29,27 @@ if TYPE_CHECKING:
 
     from conceptseg.data import Batch, Sample
     from conceptseg.lrp.composites import CompositeName
+    from conceptseg.study.lcrp import Lcrp
 
 METHODS: Mapping[str, CompositeName] = {
     "LRP z+": "epsilon_plus",
     "LRP gamma": "gamma",
     "LRP epsilon": "epsilon",
 }
+"""Rules whose orders are compared, beside those of the study itself."""
 AT_ONCE = 16
 OTHERS = ("Grad-CAM", "gradient x activation")
+
+
+def methods(study: Lcrp) -> dict[str, CompositeName]:
+    """The LRP orders that are compared, by name: the published ones, and the study's own."""
+    own = {f"LRP {study.composite}": study.composite}
+    return dict(METHODS) | ({} if study.composite in METHODS.values() else own)
+
+
+def names(study: Lcrp) -> tuple[str, ...]:
+    """What all orders are called but the random ones, in their order."""
+    return (*methods(study), *OTHERS)
 
 
 class Flip(Sweep):
@@ -46,13 +59,17 @@ class Flip(Sweep):
     cost = "1 forward + (steps + 1) x orders passes of the part after the layer, per class"
     labels = "optional"
 
+    @property
+    def _count(self) -> int:
+        return len(names(self.study)) + self.study.random_orders
+
     def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
         chosen: Chosen = carry["chosen"]
         wanted = {s for c in chosen.classes for s in chosen.drawn(c, self.study.flip_images)}
         return self._only(context, wanted)
 
     def forwards(self, context: Context) -> float:
-        orders = len(METHODS) + len(OTHERS) + self.study.random_orders
+        orders = self._count
         images = min(len(context.manifest.samples), self.study.flip_images)
         classes = len(self.study.class_ids(context))
         return classes * images * (6 + 0.4 * orders * (self.study.flip_steps + 1))
@@ -71,11 +88,10 @@ class Flip(Sweep):
             found = {}
             for class_id, region in where.items():
                 mask = object_mask(labels, class_id, region)
-                orders = self._orders(context, image, tail, region, mask, class_id)
+                orders = self._orders(context, image, tail, region, class_id)
                 orders += self._random(context, sample_id, class_id, chosen.units)
                 found[class_id] = self._curves(context, tail, orders, mask, class_id)
-            count = len(METHODS) + len(OTHERS) + self.study.random_orders
-            empty = np.zeros((0, count, len(points(chosen.units, self.study.flip_steps))))
+            empty = np.zeros((0, self._count, len(points(chosen.units, self.study.flip_steps))))
             one = {
                 "class": np.array(list(found), np.int64),
                 "curve": np.stack(list(found.values())) if found else empty,
@@ -89,17 +105,16 @@ class Flip(Sweep):
         image: Tensor,
         tail: Tail,
         region: Tensor,
-        mask: Tensor,
         class_id: int,
     ) -> list[np.ndarray]:
-        """Channels, most relevant first, by each method."""
+        """Channels, most relevant first, by each method, for the predicted region's mean logit."""
         ranked = []
-        for composite in METHODS.values():
+        for composite in methods(self.study).values():
             run = self._engines.of(context, image, composite).run(image, [context.layer])
             start = start_of(self.study, run, region, class_id)
             (relevance,) = run.at_layers(start, [context.layer])
             ranked.append(relevance.double().sum((0, 2, 3)))
-        target = Target(class_id, UserMask(mask), score="logit").on(tail.logits.detach(), None)
+        target = Target(class_id, UserMask(region), score="logit").on(tail.logits.detach(), None)
         gradient, activation = tail.gradient(target)[0], tail.activation[0].detach()
         weight = gradient.mean((1, 2))
         ranked.append(weight * activation.sum((1, 2)))
@@ -152,8 +167,7 @@ class Flip(Sweep):
             samples += [sample_id] * len(one["class"])
             classes += one["class"].tolist()
             curves.append(one["curve"])
-        count = len(METHODS) + len(OTHERS) + self.study.random_orders
-        empty = np.zeros((0, count, len(points(chosen.units, self.study.flip_steps))))
+        empty = np.zeros((0, self._count, len(points(chosen.units, self.study.flip_steps))))
         share = np.array(points(chosen.units, self.study.flip_steps)) / chosen.units
         return {
             "flip": Curves(
@@ -161,6 +175,7 @@ class Flip(Sweep):
                 np.array(classes, np.int64),
                 np.concatenate(curves) if curves else empty,
                 share,
+                names(self.study),
             )
         }
 
@@ -168,12 +183,13 @@ class Flip(Sweep):
 @dataclass(frozen=True)
 class Curves:
     """Changes of the logit [rows, orders, points], a row per image and class; `share` of channels
-    that are gone at each point. Orders: `METHODS`, `OTHERS`, then random ones."""
+    that are gone at each point. Orders: those of `names`, then random ones."""
 
     samples: tuple[str, ...]
     classes: np.ndarray
     change: np.ndarray
     share: np.ndarray
+    names: tuple[str, ...]
 
     def of(self, number: int) -> np.ndarray:
         """One method's curves [rows, points]."""
@@ -182,7 +198,7 @@ class Curves:
     @property
     def random(self) -> np.ndarray:
         """The random orders' mean, by row, [rows, points]."""
-        return self.change[:, len(METHODS) + len(OTHERS) :].mean(1)
+        return self.change[:, len(self.names) :].mean(1)
 
     def area(self, curve: np.ndarray) -> np.ndarray:
         """Area under each curve [rows]: its mean over the share of channels (trapezoids)."""

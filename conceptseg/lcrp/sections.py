@@ -101,9 +101,9 @@ def acting(result: Result, rows: list[Row]) -> Section:
         "class's region than shuffled weights would place there, over images drawn at random, "
         "after correction for all channels and classes; more than shuffled networks reach with "
         "any channel; and more than if relevance spread evenly over the receptive field (which "
-        "alone is tested where shuffled networks have no relevance). It does not where all of the "
-        "95 % interval lies below shuffled weights or below the even spread. Else it cannot be "
-        "told.",
+        "alone is tested where fewer than three of them have relevance). It does not where all of "
+        "the 95 % interval lies below shuffled weights or below the even spread. Else it cannot "
+        "be told.",
         blocks,
     )
 
@@ -295,7 +295,8 @@ def flipping(result: Result) -> Section:
         "flipping",
         "Is the order of channels faithful?",
         f"Channels are {verb}, the most relevant first, and the rest of the network runs on. "
-        "Removing: the lower the curve, the better the order; inserting: the higher.",
+        "Removing: the lower the curve, the better the order; inserting: the higher. Every order "
+        "is made for the predicted region; the logit is read on the object.",
         blocks,
     )
 

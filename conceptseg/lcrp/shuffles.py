@@ -39,7 +39,10 @@ class Shuffles:
         self, class_id: int, field: Mapping[tuple[str, int], float], samples: Sequence[str]
     ) -> np.ndarray:
         """What these networks would show on images [n]: the even spread over the receptive field,
-        and what they differ from it by, in the mean over the images that they were shown."""
+        and what they differ from it by, in the mean over the images that they were shown. nan
+        where too few of them have relevance to be compared with."""
+        if len(self.largest) < LEAST:
+            return np.full(len(samples), NAN)
         seen = [field.get((s, class_id), NAN) for s in self.images.get(class_id, ())]
         own = np.array([field.get((s, class_id), NAN) for s in samples], np.float64)
         return own + self.centre(class_id) - float(np.nanmean(seen) if seen else NAN)

@@ -11,7 +11,7 @@ import numpy as np
 from conceptseg.lcrp.assess import Agreement, Score
 from conceptseg.lcrp.choose import Chosen
 from conceptseg.lcrp.control import Kept
-from conceptseg.lcrp.flip import METHODS, OTHERS, Curves
+from conceptseg.lcrp.flip import Curves
 from conceptseg.result import Table, safe_key
 from conceptseg.significance import bootstrap_interval, detectable_effect
 
@@ -116,7 +116,7 @@ def flip_table(chosen: Chosen, curves: Curves, seed: int) -> Table:
     groups = [chosen.groups.get(s, s) for s in curves.samples]
     random = curves.area(curves.random) if len(curves.samples) else np.zeros(0)
     rows = []
-    for number, name in enumerate((*METHODS, *OTHERS)):
+    for number, name in enumerate(curves.names):
         area = curves.area(curves.of(number)) if len(curves.samples) else np.zeros(0)
         gap = area - random
         low, high = bootstrap_interval(gap, groups, seed=seed) if len(gap) else (np.nan,) * 2
@@ -124,7 +124,7 @@ def flip_table(chosen: Chosen, curves: Curves, seed: int) -> Table:
             {
                 "method": name,
                 "area": _mean(area.tolist()),
-                "error": _error(area),
+                "error": _error(area, groups),
                 "gap": _mean(gap.tolist()),
                 "low": low,
                 "high": high,
@@ -136,7 +136,7 @@ def flip_table(chosen: Chosen, curves: Curves, seed: int) -> Table:
         {
             "method": "random orders",
             "area": _mean(random.tolist()),
-            "error": _error(random),
+            "error": _error(random, groups),
             "curves": len(random),
         }
     )
@@ -152,8 +152,16 @@ def flip_table(chosen: Chosen, curves: Curves, seed: int) -> Table:
     return Table(rows, ("method", *labels), labels, "Concept flipping")
 
 
-def _error(values: np.ndarray) -> float | None:
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+def _error(values: np.ndarray, groups: Sequence[str]) -> float | None:
+    """Standard error of the mean of values [n]; those of one image or group count together.
+
+    Source: Liang & Zeger 1986, for a mean, with g / (g - 1) for g groups.
+    """
+    _, index = np.unique(np.asarray(groups), return_inverse=True)
+    if len(values) == 0 or index.max() < 1:
+        return None
+    sums = np.bincount(index, weights=values - values.mean())
+    return float(np.sqrt(len(sums) / (len(sums) - 1) * (sums**2).sum()) / len(values))
 
 
 def kept_table(kept: Kept) -> Table:

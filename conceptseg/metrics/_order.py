@@ -24,9 +24,9 @@ class PixelOrder(MapMetric):
     steps: int = Field(20, ge=1, description="Stages after the first; passes but one.")
     fill: Fill = Field("mean", description="What hidden pixels show.")
     score: Literal["target", "probability", "dice"] = Field(
-        "target",
-        description="What is read: the target's own score, the class's mean probability over the "
-        "region, or the overlap of its prediction with the clean one.",
+        "probability",
+        description="What is read: the class's mean probability over the region, the overlap of "
+        "its prediction with the clean one, or the target's own score, which has no bounds.",
     )
     within: Literal["image", "context"] = Field(
         "image", description="Pixels that change: all, or those outside of the region alone."

@@ -7,10 +7,10 @@ from weakref import WeakKeyDictionary
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from conceptseg.contracts import Measured, Trial, technique
-from conceptseg.metrics._base import MapMetric, correlation, pinned, ranks
+from conceptseg.metrics._base import NAN, MapMetric, correlation, pinned, ranks
 from conceptseg.scene import Scene
 from conceptseg.shuffle import shuffled
 from conceptseg.target import FixedTarget
@@ -18,6 +18,7 @@ from conceptseg.target import FixedTarget
 if TYPE_CHECKING:
     from conceptseg.model import SegmentationModel
 
+LEAST_PIXELS = 64
 _Mark = tuple[object, ...]
 _NETWORKS: WeakKeyDictionary[nn.Module, tuple[_Mark, dict[int, SegmentationModel]]] = (
     WeakKeyDictionary()
@@ -29,15 +30,18 @@ _NETWORKS: WeakKeyDictionary[nn.Module, tuple[_Mark, dict[int, SegmentationModel
 class Randomisation(MapMetric):
     """Rank correlation (its modulus) of a map with that of the network with weights shuffled.
 
-    Spearman's correlation over pixels of L and L', with L' the same method's map of the same
-    target, on the region of the trained network, in a network whose weights are permuted within
-    each tensor; its modulus, in the mean over `networks` such networks; in [0, 1]. Lower is better:
-    a map that stays alike was not made from what was learnt, nor was one that turns into its
-    opposite. As costly as one more map per network. nan where a map is constant.
+    Spearman's correlation of L and L', with L' the same method's map of the same target, on the
+    region of the trained network, in a network whose weights are permuted within each tensor; its
+    modulus, taken over all pixels and over those where either map is not 0, the smaller of the
+    two, in the mean over `networks` such networks; in [0, 1]. Lower is better: a map that stays
+    alike was not made from what was learnt, nor was one that turns into its opposite. As costly as
+    one more map per network. nan where a map is constant, or other than 0 on fewer than 64 pixels
+    (of a small image a quarter, if that is less); 1 where the maps are the same.
 
-    It cannot tell a faithful map from noise, which scores best. Maps of most methods follow the
-    image's edges and the region, so some correlation is left; the mask of the region, which keeps
-    its place, sets the scale.
+    Maps that are 0 outside of one region for both networks share their ties there, which alone
+    brings the correlation over all pixels near 1; where they share nothing, those over the pixels
+    in use run to -1. Hence both. It cannot tell a faithful map from noise, which scores best. Maps
+    of most methods follow the image's edges, so some correlation is left.
 
     Departures: Adebayo et al. draw weights anew, layer by layer from the top; here all layers are
     shuffled at once, which is the end of that cascade.
@@ -64,8 +68,23 @@ class Randomisation(MapMetric):
             maps = [trial.attributions.flatten(1), other.flatten(1)]
             if self.sign == "absolute":
                 maps = [rows.abs() for rows in maps]
-            found.append(correlation(ranks(maps[0]), ranks(maps[1])).abs())
+            found.append(_alike(*maps))
         return Measured(torch.stack(found).mean(0))
+
+
+def _alike(first: Tensor, other: Tensor) -> Tensor:
+    """The modulus of the rank correlation of maps [n, p], over all pixels or those in use, [n]."""
+    found = correlation(ranks(first), ranks(other)).abs()
+    least = min(LEAST_PIXELS, first.shape[1] // 4)
+    for i, used in enumerate((first != 0) | (other != 0)):
+        if int(used.sum()) < least:
+            found[i] = NAN
+        elif not torch.equal(first[i], other[i]):
+            rows = [ranks(rows[i : i + 1, used]) for rows in (first, other)]
+            # Constant where in use: alike there as far as can be told.
+            within = correlation(*rows).abs()[0].nan_to_num(1.0)
+            found[i] = torch.minimum(found[i], within)
+    return found
 
 
 def _shuffled(model: SegmentationModel, seed: int) -> SegmentationModel:

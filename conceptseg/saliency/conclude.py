@@ -21,6 +21,7 @@ from conceptseg.saliency.standing import (
     differences,
     mean,
     overall,
+    versions,
 )
 from conceptseg.significance import units
 from conceptseg.thumbnails import outlined, overlay, shared_limit
@@ -43,8 +44,9 @@ def conclude(study: Saliency, context: Context, carry: Carry) -> Result:
         if metric.better != "neither"
         for reference in (MASK_COPY, CHANCE)
     }
-    if "cbl" in judged.metrics:
-        against["cbl", KNOWN] = differences(judged, "cbl", KNOWN, groups, context.seed)
+    for name in versions(judged.metrics, "cbl"):
+        against[name, KNOWN] = differences(judged, name, KNOWN, groups, context.seed)
+    primary = (study.primary_label, MASK_COPY)
     tables = {
         "methods": _methods(judged, kinds, groups, context.seed),
         "means": _means(judged, groups, context.seed),
@@ -59,9 +61,13 @@ def conclude(study: Saliency, context: Context, carry: Carry) -> Result:
         study="saliency",
         findings=ranked(
             [
-                *findings.better_than_copy(against.get((study.primary, MASK_COPY), []), kinds),
+                *findings.better_than_copy(against.get(primary, []), kinds),
                 *findings.blind(study.insensitive, judged, groups, context.seed, kinds),
-                *findings.sees_context(judged, against.get(("cbl", KNOWN), []), kinds),
+                *(
+                    claim
+                    for name in versions(judged.metrics, "cbl")
+                    for claim in findings.sees_context(judged, against[name, KNOWN], kinds)
+                ),
             ]
         ),
         tables=tables,
@@ -80,7 +86,7 @@ def _notes(
     return {
         "methods": list(judged.methods),
         "metrics": list(judged.metrics),
-        "primary": study.primary,
+        "primary": study.primary_label,
         "classes": sorted({context.model.classes[c] for _, c in judged.cases}),
         "cases": len(judged.cases),
         "images": len({sample_id for sample_id, _ in judged.cases}),
@@ -183,12 +189,19 @@ def _against(found: dict[tuple[str, str], list[Difference]]) -> Table:
             "high": one.high,
             "p": one.p,
             "p_holm": one.p_holm,
+            "p_least": one.p_least,
+            "detectable": one.detectable,
             "cases": one.n,
         }
         for (metric, reference), each in found.items()
         for one in each
     ]
-    names = {"difference": "better by", "p_holm": "p Holm"}
+    names = {
+        "difference": "better by",
+        "p_holm": "p Holm",
+        "p_least": "smallest it could be",
+        "detectable": "smallest detectable difference",
+    }
     return Table(rows, labels=names, caption="Each method against trivial maps, paired by case")
 
 

@@ -9,9 +9,10 @@ import numpy as np
 from conceptseg import catalogue
 from conceptseg.result import Finding
 from conceptseg.saliency.judge import Judged
-from conceptseg.saliency.standing import Difference, mean
+from conceptseg.saliency.standing import ALPHA, Difference, Mean, mean, versions
 
-ALPHA = 0.05
+LEAST_UNITS = 5
+"""Cases (or groups) without which no method is said to keep its map under shuffled weights."""
 Kinds = Mapping[str, catalogue.Entry]
 """Each method's row of the catalogue, by label."""
 
@@ -34,7 +35,7 @@ def sees_context(judged: Judged, found: Sequence[Difference], kinds: Kinds) -> l
     """Methods whose mass outside the region lies on the known context more than by chance."""
     result = []
     for one in _significant(found, kinds):
-        share = float(np.nanmean(judged.of("cbl")[:, judged.methods.index(one.method)]))
+        share = float(np.nanmean(judged.of(one.metric)[:, judged.methods.index(one.method)]))
         claim = (
             f"{one.method} sees the known context: of what it marks outside the region, "
             f"{share:.0%} lies there, by chance {share - one.value:.0%}."
@@ -46,32 +47,38 @@ def sees_context(judged: Judged, found: Sequence[Difference], kinds: Kinds) -> l
 def blind(
     insensitive: float, judged: Judged, groups: Sequence[str], seed: int, kinds: Kinds
 ) -> list[Finding]:
-    """Methods whose maps stay alike when the network's weights are shuffled."""
-    if "randomisation" not in judged.metrics:
-        return []
+    """Methods whose maps stay alike when the network's weights are shuffled.
+
+    Said of at least `LEAST_UNITS` images or groups: an interval of fewer is no bound.
+    """
     result = []
-    for m, method in enumerate(judged.methods):
-        found = mean(judged.of("randomisation")[:, m], groups, seed)
-        if kinds[method].family == "baseline" or not found.low > insensitive:
-            continue
-        result.append(
-            Finding(
-                claim=f"With the network's weights shuffled, {method} keeps a rank correlation of "
-                f"{found.value:.2f} with its map, over {found.n} cases: so much of the map does "
-                "not come from what was learnt. Maps that are zero outside of the region share "
-                "that much at least.",
-                class_=None,
-                effect=found.value,
-                ci=(found.low, found.high),
-                n=found.n,
-                evidence="sanity",
-                details={
-                    "effect_name": "rank correlation with the shuffled network's map",
-                    "method": method,
-                },
-            )
-        )
+    for metric in versions(judged.metrics, "randomisation"):
+        for m, method in enumerate(judged.methods):
+            values = judged.of(metric)[:, m]
+            known = {groups[i] for i in np.flatnonzero(np.isfinite(values)).tolist()}
+            found = mean(values, groups, seed)
+            if kinds[method].family == "baseline" or len(known) < LEAST_UNITS:
+                continue
+            if found.low > insensitive:
+                result.append(_of_likeness(found, method, metric))
     return result
+
+
+def _of_likeness(found: Mean, method: str, metric: str) -> Finding:
+    return Finding(
+        claim=f"{method} kept a rank correlation of {found.value:.2f} with its own map when the "
+        f"network's weights were shuffled, over {found.n} cases: so much of the map does not come "
+        "from what was learnt.",
+        class_=None,
+        effect=found.value,
+        ci=(found.low, found.high),
+        n=found.n,
+        evidence="sanity",
+        details={
+            "effect_name": f"{metric}: rank correlation with the shuffled network's map",
+            "method": method,
+        },
+    )
 
 
 def _significant(found: Sequence[Difference], kinds: Kinds) -> list[Difference]:

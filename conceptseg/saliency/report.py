@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from conceptseg.report import Report
 from conceptseg.result import Result
 from conceptseg.saliency import sections
-from conceptseg.saliency.findings import ALPHA
-from conceptseg.saliency.standing import MASK_COPY
+from conceptseg.saliency.standing import ALPHA, MASK_COPY
 
 
 def compose(result: Result) -> Report:
@@ -21,14 +23,8 @@ def compose(result: Result) -> Report:
         f"{len(notes['metrics'])} metrics judged every map. "
     )
     if real and real[0]["rank"] is not None:
-        ahead = sum(
-            1 for row in trivial if row["rank"] is not None and row["rank"] < real[0]["rank"]
-        )
-        lead += f"The best mean rank of a method is that of {real[0]['method']}. " + (
-            f"{ahead} of the trivial maps rank above it: by these metrics no method tells more."
-            if ahead
-            else "No trivial map ranks above it."
-        )
+        lead += f"The best mean rank of a method is that of {real[0]['method']}."
+        lead += _ahead(trivial, real[0]["rank"])
     lead += _against_copy(result)
     return Report(
         title="Local explanations of a segmentation network, compared",
@@ -58,24 +54,37 @@ def compose(result: Result) -> Report:
     )
 
 
+def _ahead(trivial: Sequence[Mapping[str, Any]], rank: float) -> str:
+    """How many trivial maps rank above the best method; nothing where none was compared."""
+    ahead = sum(1 for row in trivial if row["rank"] is not None and row["rank"] < rank)
+    if ahead:
+        return f" {ahead} of the trivial maps rank above it: by these metrics no method tells more."
+    return " No trivial map ranks above it." if trivial else ""
+
+
 def _against_copy(result: Result) -> str:
-    """How many methods do better, and how many worse, than the prediction's own mask."""
-    kinds = {row["method"]: row["family"] for row in result.tables["methods"].rows}
+    """How many methods do better, how many worse, and of how many neither can be told."""
+    rows = result.tables["methods"].rows
+    real = {row["method"] for row in rows if row["family"] != "baseline"}
     primary = result.notes["primary"]
-    sure = [
-        row["difference"]
+    tested = [
+        row
         for row in result.tables["against"].rows
-        if (row["metric"], row["reference"]) == (primary, MASK_COPY)
-        and kinds[row["method"]] != "baseline"
-        and row["p_holm"] <= ALPHA
+        if (row["metric"], row["reference"]) == (primary, MASK_COPY) and row["method"] in real
     ]
-    if MASK_COPY not in kinds:
-        return ""
+    if not tested:
+        return " No method was tested against a copy of the prediction's mask."
+    sure = [row["difference"] for row in tested if row["p_holm"] <= ALPHA]
     better = sum(1 for value in sure if value > 0)
-    return (
-        f" In {primary}, {better} methods are significantly better than a copy of the "
-        f"prediction's mask and {len(sure) - better} worse."
+    told = (
+        f" In {primary}, {better} of {len(tested)} methods are significantly better than a copy of "
+        f"the prediction's mask, {len(sure) - better} worse, and of {len(tested) - len(sure)} "
+        "neither can be told"
     )
+    least = min(row["p_least"] for row in tested)
+    if least > ALPHA:
+        told += f": of so few cases a single corrected p-value is at least {least:.2g}"
+    return told + "."
 
 
 def _limits(result: Result) -> tuple[str, ...]:

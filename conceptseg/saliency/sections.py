@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,8 @@ from conceptseg.report import (
     TableBlock,
 )
 from conceptseg.result import Result, Table, safe_key
-from conceptseg.saliency.findings import ALPHA
-from conceptseg.saliency.standing import KNOWN, MASK_COPY
+from conceptseg.saliency.findings import LEAST_UNITS
+from conceptseg.saliency.standing import ALPHA, KNOWN, MASK_COPY, versions
 
 Row = dict[str, Any]
 NAN = float("nan")
@@ -93,15 +95,14 @@ def _judges(row: Row, methods: list[str]) -> bool:
 
 
 def trade(result: Result) -> Section | None:
-    """How much of the prediction a map keeps, against how large it is."""
-    names = ("dice_explained", "saliency_ratio")
-    arrays = [result.arrays.get(safe_key(f"curve-{name}")) for name in names]
-    if any(array is None for array in arrays):
+    """How much of the prediction a map keeps, against how large it is, at common thresholds."""
+    curves = [_curves(result, kind) for kind in ("dice_explained", "saliency_ratio")]
+    at = sorted(set(curves[0]) & set(curves[1]))
+    if not at:
         return None
-    dice, ratio = (np.nanmean(array, axis=0) for array in arrays if array is not None)
+    dice, ratio = (np.stack([one[t] for t in at], 1) for one in curves)
     methods = list(result.notes["methods"])
     best = [row["method"] for row in result.tables["methods"].rows]
-    at = result.notes["at"]["dice_explained"]
     rows = [
         {"method": method, "threshold": t, "saliency_ratio": r, "dice_explained": d}
         for method in best
@@ -128,6 +129,18 @@ def trade(result: Result) -> Section | None:
     return Section("trade", "How much a small map explains", "", [block])
 
 
+def _curves(result: Result, kind: str) -> dict[float, np.ndarray]:
+    """Means [methods] of a metric's first version at each threshold; nothing without one."""
+    names = versions(result.notes["metrics"], kind)
+    curve = result.arrays.get(safe_key(f"curve-{names[0]}")) if names else None
+    if curve is None:
+        return {}
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # no case at all: nan
+        means = np.nanmean(curve, axis=0)
+    return dict(zip(result.notes["at"][names[0]], means.T, strict=True))
+
+
 def against(result: Result) -> Section | None:
     """Each method against the prediction's own mask, in the primary metric; all in a table."""
     rows = [dict(row) for row in result.tables["against"].rows]
@@ -149,7 +162,7 @@ def against(result: Result) -> Section | None:
             "Paired over cases, with 95 % intervals; right of zero is better than showing the "
             "predicted mask itself. Filled: significant after Holm's correction over methods."
         )
-        columns = ("method", "difference", "low", "high", "p", "p_holm", "cases")
+        columns = ("method", "difference", "low", "high", "p", "p_holm", "detectable", "cases")
         table = Table(chosen, columns, result.tables["against"].labels)
         blocks.append(FigureBlock(figure, f"In {primary}", caption, caption, table, "mask-copy"))
     if rows:
@@ -162,33 +175,38 @@ def against(result: Result) -> Section | None:
         "against",
         "Against trivial maps",
         "Many maps merely trace the prediction. A method that does not beat a copy of the "
-        "prediction's mask has not been shown, by this metric, to tell more than the prediction.",
+        "prediction's mask has not been shown, by this metric, to tell more than the prediction "
+        "does; that it tells no more is not shown either: see the smallest detectable difference.",
         blocks,
     )
 
 
 def sanity(result: Result) -> Section | None:
     """Metrics that explain again: shuffled weights, noise, two objects of one class."""
-    names = ("randomisation", "stability", "region_locality")
+    kinds = ("randomisation", "stability", "region_locality")
+    names = [name for kind in kinds for name in versions(result.notes["metrics"], kind)]
     found = [_forest(result, "sanity", name) for name in names]
     blocks = [block for block in found if block is not None]
     title = "Do the maps depend on the network, and hold still?"
     intro = (
         "Each of these costs a method's passes again, so they are taken on a few cases alone: "
-        f"{result.notes['sanity']} of {result.notes['cases']}."
+        f"{result.notes['sanity']} of {result.notes['cases']}. Only on {LEAST_UNITS} images (or "
+        "groups) or more is a method said to keep its map under shuffled weights; on fewer, "
+        "silence means nothing."
     )
     return Section("sanity", title, intro, blocks) if blocks else None
 
 
 def context(result: Result) -> Section | None:
     """Whether the maps mark context: outside of the region, and where it is known to matter."""
+    named = partial(versions, result.notes["metrics"])
     blocks = [
         block
         for block in (
             _known_context(result),
-            _forest(result, "context", "cbd"),
-            _forest(result, "context", "cbl", _above_chance(result)),
-            _forest(result, "context", "context_share"),
+            *(_forest(result, "context", name) for name in named("cbd")),
+            *(_forest(result, "context", n, _above_chance(result, n)) for n in named("cbl")),
+            *(_forest(result, "context", name) for name in named("context_share")),
         )
         if block is not None
     ]
@@ -202,17 +220,21 @@ def context(result: Result) -> Section | None:
 def _known_context(result: Result) -> Block | None:
     """CBD and CBL of every map in one table, with what CBL is by chance."""
     means = {(row["metric"], row["method"]): row for row in result.tables["means"].rows}
-    above = _above_chance(result)
+    kinds = {k: versions(result.notes["metrics"], k)[:1] for k in ("cbd", "cbl")}
+    if not all(kinds.values()):
+        return None
+    labels = {kind: found[0] for kind, found in kinds.items()}
+    above = _above_chance(result, labels["cbl"])
     rows = []
     for method in (row["method"] for row in result.tables["methods"].rows):
-        if not above or ("cbd", method) not in means:
+        if not above:
             continue
         row: Row = {"method": method}
-        for metric in ("cbd", "cbl"):
-            found = means[metric, method]
+        for metric, label in labels.items():
+            found = means[label, method]
             row |= {metric: found["mean"], f"{metric}_low": found["low"]}
             row |= {f"{metric}_high": found["high"]}
-        row |= {"cases": means["cbl", method]["cases"]}
+        row |= {"cases": means[labels["cbl"], method]["cases"]}
         one = above.get(method, {})
         row |= {name: one.get(name) for name in ("difference", "p_holm")}
         rows.append(row)
@@ -236,10 +258,10 @@ def _known_context(result: Result) -> Block | None:
     return TableBlock(Table(rows, labels=names), "Known context: CBD and CBL", caption, limit=40)
 
 
-def _above_chance(result: Result) -> dict[str, Row]:
+def _above_chance(result: Result, label: str) -> dict[str, Row]:
     """Rows of the comparison of CBL with chance, by method; empty where no context is known."""
     rows = result.tables["against"].rows
-    return {r["method"]: dict(r) for r in rows if (r["metric"], r["reference"]) == ("cbl", KNOWN)}
+    return {r["method"]: dict(r) for r in rows if (r["metric"], r["reference"]) == (label, KNOWN)}
 
 
 def _forest(
@@ -267,7 +289,9 @@ def _forest(
     )
     title = TITLES.get(metric, metric.replace("_", " ").capitalize())
     columns = ("method", "mean", "low", "high", "cases")
-    return FigureBlock(figure, title, caption, caption, Table(rows, columns), f"{key}-{metric}")
+    return FigureBlock(
+        figure, title, caption, caption, Table(rows, columns), safe_key(f"{key}-{metric}")
+    )
 
 
 def _passes(row: Row) -> bool:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from conceptseg.saliency.judge import Judged
-from conceptseg.significance import bootstrap_interval, holm, sign_flip_p
+from conceptseg.significance import (
+    bootstrap_interval,
+    detectable_at,
+    holm,
+    sign_flip_p,
+    smallest_p,
+)
 
+ALPHA = 0.05
 NAN = float("nan")
 MASK_COPY = "prediction_mask"
 CHANCE = "random_map"
@@ -32,7 +40,11 @@ class Mean:
 
 @dataclass(frozen=True)
 class Difference:
-    """A paired mean difference from a reference, positive where better, with its p-values."""
+    """A paired mean difference from a reference, positive where better, with its p-values.
+
+    `p_least`: the smallest corrected p-value that so many cases can give; `detectable`: the
+    difference, either way, that would pass after correction with power 0.8.
+    """
 
     method: str
     metric: str
@@ -41,7 +53,14 @@ class Difference:
     high: float
     p: float
     p_holm: float
+    p_least: float
+    detectable: float
     n: int
+
+
+def versions(labels: Iterable[str], kind: str) -> list[str]:
+    """The labels of a study's metrics of one kind: itself, or one for each set of parameters."""
+    return [label for label in labels if label == kind or label.startswith(f"{kind} (")]
 
 
 def mean(values: np.ndarray, groups: Sequence[str], seed: int) -> Mean:
@@ -103,18 +122,25 @@ def _above(
 ) -> list[Difference]:
     """By how much methods are better than `base` [cases], paired by case."""
     sign = -1.0 if judged.metrics[metric].better == "lower" else 1.0
+    changes = {
+        method: sign * (judged.of(metric)[:, judged.methods.index(method)] - base)
+        for method in methods
+    }
+    able = {m: np.flatnonzero(np.isfinite(c)).tolist() for m, c in changes.items()}
+    able = {method: good for method, good in able.items() if len(good) >= 2}
+    draws = max(9999, math.ceil(2 * len(able) / ALPHA))
     found = []
-    for method in methods:
-        change = sign * (judged.of(metric)[:, judged.methods.index(method)] - base)
-        good = np.flatnonzero(np.isfinite(change)).tolist()
-        if len(good) < 2:
-            continue
-        kept = [groups[i] for i in good]
-        low, high = bootstrap_interval(change[good], kept, seed=seed)
-        p = sign_flip_p(change[good], kept, seed=seed)
-        found.append((method, float(change[good].mean()), low, high, p, len(good)))
-    adjusted = holm([p for *_, p, _ in found]).tolist()
+    for method, good in able.items():
+        change, kept = changes[method][good], [groups[i] for i in good]
+        low, high = bootstrap_interval(change, kept, seed=seed)
+        p = sign_flip_p(change, kept, seed=seed, draws=draws)
+        least = min(1.0, len(able) * smallest_p(len(set(kept)), draws))
+        reach = detectable_at(change, kept, ALPHA / len(able), "two")
+        found.append((method, float(change.mean()), low, high, p, least, reach, len(good)))
+    adjusted = holm([one[4] for one in found]).tolist()
     return [
-        Difference(method, metric, value, low, high, p, p_holm, n)
-        for (method, value, low, high, p, n), p_holm in zip(found, adjusted, strict=True)
+        Difference(method, metric, value, low, high, p, p_holm, least, reach, n)
+        for (method, value, low, high, p, least, reach, n), p_holm in zip(
+            found, adjusted, strict=True
+        )
     ]

@@ -16,10 +16,12 @@ from conceptseg.result import Result
 class Lcrp(Study):
     """Concept-conditional relevance of a segmentation network, with its context scores.
 
-    A concept is a channel of one layer. Layer-wise relevance propagation shares a class's score in
-    its predicted region out over the channels; going on with one channel's share alone gives the
-    channel's own map of the image. The context score is the part of that map's positive mass that
-    lies outside of the class's labelled region: C = sum H+ (1 - m) / sum H+.
+    A concept is a channel of one layer, and what is explained is the predicted region; single maps
+    of directions and of parts of a layer come by `compare: [{kind: lrp, ...}]`. Layer-wise
+    relevance propagation shares a class's score in its predicted region out over the channels;
+    going on with one channel's share alone gives the channel's own map of the image. The context
+    score is the part of that map's positive mass that lies outside of the class's labelled region:
+    C = sum H+ (1 - m) / sum H+.
 
     Departures: relevance is normalised image by image (the published code divides by the sum over
     a batch, which makes images depend on each other), negative logits are kept (it clips them, and

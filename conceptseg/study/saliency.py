@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from conceptseg import catalogue
 from conceptseg.choice import parse
+from conceptseg.compare import labels
 from conceptseg.config import TargetConfig
 from conceptseg.contracts import Carry, Context, Pass, Study, technique
 from conceptseg.errors import nearest
 from conceptseg.report import Report
 from conceptseg.result import Result
+from conceptseg.saliency.standing import versions
 
 
 @technique(family="local", source="Hasany et al. 2024, section 3.3 and Table 1, with error bars")
@@ -43,13 +45,16 @@ class Saliency(Study):
         0.001, gt=0, lt=1, description="Share of the image that a class's region must cover."
     )
     sanity_images: int = Field(
-        4,
+        5,
         ge=0,
         description="Cases on which metrics that explain again (with shuffled weights, under "
-        "noise) are taken; they cost each method's passes several times.",
+        "noise) are taken; they cost each method's passes several times. On fewer than 5 no method "
+        "is said to keep its map.",
     )
     primary: str = Field(
-        "deletion", description="Metric by which methods are set against the prediction's mask."
+        "deletion",
+        description="Metric by which methods are set against the prediction's mask: its name, or, "
+        "of several versions, what the result calls one; without more, the first.",
     )
     insensitive: float = Field(
         0.5,
@@ -80,8 +85,8 @@ class Saliency(Study):
 
     @field_validator("primary")
     @classmethod
-    def _known_primary(cls, name: str) -> str:
-        known = catalogue.names("metrics")
+    def _known_primary(cls, name: str, info: ValidationInfo) -> str:
+        known = (*catalogue.names("metrics"), *labels(info.data.get("metrics", ())))
         if name not in known:
             raise ValueError(f"unknown metric {name!r}; {nearest(name, known)}")
         return name
@@ -93,8 +98,13 @@ class Saliency(Study):
     def measures(self) -> tuple[str | dict[str, Any], ...]:
         """The metrics that are taken, as entries; the primary one is among them."""
         chosen = self.metrics or catalogue.names("metrics")
-        names = [entry if isinstance(entry, str) else entry["kind"] for entry in chosen]
-        return chosen if self.primary in names else (*chosen, self.primary)
+        known = versions(labels(chosen), self.primary) or self.primary in labels(chosen)
+        return chosen if known else (*chosen, self.primary)
+
+    @property
+    def primary_label(self) -> str:
+        """What the primary metric is called in the result: of several of its kind the first."""
+        return [*versions(labels(self.measures()), self.primary), self.primary][0]
 
     def passes(self) -> Sequence[Pass]:
         from conceptseg.saliency.choose import Choose

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from conceptseg.lcrp import flip
 from conceptseg.lcrp.assess import Score, pearson
 from conceptseg.lcrp.background import BLENDS, Sensitivity, blended, changes, fills
 from conceptseg.lcrp.choose import complexity
@@ -17,7 +18,11 @@ from conceptseg.lcrp.maps import Found
 from conceptseg.lcrp.ranks import able_channels
 from conceptseg.lcrp.sections import doubt
 from conceptseg.lcrp.shuffles import Shuffles, channel_means
+from conceptseg.lcrp.tables import _error
 from conceptseg.lcrp.verdicts import told_of_tests
+from conceptseg.study.lcrp import Lcrp
+from tests.ace.small import batch, context
+from tests.small_models import images, unet
 
 
 def test_context_score_is_the_positive_mass_outside():
@@ -104,9 +109,48 @@ def test_area_under_a_curve():
     curve = np.array([[0.0, -1.0, -3.0], [0.0, 0.0, 2.0]])
     share = np.array([0.0, 0.5, 1.0])
     change = np.repeat(curve[:, None], 7, 1)
-    found = Curves(("a", "b"), np.array([1, 1]), change, share)
+    found = Curves(("a", "b"), np.array([1, 1]), change, share, ("x", "y", "z", "u"))
     assert found.area(curve).tolist() == pytest.approx([-0.25 - 1.0, 0.5])
     assert np.array_equal(found.of(3), curve) and np.array_equal(found.random, curve)
+
+
+def test_classes_of_an_image_count_together_in_a_curve_s_error():
+    values = np.array([1.0, 3.0, 2.0, 6.0])
+    alone = values.std(ddof=1) / 2
+    assert _error(values, list("abcd")) == pytest.approx(alone)
+    pairs = np.repeat(values, 2)
+    assert _error(pairs, list("aabbccdd")) == pytest.approx(alone)
+    assert _error(values, list("aaaa")) is None and _error(values[:0], []) is None
+
+
+def test_the_order_that_findings_rest_on_is_among_those_compared():
+    for composite, more in (("epsilon_plus", 0), ("epsilon_plus_flat", 1), ("attention", 1)):
+        found = flip.methods(SimpleNamespace(composite=composite))
+        assert len(found) == 3 + more and composite in found.values()
+
+
+@pytest.mark.parametrize("composite", ["epsilon_plus", "attention"])
+def test_every_order_starts_from_the_same_region(composite, monkeypatch):
+    """The predicted one, wherever the labels lie."""
+    seen = []
+    monkeypatch.setattr(flip.Flip, "_random", lambda *args: [])
+    monkeypatch.setattr(
+        flip.Flip, "_curves", lambda self, c, t, orders, m, k: seen.append(orders) or np.zeros(0)
+    )
+    model, x = unet(), images(1, 32, 32)
+    labels = torch.zeros(1, 32, 32, dtype=torch.int64)
+    labels[:, :4, :4] = 1
+    study = Lcrp.model_construct(
+        composite=composite, zero_bias=True, quantity="logit", sign="signed", random_orders=0,
+        flip_images=1, flip_steps=2,
+    )  # fmt: skip
+    chosen = SimpleNamespace(classes=(1,), units=8, drawn=lambda c, n: ("s00",))
+    for own in (labels, None):
+        here = context(model, x, "dec2")
+        flip.Flip(study).map(here, replace(batch(x), labels=own), {"chosen": chosen})
+    first, second = seen
+    assert len(first) == len(flip.names(study))
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 def test_correlation():
@@ -170,6 +214,15 @@ def test_what_is_not_shown_is_not_shown_to_be_absent():
     assert below.verdict == "does not" and replace(below, images=4).verdict == "cannot be told"
 
 
+def test_the_larger_p_counts_and_a_test_that_is_missing_is_none_that_passed():
+    one = Score(**dict.fromkeys(Score.__dataclass_fields__, 0.5))
+    assert replace(one, p_networks=0.2).corrected(0.01) == 0.2
+    assert replace(one, p_networks=0.001).corrected(0.01) == 0.01
+    assert np.isnan(replace(one, p_networks=float("nan")).corrected(0.01))
+    without = replace(one, over_shuffled=float("nan"), p_networks=float("nan"))
+    assert without.corrected(0.01) == 0.01
+
+
 def shuffles(networks=8, channels=6, seed=0):
     """Networks whose levels differ, more than their channels do; two classes, three images."""
     rng = np.random.default_rng(seed)
@@ -222,7 +275,8 @@ def test_what_shuffled_networks_show_of_an_image_follows_its_receptive_field():
     field = {("a", 1): 0.2, ("b", 1): 0.4, ("c", 1): 0.6, ("z", 1): 0.9}
     found = one.baseline(1, field, ("z", "a"))
     assert found.tolist() == pytest.approx([0.5 + one.centre(1), one.centre(1) - 0.2])
-    assert np.isnan(Shuffles({}, {1: ("a",)}).baseline(1, field, ("a",))).all()
+    for few in (Shuffles({}, {1: ("a",)}), shuffles(2)):
+        assert np.isnan(few.baseline(1, field, ("a",))).all()
 
 
 def test_too_few_networks_or_images_tell_nothing():

@@ -19,7 +19,7 @@ def test_closed_form_of_an_additive_network():
     """Each pixel that turns black takes its contribution away, the largest ones first."""
     model, x = additive(4, 6), images(2, 4, 6, 1)
     own = contributions(model, x)
-    found = Deletion(steps=24, fill="black").measure(trial(model, x, own, WHOLE))
+    found = Deletion(steps=24, fill="black", score="target").measure(trial(model, x, own, WHOLE))
     for i in range(2):
         ordered = sorted(own[i].flatten().tolist(), reverse=True)
         curve = [sum(ordered[count:]) for count in range(25)]
@@ -32,7 +32,7 @@ def test_closed_form_of_an_additive_network():
 def test_no_order_deletes_faster_than_the_true_one():
     """All 720 orders of six pixels."""
     model, x = additive(2, 3), images(1, 2, 3, 1)
-    metric = Deletion(steps=6, fill="black")
+    metric = Deletion(steps=6, fill="black", score="target")
 
     def area(values):
         maps = torch.tensor(values, dtype=torch.float32).view(1, 2, 3)
@@ -83,7 +83,7 @@ def test_loops(score, within):
 def test_the_ends_are_the_image_and_the_fill():
     model, x = unet(), images(2)
     given = trial(model, x, noise(2, 16, 24), WHOLE)
-    found = Deletion(steps=3, fill="grey").measure(given).curve
+    found = Deletion(steps=3, fill="grey", score="target").measure(given).curve
     region = given.scene.fix(WHOLE)
     assert torch.allclose(found[:, 0], region(given.scene.logits), atol=1e-6)
     grey = Scene(model, torch.full_like(x, 0.5)).logits
@@ -160,3 +160,13 @@ def test_quantus():
     target = Target(1, Everything(), score="logit")
     found = Deletion(steps=12, fill="black").measure(trial(model, x, maps, target))
     assert np.allclose(found.curve[:, 1:].numpy(), np.array(expected), atol=1e-5)
+
+
+def test_what_is_averaged_over_classes_is_bounded():
+    """Without a choice the class's probability is read: logits have no common scale."""
+    model = unet()
+    model.module.head.weight.data.mul_(50)
+    given = trial(model, images(2), noise(2, 16, 24), Target(1))
+    found = Deletion().measure(given)
+    assert ((found.curve >= 0) & (found.curve <= 1)).all()
+    assert Deletion(score="target").measure(given).curve.abs().max() > 1

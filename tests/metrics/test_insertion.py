@@ -17,7 +17,7 @@ WHOLE = Target(1, Everything())
 def test_closed_form_of_an_additive_network():
     model, x = additive(4, 6), images(2, 4, 6, 1)
     own = contributions(model, x)
-    found = Insertion(steps=24, fill="black").measure(trial(model, x, own, WHOLE))
+    found = Insertion(steps=24, fill="black", score="target").measure(trial(model, x, own, WHOLE))
     for i in range(2):
         ordered = sorted(own[i].flatten().tolist(), reverse=True)
         curve = [sum(ordered[:count]) for count in range(25)]
@@ -28,7 +28,7 @@ def test_closed_form_of_an_additive_network():
 
 def test_no_order_inserts_faster_than_the_true_one():
     model, x = additive(2, 3), images(1, 2, 3, 1)
-    metric = Insertion(steps=6, fill="black")
+    metric = Insertion(steps=6, fill="black", score="target")
 
     def area(values):
         maps = torch.tensor(values, dtype=torch.float32).view(1, 2, 3)
@@ -50,7 +50,7 @@ def test_the_opposite_order_mirrors_deletion():
 def test_the_ends_are_the_fill_and_the_image():
     model, x = unet(), images(2)
     given = trial(model, x, noise(2, 16, 24), WHOLE)
-    found = Insertion(steps=3).measure(given).curve
+    found = Insertion(steps=3, score="target").measure(given).curve
     region = given.scene.fix(WHOLE)
     blurred = Scene(model, filling(model, x, "blur")).logits
     assert torch.allclose(found[:, 0], region(blurred), atol=1e-6)
@@ -60,7 +60,7 @@ def test_the_ends_are_the_fill_and_the_image():
 def test_the_region_is_always_shown_when_the_context_is_inserted():
     """By hand: the first stage is the object on the fill, the second has the most salient pixel."""
     model, x, maps = unet(), images(1, 8, 12), noise(1, 8, 12)
-    found = Insertion(steps=96 - 35, within="context", fill="grey").measure(
+    found = Insertion(steps=96 - 35, within="context", fill="grey", score="target").measure(
         trial(model, x, maps, Target(1, Box(1, 2, 6, 9)))
     )
     alone = torch.full_like(x, 0.5)

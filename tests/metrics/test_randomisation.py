@@ -73,6 +73,31 @@ def test_a_map_that_has_nothing_to_do_with_it_scores_nought():
     assert found.abs().max() < 4 / (64 * 96) ** 0.5
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_sharing_a_support_is_no_likeness_nor_is_sharing_none(apart):
+    """Two independent maps, 0 outside of one square, or of a square each."""
+    model = unet()
+
+    def rule(scene, target):
+        own = scene.model is model
+        maps, there = noise(2, 64, 96, seed=int(own)).abs() + 0.1, torch.zeros(64, 96)
+        there[:20, :20] = float(own or not apart)
+        there[-20:, -20:] = float(apart and not own)
+        return maps * there
+
+    assert Randomisation().measure(trial(model, images(2, 64, 96), rule=rule)).value.max() < 0.2
+
+
+def test_a_map_of_a_few_pixels_tells_nothing():
+    def rule(scene, target):
+        maps = noise(2, 64, 96, seed=1)
+        maps[:, 7:] = 0  # 7 rows
+        maps[:, :, 9:] = 0
+        return maps
+
+    assert Randomisation().measure(trial(unet(), images(2, 64, 96), rule=rule)).value.isnan().all()
+
+
 def test_a_constant_map_has_no_ranks():
     given = trial(unet(), images(2), torch.ones(2, 16, 24))
     assert Randomisation().measure(given).value.isnan().all()

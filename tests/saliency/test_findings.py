@@ -8,7 +8,7 @@ import pytest
 from conceptseg.saliency import findings
 from conceptseg.saliency.judge import _chance
 from conceptseg.saliency.standing import KNOWN, differences
-from conceptseg.significance import holm, sign_flip_p
+from conceptseg.significance import detectable_at, holm, sign_flip_p
 
 METHODS = ("seer", "tracer", "noise")
 KINDS = {
@@ -71,3 +71,20 @@ def test_a_method_is_blind_if_all_of_its_interval_is_above_the_limit(kept, expec
     one = judged(values, "randomisation")
     found = findings.blind(0.5, one, GROUPS, 0, KINDS)
     assert [claim.details["method"] for claim in found] == expected
+
+
+def test_a_few_cases_are_no_bound_of_likeness():
+    values = np.full((10, 3), 0.9)
+    values[4:] = np.nan
+    assert findings.blind(0.5, judged(values, "randomisation"), GROUPS, 0, KINDS) == []
+    values[4] = 0.9
+    found = findings.blind(0.5, judged(values, "randomisation"), GROUPS, 0, KINDS)
+    assert len(found) == 2 and "kept a rank correlation of 0.90" in found[0].claim
+
+
+def test_the_smallest_p_and_difference_that_could_be_found_are_told():
+    change = np.random.default_rng(0).normal(size=(10, 3))
+    found = differences(judged(change, chance=np.zeros(10)), "cbl", KNOWN, GROUPS, 0)
+    assert [d.p_least for d in found] == pytest.approx([3 * 2 / 2**10] * 3)
+    reach = [detectable_at(change[:, m], GROUPS, 0.05 / 3, "two") for m in range(3)]
+    assert [d.detectable for d in found] == pytest.approx(reach)

@@ -12,9 +12,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from conceptseg.result import Result
+from conceptseg.result import Result, Table
 from conceptseg.saliency.report import compose
+from conceptseg.saliency.standing import KNOWN
 from conceptseg.study import __main__ as command
+from conceptseg.study.saliency import Saliency
 from tests.study import test_ace
 
 METHODS = ["seg_grad_cam", "vanilla_saliency", "prediction_mask", "random_map"]
@@ -201,3 +203,79 @@ def test_labels_that_hold_nothing_to_explain_are_one_clear_line(tmp_path, capsys
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: target.region: labelled is empty"), last
     assert not (out / "result.json").exists()
+
+
+FILLS = [{"kind": "deletion", "fill": fill, "steps": 3} for fill in ("mean", "black")]
+TWICE = [
+    {"kind": kind, **changes}
+    for kind, versions in {
+        "randomisation": ({"seed": 0}, {"seed": 1}),
+        "cbl": ({"sign": "positive"}, {"sign": "absolute"}),
+        "cbd": ({"sign": "positive"}, {"sign": "absolute"}),
+    }.items()
+    for changes in versions
+]
+
+
+@pytest.fixture(scope="module")
+def versions_of_metrics(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("versions")
+    ends = [
+        {"kind": "dice_explained", "thresholds": [0.1, 0.5, 0.7]},
+        {"kind": "saliency_ratio", "thresholds": [0.1, 0.2]},
+    ]
+    (folder / "files").mkdir()
+    (folder / "files/planted.yaml").write_text("{format: planted, name: few, scenes: exact, n: 12}")
+    fields = {
+        "data": {"manifest": "planted.yaml"},
+        "model": {"source": "planted", "name": "constructed", "arguments": {"w": 0.4}},
+        "layer": "auto",
+    }
+    study = write(folder, fields | {"metrics": [*FILLS, *TWICE, *ends]})
+    run(study, folder / "out")
+    return Result.load(folder / "out")
+
+
+def test_versions_of_a_metric_are_tested_and_shown_each(versions_of_metrics):
+    result = versions_of_metrics
+    assert result.notes["primary"] == "deletion (fill mean, steps 3)"
+    tested = {row["metric"] for row in result.tables["against"].rows}
+    assert {"deletion (fill mean, steps 3)", "deletion (fill black, steps 3)"} <= tested
+    known = {r["metric"] for r in result.tables["against"].rows if r["reference"] == KNOWN}
+    assert known == {"cbl (sign positive)", "cbl (sign absolute)"}
+    report = compose(result)
+    assert "In deletion (fill mean, steps 3), " in report.lead and "of 0 methods" not in report.lead
+    ids = {block.id for s in report.sections if s for block in s.blocks if hasattr(block, "id")}
+    for kind in ("sanity-randomisation", "context-cbl", "context-cbd"):
+        assert len([name for name in ids if name.startswith(kind)]) == 2, kind
+
+
+def test_curves_are_paired_at_common_thresholds(versions_of_metrics):
+    result = versions_of_metrics
+    (section,) = [s for s in compose(result).sections if s and s.id == "trade"]
+    rows = section.blocks[0].table.rows
+    assert {row["threshold"] for row in rows} == {0.1}
+    means = {(r["metric"], r["method"]): r["mean"] for r in result.tables["means"].rows}
+    for row in rows:
+        for kind in ("dice_explained", "saliency_ratio"):
+            assert row[kind] == pytest.approx(means[kind, row["method"]], rel=1e-5)
+
+
+def test_a_version_can_be_primary_and_an_unknown_one_is_refused():
+    label = "deletion (fill black, steps 3)"
+    given = {"data": {"manifest": "m"}, "model": {"source": "planted", "name": "clean"}}
+    assert Saliency(**given, metrics=FILLS, primary=label).primary_label == label
+    assert Saliency(**given, metrics=FILLS).primary_label == "deletion (fill mean, steps 3)"
+    assert Saliency(**given, metrics=["cbl"]).measures() == ("cbl", "deletion")
+    with pytest.raises(ValueError, match="unknown metric"):
+        Saliency(**given, metrics=FILLS, primary="deletion (fill none)")
+
+
+def test_without_trivial_maps_nothing_is_said_of_them(finished):
+    result = Result.load(finished[0])
+    tables = result.tables
+    assert "trivial map" in compose(result).lead and "neither can be told" in compose(result).lead
+    tables["methods"] = Table([r for r in tables["methods"].rows if r["family"] != "baseline"])
+    tables["against"] = Table([], ("method", "metric", "reference"))
+    lead = compose(result).lead
+    assert "No trivial map ranks" not in lead and "was tested against a copy" in lead
