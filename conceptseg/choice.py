@@ -1,11 +1,16 @@
 """Fields of a study that name a technique: `cav: ridge`, or `cav: {kind: ridge, penalty: 10}`."""
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, SerializationInfo, WithJsonSchema
 
 from conceptseg import catalogue
 from conceptseg.errors import InputError, nearest
+
+Entry = str | dict[str, Any]
+"""A method as a study's file names it: its name, or a mapping with `kind` and its parameters."""
 
 
 def parse(kind: str, value: Any, default: str | None = None) -> Any:
@@ -32,6 +37,24 @@ def parse(kind: str, value: Any, default: str | None = None) -> Any:
         hint = nearest(str(unknown[0]), known) if known else f"{name} takes no parameters"
         raise ValueError(f"unknown key {unknown[0]!r}; {hint}")
     return technique.model_validate(parameters)
+
+
+def labels(entries: Sequence[Entry]) -> tuple[str, ...]:
+    """What each method is called: its name, with its parameters where the name comes twice."""
+    names = [entry if isinstance(entry, str) else str(entry["kind"]) for entry in entries]
+    count = Counter(names)
+    found = []
+    for name, entry in zip(names, entries, strict=True):
+        given = {} if isinstance(entry, str) else {k: v for k, v in entry.items() if k != "kind"}
+        if count[name] > 1 and given:
+            name += " (" + ", ".join(f"{key} {value}" for key, value in given.items()) + ")"
+        found.append(name)
+    return tuple(found)
+
+
+def versions(labels: Iterable[str], name: str) -> list[str]:
+    """Those of some :func:`labels` that are of one technique, one for each set of parameters."""
+    return [label for label in labels if label == name or label.startswith(f"{name} (")]
 
 
 def saved(technique: Any, info: SerializationInfo) -> Any:

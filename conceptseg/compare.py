@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conceptseg.choice import parse
+from conceptseg.choice import Entry, labels, parse
 from conceptseg.contracts import Carry, Context, Explainer, Pass, State
 from conceptseg.stats.sample_table import SampleTable
 from conceptseg.target import Predicted, Target
@@ -20,21 +19,6 @@ if TYPE_CHECKING:
 
 Chosen = Callable[[Context, Carry], Sequence[tuple[str, int]]]
 """Which images and classes are explained, as (sample id, class id)."""
-Entry = str | dict[str, Any]
-"""A method as a study's file names it: its name, or a mapping with `kind` and its parameters."""
-
-
-def labels(entries: Sequence[Entry]) -> tuple[str, ...]:
-    """What each method is called: its name, with its parameters where the name comes twice."""
-    names = [entry if isinstance(entry, str) else str(entry["kind"]) for entry in entries]
-    count = Counter(names)
-    found = []
-    for name, entry in zip(names, entries, strict=True):
-        given = {} if isinstance(entry, str) else {k: v for k, v in entry.items() if k != "kind"}
-        if count[name] > 1 and given:
-            name += " (" + ", ".join(f"{key} {value}" for key, value in given.items()) + ")"
-        found.append(name)
-    return tuple(found)
 
 
 def explainers(entries: Sequence[Entry], layer: str) -> dict[str, Explainer]:

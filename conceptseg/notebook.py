@@ -22,8 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from conceptseg.choice import parse
-from conceptseg.compare import labels
+from conceptseg.choice import labels, parse
 from conceptseg.config import ModelConfig, Preprocessing
 from conceptseg.contracts import Explainer
 from conceptseg.errors import InputError

@@ -6,7 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 from conceptseg import catalogue
 from conceptseg.cavs.pattern import Pattern
 from conceptseg.cavs.ridge import Ridge
-from conceptseg.choice import one_of, parse
+from conceptseg.choice import labels, one_of, parse, versions
 from conceptseg.config import Strict
 from conceptseg.contracts import CavLearner
 
@@ -93,3 +93,11 @@ def test_a_technique_need_not_know_its_own_name(monkeypatch):
     assert all(
         "kind" not in catalogue.load("cavs", n).model_fields for n in catalogue.names("cavs")
     )
+
+
+def test_a_name_given_twice_is_told_by_its_parameters_and_found_by_its_name():
+    entries = [{"kind": "cbl", "share": 0.1}, {"kind": "cbl", "share": 0.2}, "cbd"]
+    found = labels(entries)
+    assert found == ("cbl (share 0.1)", "cbl (share 0.2)", "cbd")
+    assert versions(found, "cbl") == list(found[:2])
+    assert versions(found, "cb") == []

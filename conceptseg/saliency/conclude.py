@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from conceptseg import catalogue
-from conceptseg.compare import Entry, labels
+from conceptseg.choice import Entry, labels, versions
 from conceptseg.contracts import Carry, Context
 from conceptseg.result import Result, Table, ranked, safe_key
 from conceptseg.saliency import findings
@@ -21,7 +21,6 @@ from conceptseg.saliency.standing import (
     differences,
     mean,
     overall,
-    versions,
 )
 from conceptseg.significance import units
 from conceptseg.thumbnails import outlined, overlay, shared_limit

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from conceptseg import catalogue
+from conceptseg.choice import versions
 from conceptseg.result import Finding
 from conceptseg.saliency.judge import Judged
-from conceptseg.saliency.standing import ALPHA, Difference, Mean, mean, versions
+from conceptseg.saliency.standing import ALPHA, Difference, Mean, mean
 
 LEAST_UNITS = 5
 """Cases (or groups) without which no method is said to keep its map under shuffled weights."""

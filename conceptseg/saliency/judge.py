@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conceptseg.compare import explainers, labels
+from conceptseg.choice import labels
+from conceptseg.compare import explainers
 from conceptseg.contracts import (
     Carry,
     Context,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from conceptseg import figures
+from conceptseg.choice import versions
 from conceptseg.report import (
     Block,
     ColourBar,
@@ -20,7 +21,7 @@ from conceptseg.report import (
 )
 from conceptseg.result import Result, Table, safe_key
 from conceptseg.saliency.findings import LEAST_UNITS
-from conceptseg.saliency.standing import ALPHA, KNOWN, MASK_COPY, versions
+from conceptseg.saliency.standing import ALPHA, KNOWN, MASK_COPY
 
 Row = dict[str, Any]
 NAN = float("nan")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,11 +56,6 @@ class Difference:
     p_least: float
     detectable: float
     n: int
-
-
-def versions(labels: Iterable[str], kind: str) -> list[str]:
-    """The labels of a study's metrics of one kind: itself, or one for each set of parameters."""
-    return [label for label in labels if label == kind or label.startswith(f"{kind} (")]
 
 
 def mean(values: np.ndarray, groups: Sequence[str], seed: int) -> Mean:

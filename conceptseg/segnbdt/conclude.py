@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from conceptseg import local_maps
-from conceptseg.compare import Comparison, labels
+from conceptseg.choice import labels
+from conceptseg.compare import Comparison
 from conceptseg.contracts import Carry, Context
 from conceptseg.result import Result, Table, plain, ranked, safe_key
 from conceptseg.segnbdt import tables

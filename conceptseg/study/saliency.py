@@ -8,14 +8,12 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from conceptseg import catalogue
-from conceptseg.choice import parse
-from conceptseg.compare import labels
+from conceptseg.choice import labels, parse, versions
 from conceptseg.config import TargetConfig
 from conceptseg.contracts import Carry, Context, Pass, Study, technique
 from conceptseg.errors import nearest
 from conceptseg.report import Report
 from conceptseg.result import Result
-from conceptseg.saliency.standing import versions
 
 
 @technique(family="local", source="Hasany et al. 2024, section 3.3 and Table 1, with error bars")
