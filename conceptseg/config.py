@@ -88,11 +88,14 @@ class ModelConfig(Strict):
 
 
 class RunConfig(Strict):
-    """How the passes are run. Nothing here changes a result beyond rounding."""
+    """How the passes are run. Nothing but `dtype` changes a result beyond rounding."""
 
     device: str = Field("auto", description="cpu, cuda, cuda:1, mps; auto takes the first there.")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="Anything but float32 runs under autocast on the chosen device."
+    # No float16: gradients of a mean over pixels fall below its range, become 0, and are read as
+    # the network's not caring.
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="bfloat16 runs under autocast on the chosen device: findings can shift.",
     )
     batch_size: int = Field(8, ge=1, description="Images per pass.")
     shards: int | None = Field(

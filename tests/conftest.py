@@ -25,8 +25,12 @@ def shared_dir() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _seed() -> None:
-    """The same weights in every run, whichever tests ran before in the process."""
+def _same_every_time() -> None:
+    """The same weights and a study's arithmetic, whichever tests ran before in the process."""
     import torch
 
+    from conceptseg.config import RunConfig
+    from conceptseg.start import set_arithmetic
+
     torch.manual_seed(0)
+    set_arithmetic(RunConfig())

@@ -127,6 +127,10 @@ MISTAKES = {
         GOOD + "compare: seg_grad_cam",
         "compare is 'seg_grad_cam': expected a valid tuple; write it as [a, b]",
     ),
+    "a precision whose gradients vanish": (
+        GOOD + "run: {dtype: float16}",
+        "run.dtype is 'float16': expected 'float32' or 'bfloat16'",
+    ),
     "missing key": (
         "data: {limit: 2}\nmodel: {source: a, name: b}",
         "the key 'data.manifest' is missing: Manifest file",

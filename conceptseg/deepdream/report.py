@@ -23,7 +23,8 @@ def compose(result: Result) -> Report:
         f"data do not differ so, which is what adversarial changes look like; "
         f"{words.count('ignored')} are shown to stay although the classes differ greatly in them; "
         f"of {words.count(SHORT)} nothing can be told, since so short a path could not move them, "
-        f"and {words.count('not testable')} flipped from too few starts to be tested."
+        f"and {words.count('not testable')} flipped from too few starts to be tested. Of the rest "
+        "neither change nor its absence was shown."
     )
     return Report(
         title="What must change for a segmentation network to change its mind",
