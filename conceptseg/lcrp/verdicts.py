@@ -23,10 +23,10 @@ def told_of_tests(result: Result, rows: Sequence[Row]) -> tuple[str, ...]:
         f"{count['does not']} were shown not to, and of {count['cannot be told']} it cannot be "
         "told."
     ]
-    if len(tested) < len(rows):
+    if left := len(rows) - len(tested):
         lines.append(
-            f"{len(rows) - len(tested)} pairs were not tested: they hold less than an even share "
-            "of the relevance, or have no image drawn at random to be tested on."
+            f"{left} pair{'s were' if left > 1 else ' was'} not tested: less than an even share of "
+            "the relevance, or no image drawn at random to be tested on."
         )
     if tested:
         least = min(row["p_least"] for row in tested)
