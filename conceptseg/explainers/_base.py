@@ -26,8 +26,8 @@ def explain(explainer: Explainer, scene: Scene, targets: Sequence[Target]) -> Te
     """
     if not len(scene) or not targets:
         return scene.images.new_zeros((len(targets), len(scene), *scene.size), dtype=torch.float32)
+    name = type(explainer).__module__.rpartition(".")[2]
     if explainer.classes_only and not all(target.of_class for target in targets):
-        name = type(explainer).__module__.rpartition(".")[2]
         raise InputError(
             f"{name} explains classes alone, and not the decision of a node; take another method, "
             "such as grad_pam or lrp"
@@ -37,19 +37,21 @@ def explain(explainer: Explainer, scene: Scene, targets: Sequence[Target]) -> Te
         found = explainer.attribute(scene, targets)
     if not torch.stack(scene.logits.aminmax()).isfinite().all():
         raise InputError("the network's logits are not finite; does it return NaN, or overflow?")
-    found = resized(found, scene.size)
+    found = resized(found, scene.size, name)
     empty = torch.stack([scene.fix(target).empty for target in targets])
     return found.masked_fill(empty[:, :, None, None], 0.0)
 
 
-def resized(attributions: Tensor, size: tuple[int, int]) -> Tensor:
+def resized(attributions: Tensor, size: tuple[int, int], name: str = "a method") -> Tensor:
     """Attributions [t, n, y, x] brought to an image's size (h, w), bilinearly, in float32.
 
     Values are interpolated, not shared out: the mean is kept, not the sum.
     """
     found = attributions.detach().float()
     if not found.isfinite().all():
-        raise InputError("the attributions are not finite; does a layer of the network return NaN?")
+        raise InputError(
+            f"the attributions of {name} are not finite; does a layer of the network return NaN?"
+        )
     if found.shape[2:] == size:
         return found
     return functional.interpolate(found, size=size, mode="bilinear")

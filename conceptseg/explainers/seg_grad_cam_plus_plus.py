@@ -39,8 +39,11 @@ class SegGradCamPlusPlus(GradientCam):
 
     def weigh(self, activation: Tensor, gradient: Tensor) -> Tensor:
         total = activation.sum((2, 3), keepdim=True)
-        # Numerator and denominator divided by g^2, which may be too small for its type.
-        below = 2 + total * gradient + self.eps / gradient / gradient
+        # Numerator and denominator divided by g^2, which may be too small for its type; so may
+        # 1 / g be too large for it, and 0 / g is then no number.
+        below = 2 + total * gradient
+        if self.eps:
+            below = below + self.eps / gradient / gradient
         # Asked this way round, a gradient that is NaN is not passed over.
         left_out = (gradient <= 0) | (below.abs() < 2e-6)
         weights = torch.where(left_out, 0.0, gradient / below).sum((2, 3), keepdim=True)

@@ -21,6 +21,7 @@ from conceptseg.contracts import (
     State,
     Trial,
 )
+from conceptseg.errors import InputError
 from conceptseg.saliency.choose import Case
 from conceptseg.stats.sample_table import SampleTable
 from conceptseg.target import Target, configured
@@ -64,7 +65,10 @@ class Judge(Pass):
             image = batch.images[i : i + 1]
             truth = None if batch.labels is None else batch.labels[i : i + 1]
             own = [(n, c) for n, (s, c) in enumerate(order) if s == sample_id]
-            rows = [self._case(context, sample_id, image, truth, *case) for case in own]
+            try:
+                rows = [self._case(context, sample_id, image, truth, *case) for case in own]
+            except InputError as error:
+                raise InputError(f"image {sample_id!r}: {error}") from None
             one = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
             shown = [k for k, (n, _) in enumerate(own) if n < self.study.gallery]
             one["maps"] = one["maps"][shown]

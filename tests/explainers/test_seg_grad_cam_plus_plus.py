@@ -57,6 +57,19 @@ def test_a_constant_gradient():
     assert torch.allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("eps", [0.0, 1e-6])
+def test_a_gradient_whose_inverse_overflows(eps):
+    """1e-40 is above zero, 1 / 1e-40 is beyond float32: the map stays that of the others."""
+    activation = torch.rand(1, 3, 4, 5)
+    gradient = torch.randn(1, 3, 4, 5)
+    gradient[0, 1, 2, 3] = 0.0
+    expected = SegGradCamPlusPlus(eps=eps).weigh(activation, gradient)
+    gradient[0, 1, 2, 3] = 1e-40
+    found = SegGradCamPlusPlus(eps=eps).weigh(activation, gradient)
+    assert gradient[0, 1, 2, 3] > 0 and expected.isfinite().all()
+    assert torch.allclose(found, expected)
+
+
 @pytest.mark.parametrize("eps", [0.0, 1e-6, 1e-3])
 def test_loops_over_units_and_positions(eps):
     """The published formula, position by position, in plain floats."""
