@@ -4,7 +4,8 @@ The unit is the image, or its group (patient, scene) where the manifest names on
 or the segment, which are not independent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -120,6 +121,78 @@ def _flipped(sums: Floats, seed: int, draws: int, side: Side) -> float:
         # Sums of the same numbers in another order differ in the last bits: ties must count.
         extreme += int((null >= observed - 1e-12 * np.abs(sums).sum()).sum())
     return extreme / count if exact else (1 + extreme) / (1 + count)
+
+
+@dataclass(frozen=True)
+class JointFlips:
+    """What :func:`joint_flips` says of m tests: each array is [m].
+
+    `p` for each by itself, `adjusted` for all together, `least` the smallest adjusted value that
+    groups like a test's could give, were the test the strongest; `reach` the standardised mean,
+    mean / sd over its groups, from which a test is found at the level that was asked for (inf where
+    it cannot be).
+    """
+
+    p: Floats
+    adjusted: Floats
+    least: Floats
+    reach: Floats
+
+
+def joint_flips(
+    sums: ArrayLike, *, seed: int, draws: int = 9999, alpha: float = 0.05
+) -> JointFlips:
+    """Tests of "no mean is above zero" that flip the signs of whole groups, for all tests at once.
+
+    `sums` [m, g] are the values of each test summed over each group, 0 where a group has none. The
+    statistic is T = sum_g s_g / sqrt(sum_g s_g^2), which no flip moves but by its numerator and
+    which is sqrt(groups) at most, so a test of few groups raises the bar for others little. Holds
+    under the hypothesis that the groups' effects are symmetric about zero, all tests' jointly; as
+    signs are flipped together, what tests share is not paid for twice: with 8 groups, where a
+    correction of single p-values (1/256 at least) for 20 tests finds nothing, this can.
+
+    Source: Westfall & Young 1993, algorithm 2.8 (free step-down maxT).
+    """
+    sums = np.asarray(sums, dtype=np.float64)
+    scale = np.sqrt((sums**2).sum(1))
+    unit = sums / np.where(scale > 0, scale, 1.0)[:, None]
+    observed = unit.sum(1)
+    order = np.argsort(-observed, kind="stable")
+    alone, stepped, largest = np.zeros(len(sums)), np.zeros(len(sums)), []
+    for signs in _sign_patterns(sums.shape[1], seed, draws):
+        null = signs @ unit.T
+        # Sums of the same numbers in another order differ in the last bits: ties must count.
+        alone += (null >= observed - 1e-9).sum(0)
+        left = np.maximum.accumulate(null[:, order[::-1]], axis=1)[:, ::-1]
+        stepped += (left >= observed[order] - 1e-9).sum(0)
+        largest.append(left[:, 0])
+    bars = np.sort(np.concatenate(largest))
+    exact = 2 ** sums.shape[1] <= draws
+    more, count = (0, len(bars)) if exact else (1, 1 + len(bars))
+    adjusted = np.empty(len(sums))
+    adjusted[order] = np.maximum.accumulate((more + stepped) / count)
+    groups = (sums != 0).sum(1)
+    above = np.maximum(len(bars) - np.searchsorted(bars, np.sqrt(groups) - 1e-9), 1 - more)
+    # The largest statistics that may lie at or above the bar are so many; what ties with it fails.
+    bar = bars[-int(alpha * count) - 1 + more] + 1e-9 if alpha * count >= 1 else np.inf
+    least = np.maximum((more + above) / count, 0.5**groups)
+    room = np.where(least <= alpha, groups - bar**2, 0.0)
+    reach = np.where(room > 0, bar / np.sqrt(np.maximum(room, 1e-12)), np.inf)
+    return JointFlips((more + alone) / count, adjusted, least, reach)
+
+
+def _sign_patterns(groups: int, seed: int, draws: int) -> Iterator[Floats]:
+    """Signs [d, g] in blocks: all patterns where there are no more than `draws`, else so many."""
+    exact = 2**groups <= draws
+    count = 2**groups if exact else draws
+    rng = np.random.default_rng(seed)
+    for start in range(0, count, 2048):
+        rows = np.arange(start, min(start + 2048, count))
+        if exact:
+            flipped = (rows[:, None] >> np.arange(groups)) & 1
+        else:
+            flipped = rng.integers(0, 2, size=(len(rows), groups))
+        yield 1.0 - 2.0 * flipped.astype(np.float64)
 
 
 def sign_flip_floor(groups: int, side: Side = "two") -> float:

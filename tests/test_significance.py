@@ -20,6 +20,7 @@ from conceptseg.significance import (
     exchangeable_p,
     group_means,
     holm,
+    joint_flips,
     max_statistic_p,
     prediction_p,
     sign_flip_floor,
@@ -359,6 +360,69 @@ def test_wilson_ends_where_the_normal_test_does(share, n):
             assert abs(share - end) == pytest.approx(z * np.sqrt(end * (1 - end) / n), abs=1e-6)
     if share in (0, 1):
         assert high - low > 0
+
+
+def test_joint_flips_by_loops():
+    """Free step-down: each test against the largest of itself and of those weaker than it."""
+    rng = np.random.default_rng(3)
+    sums = rng.normal(size=(6, 5)) + np.array([3, 1, 0, 0, -1, 0.5])[:, None]
+    sums[2, 1:3] = 0
+    sums[3] = 0
+    statistics = []
+    for signs in product([1, -1], repeat=5):
+        with np.errstate(invalid="ignore"):
+            statistics.append((sums * signs).sum(1) / np.sqrt((sums**2).sum(1)))
+    null = np.nan_to_num(np.array(statistics))
+    observed = null[0]
+    adjusted, worst = np.zeros(6), 0.0
+    for i in np.argsort(-observed):
+        weaker = np.flatnonzero(observed <= observed[i] + 1e-9)
+        worst = max(worst, (null[:, weaker].max(1) >= observed[i] - 1e-9).mean())
+        adjusted[i] = worst
+    found = joint_flips(sums, seed=0)
+    assert np.allclose(found.adjusted, adjusted)
+    assert np.allclose(found.p, (null >= observed - 1e-9).mean(0))
+    assert found.p[3] == found.adjusted[3] == 1
+    drawn = joint_flips(sums, seed=0, draws=31)
+    assert (drawn.adjusted >= 1 / 32).all() and not np.array_equal(drawn.p, found.p)
+
+
+def test_joint_flips_claim_anything_false_in_one_of_twenty_families():
+    """With groups of any size, tests that share their groups' luck, and tests of few groups."""
+    rng, wrong = np.random.default_rng(0), 0
+    for draw in range(400):
+        sums = (rng.normal(size=(30, 9)) + rng.normal(size=9)) * rng.integers(1, 6, 9)
+        sums[:10, 5:] = 0
+        wrong += bool((joint_flips(sums, seed=draw, draws=511).adjusted <= 0.05).any())
+    assert 0.01 < wrong / 400 < 0.085
+
+
+def test_joint_flips_find_with_few_groups_what_single_p_values_cannot():
+    rng = np.random.default_rng(1)
+    sums = rng.normal(size=(200, MIN_GROUPS))
+    sums[:20] += 4
+    found = joint_flips(sums, seed=0)
+    assert (holm(found.p) > 0.05).all()
+    assert (found.adjusted[:20] <= 0.05).mean() > 0.7
+    assert found.adjusted[20:].min() > 0.05
+
+
+def test_what_joint_flips_could_have_found():
+    rng = np.random.default_rng(2)
+    sums = rng.normal(size=(40, 12))
+    sums[0, 4:] = 0
+    found = joint_flips(sums, seed=0)
+    assert found.least[0] > 0.05 and found.reach[0] == np.inf
+    assert (found.least[1:] <= 0.05).all()
+    for share, passes in ((0.97, False), (1.03, True)):
+        own = rng.normal(size=12)
+        sums[1] = (own - own.mean()) / own.std() + share * found.reach[1]
+        again = joint_flips(sums, seed=0)
+        assert (again.adjusted[1] <= 0.05) == passes
+    sums[0, :4] = 1.0
+    sums[1:] = np.abs(sums[1:]) * np.tile([1, -1], 6)
+    alike = joint_flips(sums, seed=0)
+    assert alike.adjusted[0] == alike.least[0] >= 1 / 16
 
 
 def test_what_is_no_number_is_no_evidence():

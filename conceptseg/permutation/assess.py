@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from conceptseg.contracts import Context
 from conceptseg.errors import InputError
-from conceptseg.significance import holm, sign_flip_p, units
+from conceptseg.significance import joint_flips, units
 
 if TYPE_CHECKING:
     from conceptseg.permutation.permute import Deltas
     from conceptseg.study.permutation import Permutation
 
 DRAWS = 1000
+FEWEST = 5
+"""Groups below which no interval is given: drawn anew they say too little of new ones."""
 OVERALL = "all classes"
 
 
@@ -24,9 +26,11 @@ OVERALL = "all classes"
 class Importance:
     """One variant and one class (or all): the rise of 1 - IoU, its interval and how sure.
 
-    `p` of "at most the smallest effect", one-sided, by flipping groups' signs; Holm's over all
-    parts and classes of the scheme. `ratio` is the loss after the exchange over that before it.
-    `likely` and `border` are the rises of the other losses. `repeats` exchanges were made.
+    `p` of "at most the smallest effect", one-sided, by flipping groups' signs, and `p_adjusted` for
+    all parts and classes of the scheme, flipped together; `p_least`, the smallest that this could
+    be with so many groups; `detectable`, the rise that would have been found. `ratio` is the loss
+    after the exchange over that before it. `likely` and `border` are the rises of the other
+    losses. `repeats` exchanges were made, of `images` in `groups`.
     """
 
     variant: int
@@ -34,13 +38,16 @@ class Importance:
     value: float
     low: float
     high: float
-    p: float
-    p_holm: float
     ratio: float
     likely: float
     border: float
     images: int
+    groups: int
     repeats: int
+    p: float = 1.0
+    p_adjusted: float = 1.0
+    p_least: float = 1.0
+    detectable: float = float("nan")
 
 
 def means(deltas: Deltas, class_ids: Sequence[int]) -> np.ndarray:
@@ -72,7 +79,7 @@ def interval(
     """
     _, place = np.unique(groups, return_inverse=True)
     count = int(place.max()) + 1
-    if count < 2:
+    if count < FEWEST:
         return float("nan"), float("nan")
     sums = np.stack([np.bincount(place, column, count) for column in values.T], 1)
     size = np.bincount(place, minlength=count)
@@ -90,10 +97,11 @@ def interval(
 def tested(
     study: Permutation, context: Context, deltas: Deltas, class_ids: Sequence[int]
 ) -> list[Importance]:
-    """Every variant for all classes together and for each class, Holm's correction by scheme."""
+    """Every variant for all classes together and for each class, corrected scheme by scheme."""
     groups = counted(study, context, deltas)[0]
+    names, place_of = np.unique(groups, return_inverse=True)
     found: list[Importance] = []
-    tests = len(deltas.variants) * (1 + len(class_ids))
+    effects: list[np.ndarray] = []
     for place in range(len(deltas.variants)):
         made = np.isfinite(deltas.overlap[:, place]).any((0, 2))
         for class_id in (None, *class_ids):
@@ -102,20 +110,12 @@ def tested(
             rows = np.flatnonzero(np.isfinite(values).all(1))
             if not len(rows):
                 continue
-            values, own_groups = values[rows], groups[rows]
-            low, high = interval(values, own_groups, context.seed)
+            values = values[rows]
             image = values.mean(1)
-            names = [str(g) for g in own_groups]
-            p = sign_flip_p(
-                image - study.smallest_effect,
-                names,
-                seed=context.seed,
-                side="greater",
-                tests=tests,
-            )
-            before = float(np.nanmean(deltas.clean[rows][:, own]))
-            extra = _mean(deltas.extra[rows, place][:, :, own])
+            low, high = interval(values, groups[rows], context.seed)
+            before = float(by_repeat(deltas.clean[rows][:, None, own]).mean())
             value = float(image.mean())
+            likely, border = _mean(deltas.extra[rows, place][:, :, own])
             found.append(
                 Importance(
                     place,
@@ -123,26 +123,46 @@ def tested(
                     value,
                     low,
                     high,
-                    p,
-                    1.0,
                     (before + value) / before if before > 1e-9 else float("nan"),
-                    extra[0],
-                    extra[1],
+                    likely,
+                    border,
                     len(rows),
+                    len(set(groups[rows].tolist())),
                     1 if deltas.variants[place].once else int(made.sum()),
                 )
             )
-    return corrected(deltas, found)
+            effects.append(np.bincount(place_of[rows], image - study.smallest_effect, len(names)))
+    return corrected(study, context, deltas, found, np.array(effects))
 
 
-def corrected(deltas: Deltas, found: Sequence[Importance]) -> list[Importance]:
-    from dataclasses import replace
-
+def corrected(
+    study: Permutation,
+    context: Context,
+    deltas: Deltas,
+    found: Sequence[Importance],
+    effects: np.ndarray,
+) -> list[Importance]:
+    """With p-values, of effects [m, g] beyond the smallest one that counts, summed over groups."""
     result = list(found)
     for scheme in {variant.scheme for variant in deltas.variants}:
-        places = [i for i, o in enumerate(found) if deltas.variants[o.variant].scheme == scheme]
-        for i, q in zip(places, holm([found[i].p for i in places]), strict=True):
-            result[i] = replace(found[i], p_holm=float(q))
+        rows = [i for i, o in enumerate(found) if deltas.variants[o.variant].scheme == scheme]
+        if not rows:
+            continue
+        told = joint_flips(effects[rows], seed=context.seed)
+        for n, i in enumerate(rows):
+            one = found[i]
+            # Of groups of equal size: how their means scatter, and how far a mean must exceed that.
+            own = effects[i][effects[i] != 0] * one.groups / one.images
+            seen = bool(len(own)) and bool(np.isfinite(told.reach[n]))
+            result[i] = replace(
+                one,
+                p=float(told.p[n]),
+                p_adjusted=float(told.adjusted[n]),
+                p_least=float(told.least[n]),
+                detectable=study.smallest_effect + float(told.reach[n] * own.std())
+                if seen
+                else float("nan"),
+            )
     return result
 
 

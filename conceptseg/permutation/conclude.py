@@ -59,7 +59,7 @@ def conclude(study: Permutation, context: Context, carry: Carry) -> Result:
     images |= local_maps.pictures(comparison)
     return Result(
         study="permutation",
-        findings=ranked(findings(study, deltas, found, classes, len(set(groups.tolist())))),
+        findings=ranked(findings(deltas, found, classes)),
         tables=tables,
         arrays={
             "clean": deltas.clean.astype(np.float32),
@@ -102,7 +102,9 @@ def conclude(study: Permutation, context: Context, carry: Carry) -> Result:
 
 LABELS = {
     "value": "loss of IoU",
-    "p_holm": "p Holm",
+    "p_adjusted": "p adjusted",
+    "p_least": "least p that groups allow",
+    "detectable": "detectable loss",
     "ratio": "loss after / before",
     "likely": "rise of -log p",
     "border": "loss of border F",
@@ -124,11 +126,14 @@ def importance_table(deltas: Deltas, found: Sequence[Importance], classes: Seque
                 "low": one.low,
                 "high": one.high,
                 "p": one.p,
-                "p_holm": one.p_holm,
+                "p_adjusted": one.p_adjusted,
+                "p_least": one.p_least,
+                "detectable": one.detectable,
                 "ratio": one.ratio,
                 "likely": one.likely,
                 "border": one.border,
                 "images": one.images,
+                "groups": one.groups,
                 "repeats": one.repeats,
             }
         )
@@ -225,13 +230,7 @@ def clean_table(deltas: Deltas, class_ids: Sequence[int], classes: Sequence[str]
     return Table(rows, labels={"iou": "mean IoU"}, caption="The classes, nothing exchanged")
 
 
-def findings(
-    study: Permutation,
-    deltas: Deltas,
-    found: Sequence[Importance],
-    classes: Sequence[str],
-    n: int,
-) -> list[Finding]:
+def findings(deltas: Deltas, found: Sequence[Importance], classes: Sequence[str]) -> list[Finding]:
     """Parts that are needed over all classes, and of each class those that it needs most."""
     swaps = [o for o in found if deltas.variants[o.variant].scheme == "swap"]
     conditional = {
@@ -243,14 +242,14 @@ def findings(
     needed = [
         o
         for o in swaps
-        if o.p_holm <= ALPHA and deltas.variants[o.variant].feature.name != EVERYTHING
+        if o.p_adjusted <= ALPHA and deltas.variants[o.variant].feature.name != EVERYTHING
     ]
     for class_id in dict.fromkeys(o.class_id for o in needed):
         own = sorted((o for o in needed if o.class_id == class_id), key=lambda o: -o.value)
         for one in own if class_id is None else own[:TOLD]:
             feature = deltas.variants[one.variant].feature
             given = conditional.get((feature.name, class_id))
-            told.append(_finding(one, feature, given, classes, n))
+            told.append(_finding(one, feature, given, classes))
     return told
 
 
@@ -259,7 +258,6 @@ def _finding(
     feature: Feature,
     given: Importance | None,
     classes: Sequence[str],
-    n: int,
 ) -> Finding:
     who = "The network" if one.class_id is None else classes[one.class_id]
     claim = (
@@ -271,7 +269,7 @@ def _finding(
     if given is not None:
         claim += (
             f" Given the other channels it falls by {given.value:.3f}"
-            + ("" if given.p_holm <= ALPHA else ", which is no evidence of need")
+            + ("" if given.p_adjusted <= ALPHA else ", which is no evidence of need")
             + "."
         )
     return Finding(
@@ -280,8 +278,8 @@ def _finding(
         effect=one.value,
         ci=(one.low, one.high),
         p=one.p,
-        p_adjusted=one.p_holm,
-        n=n,
+        p_adjusted=one.p_adjusted,
+        n=one.groups,
         evidence="forest" if one.class_id is None else "by-class",
         details={
             "effect_name": "loss of IoU when exchanged",

@@ -44,17 +44,23 @@ def _lead(result: Result) -> str:
         for row in result.tables["importance"].rows
         if row["scheme"] == "swap" and row["class"] == OVERALL and row["part"] != EVERYTHING
     ]
-    needed = sorted((r for r in rows if r["p_holm"] <= ALPHA), key=lambda r: -r["value"])
+    if not rows:
+        return "No part was exchanged for another image's: see the other schemes below."
+    needed = sorted((r for r in rows if r["p_adjusted"] <= ALPHA), key=lambda r: -r["value"])
     told = (
         f"{len(rows)} parts of {result.notes['images']} images were replaced by those of other "
-        f"images. {len(needed)} of them cost more than {result.notes['smallest_effect']:.3f} IoU, "
-        "averaged over the classes"
+        f"images. {len(needed)} of them were shown to cost more than "
+        f"{result.notes['smallest_effect']:.3f} IoU, averaged over the classes"
     )
     if needed:
         most = ", ".join(f"{row['part']} ({row['value']:.2f})" for row in needed[:3])
         told += f"; the most, {most}"
+    if few := sum(row["p_least"] > ALPHA for row in rows):
+        told += f". Of {few} nothing could be shown, whatever they cost: too few groups"
     free = [row["part"] for row in rows if row["low"] == row["high"] == 0]
-    return told + (f". No exchange of {', '.join(free)} changed anything at all." if free else ".")
+    if free:
+        told += f". No exchange of {', '.join(free)} changed the overlap of any of these classes"
+    return told + "."
 
 
 def _limits(result: Result) -> tuple[str, ...]:
@@ -66,6 +72,9 @@ def _limits(result: Result) -> tuple[str, ...]:
         "shock, more so for luminance and phase; the conditional scheme has less of it.",
         "The conditional scheme knows linear relations between channels at a pixel, and no others.",
         "Groups of units are those that respond alike; their numbers mean nothing.",
+        "Tests flip the signs of groups, for all parts and classes of a scheme together: they hold "
+        "where groups above the mean effect lie as far from it as those below. Where exchanges "
+        "repair some images much and harm most a little, they find too often.",
         f"Parts that {notes['repeats']} exchanges left undecided were exchanged up to "
         f"{notes['most_repeats']} times; the decision to go on is not in the intervals.",
     ]
@@ -78,5 +87,15 @@ def _limits(result: Result) -> tuple[str, ...]:
         limits.append(
             f"The images come from only {notes['manifest_groups']} groups, too few to test over. "
             "Intervals and tests count images, so they speak of these groups and not of new ones."
+        )
+    blind = [
+        row
+        for row in result.tables["importance"].rows
+        if row["scheme"] == "swap" and row["p_least"] > ALPHA
+    ]
+    if blind:
+        names = ", ".join(dict.fromkeys(row["class"] for row in blind))
+        limits.append(
+            f"In too few groups to show anything at any loss: {names}. Silence there means nothing."
         )
     return tuple(limits)

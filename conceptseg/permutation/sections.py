@@ -43,14 +43,14 @@ def ranking(result: Result) -> Section:
             _column(shown, "high"),
             value_name="loss of IoU, mean over classes",
             reference=notes["smallest_effect"],
-            significant=_column(shown, "p_holm") <= ALPHA,
+            significant=_column(shown, "p_adjusted") <= ALPHA,
             marks=("needed", "not shown to be needed"),
         )
         caption = (
             f"Each part of the image replaced by that of another image, {notes['repeats']} to "
             f"{notes['most_repeats']} times; 95 % intervals over images and exchanges. Filled: "
             f"loses more than {notes['smallest_effect']:.3f} (dotted), corrected over all parts "
-            "and classes."
+            "and classes together. The table gives the loss that would have been found."
         )
         table = _table(result, shown)
         heading = "What cannot be exchanged"
@@ -73,7 +73,7 @@ def _by_class(result: Result, parts: list[str]) -> FigureBlock:
         parts,
         classes,
         value_name="loss of IoU",
-        significant={"Holm": grid("p_holm") <= ALPHA, "uncorrected": grid("p") <= ALPHA},
+        significant={"corrected": grid("p_adjusted") <= ALPHA, "uncorrected": grid("p") <= ALPHA},
     )
     caption = (
         "The same, class by class. Brown: the class loses overlap. A dot: more than the smallest "
@@ -106,7 +106,7 @@ def schemes(result: Result) -> Section:
             _column(rows, "high"),
             value_name="loss of IoU, mean over classes",
             reference=0.0,
-            significant=_column(rows, "p_holm") <= ALPHA,
+            significant=_column(rows, "p_adjusted") <= ALPHA,
             marks=("needed", "not shown to be needed"),
         )
         caption = (
