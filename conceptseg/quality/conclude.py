@@ -98,6 +98,11 @@ def conclude(study: Bottleneck, context: Context, carry: Carry) -> Result:
 
 
 def _flags(study: Bottleneck, found: Judged, seed: int) -> Flagging:
+    """Flags of each feature set, against those of the confidence that was fitted like the layer.
+
+    A gain over the network's mean largest probability, nothing fitted, would be that of fitting as
+    much as that of the layer.
+    """
     raw = found.measured.confidence[found.rows, 0].astype(np.float64)
     scores = {"raw": raw[None], **{name: one.predicted for name, one in found.fitted.items()}}
     return flagging(
@@ -106,7 +111,7 @@ def _flags(study: Bottleneck, found: Judged, seed: int) -> Flagging:
         found.groups,
         below=study.failure,
         budget=study.budget,
-        reference="raw",
+        reference="confidence",
         seed=seed,
     )
 
@@ -119,7 +124,7 @@ def _findings(
     made: Mapping[str, Table],
 ) -> list[Finding]:
     n = len(set(found.groups.tolist()))
-    sure = [one for one in slices if one.p_family <= ALPHA]
+    sure = [one for one in slices if one.p_family is not None and one.p_family <= ALPHA]
     sure.sort(key=lambda one: one.difference.value)
     return [
         *_standing_findings(made["standing"], n),
@@ -133,7 +138,8 @@ def _standing_findings(table: Table, n: int) -> list[Finding]:
     rows = [standing[tables.NAMES[name]] for name in ("layer", "both")]
     confident = standing[tables.NAMES["confidence"]]["mae"]
     result = []
-    for row, adjusted in zip(rows, holm([row["p_beats"] for row in rows]), strict=True):
+    for row in rows:
+        adjusted = row["p_beats_holm"]
         verdict = "no better or worse, as far as is shown,"
         if adjusted <= ALPHA:
             verdict = "better" if row["beats"] > 0 else "worse"
@@ -148,7 +154,7 @@ def _standing_findings(table: Table, n: int) -> list[Finding]:
                 effect=row["beats"],
                 ci=(row["beats_low"], row["beats_high"]),
                 p=row["p_beats"],
-                p_adjusted=float(adjusted),
+                p_adjusted=adjusted,
                 n=n,
                 evidence="standing-table",
                 details={"effect_name": "error below that of confidence"},
@@ -159,7 +165,7 @@ def _standing_findings(table: Table, n: int) -> list[Finding]:
 
 def _flag_findings(study: Bottleneck, flags: Flagging, n: int) -> list[Finding]:
     gains = [flags.gains[name] for name in DOUBTS]
-    base = flags.precision["raw"].value
+    base, raw = (flags.precision[name].value for name in ("confidence", "raw"))
     result = []
     for name, gained, adjusted in zip(
         DOUBTS, gains, holm([1.0 if g.p is None else g.p for g in gains]), strict=True
@@ -167,19 +173,22 @@ def _flag_findings(study: Bottleneck, flags: Flagging, n: int) -> list[Finding]:
         claim = (
             f"When {study.budget:.0%} of the images are reviewed, those that the {DOUBTS[name]} "
             f"fail in {flags.precision[name].value:.0%} of cases; those that the network's "
-            f"confidence doubts, in {base:.0%}. {flags.failed.mean():.0%} of all images fail "
+            f"confidence, fitted in the same way, doubts, in {base:.0%}; by its mean largest "
+            f"probability as it is, in {raw:.0%}. {flags.failed.mean():.0%} of all images fail "
             f"({study.quality} of at most {flags.limit:.2f})."
         )
+        if adjusted > ALPHA:
+            claim += " The difference to fitted confidence is not significant."
         result.append(
             Finding(
-                claim=claim + ("" if adjusted <= ALPHA else " The difference is not significant."),
+                claim=claim,
                 effect=gained.value,
                 ci=(gained.low, gained.high),
                 p=gained.p,
                 p_adjusted=float(adjusted),
                 n=n,
                 evidence="flag-curve",
-                details={"effect_name": "precision above that of confidence"},
+                details={"effect_name": "precision above that of fitted confidence"},
             )
         )
     return result
@@ -285,6 +294,7 @@ def _notes(
         "unit": found.unit,
         "groups": len(set(found.groups.tolist())),
         "fold_groups": len(set(found.fold_groups.tolist())),
+        "manifest_groups": len({context.manifest.sample(name).group for name in found.ids}),
         "by_group": bool(found.by_group),
         "quality": study.quality,
         "mean_quality": float(found.quality.mean()),
@@ -292,7 +302,7 @@ def _notes(
         "failed": int(flags.failed.sum()),
         "budget": study.budget,
         "coverage": study.coverage,
-        "gate": gate.share(len(found.ids), study.gate),
+        "gate": gate.share(len(set(found.fold_groups.tolist())), study.gate),
         "deploy": study.deploy,
         "folds": study.folds,
         "repeats": study.repeats,

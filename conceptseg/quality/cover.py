@@ -71,6 +71,7 @@ def tried(
     quality: np.ndarray,
     slices: np.ndarray,
     groups: np.ndarray,
+    fold_groups: np.ndarray,
     *,
     alpha: float,
     inner: int,
@@ -81,6 +82,7 @@ def tried(
 
     For an image of fold k the other folds j are calibrated by models fitted without j and k, so
     each pair of folds takes one more nested fit; the image is predicted by the same models.
+    Calibration counts `groups` [n]; the inner folds of a fit do not cut `fold_groups` [n].
     """
     target = log_odds(quality)
     pairs = {}
@@ -92,7 +94,7 @@ def tried(
                 names,
                 features,
                 target,
-                groups,
+                fold_groups,
                 [(fit, held)],
                 inner=inner,
                 components=components,

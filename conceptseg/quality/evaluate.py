@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from conceptseg.quality.regress import (
     out_of_fold,
     splits,
 )
-from conceptseg.significance import sign_flip_p, spearman
+from conceptseg.significance import sign_flip_p, spearman, wilson_interval
 
 DRAWS = 1000
 SETS = ("layer", "confidence", "both")
@@ -130,6 +130,28 @@ def estimate_mean(values: np.ndarray, groups: np.ndarray, seed: int) -> Estimate
     return estimate_difference(values, np.ones(len(values), bool), groups, seed)
 
 
+def estimate_share(held: np.ndarray, groups: np.ndarray, seed: int) -> Estimate:
+    """The share of images [n] that `held` is true of, as :func:`estimate_mean` finds it.
+
+    Drawing again from images that are all alike gives one number: see :func:`opened`.
+    """
+    return opened(estimate_mean(held.astype(float), groups, seed), groups)
+
+
+def opened(share: Estimate, groups: np.ndarray) -> Estimate:
+    """The share of some images with groups [n]; an interval of one point by Wilson's rule instead.
+
+    That none of 20 failed does not show that none ever fails. Counted are groups, by Kish's
+    effective number: as many of equal size would tell as much.
+    """
+    size = np.unique(groups, return_counts=True)[1]
+    if not share.high - share.low <= 1e-12:  # nan, where nothing could be drawn, stays so
+        return share
+    low, high = wilson_interval(share.value, float(size.sum() ** 2 / (size**2).sum()))
+    # At shares of 0 and 1 an end is the share itself but for rounding.
+    return replace(share, low=min(low, share.value), high=max(high, share.value))
+
+
 def estimate_difference(
     values: np.ndarray, members: np.ndarray, groups: np.ndarray, seed: int
 ) -> Estimate:
@@ -221,8 +243,12 @@ def flagging(
 
     `gains` is the precision within the budget above that of `reference`, from the same draws; its
     p is 1 + the draws at or below zero (or at or above, twice the smaller) over 1 + all draws.
+    Precision counts the images that the first repeat would review, recall those that fail, where an
+    interval is of one point (:func:`opened`).
     """
     failed, limit = flag.failures(quality, below)
+    count = flag.reviewed(len(quality), budget)
+    first = {name: np.argsort(score[0], kind="stable")[:count] for name, score in scores.items()}
 
     def averaged(measure: Callable[[np.ndarray, np.ndarray], float], score: np.ndarray) -> Value:
         return lambda rows, _: float(np.mean([measure(one[rows], failed[rows]) for one in score]))
@@ -242,8 +268,14 @@ def flagging(
         failed,
         limit,
         scores,
-        taken(lambda s, f: flag.precision(s, f, budget)),
-        taken(lambda s, f: flag.recall(s, f, budget)),
+        {
+            name: opened(one, groups[first[name]])
+            for name, one in taken(lambda s, f: flag.precision(s, f, budget)).items()
+        },
+        {
+            name: opened(one, groups[failed])
+            for name, one in taken(lambda s, f: flag.recall(s, f, budget)).items()
+        },
         taken(flag.average_precision),
         gains,
     )

@@ -1,12 +1,14 @@
 """Whether a new image looks like those that a predictor was fitted on, to layer and confidence.
 
 Two distances are taken, by principal components. Near: the mean distance to the five
-nearest fitted images of other groups, in the first components scaled to unit variance; it notices
+nearest fitted images, in the first components scaled to unit variance; it notices
 places where no image has been. Far: Mahalanobis' distance with all that the components hold and,
 beside them, what they do not; it notices images that break the rules which all known ones keep. An
 image beyond the 1 - gamma/2 conformal quantile of either is outside, and gets no interval: an
-interval promises nothing for images of another kind. Where images are too few for that quantile the
-largest known distance is the limit: rather a few like images turned away than a gate that is open.
+interval promises nothing for images of another kind. Both quantiles are of distances out of fold:
+in components that were fitted on it a row lies nearer than a new one does. Where groups are too few
+for that quantile the largest known distance is the limit: rather a few like images turned away than
+a gate that is open.
 """
 
 from __future__ import annotations
@@ -47,13 +49,15 @@ class Space:
     rest: np.ndarray
 
     @classmethod
-    def of(cls, rows: np.ndarray) -> Space:
+    def of(cls, rows: np.ndarray, most: int | None = None) -> Space:
+        """The space of rows [n, d], of `most` components or of half as many as there are rows."""
         rows = np.asarray(rows, np.float64)
         offset, spread = rows.mean(0), rows.std(0)
         scale = np.where(spread > 0, spread, 1.0)
         values, vectors = principal((rows - offset) / scale)
         variance = values**2 / len(rows)
-        kept = min(MOST, max(1, len(rows) // 2), int((variance > 1e-9 * variance[0]).sum()))
+        most = len(rows) // 2 if most is None else most
+        kept = min(MOST, max(1, most), int((variance > 1e-9 * variance[0]).sum()))
         beside = max(rows.shape[1] - kept, 1)
         rest = max(float(variance[kept:].sum()) / beside, 1e-3)
         floor = np.maximum(variance[:kept], rest)
@@ -88,21 +92,17 @@ class Gate:
     def of(cls, pooled: np.ndarray, groups: np.ndarray, gamma: float) -> Gate:
         """A gate around rows [n, d] that turns away a share gamma, at most, of images like them.
 
-        Groups [n] weigh alike; where they are too few for a finite quantile, images do, and where
-        those are too few as well the share is that of :func:`share`.
+        Groups [n] weigh alike; where they are too few for a finite quantile the share is that of
+        :func:`share`.
         """
         pooled = np.asarray(pooled, np.float64)
-        space = Space.of(pooled)
-        known = space.points(pooled)
-        near = _nearest(known, known, (groups, groups))
-        far = np.full(len(pooled), np.inf)
-        names, place = np.unique(groups, return_inverse=True)
-        for fold in range(FOLDS if len(names) > 1 else 0):
-            held = place % FOLDS == fold
-            if held.any() and not held.all():
-                far[held] = Space.of(pooled[~held]).far(pooled[held])
-        limits = [_limit(each, groups, gamma / 2) for each in (near, far)]
-        return cls(space, known, np.array(limits))
+        held = _held(groups)
+        # A limit says nothing of a space of more components than those that it was taken in.
+        most = min(int((~each).sum()) for each in held) // 2 if held else None
+        unseen = _unseen(pooled, held, most)
+        space = Space.of(pooled, most)
+        limits = [_limit(each, groups, gamma / 2) for each in unseen]
+        return cls(space, space.points(pooled), np.array(limits))
 
     def distance(self, pooled: np.ndarray) -> np.ndarray:
         """Of new rows [m, d] the larger of both distances, each by its limit: beyond 1 is out."""
@@ -133,43 +133,46 @@ class Gates:
         return np.maximum(self.layer.distance(pooled), self.confidence.distance(confidence))
 
 
-def share(images: int, gamma: float) -> float:
+def share(groups: int, gamma: float) -> float:
     """What share of like images :class:`Gates` turn away, at most: gamma, or what so few allow.
 
-    Each of the four distances turns away at least one in images + 1.
+    Each of the four distances turns away up to one in groups + 1, as images of one group may all
+    lie beyond a limit. On average over gates, each around other groups: one of them may turn away
+    more.
     """
-    return max(gamma, min(1.0, LIMITS / (images + 1)))
+    return max(gamma, min(1.0, LIMITS / (groups + 1)))
+
+
+def _held(groups: np.ndarray) -> list[np.ndarray]:
+    """Rows held out by each fold, as booleans [n], that cut no group; none of a single group."""
+    names, place = np.unique(groups, return_inverse=True)
+    count = min(FOLDS, len(names))
+    return [place % count == fold for fold in range(count)] if count > 1 else []
+
+
+def _unseen(pooled: np.ndarray, folds: list[np.ndarray], most: int | None) -> np.ndarray:
+    """Near and far distance [2, n] of each row in its fold's space; infinite without folds."""
+    found = np.full((2, len(pooled)), np.inf)
+    for held in folds:
+        space = Space.of(pooled[~held], most)
+        known, new = space.points(pooled[~held]), space.points(pooled[held])
+        found[:, held] = _nearest(new, known), space.far(pooled[held])
+    return found
 
 
 def _limit(distance: np.ndarray, groups: np.ndarray, gamma: float) -> float:
-    """The conformal quantile of finite distances [n], of groups if they are enough, else of images.
-
-    The largest distance where the quantile is infinite; infinite if no distance is finite.
-    """
-    finite = distance[np.isfinite(distance)]
-    if not len(finite):
-        return float("inf")
-    for counted in (groups[np.isfinite(distance)], np.arange(len(finite))):
-        found = float(quantile(finite[None], weights(counted), 1 - gamma)[0])
-        if np.isfinite(found):
-            return found
-    return float(finite.max())
+    """The conformal quantile, over groups, of distances [n]; the largest where that is infinite."""
+    found = float(quantile(distance[None], weights(groups), 1 - gamma)[0])
+    return found if np.isfinite(found) else float(distance.max())
 
 
-def _nearest(
-    new: np.ndarray, known: np.ndarray, groups: tuple[np.ndarray, np.ndarray] | None = None
-) -> np.ndarray:
-    """Mean distance of each new point [m, c] to its nearest known points, [m].
-
-    With groups of both, points of one group are not each other's neighbours.
-    """
+def _nearest(new: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Mean distance of each new point [m, c] to its nearest known points, [m]."""
     count = min(NEIGHBOURS, len(known))
     found = np.zeros(len(new))
     for start in range(0, len(new), BLOCK):
         part = slice(start, start + BLOCK)
         square = (new[part] ** 2).sum(1)[:, None] + (known**2).sum(1) - 2 * new[part] @ known.T
-        if groups is not None:
-            square[groups[0][part, None] == groups[1]] = np.inf
         nearest = np.sort(np.partition(square, count - 1, axis=1)[:, :count], axis=1)
         found[part] = np.sqrt(np.maximum(nearest, 0)).mean(1)
     return found

@@ -107,6 +107,7 @@ def judge(study: Bottleneck, context: Context, measured: Measured) -> Judged:
         target,
         slices,
         calibrating,
+        fold_groups,
         alpha=1 - study.coverage,
         inner=study.inner,
         components=study.components,
@@ -160,10 +161,16 @@ def qualities(
 def grouped(
     study: Bottleneck, context: Context, ids: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """What folds must not cut [n], what intervals and tests count [n], and the latter's name."""
+    """What folds must not cut [n], what intervals and tests count [n], and the latter's name.
+
+    Folds cut no group of the manifest, whatever is counted: models that saw its neighbours would
+    flatter an image's prediction. Only where images are to be counted and groups are too few for
+    the folds are they images.
+    """
     names = [context.manifest.sample(sample_id).group for sample_id in ids]
     counted, unit = units(ids, names, study.unit)
-    whole = ids if study.unit == "image" else names
+    few = study.unit == "image" and len(set(names)) < study.folds
+    whole = ids if few else names
     return np.unique(np.array(whole), return_inverse=True)[1], np.array(counted), unit
 
 
@@ -290,7 +297,7 @@ def _presence(
 ) -> list[Presence]:
     """Of each class, images with and without it, among all that have labels."""
     known = np.flatnonzero(measured.labelled.sum(1) > 0)
-    _, groups, _ = grouped(study, context, [measured.ids[row] for row in known])
+    fold_groups, groups, _ = grouped(study, context, [measured.ids[row] for row in known])
     numbers = np.unique(groups, return_inverse=True)[1]
     total = measured.labelled[known].sum(1)
     layer = measured.pooled[known].astype(np.float64)
@@ -309,6 +316,7 @@ def _presence(
                 measured.peak[known, class_id],
                 layer,
                 numbers,
+                fold_groups,
                 folds=study.folds,
                 least=study.min_images // 3,
                 least_pixels=study.min_share,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from conceptseg.quality.evaluate import Estimate, estimate, estimate_mean
+from conceptseg.quality.evaluate import Estimate, estimate, estimate_share
 from conceptseg.quality.regress import splits
 from conceptseg.significance import auc
 
@@ -39,6 +39,7 @@ def told_apart(
     peak: np.ndarray,
     layer: np.ndarray,
     groups: np.ndarray,
+    fold_groups: np.ndarray,
     *,
     folds: int,
     least: int,
@@ -49,19 +50,17 @@ def told_apart(
 
     `shared`, `predicted` [n]: shares of the image; an alarm is a prediction of more than
     `least_pixels`. `layer` [n, d] are principal components of unit variance, which know no labels,
-    and `groups` [n] numbers.
+    `groups` and `fold_groups` [n] numbers: what intervals count, and what folds do not cut.
     """
     missed = alarms = by_layer = by_peak = None
     if held.any():
-        lost = (shared[held] == 0).astype(float)
-        missed = estimate_mean(lost, groups[held], seed)
+        missed = estimate_share(shared[held] == 0, groups[held], seed)
     if empty.any():
-        false = (predicted[empty] > least_pixels).astype(float)
-        alarms = estimate_mean(false, groups[empty], seed)
+        alarms = estimate_share(predicted[empty] > least_pixels, groups[empty], seed)
     if min(held.sum(), empty.sum()) >= least:
         rows = held | empty
         truth, own = held[rows], groups[rows]
-        scores = logistic(layer[rows], truth, own, folds, seed)
+        scores = logistic(layer[rows], truth, fold_groups[rows], folds, seed)
         if np.isfinite(scores).all():
             by_layer = estimate(lambda r: auc(scores[r][truth[r]], scores[r][~truth[r]]), own, seed)
             sure = peak[rows]

@@ -23,7 +23,7 @@ def compose(result: Result) -> Report:
             ("Layer", notes["layer"]),
             ("Data", notes["manifest"]),
             ("Images", f"{notes['images']} of {notes['images_given']} given"),
-            ("Groups", notes["fold_groups"]),
+            ("Groups", notes["manifest_groups"]),
             ("Quality", f"{notes['quality']}, mean over {len(notes['classes'])} classes"),
             ("Mean quality", f"{notes['mean_quality']:.3f}"),
         ),
@@ -48,25 +48,27 @@ def _lead(result: Result) -> str:
     flags = {row["score"]: row for row in result.tables["flags"].rows}
     told = (
         f"From the layer alone, {_share(layer['r2'])} of the differences in quality between "
-        f"{result.notes['images']} images are predicted on groups that were never seen; with the "
-        f"network's confidence beside it, {_share(both['r2'])}; from confidence alone, "
-        f"{_share(rows[NAMES['confidence']]['r2'])}. "
+        f"{result.notes['images']} images are predicted on {sections.kept_whole(result.notes)}s "
+        "that were never seen; with the network's confidence beside it, "
+        f"{_share(both['r2'])}; from confidence alone, {_share(rows[NAMES['confidence']]['r2'])}. "
     )
-    p = both["p_beats"]
+    p = both["p_beats_holm"]
     if both["beats"] > 0 and p is not None and p <= ALPHA:
         told += "The layer adds to confidence. "
     elif both["beats"] < 0 and p is not None and p <= ALPHA:
         told += "With the layer the prediction is worse than from confidence alone: do not use it. "
     else:
         told += (
-            "The layer is not shown to add anything to confidence, which costs no study: the "
-            "interval of what it adds includes zero. "
+            "The layer is not shown to add anything to confidence, which needs no layer: it "
+            f"takes {both['beats']:.3f} off the mean absolute error (95 % interval "
+            f"{both['beats_low']:.3f} to {both['beats_high']:.3f}, corrected p {p:.2g}). "
         )
     budget = f"{result.notes['budget']:.0%}"
-    precise = flags[NAMES["both"]]["precision"], flags[NAMES["raw"]]["precision"]
+    precise = [flags[NAMES[name]]["precision"] for name in ("both", "confidence", "raw")]
     told += (
-        f"Of the {budget} of images that it doubts most {precise[0]:.0%} fail; of the {budget} of "
-        f"which the network is least sure, {precise[1]:.0%}."
+        f"Of the {budget} of images that layer and confidence doubt most {precise[0]:.0%} fail; of "
+        f"the {budget} that confidence alone, fitted in the same way, doubts most, "
+        f"{precise[1]:.0%}; of those with the lowest mean largest probability, {precise[2]:.0%}."
     )
     return told
 
@@ -91,10 +93,15 @@ def _limits(result: Result) -> tuple[str, ...]:
         "a continuum anywhere.",
         "Prediction is no explanation: that the layer tells which images fail does not say why.",
     ]
-    if notes["unit"] == "image" and notes["fold_groups"] < notes["images"]:
+    if sections.cuts_groups(notes):
         limits.append(
-            f"The images come from only {notes['fold_groups']} groups, too few to test over. "
-            "Intervals and tests count images, so they speak of these groups and not of new ones."
+            "Folds cut groups, which are fewer than folds: models saw other images of the same "
+            "group, so what is told of unseen images holds for these groups and not for new ones."
+        )
+    elif notes["unit"] == "image" and notes["manifest_groups"] < notes["images"]:
+        limits.append(
+            f"The images come from {notes['manifest_groups']} groups, but intervals and tests "
+            "count images, so they speak of these groups and not of new ones."
         )
     if not notes["by_group"]:
         limits.append(

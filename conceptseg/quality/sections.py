@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,23 @@ PANELS = "image, labels, prediction"
 WORST = 12
 
 
+def cuts_groups(notes: Mapping[str, Any]) -> bool:
+    """Whether folds kept images whole alone, which are more than the manifest's groups."""
+    return int(notes["fold_groups"]) > int(notes["manifest_groups"])
+
+
+def kept_whole(notes: Mapping[str, Any]) -> str:
+    """What folds did not cut: the manifest's groups, or images where those are too few."""
+    return "image" if cuts_groups(notes) else "group"
+
+
+def unseen(notes: Mapping[str, Any]) -> str:
+    """What models that predict an image did not see, said of them."""
+    if cuts_groups(notes):
+        return "did not see it, but may have seen others of its group"
+    return "saw nothing of its group"
+
+
 def standing(result: Result) -> Section:
     rows = [dict(row) for row in result.tables["standing"].rows]
     names = [row["told_from"] for row in rows]
@@ -39,8 +57,8 @@ def standing(result: Result) -> Section:
     notes = result.notes
     caption = (
         f"Share of the images' differences in quality that is predicted, by {notes['repeats']} "
-        f"times {notes['folds']}-fold nested cross-validation that cuts no group, with 95 % "
-        "intervals. 0 is what the mean tells; below it is worse than that."
+        f"times {notes['folds']}-fold nested cross-validation that cuts no {kept_whole(notes)}, "
+        "with 95 % intervals. 0 is what the mean tells; below it is worse than that."
     )
     columns = ("told_from", "r2", "r2_low", "r2_high")
     forest = FigureBlock(
@@ -73,7 +91,7 @@ def _against_true(result: Result) -> FigureBlock:
         result.notes["quality"],
     )
     caption = (
-        "Each image, predicted by models that saw nothing of its group, with its "
+        f"Each image, predicted by models that {unseen(result.notes)}, with its "
         f"{result.notes['coverage']:.0%} interval. On the dotted line prediction and truth agree."
     )
     columns = ("sample", "predicted", "low", "high", "true")
@@ -120,7 +138,8 @@ def flags(result: Result) -> Section:
     table = TableBlock(
         result.tables["flags"],
         f"Reviewing {notes['budget']:.0%} of the images",
-        "Confidence as it is: the network's mean largest probability, nothing fitted.",
+        "Tested against confidence that was fitted like the layer. Confidence as it is: the "
+        "network's mean largest probability, nothing fitted.",
         id="flag-table",
     )
     worst = [dict(row) for row in result.tables["images"].rows if row["picture"]][:WORST]
@@ -145,7 +164,8 @@ def intervals(result: Result) -> Section:
     )
     caption = (
         f"Made to cover {wanted:.0%} (dotted). Each image's interval was calibrated on other "
-        "groups, within its slice of predicted area where that is large enough."
+        f"{kept_whole(result.notes)}s, within its slice of predicted area where that is large "
+        "enough."
     )
     blocks: list[Block] = [
         FigureBlock(
@@ -153,10 +173,15 @@ def intervals(result: Result) -> Section:
         )
     ]
     if result.tables["shift"].rows:
+        new = "new images" if cuts_groups(result.notes) else "images of new groups"
         text = (
-            f"The gate turns away {result.notes['gate']:.0%} of images like those it was made "
-            "with, at most. Spoilt images should be turned away where the prediction no longer "
-            "follows the truth; those that are let in should still be covered."
+            f"The gate turns away {result.notes['gate']:.0%}, at most, of {new} like the "
+            f"{result.notes['fold_groups']} that it was made with; the fewer those, the more. "
+            "Spoilt images should be turned away where the prediction no longer "
+            "follows the truth; those that are let in should still be covered. Images as they are "
+            "are scored by the other folds. Spoilt ones are scored by the saved predictor, which "
+            "was fitted on the same images unspoilt and so knows them better than it would new "
+            "ones."
         )
         blocks.append(TableBlock(result.tables["shift"], "The gate, tried on spoilt images", text))
     return Section("intervals", "How sure each prediction is", "", blocks)
@@ -244,7 +269,8 @@ def _slices(result: Result) -> list[Block]:
         caption = (
             "Clusters of the layer, found without knowing quality, values of the manifest's "
             "metadata and pairs of them; the 25 that fail most. Filled: significant, corrected for "
-            "all slices by the largest statistic of each permutation."
+            "all slices by the largest statistic of each draw. A slice told by too few groups is "
+            "not tested."
         )
         table = Table(shown, result.tables["slices"].columns, result.tables["slices"].labels)
         blocks.append(

@@ -12,12 +12,14 @@ from conceptseg.contracts import Carry, Context, Pass, State
 from conceptseg.data import sample_priority
 from conceptseg.quality.confidence import NAMES
 from conceptseg.quality.measure import class_counts, describe, forward
+from conceptseg.quality.predictor import Scored
 from conceptseg.stats.sample_table import SampleTable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from conceptseg.data import Batch, Sample
+    from conceptseg.quality.judge import Judged
     from conceptseg.study.bottleneck import Bottleneck
 
 KINDS = ("as it is", "noise", "blur", "dark", "inverted")
@@ -27,7 +29,8 @@ KINDS = ("as it is", "noise", "blur", "dark", "inverted")
 class Shifted:
     """Per kind of damage: images, share turned away, and of those let in the share covered.
 
-    `quality` is the mean true quality of the spoilt images, `predicted` what the predictor says.
+    `quality` is the mean true quality of the spoilt images, `predicted` what is said of them: of
+    images as they are by the folds that saw nothing of them, of others by the saved predictor.
     """
 
     kind: str
@@ -40,7 +43,10 @@ class Shifted:
 
 @dataclass(frozen=True)
 class Shift(Pass):
-    """A few images, each as it is and spoilt in four ways, put to the saved predictor.
+    """A few images, spoilt in four ways, put to the saved predictor; and each as it is.
+
+    The predictor has seen them as they are, and would flatter itself there: for that row each is
+    taken by the models and the gate of the other folds.
 
     Noise of standard deviation 0.1, a Gaussian blur of 2 % of the shorter side, a third of the
     brightness, and 1 - x. All lie outside of what the predictor was fitted on; the gate should say
@@ -88,7 +94,7 @@ class Shift(Pass):
 
 
 def tested(study: Bottleneck, context: Context, table: SampleTable, carry: Carry) -> list[Shifted]:
-    judged = carry["judged"]
+    judged: Judged = carry["judged"]
     ids = list(judged.class_ids)
     pooled, confidence = table.column("pooled"), table.column("confidence")
     counts = table.column("counts")
@@ -100,7 +106,10 @@ def tested(study: Bottleneck, context: Context, table: SampleTable, carry: Carry
         shared, predicted, held = (counts[:, place, which][:, ids] for which in range(3))
         overlap = np.where(counted, study.overlap(shared, predicted, held), np.nan)
         quality = np.nanmean(overlap, axis=1)
-        scored = judged.predictor.score(pooled[:, place], confidence[:, place], size[:, place])
+        if kind == KINDS[0]:
+            scored = unseen(study, judged, [true_of[name] for name in table.ids])
+        else:
+            scored = judged.predictor.score(pooled[:, place], confidence[:, place], size[:, place])
         inside = scored.inside
         held_in = (quality >= scored.low - 1e-9) & (quality <= scored.high + 1e-9)
         found.append(
@@ -114,6 +123,18 @@ def tested(study: Bottleneck, context: Context, table: SampleTable, carry: Carry
             )
         )
     return found
+
+
+def unseen(study: Bottleneck, judged: Judged, rows: Sequence[int]) -> Scored:
+    """What folds that did not see them say of some of the judged rows; no end is given outside."""
+    outside = judged.outside[rows]
+    return Scored(
+        judged.fitted[study.deploy].predicted[0, rows],
+        np.where(outside, np.nan, judged.low[rows]),
+        np.where(outside, np.nan, judged.high[rows]),
+        np.where(outside, np.inf, 0.0),
+        ~outside,
+    )
 
 
 def spoilt(images: Tensor, kind: str, ids: Sequence[str], seed: int) -> Tensor:

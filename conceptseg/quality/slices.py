@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from conceptseg.quality.evaluate import Estimate, estimate_difference, estimate_mean
 from conceptseg.quality.maps import standardised
-from conceptseg.significance import benjamini_hochberg
+from conceptseg.significance import benjamini_hochberg, sign_flip_floor
 
+ALPHA = 0.05
 DRAWS = 4999
 BLOCK = 500
 COMPONENTS = 20
@@ -22,9 +24,10 @@ VALUES = 20
 class Slice:
     """Images of one kind: mean quality, its difference from all others', and how sure that is.
 
-    The difference's p is two-sided, by permuting groups; `p_family` is corrected for all slices by
-    the largest statistic of each permutation, `p_bh` by Benjamini & Hochberg. `confidence` is the
-    mean of the predicted largest probability, for contrast.
+    The difference's p is two-sided, as :func:`slice_p` finds it; `p_family` is corrected for all
+    slices by the largest statistic of each draw, `p_bh` by Benjamini & Hochberg. All three are None
+    where the slice is told by too few groups to test. `confidence` is the mean of the predicted
+    largest probability, for contrast.
     """
 
     name: str
@@ -33,8 +36,8 @@ class Slice:
     quality: Estimate
     difference: Estimate
     confidence: float
-    p_family: float
-    p_bh: float
+    p_family: float | None
+    p_bh: float | None
 
 
 def clusters(pooled: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -108,8 +111,9 @@ def judged(
             kept[key] = members
     if not kept:
         return []
-    p, family = permuted_p(np.stack(list(kept.values())), quality, groups, seed)
-    screened = benjamini_hochberg(p)
+    p, family = slice_p(np.stack(list(kept.values())), quality, groups, seed)
+    screened = np.full(len(p), np.nan)
+    screened[np.isfinite(p)] = benjamini_hochberg(p[np.isfinite(p)])
     found = []
     for place, ((kind, name), members) in enumerate(kept.items()):
         gap = estimate_difference(quality, members, groups, seed)
@@ -119,45 +123,91 @@ def judged(
                 kind,
                 members,
                 estimate_mean(quality[members], groups[members], seed),
-                Estimate(gap.value, gap.low, gap.high, float(p[place])),
+                Estimate(gap.value, gap.low, gap.high, _told(p[place])),
                 float(confidence[members].mean()),
-                float(family[place]),
-                float(screened[place]),
+                _told(family[place]),
+                _told(screened[place]),
             )
         )
     return sorted(found, key=lambda one: (one.quality.value, one.kind, one.name))
 
 
-def permuted_p(
+def _told(p: float) -> float | None:
+    return float(p) if np.isfinite(p) else None
+
+
+def slice_p(
     members: np.ndarray, quality: np.ndarray, groups: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """P-values of "each slice's mean quality is that of the rest", two-sided: alone, and of any.
+    """P-values of "images in the slice are as good as the rest", two-sided: alone, and of any, [s].
 
-    Groups exchange their mean qualities; a group counts as in a slice, members [s, n], by the share
-    of its images that are. With one image a group this permutes images. Statistics are scaled to
-    unit variance, and the second p [s] is that of the largest of all of them.
+    With m_i whether image i is in the slice, a row of members [s, n], and q_i its quality, group g
+    scores s_g = sum over its images of (m_i - mean m)(q_i - mean q). The sum of all scores is the
+    difference in mean quality over images, times n mean m (1 - mean m), whether the slice runs
+    within groups or between them. Signs are flipped by group, jointly for all slices; a statistic
+    is the sum by the root of the scores' sum of squares, which no flip moves, and the second p is
+    that of the largest of all of them.
 
-    Source: Westfall & Young 1993, single-step maxT.
+    Assumes that groups are independent and that, where a slice makes no difference, scores are as
+    likely to be of either sign; their spread may differ by group. It needs several groups that tell
+    of the slice: both are nan where :func:`telling` finds too few to reach 0.05. Where each image
+    is a group of its own, images exchange their qualities instead, which asks for no symmetry and
+    for no number of groups, only that all are alike where the slice makes no difference.
+
+    Source: Hemerik, Goeman & Finos 2020, "Robust testing in generalized linear models by sign
+    flipping score contributions"; Westfall & Young 1993, single-step maxT.
     """
     _, place = np.unique(groups, return_inverse=True)
-    size = np.bincount(place)
-    mean = np.bincount(place, quality) / size
-    share = np.stack([np.bincount(place, each) / size for each in members])
-    centred = share - share.mean(1, keepdims=True)
-    scale = np.sqrt((centred**2).sum(1))
-    scale = np.where(scale > 1e-12, scale, np.inf)
-    observed = np.abs(centred @ (mean - mean.mean())) / scale
+    alone, largest = np.full((2, len(members)), np.nan)
+    inside = members - members.mean(1, keepdims=True)
+    away = quality - quality.mean()
+    single = len(place) == place.max() + 1
+    effective = [int(telling(each, groups) + 1e-9) for each in members]
+    tested = np.array([single or sign_flip_floor(count) <= ALPHA for count in effective])
+    if not tested.any():
+        return alone, largest
+    if single:
+        unit, draw = _unit(inside[tested]), partial(_exchanged, away)
+        observed = unit @ away
+    else:
+        unit = _unit(np.stack([np.bincount(place, each * away) for each in inside[tested]]))
+        draw, observed = partial(_signs, unit.shape[1]), unit.sum(1)
     # Sums of the same numbers in another order differ in the last bits: ties must count.
-    observed = observed * (1 - 1e-9) - 1e-12
+    observed = np.abs(observed) - 1e-9
     rng = np.random.default_rng([seed, 12])
-    alone, largest = np.ones(len(members)), np.ones(len(members))
+    alone[tested], largest[tested] = 1, 1
     for start in range(0, DRAWS, BLOCK):
-        count = min(BLOCK, DRAWS - start)
-        mixed = rng.permuted(np.tile(mean - mean.mean(), (count, 1)), axis=1)
-        null = np.abs(mixed @ centred.T) / scale
-        alone += (null >= observed).sum(0)
-        largest += (null.max(1)[:, None] >= observed).sum(0)
+        null = np.abs(draw(rng, min(BLOCK, DRAWS - start)) @ unit.T)
+        alone[tested] += (null >= observed).sum(0)
+        largest[tested] += (null.max(1)[:, None] >= observed).sum(0)
     return alone / (1 + DRAWS), largest / (1 + DRAWS)
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    """Rows [s, d] of length one; what is zero but for rounding becomes zero."""
+    length = np.sqrt((rows**2).sum(1, keepdims=True))
+    found: np.ndarray = rows / np.where(length > 1e-12, length, np.inf)
+    return found
+
+
+def _exchanged(values: np.ndarray, rng: np.random.Generator, draws: int) -> np.ndarray:
+    return rng.permuted(np.tile(values, (draws, 1)), axis=1)
+
+
+def _signs(groups: int, rng: np.random.Generator, draws: int) -> np.ndarray:
+    found: np.ndarray = 1.0 - 2.0 * rng.integers(0, 2, (draws, groups))
+    return found
+
+
+def telling(members: np.ndarray, groups: np.ndarray) -> float:
+    """How many groups of equal say a slice, booleans [n], is told by: Kish's effective number.
+
+    A group's say is its part of the variance of membership, sum (m_i - mean m)^2: a slice that is
+    one group of ten is told by little more than one.
+    """
+    _, place = np.unique(groups, return_inverse=True)
+    say = np.bincount(place, (members - members.mean()) ** 2)
+    return float(say.sum() ** 2 / (say**2).sum()) if say.any() else 0.0
 
 
 def enriched(

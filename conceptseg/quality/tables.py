@@ -15,7 +15,7 @@ from conceptseg.quality.evaluate import (
     Fitted,
     Flagging,
     calibration_bins,
-    estimate_mean,
+    estimate_share,
     gain,
     standing,
 )
@@ -23,6 +23,7 @@ from conceptseg.quality.judge import Judged
 from conceptseg.quality.presence import Presence
 from conceptseg.quality.slices import Slice
 from conceptseg.result import Table, safe_key
+from conceptseg.significance import holm
 
 Row = dict[str, Any]
 NAMES = {
@@ -59,11 +60,15 @@ LABELS = {
     "beats_low": "below confidence, low",
     "beats_high": "below confidence, high",
     "p_beats": "p (below confidence)",
+    "p_beats_holm": "p (below confidence), Holm",
 }
 
 
 def standing_table(judged: Judged, baseline: Fitted, seed: int) -> Table:
-    """One row per feature set: how well it predicts, against the mean and against confidence."""
+    """One row per feature set: how well it predicts, against the mean and against confidence.
+
+    `p_beats_holm` is corrected for the sets that are held against confidence.
+    """
     numbers = standing(judged.fitted, judged.quality, judged.groups, seed)
     rows = []
     for name, fitted in judged.fitted.items():
@@ -79,10 +84,14 @@ def standing_table(judged: Judged, baseline: Fitted, seed: int) -> Table:
         else:
             spread(row, "beats", None)
             row["p_beats"] = None
+        row["p_beats_holm"] = None
         row["chosen"] = ", ".join(
             f"{k} {v} times" for k, v in Counter(fitted.chosen).most_common(3)
         )
         rows.append(row)
+    tested = [row for row in rows if row["p_beats"] is not None]
+    for row, adjusted in zip(tested, holm([row["p_beats"] for row in tested]), strict=True):
+        row["p_beats_holm"] = float(adjusted)
     labels = {**LABELS, "told_from": "told from", "chosen": "regressors chosen most"}
     return Table(rows, labels=labels, caption="How well quality is predicted, out of fold")
 
@@ -108,7 +117,7 @@ def flag_table(flags: Flagging, budget: float) -> Table:
         "precision": f"failures among the {count} reviewed (precision)",
         "recall": "of all failures (recall)",
         "average": "average precision",
-        "above": "precision above confidence as it is",
+        "above": "precision above fitted confidence",
         "above_low": "above, low",
         "above_high": "above, high",
         "p_above": "p (above)",
@@ -145,8 +154,7 @@ def coverage_table(judged: Judged, column: Sequence[str] | None, seed: int) -> T
     rows = []
     for name, where in parts:
         covered, width = coverage(judged.quality, judged.low, judged.high, where)
-        own = inside[where].astype(float)
-        found = estimate_mean(own, judged.groups[where], seed)
+        found = estimate_share(inside[where], judged.groups[where], seed)
         rows.append(
             {
                 "slice": name,
@@ -215,6 +223,7 @@ def slice_table(found: Sequence[Slice]) -> Table:
         spread(row, "difference", one.difference)
         row["confidence"] = one.confidence
         row |= {"p": one.difference.p, "p_family": one.p_family, "p_bh": one.p_bh}
+        row["remark"] = "too few groups to test" if one.p_family is None else ""
         rows.append(row)
     labels = {
         "quality": "mean quality",

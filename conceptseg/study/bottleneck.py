@@ -88,7 +88,8 @@ class Bottleneck(Study):
     unit: Literal["auto", "group", "image"] = Field(
         "auto",
         description="What intervals and tests count: the manifest's groups, or single images; auto "
-        "takes groups where there are at least eight. Folds never cut a group unless it is image.",
+        "takes groups where there are at least eight. Folds never cut a group, unless it is image "
+        "and there are fewer groups than folds.",
     )
     picture_px: int = Field(112, ge=32, description="Longer side of each picture's panels.")
 

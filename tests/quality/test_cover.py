@@ -21,8 +21,9 @@ def test_intervals_of_the_images_under_study_cover_as_promised():
         fitted = crossed(("ridge",), features, quality, groups, folds=5, repeats=1, **OPTIONS)
         nothing = np.zeros(100, int)
         low, high = tried(
-            ("ridge",), fitted.folds, features, quality, nothing, groups, alpha=0.1, **OPTIONS
-        )
+            ("ridge",), fitted.folds, features, quality, nothing, groups, groups,
+            alpha=0.1, **OPTIONS,
+        )  # fmt: skip
         inside.append(((quality >= low) & (quality <= high)).mean())
     assert 0.87 <= np.mean(inside) <= 0.94
 

@@ -60,6 +60,20 @@ def test_fast_draws_are_those_of_loops():
     assert gap.low < gap.value < gap.high
 
 
+@pytest.mark.parametrize(("held", "far"), [(True, 0), (False, 1)])
+def test_a_share_of_all_or_none_has_an_interval_that_is_wilsons(held, far):
+    """20 images of 10 groups: z^2 / (10 + z^2) from the share, not one point."""
+    reach = 1.959964**2 / (10 + 1.959964**2)
+    found = evaluate.estimate_share(np.full(20, held), np.arange(20) // 2, 0)
+    ends = (found.low, found.high)
+    assert ends[far] == pytest.approx(1 - reach if held else reach) and ends[1 - far] == held
+    one = evaluate.Estimate(1.0, 1.0, 1.0)
+    uneven = evaluate.opened(one, np.array([0] * 9 + [1]))  # hardly more than one group
+    assert uneven.low == pytest.approx(1 - 1.959964**2 / (100 / 82 + 1.959964**2))
+    mixed = evaluate.estimate_share(np.arange(20) < 8, np.arange(20), 0)
+    assert 0 < mixed.low < 0.4 < mixed.high < 1
+
+
 def test_a_gain_is_paired_and_signed():
     quality = np.linspace(0, 1, 40)
     near, far = quality[None] + 0.1, quality[None] + 0.3
@@ -81,3 +95,7 @@ def test_flagging_compares_with_the_reference():
     gained = found.gains["layer"]
     assert gained.value == pytest.approx(1 - found.precision["raw"].value)
     assert gained.low > 0 and gained.p < 0.05 and set(found.gains) == {"layer"}
+    # All of the 20 that are reviewed fail, whatever is drawn.
+    reach = 1.959964**2 / (20 + 1.959964**2)
+    precise = found.precision["layer"]
+    assert (precise.low, precise.high) == (pytest.approx(1 - reach), 1.0)

@@ -78,15 +78,37 @@ def test_images_of_one_group_do_not_vouch_for_each_other():
 
 @pytest.mark.parametrize("groups", [60, 8])
 def test_few_images_still_close_the_gate(groups):
-    """60 images do not make a 1.25 % quantile: the largest distance is the limit then."""
+    """So few groups make no 1.25 % quantile: the largest distance is the limit then."""
     rng = np.random.default_rng(5)
     place = np.arange(60) % groups
     pooled, sure = rng.normal(size=(60, 8)), rng.normal(size=(60, 4))
     gates = Gates.of(pooled, sure, place, 0.05)
     assert (gates.distance(rng.normal(size=(20, 8)) + 40, rng.normal(size=(20, 4))) > 1).all()
     like = gates.distance(rng.normal(size=(500, 8)), rng.normal(size=(500, 4))) > 1
-    assert share(60, 0.05) == 4 / 61
-    assert like.mean() <= share(60, 0.05) + 0.04
+    assert share(groups, 0.05) == 4 / (groups + 1)
+    assert like.mean() <= share(groups, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("images", "groups", "own"),
+    [(20, 20, 0), (30, 30, 0), (60, 60, 0), (60, 8, 0.7), (60, 12, 0.7)],
+)
+def test_gates_of_few_images_turn_away_no_more_than_they_say(images, groups, own):
+    """Ten things vary and show in 60 units; `own` is how far a group shares them."""
+    mixing = np.random.default_rng(9).normal(size=(10, 60))
+    turned = []
+    for seed in range(15):
+        rng = np.random.default_rng(seed)
+
+        def drawn(n, groups, rng=rng):
+            place = np.arange(n) % groups
+            hidden = rng.normal(size=(n, 10)) + own * rng.normal(size=(groups, 10))[place]
+            noise = [0.3 * rng.normal(size=(n, d)) for d in (60, 12)]
+            return hidden @ mixing + noise[0], hidden @ mixing[:, :12] + noise[1], place
+
+        gates = Gates.of(*drawn(images, groups), 0.05)
+        turned.append((gates.distance(*drawn(200, 200)[:2]) > 1).mean())
+    assert np.mean(turned) <= share(groups, 0.05)
 
 
 def test_enough_images_keep_the_share_that_was_asked_for():

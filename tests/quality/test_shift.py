@@ -1,9 +1,17 @@
 """Spoilt images are what they are called, and do not depend on the batch."""
 
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
 import torch
 from torch.nn import functional
 
+from conceptseg.quality import shift
+from conceptseg.quality.confidence import NAMES
+from conceptseg.quality.predictor import Scored
 from conceptseg.quality.shift import KINDS, spoilt
+from conceptseg.stats.sample_table import SampleTable
 
 
 def images(n=3):
@@ -42,3 +50,34 @@ def test_the_blur_is_a_gaussian():
     expected = torch.outer(kernel, kernel) / kernel.sum() ** 2
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
     assert functional.mse_loss(found.sum(), torch.tensor(1.0)) < 1e-6
+
+
+def test_images_as_they_are_are_scored_by_folds_that_did_not_see_them():
+    """Four images of quality 0.5; the saved predictor knows them all, other folds only two."""
+    ids = ("a", "b", "c", "d")
+
+    def known(pooled, confidence, size):
+        half, inside = np.full(4, 0.5), np.ones(4, bool)
+        return Scored(half, half, half, np.zeros(4), inside)
+
+    judged = SimpleNamespace(
+        ids=list(ids),
+        class_ids=(0,),
+        classes=np.full((4, 1), 0.5),
+        predictor=SimpleNamespace(score=known),
+        fitted={"both": SimpleNamespace(predicted=np.array([[0.2, 0.4, 0.6, 0.8]]))},
+        low=np.array([0.4, 0.6, 0.4, 0.4]),
+        high=np.full(4, 0.9),
+        outside=np.array([False, False, False, True]),
+    )
+    study = SimpleNamespace(deploy="both", overlap=lambda shared, *_: shared / 10)
+    columns = {"pooled": np.zeros((1, 5, 2)), "confidence": np.zeros((1, 5, len(NAMES)))}
+    columns["counts"] = np.full((1, 5, 3, 1), 5)
+    table = SampleTable.empty()
+    for name in ids:
+        table = table.merge(SampleTable.of(name, columns))
+    rows = {row.kind: row for row in shift.tested(study, None, table, {"judged": judged})}
+    first, noise = rows["as it is"], rows["noise"]
+    assert first.outside == 0.25 and first.covered == pytest.approx(2 / 3)
+    assert first.predicted == pytest.approx(0.5) and first.quality == pytest.approx(0.5)
+    assert noise.outside == 0 and noise.covered == 1

@@ -33,7 +33,7 @@ def test_the_bottleneck_flags_what_confidence_does_not(tmp_path):
     result = run(tmp_path, "bottleneck", failure=0.5, shift_images=4, per_class=False, **small)
     rows = {row["score"]: row for row in result["tables"]["flags"]["rows"]}
     layer, raw = rows["layer"], rows["confidence as it is"]
-    assert layer["precision"] > 0.8 and layer["above_low"] > 0.3
+    assert layer["precision"] > 0.8 and layer["above_low"] > 0.1  # above confidence as well fitted
     assert raw["precision"] < 0.5
     worst = [row for row in result["tables"]["slices"]["rows"] if row["kind"] == "pair"][:2]
     assert {row["slice"] for row in worst} <= {
