@@ -9,7 +9,7 @@ import numpy as np
 
 from conceptseg import local_maps
 from conceptseg.ability.assess import Assessed, Level, Mean
-from conceptseg.ability.findings import findings
+from conceptseg.ability.findings import ALPHA, findings
 from conceptseg.ability.gather import Prepared
 from conceptseg.ability.pictures import exemplars, shown
 from conceptseg.ability.read import VARIANTS, Abilities
@@ -74,6 +74,7 @@ def conclude(study: Ability, context: Context, carry: Carry) -> Result:
             "forgotten_margin": study.forgotten,
             "forgotten": len(told.forgotten),
             "chance": list(told.forgotten_by_chance),
+            "seen_in_vain": told.seen_in_vain,
             "smallest_effect": study.smallest_effect,
             "methods": list(comparison.methods),
         },
@@ -100,10 +101,16 @@ LABELS = {
     "excess": "above the shuffled network",
     "excess_low": "above shuffled, low",
     "excess_high": "above shuffled, high",
+    "excess_images": "above shuffled, images",
+    "probe_excess": "probe above the shuffled network's",
+    "probe_excess_low": "probe above shuffled's, low",
+    "probe_excess_high": "probe above shuffled's, high",
     "above": "above the output",
     "above_low": "above the output, low",
     "above_high": "above the output, high",
-    "p_holm": "p Holm",
+    "above_images": "images, of above the output",
+    "p_adjusted": "p, all cells together",
+    "tested": "enough units to test",
 }
 
 
@@ -116,8 +123,12 @@ def level_table(levels: Sequence[Level], classes: Sequence[str]) -> Table:
             value = one.readings[name]
             row[name] = None if value is None else value.value
         spread(row, "excess", one.excess)
+        row["excess_images"] = 0 if one.excess is None else one.excess.n
+        spread(row, "probe_excess", one.probe_excess)
         spread(row, "above", one.above)
-        row |= {"p": one.p, "p_holm": one.p_holm, "images": one.above.n}
+        row |= {"p": one.p, "p_adjusted": one.p_adjusted, "tested": one.least <= ALPHA}
+        row["above_images"] = one.above.n
+        row["images"] = 0 if one.readings["global"] is None else one.readings["global"].n
         rows.append(row)
     return Table(rows, labels=LABELS, caption="Dice of each class as each layer is read")
 
@@ -129,6 +140,7 @@ def class_table(told: Assessed, classes: Sequence[str]) -> Table:
         spread(row, "output", one.output)
         row |= {
             "emerges": one.layer,
+            "doubt": one.doubt or None,
             "share": one.share,
             "probe_emerges": one.probe_layer,
             "best": one.best,
@@ -136,16 +148,21 @@ def class_table(told: Assessed, classes: Sequence[str]) -> Table:
             "last_dice": one.last_dice,
             "forgotten": sum(o.class_id == one.class_id for o in told.forgotten),
         }
+        spread(row, "fade", one.fade)
         rows.append(row)
     labels = {
         "output": "Dice of the output",
         "output_low": "Dice, low",
         "output_high": "Dice, high",
         "emerges": "emerges at",
+        "doubt": "no depth is told, as",
         "share": "draws that agree",
         "probe_emerges": "emerges at, by the probe",
-        "best": "best layer",
+        "best": "best layer, by hindsight",
         "best_dice": "ability there",
+        "fade": "best above last, chosen on other images",
+        "fade_low": "best above last, low",
+        "fade_high": "best above last, high",
         "last_dice": "ability of the last layer",
         "forgotten": "forgotten objects",
     }
@@ -232,7 +249,9 @@ def image_table(found: Abilities, told: Assessed, classes: Sequence[str]) -> Tab
                         "seen": float(dice[row, layer, class_id]),
                     }
                 )
-    return Table(rows, caption="Each image and class: Dice of the output and of the best layer")
+    return Table(
+        rows, caption="Each image and class: Dice of the output and of the best layer, by hindsight"
+    )
 
 
 def skipped(study: Ability, context: Context, found: Abilities, told: Assessed) -> list[Row]:

@@ -45,21 +45,29 @@ def _emerges(
     one: Emergence, by_place: dict[tuple[int, str], Level], classes: Sequence[str]
 ) -> Finding:
     name = classes[one.class_id]
-    layer = one.layer or one.best
+    layer = one.reached or one.best
     level = by_place[one.class_id, layer]
     value = level.readings["global"]
     assert value is not None
     excess = (
         "" if level.excess is None else f", {level.excess.value:+.2f} against a shuffled network's"
     )
-    claim = (
-        f"{name} becomes readable at {layer}: prototypes reach a Dice of {value.value:.2f} there"
-        f"{excess}; the output has {one.output.value:.2f}. {one.share:.0%} of draws of the images "
-        "agree on the layer."
-        if one.layer
-        else f"No layer is read as well as the output for {name}: the best, {layer}, reaches a "
-        f"Dice of {value.value:.2f}{excess}, where the output has {one.output.value:.2f}."
-    )
+    if one.layer:
+        claim = (
+            f"{name} becomes readable at {layer}: prototypes reach a Dice of {value.value:.2f} "
+            f"there{excess}; the output has {one.output.value:.2f}. {one.share:.0%} of draws of "
+            "the images agree on the layer."
+        )
+    elif one.doubt:
+        claim = (
+            f"{name}: {one.doubt}; no depth is told. {layer} reaches a Dice of {value.value:.2f}"
+            f"{excess}, the output {one.output.value:.2f}."
+        )
+    else:
+        claim = (
+            f"No layer is read as well as the output for {name}: the best, {layer}, reaches a "
+            f"Dice of {value.value:.2f}{excess}, where the output has {one.output.value:.2f}."
+        )
     return Finding(
         claim=claim,
         class_=name,
@@ -75,7 +83,7 @@ def _better(study: Ability, told: Assessed, classes: Sequence[str]) -> list[Find
     """Of each class, the layer that beats the output most, if any does surely."""
     best: dict[int, Level] = {}
     for one in told.levels:
-        if one.p_holm > ALPHA or one.layer == POSITION:
+        if one.p_adjusted > ALPHA or one.layer == POSITION:
             continue
         if one.class_id not in best or one.above.value > best[one.class_id].above.value:
             best[one.class_id] = one
@@ -83,12 +91,12 @@ def _better(study: Ability, told: Assessed, classes: Sequence[str]) -> list[Find
         Finding(
             claim=f"What follows {one.layer} loses {classes[one.class_id]}: prototypes read it "
             f"there with a Dice that is {one.above.value:.2f} above the output's, over "
-            f"{one.above.n} images.",
+            f"{one.above.n} images with it, or in which one of the two sees it in vain.",
             class_=classes[one.class_id],
             effect=one.above.value,
             ci=(one.above.low, one.above.high),
             p=one.p,
-            p_adjusted=one.p_holm,
+            p_adjusted=one.p_adjusted,
             n=one.above.n,
             evidence="levels",
             details={"effect_name": "Dice above the output's", "layer": one.layer},
@@ -102,14 +110,16 @@ def _forgotten(told: Assessed, classes: Sequence[str]) -> Finding:
     most = ", ".join(f"{name} ({count})" for name, count in counts.most_common(3))
     of, trained, chance = told.forgotten_by_chance
     tail = (
-        f" On the control's {of} objects it is {trained}; layers of a shuffled network, read the "
-        f"same way, would have us call {chance} forgotten."
+        f" Layers of a shuffled network, read the same way, would have us call {chance} of the "
+        f"{of} objects forgotten."
         if of
         else ""
     )
     return Finding(
-        claim=f"{len(told.forgotten)} objects are seen by some layer and lost by the output, most "
-        f"of them of {most}.{tail}",
+        claim=f"{len(told.forgotten)} objects are seen by a layer, chosen on other images, and "
+        f"lost by the output, most of them of {most}. The same layers see half as much as an "
+        "object of a class that is not there, and that the output does not see, "
+        f"{told.seen_in_vain} times.{tail}",
         effect=float(len(told.forgotten)),
         n=len(set(told.groups)),
         evidence="forgotten",

@@ -29,7 +29,10 @@ POSITION_GRID = 4
 
 @dataclass
 class Prepared:
-    """What all batches of a run share: layers, halves, images of the control, its network."""
+    """What all batches of a run share: layers, halves, images of the control, its network.
+
+    The control's images are read by noise; its network, with shuffled weights, reads all.
+    """
 
     layers: tuple[str, ...]
     half: Mapping[str, int]
@@ -56,21 +59,24 @@ class Reading:
 
 @dataclass(frozen=True)
 class Gather(Pass):
-    """One forward per image with all layers recorded, and one of the shuffled network on some."""
+    """One forward per image with all layers recorded, and one of the shuffled network.
+
+    Both networks are gathered on all images: prototypes of few images read worse than those of
+    many, so a control that learnt on fewer would make any network look as if it had learnt.
+    """
 
     study: Ability
     _prepared: dict[int, Prepared] = field(default_factory=dict, compare=False, repr=False)
 
     name = "gather"
-    cost = "1 forward per image, 1 more of the shuffled network on the control's"
+    cost = "1 forward per image, 1 more of the shuffled network unless control_images is 0"
     labels = "required"
 
     def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
         return labelled(context)
 
     def forwards(self, context: Context) -> float:
-        count = len(context.manifest.samples)
-        return float(count + min(count, self.study.control_images))
+        return float(len(context.manifest.samples) * (2 if self.study.control_images else 1))
 
     def map(self, context: Context, batch: Batch, carry: Carry) -> State:
         ready = self.prepared(context)
@@ -80,12 +86,9 @@ class Gather(Pass):
         p = logits.float().softmax(1)
         shares = label_shares(batch.labels, logits.shape[1])
         sums = self._sums(ready, batch.ids, features, p, shares, "trained")
-        rows = [i for i, name in enumerate(batch.ids) if name in ready.control]
-        if rows and ready.shuffled is not None:
-            some = batch.images[rows]
-            _, other = recorded(ready.shuffled, some, ready.layers)
-            ids = [batch.ids[i] for i in rows]
-            sums = sums.merge(self._sums(ready, ids, other, p[rows], shares[rows], "shuffled"))
+        if ready.shuffled is not None:
+            _, other = recorded(ready.shuffled, batch.images, ready.layers)
+            sums = sums.merge(self._sums(ready, batch.ids, other, p, shares, "shuffled"))
         return {"sums": sums}
 
     def _sums(

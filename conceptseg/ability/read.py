@@ -25,6 +25,10 @@ VARIANTS = ("global", "per_image", "probe", "noise", "shuffled", "shuffled_probe
 """Ways to read a layer, in the order of the tables."""
 
 
+ANSWERING = ("global", "shuffled")
+"""Readings of which it is also kept where they see a class that is not there."""
+
+
 @dataclass(frozen=True)
 class Abilities:
     """Dice of every reading, in the order of the ids.
@@ -32,8 +36,10 @@ class Abilities:
     `dice` [n, v, l, k]: variant, layer (the last is position alone), class; nan where the image
     lacks the class or the reading was not made. `output` [n, k] the network's own Dice;
     `agreement` [n, l] mean Dice of the global reading with the network's own prediction;
-    `confidence` [n] its mean largest probability; `units` the counts [m, u, k, 3] of single units
-    by layer, on the images `unit_rows` [m].
+    `confidence` [n] its mean largest probability; `areas` [n, 2, l, k] the share of an image's
+    labelled pixels that a reading of `ANSWERING` gives to each class, nan where it was not made;
+    `output_areas` and `true_areas` [n, k] the same of the output and of the labels; `units` the
+    counts [m, u, k, 3] of single units by layer, on the images `unit_rows` [m].
     """
 
     ids: tuple[str, ...]
@@ -42,26 +48,28 @@ class Abilities:
     output: np.ndarray
     agreement: np.ndarray
     confidence: np.ndarray
+    areas: np.ndarray
+    output_areas: np.ndarray
+    true_areas: np.ndarray
     units: Mapping[str, np.ndarray]
     unit_rows: np.ndarray
 
 
 @dataclass(frozen=True)
 class Read(Pass):
-    """One forward per image, one of the shuffled network on the control's images."""
+    """One forward per image and one of the shuffled network, on the same images."""
 
     study: Ability
 
     name = "read"
-    cost = "1 forward per image, 1 more of the shuffled network on the control's"
+    cost = "1 forward per image, 1 more of the shuffled network unless control_images is 0"
     labels = "required"
 
     def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
         return labelled(context)
 
     def forwards(self, context: Context) -> float:
-        count = len(context.manifest.samples)
-        return float(count + min(count, self.study.control_images))
+        return float(len(context.manifest.samples) * (2 if self.study.control_images else 1))
 
     def map(self, context: Context, batch: Batch, carry: Carry) -> State:
         import torch
@@ -76,15 +84,19 @@ class Read(Pass):
         n, k = logits.shape[:2]
         other = torch.tensor([1 - ready.half[name] for name in batch.ids])
         found = np.full((n, len(VARIANTS), len(names), k), np.nan)
+        areas = np.full((n, len(ANSWERING), len(names), k), np.nan)
         agreement = np.full((n, len(names)), np.nan)
         truth = counted(batch.labels, k, self.study.min_share)
         for place, name in enumerate(names):
             maps = self._maps(features[name], readings[("trained", name)], other, p)
             for variant, labels in maps.items():
                 found[:, VARIANTS.index(variant), place] = scored(labels, truth, k)
+            areas[:, 0, place] = area(maps["global"], truth, k)
             agreement[:, place] = _mean(scored(maps["global"], prediction, k))
-        self._control(context, batch, carry, p, truth, features, found)
+        self._shuffled(batch, carry, p, truth, found, areas)
+        self._noise(context, batch, carry, p, truth, features, found)
         output = scored(prediction, truth, k)
+        shares = area(prediction, truth, k), area(truth, truth, k)
         sure = p.amax(1).mean((1, 2)).double().cpu().numpy()
         units = self._units(context, batch, carry, features)
         table = SampleTable.empty()
@@ -94,25 +106,62 @@ class Read(Pass):
                 "output": output[i : i + 1],
                 "agreement": agreement[i : i + 1],
                 "confidence": sure[i : i + 1],
+                "areas": areas[i : i + 1],
+                "output_areas": shares[0][i : i + 1],
+                "true_areas": shares[1][i : i + 1],
                 **{key: value[i] for key, value in units.items()},
             }
             table = table.merge(SampleTable.of(sample_id, one))
         return {"read": table}
 
     def _maps(self, x: Tensor, reading: Reading, other: Tensor, p: Tensor) -> dict[str, Tensor]:
-        """The label maps [n, h, w] of one layer, each image read by what the other half taught."""
-        from conceptseg.ability.linear import assigned, means, nearest, weighted_sums
+        """The label maps [n, h, w] of one layer, by all readings of the network's own features."""
+        from conceptseg.ability.linear import means, nearest, weighted_sums
 
         size = (p.shape[2], p.shape[3])
+        maps = self._crossed(x, reading, other, size)
+        return {**maps, "per_image": nearest(x, means(*weighted_sums(x, p)), None, size)}
+
+    def _crossed(
+        self, x: Tensor, reading: Reading, other: Tensor, size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """The label maps [n, h, w] of one layer, each image read by what the other half taught."""
+        from conceptseg.ability.linear import assigned, nearest
+
         mu, scale = _of(reading.prototypes, other, x), _of(reading.scale, other, x)
         maps = {"global": nearest(x, mu, scale, size)}
-        maps["per_image"] = nearest(x, means(*weighted_sums(x, p)), None, size)
         if reading.direction is not None and reading.offset is not None:
             direction, offset = _of(reading.direction, other, x), _of(reading.offset, other, x)
             maps["probe"] = assigned(x, direction, offset, size)
         return maps
 
-    def _control(
+    def _shuffled(
+        self,
+        batch: Batch,
+        carry: Carry,
+        p: Tensor,
+        truth: Tensor,
+        found: np.ndarray,
+        areas: np.ndarray,
+    ) -> None:
+        """Fills in the readings of the shuffled network, by what it learnt on as many images."""
+        import torch
+
+        ready: Prepared = carry["prepared"]
+        if ready.shuffled is None:
+            return
+        _, features = recorded(ready.shuffled, batch.images, ready.layers)
+        other = torch.tensor([1 - ready.half[name] for name in batch.ids])
+        for place, name in enumerate(ready.layers):
+            reading: Reading = carry["readings"]["shuffled", name]
+            maps = self._crossed(features[name], reading, other, (p.shape[2], p.shape[3]))
+            areas[:, 1, place] = area(maps["global"], truth, p.shape[1])
+            for variant, own in (("global", "shuffled"), ("probe", "shuffled_probe")):
+                if variant in maps:
+                    dice = scored(maps[variant], truth, p.shape[1])
+                    found[:, VARIANTS.index(own), place] = dice
+
+    def _noise(
         self,
         context: Context,
         batch: Batch,
@@ -122,31 +171,20 @@ class Read(Pass):
         features: Mapping[str, Tensor],
         found: np.ndarray,
     ) -> None:
-        """Fills in the readings of noise and of the shuffled network, on the control's images."""
-        import torch
-
+        """Fills in the readings of noise, on the control's images."""
         from conceptseg.ability.linear import means, nearest, weighted_sums
 
         ready: Prepared = carry["prepared"]
         rows = [i for i, name in enumerate(batch.ids) if name in ready.control]
-        if not rows or ready.shuffled is None:
+        if not rows:
             return
-        size, k = (p.shape[2], p.shape[3]), p.shape[1]
-        _, shuffled = recorded(ready.shuffled, batch.images[rows], ready.layers)
-        other = torch.tensor([1 - ready.half[batch.ids[i]] for i in rows])
+        ids = [batch.ids[i] for i in rows]
         for place, name in enumerate((*ready.layers, POSITION)):
-            ids = [batch.ids[i] for i in rows]
             x = noise(features[name][rows], ids, place, context.seed)
-            maps = {"noise": nearest(x, means(*weighted_sums(x, p[rows])), None, size)}
-            reading = carry["readings"].get(("shuffled", name))
-            if reading is not None:
-                own = self._maps(shuffled[name], reading, other, p[rows])
-                maps["shuffled"] = own["global"]
-                if "probe" in own:
-                    maps["shuffled_probe"] = own["probe"]
-            for variant, labels in maps.items():
-                dice = scored(labels, truth[rows], k)
-                found[rows, VARIANTS.index(variant), place] = dice
+            mu = means(*weighted_sums(x, p[rows]))
+            labels = nearest(x, mu, None, (p.shape[2], p.shape[3]))
+            dice = scored(labels, truth[rows], p.shape[1])
+            found[rows, VARIANTS.index("noise"), place] = dice
 
     def _units(
         self, context: Context, batch: Batch, carry: Carry, features: Mapping[str, Tensor]
@@ -187,6 +225,9 @@ class Read(Pass):
             table.column("output"),
             table.column("agreement"),
             table.column("confidence"),
+            table.column("areas"),
+            table.column("output_areas"),
+            table.column("true_areas"),
             {name: table.column(f"units-{p}") for p, name in enumerate(ready.layers)},
             np.flatnonzero([name in drawn for name in table.ids]),
         )
@@ -219,6 +260,20 @@ def scored(labels: Tensor, truth: Tensor, k: int) -> np.ndarray:
     from conceptseg.ability.linear import dice
 
     found: np.ndarray = dice(class_iou(labels, truth, k).double()).cpu().numpy()
+    return found
+
+
+def area(labels: Tensor, truth: Tensor, k: int) -> np.ndarray:
+    """Share of an image's labelled pixels that a map gives to each class.
+
+    Maps and truth [n, h, w] -> float64 [n, k]; pixels where the truth is negative count nowhere.
+    """
+    import torch
+
+    known = (truth >= 0).flatten(1).double()
+    pixels = torch.zeros((len(labels), k), dtype=torch.float64, device=labels.device)
+    pixels.scatter_add_(1, labels.clamp(0).flatten(1), known)
+    found: np.ndarray = (pixels / known.sum(1, keepdim=True).clamp(1)).cpu().numpy()
     return found
 
 

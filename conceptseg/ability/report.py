@@ -44,18 +44,24 @@ def _lead(result: Result) -> str:
     notes = result.notes
     rows = result.tables["classes"].rows
     early = [row for row in rows if row["emerges"] not in (None, notes["layers"][-1])]
-    faded = [row for row in rows if row["best_dice"] - row["last_dice"] > 0.1]
+    faded = [row for row in rows if (row["fade_low"] or 0.0) > 0]
+    untold = [row for row in rows if row["doubt"]]
     told = (
         f"{len(notes['layers'])} layers of {notes['model']} were read for "
         f"{len(notes['classes'])} classes in {notes['images']} images. {len(early)} classes reach "
-        f"{notes['enough']:.0%} of the output's Dice before the last layer that was read; for "
-        f"{len(faded)} the best layer is clearly better than the last. "
+        f"{notes['enough']:.0%} of the output's Dice before the last layer that was read"
+        f"{_untold(len(untold))}. For {len(faded)} the layer that reads best in one half of the "
+        "images is above the last in the other half, each class's 95 % interval taken by itself. "
     )
     if notes["forgotten"]:
-        told += f"{notes['forgotten']} objects are seen by some layer and lost by the output."
+        told += f"{notes['forgotten']} objects are seen by a layer and lost by the output."
     else:
         told += "No object is seen by a layer and lost by the output."
     return told
+
+
+def _untold(count: int) -> str:
+    return f"; of {count} no depth can be told" if count else ""
 
 
 def _limits(result: Result) -> tuple[str, ...]:
@@ -67,10 +73,12 @@ def _limits(result: Result) -> tuple[str, ...]:
         "way that they miss. The linear probe is less strict, and is told the labels.",
         "Coarse layers are read on the image's grid after bilinear resizing, so thin objects are "
         "lost in them whatever they hold.",
-        "The best layer of an image is chosen knowing its labels: the list of forgotten objects "
-        "says where to look, not how often a better reading could be had.",
-        f"The shuffled network and noise were read on {notes['control_images']} images, single "
-        f"units on {notes['unit_images']}.",
+        "Forgotten objects are those where a layer did better than the output, and not where it "
+        "did worse: the list says where to look, not how often a better reading could be had.",
+        f"Noise was read on {notes['control_images']} images, single units on "
+        f"{notes['unit_images']}; the shuffled network on all, by prototypes of the same images "
+        "as the network's own.",
+        "Of fewer than 5 images, or groups where these are counted, no interval is told.",
     ]
     if not notes["halves_by_group"]:
         limits.append("All images are of one group, so prototypes have seen images of that group.")

@@ -45,21 +45,26 @@ def levels(result: Result) -> Section:
         (
             "excess",
             "Ability above that of a shuffled network",
-            "The same less what a network with shuffled weights reaches, on the control's images: "
-            "what was learnt. The image itself leaves much to be read in layers that learnt "
-            "nothing.",
+            "The same less what a network with shuffled weights reaches, both learnt and read on "
+            f"the same images (of a class {_range(result, 'excess_images')}): what was learnt. The "
+            "image itself leaves much to be read in layers that learnt nothing.",
         ),
         (
             "above",
             "Ability above the network's own output",
-            "Above zero, later layers lose what this one holds. Dots: better by more than "
-            f"{result.notes['smallest_effect']:.2f}, corrected over all cells (Holm).",
+            "Above zero, later layers lose what this one holds. Taken over the images with a class "
+            "and those without in which the layer or the output sees it: there, to see it counts "
+            f"as a Dice of 0 and not to see it as 1. {_dots(result)}",
         ),
     ):
         values = grid(result, value, layers)
         if not np.isfinite(values).any():
             continue
-        significant = {"Holm": grid(result, "p_holm", layers) <= 0.05} if value == "above" else None
+        significant = (
+            {"all cells together": grid(result, "p_adjusted", layers) <= 0.05}
+            if value == "above"
+            else None
+        )
         figure = figures.heatmap(
             values,
             classes,
@@ -108,7 +113,11 @@ def emergence(result: Result) -> Section:
     enough = result.notes["enough"]
     text = (
         f"A class emerges at the first layer whose ability is {enough:.0%} of the output's Dice. "
-        "The share of draws says how surely it is this layer."
+        "No depth is told where the output, or that layer, is not surely above position alone, nor "
+        "where that layer of a shuffled network may read the class as well. The share of draws "
+        "says how surely it is this layer. The best layer is chosen knowing the labels, so part of "
+        "its lead is luck; its lead over the last layer is told for a layer that was chosen on the "
+        "other half of the images."
     )
     blocks: list[Block] = [
         FigureBlock(figure, "Emergence", caption, caption, table, "emergence"),
@@ -122,14 +131,16 @@ def forgotten(result: Result) -> Section:
     margin = result.notes["forgotten_margin"]
     of, trained, chance = result.notes["chance"]
     intro = (
-        f"Objects whose Dice at some layer is more than {margin:.1f} above the output's: the "
-        "network saw them, and lost them on the way. "
+        f"Objects whose Dice at a layer is more than {margin:.1f} above the output's: the network "
+        "saw them, and lost them on the way. The layer is the one with most such objects in the "
+        "other half of the images. Where a class is not there and the output sees none of it, "
+        "these layers see as much of it as half an object "
+        f"{result.notes['seen_in_vain']} times: what a layer sees there is no object lost. "
     )
     if of:
         intro += (
-            f"The best of several layers is taken, so some would be found by luck: of the "
-            f"control's {of} objects {trained} are forgotten, and {chance} would be if the layers "
-            "were those of a shuffled network."
+            f"Of {of} objects {trained} are forgotten, and {chance} would be if the layers were "
+            "those of a shuffled network."
         )
     shown = [row for row in rows if row["picture"] is not None]
     blocks: list[Block] = []
@@ -243,6 +254,29 @@ def saliency(result: Result) -> Section:
 def numbers(result: Result) -> Section:
     block = TableBlock(result.tables["images"], "Every object", limit=500, folded=True)
     return Section("numbers", "All numbers", "", [block])
+
+
+def _dots(result: Result) -> str:
+    """What the dots are, or why there can be none."""
+    notes, rows = result.notes, result.tables["levels"].rows
+    counted = f"{notes['groups']} {notes['unit']}{'' if notes['groups'] == 1 else 's'}"
+    few = sum(not row["tested"] for row in rows)
+    if few == len(rows):
+        return f"No cell can be tested: {counted} are too few to test."
+    told = (
+        f"Dots: better by more than {notes['smallest_effect']:.2f}, tested over {counted} and "
+        "corrected over all cells together."
+    )
+    return f"{told} {few} cells are in too few to test." if few else told
+
+
+def _range(result: Result, name: str) -> str:
+    """The least and the largest of a count of the level table, without zeros: "5 to 12"."""
+    counts = [row[name] for row in result.tables["levels"].rows if row[name]]
+    if not counts:
+        return "none"
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def _short(name: str, most: int = 14) -> str:

@@ -39,7 +39,10 @@ class Ability(Study):
         512, ge=2, description="Of wider layers the probe reads this many units, evenly spread."
     )
     control_images: int = Field(
-        64, ge=0, description="Images read by the network with shuffled weights, and by noise."
+        64,
+        ge=0,
+        description="Images read by noise. The network with shuffled weights learns from and reads "
+        "all images, as the network itself does; with 0 there is neither control.",
     )
     unit_images: int = Field(40, ge=0, description="Images on which single units are read.")
     unit_px: int = Field(64, ge=8, description="Longer side of the grid on which units are read.")

@@ -1,9 +1,11 @@
 """The ability study through the command, on squares of which a network misses the dim ones."""
 
+import copy
 import json
 
 import numpy as np
 import pytest
+import torch
 
 from conceptseg.study import __main__ as command
 from tests.study import dim
@@ -29,7 +31,7 @@ def test_a_layer_that_holds_brightness_beats_the_output(finished):
     """Logits tell dim squares from the ground; deciding at their zero misses the dim ones."""
     _, _, result, _ = finished
     at = {row["layer"]: row for row in result["tables"]["levels"]["rows"]}
-    assert at["head"]["above"] > 0.1 and at["head"]["p_holm"] < 0.05
+    assert at["head"]["above"] > 0.1 and at["head"]["p_adjusted"] < 0.05
     assert at["position alone"]["global"] < at["body"]["global"] < at["head"]["global"]
     assert at["body"]["excess"] is not None
     assert result["tables"]["forgotten"]["rows"]
@@ -84,3 +86,29 @@ def test_bad_input_is_told_in_one_line(tmp_path, capsys, changes, told):
     assert dim.run("ability", path, tmp_path / "out") == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and told in error
+
+
+def same(model, seed):
+    with torch.inference_mode(False), torch.no_grad():
+        return copy.deepcopy(model)
+
+
+def test_a_network_is_not_above_itself(tmp_path, monkeypatch):
+    """The control learns on as many images as the network, or having seen less would count."""
+    monkeypatch.setattr("conceptseg.shuffle.shuffled", same)
+    path = dim.write(tmp_path / "files", "ability", IMAGES, **SMALL)
+    assert dim.run("ability", path, tmp_path / "out") == 0
+    result, _ = read(tmp_path / "out")
+    rows = [row for row in result["tables"]["levels"]["rows"] if row["layer"] != "position alone"]
+    for row in rows:
+        assert row["excess_images"] == row["images"] > SMALL["control_images"]
+        assert abs(row["excess"]) < 1e-9 and abs(row["probe_excess"]) < 1e-9
+    _, trained, chance = result["notes"]["chance"]
+    assert trained == chance == result["notes"]["forgotten"]
+
+
+def test_too_few_units_are_told(tmp_path):
+    fields = {**SMALL, "groups": 6, "unit": "group"}
+    path = dim.write(tmp_path / "files", "ability", IMAGES, **fields)
+    assert dim.run("ability", path, tmp_path / "out") == 0
+    assert "4 groups are too few to test" in (tmp_path / "out" / "report.html").read_text()
