@@ -12,15 +12,12 @@ from conceptseg.ability.read import ANSWERING, VARIANTS, Abilities
 from conceptseg.ability.units import pooled_dice
 from conceptseg.contracts import Context
 from conceptseg.errors import InputError
-from conceptseg.significance import bootstrap_interval, joint_flips, spearman, units
+from conceptseg.significance import FEWEST, bootstrap_interval, joint_flips, spearman, units
 
 if TYPE_CHECKING:
     from conceptseg.study.ability import Ability
 
 DRAWS = 1000
-MIN_UNITS = 5
-"""Of fewer images or groups no interval is told: draws of so few hardly vary, so it is too short
-(of 4, a nominal 95 % covers about 80 %)."""
 
 CONTROLS = {"global": "shuffled", "probe": "shuffled_probe"}
 """The readings that can be told, and those of the shuffled network beside them."""
@@ -34,7 +31,7 @@ LIKE_POSITION = "position alone may tell it as well"
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over `n` images with its 95 % interval over groups, nan with under `MIN_UNITS`."""
+    """A mean over `n` images with its 95 % interval over groups, nan with under `FEWEST`."""
 
     value: float
     low: float
@@ -170,7 +167,7 @@ def mean(values: np.ndarray, groups: Sequence[str], seed: int) -> Mean | None:
         return None
     own, owners = values[known], [groups[i] for i in known.tolist()]
     low = high = float("nan")
-    if len(set(owners)) >= MIN_UNITS:
+    if len(set(owners)) >= FEWEST:
         low, high = bootstrap_interval(own, owners, seed=seed, draws=DRAWS)
     return Mean(float(own.mean()), low, high, len(known))
 
@@ -181,7 +178,7 @@ def by_student(values: np.ndarray, owners: Sequence[str]) -> Mean:
 
     centre, groups = float(values.mean()), len(set(owners))
     low = high = float("nan")
-    if groups >= MIN_UNITS:
+    if groups >= FEWEST:
         rests = group_sums((values - centre)[None], owners)[0]
         error = float(np.sqrt((rests**2).sum() * groups / (groups - 1))) / len(values)
         reach = float(student.ppf(0.975, groups - 1)) * error
@@ -485,10 +482,10 @@ def leaders(
 
 def dice_interval(counts: np.ndarray, groups: np.ndarray, seed: int) -> tuple[float, float]:
     """Percentile interval of the Dice of counts [m, 3] pooled over images, by drawing groups; nan
-    with under `MIN_UNITS`."""
+    with under `FEWEST`."""
     place = np.unique(groups, return_inverse=True)[1]
     size = int(place.max()) + 1
-    if size < MIN_UNITS:
+    if size < FEWEST:
         return float("nan"), float("nan")
     sums = np.stack([np.bincount(place, column, size) for column in counts.T], 1)
     rng = np.random.default_rng([seed, 23])
@@ -528,7 +525,7 @@ def estimates(
         finite = values[1:, column][np.isfinite(values[1:, column])]
         low, high = (
             np.quantile(finite, [0.025, 0.975])
-            if len(members) >= MIN_UNITS and len(finite) > DRAWS / 2
+            if len(members) >= FEWEST and len(finite) > DRAWS / 2
             else (np.nan, np.nan)
         )
         result[name] = Mean(float(values[0, column]), float(low), float(high), len(known))

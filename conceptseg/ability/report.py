@@ -5,6 +5,7 @@ from __future__ import annotations
 from conceptseg.ability import sections
 from conceptseg.report import Report
 from conceptseg.result import Result
+from conceptseg.significance import FEWEST
 
 ALPHA = 0.05
 
@@ -78,7 +79,7 @@ def _limits(result: Result) -> tuple[str, ...]:
         f"Noise was read on {notes['control_images']} images, single units on "
         f"{notes['unit_images']}; the shuffled network on all, by prototypes of the same images "
         "as the network's own.",
-        "Of fewer than 5 images, or groups where these are counted, no interval is told.",
+        f"Of fewer than {FEWEST} images, or groups where these are counted, no interval is told.",
     ]
     if not notes["halves_by_group"]:
         limits.append("All images are of one group, so prototypes have seen images of that group.")

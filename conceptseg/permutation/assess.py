@@ -10,15 +10,13 @@ import numpy as np
 
 from conceptseg.contracts import Context
 from conceptseg.errors import InputError
-from conceptseg.significance import joint_flips, units
+from conceptseg.significance import FEWEST, joint_flips, units
 
 if TYPE_CHECKING:
     from conceptseg.permutation.permute import Deltas
     from conceptseg.study.permutation import Permutation
 
 DRAWS = 1000
-FEWEST = 5
-"""Groups below which no interval is given: drawn anew they say too little of new ones."""
 OVERALL = "all classes"
 
 
