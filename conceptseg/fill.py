@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
-
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from conceptseg.model import SegmentationModel
 
 Fill = Literal["mean", "blur", "black", "grey", "neutral"]
@@ -26,6 +25,8 @@ def filling(model: SegmentationModel, images: Tensor, kind: Fill) -> Tensor:
     No fill is harmless: a network may read any of them as a texture, so what an explanation says
     should hold for more than one.
     """
+    import torch
+
     if kind == "mean":
         return images.mean((2, 3), keepdim=True).expand_as(images)
     if kind == "blur":
@@ -41,6 +42,8 @@ def filling(model: SegmentationModel, images: Tensor, kind: Fill) -> Tensor:
 
 def _neutral(model: SegmentationModel, images: Tensor) -> Tensor:
     """The colour that preprocessing subtracts, in channels that it picks; black elsewhere."""
+    import torch
+
     settings = model.preprocessing
     found = torch.zeros_like(images)
     low, high = settings.range
@@ -60,6 +63,8 @@ def _blurred(images: Tensor, sigma: float) -> Tensor:
 
 def _smoothing(images: Tensor, side: int, sigma: float) -> Tensor:
     """[side, side]: how much of each pixel of a row goes into each; rows sum to 1."""
+    import torch
+
     steps = torch.arange(-round(3 * sigma), round(3 * sigma) + 1, device=images.device)
     weights = (-(steps.to(images.dtype) ** 2) / (2 * sigma**2)).exp()
     at = torch.arange(side, device=images.device)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from conceptseg.contracts import Explainer, technique
 from conceptseg.directions import load_directions
 from conceptseg.errors import InputError
+from conceptseg.fill import Fill
 from conceptseg.lrp.composites import CompositeName
 from conceptseg.lrp.engine import Engine, Run, channel, direction, within
 from conceptseg.lrp.start import relevance_of_logits, relevance_of_target
@@ -40,7 +41,10 @@ class Lrp(Explainer):
 
     z+ is blind to what speaks against the class, and barely tells classes apart: maps of two
     classes in one region are alike. Relevance is lost where sums have no positive part and, with
-    `zero_bias` off, to biases. It says nothing of what a missing thing would have done.
+    `zero_bias` off, to biases. It says nothing of what a missing thing would have done, save under
+    `composite: rescale`, which is DeepLIFT (Shrikumar et al. 2017, arXiv:1704.02685): there the map
+    sums to how far the mean logit lies above that of the `reference`, in full, and what speaks by
+    silencing a unit is shown. It has no scale without its reference: compare two.
 
     Departures: BatchNorm, its eps included, is folded into the layer before it; the last layer
     follows the epsilon rule, since z+ can erase a class; bilinear resizing shares out by what it
@@ -62,6 +66,9 @@ class Lrp(Explainer):
     )
     zero_bias: bool = Field(True, description="Whether biases are kept from taking relevance.")
     gamma: float = Field(0.25, gt=0, description="Weight of what speaks for, in gamma rules.")
+    reference: Fill = Field(
+        "mean", description="What an image's changes are counted from, under rescale."
+    )
     start: Literal["logit", "probability", "target"] = Field(
         "logit", description="What is shared out: the class's logit or probability, or the target."
     )
@@ -87,6 +94,12 @@ class Lrp(Explainer):
     )
 
     @model_validator(mode="after")
+    def _changes_of_logits(self) -> Self:
+        if self.composite == "rescale" and self.start == "probability":
+            raise ValueError("start: rescale shares out changes of logits; give logit or target")
+        return self
+
+    @model_validator(mode="after")
     def _one_concept(self) -> Self:
         if self.channel is not None and self.direction is not None:
             raise ValueError("channel and direction exclude each other")
@@ -95,7 +108,9 @@ class Lrp(Explainer):
         return self
 
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
-        engine = engine_of(scene.model, scene.images, self.composite, self.zero_bias, self.gamma)
+        engine = engine_of(
+            scene.model, scene.images, self.composite, self.zero_bias, self.gamma, self.reference
+        )
         fixed = [scene.fix(target) for target in targets]
         part = self._part(engine, scene)
         layers = [] if part is None else [part.layer]
@@ -129,9 +144,9 @@ class Lrp(Explainer):
 
     def _start(self, run: Run, target: FixedTarget) -> Tensor:
         if self.start == "target" or not target.of_class:
-            return relevance_of_target(run.logits, target)
+            return relevance_of_target(run.logits, target, run.evidence)
         relevance = relevance_of_logits(
-            run.logits, target.mask, target.class_id, self.start, self.sign, normalise=False
+            run.evidence, target.mask, target.class_id, self.start, self.sign, normalise=False
         )
         if target.reduce == "sum":
             relevance = relevance * target.pixels[:, None, None, None]
@@ -163,7 +178,7 @@ class Part:
                     f"directions: they have {len(self.vector)} entries, layer {self.layer!r} has "
                     f"{units} units; take the layer they were learnt on"
                 )
-            relevance = direction(relevance, run.activations[self.layer], self.vector)
+            relevance = direction(relevance, run.worth(self.layer), self.vector)
         if self.mask is not None:
             relevance = within(relevance, self.mask)
         return run.conditional(self.layer, relevance[None])[0]
@@ -175,12 +190,15 @@ def engine_of(
     composite: CompositeName,
     zero_bias: bool,
     gamma: float,
+    reference: Fill = "mean",
 ) -> Engine:
     """The engine of a network, made again when the network or the settings have changed."""
-    key = (composite, zero_bias, gamma, tuple(images.shape[1:]), *_state(model))
+    key = (composite, zero_bias, gamma, reference, tuple(images.shape[1:]), *_state(model))
     known = _ENGINES.get(model.module)
     if known is None or known[0] != key:
-        made = Engine(model, images, composite, zero_bias=zero_bias, gamma=gamma)
+        made = Engine(
+            model, images, composite, zero_bias=zero_bias, gamma=gamma, reference=reference
+        )
         _ENGINES[model.module] = known = (key, made)
     return known[1]
 

@@ -91,7 +91,7 @@ class Background(Sweep):
         for part in variants.split(AT_ONCE):
             run = self._engines.of(context, image).run(part, [context.layer])
             start = relevance_of_logits(
-                run.logits,
+                run.evidence,
                 region.expand(len(part), -1, -1),
                 class_id,
                 self.study.quantity,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from conceptseg.contracts import Context
     from conceptseg.data import Sample
     from conceptseg.lrp.composites import CompositeName
+    from conceptseg.model import SegmentationModel
     from conceptseg.study.lcrp import Lcrp
 
 LEAST_PIXELS, LEAST_SHARE = 64, 0.0005
@@ -39,7 +40,7 @@ class Engines:
         if (id(context), name) not in self._made:
             first = next((e for e in self._of_network(context)), None)
             if first is None:
-                first = Engine(context.model, images[:1], name, zero_bias=self.study.zero_bias)
+                first = self._engine(context.model, images, name)
                 first.check_layer(context.layer)
             same = first.composite == name
             self._made[id(context), name] = first if same else first.under(name)
@@ -54,9 +55,13 @@ class Engines:
 
         if (id(context), number) not in self._twins:
             twin = shuffled(context.model, context.seed + number)
-            made = Engine(twin, images[:1], self.study.composite, zero_bias=self.study.zero_bias)
+            made = self._engine(twin, images, self.study.composite)
             self._twins[id(context), number] = made
         return self._twins[id(context), number]
+
+    def _engine(self, model: SegmentationModel, images: Tensor, name: CompositeName) -> Engine:
+        study = self.study
+        return Engine(model, images[:1], name, zero_bias=study.zero_bias, reference=study.reference)
 
 
 class Sweep(Pass):
@@ -90,7 +95,7 @@ def regions(prediction: Tensor, class_ids: tuple[int, ...]) -> dict[int, Tensor]
 
 def start_of(study: Lcrp, run: Run, masks: Tensor, class_id: int) -> Tensor:
     """The study's relevance of the logits for one class in regions [n, h, w]."""
-    return relevance_of_logits(run.logits, masks, class_id, study.quantity, study.sign)
+    return relevance_of_logits(run.evidence, masks, class_id, study.quantity, study.sign)
 
 
 def object_mask(labels: Tensor | None, class_id: int, region: Tensor) -> Tensor:

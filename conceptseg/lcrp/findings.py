@@ -211,6 +211,7 @@ def _notes(
         "origin": context.model.origin,
         "classes": list(context.model.classes),
         "composite": study.composite,
+        "reference": study.reference if study.composite == "rescale" else None,
         "zero_bias": study.zero_bias,
         "images": len(context.manifest.samples),
         "units": chosen.units,

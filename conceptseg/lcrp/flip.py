@@ -42,8 +42,9 @@ OTHERS = ("Grad-CAM", "gradient x activation")
 
 
 def methods(study: Lcrp) -> dict[str, CompositeName]:
-    """The LRP orders that are compared, by name: the published ones, and the study's own."""
-    own = {f"LRP {study.composite}": study.composite}
+    """The orders by relevance that are compared, by name: the published ones, the study's own."""
+    name = "rescale" if study.composite == "rescale" else f"LRP {study.composite}"
+    own: dict[str, CompositeName] = {name: study.composite}
     return dict(METHODS) | ({} if study.composite in METHODS.values() else own)
 
 

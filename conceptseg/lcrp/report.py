@@ -31,7 +31,7 @@ def compose(result: Result) -> Report:
             ("Layer", notes["layer"]),
             ("Data", notes["manifest"]),
             ("Images", notes["images"]),
-            ("Rules", notes["composite"]),
+            ("Rules", sections.rules_of(result)),
             ("Pairs of class and channel", len(rows)),
         ),
         sections=(
@@ -52,10 +52,19 @@ def compose(result: Result) -> Report:
 
 def _limits(result: Result) -> tuple[str, ...]:
     notes = result.notes
-    limits = [
+    present = (
         "Relevance shows what was present and spoke for a class. A class that is chosen because "
         "something is absent leaves no trace in its own maps; look at the classes it competes "
-        "with.",
+        "with, and run the study with composite: rescale, which shows it."
+    )
+    changed = (
+        "Relevance is what an image changes against its reference "
+        f"({notes['reference']}): what looks like the reference counts for nothing, and what is "
+        "found may hold for this one alone; confirm it with another (reference). Maps are not "
+        "those of the published score."
+    )
+    limits = [
+        changed if notes["reference"] else present,
         "Attribution alone neither proves nor excludes that a network needs its context. A context "
         "score of a third is common in networks that do not use it; compare with shuffled weights, "
         "and with what replacing the background does.",

@@ -82,11 +82,19 @@ def acting(result: Result, rows: list[Row]) -> Section:
     blocks.append(Prose("", told_of_tests(result, rows), id="tests"))
     unseen = unexplained([dict(row) for row in result.tables["classes"].rows])
     if unseen:
+        text = (
+            "These classes lose their relevance with the background although little of it lies "
+            "there: they may be decided by what is absent, or by what their rivals find in the "
+            "background."
+        )
+        if result.notes["composite"] != "rescale":
+            text += (
+                " Rules that share out what is there cannot show that; those that share out "
+                "changes can: run the study again with composite: rescale."
+            )
         blocks.append(
             Notice(
-                "These classes lose their relevance with the background although little of it lies "
-                "there: they may be decided by what is absent, or by what their rivals find in the "
-                "background.",
+                text,
                 "warning",
                 "Sensitive to what their maps do not show",
                 tuple(unseen),
@@ -306,9 +314,11 @@ def retained(result: Result) -> Section:
     given = kept["given"] or float("nan")
     share = kept["reached"] / given
     bias = "take no relevance" if result.notes["zero_bias"] else "take their part"
+    if result.notes["composite"] == "rescale":
+        bias = "cancel between image and reference"
     facts = Facts(
         [
-            ("Rules", result.notes["composite"].replace("_", " ")),
+            ("Rules", rules_of(result)),
             ("Biases", bias),
             ("Norms folded into the layer before", f"{kept['folded']} of {kept['norms']}"),
             ("Relevance that reached the image", f"{share:.1%}"),
@@ -323,6 +333,13 @@ def retained(result: Result) -> Section:
         "without a positive part; what it gains comes from sums near zero.",
         [*doubt(share), facts, TableBlock(result.tables["retained"], "By module", folded=True)],
     )
+
+
+def rules_of(result: Result) -> str:
+    """The composite, and for `rescale` what changes are counted from."""
+    name = str(result.notes["composite"]).replace("_", " ")
+    reference = result.notes["reference"]
+    return f"{name}, changes from a reference ({reference})" if reference else name
 
 
 def doubt(share: float) -> list[Block]:

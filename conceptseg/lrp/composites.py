@@ -16,6 +16,7 @@ CompositeName = Literal[
     "attention",
     "flat",
     "gradient_x_input",
+    "rescale",
 ]
 """See :func:`rules`."""
 
@@ -25,7 +26,8 @@ class Rules:
     """Rules (hooks of Zennit) by kind of layer.
 
     `plain`: no rule at all, the plain gradient times the input. `uniform`: operations without
-    weights share relevance out evenly too, whatever their inputs are.
+    weights share relevance out evenly too, whatever their inputs are. `compares`: what is shared
+    out is the difference from a reference image (:mod:`conceptseg.lrp.rescale`).
     """
 
     convolution: Any
@@ -35,6 +37,7 @@ class Rules:
     zero_bias: bool
     uniform: bool = False
     plain: bool = False
+    compares: bool = False
 
     def of(self, name: str, weight: Tensor, first: frozenset[int], last: frozenset[int]) -> Any:
         """The rule of a weighted operation, by its name and its place in the network."""
@@ -58,13 +61,16 @@ def rules(name: CompositeName, zero_bias: bool = True, gamma: float = 0.25) -> R
     attention           gamma        gamma     gamma        epsilon
     flat                flat         flat      flat         flat
     gradient_x_input    none         none      none         none
+    rescale             differences  from a    reference    image
     ==================  ===========  ========  ===========  =======
 
     First is every layer that reads the image itself, last every layer whose sums are the logits.
     z+ in the last layer would drop whatever speaks against the class, and erase a class whose
     weights on the active units are all negative. `attention` is for transformers, whose
     activations have both signs. `flat` spreads relevance evenly over receptive fields and knows
-    nothing of the image. With `zero_bias` a bias takes no share of relevance.
+    nothing of the image. With `zero_bias` a bias takes no share of relevance. `rescale` is DeepLIFT
+    (Shrikumar et al. 2017): it shares out what the image changes against a reference, in full, and
+    so sees what speaks by being silenced, to which every other composite is blind.
 
     z+ makes no relevance, and loses it where a sum has no positive part. epsilon and gamma lose
     none, but where inputs cancel, and biases carried the sum, they can magnify it without bound.
@@ -82,5 +88,12 @@ def rules(name: CompositeName, zero_bias: bool = True, gamma: float = 0.25) -> R
         "attention": (softened, softened, softened, epsilon),
         "flat": (flat,) * 4,
         "gradient_x_input": (epsilon,) * 4,
+        "rescale": (epsilon,) * 4,
     }
-    return Rules(*table[name], zero_bias, uniform=name == "flat", plain=name == "gradient_x_input")
+    return Rules(
+        *table[name],
+        zero_bias,
+        uniform=name == "flat",
+        plain=name == "gradient_x_input",
+        compares=name == "rescale",
+    )

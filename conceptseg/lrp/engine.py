@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from conceptseg.errors import InputError
+from conceptseg.fill import Fill, filling
 from conceptseg.layout import full
 from conceptseg.lrp.canonise import canonise, guard
 from conceptseg.lrp.composites import CompositeName, rules
@@ -18,10 +19,16 @@ from conceptseg.lrp.flow import Flow, Ledger
 from conceptseg.lrp.graph import Where
 from conceptseg.lrp.kept import Weights
 from conceptseg.lrp.propagate import Propagation
+from conceptseg.lrp.rescale import Rescaling
+from conceptseg.lrp.start import relevance_of_logits
 from conceptseg.record import find, read, undisturbed
 
 if TYPE_CHECKING:
     from conceptseg.model import SegmentationModel
+
+
+MISSING = 0.02
+"""Part of a difference that may go amiss before a network is refused under `rescale`."""
 
 
 class Engine:
@@ -30,6 +37,9 @@ class Engine:
     The network is copied and canonised once (see :func:`conceptseg.lrp.canonise.canonise`), and
     the copy is refused unless its logits are the network's to 1e-4. Other composites on the same
     network share the copy: `engine.under("flat")`.
+
+    Under `rescale` relevance is a share of what each image changes against its `reference`, a
+    filling of its own (:func:`conceptseg.fill.filling`), so no image depends on another.
 
     Raises InputError naming the module that has no rule, or that the copy gets wrong.
     """
@@ -42,18 +52,23 @@ class Engine:
         *,
         zero_bias: bool = True,
         gamma: float = 0.25,
+        reference: Fill = "mean",
     ):
         self.composite, self._gamma, self._zero_bias = composite, gamma, zero_bias
+        self.reference = reference
         self.canonical = canonise(model, images)
         self.rules = rules(composite, zero_bias, gamma)
         self._weights = Weights()
         guard(model, self.canonical, lambda: self.run(images[:1]).logits, images)
+        if self.rules.compares:
+            self._check_whole(images[:1])
 
     def under(self, composite: CompositeName, zero_bias: bool | None = None) -> Engine:
         """The same network under another composite."""
         other = object.__new__(Engine)
         other.composite, other._gamma = composite, self._gamma
         other._zero_bias = self._zero_bias if zero_bias is None else zero_bias
+        other.reference = self.reference
         other.canonical, other._weights = self.canonical, Weights()
         other.rules = rules(composite, other._zero_bias, self._gamma)
         return other
@@ -76,6 +91,23 @@ class Engine:
                 f"it by; name the block, layer: {block}"
             )
 
+    def _check_whole(self, image: Tensor) -> None:
+        """Refuse a network whose differences from the reference are not shared out in full.
+
+        Raises InputError naming the module that loses or makes most.
+        """
+        run = self.run(image)
+        everywhere = torch.ones_like(run.logits[:, 0], dtype=torch.bool)
+        class_id = int(run.logits.mean((0, 2, 3)).argmax())
+        told = retained(run, relevance_of_logits(run.evidence, everywhere, class_id))
+        if abs(told.reached - told.given) <= MISSING:
+            return
+        worst = max(told.modules, key=lambda m: abs(m[1] - m[2]), default=("", 0.0, 0.0))[0]
+        raise InputError(
+            f"lrp: rescale shares out {told.reached:.3g} of a difference of {told.given:.3g}; most "
+            f"goes amiss in module {worst!r}; take another composite"
+        )
+
     def run(self, images: Tensor, layers: Sequence[str] = ()) -> Run:
         """A pass of images [n, c, h, w], whose graph shares relevance out."""
         return Run(self, images, layers)
@@ -87,37 +119,63 @@ class Run:
     Relevance can be asked for again and again; what the rules need of the pass is kept.
     """
 
-    logits: Tensor
     entry: Tensor
 
     def __init__(self, engine: Engine, images: Tensor, layers: Sequence[str]):
         self._engine = engine
         self._ledger = Ledger()
         self._held: dict[str, Tensor] = {}
+        self._count = len(images)
         root = engine.model.module
         where = Where()
-        mode = Propagation(engine.canonical, engine.rules, engine._weights, where, self._ledger)
+        kind = Rescaling if engine.rules.compares else Propagation
+        mode = kind(engine.canonical, engine.rules, engine._weights, where, self._ledger)
         with ExitStack() as stack:
             stack.enter_context(undisturbed(engine.model))
             stack.enter_context(torch.enable_grad())
+            entered = images.detach().clone()
+            if engine.rules.compares:
+                entered = torch.cat([entered, filling(engine.model, entered, engine.reference)])
             stack.callback(root.register_forward_pre_hook(self._enter).remove)
             stack.enter_context(where.watching(root))
             for layer in layers:
                 stack.enter_context(self._watched(layer))
             stack.enter_context(mode)
-            self.logits = full(engine.model(images.detach().clone()))
+            self._outputs = full(engine.model(entered))
         missing = [layer for layer in layers if layer not in self._held]
         if missing:
             raise InputError(f"layer {missing[0]!r} did not run in the forward pass")
-        if not self.logits.requires_grad:
+        if not self._outputs.requires_grad:
             raise InputError(
                 "lrp: no relevance can reach the image from the logits; the network ends in a "
                 "softmax or another gate: let it return its logits"
             )
 
     @property
+    def logits(self) -> Tensor:
+        return self._outputs.detach()[: self._count]
+
+    @property
     def activations(self) -> dict[str, Tensor]:
-        return {name: held.detach() for name, held in self._held.items()}
+        return {name: held.detach()[: self._count] for name, held in self._held.items()}
+
+    @property
+    def compares(self) -> bool:
+        """Whether relevance is a share of changes from a reference."""
+        return self._engine.rules.compares
+
+    @property
+    def evidence(self) -> Tensor:
+        """What relevance of the logits is a share of: they, or their change from the reference."""
+        return self._worth(self._outputs)
+
+    def worth(self, layer: str) -> Tensor:
+        """What relevance of a layer is a share of: its activation, or that one's change."""
+        return self._worth(self._held[layer])
+
+    def _worth(self, at: Tensor) -> Tensor:
+        own = at.detach()[: self._count]
+        return own - at.detach()[self._count :] if self._engine.rules.compares else own
 
     def _enter(self, module: nn.Module, args: Any) -> Any:
         if not hasattr(self, "entry"):
@@ -150,12 +208,12 @@ class Run:
     def at_layers(self, start: Tensor, layers: Sequence[str]) -> list[Tensor]:
         """Relevance [n, u, y, x] that reaches layers from that of the logits [n, k, h, w]."""
         held = [self._held[layer] for layer in layers]
-        found = _shared(self.logits, held, self._from(start, self.logits))
+        found = _shared(self._outputs, held, self._from(start, self._outputs))
         return [self._to(r, a) for r, a in zip(found, held, strict=True)]
 
     def at_input(self, start: Tensor) -> Tensor:
         """Relevance of the network's input [n, y, x], summed over colours."""
-        (found,) = _shared(self.logits, [self.entry], self._from(start, self.logits))
+        (found,) = _shared(self._outputs, [self.entry], self._from(start, self._outputs))
         return self._to(found, self.entry).sum(1)
 
     def flows(self, start: Tensor) -> tuple[list[Flow], float]:
@@ -199,13 +257,18 @@ class Run:
             yield self._to(one, self.entry).sum(1)
 
     def _from(self, relevance: Tensor, at: Tensor) -> Tensor:
-        """What autograd is to be given: relevance, or the gradient that times `at` is it."""
-        if not self._engine.rules.plain:
+        """What autograd is to be given: relevance, or the multiplier that times worth is it."""
+        rules = self._engine.rules
+        if not (rules.plain or rules.compares):
             return relevance
-        return _quotient(relevance, at.detach())
+        found = _quotient(relevance, self._worth(at))
+        return torch.cat([found, torch.zeros_like(found)]) if rules.compares else found
 
     def _to(self, found: Tensor, at: Tensor) -> Tensor:
-        return found * at.detach() if self._engine.rules.plain else found
+        rules = self._engine.rules
+        if not (rules.plain or rules.compares):
+            return found
+        return found[: self._count] * self._worth(at)
 
 
 def _shared(output: Tensor, inputs: Sequence[Tensor], relevance: Tensor) -> tuple[Tensor, ...]:
@@ -227,15 +290,16 @@ def channel(relevance: Tensor, unit: int | Sequence[int]) -> Tensor:
     return part
 
 
-def direction(relevance: Tensor, activation: Tensor, vector: Tensor) -> Tensor:
+def direction(relevance: Tensor, worth: Tensor, vector: Tensor) -> Tensor:
     """The part that belongs to a direction v [u] of the layer: v (A . v) R / A.
 
-    R / A is what a unit of activation is worth; v (A . v) is the activation's part along v. For
-    the vector of one channel it is that channel's relevance. v is brought to unit length.
+    A is what relevance is a share of (:meth:`Run.worth`), R / A what a unit of it counts for, and
+    v (A . v) its part along v. For the vector of one channel it is that channel's relevance. v is
+    brought to unit length.
     """
-    v = (vector / vector.norm()).to(activation)[:, None, None]
-    along = (activation * v).sum(1, keepdim=True) * v
-    return along * _quotient(relevance, activation)
+    v = (vector / vector.norm()).to(worth)[:, None, None]
+    along = (worth * v).sum(1, keepdim=True) * v
+    return along * _quotient(relevance, worth)
 
 
 def _quotient(relevance: Tensor, values: Tensor) -> Tensor:

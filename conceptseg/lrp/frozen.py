@@ -34,42 +34,54 @@ def attention_weights(
         return scores.softmax(-1)
 
 
+_GIVEN = {
+    "layer_norm": ("input", "normalized_shape", "weight", "bias", "eps"),
+    "rms_norm": ("input", "normalized_shape", "weight", "eps"),
+    "group_norm": ("input", "num_groups", "weight", "bias", "eps"),
+    "instance_norm": (
+        *("input", "running_mean", "running_var", "weight", "bias", "use_input_stats"),
+        *("momentum", "eps"),
+    ),
+}
+
+
+class OwnNorm:
+    """A call of a norm of the image's own statistics, taken apart.
+
+    y = affine(c (variance(c) + eps)^-1/2) with c = centred(x), in groups of what is normed
+    together, over `axes`. `x` is the call's input.
+    """
+
+    def __init__(self, name: str, args: Any, kwargs: Any):
+        given = dict(zip(_GIVEN[name], args, strict=False)) | kwargs
+        self.x: Tensor = given["input"]
+        self._weight, self._bias = given.get("weight"), given.get("bias")
+        self._last = name in ("layer_norm", "rms_norm")
+        self._mean = name != "rms_norm"
+        eps = given.get("eps")
+        least = torch.finfo(self.x.dtype).eps if name == "rms_norm" else 1e-5
+        self.eps: float = least if eps is None else eps
+        if self._last:
+            self.axes = tuple(range(-len(given["normalized_shape"]), 0))
+        else:
+            self._groups = given["num_groups"] if name == "group_norm" else self.x.shape[1]
+            self.axes = tuple(range(2, self.x.dim() + 1))
+
+    def centred(self, x: Tensor) -> Tensor:
+        parts = x if self._last else x.unflatten(1, (self._groups, -1))
+        return parts - parts.mean(self.axes, keepdim=True) if self._mean else parts
+
+    def affine(self, parts: Tensor, bias: bool = True) -> Tensor:
+        y = parts.reshape(self.x.shape)
+        shape = y.shape[self.axes[0] :] if self._last else (1, -1, *[1] * (y.dim() - 2))
+        if self._weight is not None:
+            y = y * self._weight.view(shape)
+        return y + self._bias.view(shape) if bias and self._bias is not None else y
+
+
 def frozen_norm(name: str, args: Any, kwargs: Any) -> Callable[[Tensor], Tensor]:
     """The norm without shift, its deviation fixed at its input's."""
-    keys = {
-        "layer_norm": ("input", "normalized_shape", "weight", "bias", "eps"),
-        "rms_norm": ("input", "normalized_shape", "weight", "eps"),
-        "group_norm": ("input", "num_groups", "weight", "bias", "eps"),
-        "instance_norm": (
-            *("input", "running_mean", "running_var", "weight", "bias", "use_input_stats"),
-            *("momentum", "eps"),
-        ),
-    }[name]
-    given = dict(zip(keys, args, strict=False)) | kwargs
-    x, weight = given["input"].detach(), given.get("weight")
-    eps = given.get("eps")
-    eps = (torch.finfo(x.dtype).eps if name == "rms_norm" else 1e-5) if eps is None else eps
-
-    def grouped(v: Tensor) -> tuple[Tensor, tuple[int, ...]]:
-        if name in ("layer_norm", "rms_norm"):
-            return v, tuple(range(-len(given["normalized_shape"]), 0))
-        groups = given["num_groups"] if name == "group_norm" else v.shape[1]
-        return v.unflatten(1, (groups, -1)), tuple(range(2, v.dim() + 1))
-
-    seen, axes = grouped(x)
-    centred = name != "rms_norm"
-    mean = seen.mean(axes, keepdim=True) if centred else torch.zeros_like(seen[..., :1])
-    scale = ((seen - mean).square().mean(axes, keepdim=True) + eps).rsqrt()
-
-    def apply(v: Tensor) -> Tensor:
-        parts, _ = grouped(v)
-        if centred:
-            parts = parts - parts.mean(axes, keepdim=True)
-        y = (parts * scale).reshape(v.shape)
-        if weight is None:
-            return y
-        if name in ("layer_norm", "rms_norm"):
-            return y * weight
-        return y * weight.view(1, -1, *[1] * (v.dim() - 2))
-
-    return apply
+    norm = OwnNorm(name, args, kwargs)
+    variance = norm.centred(norm.x.detach()).square().mean(norm.axes, keepdim=True)
+    scale = (variance + norm.eps).rsqrt()
+    return lambda v: norm.affine(norm.centred(v) * scale, bias=False)

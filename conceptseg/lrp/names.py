@@ -11,12 +11,18 @@ GATES = frozenset(
     | {"exp", "sqrt", "rsqrt", "reciprocal", "var", "std", "norm", "vector_norm", "pow", "square"}
     | {"__pow__", "linalg_vector_norm", "log", "__rpow__", "cosine_similarity"}
 )  # fmt: skip
+ELEMENTWISE = ACTIVATIONS | frozenset(
+    {"sigmoid", "sigmoid_", "hardsigmoid", "logsigmoid", "exp", "sqrt", "rsqrt", "reciprocal"}
+    | {"pow", "__pow__", "square", "log"}
+)  # fmt: skip
+"""Operations whose value at a place depends on their input there alone."""
 SUMS = frozenset({"add", "add_", "__add__", "__radd__", "__iadd__"})
 DIFFERENCES = frozenset(
     {"sub", "sub_", "__sub__", "__isub__", "__rsub__", "rsub", "subtract"}
 )  # fmt: skip
 PRODUCTS = frozenset({"mul", "mul_", "__mul__", "__rmul__", "__imul__", "multiply"})
-RATIOS = frozenset({"div", "div_", "truediv", "__truediv__", "__rtruediv__", "__itruediv__"})
+REVERSED_RATIOS = frozenset({"__rdiv__", "__rtruediv__"})
+RATIOS = REVERSED_RATIOS | {"div", "div_", "truediv", "__div__", "__truediv__", "__itruediv__"}
 MATRICES = frozenset({"matmul", "__matmul__", "bmm"})
 LINEAR_MAPS = frozenset(
     {"interpolate", "upsample", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d"}

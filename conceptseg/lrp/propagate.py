@@ -51,6 +51,7 @@ from conceptseg.lrp.names import (
     OWN_NORMS,
     PRODUCTS,
     RATIOS,
+    REVERSED_RATIOS,
     SUMS,
 )
 
@@ -115,9 +116,9 @@ class Propagation(TorchFunctionMode):
         if name in WEIGHTED:
             return self._weighted(name, func, args, kwargs)
         if name in ACTIVATIONS:
-            return self._activation(func, args, kwargs)
+            return self._activation(name, func, args, kwargs)
         if name in GATES:
-            return self._run(func, args, kwargs)
+            return self._gate(name, func, args, kwargs)
         if name in SUMS or name in DIFFERENCES:
             return self._sum(name, func, args, kwargs)
         if name in PRODUCTS or name in RATIOS:
@@ -166,12 +167,20 @@ class Propagation(TorchFunctionMode):
         def counted(relevance: Tensor) -> tuple[Tensor | None, ...]:
             found = back(relevance)
             if ledger.open:
-                passed = sum(float(f.sum()) for f in found if f is not None)
-                ledger.flows.append(Flow(owner, name, float(relevance.sum()), passed))
+                pairs = zip(found, inputs, strict=True)
+                passed = sum(self._amount(f, x) for f, x in pairs if f is not None)
+                ledger.flows.append(Flow(owner, name, self._amount(relevance, output), passed))
             return found
 
         applied: Tensor = _Rule.apply(counted, output, *inputs)
         return applied
+
+    def _amount(self, flowing: Tensor, at: Tensor) -> float:
+        """How much relevance flows at a tensor."""
+        return float(flowing.sum())
+
+    def _gate(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
+        return self._run(func, args, kwargs)
 
     def _weighted(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
         operation, x, parameters = parse(func, name, args, kwargs)
@@ -182,7 +191,7 @@ class Propagation(TorchFunctionMode):
         kept = Kept(rule, operation, x, parameters, self._weights)
         return self._applied(name, lambda r: (kept(r),), output, x)
 
-    def _activation(self, func: Any, args: Any, kwargs: Any) -> Tensor:
+    def _activation(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
         x = args[0] if args else kwargs["input"]
         output = self._run(func, args, kwargs)
         if not carries(x) or output.shape != x.shape:
@@ -197,24 +206,20 @@ class Propagation(TorchFunctionMode):
         carriers = [t for t in (first, second) if carries(t)]
         if len(carriers) == 1 and (self._rules.zero_bias or not inside):
             only = carriers[0]
-            return self._applied(name, lambda r: (_gathered(r, only.shape),), output, only)
-        scale = kwargs.get("alpha", 1)
-        signs = (1.0, -scale) if name in DIFFERENCES else (1.0, scale)
-        if name in ("__rsub__", "rsub"):
-            signs = (-1.0, 1.0)
-        parts = [(t, s) for t, s in zip((first, second), signs, strict=True) if carries(t)]
+            return self._applied(name, lambda r: (gathered(r, only.shape),), output, only)
+        parts = terms(name, args, kwargs)
         if self._rules.uniform:
             share = 1.0 / len(parts)
-            back: Back = lambda r: tuple(_gathered(r * share, t.shape) for t, _ in parts)  # noqa: E731
+            back: Back = lambda r: tuple(gathered(r * share, t.shape) for t, _ in parts)  # noqa: E731
         else:
             whole = stabilised(output)
 
             def back(r: Tensor) -> tuple[Tensor, ...]:
                 quotient = r / whole
                 return tuple(
-                    _gathered(t.detach() * quotient * s, t.shape)
+                    gathered(t.detach() * quotient * s, t.shape)
                     if s != 1
-                    else _gathered(t.detach() * quotient, t.shape)
+                    else gathered(t.detach() * quotient, t.shape)
                     for t, s in parts
                 )
 
@@ -224,7 +229,7 @@ class Propagation(TorchFunctionMode):
         first, second = args[0], args[1] if len(args) > 1 else kwargs["other"]
         output = self._run(func, args, kwargs)
         candidates = [first] if name in RATIOS and carries(first) else [first, second]
-        if name == "__rtruediv__" or (name in RATIOS and not carries(first)):
+        if name in REVERSED_RATIOS or (name in RATIOS and not carries(first)):
             return output
         bearing = [t for t in candidates if carries(t) and not hasattr(t, _GATE)]
         # A gate of a gate, or a gate times a constant, has no other factor to give it to.
@@ -233,7 +238,7 @@ class Propagation(TorchFunctionMode):
 
         def back(r: Tensor) -> tuple[Tensor, ...]:
             part = r if share == 1 else r * share
-            return tuple(_gathered(part, t.shape) for t in bearing)
+            return tuple(gathered(part, t.shape) for t in bearing)
 
         return self._applied(name, back, output, *bearing)
 
@@ -254,7 +259,7 @@ class Propagation(TorchFunctionMode):
                     if i == 0
                     else held[0].transpose(-1, -2) @ quotient
                 )
-                found.append(held[i] * _gathered(g, held[i].shape))
+                found.append(held[i] * gathered(g, held[i].shape))
             return tuple(found)
 
         return self._applied("matmul", back, output, *[pair[i] for i in bearing])
@@ -337,11 +342,21 @@ class Propagation(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+def terms(name: str, args: Any, kwargs: Any) -> list[tuple[Tensor, float]]:
+    """What carries relevance in a sum or difference, with the factor that it is added with."""
+    second = args[1] if len(args) > 1 else kwargs["other"]
+    scale = kwargs.get("alpha", 1)
+    signs = (1.0, -scale) if name in DIFFERENCES else (1.0, scale)
+    if name in ("__rsub__", "rsub"):
+        signs = (-1.0, 1.0)
+    return [(t, s) for t, s in zip((args[0], second), signs, strict=True) if carries(t)]
+
+
 def _without(kwargs: dict[str, Any], key: str) -> dict[str, Any]:
     return {k: v for k, v in kwargs.items() if k != key}
 
 
-def _gathered(relevance: Tensor, shape: torch.Size) -> Tensor:
+def gathered(relevance: Tensor, shape: torch.Size) -> Tensor:
     """Relevance summed over the axes along which an input of that shape was broadcast."""
     if relevance.shape == shape:
         return relevance

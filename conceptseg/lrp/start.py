@@ -23,6 +23,9 @@ def relevance_of_logits(
 ) -> Tensor:
     """Relevance R [n, k, h, w] of a class in regions, bool [n, h, w].
 
+    `logits` is what relevance is a share of: the logits, or what they changed by against a
+    reference (:attr:`conceptseg.lrp.engine.Run.evidence`), of which no probability can be made.
+
     R = q / sum |q| over the region of each image by itself, with q the class's logit, its
     probability or 1, in the region and 0 elsewhere. `positive` drops what is negative, as the
     published code does: an image whose class wins with negative logits then gets no relevance at
@@ -45,10 +48,13 @@ def relevance_of_logits(
     return relevance
 
 
-def relevance_of_target(logits: Tensor, target: FixedTarget) -> Tensor:
-    """R = z dT/dz, [n, k, h, w], of a target T: what each logit adds to it, to first order."""
+def relevance_of_target(logits: Tensor, target: FixedTarget, evidence: Tensor) -> Tensor:
+    """R = z dT/dz, [n, k, h, w], of a target T: what each logit adds to it, to first order.
+
+    The slope is that at the logits; z is the `evidence`, they or their change.
+    """
     with torch.inference_mode(False), torch.enable_grad():
         entered = logits.detach().clone().requires_grad_()
         value = target(entered).sum()
         (gradient,) = torch.autograd.grad(value, entered)
-    return gradient * logits.detach()
+    return gradient * evidence.detach()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from conceptseg.contracts import Carry, Context, Pass, Study, technique
+from conceptseg.fill import Fill
 from conceptseg.report import Report
 from conceptseg.result import Result
 
@@ -32,14 +33,26 @@ class Lcrp(Study):
     shuffled networks show in the mean, over images, and above the largest that any of their
     channels reaches, over networks.
 
+    LRP shares out what is there. A network that tells a class by something that silences its
+    rivals' units shows none of that in the class's maps. `composite: rescale` shares out changes
+    from a reference instead (DeepLIFT), along the same paths and into the same scores: it finds
+    such context, at the price of a reference that has to be chosen.
+
     Source: Dreyer, Achtibat, Wiegand, Samek and Lapuschkin, "Revealing Hidden Context Bias in
     Segmentation and Object Detection through Concept-specific Explanations", CVPRW 2023.
     """
 
-    composite: Literal["epsilon_plus", "epsilon_plus_flat", "gamma", "attention"] = Field(
-        "epsilon_plus",
-        description="Rules by which relevance is shared out; attention, experimental, is for "
-        "transformers. The published context score is made with epsilon_plus.",
+    composite: Literal["epsilon_plus", "epsilon_plus_flat", "gamma", "attention", "rescale"] = (
+        Field(
+            "epsilon_plus",
+            description="Rules by which relevance is shared out; attention, experimental, is for "
+            "transformers; rescale (DeepLIFT) shares out changes from a reference, and shows "
+            "what speaks by silencing others. The published context score is made with "
+            "epsilon_plus.",
+        )
+    )
+    reference: Fill = Field(
+        "mean", description="What an image's changes are counted from, under rescale."
     )
     zero_bias: bool = Field(True, description="Whether biases are kept from taking relevance.")
     quantity: Literal["logit", "probability", "one"] = Field(
@@ -94,6 +107,12 @@ class Lcrp(Study):
         description="What intervals and tests count: the manifest's groups, or single images; auto "
         "takes groups where there are at least eight.",
     )
+
+    @model_validator(mode="after")
+    def _changes_of_logits(self) -> Self:
+        if self.composite == "rescale" and self.quantity != "logit":
+            raise ValueError("quantity: rescale shares out changes of logits; give logit")
+        return self
 
     def class_ids(self, context: Context) -> tuple[int, ...]:
         """The classes to explain: those asked for, or all but the background."""

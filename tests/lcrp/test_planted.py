@@ -117,6 +117,30 @@ def test_sensitivity_tells_the_biased_digit(trained):
     assert biased[BIASED]["sensitivity"] > clean[BIASED]["sensitivity"] + 0.3
 
 
+@pytest.mark.slow
+def test_changes_show_what_the_biased_digit_is_told_by(tmp_path_factory):
+    """The brick silences the twin's units. Its own channels reach above those of every other class
+    and of the clean network, their maps lie on the tile, and they go with the background."""
+    found = {}
+    for name in ("biased", "clean"):
+        fields = {"composite": "rescale", "references": 4}
+        folder = tmp_path_factory.mktemp(f"changes-{name}")
+        found[name] = run(folder, {"source": "planted", "name": name}, **fields)
+    biased, clean = by_class(found["biased"]), by_class(found["clean"])
+    others = [row for name, row in biased.items() if name != BIASED]
+    assert biased[BIASED]["context"] > max(row["context"] for row in others) + 0.2
+    assert biased[BIASED]["context"] > clean[BIASED]["context"] + 0.3
+    assert biased[BIASED]["largest"] > max(row["largest"] for row in others) + 0.1
+    assert biased[BIASED]["sensitivity"] > max(row["sensitivity"] for row in others) + 0.2
+    assert biased[BIASED]["acting"] >= 10 and not found["clean"]["findings"]
+    units = {f["details"]["unit"] for f in found["biased"]["findings"] if f["class"] == BIASED}
+    rows = [row for unit, row in by_unit(found["biased"], BIASED).items() if unit in units]
+    assert np.mean([row["tile"] for row in rows]) > rows[0]["tile_chance"] + 0.2
+    assert np.mean([row["sensitivity"] for row in rows]) > 0.8
+    kept = found["biased"]["notes"]["kept"]
+    assert kept["reached"] == pytest.approx(kept["given"], rel=1e-4)
+
+
 def on_the_other_half(name, images=6):
     """Of digit 9's relevance through the bottleneck, the positive part outside of the digit that
     lies in the half whose texture decides between digit 3 and digit 9; by image."""
