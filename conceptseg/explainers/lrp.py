@@ -41,10 +41,10 @@ class Lrp(Explainer):
 
     z+ is blind to what speaks against the class, and barely tells classes apart: maps of two
     classes in one region are alike. Relevance is lost where sums have no positive part and, with
-    `zero_bias` off, to biases. It says nothing of what a missing thing would have done, save under
-    `composite: rescale`, which is DeepLIFT (Shrikumar et al. 2017, arXiv:1704.02685): there the map
-    sums to how far the mean logit lies above that of the `reference`, in full, and what speaks by
-    silencing a unit is shown. It has no scale without its reference: compare two.
+    `zero_bias` off, to biases. It shows neither what is missing nor what speaks by silencing units.
+    The latter `composite: rescale` shows, which is DeepLIFT (Shrikumar et al. 2017,
+    arXiv:1704.02685): its map sums to how far the mean logit lies above that of the `reference`.
+    What looks like the reference counts for nothing: compare two.
 
     Departures: BatchNorm, its eps included, is folded into the layer before it; the last layer
     follows the epsilon rule, since z+ can erase a class; bilinear resizing shares out by what it
@@ -73,7 +73,9 @@ class Lrp(Explainer):
         "logit", description="What is shared out: the class's logit or probability, or the target."
     )
     sign: Literal["signed", "positive"] = Field(
-        "signed", description="Whether negative logits count, or are clipped, as L-CRP has it."
+        "signed",
+        description="Whether negative logits (under rescale, changes) count, or are clipped, as "
+        "L-CRP has it.",
     )
     layer: str = Field(
         "auto", description="Layer of `channel`, `direction` and `box`; auto: the bottleneck."

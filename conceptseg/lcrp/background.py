@@ -87,9 +87,11 @@ class Background(Sweep):
         """Relevance [1 + 8, u] of the channels for the class in its clean region, first of the
         image, then of its variants; not normalised, so that a fall of the score is a fall here."""
         variants = torch.cat([image, blended(image[0], hidden, mask)])
-        found = []
+        engine, found = self._engines.of(context, image), []
+        # What changes are counted from must not change with the background.
+        references = engine.references(image)
         for part in variants.split(AT_ONCE):
-            run = self._engines.of(context, image).run(part, [context.layer])
+            run = engine.run(part, [context.layer], references)
             start = relevance_of_logits(
                 run.evidence,
                 region.expand(len(part), -1, -1),

@@ -70,7 +70,7 @@ def _card(result: Result, row: Row) -> Card:
     facts = [
         ("Share of relevance", f"{row['relevance']:.1%} (rank {row['rank']})"),
         ("Context score, random images", span(row, "context")),
-        ("Context score, as published", span(row, "top")),
+        ("Context score, most relevant images", span(row, "top")),
         ("Above shuffled weights", span(row, "over_shuffled", signed=True)),
         ("Above the receptive field", span(row, "over_field", signed=True)),
         ("Background sensitivity", span(row, "sensitivity")),

@@ -1,8 +1,9 @@
 """Sixth sweep of L-CRP: what a class's score loses when channels go in the order of relevance.
 
 Channels of the layer are set to zero (or all but they), the most relevant first, and the network
-goes on from there. A faithful order costs the class's score most, soonest. Random orders say how
-much any order would.
+goes on from there; under `rescale` they are set to what they are in the image's reference, for what
+a change is worth shows when it is undone. A faithful order costs the class's score most, soonest.
+Random orders say how much any order would.
 
 Source: Dreyer et al. 2023, arXiv:2211.11426, section 4.2.
 """
@@ -18,6 +19,7 @@ import torch
 
 from conceptseg.contracts import Carry, Context, State
 from conceptseg.data import sample_priority
+from conceptseg.fill import filling
 from conceptseg.lcrp.choose import Chosen
 from conceptseg.lcrp.engines import Sweep, object_mask, predict, regions, start_of
 from conceptseg.record import Tail
@@ -86,12 +88,13 @@ class Flip(Sweep):
             ]
             where = regions(predict(context, image)[0], tuple(mine))
             tail = Tail.of(context.model, image, context.layer, graph=True)
+            blank = self._blank(context, image, tail)
             found = {}
             for class_id, region in where.items():
                 mask = object_mask(labels, class_id, region)
                 orders = self._orders(context, image, tail, region, class_id)
                 orders += self._random(context, sample_id, class_id, chosen.units)
-                found[class_id] = self._curves(context, tail, orders, mask, class_id)
+                found[class_id] = self._curves(tail, blank, orders, mask, class_id)
             empty = np.zeros((0, self._count, len(points(chosen.units, self.study.flip_steps))))
             one = {
                 "class": np.array(list(found), np.int64),
@@ -129,10 +132,17 @@ class Flip(Sweep):
         rng = np.random.default_rng([context.seed, key % 2**63, class_id, 4])
         return [rng.permutation(units) for _ in range(self.study.random_orders)]
 
+    def _blank(self, context: Context, image: Tensor, tail: Tail) -> Tensor:
+        """What flipped channels are set to, [1, u, y, x]."""
+        if self.study.composite != "rescale":
+            return torch.zeros_like(tail.activation)
+        reference = filling(context.model, image, self.study.reference)
+        return Tail.of(context.model, reference, context.layer).activation.detach()
+
     def _curves(
         self,
-        context: Context,
         tail: Tail,
+        blank: Tensor,
         orders: list[np.ndarray],
         mask: Tensor,
         class_id: int,
@@ -147,7 +157,7 @@ class Flip(Sweep):
             # Orders share their ends, and often more: each set of channels is run once.
             keeps, place = torch.unique(keeps, dim=0, return_inverse=True)
             for keep in keeps.split(AT_ONCE):
-                logits = tail.resume(activation * keep[:, :, None, None])
+                logits = tail.resume(torch.where(keep[:, :, None, None] > 0, activation, blank))
                 found.append((logits[:, class_id][:, mask].mean(1) - clean).double().cpu())
         return torch.cat(found)[place.cpu()].view(len(orders), len(counts)).numpy()
 

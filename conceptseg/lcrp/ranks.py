@@ -107,10 +107,11 @@ def compared_regions(
 def shuffled_relevance(run: Run, region: Tensor, class_id: int, layer: str) -> Tensor:
     """A shuffled network's relevance at the layer: logits mean nothing there, not by their sign."""
     if run.compares:
-        # A change near zero would make the quotient of 1 and it large without bound.
+        # A change near zero would make the quotient of 1 and it large without bound, so here
+        # the sign is taken from what reaches the layer.
         start = relevance_of_logits(run.evidence, region, class_id)
-        start = start * start.sum().sign()
-    else:
-        start = relevance_of_logits(run.evidence, region, class_id, "one")
+        (found,) = run.at_layers(start, [layer])
+        return found * found.double().sum().sign().to(found)
+    start = relevance_of_logits(run.evidence, region, class_id, "one")
     (found,) = run.at_layers(start, [layer])
     return found

@@ -55,13 +55,14 @@ def _limits(result: Result) -> tuple[str, ...]:
     present = (
         "Relevance shows what was present and spoke for a class. A class that is chosen because "
         "something is absent leaves no trace in its own maps; look at the classes it competes "
-        "with, and run the study with composite: rescale, which shows it."
+        "with. What is there and speaks by silencing a rival's units leaves none either; "
+        "composite: rescale shows that."
     )
     changed = (
         "Relevance is what an image changes against its reference "
-        f"({notes['reference']}): what looks like the reference counts for nothing, and what is "
-        "found may hold for this one alone; confirm it with another (reference). Maps are not "
-        "those of the published score."
+        f"({notes['reference']}): what looks like the reference, or is missing from both, counts "
+        "for nothing, and another reference may show more or less; confirm what is found with "
+        "one (reference). Maps are not those of the published score."
     )
     limits = [
         changed if notes["reference"] else present,

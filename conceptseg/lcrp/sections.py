@@ -89,8 +89,9 @@ def acting(result: Result, rows: list[Row]) -> Section:
         )
         if result.notes["composite"] != "rescale":
             text += (
-                " Rules that share out what is there cannot show that; those that share out "
-                "changes can: run the study again with composite: rescale."
+                " Rules that share out what is there cannot show what silences a rival's units; "
+                "run the study again with composite: rescale, which shares out changes from a "
+                "reference."
             )
         blocks.append(
             Notice(
@@ -252,10 +253,10 @@ def sensitivity(result: Result, rows: list[Row]) -> Section:
         TableBlock(
             result.tables["agreement"],
             "Agreement",
-            "In the paper's own experiments (four networks, three layers) the correlation was 0.69 "
-            "on average for the L-CRP map (0.46 to 0.70 for a U-Net), 0.67 for relevance at the "
-            "layer and 0.65 for the activation; root mean squared differences were 0.18, 0.20 and "
-            "0.41. Intervals draw pairs of class and channel, which are not independent.",
+            "In the paper's own experiments (LRP, four networks, three layers) the correlation was "
+            "0.69 on average for the L-CRP map (0.46 to 0.70 for a U-Net), 0.67 for relevance at "
+            "the layer and 0.65 for the activation; root mean squared differences were 0.18, 0.20 "
+            "and 0.41. Intervals draw pairs of class and channel, which are not independent.",
             "agreement",
         )
     )
@@ -264,7 +265,12 @@ def sensitivity(result: Result, rows: list[Row]) -> Section:
         "Does the score foretell what the background does?",
         "Background replaced by grey noise, colour noise, black and a random colour, wholly and "
         "by half; the mean relative change of each channel's relevance, weighed by relevance, over "
-        f"objects of more than {result.notes['instance_pixels']} pixels.",
+        f"objects of more than {result.notes['instance_pixels']} pixels."
+        + (
+            " Changes stay counted from the reference of the untouched image."
+            if result.notes["reference"]
+            else ""
+        ),
         blocks,
     )
 
@@ -298,7 +304,10 @@ def flipping(result: Result) -> Section:
             FigureBlock(figure, "Flipping curves", caption, caption, table, "flipping-curves")
         )
     blocks.append(TableBlock(result.tables["flipping"], "Areas", id="flipping-areas"))
-    verb = "set to zero" if result.notes["flip_mode"] == "remove" else "put in, all others zero"
+    blank = "what they are in the reference" if result.notes["reference"] else "zero"
+    verb = f"set to {blank}"
+    if result.notes["flip_mode"] == "insert":
+        verb = f"put in, all others {verb}"
     return Section(
         "flipping",
         "Is the order of channels faithful?",
@@ -329,8 +338,10 @@ def retained(result: Result) -> Section:
     return Section(
         "retained",
         "What the rules retain",
-        "Relevance should be handed on whole. What a module loses went to its bias, or met sums "
-        "without a positive part; what it gains comes from sums near zero.",
+        "Relevance should be handed on whole."
+        if result.notes["reference"]
+        else "Relevance should be handed on whole. What a module loses went to its bias, or met "
+        "sums without a positive part; what it gains comes from sums near zero.",
         [*doubt(share), facts, TableBlock(result.tables["retained"], "By module", folded=True)],
     )
 

@@ -39,6 +39,11 @@ class Rules:
     plain: bool = False
     compares: bool = False
 
+    @property
+    def multiplies(self) -> bool:
+        """Whether what flows back is a multiplier of values, not their relevance."""
+        return self.plain or self.compares
+
     def of(self, name: str, weight: Tensor, first: frozenset[int], last: frozenset[int]) -> Any:
         """The rule of a weighted operation, by its name and its place in the network."""
         if id(weight) in last:
@@ -61,7 +66,7 @@ def rules(name: CompositeName, zero_bias: bool = True, gamma: float = 0.25) -> R
     attention           gamma        gamma     gamma        epsilon
     flat                flat         flat      flat         flat
     gradient_x_input    none         none      none         none
-    rescale             differences  from a    reference    image
+    rescale             none         none      none         none
     ==================  ===========  ========  ===========  =======
 
     First is every layer that reads the image itself, last every layer whose sums are the logits.
@@ -69,8 +74,8 @@ def rules(name: CompositeName, zero_bias: bool = True, gamma: float = 0.25) -> R
     weights on the active units are all negative. `attention` is for transformers, whose
     activations have both signs. `flat` spreads relevance evenly over receptive fields and knows
     nothing of the image. With `zero_bias` a bias takes no share of relevance. `rescale` is DeepLIFT
-    (Shrikumar et al. 2017): it shares out what the image changes against a reference, in full, and
-    so sees what speaks by being silenced, to which every other composite is blind.
+    (Shrikumar et al. 2017): it shares out what the image changes against a reference, and so sees
+    what speaks by silencing units that are active in the reference, as no other composite does.
 
     z+ makes no relevance, and loses it where a sum has no positive part. epsilon and gamma lose
     none, but where inputs cancel, and biases carried the sum, they can magnify it without bound.

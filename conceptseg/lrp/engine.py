@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 
 MISSING = 0.02
-"""Part of a difference that may go amiss before a network is refused under `rescale`."""
+"""Part of a change that may go amiss before a network is refused under `rescale`."""
+CHECKED, LEAST_CHANGE = 3, 0.01
+"""Classes that are checked for it, and the least change of an image that tells anything."""
 
 
 class Engine:
@@ -59,9 +61,9 @@ class Engine:
         self.canonical = canonise(model, images)
         self.rules = rules(composite, zero_bias, gamma)
         self._weights = Weights()
+        self._example = images[:1].detach().clone()
         guard(model, self.canonical, lambda: self.run(images[:1]).logits, images)
-        if self.rules.compares:
-            self._check_whole(images[:1])
+        self._check_whole()
 
     def under(self, composite: CompositeName, zero_bias: bool | None = None) -> Engine:
         """The same network under another composite."""
@@ -71,6 +73,8 @@ class Engine:
         other.reference = self.reference
         other.canonical, other._weights = self.canonical, Weights()
         other.rules = rules(composite, other._zero_bias, self._gamma)
+        other._example = self._example
+        other._check_whole()
         return other
 
     @property
@@ -91,26 +95,45 @@ class Engine:
                 f"it by; name the block, layer: {block}"
             )
 
-    def _check_whole(self, image: Tensor) -> None:
-        """Refuse a network whose differences from the reference are not shared out in full.
+    def references(self, images: Tensor) -> Tensor | None:
+        """What changes of images [n, c, h, w] are counted from; None but under `rescale`."""
+        return filling(self.model, images, self.reference) if self.rules.compares else None
 
-        Raises InputError naming the module that loses or makes most.
+    def _check_whole(self) -> None:
+        """Refuse a network whose changes are not shared out in full, on the example image.
+
+        Raises InputError naming the module that loses or makes what is amiss, if one does.
         """
+        references = self.references(self._example)
+        if references is None:
+            return
+        image = self._example
+        if float((image - references).abs().max()) < LEAST_CHANGE:
+            image = torch.rand(image.shape, generator=torch.Generator().manual_seed(0)).to(image)
         run = self.run(image)
         everywhere = torch.ones_like(run.logits[:, 0], dtype=torch.bool)
-        class_id = int(run.logits.mean((0, 2, 3)).argmax())
-        told = retained(run, relevance_of_logits(run.evidence, everywhere, class_id))
-        if abs(told.reached - told.given) <= MISSING:
+        best = run.logits.mean((0, 2, 3)).argsort(descending=True)[:CHECKED].tolist()
+        told = [retained(run, relevance_of_logits(run.evidence, everywhere, c)) for c in best]
+        gaps = [abs(one.reached - one.given) for one in told]
+        if sum(gaps) <= MISSING * len(told):
             return
-        worst = max(told.modules, key=lambda m: abs(m[1] - m[2]), default=("", 0.0, 0.0))[0]
+        worst = told[max(range(len(gaps)), key=gaps.__getitem__)]
+        amiss = worst.reached - worst.given
+        guilty = [n for n, r, p in worst.modules if abs(p - r - amiss) <= abs(amiss) / 2]
+        where = f"module {guilty[0]!r} does" if guilty else "an operation without a rule does"
         raise InputError(
-            f"lrp: rescale shares out {told.reached:.3g} of a difference of {told.given:.3g}; most "
-            f"goes amiss in module {worst!r}; take another composite"
+            f"lrp: rescale shares out {worst.reached:.3g} of a change of {worst.given:.3g}; "
+            f"{where} that; take another composite"
         )
 
-    def run(self, images: Tensor, layers: Sequence[str] = ()) -> Run:
-        """A pass of images [n, c, h, w], whose graph shares relevance out."""
-        return Run(self, images, layers)
+    def run(
+        self, images: Tensor, layers: Sequence[str] = (), references: Tensor | None = None
+    ) -> Run:
+        """A pass of images [n, c, h, w], whose graph shares relevance out.
+
+        Under `rescale` changes are counted from `references`, by default each image's own.
+        """
+        return Run(self, images, layers, references)
 
 
 class Run:
@@ -121,7 +144,13 @@ class Run:
 
     entry: Tensor
 
-    def __init__(self, engine: Engine, images: Tensor, layers: Sequence[str]):
+    def __init__(
+        self,
+        engine: Engine,
+        images: Tensor,
+        layers: Sequence[str],
+        references: Tensor | None = None,
+    ):
         self._engine = engine
         self._ledger = Ledger()
         self._held: dict[str, Tensor] = {}
@@ -134,8 +163,10 @@ class Run:
             stack.enter_context(undisturbed(engine.model))
             stack.enter_context(torch.enable_grad())
             entered = images.detach().clone()
-            if engine.rules.compares:
-                entered = torch.cat([entered, filling(engine.model, entered, engine.reference)])
+            if references is None:
+                references = engine.references(entered)
+            if references is not None:
+                entered = torch.cat([entered, references.detach().expand_as(entered)])
             stack.callback(root.register_forward_pre_hook(self._enter).remove)
             stack.enter_context(where.watching(root))
             for layer in layers:
@@ -175,7 +206,7 @@ class Run:
 
     def _worth(self, at: Tensor) -> Tensor:
         own = at.detach()[: self._count]
-        return own - at.detach()[self._count :] if self._engine.rules.compares else own
+        return own - at.detach()[self._count :] if self.compares else own
 
     def _enter(self, module: nn.Module, args: Any) -> Any:
         if not hasattr(self, "entry"):
@@ -258,15 +289,13 @@ class Run:
 
     def _from(self, relevance: Tensor, at: Tensor) -> Tensor:
         """What autograd is to be given: relevance, or the multiplier that times worth is it."""
-        rules = self._engine.rules
-        if not (rules.plain or rules.compares):
+        if not self._engine.rules.multiplies:
             return relevance
         found = _quotient(relevance, self._worth(at))
-        return torch.cat([found, torch.zeros_like(found)]) if rules.compares else found
+        return torch.cat([found, torch.zeros_like(found)]) if self.compares else found
 
     def _to(self, found: Tensor, at: Tensor) -> Tensor:
-        rules = self._engine.rules
-        if not (rules.plain or rules.compares):
+        if not self._engine.rules.multiplies:
             return found
         return found[: self._count] * self._worth(at)
 

@@ -6,15 +6,15 @@ ACTIVATIONS = frozenset(
     | {"threshold", "threshold_", "clamp", "clamp_", "clip", "clamp_min", "clamp_max", "abs"}
     | {"tanh", "tanh_", "rrelu", "softsign", "batch_norm", "neg", "__neg__"}
 )  # fmt: skip
-GATES = frozenset(
-    {"sigmoid", "sigmoid_", "hardsigmoid", "softmax", "log_softmax", "softmin", "logsigmoid"}
-    | {"exp", "sqrt", "rsqrt", "reciprocal", "var", "std", "norm", "vector_norm", "pow", "square"}
-    | {"__pow__", "linalg_vector_norm", "log", "__rpow__", "cosine_similarity"}
-)  # fmt: skip
-ELEMENTWISE = ACTIVATIONS | frozenset(
+_VALUE_GATES = frozenset(
     {"sigmoid", "sigmoid_", "hardsigmoid", "logsigmoid", "exp", "sqrt", "rsqrt", "reciprocal"}
-    | {"pow", "__pow__", "square", "log"}
+    | {"pow", "square", "__pow__", "log"}
 )  # fmt: skip
+GATES = _VALUE_GATES | frozenset(
+    {"softmax", "log_softmax", "softmin", "var", "std", "norm", "vector_norm"}
+    | {"linalg_vector_norm", "__rpow__", "cosine_similarity"}
+)  # fmt: skip
+BY_VALUE = ACTIVATIONS | _VALUE_GATES
 """Operations whose value at a place depends on their input there alone."""
 SUMS = frozenset({"add", "add_", "__add__", "__radd__", "__iadd__"})
 DIFFERENCES = frozenset(

@@ -130,6 +130,8 @@ class Propagation(TorchFunctionMode):
         if name in LINEAR_MAPS:
             x = args[0] if args else kwargs["input"]
             return self._linear(name, x, lambda v: func(v, *args[1:], **_without(kwargs, "input")))
+        if name == "instance_norm" and not _own_statistics(args, kwargs):
+            return self._activation(name, func, args, kwargs)
         if name in OWN_NORMS:
             return self._own_norm(name, args, kwargs, func)
         if name in MAXIMA:
@@ -200,7 +202,7 @@ class Propagation(TorchFunctionMode):
         return applied
 
     def _sum(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
-        first, second = args[0], args[1] if len(args) > 1 else kwargs["other"]
+        first, second = pair(args, kwargs, "input", "other")
         output = self._run(func, args, kwargs)
         inside = bool(self._where.stack)
         carriers = [t for t in (first, second) if carries(t)]
@@ -226,7 +228,7 @@ class Propagation(TorchFunctionMode):
         return self._applied(name, back, output, *[t for t, _ in parts])
 
     def _product(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
-        first, second = args[0], args[1] if len(args) > 1 else kwargs["other"]
+        first, second = pair(args, kwargs, "input", "other")
         output = self._run(func, args, kwargs)
         candidates = [first] if name in RATIOS and carries(first) else [first, second]
         if name in REVERSED_RATIOS or (name in RATIOS and not carries(first)):
@@ -243,12 +245,12 @@ class Propagation(TorchFunctionMode):
         return self._applied(name, back, output, *bearing)
 
     def _matrices(self, func: Any, args: Any, kwargs: Any) -> Tensor:
-        pair = [args[0], args[1] if len(args) > 1 else kwargs.get("other", kwargs.get("mat2"))]
-        bearing = [i for i, t in enumerate(pair) if carries(t) and not hasattr(t, _GATE)]
-        bearing = bearing or [i for i, t in enumerate(pair) if carries(t)]
+        both = pair(args, kwargs, "input", "other", "mat2")
+        bearing = [i for i, t in enumerate(both) if carries(t) and not hasattr(t, _GATE)]
+        bearing = bearing or [i for i, t in enumerate(both) if carries(t)]
         output = self._run(func, args, kwargs)
         whole, share = stabilised(output), 1.0 / len(bearing)
-        held = [t.detach() for t in pair]
+        held = [t.detach() for t in both]
 
         def back(r: Tensor) -> tuple[Tensor, ...]:
             quotient = r / whole * share
@@ -262,7 +264,7 @@ class Propagation(TorchFunctionMode):
                 found.append(held[i] * gathered(g, held[i].shape))
             return tuple(found)
 
-        return self._applied("matmul", back, output, *[pair[i] for i in bearing])
+        return self._applied("matmul", back, output, *[both[i] for i in bearing])
 
     def _attention(
         self,
@@ -344,12 +346,25 @@ class Propagation(TorchFunctionMode):
 
 def terms(name: str, args: Any, kwargs: Any) -> list[tuple[Tensor, float]]:
     """What carries relevance in a sum or difference, with the factor that it is added with."""
-    second = args[1] if len(args) > 1 else kwargs["other"]
     scale = kwargs.get("alpha", 1)
     signs = (1.0, -scale) if name in DIFFERENCES else (1.0, scale)
     if name in ("__rsub__", "rsub"):
         signs = (-1.0, 1.0)
-    return [(t, s) for t, s in zip((args[0], second), signs, strict=True) if carries(t)]
+    both = pair(args, kwargs, "input", "other")
+    return [(t, s) for t, s in zip(both, signs, strict=True) if carries(t)]
+
+
+def pair(args: Any, kwargs: Any, first: str, *second: str) -> tuple[Any, Any]:
+    """The first two arguments of a call, by place or by one of their names."""
+    one = args[0] if args else kwargs[first]
+    if len(args) > 1:
+        return one, args[1]
+    return one, next((kwargs[name] for name in second if name in kwargs), None)
+
+
+def _own_statistics(args: Any, kwargs: Any) -> bool:
+    """Whether a call of instance_norm norms by the image rather than by running statistics."""
+    return bool(args[5] if len(args) > 5 else kwargs.get("use_input_stats", True))
 
 
 def _without(kwargs: dict[str, Any], key: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ The batch holds the images and then, in the same order, their references. What f
 autograd is the multiplier m of each value x of an image: m (x - x') is what the value's difference
 from its reference x' adds to the target's difference, and at every cut of the network these sum to
 the whole of it. A unit that the image silences differs from its reference as much as one that it
-excites, so what speaks by being absent gets its share; rules that share out what is there
+excites, so what speaks by silencing gets its share; rules that share out what is there
 (:mod:`conceptseg.lrp.propagate`) cannot give it any.
 
 ======================================  ======================================================
@@ -14,13 +14,16 @@ convolutions, linear, sums, moves, ...  that of any linear map: its transpose; b
 what acts on each value by itself       (y - y') / (x - x'), the slope where x is near x'
 pooling by maximum                      the difference of maxima goes to where the larger one is
 products, matrix products               each factor's difference times the mean of the other
-softmax, norms of the image's own       those of the exponentials, sums, roots and products
-                                        that they are made of
+quotients, norms of the image's own     the difference of what is scaled times the smaller scale,
+                                        that of the scale times the value beside the larger one
+softmax, e^(x - log sum e^x)            those of both exponentials and of the logarithm
 ======================================  ======================================================
 
 Source: Shrikumar, Greenside and Kundaje, "Learning Important Features Through Propagating
 Activation Differences", ICML 2017, arXiv:1704.02685, sections 3.2 and 3.5. Maxima are shared out
-as in their code; products, of which the paper has none, as Shapley has it.
+as in their code. Of products the paper has nothing; theirs here are Shapley's. The scale 1 / b or
+1 / deviation can be huge where the reference is flat, and shares by its mean would be huge and
+cancel: hence the smaller one.
 """
 
 from __future__ import annotations
@@ -35,15 +38,23 @@ from torch.nn import functional as F
 from conceptseg.layout import tensors_in
 from conceptseg.lrp.frozen import OwnNorm
 from conceptseg.lrp.kept import parse
-from conceptseg.lrp.names import ELEMENTWISE, RATIOS, REVERSED_RATIOS
-from conceptseg.lrp.propagate import Propagation, carries, gathered, terms
+from conceptseg.lrp.names import BY_VALUE, LINEAR_MAPS, RATIOS, REVERSED_RATIOS
+from conceptseg.lrp.propagate import Propagation, carries, gathered, pair, terms
 
 NEAR = 1e-6
 """Relative difference below which a quotient of differences is rounding, and the slope is taken."""
 
+Shares = list[tuple[Tensor, Tensor]]
+"""Inputs, and the factors by which the output's multiplier becomes theirs."""
+
 
 class Rescaling(Propagation):
     """The mode in which a canonised network's pass of images and their references is made."""
+
+    def _handled(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
+        if name in LINEAR_MAPS and sum(map(carries, tensors_in([*args, *kwargs.values()]))) > 1:
+            raise self._no_rule(name)  # linear in one of them alone, as grids are not
+        return super()._handled(name, func, args, kwargs)
 
     def _amount(self, flowing: Tensor, at: Tensor) -> float:
         own, reference = at.detach().chunk(2)
@@ -63,31 +74,12 @@ class Rescaling(Propagation):
         return self._by_value(name, func, args, kwargs)
 
     def _gate(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
-        if name in ELEMENTWISE:
+        if name in BY_VALUE:
             return self._by_value(name, func, args, kwargs)
         if name == "softmax":
-            return self._softmax(args, kwargs)
-        if not any(map(carries, tensors_in([*args, *kwargs.values()]))):
-            return self._run(func, args, kwargs)
+            x, axis = pair(args, kwargs, "input", "dim")
+            return self._softmax(x, axis)
         raise self._no_rule(name)
-
-    def _softmax(self, args: Any, kwargs: Any) -> Tensor:
-        """e^x times 1 / sum e^x, both less the larger maximum of an image and its reference."""
-        x = args[0] if args else kwargs["input"]
-        axis = args[1] if len(args) > 1 else kwargs["dim"]
-        top = x.detach().amax(axis, keepdim=True)
-        highest = torch.maximum(*top.chunk(2))
-        raised = self._by_value("exp", torch.exp, (x - torch.cat([highest, highest]),), {})
-        whole = raised.sum(axis, keepdim=True)
-        return self._product("div", torch.div, (raised, whole), {})
-
-    def _own_norm(self, name: str, args: Any, kwargs: Any, func: Any) -> Tensor:
-        norm = OwnNorm(name, args, kwargs)
-        parts = norm.centred(norm.x)
-        squares = self._product("mul", torch.mul, (parts, parts), {})
-        variance = squares.mean(norm.axes, keepdim=True) + norm.eps
-        scale = self._by_value("rsqrt", torch.rsqrt, (variance,), {})
-        return norm.affine(self._product("mul", torch.mul, (parts, scale), {}))
 
     def _sum(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
         parts = terms(name, args, kwargs)
@@ -98,67 +90,108 @@ class Rescaling(Propagation):
 
         return self._applied(name, back, output, *[t for t, _ in parts])
 
-    def _by_value(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
-        x, call = self._call(name, func, args, kwargs)
-        output = self._run(func, args, kwargs)
-        if not carries(x):
-            return output
-        if output.shape != x.shape:
-            raise self._no_rule(name)
-        slope = slopes(x.detach(), output, call)
-        return self._applied(name, lambda m: (_first(m[: len(slope)] * slope),), output, x)
-
-    def _call(
-        self, name: str, func: Any, args: Any, kwargs: Any
-    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """The one input that carries, and the operation as a function of it."""
-        rest = {k: v for k, v in kwargs.items() if k not in ("input", "inplace")}
-        x, others = (args[0], args[1:]) if args else (kwargs["input"], ())
-        if not isinstance(x, Tensor) or any(map(carries, [*others, *rest.values()])):
-            raise self._no_rule(name)
-        return x, lambda v: func(v, *others, **rest)
-
-    def _product(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
-        first, second = args[0], args[1] if len(args) > 1 else kwargs["other"]
-        if name in REVERSED_RATIOS:
-            first, second = second, first
-        output = self._run(func, args, kwargs)
-        factor = second.detach() if isinstance(second, Tensor) else second
-        slope: Any = 1.0
-        if name in RATIOS:
-            factor = 1 / factor
-            if carries(second):
-                slope = slopes(second.detach(), factor, torch.reciprocal)
-        backs = []
-        if carries(first):
-            backs.append((first, _between(factor, carries(second))))
-        if carries(second):
-            backs.append((second, _between(first, carries(first)) * slope))
+    def _scaled(self, name: str, output: Tensor, shares: Shares) -> Tensor:
+        """An output whose multiplier times a factor each is that of its inputs."""
 
         def back(m: Tensor) -> tuple[Tensor, ...]:
             own = m[: len(m) // 2]
-            return tuple(gathered(_first(own * f), t.shape) for t, f in backs)
+            return tuple(gathered(_first(own * factor), t.shape) for t, factor in shares)
 
-        return self._applied(name, back, output, *[t for t, _ in backs])
+        return self._applied(name, back, output, *[t for t, _ in shares])
+
+    def _by_value(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
+        rest = {k: v for k, v in kwargs.items() if k not in ("input", "inplace")}
+        x, others = (args[0], args[1:]) if args else (kwargs["input"], ())
+        output = self._run(func, args, kwargs)
+        if any(map(carries, [*others, *rest.values()])) or output.shape != x.shape:
+            raise self._no_rule(name)
+        slope = slopes(x.detach(), output, lambda v: func(v, *others, **rest))
+        return self._scaled(name, output, [(x, slope)])
+
+    def _softmax(self, x: Tensor, axis: int) -> Tensor:
+        """With l = log sum e^x: d e^(x - l) = a (dx - dl) and dl = sum w dx, where a and w are
+        means between image and reference, in [0, 1], whatever is added to all x."""
+        own, reference = x.detach().chunk(2)
+        sums = own.logsumexp(axis, keepdim=True), reference.logsumexp(axis, keepdim=True)
+        a = _mean_exponential(own - sums[0], reference - sums[1])
+        # sum e^x has the logarithm l, so that the mean of it is that of e^l.
+        w = _mean_exponential(own, reference, *sums)
+
+        def back(m: Tensor) -> tuple[Tensor]:
+            scaled = m[: len(own)] * a
+            return (_first(scaled - w * scaled.sum(axis, keepdim=True)),)
+
+        return self._applied("softmax", back, x.detach().softmax(axis), x)
+
+    def _own_norm(self, name: str, args: Any, kwargs: Any, func: Any) -> Tensor:
+        norm = OwnNorm(name, args, kwargs)
+        parts = norm.centred(norm.x)
+        squares = self._product("mul", torch.mul, (parts, parts), {})
+        variance = squares.mean(norm.axes, keepdim=True) + norm.eps
+        scale = variance.detach().rsqrt()
+        shares = self._by_scale(
+            parts, scale, variance, slopes(variance.detach(), scale, torch.rsqrt)
+        )
+        return norm.affine(self._scaled(name, parts.detach() * scale, shares))
+
+    def _by_scale(self, value: Tensor, scale: Tensor, source: Tensor, slope: Tensor) -> Shares:
+        """Of v s - v' s': (v - v') times the smaller of s and s', (s - s') times the other v."""
+        (own, reference), (s, other) = value.detach().chunk(2), scale.chunk(2)
+        smaller = s.abs() <= other.abs()
+        beside = torch.where(smaller, reference, own)
+        return [(value, torch.where(smaller, s, other)), (source, beside * slope)]
+
+    def _product(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
+        first, second = pair(args, kwargs, "input", "other")
+        if name in REVERSED_RATIOS:
+            first, second = second, first
+        output = self._run(func, args, kwargs)
+        if name in RATIOS and carries(second):
+            scale = second.detach().reciprocal()
+            slope = slopes(second.detach(), scale, torch.reciprocal)
+            if carries(first):
+                return self._scaled(name, output, self._by_scale(first, scale, second, slope))
+            return self._scaled(name, output, [(second, slope * self._beside(name, first, second))])
+        if name in RATIOS:
+            second = 1 / second
+        shares = [
+            (t, self._beside(name, other, t))
+            for t, other in ((first, second), (second, first))
+            if carries(t)
+        ]
+        return self._scaled(name, output, shares)
 
     def _matrices(self, func: Any, args: Any, kwargs: Any) -> Tensor:
-        first, second = (
-            args[0],
-            args[1] if len(args) > 1 else kwargs.get("other", kwargs.get("mat2")),
-        )
+        first, second = pair(args, kwargs, "input", "other", "mat2")
         output = self._run(func, args, kwargs)
-        means = [_between(t, carries(t)) for t in (first, second)]
+        left = self._beside("matmul", first, second)
+        right = self._beside("matmul", second, first)
 
         def back(m: Tensor) -> tuple[Tensor, ...]:
             own = m[: len(m) // 2]
             found = []
             if carries(first):
-                found.append(gathered(_first(own @ means[1].transpose(-1, -2)), first.shape))
+                found.append(gathered(_first(own @ right.transpose(-1, -2)), first.shape))
             if carries(second):
-                found.append(gathered(_first(means[0].transpose(-1, -2) @ own), second.shape))
+                found.append(gathered(_first(left.transpose(-1, -2) @ own), second.shape))
             return tuple(found)
 
         return self._applied("matmul", back, output, *filter(carries, (first, second)))
+
+    def _beside(self, name: str, factor: Any, partner: Tensor) -> Any:
+        """What a factor's partner is multiplied by: the mean of image and reference, or a constant.
+
+        Raises InputError where a factor that carries nothing differs between the two.
+        """
+        if not isinstance(factor, Tensor):
+            return factor
+        held = factor.detach()
+        if not carries(factor) and (held.dim() < partner.dim() or len(held) != len(partner)):
+            return held
+        own, reference = held.chunk(2)
+        if not carries(factor) and not torch.equal(own, reference):
+            raise self._no_rule(name)
+        return (own + reference) / 2
 
     def _attention(
         self,
@@ -177,8 +210,7 @@ class Rescaling(Propagation):
         scores = scores * (query.shape[-1] ** -0.5 if scale is None else scale)
         if attn_mask is not None:
             scores = scores + attn_mask
-        weights = self._softmax((scores, -1), {})
-        return self._matrices(torch.matmul, (weights, value), {})
+        return self._matrices(torch.matmul, (self._softmax(scores, -1), value), {})
 
     def _maximum(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
         """The larger of the two maxima goes to its own place: with c = max(y, y'), c - y' to where
@@ -216,7 +248,10 @@ class Rescaling(Propagation):
 
 
 def slopes(x: Tensor, y: Tensor, call: Callable[[Tensor], Tensor]) -> Tensor:
-    """(y - y') / (x - x') of images and references [2n, ...]: [n, ...]; dy / dx where x is x'."""
+    """(y - y') / (x - x') of images and references [2n, ...]: [n, ...]; dy / dx where x is x'.
+
+    0 where that is infinite: there is no change for it to multiply.
+    """
     (own, reference), (after, before) = x.chunk(2), y.detach().chunk(2)
     change = own - reference
     small = change.abs() <= NEAR * (1 + own.abs())
@@ -226,19 +261,28 @@ def slopes(x: Tensor, y: Tensor, call: Callable[[Tensor], Tensor]) -> Tensor:
     with torch.enable_grad(), torch._C.DisableTorchFunction():
         entered = own.clone().requires_grad_()
         (slope,) = torch.autograd.grad(call(entered * 1).sum(), entered)
-    return torch.where(small, slope, found)
+    return torch.where(small, slope.nan_to_num(0.0, 0.0, 0.0), found)
+
+
+def _mean_exponential(
+    x: Tensor, other: Tensor, whole: Tensor | None = None, before: Tensor | None = None
+) -> Tensor:
+    """The logarithmic mean (e^x - e^x') / (x - x'), over that of `whole` and `before` if given.
+
+    It is e^((x + x') / 2) sinh(d) / d with d = (x - x') / 2, here by its logarithm.
+    """
+    found = (x + other) / 2 + _log_sinhc((x - other) / 2)
+    if whole is not None and before is not None:
+        found = found - (whole + before) / 2 - _log_sinhc((whole - before) / 2)
+    return found.exp()
+
+
+def _log_sinhc(d: Tensor) -> Tensor:
+    """log(sinh(d) / d)."""
+    size = d.abs().clamp(min=1e-4)  # below it d^2 / 6, which is less than rounding
+    return size + torch.log(-torch.expm1(-2 * size) / (2 * size))
 
 
 def _first(own: Tensor) -> Tensor:
     """Multipliers of images, and none of their references: [n, ...] -> [2n, ...]."""
     return torch.cat([own, torch.zeros_like(own)])
-
-
-def _between(factor: Any, paired: bool) -> Any:
-    """The mean of a factor of images and references, where it is `paired`; else what it is."""
-    if not isinstance(factor, Tensor):
-        return factor
-    if not paired:
-        return factor.detach()
-    own, reference = factor.detach().chunk(2)
-    return (own + reference) / 2

@@ -33,10 +33,11 @@ class Lcrp(Study):
     shuffled networks show in the mean, over images, and above the largest that any of their
     channels reaches, over networks.
 
-    LRP shares out what is there. A network that tells a class by something that silences its
-    rivals' units shows none of that in the class's maps. `composite: rescale` shares out changes
-    from a reference instead (DeepLIFT), along the same paths and into the same scores: it finds
-    such context, at the price of a reference that has to be chosen.
+    LRP shares out what is there. What speaks for a class by silencing its rivals' units leaves no
+    trace in the class's maps. `composite: rescale` shares out changes from a reference instead
+    (DeepLIFT), along the same paths and into the same scores, and shows it wherever the reference
+    differs from it in the network's eyes: the planted network's brick is found against its mean
+    colour and against black, and not against grey.
 
     Source: Dreyer, Achtibat, Wiegand, Samek and Lapuschkin, "Revealing Hidden Context Bias in
     Segmentation and Object Detection through Concept-specific Explanations", CVPRW 2023.
@@ -59,7 +60,9 @@ class Lcrp(Study):
         "logit", description="What relevance starts from at each pixel of the region."
     )
     sign: Literal["signed", "positive"] = Field(
-        "signed", description="Whether negative logits count, or are clipped, as published."
+        "signed",
+        description="Whether negative logits (under rescale, changes) count, or are clipped, as "
+        "published.",
     )
     concepts: int = Field(
         12, ge=1, description="Of each class, its most relevant channels; 50 as published."

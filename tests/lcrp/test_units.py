@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from conceptseg.lcrp import flip
 from conceptseg.lcrp.assess import Score, pearson
-from conceptseg.lcrp.background import BLENDS, Sensitivity, blended, changes, fills
+from conceptseg.lcrp.background import BLENDS, Background, Sensitivity, blended, changes, fills
 from conceptseg.lcrp.choose import complexity
 from conceptseg.lcrp.classes import weighed
 from conceptseg.lcrp.engines import context_score, object_mask, regions
@@ -20,9 +21,10 @@ from conceptseg.lcrp.sections import doubt
 from conceptseg.lcrp.shuffles import Shuffles, channel_means
 from conceptseg.lcrp.tables import _error
 from conceptseg.lcrp.verdicts import told_of_tests
+from conceptseg.record import Tail
 from conceptseg.study.lcrp import Lcrp
 from tests.ace.small import batch, context
-from tests.small_models import images, unet
+from tests.small_models import images, seeded, unet, wrapped
 
 
 def test_context_score_is_the_positive_mass_outside():
@@ -124,7 +126,7 @@ def test_classes_of_an_image_count_together_in_a_curve_s_error():
 
 
 def test_the_order_that_findings_rest_on_is_among_those_compared():
-    for composite, more in (("epsilon_plus", 0), ("epsilon_plus_flat", 1), ("attention", 1)):
+    for composite, more in (("epsilon_plus", 0), ("epsilon_plus_flat", 1), ("rescale", 1)):
         found = flip.methods(SimpleNamespace(composite=composite))
         assert len(found) == 3 + more and composite in found.values()
 
@@ -135,14 +137,14 @@ def test_every_order_starts_from_the_same_region(composite, monkeypatch):
     seen = []
     monkeypatch.setattr(flip.Flip, "_random", lambda *args: [])
     monkeypatch.setattr(
-        flip.Flip, "_curves", lambda self, c, t, orders, m, k: seen.append(orders) or np.zeros(0)
+        flip.Flip, "_curves", lambda self, t, b, orders, m, k: seen.append(orders) or np.zeros(0)
     )
     model, x = unet(), images(1, 32, 32)
     labels = torch.zeros(1, 32, 32, dtype=torch.int64)
     labels[:, :4, :4] = 1
     study = Lcrp.model_construct(
         composite=composite, zero_bias=True, quantity="logit", sign="signed", random_orders=0,
-        flip_images=1, flip_steps=2,
+        flip_images=1, flip_steps=2, reference="mean",
     )  # fmt: skip
     chosen = SimpleNamespace(classes=(1,), units=8, drawn=lambda c, n: ("s00",))
     for own in (labels, None):
@@ -151,6 +153,44 @@ def test_every_order_starts_from_the_same_region(composite, monkeypatch):
     first, second = seen
     assert len(first) == len(flip.names(study))
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def changes_study(**options):
+    return Lcrp.model_construct(
+        composite="rescale", zero_bias=True, quantity="logit", sign="signed",
+        reference="mean", flip_mode="remove", flip_steps=2, **options,
+    )  # fmt: skip
+
+
+def test_a_change_is_undone_where_changes_are_ranked():
+    """All channels flipped are those of the reference, so the curve ends at its logit."""
+    model, x = unet(), images(1, 32, 32)
+    here, study = context(model, x, "mid"), changes_study()
+    tail = Tail.of(model, x, "mid")
+    sweep = flip.Flip(study)
+    blank = sweep._blank(here, x, tail)
+    reference = x.mean((2, 3), keepdim=True).expand_as(x)
+    assert torch.allclose(blank, Tail.of(model, reference, "mid").activation, atol=1e-6)
+    mask = torch.ones(32, 32, dtype=torch.bool)
+    order = np.arange(blank.shape[1])
+    (curve,) = sweep._curves(tail, blank, [order], mask, 1)
+    ends = tail.resume(blank)[0, 1].mean() - tail.logits[0, 1].mean()
+    assert abs(curve[0]) < 1e-6 and curve[-1] == pytest.approx(float(ends), abs=1e-5)
+    plain = flip.Flip(SimpleNamespace(composite="epsilon_plus"))
+    assert not plain._blank(here, x, tail).any()
+
+
+def test_a_background_that_the_network_does_not_read_changes_nothing():
+    """Layers of one pixel: what changes are counted from must stay that of the untouched image."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 3, 1))
+    model, x = wrapped(seeded(lambda: net)), images(1, 24, 24)
+    region = torch.zeros(24, 24, dtype=torch.bool)
+    region[:12] = True
+    hidden = fills(x[0], 0, "s00")
+    sweep = Background(changes_study())
+    found = sweep._relevance(context(model, x, "1"), x, hidden, region, region[None], 1)
+    assert np.abs(found[0]).max() > 1e-3
+    assert np.abs(found - found[0]).max() < 1e-6
 
 
 def test_correlation():

@@ -17,9 +17,9 @@ from tests.lrp.test_rules import Call
 from tests.small_models import images, seeded, unet, wrapped
 
 
-def ran(model, x, layers=(), reference="black", columns=None):
+def ran(model, x, layers=(), reference="black", columns=None, references=None):
     """A pass, and the relevance of class 1 in the whole image, or in its first columns."""
-    run = Engine(model, x, "rescale", reference=reference).run(x, layers)
+    run = Engine(model, x, "rescale", reference=reference).run(x, layers, references)
     mask = torch.zeros(len(x), *run.logits.shape[2:], dtype=torch.bool)
     mask[:, :, :columns] = True
     return run, relevance_of_logits(run.evidence, mask, 1)
@@ -71,7 +71,12 @@ OPERATIONS = {
     "layer norm": lambda a: F.layer_norm(a, a.shape[2:]),
     "root mean square norm": lambda a: F.rms_norm(a, a.shape[2:]),
     "instance norm": lambda a: F.instance_norm(a),
+    "running instance norm": lambda a: F.instance_norm(
+        a, torch.full((4,), 0.1).double(), torch.full((4,), 2.0).double(), use_input_stats=False
+    ),
     "group norm": lambda a: F.group_norm(a, 2),
+    "constant per image": lambda a: a * a.new_full((len(a), 1, 1, 1), 2.0) + a.flip(1),
+    "root": lambda a: F.relu(a).sqrt(),
     "matrices": lambda a: a @ a.transpose(-1, -2),
     "attention": lambda a: torch.softmax(a @ a.transpose(2, 3), -1) @ a,
     "fused attention": lambda a: F.scaled_dot_product_attention(a, a, a.flip(1)),
@@ -105,6 +110,61 @@ def test_every_difference_is_shared_out_in_full(name):
     found = run.at_input(start)
     assert found.sum((1, 2)).tolist() == pytest.approx(normed.tolist(), rel=1e-5, abs=1e-9)
     assert float(found.abs().max()) > 1e-4
+
+
+SHIFTED = {
+    "softmax": lambda a, by: (a + by * a.mean(1, keepdim=True)).softmax(1),
+    "attention": lambda a, by: (
+        torch.softmax(a @ a.transpose(2, 3) + by * a.sum(3, keepdim=True), -1) @ a
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHIFTED)
+def test_softmax_does_not_see_what_is_added_to_all(name):
+    """A shift of all scores changes nothing: e^x and its sum by themselves would blow up, and
+    cancel."""
+    x = images(1, 12, 12)
+    sizes = []
+    for by in (0.0, 20.0, 200.0):
+        model = around(lambda a, by=by: SHIFTED[name](a, by))
+        model.module.float()
+        run, start = ran(model, x, columns=3)
+        sizes.append(float(run.at_input(start).abs().sum()))
+    assert max(sizes) < 30 * sizes[0]
+
+
+@pytest.mark.parametrize("norm", [lambda a: F.instance_norm(a), lambda a: F.group_norm(a, 2)])
+def test_norms_stay_bounded_where_the_reference_is_flat(norm):
+    """The scale of a flat reference is 1 / sqrt(eps) = 316; its mean with the image's would give
+    every place a hundred times what it changes, cancelled by its neighbours."""
+    model = around(norm)
+    model.module[0].padding_mode = "reflect"
+    model.module[0]._reversed_padding_repeated_twice = [1] * 4
+    run, start = ran(model, images(1, 12, 12).double(), ["0"], "mean", columns=3)
+    (low,) = run.at_layers(start, ["0"])
+    assert float(low.sum()) == pytest.approx(float(start.sum()), rel=1e-6)
+    assert float(low.abs().sum()) < 20
+
+
+def test_a_quotient_s_change_goes_to_the_smaller_scale():
+    """a / b from 4 / 0.5 to 6 / 2: (6 - 4) / 2 = 1 to a, the rest, -6, to b."""
+    model = halves(lambda a: a[:, :1] / a[:, 1:])
+    run, start = ran(model, Q, ["0"], "grey", references=Q0)
+    (low,) = run.at_layers(start, ["0"])
+    assert (low[0, :, 0, 0] * 20).tolist() == pytest.approx([1.0, -6.0])
+
+
+Q = torch.tensor([6.0, 2.0], dtype=torch.float64).view(1, 2, 1, 1).expand(-1, -1, 2, 2)
+Q0 = torch.tensor([4.0, 0.5], dtype=torch.float64).view(1, 2, 1, 1).expand(-1, -1, 2, 2)
+
+
+def halves(function):
+    """Of an image of two colours one number, as class 1; class 0 is its negative."""
+    last = nn.Conv2d(1, 2, 1, bias=False)
+    last.weight.data.copy_(torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1))
+    net = nn.Sequential(nn.Identity(), Call(function), last)
+    return wrapped(net.double().eval(), 2, channels=2)
 
 
 def test_products_are_shapley_s():
@@ -224,10 +284,51 @@ def test_networks_that_people_have(name):
     assert told.reached == pytest.approx(told.given, rel=1e-5, abs=1e-6)
 
 
-def test_what_has_no_rule_is_named():
-    x = images(1, 12, 12).double()
-    with pytest.raises(InputError, match=r"'amax' in module '1' \(Call\)"):
-        Engine(around(lambda a: a - a.amax(1, keepdim=True)), x, "rescale")
+NO_RULE = {
+    "amax": lambda a: a - a.amax(1, keepdim=True),
+    "mul": lambda a: a * (a > 0),
+    "grid_sample": lambda a: F.grid_sample(a, a[:, :2].permute(0, 2, 3, 1), align_corners=False),
+}
+
+
+@pytest.mark.parametrize("name", NO_RULE)
+def test_what_has_no_rule_is_named(name):
+    with pytest.raises(InputError, match=rf"'{name}\w*' in module '1' \(Call\)"):
+        Engine(around(NO_RULE[name]), images(1, 12, 12).double(), "rescale")
+
+
+def test_a_flat_example_is_no_proof():
+    """Nothing changes between a flat image and its mean, so the check takes another."""
+    flat = torch.full((1, 3, 12, 12), 0.5, dtype=torch.float64)
+    model = around(lambda a: torch.where(a > 0, a, torch.zeros_like(a)))
+    with pytest.raises(InputError, match="rescale shares out .* an operation without a rule does"):
+        Engine(model, flat, "rescale")
+    with pytest.raises(InputError, match="rescale shares out"):
+        Engine(model, flat, "epsilon").under("rescale")
+
+
+class Stateful(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return x * self.calls
+
+
+def test_a_module_with_a_state_is_named_among_references():
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), Stateful(), nn.Conv2d(4, 2, 1)).double().eval()
+    with pytest.raises(InputError, match=r"first module that differs is '1' \(Stateful\)"):
+        Engine(wrapped(net, 2), images(1, 12, 12).double(), "rescale")
+
+
+def test_changes_can_be_counted_from_another_image():
+    model, x = wrapped(seeded(peers).double()), images(2, 16, 24).double()
+    run, start = ran(model, x[:1], references=x[1:])
+    whole = (model(x)[0, 1] - model(x)[1, 1]).detach()
+    scale = whole.abs().sum()
+    assert float(run.at_input(start).sum() * scale) == pytest.approx(float(whole.sum()))
 
 
 def test_a_difference_that_is_not_shared_out_is_refused():
