@@ -136,7 +136,7 @@ def test_changes_show_what_the_biased_digit_is_told_by(tmp_path_factory):
     units = {f["details"]["unit"] for f in found["biased"]["findings"] if f["class"] == BIASED}
     rows = [row for unit, row in by_unit(found["biased"], BIASED).items() if unit in units]
     assert np.mean([row["tile"] for row in rows]) > rows[0]["tile_chance"] + 0.2
-    assert np.mean([row["sensitivity"] for row in rows]) > 0.8
+    assert np.mean([row["sensitivity"] for row in rows]) > 0.65
     kept = found["biased"]["notes"]["kept"]
     assert kept["reached"] == pytest.approx(kept["given"], rel=1e-4)
 
