@@ -5,27 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
-from weakref import WeakKeyDictionary
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from conceptseg.contracts import Explainer, technique
 from conceptseg.directions import load_directions
 from conceptseg.errors import InputError
+from conceptseg.explainers._engines import engine_of
 from conceptseg.fill import Fill
 from conceptseg.lrp.composites import CompositeName
 from conceptseg.lrp.engine import Engine, Run, channel, direction, within
-from conceptseg.lrp.start import relevance_of_logits, relevance_of_target
-from conceptseg.model import SegmentationModel
+from conceptseg.lrp.start import relevance_of_change, relevance_of_logits, relevance_of_target
 from conceptseg.record import find
 from conceptseg.scene import Scene
 from conceptseg.target import Box, FixedTarget, Target
-
-_Key = tuple[object, ...]
-_ENGINES: WeakKeyDictionary[nn.Module, tuple[_Key, Engine]] = WeakKeyDictionary()
-"""The last engine of each network, with the state and settings that it was made for."""
 
 
 @technique(family="propagation", source="Bach et al. 2015, doi 10.1371/journal.pone.0130140")
@@ -42,9 +37,7 @@ class Lrp(Explainer):
     z+ is blind to what speaks against the class, and barely tells classes apart: maps of two
     classes in one region are alike. Relevance is lost where sums have no positive part and, with
     `zero_bias` off, to biases. It shows neither what is missing nor what speaks by silencing units.
-    The latter `composite: rescale` shows, which is DeepLIFT (Shrikumar et al. 2017,
-    arXiv:1704.02685): its map sums to how far the mean logit lies above that of the `reference`.
-    What looks like the reference counts for nothing: compare two.
+    The latter `composite: rescale` shows, which is `deep_lift`, with the parts below.
 
     Departures: BatchNorm, its eps included, is folded into the layer before it; the last layer
     follows the epsilon rule, since z+ can erase a class; bilinear resizing shares out by what it
@@ -146,7 +139,9 @@ class Lrp(Explainer):
 
     def _start(self, run: Run, target: FixedTarget) -> Tensor:
         if self.start == "target" or not target.of_class:
-            return relevance_of_target(run.logits, target, run.evidence)
+            if run.compares:
+                return relevance_of_change(run.logits, run.evidence, target)
+            return relevance_of_target(run.logits, target)
         relevance = relevance_of_logits(
             run.evidence, target.mask, target.class_id, self.start, self.sign, normalise=False
         )
@@ -184,31 +179,3 @@ class Part:
         if self.mask is not None:
             relevance = within(relevance, self.mask)
         return run.conditional(self.layer, relevance[None])[0]
-
-
-def engine_of(
-    model: SegmentationModel,
-    images: Tensor,
-    composite: CompositeName,
-    zero_bias: bool,
-    gamma: float,
-    reference: Fill = "mean",
-) -> Engine:
-    """The engine of a network, made again when the network or the settings have changed."""
-    key = (composite, zero_bias, gamma, reference, tuple(images.shape[1:]), *_state(model))
-    known = _ENGINES.get(model.module)
-    if known is None or known[0] != key:
-        made = Engine(
-            model, images, composite, zero_bias=zero_bias, gamma=gamma, reference=reference
-        )
-        _ENGINES[model.module] = known = (key, made)
-    return known[1]
-
-
-def _state(model: nn.Module) -> _Key:
-    """What tells a network from itself after a change: versions, devices and sums of tensors."""
-    tensors = [*model.parameters(), *model.buffers()]
-    marks = tuple((t.data_ptr(), t._version, t.dtype, t.device) for t in tensors)
-    with torch.no_grad():
-        sums = [t.double().sum() for t in tensors if t.is_floating_point()]
-        return (*marks, *(torch.stack(sums).tolist() if sums else ()))

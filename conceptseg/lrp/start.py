@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from conceptseg.target import FixedTarget
+
+POINTS = 24
+"""Points of Gauss and Legendre on the line that logits change along."""
 
 Quantity = Literal["logit", "probability", "one"]
 Sign = Literal["signed", "positive"]
@@ -48,13 +52,26 @@ def relevance_of_logits(
     return relevance
 
 
-def relevance_of_target(logits: Tensor, target: FixedTarget, evidence: Tensor) -> Tensor:
-    """R = z dT/dz, [n, k, h, w], of a target T: what each logit adds to it, to first order.
+def relevance_of_target(logits: Tensor, target: FixedTarget) -> Tensor:
+    """R = z dT/dz, [n, k, h, w], of a target T: what each logit adds to it, to first order."""
+    return _slope(logits.detach(), target) * logits.detach()
 
-    The slope is that at the logits; z is the `evidence`, they or their change.
+
+def relevance_of_change(logits: Tensor, change: Tensor, target: FixedTarget) -> Tensor:
+    """R [n, k, h, w] that sums to how much a target T changed when logits changed to `logits`.
+
+    R = dz times the mean of dT/dz on the straight line that leads there (Aumann and Shapley);
+    of a target that is linear in the logits that is dz dT/dz.
     """
+    places, weights = np.polynomial.legendre.leggauss(POINTS)
+    mean = torch.zeros_like(logits)
+    for place, weight in zip((1 - places) / 2, weights / 2, strict=True):
+        mean += float(weight) * _slope(logits.detach() - float(place) * change, target)
+    return mean * change
+
+
+def _slope(logits: Tensor, target: FixedTarget) -> Tensor:
     with torch.inference_mode(False), torch.enable_grad():
-        entered = logits.detach().clone().requires_grad_()
-        value = target(entered).sum()
-        (gradient,) = torch.autograd.grad(value, entered)
-    return gradient * evidence.detach()
+        entered = logits.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(target(entered).sum(), entered)
+    return gradient

@@ -117,7 +117,7 @@ def test_images_are_normalised_by_themselves():
 def test_a_target_is_shared_out_by_what_logits_add_to_it():
     logits = torch.randn(1, 3, 2, 2, generator=torch.Generator().manual_seed(0))
     target = Target(1, Everything(), score="logit").on(logits, None)
-    found = relevance_of_target(logits, target, logits)
+    found = relevance_of_target(logits, target)
     assert torch.allclose(found[:, 1], logits[:, 1] / 4) and not found[:, [0, 2]].any()
 
 
