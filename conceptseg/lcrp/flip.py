@@ -19,7 +19,6 @@ import torch
 
 from conceptseg.contracts import Carry, Context, State
 from conceptseg.data import sample_priority
-from conceptseg.fill import filling
 from conceptseg.lcrp.choose import Chosen
 from conceptseg.lcrp.engines import Sweep, object_mask, predict, regions, start_of
 from conceptseg.record import Tail
@@ -134,10 +133,10 @@ class Flip(Sweep):
 
     def _blank(self, context: Context, image: Tensor, tail: Tail) -> Tensor:
         """What flipped channels are set to, [1, u, y, x]."""
-        if self.study.composite != "rescale":
+        references = self._engines.of(context, image).references(image)
+        if references is None:
             return torch.zeros_like(tail.activation)
-        reference = filling(context.model, image, self.study.reference)
-        return Tail.of(context.model, reference, context.layer).activation.detach()
+        return Tail.of(context.model, references, context.layer).activation.detach()
 
     def _curves(
         self,

@@ -10,7 +10,7 @@ import numpy as np
 from conceptseg.contracts import Carry, Context, State
 from conceptseg.lcrp.choose import Chosen, best_channels
 from conceptseg.lcrp.engines import Sweep, predict, regions
-from conceptseg.lrp.start import relevance_of_logits
+from conceptseg.lrp.start import Quantity, relevance_of_logits
 from conceptseg.stats.sample_table import SampleTable
 
 if TYPE_CHECKING:
@@ -106,12 +106,9 @@ def compared_regions(
 
 def shuffled_relevance(run: Run, region: Tensor, class_id: int, layer: str) -> Tensor:
     """A shuffled network's relevance at the layer: logits mean nothing there, not by their sign."""
-    if run.compares:
-        # A change near zero would make the quotient of 1 and it large without bound, so here
-        # the sign is taken from what reaches the layer.
-        start = relevance_of_logits(run.evidence, region, class_id)
-        (found,) = run.at_layers(start, [layer])
-        return found * found.double().sum().sign().to(found)
-    start = relevance_of_logits(run.evidence, region, class_id, "one")
+    # Of changes the quotient of 1 and one near zero would be large without bound, so they count as
+    # they are, and their sign is taken from what reaches the layer.
+    quantity: Quantity = "logit" if run.compares else "one"
+    start = relevance_of_logits(run.evidence, region, class_id, quantity)
     (found,) = run.at_layers(start, [layer])
-    return found
+    return found * found.double().sum().sign().to(found) if run.compares else found

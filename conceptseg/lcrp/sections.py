@@ -87,7 +87,7 @@ def acting(result: Result, rows: list[Row]) -> Section:
             "there: they may be decided by what is absent, or by what their rivals find in the "
             "background."
         )
-        if result.notes["composite"] != "rescale":
+        if not result.notes["reference"]:
             text += (
                 " Rules that share out what is there cannot show what silences a rival's units; "
                 "run the study again with composite: rescale, which shares out changes from a "
@@ -323,7 +323,7 @@ def retained(result: Result) -> Section:
     given = kept["given"] or float("nan")
     share = kept["reached"] / given
     bias = "take no relevance" if result.notes["zero_bias"] else "take their part"
-    if result.notes["composite"] == "rescale":
+    if result.notes["reference"]:
         bias = "cancel between image and reference"
     facts = Facts(
         [

@@ -277,12 +277,23 @@ class Propagation(TorchFunctionMode):
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
-        weights = attention_weights(query, key, attn_mask, is_causal, scale, enable_gqa)
+        weights = self._weights_of(query, key, attn_mask, is_causal, scale, enable_gqa)
         if enable_gqa:
             value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
-        if not carries(value):
+        if not carries(value) and not carries(weights):
             return weights @ value
         return self._matrices(torch.matmul, (weights, value), {})
+
+    def _weights_of(
+        self,
+        query: Tensor,
+        key: Tensor,
+        mask: Tensor | None,
+        is_causal: bool,
+        scale: float | None,
+        enable_gqa: bool,
+    ) -> Tensor:
+        return attention_weights(query, key, mask, is_causal, scale, enable_gqa)
 
     def _linear(self, name: str, x: Tensor, call: Callable[[Tensor], Tensor]) -> Tensor:
         """A linear map without weights: R_in = x J^T (R / z); uniform: J^T (R / J 1)."""

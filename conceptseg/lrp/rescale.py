@@ -193,24 +193,20 @@ class Rescaling(Propagation):
             raise self._no_rule(name)
         return (own + reference) / 2
 
-    def _attention(
+    def _weights_of(
         self,
         query: Tensor,
         key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
+        mask: Tensor | None,
+        is_causal: bool,
+        scale: float | None,
+        enable_gqa: bool,
     ) -> Tensor:
-        if enable_gqa or is_causal or (attn_mask is not None and attn_mask.dtype == torch.bool):
+        if enable_gqa or is_causal or (mask is not None and mask.dtype == torch.bool):
             raise self._no_rule("scaled_dot_product_attention")
         scores = self._matrices(torch.matmul, (query, key.transpose(-1, -2)), {})
         scores = scores * (query.shape[-1] ** -0.5 if scale is None else scale)
-        if attn_mask is not None:
-            scores = scores + attn_mask
-        return self._matrices(torch.matmul, (self._softmax(scores, -1), value), {})
+        return self._softmax(scores if mask is None else scores + mask, -1)
 
     def _maximum(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
         """The larger of the two maxima goes to its own place: with c = max(y, y'), c - y' to where

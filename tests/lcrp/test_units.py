@@ -176,7 +176,7 @@ def test_a_change_is_undone_where_changes_are_ranked():
     (curve,) = sweep._curves(tail, blank, [order], mask, 1)
     ends = tail.resume(blank)[0, 1].mean() - tail.logits[0, 1].mean()
     assert abs(curve[0]) < 1e-6 and curve[-1] == pytest.approx(float(ends), abs=1e-5)
-    plain = flip.Flip(SimpleNamespace(composite="epsilon_plus"))
+    plain = flip.Flip(changes_study().model_copy(update={"composite": "epsilon_plus"}))
     assert not plain._blank(here, x, tail).any()
 
 
