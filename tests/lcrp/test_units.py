@@ -13,14 +13,15 @@ from conceptseg.lcrp.assess import Score, pearson
 from conceptseg.lcrp.background import BLENDS, Background, Sensitivity, blended, changes, fills
 from conceptseg.lcrp.choose import complexity
 from conceptseg.lcrp.classes import weighed
-from conceptseg.lcrp.engines import context_score, object_mask, regions
+from conceptseg.lcrp.engines import Engines, context_score, object_mask, regions
 from conceptseg.lcrp.flip import Curves, points
 from conceptseg.lcrp.maps import Found
-from conceptseg.lcrp.ranks import able_channels
+from conceptseg.lcrp.ranks import able_channels, shuffled_relevance
 from conceptseg.lcrp.sections import doubt
 from conceptseg.lcrp.shuffles import Shuffles, channel_means
 from conceptseg.lcrp.tables import _error
 from conceptseg.lcrp.verdicts import told_of_tests
+from conceptseg.lrp.start import relevance_of_logits
 from conceptseg.record import Tail
 from conceptseg.study.lcrp import Lcrp
 from tests.ace.small import batch, context
@@ -178,6 +179,24 @@ def test_a_change_is_undone_where_changes_are_ranked():
     assert abs(curve[0]) < 1e-6 and curve[-1] == pytest.approx(float(ends), abs=1e-5)
     plain = flip.Flip(changes_study().model_copy(update={"composite": "epsilon_plus"}))
     assert not plain._blank(here, x, tail).any()
+
+
+def test_relevance_of_a_shuffled_network_speaks_for_the_class_at_the_layer():
+    """Its sign means nothing, and is that of what the layer passes on, whatever passes it by."""
+    model, x = unet(), images(3, 32, 32)
+    here = context(model, x, "mid")
+    engines, signs = Engines(changes_study()), []
+    region = torch.ones(1, 32, 32, dtype=torch.bool)
+    for number in range(3):
+        run = engines.shuffled(here, x[:1], number).run(x[number : number + 1], ["mid"])
+        for class_id in range(3):
+            found = shuffled_relevance(run, region, class_id, "mid")
+            start = relevance_of_logits(run.evidence, region, class_id)
+            (plain,) = run.at_layers(start, ["mid"])
+            assert float(found.double().sum()) > 0
+            assert torch.equal(found.abs(), plain.abs())
+            signs.append(float(plain.double().sum()) > 0)
+    assert True in signs and False in signs
 
 
 def test_a_background_that_the_network_does_not_read_changes_nothing():
