@@ -1,7 +1,8 @@
-"""The engine that propagates relevance through a network, kept from one explanation to the next."""
+"""The engine that propagates relevance, kept from one explanation to the next, and its maps."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary
 
 import torch
@@ -9,8 +10,10 @@ from torch import Tensor, nn
 
 from conceptseg.fill import Fill
 from conceptseg.lrp.composites import CompositeName
-from conceptseg.lrp.engine import Engine
+from conceptseg.lrp.engine import Engine, Run
 from conceptseg.model import SegmentationModel
+from conceptseg.scene import Scene
+from conceptseg.target import FixedTarget, Target
 
 _Key = tuple[object, ...]
 _ENGINES: WeakKeyDictionary[nn.Module, tuple[_Key, Engine]] = WeakKeyDictionary()
@@ -34,6 +37,24 @@ def engine_of(
         )
         _ENGINES[model.module] = known = (key, made)
     return known[1]
+
+
+def relevance_maps(
+    engine: Engine,
+    scene: Scene,
+    targets: Sequence[Target],
+    start: Callable[[Run, FixedTarget], Tensor],
+    finish: Callable[[Run, Tensor], Tensor] = Run.at_input,
+    layers: Sequence[str] = (),
+) -> Tensor:
+    """Maps [t, n, h, w] of what `start` gives the logits for each target, handed on by `finish`."""
+    fixed = [scene.fix(target) for target in targets]
+    parts = []
+    for i in range(len(scene)):
+        # One by one: sums near zero magnify the rounding by which batches differ.
+        run = engine.run(scene.images[i : i + 1], layers)
+        parts.append(torch.cat([finish(run, start(run, target.image(i))) for target in fixed]))
+    return torch.stack(parts, 1)
 
 
 def _state(model: nn.Module) -> _Key:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from conceptseg.contracts import Explainer, technique
-from conceptseg.explainers._engines import engine_of
+from conceptseg.explainers._engines import engine_of, relevance_maps
 from conceptseg.fill import Fill
+from conceptseg.lrp.engine import Run
 from conceptseg.lrp.start import relevance_of_change
 from conceptseg.scene import Scene
-from conceptseg.target import Target
+from conceptseg.target import FixedTarget, Target
 
 
 @technique(family="propagation", source="Shrikumar et al. 2017, arXiv:1704.02685")
@@ -43,10 +43,8 @@ class DeepLift(Explainer):
 
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         engine = engine_of(scene.model, scene.images, "rescale", reference=self.reference)
-        fixed = [scene.fix(target) for target in targets]
-        parts = []
-        for i in range(len(scene)):
-            run = engine.run(scene.images[i : i + 1])
-            starts = [relevance_of_change(run.logits, run.evidence, t.image(i)) for t in fixed]
-            parts.append(torch.cat([run.at_input(start) for start in starts]))
-        return torch.stack(parts, 1)
+        return relevance_maps(engine, scene, targets, _change)
+
+
+def _change(run: Run, target: FixedTarget) -> Tensor:
+    return relevance_of_change(run.logits, run.evidence, target)

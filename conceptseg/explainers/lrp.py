@@ -13,7 +13,7 @@ from torch import Tensor
 from conceptseg.contracts import Explainer, technique
 from conceptseg.directions import load_directions
 from conceptseg.errors import InputError
-from conceptseg.explainers._engines import engine_of
+from conceptseg.explainers._engines import engine_of, relevance_maps
 from conceptseg.fill import Fill
 from conceptseg.lrp.composites import CompositeName
 from conceptseg.lrp.engine import Engine, Run, channel, direction, within
@@ -106,17 +106,10 @@ class Lrp(Explainer):
         engine = engine_of(
             scene.model, scene.images, self.composite, self.zero_bias, self.gamma, self.reference
         )
-        fixed = [scene.fix(target) for target in targets]
         part = self._part(engine, scene)
-        layers = [] if part is None else [part.layer]
-        parts = []
-        for i in range(len(scene)):
-            # One by one: sums near zero magnify the rounding by which batches differ.
-            run = engine.run(scene.images[i : i + 1], layers)
-            starts = [self._start(run, target.image(i)) for target in fixed]
-            maps = [run.at_input(one) if part is None else part.map(run, one) for one in starts]
-            parts.append(torch.cat(maps))
-        return torch.stack(parts, 1)
+        if part is None:
+            return relevance_maps(engine, scene, targets, self._start)
+        return relevance_maps(engine, scene, targets, self._start, part.map, [part.layer])
 
     def _part(self, engine: Engine, scene: Scene) -> Part | None:
         """The part of a layer's relevance that goes on, if it is not all."""

@@ -100,8 +100,7 @@ class Rescaling(Propagation):
         return self._applied(name, back, output, *[t for t, _ in shares])
 
     def _by_value(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
-        rest = {k: v for k, v in kwargs.items() if k not in ("input", "inplace")}
-        x, others = (args[0], args[1:]) if args else (kwargs["input"], ())
+        x, others, rest = _taken(args, kwargs, "inplace")
         output = self._run(func, args, kwargs)
         if any(map(carries, [*others, *rest.values()])) or output.shape != x.shape:
             raise self._no_rule(name)
@@ -214,8 +213,7 @@ class Rescaling(Propagation):
         if "pool" not in name:
             raise self._no_rule(name)
         adaptive = "adaptive" in name
-        rest = {k: v for k, v in kwargs.items() if k not in ("input", "return_indices")}
-        x, others = (args[0], args[1:]) if args else (kwargs["input"], ())
+        x, others, rest = _taken(args, kwargs, "return_indices")
         dims = x.dim() - 2
         pool = getattr(F, f"{'adaptive_' * adaptive}max_pool{dims}d_with_indices")
         with torch.no_grad():
@@ -258,6 +256,12 @@ def slopes(x: Tensor, y: Tensor, call: Callable[[Tensor], Tensor]) -> Tensor:
         entered = own.clone().requires_grad_()
         (slope,) = torch.autograd.grad(call(entered * 1).sum(), entered)
     return torch.where(small, slope.nan_to_num(0.0, 0.0, 0.0), found)
+
+
+def _taken(args: Any, kwargs: Any, left_out: str) -> tuple[Tensor, Any, dict[str, Any]]:
+    """A call's input, what else it has by place, and what by name."""
+    rest = {k: v for k, v in kwargs.items() if k not in ("input", left_out)}
+    return (args[0], args[1:], rest) if args else (kwargs["input"], (), rest)
 
 
 def _mean_exponential(
