@@ -29,11 +29,11 @@ def main() -> None:
     arguments = parser.parse_args()
     keep_memory()
 
-    from conceptseg import run, start
-    from conceptseg.ace.erase import candidates
-    from conceptseg.data import batches
+    from conceptseg.data.batch import batches
+    from conceptseg.engine import run, start
     from conceptseg.settings import parse_override, read_settings
-    from conceptseg.study.ace import Ace
+    from conceptseg.study.ace.config import Ace
+    from conceptseg.study.ace.erase import candidates
 
     overrides = [parse_override(text) for text in arguments.set]
     if arguments.data_root:
@@ -98,9 +98,9 @@ class Bare:
     def units(self) -> dict[str, float]:
         import torch
 
-        from conceptseg.ace.gradients import Targets
-        from conceptseg.record import Tail, encode
-        from conceptseg.segments import segment
+        from conceptseg.concepts.segments import segment
+        from conceptseg.network.record import Tail, encode
+        from conceptseg.study.ace.gradients import Targets
 
         model, layer = self.context.model, self.context.layer
         some = self.loaded[:: max(1, len(self.loaded) // 6)]

@@ -28,14 +28,14 @@ def main() -> None:
     import numpy as np
     import torch
 
-    from conceptseg.actmax.methods import METHODS
-    from conceptseg.actmax.objectives import Objective
-    from conceptseg.actmax.optimise import maximise
     from conceptseg.config import ModelConfig
-    from conceptseg.model import load_model
+    from conceptseg.network.model import load_model
+    from conceptseg.network.record import Recorder
     from conceptseg.planted.generator import CLASSES
-    from conceptseg.record import Recorder
-    from conceptseg.spectrum import Template, inverse_frequency
+    from conceptseg.study.actmax.methods import METHODS
+    from conceptseg.study.actmax.objectives import Objective
+    from conceptseg.study.actmax.optimise import maximise
+    from conceptseg.study.shared.spectrum import Template, inverse_frequency
 
     model = load_model(ModelConfig(source="planted", name="biased"), CLASSES, "cpu")
     model = model.to(memory_format=torch.channels_last)

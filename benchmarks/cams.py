@@ -29,13 +29,14 @@ from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from conceptseg.catalogue import load, names  # noqa: E402
-from conceptseg.explainers._ablation import shortened  # noqa: E402
-from conceptseg.explainers._base import GradientCam  # noqa: E402
-from conceptseg.explainers.seg_ablation_cam import SegAblationCam  # noqa: E402
-from conceptseg.model import SegmentationModel  # noqa: E402
-from conceptseg.record import undisturbed  # noqa: E402
-from conceptseg.scene import Scene  # noqa: E402
-from conceptseg.target import Everything, Target  # noqa: E402
+from conceptseg.explain.ablation.fall import shortened  # noqa: E402
+from conceptseg.explain.explainers._cam import GradientCam  # noqa: E402
+from conceptseg.explain.explainers.seg_ablation_cam import SegAblationCam  # noqa: E402
+from conceptseg.explain.regions import Everything  # noqa: E402
+from conceptseg.explain.scene import Scene  # noqa: E402
+from conceptseg.explain.target import Target  # noqa: E402
+from conceptseg.network.model import SegmentationModel  # noqa: E402
+from conceptseg.network.record import undisturbed  # noqa: E402
 
 CLASSES = 21
 NETS = {

@@ -50,10 +50,10 @@ def main() -> None:
     parser.add_argument("--whole", action="store_true", help="also run the whole study once")
     arguments = parser.parse_args()
 
-    from conceptseg import run, start
-    from conceptseg.dissect.pilot import Pilot
+    from conceptseg.engine import run, start
     from conceptseg.settings import parse_override, read_settings
-    from conceptseg.study.dissect import Dissect
+    from conceptseg.study.dissect.config import Dissect
+    from conceptseg.study.dissect.pilot import Pilot
 
     overrides = [parse_override(text) for text in arguments.set]
     if arguments.data_root:
@@ -79,11 +79,12 @@ def sweep(study, context, plan, loaded, rounds) -> None:
     """The sweep's map against bare passes and one scatter-add, in turn."""
     import torch
 
-    from conceptseg.dissect.bins import Counter, resized
-    from conceptseg.dissect.pilot import count_grid
-    from conceptseg.dissect.sources import View, slot_maps
-    from conceptseg.dissect.tally import Tally, observe
-    from conceptseg.record import encode
+    from conceptseg.network.record import encode
+    from conceptseg.study.dissect.bins import Counter, resized
+    from conceptseg.study.dissect.observed import observe
+    from conceptseg.study.dissect.pilot import count_grid
+    from conceptseg.study.dissect.sources import View, slot_maps
+    from conceptseg.study.dissect.tally import Tally
 
     tally = Tally(study)
     sizes = [category.slots for category in plan.vocabulary.categories]
@@ -142,9 +143,9 @@ def peer(study, context, plan, loaded, folder, rounds) -> None:
     """dissect's routines on the study's own tensors, with the first category of concepts."""
     import torch
 
-    from conceptseg.dissect.pilot import count_grid
-    from conceptseg.dissect.sources import View, slot_maps
-    from conceptseg.dissect.tally import observe
+    from conceptseg.study.dissect.observed import observe
+    from conceptseg.study.dissect.pilot import count_grid
+    from conceptseg.study.dissect.sources import View, slot_maps
 
     ready = []
     with torch.no_grad():
@@ -161,7 +162,7 @@ def drawn():
     import torch
     import torch.nn.functional as F
 
-    from conceptseg.dissect.bins import Bins
+    from conceptseg.study.dissect.bins import Bins
 
     generator = torch.Generator().manual_seed(0)
     maps = F.interpolate(
@@ -178,8 +179,8 @@ def against(bins, slots_n, ready, folder, rounds) -> None:
     """dissect's quantile and conditional mean of indicators against counting all thresholds."""
     import torch
 
-    from conceptseg.dissect.bins import Counter, resized
-    from conceptseg.dissect.measures import choose_edges
+    from conceptseg.study.dissect.bins import Counter, resized
+    from conceptseg.study.dissect.measures import choose_edges
 
     for name in ("statsmodels", "statsmodels.stats", "statsmodels.stats.correlation_tools"):
         sys.modules.setdefault(name, types.ModuleType(name))  # imported, for one unused function

@@ -21,9 +21,9 @@ import common  # noqa: E402, F401  (sets the environment before torch is importe
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
-from conceptseg.lrp.engine import Engine, channel  # noqa: E402
-from conceptseg.lrp.start import relevance_of_logits  # noqa: E402
-from conceptseg.model import SegmentationModel  # noqa: E402
+from conceptseg.explain.lrp.engine import Engine, channel  # noqa: E402
+from conceptseg.explain.lrp.start import relevance_of_logits  # noqa: E402
+from conceptseg.network.model import SegmentationModel  # noqa: E402
 
 LAYER = "backbone.layer4"
 
@@ -94,7 +94,7 @@ def bare(engine, x):
 
 def plain_backwards(model, x, count):
     """The floor of conditional maps: plain gradients from the layer to the image."""
-    from conceptseg.record import Recorder, undisturbed
+    from conceptseg.network.record import Recorder, undisturbed
 
     with undisturbed(model), Recorder(model, [LAYER]) as recorder, torch.enable_grad():
         entered = x.clone().requires_grad_()

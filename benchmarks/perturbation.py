@@ -20,16 +20,16 @@ import torch
 from torch import Tensor, nn
 
 from conceptseg.config import Preprocessing
-from conceptseg.contracts import Explainer
-from conceptseg.explainers._partition import hexagons
-from conceptseg.explainers.occlusion import Occlusion
-from conceptseg.explainers.rise import Rise
-from conceptseg.explainers.seg_sobol import SegSobol
-from conceptseg.explainers.shap import Shap
-from conceptseg.fill import filling
-from conceptseg.model import SegmentationModel
-from conceptseg.scene import Scene
-from conceptseg.target import Target
+from conceptseg.explain.contract import Explainer
+from conceptseg.explain.explainers._partition import hexagons
+from conceptseg.explain.explainers.occlusion import Occlusion
+from conceptseg.explain.explainers.rise import Rise
+from conceptseg.explain.explainers.seg_sobol import SegSobol
+from conceptseg.explain.explainers.shap import Shap
+from conceptseg.explain.fill import filling
+from conceptseg.explain.scene import Scene
+from conceptseg.explain.target import Target
+from conceptseg.network.model import SegmentationModel
 
 CLASSES = 21
 WINDOWS = {"window": 80, "stride": 48}

@@ -30,11 +30,11 @@ def main() -> None:
     from skimage import data, transform
     from torchvision.models.segmentation import deeplabv3_resnet50
 
-    from conceptseg.ace.pictures import crop_embeddings
+    from conceptseg.concepts.segments import segment
     from conceptseg.config import Preprocessing
-    from conceptseg.model import SegmentationModel
-    from conceptseg.record import encode
-    from conceptseg.segments import segment
+    from conceptseg.network.model import SegmentationModel
+    from conceptseg.network.record import encode
+    from conceptseg.study.ace.embed import crop_embeddings
 
     torch.manual_seed(0)
     network = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=21)

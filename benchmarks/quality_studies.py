@@ -29,8 +29,9 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[])
     arguments = parser.parse_args()
 
-    from conceptseg import catalogue, run, start
-    from conceptseg.model import SegmentationModel
+    from conceptseg import catalogue
+    from conceptseg.engine import run, start
+    from conceptseg.network.model import SegmentationModel
     from conceptseg.settings import parse_override, read_settings
 
     overrides = [parse_override(text) for text in arguments.set]
@@ -68,9 +69,9 @@ def main() -> None:
 
 def _timed_fitting() -> dict[str, float]:
     """Seconds spent where nothing is passed: fitting, choosing, assessing."""
-    from conceptseg.ability import assess as ability
-    from conceptseg.permutation import assess as permutation
-    from conceptseg.quality import judge as quality
+    from conceptseg.study.ability import assess as ability
+    from conceptseg.study.bottleneck import judge as quality
+    from conceptseg.study.permutation import assess as permutation
 
     total = {"seconds": 0.0}
     for module, name in ((quality, "judge"), (ability, "assess"), (permutation, "undecided")):
@@ -91,7 +92,7 @@ def bare(context) -> float:
     """Seconds of one forward of one image, in the run's batches, reading aside."""
     import torch
 
-    from conceptseg import start
+    from conceptseg.engine import start
 
     few = context.manifest.samples[: 6 * context.run.batch_size]
     total = count = 0

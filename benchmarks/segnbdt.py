@@ -26,7 +26,7 @@ def main() -> None:
     import torch
 
     from conceptseg.planted.nets import load_net
-    from tests.nets.cgnet import CGNet
+    from tests.network.nets.cgnet import CGNet
 
     torch.set_num_threads(2)
     cgnet = CGNet().eval()
@@ -44,8 +44,8 @@ def show(name, net, images, rounds) -> None:
     import numpy as np
     import torch
 
-    from conceptseg.segnbdt.rules import Rules
-    from conceptseg.segnbdt.tree import random_tree
+    from conceptseg.study.segnbdt.rules import Rules
+    from conceptseg.study.segnbdt.tree import random_tree
 
     with torch.inference_mode():
         logits = net(images)

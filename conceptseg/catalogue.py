@@ -1,8 +1,10 @@
 """Finds techniques by their file's name, and lists them without importing any.
 
-A folder of :data:`KINDS` is a contract, a file in it that does not begin with an underscore is one
-technique, and the file's name is its key. Listing reads source text only, so it stays fast and
-never imports a heavy library; `load` imports the one file that was asked for.
+A folder of :data:`FOLDERS` is a contract, a file in it that does not begin with an underscore is
+one technique, and the file's name is its key; a study is a folder with a `config.py`, and the
+folder's name is its key. Listing reads source text only, so it stays fast and never imports a heavy
+library; `load` imports the one file that was asked for. In YAML a technique is a name, or a mapping
+with its parameters: `cav: ridge`, or `cav: {kind: ridge, penalty: 10}`.
 """
 
 from __future__ import annotations
@@ -10,15 +12,29 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, PlainSerializer, SerializationInfo, WithJsonSchema
 
 from conceptseg.errors import InputError, nearest
 
-KINDS = ("study", "explainers", "concepts", "cavs", "metrics", "stats", "models", "readers")
-"""Folders of techniques, in the order in which the table shows them."""
+FOLDERS = {
+    "study": "study",
+    "explainers": "explain/explainers",
+    "concepts": "concepts/finders",
+    "cavs": "concepts/cavs",
+    "metrics": "explain/metrics",
+    "stats": "stats/mergeable",
+    "models": "network/sources",
+    "readers": "data/readers",
+}
+"""Kinds of technique, in the order in which the table shows them, and where their files lie."""
+KINDS = tuple(FOLDERS)
 
 FUNCTIONS = {"models": "load", "readers": "read"}
 """Kinds whose technique is a function of this name rather than a class."""
@@ -33,6 +49,27 @@ EXTRAS = {
 """Package that a technique may need -> the extra of this package that installs it."""
 
 ROOT = Path(__file__).parent
+
+
+T = TypeVar("T", bound=type)
+
+
+@dataclass(frozen=True)
+class About:
+    """A technique's line in the catalogue."""
+
+    family: str
+    source: str
+
+
+def technique(*, family: str, source: str) -> Callable[[T], T]:
+    """Put a class into the catalogue under its file's name, with its family and its source."""
+
+    def mark(cls: T) -> T:
+        cls.about = About(family, source)  # type: ignore[attr-defined]
+        return cls
+
+    return mark
 
 
 @dataclass(frozen=True)
@@ -53,8 +90,10 @@ def names(kind: str) -> tuple[str, ...]:
     """
     if kind not in KINDS:
         raise InputError(f"unknown kind of technique {kind!r}; {nearest(kind, KINDS)}")
-    files = (ROOT / kind).glob("*.py")
-    return tuple(sorted(file.stem for file in files if not file.stem.startswith("_")))
+    folder = ROOT / FOLDERS[kind]
+    if kind == "study":
+        return tuple(sorted(file.parent.name for file in folder.glob("*/config.py")))
+    return tuple(sorted(file.stem for file in folder.glob("[!_]*.py")))
 
 
 def load(kind: str, name: str) -> Any:
@@ -66,12 +105,13 @@ def load(kind: str, name: str) -> Any:
     known = names(kind)
     if name not in known:
         raise InputError(f"unknown {_singular(kind)} {name!r}; {nearest(name, known)}")
-    return _technique(_module(f"conceptseg.{kind}.{name}"), FUNCTIONS.get(kind))
+    return _technique(_module(_path(kind, name)), FUNCTIONS.get(kind))
 
 
 def entry(kind: str, name: str) -> Entry:
     """The row of one technique, read from its source text."""
-    tree = ast.parse((ROOT / kind / f"{name}.py").read_text(encoding="utf-8"))
+    path = ROOT.parent / _path(kind, name).replace(".", "/")
+    tree = ast.parse(path.with_suffix(".py").read_text(encoding="utf-8"))
     marked = next((node for node in tree.body if _mark(node) is not None), None)
     about = _mark(marked) or {}
     text = ast.get_docstring(marked) if isinstance(marked, _DOCUMENTED) else None
@@ -113,6 +153,12 @@ def _mark(node: ast.AST | None) -> dict[str, str] | None:
     return None
 
 
+def _path(kind: str, name: str) -> str:
+    """The dotted name of the module that holds a technique."""
+    folder = FOLDERS[kind].replace("/", ".")
+    return f"conceptseg.{folder}.{name}" + (".config" if kind == "study" else "")
+
+
 def _module(path: str) -> ModuleType:
     try:
         return importlib.import_module(path)
@@ -121,7 +167,7 @@ def _module(path: str) -> ModuleType:
         if package not in EXTRAS:
             raise
         cure = f"pip install 'conceptseg[{EXTRAS[package]}]'"
-        name = path.rpartition(".")[2]
+        name = path.removesuffix(".config").rpartition(".")[2]
         raise InputError(f"{name!r} needs the package {package}; install it by {cure}") from error
 
 
@@ -140,3 +186,80 @@ def _technique(module: ModuleType, function: str | None) -> Any:
 
 def _singular(kind: str) -> str:
     return "statistic" if kind == "stats" else kind.removesuffix("s")
+
+
+Choice = str | dict[str, Any]
+"""A method as a study's file names it: its name, or a mapping with `kind` and its parameters."""
+
+
+def parse(kind: str, value: Any, default: str | None = None) -> Any:
+    """The technique that a name, or a mapping with `kind` and its parameters, stands for.
+
+    A mapping without `kind` is of the technique `default`, if there is one. Raises ValueError,
+    which pydantic reports with the field's name, for an unknown name.
+    """
+    if isinstance(value, str):
+        value = {"kind": value}
+    if not isinstance(value, dict):
+        return value
+    parameters = {key: one for key, one in value.items() if key != "kind"}
+    name = value.get("kind", default)
+    if name is None:
+        raise ValueError("give `kind`, one of " + ", ".join(names(kind)))
+    try:
+        chosen = load(kind, str(name))
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    unknown = [key for key in parameters if key not in chosen.model_fields]
+    if unknown:
+        known = chosen.model_fields
+        hint = nearest(str(unknown[0]), known) if known else f"{name} takes no parameters"
+        raise ValueError(f"unknown key {unknown[0]!r}; {hint}")
+    return chosen.model_validate(parameters)
+
+
+def choice_labels(entries: Sequence[Choice]) -> tuple[str, ...]:
+    """What each method is called: its name, with its parameters where the name comes twice."""
+    kinds = [entry if isinstance(entry, str) else str(entry["kind"]) for entry in entries]
+    count = Counter(kinds)
+    called = []
+    for name, entry in zip(kinds, entries, strict=True):
+        given = {} if isinstance(entry, str) else {k: v for k, v in entry.items() if k != "kind"}
+        if count[name] > 1 and given:
+            name += " (" + ", ".join(f"{key} {value}" for key, value in given.items()) + ")"
+        called.append(name)
+    return tuple(called)
+
+
+def choice_versions(labels: Iterable[str], name: str) -> list[str]:
+    """Of some :func:`choice_labels` those of one technique, one for each set of parameters."""
+    return [label for label in labels if label == name or label.startswith(f"{name} (")]
+
+
+def saved(technique: Any, info: SerializationInfo) -> Any:
+    """What :func:`parse` makes the technique from again: its file's name and its parameters."""
+    kind = type(technique).__module__.rpartition(".")[2]
+    return {"kind": kind, **technique.model_dump(mode=info.mode, by_alias=info.by_alias)}
+
+
+def one_of(contract: Any, kind: str, default: str | None = None) -> Any:
+    """The annotation of a field that holds one technique of a folder.
+
+    Parameters given without `kind` are those of the technique `default`.
+    """
+    known = list(names(kind))
+    return Annotated[
+        contract,
+        PlainSerializer(saved),
+        BeforeValidator(lambda value: parse(kind, value, default)),
+        WithJsonSchema(
+            {
+                "description": f"A technique of conceptseg/{FOLDERS[kind]}: its name, or a "
+                "mapping with `kind` and its parameters.",
+                "anyOf": [
+                    {"enum": known},
+                    {"type": "object", "properties": {"kind": {"enum": known}}},
+                ],
+            }
+        ),
+    ]

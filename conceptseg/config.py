@@ -1,12 +1,15 @@
 """The parts of a study's configuration that all studies share, as strict frozen models.
 
-A study is itself such a model (see :class:`conceptseg.contracts.Study`): its fields are the keys
+A study is itself such a model (:class:`conceptseg.engine.contract.Study`): its fields are the keys
 of its YAML file, its defaults live there once, and unknown keys are refused.
 """
 
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from conceptseg import catalogue
+from conceptseg.errors import nearest
 
 _NUMBERS = (int, float, int | None, float | None)
 
@@ -68,7 +71,9 @@ class Preprocessing(Strict):
 class ModelConfig(Strict):
     """Which network is studied and where its weights come from."""
 
-    source: str = Field(description="File name under conceptseg/models: torchvision, smp, ...")
+    source: str = Field(
+        description="File name under conceptseg/network/sources: torchvision, smp, ..."
+    )
     name: str = Field(description="Architecture, hub id, factory path or file, as the source says.")
     arguments: dict[str, Any] = Field(
         default_factory=dict, description="Keyword arguments for the network's constructor."
@@ -112,7 +117,7 @@ Reduction = Literal["mean", "sum"]
 class TargetConfig(Strict):
     """What is explained of a class, as a study's file names it; the class is filled in later.
 
-    :func:`conceptseg.target.configured` makes the target of it.
+    :func:`conceptseg.explain.target.configured` makes the target of it.
     """
 
     region: Literal[
@@ -127,3 +132,29 @@ class TargetConfig(Strict):
     )
     score: ScoreName = Field("margin", description="What is read at a pixel.")
     reduce: Reduction = Field("mean", description="How the region's pixels become one number.")
+
+
+class StudyKeys(Strict):
+    """The keys that the files of all studies share."""
+
+    data: DataConfig
+    model: ModelConfig
+    run: RunConfig = RunConfig()
+    layer: str = Field("auto", description="Layer that is studied; auto takes the bottleneck.")
+    seed: int = Field(0, ge=0, description="Seed of everything random.")
+    compare: tuple[str | dict[str, Any], ...] = Field(
+        ("seg_grad_cam", "seg_hires_grad_cam"),
+        description="Local saliency methods shown beside the study's own result: names, or "
+        "mappings with `kind` and the method's parameters.",
+    )
+
+    @field_validator("compare")
+    @classmethod
+    def _known_methods(cls, entries: tuple[Any, ...]) -> tuple[Any, ...]:
+        known = catalogue.names("explainers")
+        for entry in entries:
+            if not isinstance(entry, str):
+                catalogue.parse("explainers", entry)  # only here is a method's file imported
+            elif entry not in known:
+                raise ValueError(f"unknown explainer {entry!r}; {nearest(entry, known)}")
+        return entries

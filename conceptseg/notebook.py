@@ -22,15 +22,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from conceptseg.choice import labels, parse
-from conceptseg.config import ModelConfig, Preprocessing
-from conceptseg.contracts import Explainer
+from conceptseg.catalogue import choice_labels, parse
+from conceptseg.config import ModelConfig, Preprocessing, ScoreName
+from conceptseg.data.images import read_image
+from conceptseg.data.raster import Rules
 from conceptseg.errors import InputError
-from conceptseg.images import Rules, read_image
-from conceptseg.model import SegmentationModel, load_model
-from conceptseg.scene import Scene
-from conceptseg.target import Region, ScoreName, Target
-from conceptseg.thumbnails import outlined, overlay, shared_limit
+from conceptseg.explain.contract import Explainer
+from conceptseg.explain.regions import Region
+from conceptseg.explain.scene import Scene
+from conceptseg.explain.target import Target
+from conceptseg.network.model import SegmentationModel, load_model
+from conceptseg.report.thumbnails import outlined, overlay, shared_limit
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -97,7 +99,7 @@ class Explanation:
 
     def save(self, path: Path | str) -> Path:
         """The pictures as one HTML file that loads nothing."""
-        from conceptseg.folder import replace_file
+        from conceptseg.result.folder import replace_file
 
         path = Path(path)
         head = f"<!doctype html><meta charset=utf-8><title>{escape(self.class_name)}</title>"
@@ -130,13 +132,14 @@ def explain(
     `image` is a file, a Pillow image, or an array or tensor [c, h, w] (or [h, w, c], [h, w]) in
     [0, 1] or of 8 bits. `methods` are names of `conceptseg list`, mappings with `kind` and
     parameters, or explainers; Seg-XRes-CAM when none is given. `region` limits whose score is
-    explained (:mod:`conceptseg.target`): by default all pixels where the class is predicted.
+    explained (:mod:`conceptseg.explain.target`): by default all pixels where the class is
+    predicted.
 
     Raises InputError for an unknown class or method, an image that does not suit the network, and
     a region that is empty in this image.
     """
     entries = methods or ("seg_xres_cam",)
-    names = labels([m if isinstance(m, (str, dict)) else type(m).__name__ for m in entries])
+    names = choice_labels([m if isinstance(m, (str, dict)) else type(m).__name__ for m in entries])
     made = [m if isinstance(m, Explainer) else _method(m) for m in entries]
     pixels = as_image(image, network.channels).to(next(network.parameters()).device)
     target = Target(network.class_id(class_name), region, score)

@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from conceptseg.contracts import Study
+from conceptseg.config import StudyKeys
 from conceptseg.errors import InputError, nearest
 
 MAX_BYTES = 16_000_000
@@ -32,8 +32,11 @@ NAMES = ("pretrained:", "builtin:")
 """Prefixes of values that name something, in a key that else holds a path."""
 
 
+S = typing.TypeVar("S", bound=StudyKeys)
+
+
 @dataclass(frozen=True)
-class Settings:
+class Settings(typing.Generic[S]):
     """A study ready to run, and how it was asked for.
 
     `study` has absolute paths; `recorded` is the resolved configuration as it was written, defaults
@@ -42,7 +45,7 @@ class Settings:
 
     name: str
     stem: str
-    study: Study
+    study: S
     recorded: dict[str, Any]
 
     def default_out(self) -> Path:
@@ -106,10 +109,10 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 def read_settings(
     name: str,
-    study: type[Study],
+    study: type[S],
     path: Path,
     overrides: Sequence[tuple[str, Any]] = (),
-) -> Settings:
+) -> Settings[S]:
     """A study's file with overrides (dotted key, value) applied in order, checked and resolved.
 
     Raises :class:`~conceptseg.errors.InputError` with one line for the first thing that is wrong.

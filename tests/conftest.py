@@ -30,7 +30,7 @@ def _same_every_time() -> None:
     import torch
 
     from conceptseg.config import RunConfig
-    from conceptseg.start import set_arithmetic
+    from conceptseg.engine.start import set_arithmetic
 
     torch.manual_seed(0)
     set_arithmetic(RunConfig())

@@ -7,7 +7,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from conceptseg.data import load_manifest
+from conceptseg.data.manifest import load_manifest
 
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 

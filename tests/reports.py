@@ -5,8 +5,8 @@ from functools import cache
 import numpy as np
 from skimage import data, segmentation, transform
 
-from conceptseg import figures, thumbnails
-from conceptseg.report import (
+from conceptseg.report import figures, thumbnails
+from conceptseg.report.blocks import (
     Card,
     Cards,
     ColourBar,
@@ -19,7 +19,9 @@ from conceptseg.report import (
     Section,
     TableBlock,
 )
-from conceptseg.result import Finding, Result, Table, ranked, safe_key
+from conceptseg.result.finding import Finding, ranked
+from conceptseg.result.saved import Result, safe_key
+from conceptseg.result.table import Table
 
 HOSTILE = "<script>alert(1)</script>"
 CLASSES = ("road", "pavement", "cyclist & rider", HOSTILE)

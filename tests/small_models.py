@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from conceptseg.model import SegmentationModel
+from conceptseg.network.model import SegmentationModel
 
 
 def wrapped(module: nn.Module, classes: int = 3, channels: int = 3) -> SegmentationModel:

@@ -4,11 +4,11 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from conceptseg import catalogue
-from conceptseg.cavs.pattern import Pattern
-from conceptseg.cavs.ridge import Ridge
-from conceptseg.choice import labels, one_of, parse, versions
+from conceptseg.catalogue import choice_labels, choice_versions, one_of, parse
+from conceptseg.concepts.cavs.pattern import Pattern
+from conceptseg.concepts.cavs.ridge import Ridge
+from conceptseg.concepts.contract import CavLearner
 from conceptseg.config import Strict
-from conceptseg.contracts import CavLearner
 
 
 class Holder(Strict):
@@ -97,7 +97,7 @@ def test_a_technique_need_not_know_its_own_name(monkeypatch):
 
 def test_a_name_given_twice_is_told_by_its_parameters_and_found_by_its_name():
     entries = [{"kind": "cbl", "share": 0.1}, {"kind": "cbl", "share": 0.2}, "cbd"]
-    found = labels(entries)
+    found = choice_labels(entries)
     assert found == ("cbl (share 0.1)", "cbl (share 0.2)", "cbd")
-    assert versions(found, "cbl") == list(found[:2])
-    assert versions(found, "cb") == []
+    assert choice_versions(found, "cbl") == list(found[:2])
+    assert choice_versions(found, "cb") == []

@@ -13,39 +13,24 @@ import conceptseg
 ROOT = Path(conceptseg.__file__).parent
 OPTIONAL = {"segmentation_models_pytorch", "timm", "transformers", "monai", "pycocotools", "captum"}
 
-PACKAGES = sorted(path.stem for path in (ROOT / "study").glob("[a-z]*.py"))
-"""Each study has a package of its own name, if it needs one."""
+ROOMS = ["stats", "result", "report", "planted", "data", "network"]
+ROOMS += ["concepts", "explain", "engine", "study"]
+"""The rooms, in the order in which they stand on each other: imports go downwards only."""
+EVERYWHERE = {"errors", "config", "settings", "catalogue"}
+"""Files at the root that every room may know; `notebook` stands on top of all."""
+STUDIES = sorted(path.parent.name for path in (ROOT / "study").glob("*/config.py"))
 
 FORBIDDEN = {
-    # An explainer, a concept finder, a metric never sees a data set; a statistic never a network.
-    "explainers": {"data", "readers", "run", "start", "report", "study", "concepts", "stats"},
-    "concepts": {"data", "readers", "model", "models", "run", "start", "report", "study"},
-    "cavs": {"data", "readers", "model", "models", "run", "start", "report", "study"},
-    "metrics": {"data", "readers", "run", "start", "report", "study"},
-    "stats": {"data", "readers", "model", "models", "record", "run", "start", "report", "study"},
-    # A report never sees a network or a data set.
-    "report": {"data", "readers", "model", "models", "record", "run", "start", "study"},
-    "page": {"data", "readers", "model", "models", "record", "run", "start", "study"},
-    "figures": {"data", "readers", "model", "models", "record", "run", "start", "study"},
-    "result": {"data", "readers", "model", "models", "record", "run", "start", "study"},
-    # What everything stands on.
-    "data": {"model", "models", "record", "result", "report", "run", "start", "study"},
-    "readers": {"model", "models", "record", "result", "report", "run", "start", "study"},
-    "model": {"data", "readers", "result", "report", "run", "start", "study", "explainers"},
-    "models": {"data", "readers", "result", "report", "run", "start", "study", "explainers"},
-    "record": {"data", "readers", "result", "report", "run", "start", "study", "explainers"},
-    "target": {"data", "readers", "result", "report", "run", "start", "study", "explainers"},
-    "contracts": {"run", "start", "study", "settings"},
-    "catalogue": {"contracts", "run", "start", "study", "settings"},
-    "run": {"study", "explainers", "concepts", "cavs", "metrics"},
-    # What explanations share sees images, never where they came from.
-    "scene": {"data", "readers", "run", "start", "report", "study", "explainers", "metrics"},
-    "fill": {"data", "readers", "run", "start", "report", "study", "explainers", "metrics"},
-    "shuffle": {"data", "readers", "run", "start", "report", "study", "explainers", "metrics"},
-    # A study's own package is driven by the loop, and knows neither it nor the command.
-    **{name: {"run", "start", "study", "settings"} for name in PACKAGES},
+    # A concept finder sees embeddings, never where they came from.
+    "concepts": {"data", "network"},
+    "explain": {"data"},
+    # A report never sees a network or a data set, nor does a network see data.
+    "network": {"data", "report", "result"},
+    "data": {"report", "result"},
+    "planted": {"report", "result"},
 }
-"""Part of the package -> parts that it must not import, not even inside a function."""
+"""Rooms -> lower rooms that they nevertheless must not know, but for what a label is."""
+LABELS = {"conceptseg.data.labels"}
 
 
 def files():
@@ -64,10 +49,11 @@ def for_types_only(node):
     return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
 
 
-def imports(tree, lazy):
-    """Modules that a file imports when it runs; with `lazy` those inside functions as well."""
+def imports(tree, lazy, types=False):
+    """Modules that a file imports when it runs; with `lazy` those inside functions as well, and
+    with `types` those that only a type checker reads."""
     for node in ast.iter_child_nodes(tree):
-        if for_types_only(node):
+        if for_types_only(node) and not types:
             continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -77,15 +63,29 @@ def imports(tree, lazy):
                 inner = f"{node.module}.{alias.name}"
                 yield inner if inner in MODULES else node.module
         elif lazy or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            yield from imports(node, lazy)
+            yield from imports(node, lazy, types)
 
 
-def imported(path, lazy):
-    return set(imports(ast.parse(path.read_text(encoding="utf-8")), lazy))
+def imported(path, lazy, types=False):
+    return set(imports(ast.parse(path.read_text(encoding="utf-8")), lazy, types))
 
 
 def part(module):
     return module.split(".")[1] if "." in module else ""
+
+
+def is_study(module):
+    """Whether a module lies in the folder of one study."""
+    return part(module) == "study" and (module.split(".") + [""])[2] in STUDIES
+
+
+def every_import():
+    """(module, module that it imports) at the top, inside functions and for the type checker."""
+    for path in files():
+        whole = not is_study(name_of(path))  # a study's passes still know each other
+        for module in sorted(imported(path, lazy=whole, types=whole)):
+            if module.startswith("conceptseg"):
+                yield name_of(path), module
 
 
 def test_init_files_import_nothing():
@@ -95,36 +95,65 @@ def test_init_files_import_nothing():
 
 
 def test_no_module_imports_itself_through_others():
-    graph = {name_of(path): imported(path, lazy=False) & MODULES for path in files()}
+    graph = {name: set() for name in MODULES}
+    for name, module in every_import():
+        if module in MODULES and module != name:
+            graph[name].add(module)
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail("imports run in a circle: " + " -> ".join(error.args[1]))
 
 
-def test_imports_go_one_way():
+def test_the_root_holds_the_rooms_and_what_everybody_may_know():
+    rooms = {path.name for path in ROOT.iterdir() if (path / "__init__.py").is_file()}
+    assert rooms == set(ROOMS)
+    assert {path.stem for path in ROOT.glob("*.py")} == EVERYWHERE | {"__init__", "notebook"}
+
+
+def test_rooms_import_downwards_only():
     wrong = [
-        f"{name_of(path)} imports {module}"
-        for path in files()
-        for module in sorted(imported(path, lazy=True))
-        if module.startswith("conceptseg.")
-        and part(module) in FORBIDDEN.get(part(name_of(path)), ())
+        f"{name} imports {module}"
+        for name, module in every_import()
+        if part(name) in ROOMS
+        and part(module) not in EVERYWHERE | {""}
+        and (
+            part(module) not in ROOMS
+            or ROOMS.index(part(module)) > ROOMS.index(part(name))
+            or (part(module) in FORBIDDEN.get(part(name), ()) and module not in LABELS)
+        )
     ]
     assert wrong == []
 
 
-def test_only_the_command_imports_the_run_and_only_it_imports_studies():
-    """Studies import neither the loop that runs them nor each other."""
-    for path in files():
-        name = name_of(path)
-        if part(name) == "study" and not path.stem.startswith("_"):
-            found = imported(path, lazy=True)
-            assert not [m for m in found if part(m) in ("run", "start", "study")], name
+def test_the_files_at_the_root_import_no_room():
+    wrong = [
+        f"{name} imports {module}"
+        for name, module in every_import()
+        if part(name) in EVERYWHERE and part(module) not in EVERYWHERE | {""}
+    ]
+    assert wrong == []
+
+
+def test_studies_know_neither_the_loop_that_runs_them_nor_each_other():
+    wrong = []
+    for name, module in every_import():
+        if not is_study(name):
+            continue
+        own, other = name.split(".")[2], (module.split(".") + ["", ""])[2]
+        loop = {"run", "start", "store", "progress"}
+        if part(module) == "study" and other not in (own, "shared"):
+            wrong.append(f"{name} imports {module}")
+        if part(module) == "engine" and other in loop:
+            wrong.append(f"{name} imports {module}")
+        if part(module) == "settings":
+            wrong.append(f"{name} imports {module}")
+    assert wrong == []
 
 
 def test_optional_packages_are_imported_only_by_the_technique_that_needs_them():
     for path in files():
-        if part(name_of(path)) in ("models", "readers"):
+        if path.parent.name in ("sources", "readers"):
             continue  # the catalogue imports these one by one, and names the missing extra
         tops = {module.partition(".")[0] for module in imported(path, lazy=False)}
         assert not tops & OPTIONAL, path
@@ -146,18 +175,31 @@ def test_nothing_unpickles_or_evaluates():
 
 
 LIGHT = {
-    "errors config contracts catalogue": {"torch", "numpy", "sklearn", "plotly", "yaml", "rich"},
-    "settings progress": {"torch", "numpy", "sklearn", "plotly"},
+    "errors config catalogue engine.contract": {
+        "torch",
+        "numpy",
+        "sklearn",
+        "plotly",
+        "yaml",
+        "rich",
+    },
+    "settings engine.progress": {"torch", "numpy", "sklearn", "plotly"},
     "study.__main__": {"torch", "numpy", "sklearn", "plotly", "yaml"},
-    "result report run store start": {"torch", "sklearn", "skimage", "umap", "plotly"},
-    " ".join(f"study.{name}" for name in PACKAGES): {
+    "result.saved report.blocks engine.run engine.store engine.start": {
         "torch",
         "sklearn",
         "skimage",
         "umap",
         "plotly",
     },
-    "data": {"torch", "sklearn", "skimage"},
+    " ".join(f"study.{name}.config" for name in STUDIES): {
+        "torch",
+        "sklearn",
+        "skimage",
+        "umap",
+        "plotly",
+    },
+    "data.manifest": {"torch", "sklearn", "skimage"},
 }
 
 

@@ -10,10 +10,11 @@ from PIL import Image
 
 from conceptseg import notebook
 from conceptseg.errors import InputError
-from conceptseg.explainers.seg_grad_cam import SegGradCam
+from conceptseg.explain.explainers.seg_grad_cam import SegGradCam
+from conceptseg.explain.regions import Box, Predicted
+from conceptseg.explain.target import Target
 from conceptseg.notebook import as_image, explain, own
-from conceptseg.target import Box, Predicted, Target
-from tests.explainers.planted import red_finder, two_red_squares
+from tests.explain.explainers.planted import red_finder, two_red_squares
 
 
 @pytest.fixture

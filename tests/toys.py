@@ -18,13 +18,18 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from conceptseg import provenance
+from conceptseg.catalogue import technique
 from conceptseg.config import DataConfig, ModelConfig, RunConfig
-from conceptseg.contracts import Carry, Context, Pass, State, Study, technique
-from conceptseg.data import Batch, LabelBlock, Manifest, Sample, Source
-from conceptseg.report import Facts, Report, Section
-from conceptseg.result import Finding, Result, Table
-from conceptseg.run import run_study
+from conceptseg.data.batch import Batch
+from conceptseg.data.labels import LabelBlock
+from conceptseg.data.manifest import Manifest, Sample, Source
+from conceptseg.engine import provenance
+from conceptseg.engine.contract import Carry, Context, Pass, State, Study
+from conceptseg.engine.run import run_study
+from conceptseg.report.blocks import Facts, Report, Section
+from conceptseg.result.finding import Finding
+from conceptseg.result.saved import Result
+from conceptseg.result.table import Table
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from conceptseg.planted.exact import FIRST_LEVEL, LEVELS, check_weight
-from conceptseg.planted.generator import (
-    BIASED_CLASS,
-    CLASSES,
-    CONFUSER_CLASS,
-    GROUND_CONTRAST,
-)
+from conceptseg.planted.generator import BIASED_CLASS, CLASSES, CONFUSER_CLASS, GROUND_CONTRAST
 
 CHANNELS = ("object", "context", "brightness", "rows", "ink", "darkness")
 OBJECT, CONTEXT = 0, 1

@@ -24,7 +24,7 @@ from torch import nn
 
 from conceptseg.planted import generator
 from conceptseg.planted.generator import BIASED_CLASS, BIASED_DIGIT, CLASSES, Recipe
-from conceptseg.significance import bootstrap_interval
+from conceptseg.stats.intervals import bootstrap_interval
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import typer
 
 from conceptseg import __version__, catalogue
 from conceptseg.errors import EXIT_DONE, EXIT_INPUT, EXIT_INTERRUPTED, InputError, nearest
-from conceptseg.study._failure import report_failure
+from conceptseg.study.command.failure import report_failure
 
 app = typer.Typer(
     name="conceptseg",
@@ -65,10 +65,10 @@ def study_command(name: str) -> Callable[..., None]:
         fresh: Annotated[bool, typer.Option("--fresh", help="Ignore saved parts.")] = False,
         quiet: Quietly = False,
     ) -> None:
-        from conceptseg.study import _verbs
+        from conceptseg.study.command import verbs
 
         overrides = _overrides(sets, device, batch_size, data_root, shards)
-        print(_verbs.run(name, _file(name, config), overrides, out, fresh=fresh, quiet=quiet))
+        print(verbs.run(name, _file(name, config), overrides, out, fresh=fresh, quiet=quiet))
 
     summary = catalogue.entry("study", name).summary
     command.__doc__ = f"{summary}\n\n{RESUME}\n\n{CODES}"
@@ -82,11 +82,11 @@ def list_techniques(
     ] = None,
 ) -> None:
     """List the studies and the techniques, with their families and sources."""
-    from conceptseg.study import _verbs
+    from conceptseg.study.command import verbs
 
     if kind is not None:
         catalogue.names(kind)  # an unknown kind is refused here
-    _verbs.show_table((kind,) if kind else catalogue.KINDS)
+    verbs.show_table((kind,) if kind else catalogue.KINDS)
 
 
 @app.command()
@@ -101,11 +101,11 @@ def check(
     data_root: DataRoot = None,
 ) -> None:
     """Try everything without running: files, network, layer; estimate passes, time and memory."""
-    from conceptseg.study import _verbs
+    from conceptseg.study.command import verbs
 
     name = _study_of(config, study)
     overrides = _overrides(sets, device, batch_size, data_root, None)
-    errors = _verbs.check(name, _file(name, config), overrides)
+    errors = verbs.check(name, _file(name, config), overrides)
     for error in errors:
         print(f"error: {error}", file=sys.stderr)
     if errors:
@@ -131,18 +131,18 @@ def layers(
     data_root: DataRoot = None,
 ) -> None:
     """Show a network's layers: shape, stride, channels, parameters, the recommended one marked."""
-    from conceptseg.study import _verbs
+    from conceptseg.study.command import verbs
 
     overrides = _overrides(sets, device, None, data_root, None)
     if model is None:
-        _verbs.show_layers(_file("ace", config), overrides)
+        verbs.show_layers(_file("ace", config), overrides)
         return
     if config is not None:
         raise InputError("give --config or --model, not both")
     source, sign, name = model.partition(":")
     if not (source and sign and name):
         raise InputError(f"--model {model}: write it as SOURCE:NAME")
-    _verbs.show_model_layers(source, name, _size(size), channels, classes, overrides)
+    verbs.show_model_layers(source, name, _size(size), channels, classes, overrides)
 
 
 @app.command()
@@ -161,9 +161,9 @@ def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
 ) -> None:
     """Render the report of a saved result again; needs neither the network nor the data."""
-    from conceptseg.study import _verbs
+    from conceptseg.study.command import verbs
 
-    print(_verbs.render_again(folder))
+    print(verbs.render_again(folder))
 
 
 @app.command(name="predict-quality")
@@ -177,10 +177,10 @@ def predict_quality(
     data_root: DataRoot = None,
 ) -> None:
     """Score new images without labels, by the predictor that a bottleneck run has saved."""
-    from conceptseg.study import _verbs
+    from conceptseg.study.command import verbs
 
     overrides = _overrides(sets, device, batch_size, data_root, None)
-    text = _verbs.predict_quality(folder, _file("bottleneck", config), overrides, out)
+    text = verbs.predict_quality(folder, _file("bottleneck", config), overrides, out)
     print(out if out is not None else text.rstrip("\n"))
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from conceptseg import catalogue
-from conceptseg.contracts import ConceptFinder, Concepts
-from tests.concepts.blobs import blobs, jaccard
+from conceptseg.concepts.contract import ConceptFinder, Concepts
+from tests.concepts.finders.blobs import blobs, jaccard
 
 SMALL = {"kmeans": {"counts": (3, 4, 5), "draws": 3, "seeds": 3}}
 """Settings with which a finder suits a few hundred rows; its own defaults where it has no line."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conceptseg.data import load_manifest
+from conceptseg.data.manifest import load_manifest
 from conceptseg.planted import generator
 from conceptseg.planted.exact import constructed_truth
 from conceptseg.study import __main__ as command

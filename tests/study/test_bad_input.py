@@ -19,11 +19,11 @@ import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
-from conceptseg.store import FOLDER
+from conceptseg.engine.store import FOLDER
 from conceptseg.study import __main__ as command
 from tests import files
-from tests.study import test_ace
-from tests.study.test_ace import BarNet, Page
+from tests.study.ace import test_study
+from tests.study.ace.test_study import BarNet, Page
 
 CHECKOUT = Path(__file__).parent.parent.parent
 EARLIER = "earlier result"
@@ -32,7 +32,7 @@ EARLIER = "earlier result"
 @pytest.fixture
 def study(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return test_ace.write_scenes(tmp_path / "files", 6)
+    return test_study.write_scenes(tmp_path / "files", 6)
 
 
 @pytest.fixture
@@ -236,7 +236,7 @@ def test_class_with_no_pixels(refused, study):
     """Named by the user, so not merely skipped: `blue` is a class that nothing is predicted as."""
     edit(study, labels={"names": ["ground", "red", "green"], "background": "ground"})
     for n in range(6):  # no image is red
-        pixels, labels = test_ace.paint(2 * n + 1)
+        pixels, labels = test_study.paint(2 * n + 1)
         Image.fromarray(pixels).save(image(study, n))
         Image.fromarray(labels).save(mask(study, n))
     for classes in ("[red]", "[green, red]"):
@@ -377,9 +377,9 @@ EVIL = ('gr"><img src=x onerror=alert(1)>', "<script>alert(1)</script>", "</scri
 def test_class_names_are_text_in_the_report(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pages, results = [], []
-    for folder, names in (("plain", test_ace.CLASSES), ("evil", EVIL)):
-        study = test_ace.write_scenes(tmp_path / folder, names=names)
-        results.append(test_ace.run(capsys, study, f"{folder}-out"))
+    for folder, names in (("plain", test_study.CLASSES), ("evil", EVIL)):
+        study = test_study.write_scenes(tmp_path / folder, names=names)
+        results.append(test_study.run(capsys, study, f"{folder}-out"))
         pages.append(Page(Path(f"{folder}-out/report.html").read_text()))
     assert results[1]["findings"][0]["class"] == EVIL[1]
     assert pages[1].tags == pages[0].tags, "a class name became markup"

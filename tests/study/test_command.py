@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from conceptseg import catalogue
-from conceptseg.store import FOLDER
+from conceptseg.engine.store import FOLDER
 from conceptseg.study import __main__ as command
 from tests import toys
 from tests.study import toy_command
@@ -373,7 +373,7 @@ def test_shipped_studies_are_valid():
 
 
 def test_kept_memory_setting_is_harmless():
-    from conceptseg.study import _verbs
+    from conceptseg.study.command import verbs
 
-    _verbs.start_here()
+    verbs.start_here()
     assert torch.ones(1000).sum() == 1000

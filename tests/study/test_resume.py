@@ -17,10 +17,10 @@ import pytest
 import yaml
 from safetensors.torch import save_file
 
-from conceptseg import provenance, run
-from conceptseg.store import FOLDER
+from conceptseg.engine import provenance, run
+from conceptseg.engine.store import FOLDER
 from conceptseg.study import __main__ as command
-from tests.study import test_ace
+from tests.study.ace import test_study
 
 CHECKOUT = Path(__file__).parent.parent.parent
 NOT_FOR_ROUNDING = {"map"}
@@ -30,7 +30,7 @@ PLANTED = {
     "data": {"manifest": "set.yaml"},
     "model": {"source": "planted", "name": "constructed", "arguments": {"w": 0.4}},
     "run": {"device": "cpu", "batch_size": 5, "shards": 1, "threads": 1},
-    **test_ace.SMALL,
+    **test_study.SMALL,
 }
 
 UNET = {
@@ -55,7 +55,7 @@ def write(folder, content, images=24):
     """The study's file, on scenes of the planted benchmark (grey) or painted ones (colours)."""
     folder.mkdir()
     if content is UNET:
-        test_ace.write_scenes(folder / "painted", images, masks=False)
+        test_study.write_scenes(folder / "painted", images, masks=False)
         manifest = folder / "painted/set.yaml"
         content = {**content, "data": {"manifest": str(manifest)}}
     else:
@@ -196,8 +196,8 @@ def test_one_changed_weight_misses_what_was_saved(tmp_path, monkeypatch):
     """The run is stopped before it saves its result, so that all its shards are still there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(provenance, "code_digest", lambda: "the same")  # others may edit files
-    study = test_ace.write_scenes(tmp_path / "files")
-    state = test_ace.BarNet().state_dict()
+    study = test_study.write_scenes(tmp_path / "files")
+    state = test_study.BarNet().state_dict()
     save_file(state, "weights.safetensors")
     words = ["--set", "model.weights=weights.safetensors"]
     save = run.save

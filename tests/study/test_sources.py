@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from conceptseg.study import __main__ as command
-from tests.study import test_ace
+from tests.study.ace import test_study
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +49,7 @@ def scenes(tmp_path_factory):
     A network without training may well put one class everywhere.
     """
     folder = tmp_path_factory.mktemp("scenes") / "files"
-    test_ace.write_scenes(folder, 12)
+    test_study.write_scenes(folder, 12)
     manifest = yaml.safe_load((folder / "set.yaml").read_text())
     del manifest["labels"]["background"]
     (folder / "set.yaml").write_text(yaml.safe_dump(manifest))
@@ -66,7 +66,7 @@ def study(request, scenes, tmp_path, monkeypatch):
         "data": {"manifest": str(scenes / "set.yaml")},
         "model": {**model, "preprocessing": {"size": [SIDE, SIDE]}},
         "run": {"device": "cpu", "batch_size": 4, "shards": 1},
-        **test_ace.SMALL,
+        **test_study.SMALL,
         "nulls": 49,
         "erase_images": 6,
         "control_images": 4,
@@ -90,7 +90,7 @@ def test_a_short_run_ends_with_a_report(study, capsys):
     assert code == 0, streams.err
     assert streams.out.splitlines()[-1] == "out/report.html"
     result = json.loads(Path("out/result.json").read_text())
-    page = test_ace.Page(Path("out/report.html").read_text())
+    page = test_study.Page(Path("out/report.html").read_text())
     assert {finding["evidence"] for finding in result["findings"]} <= page.ids
     assert result["notes"]["origin"] == "random"
     assert result["tables"]["concepts"]["rows"] and result["tables"]["pairs"]["rows"]

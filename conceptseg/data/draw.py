@@ -1,0 +1,14 @@
+"""Samples drawn at random, the same ones however a run is cut."""
+
+from __future__ import annotations
+
+import hashlib
+
+
+def sample_priority(seed: int, sample_id: str) -> int:
+    """A number in [0, 2^256) by which samples are drawn: sha256 of "seed:id".
+
+    Taking the samples of lowest priority draws without replacement, does not depend on the order
+    in which samples are listed, and a larger draw contains the smaller one.
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed}:{sample_id}".encode()).digest(), "big")

@@ -1,0 +1,321 @@
+"""A data set as the studies see it: samples by id, images in [0, 1], labels with -1 for ignored.
+
+A :class:`Manifest` names the samples and knows how to read each; a reader (a file of
+`conceptseg/readers`) makes it from a YAML file. Pixels are read when asked for and never kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conceptseg.data.draw import sample_priority
+from conceptseg.data.labels import Colour, LabelBlock
+from conceptseg.errors import InputError, nearest
+
+BUILTIN = "builtin:"
+"""Prefix of manifests that need no file, such as `builtin:planted`."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image, perhaps with its mask.
+
+    `image` lists files relative to the manifest's root; several are stacked as channels; none
+    when the image is drawn. `group` says what is not independent (patient, scene, drive); a
+    sample without one is a group by itself. `payload` belongs to the reader.
+    """
+
+    id: str
+    image: tuple[Path, ...] = ()
+    mask: Path | None = None
+    split: str | None = None
+    group: str = ""
+    metadata: Mapping[str, str | float] = field(default_factory=dict)
+    payload: Any = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.group:
+            object.__setattr__(self, "group", self.id)
+
+
+class Source(ABC):
+    """Where a manifest's pixels come from. Keeps no pixels."""
+
+    @abstractmethod
+    def image(self, sample: Sample) -> np.ndarray:
+        """float32 [c, h, w] in [0, 1]."""
+
+    @abstractmethod
+    def labels(self, sample: Sample) -> np.ndarray | None:
+        """int64 [h, w]; None when the sample has no mask."""
+
+    @abstractmethod
+    def labelled(self, sample: Sample) -> bool:
+        """Whether the sample has labels."""
+
+    @abstractmethod
+    def size(self, sample: Sample) -> tuple[int, int]:
+        """Height and width of the image, in pixels, without reading it whole where possible."""
+
+    def context(self, sample: Sample) -> np.ndarray | None:
+        """bool [h, w]: surroundings that are known to matter to a class; None if none are."""
+        return None
+
+    @abstractmethod
+    def digest(self, sample: Sample) -> str:
+        """SHA-256 of everything that decides the sample's pixels and labels."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """How pixels are read, as plain data; part of the fingerprint."""
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """The samples of a data set, the meaning of their labels, and how they are read.
+
+    `where` is the file it was read from, for messages. Raises
+    :class:`~conceptseg.errors.InputError` for no samples, repeated ids, and ids that cannot be a
+    file's name.
+    """
+
+    name: str
+    block: LabelBlock
+    channels: int
+    samples: tuple[Sample, ...]
+    source: Source = field(repr=False)
+    root: Path | None = None
+    where: str = "manifest"
+    _digests: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.samples:
+            raise InputError(f"{self.where}: the data set is empty; it names no sample")
+        twice = [name for name, n in Counter(s.id for s in self.samples).items() if n > 1]
+        if twice:
+            more = f" (and {len(twice) - 1} more ids)" if len(twice) > 1 else ""
+            raise InputError(
+                f"{self.where}: two samples have the id {twice[0]!r}{more}; ids must be unique"
+            )
+        for sample in self.samples:
+            _check_id(sample.id, self.where)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, by index."""
+        return self.block.names
+
+    @property
+    def colours(self) -> tuple[Colour, ...] | None:
+        """One RGB colour (0 to 255) per class, where the manifest gives them."""
+        return self.block.colours
+
+    @property
+    def background(self) -> str | None:
+        """The name of the class that stands for "nothing in particular", if there is one."""
+        return self.block.background
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Each sample's group, in order."""
+        return tuple(sample.group for sample in self.samples)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that samples belong to, in order of appearance."""
+        return tuple(dict.fromkeys(s.split for s in self.samples if s.split is not None))
+
+    @property
+    def metadata(self) -> tuple[str, ...]:
+        """Names of the free columns that samples have, in order of appearance."""
+        return tuple(dict.fromkeys(key for sample in self.samples for key in sample.metadata))
+
+    def sample(self, sample_id: str) -> Sample:
+        """The sample of an id. Raises :class:`~conceptseg.errors.InputError` if there is none."""
+        if sample_id not in self._by_id:
+            raise InputError(
+                f"{self.where}: no sample {sample_id!r}; {nearest(sample_id, self._by_id)}"
+            )
+        return self._by_id[sample_id]
+
+    @cached_property
+    def _by_id(self) -> dict[str, Sample]:
+        return {sample.id: sample for sample in self.samples}
+
+    def size(self, sample: Sample) -> tuple[int, int]:
+        """Height and width of a sample's image, in pixels."""
+        return self.source.size(sample)
+
+    def labelled(self, sample: Sample) -> bool:
+        """Whether a sample has labels; nothing is read."""
+        return self.source.labelled(sample)
+
+    def image(self, sample: Sample) -> np.ndarray:
+        """A sample's image: float32 [c, h, w] in [0, 1]."""
+        return self.source.image(sample)
+
+    def labels(self, sample: Sample) -> np.ndarray | None:
+        """A sample's labels: int64 [h, w], :data:`IGNORE` where ignored; None without a mask."""
+        labels = self.source.labels(sample)
+        if labels is not None:
+            self._check_size(sample, labels.shape, self.size(sample))
+        return labels
+
+    def context(self, sample: Sample) -> np.ndarray | None:
+        """Where a sample's known context lies, bool [h, w]; None where nothing is known."""
+        return self.source.context(sample)
+
+    def pair(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None]:
+        """`image` and `labels` of a sample, known to be of one size."""
+        image, labels = self.source.image(sample), self.source.labels(sample)
+        if labels is not None:
+            self._check_size(sample, labels.shape, image.shape[1:])
+        return image, labels
+
+    def _check_size(self, sample: Sample, mask: Sequence[int], image: Sequence[int]) -> None:
+        if tuple(mask) == tuple(image):
+            return
+        turned = (
+            "; the image may carry an EXIF orientation, which is not applied: turn its pixels"
+            if tuple(mask) == tuple(image)[::-1]
+            else "; mask and image must have one size"
+        )
+        raise InputError(
+            f"{sample.mask or sample.id}: the mask is {mask[0]} x {mask[1]} pixels (h x w), its "
+            f"image {' + '.join(map(str, sample.image)) or sample.id} is {image[0]} x {image[1]}"
+            f"{turned}"
+        )
+
+    def digest(self, sample: Sample) -> str:
+        """SHA-256 of what decides a sample's pixels and labels; files are read once a process."""
+        if sample.id not in self._digests:
+            self._digests[sample.id] = self.source.digest(sample)
+        return self._digests[sample.id]
+
+    def fingerprint(self, samples: Iterable[Sample] | None = None) -> str:
+        """SHA-256 over how images are read, the label block, and the samples, in order.
+
+        It covers the files' bytes (or the recipe of drawn images), ids, groups, splits and
+        metadata, but not where the files lie. Every file named is opened, so what is missing or
+        outside the root is found here.
+        """
+        rules = dataclasses.asdict(self.block) | {
+            "remap": sorted(self.block.remap.items()),
+            "channels": self.channels,
+            "source": self.source.settings(),
+        }
+        total = hashlib.sha256(_json(rules))
+        for sample in self.samples if samples is None else samples:
+            row = [sample.id, sample.split, sample.group, dict(sample.metadata)]
+            total.update(_json([*row, self.digest(sample)]))
+        return total.hexdigest()
+
+    def select(
+        self,
+        *,
+        split: str | None = None,
+        limit: int | None = None,
+        seed: int = 0,
+        ids: Iterable[str] | None = None,
+    ) -> Manifest:
+        """The samples of a split, with these ids, at most `limit`; in the manifest's order.
+
+        `limit` keeps the samples of lowest :func:`sample_priority`, so the draw does not depend
+        on how samples are ordered, and a larger limit adds to a smaller one.
+
+        Raises :class:`~conceptseg.errors.InputError` for an unknown split or id, and when nothing
+        is left.
+        """
+        kept: Sequence[Sample] = self.samples
+        if split is not None:
+            if split not in self.splits:
+                raise InputError(f"{self.where}: no split {split!r}; {nearest(split, self.splits)}")
+            kept = [sample for sample in kept if sample.split == split]
+        if ids is not None:
+            wanted = {self.sample(name).id for name in ids}
+            kept = [sample for sample in kept if sample.id in wanted]
+        if limit is not None and limit < len(kept):
+            order = sorted(kept, key=lambda sample: (sample_priority(seed, sample.id), sample.id))
+            drawn = {sample.id for sample in order[: max(limit, 0)]}
+            kept = [sample for sample in kept if sample.id in drawn]
+        if not kept:
+            raise InputError(
+                f"{self.where}: the selection is empty (split {split}, limit {limit}, ids "
+                f"{'given' if ids is not None else 'not given'}); widen it"
+            )
+        return dataclasses.replace(self, samples=tuple(kept))
+
+
+def load_manifest(path: Path | str, root_override: Path | None = None) -> Manifest:
+    """The manifest in a YAML file, or `builtin:planted`, which needs no file.
+
+    The key `format` names a file of `conceptseg/readers` (`native` when absent). `root_override`
+    takes the place of the manifest's `root`.
+
+    Raises :class:`~conceptseg.errors.InputError` for anything wrong with the file or its keys.
+    """
+    from conceptseg import catalogue
+    from conceptseg.settings import read_yaml
+
+    path = Path(path)
+    if path.name.startswith(BUILTIN):
+        name = path.name.removeprefix(BUILTIN)
+        if name != "planted":
+            raise InputError(f"{path.name}: no such built-in data set; known are: {BUILTIN}planted")
+        return catalogue.load("readers", name)(Path(path.name), {}, root_override)
+    spec = read_yaml(path)
+    kind = spec.pop("format", "native")
+    known = catalogue.names("readers")
+    if kind not in known:
+        raise InputError(f"{path}: no reader for format {kind!r}; {nearest(str(kind), known)}")
+    return catalogue.load("readers", kind)(path, spec, root_override)
+
+
+def problems(manifest: Manifest) -> Iterator[str | None]:
+    """Opens every image and mask; for each sample, in order, what is wrong with it, or None."""
+    for sample in manifest.samples:
+        try:
+            manifest.pair(sample)
+        except InputError as error:
+            yield str(error)
+        else:
+            yield None
+
+
+def check_files(manifest: Manifest) -> list[str]:
+    """Opens every image and mask; one line for each sample that cannot be used."""
+    return [problem for problem in problems(manifest) if problem is not None]
+
+
+def _check_id(sample_id: str, where: str) -> None:
+    unsafe = (
+        not 1 <= len(sample_id) <= 128
+        or not sample_id.isprintable()
+        or sample_id != sample_id.strip()
+        or sample_id.startswith(".")
+        or any(character in '/\\<>:"|?*' for character in sample_id)
+    )
+    if unsafe:
+        raise InputError(
+            f"{where}: the id {sample_id[:60]!r} cannot be a file's name; use up to 128 letters, "
+            "digits, '-', '_' and '.', without a leading '.'"
+        )
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content, sort_keys=True, ensure_ascii=False, default=str).encode()
+
+
+Reader = Callable[["Path", Mapping[str, Any], "Path | None"], "Manifest"]
+"""Manifest file, its keys without `format`, and the root that overrides its own."""

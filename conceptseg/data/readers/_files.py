@@ -1,0 +1,121 @@
+"""Samples whose pixels lie in files below a root, which no path may leave."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conceptseg.data.images import image_size, read_image, read_mask
+from conceptseg.data.labels import LabelBlock
+from conceptseg.data.manifest import Sample, Source
+from conceptseg.data.raster import Rules
+from conceptseg.errors import InputError
+
+
+def relative(text: str, where: str) -> Path:
+    """A path written in a manifest, if it is relative and does not climb.
+
+    Raises :class:`~conceptseg.errors.InputError` for absolute paths, drives, `..` and characters
+    that do not print.
+    """
+    if not text.strip() or not text.isprintable():
+        raise InputError(f"{where}: {text[:80]!r} is not a path")
+    # By hand, for the rules of every system at once, and because lists can be long.
+    if text[0] in "/\\" or text[1:2] == ":" or ".." in re.split(r"[/\\]", text):
+        raise InputError(
+            f"{where}: the path {text!r} leaves the root; write paths relative to the root, "
+            "without '..', and set the root itself with the key root or --data-root"
+        )
+    return Path(text)
+
+
+def resolve(root: Path, path: Path) -> Path:
+    """Where a relative path lies, if that is still below the root once links are followed."""
+    full = root / path
+    real = os.path.realpath(full)
+    top = os.path.realpath(root)
+    if os.path.commonpath([top, real]) != top:
+        raise InputError(
+            f"{full}: a link that leaves the root {root}; put the file there, or set the root to "
+            "a folder that holds both"
+        )
+    return full
+
+
+def read_lines(root: Path, text: str, where: str) -> list[str]:
+    """The lines of a text file below the root, stripped, without the empty ones."""
+    lines = (line.strip() for line in read_text(root, text, where).splitlines())
+    return [line for line in lines if line]
+
+
+def read_text(root: Path, text: str, where: str) -> str:
+    """A UTF-8 file below the root, without its byte order mark."""
+    path = resolve(root, relative(text, where))
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: no such file, which {where} names; is the root right (manifest key root, "
+            "or --data-root)?"
+        ) from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file in UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+@dataclass(frozen=True)
+class FileSource(Source):
+    """Images and masks in files below `root`, read by `rules` and `block`."""
+
+    root: Path
+    rules: Rules
+    block: LabelBlock
+
+    def _paths(self, sample: Sample) -> list[Path]:
+        return [resolve(self.root, path) for path in sample.image]
+
+    def image(self, sample: Sample) -> np.ndarray:
+        return read_image(self._paths(sample), self.rules)
+
+    def labels(self, sample: Sample) -> np.ndarray | None:
+        if sample.mask is None:
+            return None
+        path = resolve(self.root, sample.mask)
+        return self.block.encode(read_mask(path, self.rules.max_pixels), str(path))
+
+    def labelled(self, sample: Sample) -> bool:
+        return sample.mask is not None
+
+    def size(self, sample: Sample) -> tuple[int, int]:
+        return image_size(self._paths(sample), self.rules)
+
+    def digest(self, sample: Sample) -> str:
+        files = [*sample.image, *([] if sample.mask is None else [sample.mask])]
+        parts = [digest_file(resolve(self.root, path)) for path in files]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def settings(self) -> dict[str, Any]:
+        # The limit on pixels decides whether a file is read, never what is read.
+        rules = dataclasses.asdict(self.rules)
+        return {key: value for key, value in rules.items() if key != "max_pixels"}
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: no such file; is the root right (manifest key root, or --data-root)?"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None

@@ -1,0 +1,105 @@
+"""Finds image files by a pattern with the sample's id in it, and their masks."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from conceptseg.config import Strict
+from conceptseg.data.manifest import Sample
+from conceptseg.data.readers._files import read_lines, relative, resolve
+from conceptseg.errors import InputError, nearest
+
+_WORD = re.compile(r"\{([A-Za-z_]\w*)\}")
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class FolderSpec(Strict):
+    """Image and mask files that share their ids."""
+
+    images: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        min_length=1,
+        description="Pattern of the image file, such as train/images/{id}.jpg; several patterns "
+        "are stacked as channels.",
+    )
+    masks: str | None = Field(None, description="Pattern of the mask file; none without masks.")
+    split: str | None = Field(None, description="Split of these samples.")
+    ids: str | None = Field(
+        None, description="Text file that lists the ids to take, one a line; all when absent."
+    )
+
+    @field_validator("images")
+    @classmethod
+    def _has_id(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        if any("id" not in _WORD.findall(pattern) for pattern in patterns):
+            raise ValueError("each pattern needs {id}, for example train/images/{id}.jpg")
+        return patterns
+
+
+def fill(template: str, words: Mapping[str, Any], where: str) -> str:
+    """`template` with each {word} replaced by its value; nothing else in it has a meaning.
+
+    Raises :class:`~conceptseg.errors.InputError` for a word that has no value.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in words:
+            raise InputError(
+                f"{where}: nothing is called {{{match[1]}}} in {template!r}; "
+                f"{nearest(match[1], words)}"
+            )
+        return str(words[match[1]])
+
+    return _WORD.sub(value, template)
+
+
+def find(spec: FolderSpec, root: Path, where: str) -> list[Sample]:
+    """The samples of one pattern: in the order of the list of ids, else sorted by path.
+
+    Raises :class:`~conceptseg.errors.InputError` if there is none.
+    """
+    for pattern in (*spec.images, *([spec.masks] if spec.masks else [])):
+        relative(pattern, where)
+    if spec.ids is not None:
+        found = [{"id": name} for name in read_lines(root, spec.ids, where)]
+    else:
+        found = _matches(root, spec.images[0])
+        if not found:
+            raise InputError(
+                f"{where}: no file matches {spec.images[0]!r} below {root}; is the root right "
+                "(manifest key root, or --data-root)?"
+            )
+    return [_sample(spec, words, where) for words in found]
+
+
+def _sample(spec: FolderSpec, words: Mapping[str, str], where: str) -> Sample:
+    images = tuple(relative(fill(pattern, words, where), where) for pattern in spec.images)
+    mask = relative(fill(spec.masks, words, where), where) if spec.masks else None
+    metadata = {word: value for word, value in words.items() if word != "id"}
+    return Sample(words["id"], images, mask, spec.split, metadata=metadata)
+
+
+def _matches(root: Path, pattern: str) -> list[dict[str, str]]:
+    """What the words of a pattern stand for in each file that matches it."""
+    parts = _WORD.split(pattern)
+    shell = "".join("*" if i % 2 else glob.escape(part) for i, part in enumerate(parts))
+    expression, seen = "", set()
+    for i, part in enumerate(parts):
+        if i % 2 == 0:
+            expression += re.escape(part)
+        elif part in seen:
+            expression += f"(?P={part})"
+        else:
+            expression += f"(?P<{part}>[^/]+?)"
+            seen.add(part)
+    files = sorted(glob.glob(shell, root_dir=resolve(root, Path("."))))
+    matches = (re.fullmatch(expression, Path(file).as_posix()) for file in files)
+    return [match.groupdict() for match in matches if match is not None]

@@ -1,0 +1,187 @@
+"""The keys that manifests share, and how they become a label block and a root."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, Field, StrictInt, field_validator, model_validator
+
+from conceptseg.config import Strict
+from conceptseg.data.labels import LabelBlock
+from conceptseg.data.manifest import Manifest, Sample
+from conceptseg.data.raster import MAX_PIXELS, Rules
+from conceptseg.data.readers._files import FileSource
+from conceptseg.errors import InputError, nearest
+from conceptseg.settings import validate
+
+M = TypeVar("M", bound=BaseModel)
+
+Level = Annotated[int, Field(strict=True, ge=0, le=255)]
+RGB = tuple[Level, Level, Level]
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, int) else value
+
+
+class LabelSpec(Strict):
+    """The label block: what the values of a mask mean. Nothing outside it is accepted."""
+
+    names: tuple[str, ...] = Field(min_length=1, description="Class names, by index.")
+    colours: tuple[RGB, ...] | None = Field(
+        None, description="One [r, g, b] per class, 0 to 255; by these RGB masks are read."
+    )
+    ignore: Annotated[tuple[StrictInt, ...], BeforeValidator(_listed)] = Field(
+        (), description="Raw value, or values, of pixels that are left out."
+    )
+    ignore_colours: tuple[RGB, ...] = Field(
+        (), description="Colours of pixels that are left out, in RGB masks."
+    )
+    background: str | None = Field(None, description="Name of the class that is background.")
+    remap: dict[StrictInt, StrictInt | str] = Field(
+        default_factory=dict,
+        description="Raw value -> class (index or name). When given, it lists every raw value.",
+    )
+
+    @field_validator("names")
+    @classmethod
+    def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"the class {twice[0]!r} is listed twice")
+        if any(not name.strip() or not name.isprintable() for name in names):
+            raise ValueError("a class name is empty or holds characters that do not print")
+        return names
+
+    @model_validator(mode="after")
+    def _agree(self) -> LabelSpec:
+        if self.colours is not None and len(self.colours) != len(self.names):
+            raise ValueError(
+                f"labels.colours lists {len(self.colours)} colours for {len(self.names)} names; "
+                "give one per class"
+            )
+        colours = (*(self.colours or ()), *self.ignore_colours)
+        if len(set(colours)) < len(colours):
+            twice = next(colour for colour in colours if colours.count(colour) > 1)
+            raise ValueError(f"labels.colours: {list(twice)} is given twice")
+        if self.background is not None and self.background not in self.names:
+            raise ValueError(
+                f"labels.background: no class {self.background!r}; "
+                f"{nearest(self.background, self.names)}"
+            )
+        both = sorted(set(self.remap) & set(self.ignore))
+        if both:
+            raise ValueError(f"labels: the raw value {both[0]} is in both remap and ignore")
+        for raw, target in self.remap.items():
+            self._index(raw, target)
+        return self
+
+    def _index(self, raw: int, target: int | str) -> int:
+        if isinstance(target, str):
+            if target not in self.names:
+                raise ValueError(
+                    f"labels.remap.{raw}: no class {target!r}; {nearest(target, self.names)}"
+                )
+            return self.names.index(target)
+        if not 0 <= target < len(self.names):
+            raise ValueError(
+                f"labels.remap.{raw}: class {target}, but classes are 0 to {len(self.names) - 1}; "
+                "list raw values to leave out under labels.ignore"
+            )
+        return target
+
+    def block(self) -> LabelBlock:
+        return LabelBlock(
+            names=self.names,
+            colours=self.colours,
+            ignore=self.ignore,
+            ignore_colours=self.ignore_colours,
+            background=self.background,
+            remap={raw: self._index(raw, target) for raw, target in self.remap.items()},
+        )
+
+
+class FilesSpec(Strict):
+    """The keys of every manifest whose images are files."""
+
+    name: str | None = Field(None, description="Name in reports; the file's own when absent.")
+    root: str | None = Field(
+        None,
+        description="Folder that holds the data, relative to this manifest (its own folder when "
+        "absent); --data-root overrides it.",
+    )
+    channels: int = Field(3, strict=True, ge=1, description="Channels of an image.")
+    alpha: Literal["refuse", "drop"] = Field(
+        "refuse", description="What to do with an alpha channel."
+    )
+    range: tuple[float, float] | None = Field(
+        None, description="File values of black and white, where the type does not tell."
+    )
+    clip: bool = Field(False, description="Clip values that leave `range` rather than refuse.")
+    max_pixels: int = Field(
+        MAX_PIXELS, strict=True, ge=1, description="Larger images are refused unread."
+    )
+
+    @field_validator("range")
+    @classmethod
+    def _rising(cls, span: tuple[float, float] | None) -> tuple[float, float] | None:
+        if span is not None and not -float("inf") < span[0] < span[1] < float("inf"):
+            raise ValueError("the lowest value must be below the highest, both finite")
+        return span
+
+    def rules(self) -> Rules:
+        return Rules(self.channels, self.alpha, self.range, self.clip, self.max_pixels)
+
+
+def parse(model: type[M], content: Mapping[str, Any], where: str) -> M:
+    """A manifest, or an entry of one, checked; errors are one line that begins with `where`."""
+    if not isinstance(content, Mapping):
+        raise InputError(f"{where}: {str(content)[:60]!r} is no mapping; write 'key: value' pairs")
+    return validate(model, content, where)
+
+
+def root_of(path: Path, root: str | None, override: Path | None) -> Path:
+    """The folder of the data: the override, else `root` relative to the manifest's folder.
+
+    Raises :class:`~conceptseg.errors.InputError` if it is not a folder.
+    """
+    folder = override if override is not None else path.parent / Path(root or ".").expanduser()
+    if not folder.is_dir():
+        source = "--data-root (data.root)" if override is not None else f"{path}: root"
+        raise InputError(f"{source} is {folder}: no such folder; say where the images lie")
+    return folder
+
+
+def from_files(
+    path: Path,
+    spec: FilesSpec,
+    root: Path,
+    block: LabelBlock,
+    samples: Sequence[Sample],
+) -> Manifest:
+    """A manifest whose samples are files below `root`."""
+    return Manifest(
+        name=spec.name or path.stem,
+        block=block,
+        channels=spec.channels,
+        samples=tuple(samples),
+        source=FileSource(root, spec.rules(), block),
+        root=root,
+        where=str(path),
+    )
+
+
+def group_by(pattern: str | None, sample_id: str, where: str) -> str:
+    """The first group that a regular expression captures at the start of an id; "" without one."""
+    if pattern is None:
+        return ""
+    found = re.match(pattern, sample_id)
+    if found is None or not found.groups() or not found[1]:
+        raise InputError(
+            f"{where}: group {pattern!r} finds nothing in the id {sample_id!r}; it must capture "
+            "the group in parentheses, for example '([^_]+)_'"
+        )
+    return found[1]

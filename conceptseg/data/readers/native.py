@@ -1,0 +1,129 @@
+"""The native manifest: samples listed inline, in a CSV or JSONL table, or found in folders.
+
+Exactly one of three keys names the samples; every path is relative to the root.
+
+`samples`: a list of entries with `image` (a path, or several that are stacked as channels) and
+perhaps `id` (the file's stem when absent), `mask`, `split`, `group` and `metadata`.
+
+`table`: a CSV or JSONL file with columns `image` and perhaps `id`, `mask`, `split`, `group`; all
+others are metadata. Where the columns are named otherwise, templates make the parts from them, for
+example `image: "{split}/images/{name}.png"`. Several images in a CSV cell are separated by `;`.
+
+`folders`: patterns such as `images: "train/images/{id}.jpg"` and `masks: "train/masks/{id}.png"`;
+further words in braces become metadata, and `ids` may name a file that lists the ids to take.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from conceptseg.config import Strict
+from conceptseg.data.manifest import Manifest, Sample
+from conceptseg.data.readers._files import relative
+from conceptseg.data.readers._folders import FolderSpec, find
+from conceptseg.data.readers._spec import FilesSpec, LabelSpec, from_files, group_by, parse, root_of
+from conceptseg.data.readers._table import TableSpec, read_table
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class EntrySpec(Strict):
+    """One sample of an inline list."""
+
+    image: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        min_length=1, description="Image file, or files that are stacked as channels."
+    )
+    id: str | None = Field(None, description="The first image's stem when absent.")
+    mask: str | None = Field(None, description="Mask file.")
+    split: str | None = Field(None, description="train, val, test, ...")
+    group: str | None = Field(None, description="What is not independent: patient, scene, ...")
+    metadata: dict[str, float | str] = Field(default_factory=dict, description="Free columns.")
+
+
+class NativeSpec(FilesSpec):
+    """The keys of a native manifest."""
+
+    labels: LabelSpec = Field(description="The label block: names, colours, ignore, remap.")
+    group: str | None = Field(
+        None, description="Regular expression whose first capture, from an id, is the group."
+    )
+    samples: tuple[Any, ...] | None = Field(None, description="Samples listed inline.")
+    table: TableSpec | None = Field(None, description="A CSV or JSONL file of samples.")
+    folders: tuple[Any, ...] | None = Field(None, description="Patterns of image and mask files.")
+
+    @field_validator("group")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        try:
+            captures = re.compile(pattern).groups if pattern is not None else 1
+        except re.error as error:
+            raise ValueError(f"not a regular expression ({error})") from None
+        if not captures:
+            raise ValueError("capture the group in parentheses, for example '([^_]+)_'")
+        return pattern
+
+    @model_validator(mode="after")
+    def _one_list(self) -> NativeSpec:
+        given = [key for key in ("samples", "table", "folders") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "give exactly one of the keys samples, table and folders, not "
+                + (" and ".join(given) or "none")
+            )
+        return self
+
+
+def read(path: Path, spec: Mapping[str, Any], root_override: Path | None = None) -> Manifest:
+    """The manifest that the keys `spec` of the file `path` describe."""
+    where = str(path)
+    keys = parse(NativeSpec, spec, where)
+    root = root_of(path, keys.root, root_override)
+    if keys.samples is not None:
+        samples = _inline(keys.samples, where)
+    elif keys.table is not None:
+        samples = read_table(keys.table, path, root)
+    else:
+        samples = _in_folders(keys.folders or (), root, where)
+    grouped = [_with_group(sample, keys.group, where) for sample in samples]
+    return from_files(path, keys, root, keys.labels.block(), grouped)
+
+
+def _inline(entries: Sequence[Any], where: str) -> list[Sample]:
+    samples = []
+    for number, entry in enumerate(entries, 1):
+        place = f"{where}: samples, entry {number}"
+        keys = parse(EntrySpec, entry, place)
+        images = tuple(relative(text, place) for text in keys.image)
+        samples.append(
+            Sample(
+                id=keys.id or PurePosixPath(keys.image[0]).stem,
+                image=images,
+                mask=relative(keys.mask, place) if keys.mask else None,
+                split=keys.split,
+                group=keys.group or "",
+                metadata=keys.metadata,
+            )
+        )
+    return samples
+
+
+def _in_folders(entries: Sequence[Any], root: Path, where: str) -> list[Sample]:
+    samples = []
+    for number, entry in enumerate(entries, 1):
+        place = f"{where}: folders, entry {number}"
+        samples += find(parse(FolderSpec, entry, place), root, place)
+    return samples
+
+
+def _with_group(sample: Sample, pattern: str | None, where: str) -> Sample:
+    if pattern is None or sample.group != sample.id:
+        return sample
+    return dataclasses.replace(sample, group=group_by(pattern, sample.id, where))

@@ -1,0 +1,143 @@
+"""The planted benchmark: textured digits, drawn when asked for; the data set that needs no file.
+
+Two kinds of scenes. `textured` (for the trained networks): a digit on two halves of texture, where
+brick in one half goes with one digit as strongly as `strength` says. `exact` (for the constructed
+network): stripes on exact patterns, so that what the network does is known in closed form.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from conceptseg.config import Strict
+from conceptseg.data.labels import LabelBlock
+from conceptseg.data.manifest import Manifest, Sample, Source
+from conceptseg.data.readers._spec import parse
+from conceptseg.errors import InputError
+from conceptseg.planted import exact, generator
+from conceptseg.planted.generator import Recipe
+
+
+class PlantedSpec(Strict):
+    """The keys of a planted manifest; the defaults are the embedded data set."""
+
+    name: str = Field("planted", description="Name in reports.")
+    scenes: Literal["textured", "exact"] = Field("textured", description="Kind of scenes.")
+    split: Literal["train", "val", "test"] = Field(
+        "test", description="Which glyphs and crops of texture the scenes are drawn from."
+    )
+    n: int = Field(200, strict=True, ge=1, le=100_000, description="Number of scenes.")
+    seed: int = Field(0, strict=True, ge=0, description="Seed of the scenes.")
+    context: Literal["balanced", "biased", "with", "without"] = Field(
+        "biased",
+        description="When the bias texture is shown: at random, as the bias says, always, never.",
+    )
+    strength: float = Field(0.9, ge=0.0, le=1.0, description="Strength of the bias.")
+    label_noise: bool = Field(
+        False, description="Draw the other glyph of the pair as often as in biased training data."
+    )
+    digits: tuple[int, ...] = Field(
+        tuple(range(10)), min_length=1, description="Digits to draw from, evenly."
+    )
+    pair_share: float = Field(
+        0.4, ge=0.0, le=1.0, description="Share of scenes that show the biased digit or its twin."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _exact_scenes(cls, keys: Any) -> Any:
+        """Exact scenes have no bias to choose: their keys are refused, not ignored."""
+        if isinstance(keys, Mapping) and keys.get("scenes") == "exact":
+            idle = sorted({"context", "strength", "label_noise", "pair_share"} & set(keys))
+            if idle:
+                raise ValueError(f"scenes: exact has no key {idle[0]!r}; leave it out")
+            return {"digits": generator.PAIR, **keys}
+        return keys
+
+    @model_validator(mode="after")
+    def _digits(self) -> PlantedSpec:
+        allowed = generator.PAIR if self.scenes == "exact" else range(10)
+        wrong = [digit for digit in self.digits if digit not in allowed]
+        if wrong:
+            raise ValueError(f"digits: {wrong[0]} is not among {list(allowed)}")
+        return self
+
+    def recipes(self) -> list[Recipe]:
+        if self.scenes == "exact":
+            return exact.exact_samples(self.split, self.n, self.seed, self.digits)
+        return generator.samples(
+            self.split,
+            self.n,
+            self.seed,
+            strength=self.strength,
+            context=self.context,
+            label_noise=self.label_noise,
+            digits=self.digits,
+            pair_share=self.pair_share,
+        )
+
+
+@dataclass(frozen=True)
+class PlantedSource(Source):
+    """Draws scenes from their recipes, which are the samples' payloads."""
+
+    scenes: str
+
+    def image(self, sample: Sample) -> np.ndarray:
+        return generator.render(sample.payload)[0][None]
+
+    def labels(self, sample: Sample) -> np.ndarray:
+        return generator.render(sample.payload)[1].astype(np.int64)
+
+    def labelled(self, sample: Sample) -> bool:
+        return True
+
+    def context(self, sample: Sample) -> np.ndarray | None:
+        """The context tile, in scenes whose tile carries the bias texture."""
+        recipe: Recipe = sample.payload
+        if not recipe.bias_present:
+            return None
+        return generator.half_mask(recipe, recipe.context_half)
+
+    def size(self, sample: Sample) -> tuple[int, int]:
+        return generator.SIDE, generator.SIDE
+
+    def digest(self, sample: Sample) -> str:
+        # Of what is drawn rather than of the recipe, so that no change of the generator, nor of
+        # the photographs it cuts from, can pass for the same data.
+        levels, labels = generator.render_levels(sample.payload)
+        return hashlib.sha256(levels.tobytes() + labels.tobytes()).hexdigest()
+
+    def settings(self) -> dict[str, Any]:
+        return {"planted": self.scenes}
+
+
+def read(path: Path, spec: Mapping[str, Any], root_override: Path | None = None) -> Manifest:
+    """The manifest that the keys `spec` of the file `path` describe; none give the embedded one."""
+    if root_override is not None:
+        raise InputError(f"{path}: planted images are drawn, not read; leave out --data-root")
+    keys = parse(PlantedSpec, spec, str(path))
+    samples = tuple(_sample(recipe) for recipe in keys.recipes())
+    return Manifest(
+        name=keys.name,
+        block=LabelBlock(generator.CLASSES, background=generator.CLASSES[0]),
+        channels=1,
+        samples=samples,
+        source=PlantedSource(keys.scenes),
+        where=str(path),
+    )
+
+
+def _sample(recipe: Recipe) -> Sample:
+    metadata = {
+        key: str(value) if isinstance(value, (bool, str)) else float(value)
+        for key, value in recipe.metadata().items()
+    }
+    return Sample(recipe.sample_id, split=recipe.split, metadata=metadata, payload=recipe)

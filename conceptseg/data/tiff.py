@@ -1,0 +1,93 @@
+"""Reads TIFF files: any number of bands, 8 and 16 bit integers and floats.
+
+Bands may lie in pixels (YXS), in planes (SYX) or in pages of one size (CYX and the like). Files
+that tifffile cannot unpack by itself (LZW, JPEG, CCITT) are read by Pillow where it is exact.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conceptseg.data.raster import Raster, arrange, check_pixels
+from conceptseg.errors import InputError
+
+_MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
+
+
+def read_tiff(path: Path, channels: int, max_pixels: int, mask: bool) -> Raster:
+    """The first image series of a TIFF file, palette and inverted grey resolved unless `mask`."""
+    import tifffile
+
+    try:
+        file = tifffile.TiffFile(path)
+    except tifffile.TiffFileError:
+        raise InputError(f"{path}: not a TIFF image, whatever its name says") from None
+    with file:
+        series = file.series[0]
+        page: Any = series.keyframe
+        check_pixels(path, page.imagelength, page.imagewidth, max_pixels)
+        if np.prod(series.shape, dtype=float) > max_pixels * max(channels, 4):
+            raise InputError(f"{path}: {series.shape} is more than max_pixels a channel")
+        if page.photometric not in (_MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _YCBCR):
+            raise InputError(f"{path}: colours of kind {page.photometric.name}; save it as RGB")
+        if mask and page.compression.name in ("JPEG", "OJPEG"):
+            raise InputError(f"{path}: a JPEG mask; JPEG changes values, so save it otherwise")
+        try:
+            values = series.asarray()
+        except ValueError as error:
+            if "imagecodecs" not in str(error):
+                raise
+            return _by_pillow(path, page, mask)
+        values = _planes(values, series.axes, 3 if mask else channels, path)
+        if not mask:
+            values = _as_seen(values, page)
+        return Raster(values, alpha=_has_alpha(page, values))
+
+
+def _planes(values: np.ndarray, axes: str, channels: int, path: Path) -> np.ndarray:
+    """Any array with named axes -> [h, w] or [h, w, c]."""
+    keep = [i for i, n in enumerate(values.shape) if n > 1 or axes[i] in "YX"]
+    values = values.reshape([values.shape[i] for i in keep])
+    axes = "".join(axes[i] for i in keep)
+    if axes in ("YX", "YXS"):
+        return values
+    if axes == "SYX":
+        return np.moveaxis(values, 0, 2)
+    if len(axes) == 3 and axes.endswith("YX"):
+        # Pages; a writer that was not told of bands stores [h, w, c] as h pages of w x c.
+        return arrange(values, channels, path)
+    raise InputError(f"{path}: axes {axes} of shape {values.shape}; save one plane, [h, w, c]")
+
+
+def _as_seen(values: np.ndarray, page: Any) -> np.ndarray:
+    """Palette indices to colours, and white-is-zero grey turned round."""
+    if page.photometric == _PALETTE:
+        return np.moveaxis(page.colormap[:, values], 0, -1)
+    if page.photometric == _MINISWHITE and values.dtype.kind in "ub":
+        top = True if values.dtype == bool else np.iinfo(values.dtype).max
+        return values ^ True if values.dtype == bool else top - values
+    return values
+
+
+def _has_alpha(page: Any, values: np.ndarray) -> bool:
+    return values.ndim == 3 and any(int(extra) in (1, 2) for extra in page.extrasamples)
+
+
+def _by_pillow(path: Path, page: Any, mask: bool) -> Raster:
+    """One page of 8 bit grey, colour or palette, or of 16 bit grey, which Pillow reads exactly."""
+    from PIL import Image
+
+    with Image.open(path, formats=("TIFF",)) as image:
+        wanted = ("L", "RGB", "P", "I;16", "I;16B", "F", "1")
+        exact = image.mode in wanted and page.photometric != _MINISWHITE
+        deep = page.bitspersample not in (1, 8) and image.mode in ("RGB", "L", "P")
+        if not exact or deep or getattr(image, "n_frames", 1) > 1:
+            raise InputError(
+                f"{path}: compressed by {page.compression.name}, which needs the package "
+                "imagecodecs; install it, or save the file without compression"
+            )
+        seen = image.convert("RGB") if image.mode == "P" and not mask else image
+        return Raster(np.asarray(seen))

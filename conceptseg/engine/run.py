@@ -1,0 +1,243 @@
+"""The one loop over passes, shards and merging.
+
+A pass maps batches of samples to states, states merge in order, and the merged state is finished
+into what later passes know. Samples are cut into shards of consecutive ones; each shard's state is
+saved under a key that hashes everything it depends on, so the same command started again after a
+crash resumes after the last whole shard and ends with the same result. Passes check the network's
+output themselves (`model.check_finite`), where they know which samples it belongs to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conceptseg.config import RunConfig
+from conceptseg.engine import provenance
+from conceptseg.engine.contract import Carry, Context, Pass, State, Study
+from conceptseg.engine.progress import Progress, Quiet
+from conceptseg.engine.start import precision, read
+from conceptseg.engine.store import DamagedError, ShardStore, clear
+from conceptseg.settings import digest, without_run
+
+if TYPE_CHECKING:
+    from conceptseg.data.manifest import Sample
+    from conceptseg.result.saved import Result
+
+BATCHES_PER_SHARD = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Swept:
+    """What one pass did: images seen, shards in all and shards found saved, seconds."""
+
+    name: str
+    images: int
+    shards: int
+    resumed: int
+    seconds: float
+
+
+def run_study(
+    study: Study,
+    context: Context,
+    out: Path,
+    progress: Progress | None = None,
+    *,
+    recorded: Mapping[str, Any] | None = None,
+    command: str = "",
+    fresh: bool = False,
+) -> Result:
+    """Make all passes of a study and put together its result; nothing but shards is written.
+
+    `recorded` is the configuration to keep with the result (by default the study's own), `fresh`
+    ignores saved shards. Shards stay under `<out>/.state` until :func:`save` is called.
+
+    Raises :class:`~conceptseg.errors.InputError` for data, a network or a folder that cannot be
+    used.
+    """
+    progress = progress or Quiet()
+    started = time.monotonic()
+    if fresh:
+        clear(out)
+    recorded = dict(recorded if recorded is not None else study.model_dump(mode="json"))
+    weights = context.model.fingerprint()
+    # Asked before the passes: libraries that they load may set another number of threads.
+    machine = provenance.machine(context.run.device)
+    key = base_key(study, context, recorded, weights)
+    carry: Carry = {}
+    swept: list[Swept] = []
+    for step in study.passes():
+        carry, key, done = sweep(step, context, carry, key, out, progress)
+        swept.append(done)
+    progress.note("all passes are done; drawing conclusions")
+    finishing = time.monotonic()
+    result = study.finish(context, carry)
+    seconds = {done.name: done.seconds for done in swept}
+    seconds["finish"] = time.monotonic() - finishing
+    return dataclasses.replace(
+        result,
+        config=_sorted(provenance.tidy_config(recorded)),
+        provenance=_sorted(
+            {
+                **result.provenance,
+                **_provenance(context, weights, swept, command),
+                "machine": machine,
+            }
+        ),
+        timings=_sorted({**result.timings, **_timings(context, seconds, swept, started)}),
+    )
+
+
+def save(study: type[Study], result: Result, out: Path) -> Path:
+    """Render the report, write it with the result in one step, drop the shards; the report's path.
+
+    Raises :class:`~conceptseg.errors.InputError`, with an earlier result untouched, when `out`
+    cannot be written.
+    """
+    from conceptseg.report.page import render
+
+    result.save(out, render(study.report(result), result))
+    clear(out)
+    return out / "report.html"
+
+
+def sweep(
+    step: Pass, context: Context, carry: Carry, key: str, out: Path, progress: Progress
+) -> tuple[Carry, str, Swept]:
+    """Make one pass: the new carry (the old one's entries included), the pass's key, its count.
+
+    `key` is that of the passes before, so a pass is never resumed on another past.
+    """
+    started = time.monotonic()
+    samples = step.samples(context, carry)
+    key = digest([key, step.name, context.manifest.fingerprint(samples) if samples else ""])
+    parts = split(len(samples), context.run)
+    store = ShardStore(out, step.name, key, frozenset({type(step).__module__.partition(".")[0]}))
+    progress.begin(step.name, len(samples), len(parts))
+    carry = {**carry, **step.begin(context)}
+    state: State = {}
+    resumed = 0
+    for number, (start, stop) in enumerate(parts, start=1):
+        found = _saved(store, start, stop, progress)
+        resumed += found is not None
+        progress.shard(number, found is not None)
+        if found is None:
+            found = map_shard(step, context, samples[start:stop], carry, progress.advance)
+            store.save(start, stop, found)
+        else:
+            progress.advance(stop - start)
+        state = merge(state, found)
+    carry = {**carry, **step.finish(context, state, carry)}
+    progress.end()
+    seconds = time.monotonic() - started
+    return carry, key, Swept(step.name, len(samples), len(parts), resumed, seconds)
+
+
+def map_shard(
+    step: Pass,
+    context: Context,
+    samples: Sequence[Sample],
+    carry: Carry,
+    advance: Callable[[int], None] = lambda images: None,
+) -> State:
+    """The merged state of consecutive samples, batch by batch."""
+    state: State = {}
+    for batch in read(context, samples, step.labels):
+        with precision(context.run):
+            state = merge(state, step.map(context, batch, carry))
+        advance(len(batch))
+    return state
+
+
+def merge(first: State, second: State) -> State:
+    """Two states key by key; a key that only one of them has is kept as it is."""
+    merged = dict(first)
+    for key, statistic in second.items():
+        merged[key] = merged[key].merge(statistic) if key in merged else statistic
+    return merged
+
+
+def split(count: int, run: RunConfig) -> list[tuple[int, int]]:
+    """Shards as half-open ranges of consecutive samples, none empty, at most one sample uneven."""
+    if not count:
+        return []
+    wanted = run.shards or math.ceil(count / (BATCHES_PER_SHARD * run.batch_size))
+    shards = min(wanted, count)
+    edges = [count * part // shards for part in range(shards + 1)]
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def base_key(study: Study, context: Context, recorded: Mapping[str, Any], weights: str) -> str:
+    """Hash of all that every pass depends on: code, parameters, layer, weights, arithmetic.
+
+    How the run is cut (batch size, shards, threads) is left out: it changes rounding only.
+    """
+    import torch
+
+    config = without_run(recorded)
+    config["data"] = {**config.get("data", {}), "root": None}  # contents are hashed, not places
+    return digest(
+        {
+            "code": [provenance.code_digest(), provenance.source_digest(type(study))],
+            "torch": torch.__version__,
+            "arithmetic": [context.run.device.partition(":")[0], context.run.dtype],
+            "study": [type(study).__module__, type(study).__qualname__],
+            "config": config,
+            "layer": context.layer,
+            "weights": weights,
+        }
+    )
+
+
+def _saved(store: ShardStore, start: int, stop: int, progress: Progress) -> State | None:
+    try:
+        return store.load(start, stop)
+    except DamagedError as error:
+        progress.note(f"saved shard {error}; it is computed again")
+        return None
+
+
+def _sorted(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys in the order in which a saved result is read, so that it renders the same report."""
+    from conceptseg.result.encoding import plain
+
+    ordered: dict[str, Any] = json.loads(json.dumps(plain(content), sort_keys=True))
+    return ordered
+
+
+def _provenance(
+    context: Context, weights: str, swept: Sequence[Swept], command: str
+) -> dict[str, Any]:
+    return {
+        "command": command,
+        "versions": provenance.versions(),
+        "code": provenance.code_digest(),
+        "seed": context.seed,
+        "layer": context.layer,
+        "weights": weights,
+        "data": context.manifest.fingerprint(),
+        "manifest": context.manifest.name,
+        "samples": len(context.manifest.samples),
+        "passes": [
+            {"name": done.name, "images": done.images, "shards": done.shards} for done in swept
+        ],
+    }
+
+
+def _timings(
+    context: Context, seconds: dict[str, float], swept: Sequence[Swept], started: float
+) -> dict[str, Any]:
+    return {
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "total_seconds": round(time.monotonic() - started, 3),
+        "resumed_shards": {done.name: done.resumed for done in swept},
+        "peak_memory_bytes": provenance.peak_memory_bytes(),
+        "peak_device_memory_bytes": provenance.peak_device_bytes(context.run.device),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }

@@ -1,0 +1,146 @@
+"""Keeps the state of each finished shard on disk, so that a killed run goes on where it stopped.
+
+A shard's state is one safetensors file whose header holds, as JSON, which statistic each array
+belongs to and a checksum of all of them. Files appear by an atomic rename: one that is there is
+whole, and one that was damaged later is recognised by its checksum and computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conceptseg.engine.contract import State
+from conceptseg.errors import InputError
+from conceptseg.result.folder import replace_file
+from conceptseg.stats.contract import Statistic
+
+FOLDER = ".state"
+ENTRY = "state"
+
+
+class DamagedError(Exception):
+    """A saved state that cannot be trusted; the reason is the message."""
+
+
+class ShardStore:
+    """The saved shards of one pass, under `<out>/.state/<pass>-<key>/`.
+
+    `packages` are the top-level packages whose statistics may be rebuilt; a file that names a class
+    from anywhere else is refused.
+    """
+
+    def __init__(self, out: Path, name: str, key: str, packages: frozenset[str]) -> None:
+        self.folder = out / FOLDER / f"{name}-{key[:16]}"
+        self.packages = packages | {"conceptseg"}
+
+    def path(self, start: int, stop: int) -> Path:
+        """File of the shard that covers samples `start` to `stop` (exclusive) of the pass."""
+        return self.folder / f"{start:07d}-{stop:07d}.safetensors"
+
+    def load(self, start: int, stop: int) -> State | None:
+        """The shard's state, or None when it was never saved.
+
+        Raises :class:`DamagedError` when the file is there but not what was written.
+        """
+        path = self.path(start, stop)
+        if not path.is_file():
+            return None
+        arrays, index = _read(path)
+        try:
+            return {
+                key: self._statistic(kind).from_arrays(arrays[key])
+                for key, kind in index["statistics"].items()
+            }
+        except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
+            raise DamagedError(f"{path.name}: {error}") from error
+
+    def save(self, start: int, stop: int, state: State) -> None:
+        """Write the shard's state; either the whole file appears or nothing does.
+
+        Raises :class:`~conceptseg.errors.InputError` when the disk is full or not writable.
+        """
+        arrays = {key: dict(statistic.to_arrays()) for key, statistic in state.items()}
+        statistics = {
+            key: f"{type(value).__module__}:{type(value).__qualname__}"
+            for key, value in state.items()
+        }
+        content = _encode(arrays, {"statistics": statistics})
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"cannot write {self.folder}: {error.strerror}; choose another folder with --out"
+            ) from error
+        replace_file(self.path(start, stop), content)
+
+    def _statistic(self, kind: str) -> type[Statistic]:
+        module, _, name = kind.partition(":")
+        if module.partition(".")[0] not in self.packages:
+            raise DamagedError(f"the class {kind} is not a statistic of this study")
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+        return found
+
+
+def clear(out: Path) -> None:
+    """Remove all saved shards of an output folder."""
+    shutil.rmtree(out / FOLDER, ignore_errors=True)
+
+
+def _encode(arrays: Mapping[str, Mapping[str, np.ndarray]], index: dict[str, Any]) -> bytes:
+    """All arrays as raw bytes in one safetensors file; dtypes and shapes are in the index.
+
+    Raw bytes rather than typed tensors: safetensors has no text and no complex numbers.
+    """
+    from safetensors.numpy import save
+
+    tensors: dict[str, np.ndarray] = {}
+    layout: list[tuple[str, str, str, list[int]]] = []
+    for key, group in arrays.items():
+        for name, value in group.items():
+            array = np.asarray(value)
+            if array.dtype.hasobject:
+                raise TypeError(f"statistic {key!r}: array {name!r} holds Python objects")
+            layout.append((key, name, array.dtype.str, list(array.shape)))
+            raw = np.frombuffer(np.ascontiguousarray(array).tobytes(), dtype=np.uint8)
+            tensors[f"{len(layout) - 1:05d}"] = raw
+    whole = {**index, "layout": layout}
+    whole["checksum"] = _checksum(whole, tensors)
+    return save(tensors, metadata={ENTRY: json.dumps(whole)})
+
+
+def _read(path: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]]:
+    """Arrays by statistic and name, and the index; raises :class:`DamagedError`."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            index = json.loads((file.metadata() or {})[ENTRY])
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}  # noqa: SIM118
+        given = index.pop("checksum")
+        if given != _checksum(index, tensors):
+            raise DamagedError(f"{path.name}: its checksum does not fit")
+        arrays: dict[str, dict[str, np.ndarray]] = {key: {} for key in index["statistics"]}
+        for place, (key, name, dtype, shape) in enumerate(index["layout"]):
+            raw = tensors[f"{place:05d}"].tobytes()
+            arrays[key][name] = np.frombuffer(raw, dtype=np.dtype(dtype)).reshape(shape).copy()
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        raise DamagedError(f"{path.name}: {error}") from error
+    return arrays, index
+
+
+def _checksum(index: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:
+    hasher = hashlib.sha256(json.dumps(index, sort_keys=True).encode())
+    for name in sorted(tensors):
+        hasher.update(name.encode())
+        hasher.update(tensors[name].tobytes())
+    return hasher.hexdigest()

@@ -1,0 +1,146 @@
+"""What local explanations and the metrics that judge them promise."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from conceptseg.catalogue import About
+from conceptseg.config import Strict
+from conceptseg.errors import InputError
+from conceptseg.explain.scene import Scene
+from conceptseg.explain.target import Target
+from conceptseg.network.record import undisturbed
+
+if TYPE_CHECKING:
+    from conceptseg.network.model import SegmentationModel
+
+
+class Explainer(Strict, ABC):
+    """A local explanation: for each image, how much each pixel matters to a score.
+
+    The fields are the method's parameters and nothing else. Maps are signed (unless the method has
+    no sign), unnormalised and of the image's size; scaling for the eye is for `thumbnails`. An
+    image whose region is empty gets a map of zeros. The model's mode, hooks and parameter gradients
+    are left as they were. Random draws are keyed by the method's seed alone, so a map does not
+    depend on the batch that its image came in.
+    """
+
+    about: ClassVar[About]
+
+    @property
+    def classes_only(self) -> bool:
+        """Whether the class's own probability or mask is read in place of the target's score.
+
+        Such a method says nothing of a target that is no class's, such as a node's decision.
+        """
+        return False
+
+    def __call__(
+        self,
+        model: SegmentationModel,
+        images: Tensor,
+        target: Target,
+        labels: Tensor | None = None,
+    ) -> Tensor:
+        """Images [n, c, h, w] in [0, 1] -> attributions [n, h, w], float32."""
+        return self.on(Scene(model, images, labels), [target])[0]
+
+    def on(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
+        """Attributions [t, n, h, w] of t targets, from passes that they share where they can.
+
+        A scene that other methods have explained already lends its passes too.
+        """
+        return explain(self, scene, targets)
+
+    @abstractmethod
+    def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
+        """The formula: attributions [t, n, h, w] or [t, n, y, x], resized by the caller."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An explanation that is to be judged: what was explained, how, and the map.
+
+    `attributions` [n, h, w] are `explainer.on(scene, [target])[0]`. `context` [n, h, w], booleans,
+    marks surroundings that are known to matter (a planted tile), where such are known.
+    """
+
+    scene: Scene
+    explainer: Explainer
+    target: Target
+    attributions: Tensor
+    context: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One number per image, `value` [n], nan where it is undefined for an image.
+
+    Where the number sums up a curve, `curve` [n, p] holds its values at the p points `at`.
+    """
+
+    value: Tensor
+    curve: Tensor | None = None
+    at: tuple[float, ...] = ()
+
+
+class Metric(Strict, ABC):
+    """What an attribution map is worth."""
+
+    about: ClassVar[About]
+    better: ClassVar[Literal["higher", "lower", "neither"]]
+    """Which way a good map's number lies; neither where it describes rather than judges."""
+    needs_context: ClassVar[bool] = False
+    """Whether it can only be told where the context that matters is known."""
+    explains_again: ClassVar[bool] = False
+    """Whether it asks the method for further maps, which costs the method's passes each time."""
+
+    @abstractmethod
+    def measure(self, trial: Trial) -> Measured: ...
+
+
+def explain(explainer: Explainer, scene: Scene, targets: Sequence[Target]) -> Tensor:
+    """An explainer's attributions of t targets at image size, float32 [t, n, h, w].
+
+    Zero where a target's region is empty. Raises InputError for a target that does not suit the
+    images, for more targets than there is room for, and for attributions that are not finite (a
+    network whose logits are NaN).
+    """
+    if not len(scene) or not targets:
+        return scene.images.new_zeros((len(targets), len(scene), *scene.size), dtype=torch.float32)
+    name = type(explainer).__module__.rpartition(".")[2]
+    if explainer.classes_only and not all(target.of_class for target in targets):
+        raise InputError(
+            f"{name} explains classes alone, and not the decision of a node; take another method, "
+            "such as grad_pam or lrp"
+        )
+    scene.check_room(len(targets))
+    with undisturbed(scene.model):
+        found = explainer.attribute(scene, targets)
+    if not torch.stack(scene.logits.aminmax()).isfinite().all():
+        raise InputError("the network's logits are not finite; does it return NaN, or overflow?")
+    found = resized(found, scene.size, name)
+    empty = torch.stack([scene.fix(target).empty for target in targets])
+    return found.masked_fill(empty[:, :, None, None], 0.0)
+
+
+def resized(attributions: Tensor, size: tuple[int, int], name: str = "a method") -> Tensor:
+    """Attributions [t, n, y, x] brought to an image's size (h, w), bilinearly, in float32.
+
+    Values are interpolated, not shared out: the mean is kept, not the sum.
+    """
+    found = attributions.detach().float()
+    if not found.isfinite().all():
+        raise InputError(
+            f"the attributions of {name} are not finite; does a layer of the network return NaN?"
+        )
+    if found.shape[2:] == size:
+        return found
+    return functional.interpolate(found, size=size, mode="bilinear")

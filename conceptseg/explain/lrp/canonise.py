@@ -1,0 +1,257 @@
+"""A copy of a network in which BatchNorm is folded into the layer before it, checked.
+
+Relevance is shared out by what each input adds to a sum. A normalisation between the sum and its
+rectifier would be a layer of its own, with a bias that swallows relevance; folded in, it is part
+of the sum. Which norm follows which layer is told by the data, not by the order of definitions,
+and the norm's eps is folded with the rest, so that the logits stay what they were.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from conceptseg.errors import InputError
+from conceptseg.explain.lrp.graph import Graph, Node, record
+from conceptseg.network.layout import tensors_in
+from conceptseg.network.record import undisturbed
+
+if TYPE_CHECKING:
+    from conceptseg.network.model import SegmentationModel
+
+TOLERANCE = 1e-4
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_DIRECT = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+_NORM = nn.modules.batchnorm._BatchNorm
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """The copy, the graph of its operations, and how many norms of how many were folded.
+
+    `first` and `last` are the ids of the weights of its first and last weighted layers.
+    """
+
+    model: SegmentationModel
+    graph: Graph
+    norms: int
+    folded: int
+    first: frozenset[int]
+    last: frozenset[int]
+
+
+class Affine(nn.Module):
+    """x times a factor plus a shift, per channel: what is left of a norm folded in part."""
+
+    def __init__(self, factor: Tensor, shift: Tensor):
+        super().__init__()
+        self.register_buffer("factor", factor)
+        self.register_buffer("shift", shift)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = (1, -1) + (1,) * (x.dim() - 2)
+        factor, shift = self.get_buffer("factor"), self.get_buffer("shift")
+        return x * factor.view(shape) + shift.view(shape)
+
+
+def canonise(model: SegmentationModel, images: Tensor) -> Canonical:
+    """The canonised copy of a network, found by one pass of the first of `images`.
+
+    Raises InputError for TorchScript, and for a norm that reads its batch in evaluation mode.
+    """
+    for name, module in model.module.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise InputError(
+                f"lrp: module {name!r} is TorchScript, into which no rule can look; load the "
+                "network from its code (source: factory)"
+            )
+        if isinstance(module, _NORM) and module.running_mean is None:
+            raise InputError(
+                f"lrp: module {name!r} ({type(module).__name__}) keeps no running statistics, so "
+                "its logits depend on the other images of the batch; LRP needs a fixed network"
+            )
+    with torch.inference_mode(False):
+        other = copy.deepcopy(model)
+        _plain(other)
+        graph = _recorded(other, images)
+        norms = {node.owner for node in graph.nodes if node.name == "batch_norm"}
+        folded = _fold_all(other.module, graph)
+        if folded:
+            graph = _recorded(other, images)
+    ids = [frozenset(id(n.weight) for n in nodes) for nodes in (graph.first(), graph.last())]
+    return Canonical(other, graph, len(norms), folded, ids[0] - ids[1], ids[1])
+
+
+def _plain(model: nn.Module) -> None:
+    """Evaluation mode, nothing to be learnt, and tensors that may take part in a graph."""
+    model.eval()
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                module._parameters[name] = nn.Parameter(
+                    parameter.detach().clone(), requires_grad=False
+                )
+
+
+def _recorded(model: SegmentationModel, images: Tensor) -> Graph:
+    with undisturbed(model):
+        return record(model.module, lambda: model(images[:1].detach().clone()))
+
+
+def _fold_all(root: nn.Module, graph: Graph) -> int:
+    """Fold every norm that can be; how many are gone altogether."""
+    consumers = graph.consumers()
+    calls = Counter(node.owner for node in graph.nodes if node.name == "batch_norm")
+    uses = Counter(id(node.weight) for node in graph.weighted())
+    named = dict(root.named_modules())
+    whole = 0
+    for node in graph.nodes:
+        norm = named.get(node.owner)
+        if node.name != "batch_norm" or not isinstance(norm, _NORM) or calls[node.owner] > 1:
+            continue
+        factor, shift = _affine(norm)
+        left, moved = factor.clone(), shift.clone()
+        for source, start, stop in _parts(graph, node, consumers, len(factor)):
+            layer = named.get(source.owner)
+            if not _foldable(layer, source, uses):
+                continue
+            _fold(layer, factor[start:stop], shift[start:stop])
+            left[start:stop], moved[start:stop] = 1.0, 0.0
+        if bool((left == 1).all()) and bool((moved == 0).all()):
+            _replace(root, norm, nn.Identity())
+            whole += 1
+        elif not torch.equal(left, factor):
+            _replace(root, norm, Affine(left.to(factor), moved.to(factor)).to(_dtype(norm)))
+    return whole
+
+
+def _affine(norm: Any) -> tuple[Tensor, Tensor]:
+    """Factor and shift of a norm at its running statistics, eps included, in float64."""
+    mean, variance = norm.running_mean.double(), norm.running_var.double()
+    factor = (variance + norm.eps).rsqrt()
+    if norm.weight is not None:
+        factor = factor * norm.weight.double()
+    shift = -mean * factor
+    return factor, shift if norm.bias is None else shift + norm.bias.double()
+
+
+def _dtype(norm: Any) -> torch.dtype:
+    found: torch.dtype = norm.running_mean.dtype
+    return found
+
+
+def _parts(
+    graph: Graph, norm: Node, consumers: dict[int, list[int]], width: int
+) -> list[tuple[Node, int, int]]:
+    """The nodes that a norm alone reads, with their channels: one, or those of a concatenation."""
+    if not norm.inputs:
+        return []
+    source = graph.nodes[norm.inputs[0]]
+    if consumers[source.index] != [norm.index]:
+        return []
+    if source.name not in ("cat", "concat", "concatenate"):
+        return [(source, 0, width)]
+    if source.axis not in (1, -3) or len(source.inputs) != len(source.sizes):
+        return []
+    found, start = [], 0
+    for index, size in zip(source.inputs, source.sizes, strict=True):
+        if consumers[index] == [source.index]:
+            found.append((graph.nodes[index], start, start + size))
+        start += size
+    return found
+
+
+def _foldable(layer: nn.Module | None, node: Node, uses: Counter[int]) -> bool:
+    """Whether a node is the only use of a layer's own weight."""
+    return (
+        isinstance(layer, (*_DIRECT, *_TRANSPOSED))
+        and layer._parameters.get("weight") is node.weight
+        and uses[id(node.weight)] == 1
+    )
+
+
+def _fold(layer: Any, factor: Tensor, shift: Tensor) -> None:
+    weight = layer.weight.detach().double()
+    if isinstance(layer, _TRANSPOSED):  # weight [in, out / groups, ...]
+        grouped = weight.unflatten(0, (layer.groups, -1))
+        factors = factor.view(layer.groups, 1, -1, *[1] * (weight.dim() - 2))
+        weight = (grouped * factors).flatten(0, 1)
+    else:
+        weight = weight * factor.view(-1, *[1] * (weight.dim() - 1))
+    bias = shift if layer.bias is None else shift + factor * layer.bias.detach().double()
+    kind = layer.weight
+    layer.weight = nn.Parameter(weight.to(kind), requires_grad=False)
+    layer.bias = nn.Parameter(bias.to(kind), requires_grad=False)
+
+
+def _replace(root: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put `new` wherever `old` is held; hooks of the network's own (none as a rule) go with it."""
+    for module in root.modules():
+        for name, child in module.named_children():
+            if child is old:
+                setattr(module, name, new)
+
+
+def guard(
+    model: SegmentationModel, canonical: Canonical, run: Callable[[], Tensor], images: Tensor
+) -> None:
+    """Refuse a copy whose logits on the first of `images` are not the network's.
+
+    max |z' - z| <= 1e-4 max(1, max |z|), where z' is what `run` gives. Raises InputError naming
+    the first module that puts out something else.
+    """
+    image = images[:1].detach().clone()
+    with undisturbed(model), torch.no_grad():
+        expected = model(image)
+        found = run().detach()
+    if not expected.isfinite().all():
+        raise InputError(f"lrp: model {model.name!r} returns NaN or infinity; check its weights")
+    off = float((found - expected).abs().max())
+    if off <= TOLERANCE * max(1.0, float(expected.abs().max())):
+        return
+    raise InputError(
+        f"lrp: the canonised copy's logits are off by {off:.2g}; the first module that differs is "
+        f"{_first_difference(model, canonical, run, image)}. It may draw at random, keep a state "
+        "or write into its input: LRP needs it as a plain function (an nn.Module without these)"
+    )
+
+
+def _first_difference(
+    model: SegmentationModel, canonical: Canonical, run: Callable[[], Tensor], image: Tensor
+) -> str:
+    def outputs(root: nn.Module, call: Callable[[], Any]) -> dict[str, Tensor]:
+        seen: dict[str, Tensor] = {}
+
+        def keep(name: str) -> Callable[..., None]:
+            def hook(module: nn.Module, args: Any, output: Any) -> None:
+                found = next(iter(tensors_in(output)), None)
+                if found is not None:
+                    seen[name] = found.detach().clone()
+
+            return hook
+
+        with ExitStack() as stack, torch.no_grad(), undisturbed(root):
+            for name, module in root.named_modules():
+                stack.callback(module.register_forward_hook(keep(name)).remove)
+            call()
+        return seen
+
+    theirs = outputs(model.module, lambda: model(image))
+    ours = outputs(canonical.model.module, run)
+    kinds = dict(model.module.named_modules())
+    for name, expected in theirs.items():
+        folded = isinstance(kinds[name], (*_DIRECT, *_TRANSPOSED))
+        if folded or name not in ours or ours[name].shape[1:] != expected.shape[1:]:
+            continue
+        found = ours[name][: len(expected)]  # references of the image may follow it
+        scale = max(1.0, float(expected.abs().max()))
+        if float((found - expected).abs().max()) > TOLERANCE * scale:
+            return f"{name or 'the network itself'!r} ({type(kinds[name]).__name__})"
+    return "none that can be seen"

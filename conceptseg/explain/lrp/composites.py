@@ -1,0 +1,104 @@
+"""Which rule of Zennit a network's layers follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CompositeName = Literal[
+    "epsilon_plus",
+    "epsilon_plus_flat",
+    "gamma",
+    "epsilon",
+    "attention",
+    "flat",
+    "gradient_x_input",
+    "rescale",
+]
+"""See :func:`rules`."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Rules (hooks of Zennit) by kind of layer.
+
+    `plain`: no rule at all, the plain gradient times the input. `uniform`: operations without
+    weights share relevance out evenly too, whatever their inputs are. `compares`: what is shared
+    out is the difference from a reference image (:mod:`conceptseg.explain.lrp.rescale`).
+    """
+
+    convolution: Any
+    linear: Any
+    first: Any
+    last: Any
+    zero_bias: bool
+    uniform: bool = False
+    plain: bool = False
+    compares: bool = False
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether what flows back is a multiplier of values, not their relevance."""
+        return self.plain or self.compares
+
+    def of(self, name: str, weight: Tensor, first: frozenset[int], last: frozenset[int]) -> Any:
+        """The rule of a weighted operation, by its name and its place in the network."""
+        if id(weight) in last:
+            return self.last
+        if id(weight) in first:
+            return self.first
+        return self.linear if name == "linear" else self.convolution
+
+
+def rules(name: CompositeName, zero_bias: bool = True, gamma: float = 0.25) -> Rules:
+    """The rules of a composite.
+
+    ==================  ===========  ========  ===========  =======
+    name                convolution  linear    first layer  last
+    ==================  ===========  ========  ===========  =======
+    epsilon_plus        z+           epsilon   z+           epsilon
+    epsilon_plus_flat   z+           epsilon   flat         epsilon
+    gamma               gamma        epsilon   gamma        epsilon
+    epsilon             epsilon      epsilon   epsilon      epsilon
+    attention           gamma        gamma     gamma        epsilon
+    flat                flat         flat      flat         flat
+    gradient_x_input    none         none      none         none
+    rescale             none         none      none         none
+    ==================  ===========  ========  ===========  =======
+
+    First is every layer that reads the image itself, last every layer whose sums are the logits.
+    z+ in the last layer would drop whatever speaks against the class, and erase a class whose
+    weights on the active units are all negative. `attention` is for transformers, whose
+    activations have both signs. `flat` spreads relevance evenly over receptive fields and knows
+    nothing of the image. With `zero_bias` a bias takes no share of relevance. `rescale` is DeepLIFT
+    (Shrikumar et al. 2017): it shares out what the image changes against a reference, and so sees
+    what speaks by silencing units that are active in the reference, as no other composite does.
+
+    z+ makes no relevance, and loses it where a sum has no positive part. epsilon and gamma lose
+    none, but where inputs cancel, and biases carried the sum, they can magnify it without bound.
+    """
+    from zennit.rules import Epsilon, Flat, Gamma, ZPlus
+
+    zero = ["bias"] if zero_bias else None
+    plus, epsilon, flat = ZPlus(zero_params=zero), Epsilon(zero_params=zero), Flat()
+    softened = Gamma(gamma, zero_params=zero)
+    table: dict[str, tuple[Any, Any, Any, Any]] = {
+        "epsilon_plus": (plus, epsilon, plus, epsilon),
+        "epsilon_plus_flat": (plus, epsilon, flat, epsilon),
+        "gamma": (softened, epsilon, softened, epsilon),
+        "epsilon": (epsilon,) * 4,
+        "attention": (softened, softened, softened, epsilon),
+        "flat": (flat,) * 4,
+        "gradient_x_input": (epsilon,) * 4,
+        "rescale": (epsilon,) * 4,
+    }
+    return Rules(
+        *table[name],
+        zero_bias,
+        uniform=name == "flat",
+        plain=name == "gradient_x_input",
+        compares=name == "rescale",
+    )

@@ -1,0 +1,389 @@
+"""The canonised copy's pass, in which every operation hands relevance on by its rule.
+
+What flows back through autograd in this pass is relevance, not a gradient: each operation that
+carries it is replaced, as it is called, by one whose backward is its rule.
+
+======================================  ======================================================
+operation                               relevance
+======================================  ======================================================
+convolutions, linear                    the composite's rule (`kept`)
+rectifiers, SiLU, GELU, Hardswish, ...  passed on as it is
+norms with running statistics           passed on (they are folded where they can be)
+norms of the image's own statistics     x J^T (R / y), the deviation taken as a constant
+sums of two things                      in proportion to what each adds (x R / z)
+constants added                         take none, as biases; all of it with `zero_bias` off
+products with a gate or a constant      all to the other factor; of two equals half to each
+attention                               to the values; its weights are taken as constants
+pooling by mean, resizing, means        x J^T (R / z)
+pooling by maximum                      to the largest
+moves (concatenation, reshapes, ...)    moved
+======================================  ======================================================
+
+A gate is what a sigmoid, softmax or the like put out. R / z is stabilised as Zennit does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from conceptseg.errors import InputError
+from conceptseg.explain.lrp.canonise import Canonical
+from conceptseg.explain.lrp.composites import Rules
+from conceptseg.explain.lrp.flow import Flow, Ledger
+from conceptseg.explain.lrp.frozen import attention_weights, frozen_norm
+from conceptseg.explain.lrp.graph import WEIGHTED, Where
+from conceptseg.explain.lrp.kept import Kept, Weights, parse
+from conceptseg.explain.lrp.names import (
+    ACTIVATIONS,
+    DIFFERENCES,
+    GATES,
+    LINEAR_MAPS,
+    MATRICES,
+    MAXIMA,
+    MOVES,
+    OWN_NORMS,
+    PRODUCTS,
+    RATIOS,
+    REVERSED_RATIOS,
+    SUMS,
+)
+from conceptseg.network.layout import tensors_in
+
+EPSILON = 1e-6
+Back = Callable[[Tensor], tuple[Tensor | None, ...]]
+
+_GATE = "_conceptseg_gate"
+
+
+class _Rule(torch.autograd.Function):
+    """An operation that was run already: its output, and for its backward `back`."""
+
+    @staticmethod
+    def forward(ctx: Any, back: Back, output: Tensor, *inputs: Tensor) -> Tensor:
+        ctx.back = back
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, relevance: Tensor) -> Any:
+        return (None, None, *ctx.back(relevance))
+
+
+def stabilised(z: Tensor) -> Tensor:
+    """z moved away from 0 by 1e-6, as Zennit moves it."""
+    return z + torch.where(z < 0, -EPSILON, EPSILON).to(z)
+
+
+def carries(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad
+
+
+class Propagation(TorchFunctionMode):
+    """The mode in which a canonised network's pass is made."""
+
+    def __init__(
+        self, canonical: Canonical, rules: Rules, weights: Weights, where: Where, ledger: Ledger
+    ):
+        super().__init__()
+        self._canonical, self._rules, self._weights = canonical, rules, weights
+        self._where, self._ledger = where, ledger
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if self._rules.plain:
+            return func(*args, **kwargs)
+        carriers = [t for t in tensors_in([*args, *kwargs.values()]) if t.requires_grad]
+        if not carriers:
+            return func(*args, **kwargs)
+        name = getattr(func, "__name__", str(func))
+        output = self._handled(name, func, args, kwargs)
+        if name in GATES or (
+            name not in WEIGHTED
+            and name not in ACTIVATIONS
+            and all(hasattr(t, _GATE) for t in carriers)
+        ):
+            for tensor in tensors_in(output):
+                if tensor.is_floating_point() and not hasattr(tensor, _GATE):
+                    setattr(tensor, _GATE, True)
+        return output
+
+    def _handled(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
+        if name in WEIGHTED:
+            return self._weighted(name, func, args, kwargs)
+        if name in ACTIVATIONS:
+            return self._activation(name, func, args, kwargs)
+        if name in GATES:
+            return self._gate(name, func, args, kwargs)
+        if name in SUMS or name in DIFFERENCES:
+            return self._sum(name, func, args, kwargs)
+        if name in PRODUCTS or name in RATIOS:
+            return self._product(name, func, args, kwargs)
+        if name in MATRICES:
+            return self._matrices(func, args, kwargs)
+        if name == "scaled_dot_product_attention":
+            return self._attention(*args, **kwargs)
+        if name in LINEAR_MAPS:
+            x = args[0] if args else kwargs["input"]
+            return self._linear(name, x, lambda v: func(v, *args[1:], **_without(kwargs, "input")))
+        if name == "instance_norm" and not _own_statistics(args, kwargs):
+            return self._activation(name, func, args, kwargs)
+        if name in OWN_NORMS:
+            return self._own_norm(name, args, kwargs, func)
+        if name in MAXIMA:
+            return self._maximum(name, func, args, kwargs)
+        output = func(*args, **kwargs)
+        if name not in MOVES and any(map(carries, tensors_in(output))):
+            raise self._no_rule(name)
+        return output
+
+    def _no_rule(self, name: str) -> InputError:
+        owner = self._where.name
+        kinds = dict(self._canonical.model.module.named_modules())
+        kind = type(kinds[owner]).__name__ if owner in kinds else "network"
+        return InputError(
+            f"lrp: no rule hands relevance through {name!r} in module {owner!r} ({kind}); "
+            "write it with convolutions, linear layers, sums, products and known activations"
+        )
+
+    def _run(self, func: Any, args: Any, kwargs: Any) -> Tensor:
+        """The operation without a graph, and without writing into its input."""
+        with torch.no_grad():
+            given = [a.detach() if isinstance(a, Tensor) else a for a in args]
+            kwargs = {k: v.detach() if isinstance(v, Tensor) else v for k, v in kwargs.items()}
+            if kwargs.get("inplace") or getattr(func, "__name__", "").rstrip("_") != getattr(
+                func, "__name__", ""
+            ):
+                given = [a.clone() if isinstance(a, Tensor) else a for a in given]
+            output: Tensor = func(*given, **kwargs)
+        return output
+
+    def _applied(self, name: str, back: Back, output: Tensor, *inputs: Tensor) -> Tensor:
+        """The output, whose relevance `back` hands on to the inputs that carry it."""
+        owner, ledger = self._where.name, self._ledger
+
+        def counted(relevance: Tensor) -> tuple[Tensor | None, ...]:
+            found = back(relevance)
+            if ledger.open:
+                pairs = zip(found, inputs, strict=True)
+                passed = sum(self._amount(f, x) for f, x in pairs if f is not None)
+                ledger.flows.append(Flow(owner, name, self._amount(relevance, output), passed))
+            return found
+
+        applied: Tensor = _Rule.apply(counted, output, *inputs)
+        return applied
+
+    def _amount(self, flowing: Tensor, at: Tensor) -> float:
+        """How much relevance flows at a tensor."""
+        return float(flowing.sum())
+
+    def _gate(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
+        return self._run(func, args, kwargs)
+
+    def _weighted(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
+        operation, x, parameters = parse(func, name, args, kwargs)
+        output = self._run(func, args, kwargs)
+        if not carries(x):
+            return output
+        rule = self._rules.of(name, parameters[0], self._canonical.first, self._canonical.last)
+        kept = Kept(rule, operation, x, parameters, self._weights)
+        return self._applied(name, lambda r: (kept(r),), output, x)
+
+    def _activation(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
+        x = args[0] if args else kwargs["input"]
+        output = self._run(func, args, kwargs)
+        if not carries(x) or output.shape != x.shape:
+            return output
+        applied: Tensor = _Rule.apply(lambda r: (r,), output, x)
+        return applied
+
+    def _sum(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
+        first, second = pair(args, kwargs, "input", "other")
+        output = self._run(func, args, kwargs)
+        inside = bool(self._where.stack)
+        carriers = [t for t in (first, second) if carries(t)]
+        if len(carriers) == 1 and (self._rules.zero_bias or not inside):
+            only = carriers[0]
+            return self._applied(name, lambda r: (gathered(r, only.shape),), output, only)
+        parts = terms(name, args, kwargs)
+        if self._rules.uniform:
+            share = 1.0 / len(parts)
+            back: Back = lambda r: tuple(gathered(r * share, t.shape) for t, _ in parts)  # noqa: E731
+        else:
+            whole = stabilised(output)
+
+            def back(r: Tensor) -> tuple[Tensor, ...]:
+                quotient = r / whole
+                return tuple(
+                    gathered(t.detach() * quotient * s, t.shape)
+                    if s != 1
+                    else gathered(t.detach() * quotient, t.shape)
+                    for t, s in parts
+                )
+
+        return self._applied(name, back, output, *[t for t, _ in parts])
+
+    def _product(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
+        first, second = pair(args, kwargs, "input", "other")
+        output = self._run(func, args, kwargs)
+        candidates = [first] if name in RATIOS and carries(first) else [first, second]
+        if name in REVERSED_RATIOS or (name in RATIOS and not carries(first)):
+            return output
+        bearing = [t for t in candidates if carries(t) and not hasattr(t, _GATE)]
+        # A gate of a gate, or a gate times a constant, has no other factor to give it to.
+        bearing = bearing or [t for t in candidates if carries(t)]
+        share = 1.0 / len(bearing)
+
+        def back(r: Tensor) -> tuple[Tensor, ...]:
+            part = r if share == 1 else r * share
+            return tuple(gathered(part, t.shape) for t in bearing)
+
+        return self._applied(name, back, output, *bearing)
+
+    def _matrices(self, func: Any, args: Any, kwargs: Any) -> Tensor:
+        both = pair(args, kwargs, "input", "other", "mat2")
+        bearing = [i for i, t in enumerate(both) if carries(t) and not hasattr(t, _GATE)]
+        bearing = bearing or [i for i, t in enumerate(both) if carries(t)]
+        output = self._run(func, args, kwargs)
+        whole, share = stabilised(output), 1.0 / len(bearing)
+        held = [t.detach() for t in both]
+
+        def back(r: Tensor) -> tuple[Tensor, ...]:
+            quotient = r / whole * share
+            found = []
+            for i in bearing:
+                g = (
+                    quotient @ held[1].transpose(-1, -2)
+                    if i == 0
+                    else held[0].transpose(-1, -2) @ quotient
+                )
+                found.append(held[i] * gathered(g, held[i].shape))
+            return tuple(found)
+
+        return self._applied("matmul", back, output, *[both[i] for i in bearing])
+
+    def _attention(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        weights = self._weights_of(query, key, attn_mask, is_causal, scale, enable_gqa)
+        if enable_gqa:
+            value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
+        if not carries(value) and not carries(weights):
+            return weights @ value
+        return self._matrices(torch.matmul, (weights, value), {})
+
+    def _weights_of(
+        self,
+        query: Tensor,
+        key: Tensor,
+        mask: Tensor | None,
+        is_causal: bool,
+        scale: float | None,
+        enable_gqa: bool,
+    ) -> Tensor:
+        return attention_weights(query, key, mask, is_causal, scale, enable_gqa)
+
+    def _linear(self, name: str, x: Tensor, call: Callable[[Tensor], Tensor]) -> Tensor:
+        """A linear map without weights: R_in = x J^T (R / z); uniform: J^T (R / J 1)."""
+        with torch.enable_grad(), torch._C.DisableTorchFunction():
+            held = x.detach()
+            entered = (torch.ones_like(held) if self._rules.uniform else held).requires_grad_()
+            local = call(entered)
+            output = call(held.detach()).detach() if self._rules.uniform else local.detach()
+        whole = stabilised(local.detach())
+
+        def back(r: Tensor) -> tuple[Tensor]:
+            with torch.enable_grad():
+                g = torch.autograd.grad(local, entered, r / whole, retain_graph=True)[0]
+            return (g if self._rules.uniform else g * held.detach(),)
+
+        return self._applied(name, back, output.clone(), x)
+
+    def _own_norm(self, name: str, args: Any, kwargs: Any, func: Any) -> Tensor:
+        """y = scale (x - mean) + shift by the image's own mean and deviation.
+
+        The deviation is a constant; the map x -> scale (x - mean) is linear.
+        """
+        x = args[0]
+        output = self._run(func, args, kwargs)
+        frozen = frozen_norm(name, args, kwargs)
+        with torch.enable_grad(), torch._C.DisableTorchFunction():
+            entered = x.detach().requires_grad_()
+            local = frozen(entered)
+        whole = stabilised(local.detach() if self._rules.zero_bias else output)
+
+        def back(r: Tensor) -> tuple[Tensor]:
+            with torch.enable_grad():
+                g = torch.autograd.grad(local, entered, r / whole, retain_graph=True)[0]
+            return (g * entered.detach(),)
+
+        return self._applied(name, back, output, x)
+
+    def _maximum(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
+        if not self._rules.uniform or "pool" not in name:
+            return func(*args, **kwargs)
+        x, rest = args[0], args[1:]
+        dims = x.dim() - 2
+        mean = getattr(F, ("adaptive_" if "adaptive" in name else "") + f"avg_pool{dims}d")
+        output = func(*[a.detach() if isinstance(a, Tensor) else a for a in args], **kwargs)
+        if "adaptive" in name:
+            size = rest[0] if rest else kwargs["output_size"]
+            call = lambda v: mean(v, size)  # noqa: E731
+        else:
+            keys = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+            given = dict(zip(keys, rest, strict=False)) | kwargs
+            given = {
+                k: given[k] for k in ("kernel_size", "stride", "padding", "ceil_mode") if k in given
+            }
+            call = lambda v: mean(v, **given, count_include_pad=False)  # noqa: E731
+        even = self._linear(name, x, call)
+        if isinstance(output, Tensor) and even.shape == output.shape:
+            # The values of the maximum, the relevance of the mean.
+            return _Rule.apply(lambda r: (r,), output, even)
+        return func(*args, **kwargs)
+
+
+def terms(name: str, args: Any, kwargs: Any) -> list[tuple[Tensor, float]]:
+    """What carries relevance in a sum or difference, with the factor that it is added with."""
+    scale = kwargs.get("alpha", 1)
+    signs = (1.0, -scale) if name in DIFFERENCES else (1.0, scale)
+    if name in ("__rsub__", "rsub"):
+        signs = (-1.0, 1.0)
+    both = pair(args, kwargs, "input", "other")
+    return [(t, s) for t, s in zip(both, signs, strict=True) if carries(t)]
+
+
+def pair(args: Any, kwargs: Any, first: str, *second: str) -> tuple[Any, Any]:
+    """The first two arguments of a call, by place or by one of their names."""
+    one = args[0] if args else kwargs[first]
+    if len(args) > 1:
+        return one, args[1]
+    return one, next((kwargs[name] for name in second if name in kwargs), None)
+
+
+def _own_statistics(args: Any, kwargs: Any) -> bool:
+    """Whether a call of instance_norm norms by the image rather than by running statistics."""
+    return bool(args[5] if len(args) > 5 else kwargs.get("use_input_stats", True))
+
+
+def _without(kwargs: dict[str, Any], key: str) -> dict[str, Any]:
+    return {k: v for k, v in kwargs.items() if k != key}
+
+
+def gathered(relevance: Tensor, shape: torch.Size) -> Tensor:
+    """Relevance summed over the axes along which an input of that shape was broadcast."""
+    if relevance.shape == shape:
+        return relevance
+    return relevance.sum_to_size(shape)

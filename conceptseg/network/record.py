@@ -1,0 +1,351 @@
+"""Activations and gradients of named layers, and the part of a network that follows a layer.
+
+A layer's name is one of `model.module.named_modules()`. A module that runs several times in a
+pass is read at its first call; `name#1` is the second, `name#2` the third.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakKeyDictionary, WeakSet
+
+import torch
+from torch import Tensor, nn
+
+from conceptseg.errors import InputError, nearest
+from conceptseg.network.layout import Restore, as_map, channel_order, full
+from conceptseg.network.replay import Capture, Replay
+
+if TYPE_CHECKING:
+    from conceptseg.network.contract import Network
+
+Edit = Callable[[Tensor], Tensor]
+
+
+_WRITTEN_INTO: WeakKeyDictionary[nn.Module, WeakSet[nn.Module]] = WeakKeyDictionary()
+"""Of each network, the modules into whose outputs it writes later: found once, then copied."""
+
+_UNDISTURBED: ContextVar[frozenset[nn.Module]] = ContextVar("undisturbed", default=frozenset())
+"""The networks that :func:`undisturbed` holds already, in this thread."""
+
+
+class _Stop(BaseException):
+    """Ends a pass early. Not an Exception, so that no `except Exception` in a network eats it."""
+
+
+def encode(model: Network, images: Tensor, layer: str) -> Tensor:
+    """A layer's activation [n, u, y, x] for images [n, c, h, w]; nothing after the layer runs.
+
+    No graph is kept. Raises InputError if the layer does not exist, does not run, or has no
+    spatial output.
+    """
+    with torch.no_grad(), Recorder(model, [layer], stop=True) as recorder:
+        recorder(images)
+    return recorder.activations[layer].detach()
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode and parameters that take no gradient; afterwards all is as it was.
+
+    Where no parameter takes a gradient, autograd builds no graph before the first tensor that
+    does. The fused attention path is off, because it runs blocks without calling their layers.
+    """
+    if model in _UNDISTURBED.get():  # done around here; all modules once more would take long
+        with torch.inference_mode(False):
+            yield
+        return
+    modules = list(model.modules())
+    training = [module for module in modules if module.training]
+    own = (module._parameters.values() for module in modules)
+    learning = [p for owned in own for p in owned if p is not None and p.requires_grad]
+    fused = torch.backends.mha.get_fastpath_enabled()
+    mark = _UNDISTURBED.set(_UNDISTURBED.get() | {model})
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)
+        for module in training:
+            module.training = False
+        for parameter in learning:
+            parameter.requires_grad_(False)
+        with torch.inference_mode(False):
+            yield
+    finally:
+        _UNDISTURBED.reset(mark)
+        torch.backends.mha.set_fastpath_enabled(fused)
+        for module in training:
+            module.training = True
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
+class Recorder:
+    """Takes, and optionally edits, what layers put out while it is open.
+
+    ::
+
+        with Recorder(model, ["layer3", "layer4"]) as recorder:
+            logits = recorder(images)
+        recorder.activations["layer4"]      # [n, u, y, x]
+
+    `edit` maps a layer to a function of its map; what follows the layer, and `activations`, see
+    the edited map. `gradients` keeps a graph from the first recorded layer on, for
+    :meth:`gradient`. `stop` ends the pass as soon as all layers have run.
+
+    While it is open the network is in evaluation mode and its parameters take no gradient. Images
+    that require a gradient keep their graph. On leaving, after an error too, no hook is left and
+    modes are as before; the activations stay.
+    """
+
+    def __init__(
+        self,
+        model: Network,
+        layers: Sequence[str],
+        *,
+        gradients: bool = False,
+        edit: Mapping[str, Edit] | None = None,
+        stop: bool = False,
+    ):
+        self._model = model
+        self._edit = dict(edit or {})
+        self._keep_graph = gradients
+        self._stop = stop
+        self._open = ExitStack()
+        self._size = (0, 0)
+        self._batch = 0
+        self._calls: Counter[str] = Counter()
+        self._logits: Tensor | None = None
+        self.layers = tuple(dict.fromkeys([*layers, *self._edit]))
+        self._found = {layer: find(model, layer) for layer in self.layers}
+        self.activations: dict[str, Tensor] = {}
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(undisturbed(self._model))
+            if self._keep_graph:
+                stack.enter_context(torch.enable_grad())
+            root = self._model.module
+            stack.callback(root.register_forward_pre_hook(self._begin, with_kwargs=True).remove)
+            for layer, (module, call) in self._found.items():
+                hook = self._hook(layer, call)
+                stack.callback(module.register_forward_hook(hook).remove)
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def __call__(self, images: Tensor) -> Tensor | None:
+        """Run the model on images [n, c, h, w]: its logits, or None when `stop` ended the pass."""
+        self.activations, self._logits = {}, None
+        with suppress(_Stop):
+            self._logits = full(self._model(_usable(images)))
+        for layer in self.layers:
+            if layer not in self.activations:
+                raise _did_not_run(layer, self._calls[layer])
+        return self._logits
+
+    def gradient(self, score: Score) -> dict[str, Tensor]:
+        """d sum(score(logits)) / d activation for each layer, from the last pass' graph.
+
+        The graph stays, so several scores can be taken from one pass. Zeros where a layer has no
+        influence.
+        """
+        if not self._keep_graph or self._logits is None:
+            raise ValueError("no graph was recorded: use Recorder(..., gradients=True), stop=False")
+        wanted = [self.activations[layer] for layer in self.layers]
+        return dict(zip(self.layers, _gradients(score, self._logits, wanted, True), strict=True))
+
+    def _begin(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        self._size, self._batch = _input_size(args, kwargs)
+        self._calls.clear()
+        self.activations = {}
+
+    def _hook(self, layer: str, call: int) -> Callable[[nn.Module, Any, Any], Any]:
+        def hook(module: nn.Module, args: Any, output: Any) -> Any:
+            self._calls[layer] += 1
+            if self._calls[layer] != call + 1:
+                return None
+            found, restore = read(layer, module, output, self._size, self._batch)
+            if layer in self._edit:
+                found = self._edit[layer](found)
+            if self._keep_graph and not found.requires_grad:
+                found = found.detach().requires_grad_()
+            self.activations[layer] = found
+            if self._stop and len(self.activations) == len(self.layers):
+                raise _Stop
+            # What follows may write into its input in place, so it gets a copy of its own.
+            return restore(found)
+
+        return hook
+
+
+class Tail:
+    """A network from one layer on, for a batch of images whose part before it has been run once.
+
+    `activation` [n, u, y, x] is the layer's output and `logits` [n, k, h, w] what follows from
+    it. The part before the layer leaves no graph; tensors that skip the layer are kept. `passes`
+    counts the images that went through the whole network ("forward"), and through the tail.
+    """
+
+    activation: Tensor
+    logits: Tensor
+
+    def __init__(self, model: Network, images: Tensor, layer: str):
+        self.model = model
+        self.images = images
+        self.layer = layer
+        self.passes: Counter[str] = Counter()
+        self._restore: Restore
+        self._replay: Replay
+
+    @classmethod
+    def of(cls, model: Network, images: Tensor, layer: str, graph: bool = False) -> Self:
+        """Run images [n, c, h, w] once, split at a layer.
+
+        With `graph`, `logits` hang on `activation` in autograd, and on nothing else, so that
+        :meth:`gradient` costs one backward pass of the part after the layer. Raises InputError
+        if the layer does not exist, does not run, has no spatial output, or (with `graph`) has
+        no way to the logits.
+        """
+        module, call = find(model, layer)
+        tail = cls(model, _usable(images).detach(), layer)
+        copied = _WRITTEN_INTO.setdefault(model.module, WeakSet())
+        written: Set[nn.Module] = {module}
+        while written:
+            capture = Capture(model.module, module, call, copied)
+            tail._run(capture, graph)
+            tail.passes["forward"] += images.shape[0]
+            written = capture.written()
+            copied.update(written)
+        if graph and not tail.logits.requires_grad:
+            raise InputError(f"layer {layer!r} has no influence on the logits; choose another")
+        return tail
+
+    def _run(self, capture: Capture, graph: bool) -> None:
+        seen: list[tuple[tuple[int, int], int]] = []
+
+        def begin(module: nn.Module, args: Any, kwargs: Any) -> None:
+            seen.append(_input_size(args, kwargs))
+
+        def split(raw: Any) -> Any:
+            found, self._restore = read(self.layer, capture.target, raw, *seen[-1])
+            self.activation = found.detach().requires_grad_(graph)
+            return self._restore(self.activation)
+
+        with ExitStack() as stack:
+            stack.enter_context(undisturbed(self.model))
+            stack.enter_context(torch.set_grad_enabled(graph))
+            root = self.model.module
+            stack.callback(root.register_forward_pre_hook(begin, with_kwargs=True).remove)
+            stack.enter_context(capture.watching(split))
+            self.logits = full(self.model(self.images))
+        if not capture.finished:
+            raise _did_not_run(self.layer, None)
+        self._replay = Replay(capture, self.images.shape[0])
+
+    def resume(self, activation: Tensor) -> Tensor:
+        """Logits [r n, k, h, w] that follow from another activation [r n, u, y, x] of the layer.
+
+        Rows i r .. i r + r - 1 are variants of image i. Modules that had finished before the
+        layer are not run again, so `resume(tail.activation)` equals `tail.logits`, skips and all.
+        Differentiable in `activation` where that requires a gradient.
+        """
+        n = self.images.shape[0]
+        if activation.shape[1:] != self.activation.shape[1:] or activation.shape[0] % n:
+            raise InputError(
+                f"layer {self.layer!r} needs a multiple of {n} maps of shape "
+                f"{list(self.activation.shape[1:])}, got {list(activation.shape)}"
+            )
+        repeats = activation.shape[0] // n
+        if repeats == 0:
+            return self.logits[:0].detach()
+        if self._replay.repeatable:
+            return self._resume(activation, repeats)
+        # Something that is kept has not one row per image (say, windows of images), so it cannot
+        # be repeated image by image: run the variants one after the other instead.
+        parts = [self._resume(activation[start::repeats], 1) for start in range(repeats)]
+        return torch.stack(parts, 1).flatten(0, 1)
+
+    def _resume(self, activation: Tensor, repeats: int) -> Tensor:
+        images = self.images.repeat_interleave(repeats, 0) if repeats > 1 else self.images
+        self.passes["tail"] += images.shape[0]
+        with undisturbed(self.model):
+            raw = self._restore(activation)
+            return full(self._replay.run(lambda: self.model(images), raw, repeats))
+
+    def gradient(self, score: Score, retain: bool = True) -> Tensor:
+        """d sum(score(logits)) / d activation, [n, u, y, x]; needs `graph=True`.
+
+        Images do not interact in evaluation mode, so row i is the gradient of image i's own
+        score. `retain` keeps the graph for further scores; without it the memory is freed.
+        """
+        if not self.activation.requires_grad:
+            raise ValueError("this tail was made without a graph: use Tail.of(..., graph=True)")
+        self.passes["tail backward"] += self.images.shape[0]
+        (found,) = _gradients(score, self.logits, [self.activation], retain)
+        return found
+
+
+def _gradients(
+    score: Score, logits: Tensor, wanted: Sequence[Tensor], retain: bool
+) -> Sequence[Tensor]:
+    """d sum(score(logits)) / d each of `wanted`, zeros where there is no way to it."""
+    with torch.inference_mode(False), torch.enable_grad():
+        values = score(logits)
+        if not values.requires_grad:
+            return [torch.zeros_like(tensor) for tensor in wanted]
+        return torch.autograd.grad(
+            values.sum(), wanted, retain_graph=retain, materialize_grads=True
+        )
+
+
+def find(model: Network, layer: str) -> tuple[nn.Module, int]:
+    """The module that a layer's name stands for, and which of its calls in a pass is meant."""
+    name, mark, call = layer.partition("#")
+    named = dict(model.module.named_modules())
+    if not name or name not in named:
+        raise InputError(f"layer {name!r} does not exist: {nearest(name, filter(None, named))}")
+    if mark and not call.isdecimal():
+        raise InputError(f"layer {layer!r}: after '#' comes a call's number, '{name}#1'")
+    return named[name], int(call or 0)
+
+
+def read(
+    layer: str, module: nn.Module, raw: Any, image_size: tuple[int, int], batch: int
+) -> tuple[Tensor, Restore]:
+    """`as_map` for a named layer; the error names it."""
+    try:
+        return as_map(raw, image_size, batch, channel_order(module))
+    except InputError as error:
+        raise InputError(f"layer {layer!r} has no spatial output: {error}") from None
+
+
+def _input_size(args: Any, kwargs: Mapping[str, Any]) -> tuple[tuple[int, int], int]:
+    """Size (h, w) and number of the images that a network was called with."""
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, Tensor) and value.dim() == 4:
+            return (value.shape[2], value.shape[3]), value.shape[0]
+    raise InputError("the network was not called with a batch of images [n, c, h, w]")
+
+
+def _usable(images: Tensor) -> Tensor:
+    """Images that autograd can work with, though they were made in inference mode."""
+    with torch.inference_mode(False):
+        return images.clone() if images.is_inference() else images
+
+
+def _did_not_run(layer: str, calls: int | None) -> InputError:
+    if calls:
+        return InputError(f"layer {layer!r}: that module ran only {calls} times in the pass")
+    return InputError(
+        f"layer {layer!r} did not run in the forward pass (or runs inside TorchScript or a "
+        "compiled graph, where it cannot be reached); choose another"
+    )
+
+
+Score = Callable[["Tensor"], "Tensor"]
+"""Logits [n, k, h, w] -> one number per image [n], its class and region already fixed."""

@@ -1,0 +1,153 @@
+"""What the sources share: class names, weights, and clear words when a constructor refuses."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from conceptseg.config import ModelConfig, Preprocessing
+from conceptseg.data.labels import plain_name
+from conceptseg.errors import InputError, nearest
+from conceptseg.network.checkpoint import load_weights
+from conceptseg.network.model import SegmentationModel
+
+PRETRAINED = "pretrained:"
+
+
+def class_names(
+    config: ModelConfig, manifest_classes: Sequence[str], own: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Names of a network's outputs: the configuration's, else its own, else the manifest's.
+
+    `own` are names that come with trained weights. A manifest that names other classes would be
+    read under wrong names, so it is refused unless the configuration settles it.
+
+    Raises :class:`~conceptseg.errors.InputError` for that, and when nobody names any.
+    """
+    if config.classes:
+        return config.classes
+    if own and manifest_classes and _plain(own) != _plain(manifest_classes):
+        raise InputError(
+            f"model {config.name!r}: its weights know {len(own)} classes ({', '.join(own[:3])}, "
+            f"...), the manifest has {len(manifest_classes)} "
+            f"({', '.join(manifest_classes[:3])}, ...); list the network's in model.classes"
+        )
+    names = tuple(manifest_classes) or tuple(own or ())
+    if not names:
+        raise InputError(
+            f"model {config.name!r}: no class names; list the network's in model.classes"
+        )
+    return names
+
+
+def _plain(names: Sequence[str]) -> list[str]:
+    return list(map(plain_name, names))
+
+
+def outputs(config: ModelConfig, names: Sequence[str]) -> int:
+    """Output maps to build: one for a sigmoid head, which `positive_class` asks for, else all."""
+    return 1 if config.positive_class is not None else len(names)
+
+
+def pretrained(config: ModelConfig) -> str | None:
+    """NAME of `weights: pretrained:NAME`, else None."""
+    if config.weights is None or not config.weights.startswith(PRETRAINED):
+        return None
+    name = config.weights.removeprefix(PRETRAINED)
+    if not name:
+        raise InputError("model.weights: give a name after 'pretrained:', such as DEFAULT")
+    return name
+
+
+def build(
+    make: Callable[..., Any], what: str, arguments: Mapping[str, Any], *, named_only: bool = False
+) -> Any:
+    """`make(**arguments)`; arguments it does not know or take become an input error.
+
+    Errors from inside are passed on in one line, for arguments are the only thing a user chose.
+    `named_only` refuses arguments that only a catch-all `**kwargs` would swallow.
+    """
+    known = parameters_of(make, named_only)
+    unknown = [name for name in arguments if known is not None and name not in known]
+    if unknown:
+        raise InputError(
+            f"model.arguments: {what} takes no {unknown[0]!r}; {nearest(unknown[0], known or ())}"
+        )
+    try:
+        return make(**arguments)
+    except InputError:
+        raise
+    except Exception as error:
+        text = (str(error).strip() or "no message").splitlines()[0]
+        raise InputError(
+            f"{what} could not be built: {type(error).__name__}: {text[:200]}; check "
+            "model.arguments"
+        ) from error
+
+
+def finish(
+    config: ModelConfig,
+    module: nn.Module,
+    names: Sequence[str],
+    *,
+    own: Preprocessing | None = None,
+    channels: int | None = None,
+    origin: str | None = None,
+) -> SegmentationModel:
+    """Fill a network with the configured checkpoint, if one is, and wrap it.
+
+    `own` is the preprocessing that the source knows; the configuration's goes first. `origin`
+    says where weights come from that are in the network already. A network in a file is called by
+    the file's name, for reports tell no folders.
+    """
+    if origin is None and config.weights is not None:
+        load_weights(module, config.weights)
+        origin = Path(config.weights).name
+    return SegmentationModel(
+        module,
+        names,
+        config.preprocessing or own,
+        name=Path(config.name).name if Path(config.name).is_absolute() else config.name,
+        channels=None if (config.preprocessing and config.preprocessing.channels) else channels,
+        positive_class=config.positive_class,
+        origin=origin or "random",
+    )
+
+
+def no_weights(config: ModelConfig, kind: str) -> None:
+    """Refuse `weights` for a source whose file holds them already."""
+    if config.weights is not None:
+        raise InputError(f"model.weights: {kind} carries its weights itself; leave the key out")
+
+
+def no_arguments(config: ModelConfig, kind: str) -> None:
+    """Refuse `arguments` for a source that constructs nothing."""
+    if config.arguments:
+        raise InputError(f"model.arguments: {kind} takes none; leave the key out")
+
+
+def existing(name: str, kind: str) -> Path:
+    """The file `name`.
+
+    Raises :class:`~conceptseg.errors.InputError` when there is none.
+    """
+    path = Path(name)
+    if not path.is_file():
+        raise InputError(f"model.name: {path}: no such {kind} file")
+    return path
+
+
+def parameters_of(make: Callable[..., Any], named_only: bool = False) -> list[str] | None:
+    """Names of keyword arguments; None when any name may be taken, unless `named_only`."""
+    try:
+        parameters = inspect.signature(make).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if not named_only and any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    passed = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [p.name for p in parameters if p.kind in passed]

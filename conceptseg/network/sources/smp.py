@@ -1,0 +1,96 @@
+"""segmentation_models_pytorch's networks, such as `Unet` with `encoder_name: resnet34`.
+
+Weights: a checkpoint of the whole network; `pretrained:imagenet` (or another of the encoder's
+weights) for the encoder alone, with its normalisation; `pretrained:OWNER/NAME` for a whole network
+from the hub.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import segmentation_models_pytorch as smp
+from torch import nn
+
+from conceptseg.config import ModelConfig, Preprocessing
+from conceptseg.errors import InputError, nearest
+from conceptseg.network.model import SegmentationModel
+from conceptseg.network.sources._common import build, class_names, finish, outputs, pretrained
+
+ARCHITECTURES: dict[str, Any] = {
+    name.lower(): getattr(smp, name)
+    for name in dir(smp)
+    if isinstance(getattr(smp, name), type)
+    and issubclass(getattr(smp, name), smp.base.SegmentationModel)
+}
+
+
+def load(config: ModelConfig, classes: Sequence[str]) -> SegmentationModel:
+    """The architecture `config.name` around the encoder `arguments.encoder_name`."""
+    names = class_names(config, classes)
+    chosen = pretrained(config)
+    if chosen is not None and "/" in chosen:
+        module = build(smp.from_pretrained, f"smp's {chosen}", {
+            "pretrained_model_name_or_path": chosen, **config.arguments,
+        })  # fmt: skip
+        return finish(config, module, names, own=_sides(module), origin=chosen)
+    make = ARCHITECTURES.get(config.name.lower())
+    if make is None:
+        known = [value.__name__ for value in ARCHITECTURES.values()]
+        raise InputError(
+            f"model.name: smp has no architecture {config.name!r}; {nearest(config.name, known)}"
+        )
+    encoder = config.arguments.get("encoder_name", "resnet34")
+    _check_encoder(encoder, chosen)
+    arguments = {
+        "encoder_weights": chosen, "classes": outputs(config, names), **config.arguments,
+    }  # fmt: skip
+    module = build(make, f"smp's {make.__name__}", arguments)
+    own = _sides(module)
+    if chosen is not None and config.preprocessing is None:
+        own = _normalised(module, encoder, chosen)
+    origin = None if chosen is None else f"encoder {encoder} of {chosen}, decoder random"
+    channels = int(config.arguments.get("in_channels", 3))
+    return finish(config, module, names, own=own, channels=channels, origin=origin)
+
+
+def _check_encoder(encoder: Any, chosen: str | None) -> None:
+    known = smp.encoders.get_encoder_names()
+    if isinstance(encoder, str) and encoder not in known and not encoder.startswith("tu-"):
+        raise InputError(
+            f"model.arguments.encoder_name: smp has no encoder {encoder!r}; "
+            f"{nearest(encoder, known)}"
+        )
+    settings = smp.encoders.encoders.get(encoder, {}).get("pretrained_settings")
+    if chosen is not None and settings is not None and chosen not in settings:
+        raise InputError(
+            f"model.weights: encoder {encoder!r} has no weights {chosen!r}; "
+            f"{nearest(chosen, settings)}"
+        )
+
+
+def _sides(module: nn.Module) -> Preprocessing:
+    """Sides of images must be multiples of the encoder's stride."""
+    if not getattr(module, "requires_divisible_input_shape", True):
+        return Preprocessing()
+    return Preprocessing(multiple=int(getattr(module.encoder, "output_stride", 1)))
+
+
+def _normalised(module: nn.Module, encoder: str, chosen: str) -> Preprocessing:
+    try:
+        known = smp.encoders.get_preprocessing_params(encoder, chosen)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"model.weights: the normalisation of {encoder}'s {chosen!r} could not be fetched; "
+            "give model.preprocessing"
+        ) from error
+    flipped = known.get("input_space") == "BGR"
+    low, high = known.get("input_range") or (0, 1)
+    return Preprocessing(
+        mean=tuple(known["mean"]) if known.get("mean") is not None else None,
+        std=tuple(known["std"]) if known.get("std") is not None else None,
+        range=(float(low), float(high)),
+        channels=(2, 1, 0) if flipped else None,
+        multiple=_sides(module).multiple,
+    )

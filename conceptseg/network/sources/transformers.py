@@ -1,0 +1,123 @@
+"""Segmentation networks of transformers: SegFormer, UperNet, Mask2Former and their like.
+
+`name` is a model type (`segformer`, `upernet`, `mask2former`, ...), its configuration's fields are
+the `arguments`, and weights are random or a checkpoint's; or `name` is a hub id or a folder, and
+`weights: pretrained:DEFAULT` (or `pretrained:ID`) loads the weights there with its class names and
+its image processor's scale, normalisation, channel order and size. Code of a hub repository is
+never run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import transformers
+
+from conceptseg.config import ModelConfig, Preprocessing
+from conceptseg.errors import InputError, nearest
+from conceptseg.network.model import SegmentationModel
+from conceptseg.network.sources._common import build, class_names, finish, outputs, pretrained
+
+HEADS = (
+    transformers.AutoModelForSemanticSegmentation,
+    transformers.AutoModelForUniversalSegmentation,
+)
+
+
+def load(config: ModelConfig, classes: Sequence[str]) -> SegmentationModel:
+    """The network of type, hub id or folder `config.name`."""
+    chosen = pretrained(config)
+    if chosen is not None:
+        return _trained(config, classes, config.name if chosen == "DEFAULT" else chosen)
+    known = {kind.model_type: head for head in HEADS for kind in head._model_mapping}
+    if config.name not in known:
+        raise InputError(
+            f"model.name: transformers has no segmentation network of type {config.name!r}; "
+            f"{nearest(config.name, known)} (for a hub id or folder set model.weights: "
+            "pretrained:DEFAULT)"
+        )
+    names = class_names(config, classes)
+    arguments = {"num_labels": outputs(config, names), **config.arguments}
+    what = f"transformers' {config.name}"
+    settings = build(
+        lambda **given: transformers.AutoConfig.for_model(config.name, **given), what, arguments
+    )
+    module = build(known[config.name].from_config, what, {"config": settings})
+    return finish(config, module, names, channels=getattr(settings, "num_channels", None))
+
+
+def _trained(config: ModelConfig, classes: Sequence[str], source: str) -> SegmentationModel:
+    settings = _fetch(transformers.AutoConfig, source)
+    head = next((h for h in HEADS if type(settings) in h._model_mapping), None)
+    if head is None:
+        raise InputError(
+            f"model.name: {source} is a {settings.model_type}, which transformers does not use for "
+            "semantic segmentation"
+        )
+    module, told = _fetch(head, source, output_loading_info=True, **config.arguments)
+    _check_complete(source, told)
+    names = class_names(config, classes, _own_names(settings))
+    own = _processing(source)
+    return finish(config, module, names, own=own, origin=source)
+
+
+def _fetch(auto: Any, source: str, **options: Any) -> Any:
+    try:
+        return auto.from_pretrained(source, **options)
+    except Exception as error:
+        text = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"model.weights: {source} could not be loaded from a folder or the hub: {text[:200]}"
+        ) from error
+
+
+def _check_complete(source: str, told: dict[str, Any]) -> None:
+    """A head that the weights lack would stay random with no more than a log line."""
+    missing = sorted(told.get("missing_keys", ()))
+    other = sorted(str(key[0]) for key in told.get("mismatched_keys", ()))
+    lacking = missing + other
+    if lacking:
+        raise InputError(
+            f"model.weights: {source} has no weights for {len(lacking)} tensors "
+            f"({', '.join(lacking[:3])}): it was not trained for segmentation with this head"
+        )
+
+
+def _own_names(settings: Any) -> tuple[str, ...] | None:
+    labels = getattr(settings, "id2label", None) or {}
+    names = tuple(str(labels[key]) for key in sorted(labels, key=int))
+    generic = all(name == f"LABEL_{index}" for index, name in enumerate(names))
+    return None if generic else names
+
+
+def _processing(source: str) -> Preprocessing | None:
+    """What the image processor beside the weights does; None when there is none.
+
+    A size by its shortest edge has no fixed height and width; such networks run at the image's
+    own size.
+    """
+    try:
+        processor: Any = transformers.AutoImageProcessor.from_pretrained(source)
+    except (OSError, ValueError):
+        return None
+    scaled = getattr(processor, "do_rescale", True)
+    top = 255.0 * float(getattr(processor, "rescale_factor", 1 / 255)) if scaled else 255.0
+    normalised = getattr(processor, "do_normalize", False)
+    return Preprocessing(
+        mean=tuple(processor.image_mean) if normalised else None,
+        std=tuple(processor.image_std) if normalised else None,
+        range=(0.0, 1.0 if abs(top - 1) < 1e-6 else top),
+        size=_fixed_size(processor),
+        channels=(2, 1, 0) if getattr(processor, "do_flip_channel_order", False) else None,
+    )
+
+
+def _fixed_size(processor: Any) -> tuple[int, int] | None:
+    size = getattr(processor, "size", None)
+    if not getattr(processor, "do_resize", False) or size is None:
+        return None
+    # A dictionary in older releases, an object in newer ones.
+    get = size.get if isinstance(size, dict) else lambda key: getattr(size, key, None)
+    height, width = get("height"), get("width")
+    return (int(height), int(width)) if height and width else None

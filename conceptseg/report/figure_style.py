@@ -1,0 +1,172 @@
+"""The look that all figures share: colours, axes, and names shown literally."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from textwrap import wrap
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from conceptseg.report.colours import CATEGORIES
+
+INK = "#0072b2"
+MUTED = "#8c8c8c"
+STRONG = "#d55e00"
+GRID = "rgba(128,128,128,0.22)"
+WHISKER = "#5f6b75"  # seen on bars, on white and on black
+BAR = "#7db8de"
+PALE = "#c9d1d7"
+FAINT = "rgba(128,128,128,0.16)"
+SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x")
+ROW_PX = 26
+
+
+def label(text: object, most: int = 32) -> str:
+    """A name as Plotly shows it literally; of longer ones the middle is left out."""
+    text = str(text)
+    if len(text) > most:
+        text = f"{text[: most * 3 // 5]}…{text[len(text) - (most * 2 // 5 - 1) :]}"
+    return escape(text, quote=False)
+
+
+def title(text: str, width: int = 36) -> str:
+    """An axis title as Plotly shows it literally, on as many lines as a phone needs."""
+    return "<br>".join(escape(line, quote=False) for line in wrap(text, width))
+
+
+def small(values: Any) -> np.ndarray:
+    return np.asarray(values, np.float32)
+
+
+def ends_of_scale(
+    values: np.ndarray, centre: float | None, low: float | None, high: float | None
+) -> tuple[float, float]:
+    """The ends of the scale: as given, else those of the data, symmetric around a centre."""
+    finite = values[np.isfinite(values)]
+    low = float(finite.min(initial=np.inf)) if low is None else low
+    high = float(finite.max(initial=-np.inf)) if high is None else high
+    if not low <= high:
+        low, high = 0.0, 1.0
+    if centre is not None:
+        reach = max(high - centre, centre - low) or 1.0
+        low, high = centre - reach, centre + reach
+    return low, high
+
+
+def error_bars(
+    values: np.ndarray, low: np.ndarray, high: np.ndarray, colour: str
+) -> dict[str, Any]:
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": small(high - values),
+        "arrayminus": small(values - low),
+        "color": colour,
+        "thickness": 2,
+        "width": 0,
+    }
+
+
+def name_ticks(names: Sequence[str], most: int = 26) -> dict[str, Any]:
+    return {
+        "tickmode": "array",
+        "tickvals": list(range(len(names))),
+        "ticktext": [label(name, most) for name in names],
+    }
+
+
+def rows_axis(figure: go.Figure, names: Sequence[str], value_name: str) -> None:
+    """Names down the left side, the first on top, and the values' axis below."""
+    figure.update_yaxes(
+        **name_ticks(names), range=[len(names) - 0.4, -0.6], showgrid=False, zeroline=False
+    )
+    figure.update_xaxes(title=title(value_name), zeroline=True)
+
+
+def layout(height: int) -> go.Layout:
+    """The look that all figures share; text colour and font are the page's (set when drawn)."""
+    axis = {
+        "gridcolor": GRID,
+        "zerolinecolor": "rgba(128,128,128,0.6)",
+        "automargin": True,
+        "linecolor": GRID,
+        "title": {"standoff": 10},
+        "fixedrange": False,
+    }
+    return go.Layout(
+        template="none",
+        height=int(height),
+        autosize=True,
+        font={"size": 13},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        margin={"l": 8, "r": 24, "t": 12, "b": 44},
+        xaxis=axis,
+        yaxis=axis,
+        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "xanchor": "left"},
+        hoverlabel={"align": "left"},
+        colorway=list(CATEGORIES),
+        dragmode=False,
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": MUTED, "activecolor": INK},
+    )
+
+
+def write_cells(figure: go.Figure, values: np.ndarray, colours: np.ndarray) -> None:
+    """The numbers in their cells, black or white by the luminance (ITU-R BT.709) behind them."""
+    rows, columns = np.nonzero(np.isfinite(values))
+    light = colours[rows, columns] @ [0.2126, 0.7152, 0.0722] > 127
+    figure.add_scatter(
+        x=small(columns),
+        y=small(rows),
+        mode="text",
+        hoverinfo="skip",
+        showlegend=False,
+        meta="cell text",
+        textfont={"color": ["#111111" if on else "#ffffff" for on in light]},
+        text=[f"{round(value, 2) + 0:.2f}" for value in values[rows, columns]],
+    )
+
+
+def mark_cells(figure: go.Figure, significant: Mapping[str, np.ndarray]) -> None:
+    """A dot in the upper right corner of each cell that passes the chosen criterion."""
+    first = len(figure.data)
+    marks = list(range(first, first + len(significant)))
+    for number, passed in enumerate(significant.values()):
+        rows, columns = np.nonzero(passed)
+        figure.add_scatter(
+            x=small(columns + 0.32),
+            y=small(rows - 0.27),
+            mode="markers",
+            hoverinfo="skip",
+            marker={"color": "#111111", "size": 6, "line": {"color": "#ffffff", "width": 1}},
+            visible=number == 0,
+            showlegend=False,
+        )
+    buttons = [
+        {
+            "label": label(name),
+            "method": "restyle",
+            "args": [{"visible": [mark == first + number for mark in marks]}, marks],
+        }
+        for number, name in enumerate(significant)
+    ]
+    if len(buttons) > 1:
+        figure.update_layout(
+            updatemenus=[
+                {
+                    "type": "buttons",
+                    "direction": "right",
+                    "buttons": buttons,
+                    "x": 0,
+                    "y": 0,
+                    "xanchor": "left",
+                    "yanchor": "top",
+                    "pad": {"t": 10},
+                    "bgcolor": "#d3d9de",
+                    "font": {"color": "#1b1f24"},
+                }
+            ],
+            height=figure.layout.height + 46,
+            margin={"b": 56},
+        )

@@ -1,0 +1,144 @@
+"""Images, regions and attribution maps -> encoded pictures for a report.
+
+Every picture shows the whole image. Bytes depend only on what is drawn (and on the WebP library).
+Shapes: image [c, h, w] in [0, 1], mask bool [h, w], attribution [h, w].
+"""
+
+import io
+from collections.abc import Iterable
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from conceptseg.report.colours import paint
+
+SIDE = 256
+OUTLINE = "#ffd60a"
+
+
+def to_rgb(image: np.ndarray) -> np.ndarray:
+    """uint8 [h, w, 3] as shown to a reader; values outside of [0, 1] are clipped.
+
+    One channel is shown as grey, two as the grey of their mean, three as red, green and blue, and
+    of more channels the first three (order them so in the manifest if others tell more).
+    """
+    image = np.asarray(image, dtype=np.float64)
+    if image.ndim != 3 or not image.shape[0]:
+        raise ValueError(f"an image is [c, h, w], not {list(image.shape)}")
+    channels = image[:3] if image.shape[0] >= 3 else np.repeat(image.mean(0, keepdims=True), 3, 0)
+    return np.rint(np.clip(np.nan_to_num(channels), 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
+
+
+def encode(rgb: np.ndarray | Image.Image, quality: int = 82) -> bytes:
+    """WebP bytes of uint8 [h, w, 3]."""
+    picture = rgb if isinstance(rgb, Image.Image) else Image.fromarray(rgb)
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=quality, method=4)
+    return buffer.getvalue()
+
+
+def photo(image: np.ndarray, side: int = SIDE) -> bytes:
+    """The image itself, its longer side at most `side` pixels (small ones keep their size)."""
+    return encode(_fit(Image.fromarray(to_rgb(image)), side, enlarge=False))
+
+
+def outlined(image: np.ndarray, mask: np.ndarray, side: int = SIDE, colour: str = OUTLINE) -> bytes:
+    """The image with a region's border drawn into it: `colour` on a black line, seen on any ground.
+
+    Small images are enlarged by a whole factor first, so that the line does not hide them.
+    """
+    _check_mask(image, mask)
+    return encode(_draw(_fit(Image.fromarray(to_rgb(image)), side), mask, colour))
+
+
+def overlay(
+    image: np.ndarray,
+    attribution: np.ndarray,
+    low: float,
+    high: float,
+    *,
+    scale: str = "balance",
+    alpha: float = 0.72,
+    mask: np.ndarray | None = None,
+    side: int = SIDE,
+) -> bytes:
+    """The attribution in colour over the image in grey, and perhaps a region's border.
+
+    `low` and `high` are the ends of the scale: give the same to all pictures that are compared
+    (:func:`shared_limit`). The image's contrast is halved, lest its light and dark be taken for
+    values.
+    """
+    if attribution.shape != image.shape[1:]:
+        raise ValueError(
+            f"attribution {list(attribution.shape)} is not of the image's size "
+            f"{list(image.shape[1:])}"
+        )
+    grey = 0.25 + 0.5 * to_rgb(image).astype(np.float64).mean(axis=2, keepdims=True) / 255
+    colour = paint(np.asarray(attribution, np.float64), low, high, scale)
+    mixed = np.rint((1 - alpha) * 255 * grey + alpha * colour).astype(np.uint8)
+    picture = _fit(Image.fromarray(mixed), side)
+    return encode(picture if mask is None else _draw(picture, mask, OUTLINE))
+
+
+def shared_limit(attributions: Iterable[np.ndarray], quantile: float = 0.995) -> float:
+    """One bound for all maps: that quantile of their absolute values, 1 if they are all zero.
+
+    Use -bound and +bound as ends of a signed scale, so that zero is its middle.
+    """
+    maps = [np.abs(np.nan_to_num(np.asarray(a, np.float64))).ravel() for a in attributions]
+    bound = float(np.quantile(np.concatenate(maps), quantile)) if maps else 0.0
+    return bound if bound > 0 else max([float(m.max(initial=0)) for m in maps], default=0.0) or 1.0
+
+
+def outline(mask: np.ndarray, tolerance: float = 0.003) -> str:
+    """A region's borders as SVG path data, for :class:`conceptseg.report.blocks.Picture`.
+
+    x runs from 0 to 1000 along the width and y from 0 to 1000 along the height, whatever the
+    image's size; parts and holes are subpaths. The line departs from the pixels' edges by at most
+    `tolerance` of the longer side or a quarter of a pixel, whichever is more.
+    """
+    from skimage.measure import approximate_polygon, find_contours
+
+    height, width = mask.shape
+    tolerance_px = max(tolerance * max(height, width), 0.25)
+    padded = np.pad(np.asarray(mask, np.float32), 1)  # a region at the rim is closed along it
+    parts = []
+    for contour in find_contours(padded, 0.5):
+        # Pixel r of the image is row r + 1 of the padded one, and its centre lies at r + 1/2.
+        points = (approximate_polygon(contour, tolerance_px) - 0.5) / [height, width]
+        corners = np.rint(np.clip(points, 0, 1) * 1000).astype(int)[:-1, ::-1]
+        if len(corners) > 2:
+            parts.append("M" + "L".join(f"{x} {y}" for x, y in corners) + "Z")
+    return "".join(parts)
+
+
+def _check_mask(image: np.ndarray, mask: np.ndarray) -> None:
+    if mask.shape != image.shape[1:]:
+        raise ValueError(
+            f"mask {list(mask.shape)} is not of the image's size {list(image.shape[1:])}"
+        )
+
+
+def _fit(picture: Image.Image, side: int, enlarge: bool = True) -> Image.Image:
+    """Smaller by averaging; larger only by whole factors, so that pixels stay pixels."""
+    longer = max(picture.size)
+    if longer > side:
+        size = tuple(max(1, round(length * side / longer)) for length in picture.size)
+        return picture.resize((size[0], size[1]), Image.Resampling.LANCZOS)
+    factor = side // longer if enlarge else 1
+    return picture.resize(
+        (picture.width * factor, picture.height * factor), Image.Resampling.NEAREST
+    )
+
+
+def _draw(picture: Image.Image, mask: np.ndarray, colour: str) -> Image.Image:
+    """The picture with the mask's borders: a wide black line and a narrow coloured one on it."""
+    picture = picture.copy()
+    pen = ImageDraw.Draw(picture)
+    scale = np.array([picture.width - 1, picture.height - 1]) / 1000
+    parts = [part.split("L") for part in outline(mask).replace("M", "").split("Z") if part]
+    lines = [[tuple(np.array(xy.split(), float) * scale) for xy in part] for part in parts]
+    for width, ink in ((4, "#000000"), (2, colour)):
+        for line in lines:
+            pen.line([*line, line[0], line[1]], fill=ink, width=width, joint="curve")
+    return picture

@@ -1,0 +1,41 @@
+"""Values as a reader wants them written."""
+
+from typing import Any
+
+from conceptseg.result.encoding import plain
+
+
+def number(value: Any) -> str:
+    """A value for a reader: three significant digits, words for truth values, a dash for none."""
+    value = plain(value)
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        if value == 0 or 1e-3 <= abs(value) < 1e5:
+            digits = max(0, min(4, 2 - (len(str(int(abs(value)))) - 1 if abs(value) >= 1 else -1)))
+            return f"{value:.{digits}f}".replace("-", "−")
+        return f"{value:.2g}".replace("-", "−")
+    if isinstance(value, list):
+        pair = len(value) == 2 and all(isinstance(entry, float) for entry in value)
+        return (" to " if pair else ", ").join(map(number, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {number(entry)}" for key, entry in sorted(value.items())) or "–"
+    return str(value)
+
+
+def p_value(value: float | None) -> str:
+    """A p value: never rounded to zero."""
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+
+
+def is_number(value: Any) -> bool:
+    value = plain(value)
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+
+
+def words(column: str) -> str:
+    return column.replace("_", " ")

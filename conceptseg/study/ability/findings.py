@@ -1,0 +1,127 @@
+"""The findings of an ability study, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from conceptseg.result.finding import Finding
+from conceptseg.study.ability.assess import Assessed, Emergence, Level
+from conceptseg.study.ability.layers import POSITION
+
+if TYPE_CHECKING:
+    from conceptseg.study.ability.config import Ability
+
+ALPHA = 0.05
+
+
+def findings(study: Ability, told: Assessed, classes: Sequence[str]) -> list[Finding]:
+    by_place = {(one.class_id, one.layer): one for one in told.levels}
+    result = [_emerges(one, by_place, classes) for one in told.emergence]
+    result += _better(study, told, classes)
+    if told.forgotten:
+        result.append(_forgotten(told, classes))
+    gap = told.estimates["difference"]
+    sure = gap.low > 0 or gap.high < 0
+    result.append(
+        Finding(
+            claim="The layers' agreement with the prediction tells an image's true Dice "
+            f"{('better' if gap.value > 0 else 'worse') if sure else 'neither better nor worse'} "
+            f"than the network's confidence{'' if sure else ', as far as these images show'}: rank "
+            f"correlation {told.estimates['agreement'].value:.2f} against "
+            f"{told.estimates['confidence'].value:.2f}.",
+            effect=gap.value,
+            ci=(gap.low, gap.high),
+            n=len(set(told.groups)),
+            evidence="estimate",
+            details={"effect_name": "rank correlation above that of confidence"},
+        )
+    )
+    return result
+
+
+def _emerges(
+    one: Emergence, by_place: dict[tuple[int, str], Level], classes: Sequence[str]
+) -> Finding:
+    name = classes[one.class_id]
+    layer = one.reached or one.best
+    level = by_place[one.class_id, layer]
+    value = level.readings["global"]
+    assert value is not None
+    excess = (
+        "" if level.excess is None else f", {level.excess.value:+.2f} against a shuffled network's"
+    )
+    if one.layer:
+        claim = (
+            f"{name} becomes readable at {layer}: prototypes reach a Dice of {value.value:.2f} "
+            f"there{excess}; the output has {one.output.value:.2f}. {one.share:.0%} of draws of "
+            "the images agree on the layer."
+        )
+    elif one.doubt:
+        claim = (
+            f"{name}: {one.doubt}; no depth is told. {layer} reaches a Dice of {value.value:.2f}"
+            f"{excess}, the output {one.output.value:.2f}."
+        )
+    else:
+        claim = (
+            f"No layer is read as well as the output for {name}: the best, {layer}, reaches a "
+            f"Dice of {value.value:.2f}{excess}, where the output has {one.output.value:.2f}."
+        )
+    return Finding(
+        claim=claim,
+        class_=name,
+        effect=value.value,
+        ci=(value.low, value.high),
+        n=value.n,
+        evidence="classes",
+        details={"effect_name": "Dice of the layer's reading", "layer": layer},
+    )
+
+
+def _better(study: Ability, told: Assessed, classes: Sequence[str]) -> list[Finding]:
+    """Of each class, the layer that beats the output most, if any does surely."""
+    best: dict[int, Level] = {}
+    for one in told.levels:
+        if one.p_adjusted > ALPHA or one.layer == POSITION:
+            continue
+        if one.class_id not in best or one.above.value > best[one.class_id].above.value:
+            best[one.class_id] = one
+    return [
+        Finding(
+            claim=f"What follows {one.layer} loses {classes[one.class_id]}: prototypes read it "
+            f"there with a Dice that is {one.above.value:.2f} above the output's, over "
+            f"{one.above.n} images with it, or in which one of the two sees it in vain.",
+            class_=classes[one.class_id],
+            effect=one.above.value,
+            ci=(one.above.low, one.above.high),
+            p=one.p,
+            p_adjusted=one.p_adjusted,
+            n=one.above.n,
+            evidence="levels",
+            details={"effect_name": "Dice above the output's", "layer": one.layer},
+        )
+        for one in best.values()
+    ]
+
+
+def _forgotten(told: Assessed, classes: Sequence[str]) -> Finding:
+    counts = Counter(classes[one.class_id] for one in told.forgotten)
+    most = ", ".join(f"{name} ({count})" for name, count in counts.most_common(3))
+    of, trained, chance = told.forgotten_by_chance
+    tail = (
+        f" Layers of a shuffled network, read the same way, would have us call {chance} of the "
+        f"{of} objects forgotten."
+        if of
+        else ""
+    )
+    return Finding(
+        claim=f"{len(told.forgotten)} objects are seen by a layer, chosen on other images, and "
+        f"lost by the output, most of them of {most}. The same layers see half as much as an "
+        "object of a class that is not there, and that the output does not see, "
+        f"{told.seen_in_vain} times.{tail}",
+        effect=float(len(told.forgotten)),
+        n=len(set(told.groups)),
+        evidence="forgotten",
+        details={"effect_name": "forgotten objects"},
+    )

@@ -1,0 +1,303 @@
+"""First sweep: what each layer holds of each class, as sums over half of the images each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conceptseg.data.draw import sample_priority
+from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.errors import InputError
+from conceptseg.stats.mergeable.sums import Sums
+from conceptseg.study.ability.layers import POSITION, chosen
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from conceptseg.data.batch import Batch
+    from conceptseg.data.manifest import Sample
+    from conceptseg.network.model import SegmentationModel
+    from conceptseg.study.ability.config import Ability
+
+HALVES = (0, 1)
+NETS = ("trained", "shuffled")
+POSITION_GRID = 4
+"""The baseline of positions has a grid this many times coarser than the image."""
+
+
+@dataclass
+class Prepared:
+    """What all batches of a run share: layers, halves, images of the control, its network.
+
+    The control's images are read by noise; its network, with shuffled weights, reads all.
+    """
+
+    layers: tuple[str, ...]
+    half: Mapping[str, int]
+    by_group: bool
+    control: frozenset[str]
+    shuffled: SegmentationModel | None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What reads one layer of one network: prototypes and probe learnt on each half.
+
+    `prototypes` [2, k, u] (nan for a class without weight), `scale` [2, u] the units' standard
+    deviations, `direction` [2, k, u] and `offset` [2, k] of the probe on all units (zeros on those
+    it does not read), None without one.
+    """
+
+    prototypes: np.ndarray
+    background: np.ndarray
+    scale: np.ndarray
+    direction: np.ndarray | None
+    offset: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Gather(Pass):
+    """One forward per image with all layers recorded, and one of the shuffled network.
+
+    Both networks are gathered on all images: prototypes of few images read worse than those of
+    many, so a control that learnt on fewer would make any network look as if it had learnt.
+    """
+
+    study: Ability
+    _prepared: dict[int, Prepared] = field(default_factory=dict, compare=False, repr=False)
+
+    name = "gather"
+    cost = "1 forward per image, 1 more of the shuffled network unless control_images is 0"
+    labels = "required"
+
+    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+        return labelled(context)
+
+    def forwards(self, context: Context) -> float:
+        return float(len(context.manifest.samples) * (2 if self.study.control_images else 1))
+
+    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+        ready = self.prepared(context)
+        assert batch.labels is not None
+        logits, features = recorded(context.model, batch.images, ready.layers)
+        context.model.check_finite(logits, batch.ids)
+        p = logits.float().softmax(1)
+        shares = label_shares(batch.labels, logits.shape[1])
+        sums = self._sums(ready, batch.ids, features, p, shares, "trained")
+        if ready.shuffled is not None:
+            _, other = recorded(ready.shuffled, batch.images, ready.layers)
+            sums = sums.merge(self._sums(ready, batch.ids, other, p, shares, "shuffled"))
+        return {"sums": sums}
+
+    def _sums(
+        self,
+        ready: Prepared,
+        ids: Sequence[str],
+        features: Mapping[str, Tensor],
+        p: Tensor,
+        shares: Tensor,
+        net: str,
+    ) -> Sums:
+        """All sums of a batch; images are added one by one, so that batches do not matter."""
+        total = Sums.empty()
+        for place, (name, x) in enumerate(features.items()):
+            if net == "shuffled" and name == POSITION:
+                continue
+            parts = {**class_sums(x, p), **unit_sums(x)}
+            if self.study.probe:
+                parts |= probe_sums(x, shares, self.study.probe_units)
+            for i, sample_id in enumerate(ids):
+                head = f"{net}/{ready.half[sample_id]}/{place}"
+                one = {f"{head}/{key}": value[i] for key, value in parts.items()}
+                total = total.merge(Sums.of(one))
+        return total
+
+    def prepared(self, context: Context) -> Prepared:
+        if id(context) not in self._prepared:
+            self._prepared[id(context)] = prepare(self.study, context)
+        return self._prepared[id(context)]
+
+    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
+        sums = state["sums"]
+        assert isinstance(sums, Sums)
+        ready = self.prepared(context)
+        names = (*ready.layers, POSITION)
+        found = {
+            (net, name): reading(sums.values, net, place, self.study.probe)
+            for net in NETS
+            for place, name in enumerate(names)
+            if f"{net}/0/{place}/mass" in sums.values and f"{net}/1/{place}/mass" in sums.values
+        }
+        return {"prepared": ready, "readings": found}
+
+
+def labelled(context: Context) -> list[Sample]:
+    """The samples with labels. Raises InputError where there are fewer than two."""
+    given = [one for one in context.manifest.samples if context.manifest.labelled(one)]
+    if len(given) < 2:
+        raise InputError(
+            f"{context.manifest.where}: {len(given)} of the {len(context.manifest.samples)} images "
+            "have masks, and a layer is judged by them; add masks"
+        )
+    return given
+
+
+def prepare(study: Ability, context: Context) -> Prepared:
+    from conceptseg.network.shuffle import shuffled
+
+    samples = labelled(context)
+    half, by_group = halves(samples, context.seed)
+    ranked = sorted(
+        (s.id for s in samples), key=lambda one: (sample_priority(study.seed, one), one)
+    )
+    control = frozenset(ranked[: study.control_images])
+    other = shuffled(context.model, context.seed) if control else None
+    layers = chosen(context, study.layers, study.most_layers)
+    return Prepared(layers, half, by_group, control, other)
+
+
+def halves(samples: Sequence[Sample], seed: int) -> tuple[dict[str, int], bool]:
+    """Each sample's half, 0 or 1, and whether whole groups were dealt: they are unless there is
+    but one. In turn by hash, groups of many images first so that the halves are of like size."""
+    groups: dict[str, list[str]] = {}
+    for sample in samples:
+        groups.setdefault(sample.group, []).append(sample.id)
+    by_group = len(groups) > 1
+    if not by_group:
+        groups = {sample.id: [sample.id] for sample in samples}
+    ranked = sorted(groups, key=lambda one: (-len(groups[one]), sample_priority(seed, one), one))
+    found: dict[str, int] = {}
+    size = [0, 0]
+    for name in ranked:
+        half = int(size[1] < size[0])
+        size[half] += len(groups[name])
+        found |= dict.fromkeys(groups[name], half)
+    return found, by_group
+
+
+def recorded(
+    model: SegmentationModel, images: Tensor, layers: Sequence[str]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Logits, and the features of all layers and of positions, from one pass."""
+    import torch
+
+    from conceptseg.network.record import Recorder
+    from conceptseg.study.ability.linear import positions
+
+    with torch.no_grad(), Recorder(model, layers) as recorder:
+        logits = recorder(images)
+    assert logits is not None
+    grid = tuple(max(1, side // POSITION_GRID) for side in images.shape[2:])
+    found = {name: recorder.activations[name].detach().float() for name in layers}
+    return logits, {**found, POSITION: positions(images, (grid[0], grid[1]))}
+
+
+def label_shares(labels: Tensor, k: int) -> Tensor:
+    """One-hot labels float32 [n, k, h, w], all zero where ignored."""
+    import torch
+
+    known = (labels >= 0) & (labels < k)
+    hot = torch.nn.functional.one_hot(labels.clamp(0, k - 1), k).movedim(-1, 1).float()
+    return hot * known[:, None]
+
+
+def class_sums(x: Tensor, p: Tensor) -> dict[str, np.ndarray]:
+    """Per image: `classes` [n, k, u] and `mass` [n, k], weighted by the predicted probability."""
+    from conceptseg.study.ability.linear import weighted_sums
+
+    sums, mass = weighted_sums(x, p)
+    return {"classes": sums.double().cpu().numpy(), "mass": mass.double().cpu().numpy()}
+
+
+def unit_sums(x: Tensor) -> dict[str, np.ndarray]:
+    """Per image: `units` and `squares` [n, u] and `count` [n] over the layer's own positions."""
+    flat = x.flatten(2).double()
+    return {
+        "units": flat.sum(2).cpu().numpy(),
+        "squares": (flat**2).sum(2).cpu().numpy(),
+        "count": np.full(len(x), float(flat.shape[2])),
+    }
+
+
+def read_units(units: int, most: int) -> np.ndarray:
+    """The units that a probe reads: all, or `most` evenly spread."""
+    kept = np.linspace(0, units - 1, min(units, most)).round().astype(np.int64)
+    found: np.ndarray = np.unique(kept)
+    return found
+
+
+def probe_sums(x: Tensor, shares: Tensor, most: int) -> dict[str, np.ndarray]:
+    """Per image: `gram` [n, m + 1, m + 1] of units and a one, `target` [n, m + 1, k].
+
+    Positions weigh by how much of them is labelled; the target is the share of each class there.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    kept = torch.from_numpy(read_units(x.shape[1], most)).to(x.device)
+    share = F.adaptive_avg_pool2d(shares, (x.shape[2], x.shape[3])).flatten(2)
+    weight = share.sum(1, keepdim=True)
+    rows = torch.cat([x[:, kept].flatten(2), torch.ones_like(weight)], 1)
+    gram = torch.einsum("nup,nvp->nuv", rows * weight, rows)
+    target = torch.einsum("nup,nkp->nuk", rows, share)
+    return {"gram": gram.double().cpu().numpy(), "target": target.double().cpu().numpy()}
+
+
+def reading(sums: Mapping[str, Any], net: str, place: int, probe: bool) -> Reading:
+    """What reads a layer, learnt on each half."""
+    found: dict[str, list[np.ndarray]] = {}
+    for half in HALVES:
+        head = f"{net}/{half}/{place}"
+        units, squares = sums[f"{head}/units"], sums[f"{head}/squares"]
+        count = float(sums[f"{head}/count"])
+        mean = units / count
+        spread = np.sqrt(np.maximum(squares / count - mean**2, 0))
+        classes, mass = sums[f"{head}/classes"], sums[f"{head}/mass"]
+        found.setdefault("prototypes", []).append(_means(classes, mass))
+        rest = classes.sum(0)[None] - classes, mass.sum() - mass
+        found.setdefault("background", []).append(_means(*rest))
+        floor = 1e-6 * max(float(np.abs(mean).max(initial=0)), float(spread.max(initial=0)), 1e-30)
+        found.setdefault("scale", []).append(np.where(spread > floor, spread, np.inf))
+        if probe and f"{head}/gram" in sums:
+            direction, offset = ridge(sums[f"{head}/gram"], sums[f"{head}/target"], len(units))
+            found.setdefault("direction", []).append(direction)
+            found.setdefault("offset", []).append(offset)
+    stacked = {name: np.stack(parts) for name, parts in found.items()}
+    return Reading(
+        stacked["prototypes"],
+        stacked["background"],
+        stacked["scale"],
+        stacked.get("direction"),
+        stacked.get("offset"),
+    )
+
+
+def _means(sums: np.ndarray, mass: np.ndarray) -> np.ndarray:
+    found: np.ndarray = sums / np.where(mass > 0, mass, np.nan)[:, None]
+    return found
+
+
+def ridge(gram: np.ndarray, target: np.ndarray, units: int) -> tuple[np.ndarray, np.ndarray]:
+    """Least squares of the classes' shares on the units: directions [k, u] and offsets [k].
+
+    Units are scaled to unit variance and a ridge of 1e-3 is put on them, not on the offset. A class
+    that no position holds gets -inf. Directions are zero on units that the probe did not read.
+    """
+    m = len(gram) - 1
+    count = max(float(gram[m, m]), 1e-30)
+    mean = gram[:m, m] / count
+    covariance = gram[:m, :m] / count - np.outer(mean, mean)
+    cross = target[:m] / count - np.outer(mean, target[m] / count)
+    scale = np.sqrt(np.maximum(np.diag(covariance), 0))
+    dead = scale <= 1e-6 * max(float(scale.max(initial=0)), 1e-30)
+    inverse = np.where(dead, 0.0, 1 / np.where(dead, 1.0, scale))
+    scaled = covariance * np.outer(inverse, inverse) + 1e-3 * np.eye(m)
+    weights = np.linalg.solve(scaled, cross * inverse[:, None]) * inverse[:, None]
+    offset = target[m] / count - mean @ weights
+    held = target[m] > 0
+    direction = np.zeros((target.shape[1], units))
+    direction[:, read_units(units, m)] = np.where(held, weights, 0.0).T
+    return direction, np.where(held, offset, -np.inf)

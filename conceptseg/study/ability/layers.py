@@ -1,0 +1,66 @@
+"""Which layers are looked at, in the order in which they run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conceptseg.errors import InputError
+
+if TYPE_CHECKING:
+    from conceptseg.engine.contract import Context
+    from conceptseg.network.layers import LayerInfo
+
+POSITION = "position alone"
+"""The name of the baseline that sees where a pixel lies and nothing else."""
+
+
+def chosen(context: Context, wanted: tuple[str, ...], most: int) -> tuple[str, ...]:
+    """The wanted layers, or stages of the network, as many as `most` allows; in running order.
+
+    Stages: starting from the outermost modules with a spatial map, the one that holds the most
+    parameters is replaced by its own parts while the parts have maps and there is room.
+    """
+    import torch
+
+    first = context.manifest.samples[0]
+    image = torch.from_numpy(context.manifest.image(first))[None].to(context.run.device)
+    infos = [info for info in context.model.layers(image) if info.spatial]
+    if wanted:
+        for name in wanted:
+            context.model.layer_name(name, image)
+        order = {info.name: place for place, info in enumerate(infos)}
+        return tuple(sorted(wanted, key=lambda name: order.get(name.partition("#")[0], 0)))
+    found = stages(infos, most)
+    if not found:
+        raise InputError(
+            f"model {context.model.name!r} has no layer with a spatial map; name some in layers"
+        )
+    return found
+
+
+def stages(infos: list[LayerInfo], most: int) -> tuple[str, ...]:
+    """Names of at most `most` modules that cover the network, in running order."""
+    by_name = {info.name: info for info in infos}
+
+    def parts(name: str) -> list[str]:
+        inner = [other for other in by_name if other.startswith(f"{name}.")]
+        return [one for one in inner if not any(one.startswith(f"{o}.") for o in inner)]
+
+    current = [n for n in by_name if not any(n.startswith(f"{o}.") for o in by_name)]
+    settled: set[str] = set()
+    while True:
+        open_ones = [name for name in current if name not in settled and len(parts(name)) > 1]
+        if not open_ones:
+            break
+        widest = max(open_ones, key=lambda name: (by_name[name].parameters, name))
+        if len(current) - 1 + len(parts(widest)) > most:
+            settled.add(widest)
+            continue
+        current = [n for n in current if n != widest] + parts(widest)
+    order = [info.name for info in infos if info.name in set(current)]
+    if len(order) > most:
+        kept = np.unique(np.linspace(0, len(order) - 1, most).round().astype(int))
+        order = [order[i] for i in kept]
+    return tuple(order)

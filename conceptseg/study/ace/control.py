@@ -1,0 +1,157 @@
+"""Control sweep of ACE: the same test on the network with its weights shuffled."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conceptseg.data.draw import sample_priority
+from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.network.record import Tail
+from conceptseg.stats.corrections import holm
+from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.ace.clusters import core_of
+from conceptseg.study.ace.discovery import Discovery
+from conceptseg.study.ace.embed import embedded, segments_per_image
+from conceptseg.study.ace.gradients import Targets
+from conceptseg.study.ace.pool import Pool
+from conceptseg.study.ace.tcav import Tester
+
+if TYPE_CHECKING:
+    from conceptseg.data.batch import Batch
+    from conceptseg.data.manifest import Sample
+    from conceptseg.network.model import SegmentationModel
+    from conceptseg.study.ace.config import Ace
+
+
+@dataclass(frozen=True)
+class Control(Pass):
+    """How many pairs of class and concept are significant once the network has learnt nothing.
+
+    The entries of each weight tensor are permuted, which keeps their distribution; targets are
+    those of the trained network. The trained network is tested on the same few images, so that
+    the two counts can be compared.
+
+    Source: Adebayo et al. 2018, "Sanity checks for saliency maps", section 3.
+    """
+
+    study: Ace
+    _models: dict[int, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    name = "control"
+    cost = (
+        "2 forwards + 1 tail backward per class, on a few images; with embedding: crops also 1 "
+        "encoder pass per segment"
+    )
+    labels = "optional"
+
+    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+        found: Discovery = carry["discovery"]
+        ranked = sorted(found.ids, key=lambda name: sample_priority(context.seed, name))
+        wanted = set(ranked[: self.study.control_images])
+        return [sample for sample in context.manifest.samples if sample.id in wanted]
+
+    def forwards(self, context: Context) -> float:
+        """Two, a tail forth and back for each class, taken for a pass, and perhaps the crops."""
+        images = min(len(context.manifest.samples), self.study.control_images)
+        crops = segments_per_image(self.study) if self.study.embedding == "crops" else 0.0
+        return images * (2.0 + len(self.study.class_ids(context)) + crops)
+
+    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+        import torch
+
+        found: Discovery = carry["discovery"]
+        with torch.no_grad():
+            logits = context.model(batch.images)
+        if id(context.model) not in self._models:
+            self._models[id(context.model)] = shuffled(context.model, context.seed)
+        model = self._models[id(context.model)]
+        tail = Tail.of(model, batch.images, context.layer, graph=True)
+        targets = Targets(logits, tuple(found.class_images), self.study.target, batch.labels)
+        rounds = targets.gradients(tail.logits, tail.activation)
+        table = SampleTable.empty()
+        for i, sample_id in enumerate(batch.ids):
+            segments = found.segments(sample_id)
+            activation = tail.activation[i].detach()
+            held = targets.classes[i]
+            gradient = np.zeros((len(held), 2, activation.shape[0]), dtype=np.float32)
+            for turn in range(len(held)):
+                gradient[turn] = rounds[turn][i].cpu().numpy()
+            rows = embedded(self.study, context, model, batch.images[i], segments, activation)
+            one = {
+                "embedding": rows["embedding"],
+                "class": np.array(held, dtype=np.int64),
+                "gradient": gradient,
+            }
+            table = table.merge(SampleTable.of(sample_id, one))
+        return {"control": table}
+
+    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
+        found: Discovery = carry["discovery"]
+        table = state.get("control", SampleTable.empty())
+        assert isinstance(table, SampleTable)
+        position = {sample_id: i for i, sample_id in enumerate(found.ids)}
+        images = np.array([position[sample_id] for sample_id in table.ids], dtype=np.int64)
+        rows = np.flatnonzero(np.isin(found.image, images))
+        owner = np.searchsorted(images, found.image[rows])
+        counts = {"trained": 0, "shuffled": 0, "pairs": 0}
+        for class_id, holders in found.class_images.items():
+            both = np.isin(holders, images)
+            if both.sum() < self.study.min_images or class_id not in found.gradients:
+                continue
+            holds = table.column("class") == class_id
+            shuffled_gradient = table.column("gradient")[holds]
+            cases = {
+                "trained": (found.embedding[rows], found.gradients[class_id][both]),
+                "shuffled": (table.column("embedding"), shuffled_gradient),
+            }
+            tag = found.tag(class_id)[rows]
+            for case, (embedding, gradient) in cases.items():
+                pool = Pool.of(embedding, owner, tag)
+                tester = Tester(pool, gradient[:, 0], gradient[:, 1])
+                p = self._p_values(found, rows, owner, tester, context.seed, class_id)
+                counts[case] += int((holm(p) <= 0.05).sum()) if p else 0
+            counts["pairs"] += len(p)
+        return {"control": {**counts, "images": len(images)}}
+
+    def _p_values(
+        self,
+        found: Discovery,
+        rows: np.ndarray,
+        owner: np.ndarray,
+        tester: Tester,
+        seed: int,
+        class_id: int,
+    ) -> list[float]:
+        """P-values of all concepts that the control's images hold enough of."""
+        result = []
+        for q, concept in enumerate(found.concepts):
+            here = np.flatnonzero(np.isin(rows, concept.members))
+            order = {row: i for i, row in enumerate(concept.members)}
+            here = here[np.argsort([order[row] for row in rows[here]], kind="stable")]
+            core = core_of(
+                here, owner, self.study.segments_per_concept, self.study.segments_per_image
+            )
+            if len(core) >= 5:
+                rng = np.random.default_rng([seed, 6, class_id, q])
+                result.append(tester.test(core, self.study.nulls, rng).p_effect)
+        return result
+
+
+def shuffled(model: SegmentationModel, seed: int) -> SegmentationModel:
+    """A copy of a network in which the entries of each weight tensor are permuted."""
+    import torch
+
+    other = copy.deepcopy(model)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            if parameter.dim() > 1:
+                order = torch.randperm(parameter.numel(), generator=generator)
+                flat = parameter.detach().cpu().flatten()[order]
+                parameter.copy_(flat.reshape(parameter.shape))
+    return other

@@ -1,0 +1,267 @@
+"""From segments to concepts: clustering, survival, quality, and each class's tests. No network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conceptseg.concepts.cavs.pattern import Pattern
+from conceptseg.concepts.cavs.ridge import Ridge
+from conceptseg.config import TargetConfig
+from conceptseg.engine.contract import Carry, Context
+from conceptseg.errors import InputError
+from conceptseg.stats.corrections import benjamini_hochberg, holm
+from conceptseg.stats.intervals import units
+from conceptseg.stats.ranks import auc
+from conceptseg.study.ace.clusters import core_of, drop, survivors
+from conceptseg.study.ace.discovery import Concept, Direction, Discovery
+from conceptseg.study.ace.pool import Pool, random_concepts
+from conceptseg.study.ace.scored import SEEN
+from conceptseg.study.ace.tcav import Tester, concept_step, published_p
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conceptseg.stats.mergeable.moments import Moments
+    from conceptseg.stats.mergeable.sample_table import SampleTable
+    from conceptseg.study.ace.config import Ace
+
+CONTRAST_PER_SEGMENT = 10
+PUBLISHED_SETS = 20
+CALIBRATION_DRAWS = 4999
+"""Many, since all random concepts of one make-up are compared with the same draws."""
+
+
+def discover(
+    study: Ace,
+    context: Context,
+    class_ids: Sequence[int],
+    table: SampleTable,
+    moments: Moments,
+) -> Carry:
+    """The carry of the survey: `discovery`, or an InputError when no class was predicted."""
+    ids = table.ids
+    _check_predicted(study, context, class_ids, table)
+    group_of = {sample.id: sample.group for sample in context.manifest.samples}
+    groups = [group_of[sample_id] for sample_id in ids]
+    counted, unit = units(ids, groups, study.unit)
+    embedding, image = table.column("embedding"), table.owner("embedding")
+    place = embedding if study.embedding == "pooled" else table.column("place")
+    rows = _Rows(embedding, place, image, np.unique(counted, return_inverse=True)[1][image])
+    found = study.concepts.fit(embedding, image, context.seed)
+    kept, dropped = survivors(
+        study, found.members, found.distances, found.stability, image, table.column("box")
+    )
+    rng = np.random.default_rng([context.seed, 1])
+    concepts: list[Concept] = []
+    for members, stability, cluster in kept:
+        number = len(concepts) + 1
+        concept = _concept(study, number, members, stability, rows, rng)
+        if np.isnan(concept.auc):
+            reason = f"it lies in one {unit} only, or everywhere, and cannot be held out"
+            dropped.append(drop(cluster, members, image, reason))
+        elif concept.auc < study.min_auc:
+            dropped.append(drop(cluster, members, image, f"held-out AUC {concept.auc:.2f}"))
+        else:
+            concepts.append(concept)
+    discovery = Discovery(
+        ids=tuple(ids),
+        groups=counted,
+        packed=tuple(table.tables[sample_id]["segments"] for sample_id in ids),
+        embedding=embedding,
+        place=place,
+        image=image,
+        level=table.column("level"),
+        number=table.column("number"),
+        box=table.column("box"),
+        area=table.column("area"),
+        share=table.column("share"),
+        ring=table.column("ring"),
+        truth=table.column("truth"),
+        cluster=found.members,
+        mean=moments.mean,
+        concepts=tuple(concepts),
+        dropped=tuple(dropped),
+        choices=found.choices,
+        null_directions=_null_directions(study, rows, concepts, rng),
+    )
+    for class_id in class_ids:
+        _test_class(study, discovery, class_id, table, context.seed)
+    return {"discovery": discovery, "unit": unit, "groups": len(set(groups))}
+
+
+def _check_predicted(
+    study: Ace, context: Context, class_ids: Sequence[int], table: SampleTable
+) -> None:
+    """Refuse classes that the user asked for and no image holds; of unasked ones, one must be.
+
+    An image holds a class whose score is read on enough of its pixels.
+    """
+    held = set(table.column("class").tolist()) if table.ids else set()
+    missing = [repr(context.model.classes[c]) for c in class_ids if c not in held]
+    seen = SEEN[study.target.region]
+    images = f"{len(context.manifest.samples)} images"
+    if study.data.classes and missing:
+        raise InputError(
+            f"data.classes: {', '.join(missing)} is {seen} in none of the {images}, or too "
+            "small there; leave it out, give other images or check model.preprocessing"
+        )
+    most = max((int(n) for n in np.bincount(table.column("class"))), default=0) if held else 0
+    if 0 < most < study.min_images:
+        raise InputError(
+            f"no class is {seen} in more than {most} of the {images}, and a class needs "
+            f"{study.min_images}: give more images, or set min_images lower"
+        )
+    if not held:
+        raise InputError(
+            f"none of the classes {', '.join(missing)} is {seen} in any of the {images}, or too "
+            "small there: check model.preprocessing and data.classes"
+            + ("" if study.target == TargetConfig() else ", and target")
+        )
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """All segments: embeddings [s, u], the same in place, image [s], and what counts as one [s]."""
+
+    embedding: np.ndarray
+    place: np.ndarray
+    image: np.ndarray
+    owner: np.ndarray
+
+
+def _concept(
+    study: Ace,
+    number: int,
+    members: np.ndarray,
+    stability: float,
+    segments: _Rows,
+    rng: np.random.Generator,
+) -> Concept:
+    embedding, image = segments.embedding, segments.image
+    core = core_of(members, image, study.segments_per_concept, study.segments_per_image)
+    contrast = _contrast(members, len(embedding), CONTRAST_PER_SEGMENT * len(core), rng)
+    step = concept_step(study.cav, embedding[core], embedding[contrast], study.seed)
+    rows = np.concatenate([core, contrast])
+    is_concept = np.arange(len(rows)) < len(core)
+    pattern = Pattern().fit(embedding[rows], is_concept, 0)
+    ridge = Ridge().fit(embedding[rows], is_concept, 0)
+    agreement = pattern @ ridge / max(np.linalg.norm(pattern) * np.linalg.norm(ridge), 1e-300)
+    return Concept(
+        number,
+        members,
+        core,
+        len(np.unique(image[members])),
+        stability,
+        _held_out_auc(study, embedding[rows], is_concept, segments.owner[rows]),
+        float(agreement),
+        Direction.of(step, segments.place[contrast]),
+    )
+
+
+def _contrast(members: np.ndarray, total: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Random segments that are not members, [<= size]."""
+    others = np.setdiff1d(np.arange(total), members)
+    return np.sort(rng.choice(others, size=min(size, len(others)), replace=False))
+
+
+def _held_out_auc(study: Ace, rows: np.ndarray, is_concept: np.ndarray, owner: np.ndarray) -> float:
+    """AUC of the CAV on images (or groups of them) it was not learnt from; mean of two halves.
+
+    `owner` [m] says which image or group each row belongs to. nan where a half lacks either kind.
+    """
+    owners = np.unique(owner[is_concept])
+    half = np.isin(owner, owners[::2]) | (~np.isin(owner, owners) & (owner % 2 == 0))
+    scores = []
+    for train in (half, ~half):
+        if not (is_concept & train).any() or not (~is_concept & train).any():
+            return float("nan")
+        v = study.cav.fit(rows[train], is_concept[train], study.seed)
+        test = ~train
+        scores.append(auc(rows[test & is_concept] @ v, rows[test & ~is_concept] @ v))
+    return float(np.mean(scores))
+
+
+def _null_directions(
+    study: Ace, segments: _Rows, concepts: Sequence[Concept], rng: np.random.Generator
+) -> tuple[Direction, ...]:
+    """CAVs of random sets of segments, as large as a concept."""
+    found = []
+    embedding = segments.embedding
+    size = int(np.median([len(concept.core) for concept in concepts])) if concepts else 0
+    for _ in range(study.null_erasures if concepts else 0):
+        core = rng.choice(len(embedding), size=min(size, len(embedding) // 2), replace=False)
+        contrast = _contrast(core, len(embedding), CONTRAST_PER_SEGMENT * len(core), rng)
+        step = concept_step(study.cav, embedding[core], embedding[contrast], study.seed)
+        found.append(Direction.of(step, segments.place[contrast]))
+    return tuple(found)
+
+
+def _test_class(
+    study: Ace, discovery: Discovery, class_id: int, table: SampleTable, seed: int
+) -> None:
+    """Fill in a class's images, the influence of each concept on it, and the test's own error."""
+    holds = np.flatnonzero(table.column("class") == class_id)
+    images = table.owner("class")[holds]
+    # Images that were kept for another class would let a common one grow without bound.
+    ranked = sorted(range(len(images)), key=lambda i: table.priority[discovery.ids[images[i]]])
+    drawn = np.sort(np.array(ranked[: study.images_per_class], dtype=np.int64))
+    holds, images = holds[drawn], images[drawn]
+    discovery.class_images[class_id] = images
+    if len(images) < study.min_images:
+        return
+    pool = Pool.of(discovery.embedding, discovery.image, discovery.tag(class_id))
+    path, local = table.column("path")[holds], table.column("local")[holds]
+    discovery.gradients[class_id] = local
+    tester = Tester(pool, path[:, 0], path[:, 1], study.cav, study.seed)
+    local_tester = Tester(pool, local[:, 0], local[:, 1], study.cav, study.seed)
+    for q, concept in enumerate(discovery.concepts):
+        rng = np.random.default_rng([seed, 2, class_id, q])
+        rows, null = pool.rows(concept.core), random_concepts(pool, concept.core, study.nulls, rng)
+        discovery.influence[class_id, q] = tester.against(rows, null)
+        discovery.local[class_id, q] = local_tester.against(rows, null)
+    if discovery.concepts:
+        draws = CALIBRATION_DRAWS if isinstance(study.cav, Pattern) else study.nulls
+        repeats = -(-study.calibration // len(discovery.concepts))
+        discovery.null_p[class_id] = np.concatenate([
+            tester.null_p(
+                concept.core, draws, repeats, np.random.default_rng([seed, 3, class_id, q])
+            )
+            for q, concept in enumerate(discovery.concepts)
+        ])  # fmt: skip
+    for q, p in _published(study, discovery, local.sum(1), seed).items():
+        discovery.published[class_id, q] = p
+
+
+def _published(
+    study: Ace, discovery: Discovery, gradients: np.ndarray, seed: int
+) -> dict[int, float]:
+    """P-values of the published test, by concept: several CAVs against random sets, t-test."""
+    rng = np.random.default_rng([seed, 4])
+    embedding = discovery.embedding
+    size = min(study.segments_per_concept, len(embedding) // 2)
+    sets = [rng.choice(len(embedding), size, replace=False) for _ in range(PUBLISHED_SETS)]
+
+    def score(positive: np.ndarray, negative: np.ndarray) -> float:
+        step = concept_step(study.cav, embedding[positive], embedding[negative], study.seed)
+        return float((gradients @ step > 0).mean())
+
+    random = np.array([score(sets[j], sets[j - 1]) for j in range(len(sets))])
+    return {
+        q: published_p(np.array([score(concept.core, other) for other in sets]), random)
+        for q, concept in enumerate(discovery.concepts)
+    }
+
+
+def adjusted(p: dict[tuple[int, int], float]) -> dict[tuple[int, int], tuple[float, float]]:
+    """Per (class, concept): Holm's p within the class, Benjamini & Hochberg's over all pairs."""
+    pairs = sorted(p)
+    screened = benjamini_hochberg([p[pair] for pair in pairs])
+    result = {}
+    for class_id in sorted({pair[0] for pair in pairs}):
+        family = [pair for pair in pairs if pair[0] == class_id]
+        for pair, value in zip(family, holm([p[pair] for pair in family]), strict=True):
+            result[pair] = (float(value), float(screened[pairs.index(pair)]))
+    return result

@@ -1,0 +1,117 @@
+"""What the survey found: concepts, the segments that they are made of, and their influence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from conceptseg.concepts.segments import Segments
+from conceptseg.study.ace.pool import TAGS, tags
+from conceptseg.study.ace.tcav import Influence
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A unit vector [u] in a layer's space, and its component where the concept is absent.
+
+    `absent` is the mean component of segments that are not the concept's, as they are in their
+    images: what erasing sets.
+    """
+
+    vector: np.ndarray
+    absent: float
+
+    @classmethod
+    def of(cls, step: np.ndarray, contrast: np.ndarray) -> Direction:
+        """From a concept's step [u] and the contrast's embeddings in place [m, u]."""
+        vector = step / max(float(np.linalg.norm(step)), 1e-300)
+        return cls(vector, float(contrast.mean(0, dtype=np.float64) @ vector))
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A cluster of segments that survived.
+
+    `members` rows of the pool, nearest to the centre first; `core` those that represent it (at
+    most a few of one image); `direction` the unit CAV and its component where the concept is
+    absent; `auc` held out by image or group; `agreement` cosine of the pattern and the ridge CAV.
+    """
+
+    number: int
+    members: np.ndarray
+    core: np.ndarray
+    images: int
+    stability: float
+    auc: float
+    agreement: float
+    direction: Direction
+
+    @property
+    def id(self) -> str:
+        return f"concept-{self.number}"
+
+    @property
+    def name(self) -> str:
+        return f"concept {self.number}"
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What the survey found.
+
+    `groups` says what each image of `ids` counts as in tests: its group, or itself; `packed` are
+    its segments, in few bytes (see :meth:`segments`).
+    `influence[c, q]` of concept q on class c. Columns of the pool, one entry per segment:
+    `embedding` [s, u] and, in place, `place` [s, u] (the same unless crops are embedded), `image`
+    [s] index into `ids`, `share`, `ring`, `truth` [s, k]. Of each
+    class, `class_images` [n] that hold it. `influence` is by the gradient along paths, `local` by
+    the gradient at the images themselves, as TCAV was published; `gradients` [n, 2, u] are the
+    local ones, inside and outside of the class's region.
+    """
+
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    packed: tuple[np.ndarray, ...]
+    embedding: np.ndarray
+    place: np.ndarray
+    image: np.ndarray
+    level: np.ndarray
+    number: np.ndarray
+    box: np.ndarray
+    area: np.ndarray
+    share: np.ndarray
+    ring: np.ndarray
+    truth: np.ndarray
+    cluster: np.ndarray
+    mean: np.ndarray
+    concepts: tuple[Concept, ...]
+    dropped: tuple[dict[str, Any], ...]
+    choices: tuple[dict[str, float], ...]
+    class_images: dict[int, np.ndarray] = field(default_factory=dict)
+    gradients: dict[int, np.ndarray] = field(default_factory=dict)
+    influence: dict[tuple[int, int], Influence] = field(default_factory=dict)
+    local: dict[tuple[int, int], Influence] = field(default_factory=dict)
+    published: dict[tuple[int, int], float] = field(default_factory=dict)
+    null_p: dict[int, np.ndarray] = field(default_factory=dict)
+    null_directions: tuple[Direction, ...] = ()
+
+    def segments(self, sample_id: str) -> Segments:
+        """The segments of an image, which were cut when the images were surveyed."""
+        return Segments.unpacked(self.packed[self.ids.index(sample_id)])
+
+    def tag(self, class_id: int) -> np.ndarray:
+        """Where each segment lies with respect to a class, index into `TAGS`, [s]."""
+        return tags(self.share[:, class_id], self.ring[:, class_id])
+
+    def where(self, concept: Concept, class_id: int) -> dict[str, float]:
+        """Share of a concept's core inside, in the ring around, and elsewhere than a class.
+
+        Only images that hold the class count; all nan when no core segment lies in one.
+        """
+        held = np.isin(self.image[concept.core], self.class_images[class_id])
+        found = self.tag(class_id)[concept.core[held]]
+        if not len(found):
+            return dict.fromkeys(TAGS, float("nan"))
+        return {tag: float((found == t).mean()) for t, tag in enumerate(TAGS)}

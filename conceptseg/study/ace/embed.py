@@ -1,0 +1,88 @@
+"""A segment as a vector: where it stands in its image, or cut out and shown alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conceptseg.concepts.segments import Segments
+from conceptseg.engine.contract import Context
+from conceptseg.network.record import encode
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from conceptseg.network.model import SegmentationModel
+    from conceptseg.study.ace.config import Ace
+
+GREY = 117 / 255
+"""What surrounds a segment that is shown to the network alone, as in ACE's published code."""
+
+
+def embedded(
+    study: Ace,
+    context: Context,
+    model: SegmentationModel,
+    image: Tensor,
+    segments: Segments,
+    activation: Tensor,
+) -> dict[str, np.ndarray]:
+    """What segments of an image [c, h, w] are clustered by, float32: `embedding` [s, u].
+
+    `pooled`: mean of the layer's activation [u, y, x] of the whole image over each segment.
+    `crops`: :func:`crop_embeddings`; the pooled ones are then kept beside as `place` [s, u].
+    """
+    place = segments.pooled(activation)
+    if study.embedding == "pooled":
+        return {"embedding": place}
+    everyone = np.arange(len(segments))
+    batch_size = context.run.batch_size
+    alone = crop_embeddings(model, image, segments, everyone, context.layer, batch_size)
+    return {"embedding": alone, "place": place}
+
+
+def crop_embeddings(
+    model: SegmentationModel,
+    image: Tensor,
+    segments: Segments,
+    numbers: np.ndarray,
+    layer: str,
+    batch_size: int,
+) -> np.ndarray:
+    """Embeddings of segments shown alone, as ACE published it, float32 [s, u].
+
+    Each segment is cut out to its box, the rest of the box is grey, the crop is resized to the
+    image's size, and the layer's activation is averaged over all positions.
+
+    Source: Ghorbani et al. 2019, section 3, and the published code.
+    """
+    import torch
+
+    size = (int(image.shape[-2]), int(image.shape[-1]))
+    found = []
+    for start in range(0, len(numbers), batch_size):
+        crops = [
+            _crop(image, segments, int(number), size) for number in numbers[start:][:batch_size]
+        ]
+        maps = encode(model, torch.stack(crops), layer)
+        found.append(maps.float().mean((-2, -1)).cpu().numpy())
+    return np.concatenate(found)
+
+
+def _crop(image: Tensor, segments: Segments, number: int, size: tuple[int, int]) -> Tensor:
+    import torch
+    import torch.nn.functional as F
+
+    top, left, bottom, right = (int(edge) for edge in segments.box[number])
+    mask = torch.from_numpy(segments.mask(number)[top:bottom, left:right]).to(image.device)
+    crop = torch.where(
+        mask, image[:, top:bottom, left:right], torch.full_like(image[:, :1, :1], GREY)
+    )
+    crop = F.interpolate(crop[None], size=size, mode="bicubic", align_corners=False)
+    return crop[0].clamp(0, 1)
+
+
+def segments_per_image(study: Ace) -> float:
+    """About how many segments an image has, for estimates: as many as were asked for."""
+    return float(sum(study.scales))

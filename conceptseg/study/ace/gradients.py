@@ -1,0 +1,191 @@
+"""Gradients of every class's score at a layer, at the images and along paths to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+from conceptseg.data.draw import sample_priority
+from conceptseg.data.labels import IGNORE
+from conceptseg.explain.target import FixedTarget, configured
+from conceptseg.network.record import Tail, encode
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from conceptseg.config import TargetConfig
+    from conceptseg.engine.contract import Context
+
+MIN_REGION_PX = 64
+MIN_REGION_FRACTION = 0.0005
+
+
+def min_region(height: int, width: int) -> float:
+    """Pixels that a class must cover in an image to be studied there."""
+    return max(MIN_REGION_PX, MIN_REGION_FRACTION * height * width)
+
+
+def needs_labels(config: TargetConfig) -> bool:
+    """Whether the region that a class is scored on is told from labels."""
+    return configured(config, 0).where.needs_labels
+
+
+@dataclass(frozen=True)
+class ClassGradients:
+    """Of one image: the classes it holds, and the gradients of their targets at a layer.
+
+    `classes` [k]; `local` and `path` [k, 2, u]: summed over positions inside and outside of where
+    the class is predicted, at the image itself and averaged along paths to it.
+    """
+
+    classes: tuple[int, ...]
+    local: Tensor
+    path: Tensor
+
+
+class Targets:
+    """The targets of all classes in a batch, so arranged that few backward passes do.
+
+    Images do not influence each other, so one pass can serve another class in each image: there
+    are as many rounds as the image with most classes has classes.
+    """
+
+    def __init__(
+        self,
+        logits: Tensor,
+        class_ids: Sequence[int],
+        config: TargetConfig,
+        labels: Tensor | None = None,
+    ) -> None:
+        """Fix each class's target by logits [n, k, h, w] and labels [n, h, w].
+
+        An image without labels (None, or -1 everywhere) holds no class whose region needs them.
+        """
+        n, _, height, width = logits.shape
+        if labels is None:
+            labels = torch.full((n, height, width), IGNORE, device=logits.device)
+        fixed = {c: configured(config, c).on(logits, labels) for c in class_ids}
+        least = min_region(height, width)
+        present = {c: (fixed[c].pixels >= least).tolist() for c in class_ids}
+        self.classes = [tuple(c for c in class_ids if present[c][i]) for i in range(n)]
+        self._fixed = fixed
+        self._predicted = logits.argmax(1)
+        self.rounds = [self._round(turn, n) for turn in range(max(map(len, self.classes)))]
+
+    def _round(self, turn: int, n: int) -> list[FixedTarget]:
+        """Each image's `turn`-th class: the targets, blank in images that have another's turn."""
+        chosen = [held[turn] if turn < len(held) else None for held in self.classes]
+        targets = []
+        for c in sorted({c for c in chosen if c is not None}):
+            mask = self._fixed[c].mask
+            mine = torch.tensor([c == other for other in chosen], device=mask.device)
+            targets.append(replace(self._fixed[c], mask=mask & mine[:, None, None]))
+        return targets
+
+    def predicted(self, turn: int) -> Tensor:
+        """Where each image's `turn`-th class is predicted, bool [n, h, w]."""
+        chosen = [held[turn] if turn < len(held) else -1 for held in self.classes]
+        wanted = torch.tensor(chosen, device=self._predicted.device)
+        return self._predicted == wanted[:, None, None]
+
+    def gradients(self, logits: Tensor, activation: Tensor) -> list[Tensor]:
+        """Per round, gradients [n, 2, u] summed inside and outside each class's predicted region.
+
+        That is where a class lies whatever region its score is read on.
+        """
+        found = []
+        for turn, targets in enumerate(self.rounds):
+            total = sum((target(logits).sum() for target in targets), logits.new_zeros(()))
+            (gradient,) = torch.autograd.grad(total, activation, retain_graph=True)
+            inside = on_grid(self.predicted(turn), gradient.shape[-2:])
+            parts = [(gradient.float() * w).flatten(2).sum(-1) for w in (inside, 1 - inside)]
+            found.append(torch.stack(parts, 1))
+        return found
+
+
+def class_gradients(
+    tail: Tail,
+    class_ids: Sequence[int],
+    config: TargetConfig,
+    references: Sequence[Tensor],
+    labels: Tensor | None = None,
+) -> list[ClassGradients]:
+    """For each image of a tail made with `graph`, its classes' gradients.
+
+    A network that is sure of a class is flat there: whatever made it sure, more of it changes
+    nothing, and the local gradient is blind to it. So the gradient is averaged as well along
+    straight paths, in the layer, from other images to the image: `references` holds r activations
+    [n, u, y, x] (or [1, u, y, x] for all images), and the j-th serves the point (j + 1/2)/r of the
+    way. Without references the path's gradient is the local one.
+
+    Source: expected gradients, Erion et al. 2021 (arXiv 1906.10670), eq. 4; for concepts, Schrouff
+    et al. 2021 (arXiv 2106.08641).
+    """
+    targets = Targets(tail.logits.detach(), class_ids, config, labels)
+    n, u = tail.activation.shape[:2]
+    local = targets.gradients(tail.logits, tail.activation)
+    path = [torch.zeros_like(part) for part in local]
+    for j, reference in enumerate(references):
+        here = tail.activation.detach()
+        point = torch.lerp(reference.expand_as(here), here, (j + 0.5) / len(references))
+        point.requires_grad_(True)
+        with torch.enable_grad():
+            logits = tail.resume(point)
+        for total, part in zip(path, targets.gradients(logits, point), strict=True):
+            total += part / len(references)
+    if not references:
+        path = local
+    empty = tail.activation.new_zeros((0, 2, u)).float()
+    return [
+        ClassGradients(
+            held,
+            torch.stack([local[turn][i] for turn in range(len(held))]) if held else empty,
+            torch.stack([path[turn][i] for turn in range(len(held))]) if held else empty,
+        )
+        for i, held in enumerate(targets.classes)
+    ]
+
+
+POOL = 32
+"""Images that serve as references; each image takes a few of them, drawn by hash."""
+
+
+class References:
+    """Activations [u, y, x] of images of the data set, from which paths lead to other images.
+
+    Each image has its own few, so that what the gradients say does not hang on which few images
+    happened to be drawn for all.
+    """
+
+    def __init__(self, context: Context, count: int) -> None:
+        """`count` for each image, from a pool of `POOL` that is drawn by hash and encoded once."""
+        self._seed, self._count = context.seed, count
+        ranked = sorted(
+            context.manifest.samples,
+            key=lambda sample: sample_priority(context.seed, f"reference/{sample.id}"),
+        )
+        self._pool = []
+        for sample in ranked[: POOL if count else 0]:
+            image = torch.from_numpy(context.manifest.image(sample))[None].to(context.run.device)
+            self._pool.append(encode(context.model, image, context.layer))
+
+    def of(self, ids: Sequence[str], grid: Sequence[int]) -> list[Tensor]:
+        """For each point of the path, the references of n images on a y x x grid: [n, u, y, x]."""
+        return [
+            torch.cat([self._one(f"{j}/{sample_id}", grid) for sample_id in ids])
+            for j in range(self._count)
+        ]
+
+    def _one(self, key: str, grid: Sequence[int]) -> Tensor:
+        chosen = self._pool[sample_priority(self._seed, key) % len(self._pool)]
+        size = (int(grid[0]), int(grid[1]))
+        return F.interpolate(chosen, size, mode="bilinear", align_corners=False)
+
+
+def on_grid(mask: Tensor, grid: Sequence[int]) -> Tensor:
+    """Share of each cell of a y x x grid that a mask [n, h, w] covers, float [n, 1, y, x]."""
+    return F.adaptive_avg_pool2d(mask[:, None].float(), (int(grid[0]), int(grid[1])))

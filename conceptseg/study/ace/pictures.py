@@ -1,0 +1,137 @@
+"""Third sweep of ACE: pictures of the segments that the report shows, and how they look alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conceptseg.concepts.segments import Segments
+from conceptseg.data.draw import sample_priority
+from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.report.thumbnails import outline, photo
+from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.ace.discovery import Concept, Discovery
+from conceptseg.study.ace.embed import crop_embeddings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from conceptseg.data.batch import Batch
+    from conceptseg.data.manifest import Sample
+    from conceptseg.study.ace.config import Ace
+
+
+@dataclass(frozen=True)
+class Pictures(Pass):
+    """Photos of the images that are shown, outlines of segments, and exemplars in isolation."""
+
+    study: Ace
+
+    name = "pictures"
+    cost = "1 encoder pass per exemplar, none if all segments are embedded by their crops"
+    labels = "none"
+
+    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+        found: Discovery = carry["discovery"]
+        rows = np.concatenate([shown_rows(self.study, found), exemplar_rows(self.study, found)])
+        wanted = {found.ids[i] for i in np.unique(found.image[rows])}
+        return [sample for sample in context.manifest.samples if sample.id in wanted]
+
+    def forwards(self, context: Context) -> float:
+        """One per exemplar, for as many concepts as are tried at most."""
+        if self.study.embedding == "crops":
+            return 0.0
+        return float(self.study.exemplars * max(getattr(self.study.concepts, "counts", (25,))))
+
+    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+        found: Discovery = carry["discovery"]
+        exemplars = exemplar_rows(self.study, found)
+        rows = np.union1d(shown_rows(self.study, found), exemplars)
+        table = SampleTable.empty()
+        position = {sample_id: i for i, sample_id in enumerate(found.ids)}
+        for i, sample_id in enumerate(batch.ids):
+            image = batch.images[i].float().cpu().numpy()
+            segments = found.segments(sample_id)
+            mine = rows[found.image[rows] == position[sample_id]]
+            paths = [outline(segments.mask(int(found.number[row]))).encode() for row in mine]
+            tested = np.intersect1d(mine, exemplars)
+            alone = self._isolation(context, batch.images[i], segments, found, tested)
+            one = {
+                "photo": np.frombuffer(photo(image, self.study.picture_px), dtype=np.uint8),
+                "row": mine,
+                "outline": np.frombuffer(b"".join(paths), dtype=np.uint8),
+                "outline_size": np.array([len(path) for path in paths], dtype=np.int64),
+                "exemplar": tested,
+                "isolation": alone,
+            }
+            table = table.merge(SampleTable.of(sample_id, one))
+        return {"pictures": table}
+
+    def _isolation(
+        self,
+        context: Context,
+        image: Tensor,
+        segments: Segments,
+        found: Discovery,
+        rows: np.ndarray,
+    ) -> np.ndarray:
+        """Cosine of each segment's pooled embedding with that of its crop, float32 [rows]."""
+        if not len(rows):
+            return np.zeros(0, dtype=np.float32)
+        alone, pooled = found.embedding[rows], found.place[rows]
+        if self.study.embedding == "pooled":
+            numbers = found.number[rows]
+            alone = crop_embeddings(
+                context.model, image, segments, numbers, context.layer, context.run.batch_size
+            )
+        scale = np.linalg.norm(alone, axis=1) * np.linalg.norm(pooled, axis=1)
+        return ((alone * pooled).sum(1) / np.maximum(scale, 1e-12)).astype(np.float32)
+
+    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
+        table = state.get("pictures", SampleTable.empty())
+        assert isinstance(table, SampleTable)
+        outlines: dict[int, str] = {}
+        isolation: dict[int, float] = {}
+        for sample_id in table.ids:
+            one = table.tables[sample_id]
+            ends = np.cumsum(one["outline_size"])[:-1]
+            parts = np.split(one["outline"], ends) if len(one["row"]) else []
+            for row, part in zip(one["row"], parts, strict=True):
+                outlines[int(row)] = part.tobytes().decode()
+            for row, value in zip(one["exemplar"], one["isolation"], strict=True):
+                isolation[int(row)] = float(value)
+        photos = {sample_id: table.tables[sample_id]["photo"].tobytes() for sample_id in table.ids}
+        return {"pictures": Shown(photos, outlines, isolation)}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """`photos` by sample id; `outlines` (SVG paths) and `isolation` by row of the pool."""
+
+    photos: Mapping[str, bytes]
+    outlines: Mapping[int, str]
+    isolation: Mapping[int, float]
+
+
+def exemplars(study: Ace, found: Discovery, concept: Concept) -> np.ndarray:
+    """Rows of the segments that stand for a concept: its nearest, one per image where possible."""
+    first = concept.core[np.sort(np.unique(found.image[concept.core], return_index=True)[1])]
+    rest = concept.core[~np.isin(concept.core, first)]
+    return np.concatenate([first, rest])[: study.exemplars]
+
+
+def exemplar_rows(study: Ace, found: Discovery) -> np.ndarray:
+    rows = [exemplars(study, found, concept) for concept in found.concepts]
+    return np.unique(np.concatenate([*rows, np.zeros(0, dtype=np.int64)]))
+
+
+def shown_rows(study: Ace, found: Discovery) -> np.ndarray:
+    """Rows of the segments that the map shows, drawn by hash from images drawn by hash."""
+    ranked = sorted(range(len(found.ids)), key=lambda i: sample_priority(study.seed, found.ids[i]))
+    images = np.array(ranked[: study.map_images])
+    rows = np.flatnonzero(np.isin(found.image, images))
+    rng = np.random.default_rng([study.seed, 5])
+    return np.sort(rng.choice(rows, size=min(study.map_segments, len(rows)), replace=False))

@@ -1,0 +1,153 @@
+"""First sweep of ACE: segments, their embeddings, and each class's gradient at the layer."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conceptseg.concepts.segments import ring
+from conceptseg.data.draw import sample_priority
+from conceptseg.engine.beside import Beside
+from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.errors import InputError
+from conceptseg.network.record import Tail
+from conceptseg.stats.mergeable.moments import Moments
+from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.ace.embed import embedded, segments_per_image
+from conceptseg.study.ace.gradients import ClassGradients, References, class_gradients, needs_labels
+from conceptseg.study.ace.plane import FEW
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conceptseg.concepts.segments import Segments
+    from conceptseg.data.batch import Batch
+    from conceptseg.data.manifest import Sample
+    from conceptseg.study.ace.config import Ace
+
+
+@dataclass(frozen=True)
+class Survey(Pass):
+    """One forward per image, and tail passes for the gradients of the classes that it holds."""
+
+    study: Ace
+    _references: dict[int, References] = field(default_factory=dict, compare=False, repr=False)
+
+    name = "survey"
+    cost = (
+        "1 forward + (1 + references) x classes tail backwards per image; with embedding: crops "
+        "also 1 encoder pass per segment"
+    )
+    labels = "optional"
+
+    def forwards(self, context: Context) -> float:
+        """A tail forth and back is taken for a pass, the encoder too; half of the classes held."""
+        study, classes = self.study, len(self.study.class_ids(context))
+        passes = 1 + 0.5 * classes * (1 + study.references)
+        if study.embedding == "crops":
+            passes += segments_per_image(study)
+        return len(context.manifest.samples) * passes
+
+    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+        """All, or those with labels where the target's region is told from them."""
+        given = context.manifest.samples
+        if not needs_labels(self.study.target):
+            return given
+        labelled = [sample for sample in given if context.manifest.labelled(sample)]
+        if not labelled:
+            raise InputError(
+                f"target.region {self.study.target.region!r} is told from labels, and none of the "
+                f"{len(given)} images of {context.manifest.name} has a mask; take 'predicted'"
+            )
+        return labelled
+
+    def begin(self, context: Context) -> Carry:
+        enough = self.study.map_segments > FEW
+        return {"embedding": Beside("conceptseg.study.ace.plane", str(context.seed), warm=enough)}
+
+    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+        import torch
+
+        study = self.study
+        images = list(batch.images.float().cpu().numpy())
+        # Superpixels are cut beside the network's passes; both leave the interpreter to others.
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            cut = threads.map(study.segments, images)
+            tail, gradients = self._gradients(context, batch)
+            segments = list(cut)
+        table = SampleTable.empty(study.images_per_class)
+        moments = Moments.empty(tail.activation.shape[1])
+        for i in range(len(batch)):
+            activation = tail.activation[i].detach()
+            moments = moments.merge(Moments.of(activation.flatten(1).T.float().cpu().numpy()))
+            if gradients[i].classes:
+                one = SampleTable.of(
+                    batch.ids[i],
+                    self._tables(context, batch, i, tail, gradients[i], segments[i]),
+                    priority=sample_priority(context.seed, batch.ids[i]),
+                    classes=gradients[i].classes,
+                    capacity=study.images_per_class,
+                )
+                table = table.merge(one)
+        return {"segments": table, "activation": moments}
+
+    def _gradients(self, context: Context, batch: Batch) -> tuple[Tail, list[ClassGradients]]:
+        study = self.study
+        if id(context) not in self._references:
+            self._references[id(context)] = References(context, study.references)
+        tail = Tail.of(context.model, batch.images, context.layer, graph=True)
+        context.model.check_finite(tail.logits, batch.ids)
+        references = self._references[id(context)].of(batch.ids, tail.activation.shape[-2:])
+        found = class_gradients(
+            tail, study.class_ids(context), study.target, references, batch.labels
+        )
+        return tail, found
+
+    def _tables(
+        self,
+        context: Context,
+        batch: Batch,
+        i: int,
+        tail: Tail,
+        gradients: ClassGradients,
+        found: Segments,
+    ) -> dict[str, np.ndarray]:
+        """The tables of the i-th image: a row per segment, a row per class that is present."""
+        predicted = tail.logits[i].detach().argmax(0).cpu().numpy()
+        labels = None if batch.labels is None else batch.labels[i].cpu().numpy()
+        n_classes = tail.logits.shape[1]
+        shares = found.shares(predicted, n_classes)
+        around = np.zeros_like(shares)
+        for c in gradients.classes:
+            around[:, c] = found.shares(ring(predicted == c).astype(np.int64), 2)[:, 1]
+        # Where there is no label at all the network's own prediction has to serve.
+        truth = predicted if labels is None or not (labels >= 0).any() else labels
+        activation = tail.activation[i].detach()
+        return {
+            **embedded(self.study, context, context.model, batch.images[i], found, activation),
+            "segments": found.packed(),
+            "level": found.level,
+            "number": np.arange(len(found), dtype=np.int32),
+            "box": found.box,
+            "area": (found.area / predicted.size).astype(np.float32),
+            "share": shares.astype(np.float32),
+            "ring": around.astype(np.float32),
+            "truth": found.shares(truth, n_classes).astype(np.float32),
+            "class": np.array(gradients.classes, dtype=np.int32),
+            "local": gradients.local.cpu().numpy(),
+            "path": gradients.path.cpu().numpy(),
+        }
+
+    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
+        from conceptseg.study.ace.discover import discover
+        from conceptseg.study.ace.pictures import shown_rows
+
+        table, moments = state["segments"], state["activation"]
+        assert isinstance(table, SampleTable) and isinstance(moments, Moments)
+        known = discover(self.study, context, self.study.class_ids(context), table, moments)
+        found = known["discovery"]
+        rows = found.embedding[shown_rows(self.study, found)]
+        return {**known, "embedding": carry["embedding"].give(rows)}

@@ -1,0 +1,101 @@
+"""Where likeness of a picture to real images is measured: not in the layer that it was made for.
+
+A picture that was optimised for a unit excites that unit whatever it looks like. So likeness is
+taken in an earlier layer, and in the same layer of the network with its weights shuffled, which
+knows of pixels and their texture but not of what was learnt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conceptseg.engine.contract import Context
+from conceptseg.network.record import encode
+from conceptseg.network.shuffle import shuffled
+from conceptseg.study.actmax.objectives import Objective, source_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from conceptseg.study.actmax.config import Actmax
+
+_SHUFFLED: dict[tuple[int, int], tuple[Any, Any]] = {}
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """`earlier`: name of the layer before, None where there is none; `forgot`: shuffled network."""
+
+    earlier: str | None
+    forgot: Any
+
+
+def spaces_of(study: Actmax, context: Context, images: Tensor) -> Spaces:
+    key = (id(context.model), context.seed)
+    if key not in _SHUFFLED:
+        _SHUFFLED.clear()
+        # The model is kept beside its copy, so that its id stays its own.
+        _SHUFFLED[key] = (context.model, shuffled(context.model, context.seed))
+    earlier = study.earlier
+    if earlier == "auto":
+        return Spaces(layer_before(context, images), _SHUFFLED[key][1])
+    return Spaces(context.model.layer_name(earlier, images), _SHUFFLED[key][1])
+
+
+def layer_before(context: Context, images: Tensor) -> str | None:
+    """The last layer on a finer grid that had finished before the studied one began."""
+    infos = context.model.layers(images)
+    names = [info.name for info in infos]
+    layer = context.layer.partition("#")[0]
+    if layer not in names:
+        return None
+    own = infos[names.index(layer)]
+    found = None
+    for info in infos[: names.index(layer)]:
+        holds = layer.startswith(f"{info.name}.")
+        if holds or info.stride is None or own.stride is None or info.stride >= own.stride:
+            continue
+        if info.through <= own.through and not _inside_open(info.name, layer):
+            found = info.name if found is None or not info.name.startswith(f"{found}.") else found
+    return found
+
+
+def _inside_open(name: str, layer: str) -> bool:
+    """Whether the layer lies inside the module, which then has not finished."""
+    return layer == name or layer.startswith(f"{name}.")
+
+
+def observe(
+    spaces: Spaces, context: Context, objective: Objective, images: Tensor
+) -> dict[str, Tensor]:
+    """What the objective reads (key ""), and activations in the spaces: `earlier`, `forgot`."""
+    others = [] if spaces.earlier is None else [spaces.earlier]
+    with source_of(context.model, objective, *others) as run:
+        outputs = run(images)
+    found = {"": outputs[""].float()}
+    found["forgot"] = encode(spaces.forgot, images, context.layer).float()
+    if spaces.earlier is not None:
+        found["earlier"] = outputs[spaces.earlier].float()
+    return found
+
+
+def pooled(activation: Tensor, maps: Tensor) -> np.ndarray:
+    """Means of activations [n or 1, d, y, x] over where maps [n, y', x'] respond, float32 [n, d].
+
+    Weights are a map's positive part, or even where nothing responds.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    weight = F.interpolate(
+        maps[:, None].clamp(min=0), activation.shape[-2:], mode="bilinear", align_corners=False
+    )
+    total = weight.sum((2, 3), keepdim=True)
+    even = torch.full_like(weight, 1.0 / weight[0].numel())
+    weight = torch.where(total > 0, weight / total.clamp(min=1e-30), even)[:, 0]
+    sums = torch.einsum("ndyx,nyx->nd", activation.expand(len(weight), -1, -1, -1), weight)
+    values: np.ndarray = sums.cpu().numpy().astype(np.float32)
+    return values

@@ -1,0 +1,140 @@
+"""Fourth sweep: the real images that excite each feature most, and where in them it responds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.report.thumbnails import outline, photo
+from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.actmax.embeddings import observe, pooled, spaces_of
+from conceptseg.study.actmax.survey import Survey
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from conceptseg.data.batch import Batch
+    from conceptseg.data.manifest import Sample
+    from conceptseg.study.actmax.config import Actmax
+
+OUTLINED = 0.5
+"""A feature's region in an image: where its response is above this part of its largest there."""
+
+
+@dataclass(frozen=True)
+class Real:
+    """`photos` by sample id, `outlines` by feature (its place) and sample id; for each of m pairs
+    the place of its `feature` in the pool [m] and what `embeddings` say of it, [m, d] each.
+    `cover` [k] is the share of its image that each class is predicted on, by sample id.
+    """
+
+    photos: Mapping[str, bytes]
+    outlines: Mapping[tuple[int, str], str]
+    feature: np.ndarray
+    embeddings: Mapping[str, np.ndarray]
+    cover: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Exemplars(Pass):
+    """A forward and two encoder passes, one of them of the shuffled network, for each image."""
+
+    study: Actmax
+
+    name = "exemplars"
+    cost = "3 passes for each image that excites some unit most"
+    labels = "none"
+
+    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+        found: Survey = carry["survey"]
+        wanted = set(_shows(found))
+        return [sample for sample in context.manifest.samples if sample.id in wanted]
+
+    def forwards(self, context: Context) -> float:
+        pairs = max(self.study.most, self.study.compared) * self.study.exemplars
+        return 3.0 * min(pairs, len(context.manifest.samples))
+
+    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+        import torch
+
+        found: Survey = carry["survey"]
+        spaces = spaces_of(self.study, context, batch.images[:1])
+        shows = _shows(found)
+        table = SampleTable.empty()
+        pictured = len(found.objective.ids)
+        with torch.no_grad():
+            predicted = context.model(batch.images).argmax(1)
+            seen = observe(spaces, context, found.pool, batch.images)
+            source = seen.pop("")
+            for i, sample_id in enumerate(batch.ids):
+                features = shows[sample_id]
+                ids = [found.pool.ids[f] for f in features]
+                maps = found.pool.responses(source[i : i + 1], ids)[0]
+                drawn = [k for k, f in enumerate(features) if f < pictured]
+                paths = [self._region(maps[k], batch.images.shape[-2:]) for k in drawn]
+                counts = torch.bincount(
+                    predicted[i].flatten(), minlength=len(context.model.classes)
+                )
+                image = batch.images[i].float().cpu().numpy()
+                picture = photo(image, self.study.picture_px) if drawn else b""
+                one = {
+                    "feature": np.array(features, dtype=np.int64),
+                    "drawn": np.array([features[k] for k in drawn], dtype=np.int64),
+                    "photo": np.frombuffer(picture, dtype=np.uint8),
+                    "outline": np.frombuffer(b"".join(paths), dtype=np.uint8),
+                    "outline_size": np.array([len(path) for path in paths], dtype=np.int64),
+                    "cover": (counts / predicted[i].numel()).cpu().numpy(),
+                    **{name: pooled(rows[i : i + 1], maps) for name, rows in seen.items()},
+                }
+                table = table.merge(SampleTable.of(sample_id, one))
+        return {"real": table}
+
+    def _region(self, response: Tensor, size: Sequence[int]) -> bytes:
+        """The outline of where one map [y, x] is high, on the image's pixels."""
+        import torch.nn.functional as F
+
+        fine = F.interpolate(
+            response[None, None], tuple(size), mode="bilinear", align_corners=False
+        )
+        values = fine[0, 0].cpu().numpy()
+        # Half way from the lowest to the highest, so that it also serves for log-odds.
+        low = min(0.0, float(values.min()))
+        return outline(values > low + OUTLINED * (float(values.max()) - low)).encode()
+
+    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
+        table = state["real"]
+        assert isinstance(table, SampleTable)
+        outlines: dict[tuple[int, str], str] = {}
+        for sample_id in table.ids:
+            one = table.tables[sample_id]
+            parts = np.split(one["outline"], np.cumsum(one["outline_size"])[:-1])
+            if not len(one["drawn"]):
+                continue
+            for feature, part in zip(one["drawn"].tolist(), parts, strict=True):
+                outlines[feature, sample_id] = part.tobytes().decode()
+        names = [key for key in ("earlier", "forgot") if key in table.tables[table.ids[0]]]
+        real = Real(
+            {
+                i: table.tables[i]["photo"].tobytes()
+                for i in table.ids
+                if table.tables[i]["drawn"].size
+            },
+            outlines,
+            table.column("feature"),
+            {name: table.column(name) for name in names},
+            {sample_id: table.tables[sample_id]["cover"] for sample_id in table.ids},
+        )
+        return {"real": real}
+
+
+def _shows(found: Survey) -> dict[str, list[int]]:
+    """Of each image that excites some feature most, the places of these features in the pool."""
+    result: dict[str, list[int]] = {}
+    for feature in range(len(found.pool.ids)):
+        for sample_id, _ in found.exemplars(feature):
+            result.setdefault(sample_id, []).append(feature)
+    return result

@@ -1,0 +1,197 @@
+"""Third sweep: the pictures themselves, made in groups of rows, each a feature with a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.actmax.embeddings import observe, pooled, spaces_of
+from conceptseg.study.actmax.methods import (
+    Method,
+    best_start,
+    optimiser,
+    penalty,
+    picture,
+    view,
+)
+from conceptseg.study.actmax.objectives import Objective, source_of
+from conceptseg.study.actmax.survey import Survey
+from conceptseg.study.shared.spectrum import Template
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from conceptseg.data.batch import Batch
+    from conceptseg.data.manifest import Sample
+    from conceptseg.network.model import SegmentationModel
+    from conceptseg.study.actmax.config import Actmax
+
+Row = tuple[int, int]
+"""A feature's place among the chosen ones, and a seed."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """Pictures of n rows: `pixels` [n, c, h, w], `weight` [n, h, w] how much each pixel was moved
+    (its summed gradient, largest 1), `curve` [n, s] the objective at each step on random views,
+    `before` and `after` [n] on the whole picture, at the first and the last step.
+    """
+
+    pixels: Tensor
+    weight: Tensor
+    curve: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+
+
+def maximise(
+    model: SegmentationModel,
+    objective: Objective,
+    method: Method,
+    template: Template,
+    rows: Sequence[Row],
+    *,
+    steps: int,
+    seed: int,
+    channels_last: bool = True,
+    device: str = "cpu",
+) -> Made:
+    """Pictures that excite the features of `rows` (their ids in the objective) most.
+
+    One forward and backward of the network up to the layer per step, for all rows at once; in
+    evaluation mode rows do not interact.
+    """
+    import torch
+
+    ids = [objective.ids[feature] for feature, _ in rows]
+    keys = [[seed, 30, objective.ids[feature], draw] for feature, draw in rows]
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    curve = np.zeros((len(rows), steps))
+    # Entered after inference mode is left, or the parameters could take no gradient.
+    with source_of(model, objective) as run, torch.enable_grad():
+
+        def score(pictures: Tensor) -> Tensor:
+            source = run(pictures.contiguous(memory_format=layout))[""].float()
+            return objective.of_pictures(objective.own(source, ids))
+
+        def peak(parameters: Tensor) -> Tensor:
+            with torch.no_grad():
+                pictures = picture(method, template, parameters)
+                source = run(pictures.contiguous(memory_format=layout))[""].float()
+                return objective.own(source, ids).amax((1, 2))
+
+        parameters = best_start(method, template, keys, peak, device).requires_grad_()
+        steer = optimiser(method, parameters)
+        fade = torch.optim.lr_scheduler.CosineAnnealingLR(steer, steps) if method.fade else None
+        before = score(picture(method, template, parameters).detach())
+        weight = torch.zeros(len(rows), *template.size, device=device)
+        for step in range(steps):
+            made = picture(method, template, parameters)
+            value = score(view(method, made, seed, step))
+            loss = penalty(method, made) - value.sum()
+            parameters.grad, moved = torch.autograd.grad(loss, (parameters, made))
+            weight += moved.detach().abs().mean(1)
+            steer.step()
+            if fade is not None:
+                fade.step()
+            curve[:, step] = value.detach().cpu().numpy()
+        pixels = picture(method, template, parameters).detach()
+        after = score(pixels).detach()
+    largest = weight.amax((1, 2), keepdim=True).clamp(min=1e-30)
+    numbers = [value.detach().cpu().numpy().astype(np.float64) for value in (before, after)]
+    return Made(pixels, weight / largest, curve, *numbers)
+
+
+@dataclass(frozen=True)
+class Optimise(Pass):
+    """A pass runs over samples, so each group of rows is hung on one of them.
+
+    Thereby a run that broke off goes on after the last whole shard, and groups can be spread over
+    machines. What is in a group is fixed by the study and not by the batch size: the optimisation
+    amplifies rounding, and a group is computed alike however the run is cut.
+    """
+
+    study: Actmax
+
+    name = "optimise"
+    cost = "encoder forward and backward per step, unit and seed"
+    labels = "none"
+
+    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+        found: Survey = carry["survey"]
+        return context.manifest.samples[: len(groups(self.study, found))]
+
+    def forwards(self, context: Context) -> float:
+        """A forward and two forwards' worth of backward per step, at most `most` features."""
+        many = len(self.study.units) or self.study.most
+        return float(
+            3 * self.study.chosen_method().steps * self.study.seeds * min(many, self.study.most)
+        )
+
+    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+        found: Survey = carry["survey"]
+        carriers = [sample.id for sample in self.samples(context, carry)]
+        table = SampleTable.empty()
+        for sample_id in batch.ids:
+            parts = [
+                self._group(context, carry, rows)
+                for rows in groups(self.study, found)[carriers.index(sample_id) :: len(carriers)]
+            ]
+            one = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            table = table.merge(SampleTable.of(sample_id, one))
+        return {"made": table}
+
+    def _group(self, context: Context, carry: Carry, rows: Sequence[Row]) -> dict[str, np.ndarray]:
+        import torch
+
+        found: Survey = carry["survey"]
+        made = maximise(
+            context.model,
+            found.objective,
+            self.study.chosen_method(),
+            carry["template"],
+            rows,
+            steps=self.study.chosen_method().steps,
+            seed=context.seed,
+            channels_last=context.run.channels_last,
+            device=context.run.device,
+        )
+        spaces = spaces_of(self.study, context, made.pixels[:1])
+        ids = [found.objective.ids[feature] for feature, _ in rows]
+        with torch.no_grad():
+            seen = observe(spaces, context, found.objective, made.pixels)
+            maps = found.objective.own(seen.pop(""), ids)
+            embedded = {name: pooled(one, maps) for name, one in seen.items()}
+        return {
+            "feature": np.array([feature for feature, _ in rows], dtype=np.int64),
+            "draw": np.array([draw for _, draw in rows], dtype=np.int64),
+            "pixels": made.pixels.cpu().numpy(),
+            "weight": made.weight.cpu().numpy(),
+            "curve": made.curve,
+            "before": made.before,
+            "after": made.after,
+            **embedded,
+        }
+
+    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
+        table = state["made"]
+        assert isinstance(table, SampleTable)
+        names = list(table.tables[table.ids[0]])
+        joined = {name: table.column(name) for name in names}
+        order = np.lexsort((joined["draw"], joined["feature"]))
+        return {"made": {name: values[order] for name, values in joined.items()}}
+
+
+def groups(study: Actmax, found: Survey) -> list[list[Row]]:
+    """All rows, in groups of `rows` that are optimised together."""
+    rows = [
+        (feature, draw)
+        for draw in range(study.seeds)
+        for feature in range(len(found.objective.ids))
+    ]
+    return [rows[first : first + study.rows] for first in range(0, len(rows), study.rows)]

@@ -1,0 +1,244 @@
+"""First sweep: how strongly real images excite each feature, and which colours they have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conceptseg.concepts.directions import load_directions
+from conceptseg.data.draw import sample_priority
+from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.errors import InputError
+from conceptseg.report.unit_cards import load_units
+from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.stats.mergeable.top_samples import TopSamples
+from conceptseg.study.actmax.objectives import Objective, source_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from conceptseg.data.batch import Batch
+    from conceptseg.study.actmax.config import Actmax
+
+FLAT = 1e-6
+"""A feature whose values differ by less than this part of the largest one is dead."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The features that get a picture, and what real images say of them.
+
+    `objective` holds the f chosen features; `names` [f]; `values` [m, f] over at most
+    `kept_images` images, `largest` [f] over all. `pool` holds the g features whose real images are
+    looked at, the chosen ones first, `rows` [g] their rows in `top`. `dead` lists features that no
+    image changes, `left_out` how many live ones got no picture. `mean` [c] and `covariance` [c, c]
+    are of colours, `side` is that of the pictures.
+    """
+
+    objective: Objective
+    pool: Objective
+    names: tuple[str, ...]
+    values: np.ndarray
+    ids: tuple[str, ...]
+    largest: np.ndarray
+    top: TopSamples
+    rows: np.ndarray
+    dead: tuple[int, ...]
+    left_out: int
+    mean: np.ndarray
+    covariance: np.ndarray
+    side: int
+
+    def exemplars(self, feature: int) -> list[tuple[str, float]]:
+        """The real images that excite a feature (its place in the pool) most, largest first."""
+        return self.top.row(int(self.rows[feature]))
+
+
+@dataclass(frozen=True)
+class Look(Pass):
+    """One encoder pass per image; the whole network where classes are maximised."""
+
+    study: Actmax
+
+    name = "survey"
+    cost = "1 encoder pass per image (1 forward for classes)"
+    labels = "none"
+
+    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+        import torch
+
+        objective = candidates(self.study, context)
+        with torch.no_grad(), source_of(context.model, objective) as run:
+            source = run(batch.images)[""].float()
+            check_finite(source, batch.ids, context)
+            if not objective.ids:
+                objective = objective.only(range(source.shape[1]))
+            check_ids(self.study, objective, source.shape[1])
+            maps = objective.responses(source)
+        side = side_px(self.study, batch.images)
+        size = (int(batch.images.shape[2]), int(batch.images.shape[3]))
+        values = objective.of_images(maps, (side, side), size).cpu().numpy().astype(np.float64)
+        ends = torch.cat([maps.amax((2, 3)), -maps.amin((2, 3))], 1).cpu().numpy()
+        table = SampleTable.empty(self.study.kept_images)
+        for i, sample_id in enumerate(batch.ids):
+            pixels = batch.images[i].double().cpu().numpy().reshape(batch.images.shape[1], -1)
+            one = {
+                "values": values[i : i + 1],
+                "mean": pixels.mean(1)[None],
+                "covariance": np.atleast_2d(np.cov(pixels, bias=True))[None],
+                "side": np.array([side]),
+            }
+            priority = sample_priority(context.seed, sample_id)
+            table = table.merge(
+                SampleTable.of(
+                    sample_id, one, priority=priority, classes=[0], capacity=table.capacity
+                )
+            )
+        return {
+            "table": table,
+            "top": TopSamples.of(batch.ids, values.T, self.study.exemplars),
+            "extreme": TopSamples.of(batch.ids, ends.T, 1),
+        }
+
+    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
+        table, top, extreme = state["table"], state["top"], state["extreme"]
+        assert isinstance(table, SampleTable)
+        assert isinstance(top, TopSamples) and isinstance(extreme, TopSamples)
+        values = table.column("values")
+        objective = candidates(self.study, context)
+        ids = np.array(objective.ids or range(values.shape[1]))
+        high, low = np.split(extreme.values[:, 0], 2)
+        dead = high + low <= FLAT * np.maximum(np.abs(high), np.abs(low))
+        if objective.kind in ("channel", "position"):
+            dead |= high <= 0
+        chosen, pool = self._chosen(values, dead, ids, context.layer)
+        everyone = objective.only(ids[pool].tolist())
+        objective = objective.only(ids[chosen].tolist())
+        mean, covariance = colours(table)
+        return {
+            # Read here, so that a wrong folder is told before the pictures are made.
+            "labels": known_labels(self.study.labels, context),
+            "survey": Survey(
+                objective,
+                everyone,
+                feature_names(self.study, context, objective),
+                values[:, chosen],
+                tuple(table.ids),
+                top.values[chosen, 0],
+                top,
+                pool,
+                tuple(ids[dead].tolist()),
+                int((~dead & self._wanted(ids)).sum()) - len(chosen),
+                mean,
+                covariance,
+                int(table.column("side").min()),
+            ),
+        }
+
+    def _chosen(
+        self, values: np.ndarray, dead: np.ndarray, ids: np.ndarray, layer: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Places of the features that get a picture, those asked for or those that vary most;
+        and of all whose real images are looked at, these first.
+        """
+        wanted = np.flatnonzero(~dead & self._wanted(ids))
+        if not len(wanted):
+            raise InputError(
+                f"units: no image excites any of those asked for in layer {layer!r} (they are "
+                "dead); choose others, or another layer"
+            )
+        spread = values.std(0)
+        chosen = np.sort(wanted[np.argsort(-spread[wanted], kind="stable")][: self.study.most])
+        others = np.setdiff1d(np.flatnonzero(~dead), chosen)
+        others = others[np.argsort(-spread[others], kind="stable")]
+        return chosen, np.concatenate([chosen, others])[: max(len(chosen), self.study.compared)]
+
+    def _wanted(self, ids: np.ndarray) -> np.ndarray:
+        if self.study.objective == "class" or not self.study.units:
+            return np.ones(len(ids), dtype=bool)
+        return np.isin(ids, self.study.units)
+
+
+def candidates(study: Actmax, context: Context) -> Objective:
+    """The objective with all features of its kind; no ids means all units of the layer."""
+    directions = None
+    ids: tuple[int, ...] = ()
+    if study.objective == "direction":
+        directions = load_directions(study.directions)
+        ids = tuple(range(len(directions)))
+    if study.objective == "class":
+        ids = class_ids(study, context)
+    return Objective(study.objective, context.layer, ids, directions)
+
+
+def class_ids(study: Actmax, context: Context) -> tuple[int, ...]:
+    names = study.data.classes or tuple(
+        name for name in context.model.classes if name != context.manifest.background
+    )
+    return tuple(context.model.class_id(name) for name in names)
+
+
+def check_ids(study: Actmax, objective: Objective, size: int) -> None:
+    """Raises InputError for units that the layer lacks, and directions of another size."""
+    if objective.kind == "direction":
+        assert objective.directions is not None
+        if objective.directions.shape[1] != size:
+            raise InputError(
+                f"directions: they have {objective.directions.shape[1]} entries, layer "
+                f"{objective.layer!r} has {size} units; take the layer they were learnt on"
+            )
+        size = len(objective.directions)
+    over = [i for i in study.units if i >= size]
+    if over and objective.kind != "class":
+        raise InputError(
+            f"units: {over[0]} does not exist; layer {objective.layer!r} offers 0 to {size - 1}"
+        )
+
+
+def check_finite(source: Tensor, ids: tuple[str, ...], context: Context) -> None:
+    """Raises InputError for a layer without a map, and for values that are not numbers."""
+    import torch
+
+    if source.shape[-1] * source.shape[-2] == 1:
+        raise InputError(
+            f"layer {context.layer!r} has one value per unit and image, no map; choose a layer "
+            "with a map"
+        )
+    bad = ~torch.isfinite(source).flatten(1).all(1)
+    if bool(bad.any()):
+        raise InputError(
+            f"layer {context.layer!r} puts out NaN or infinity for sample "
+            f"{ids[int(bad.nonzero()[0])]!r}; check the weights and model.preprocessing"
+        )
+
+
+def side_px(study: Actmax, images: Tensor) -> int:
+    """Side of the pictures: as asked for, or the images' shorter side, 128 at most."""
+    return study.size_px or min(128, *(int(side) for side in images.shape[-2:]))
+
+
+def colours(table: SampleTable) -> tuple[np.ndarray, np.ndarray]:
+    """Mean [c] and covariance [c, c] of pixels; each image counts the same."""
+    means = table.column("mean")
+    mean = means.mean(0)
+    shift = means - mean
+    covariance = table.column("covariance").mean(0) + shift.T @ shift / len(means)
+    return mean, covariance
+
+
+def feature_names(study: Actmax, context: Context, objective: Objective) -> tuple[str, ...]:
+    if objective.kind == "class":
+        return tuple(context.model.classes[c] for c in objective.ids)
+    word = "direction" if objective.kind == "direction" else "unit"
+    return tuple(f"{word} {i}" for i in objective.ids)
+
+
+def known_labels(folder: str | None, context: Context) -> Mapping[int, str]:
+    """What a saved dissection says that the detectors of this layer detect, by unit."""
+    if folder is None:
+        return {}
+    known = load_units(folder, context.layer, context.model.fingerprint())
+    return {unit: found.label for unit, found in known.items() if found.label}

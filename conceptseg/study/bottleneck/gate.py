@@ -1,0 +1,178 @@
+"""Whether a new image looks like those that a predictor was fitted on, to layer and confidence.
+
+Two distances are taken, by principal components. Near: the mean distance to the five
+nearest fitted images, in the first components scaled to unit variance; it notices
+places where no image has been. Far: Mahalanobis' distance with all that the components hold and,
+beside them, what they do not; it notices images that break the rules which all known ones keep. An
+image beyond the 1 - gamma/2 conformal quantile of either is outside, and gets no interval: an
+interval promises nothing for images of another kind. Both quantiles are of distances out of fold:
+in components that were fitted on it a row lies nearer than a new one does. Where groups are too few
+for that quantile the largest known distance is the limit: rather a few like images turned away than
+a gate that is open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from conceptseg.study.bottleneck.conformal import quantile, weights
+from conceptseg.study.bottleneck.maps import principal
+
+NEIGHBOURS = 5
+COMPONENTS = 20
+"""Components in which neighbours are looked for."""
+MOST = 100
+"""Components that count by their own variance in Mahalanobis' distance."""
+FOLDS = 5
+LIMITS = 4
+"""Distances with a limit of their own: near and far, of the layer and of the confidence."""
+BLOCK = 1024
+"""Rows whose distances are held at a time."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """Principal components of rows [n, d], each column brought to unit variance.
+
+    `offset` and `scale` [d] standardise, `vectors` [d, r] are the components, `variance` [r] theirs
+    and `rest` the mean variance of each direction beside them, at least 0.001.
+
+    Source: Tipping & Bishop 1999, "Probabilistic principal component analysis".
+    """
+
+    offset: np.ndarray
+    scale: np.ndarray
+    vectors: np.ndarray
+    variance: np.ndarray
+    rest: np.ndarray
+
+    @classmethod
+    def of(cls, rows: np.ndarray, most: int | None = None) -> Space:
+        """The space of rows [n, d], of `most` components or of half as many as there are rows."""
+        rows = np.asarray(rows, np.float64)
+        offset, spread = rows.mean(0), rows.std(0)
+        scale = np.where(spread > 0, spread, 1.0)
+        values, vectors = principal((rows - offset) / scale)
+        variance = values**2 / len(rows)
+        most = len(rows) // 2 if most is None else most
+        kept = min(MOST, max(1, most), int((variance > 1e-9 * variance[0]).sum()))
+        beside = max(rows.shape[1] - kept, 1)
+        rest = max(float(variance[kept:].sum()) / beside, 1e-3)
+        floor = np.maximum(variance[:kept], rest)
+        return cls(offset, scale, vectors[:kept].T, floor, np.array(rest))
+
+    def split(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows [m, d] along the components [m, r], and the square of what is left [m]."""
+        scaled = (np.asarray(rows, np.float64) - self.offset) / self.scale
+        along = scaled @ self.vectors
+        return along, np.maximum((scaled**2).sum(1) - (along**2).sum(1), 0)
+
+    def points(self, rows: np.ndarray) -> np.ndarray:
+        """Rows as points [m, c] of unit variance, in the components that neighbours lie in."""
+        found: np.ndarray = (self.split(rows)[0] / np.sqrt(self.variance))[:, :COMPONENTS]
+        return found
+
+    def far(self, rows: np.ndarray) -> np.ndarray:
+        """Mahalanobis' distance [m] of rows to the fitted ones' mean."""
+        along, left = self.split(rows)
+        return np.sqrt((along**2 / self.variance).sum(1) + left / self.rest)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """`known` [n, c]: the fitted rows as points; `limits` [2] of the near and the far distance."""
+
+    space: Space
+    known: np.ndarray
+    limits: np.ndarray
+
+    @classmethod
+    def of(cls, pooled: np.ndarray, groups: np.ndarray, gamma: float) -> Gate:
+        """A gate around rows [n, d] that turns away a share gamma, at most, of images like them.
+
+        Groups [n] weigh alike; where they are too few for a finite quantile the share is that of
+        :func:`share`.
+        """
+        pooled = np.asarray(pooled, np.float64)
+        held = _held(groups)
+        # A limit says nothing of a space of more components than those that it was taken in.
+        most = min(int((~each).sum()) for each in held) // 2 if held else None
+        unseen = _unseen(pooled, held, most)
+        space = Space.of(pooled, most)
+        limits = [_limit(each, groups, gamma / 2) for each in unseen]
+        return cls(space, space.points(pooled), np.array(limits))
+
+    def distance(self, pooled: np.ndarray) -> np.ndarray:
+        """Of new rows [m, d] the larger of both distances, each by its limit: beyond 1 is out."""
+        points = self.space.points(pooled)
+        near = _nearest(points, self.known)
+        found: np.ndarray = np.maximum(
+            near / self.limits[0], self.space.far(pooled) / self.limits[1]
+        )
+        return found
+
+
+@dataclass(frozen=True)
+class Gates:
+    """One gate for what the layer holds and one for what the network says of itself."""
+
+    layer: Gate
+    confidence: Gate
+
+    @classmethod
+    def of(
+        cls, pooled: np.ndarray, confidence: np.ndarray, groups: np.ndarray, gamma: float
+    ) -> Gates:
+        """Gates that turn away a share gamma, at most, of images like those given."""
+        return cls(Gate.of(pooled, groups, gamma / 2), Gate.of(confidence, groups, gamma / 2))
+
+    def distance(self, pooled: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+        """The larger of both gates' distances [m]; beyond 1 is outside."""
+        return np.maximum(self.layer.distance(pooled), self.confidence.distance(confidence))
+
+
+def share(groups: int, gamma: float) -> float:
+    """What share of like images :class:`Gates` turn away, at most: gamma, or what so few allow.
+
+    Each of the four distances turns away up to one in groups + 1, as images of one group may all
+    lie beyond a limit. On average over gates, each around other groups: one of them may turn away
+    more.
+    """
+    return max(gamma, min(1.0, LIMITS / (groups + 1)))
+
+
+def _held(groups: np.ndarray) -> list[np.ndarray]:
+    """Rows held out by each fold, as booleans [n], that cut no group; none of a single group."""
+    names, place = np.unique(groups, return_inverse=True)
+    count = min(FOLDS, len(names))
+    return [place % count == fold for fold in range(count)] if count > 1 else []
+
+
+def _unseen(pooled: np.ndarray, folds: list[np.ndarray], most: int | None) -> np.ndarray:
+    """Near and far distance [2, n] of each row in its fold's space; infinite without folds."""
+    found = np.full((2, len(pooled)), np.inf)
+    for held in folds:
+        space = Space.of(pooled[~held], most)
+        known, new = space.points(pooled[~held]), space.points(pooled[held])
+        found[:, held] = _nearest(new, known), space.far(pooled[held])
+    return found
+
+
+def _limit(distance: np.ndarray, groups: np.ndarray, gamma: float) -> float:
+    """The conformal quantile, over groups, of distances [n]; the largest where that is infinite."""
+    found = float(quantile(distance[None], weights(groups), 1 - gamma)[0])
+    return found if np.isfinite(found) else float(distance.max())
+
+
+def _nearest(new: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Mean distance of each new point [m, c] to its nearest known points, [m]."""
+    count = min(NEIGHBOURS, len(known))
+    found = np.zeros(len(new))
+    for start in range(0, len(new), BLOCK):
+        part = slice(start, start + BLOCK)
+        square = (new[part] ** 2).sum(1)[:, None] + (known**2).sum(1) - 2 * new[part] @ known.T
+        nearest = np.sort(np.partition(square, count - 1, axis=1)[:, :count], axis=1)
+        found[part] = np.sqrt(np.maximum(nearest, 0)).mean(1)
+    return found

@@ -1,0 +1,118 @@
+"""What `check` finds out before a run: that everything can be read, and about what it will cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from conceptseg.engine import provenance, run, start
+
+if TYPE_CHECKING:
+    from conceptseg.data.batch import Batch
+    from conceptseg.engine.contract import Context, Pass, Study
+    from conceptseg.settings import Settings
+
+Lines = list[tuple[str, str]]
+
+
+def estimate(settings: Settings[Study]) -> tuple[Lines, list[str]]:
+    """Facts about a run as (what, value), and one line for each file that cannot be used.
+
+    Raises :class:`~conceptseg.errors.InputError` for the network, the layer, or the first batch.
+    """
+    from conceptseg.data.manifest import check_files
+
+    study = settings.study
+    manifest = start.read_manifest(study)
+    errors = check_files(manifest)
+    lines: Lines = [
+        (
+            "data",
+            f"{manifest.name}: {len(manifest.samples)} images, {len(manifest.classes)} "
+            f"classes, {len(errors)} of them cannot be read",
+        ),
+    ]
+    if errors:
+        return lines, errors
+    context = start.prepare(study)
+    parameters = sum(weights.numel() for weights in context.model.parameters())
+    lines.append(("network", f"{context.model.name}: {parameters / 1e6:.2f} M parameters"))
+    lines += _costs(context, study.passes())
+    lines.append(("result", str(settings.default_out())))
+    return lines, errors
+
+
+def _costs(context: Context, passes: Sequence[Pass]) -> Lines:
+    """The layer, seconds of one forward and one encoder pass, and what all passes come to."""
+    import torch
+
+    from conceptseg.network.record import encode
+
+    count = min(context.run.batch_size, len(context.manifest.samples))
+    batch = next(iter(start.read(context, context.manifest.samples[:count], "none")))
+    with torch.no_grad(), start.precision(context.run):
+        logits = context.model(batch.images)
+        context.model.check_finite(logits, batch.ids)
+        forward = _seconds(lambda: context.model(batch.images), context) / len(batch)
+        encoder = _seconds(lambda: encode(context.model, batch.images, context.layer), context)
+        shape = encode(context.model, batch.images, context.layer).shape
+    images = " x ".join(map(str, batch.images.shape[1:]))
+    lines: Lines = [
+        ("layer", f"{context.layer}: {shape[1]} channels on {shape[2]} x {shape[3]}"),
+        (
+            "one image",
+            f"{images} on {context.run.device}: forward {forward * 1e3:.1f} ms, encoder "
+            f"{encoder / len(batch) * 1e3:.1f} ms in batches of {len(batch)}",
+        ),
+    ]
+    total = 0.0
+    for place, step in enumerate(passes):
+        passed = step.forwards(context)
+        seconds = passed * forward
+        if place == 0:  # only the first needs nothing that another pass finds out
+            seconds = _first(step, context, batch) * len(context.manifest.samples)
+        total += seconds
+        lines.append((f"pass {step.name}", f"{step.cost}: about {_duration(seconds)}"))
+    lines.append(("all passes", f"about {_duration(total)}"))
+    lines.append(("memory", _memory(context)))
+    return lines
+
+
+def _first(step: Pass, context: Context, batch: Batch) -> float:
+    """Seconds per image of the first pass, made on one batch for good and all."""
+    samples = [context.manifest.sample(name) for name in batch.ids]
+    return _seconds(lambda: run.map_shard(step, context, samples, {}), context, 1) / len(samples)
+
+
+def _seconds(work: Callable[[], object], context: Context, repeats: int = 3) -> float:
+    """The shortest of some times, in seconds, with the device's queue emptied."""
+    import torch
+
+    def wait() -> None:
+        if context.run.device.startswith("cuda"):
+            torch.cuda.synchronize(context.run.device)
+
+    shortest = float("inf")
+    for _ in range(repeats):
+        wait()
+        started = time.perf_counter()
+        work()
+        wait()
+        shortest = min(shortest, time.perf_counter() - started)
+    return shortest
+
+
+def _memory(context: Context) -> str:
+    peak = provenance.peak_memory_bytes()
+    on_device = provenance.peak_device_bytes(context.run.device)
+    parts = [] if peak is None else [f"{peak / 2**30:.2f} GiB of main memory so far"]
+    if on_device is not None:
+        parts.append(f"{on_device / 2**30:.2f} GiB on {context.run.device}")
+    return ", ".join(parts) + f", in batches of {context.run.batch_size}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(seconds, 0.1):.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

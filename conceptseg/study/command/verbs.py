@@ -1,0 +1,238 @@
+"""What the verbs of the command do. Imported when one is called, so that help stays fast."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from conceptseg import catalogue
+from conceptseg.config import StudyKeys
+from conceptseg.errors import InputError
+from conceptseg.settings import assign, read_parts, read_settings, validate
+
+if TYPE_CHECKING:
+    from conceptseg.network.layers import LayerInfo
+
+Overrides = Sequence[tuple[str, Any]]
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of mallopt in malloc.h
+
+
+def run(
+    name: str, path: Path, overrides: Overrides, out: Path | None, *, fresh: bool, quiet: bool
+) -> Path:
+    """Run a study from its file and save result and report; returns the report's path."""
+    from conceptseg.engine import provenance, start
+    from conceptseg.engine import run as runner
+    from conceptseg.engine.progress import choose
+
+    settings = read_settings(name, catalogue.load("study", name), path, overrides)
+    named = out or settings.default_out()  # as the user knows it, for what is printed
+    start.check_out(named)
+    out = named.absolute()
+    start_here()
+    with choose(quiet) as progress:
+        context = start.prepare(settings.study)
+        samples = len(context.manifest.samples)
+        progress.note(
+            f"{name}: {samples} images of {context.manifest.name}, layer {context.layer} of "
+            f"{settings.study.model.name}, on {context.run.device}; writing to {named}"
+        )
+        result = runner.run_study(
+            settings.study,
+            context,
+            out,
+            progress,
+            recorded=settings.recorded,
+            command=provenance.tidy_command(sys.argv[1:]),
+            fresh=fresh,
+        )
+        return named / runner.save(type(settings.study), result, out).name
+
+
+def check(name: str, path: Path, overrides: Overrides) -> list[str]:
+    """Try everything that a run needs and print what it will cost; returns the files' errors.
+
+    Raises :class:`~conceptseg.errors.InputError` for the configuration, the manifest, the network
+    or the layer.
+    """
+    from conceptseg.study.command.estimate import estimate
+
+    settings = read_settings(name, catalogue.load("study", name), path, overrides)
+    start_here()
+    lines, errors = estimate(settings)
+    table = Table(title=f"{name} on {path.name}", show_header=False, title_justify="left")
+    for what, value in lines:
+        table.add_row(what, value)
+    _console().print(table)
+    return errors
+
+
+def show_table(kinds: Sequence[str]) -> None:
+    """Print the catalogue: a table per kind that has techniques."""
+    console = _console()
+    for kind in kinds:
+        rows = catalogue.table((kind,))
+        if not rows:
+            continue
+        table = Table(title=kind, title_justify="left")
+        for heading in ("name", "what", "family", "source"):
+            table.add_column(heading, overflow="fold", no_wrap=heading == "name")
+        for row in rows:
+            table.add_row(row.name, row.summary, row.family, row.source)
+        console.print(table)
+
+
+def show_layers(path: Path, overrides: Overrides) -> None:
+    """Print the layers of the network in a study's file, for its first image."""
+    from conceptseg.engine import start
+
+    study = shared_parts(path, overrides)
+    context = start.prepare(study.model_copy(update={"layer": "auto"}))
+    _print_layers(context.model.layers(start.first_images(context.manifest, context.run)))
+
+
+def show_model_layers(
+    source: str,
+    name: str,
+    size: tuple[int, int],
+    channels: int,
+    classes: int,
+    overrides: Overrides,
+) -> None:
+    """Print the layers of a network that no study's file names, for a blank image."""
+    import torch
+
+    from conceptseg.engine import start
+    from conceptseg.network.model import load_model
+
+    names = [f"class {index}" for index in range(classes)]
+    given = {"source": source, "name": name, "classes": names}
+    study = blank_study(given, overrides)
+    device = start.resolve_device(study.run.device)
+    torch.manual_seed(study.seed)
+    model = load_model(study.model, names, device)
+    _print_layers(model.layers(torch.zeros(1, channels, *size, device=device)))
+
+
+def render_again(folder: Path) -> Path:
+    """Render the report of a saved result into its folder; returns the report's path."""
+    from conceptseg.report.page import write
+    from conceptseg.result.saved import Result
+
+    result = Result.load(folder)
+    study = catalogue.load("study", result.study)
+    try:
+        report = study.report(result)
+    except KeyError as error:
+        raise InputError(
+            f"{folder}: result.json lacks {error.args[0]!r}, which the report shows; it is damaged "
+            "or of another version: run the study again"
+        ) from error
+    return write(report, result, folder / "report.html")
+
+
+def predict_quality(folder: Path, path: Path, overrides: Overrides, out: Path | None) -> str:
+    """Score the images of a study's file by the predictor in a bottleneck study's result.
+
+    Returns CSV text, which is also written to `out` if that is given. Labels are not read.
+    """
+    import numpy as np
+
+    from conceptseg.engine import start
+    from conceptseg.result.folder import replace_file
+    from conceptseg.result.saved import Result
+    from conceptseg.study.bottleneck import apply
+    from conceptseg.study.bottleneck.predictor import Predictor
+
+    predictor = Predictor.from_arrays(Result.load(folder).arrays, str(folder))
+    shared = shared_parts(path, overrides)
+    facts = predictor.facts
+    study = catalogue.load("study", "bottleneck")(
+        data=shared.data.model_copy(update={"classes": tuple(facts["classes"])}),
+        model=shared.model,
+        run=shared.run,
+        seed=shared.seed,
+        layer=facts["layer"],
+        flip=facts["flip"],
+    )
+    start_here()
+    context = start.prepare(study)
+    apply.check(predictor, context, str(folder))
+    ids: list[str] = []
+    parts = []
+    for batch in start.read(context, context.manifest.samples, "none"):
+        with start.precision(context.run):
+            parts.append(apply.read(study, context, batch))
+        ids += batch.ids
+    read = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    text = apply.as_csv(apply.scored(predictor, ids, read["pooled"], read["confidence"]))
+    if out is not None:
+        replace_file(out, text.encode())
+    return text
+
+
+def shared_parts(path: Path, overrides: Overrides) -> StudyKeys:
+    """The keys that all studies share, from any study's file; its own keys are left out."""
+    content = read_parts(path, overrides)
+    known = {key: value for key, value in content.items() if key in StudyKeys.model_fields}
+    return validate(StudyKeys, known, str(path))
+
+
+def blank_study(model: Mapping[str, Any], overrides: Overrides) -> StudyKeys:
+    """A study of a network alone; `--set` reaches its `model` and `run` keys."""
+    content: dict[str, Any] = {"data": {"manifest": "none"}, "model": dict(model)}
+    for key, value in overrides:
+        assign(content, key, value)
+    return validate(StudyKeys, content, "--model")
+
+
+def start_here() -> None:
+    """Make this process fit for heavy work: freed memory is kept, not handed back each time.
+
+    Otherwise almost half of the CPU time of a batch can go to page faults. Linux with glibc only;
+    elsewhere nothing happens.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(_MMAP_THRESHOLD, 1 << 30)
+    mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _print_layers(infos: Sequence[LayerInfo]) -> None:
+    table = Table()
+    table.add_column("layer", overflow="fold")
+    table.add_column("kind", overflow="fold")
+    headings = ("channels", "grid (y x x)", "stride", "own parameters", "run so far")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    table.add_column("", no_wrap=True)  # what the table is read for is never cut
+    for info in infos:
+        grid = "no map" if info.shape is None else f"{info.shape[1]} x {info.shape[2]}"
+        table.add_row(
+            info.name,
+            info.kind,
+            "" if info.channels is None else str(info.channels),
+            grid,
+            "" if info.stride is None else f"{info.stride:g}",
+            f"{info.parameters:.1%}",
+            f"{info.through:.1%}",
+            "recommended" if info.recommended else "",
+            style="bold" if info.recommended else None,
+        )
+    _console(width=240).print(table)
+
+
+def _console(width: int = 160) -> Console:
+    """A console on the output stream; of this width, in characters, if that is no terminal."""
+    return Console() if sys.stdout.isatty() else Console(width=width)

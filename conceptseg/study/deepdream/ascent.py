@@ -1,0 +1,174 @@
+"""Paths from an image, in steps of one length: along a score's gradient, or at random.
+
+    x_{j+1} = clip(x_j + alpha d_j),    |alpha d_j| = step sqrt(c h w),
+
+with d_j the gradient of score - tv TV(x_j) in one of two parametrisations. `pixel`: the gradient in
+x. `phase`: the gradient in the phases of the image's own waves, whose amplitudes stay (but for the
+clipping to [0, 1]), so that no frequency is added that the image does not have; the step in phases
+is scaled so that pixels change by the same length. A path ends when its region has flipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Walk = Literal["pixel", "phase"]
+Score = Callable[["Tensor"], "Tensor"]
+
+
+@dataclass(frozen=True)
+class Path:
+    """Of n rows: `images` [p + 1, n, c, h, w] at p + 1 points that divide each row's path evenly
+    (the first is the start), `score` and `flipped` [p + 1, n] at these, `length` [n] the root mean
+    square change per pixel summed over steps, `ended` [n] the number of steps.
+    """
+
+    images: Tensor
+    score: np.ndarray
+    flipped: np.ndarray
+    length: np.ndarray
+    ended: np.ndarray
+
+
+def walk(
+    forward: Callable[[Tensor], Tensor],
+    score: Score,
+    share: Score,
+    images: Tensor,
+    how: Walk,
+    *,
+    limits: np.ndarray,
+    step: float,
+    tv: float,
+    flip: float,
+    points: int,
+) -> Path:
+    """Paths from images [n, c, h, w]; `forward` gives logits, `score` [n] is raised, and `share`
+    [n] says how much of the region has flipped. `limits` [n] are most steps. Rows do not interact.
+    """
+    import torch
+
+    state = _Pixels(images.detach()) if how == "pixel" else _Phases(images.detach())
+    most = torch.as_tensor(limits, device=images.device)
+    length = torch.zeros(len(images), device=images.device)
+    ended = most.clone()
+    kept, scores, shares = [], [], []
+    for number in range(int(most.max()) + 1):
+        with torch.enable_grad():
+            free = state.value.detach().requires_grad_()
+            shown = state.image(free)
+            logits = forward(shown)
+            value = score(logits)
+            (gradient,) = torch.autograd.grad((value - tv * variation(shown)).sum(), free)
+        part = share(logits.detach())
+        before = shown.detach()
+        kept.append(before.cpu())  # all of them, since where a path ends is not known yet
+        scores.append(value.detach().float().cpu().numpy())
+        shares.append(part.float().cpu().numpy())
+        ended = torch.where((part >= flip) & (number < ended), number, ended)
+        done = ended <= number
+        if bool(done.all()):
+            break
+        after = state.move(gradient, step, before, done)
+        length = length + (after - before).square().mean((1, 2, 3)).sqrt()
+    rows = np.arange(len(images))
+    steps = ended.cpu().numpy().astype(np.int64)
+    at = np.rint(np.arange(points + 1)[:, None] * steps / points).astype(np.int64)
+    chosen = torch.stack([torch.stack([kept[t][r] for r, t in enumerate(ts)]) for ts in at])
+    return Path(
+        chosen.to(images.device),
+        np.stack(scores)[at, rows],
+        np.stack(shares)[at, rows],
+        length.cpu().numpy().astype(np.float64),
+        steps,
+    )
+
+
+class _Pixels:
+    """Images as they are."""
+
+    def __init__(self, images: Tensor):
+        self.value = images
+
+    def image(self, value: Tensor) -> Tensor:
+        return value
+
+    def move(self, gradient: Tensor, step: float, before: Tensor, done: Tensor) -> Tensor:
+        import torch
+
+        moved = (before + scaled(gradient, step)).clamp(0, 1)
+        self.value = torch.where(done[:, None, None, None], before, moved)
+        return self.value
+
+
+class _Phases:
+    """Images as their own amplitudes and phases; `value` are the phases now."""
+
+    def __init__(self, images: Tensor):
+        import torch
+
+        self.size = (int(images.shape[-2]), int(images.shape[-1]))
+        spectrum = torch.fft.rfft2(images)
+        self.amplitude = spectrum.abs()
+        self.value = torch.angle(spectrum)
+
+    def image(self, phase: Tensor) -> Tensor:
+        import torch
+
+        from conceptseg.study.shared.spectrum import odd
+
+        spectrum = torch.polar(self.amplitude, odd(phase, self.size[1]))
+        return torch.fft.irfft2(spectrum, s=self.size).clamp(0, 1)
+
+    def move(self, gradient: Tensor, step: float, before: Tensor, done: Tensor) -> Tensor:
+        """Turn the phases so that pixels change by about `step`; the images that follow."""
+        import torch
+
+        # Along the gradient by a trial angle, then by as much more or less as pixels ask for.
+        largest = gradient.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-30)
+        trial = 0.01 * gradient / largest
+        for _ in range(2):
+            moved = (self.image(self.value + trial) - before).square().mean((1, 2, 3)).sqrt()
+            trial = trial * (step / moved.clamp(min=1e-9))[:, None, None, None]
+            bound = trial.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-30)
+            trial = trial * (torch.pi / 2 / bound).clamp(max=1)
+        still = done[:, None, None, None]
+        self.value = torch.where(still, self.value, self.value + trial)
+        return torch.where(still, before, self.image(self.value))
+
+
+def scaled(gradient: Tensor, step: float) -> Tensor:
+    """The gradient at root mean square `step` per pixel; zero stays zero."""
+    size = gradient.square().mean((1, 2, 3), keepdim=True).sqrt()
+    return step * gradient / size.clamp(min=1e-30)
+
+
+def variation(images: Tensor) -> Tensor:
+    """Mean absolute difference of neighbouring pixels, [n]."""
+    across, down = images.diff(dim=-1).abs(), images.diff(dim=-2).abs()
+    return across.mean((1, 2, 3)) + down.mean((1, 2, 3))
+
+
+def smooth_changes(images: Tensor, length: np.ndarray, points: int, key: list[int]) -> Tensor:
+    """Null paths [p + 1, n, c, h, w]: straight lines into random smooth changes of these lengths.
+
+    Noise whose amplitude falls as 1 / frequency, as that of natural images does.
+    """
+    import torch
+
+    from conceptseg.study.shared.spectrum import inverse_frequency
+
+    n, c, h, w = images.shape
+    noise = np.random.default_rng(key).normal(size=(n, c, h, w))
+    soft = np.fft.irfft2(np.fft.rfft2(noise) * inverse_frequency(h, w), s=(h, w))
+    soft /= np.sqrt((soft**2).mean((1, 2, 3), keepdims=True))
+    change = torch.as_tensor(soft * length[:, None, None, None], dtype=images.dtype)
+    parts = torch.linspace(0, 1, points, dtype=images.dtype)[:, None, None, None, None]
+    return (images + parts.to(images.device) * change.to(images.device)).clamp(0, 1)

@@ -1,0 +1,237 @@
+"""First sweep: where each class is predicted, what it looks like there, what it is taken for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conceptseg.data.draw import sample_priority
+from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.errors import InputError
+from conceptseg.stats.intervals import units
+from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.deepdream.descriptors import NAMES, describe
+
+if TYPE_CHECKING:
+    from conceptseg.data.batch import Batch
+    from conceptseg.data.manifest import Sample
+    from conceptseg.study.deepdream.config import DeepDream
+
+
+@dataclass(frozen=True)
+class Route:
+    """A kind of path: `source` is the class of the region at the start (-1: not `target`),
+    `target` the class whose log-odds are moved, up or (`vanish`) down.
+    """
+
+    kind: str
+    source: int
+    target: int
+
+    def name(self, classes: tuple[str, ...]) -> str:
+        to = classes[self.target]
+        if self.kind == "become":
+            return f"{classes[self.source]} becomes {to}"
+        return f"{to} {'vanishes' if self.kind == 'vanish' else 'appears'}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known before any path.
+
+    `routes`, and for each the ids of its `starts`; `predictions` int [h, w] by sample; `holders`,
+    the samples with a large enough region of each class, by hash; `natural` [r, m] descriptors by
+    class; `member`, what an image counts as.
+    """
+
+    routes: tuple[Route, ...]
+    starts: Mapping[Route, tuple[str, ...]]
+    predictions: Mapping[str, np.ndarray]
+    holders: Mapping[int, list[str]]
+    natural: Mapping[int, np.ndarray]
+    member: Mapping[str, str]
+    unit: str
+    skipped: tuple[dict[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Look(Pass):
+    """One forward per image."""
+
+    study: DeepDream
+
+    name = "survey"
+    cost = "1 forward per image"
+    labels = "none"
+
+    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+        every = context.manifest.samples
+        ranked = sorted(every, key=lambda s: (sample_priority(context.seed, s.id), s.id))
+        chosen = {sample.id for sample in ranked[: self.study.survey_images]}
+        return [sample for sample in every if sample.id in chosen]
+
+    def forwards(self, context: Context) -> float:
+        return float(min(self.study.survey_images, len(context.manifest.samples)))
+
+    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+        import torch
+
+        with torch.no_grad():
+            logits = context.model(batch.images)
+        context.model.check_finite(logits, batch.ids)
+        prediction = logits.argmax(1).cpu().numpy()
+        k, back = logits.shape[1], background(context)
+        least = self.study.min_region_fraction * prediction[0].size
+        capacity = max(self.study.references, self.study.starts)
+        table = SampleTable.empty(capacity)
+        for i, sample_id in enumerate(batch.ids):
+            area = np.bincount(prediction[i].ravel(), minlength=k)
+            held = [c for c in class_ids(context) if area[c] >= least]
+            lacks = [k + c for c in class_ids(context) if area[c] == 0]
+            image = batch.images[i].float().cpu().numpy()
+            rivals, rows = np.zeros((len(held), k)), np.zeros((len(held), len(NAMES)))
+            for row, c in enumerate(held):
+                mask = prediction[i] == c
+                inside = torch.from_numpy(mask).to(logits.device)
+                rivals[row] = logits[i][:, inside].float().mean(1).cpu().numpy()
+                rows[row] = describe(image, mask, prediction[i], c, back)
+            one = {
+                "held": np.array(held, dtype=np.int64),
+                "rivals": rivals,
+                "natural": rows,
+                "prediction": prediction[i].astype(np.uint8 if k <= 256 else np.int32),
+            }
+            priority = sample_priority(context.seed, sample_id)
+            table = table.merge(
+                SampleTable.of(
+                    sample_id, one, priority=priority, classes=[*held, *lacks], capacity=capacity
+                )
+            )
+        return {"table": table}
+
+    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
+        table = state["table"]
+        assert isinstance(table, SampleTable)
+        ids = sorted(table.ids, key=lambda name: (table.priority[name], name))
+        holders = {
+            c: [name for name in ids if c in table.tables[name]["held"]] for c in class_ids(context)
+        }
+        chosen = chosen_classes(self.study, context, holders)
+        routes = self._routes(context, table, holders, chosen)
+        k = len(context.model.classes)
+        lacking = {c: [name for name in ids if k + c in table.classes[name]] for c in chosen}
+        starts, skipped = {}, []
+        for route in routes:
+            pool = lacking[route.target] if route.kind == "appear" else holders[_region(route)]
+            if route.kind == "appear" and not holders[route.target]:
+                pool = []
+            if len(pool) < 2:
+                reason = f"only {len(pool)} images to start from"
+                skipped.append({"path": route.name(context.model.classes), "reason": reason})
+            else:
+                starts[route] = tuple(pool[: self.study.starts])
+        if not starts:
+            raise InputError(
+                "paths: no path has two images to start from; widen data.classes or lower "
+                f"min_region_fraction ({self.study.min_region_fraction:g})"
+            )
+        natural = {
+            c: np.stack([_row(table, name, c) for name in names[: self.study.references]])
+            for c, names in holders.items()
+            if names
+        }
+        groups = {sample.id: sample.group for sample in context.manifest.samples}
+        member, unit = units(ids, [groups[name] for name in ids], self.study.unit)
+        found = Found(
+            tuple(starts),
+            starts,
+            {name: table.tables[name]["prediction"] for name in ids},
+            holders,
+            natural,
+            dict(zip(ids, member, strict=True)),
+            unit,
+            tuple(skipped),
+        )
+        return {"found": found}
+
+    def _routes(
+        self,
+        context: Context,
+        table: SampleTable,
+        holders: Mapping[int, list[str]],
+        chosen: list[int],
+    ) -> list[Route]:
+        routes = []
+        for c in chosen:
+            if "appear" in self.study.paths:
+                routes.append(Route("appear", -1, c))
+            if "become" in self.study.paths and not self.study.pairs:
+                source = _rival(table, holders, c)
+                routes += [] if source is None else [Route("become", source, c)]
+            if "vanish" in self.study.paths:
+                routes.append(Route("vanish", c, c))
+        if "become" in self.study.paths:
+            for first, last in self.study.pairs:
+                a, b = context.model.class_id(first), context.model.class_id(last)
+                if a == b or a not in holders:
+                    raise InputError(
+                        f"pairs: [{first}, {last}] needs two classes, neither of them the "
+                        "background"
+                    )
+                routes.append(Route("become", a, b))
+        return list(dict.fromkeys(routes))
+
+
+def _region(route: Route) -> int:
+    return route.target if route.kind == "vanish" else route.source
+
+
+def _row(table: SampleTable, name: str, c: int) -> np.ndarray:
+    one = table.tables[name]
+    return np.asarray(one["natural"][int(np.flatnonzero(one["held"] == c)[0])])
+
+
+def _rival(table: SampleTable, holders: Mapping[int, list[str]], c: int) -> int | None:
+    """The other class in whose regions c's logit comes nearest to the winner's, on average."""
+    best: tuple[float, int] | None = None
+    for other, names in holders.items():
+        if other == c or len(names) < 2:
+            continue
+        gaps = []
+        for name in names:
+            one = table.tables[name]
+            row = one["rivals"][int(np.flatnonzero(one["held"] == other)[0])]
+            gaps.append(row[c] - row[other])
+        found = (float(np.mean(gaps)), other)
+        best = found if best is None or found[0] > best[0] else best
+    return None if best is None else best[1]
+
+
+def background(context: Context) -> int | None:
+    name = context.manifest.background
+    return context.model.classes.index(name) if name in context.model.classes else None
+
+
+def class_ids(context: Context) -> list[int]:
+    """All classes but the background."""
+    back = background(context)
+    return [c for c in range(len(context.model.classes)) if c != back]
+
+
+def chosen_classes(
+    study: DeepDream, context: Context, holders: Mapping[int, list[str]]
+) -> list[int]:
+    if study.data.classes:
+        found = [context.model.class_id(name) for name in study.data.classes]
+        missing = [name for name, c in zip(study.data.classes, found, strict=True)
+                   if c not in holders]  # fmt: skip
+        if missing:
+            raise InputError(
+                f"data.classes: {missing[0]!r} is the background; paths need a class beside it"
+            )
+        return found
+    ranked = sorted(holders, key=lambda c: (-len(holders[c]), c))
+    return sorted(c for c in ranked[: study.classes_at_most] if holders[c])

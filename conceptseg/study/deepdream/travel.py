@@ -1,0 +1,311 @@
+"""Second sweep: the paths of each start, their nulls, and what is measured along them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conceptseg.data.draw import sample_priority
+from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.network.record import undisturbed
+from conceptseg.network.shuffle import shuffled
+from conceptseg.report.thumbnails import photo
+from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.deepdream.ascent import Path, Walk, smooth_changes, walk
+from conceptseg.study.deepdream.descriptors import describe
+from conceptseg.study.deepdream.survey import Found, Route, background
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from conceptseg.data.batch import Batch
+    from conceptseg.data.manifest import Sample
+    from conceptseg.study.deepdream.config import DeepDream
+
+WALKS = ("pixel", "phase", "smooth", "shuffled")
+"""Two paths of the network, and two null paths: random, and of the network that forgot."""
+
+
+@dataclass(frozen=True)
+class Travelled:
+    """Of s starts: `route` and `sample` [s], `described` [s, 4, p + 1, m] along the four walks,
+    `score`, `flipped` [s, 4, p + 1], `length`, `ended` [s, 4], `borrowed` [s] whether the region
+    was another image's, `share` [s] of the image it covers; `strips` pictures by start and walk,
+    `outlines` of the regions of these starts.
+    """
+
+    route: np.ndarray
+    sample: tuple[str, ...]
+    described: np.ndarray
+    score: np.ndarray
+    flipped: np.ndarray
+    length: np.ndarray
+    ended: np.ndarray
+    borrowed: np.ndarray
+    share: np.ndarray
+    strips: Mapping[tuple[int, str], tuple[bytes, ...]]
+    outlines: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One start in an image: its path, region, and whether that was borrowed."""
+
+    number: int
+    route: Route
+    region: np.ndarray
+    borrowed: bool
+
+
+@dataclass(frozen=True)
+class Travel(Pass):
+    """Forward and backward per step; all starts of an image go together, whatever the batch."""
+
+    study: DeepDream
+
+    name = "paths"
+    cost = "3 forwards and backwards per step and start, fewer where regions flip early"
+    labels = "optional"
+
+    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+        found: Found = carry["found"]
+        wanted = {sample_id for ids in found.starts.values() for sample_id in ids}
+        return [sample for sample in context.manifest.samples if sample.id in wanted]
+
+    def forwards(self, context: Context) -> float:
+        """As if half of the steps were needed, each a forward and twice as much backward."""
+        classes = len(self.study.data.classes) or self.study.classes_at_most
+        paths = classes * len(self.study.paths) * self.study.starts
+        return 3.0 * 3.0 * paths * self.study.steps / 2
+
+    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+        found: Found = carry["found"]
+        table = SampleTable.empty()
+        forgot = shuffled(context.model, context.seed)
+        for i, sample_id in enumerate(batch.ids):
+            labels = None if batch.labels is None else batch.labels[i].cpu().numpy()
+            cases = cases_of(self.study, found, context.seed, sample_id, labels)
+            one = self._travelled(context, found, forgot, sample_id, batch.images[i], cases)
+            table = table.merge(SampleTable.of(sample_id, one))
+        return {"paths": table}
+
+    def _travelled(
+        self,
+        context: Context,
+        found: Found,
+        forgot: Any,
+        sample_id: str,
+        image: Tensor,
+        cases: Sequence[Case],
+    ) -> dict[str, np.ndarray]:
+        images = image[None].expand(len(cases), -1, -1, -1).float().contiguous()
+        paths = self._paths(context, forgot, sample_id, images, cases)
+        described, scores, flips = [], [], []
+        for path in paths.values():
+            logits = _logits(context, path.images)
+            gauge = Gauge(cases, image.device)
+            scores.append(np.stack([gauge.score(one).cpu().numpy() for one in logits]))
+            flips.append(np.stack([gauge.share(one).cpu().numpy() for one in logits]))
+            described.append(self._described(context, path, logits, cases, image))
+        shown = [
+            case for case in cases if sample_id in found.starts[case.route][: self.study.shown]
+        ]
+        return {
+            "number": np.array([case.number for case in cases], dtype=np.int64),
+            "described": np.stack(described).swapaxes(0, 1),
+            "score": np.stack(scores).transpose(2, 0, 1).astype(np.float64),
+            "flipped": np.stack(flips).transpose(2, 0, 1).astype(np.float64),
+            "length": np.stack([path.length for path in paths.values()], 1),
+            "ended": np.stack([path.ended for path in paths.values()], 1),
+            "borrowed": np.array([case.borrowed for case in cases]),
+            "share": np.array([case.region.mean() for case in cases]),
+            **_strips(cases, shown, paths, self.study.picture_px),
+        }
+
+    def _paths(
+        self,
+        context: Context,
+        forgot: Any,
+        sample_id: str,
+        images: Tensor,
+        cases: Sequence[Case],
+    ) -> dict[str, Path]:
+        study = self.study
+        gauge = Gauge(cases, images.device)
+        limits = np.full(len(cases), study.steps)
+        common: dict[str, Any] = {"step": study.step, "tv": study.tv, "points": study.points}
+        paths: dict[str, Path] = {}
+        names: tuple[Walk, ...] = ("pixel", "phase")
+        with undisturbed(context.model):
+            for how in names:
+                paths[how] = walk(
+                    context.model, gauge.score, gauge.share, images, how,
+                    limits=limits, flip=study.flip, **common,
+                )  # fmt: skip
+        length, ended = paths["pixel"].length, paths["pixel"].ended
+        key = [context.seed, 40, sample_priority(context.seed, sample_id) % 2**63]
+        line = smooth_changes(images, length, study.points + 1, key)
+        paths["smooth"] = Path(line, np.zeros(0), np.zeros(0), length, ended)
+        with undisturbed(forgot):
+            # As many steps as the real path took: it may not stop at a flip of its own.
+            paths["shuffled"] = walk(
+                forgot, gauge.score, gauge.share, images, "pixel",
+                limits=ended, flip=2.0, **common,
+            )  # fmt: skip
+        return paths
+
+    def _described(
+        self,
+        context: Context,
+        path: Path,
+        logits: Sequence[Tensor],
+        cases: Sequence[Case],
+        start: Tensor,
+    ) -> np.ndarray:
+        """Descriptors [n, p + 1, m] along one walk."""
+        back, first = background(context), start.float().cpu().numpy()
+        rows = []
+        for r, case in enumerate(cases):
+            own = []
+            for point, one in zip(path.images, logits, strict=True):
+                prediction = one[r].argmax(0).cpu().numpy()
+                picture = point[r].float().cpu().numpy()
+                told = describe(picture, case.region, prediction, case.route.target, back, first)
+                own.append(told)
+            rows.append(own)
+        return np.array(rows)
+
+    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
+        table = state["paths"]
+        assert isinstance(table, SampleTable)
+        names = ("described", "score", "flipped", "length", "ended", "borrowed", "share")
+        strips: dict[tuple[int, str], tuple[bytes, ...]] = {}
+        outlines: dict[int, str] = {}
+        row = 0
+        samples: list[str] = []
+        for sample_id in table.ids:
+            one = table.tables[sample_id]
+            parts = iter(_split(one["strip"], one["strip_size"]))
+            lines = _split(one["outline"], one["outline_size"])
+            for case, line in zip(one["shown"].tolist(), lines, strict=True):
+                outlines[row + case] = line.decode()
+                for how in ("pixel", "phase"):
+                    count = one["described"].shape[2]
+                    strips[row + case, how] = tuple(next(parts) for _ in range(count))
+            row += len(one["number"])
+            samples += [sample_id] * len(one["number"])
+        columns = {name: table.column(name) for name in names}
+        route = table.column("number")
+        return {
+            "travelled": Travelled(
+                route=route, sample=tuple(samples), strips=strips, outlines=outlines, **columns
+            )
+        }
+
+
+class Gauge:
+    """Score and flip of rows that differ in class, region and direction."""
+
+    def __init__(self, cases: Sequence[Case], device: Any):
+        import torch
+
+        self.target = [case.route.target for case in cases]
+        self.sign = torch.tensor(
+            [-1.0 if case.route.kind == "vanish" else 1.0 for case in cases], device=device
+        )
+        self.region = torch.from_numpy(np.stack([case.region for case in cases])).to(device)
+
+    def score(self, logits: Tensor) -> Tensor:
+        """Mean log-odds of the target over the region, up or down, [n]."""
+        import torch
+
+        rows = torch.arange(len(logits), device=logits.device)
+        own = logits[rows, self.target]
+        mask = torch.zeros_like(logits, dtype=torch.bool)
+        mask[rows, self.target] = True
+        margin = own - logits.masked_fill(mask, -torch.inf).logsumexp(1)
+        return self.sign * (margin * self.region).sum((1, 2)) / self.region.sum((1, 2))
+
+    def share(self, logits: Tensor) -> Tensor:
+        """Share of the region that is the target, or for paths down that is not, [n]."""
+        import torch
+
+        target = torch.tensor(self.target, device=logits.device)[:, None, None]
+        hit = (logits.argmax(1) == target) == (self.sign > 0)[:, None, None]
+        return (hit & self.region).sum((1, 2)) / self.region.sum((1, 2))
+
+
+def cases_of(
+    study: DeepDream, found: Found, seed: int, sample_id: str, labels: np.ndarray | None
+) -> list[Case]:
+    """The starts in one image, with their regions."""
+    prediction = found.predictions[sample_id]
+    cases = []
+    for number, route in enumerate(found.routes):
+        if sample_id not in found.starts[route]:
+            continue
+        if route.kind != "appear":
+            held = route.target if route.kind == "vanish" else route.source
+            cases.append(Case(number, route, prediction == held, False))
+            continue
+        if labels is not None:
+            missed = (labels == route.target) & (prediction != route.target)
+            if missed.mean() >= study.min_region_fraction:
+                cases.append(Case(number, route, missed, False))
+                continue
+        cases.append(Case(number, route, borrowed(found, route, seed, sample_id), True))
+    return cases
+
+
+def borrowed(found: Found, route: Route, seed: int, sample_id: str) -> np.ndarray:
+    """Where another image shows the class, drawn by hash; put onto this image's size."""
+    from PIL import Image
+
+    donors = found.holders[route.target]
+    pick = sample_priority(seed, f"donor/{route.target}/{sample_id}") % len(donors)
+    mask = found.predictions[donors[pick]] == route.target
+    h, w = found.predictions[sample_id].shape
+    if mask.shape != (h, w):
+        small = Image.fromarray(mask.astype(np.uint8)).resize((w, h), Image.Resampling.NEAREST)
+        mask = np.asarray(small).astype(bool)
+        mask[h // 2, w // 2] |= not mask.any()
+    return mask
+
+
+def _logits(context: Context, points: Tensor) -> list[Tensor]:
+    import torch
+
+    with torch.no_grad():
+        return [context.model(images).float() for images in points]
+
+
+def _strips(
+    cases: Sequence[Case], shown: Sequence[Case], paths: Mapping[str, Path], side: int
+) -> dict[str, np.ndarray]:
+    """Pictures along the two real paths of the starts that are shown, and their outlines."""
+    from conceptseg.report.thumbnails import outline
+
+    places = [k for k, case in enumerate(cases) if any(case is one for one in shown)]
+    parts = [
+        photo(point[k].float().cpu().numpy(), side)
+        for k in places
+        for how in ("pixel", "phase")
+        for point in paths[how].images
+    ]
+    lines = [outline(cases[k].region).encode() for k in places]
+    return {
+        "shown": np.array(places, dtype=np.int64),
+        "strip": np.frombuffer(b"".join(parts), dtype=np.uint8),
+        "strip_size": np.array([len(part) for part in parts], dtype=np.int64),
+        "outline": np.frombuffer(b"".join(lines), dtype=np.uint8),
+        "outline_size": np.array([len(line) for line in lines], dtype=np.int64),
+    }
+
+
+def _split(data: np.ndarray, sizes: np.ndarray) -> list[bytes]:
+    if not len(sizes):
+        return []
+    return [part.tobytes() for part in np.split(data, np.cumsum(sizes)[:-1])]

@@ -1,0 +1,234 @@
+"""Is a unit tied to its concept? Label maps exchanged between images, or shifted, say by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from conceptseg.stats.corrections import benjamini_hochberg
+from conceptseg.study.dissect.kept import Kept, active
+from conceptseg.study.dissect.measures import Overlaps
+
+SIDE = 32
+"""Places along each side of the grid of the nulls, the same for images of all shapes."""
+MOST_IMAGES = 40
+LEAST_BLOCKS = 6
+SHIFTS = 64
+CALIBRATION = 100
+MOST_KEPT = 1999
+COLUMNS = 64
+ALPHA = 0.05
+PUBLISHED_QUANTILE, PUBLISHED_IOU = 0.01, 0.04
+
+
+@dataclass(frozen=True)
+class Permuted:
+    """Each unit's overlap with its concept above chance, `observed` [v], and by chance [r, v].
+
+    `null` holds the first of `draws` draws, `null_best` [draws] the largest of all units in each.
+    `p` [v] is that of each unit; `p_family` [v] that of the largest over all units, so that the
+    chance of any false detector is at most it. `grouped` says that groups of images were exchanged
+    as wholes, rather than single images; `shifted` [v] whose concept lies at the same place in all
+    images. Of labels that are exchanged: `rate` the share of units with p <= 0.05, `detectors` the
+    share that come out as detectors, `published` the share whose best IoU exceeds the published
+    0.04 at the published quantile. They measure the test where what is exchanged is exchangeable.
+    """
+
+    observed: np.ndarray
+    null: np.ndarray
+    null_best: np.ndarray
+    p: np.ndarray
+    p_family: np.ndarray
+    images: int
+    draws: int
+    grouped: bool
+    shifted: np.ndarray
+    rate: float
+    detectors: float
+    published: float
+
+
+def permuted(
+    kept: Kept,
+    thresholds: np.ndarray,
+    low: np.ndarray,
+    concept: np.ndarray,
+    published: np.ndarray,
+    allowed: np.ndarray,
+    *,
+    draws: int,
+    min_overlap: float,
+    seed: int,
+) -> Permuted:
+    """Tests each unit [v], at its threshold, for its `concept` [v].
+
+    The images are those of the half that chose neither thresholds nor concepts. Under the
+    hypothesis the label maps of what counts as one (an image, or a group of images) are
+    exchangeable with those of another: they may still tell where in an image things tend to lie.
+    Groups are exchanged as wholes, since images of a group may be alike in both; fewer than
+    `LEAST_BLOCKS` of them have too few orders to test by, and single images are exchanged. A
+    concept that lies at the same place in all images (the upper part) would stay the same; it is
+    shifted instead, around the edges, by steps of its own for each block of images.
+
+    There are `draws`, or more where that many cannot show a single unit among so many: v / 0.05.
+    `published` [v] are the thresholds of the published quantile, compared with all of `allowed`.
+    """
+    blocks, grouped = _blocks(kept)
+    images = blocks.flatten().tolist()
+    seen = _Seen.of(kept, images)
+    draws = max(draws, int(np.ceil(len(thresholds) / ALPHA)))
+    rng = np.random.default_rng([seed, 11])
+    orders = _orders(blocks, draws, rng)
+    offsets = np.concatenate([[[0, 0]], rng.integers(0, SIDE, (SHIFTS - 1, 2))])
+    turns = np.repeat(rng.integers(1, SHIFTS, (draws + 1, len(blocks))), blocks.shape[1], axis=1)
+    turns[0] = 0
+
+    units = len(thresholds)
+    observed, shifted = np.zeros(units), np.zeros(units, bool)
+    null = np.zeros((min(draws, MOST_KEPT), units), np.float32)
+    exceeds, best = np.zeros(units, np.int64), np.full(draws, -1.0)
+    on = seen.active(kept, images, thresholds, low)
+    for own, fixed in _columns(seen, concept):
+        choices = turns if fixed else orders
+        maps = seen.shifted(concept[own[0]], offsets) if fixed else seen.held[:, concept[own[0]]]
+        found = seen.overlap(on[:, own], maps, concept[own[0]], choices, fixed)
+        observed[own], shifted[own] = found[0], fixed
+        exceeds[own] = (found[1:] >= found[0] - 1e-12).sum(0)
+        null[:, own] = found[1 : 1 + len(null)]
+        best = np.maximum(best, found[1:].max(1))
+    few = orders[: 1 + min(draws, CALIBRATION)]
+    on = seen.active(kept, images, published, np.zeros_like(low))
+    rate, detectors = _calibration(null, min_overlap)
+    return Permuted(
+        observed,
+        null,
+        best,
+        (1 + exceeds) / (1 + draws),
+        (1 + (best[:, None] >= observed - 1e-12).sum(0)) / (1 + draws),
+        len(images),
+        draws,
+        grouped,
+        shifted,
+        rate,
+        detectors,
+        _published_rate(seen, on, allowed, few),
+    )
+
+
+def _blocks(kept: Kept) -> tuple[np.ndarray, bool]:
+    """Images [b, s] of the half that is tested, the s of a row exchanged together; as groups?"""
+    tested = np.flatnonzero(kept.half == 1)
+    groups: dict[str, list[int]] = {}
+    for image in tested.tolist():
+        groups.setdefault(kept.member[image], []).append(image)
+    if len(groups) == len(tested) or len(groups) < LEAST_BLOCKS:
+        return tested[:MOST_IMAGES, None], False
+    rows = list(groups.values())[:MOST_IMAGES]
+    size = min(max(1, MOST_IMAGES // len(rows)), *(len(row) for row in rows))
+    return np.array([row[:size] for row in rows]), True
+
+
+def _orders(blocks: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Whose labels each image gets, [1 + draws, n]: first its own, then those of other blocks."""
+    count, size = blocks.shape
+    order = np.tile(np.arange(count), (1 + draws, 1))
+    order[1:] = rng.permuted(order[1:], axis=1)
+    return (order[:, :, None] * size + np.arange(size)).reshape(1 + draws, -1)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What n images show on the common grid: `held` bool [n, l, m], `known` bool [n, g, m]."""
+
+    held: np.ndarray
+    known: np.ndarray
+    category: np.ndarray
+
+    @classmethod
+    def of(cls, kept: Kept, images: list[int]) -> _Seen:
+        vocabulary = kept.plan.vocabulary
+        slots = [kept.coarse_slots(i, SIDE) for i in images]
+        names, categories = len(vocabulary.names), len(vocabulary.categories)
+        return cls(
+            np.array([vocabulary.one_hot(s) for s in slots], bool).reshape(-1, names, SIDE**2),
+            np.array([vocabulary.annotated(s) for s in slots], bool).reshape(
+                -1, categories, SIDE**2
+            ),
+            vocabulary.category,
+        )
+
+    def active(
+        self, kept: Kept, images: list[int], thresholds: np.ndarray, low: np.ndarray
+    ) -> np.ndarray:
+        """Where units are active, bool [n, v, m]."""
+        found = [active(kept.fields(i, (SIDE, SIDE)), thresholds, low) for i in images]
+        return np.array(found, bool).reshape(len(images), len(thresholds), SIDE**2)
+
+    def fixed(self, concept: int) -> bool:
+        """Whether the concept lies at the same place in all images, of which there are several."""
+        maps = self.held[:, concept]
+        return len(maps) > 1 and bool(maps[0].any()) and bool((maps == maps[:1]).all())
+
+    def shifted(self, concept: int, offsets: np.ndarray) -> np.ndarray:
+        """A fixed concept's map moved around the edges by offsets [s, 2], bool [s, m]."""
+        whole = self.held[0, concept].reshape(SIDE, SIDE)
+        return np.stack([np.roll(whole, tuple(o), (0, 1)).ravel() for o in offsets.tolist()])
+
+    def overlap(
+        self, on: np.ndarray, maps: np.ndarray, concept: int, choices: np.ndarray, fixed: bool
+    ) -> np.ndarray:
+        """Overlap above chance [r, w] of units [n, w, m] with maps [s, m] that `choices` [r, n]
+        assigns to images."""
+        valid = self.known[:, self.category[concept]]
+        rows = on.astype(np.float32)
+        shared = (rows @ maps.T.astype(np.float32)).transpose(0, 2, 1)  # [n, s, w]
+        if fixed:
+            there = np.broadcast_to((on & valid[:, None]).sum(2)[:, None], shared.shape)
+        else:
+            there = (rows @ valid.T.astype(np.float32)).transpose(0, 2, 1)
+        total = np.zeros((2, len(choices), on.shape[1]))
+        for i, chosen in enumerate(choices.T):
+            total[0] += shared[i, chosen]
+            total[1] += there[i, chosen]
+        size = self.held[:, concept].sum()
+        return Overlaps(total[0], total[1], size, valid.sum()).above_chance
+
+
+def _columns(seen: _Seen, concept: np.ndarray) -> Iterator[tuple[np.ndarray, bool]]:
+    """Units of one concept, a block at a time, and whether that lies at a fixed place."""
+    for one in np.unique(concept).tolist():
+        own = np.flatnonzero(concept == one)
+        fixed = seen.fixed(one)
+        for first in range(0, len(own), COLUMNS):
+            yield own[first : first + COLUMNS], fixed
+
+
+def _calibration(null: np.ndarray, min_overlap: float) -> tuple[float, float]:
+    """Permuted labels taken for observed ones: share of p <= 0.05, and of detectors."""
+    rates, calls = [], []
+    for turn in range(min(len(null) // 2, CALIBRATION)):
+        rest = np.delete(null, turn, axis=0)
+        p = (1 + (rest >= null[turn]).sum(0)) / (1 + len(rest))
+        rates.append((p <= ALPHA).mean())
+        calls.append(((benjamini_hochberg(p) <= ALPHA) & (null[turn] >= min_overlap)).mean())
+    return (float(np.mean(rates)), float(np.mean(calls))) if rates else (np.nan, np.nan)
+
+
+def _published_rate(seen: _Seen, on: np.ndarray, allowed: np.ndarray, orders: np.ndarray) -> float:
+    """Share of units whose best IoU with any concept exceeds 0.04 when labels are exchanged."""
+    n, units = on.shape[:2]
+    best = np.zeros((len(orders) - 1, units))
+    for concept in allowed.tolist():
+        maps = seen.held[:, concept].astype(np.float32)
+        valid = seen.known[:, seen.category[concept]].astype(np.float32)
+        for first in range(0, units, COLUMNS):
+            rows = on[:, first : first + COLUMNS].astype(np.float32)
+            shared, there = rows @ maps.T, rows @ valid.T  # [n, w, n]
+            images = np.arange(n)
+            both = [part[images, :, orders[1:]].sum(1) for part in (shared, there)]
+            iou = Overlaps(both[0], both[1], maps.sum(), valid.sum()).iou
+            block = best[:, first : first + COLUMNS]
+            np.maximum(block, iou, out=block)
+    return float((best > PUBLISHED_IOU).mean()) if best.size else float("nan")

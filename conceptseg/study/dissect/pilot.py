@@ -1,0 +1,198 @@
+"""First, a few images: bins of each unit's values, dead units, textures, what will be counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conceptseg.data.draw import sample_priority
+from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.errors import InputError
+from conceptseg.network.record import encode
+from conceptseg.stats.intervals import units
+from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.dissect.bins import Bins, resized
+from conceptseg.study.dissect.chosen_sources import sources
+from conceptseg.study.dissect.sources import ConceptSource
+from conceptseg.study.dissect.textures import Codebook, descriptors
+from conceptseg.study.dissect.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from conceptseg.data.batch import Batch
+    from conceptseg.data.manifest import Sample
+    from conceptseg.study.dissect.config import Dissect
+
+VALUES_PER_IMAGE = 512
+PLACES_PER_IMAGE = 256
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the sweep counts.
+
+    `live` [v] are the units of the layer (of `units` in all) that are not constant; bins, and all
+    arrays of units later, are of these. `two_sided` [v]: whether a unit's low values may be its
+    answer too. `mean` [units] over the pilot's images; `lowest` the least value seen. `half` says
+    of each sample whether it helps to choose (0) or to score (1) a unit's concept, `member` what it
+    counts as in tests.
+    """
+
+    live: np.ndarray
+    units: int
+    bins: Bins
+    two_sided: np.ndarray
+    mean: np.ndarray
+    lowest: float
+    sources: tuple[ConceptSource, ...]
+    vocabulary: Vocabulary
+    half: Mapping[str, int]
+    member: Mapping[str, str]
+    unit: str
+
+    @property
+    def predicts(self) -> bool:
+        return any(source.predicts for source in self.sources)
+
+    @property
+    def dead(self) -> list[int]:
+        return sorted({*range(self.units)} - set(self.live.tolist()))
+
+
+@dataclass(frozen=True)
+class Pilot(Pass):
+    """One encoder pass for each of a few images, drawn by hash."""
+
+    study: Dissect
+
+    name = "pilot"
+    cost = "1 encoder pass for each of a few images"
+    labels = "none"
+
+    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+        ranked = sorted(
+            context.manifest.samples, key=lambda s: (sample_priority(context.seed, s.id), s.id)
+        )
+        chosen = {sample.id for sample in ranked[: self.study.pilot_images]}
+        return [sample for sample in context.manifest.samples if sample.id in chosen]
+
+    def forwards(self, context: Context) -> float:
+        return float(min(self.study.pilot_images, len(context.manifest.samples)))
+
+    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+        activation = encode(context.model, batch.images, context.layer).float()
+        check_activation(activation, batch.ids, context.layer)
+        maps = resized(activation, count_grid(activation, batch.images, self.study.label_px))
+        texture = descriptors(batch.images) if "textures" in self.study.concepts else None
+        table = SampleTable.empty()
+        for i, sample_id in enumerate(batch.ids):
+            rng = np.random.default_rng(sample_priority(context.seed, f"pilot/{sample_id}") % 2**63)
+            one = {"values": _drawn(maps[i], VALUES_PER_IMAGE, rng)}
+            if texture is not None:
+                one["texture"] = _drawn(texture[i], PLACES_PER_IMAGE, rng).T
+            table = table.merge(SampleTable.of(sample_id, one))
+        return {"pilot": table}
+
+    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
+        study, table = self.study, state["pilot"]
+        assert isinstance(table, SampleTable)
+        values = np.concatenate([table.tables[i]["values"] for i in table.ids], axis=1)
+        live = np.flatnonzero(values.max(1) - values.min(1) > 1e-6 * np.abs(values).max(1))
+        if not len(live):
+            raise InputError(
+                f"layer {context.layer!r}: all {len(values)} units are constant on the pilot's "
+                "images; choose another layer"
+            )
+        codebook = None
+        if "textures" in study.concepts:
+            codebook = Codebook.of(table.column("texture"), study.textures, context.seed)
+        found = sources(study, context, codebook)
+        vocabulary = Vocabulary(tuple(source.category for source in found))
+        alive = values[live]
+        plan = Plan(
+            live,
+            len(values),
+            Bins.of(alive, study.bins),
+            -alive.min(1) > 0.1 * alive.max(1),
+            values.mean(1, dtype=np.float64),
+            float(values.min()),
+            tuple(found),
+            vocabulary,
+            *_halves(study, context),
+        )
+        check_memory(study, plan)
+        return {"plan": plan}
+
+
+def check_activation(activation: Tensor, ids: Sequence[str], layer: str) -> None:
+    """Raises InputError for maps of one place, and for values that are not numbers."""
+    import torch
+
+    if activation.shape[-1] * activation.shape[-2] == 1:
+        raise InputError(
+            f"layer {layer!r} has one value per unit and image, no map; choose a layer with a map"
+        )
+    bad = ~torch.isfinite(activation).flatten(1).all(1)
+    if bool(bad.any()):
+        raise InputError(
+            f"layer {layer!r} puts out NaN or infinity for sample {ids[int(bad.nonzero()[0])]!r}; "
+            "check the weights and model.preprocessing, and run.dtype if it is not float32"
+        )
+
+
+def count_grid(activation: Tensor, images: Tensor, longest: int) -> tuple[int, int]:
+    """The grid that is counted on: four times the map's, within `longest` and the image."""
+    y, x = activation.shape[-2:]
+    h, w = images.shape[-2:]
+    factor = max(1.0, min(4.0, longest / max(y, x)))
+    return max(y, min(h, round(y * factor))), max(x, min(w, round(x * factor)))
+
+
+def check_memory(study: Dissect, plan: Plan) -> None:
+    """Raises InputError when the counts of all units and concepts would take too much."""
+    slots, live = plan.vocabulary.slots, len(plan.live)
+    # Two halves, and while shards merge the sum and both of its parts.
+    needed = 2 * 3 * 8 * live * study.bins * slots / 2**30
+    if needed > study.memory_gib:
+        raise InputError(
+            f"memory_gib: counting {live} units x {study.bins} bins x {slots} concepts takes "
+            f"{needed:.1f} GiB, more than {study.memory_gib:g}; ask for fewer concepts or bins, "
+            "or raise memory_gib"
+        )
+
+
+def check_kept(study: Dissect, maps: Tensor, images: int, what: str) -> None:
+    """Raises InputError when maps like those of [n, v, y, x] of so many images take too much."""
+    needed = 3 * 4 * images * maps[0].numel() / 2**30
+    if needed > study.memory_gib:
+        raise InputError(
+            f"memory_gib: keeping the maps of {images} images takes {needed:.1f} GiB, more than "
+            f"{study.memory_gib:g}; {what}, or raise memory_gib"
+        )
+
+
+def _drawn(maps: Tensor, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Values of maps [u, y, x] at `count` places drawn with replacement, float32 [u, count]."""
+    flat = maps.flatten(1)
+    places = rng.integers(0, flat.shape[1], count)
+    return np.ascontiguousarray(flat[:, places.tolist()].cpu().numpy(), dtype=np.float32)
+
+
+def _halves(study: Dissect, context: Context) -> tuple[dict[str, int], dict[str, str], str]:
+    """Of each sample its half and what it counts as; members take turns in order of a hash."""
+    manifest = context.manifest
+    ids = [sample.id for sample in manifest.samples]
+    members, unit = units(ids, manifest.groups, study.unit)
+    ranked = sorted(
+        set(members), key=lambda name: (sample_priority(context.seed, f"half/{name}"), name)
+    )
+    turn = {name: place % 2 for place, name in enumerate(ranked)}
+    return (
+        {name: turn[member] for name, member in zip(ids, members, strict=True)},
+        dict(zip(ids, members, strict=True)),
+        unit,
+    )

@@ -1,0 +1,265 @@
+"""The published conventions, each with its own threshold, resolution and measure, in one sweep.
+
+===========  =======================================================================================
+netdissect   The threshold is the 0.5 % quantile of the layer's own maps; maps are enlarged and then
+             cut. A unit's area counts for a category only in images where some label of that
+             category lies under its mask, as in the published light version's code, so that its
+             union is too small there. Detector: IoU > 0.04.
+dissect      The threshold is the 1 % quantile of maps already enlarged to the label's grid; union
+             over all pixels, annotated or not. Detector: IoU > 0.04.
+bioexp       The threshold is the 85th percentile at each position over at most 500 images; masks
+             lose parts below 80 px and are dilated by 2 x 2; the mean over images that show the
+             concept of the Dice coefficient. No rule for a detector is published: none is named.
+===========  =======================================================================================
+
+Here all three read labels on the grid that the study counts on, where the published code has its
+own (half, a quarter and all of the image's side); `bioexp` scales its 80 px of a 240 x 240 image
+with the grid. It follows the paper's description, its code was not run.
+
+Source: Bau et al. 2017 (arXiv 1704.05796); Bau et al. 2020 (doi 10.1073/pnas.1907375117); Natekar
+et al. 2020 (doi 10.3389/fncom.2020.00006).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conceptseg.data.draw import sample_priority
+from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.errors import InputError
+from conceptseg.stats.mergeable.joint_counts import JointCounts
+from conceptseg.stats.mergeable.moments import Moments
+from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.dissect.bins import CELLS, resized
+from conceptseg.study.dissect.measures import Overlaps
+from conceptseg.study.dissect.pilot import Plan, check_kept, count_grid
+from conceptseg.study.dissect.sources import View, slot_maps
+from conceptseg.study.dissect.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from conceptseg.data.batch import Batch
+    from conceptseg.study.dissect.config import Dissect
+
+QUANTILE = {"netdissect": 0.005, "dissect": 0.01}
+DETECTOR_IOU = 0.04
+PERCENTILE = 85
+STACK = 500
+BLOCK = 64
+LEAST_PART = 80 / (240 * 240)
+
+
+def levels(study: Dissect, context: Context, plan: Plan, batch: Batch, maps: Tensor) -> State:
+    """What the thresholds need, of maps [n, v, y, x]: fine histograms, and a stack of maps."""
+    state: State = {}
+    grid = count_grid(maps, batch.images, study.label_px)
+    for convention, size in (("netdissect", maps.shape[-2:]), ("dissect", grid)):
+        if convention in study.published:
+            large = (int(size[0]), int(size[1]))
+            counts = [
+                _histogram(plan, resized(maps[:, own], large).transpose(0, 1).flatten(1), own)
+                for own in _blocks(maps.shape[1])
+            ]
+            state[f"level {convention}"] = JointCounts(np.concatenate(counts))
+    if "bioexp" in study.published:
+        check_kept(study, maps, min(STACK, len(plan.half)), "leave bioexp out of published")
+        table = SampleTable.empty(STACK)
+        for i, sample_id in enumerate(batch.ids):
+            one = {"maps": maps[i].float().cpu().numpy()[None]}
+            priority = sample_priority(context.seed, sample_id)
+            table = table.merge(
+                SampleTable.of(sample_id, one, priority=priority, classes=(0,), capacity=STACK)
+            )
+        state["stack"] = table
+    return state
+
+
+def _blocks(units: int) -> list[slice]:
+    """Units a block at a time: enlarged maps of all would not fit for wide layers."""
+    return [slice(first, first + BLOCK) for first in range(0, units, BLOCK)]
+
+
+def _histogram(plan: Plan, values: Tensor, own: slice) -> np.ndarray:
+    """Counts [v, CELLS, 1] by cell of a block of units' values [v, m]."""
+    cell = (values.cpu().numpy() - plan.bins.low[own, None]) * plan.bins.scale[own, None]
+    cell = np.clip(cell, 0, CELLS - 1).astype(np.int64)
+    return np.stack([np.bincount(row, minlength=CELLS) for row in cell])[:, :, None]
+
+
+def threshold(plan: Plan, counts: np.ndarray, quantile: float) -> np.ndarray:
+    """The lowest cell's edge with at most that share of the mass above, [v], from [v, CELLS]."""
+    above = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1] / counts.sum(1, keepdims=True)
+    edge = np.argmax(above <= quantile, axis=1)
+    edge = np.where((above <= quantile).any(1), edge, CELLS - 1)
+    return np.asarray(plan.bins.low + edge / plan.bins.scale.astype(np.float64))
+
+
+def position_threshold(table: SampleTable) -> np.ndarray:
+    """The 85th percentile at each position, [v, y, x].
+
+    Raises InputError for maps of several sizes, which have no positions in common.
+    """
+    maps = [table.tables[sample_id]["maps"][0] for sample_id in table.ids]
+    if len({one.shape for one in maps}) > 1:
+        raise InputError(
+            "published: 'bioexp' takes a percentile at each position, and the images are of "
+            "several sizes; set model.preprocessing.size or leave it out"
+        )
+    return np.asarray(np.percentile(np.stack(maps), PERCENTILE, axis=0))
+
+
+@dataclass(frozen=True)
+class Published(Pass):
+    """Masks at the published thresholds, which the sweep before has found."""
+
+    study: Dissect
+
+    name = "published"
+    cost = "1 forward per image"
+    labels = "optional"
+
+    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+        import torch
+
+        from conceptseg.study.dissect.observed import observe
+
+        plan: Plan = carry["plan"]
+        state: State = {}
+        with torch.no_grad():
+            activation, prediction = observe(context, batch, plan.predicts)
+            grid = count_grid(activation, batch.images, self.study.label_px)
+            view = View.of(batch, prediction)
+            slots = slot_maps(plan.sources, view, grid).flatten(2).cpu().numpy()
+            maps = activation[:, torch.from_numpy(plan.live).to(activation.device)]
+            for convention in self.study.published:
+                cut = carry["levels"][convention]
+                parts = [
+                    _masks(convention, resized(maps[:, own], grid), cut[own], grid)
+                    for own in _blocks(maps.shape[1])
+                ]
+                on = np.concatenate(parts, axis=1)
+                for i in range(len(batch)):
+                    state = _added(state, convention, plan.vocabulary, on[i], slots[:, i])
+        return state
+
+    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
+        plan: Plan = carry["plan"]
+        rows: list[dict[str, Any]] = []
+        for convention in self.study.published:
+            score = _score(convention, state, plan.vocabulary)
+            for i, unit in enumerate(plan.live.tolist()):
+                best = int(np.nanargmax(score[i]))
+                rows.append(
+                    {
+                        "convention": convention,
+                        "unit": unit,
+                        "label": plan.vocabulary.names[best],
+                        "score": float(score[i, best]),
+                        "measure": "Dice" if convention == "bioexp" else "IoU",
+                        "detector": None
+                        if convention == "bioexp"
+                        else bool(score[i, best] > DETECTOR_IOU),
+                    }
+                )
+        return {"published": rows}
+
+
+def found_levels(study: Dissect, plan: Plan, state: State) -> dict[str, np.ndarray]:
+    """Each convention's thresholds, [v] or [v, y, x], from the merged state of :func:`levels`."""
+    found: dict[str, np.ndarray] = {}
+    for convention in study.published:
+        if convention == "bioexp":
+            table = state["stack"]
+            assert isinstance(table, SampleTable)
+            found[convention] = position_threshold(table)
+        else:
+            level = state[f"level {convention}"]
+            assert isinstance(level, JointCounts) and level.counts is not None
+            found[convention] = threshold(plan, level.counts[:, :, 0], QUANTILE[convention])
+    return found
+
+
+def _masks(convention: str, maps: Tensor, cut: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Where units are active, bool [n, v, m], of maps [n, v, *grid]."""
+    import torch
+
+    if convention != "bioexp":
+        return (maps > torch.from_numpy(cut).to(maps)[:, None, None]).flatten(2).cpu().numpy()
+    level = resized(torch.from_numpy(cut).to(maps)[None], grid)
+    on: np.ndarray = (maps > level).cpu().numpy()
+    return np.stack([[cleaned(mask) for mask in image] for image in on]).reshape(*on.shape[:2], -1)
+
+
+def cleaned(mask: np.ndarray) -> np.ndarray:
+    """A mask [h, w] without small parts, dilated by 2 x 2."""
+    from scipy.ndimage import binary_dilation, label
+
+    parts, count = label(mask)
+    if count:
+        size = np.bincount(parts.ravel())
+        size[0] = 0
+        mask = (size >= LEAST_PART * mask.size)[parts]
+    return np.asarray(binary_dilation(mask, np.ones((2, 2), bool)))
+
+
+def _added(
+    state: State, convention: str, vocabulary: Vocabulary, on: np.ndarray, slots: np.ndarray
+) -> State:
+    """The state with one image more: masks bool [v, m] and slots int [g, m]."""
+    if convention == "bioexp":
+        return _merged(state, convention, _dice(vocabulary, on, slots))
+    shared, held = slot_counts(vocabulary, on, slots)
+    own = np.zeros((len(on), 3, vocabulary.slots), dtype=np.int64)
+    own[:, 0], own[:, 1] = shared, held
+    area = on.sum(1)
+    for offset, category in zip(vocabulary.offsets, vocabulary.categories, strict=True):
+        place = slice(offset, offset + category.slots)
+        labelled = shared[:, offset : offset + len(category.concepts)].any(1)
+        counts = labelled if convention == "netdissect" else np.ones(len(on), dtype=bool)
+        own[:, 2, place] = (area * counts)[:, None]
+    return _merged(state, convention, JointCounts(own))
+
+
+def _merged(state: State, key: str, one: JointCounts | Moments) -> State:
+    before: Any = state.get(key)
+    return {**state, key: one if before is None else before.merge(one)}
+
+
+def slot_counts(
+    vocabulary: Vocabulary, on: np.ndarray, slots: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels of each slot under each mask, int [v, s], and in all, int [s]."""
+    columns = [
+        slots[g] == number
+        for g, category in enumerate(vocabulary.categories)
+        for number in range(category.slots)
+    ]
+    table = np.stack(columns).astype(np.float32)
+    shared = on.astype(np.float32) @ table.T
+    return shared.astype(np.int64), table.sum(1).astype(np.int64)
+
+
+def _dice(vocabulary: Vocabulary, on: np.ndarray, slots: np.ndarray) -> Moments:
+    """Dice [v, l] of one image, zero where the concept is not seen, and whether it is, in a row."""
+    shared, held = slot_counts(vocabulary, on, slots)
+    shared, held = shared[:, vocabulary.slot], held[vocabulary.slot]
+    total = on.sum(1)[:, None] + held
+    dice = np.where(held > 0, 2 * shared / np.maximum(total, 1), 0.0)
+    seen = np.broadcast_to(held > 0, dice.shape)
+    return Moments.of(np.concatenate([dice.ravel(), seen.ravel()])[None])
+
+
+def _score(convention: str, state: State, vocabulary: Vocabulary) -> np.ndarray:
+    """Each unit's score with each concept, [v, l]."""
+    found = state[convention]
+    if isinstance(found, Moments):
+        dice, seen = np.split(found.mean, 2)
+        names = len(vocabulary.names)
+        return np.where(seen > 0, dice / np.where(seen > 0, seen, 1), 0.0).reshape(-1, names)
+    assert isinstance(found, JointCounts) and found.counts is not None
+    shared, concept, active = (found.counts[:, row, vocabulary.slot] for row in range(3))
+    return Overlaps(shared, active, concept, concept).iou

@@ -1,0 +1,128 @@
+"""What units detect when their basis is rotated: is there anything in single units?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from conceptseg.study.dissect.kept import Kept
+from conceptseg.study.dissect.measures import Overlaps
+from conceptseg.study.dissect.permute import PUBLISHED_IOU, PUBLISHED_QUANTILE, SIDE
+
+MOST_IMAGES = 32
+ANGLES = (0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """Detectors and different concepts among them, per angle and draw; angle 0 is the basis itself.
+
+    `rows`: dictionaries with `angle` (a share of the way to a random basis), `draw`, `detectors`
+    and `unique` (by overlap above chance, chosen on one half and scored on the other), and the
+    same by the published rule.
+    """
+
+    rows: tuple[dict[str, float], ...]
+    images: int
+
+
+def rotated(
+    kept: Kept,
+    allowed: np.ndarray,
+    quantiles: tuple[float, ...],
+    *,
+    draws: int,
+    min_overlap: float,
+    seed: int,
+) -> Rotated:
+    """Detectors when the basis of units is turned towards random ones.
+
+    Q^a A with Q drawn from the Haar measure on rotations and a in (0, 1]: if single units mean
+    something, there are more detectors at a = 0 than at a = 1. High values count alone, as
+    published.
+
+    Source: Bau et al. 2017 (arXiv 1704.05796), section 3.2.
+    """
+    images = [
+        i for half in (0, 1) for i in np.flatnonzero(kept.half == half)[: MOST_IMAGES // 2].tolist()
+    ]
+    fields = np.stack([kept.fields(i, (SIDE, SIDE)) for i in images], axis=1)
+    slots = np.stack([kept.coarse_slots(i, SIDE) for i in images], axis=1)
+    half = kept.half[images]
+    turns: list[tuple[float, int, np.ndarray | None]] = [(0.0, 0, None)]
+    for draw in range(draws):
+        basis = haar(len(fields), np.random.default_rng([seed, 12, draw]))
+        turns += [(angle, draw, power(basis, angle)) for angle in ANGLES]
+    rows = []
+    for angle, draw, turn in turns:
+        flat = fields.reshape(len(fields), -1)
+        maps = flat if turn is None else turn.astype(np.float32) @ flat
+        found = _detectors(kept, maps.reshape(fields.shape), slots, half, allowed, quantiles)
+        ours, labels, theirs, published_labels = found
+        rows.append(
+            {
+                "angle": angle,
+                "draw": float(draw),
+                "detectors": float((ours >= min_overlap).sum()),
+                "unique": float(len(np.unique(labels[ours >= min_overlap]))),
+                "published_detectors": float((theirs > PUBLISHED_IOU).sum()),
+                "published_unique": float(len(np.unique(published_labels[theirs > PUBLISHED_IOU]))),
+            }
+        )
+    return Rotated(tuple(rows), len(images))
+
+
+def _detectors(
+    kept: Kept,
+    fields: np.ndarray,
+    slots: np.ndarray,
+    half: np.ndarray,
+    allowed: np.ndarray,
+    quantiles: tuple[float, ...],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Each unit's held-out overlap and concept, and its best IoU and concept as published."""
+    vocabulary = kept.plan.vocabulary
+    levels = (*quantiles, PUBLISHED_QUANTILE)
+    cut = np.quantile(fields.reshape(len(fields), -1), 1 - np.array(levels), axis=1).T
+    parts = []
+    for side in (0, 1):
+        held = vocabulary.one_hot(slots[:, half == side])[allowed].reshape(len(allowed), -1)
+        known = vocabulary.annotated(slots[:, half == side]).reshape(len(slots), -1)
+        right = np.concatenate([held, known]).astype(np.float32).T
+        flat = fields[:, half == side].reshape(len(fields), -1)
+        both = np.stack([(flat > cut[:, q, None]) @ right for q in range(len(levels))], axis=1)
+        category = vocabulary.category[allowed]
+        annotated = known.sum(1)[category]
+        shared, on = both[..., : len(allowed)], both[..., len(allowed) :][..., category]
+        parts.append(Overlaps(shared, on, held.sum(1), annotated))
+    choose, score = (part.above_chance[:, :-1].reshape(len(fields), -1) for part in parts)
+    best = choose.argmax(1)
+    ours = score[np.arange(len(fields)), best]
+    whole = Overlaps(
+        parts[0].shared + parts[1].shared,
+        parts[0].active + parts[1].active,
+        parts[0].concept + parts[1].concept,
+        parts[0].annotated,
+    ).iou[:, -1]
+    return ours, best % len(allowed), whole.max(1), whole.argmax(1)
+
+
+def haar(size: int, rng: np.random.Generator) -> np.ndarray:
+    """A rotation [size, size] drawn from the Haar measure: QR of normals, signs made unique.
+
+    Source: Mezzadri 2007, "How to generate random matrices from the classical compact groups".
+    """
+    q, r = np.linalg.qr(rng.standard_normal((size, size)))
+    q *= np.sign(np.diag(r))
+    if np.linalg.det(q) < 0:
+        q[:, 0] *= -1
+    return np.asarray(q)
+
+
+def power(rotation: np.ndarray, exponent: float) -> np.ndarray:
+    """A rotation to a power between 0 and 1: the same turn, but not all the way."""
+    values, vectors = np.linalg.eig(rotation)
+    # A rotation is normal, so its eigenvectors are orthonormal up to rounding.
+    angles = np.angle(values) * exponent
+    return np.asarray((vectors * np.exp(1j * angles)) @ np.linalg.inv(vectors)).real

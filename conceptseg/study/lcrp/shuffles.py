@@ -1,0 +1,109 @@
+"""What channels of networks that have learnt nothing show, and how far beyond that one lies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from conceptseg.stats.p_values import prediction_p
+
+NAN = float("nan")
+LEAST = 3
+"""Fewer shuffled networks with relevance than this say nothing of how networks differ."""
+
+
+@dataclass(frozen=True)
+class Shuffles:
+    """Context scores of the most relevant channels of shuffled networks.
+
+    `scores[network, class]` [channels, images]: nan where a map has no positive part; `images` of
+    each class, in that order. Networks and classes without relevance have no entry.
+    """
+
+    scores: Mapping[tuple[int, int], np.ndarray]
+    images: Mapping[int, tuple[str, ...]]
+
+    def centre(self, class_id: int, without: int | None = None) -> float:
+        """The mean context score of a class's channels, over networks; nan without any."""
+        means = [
+            float(found.mean())
+            for network in self._networks
+            if network != without and len(found := self._channels(network, class_id))
+        ]
+        return float(np.mean(means)) if means else NAN
+
+    def baseline(
+        self, class_id: int, field: Mapping[tuple[str, int], float], samples: Sequence[str]
+    ) -> np.ndarray:
+        """What these networks would show on images [n]: the even spread over the receptive field,
+        and what they differ from it by, in the mean over the images that they were shown. nan
+        where too few of them have relevance to be compared with."""
+        if len(self.largest) < LEAST:
+            return np.full(len(samples), NAN)
+        seen = [field.get((s, class_id), NAN) for s in self.images.get(class_id, ())]
+        own = np.array([field.get((s, class_id), NAN) for s in samples], np.float64)
+        return own + self.centre(class_id) - float(np.nanmean(seen) if seen else NAN)
+
+    def excess(self, class_id: int, context: Mapping[str, float]) -> float:
+        """By how much a channel's context scores, by image, lie above that mean, on its images."""
+        own = np.array([context.get(s, NAN) for s in self.images.get(class_id, ())], np.float64)
+        return float(channel_means(own[None])[0]) - self.centre(class_id)
+
+    @cached_property
+    def largest(self) -> np.ndarray:
+        """Of each network the largest excess of all its channels and classes, [networks].
+
+        Over the mean of the other networks, as a trained network's is over the mean of all.
+        """
+        found = []
+        for network in self._networks:
+            each = [
+                self._channels(network, c) - self.centre(c, without=network) for c in self.images
+            ]
+            known = [float(np.nanmax(one)) for one in each if np.isfinite(one).any()]
+            if known:
+                found.append(max(known))
+        return np.array(found, np.float64)
+
+    def p(self, excess: float) -> float:
+        """How likely a network that has learnt nothing has any channel that far above the mean.
+
+        That is corrected for all channels and classes, since it is their largest that counts. nan
+        where too few networks have relevance, or where the excess is not known.
+        """
+        largest = self.largest
+        if len(largest) < LEAST or np.isnan(excess):
+            return NAN
+        return prediction_p(-excess, -largest)
+
+    def needed(self, alpha: float) -> float:
+        """The excess from which on `p` is at most `alpha`."""
+        from scipy.stats import t as student
+
+        largest = self.largest
+        if len(largest) < LEAST:
+            return NAN
+        spread = float(largest.std(ddof=1) * np.sqrt(1 + 1 / len(largest)))
+        return float(largest.mean() + student.ppf(1 - alpha, len(largest) - 1) * spread)
+
+    @property
+    def _networks(self) -> Sequence[int]:
+        return sorted({network for network, _ in self.scores})
+
+    def _channels(self, network: int, class_id: int) -> np.ndarray:
+        """Mean context score of each channel [channels], those that are not known left out."""
+        found = self.scores.get((network, class_id), np.zeros((0, 1)))
+        means = channel_means(found)
+        return means[np.isfinite(means)]
+
+
+def channel_means(scores: np.ndarray) -> np.ndarray:
+    """Means [channels] over images [channels, images], nan where fewer than half are known."""
+    known = np.isfinite(scores)
+    count = known.sum(1)
+    total = np.where(known, scores, 0.0).sum(1)
+    able = (count > 0) & (2 * count >= scores.shape[1])
+    return np.divide(total, count, out=np.full(len(scores), NAN), where=able)

@@ -1,0 +1,104 @@
+"""Saliency: which local explanation of a segmentation network to believe, and how far."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from conceptseg import catalogue
+from conceptseg.catalogue import choice_labels, choice_versions, parse, technique
+from conceptseg.config import TargetConfig
+from conceptseg.engine.contract import Study
+from conceptseg.errors import nearest
+
+
+@technique(family="local", source="Hasany et al. 2024, section 3.3 and Table 1, with error bars")
+class Saliency(Study):
+    """Compares local saliency methods on the same images by many metrics, with error bars.
+
+    Each method explains each case (an image and a class that is predicted in it); each metric
+    judges each map. Methods are compared over the same cases, so differences are paired. Trivial
+    maps (the prediction itself, edges, a Gaussian, noise) stand in the same table: a method that
+    does not beat them tells nothing that could not be had without it.
+    """
+
+    compare: tuple[str | dict[str, Any], ...] = Field(
+        (),
+        description="Methods to compare: names, or mappings with `kind` and parameters; all when "
+        "empty.",
+    )
+    metrics: tuple[str | dict[str, Any], ...] = Field(
+        (), description="Metrics, in the same form; all when empty."
+    )
+    target: TargetConfig = Field(TargetConfig(), description="What is explained of a class.")
+    images: int = Field(
+        16, ge=2, description="Images that are explained, drawn by hash so that classes take turns."
+    )
+    classes_per_image: int = Field(1, ge=1, description="Classes explained in each, at most.")
+    min_region_fraction: float = Field(
+        0.001, gt=0, lt=1, description="Share of the image that a class's region must cover."
+    )
+    sanity_images: int = Field(
+        5,
+        ge=0,
+        description="Cases on which metrics that explain again (with shuffled weights, under "
+        "noise) are taken; they cost each method's passes several times. On fewer than 5 no method "
+        "is said to keep its map.",
+    )
+    primary: str = Field(
+        "deletion",
+        description="Metric by which methods are set against the prediction's mask: its name, or, "
+        "of several choice_versions, what the result calls one; without more, the first.",
+    )
+    insensitive: float = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="Rank correlation with the map of the shuffled network above which a method "
+        "counts as blind to what was learnt.",
+    )
+    unit: Literal["auto", "group", "image"] = Field(
+        "auto", description="What intervals and tests count: the manifest's groups, or images."
+    )
+    memory_gib: float = Field(
+        4.0, gt=0, description="Bound of the maps that a method is asked for at once."
+    )
+    gallery: int = Field(6, ge=0, description="Cases whose maps the report shows.")
+    picture_px: int = Field(192, ge=32, description="Longer side of the report's pictures.")
+
+    @field_validator("metrics")
+    @classmethod
+    def _known_metrics(cls, entries: tuple[Any, ...]) -> tuple[Any, ...]:
+        known = catalogue.names("metrics")
+        for entry in entries:
+            if not isinstance(entry, str):
+                parse("metrics", entry)
+            elif entry not in known:
+                raise ValueError(f"unknown metric {entry!r}; {nearest(entry, known)}")
+        return entries
+
+    @field_validator("primary")
+    @classmethod
+    def _known_primary(cls, name: str, info: ValidationInfo) -> str:
+        known = (*catalogue.names("metrics"), *choice_labels(info.data.get("metrics", ())))
+        if name not in known:
+            raise ValueError(f"unknown metric {name!r}; {nearest(name, known)}")
+        return name
+
+    def methods(self) -> tuple[str | dict[str, Any], ...]:
+        """The methods that are compared, as entries."""
+        return self.compare or catalogue.names("explainers")
+
+    def measures(self) -> tuple[str | dict[str, Any], ...]:
+        """The metrics that are taken, as entries; the primary one is among them."""
+        chosen = self.metrics or catalogue.names("metrics")
+        known = choice_versions(
+            choice_labels(chosen), self.primary
+        ) or self.primary in choice_labels(chosen)
+        return chosen if known else (*chosen, self.primary)
+
+    @property
+    def primary_label(self) -> str:
+        """What the primary metric is called in the result: of several of its kind the first."""
+        return [*choice_versions(choice_labels(self.measures()), self.primary), self.primary][0]

@@ -1,0 +1,247 @@
+"""The result of a SegNBDT study: tables, findings in words, arrays and pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conceptseg.catalogue import choice_labels
+from conceptseg.engine.contract import Carry, Context
+from conceptseg.result.encoding import plain
+from conceptseg.result.finding import ranked
+from conceptseg.result.saved import Result, safe_key
+from conceptseg.result.table import Table
+from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.stats.p_values import exchangeable_p
+from conceptseg.study.segnbdt import tables
+from conceptseg.study.segnbdt.findings import findings
+from conceptseg.study.segnbdt.grown import Plan
+from conceptseg.study.segnbdt.intervals import drawn_weights
+from conceptseg.study.segnbdt.judge import Judged
+from conceptseg.study.segnbdt.removal import evidence_rows, part_rows
+from conceptseg.study.segnbdt.tune import Tuning
+from conceptseg.study.segnbdt.views import chosen_images
+from conceptseg.study.shared import local_maps
+from conceptseg.study.shared.compare import Comparison
+
+if TYPE_CHECKING:
+    from conceptseg.study.segnbdt.config import Segnbdt
+
+MOST_WEIGHTS = 5_000_000
+"""Numbers of tuned weights that a result keeps, at most."""
+
+
+def conclude(study: Segnbdt, context: Context, carry: Carry) -> Result:
+    plan: Plan = carry["plan"]
+    judged: Judged = carry["judged"]
+    table: SampleTable = carry["evidence"]
+    classes, k = context.model.classes, plan.tree.classes
+    draws = drawn_weights(judged.groups, study.seed)
+    groups = dict(zip(judged.ids, judged.groups, strict=True))
+    rows: dict[str, tables.Rows] = {
+        "fidelity": tables.fidelity_rows(judged, draws, k),
+        "classes": tables.class_rows(plan, judged, draws, classes),
+        "nodes": tables.node_rows(plan, judged, draws, classes),
+        "depths": tables.depth_rows(plan, judged, draws, k),
+        "confusions": tables.confusion_rows(plan, judged, draws, classes),
+        "calibration": tables.calibration_rows(plan, judged, classes),
+        "trees": list(plan.trees),
+        "evidence": evidence_rows(study, plan, table, groups, classes),
+        "parts": part_rows(study, plan, table, groups, classes),
+        "published": [
+            {"data": name, "network": a, "tree": b, "change": b - a}
+            for name, a, b in tables.PUBLISHED
+        ],
+        "tuning": _tuning_rows(carry.get("tuning")),
+        "branches": _branch_rows(plan, classes),
+    }
+    images, exemplars, views = _pictures(study, context, carry)
+    comparison: Comparison = carry["comparison"]
+    rows["exemplars"] = exemplars
+    rows["inspected"] = views
+    p = exchangeable_p(plan.observed, plan.null)
+    made = {name: Table(found, caption=CAPTIONS[name]) for name, found in rows.items()}
+    made["saliency"] = local_maps.table(comparison, classes)
+    notes = _notes(study, context, carry, p)
+    removed = [*rows["evidence"], *rows["parts"]]
+    notes |= {"removals": len(removed), "untested": sum(row["p"] is None for row in removed)}
+    return Result(
+        study="segnbdt",
+        findings=ranked(findings(rows, notes, plan)),
+        tables=made,
+        arrays=_arrays(carry),
+        images=images | local_maps.pictures(comparison),
+        skipped=_skipped(context, judged),
+        notes=notes,
+    )
+
+
+CAPTIONS = {
+    "fidelity": "The network and its tree, as a whole",
+    "classes": "The classes",
+    "nodes": "The nodes",
+    "depths": "Wrong pixels by the depth at which the tree first goes wrong",
+    "confusions": "Which classes are taken for which, and the node where they part",
+    "calibration": "Accuracy of each node by its confidence",
+    "trees": "Other trees on the same pixels",
+    "evidence": "A branch's margin when its evidence is removed",
+    "parts": "A branch's margin when a part of the image is removed",
+    "published": "mIoU of HRNetV2-W48 and of its tree as published, after training for the tree",
+    "tuning": "Loss per pixel while tuning",
+    "branches": "The tree, branch by branch",
+    "exemplars": "Pictures of evidence",
+    "inspected": "Images of the path inspector",
+}
+
+
+def _branch_rows(plan: Plan, classes: tuple[str, ...]) -> tables.Rows:
+    rows = []
+    for node in plan.tree.nodes:
+        for b, (leaves, child) in enumerate(zip(node.branches, node.children, strict=True)):
+            rows.append(
+                {
+                    "node": node.number,
+                    "branch": b,
+                    "name": plan.tree.branch_name(node.number, b, classes),
+                    "child": child if child >= 0 else None,
+                    "class_id": leaves[0] if child < 0 else None,
+                    "classes": [classes[leaf] for leaf in leaves],
+                }
+            )
+    return rows
+
+
+def _tuning_rows(tuning: Tuning | None) -> tables.Rows:
+    if tuning is None:
+        return []
+    train = {n + 1: loss for n, loss in enumerate(tuning.training)}
+    return [
+        {"step": step, "loss_checked": loss, "loss_trained": train.get(step)}
+        for step, loss in tuning.history
+    ]
+
+
+def _pictures(
+    study: Segnbdt, context: Context, carry: Carry
+) -> tuple[dict[str, bytes], tables.Rows, tables.Rows]:
+    """Pictures by key; rows of exemplars of each branch; rows of the inspected images."""
+    plan: Plan = carry["plan"]
+    table: SampleTable = carry["evidence"]
+    seen: SampleTable = carry["views"]
+    methods = choice_labels(study.evidence)
+    keys = ("region", "doubt", *methods)
+    shown = list(chosen_images(study, carry))
+    images: dict[str, bytes] = {}
+    largest: dict[int, list[tuple[int, str]]] = {}
+    for sample_id in table.ids:
+        one = table.tables[sample_id]
+        for edge, pixels in zip(one["edge"].tolist(), one["pixels"].tolist(), strict=True):
+            largest.setdefault(edge, []).append((-pixels, sample_id))
+    wanted = {(e, s) for e, found in largest.items() for _, s in sorted(found)[: study.exemplars]}
+    exemplars: tables.Rows = []
+    views: tables.Rows = []
+    for sample_id in table.ids:
+        one = table.tables[sample_id]
+        ends = np.cumsum(one["picture_size"])[:-1]
+        parts = [part.tobytes() for part in np.split(one["picture"], ends)]
+        evidence = {}
+        for place, edge in enumerate(one["edge"].tolist()):
+            own = parts[place * len(keys) : (place + 1) * len(keys)]
+            if (edge, sample_id) not in wanted and sample_id not in shown:
+                continue
+            number, branch = plan.tree.edges[edge]
+            row = {"edge": edge, "node": number, "branch": branch, "sample": sample_id}
+            row |= {m: safe_key(f"at-{edge}-{m}-{sample_id}") for m in keys}
+            images |= {row[m]: data for m, data in zip(keys, own, strict=True)}
+            evidence[edge] = row[methods[0]]
+            row["card"] = (edge, sample_id) in wanted
+            exemplars.append(row)
+        if sample_id in shown:
+            own_view = seen.tables[sample_id]
+            images[safe_key(f"view-{sample_id}")] = own_view["photo"].tobytes()
+            views.append(_view_row(own_view, sample_id, evidence))
+    views.sort(key=lambda row: shown.index(row["sample"]))
+    return images, exemplars, views
+
+
+def _view_row(one: Any, sample_id: str, evidence: dict[int, str]) -> dict[str, Any]:
+    row: dict[str, Any] = {"sample": sample_id, "picture": safe_key(f"view-{sample_id}")}
+    row |= {"rows": int(one["hard"].shape[0]), "columns": int(one["hard"].shape[1])}
+    for name in ("truth", "network", "hard", "soft"):
+        row[name] = one[name].ravel().tolist()
+    row["sure"] = one["sure"].reshape(len(one["sure"]), -1).tolist()
+    row["evidence"] = {str(edge): key for edge, key in evidence.items()}
+    return row
+
+
+def _arrays(carry: Carry) -> dict[str, np.ndarray]:
+    plan: Plan = carry["plan"]
+    judged: Judged = carry["judged"]
+    found = {
+        "averaging": plan.tree.averaging,
+        "paths": plan.tree.paths,
+        "null_agreement": plan.null,
+        "redrawn_likeness": plan.redrawn,
+        "random_likeness": plan.chance,
+        "calibration": judged.bins,
+    }
+    tuning: Tuning | None = carry.get("tuning")
+    if tuning is not None and sum(v.size for v in tuning.best.values()) <= MOST_WEIGHTS:
+        for name, value in tuning.best.items():
+            found[safe_key(f"tuned.{name.removeprefix('module.')}")] = value.astype(np.float32)
+    return found
+
+
+def _skipped(context: Context, judged: Judged) -> list[dict[str, Any]]:
+    unlabelled = [i for i, known in zip(judged.ids, judged.labelled, strict=True) if not known]
+    if not judged.any_labels:
+        return []
+    reason = "no choice_labels: it counts in agreement with the network, not in mIoU"
+    return [{"sample": sample_id, "reason": reason} for sample_id in unlabelled]
+
+
+def _notes(study: Segnbdt, context: Context, carry: Carry, p: float) -> dict[str, Any]:
+    plan: Plan = carry["plan"]
+    judged: Judged = carry["judged"]
+    tuning: Tuning | None = carry.get("tuning")
+    comparison: Comparison = carry["comparison"]
+    finite = plan.redrawn[np.isfinite(plan.redrawn)]
+    found: dict[str, Any] = {
+        "classes": list(context.model.classes),
+        "tree": plan.tree.nested(),
+        "kind": plan.kind,
+        "hierarchy": study.hierarchy,
+        "linkage": study.linkage,
+        "head": None if plan.head is None else plan.head.name,
+        "layer": context.layer,
+        "model": study.model.name,
+        "origin": context.model.origin,
+        "manifest": context.manifest.name,
+        "images": len(judged.ids),
+        "images_given": len(context.manifest.samples),
+        "labelled": int(judged.labelled.sum()),
+        "unit": carry["unit"],
+        "groups": len(set(judged.groups)),
+        "manifest_groups": len({context.manifest.sample(s).group for s in judged.ids}),
+        "tune": study.tune,
+        "tree_weight": study.tree_weight,
+        "published_loss": study.published_loss,
+        "steps": 0 if tuning is None else tuning.step,
+        "stopped": tuning is not None and tuning.stopped,
+        "observed": plan.observed,
+        "null_mean": float(np.nanmean(plan.null)),
+        "null_best": float(np.nanmax(plan.null)),
+        "p_random": p,
+        "random_trees": study.random_trees,
+        "stability": float(finite.mean()) if len(finite) else None,
+        "stability_low": float(np.quantile(finite, 0.025)) if len(finite) else None,
+        "chance_likeness": float(np.nanmean(plan.chance)),
+        "methods": list(comparison.methods),
+        "evidence": list(choice_labels(study.evidence)),
+        "fill": study.fill,
+        "removed_share": study.removed_share,
+        "evidence_images": len(carry["evidence"].ids),
+        "boundary_px": study.boundary_px,
+    }
+    return dict(plain(found))

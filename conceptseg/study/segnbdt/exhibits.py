@@ -1,0 +1,146 @@
+"""The sections of a SegNBDT report that show pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conceptseg.report.blocks import Card, Cards, PathStep, PathView, Picture, PixelPaths, Section
+from conceptseg.result.saved import Result
+from conceptseg.result.wording import number
+from conceptseg.study.segnbdt.sections import Row, rows_of
+from conceptseg.study.segnbdt.tree import Tree
+from conceptseg.study.shared import local_maps
+
+SHOWN = 24
+
+
+def inspector(result: Result) -> Section:
+    """The images whose pixels can be asked for their path."""
+    classes = result.notes["classes"]
+    tree = Tree.of(_tuples(result.notes["tree"]))
+    names = {(row["node"], row["branch"]): row["name"] for row in rows_of(result, "branches")}
+    questions = {row["node"]: row["question"] for row in rows_of(result, "nodes")}
+    paths = [
+        [
+            PathStep(
+                str(node.edge + branch),
+                questions[node.number],
+                names[node.number, branch],
+                f"node-{node.number}",
+            )
+            for node, branch in tree.path(leaf)
+        ]
+        for leaf in range(len(classes))
+    ]
+    views = [_view(row) for row in rows_of(result, "inspected")]
+    caption = (
+        "Point at a picture, or move to it with Tab and press the arrow keys (with Shift ten at a "
+        "time): beside it stands every decision on that pixel's way down the tree, how sure each "
+        "was, and on what in this image it rests (brown speaks for the branch, blue against; the "
+        "outline holds the pixels that took it). A click holds the pixel, another lets it go."
+    )
+    first = "Half of the images are those with the largest share of wrong pixels, the others drawn."
+    block = PixelPaths(classes, paths, views, "", caption, "paths")
+    return Section("inspect", "Ask a pixel", first, [block])
+
+
+def _view(row: Row) -> PathView:
+    readings = {"network": row["network"], "tree, soft": row["soft"]}
+    if any(c >= 0 for c in row["truth"]):
+        readings["label"] = row["truth"]
+    return PathView(
+        Picture(row["picture"], f"Image {row['sample']}, of which a pixel can be chosen",
+                row["sample"]),
+        row["rows"],
+        row["columns"],
+        row["hard"],
+        readings,
+        row["sure"],
+        row["evidence"],
+        _start(row),
+    )  # fmt: skip
+
+
+def _start(row: Row) -> int | None:
+    """The wrong pixel in the middle of all wrong ones, None where nothing is wrong."""
+    labelled = any(c >= 0 for c in row["truth"])
+    reference = row["truth"] if labelled else row["network"]
+    pairs = zip(reference, row["hard"], strict=True)
+    wrong = [cell for cell, (want, got) in enumerate(pairs) if want >= 0 and want != got]
+    return wrong[len(wrong) // 2] if wrong else None
+
+
+def _tuples(part: Any) -> Any:
+    return part if isinstance(part, int) else tuple(_tuples(child) for child in part)
+
+
+def nodes(result: Result) -> Section:
+    pictures: dict[int, list[Row]] = {}
+    for row in rows_of(result, "exemplars"):
+        if row["card"]:
+            pictures.setdefault(row["node"], []).append(row)
+    branches = {(row["node"], row["branch"]): row["name"] for row in rows_of(result, "branches")}
+    pairs: dict[int, list[Row]] = {}
+    for row in rows_of(result, "confusions"):
+        pairs.setdefault(row["first_wrong_node"], []).append(row)
+    cards = [
+        _card(row, pictures.get(row["node"], []), branches, pairs.get(row["node"], []), result)
+        for row in rows_of(result, "nodes")
+    ]
+    caption = (
+        "In the order of the tree. For each branch: the pixels that take it, outlined; the doubt "
+        "of the node's decision at every pixel, its entropy as a share of the largest there is "
+        "(dark blue none, yellow an even split); and what the decision rests on in the image "
+        "(brown for the branch, blue against it)."
+    )
+    return Section("nodes", "The nodes", caption, [Cards(cards, shown=SHOWN)])
+
+
+def _card(
+    row: Row,
+    exemplars: list[Row],
+    branches: dict[tuple[int, int], str],
+    pairs: list[Row],
+    result: Result,
+) -> Card:
+    facts: list[tuple[str, Any]] = [
+        ("Depth", row["depth"]),
+        ("Right at", _interval(row, "accuracy")),
+        ("Wrong pixels that go wrong here", _interval(row, "wrong_share")),
+        ("Confidence", row["confidence"]),
+        ("Calibration error", row["calibration_error"]),
+        ("Entropy", row["entropy"]),
+        ("Support", row["support"]),
+    ]
+    if row["reads"]:
+        facts.append(("Reads", row["reads"]))
+    texts = [f"{p['true_class']} taken for {p['decided']} ({p['share']:.0%})" for p in pairs[:3]]
+    shown = []
+    for one in exemplars:
+        name = branches[one["node"], one["branch"]]
+        shown.append(Picture(one["region"], f"Pixels of {one['sample']} that go to {name}",
+                             f"{one['sample']}: {name}"))  # fmt: skip
+        alt = f"How unsure the decision of node {row['node']} is at each pixel of {one['sample']}"
+        shown.append(Picture(one["doubt"], alt, "doubt"))
+        for method in result.notes["evidence"]:
+            shown.append(Picture(one[method], f"Evidence for {name} in {one['sample']}", method))
+    badges = [f"{row['classes']} classes"]
+    if row["support"] is not None and row["support"] < 0.5:
+        badges.append("little support")
+    text = ("Most wrong here: " + "; ".join(texts) + ".") if texts else ""
+    title = f"Node {row['node']}: {row['question']}"
+    return Card(title, facts, shown, badges, text, id=f"node-{row['node']}")
+
+
+def _interval(row: Row, name: str) -> str:
+    if row[name] is None:
+        return "–"
+    if row[f"{name}_low"] is None:
+        return number(row[name])
+    return f"{number(row[name])} [{number(row[f'{name}_low'])}, {number(row[f'{name}_high'])}]"
+
+
+def saliency(result: Result) -> Section:
+    return local_maps.section(
+        result, "Where single images are looked at for a class as a whole, without a tree."
+    )

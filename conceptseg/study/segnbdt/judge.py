@@ -1,0 +1,224 @@
+"""Second sweep: every pixel of the judged images, decided by the network and by its tree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.stats.mergeable.joint_counts import JointCounts
+from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.segnbdt.grown import Plan
+from conceptseg.study.segnbdt.rules import Rules, entropy
+from conceptseg.study.segnbdt.tree import Tree
+from conceptseg.study.segnbdt.tune import run_with, tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from conceptseg.data.batch import Batch
+    from conceptseg.data.manifest import Sample
+    from conceptseg.study.segnbdt.config import Segnbdt
+
+FINE = 2**16
+"""Confidences and entropies are counted in these parts of one, so that sums are exact."""
+ROUNDING = 1e-4
+"""By so much of a bin its edges lie lower, lest an even split fall on one and rounding decide."""
+DECIDERS = ("network", "soft", "hard")
+TUNED = ("network, tuned", "soft, tuned", "hard, tuned")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was counted. Per image i, `joint[i]` [c, 3 + deciders] are the distinct combinations
+    (truth or -1, at a boundary of the prediction, class by each of `deciders`, pixels).
+
+    `hits` [i, n, 2]: pixels below each node, and those at which its own decision was right.
+    `bins` [n, b, 3]: pixels, right ones, and the sum of confidences (in parts of `FINE`);
+    `entropy` [n]: mean in nats. Where an image has no labels the network's class is the reference.
+    """
+
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    deciders: tuple[str, ...]
+    joint: tuple[np.ndarray, ...]
+    hits: np.ndarray
+    bins: np.ndarray
+    entropy: np.ndarray
+    labelled: np.ndarray
+
+    def classes_of(self, image: int, decider: str) -> np.ndarray:
+        found: np.ndarray = self.joint[image][:, 2 + self.deciders.index(decider)]
+        return found
+
+    @cached_property
+    def any_labels(self) -> bool:
+        return bool(self.labelled.any())
+
+    def confusion(self, first: str, second: str, k: int, boundary: bool = False) -> np.ndarray:
+        """Pixels of each image by two classes, int64 [i, k, k]; "truth" names the labels.
+
+        Pixels without a label are left out where one of the two is the truth; with `boundary` only
+        pixels at a boundary of the prediction count.
+        """
+        found = np.zeros((len(self.joint), k * k), np.int64)
+        for i, rows in enumerate(self.joint):
+            a, b = (
+                rows[:, 0] if name == "truth" else self.classes_of(i, name)
+                for name in (first, second)
+            )
+            good = (a >= 0) & (b >= 0) & ((rows[:, 1] == 1) | (not boundary))
+            np.add.at(found[i], a[good] * k + b[good], rows[good, -1])
+        return found.reshape(-1, k, k)
+
+
+@dataclass(frozen=True)
+class Judge(Pass):
+    """One forward per image, a second one with tuned weights; counts only."""
+
+    study: Segnbdt
+
+    name = "judge"
+    cost = "1 forward per judged image, 2 if tuned"
+    labels = "optional"
+
+    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+        plan: Plan = carry["plan"]
+        judged = set(plan.judged)
+        return [s for s in context.manifest.samples if s.id in judged]
+
+    def forwards(self, context: Context) -> float:
+        share = 1.0 if self.study.tune == "none" else 2 * (1 - self.study.build_share)
+        return share * len(context.manifest.samples)
+
+    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+        import torch
+
+        plan, tuning = carry["plan"], carry.get("tuning")
+        with torch.no_grad():
+            logits = context.model(batch.images)
+            context.model.check_finite(logits, batch.ids)
+            rules = Rules(plan.tree, logits)
+            decided = [*_decided(rules, logits)]
+            if tuning is not None:
+                tuned = run_with(context, tensors(tuning.best, context), batch.images)
+                decided += _decided(rules, tuned)
+            table, counts = SampleTable.empty(), JointCounts.empty()
+            for i, sample_id in enumerate(batch.ids):
+                truth = torch.full_like(decided[0][i], -1)
+                if batch.labels is not None:
+                    truth = batch.labels[i]
+                known = bool((truth >= 0).any())
+                hits, bins = nodes_at(
+                    rules, logits[i : i + 1], truth if known else decided[0][i], self.study.bins
+                )
+                counts = counts.merge(JointCounts(bins))
+                one = {
+                    "joint": joint(
+                        truth, near_edges(decided[0][i], self.study.boundary_px),
+                        [one[i] for one in decided], len(context.model.classes),
+                    ),
+                    "hits": hits[None],
+                    "labelled": np.array([known]),
+                }  # fmt: skip
+                table = table.merge(SampleTable.of(sample_id, one))
+        return {"images": table, "nodes": counts}
+
+    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
+        from conceptseg.stats.intervals import units
+
+        table, counts = state["images"], state["nodes"]
+        assert isinstance(table, SampleTable) and isinstance(counts, JointCounts)
+        assert counts.counts is not None
+        samples = [context.manifest.sample(i) for i in table.ids]
+        groups, unit = units(table.ids, [s.group for s in samples], self.study.unit)
+        bins = counts.counts[:, :-1]
+        last = counts.counts[:, -1]
+        judged = Judged(
+            tuple(table.ids),
+            groups,
+            DECIDERS + (TUNED if "tuning" in carry else ()),
+            tuple(table.tables[i]["joint"] for i in table.ids),
+            table.column("hits"),
+            bins,
+            last[:, 2] / FINE / np.maximum(last[:, 0], 1),
+            table.column("labelled"),
+        )
+        return {"judged": judged, "unit": unit}
+
+
+def _decided(rules: Rules, logits: Tensor) -> list[Tensor]:
+    """Classes [n, h, w] by the network, and by its tree softly and hard."""
+    soft, hard = rules.both(logits)
+    return [logits.argmax(1), soft.argmax(1), hard]
+
+
+def joint(truth: Tensor, edge: Tensor, decided: list[Tensor], k: int) -> np.ndarray:
+    """Distinct rows (truth, edge, classes..., pixels), int64 [c, 3 + deciders], of one image."""
+    import torch
+
+    code = (truth + 1) * 2 + edge.long()
+    for one in decided:
+        code = code * k + one
+    codes, counts = torch.unique(code, return_counts=True)
+    columns = [counts]
+    for _ in decided:
+        columns.append(codes % k)
+        codes = torch.div(codes, k, rounding_mode="floor")
+    columns += [codes % 2, torch.div(codes, 2, rounding_mode="floor") - 1]
+    found: np.ndarray = torch.stack(columns[::-1], 1).cpu().numpy()
+    return found
+
+
+def near_edges(prediction: Tensor, radius: int) -> Tensor:
+    """Booleans [h, w]: pixels within whose square of `radius` more than one class is predicted."""
+    from torch.nn import functional
+
+    values = prediction[None, None].float()
+    size = 2 * radius + 1
+    highest = functional.max_pool2d(values, size, 1, radius)
+    lowest = -functional.max_pool2d(-values, size, 1, radius)
+    return (highest != lowest)[0, 0]
+
+
+def nodes_at(
+    rules: Rules, logits: Tensor, reference: Tensor, bins: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hits int64 [n, 2] and counts int64 [n, bins + 1, 3] of one image's pixels below each node.
+
+    The bins are of the confidence in the branch that is taken, from 0 to 1: pixels, right ones, sum
+    of confidences. The last row holds pixels, nothing, and the sum of entropies.
+    """
+    import torch
+
+    tree: Tree = rules.tree
+    scores = rules.scores(logits)
+    chosen = rules.choices(scores)[0]
+    log_edges = rules.log_edges(scores)
+    spread = entropy(log_edges, tree)[0]
+    lookup = torch.from_numpy(tree.branch_of).to(reference.device)
+    # The last column is for pixels without a reference, which an index of -1 finds.
+    lookup = torch.cat([lookup, torch.full_like(lookup[:, :1], -1)], 1)
+    flat = reference.flatten()
+    hits = np.zeros((len(tree.nodes), 2), np.int64)
+    counts = np.zeros((len(tree.nodes), bins + 1, 3), np.int64)
+    for n, node in enumerate(tree.nodes):
+        wanted = lookup[n][flat]
+        below = wanted >= 0
+        right = (chosen[n] == wanted)[below]
+        own = log_edges[0, node.edge : node.edge + len(node.branches)]
+        sure = own.amax(0)[below].exp()
+        place = (sure * bins + ROUNDING).long().clamp(max=bins - 1)
+        parts = (sure.double() * FINE).round()
+        counts[n, :bins, 0] = torch.bincount(place, minlength=bins).cpu().numpy()
+        counts[n, :bins, 1] = torch.bincount(place[right], minlength=bins).cpu().numpy()
+        sums = torch.bincount(place.cpu(), parts.cpu(), minlength=bins)
+        counts[n, :bins, 2] = sums.long().numpy()
+        counts[n, bins, 0] = int(below.sum())
+        counts[n, bins, 2] = int((spread[n][below].double() * FINE).round().sum())
+        hits[n] = int(below.sum()), int(right.sum())
+    return hits, counts

@@ -1,0 +1,73 @@
+"""The local saliency maps of a result: table, pictures, arrays, and a report's section on them.
+
+Every study shows such maps beside its own result in this one form.
+:mod:`conceptseg.study.shared.compare` makes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from conceptseg.report.blocks import Block, ColourBar, Gallery, Picture, Prose, Section
+from conceptseg.result.saved import Result, safe_key
+from conceptseg.result.table import Table
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from conceptseg.study.shared.compare import Comparison
+
+
+def table(comparison: Comparison, classes: Sequence[str]) -> Table:
+    """A row per image and class: `sample`, `class`, and the keys of its pictures, `picture` of the
+    image itself and one by each method's name."""
+    rows = [
+        {
+            "sample": sample_id,
+            "class": classes[class_id],
+            "picture": _key(n),
+            **{method: _key(n, method) for method in comparison.methods},
+        }
+        for n, (sample_id, class_id) in enumerate(comparison.chosen)
+    ]
+    return Table(rows, caption="Local saliency maps shown for comparison")
+
+
+def pictures(comparison: Comparison) -> dict[str, bytes]:
+    """Encoded pictures by the keys of :func:`table`."""
+    found = {_key(n): data for n, data in enumerate(comparison.plain)}
+    for method, drawn in comparison.pictures.items():
+        found |= {_key(n, method): data for n, data in enumerate(drawn)}
+    return found
+
+
+def arrays(comparison: Comparison) -> dict[str, np.ndarray]:
+    """The maps themselves, float32 [h, w], signed and not scaled."""
+    return {
+        safe_key(f"saliency-{n}-{method}"): one
+        for method, maps in comparison.maps.items()
+        for n, one in enumerate(maps)
+    }
+
+
+def section(result: Result, text: str) -> Section:
+    """The maps of a result that has the table as "saliency" and notes its `methods`.
+
+    `text` says what they are to be compared with.
+    """
+    methods: Sequence[str] = result.notes["methods"]
+    rows: list[tuple[str, list[Picture | None]]] = []
+    for row in result.tables["saliency"].rows:
+        name = f"{row['class']} in {row['sample']}"
+        shown = Picture(row["picture"], f"{name}, predicted region outlined")
+        rows.append((name, [shown, *(Picture(row[m], f"{m} of {name}") for m in methods)]))
+    blocks: list[Block] = [Prose("None was asked for, or no image has a class to explain.")]
+    if rows and methods:
+        bar = ColourBar("balance", -1.0, 1.0, "attribution, relative to the method's largest")
+        blocks = [Gallery(("image", *methods), rows, bar=bar)]
+    return Section("saliency", "Local saliency maps for comparison", text, blocks)
+
+
+def _key(number: int, method: str = "") -> str:
+    return safe_key(f"compare-{number}-{method}" if method else f"compare-{number}")

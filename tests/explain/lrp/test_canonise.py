@@ -1,0 +1,132 @@
+"""BatchNorm folded away, exactly, wherever the data says that it follows a layer."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from conceptseg.errors import InputError
+from conceptseg.explain.lrp.canonise import canonise
+from conceptseg.explain.lrp.engine import Engine
+from tests.small_models import images, seeded, unet, wrapped
+
+
+def folded(module, channels=3):
+    model = wrapped(seeded(lambda: module).double(), 2, channels)
+    for part in model.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.eps = 0.3  # so large that a fold which forgets it is seen
+    x = images(2, 8, 12, channels).double()
+    found = canonise(model, x)
+    assert torch.allclose(found.model(x), model(x), rtol=1e-12, atol=1e-12)
+    return found
+
+
+def test_order_of_definition_does_not_matter():
+    class Swapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.conv = nn.BatchNorm2d(2), nn.Conv2d(3, 2, 3, padding=1)
+
+        def forward(self, x):
+            return self.norm(self.conv(x))
+
+    found = folded(Swapped())
+    assert (found.norms, found.folded) == (1, 1)
+    assert isinstance(found.model.module.norm, nn.Identity)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_transposed_convolutions(groups):
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.ConvTranspose2d(4, 6, 2, 2, groups=groups), nn.BatchNorm2d(6),
+        nn.ReLU(), nn.Conv2d(6, 2, 1),
+    )  # fmt: skip
+    assert folded(net).folded == 1
+
+
+class Joined(nn.Module):
+    """A norm over two convolutions beside each other, and perhaps the image as well."""
+
+    def __init__(self, with_image):
+        super().__init__()
+        self.with_image = with_image
+        self.a, self.b = nn.Conv2d(3, 2, 1), nn.Conv2d(3, 3, 3, padding=1, bias=False)
+        width = 8 if with_image else 5
+        self.norm, self.last = nn.BatchNorm2d(width), nn.Conv2d(width, 2, 1)
+
+    def forward(self, x):
+        parts = [self.a(x), self.b(x)] + ([x] if self.with_image else [])
+        return self.last(F.relu(self.norm(torch.cat(parts, 1))))
+
+
+def test_norms_after_a_concatenation():
+    assert folded(Joined(False)).folded == 1
+    found = folded(Joined(True))
+    assert found.folded == 0  # of the image's channels the norm remains
+    assert type(found.model.module.norm).__name__ == "Affine"
+
+
+class Shared(nn.Module):
+    """What must not be folded: a convolution read twice, a norm and a convolution used twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+        self.norm, self.twice = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+        self.last = nn.Conv2d(3, 2, 1)
+
+    def forward(self, x):
+        a = self.a(x)
+        a = F.relu(self.norm(a)) + a
+        return self.last(self.twice(self.b(self.twice(self.b(a)))))
+
+
+def test_what_is_used_twice_is_left():
+    assert (folded(Shared()).norms, folded(Shared()).folded) == (2, 0)
+
+
+def test_everything_of_a_residual_u_net_goes():
+    model = unet()
+    found = canonise(model, images(1, 32, 48))
+    assert found.norms == found.folded == 10
+    assert torch.allclose(found.model(images(2, 32, 48)), model(images(2, 32, 48)), atol=1e-5)
+    assert {n.owner for n in found.graph.first()} == {"enc1.conv1", "enc1.short"}
+    assert [n.owner for n in found.graph.last()] == ["head"]
+
+
+def test_statistics_of_the_batch_are_refused():
+    net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2, track_running_stats=False))
+    with pytest.raises(InputError, match=r"module '1' \(BatchNorm2d\) keeps no running statistics"):
+        canonise(wrapped(net, 2), images())
+
+
+class Noisy(nn.Module):
+    def forward(self, x):
+        return F.dropout(x, 0.5, training=True)
+
+
+class Writing(nn.Module):
+    """Writes into its input and returns something else."""
+
+    def forward(self, x):
+        F.relu(x, inplace=True)
+        return x - 0.5
+
+
+@pytest.mark.parametrize("culprit", [Noisy, Writing])
+def test_a_copy_that_is_not_the_network_is_refused_by_name(culprit):
+    net = seeded(
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1), culprit(), nn.Conv2d(4, 2, 1)
+        )
+    )
+    with pytest.raises(InputError, match=rf"differs is '3' \({culprit.__name__}\)"):
+        Engine(wrapped(net, 2), images())
+
+
+def test_a_network_of_nan_is_told():
+    net = nn.Conv2d(3, 2, 1)
+    net.weight.data.fill_(float("nan"))
+    with pytest.raises(InputError, match="NaN"):
+        Engine(wrapped(nn.Sequential(net), 2), images())

@@ -1,0 +1,96 @@
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from conceptseg.config import ModelConfig
+from conceptseg.errors import InputError
+from conceptseg.network.model import load_model
+
+CLASSES = ("a", "b", "c")
+HERE = __name__
+
+
+def make(width: int = 4) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, width, 1), nn.Conv2d(width, 3, 1))
+
+
+def returns_text() -> str:
+    return "no network"
+
+
+def fails() -> nn.Module:
+    raise ZeroDivisionError("by design\nand more")
+
+
+NUMBER = 3
+
+
+class Holder:
+    make = staticmethod(make)
+
+
+def load(name: str, **options):
+    return load_model(ModelConfig(source="factory", name=name, **options), CLASSES)
+
+
+def test_calls_with_arguments():
+    model = load(f"{HERE}:make", arguments={"width": 7})
+    assert model.module[0].out_channels == 7
+    assert model(torch.rand(1, 3, 4, 4)).shape == (1, 3, 4, 4)
+    assert load(f"{HERE}:Holder.make").module[0].out_channels == 4
+
+
+def test_checkpoint(tmp_path):
+    torch.manual_seed(3)
+    trained = nn.DataParallel(make())
+    torch.save(trained.state_dict(), tmp_path / "net.pt")
+    model = load(f"{HERE}:make", weights=str(tmp_path / "net.pt"))
+    assert torch.equal(model.module[0].weight, trained.module[0].weight)
+    assert model.origin == "net.pt"
+
+
+def test_found_in_the_working_folder(tmp_path, monkeypatch):
+    (tmp_path / "mynet_here.py").write_text(
+        "from torch import nn\nNet = lambda: nn.Conv2d(3, 3, 1)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    before = list(sys.path)
+    assert isinstance(load("mynet_here:Net").module, nn.Conv2d)
+    assert sys.path == before
+    sys.modules.pop("mynet_here")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("just.a.path", {}, "must read 'package.module:callable'"),
+        ("no_such_package.net:Net", {}, "no module 'no_such_package'"),
+        (f"{HERE}:mak", {}, "did you mean 'make'"),
+        (f"{HERE}:NUMBER", {}, "is a int and cannot be called"),
+        (f"{HERE}:returns_text", {}, "returned a str"),
+        (f"{HERE}:fails", {}, "ZeroDivisionError: by design; check model.arguments"),
+        (f"{HERE}:make", {"arguments": {"widht": 3}}, "takes no 'widht'; did you mean 'width'"),
+        (f"{HERE}:make", {"weights": "pretrained:best"}, "no named weights"),
+    ],
+)
+def test_refused(name, options, words):
+    with pytest.raises(InputError, match=words) as raised:
+        load(name, **options)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("import no_such_thing\n", "needs the module 'no_such_thing'"),
+        ("1 / 0\n", "ZeroDivisionError"),
+    ],
+)
+def test_modules_that_do_not_import(tmp_path, monkeypatch, text, words):
+    (tmp_path / "mynet_broken.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=words):
+        load("mynet_broken:Net")

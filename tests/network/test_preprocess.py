@@ -1,0 +1,103 @@
+"""Preprocessing against arithmetic by hand and against Pillow's resize."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conceptseg.config import Preprocessing
+from conceptseg.errors import InputError
+from conceptseg.network.preprocess import check_preprocessing, input_size, prepare
+
+
+def test_arithmetic_by_hand():
+    image = torch.tensor([0.0, 0.2, 1.0]).view(1, 3, 1, 1)
+    given = Preprocessing(range=(0, 255), mean=(10, 20, 30), std=(2, 4, 5))
+    # 0 -> (0 - 10) / 2; 0.2 -> (51 - 20) / 4; 1 -> (255 - 30) / 5
+    torch.testing.assert_close(prepare(image, given).flatten(), torch.tensor([-5.0, 7.75, 45.0]))
+
+
+def test_range_may_be_signed():
+    image = torch.tensor([0.0, 0.25, 1.0]).view(1, 1, 1, 3)
+    found = prepare(image, Preprocessing(range=(-1, 1)))
+    torch.testing.assert_close(found.flatten(), torch.tensor([-1.0, -0.5, 1.0]))
+
+
+def test_mean_is_in_the_networks_order_of_channels():
+    image = torch.tensor([0.1, 0.2, 0.3]).view(1, 3, 1, 1)
+    found = prepare(image, Preprocessing(channels=(2, 1, 0), mean=(0.3, 0.1, 0.0)))
+    torch.testing.assert_close(found.flatten(), torch.tensor([0.0, 0.1, 0.1]))
+
+
+def test_one_grey_channel_can_feed_three():
+    image = torch.full((1, 1, 2, 2), 0.4)
+    found = prepare(image, Preprocessing(channels=(0, 0, 0), mean=(0.1, 0.2, 0.3)))
+    expected = torch.tensor([0.3, 0.2, 0.1])
+    torch.testing.assert_close(found[0, :, 1, 1], expected)
+
+
+def test_one_value_serves_all_channels():
+    found = prepare(torch.ones(1, 3, 1, 1), Preprocessing(mean=(0.5,), std=(0.25,)))
+    assert found.flatten().tolist() == [2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("size", [(5, 7), (24, 40)])
+def test_resize_is_pillows(size):
+    values = np.random.default_rng(0).random((13, 17), dtype=np.float32)
+    height, width = size
+    expected = np.asarray(
+        Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR)
+    )
+    found = prepare(torch.from_numpy(values)[None, None], Preprocessing(size=size))
+    np.testing.assert_allclose(found[0, 0].numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("image", "size", "multiple", "expected"),
+    [
+        ((100, 70), None, 32, (96, 64)),
+        ((100, 80), None, 32, (96, 96)),  # 80 is halfway, up
+        ((3, 32), None, 32, (32, 32)),
+        ((100, 70), (50, 60), 1, (50, 60)),
+        ((100, 70), (50, 60), 16, (48, 64)),
+    ],
+)
+def test_sides(image, size, multiple, expected):
+    given = Preprocessing(size=size, multiple=multiple)
+    assert input_size(image, given) == expected
+    assert tuple(prepare(torch.zeros(1, 1, *image), given).shape[2:]) == expected
+
+
+def test_keeps_memory_format_and_leaves_the_image_alone():
+    image = torch.rand(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
+    before = image.clone()
+    found = prepare(image, Preprocessing(channels=(2, 1, 0), mean=(0.5,)))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(image, before)
+
+
+def test_gradient_reaches_the_image():
+    image = torch.rand(1, 2, 6, 6, dtype=torch.float64, requires_grad=True)
+    given = Preprocessing(channels=(1, 0), range=(0, 255), mean=(3, 4), std=(5, 6), size=(4, 8))
+    assert torch.autograd.gradcheck(lambda x: prepare(x, given), image)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"range": (1, 1)}, "range"),
+        ({"std": (0.0, 1.0)}, "std"),
+        ({"size": (0, 4)}, "size"),
+        ({"channels": (0, -1)}, "channels"),
+        ({"mean": (1, 2, 3), "std": (1, 2)}, "mean has 3, std has 2"),
+        ({"channels": (0, 1), "mean": (1, 2, 3)}, "channels has 2"),
+    ],
+)
+def test_refused(given, named):
+    with pytest.raises(InputError, match=named):
+        check_preprocessing(Preprocessing(**given))
+
+
+def test_means_for_another_number_of_channels():
+    with pytest.raises(InputError, match=r"3 values.*1 channels"):
+        prepare(torch.zeros(1, 1, 2, 2), Preprocessing(mean=(1, 2, 3)))

@@ -1,0 +1,329 @@
+import errno
+import json
+import os
+import zipfile
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conceptseg.errors import InputError
+from conceptseg.result import folder as folder_module
+from conceptseg.result.encoding import plain
+from conceptseg.result.finding import Finding, ranked
+from conceptseg.result.saved import Result, image_type, safe_key
+from conceptseg.result.table import Table
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
+WEBP = b"RIFF\x00\x00\x00\x00WEBP" + bytes(20)
+
+
+def finding(**changes):
+    content = {
+        "claim": "road needs concept 1",
+        "class": "road",
+        "effect": -0.2,
+        "ci": (-0.3, -0.1),
+        "p": 0.001,
+        "p_adjusted": 0.01,
+        "n": 40,
+        "evidence": "concept-1",
+    }
+    return Finding(**(content | changes))
+
+
+def result(**changes):
+    content = {
+        "study": "ace",
+        "findings": [finding()],
+        "tables": {
+            "pairs": Table(
+                [{"b": np.float32(0.5), "a": float("nan")}, {"b": 2, "a": 1.5}],
+                labels={"a": "A value"},
+                caption="Pairs",
+            )
+        },
+        "arrays": {"file": np.arange(6.0).reshape(2, 3), "flags": np.array([True, False])},
+        "images": {"photo": WEBP, "chart": PNG},
+        "skipped": [{"sample": "s1", "reason": "no road"}],
+        "provenance": {"seed": 0, "data": {"images": np.int64(40)}},
+        "timings": {"total": 1.5},
+        "config": {"layer": "auto", "root": Path("a/b")},
+        "notes": {"classes": ("road", "sky")},
+    }
+    return Result(**(content | changes))
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_a_saved_result_comes_back(tmp_path):
+    first = result()
+    folder = first.save(tmp_path / "out", "<p>report</p>")
+    second = Result.load(folder)
+    assert second.to_json() == first.to_json()
+    assert second.findings == first.findings
+    assert second.tables["pairs"].columns == ("b", "a")  # the order given, not the alphabet's
+    assert second.tables["pairs"].rows[0] == {"b": 0.5, "a": None}
+    assert dict(second.images) == dict(first.images)
+    for key, values in first.arrays.items():
+        np.testing.assert_array_equal(second.arrays[key], values)
+        assert second.arrays[key].dtype == values.dtype
+    assert set(contents(folder)) == {
+        "result.json",
+        "arrays.npz",
+        "report.html",
+        "images/photo.webp",
+        "images/chart.png",
+    }
+
+
+def test_result_json_has_the_promised_keys_and_is_strict_json():
+    text = result(findings=[finding(effect=float("inf"), ci=(float("nan"), 1.0))]).to_json()
+
+    def refuse(name):
+        raise AssertionError(f"{name} is not JSON")
+
+    saved = json.loads(text, parse_constant=refuse)
+    assert set(saved) == {
+        "study",
+        "findings",
+        "tables",
+        "skipped",
+        "provenance",
+        "timings",
+        "config",
+        "notes",
+        "schema",
+        "files",
+    }
+    assert set(saved["findings"][0]) == {
+        "claim",
+        "class",
+        "effect",
+        "ci",
+        "p",
+        "p_adjusted",
+        "n",
+        "evidence",
+        "details",
+    }
+    assert saved["findings"][0]["effect"] is None
+    assert saved["findings"][0]["ci"] is None
+    assert text == json.dumps(saved, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+
+
+def test_equal_contents_give_equal_bytes(tmp_path):
+    backwards = dict(reversed(result().arrays.items()))
+    one = contents(result().save(tmp_path / "one"))
+    two = contents(result(arrays=backwards).save(tmp_path / "two"))
+    assert one == two
+
+
+def test_arrays_need_no_pickle_and_objects_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="Object arrays"):
+        result(arrays={"bad": np.array([{}], dtype=object)}).save(tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+    folder = result().save(tmp_path / "out")
+    with zipfile.ZipFile(folder / "arrays.npz") as archive:
+        assert archive.namelist() == ["file.npy", "flags.npy"]
+
+
+def test_what_a_second_save_keeps_and_what_it_drops(tmp_path):
+    folder = result().save(tmp_path / "out", "old")
+    (folder / "mine.txt").write_text("keep")
+    (folder / "shards").mkdir()
+    (folder / "shards" / "part").write_text("keep too")
+    result(images={}, arrays={}).save(folder)
+    assert set(contents(folder)) == {"result.json", "mine.txt", "shards/part"}
+    assert os.listdir(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "rename", "mkdir"])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_a_failing_disk_leaves_the_old_result_and_nothing_else(
+    tmp_path, monkeypatch, call, code, after
+):
+    folder = result().save(tmp_path / "out", "old")
+    before = contents(folder)
+    failed = fail_after(monkeypatch, call, code, after)
+    try:
+        result(findings=[]).save(folder, "new")
+    except InputError as error:
+        assert failed
+        assert str(folder) in str(error)
+        assert os.strerror(code) in str(error)
+        assert "\n" not in str(error)
+        monkeypatch.undo()
+        assert contents(folder) == before
+    else:
+        assert not failed  # fewer calls were made than were let through
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "rename", "mkdir"])
+def test_a_failing_disk_leaves_nothing_where_nothing_was(tmp_path, monkeypatch, call):
+    fail_after(monkeypatch, call, errno.ENOSPC, 0)
+    with pytest.raises(InputError, match="No space left on device"):
+        result().save(tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def fail_after(monkeypatch, call, code, after):
+    """Let the first calls through and fail the next one; returns a list that is filled then."""
+    failed, calls = [], []
+    real = {
+        "write": folder_module._write,
+        "fsync": os.fsync,
+        "rename": Path.rename,
+        "mkdir": Path.mkdir,
+    }[call]
+
+    def fake(*args, **kwargs):
+        calls.append(call)
+        if len(calls) == after + 1:
+            if call == "write" and args[0].parent.is_dir():
+                args[0].write_bytes(b"half")
+            failed.append(call)
+            raise OSError(code, os.strerror(code))
+        return real(*args, **kwargs)
+
+    target = {
+        "write": (folder_module, "_write"),
+        "fsync": (folder_module.os, "fsync"),
+        "rename": (Path, "rename"),
+        "mkdir": (Path, "mkdir"),
+    }[call]
+    monkeypatch.setattr(*target, fake)
+    return failed
+
+
+def test_a_folder_that_is_no_result_is_not_replaced(tmp_path):
+    holiday = tmp_path / "holiday"
+    (holiday / "images").mkdir(parents=True)
+    (holiday / "images" / "beach.jpg").write_text("precious")
+    with pytest.raises(InputError, match="not an earlier result"):
+        result().save(holiday)
+    assert (holiday / "images" / "beach.jpg").read_text() == "precious"
+    with pytest.raises(InputError, match="is a file"):
+        result().save(holiday / "images" / "beach.jpg")
+
+
+def test_a_link_to_a_folder_stays_a_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    result().save(tmp_path / "out")
+    assert (tmp_path / "out").is_symlink()
+    assert Result.load(tmp_path / "out").study == "ace"
+
+
+def change(folder, **changes):
+    path = folder / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    "break_it, said",
+    [
+        (lambda f: (f / "result.json").unlink(), "does not exist"),
+        (lambda f: (f / "result.json").write_text("{"), "not a result"),
+        (lambda f: (f / "result.json").write_text("[" * 100_000), "not a result"),
+        (lambda f: (f / "result.json").write_bytes(b"\xff\xfe"), "not a result"),
+        (lambda f: (f / "result.json").write_text("[]"), "no mapping"),
+        (lambda f: (f / "result.json").write_text("{}"), "lacks"),
+        (lambda f: change(f, more=1), "unknown keys"),
+        (lambda f: change(f, schema=99), "schema 99"),
+        (lambda f: change(f, findings=[{"claim": "x"}]), "finding"),
+        (lambda f: change(f, findings=[{"claim": "x", "n": -1, "evidence": "e"}]), "finding's n"),
+        (lambda f: change(f, tables={"t": {"rows": [1]}}), "not a result"),
+        (lambda f: change(f, tables=7), "not a result"),
+        (lambda f: change(f, files={"../secret": "0"}), "no result contains"),
+        (lambda f: change(f, files={"images/../../secret.png": "0"}), "no result contains"),
+        (lambda f: change(f, files={"/etc/passwd": "0"}), "no result contains"),
+        (lambda f: (f / "images" / "photo.webp").unlink(), "photo.webp is listed"),
+        (lambda f: (f / "images" / "photo.webp").write_bytes(WEBP + b"x"), "was altered"),
+        (lambda f: (f / "arrays.npz").write_bytes(b"PK"), "was altered"),
+    ],
+)
+def test_a_broken_folder_is_one_line(tmp_path, break_it, said):
+    folder = result().save(tmp_path / "out")
+    break_it(folder)
+    with pytest.raises(InputError, match=said) as caught:
+        Result.load(folder)
+    assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value)
+
+
+def test_a_linked_picture_is_not_followed_out_of_the_folder(tmp_path):
+    folder = result().save(tmp_path / "out")
+    secret = tmp_path / "secret.webp"
+    secret.write_bytes(WEBP)  # the very bytes that are listed: only its place is wrong
+    (folder / "images" / "photo.webp").unlink()
+    (folder / "images" / "photo.webp").symlink_to(secret)
+    with pytest.raises(InputError, match="leads out of the folder"):
+        Result.load(folder)
+
+
+class Explosive:
+    def __reduce__(self):
+        return (os.abort, ())
+
+
+def test_code_in_the_arrays_does_not_run(tmp_path):
+    folder = result(arrays={}).save(tmp_path / "out")
+    np.savez(folder / "arrays.npz", bad=np.array([Explosive()], dtype=object), allow_pickle=True)
+    data = (folder / "arrays.npz").read_bytes()
+    files = json.loads((folder / "result.json").read_text())["files"]
+    change(folder, files=files | {"arrays.npz": sha256(data).hexdigest()})
+    with pytest.raises(InputError, match="arrays.npz cannot be read"):
+        Result.load(folder)
+
+
+def test_keys_that_are_no_file_names_are_refused():
+    for key in ("../x", "a/b", "", ".hidden", "a" * 200, "x\n"):
+        with pytest.raises(ValueError, match="safe_key"):
+            result(images={key: PNG})
+    with pytest.raises(ValueError, match="upper and lower"):
+        result(images={"a": PNG, "A": PNG})
+    with pytest.raises(ValueError, match="WebP"):
+        image_type(b"GIF89a")
+
+
+@given(st.lists(st.text(), unique=True))
+def test_safe_keys_are_safe_and_stay_apart(texts):
+    keys = [safe_key(text) for text in texts]
+    result(images=dict.fromkeys(keys, PNG))
+    assert len({key.casefold() for key in keys}) == len(texts)
+    assert [safe_key(key) for key in keys] == keys
+
+
+def test_plain_values():
+    given_ = {1: np.array([1.5, np.nan]), "s": {2, 1}, "t": (np.bool_(True), np.float32(0.5))}
+    assert plain(given_) == {"1": [1.5, None], "s": [1, 2], "t": [True, 0.5]}
+    with pytest.raises(TypeError, match="bytes"):
+        plain(b"x")
+
+
+def test_ranking_puts_large_significant_effects_first():
+    small = finding(claim="small", effect=0.01, p_adjusted=0.0001)
+    large = finding(claim="large", effect=-0.3, p_adjusted=0.04)
+    unsure = finding(claim="unsure", effect=0.9, p_adjusted=0.2)
+    untested = finding(claim="untested", effect=0.5, p_adjusted=None)
+    order = [f.claim for f in ranked([untested, unsure, small, large])]
+    assert order == ["large", "small", "unsure", "untested"]
+
+
+def test_a_notebook_shows_it_escaped():
+    shown = result(findings=[finding(claim="<script>x</script>")])._repr_html_()
+    assert "<script>" not in shown
+    assert "&lt;script&gt;" in shown

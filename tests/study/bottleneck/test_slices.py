@@ -1,0 +1,124 @@
+"""Slices and their enrichment on planted kinds of images."""
+
+import numpy as np
+import pytest
+
+from conceptseg.study.bottleneck import slices
+from conceptseg.study.bottleneck.tables import slice_table
+
+
+def test_a_bad_kind_is_found_and_an_irrelevant_one_is_not():
+    rng = np.random.default_rng(0)
+    bad = np.arange(120) < 30
+    quality = rng.normal(0.8, 0.05, 120) - 0.4 * bad
+    kinds = {("cluster", "bad"): bad, ("metadata", "coin"): rng.random(120) < 0.5}
+    found = slices.judged(kinds, quality, quality, np.arange(120), least=5, seed=0)
+    assert [one.name for one in found] == ["bad", "coin"]
+    assert found[0].difference.value == pytest.approx(-0.4, abs=0.03) and found[0].p_family < 0.01
+    assert found[1].p_family > 0.05
+
+
+def test_p_values_are_calibrated_alone_and_together():
+    """Ten slices of noise, 100 times: each is wrong in 10 %, any of them in 10 % of the times."""
+    rng = np.random.default_rng(1)
+    alone, together = [], []
+    for seed in range(100):
+        p, family = slices.slice_p(rng.random((10, 30)) < 0.3, rng.random(30), np.arange(30), seed)
+        alone += list(p <= 0.1)
+        together.append(family.min() <= 0.1)
+    assert 0.07 < np.mean(alone) < 0.13
+    assert 0.03 < np.mean(together) < 0.18
+
+
+def test_groups_that_are_alike_are_one_piece_of_evidence():
+    """All images of one bad group in the slice: one of ten groups tells it, which is no test."""
+    group = np.repeat(np.arange(10), 20)
+    quality = np.where(group == 0, 0.1, 0.8)
+    assert slices.telling(group == 0, group) == pytest.approx(1.23, abs=0.01)
+    p, family = slices.slice_p((group == 0)[None], quality, group, 0)
+    assert np.isnan(p).all() and np.isnan(family).all()
+    kinds = {("metadata", "site = 0"): group == 0, ("metadata", "odd"): np.arange(200) % 2 == 1}
+    found = slices.judged(kinds, quality, quality, group, least=8, seed=0)
+    assert {one.name: one.p_family is None for one in found} == {"site = 0": True, "odd": False}
+    remarks = {row["slice"]: row["remark"] for row in slice_table(found).rows}
+    assert remarks == {"site = 0": "too few groups to test", "odd": ""}
+
+
+def test_a_slice_that_runs_within_groups_is_found():
+    """Half of the images of each of 20 groups are of the night, and worse; groups differ too."""
+    group, night = np.repeat(np.arange(20), 6), np.arange(120) % 2 == 0
+    rng = np.random.default_rng(0)
+    quality = 0.8 - 0.4 * night + rng.normal(0, 0.1, 20)[group] + rng.normal(0, 0.05, 120)
+    kinds = {("metadata", "night"): night, ("metadata", "coin"): rng.random(120) < 0.4}
+    found = {
+        one.name: one for one in slices.judged(kinds, quality, quality, group, least=8, seed=0)
+    }
+    assert found["night"].difference.value == pytest.approx(-0.4, abs=0.03)
+    assert found["night"].p_family < 0.005 and found["coin"].p_family > 0.05
+
+
+def test_the_statistic_is_the_difference_that_is_told():
+    rng = np.random.default_rng(2)
+    night, quality, group = rng.random(60) < 0.3, rng.random(60), rng.integers(0, 12, 60)
+    share = night.mean()
+    scores = (night - share) * (quality - quality.mean())
+    gap = quality[night].mean() - quality[~night].mean()
+    assert scores.sum() / (60 * share * (1 - share)) == pytest.approx(gap)
+    p, family = slices.slice_p(night[None], quality, group, 0)
+    sums = np.bincount(group, scores)
+    signs = 1 - 2 * ((np.arange(2**12)[:, None] >> np.arange(12)) & 1)
+    exact = (np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).mean()
+    assert p[0] == pytest.approx(exact, abs=0.02) and family[0] == p[0]
+
+
+@pytest.mark.parametrize("kind", ["unequal groups", "by group", "skewed images"])
+def test_no_difference_is_found_where_there_is_none(kind):
+    """Ten groups of one image against thirty of eight; whole groups that differ; few bad images."""
+    rng = np.random.default_rng(3)
+    wrong = []
+    for seed in range(150):
+        if kind == "unequal groups":
+            group = np.r_[np.arange(10), 10 + np.repeat(np.arange(30), 8)]
+            inside, quality = (group < 10)[None], rng.normal(0.7, 0.15, 250)
+        elif kind == "by group":
+            group = np.repeat(np.arange(20), 6)
+            inside = (rng.permutation(20)[group] < 9)[None]
+            quality = rng.normal(0.7, 0.1, 20)[group] + rng.normal(0, 0.1, 120)
+        else:
+            group, quality = np.arange(120), 1 - rng.exponential(0.15, 120)
+            inside = np.stack([rng.permutation(120) < 8 for _ in range(10)])
+        wrong.append(slices.slice_p(inside, quality, group, seed)[1].min() <= 0.05)
+    assert np.mean(wrong) <= 0.09
+
+
+def test_metadata_frequent_in_a_cluster_is_told():
+    cluster = np.repeat([0, 1], 40)
+    values = {"weather": ["rain"] * 36 + ["sun"] * 44, "side": ["left", "right"] * 40}
+    rows = slices.enriched(cluster, values, np.arange(80))
+    best = rows[0]
+    assert (best["cluster"], best["column"], best["value"]) in {
+        (1, "weather", "rain"),
+        (2, "weather", "sun"),
+    }
+    assert best["p_bh"] < 1e-6
+    assert all(row["p_bh"] > 0.5 for row in rows if row["column"] == "side")
+
+
+def test_pairs_say_more_than_their_parts():
+    rain, night = np.arange(40) % 2 == 0, np.arange(40) < 20
+    kinds = {"w = rain": rain, "w = sun": ~rain, "t = night": night, "t2 = night": night}
+    found = slices.pairs(kinds, 5)
+    assert set(found) == {f"{t} = night, w = {w}" for t in ("t", "t2") for w in ("rain", "sun")}
+    assert found["t = night, w = rain"].sum() == 10
+
+
+def test_numbers_of_many_values_become_thirds():
+    told = slices.columns({"t": [float(i) for i in range(30)], "id": [f"n{i}" for i in range(30)]})
+    assert set(told) == {"t"} and told["t"].count("lowest third") == 10
+
+
+def test_clusters_are_the_planted_ones():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(60, 5)) + 20 * np.repeat(np.eye(5)[:3], [30, 20, 10], axis=0)
+    found = slices.clusters(rows, 3, 0)
+    assert found.tolist() == [0] * 30 + [1] * 20 + [2] * 10

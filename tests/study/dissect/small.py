@@ -1,0 +1,49 @@
+"""A plan, kept images and a context, small and by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from conceptseg.study.dissect.bins import Bins
+from conceptseg.study.dissect.kept import Kept
+from conceptseg.study.dissect.pilot import Plan
+from conceptseg.study.dissect.vocabulary import Category, Vocabulary
+
+
+def vocabulary(*counts: int) -> Vocabulary:
+    return Vocabulary(
+        tuple(
+            Category(f"kind {g}", tuple(f"{g}.{i}" for i in range(count)))
+            for g, count in enumerate(counts)
+        )
+    )
+
+
+def plan(units: int, words: Vocabulary, ids: list[str], half: list[int]) -> Plan:
+    values = np.random.default_rng(0).normal(size=(units, 500)).astype(np.float32)
+    return Plan(
+        live=np.arange(units),
+        units=units,
+        bins=Bins.of(values, 32),
+        two_sided=np.zeros(units, bool),
+        mean=np.zeros(units),
+        lowest=0.0,
+        sources=(),
+        vocabulary=words,
+        half=dict(zip(ids, half, strict=True)),
+        member={name: name for name in ids},
+        unit="image",
+    )
+
+
+def kept(maps: np.ndarray, slots: np.ndarray, words: Vocabulary, half: list[int]) -> Kept:
+    """Maps [n, v, y, x] and slots [n, g, y', x'] of images s00, s01, ..."""
+    ids = [f"s{i:02d}" for i in range(len(maps))]
+    return Kept(
+        plan(maps.shape[1], words, ids, half),
+        tuple(ids),
+        tuple(maps.astype(np.float32)),
+        tuple(slots),
+        np.array(half),
+        tuple(ids),
+    )
