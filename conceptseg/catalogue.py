@@ -15,11 +15,18 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, PlainSerializer, SerializationInfo, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    PlainSerializer,
+    SerializationInfo,
+    WithJsonSchema,
+)
 
 from conceptseg.errors import InputError, nearest
 
@@ -216,6 +223,23 @@ def parse(kind: str, value: Any, default: str | None = None) -> Any:
         hint = nearest(str(unknown[0]), known) if known else f"{name} takes no parameters"
         raise ValueError(f"unknown key {unknown[0]!r}; {hint}")
     return chosen.model_validate(parameters)
+
+
+def _known(kind: str, entries: tuple[Choice, ...]) -> tuple[Choice, ...]:
+    """The entries as they are; ValueError for one that names no technique of the folder."""
+    known = names(kind)
+    for entry in entries:
+        if not isinstance(entry, str):
+            parse(kind, entry)  # only here does a technique's own file get imported
+        elif entry not in known:
+            raise ValueError(f"unknown {kind[:-1]} {entry!r}; {nearest(entry, known)}")
+    return entries
+
+
+Methods = Annotated[tuple[Choice, ...], AfterValidator(partial(_known, "explainers"))]
+"""A field that lists local methods; entries are kept as the study's file gives them."""
+Metrics = Annotated[tuple[Choice, ...], AfterValidator(partial(_known, "metrics"))]
+"""A field that lists metrics, likewise."""
 
 
 def choice_labels(entries: Sequence[Choice]) -> tuple[str, ...]:

@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from conceptseg import catalogue
-from conceptseg.errors import nearest
+from conceptseg.catalogue import Methods
 
 _NUMBERS = (int, float, int | None, float | None)
 
@@ -142,19 +141,8 @@ class StudyKeys(Strict):
     run: RunConfig = RunConfig()
     layer: str = Field("auto", description="Layer that is studied; auto takes the bottleneck.")
     seed: int = Field(0, ge=0, description="Seed of everything random.")
-    compare: tuple[str | dict[str, Any], ...] = Field(
+    compare: Methods = Field(
         ("seg_grad_cam", "seg_hires_grad_cam"),
         description="Local saliency methods shown beside the study's own result: names, or "
         "mappings with `kind` and the method's parameters.",
     )
-
-    @field_validator("compare")
-    @classmethod
-    def _known_methods(cls, entries: tuple[Any, ...]) -> tuple[Any, ...]:
-        known = catalogue.names("explainers")
-        for entry in entries:
-            if not isinstance(entry, str):
-                catalogue.parse("explainers", entry)  # only here is a method's file imported
-            elif entry not in known:
-                raise ValueError(f"unknown explainer {entry!r}; {nearest(entry, known)}")
-        return entries

@@ -24,7 +24,8 @@ from conceptseg.data.batch import Batch
 from conceptseg.data.labels import LabelBlock
 from conceptseg.data.manifest import Manifest, Sample, Source
 from conceptseg.engine import provenance
-from conceptseg.engine.contract import Carry, Context, Pass, State, Study
+from conceptseg.engine.contract import Context, Pass, Step, Study
+from conceptseg.engine.known import Key, Known
 from conceptseg.engine.run import run_study
 from conceptseg.report.blocks import Facts, Report, Section
 from conceptseg.result.finding import Finding
@@ -143,15 +144,20 @@ class Calls:
                 raise cls.error
 
 
+SUM, SQUARE, HIGH = Key("sum", Sum), Key("square", Sum), Key("high", Sum)
+MEAN = Key("mean", float)
+
+
 class Means(Pass):
     name: ClassVar[str] = "means"
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
         Calls.tick()
-        return {"mean": Sum(batch.ids, tuple(batch.images.double().mean((1, 2, 3)).tolist()))}
+        return SUM(Sum(batch.ids, tuple(batch.images.double().mean((1, 2, 3)).tolist())))
 
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        return {"mean": state["mean"].total() / len(context.manifest.samples)}
+
+def average(study: Toy, context: Context, known: Known) -> Known:
+    return MEAN(known[SUM].total() / len(context.manifest.samples))
 
 
 class Deviations(Pass):
@@ -160,22 +166,19 @@ class Deviations(Pass):
     name: ClassVar[str] = "deviations"
     labels = "required"
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         return context.manifest.samples[::2]
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
         Calls.tick()
         with torch.no_grad():
             logits = context.model(batch.images).double()
-        square = (logits.mean((1, 2, 3)) - carry["mean"]) ** 2
+        square = (logits.mean((1, 2, 3)) - known[MEAN]) ** 2
         assert batch.labels is not None
-        return {
-            "square": Sum(batch.ids, tuple(square.tolist())),
-            "high": Sum(batch.ids, tuple(batch.labels.double().sum((1, 2)).tolist())),
-        }
-
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        return {key: statistic.total() for key, statistic in state.items()}
+        high = batch.labels.double().sum((1, 2))
+        return SQUARE(Sum(batch.ids, tuple(square.tolist()))) | HIGH(
+            Sum(batch.ids, tuple(high.tolist()))
+        )
 
 
 @technique(family="toy", source="none")
@@ -184,17 +187,18 @@ class Toy(Study):
 
     power: float = 1.0
 
-    def passes(self) -> Sequence[Pass]:
-        return (Means(), Deviations())
+    def plan(self) -> Sequence[Step]:
+        return (Means(), average, Deviations())
 
-    def finish(self, context: Context, carry: Carry) -> Result:
+    def finish(self, context: Context, known: Known) -> Result:
+        values = {"mean": known[MEAN], **{k.name: known[k].total() for k in (SQUARE, HIGH)}}
         finding = Finding(
             claim="Images deviate",
-            effect=carry["square"] * self.power,
+            effect=values["square"] * self.power,
             n=len(context.manifest.samples),
             evidence="sums",
         )
-        rows = [{"name": key, "value": carry[key]} for key in ("mean", "square", "high")]
+        rows = [{"name": name, "value": value} for name, value in values.items()]
         return Result("toy", [finding], {"sums": Table(rows)})
 
     @staticmethod

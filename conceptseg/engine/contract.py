@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from conceptseg.catalogue import About
+from conceptseg.catalogue import About, Choice
 from conceptseg.config import RunConfig, StudyKeys
-from conceptseg.stats.contract import Statistic
+from conceptseg.engine.known import Known
 
 if TYPE_CHECKING:
     from conceptseg.data.batch import Batch
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from conceptseg.result.saved import Result
 
 
-State = dict[str, Statistic]
-Carry = dict[str, Any]
+State = Any  # TEMPORARY: studies without keys; both are Known
+Carry = Any  # TEMPORARY
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,10 @@ class Context:
 
 
 class Pass(ABC):
-    """One sweep over samples. `map` is pure; states merge key by key."""
+    """One sweep over samples. `map` is pure; states, of statistics, merge key by key.
+
+    Whatever cannot be made of the samples is for a function of what is known (see :data:`Step`).
+    """
 
     name: ClassVar[str]
     cost: ClassVar[str] = "1 forward per image"
@@ -45,7 +49,7 @@ class Pass(ABC):
     """Whether batches carry labels. Optional: a sample without a mask has -1 everywhere, a batch
     without any has None. Required: a sample without a mask is an error."""
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         """The samples to visit, all of the manifest's unless narrowed."""
         return context.manifest.samples
 
@@ -53,36 +57,61 @@ class Pass(ABC):
         """About how many network passes of one image all of it takes; for `check`'s estimate."""
         return float(len(context.manifest.samples))
 
-    def begin(self, context: Context) -> Carry:
-        """What is set going before the first image, such as a process that has to warm up."""
-        return {}
+    def open(self, context: Context, known: Known) -> AbstractContextManager[Known]:
+        """What `map` and `finish` also know, which lives as long as the pass: another network."""
+        return nullcontext(Known())
 
     @abstractmethod
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State: ...
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
+        """The state of a batch: statistics."""
 
-    @abstractmethod
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        """What later passes need to know, from the merged state of all samples."""
+    def finish(self, context: Context, state: Known, known: Known) -> Known:
+        """What of the merged state all later steps know; it draws no conclusions.
+
+        The state itself is known to the functions that follow the pass, up to the next pass.
+        """
+        return Known()
+
+
+Step = Pass | Callable[[Any, Context, Known], Known]
+"""A pass, which touches the network, or a function of the study, the context and what is known,
+which does not, and says what is known besides."""
 
 
 class Study(StudyKeys, ABC):
     """A question put to a network and a data set. Its fields are the keys of its YAML file.
 
     A study is a folder. The class lies in `config.py`; what it does lies beside it, in files that
-    all studies have: `plan.py` (the passes in their order), `conclude.py` (from what they gathered
-    to the result) and `report.py` (from the result to the page).
+    all studies have: `plan.py` (the steps in their order), `conclude.py` (from what is known after
+    them to the result) and `report.py` (from the result to the page).
     """
 
     about: ClassVar[About]
 
-    def passes(self) -> Sequence[Pass]:
-        """The sweeps over the data, in order."""
-        passes: Sequence[Pass] = _beside(type(self), "plan").passes(self)
-        return passes
+    def local_methods(self) -> tuple[Choice, ...]:
+        """All entries of the study's file that name local methods."""
+        return self.compare
 
-    def finish(self, context: Context, carry: Carry) -> Result:
-        """The result, from all that the passes found."""
-        result: Result = _beside(type(self), "conclude").conclude(self, context, carry)
+    def check(self, context: Context) -> None:
+        """Refuse by InputError whatever can be known to fail before the first step.
+
+        That is what follows from the configuration, the manifest, the network and the layer. A run
+        asks before all else, and so does the command's `check`.
+        """
+        check = getattr(_beside(type(self), "plan"), "check", None)
+        if check is not None:
+            check(self, context)
+
+    def plan(self) -> Sequence[Step]:
+        """The steps in order: all passes, and all functions of what is known."""
+        plan = _beside(type(self), "plan")
+        listed = plan.steps if hasattr(plan, "steps") else plan.passes  # TEMPORARY
+        steps: Sequence[Step] = listed(self)
+        return steps
+
+    def finish(self, context: Context, known: Known) -> Result:
+        """The result, from all that is known after the last step."""
+        result: Result = _beside(type(self), "conclude").conclude(self, context, known)
         return result
 
     @classmethod

@@ -21,7 +21,7 @@ class Progress(Protocol):
         """One line about the run."""
 
     def begin(self, name: str, images: int, shards: int) -> None:
-        """A pass starts."""
+        """A pass starts, or a function of what is known, which reads no images."""
 
     def advance(self, images: int) -> None:
         """Images of the current pass are done."""
@@ -65,7 +65,8 @@ class Lines(Quiet):
     def begin(self, name: str, images: int, shards: int) -> None:
         self.name, self.images, self.shards = name, images, shards
         self.done, self.started = 0, time.monotonic()
-        self.note(f"{name}: {images} images in {shards} shard{'s' if shards != 1 else ''}")
+        cut = f" in {shards} shard{'s' if shards != 1 else ''}" if shards else ""
+        self.note(f"{name}: {images or 'no'} images{cut}")
 
     def advance(self, images: int) -> None:
         self.done += images

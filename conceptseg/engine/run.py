@@ -1,7 +1,7 @@
-"""The one loop over passes, shards and merging.
+"""The one loop over a study's steps: passes with their shards, and functions of what is known.
 
-A pass maps batches of samples to states, states merge in order, and the merged state is finished
-into what later passes know. Samples are cut into shards of consecutive ones; each shard's state is
+A pass maps batches of samples to states, and states merge in order; functions conclude from them
+what later steps know. Samples are cut into shards of consecutive ones; each shard's state is
 saved under a key that hashes everything it depends on, so the same command started again after a
 crash resumes after the last whole shard and ends with the same result. Passes check the network's
 output themselves (`model.check_finite`), where they know which samples it belongs to.
@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from conceptseg.config import RunConfig
 from conceptseg.engine import provenance
-from conceptseg.engine.contract import Carry, Context, Pass, State, Study
+from conceptseg.engine.contract import Context, Pass, Study
+from conceptseg.engine.known import Known
 from conceptseg.engine.progress import Progress, Quiet
-from conceptseg.engine.start import precision, read
+from conceptseg.engine.start import first_images, precision, read
 from conceptseg.engine.store import DamagedError, ShardStore, clear
 from conceptseg.settings import digest, without_run
 
@@ -34,13 +35,12 @@ BATCHES_PER_SHARD = 16
 
 @dataclasses.dataclass(frozen=True)
 class Swept:
-    """What one pass did: images seen, shards in all and shards found saved, seconds."""
+    """What one pass did: images seen, shards in all and shards found saved."""
 
     name: str
     images: int
     shards: int
     resumed: int
-    seconds: float
 
 
 def run_study(
@@ -53,7 +53,7 @@ def run_study(
     command: str = "",
     fresh: bool = False,
 ) -> Result:
-    """Make all passes of a study and put together its result; nothing but shards is written.
+    """Take all steps of a study and put together its result; nothing but shards is written.
 
     `recorded` is the configuration to keep with the result (by default the study's own), `fresh`
     ignores saved shards. Shards stay under `<out>/.state` until :func:`save` is called.
@@ -61,6 +61,7 @@ def run_study(
     Raises :class:`~conceptseg.errors.InputError` for data, a network or a folder that cannot be
     used.
     """
+    refuse(study, context)
     progress = progress or Quiet()
     started = time.monotonic()
     if fresh:
@@ -70,15 +71,10 @@ def run_study(
     # Asked before the passes: libraries that they load may set another number of threads.
     machine = provenance.machine(context.run.device)
     key = base_key(study, context, recorded, weights)
-    carry: Carry = {}
-    swept: list[Swept] = []
-    for step in study.passes():
-        carry, key, done = sweep(step, context, carry, key, out, progress)
-        swept.append(done)
-    progress.note("all passes are done; drawing conclusions")
+    known, swept, seconds = take(study, context, key, out, progress)
+    progress.note("all steps are done; drawing conclusions")
     finishing = time.monotonic()
-    result = study.finish(context, carry)
-    seconds = {done.name: done.seconds for done in swept}
+    result = study.finish(context, known)
     seconds["finish"] = time.monotonic() - finishing
     return dataclasses.replace(
         result,
@@ -107,60 +103,85 @@ def save(study: type[Study], result: Result, out: Path) -> Path:
     return out / "report.html"
 
 
+def refuse(study: Study, context: Context) -> None:
+    """Raise InputError for whatever can be known to fail before the first step.
+
+    Asked by a run and by the command's `check`, so that nothing passes the one that the other
+    refuses at once.
+    """
+    from conceptseg.explain.methods import check_methods
+
+    image = first_images(context.manifest, context.run)
+    check_methods(study.local_methods(), context.model, image)
+    study.check(context)
+
+
+def take(
+    study: Study, context: Context, key: str, out: Path, progress: Progress
+) -> tuple[Known, list[Swept], dict[str, float]]:
+    """Take all steps: what is known then, what each pass did, and seconds by step."""
+    known = gathered = Known()
+    swept: list[Swept] = []
+    seconds: dict[str, float] = {}
+    for step in study.plan():
+        started = time.monotonic()
+        if isinstance(step, Pass):
+            gathered = Known()  # freed before the next pass gathers
+            known, gathered, key, done = sweep(step, context, known, key, out, progress)
+            swept.append(done)
+        else:
+            progress.begin(step.__name__, 0, 0)
+            known |= step(study, context, gathered | known)
+            progress.end()
+        seconds[step.name if isinstance(step, Pass) else step.__name__] = time.monotonic() - started
+    return gathered | known, swept, seconds
+
+
 def sweep(
-    step: Pass, context: Context, carry: Carry, key: str, out: Path, progress: Progress
-) -> tuple[Carry, str, Swept]:
-    """Make one pass: the new carry (the old one's entries included), the pass's key, its count.
+    step: Pass, context: Context, known: Known, key: str, out: Path, progress: Progress
+) -> tuple[Known, Known, str, Swept]:
+    """Make one pass: what is known after it, its merged state, its key, and its count.
 
     `key` is that of the passes before, so a pass is never resumed on another past.
     """
-    started = time.monotonic()
-    samples = step.samples(context, carry)
+    samples = step.samples(context, known)
     key = digest([key, step.name, context.manifest.fingerprint(samples) if samples else ""])
     parts = split(len(samples), context.run)
     store = ShardStore(out, step.name, key, frozenset({type(step).__module__.partition(".")[0]}))
     progress.begin(step.name, len(samples), len(parts))
-    carry = {**carry, **step.begin(context)}
-    state: State = {}
+    state = Known()
     resumed = 0
-    for number, (start, stop) in enumerate(parts, start=1):
-        found = _saved(store, start, stop, progress)
-        resumed += found is not None
-        progress.shard(number, found is not None)
-        if found is None:
-            found = map_shard(step, context, samples[start:stop], carry, progress.advance)
-            store.save(start, stop, found)
-        else:
-            progress.advance(stop - start)
-        state = merge(state, found)
-    carry = {**carry, **step.finish(context, state, carry)}
+    with step.open(context, known) as opened:
+        inside = known | opened
+        for number, (start, stop) in enumerate(parts, start=1):
+            shard = _saved(store, start, stop, progress)
+            resumed += shard is not None
+            progress.shard(number, shard is not None)
+            if shard is None:
+                shard = map_shard(step, context, samples[start:stop], inside, progress.advance)
+                store.save(start, stop, shard)
+            else:
+                progress.advance(stop - start)
+            state = state.merge(shard)
+        known |= Known.of(step.finish(context, state, inside))
     progress.end()
-    seconds = time.monotonic() - started
-    return carry, key, Swept(step.name, len(samples), len(parts), resumed, seconds)
+    return known, state, key, Swept(step.name, len(samples), len(parts), resumed)
 
 
 def map_shard(
     step: Pass,
     context: Context,
     samples: Sequence[Sample],
-    carry: Carry,
+    known: Known,
     advance: Callable[[int], None] = lambda images: None,
-) -> State:
+) -> Known:
     """The merged state of consecutive samples, batch by batch."""
-    state: State = {}
+    state = Known()
     for batch in read(context, samples, step.labels):
         with precision(context.run):
-            state = merge(state, step.map(context, batch, carry))
+            state = state.merge(Known.of(step.map(context, batch, known)))
         advance(len(batch))
     return state
-
-
-def merge(first: State, second: State) -> State:
-    """Two states key by key; a key that only one of them has is kept as it is."""
-    merged = dict(first)
-    for key, statistic in second.items():
-        merged[key] = merged[key].merge(statistic) if key in merged else statistic
-    return merged
 
 
 def split(count: int, run: RunConfig) -> list[tuple[int, int]]:
@@ -195,7 +216,7 @@ def base_key(study: Study, context: Context, recorded: Mapping[str, Any], weight
     )
 
 
-def _saved(store: ShardStore, start: int, stop: int, progress: Progress) -> State | None:
+def _saved(store: ShardStore, start: int, stop: int, progress: Progress) -> Known | None:
     try:
         return store.load(start, stop)
     except DamagedError as error:

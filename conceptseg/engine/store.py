@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from conceptseg.engine.contract import State
+from conceptseg.engine.known import Known
 from conceptseg.errors import InputError
 from conceptseg.result.folder import replace_file
 from conceptseg.stats.contract import Statistic
@@ -45,7 +45,7 @@ class ShardStore:
         """File of the shard that covers samples `start` to `stop` (exclusive) of the pass."""
         return self.folder / f"{start:07d}-{stop:07d}.safetensors"
 
-    def load(self, start: int, stop: int) -> State | None:
+    def load(self, start: int, stop: int) -> Known | None:
         """The shard's state, or None when it was never saved.
 
         Raises :class:`DamagedError` when the file is there but not what was written.
@@ -55,14 +55,14 @@ class ShardStore:
             return None
         arrays, index = _read(path)
         try:
-            return {
-                key: self._statistic(kind).from_arrays(arrays[key])
-                for key, kind in index["statistics"].items()
-            }
+            statistics = index["statistics"].items()
+            return Known(
+                {k: self._statistic(kind).from_arrays(arrays[k]) for k, kind in statistics}
+            )
         except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
             raise DamagedError(f"{path.name}: {error}") from error
 
-    def save(self, start: int, stop: int, state: State) -> None:
+    def save(self, start: int, stop: int, state: Known) -> None:
         """Write the shard's state; either the whole file appears or nothing does.
 
         Raises :class:`~conceptseg.errors.InputError` when the disk is full or not writable.

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 
 from conceptseg.config import RunConfig
 from conceptseg.engine import provenance, run, start
+from conceptseg.engine.known import Key, Known
 from conceptseg.engine.store import FOLDER, DamagedError, ShardStore
 from conceptseg.errors import InputError
 from conceptseg.result import folder
@@ -60,21 +62,62 @@ def test_passes_give_what_plain_numpy_gives(tmp_path):
     ]
 
 
-def test_what_a_pass_sets_going_is_there_for_its_batches_and_all_later_passes(
-    tmp_path, monkeypatch
-):
-    begun, seen = [], []
-    monkeypatch.setattr(toys.Means, "begin", lambda self, context: begun.append(1) or {"set": 7})
-    for step in (toys.Means, toys.Deviations):
-        plain = step.map
+def test_what_a_pass_opens_is_there_for_it_alone_and_is_closed(tmp_path, monkeypatch):
+    seven, seen = Key("seven", int), []
+    plain = toys.Means.map
 
-        def spy(self, context, batch, carry, plain=plain):
-            seen.append(carry["set"])
-            return plain(self, context, batch, carry)
+    @contextmanager
+    def opened(self, context, known):
+        try:
+            yield seven(7)
+        finally:
+            seen.append("closed")
 
-        monkeypatch.setattr(step, "map", spy)
-    run.run_study(toys.toy(), toys.context(20, 2), tmp_path)
-    assert begun == [1] and len(seen) >= 4 and set(seen) == {7}
+    def mapped(self, context, batch, known):
+        seen.append(known[seven])
+        return plain(self, context, batch, known)
+
+    def after(study, context, known):
+        seen.append(seven in known)
+        return toys.average(study, context, known)
+
+    monkeypatch.setattr(toys.Means, "open", opened)
+    monkeypatch.setattr(toys.Means, "map", mapped)
+    monkeypatch.setattr(toys.Toy, "plan", lambda self: (toys.Means(), after, toys.Deviations()))
+    run.run_study(toys.toy(), toys.context(20, 2), tmp_path / "a")
+    assert seen == [7, 7, "closed", False]
+    seen.clear()
+    toys.Calls.reset(at=2, error=RuntimeError("no more"))
+    with pytest.raises(RuntimeError, match="no more"):
+        run.run_study(toys.toy(), toys.context(2, 2), tmp_path / "b")
+    assert seen == [7, 7, "closed"]
+
+
+def test_a_state_is_known_to_functions_up_to_the_next_pass(tmp_path, monkeypatch):
+    def first(study, context, known):
+        assert toys.SUM in known
+        return toys.average(study, context, known)
+
+    def second(study, context, known):
+        assert toys.SQUARE in known and toys.MEAN in known and toys.SUM not in known
+        return Known()
+
+    plan = (toys.Means(), first, toys.Deviations(), second)
+    monkeypatch.setattr(toys.Toy, "plan", lambda self: plan)
+    result = run.run_study(toys.toy(), toys.context(), tmp_path)
+    assert numbers(result) == pytest.approx(by_hand(), rel=1e-6)
+    assert set(result.timings["seconds"]) == {"means", "first", "deviations", "second", "finish"}
+    assert [one["name"] for one in result.provenance["passes"]] == ["means", "deviations"]
+
+
+def test_what_a_study_refuses_is_refused_before_any_step(tmp_path, monkeypatch):
+    def check(self, context):
+        raise InputError("not this network")
+
+    monkeypatch.setattr(toys.Toy, "check", check)
+    with pytest.raises(InputError, match="not this network"):
+        run.run_study(toys.toy(), toys.context(), tmp_path)
+    assert toys.Calls.count == 0 and saved(tmp_path) == []
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 32])
@@ -230,17 +273,20 @@ def test_damaged_shard_is_computed_again_and_said(tmp_path, damage):
 def test_store_keeps_every_kind_of_array_exactly(tmp_path):
     sums = toys.Sum(("é", "b" * 40, ""), (0.1, float("nan"), -0.0))
     store = ShardStore(tmp_path, "pass", "k" * 64, frozenset({"tests"}))
-    store.save(0, 3, {"some": sums, "none": toys.Sum()})
+    some, none = Key("some", toys.Sum), Key("none", toys.Sum)
+    store.save(0, 3, some(sums) | none(toys.Sum()))
     back = store.load(0, 3)
-    assert back["none"] == toys.Sum()
-    assert back["some"].ids == sums.ids
-    assert np.array_equal(back["some"].values, sums.values, equal_nan=True)
-    assert np.signbit(back["some"].values[2])
+    assert back[none] == toys.Sum()
+    assert back[some].ids == sums.ids
+    assert np.array_equal(back[some].values, sums.values, equal_nan=True)
+    assert np.signbit(back[some].values[2])
     assert store.load(3, 4) is None
 
 
 def test_store_builds_no_foreign_class(tmp_path):
-    ShardStore(tmp_path, "pass", "k" * 64, frozenset({"tests"})).save(0, 1, {"a": toys.Sum()})
+    ShardStore(tmp_path, "pass", "k" * 64, frozenset({"tests"})).save(
+        0, 1, Known({"a": toys.Sum()})
+    )
     with pytest.raises(DamagedError, match="not a statistic of this study"):
         ShardStore(tmp_path, "pass", "k" * 64, frozenset()).load(0, 1)
 

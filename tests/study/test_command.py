@@ -115,7 +115,7 @@ def test_a_study_runs_from_files_to_report(capsys, study, tmp_path):
     assert content["config"]["data"]["manifest"] == "set.yaml"
     assert content["provenance"]["layer"] == "body"
     assert content["provenance"]["samples"] == 8
-    assert set(content["timings"]["seconds"]) == {"means", "deviations", "finish"}
+    assert set(content["timings"]["seconds"]) == {"means", "average", "deviations", "finish"}
     assert str(tmp_path) not in (report.parent / "result.json").read_text()
     assert not (report.parent / FOLDER).exists()
 

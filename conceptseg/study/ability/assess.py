@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.stats.intervals import FEWEST, bootstrap_interval, units
 from conceptseg.stats.p_values import joint_flips
 from conceptseg.stats.ranks import spearman
-from conceptseg.study.ability.read import ANSWERING, VARIANTS, Abilities
+from conceptseg.study.ability.read import ABILITIES, ANSWERING, VARIANTS, Abilities
 from conceptseg.study.ability.units import pooled_dice
 
 if TYPE_CHECKING:
@@ -132,8 +133,12 @@ class Assessed:
     estimates: Mapping[str, Mean]
 
 
-def assess(study: Ability, context: Context, found: Abilities) -> Assessed:
+ASSESSED = Key("assessed", Assessed)
+
+
+def assess(study: Ability, context: Context, known: Known) -> Known:
     """Raises InputError where no class is in enough images."""
+    found = known[ABILITIES]
     samples = [context.manifest.sample(name) for name in found.ids]
     groups, unit = units(found.ids, [s.group for s in samples], study.unit)
     wanted = study.class_ids(context)
@@ -148,7 +153,7 @@ def assess(study: Ability, context: Context, found: Abilities) -> Assessed:
         )
     fixed = settled(study, found, "global", class_ids, groups)
     forgotten = lost(study, found, fixed)
-    return Assessed(
+    assessed = Assessed(
         class_ids,
         groups,
         unit,
@@ -160,6 +165,7 @@ def assess(study: Ability, context: Context, found: Abilities) -> Assessed:
         {c: leaders(study, found, c, groups, context.seed) for c in class_ids},
         estimates(found, class_ids, groups, context.seed),
     )
+    return ASSESSED(assessed)
 
 
 def mean(values: np.ndarray, groups: Sequence[str], seed: int) -> Mean | None:

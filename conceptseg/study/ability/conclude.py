@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conceptseg.engine.contract import Carry, Context
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Known
 from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result, safe_key
-from conceptseg.study.ability.assess import Assessed
+from conceptseg.study.ability.assess import ASSESSED, Assessed
 from conceptseg.study.ability.findings import findings
-from conceptseg.study.ability.gather import Prepared
-from conceptseg.study.ability.read import VARIANTS, Abilities
+from conceptseg.study.ability.gather import PREPARED
+from conceptseg.study.ability.pictures import DRAWN
+from conceptseg.study.ability.read import ABILITIES, VARIANTS, Abilities
 from conceptseg.study.ability.tables import (
     Row,
     class_table,
@@ -23,28 +25,26 @@ from conceptseg.study.ability.tables import (
     unit_table,
 )
 from conceptseg.study.shared import local_maps
-from conceptseg.study.shared.compare import Comparison
+from conceptseg.study.shared.compare import COMPARISON
 
 if TYPE_CHECKING:
     from conceptseg.study.ability.config import Ability
 
 
-def conclude(study: Ability, context: Context, carry: Carry) -> Result:
-    found: Abilities = carry["abilities"]
-    told: Assessed = carry["assessed"]
-    ready: Prepared = carry["prepared"]
-    comparison: Comparison = carry["comparison"]
+def conclude(study: Ability, context: Context, known: Known) -> Result:
+    found, told = known[ABILITIES], known[ASSESSED]
+    ready, comparison = known[PREPARED], known[COMPARISON]
     classes = context.model.classes
     tables = {
         "levels": level_table(told.levels, classes),
         "classes": class_table(told, classes),
-        "units": unit_table(study, context, carry, classes),
-        "forgotten": forgotten_table(study, carry, classes),
+        "units": unit_table(study, context, known, classes),
+        "forgotten": forgotten_table(study, known, classes),
         "estimates": estimate_table(told),
         "images": image_table(found, told, classes),
         "saliency": local_maps.table(comparison, classes),
     }
-    images = {safe_key(f"drawn-{name}"): data for name, data in carry["drawn"].items()}
+    images = {safe_key(f"drawn-{name}"): data for name, data in known[DRAWN].items()}
     images |= local_maps.pictures(comparison)
     return Result(
         study="ability",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from conceptseg.data.draw import sample_priority
-from conceptseg.engine.contract import Carry, Context, Pass, State
-from conceptseg.errors import InputError
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
 from conceptseg.stats.mergeable.sums import Sums
 from conceptseg.study.ability.layers import POSITION, chosen
 
@@ -58,6 +58,12 @@ class Reading:
     offset: np.ndarray | None
 
 
+PREPARED = Key("prepared", Prepared)
+SUMS = Key("sums", Sums)
+READINGS: Key[dict[tuple[str, str], Reading]] = Key("readings", dict)
+"""By network, of `NETS`, and layer."""
+
+
 @dataclass(frozen=True)
 class Gather(Pass):
     """One forward per image with all layers recorded, and one of the shuffled network.
@@ -67,20 +73,19 @@ class Gather(Pass):
     """
 
     study: Ability
-    _prepared: dict[int, Prepared] = field(default_factory=dict, compare=False, repr=False)
 
     name = "gather"
     cost = "1 forward per image, 1 more of the shuffled network unless control_images is 0"
     labels = "required"
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         return labelled(context)
 
     def forwards(self, context: Context) -> float:
         return float(len(context.manifest.samples) * (2 if self.study.control_images else 1))
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
-        ready = self.prepared(context)
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
+        ready = known[PREPARED]
         assert batch.labels is not None
         logits, features = recorded(context.model, batch.images, ready.layers)
         context.model.check_finite(logits, batch.ids)
@@ -90,7 +95,7 @@ class Gather(Pass):
         if ready.shuffled is not None:
             _, other = recorded(ready.shuffled, batch.images, ready.layers)
             sums = sums.merge(self._sums(ready, batch.ids, other, p, shares, "shuffled"))
-        return {"sums": sums}
+        return SUMS(sums)
 
     def _sums(
         self,
@@ -115,37 +120,27 @@ class Gather(Pass):
                 total = total.merge(Sums.of(one))
         return total
 
-    def prepared(self, context: Context) -> Prepared:
-        if id(context) not in self._prepared:
-            self._prepared[id(context)] = prepare(self.study, context)
-        return self._prepared[id(context)]
 
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        sums = state["sums"]
-        assert isinstance(sums, Sums)
-        ready = self.prepared(context)
-        names = (*ready.layers, POSITION)
-        found = {
-            (net, name): reading(sums.values, net, place, self.study.probe)
+def learn(study: Ability, context: Context, known: Known) -> Known:
+    """What reads each layer of each network, by what the halves of the images taught."""
+    sums, names = known[SUMS].values, (*known[PREPARED].layers, POSITION)
+    return READINGS(
+        {
+            (net, name): reading(sums, net, place, study.probe)
             for net in NETS
             for place, name in enumerate(names)
-            if f"{net}/0/{place}/mass" in sums.values and f"{net}/1/{place}/mass" in sums.values
+            if f"{net}/0/{place}/mass" in sums and f"{net}/1/{place}/mass" in sums
         }
-        return {"prepared": ready, "readings": found}
+    )
 
 
 def labelled(context: Context) -> list[Sample]:
-    """The samples with labels. Raises InputError where there are fewer than two."""
-    given = [one for one in context.manifest.samples if context.manifest.labelled(one)]
-    if len(given) < 2:
-        raise InputError(
-            f"{context.manifest.where}: {len(given)} of the {len(context.manifest.samples)} images "
-            "have masks, and a layer is judged by them; add masks"
-        )
-    return given
+    """The samples with labels."""
+    return [one for one in context.manifest.samples if context.manifest.labelled(one)]
 
 
-def prepare(study: Ability, context: Context) -> Prepared:
+def prepare(study: Ability, context: Context, known: Known) -> Known:
+    """Choose layers, deal the halves, shuffle a copy of the network; InputError for the layers."""
     from conceptseg.network.shuffle import shuffled
 
     samples = labelled(context)
@@ -156,7 +151,7 @@ def prepare(study: Ability, context: Context) -> Prepared:
     control = frozenset(ranked[: study.control_images])
     other = shuffled(context.model, context.seed) if control else None
     layers = chosen(context, study.layers, study.most_layers)
-    return Prepared(layers, half, by_group, control, other)
+    return PREPARED(Prepared(layers, half, by_group, control, other))
 
 
 def halves(samples: Sequence[Sample], seed: int) -> tuple[dict[str, int], bool]:

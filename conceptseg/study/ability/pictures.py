@@ -8,18 +8,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
 from conceptseg.report.thumbnails import outlined, overlay
 from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.ability.assess import Assessed, Forgotten
-from conceptseg.study.ability.gather import Prepared, Reading, labelled, recorded
-from conceptseg.study.ability.read import Abilities
+from conceptseg.study.ability.assess import ASSESSED, Forgotten
+from conceptseg.study.ability.gather import PREPARED, READINGS, Reading, labelled, recorded
+from conceptseg.study.ability.read import ABILITIES
 from conceptseg.study.ability.units import pooled_dice
 
 if TYPE_CHECKING:
     from conceptseg.data.batch import Batch
     from conceptseg.data.manifest import Sample
     from conceptseg.study.ability.config import Ability
+
+
+PICTURES = Key("pictures", SampleTable)
+DRAWN: Key[dict[str, bytes]] = Key("drawn", dict)
 
 
 @dataclass(frozen=True)
@@ -36,13 +41,13 @@ class Pictures(Pass):
         shown = self.study.gallery + len(self.study.class_ids(context))
         return float(min(shown, len(context.manifest.samples)))
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
-        wanted = {one.sample for one in shown(self.study, carry)}
-        wanted |= {name for name, _ in exemplars(self.study, context, carry).values()}
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
+        wanted = {one.sample for one in shown(self.study, known)}
+        wanted |= {name for name, _ in exemplars(self.study, context, known).values()}
         return [sample for sample in labelled(context) if sample.id in wanted]
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
-        ready: Prepared = carry["prepared"]
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
+        ready = known[PREPARED]
         logits, features = recorded(context.model, batch.images, ready.layers)
         assert batch.labels is not None
         side = self.study.picture_px
@@ -52,15 +57,15 @@ class Pictures(Pass):
             truth = batch.labels[i].cpu().numpy()
             prediction = logits[i].argmax(0).cpu().numpy()
             drawn: dict[str, bytes] = {}
-            for n, one in enumerate(shown(self.study, carry)):
+            for n, one in enumerate(shown(self.study, known)):
                 if one.sample != sample_id:
                     continue
                 x = features[one.layer][i : i + 1]
-                reading = carry["readings"][("trained", one.layer)]
+                reading = known[READINGS]["trained", one.layer]
                 seen = read_map(x, reading, 1 - ready.half[sample_id], prediction.shape)
                 for what, mask in (("truth", truth), ("layer", seen), ("output", prediction)):
                     drawn[f"{n}-{what}"] = outlined(image, mask == one.class_id, side)
-            for class_id, (name, units) in exemplars(self.study, context, carry).items():
+            for class_id, (name, units) in exemplars(self.study, context, known).items():
                 for rank, (layer, unit) in enumerate(units if name == sample_id else ()):
                     x = features[layer][i, unit]
                     mask = truth == class_id
@@ -74,11 +79,10 @@ class Pictures(Pass):
                 "data": np.frombuffer(joined, dtype=np.uint8),
             }
             table = table.merge(SampleTable.of(sample_id, one_table))
-        return {"pictures": table}
+        return PICTURES(table)
 
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        table = state.get("pictures", SampleTable.empty())
-        assert isinstance(table, SampleTable)
+    def finish(self, context: Context, state: Known, known: Known) -> Known:
+        table = state.get(PICTURES, SampleTable.empty())
         found: dict[str, bytes] = {}
         for sample_id in table.ids:
             one = table.tables[sample_id]
@@ -86,7 +90,7 @@ class Pictures(Pass):
             ends = np.cumsum(one["sizes"])
             parts = np.split(one["data"], ends[:-1]) if len(names) else []
             found |= {name: part.tobytes() for name, part in zip(names, parts, strict=True)}
-        return {"drawn": found}
+        return DRAWN(found)
 
 
 def read_map(x: object, reading: Reading, half: int, size: tuple[int, int]) -> np.ndarray:
@@ -115,17 +119,15 @@ def unit_picture(image: np.ndarray, values: np.ndarray, mask: np.ndarray, side: 
     return overlay(image, large, low, high, scale="cividis", mask=mask, side=side)
 
 
-def shown(study: Ability, carry: Carry) -> list[Forgotten]:
-    found: Assessed = carry["assessed"]
-    return list(found.forgotten[: study.gallery])
+def shown(study: Ability, known: Known) -> list[Forgotten]:
+    return list(known[ASSESSED].forgotten[: study.gallery])
 
 
 def exemplars(
-    study: Ability, context: Context, carry: Carry
+    study: Ability, context: Context, known: Known
 ) -> Mapping[int, tuple[str, list[tuple[str, int]]]]:
     """Per class: the image in which its best unit reads it best, and its best units."""
-    found: Assessed = carry["assessed"]
-    abilities: Abilities = carry["abilities"]
+    found, abilities = known[ASSESSED], known[ABILITIES]
     result = {}
     for class_id, leaders in found.leaders.items():
         if not leaders:

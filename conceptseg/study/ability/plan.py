@@ -1,38 +1,57 @@
-"""The steps of the study, in order."""
+"""The steps of an ability study, in order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conceptseg.engine.contract import Carry, Context, Pass
-from conceptseg.study.ability.assess import Assessed
-from conceptseg.study.ability.config import Ability
-from conceptseg.study.ability.gather import Gather
+from conceptseg.engine.contract import Context, Step
+from conceptseg.engine.known import Known
+from conceptseg.errors import InputError
+from conceptseg.study.ability.assess import ASSESSED, assess
+from conceptseg.study.ability.gather import Gather, labelled, learn, prepare
 from conceptseg.study.ability.pictures import Pictures
-from conceptseg.study.ability.read import Abilities, Read
-from conceptseg.study.shared.compare import Compare
+from conceptseg.study.ability.read import ABILITIES, Read
+from conceptseg.study.shared.compare import CHOSEN, Compare
+
+if TYPE_CHECKING:
+    from conceptseg.study.ability.config import Ability
+
+
+def steps(study: Ability) -> tuple[Step, ...]:
+    """Layers are learnt on one half of the images and read on the other."""
+    return (
+        prepare,
+        Gather(study),
+        learn,
+        Read(study),
+        assess,
+        Pictures(study),
+        to_compare,
+        Compare(study.compare, picture_px=study.picture_px),
+    )
+
+
+def check(study: Ability, context: Context) -> None:
+    """Refuse data without masks; :func:`prepare` refuses layers."""
+    masks, images = len(labelled(context)), len(context.manifest.samples)
+    if masks < 2:
+        raise InputError(
+            f"{context.manifest.where}: {masks} of the {images} images have masks, and a layer is "
+            "judged by them; add masks"
+        )
+
 
 COMPARED = 4
 
 
-def to_compare(context: Context, carry: Carry) -> list[tuple[str, int]]:
+def to_compare(study: Ability, context: Context, known: Known) -> Known:
     """Images for the local saliency maps: the forgotten objects, then each class's exemplar."""
-    found: Assessed = carry["assessed"]
-    abilities: Abilities = carry["abilities"]
+    found, abilities = known[ASSESSED], known[ABILITIES]
     chosen = {one.class_id: one.sample for one in reversed(found.forgotten)}
     for class_id in found.class_ids:
         held = np.nan_to_num(abilities.output[:, class_id], nan=-1.0)
         if class_id not in chosen and (held >= 0).any():
             chosen[class_id] = abilities.ids[int(np.argmax(held))]
-    return [(sample_id, class_id) for class_id, sample_id in chosen.items()][:COMPARED]
-
-
-def passes(study: Ability) -> Sequence[Pass]:
-    return (
-        Gather(study),
-        Read(study),
-        Pictures(study),
-        Compare(study.compare, to_compare, study.picture_px),
-    )
+    return CHOSEN(tuple((sample, class_id) for class_id, sample in chosen.items())[:COMPARED])

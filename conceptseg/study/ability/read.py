@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conceptseg.data.draw import sample_priority
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
 from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.ability.gather import Prepared, Reading, labelled, recorded
+from conceptseg.study.ability.gather import PREPARED, READINGS, Reading, labelled, recorded
 from conceptseg.study.ability.layers import POSITION
 from conceptseg.study.shared.overlap import class_iou
 
@@ -56,6 +57,10 @@ class Abilities:
     unit_rows: np.ndarray
 
 
+ABILITIES = Key("abilities", Abilities)
+READ = Key("read", SampleTable)
+
+
 @dataclass(frozen=True)
 class Read(Pass):
     """One forward per image and one of the shuffled network, on the same images."""
@@ -66,17 +71,16 @@ class Read(Pass):
     cost = "1 forward per image, 1 more of the shuffled network unless control_images is 0"
     labels = "required"
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         return labelled(context)
 
     def forwards(self, context: Context) -> float:
         return float(len(context.manifest.samples) * (2 if self.study.control_images else 1))
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
         import torch
 
-        ready: Prepared = carry["prepared"]
-        readings: Mapping[tuple[str, str], Reading] = carry["readings"]
+        ready, readings = known[PREPARED], known[READINGS]
         assert batch.labels is not None
         names = (*ready.layers, POSITION)
         logits, features = recorded(context.model, batch.images, ready.layers)
@@ -94,12 +98,12 @@ class Read(Pass):
                 found[:, VARIANTS.index(variant), place] = scored(labels, truth, k)
             areas[:, 0, place] = area(maps["global"], truth, k)
             agreement[:, place] = _mean(scored(maps["global"], prediction, k))
-        self._shuffled(batch, carry, p, truth, found, areas)
-        self._noise(context, batch, carry, p, truth, features, found)
+        self._shuffled(batch, known, p, truth, found, areas)
+        self._noise(context, batch, known, p, truth, features, found)
         output = scored(prediction, truth, k)
         shares = area(prediction, truth, k), area(truth, truth, k)
         sure = p.amax(1).mean((1, 2)).double().cpu().numpy()
-        units = self._units(context, batch, carry, features)
+        units = self._units(context, batch, known, features)
         table = SampleTable.empty()
         for i, sample_id in enumerate(batch.ids):
             one = {
@@ -113,7 +117,7 @@ class Read(Pass):
                 **{key: value[i] for key, value in units.items()},
             }
             table = table.merge(SampleTable.of(sample_id, one))
-        return {"read": table}
+        return READ(table)
 
     def _maps(self, x: Tensor, reading: Reading, other: Tensor, p: Tensor) -> dict[str, Tensor]:
         """The label maps [n, h, w] of one layer, by all readings of the network's own features."""
@@ -139,7 +143,7 @@ class Read(Pass):
     def _shuffled(
         self,
         batch: Batch,
-        carry: Carry,
+        known: Known,
         p: Tensor,
         truth: Tensor,
         found: np.ndarray,
@@ -148,13 +152,13 @@ class Read(Pass):
         """Fills in the readings of the shuffled network, by what it learnt on as many images."""
         import torch
 
-        ready: Prepared = carry["prepared"]
+        ready = known[PREPARED]
         if ready.shuffled is None:
             return
         _, features = recorded(ready.shuffled, batch.images, ready.layers)
         other = torch.tensor([1 - ready.half[name] for name in batch.ids])
         for place, name in enumerate(ready.layers):
-            reading: Reading = carry["readings"]["shuffled", name]
+            reading = known[READINGS]["shuffled", name]
             maps = self._crossed(features[name], reading, other, (p.shape[2], p.shape[3]))
             areas[:, 1, place] = area(maps["global"], truth, p.shape[1])
             for variant, own in (("global", "shuffled"), ("probe", "shuffled_probe")):
@@ -166,7 +170,7 @@ class Read(Pass):
         self,
         context: Context,
         batch: Batch,
-        carry: Carry,
+        known: Known,
         p: Tensor,
         truth: Tensor,
         features: Mapping[str, Tensor],
@@ -175,7 +179,7 @@ class Read(Pass):
         """Fills in the readings of noise, on the control's images."""
         from conceptseg.study.ability.linear import means, nearest, weighted_sums
 
-        ready: Prepared = carry["prepared"]
+        ready = known[PREPARED]
         rows = [i for i, name in enumerate(batch.ids) if name in ready.control]
         if not rows:
             return
@@ -188,17 +192,17 @@ class Read(Pass):
             found[rows, VARIANTS.index("noise"), place] = dice
 
     def _units(
-        self, context: Context, batch: Batch, carry: Carry, features: Mapping[str, Tensor]
+        self, context: Context, batch: Batch, known: Known, features: Mapping[str, Tensor]
     ) -> dict[str, list[np.ndarray]]:
         """Counts of single units [1, u, k, 3] by layer, of no row for images that are not drawn."""
         from conceptseg.study.ability.units import unit_counts
 
-        ready: Prepared = carry["prepared"]
+        ready = known[PREPARED]
         drawn = unit_ids(self.study, context)
         found: dict[str, list[np.ndarray]] = {}
         assert batch.labels is not None
         for place, name in enumerate(ready.layers):
-            reading: Reading = carry["readings"][("trained", name)]
+            reading = known[READINGS]["trained", name]
             k, u = reading.prototypes.shape[1:]
             for i, sample_id in enumerate(batch.ids):
                 one = np.zeros((0, u, k, 3), dtype=np.float32)
@@ -214,12 +218,11 @@ class Read(Pass):
                 found.setdefault(f"units-{place}", []).append(one)
         return found
 
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        table = state["read"]
-        assert isinstance(table, SampleTable)
-        ready: Prepared = carry["prepared"]
+    def finish(self, context: Context, state: Known, known: Known) -> Known:
+        table = state[READ]
+        ready = known[PREPARED]
         drawn = unit_ids(self.study, context)
-        found = Abilities(
+        abilities = Abilities(
             tuple(table.ids),
             (*ready.layers, POSITION),
             table.column("dice"),
@@ -232,9 +235,7 @@ class Read(Pass):
             {name: table.column(f"units-{p}") for p, name in enumerate(ready.layers)},
             np.flatnonzero([name in drawn for name in table.ids]),
         )
-        from conceptseg.study.ability.assess import assess
-
-        return {"abilities": found, "assessed": assess(self.study, context, found)}
+        return ABILITIES(abilities)
 
 
 def unit_ids(study: Ability, context: Context) -> frozenset[str]:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conceptseg.engine.contract import Carry, Context
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Known
 from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
-from conceptseg.study.ability.assess import Assessed, Level, Mean
+from conceptseg.study.ability.assess import ASSESSED, Assessed, Level, Mean
 from conceptseg.study.ability.findings import ALPHA
 from conceptseg.study.ability.pictures import exemplars, shown
 from conceptseg.study.ability.read import VARIANTS, Abilities
@@ -110,9 +111,9 @@ def class_table(told: Assessed, classes: Sequence[str]) -> Table:
     return Table(rows, labels=labels, caption="Where each class emerges")
 
 
-def unit_table(study: Ability, context: Context, carry: Carry, classes: Sequence[str]) -> Table:
-    told: Assessed = carry["assessed"]
-    where = exemplars(study, context, carry)
+def unit_table(study: Ability, context: Context, known: Known, classes: Sequence[str]) -> Table:
+    told = known[ASSESSED]
+    where = exemplars(study, context, known)
     rows = [
         {
             "class": classes[class_id],
@@ -133,9 +134,9 @@ def unit_table(study: Ability, context: Context, carry: Carry, classes: Sequence
     return Table(rows, labels=labels, caption="Units that read a class best")
 
 
-def forgotten_table(study: Ability, carry: Carry, classes: Sequence[str]) -> Table:
-    told: Assessed = carry["assessed"]
-    drawn = len(shown(study, carry))
+def forgotten_table(study: Ability, known: Known, classes: Sequence[str]) -> Table:
+    told = known[ASSESSED]
+    drawn = len(shown(study, known))
     rows = [
         {
             "sample": one.sample,

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Key, Known
 from conceptseg.stats.corrections import benjamini_hochberg, max_statistic_p
 from conceptseg.stats.intervals import bootstrap_interval, detectable_effect
 from conceptseg.stats.p_values import prediction_p, sign_flip_p
 from conceptseg.study.ace.discover import adjusted
-from conceptseg.study.ace.discovery import Concept, Discovery
+from conceptseg.study.ace.discovery import DISCOVERY, Concept, Discovery
+from conceptseg.study.ace.erase import ERASURES, Erasures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conceptseg.study.ace.config import Ace
-    from conceptseg.study.ace.erase import Erasures
 
 ALPHA = 0.05
 NAN = float("nan")
@@ -79,11 +81,15 @@ class Pair:
     from_context: bool
 
 
-def assess(study: Ace, found: Discovery, erasures: Erasures) -> tuple[Pair, ...]:
+PAIRS: Key[tuple[Pair, ...]] = Key("pairs", tuple)
+
+
+def assess(study: Ace, context: Context, known: Known) -> Known:
     """Every pair that was tested, in the order of class and concept."""
+    found, erasures = known[DISCOVERY], known[ERASURES]
     rows = {key: _measure(study, found, erasures, *key) for key in sorted(found.influence)}
     if not rows:
-        return ()
+        return PAIRS(())
     both = adjusted({key: row["p"] for key, row in rows.items()})
     moves = adjusted({key: row["p_moves"] for key, row in rows.items()})
     largest = _by_largest(found)
@@ -112,7 +118,7 @@ def assess(study: Ace, found: Discovery, erasures: Erasures) -> tuple[Pair, ...]
                 from_context=bool(used and outside and row["inside"] < 0.5),
             )
         )
-    return tuple(pairs)
+    return PAIRS(tuple(pairs))
 
 
 def _by_largest(found: Discovery) -> dict[tuple[int, int], float]:

@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conceptseg.engine.contract import Carry, Context
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Known
 from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
-from conceptseg.study.ace.assess import Pair, describe, enrichment
-from conceptseg.study.ace.discovery import Discovery
-from conceptseg.study.ace.erase import Erasures
+from conceptseg.study.ace.assess import PAIRS, describe, enrichment
+from conceptseg.study.ace.control import COUNTS
+from conceptseg.study.ace.discover import GROUPS, UNIT
+from conceptseg.study.ace.discovery import DISCOVERY, Discovery
+from conceptseg.study.ace.erase import ERASURES
 from conceptseg.study.ace.findings import findings
 from conceptseg.study.ace.gradients import needs_labels
-from conceptseg.study.ace.pictures import Shown, shown_rows
+from conceptseg.study.ace.pictures import MAP, SHOWN, Shown, shown_rows
 from conceptseg.study.ace.scored import SEEN, scored_on
 from conceptseg.study.ace.tables import (
     calibration_table,
@@ -27,7 +30,7 @@ from conceptseg.study.ace.tables import (
     picture_key,
 )
 from conceptseg.study.shared import local_maps
-from conceptseg.study.shared.compare import Comparison
+from conceptseg.study.shared.compare import COMPARISON, Comparison
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,12 +38,9 @@ if TYPE_CHECKING:
     from conceptseg.study.ace.config import Ace
 
 
-def conclude(study: Ace, context: Context, carry: Carry) -> Result:
-    found: Discovery = carry["discovery"]
-    pairs: Sequence[Pair] = carry["pairs"]
-    erasures: Erasures = carry["erasures"]
-    shown: Shown = carry["pictures"]
-    comparison: Comparison = carry["comparison"]
+def conclude(study: Ace, context: Context, known: Known) -> Result:
+    found, pairs, erasures = known[DISCOVERY], known[PAIRS], known[ERASURES]
+    shown, comparison = known[SHOWN], known[COMPARISON]
     classes = context.model.classes
     names = [describe(found, concept, classes) for concept in found.concepts]
     metadata = _metadata(context, found)
@@ -62,19 +62,19 @@ def conclude(study: Ace, context: Context, carry: Carry) -> Result:
         study="ace",
         findings=ranked(findings(study, found, pairs, classes, names)),
         tables=tables,
-        arrays=_arrays(found, carry["embedding"].result()["points"], comparison),
+        arrays=_arrays(found, known[MAP].result()["points"], comparison),
         images=_images(shown, comparison),
         skipped=_skipped(study, context, found, classes),
         notes={
-            "control": carry["control"],
+            "control": known[COUNTS],
             "layer": context.layer,
             "embedding": study.embedding,
             "target": study.target.model_dump(mode="json"),
             "scored_on": scored_on(study.target),
             "classes": list(classes),
             "images": len(found.ids),
-            "unit": carry["unit"],
-            "groups": carry["groups"],
+            "unit": known[UNIT],
+            "groups": known[GROUPS],
             "origin": context.model.origin,
             "images_given": len(context.manifest.samples),
             "segments": len(found.image),

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from conceptseg.data.draw import sample_priority
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
+from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import Tail
 from conceptseg.stats.corrections import holm
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.ace.clusters import core_of
-from conceptseg.study.ace.discovery import Discovery
+from conceptseg.study.ace.discovery import DISCOVERY, Discovery
 from conceptseg.study.ace.embed import embedded, segments_per_image
 from conceptseg.study.ace.gradients import Targets
 from conceptseg.study.ace.pool import Pool
@@ -24,8 +27,12 @@ from conceptseg.study.ace.tcav import Tester
 if TYPE_CHECKING:
     from conceptseg.data.batch import Batch
     from conceptseg.data.manifest import Sample
-    from conceptseg.network.model import SegmentationModel
     from conceptseg.study.ace.config import Ace
+
+
+CONTROL = Key("control", SampleTable)
+SHUFFLED = Key("shuffled", SegmentationModel)
+COUNTS: Key[dict[str, int]] = Key("control's counts", dict)
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,6 @@ class Control(Pass):
     """
 
     study: Ace
-    _models: dict[int, Any] = field(default_factory=dict, compare=False, repr=False)
 
     name = "control"
     cost = (
@@ -49,8 +55,8 @@ class Control(Pass):
     )
     labels = "optional"
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
-        found: Discovery = carry["discovery"]
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
+        found = known[DISCOVERY]
         ranked = sorted(found.ids, key=lambda name: sample_priority(context.seed, name))
         wanted = set(ranked[: self.study.control_images])
         return [sample for sample in context.manifest.samples if sample.id in wanted]
@@ -61,15 +67,17 @@ class Control(Pass):
         crops = segments_per_image(self.study) if self.study.embedding == "crops" else 0.0
         return images * (2.0 + len(self.study.class_ids(context)) + crops)
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+    @contextmanager
+    def open(self, context: Context, known: Known) -> Iterator[Known]:
+        yield SHUFFLED(shuffled(context.model, context.seed))
+
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
         import torch
 
-        found: Discovery = carry["discovery"]
+        found = known[DISCOVERY]
         with torch.no_grad():
             logits = context.model(batch.images)
-        if id(context.model) not in self._models:
-            self._models[id(context.model)] = shuffled(context.model, context.seed)
-        model = self._models[id(context.model)]
+        model = known[SHUFFLED]
         tail = Tail.of(model, batch.images, context.layer, graph=True)
         targets = Targets(logits, tuple(found.class_images), self.study.target, batch.labels)
         rounds = targets.gradients(tail.logits, tail.activation)
@@ -88,58 +96,58 @@ class Control(Pass):
                 "gradient": gradient,
             }
             table = table.merge(SampleTable.of(sample_id, one))
-        return {"control": table}
+        return CONTROL(table)
 
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        found: Discovery = carry["discovery"]
-        table = state.get("control", SampleTable.empty())
-        assert isinstance(table, SampleTable)
-        position = {sample_id: i for i, sample_id in enumerate(found.ids)}
-        images = np.array([position[sample_id] for sample_id in table.ids], dtype=np.int64)
-        rows = np.flatnonzero(np.isin(found.image, images))
-        owner = np.searchsorted(images, found.image[rows])
-        counts = {"trained": 0, "shuffled": 0, "pairs": 0}
-        for class_id, holders in found.class_images.items():
-            both = np.isin(holders, images)
-            if both.sum() < self.study.min_images or class_id not in found.gradients:
-                continue
-            holds = table.column("class") == class_id
-            shuffled_gradient = table.column("gradient")[holds]
-            cases = {
-                "trained": (found.embedding[rows], found.gradients[class_id][both]),
-                "shuffled": (table.column("embedding"), shuffled_gradient),
-            }
-            tag = found.tag(class_id)[rows]
-            for case, (embedding, gradient) in cases.items():
-                pool = Pool.of(embedding, owner, tag)
-                tester = Tester(pool, gradient[:, 0], gradient[:, 1])
-                p = self._p_values(found, rows, owner, tester, context.seed, class_id)
-                counts[case] += int((holm(p) <= 0.05).sum()) if p else 0
-            counts["pairs"] += len(p)
-        return {"control": {**counts, "images": len(images)}}
 
-    def _p_values(
-        self,
-        found: Discovery,
-        rows: np.ndarray,
-        owner: np.ndarray,
-        tester: Tester,
-        seed: int,
-        class_id: int,
-    ) -> list[float]:
-        """P-values of all concepts that the control's images hold enough of."""
-        result = []
-        for q, concept in enumerate(found.concepts):
-            here = np.flatnonzero(np.isin(rows, concept.members))
-            order = {row: i for i, row in enumerate(concept.members)}
-            here = here[np.argsort([order[row] for row in rows[here]], kind="stable")]
-            core = core_of(
-                here, owner, self.study.segments_per_concept, self.study.segments_per_image
-            )
-            if len(core) >= 5:
-                rng = np.random.default_rng([seed, 6, class_id, q])
-                result.append(tester.test(core, self.study.nulls, rng).p_effect)
-        return result
+def count_control(study: Ace, context: Context, known: Known) -> Known:
+    """How many pairs of class and concept are significant, of either network."""
+    found = known[DISCOVERY]
+    table = known.get(CONTROL, SampleTable.empty())
+    position = {sample_id: i for i, sample_id in enumerate(found.ids)}
+    images = np.array([position[sample_id] for sample_id in table.ids], dtype=np.int64)
+    rows = np.flatnonzero(np.isin(found.image, images))
+    owner = np.searchsorted(images, found.image[rows])
+    counts = {"trained": 0, "shuffled": 0, "pairs": 0}
+    for class_id, holders in found.class_images.items():
+        both = np.isin(holders, images)
+        if both.sum() < study.min_images or class_id not in found.gradients:
+            continue
+        holds = table.column("class") == class_id
+        shuffled_gradient = table.column("gradient")[holds]
+        cases = {
+            "trained": (found.embedding[rows], found.gradients[class_id][both]),
+            "shuffled": (table.column("embedding"), shuffled_gradient),
+        }
+        tag = found.tag(class_id)[rows]
+        for case, (embedding, gradient) in cases.items():
+            pool = Pool.of(embedding, owner, tag)
+            tester = Tester(pool, gradient[:, 0], gradient[:, 1])
+            p = _p_values(study, found, rows, owner, tester, context.seed, class_id)
+            counts[case] += int((holm(p) <= 0.05).sum()) if p else 0
+        counts["pairs"] += len(p)
+    return COUNTS({**counts, "images": len(images)})
+
+
+def _p_values(
+    study: Ace,
+    found: Discovery,
+    rows: np.ndarray,
+    owner: np.ndarray,
+    tester: Tester,
+    seed: int,
+    class_id: int,
+) -> list[float]:
+    """P-values of all concepts that the control's images hold enough of."""
+    result = []
+    for q, concept in enumerate(found.concepts):
+        here = np.flatnonzero(np.isin(rows, concept.members))
+        order = {row: i for i, row in enumerate(concept.members)}
+        here = here[np.argsort([order[row] for row in rows[here]], kind="stable")]
+        core = core_of(here, owner, study.segments_per_concept, study.segments_per_image)
+        if len(core) >= 5:
+            rng = np.random.default_rng([seed, 6, class_id, q])
+            result.append(tester.test(core, study.nulls, rng).p_effect)
+    return result
 
 
 def shuffled(model: SegmentationModel, seed: int) -> SegmentationModel:

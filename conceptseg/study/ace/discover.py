@@ -10,21 +10,22 @@ import numpy as np
 from conceptseg.concepts.cavs.pattern import Pattern
 from conceptseg.concepts.cavs.ridge import Ridge
 from conceptseg.config import TargetConfig
-from conceptseg.engine.contract import Carry, Context
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.stats.corrections import benjamini_hochberg, holm
 from conceptseg.stats.intervals import units
 from conceptseg.stats.ranks import auc
 from conceptseg.study.ace.clusters import core_of, drop, survivors
-from conceptseg.study.ace.discovery import Concept, Direction, Discovery
+from conceptseg.study.ace.discovery import DISCOVERY, Concept, Direction, Discovery
 from conceptseg.study.ace.pool import Pool, random_concepts
 from conceptseg.study.ace.scored import SEEN
+from conceptseg.study.ace.survey import ACTIVATION, SEGMENTS
 from conceptseg.study.ace.tcav import Tester, concept_step, published_p
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conceptseg.stats.mergeable.moments import Moments
     from conceptseg.stats.mergeable.sample_table import SampleTable
     from conceptseg.study.ace.config import Ace
 
@@ -34,14 +35,16 @@ CALIBRATION_DRAWS = 4999
 """Many, since all random concepts of one make-up are compared with the same draws."""
 
 
-def discover(
-    study: Ace,
-    context: Context,
-    class_ids: Sequence[int],
-    table: SampleTable,
-    moments: Moments,
-) -> Carry:
-    """The carry of the survey: `discovery`, or an InputError when no class was predicted."""
+UNIT = Key("unit", str)
+GROUPS = Key("groups", int)
+
+
+def discover(study: Ace, context: Context, known: Known) -> Known:
+    """The concepts and their tests, what tests count, and the number of groups.
+
+    Raises InputError when no class was predicted.
+    """
+    table, class_ids = known[SEGMENTS], study.class_ids(context)
     ids = table.ids
     _check_predicted(study, context, class_ids, table)
     group_of = {sample.id: sample.group for sample in context.manifest.samples}
@@ -81,7 +84,7 @@ def discover(
         ring=table.column("ring"),
         truth=table.column("truth"),
         cluster=found.members,
-        mean=moments.mean,
+        mean=known[ACTIVATION].mean,
         concepts=tuple(concepts),
         dropped=tuple(dropped),
         choices=found.choices,
@@ -89,7 +92,7 @@ def discover(
     )
     for class_id in class_ids:
         _test_class(study, discovery, class_id, table, context.seed)
-    return {"discovery": discovery, "unit": unit, "groups": len(set(groups))}
+    return DISCOVERY(discovery) | UNIT(unit) | GROUPS(len(set(groups)))
 
 
 def _check_predicted(

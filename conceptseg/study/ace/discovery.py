@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from conceptseg.concepts.segments import Segments
+from conceptseg.engine.known import Key
 from conceptseg.study.ace.pool import TAGS, tags
 from conceptseg.study.ace.tcav import Influence
 
@@ -115,3 +116,6 @@ class Discovery:
         if not len(found):
             return dict.fromkeys(TAGS, float("nan"))
         return {tag: float((found == t).mean()) for t, tag in enumerate(TAGS)}
+
+
+DISCOVERY = Key("discovery", Discovery)

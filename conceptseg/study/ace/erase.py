@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conceptseg.data.draw import sample_priority
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
 from conceptseg.network.record import Tail
 from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.ace.assess import assess
-from conceptseg.study.ace.discovery import Direction, Discovery
+from conceptseg.study.ace.discovery import DISCOVERY, Direction, Discovery
 from conceptseg.study.ace.gradients import on_grid
 from conceptseg.study.shared.overlap import class_iou
 
@@ -66,6 +66,10 @@ class Erasures:
         return self.outside[:, pair, class_id] - self.clean[:, class_id]
 
 
+IOU = Key("iou", SampleTable)
+ERASURES = Key("erasures", Erasures)
+
+
 @dataclass(frozen=True)
 class Erase(Pass):
     """The tail of the network runs once per image for each concept, random direction and pair."""
@@ -76,9 +80,9 @@ class Erase(Pass):
     cost = "1 forward + 1 tail per concept, random direction and pair, per image"
     labels = "optional"
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         """Of each class, the `erase_images` images of lowest hash priority."""
-        found: Discovery = carry["discovery"]
+        found = known[DISCOVERY]
         chosen: set[str] = set()
         for images in found.class_images.values():
             ids = sorted(
@@ -96,10 +100,10 @@ class Erase(Pass):
         edits = 1 + concepts + study.null_erasures + study.outside_pairs * classes
         return images * (1 + 0.5 * edits)
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
         import torch
 
-        found: Discovery = carry["discovery"]
+        found = known[DISCOVERY]
         k = len(context.model.classes)
         with torch.no_grad():
             tail = Tail.of(context.model, batch.images, context.layer)
@@ -124,7 +128,7 @@ class Erase(Pass):
             one = {kind: values[i] for kind, values in tables.items()}
             one["labelled"] = np.array([bool(labelled[i])])
             table = table.merge(SampleTable.of(sample_id, one))
-        return {"iou": table}
+        return IOU(table)
 
     def _outside(
         self,
@@ -161,10 +165,9 @@ class Erase(Pass):
                 result[i, p] = values[i]
         return result
 
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        found: Discovery = carry["discovery"]
-        table = state["iou"]
-        assert isinstance(table, SampleTable)
+    def finish(self, context: Context, state: Known, known: Known) -> Known:
+        found = known[DISCOVERY]
+        table = state[IOU]
         ids = table.ids
         group = dict(zip(found.ids, found.groups, strict=True))
         k = len(context.model.classes)
@@ -181,7 +184,7 @@ class Erase(Pass):
             stacked("clean")[:, 0],
             *(stacked(kind) for kind in ("concept", "null", "layer", "outside")),
         )
-        return {"erasures": erasures, "pairs": assess(self.study, found, erasures)}
+        return ERASURES(erasures)
 
 
 def _edits(found: Discovery, activation: Tensor) -> Iterator[tuple[str, Tensor]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -163,15 +164,21 @@ class References:
 
     def __init__(self, context: Context, count: int) -> None:
         """`count` for each image, from a pool of `POOL` that is drawn by hash and encoded once."""
-        self._seed, self._count = context.seed, count
+        self._context, self._seed, self._count = context, context.seed, count
+
+    @cached_property
+    def _pool(self) -> list[Tensor]:
+        """Encoded at the first use: a pass whose shards are all saved needs none."""
+        context = self._context
         ranked = sorted(
             context.manifest.samples,
             key=lambda sample: sample_priority(context.seed, f"reference/{sample.id}"),
         )
-        self._pool = []
-        for sample in ranked[: POOL if count else 0]:
+        pool = []
+        for sample in ranked[: POOL if self._count else 0]:
             image = torch.from_numpy(context.manifest.image(sample))[None].to(context.run.device)
-            self._pool.append(encode(context.model, image, context.layer))
+            pool.append(encode(context.model, image, context.layer))
+        return pool
 
     def of(self, ids: Sequence[str], grid: Sequence[int]) -> list[Tensor]:
         """For each point of the path, the references of n images on a y x x grid: [n, u, y, x]."""

@@ -10,11 +10,14 @@ import numpy as np
 
 from conceptseg.concepts.segments import Segments
 from conceptseg.data.draw import sample_priority
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.engine.beside import Beside
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
 from conceptseg.report.thumbnails import outline, photo
 from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.ace.discovery import Concept, Discovery
+from conceptseg.study.ace.discovery import DISCOVERY, Concept, Discovery
 from conceptseg.study.ace.embed import crop_embeddings
+from conceptseg.study.ace.plane import FEW
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +25,32 @@ if TYPE_CHECKING:
     from conceptseg.data.batch import Batch
     from conceptseg.data.manifest import Sample
     from conceptseg.study.ace.config import Ace
+
+
+@dataclass(frozen=True)
+class Shown:
+    """`photos` by sample id; `outlines` (SVG paths) and `isolation` by row of the pool."""
+
+    photos: Mapping[str, bytes]
+    outlines: Mapping[int, str]
+    isolation: Mapping[int, float]
+
+
+PICTURES = Key("pictures", SampleTable)
+SHOWN = Key("shown", Shown)
+MAP = Key("map", Beside)
+
+
+def warm_map(study: Ace, context: Context, known: Known) -> Known:
+    """Set going, beside the passes, the process that will lay out the map of segments."""
+    enough = study.map_segments > FEW
+    return MAP(Beside("conceptseg.study.ace.plane", str(context.seed), warm=enough))
+
+
+def lay_out_map(study: Ace, context: Context, known: Known) -> Known:
+    """Give that process the segments; nobody waits."""
+    found = known[DISCOVERY]
+    return MAP(known[MAP].give(found.embedding[shown_rows(study, found)]))
 
 
 @dataclass(frozen=True)
@@ -34,8 +63,8 @@ class Pictures(Pass):
     cost = "1 encoder pass per exemplar, none if all segments are embedded by their crops"
     labels = "none"
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
-        found: Discovery = carry["discovery"]
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
+        found = known[DISCOVERY]
         rows = np.concatenate([shown_rows(self.study, found), exemplar_rows(self.study, found)])
         wanted = {found.ids[i] for i in np.unique(found.image[rows])}
         return [sample for sample in context.manifest.samples if sample.id in wanted]
@@ -46,8 +75,8 @@ class Pictures(Pass):
             return 0.0
         return float(self.study.exemplars * max(getattr(self.study.concepts, "counts", (25,))))
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
-        found: Discovery = carry["discovery"]
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
+        found = known[DISCOVERY]
         exemplars = exemplar_rows(self.study, found)
         rows = np.union1d(shown_rows(self.study, found), exemplars)
         table = SampleTable.empty()
@@ -68,7 +97,7 @@ class Pictures(Pass):
                 "isolation": alone,
             }
             table = table.merge(SampleTable.of(sample_id, one))
-        return {"pictures": table}
+        return PICTURES(table)
 
     def _isolation(
         self,
@@ -90,9 +119,8 @@ class Pictures(Pass):
         scale = np.linalg.norm(alone, axis=1) * np.linalg.norm(pooled, axis=1)
         return ((alone * pooled).sum(1) / np.maximum(scale, 1e-12)).astype(np.float32)
 
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        table = state.get("pictures", SampleTable.empty())
-        assert isinstance(table, SampleTable)
+    def finish(self, context: Context, state: Known, known: Known) -> Known:
+        table = state.get(PICTURES, SampleTable.empty())
         outlines: dict[int, str] = {}
         isolation: dict[int, float] = {}
         for sample_id in table.ids:
@@ -104,16 +132,7 @@ class Pictures(Pass):
             for row, value in zip(one["exemplar"], one["isolation"], strict=True):
                 isolation[int(row)] = float(value)
         photos = {sample_id: table.tables[sample_id]["photo"].tobytes() for sample_id in table.ids}
-        return {"pictures": Shown(photos, outlines, isolation)}
-
-
-@dataclass(frozen=True)
-class Shown:
-    """`photos` by sample id; `outlines` (SVG paths) and `isolation` by row of the pool."""
-
-    photos: Mapping[str, bytes]
-    outlines: Mapping[int, str]
-    isolation: Mapping[int, float]
+        return SHOWN(Shown(photos, outlines, isolation))
 
 
 def exemplars(study: Ace, found: Discovery, concept: Concept) -> np.ndarray:

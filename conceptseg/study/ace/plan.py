@@ -1,32 +1,65 @@
-"""The steps of the study, in order."""
+"""The steps of an ACE study, in order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conceptseg.engine.contract import Carry, Context, Pass
-from conceptseg.study.ace.assess import Pair
-from conceptseg.study.ace.config import Ace
-from conceptseg.study.ace.control import Control
-from conceptseg.study.ace.discovery import Discovery
+from conceptseg.engine.contract import Context, Step
+from conceptseg.engine.known import Known
+from conceptseg.errors import InputError
+from conceptseg.study.ace.assess import PAIRS, assess
+from conceptseg.study.ace.control import Control, count_control
+from conceptseg.study.ace.discover import discover
+from conceptseg.study.ace.discovery import DISCOVERY, Discovery
 from conceptseg.study.ace.erase import Erase
-from conceptseg.study.ace.pictures import Pictures
+from conceptseg.study.ace.gradients import needs_labels
+from conceptseg.study.ace.pictures import Pictures, lay_out_map, warm_map
 from conceptseg.study.ace.survey import Survey
-from conceptseg.study.shared.compare import Compare
+from conceptseg.study.shared.compare import CHOSEN, Compare
+
+if TYPE_CHECKING:
+    from conceptseg.study.ace.config import Ace
+
+
+def steps(study: Ace) -> tuple[Step, ...]:
+    """Segments become concepts, which are tested, then erased from the layer."""
+    return (
+        warm_map,
+        Survey(study),
+        discover,
+        lay_out_map,
+        Erase(study),
+        assess,
+        Pictures(study),
+        Control(study),
+        count_control,
+        to_compare,
+        Compare(study.compare, picture_px=study.picture_px),
+    )
+
+
+def check(study: Ace, context: Context) -> None:
+    """Refuse a target that needs labels where there are none."""
+    manifest = context.manifest
+    if needs_labels(study.target) and not any(map(manifest.labelled, manifest.samples)):
+        raise InputError(
+            f"target.region {study.target.region!r} is told from labels, and none of the "
+            f"{len(manifest.samples)} images of {manifest.name} has a mask; take 'predicted'"
+        )
+
 
 COMPARED_CLASSES = 4
 
 
-def to_compare(context: Context, carry: Carry) -> list[tuple[str, int]]:
+def to_compare(study: Ace, context: Context, known: Known) -> Known:
     """Images for the local saliency maps: of the classes with the strongest findings, one each.
 
     The image is the one among the concept's exemplars in which the class covers most; classes
     without a finding follow, each with the image in which it covers most.
     """
-    found: Discovery = carry["discovery"]
-    pairs: Sequence[Pair] = carry["pairs"]
+    found, pairs = known[DISCOVERY], known[PAIRS]
     chosen: dict[int, str] = {}
     for pair in sorted((p for p in pairs if p.used), key=lambda p: (p.loss, p.class_id)):
         core = found.concepts[pair.concept].core
@@ -36,7 +69,8 @@ def to_compare(context: Context, carry: Carry) -> list[tuple[str, int]]:
     for class_id in sorted(found.class_images, key=lambda c: -len(found.class_images[c])):
         if class_id not in chosen and len(found.class_images[class_id]):
             chosen[class_id] = _fullest(found, class_id, found.class_images[class_id])
-    return [(sample_id, class_id) for class_id, sample_id in chosen.items()][:COMPARED_CLASSES]
+    shown = tuple((sample_id, class_id) for class_id, sample_id in chosen.items())
+    return CHOSEN(shown[:COMPARED_CLASSES])
 
 
 def _fullest(found: Discovery, class_id: int, images: np.ndarray) -> str:
@@ -44,13 +78,3 @@ def _fullest(found: Discovery, class_id: int, images: np.ndarray) -> str:
     covered = found.share[:, class_id] * found.area * (found.level == 0)
     area = np.bincount(found.image, weights=covered, minlength=len(found.ids))
     return found.ids[int(images[np.argmax(area[images])])]
-
-
-def passes(study: Ace) -> Sequence[Pass]:
-    return (
-        Survey(study),
-        Erase(study),
-        Pictures(study),
-        Control(study),
-        Compare(study.compare, to_compare, study.picture_px),
-    )

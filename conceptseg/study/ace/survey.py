@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from conceptseg.concepts.segments import ring
 from conceptseg.data.draw import sample_priority
-from conceptseg.engine.beside import Beside
-from conceptseg.engine.contract import Carry, Context, Pass, State
-from conceptseg.errors import InputError
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
 from conceptseg.network.record import Tail
 from conceptseg.stats.mergeable.moments import Moments
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.ace.embed import embedded, segments_per_image
 from conceptseg.study.ace.gradients import ClassGradients, References, class_gradients, needs_labels
-from conceptseg.study.ace.plane import FEW
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from conceptseg.concepts.segments import Segments
     from conceptseg.data.batch import Batch
@@ -29,12 +28,16 @@ if TYPE_CHECKING:
     from conceptseg.study.ace.config import Ace
 
 
+SEGMENTS = Key("segments", SampleTable)
+ACTIVATION = Key("activation", Moments)
+REFERENCES = Key("references", References)
+
+
 @dataclass(frozen=True)
 class Survey(Pass):
     """One forward per image, and tail passes for the gradients of the classes that it holds."""
 
     study: Ace
-    _references: dict[int, References] = field(default_factory=dict, compare=False, repr=False)
 
     name = "survey"
     cost = (
@@ -51,24 +54,18 @@ class Survey(Pass):
             passes += segments_per_image(study)
         return len(context.manifest.samples) * passes
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         """All, or those with labels where the target's region is told from them."""
         given = context.manifest.samples
         if not needs_labels(self.study.target):
             return given
-        labelled = [sample for sample in given if context.manifest.labelled(sample)]
-        if not labelled:
-            raise InputError(
-                f"target.region {self.study.target.region!r} is told from labels, and none of the "
-                f"{len(given)} images of {context.manifest.name} has a mask; take 'predicted'"
-            )
-        return labelled
+        return [sample for sample in given if context.manifest.labelled(sample)]
 
-    def begin(self, context: Context) -> Carry:
-        enough = self.study.map_segments > FEW
-        return {"embedding": Beside("conceptseg.study.ace.plane", str(context.seed), warm=enough)}
+    @contextmanager
+    def open(self, context: Context, known: Known) -> Iterator[Known]:
+        yield REFERENCES(References(context, self.study.references))
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
         import torch
 
         study = self.study
@@ -76,7 +73,7 @@ class Survey(Pass):
         # Superpixels are cut beside the network's passes; both leave the interpreter to others.
         with ThreadPoolExecutor(torch.get_num_threads()) as threads:
             cut = threads.map(study.segments, images)
-            tail, gradients = self._gradients(context, batch)
+            tail, gradients = self._gradients(context, batch, known[REFERENCES])
             segments = list(cut)
         table = SampleTable.empty(study.images_per_class)
         moments = Moments.empty(tail.activation.shape[1])
@@ -92,18 +89,16 @@ class Survey(Pass):
                     capacity=study.images_per_class,
                 )
                 table = table.merge(one)
-        return {"segments": table, "activation": moments}
+        return SEGMENTS(table) | ACTIVATION(moments)
 
-    def _gradients(self, context: Context, batch: Batch) -> tuple[Tail, list[ClassGradients]]:
+    def _gradients(
+        self, context: Context, batch: Batch, references: References
+    ) -> tuple[Tail, list[ClassGradients]]:
         study = self.study
-        if id(context) not in self._references:
-            self._references[id(context)] = References(context, study.references)
         tail = Tail.of(context.model, batch.images, context.layer, graph=True)
         context.model.check_finite(tail.logits, batch.ids)
-        references = self._references[id(context)].of(batch.ids, tail.activation.shape[-2:])
-        found = class_gradients(
-            tail, study.class_ids(context), study.target, references, batch.labels
-        )
+        starts = references.of(batch.ids, tail.activation.shape[-2:])
+        found = class_gradients(tail, study.class_ids(context), study.target, starts, batch.labels)
         return tail, found
 
     def _tables(
@@ -140,14 +135,3 @@ class Survey(Pass):
             "local": gradients.local.cpu().numpy(),
             "path": gradients.path.cpu().numpy(),
         }
-
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        from conceptseg.study.ace.discover import discover
-        from conceptseg.study.ace.pictures import shown_rows
-
-        table, moments = state["segments"], state["activation"]
-        assert isinstance(table, SampleTable) and isinstance(moments, Moments)
-        known = discover(self.study, context, self.study.class_ids(context), table, moments)
-        found = known["discovery"]
-        rows = found.embedding[shown_rows(self.study, found)]
-        return {**known, "embedding": carry["embedding"].give(rows)}

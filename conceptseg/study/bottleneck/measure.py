@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import numpy as np
 from conceptseg.data.draw import sample_priority
 from conceptseg.engine.beside import Beside
 from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.engine.known import Key, Known
 from conceptseg.report.panels import Palette, panels
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.bottleneck.confidence import MIRRORED, NAMES, agreement, summaries
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from conceptseg.data.batch import Batch
     from conceptseg.study.bottleneck.config import Bottleneck
 
+MAPS = Key("maps", Beside)
 POOLED = ("mean", "spread", "largest")
 """How a unit's map becomes numbers: mean, standard deviation and maximum over its positions."""
 
@@ -68,10 +71,12 @@ class Measure(Pass):
     def forwards(self, context: Context) -> float:
         return len(context.manifest.samples) * (2.0 if self.study.flip else 1.0)
 
-    def begin(self, context: Context) -> Carry:
+    @contextmanager
+    def open(self, context: Context, known: Known) -> Iterator[Known]:
         seeds = [str(self.study.seed + number) for number in range(self.study.map_seeds)]
         enough = len(context.manifest.samples) >= LEAST
-        return {"maps": Beside("conceptseg.study.bottleneck.maps", *seeds, warm=enough)}
+        # `finish` hands it over, so that it outlives the pass.
+        yield MAPS(Beside("conceptseg.study.bottleneck.maps", *seeds, warm=enough))
 
     def map(self, context: Context, batch: Batch, carry: Carry) -> State:
         logits, pooled = forward(context, batch.images)

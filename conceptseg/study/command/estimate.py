@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from conceptseg.engine import provenance, run, start
+from conceptseg.engine.contract import Pass
+from conceptseg.engine.known import Known
 
 if TYPE_CHECKING:
-    from conceptseg.data.batch import Batch
-    from conceptseg.engine.contract import Context, Pass, Study
+    from conceptseg.engine.contract import Context, Study
     from conceptseg.settings import Settings
 
 Lines = list[tuple[str, str]]
@@ -38,12 +39,13 @@ def estimate(settings: Settings[Study]) -> tuple[Lines, list[str]]:
     context = start.prepare(study)
     parameters = sum(weights.numel() for weights in context.model.parameters())
     lines.append(("network", f"{context.model.name}: {parameters / 1e6:.2f} M parameters"))
-    lines += _costs(context, study.passes())
+    run.refuse(study, context)
+    lines += _costs(context, study)
     lines.append(("result", str(settings.default_out())))
     return lines, errors
 
 
-def _costs(context: Context, passes: Sequence[Pass]) -> Lines:
+def _costs(context: Context, study: Study) -> Lines:
     """The layer, seconds of one forward and one encoder pass, and what all passes come to."""
     import torch
 
@@ -66,12 +68,11 @@ def _costs(context: Context, passes: Sequence[Pass]) -> Lines:
             f"{encoder / len(batch) * 1e3:.1f} ms in batches of {len(batch)}",
         ),
     ]
+    passes = [step for step in study.plan() if isinstance(step, Pass)]
     total = 0.0
     for place, step in enumerate(passes):
-        passed = step.forwards(context)
-        seconds = passed * forward
-        if place == 0:  # only the first needs nothing that another pass finds out
-            seconds = _first(step, context, batch) * len(context.manifest.samples)
+        # Only the first needs nothing that another pass finds out.
+        seconds = step.forwards(context) * forward if place else _first(step, study, context)
         total += seconds
         lines.append((f"pass {step.name}", f"{step.cost}: about {_duration(seconds)}"))
     lines.append(("all passes", f"about {_duration(total)}"))
@@ -79,10 +80,19 @@ def _costs(context: Context, passes: Sequence[Pass]) -> Lines:
     return lines
 
 
-def _first(step: Pass, context: Context, batch: Batch) -> float:
-    """Seconds per image of the first pass, made on one batch for good and all."""
-    samples = [context.manifest.sample(name) for name in batch.ids]
-    return _seconds(lambda: run.map_shard(step, context, samples, {}), context, 1) / len(samples)
+def _first(step: Pass, study: Study, context: Context) -> float:
+    """Seconds of the first pass and of the functions before it, estimated from its first batch."""
+    known, started = Known(), time.perf_counter()
+    for earlier in study.plan():
+        if isinstance(earlier, Pass):
+            break
+        known |= earlier(study, context, known)
+    samples = step.samples(context, known)
+    some = samples[: context.run.batch_size]
+    with step.open(context, known) as opened:
+        opening = time.perf_counter() - started
+        seconds = _seconds(lambda: run.map_shard(step, context, some, known | opened), context, 1)
+    return opening + seconds * len(samples) / max(len(some), 1)
 
 
 def _seconds(work: Callable[[], object], context: Context, repeats: int = 3) -> float:

@@ -60,7 +60,7 @@ def check(name: str, path: Path, overrides: Overrides) -> list[str]:
     """Try everything that a run needs and print what it will cost; returns the files' errors.
 
     Raises :class:`~conceptseg.errors.InputError` for the configuration, the manifest, the network
-    or the layer.
+    or the layer, and for whatever a run would refuse before its first pass.
     """
     from conceptseg.study.command.estimate import estimate
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from conceptseg import catalogue
-from conceptseg.catalogue import choice_labels, choice_versions, parse, technique
+from conceptseg.catalogue import Methods, Metrics, choice_labels, choice_versions, technique
 from conceptseg.config import TargetConfig
 from conceptseg.engine.contract import Study
 from conceptseg.errors import nearest
@@ -23,14 +23,12 @@ class Saliency(Study):
     does not beat them tells nothing that could not be had without it.
     """
 
-    compare: tuple[str | dict[str, Any], ...] = Field(
+    compare: Methods = Field(
         (),
         description="Methods to compare: names, or mappings with `kind` and parameters; all when "
         "empty.",
     )
-    metrics: tuple[str | dict[str, Any], ...] = Field(
-        (), description="Metrics, in the same form; all when empty."
-    )
+    metrics: Metrics = Field((), description="Metrics, in the same form; all when empty.")
     target: TargetConfig = Field(TargetConfig(), description="What is explained of a class.")
     images: int = Field(
         16, ge=2, description="Images that are explained, drawn by hash so that classes take turns."
@@ -66,17 +64,6 @@ class Saliency(Study):
     )
     gallery: int = Field(6, ge=0, description="Cases whose maps the report shows.")
     picture_px: int = Field(192, ge=32, description="Longer side of the report's pictures.")
-
-    @field_validator("metrics")
-    @classmethod
-    def _known_metrics(cls, entries: tuple[Any, ...]) -> tuple[Any, ...]:
-        known = catalogue.names("metrics")
-        for entry in entries:
-            if not isinstance(entry, str):
-                parse("metrics", entry)
-            elif entry not in known:
-                raise ValueError(f"unknown metric {entry!r}; {nearest(entry, known)}")
-        return entries
 
     @field_validator("primary")
     @classmethod

@@ -13,10 +13,10 @@ from conceptseg.catalogue import choice_labels
 from conceptseg.engine.contract import Carry, Context, Pass, State
 from conceptseg.errors import InputError
 from conceptseg.explain.contract import Explainer, Measured, Metric, Trial
+from conceptseg.explain.methods import explainers
 from conceptseg.explain.target import Target, configured
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.saliency.choose import Case
-from conceptseg.study.shared.compare import explainers
 
 if TYPE_CHECKING:
     import torch

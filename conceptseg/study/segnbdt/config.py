@@ -6,10 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from conceptseg import catalogue
-from conceptseg.catalogue import parse, technique
+from conceptseg.catalogue import Methods, parse, technique
 from conceptseg.engine.contract import Context, Study
-from conceptseg.errors import InputError, nearest
+from conceptseg.errors import InputError
 
 
 @technique(
@@ -91,7 +90,7 @@ class Segnbdt(Study):
     bootstraps: int = Field(100, ge=0, description="Trees from redrawn evidence, for stability.")
     boundary_px: int = Field(3, ge=1, description="Distance to another class at a boundary.")
     bins: int = Field(15, ge=2, description="Bins of confidence for calibration.")
-    evidence: tuple[str | dict[str, Any], ...] = Field(
+    evidence: Methods = Field(
         ("grad_pam",),
         min_length=1,
         description="Local methods that say what a node's decision rests on; the first one's map "
@@ -120,18 +119,17 @@ class Segnbdt(Study):
 
     @field_validator("evidence")
     @classmethod
-    def _known_evidence(cls, entries: tuple[Any, ...]) -> tuple[Any, ...]:
-        known = catalogue.names("explainers")
+    def _explain_nodes(cls, entries: tuple[Any, ...]) -> tuple[Any, ...]:
         for entry in entries:
-            if isinstance(entry, str) and entry not in known:
-                raise ValueError(f"unknown explainer {entry!r}; {nearest(entry, known)}")
-            explainer = parse("explainers", entry)
-            if explainer.classes_only:
+            if parse("explainers", entry).classes_only:
                 raise ValueError(
                     f"{entry!r} explains classes alone, and not the decision of a node; take "
                     "another method, such as grad_pam or lrp"
                 )
         return entries
+
+    def local_methods(self) -> tuple[str | dict[str, Any], ...]:
+        return (*self.compare, *self.evidence)
 
     def check(self, context: Context) -> None:
         """Refuse what no tree can say anything about; InputError with the reason."""

@@ -11,6 +11,7 @@ import numpy as np
 from conceptseg.data.draw import sample_priority
 from conceptseg.engine.contract import Carry, Context, Pass, State
 from conceptseg.explain.fill import filling
+from conceptseg.explain.methods import explainers
 from conceptseg.report.thumbnails import outlined, overlay, photo, shared_limit
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.segnbdt.grown import Plan
@@ -18,7 +19,6 @@ from conceptseg.study.segnbdt.judge import Judged
 from conceptseg.study.segnbdt.rules import Rules, entropy
 from conceptseg.study.segnbdt.target import decision
 from conceptseg.study.segnbdt.views import chosen_images, view
-from conceptseg.study.shared.compare import explainers
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conceptseg.catalogue import Choice, choice_labels, parse
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.catalogue import Choice, choice_labels
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
 from conceptseg.explain.contract import Explainer
+from conceptseg.explain.methods import explainers
 from conceptseg.explain.regions import Predicted
 from conceptseg.explain.target import Target
 from conceptseg.report.thumbnails import outlined, overlay, shared_limit
@@ -20,19 +23,12 @@ if TYPE_CHECKING:
     from conceptseg.data.batch import Batch
     from conceptseg.data.manifest import Sample
 
-Chosen = Callable[[Context, Carry], Sequence[tuple[str, int]]]
+Chosen = tuple[tuple[str, int], ...]
 """Which images and classes are explained, as (sample id, class id)."""
 
-
-def explainers(entries: Sequence[Choice], layer: str) -> dict[str, Explainer]:
-    """The methods by label, at a study's layer where they have one and name none themselves."""
-    made = {}
-    for label, entry in zip(choice_labels(entries), entries, strict=True):
-        method: Explainer = parse("explainers", entry)
-        if getattr(method, "layer", None) == "auto":
-            method = method.model_copy(update={"layer": layer})
-        made[label] = method
-    return made
+CHOSEN: Key[Chosen] = Key("chosen to compare", tuple)
+METHODS: Key[dict[str, Explainer]] = Key("methods", dict)
+MAPS = Key("compare", SampleTable)
 
 
 @dataclass(frozen=True)
@@ -51,50 +47,55 @@ class Comparison:
     pictures: dict[str, list[bytes]]
 
 
+COMPARISON = Key("comparison", Comparison)
+
+
 @dataclass(frozen=True)
 class Compare(Pass):
-    """Each method on each chosen image and class."""
+    """Each method on each image and class that `CHOSEN` names."""
 
     entries: tuple[Choice, ...]
-    choose: Chosen
+    choose: Callable[[Context, Any], Sequence[tuple[str, int]]] | None = None  # TEMPORARY
     picture_px: int = 256
 
     name = "compare"
     cost = "each method's own passes, on a few images"
     labels = "none"
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
-        wanted = {sample_id for sample_id, _ in self.choose(context, carry)}
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
+        wanted = {sample_id for sample_id, _ in self._chosen(context, known)}
         return [sample for sample in context.manifest.samples if sample.id in wanted]
 
     def forwards(self, context: Context) -> float:
         """A few images, each method taken for three passes; perturbation methods cost more."""
         return 4.0 * (1 + 3 * len(self.entries))
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+    @contextmanager
+    def open(self, context: Context, known: Known) -> Iterator[Known]:
+        chosen = self._chosen(context, known)
+        yield CHOSEN(chosen) | METHODS(explainers(self.entries, context.layer))
+
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
         from conceptseg.explain.scene import Scene
 
         table = SampleTable.empty()
-        chosen = self.choose(context, carry)
         for i, sample_id in enumerate(batch.ids):
             image = batch.images[i : i + 1]
             scene = Scene(context.model, image, batch_size=context.run.batch_size)
-            classes = [c for s, c in chosen if s == sample_id]
+            classes = [c for s, c in known[CHOSEN] if s == sample_id]
             targets = [Target(c, Predicted(c)) for c in classes]
             one = {"image": image[0].float().cpu().numpy()}
             one["class"] = np.array(classes, dtype=np.int64)
-            for number, method in enumerate(explainers(self.entries, context.layer).values()):
+            for number, method in enumerate(known[METHODS].values()):
                 maps = method.on(scene, targets)
                 one[f"map-{number}"] = maps[:, 0].cpu().numpy()
             one["prediction"] = scene.logits.argmax(1)[0].cpu().numpy().astype(np.int32)
             table = table.merge(SampleTable.of(sample_id, one))
-        return {"compare": table}
+        return MAPS(table)
 
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        table = state.get("compare", SampleTable.empty())
-        assert isinstance(table, SampleTable)
-        chosen = tuple(self.choose(context, carry))
-        methods = choice_labels(self.entries)
+    def finish(self, context: Context, state: Known, known: Known) -> Known:
+        table = state.get(MAPS, SampleTable.empty())
+        chosen, methods = known[CHOSEN], choice_labels(self.entries)
         maps: dict[str, list[np.ndarray]] = {method: [] for method in methods}
         masks = []
         for sample_id, class_id in chosen:
@@ -114,4 +115,9 @@ class Compare(Pass):
             ]
             for method in methods
         }
-        return {"comparison": Comparison(chosen, methods, maps, limits, plain, pictures)}
+        return COMPARISON(Comparison(chosen, methods, maps, limits, plain, pictures))
+
+    def _chosen(self, context: Context, known: Known) -> Chosen:
+        if self.choose is not None:  # TEMPORARY: studies that do not choose by a step
+            return tuple(self.choose(context, known))
+        return known[CHOSEN]

@@ -13,10 +13,13 @@ from conceptseg.config import DataConfig, ModelConfig, RunConfig
 from conceptseg.data.batch import Batch
 from conceptseg.data.labels import LabelBlock
 from conceptseg.data.manifest import Manifest, Sample, Source
-from conceptseg.engine.contract import Context
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Known
 from conceptseg.network.model import SegmentationModel
 from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.discovery import Concept, Direction, Discovery
+
+NOTHING = Known()
 
 
 class Arrays(Source):
@@ -132,6 +135,12 @@ def discovery(images: int, units: int, classes: int, **changes: Any) -> Discover
     }
     fields |= changes
     return Discovery(**{"place": fields["embedding"], **fields})
+
+
+def swept(step: Pass, here: Context, part: Batch, known: Known = NOTHING) -> Known:
+    """The state of one batch, with what the pass opens for it."""
+    with step.open(here, known) as opened:
+        return step.map(here, part, known | opened)
 
 
 def packed(one: Ace, images: Tensor) -> tuple[np.ndarray, ...]:

@@ -10,8 +10,9 @@ from scipy import stats
 from conceptseg.stats.corrections import max_statistic_p
 from conceptseg.stats.intervals import bootstrap_interval, detectable_effect
 from conceptseg.stats.p_values import sign_flip_p
-from conceptseg.study.ace.assess import assess, describe, enrichment
-from conceptseg.study.ace.erase import Erasures
+from conceptseg.study.ace.assess import PAIRS, assess, describe, enrichment
+from conceptseg.study.ace.discovery import DISCOVERY
+from conceptseg.study.ace.erase import ERASURES, Erasures
 from conceptseg.study.ace.tcav import Influence
 from tests.study.ace.small import concept, direction, discovery, study
 
@@ -79,7 +80,7 @@ def case(
 
 def pair(**changes):
     found, erasures = case(**changes)
-    return assess(study(), found, erasures)[0]
+    return assess(study(), None, DISCOVERY(found) | ERASURES(erasures))[PAIRS][0]
 
 
 def test_a_concept_that_moves_the_score_and_is_needed_is_used():
@@ -125,7 +126,7 @@ def test_what_acts_from_context(changes, expected):
 
 def test_numbers_by_their_definitions():
     found, erasures = case(groups=9, nan=2, null=-0.05)
-    one = assess(study(), found, erasures)[0]
+    one = assess(study(), None, DISCOVERY(found) | ERASURES(erasures))[PAIRS][0]
     rows = range(2, IMAGES)
     names = [found.groups[i] for i in rows]
     loss = np.array([erasures.concept[i, 0, 1] - 0.8 for i in rows])
@@ -159,7 +160,7 @@ def test_the_largest_statistic_is_that_of_the_concepts_of_one_class():
         local={key: found.local[1, key[1]] for key in moves},
         class_images={c: np.arange(IMAGES) for c in (0, 1)},
     )
-    for one in assess(study(), both, erasures):
+    for one in assess(study(), None, DISCOVERY(both) | ERASURES(erasures))[PAIRS]:
         nulls = np.stack([moves[one.class_id, q].null_effect for q in range(3)])
         effects = [moves[one.class_id, q].effect for q in range(3)]
         assert one.p_moves_max == max_statistic_p(effects, nulls)[one.concept]
@@ -192,7 +193,7 @@ def test_a_class_without_reference_has_no_loss():
 def test_nothing_tested_is_nothing_assessed():
     found, erasures = case()
     found.influence.clear()
-    assert assess(study(), found, erasures) == ()
+    assert assess(study(), None, DISCOVERY(found) | ERASURES(erasures))[PAIRS] == ()
 
 
 def test_descriptions():
@@ -251,5 +252,5 @@ def test_a_loss_among_scattered_random_directions_is_no_use():
     found, erasures = case(loss=-0.3, spread=0.01)
     far = erasures.null.copy()
     far[:, 0, 1] -= 0.6
-    one = assess(study(), found, replace(erasures, null=far))[0]
+    one = assess(study(), None, DISCOVERY(found) | ERASURES(replace(erasures, null=far)))[PAIRS][0]
     assert one.p_loss > 0.05 and not one.used

@@ -10,9 +10,9 @@ from conceptseg.explain.regions import Predicted
 from conceptseg.explain.target import Target
 from conceptseg.study.ace import tcav
 from conceptseg.study.ace.pool import Pool, random_concepts
-from conceptseg.study.ace.survey import Survey
+from conceptseg.study.ace.survey import SEGMENTS, Survey
 from tests.small_models import images, unet
-from tests.study.ace.small import activations, batch, context, study
+from tests.study.ace.small import activations, batch, context, study, swept
 
 LAYER, UNITS, CELLS = "mid", 16, 64
 
@@ -73,7 +73,7 @@ def captum_counts(model, pictures, class_id, directions, folder) -> list[float]:
 @pytest.mark.filterwarnings("ignore")
 def test_sign_counts_equal_captums(tmp_path):
     model, pictures = unet(), images(12, 32, 32, seed=4)
-    table = Survey(study()).map(context(model, pictures, LAYER), batch(pictures), {})["segments"]
+    table = swept(Survey(study()), context(model, pictures, LAYER), batch(pictures))[SEGMENTS]
     embedding, image = table.column("embedding"), table.owner("embedding")
     pool = Pool.of(embedding, image, np.full(len(image), 2))
     rng, seen = np.random.default_rng(0), set()

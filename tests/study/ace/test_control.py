@@ -10,9 +10,10 @@ from conceptseg.explain.regions import Predicted
 from conceptseg.explain.target import Target
 from conceptseg.network.record import Tail
 from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.ace.control import Control, shuffled
+from conceptseg.study.ace.control import CONTROL, COUNTS, Control, count_control, shuffled
+from conceptseg.study.ace.discovery import DISCOVERY
 from conceptseg.study.ace.gradients import class_gradients, on_grid
-from conceptseg.study.ace.survey import Survey
+from conceptseg.study.ace.survey import SEGMENTS, Survey
 from tests.small_models import hooks, images, unet
 from tests.study.ace.small import (
     activations,
@@ -23,6 +24,7 @@ from tests.study.ace.small import (
     discovery,
     packed,
     study,
+    swept,
 )
 
 LAYER, UNITS = "mid", 16
@@ -66,7 +68,7 @@ def test_a_sweep_reads_the_shuffled_network_on_the_trained_ones_regions():
     model, pictures, one = unet(), images(3, 32, 32), study()
     here = context(model, pictures, LAYER)
     found = discovery(3, UNITS, 3, packed=packed(one, pictures))
-    table = Control(one).map(here, batch(pictures), {"discovery": found})["control"]
+    table = swept(Control(one), here, batch(pictures), DISCOVERY(found))[CONTROL]
     with torch.no_grad():
         logits = model(pictures)
     other = shuffled(model, here.seed)
@@ -137,9 +139,8 @@ def test_the_planted_concept_counts_for_the_trained_network_alone():
     held = [0, 2, 3, 5, 6, 9, 11, 12, 15, 19]
     one = study(nulls=199, segments_per_concept=20)
     here = context(unet(), images(20, 8, 8), LAYER)
-    carry = {"discovery": found}
-    state = {"control": control_table(image, rng, held)}
-    result = Control(one).finish(here, state, carry)["control"]
+    known = DISCOVERY(found) | CONTROL(control_table(image, rng, held))
+    result = count_control(one, here, known)[COUNTS]
     assert result["pairs"] == 2 and result["images"] == 10
     # Both differ from the rest of the images along the first unit: one is it, the other is not it.
     assert result["trained"] >= 1 and result["shuffled"] == 0
@@ -149,10 +150,10 @@ def test_too_few_images_are_no_control():
     found, image, rng = planted()
     one = study(min_images=5)
     here = context(unet(), images(20, 8, 8), LAYER)
-    state = {"control": control_table(image, rng, [1, 2, 3])}
-    result = Control(one).finish(here, state, {"discovery": found})["control"]
+    known = DISCOVERY(found) | CONTROL(control_table(image, rng, [1, 2, 3]))
+    result = count_control(one, here, known)[COUNTS]
     assert result == {"trained": 0, "shuffled": 0, "pairs": 0, "images": 3}
-    nothing = Control(one).finish(here, {}, {"discovery": found})["control"]
+    nothing = count_control(one, here, DISCOVERY(found))[COUNTS]
     assert nothing == {"trained": 0, "shuffled": 0, "pairs": 0, "images": 0}
 
 
@@ -160,8 +161,8 @@ def test_too_few_images_are_no_control():
 def test_images_are_drawn_by_hash(limit):
     found, _, _ = planted()
     here = context(unet(), images(20, 8, 8), LAYER)
-    chosen = Control(study(control_images=limit)).samples(here, {"discovery": found})
-    fewer = Control(study(control_images=2)).samples(here, {"discovery": found})
+    chosen = Control(study(control_images=limit)).samples(here, DISCOVERY(found))
+    fewer = Control(study(control_images=2)).samples(here, DISCOVERY(found))
     assert len(chosen) == min(limit, 20)
     assert limit < 2 or {s.id for s in fewer} <= {s.id for s in chosen}
 
@@ -170,9 +171,9 @@ def test_survey_and_control_agree_on_the_segments():
     """Row by row: a concept's members in the survey are the control's rows."""
     model, pictures, one = unet(), images(3, 32, 32), study()
     here = context(model, pictures, LAYER)
-    surveyed = Survey(one).map(here, batch(pictures), {})["segments"]
+    surveyed = swept(Survey(one), here, batch(pictures))[SEGMENTS]
     found = discovery(3, UNITS, 3, packed=packed(one, pictures))
-    control = Control(one).map(here, batch(pictures), {"discovery": found})["control"]
+    control = swept(Control(one), here, batch(pictures), DISCOVERY(found))[CONTROL]
     for sample_id in surveyed.ids:
         count = len(surveyed.tables[sample_id]["embedding"])
         assert len(control.tables[sample_id]["embedding"]) == count

@@ -16,8 +16,9 @@ from conceptseg.stats.corrections import benjamini_hochberg, holm
 from conceptseg.stats.mergeable.moments import Moments
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.ace.clusters import core_of, places, survives
-from conceptseg.study.ace.discover import _held_out_auc, adjusted, discover
-from conceptseg.study.ace.discovery import Direction
+from conceptseg.study.ace.discover import GROUPS, UNIT, _held_out_auc, adjusted, discover
+from conceptseg.study.ace.discovery import DISCOVERY, Direction
+from conceptseg.study.ace.survey import ACTIVATION, SEGMENTS
 from tests.explain.explainers.planted import red_finder
 from tests.small_models import images
 from tests.study.ace.small import context, study
@@ -162,7 +163,7 @@ def test_direction_and_the_level_of_absence():
     assert nothing.vector.tolist() == [0, 0] and nothing.absent == 0
 
 
-UNITS, GROUPS, IMAGES = 8, 5, 24
+UNITS, KINDS, IMAGES = 8, 5, 24
 
 
 def planted_table(capacity: int | None = 200, lone: bool = False) -> SampleTable:
@@ -211,6 +212,7 @@ def planted_table(capacity: int | None = 200, lone: bool = False) -> SampleTable
 
 
 SMALL = {
+    "data": {"manifest": "none.yaml", "classes": ["class 1"]},
     "min_images": 4,
     "concepts": KMeans(counts=(5,), draws=2, seeds=2),
     "segments_per_concept": 20,
@@ -225,7 +227,7 @@ def found():
     here = context(red_finder(), images(IMAGES, 8, 8), "encoder")
     table = planted_table()
     moments = Moments.of(np.random.default_rng(0).normal(size=(50, UNITS)))
-    return discover(one, here, (1,), table, moments)["discovery"], table, moments
+    return discover(one, here, SEGMENTS(table) | ACTIVATION(moments))[DISCOVERY], table, moments
 
 
 def concept_of(found, group: int):
@@ -243,7 +245,7 @@ def test_planted_concepts_are_found_and_the_one_of_a_single_image_is_dropped(fou
         assert concept.images == IMAGES and concept.stability == 1.0 and concept.auc > 0.99
         assert concept.agreement > 0.7
         # From the mean of the rest towards e_group.
-        rest = np.delete(np.eye(UNITS), group, 0)[: GROUPS - 1].mean(0)
+        rest = np.delete(np.eye(UNITS), group, 0)[: KINDS - 1].mean(0)
         towards = np.eye(UNITS)[group] - rest
         assert concept.direction.vector @ towards / np.linalg.norm(towards) > 0.95
     assert len(one.dropped) == 1 and "in 1 images only" in one.dropped[0]["reason"]
@@ -259,8 +261,8 @@ def test_crops_make_the_concepts_and_what_lies_in_place_says_where_one_is_absent
     }
     here = context(red_finder(), images(IMAGES, 8, 8), "encoder")
     crops = study(**SMALL, embedding="crops")
-    other = discover(crops, here, (1,), dataclasses.replace(table, tables=moved), moments)
-    other = other["discovery"]
+    known = SEGMENTS(dataclasses.replace(table, tables=moved)) | ACTIVATION(moments)
+    other = discover(crops, here, known)[DISCOVERY]
     assert np.allclose(other.place, other.embedding + shift) and one.place is one.embedding
     pairs = [*zip(one.concepts, other.concepts, strict=True)]
     directions = [(a.direction, b.direction) for a, b in pairs]
@@ -279,9 +281,10 @@ def test_a_concept_of_one_group_cannot_be_held_out(groups):
     names = [f"scene {max(0, i - 5)}" for i in range(IMAGES)] if groups else None
     here = context(red_finder(), images(IMAGES, 8, 8), "encoder", groups=names)
     moments = Moments.of(np.random.default_rng(0).normal(size=(50, UNITS)))
-    found = discover(study(**SMALL), here, (1,), planted_table(lone=True), moments)
-    assert (found["unit"], found["groups"]) == ("group", 19 if groups else IMAGES)
-    one = found["discovery"]
+    known = SEGMENTS(planted_table(lone=True)) | ACTIVATION(moments)
+    found = discover(study(**SMALL), here, known)
+    assert (found[UNIT], found[GROUPS]) == ("group", 19 if groups else IMAGES)
+    one = found[DISCOVERY]
     assert len(one.concepts) == 5 - groups
     assert [row["reason"] for row in one.dropped] == groups * [
         "it lies in one group only, or everywhere, and cannot be held out"
@@ -334,10 +337,11 @@ def test_what_is_passed_on(found):
 
 
 def test_the_same_seed_finds_the_same():
-    one = study(min_images=4, concepts=KMeans(counts=(5,), draws=2, seeds=2), calibration=5)
+    one = study(**{**SMALL, "calibration": 5})
     here = context(red_finder(), images(IMAGES, 8, 8), "encoder")
     moments = Moments.of(np.zeros((1, UNITS)))
-    a, b = (discover(one, here, (1,), planted_table(), moments)["discovery"] for _ in range(2))
+    known = SEGMENTS(planted_table()) | ACTIVATION(moments)
+    a, b = (discover(one, here, known)[DISCOVERY] for _ in range(2))
     assert [c.core.tolist() for c in a.concepts] == [c.core.tolist() for c in b.concepts]
     for key in a.influence:
         assert (a.influence[key].null_effect == b.influence[key].null_effect).all()
@@ -348,4 +352,4 @@ def test_a_class_in_too_few_images_is_not_tested():
     one = study(min_images=21, concepts=KMeans(counts=(5,), draws=2, seeds=2))
     here = context(red_finder(), images(IMAGES, 8, 8), "encoder")
     with pytest.raises(InputError, match="more than 20 of the .* needs 21: give more images"):
-        discover(one, here, (1,), planted_table(), Moments.empty(UNITS))
+        discover(one, here, SEGMENTS(planted_table()) | ACTIVATION(Moments.empty(UNITS)))

@@ -4,12 +4,22 @@ import numpy as np
 import pytest
 
 from conceptseg.concepts.segments import segment
-from conceptseg.study.ace.control import Control, shuffled
+from conceptseg.study.ace.control import CONTROL, Control, shuffled
+from conceptseg.study.ace.discovery import DISCOVERY
 from conceptseg.study.ace.embed import crop_embeddings, embedded
 from conceptseg.study.ace.pictures import Pictures
-from conceptseg.study.ace.survey import Survey
+from conceptseg.study.ace.survey import SEGMENTS, Survey
 from tests.small_models import images, unet
-from tests.study.ace.small import activations, alone, batch, context, discovery, packed, study
+from tests.study.ace.small import (
+    activations,
+    alone,
+    batch,
+    context,
+    discovery,
+    packed,
+    study,
+    swept,
+)
 
 LAYER, UNITS = "mid", 16
 
@@ -47,9 +57,9 @@ def test_either_embedding_of_every_segment_by_hand(kind):
 def test_survey_and_control_embed_crops_each_by_its_own_network():
     model, pictures, one = unet(), images(3, 32, 32), study(embedding="crops")
     here = context(model, pictures, LAYER)
-    surveyed = Survey(one).map(here, batch(pictures), {})["segments"]
+    surveyed = swept(Survey(one), here, batch(pictures))[SEGMENTS]
     found = discovery(3, UNITS, 3, packed=packed(one, pictures))
-    control = Control(one).map(here, batch(pictures), {"discovery": found})["control"]
+    control = swept(Control(one), here, batch(pictures), DISCOVERY(found))[CONTROL]
     other = shuffled(model, here.seed)
     for i, sample_id in enumerate(surveyed.ids):
         parts = segment(pictures[i].numpy(), one.scales)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from conceptseg.data.draw import sample_priority
-from conceptseg.study.ace.discovery import Direction
-from conceptseg.study.ace.erase import Erase, Erasures, candidates, erased
+from conceptseg.study.ace.discovery import DISCOVERY, Direction
+from conceptseg.study.ace.erase import ERASURES, IOU, Erase, Erasures, candidates, erased
 from conceptseg.study.ace.tcav import Influence
 from tests.small_models import images, unet
 from tests.study.ace.small import (
@@ -60,7 +60,7 @@ def case():
     state = Erase(one).map(
         context(model, pictures, LAYER, labels=labels),
         batch(pictures, labels),
-        {"discovery": found},
+        DISCOVERY(found),
     )
     return model, pictures, labels, found, state, one
 
@@ -94,7 +94,7 @@ def test_every_erasure_is_a_full_pass_with_an_edited_layer(case):
         clean = model(pictures).argmax(1)
     reference = labels.clone()
     reference[-1] = clean[-1]
-    table = state["iou"]
+    table = state[IOU]
     assert [bool(table.tables[i]["labelled"][0]) for i in table.ids] == [True, True, True, False]
 
     def same(kind, row, edit):
@@ -122,7 +122,7 @@ def test_outside_alone_is_a_full_pass_with_the_region_spared(case):
     with torch.no_grad():
         clean = model(pictures).argmax(1)
     reference = torch.where((labels >= 0).flatten(1).any(1)[:, None, None], labels, clean)
-    table = state["iou"]
+    table = state[IOU]
     for row, (class_id, q) in enumerate(pairs):
 
         def edit(out, spare=True, class_id=class_id, q=q):
@@ -149,10 +149,10 @@ def test_outside_alone_is_a_full_pass_with_the_region_spared(case):
 def test_batches_of_one_are_the_batch(case):
     model, pictures, labels, found, state, one = case
     here = context(model, pictures, LAYER, labels=labels)
-    for i, sample_id in enumerate(state["iou"].ids):
+    for i, sample_id in enumerate(state[IOU].ids):
         part = batch(pictures[i : i + 1], labels[i : i + 1], first=i)
-        alone = Erase(one).map(here, part, {"discovery": found})["iou"].tables[sample_id]
-        for kind, values in state["iou"].tables[sample_id].items():
+        alone = Erase(one).map(here, part, DISCOVERY(found))[IOU].tables[sample_id]
+        for kind, values in state[IOU].tables[sample_id].items():
             assert np.allclose(alone[kind], values, atol=5e-3, equal_nan=True)
 
 
@@ -160,10 +160,8 @@ def test_finish_stacks_the_tables(case):
     model, pictures, labels, found, state, one = case
     groups = ("a", "a", "b", "b")
     found = dataclasses.replace(found, groups=groups)
-    carry = Erase(one).finish(
-        context(model, pictures, LAYER, labels=labels), state, {"discovery": found}
-    )
-    result, table = carry["erasures"], state["iou"]
+    here = context(model, pictures, LAYER, labels=labels)
+    result, table = Erase(one).finish(here, state, DISCOVERY(found))[ERASURES], state[IOU]
     assert result.ids == tuple(table.ids) and result.groups == groups
     assert result.labelled.tolist() == [True, True, True, False]
     for i, sample_id in enumerate(table.ids):
@@ -171,7 +169,6 @@ def test_finish_stacks_the_tables(case):
         assert np.array_equal(result.clean[i], one_table["clean"][0], equal_nan=True)
         for kind in ("concept", "null", "layer", "outside"):
             assert np.array_equal(getattr(result, kind)[i], one_table[kind], equal_nan=True)
-    assert len(carry["pairs"]) == len(found.influence)
 
 
 def test_a_component_is_capped_at_that_of_absence_and_no_other_changes():
@@ -222,7 +219,7 @@ def test_samples_are_each_classes_lowest_by_hash():
     held = {0: np.array([0, 1, 2, 3, 4, 5]), 1: np.array([4, 5, 6, 7]), 2: np.array([], int)}
     found = discovery(9, UNITS, CLASSES, class_images=held)
     here = context(model, pictures, LAYER)
-    chosen = [s.id for s in Erase(study(erase_images=2)).samples(here, {"discovery": found})]
+    chosen = [s.id for s in Erase(study(erase_images=2)).samples(here, DISCOVERY(found))]
     expected = set()
     for rows in held.values():
         ranked = sorted((sample_priority(0, f"s{i:02d}"), f"s{i:02d}") for i in rows)

@@ -12,7 +12,8 @@ from torch import nn
 from conceptseg.concepts.segments import segment
 from conceptseg.data.draw import sample_priority
 from conceptseg.report.thumbnails import outline
-from conceptseg.study.ace.pictures import Pictures, exemplar_rows, exemplars, shown_rows
+from conceptseg.study.ace.discovery import DISCOVERY
+from conceptseg.study.ace.pictures import SHOWN, Pictures, exemplar_rows, exemplars, shown_rows
 from tests.small_models import images, unet, wrapped
 from tests.study.ace.small import (
     activations,
@@ -54,11 +55,11 @@ def shown_case():
 def test_what_a_study_shows():
     model, pictures, one, found, discovered = shown_case()
     here = context(model, pictures, LAYER)
-    carry = {"discovery": discovered}
+    carry = DISCOVERY(discovered)
     sweep = Pictures(one)
     assert {s.id for s in sweep.samples(here, carry)} >= {"s00", "s02"}
     state = sweep.map(here, batch(pictures), carry)
-    shown = sweep.finish(here, state, carry)["pictures"]
+    shown = sweep.finish(here, state, carry)[SHOWN]
     tested = exemplar_rows(one, discovered)
     assert set(shown.isolation) == set(tested.tolist())
     assert set(shown.outlines) == set(np.union1d(tested, shown_rows(one, discovered)).tolist())
@@ -82,9 +83,9 @@ def test_crops_that_were_embedded_are_not_run_again():
     place = np.random.default_rng(1).random(discovered.embedding.shape).astype(np.float32)
     discovered = dataclasses.replace(discovered, place=place)
     here = context(wrapped(nn.Identity(), 3), pictures, "no layer")
-    carry = {"discovery": discovered}
+    carry = DISCOVERY(discovered)
     sweep = Pictures(one)
-    shown = sweep.finish(here, sweep.map(here, batch(pictures), carry), carry)["pictures"]
+    shown = sweep.finish(here, sweep.map(here, batch(pictures), carry), carry)[SHOWN]
     for row, value in shown.isolation.items():
         a, b = discovered.embedding[row].astype(float), place[row].astype(float)
         assert value == pytest.approx(a @ b / np.sqrt((a @ a) * (b @ b)), abs=1e-5)
@@ -99,9 +100,9 @@ def test_a_segment_that_fills_its_image_looks_alone_as_it_does_in_place():
     whole = (concept(1, [0], AXIS),)
     found = discovery(1, UNITS, 3, embedding=pooled, concepts=whole, packed=packed(one, picture))
     here = context(model, picture, LAYER)
-    carry = {"discovery": found}
+    carry = DISCOVERY(found)
     state = Pictures(one).map(here, batch(picture), carry)
-    assert Pictures(one).finish(here, state, carry)["pictures"].isolation[0] == pytest.approx(1)
+    assert Pictures(one).finish(here, state, carry)[SHOWN].isolation[0] == pytest.approx(1)
 
 
 def test_exemplars_are_nearest_first_and_of_many_images():

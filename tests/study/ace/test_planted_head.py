@@ -6,12 +6,13 @@ import torch
 from torch import nn
 
 from conceptseg.study.ace import tcav
-from conceptseg.study.ace.erase import Erase, erased
+from conceptseg.study.ace.discovery import DISCOVERY
+from conceptseg.study.ace.erase import IOU, Erase, erased
 from conceptseg.study.ace.pool import Pool, random_concepts
-from conceptseg.study.ace.survey import Survey
+from conceptseg.study.ace.survey import SEGMENTS, Survey
 from tests.explain.explainers.planted import Split
 from tests.small_models import wrapped
-from tests.study.ace.small import batch, concept, context, direction, discovery, study
+from tests.study.ace.small import batch, concept, context, direction, discovery, study, swept
 
 UNITS = 4  # red, green, blue, brightness
 
@@ -44,7 +45,7 @@ def test_tcav_of_each_channel(channel):
     """The gradient is 2 in that channel, summed over the region, and 0 in every other."""
     model, images = reads(channel), pictures()
     one = study(data={"manifest": "none.yaml", "classes": ["class 1"]})
-    table = Survey(one).map(context(model, images, "encoder"), batch(images), {})["segments"]
+    table = swept(Survey(one), context(model, images, "encoder"), batch(images))[SEGMENTS]
     assert np.allclose(table.column("local"), table.column("path")), "the head is linear"
     inside, outside = table.column("local").swapaxes(0, 1)
     expected = np.zeros((6, UNITS))
@@ -92,9 +93,9 @@ def test_erasing_the_channel_kills_the_class_and_erasing_another_changes_nothing
                 assert torch.equal(logits, clean)
     truth = clean.argmax(1)
     state = Erase(study()).map(
-        context(model, images, "encoder"), batch(images, truth), {"discovery": found}
+        context(model, images, "encoder"), batch(images, truth), DISCOVERY(found)
     )
-    for one in state["iou"].tables.values():
+    for one in state[IOU].tables.values():
         assert one["clean"].tolist() == [[1, 1]]
         for k in range(UNITS):
             assert one["concept"][k, 1] == (0 if k == channel else 1)

@@ -7,14 +7,16 @@ import pytest
 import torch
 
 from conceptseg.concepts.segments import Segments, ring, segment
+from conceptseg.engine.known import Known
 from conceptseg.errors import InputError
 from conceptseg.network.record import Tail
 from conceptseg.stats.mergeable.moments import Moments
 from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.ace.discover import discover
 from conceptseg.study.ace.gradients import References, class_gradients
-from conceptseg.study.ace.survey import Survey
+from conceptseg.study.ace.survey import ACTIVATION, SEGMENTS, Survey
 from tests.small_models import images, unet
-from tests.study.ace.small import Arrays, activations, batch, context, study
+from tests.study.ace.small import Arrays, activations, batch, context, study, swept
 
 LAYER, SIZE = "mid", (32, 32)
 
@@ -31,8 +33,8 @@ def pictures():
 
 def survey(model, pictures, labels=None, **changes):
     one = study(**changes)
-    state = Survey(one).map(context(model, pictures, LAYER), batch(pictures, labels), {})
-    return one, state["segments"], state["activation"]
+    state = swept(Survey(one), context(model, pictures, LAYER), batch(pictures, labels))
+    return one, state[SEGMENTS], state[ACTIVATION]
 
 
 def test_only_classes_that_cover_enough_are_there(model, pictures):
@@ -111,10 +113,9 @@ def test_images_one_by_one_are_the_batch(model, pictures):
     one, table, moments = survey(model, pictures)
     parts, means = SampleTable.empty(one.images_per_class), Moments.empty(16)
     for i in (2, 0, 3, 1):
-        state = Survey(one).map(
-            context(model, pictures, LAYER), batch(pictures[i : i + 1], first=i), {}
-        )
-        parts, means = parts.merge(state["segments"]), means.merge(state["activation"])
+        here, part = context(model, pictures, LAYER), batch(pictures[i : i + 1], first=i)
+        state = swept(Survey(one), here, part)
+        parts, means = parts.merge(state[SEGMENTS]), means.merge(state[ACTIVATION])
     assert parts.ids == table.ids
     for name in ("embedding", "local", "path", "share", "ring"):
         assert np.allclose(parts.column(name), table.column(name), atol=1e-5)
@@ -131,14 +132,15 @@ class Partly(Arrays):
 def test_a_region_that_is_told_from_labels_needs_images_that_have_them(model, pictures):
     one = study(target={"region": "labelled"})
     with pytest.raises(InputError, match="region 'labelled' .* none of the 4 images .* a mask"):
-        Survey(one).samples(context(model, pictures, LAYER), {})
+        one.check(context(model, pictures, LAYER))
     labels = torch.zeros((4, *SIZE), dtype=torch.int64)
     here = context(model, pictures, LAYER, labels=labels)
-    assert len(Survey(one).samples(here, {})) == 4
+    one.check(here)
+    assert len(Survey(one).samples(here, Known())) == 4
     partly = dataclasses.replace(here.manifest, source=Partly(pictures, labels))
     here = dataclasses.replace(here, manifest=partly)
-    assert [sample.id for sample in Survey(one).samples(here, {})] == ["s01", "s03"]
-    assert len(Survey(study()).samples(here, {})) == 4
+    assert [sample.id for sample in Survey(one).samples(here, Known())] == ["s01", "s03"]
+    assert len(Survey(study()).samples(here, Known())) == 4
 
 
 @pytest.mark.parametrize("region", ["labelled", "false_negative", "everything"])
@@ -169,9 +171,9 @@ def test_no_more_images_of_a_class_than_asked_for(model, pictures):
 
 def test_a_network_that_predicts_none_of_the_classes(model, pictures):
     here = context(model, pictures, LAYER)
-    empty = {"segments": SampleTable.empty(200), "activation": Moments.empty(16)}
+    empty = SEGMENTS(SampleTable.empty(200)) | ACTIVATION(Moments.empty(16))
     with pytest.raises(InputError, match="none of the classes 'class 0', 'class 1', 'class 2' is"):
-        Survey(study()).finish(here, empty, {})
+        discover(study(), here, empty)
     one = study(data={"manifest": "none.yaml", "classes": ["class 1"]})
     with pytest.raises(InputError, match="data.classes: 'class 1' is predicted in none"):
-        Survey(one).finish(here, empty, {})
+        discover(one, here, empty)

@@ -9,17 +9,34 @@ from PIL import Image
 from pydantic import ValidationError
 
 from conceptseg import catalogue
+from conceptseg.engine.known import Known
 from conceptseg.explain.contract import Explainer
+from conceptseg.explain.methods import explainers
 from conceptseg.explain.regions import Predicted
 from conceptseg.explain.target import Target
 from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.shared.compare import Compare, explainers
+from conceptseg.study.shared.compare import CHOSEN, COMPARISON, MAPS, Compare
 from tests.explain.explainers.planted import red_finder, two_red_squares
 from tests.study.ace.small import batch, context
 from tests.toys import toy
 
 METHODS = ("seg_grad_cam", "seg_hires_grad_cam")
-CHOSEN = [("s02", 1), ("s00", 1), ("s02", 0)]
+PAIRS = (("s02", 1), ("s00", 1), ("s02", 0))
+
+
+def compare(here, entries, chosen, parts, between=lambda table: table):
+    """What the pass gives for the batches of `parts`; the state is put through `between`."""
+    one, state = Compare(entries, picture_px=48), Known()
+    with one.open(here, CHOSEN(tuple(chosen))) as known:
+        for part in parts:
+            state = state.merge(one.map(here, part, known))
+        if parts:
+            state = MAPS(between(state[MAPS]))
+        return one.finish(here, state, known)[COMPARISON]
+
+
+def again(table):
+    return SampleTable.from_arrays(table.to_arrays())
 
 
 def pictures() -> torch.Tensor:
@@ -30,15 +47,10 @@ def pictures() -> torch.Tensor:
 def done():
     model, images = red_finder(), pictures()
     here = context(model, images, "encoder")
-    one = Compare(METHODS, lambda context, carry: CHOSEN, 48)
-    chosen = one.samples(here, {})
-    state = {"compare": SampleTable.empty()}
-    for sample in reversed(chosen):
-        i = int(sample.id[1:])
-        part = one.map(here, batch(images[i : i + 1], first=i), {})
-        state = {"compare": state["compare"].merge(part["compare"])}
-    again = {"compare": SampleTable.from_arrays(state["compare"].to_arrays())}
-    return model, images, chosen, one.finish(here, again, {})["comparison"]
+    chosen = Compare(METHODS).samples(here, CHOSEN(PAIRS))
+    rows = [int(sample.id[1:]) for sample in reversed(chosen)]
+    parts = [batch(images[i : i + 1], first=i) for i in rows]
+    return model, images, chosen, compare(here, METHODS, PAIRS, parts, again)
 
 
 def test_only_the_chosen_images_are_visited(done):
@@ -47,10 +59,10 @@ def test_only_the_chosen_images_are_visited(done):
 
 def test_maps_are_the_explainers_own_in_the_order_chosen(done):
     model, images, _, found = done
-    assert found.chosen == tuple(CHOSEN) and found.methods == METHODS
+    assert found.chosen == PAIRS and found.methods == METHODS
     for method in METHODS:
         explainer = catalogue.load("explainers", method)(layer="encoder")
-        for (sample_id, class_id), one in zip(CHOSEN, found.maps[method], strict=True):
+        for (sample_id, class_id), one in zip(PAIRS, found.maps[method], strict=True):
             x = images[int(sample_id[1:]) :][:1]
             expected = explainer(model, x, Target(class_id, Predicted(class_id)))[0]
             assert np.allclose(one, expected.numpy(), atol=1e-7)
@@ -81,9 +93,8 @@ def test_every_picture_shows_the_whole_image(done):
 
 def test_nothing_chosen_is_nothing_shown():
     here = context(red_finder(), pictures(), "encoder")
-    one = Compare(METHODS, lambda context, carry: [], 48)
-    assert one.samples(here, {}) == []
-    found = one.finish(here, {}, {})["comparison"]
+    assert Compare(METHODS).samples(here, CHOSEN(())) == []
+    found = compare(here, METHODS, (), [])
     assert found.chosen == () and found.plain == [] and found.maps[METHODS[0]] == []
 
 
@@ -92,16 +103,12 @@ def test_images_may_differ_in_size():
     model, images = red_finder(), pictures()
     here = context(model, images, "encoder")
     wide = images[:1].repeat(1, 1, 2, 1)
-    one = Compare(METHODS, lambda context, carry: [("s00", 1), ("s01", 1)], 48)
-    parts = [one.map(here, batch(wide), {}), one.map(here, batch(images[1:2], first=1), {})]
-    table = parts[0]["compare"].merge(parts[1]["compare"])
-    again = {"compare": SampleTable.from_arrays(table.to_arrays())}
-    found = one.finish(here, again, {})["comparison"]
-    alone = Compare(METHODS, lambda context, carry: [("s01", 1)], 48)
-    expected = alone.finish(here, alone.map(here, batch(images[1:2], first=1), {}), {})
+    parts = [batch(wide), batch(images[1:2], first=1)]
+    found = compare(here, METHODS, [("s00", 1), ("s01", 1)], parts, again)
+    expected = compare(here, METHODS, [("s01", 1)], parts[1:])
     for method in METHODS:
         assert [m.shape for m in found.maps[method]] == [(32, 24), (16, 24)]
-        assert np.array_equal(found.maps[method][1], expected["comparison"].maps[method][0])
+        assert np.array_equal(found.maps[method][1], expected.maps[method][0])
 
 
 class Bright(Explainer):
@@ -115,8 +122,7 @@ def test_a_method_without_a_layer_is_not_given_one(monkeypatch):
     monkeypatch.setattr(catalogue, "load", lambda kind, name: Bright)
     images = pictures()
     here = context(red_finder(), images, "encoder")
-    one = Compare(("bright",), lambda context, carry: [("s00", 1)], 48)
-    found = one.finish(here, one.map(here, batch(images[:1]), {}), {})["comparison"]
+    found = compare(here, ("bright",), [("s00", 1)], [batch(images[:1])])
     assert np.allclose(found.maps["bright"][0], images[0].mean(0), atol=1e-6)
 
 
