@@ -149,13 +149,11 @@ def _report(rng, names, effect, p, keys, points, limit, rows):
     null = figures.null_histogram(
         rng.normal(0, 0.03, 999), {"concept 1": 0.14, HOSTILE: -0.1}, value_name="change of IoU"
     )
-    bars = figures.bars_with_intervals(
+    bars = figures.bars(
         names,
-        effect[:, 1],
-        effect[:, 1] - 0.04,
-        effect[:, 1] + 0.04,
+        {"erased": effect[:, 1]},
+        {"erased": (effect[:, 1] - 0.04, effect[:, 1] + 0.04)},
         value_name="change of IoU",
-        significant=p[:, 1] < 0.05,
     )
     steps = np.linspace(0, 1, 15)
     flips = figures.curves(

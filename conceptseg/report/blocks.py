@@ -209,12 +209,15 @@ Block = Prose | Notice | Facts | TableBlock | FigureBlock | Cards | Gallery | Pi
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report under its own heading; `id` is its anchor (Finding.evidence)."""
+    """A part of the report under its own heading; `id` is its anchor (Finding.evidence).
+
+    A block that is None, because there is nothing to show, is left out.
+    """
 
     id: str
     title: str
     intro: str = ""
-    blocks: Sequence[Block] = ()
+    blocks: Sequence[Block | None] = ()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ MUTED = "#8c8c8c"
 STRONG = "#d55e00"
 GRID = "rgba(128,128,128,0.22)"
 WHISKER = "#5f6b75"  # seen on bars, on white and on black
-BAR = "#7db8de"
 PALE = "#c9d1d7"
 FAINT = "rgba(128,128,128,0.16)"
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x")

@@ -12,7 +12,6 @@ import plotly.graph_objects as go
 
 from conceptseg.report.colours import CATEGORIES, PLACES, paint, stops
 from conceptseg.report.figure_style import (
-    BAR,
     FAINT,
     INK,
     MUTED,
@@ -143,39 +142,34 @@ def intervals(
     return figure
 
 
-def bars_with_intervals(
+def bars(
     names: Sequence[str],
-    values: np.ndarray,
-    low: np.ndarray | None = None,
-    high: np.ndarray | None = None,
+    series: Mapping[str, np.ndarray],
+    ends: Mapping[str, tuple[np.ndarray, np.ndarray]],
     *,
     value_name: str,
-    significant: np.ndarray | None = None,
 ) -> go.Figure:
-    """Horizontal bars from zero, each with its interval; insignificant ones are hatched."""
-    values = np.asarray(values, np.float64)
-    passed = np.ones(len(values), bool) if significant is None else np.asarray(significant, bool)
-    error = (
-        None
-        if low is None or high is None
-        else error_bars(values, np.asarray(low, np.float64), np.asarray(high, np.float64), WHISKER)
-    )
-    figure = go.Figure(layout=layout(90 + ROW_PX * len(values)))
-    figure.add_bar(
-        x=small(values),
-        y=np.arange(len(values)),
-        orientation="h",
-        error_x=error,
-        width=0.7,
-        marker={
-            "color": [BAR if p else PALE for p in passed],
-            "pattern": {"shape": ["" if p else "/" for p in passed], "solidity": 0.25},
-        },
-        showlegend=False,
-        customdata=[label(name, 80) for name in names],
-        hovertemplate="%{customdata}<br>" + label(value_name) + " %{x:.3f}<extra></extra>",
-    )
+    """Horizontal bars from zero: per name one for each series, with its interval if it has `ends`.
+
+    Series differ in pattern as well as in colour.
+    """
+    figure = go.Figure(layout=layout(100 + (ROW_PX - 4) * len(names) * len(series)))
+    for number, (name, values) in enumerate(series.items()):
+        figure.add_bar(
+            x=small(values),
+            y=np.arange(len(names)),
+            orientation="h",
+            name=label(name),
+            error_x=error_bars(values, *ends[name], WHISKER) if name in ends else None,
+            marker={
+                "color": CATEGORIES[number % len(CATEGORIES)],
+                "pattern": {"shape": ("", "/", "x", ".")[number % 4], "solidity": 0.25},
+            },
+            customdata=[label(one, 80) for one in names],
+            hovertemplate="%{customdata}<br>" + label(name) + " %{x:.3f}<extra></extra>",
+        )
     rows_axis(figure, names, value_name)
+    figure.update_layout(barmode="group", bargap=0.25, legend={"traceorder": "normal"})
     return figure
 
 

@@ -78,13 +78,13 @@ class _View:
 
     def section(self, section: blocks.Section) -> dict[str, Any]:
         anchor = _anchor(section.id)
+        blocks = [block for block in section.blocks if block is not None]
         return {
             "id": anchor,
             "title": section.title,
             "intro": section.intro,
             "blocks": [
-                self._block(block, f"{anchor}-{number}")
-                for number, block in enumerate(section.blocks, start=1)
+                self._block(block, f"{anchor}-{number}") for number, block in enumerate(blocks, 1)
             ],
         }
 

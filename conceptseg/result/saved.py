@@ -11,6 +11,8 @@ It holds all that a report needs: neither the network nor the data is read again
 give equal bytes, timings apart.
 """
 
+from __future__ import annotations
+
 import html
 import json
 import re
@@ -114,7 +116,7 @@ class Result:
         return replace_folder(Path(folder), files, marker="result.json", own=OWN)
 
     @classmethod
-    def load(cls, folder: Path | str) -> "Result":
+    def load(cls, folder: Path | str) -> Result:
         """Read a saved result; InputError names the file that is missing, broken or altered."""
         folder = Path(folder)
         saved = _read_json(folder)

@@ -1,7 +1,9 @@
 """Values as a reader wants them written."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from conceptseg.result.columns import Column
 from conceptseg.result.encoding import plain
 
 
@@ -23,6 +25,13 @@ def number(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}: {number(entry)}" for key, entry in sorted(value.items())) or "–"
     return str(value)
+
+
+def with_interval(row: Mapping[str, Any], column: Column) -> str:
+    """A cell with its interval, where it has one: "0.92 [0.90, 0.94]"."""
+    low, high = row[column.low], row[column.high]
+    ends = "" if low is None or high is None else f" [{number(low)}, {number(high)}]"
+    return number(row[column.key]) + ends
 
 
 def p_value(value: float | None) -> str:

@@ -29,7 +29,9 @@ ALL = {
         reference=0,
         significant=np.array([True, False, True]),
     ),
-    "bars": lambda: figures.bars_with_intervals(NAMES, V, V - 0.1, V + 0.1, value_name=HOSTILE),
+    "bars": lambda: figures.bars(
+        NAMES, {HOSTILE: V, "two": V}, {HOSTILE: (V - 0.1, V + 0.1)}, value_name=HOSTILE
+    ),
     "shares": lambda: figures.stacked_shares(NAMES, {"inside": abs(V), HOSTILE: 1 - abs(V)}),
     "map": lambda: figures.scatter_map(np.stack([V, V], 1), NAMES, x_name=HOSTILE),
     "null": lambda: figures.null_histogram(V, {HOSTILE: 0.3}, value_name=HOSTILE),

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 DRAWS = 1000
 
 CONTROLS = {"global": "shuffled", "probe": "shuffled_probe"}
-"""The readings that can be told, and those of the shuffled network beside them."""
+"""The readings that have a control, and those of the shuffled network beside them."""
 
 OUTPUT_FAILS = "the output itself hardly finds it"
-TOO_FEW = "too few images or groups to tell what was learnt"
+TOO_FEW = "too few images or groups to show what was learnt"
 NO_CONTROL = "no shuffled network was read"
-LIKE_SHUFFLED = "a shuffled network's layer may read it as well"
-LIKE_POSITION = "position alone may tell it as well"
+LIKE_SHUFFLED = "a shuffled network's layer may read it equally well"
+LIKE_POSITION = "position alone may read it equally well"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Forgotten:
 
 @dataclass(frozen=True)
 class Leader:
-    """A unit that reads a class well, chosen on half of the images and told on the other half."""
+    """A unit that reads a class well, chosen on half of the images, measured on the other half."""
 
     layer: str
     unit: int

@@ -15,14 +15,14 @@ from conceptseg.engine.contract import Context, Study
     source="He et al. 2023 (ProtoSeg, arXiv 2212.09206); Alain & Bengio 2017 for linear probes",
 )
 class Ability(Study):
-    """How well each layer and unit tells the classes apart, against layers that learnt nothing.
+    """How well each layer and unit separates the classes, against layers that learnt nothing.
 
     A layer is read by prototypes: each pixel goes to the class whose mean feature is nearest. Its
     ability for a class is the Dice of that map with the labels. Prototypes are learnt on half of
     the images and read on the other half; those of a single image, as published, are shown beside
-    them, with what pure noise of as many units reaches: they are told the prediction, so wide
-    layers look able for nothing. Linear probes, a network with shuffled weights and the pixels'
-    position are the other measures of chance.
+    them, with what pure noise of as many units reaches: they are made from the prediction that they
+    then read back, so wide layers look able even if they learnt nothing. Linear probes, a network
+    with shuffled weights and the pixels' position are the other measures of chance.
 
     Departures from the published map: any number of classes; units scaled to unit variance;
     prototypes of a data set; and intervals.

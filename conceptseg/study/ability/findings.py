@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 ALPHA = 0.05
 
 
-def findings(study: Ability, told: Assessed, classes: Sequence[str]) -> list[Finding]:
-    by_place = {(one.class_id, one.layer): one for one in told.levels}
-    result = [_emerges(one, by_place, classes) for one in told.emergence]
-    result += _better(study, told, classes)
-    if told.forgotten:
-        result.append(_forgotten(told, classes))
-    gap = told.estimates["difference"]
+def findings(study: Ability, assessed: Assessed, classes: Sequence[str]) -> list[Finding]:
+    by_place = {(one.class_id, one.layer): one for one in assessed.levels}
+    result = [_emerges(one, by_place, classes) for one in assessed.emergence]
+    result += _better(study, assessed, classes)
+    if assessed.forgotten:
+        result.append(_forgotten(assessed, classes))
+    gap = assessed.estimates["difference"]
     sure = gap.low > 0 or gap.high < 0
     result.append(
         Finding(
-            claim="The layers' agreement with the prediction tells an image's true Dice "
+            claim="The layers' agreement with the prediction predicts an image's true Dice "
             f"{('better' if gap.value > 0 else 'worse') if sure else 'neither better nor worse'} "
             f"than the network's confidence{'' if sure else ', as far as these images show'}: rank "
-            f"correlation {told.estimates['agreement'].value:.2f} against "
-            f"{told.estimates['confidence'].value:.2f}.",
+            f"correlation {assessed.estimates['agreement'].value:.2f} against "
+            f"{assessed.estimates['confidence'].value:.2f}.",
             effect=gap.value,
             ci=(gap.low, gap.high),
-            n=len(set(told.groups)),
+            n=len(set(assessed.groups)),
             evidence="estimate",
             details={"effect_name": "rank correlation above that of confidence"},
         )
@@ -60,8 +60,8 @@ def _emerges(
         )
     elif one.doubt:
         claim = (
-            f"{name}: {one.doubt}; no depth is told. {layer} reaches a Dice of {value.value:.2f}"
-            f"{excess}, the output {one.output.value:.2f}."
+            f"{name}: {one.doubt}; no depth is reported. {layer} reaches a Dice of "
+            f"{value.value:.2f}{excess}, the output {one.output.value:.2f}."
         )
     else:
         claim = (
@@ -79,10 +79,10 @@ def _emerges(
     )
 
 
-def _better(study: Ability, told: Assessed, classes: Sequence[str]) -> list[Finding]:
+def _better(study: Ability, assessed: Assessed, classes: Sequence[str]) -> list[Finding]:
     """Of each class, the layer that beats the output most, if any does surely."""
     best: dict[int, Level] = {}
-    for one in told.levels:
+    for one in assessed.levels:
         if one.p_adjusted > ALPHA or one.layer == POSITION:
             continue
         if one.class_id not in best or one.above.value > best[one.class_id].above.value:
@@ -91,7 +91,7 @@ def _better(study: Ability, told: Assessed, classes: Sequence[str]) -> list[Find
         Finding(
             claim=f"What follows {one.layer} loses {classes[one.class_id]}: prototypes read it "
             f"there with a Dice that is {one.above.value:.2f} above the output's, over "
-            f"{one.above.n} images with it, or in which one of the two sees it in vain.",
+            f"{one.above.n} images that hold it or in which the layer or the output sees it.",
             class_=classes[one.class_id],
             effect=one.above.value,
             ci=(one.above.low, one.above.high),
@@ -105,23 +105,23 @@ def _better(study: Ability, told: Assessed, classes: Sequence[str]) -> list[Find
     ]
 
 
-def _forgotten(told: Assessed, classes: Sequence[str]) -> Finding:
-    counts = Counter(classes[one.class_id] for one in told.forgotten)
+def _forgotten(assessed: Assessed, classes: Sequence[str]) -> Finding:
+    counts = Counter(classes[one.class_id] for one in assessed.forgotten)
     most = ", ".join(f"{name} ({count})" for name, count in counts.most_common(3))
-    of, trained, chance = told.forgotten_by_chance
+    of, trained, chance = assessed.forgotten_by_chance
     tail = (
-        f" Layers of a shuffled network, read the same way, would have us call {chance} of the "
-        f"{of} objects forgotten."
+        f" Read in the same way, layers of a shuffled network would count {chance} of the {of} "
+        "objects as forgotten."
         if of
         else ""
     )
     return Finding(
-        claim=f"{len(told.forgotten)} objects are seen by a layer, chosen on other images, and "
-        f"lost by the output, most of them of {most}. The same layers see half as much as an "
-        "object of a class that is not there, and that the output does not see, "
-        f"{told.seen_in_vain} times.{tail}",
-        effect=float(len(told.forgotten)),
-        n=len(set(told.groups)),
+        claim=f"{len(assessed.forgotten)} objects are seen by a layer, chosen on other images, and "
+        f"lost by the output, most of them of {most}. For comparison, in {assessed.seen_in_vain} "
+        "cases these layers see at least half an object's worth of a class that is neither in the "
+        f"image nor in the output.{tail}",
+        effect=float(len(assessed.forgotten)),
+        n=len(set(assessed.groups)),
         evidence="forgotten",
         details={"effect_name": "forgotten objects"},
     )

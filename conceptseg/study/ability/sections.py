@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from conceptseg.report import figures
+from conceptseg.report import charts, cover
 from conceptseg.report.blocks import (
     Block,
     ColourBar,
@@ -17,259 +16,214 @@ from conceptseg.report.blocks import (
     Section,
     TableBlock,
 )
+from conceptseg.result.columns import Column
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
 from conceptseg.study.ability.layers import POSITION
-from conceptseg.study.shared import local_maps
+from conceptseg.study.ability.tables import (
+    ABILITY,
+    ABOVE,
+    DICE,
+    EXCESS,
+    OUTPUT,
+    P_ADJUSTED,
+    SPEARMAN,
+)
 
-Row = dict[str, Any]
 CURVES = 8
-
-
-def grid(result: Result, value: str, layers: Sequence[str]) -> np.ndarray:
-    """One number of the level table as [classes, layers]."""
-    at = {(row["class"], row["layer"]): row[value] for row in result.tables["levels"].rows}
-    rows = [[_number(at[c, layer]) for layer in layers] for c in result.notes["classes"]]
-    return np.array(rows, dtype=float).reshape(len(rows), len(layers))
+PARTS = (("truth", "labels"), ("layer", "the layer's map"), ("output", "output"))
 
 
 def levels(result: Result) -> Section:
-    layers = [*result.notes["layers"], POSITION]
-    classes = result.notes["classes"]
-    blocks: list[Block] = []
-    for value, heading, caption in (
-        (
-            "global",
-            "Ability",
-            "Dice of each class when a pixel is given to the nearest of the classes' mean "
-            "features, learnt on the other half of the images.",
-        ),
-        (
-            "excess",
-            "Ability above that of a shuffled network",
-            "The same less what a network with shuffled weights reaches, both learnt and read on "
-            f"the same images (of a class {_range(result, 'excess_images')}): what was learnt. The "
-            "image itself leaves much to be read in layers that learnt nothing.",
-        ),
-        (
-            "above",
-            "Ability above the network's own output",
-            "Above zero, later layers lose what this one holds. Taken over the images with a class "
-            "and those without in which the layer or the output sees it: there, to see it counts "
-            f"as a Dice of 0 and not to see it as 1. {_dots(result)}",
-        ),
-    ):
-        values = grid(result, value, layers)
-        if not np.isfinite(values).any():
-            continue
-        significant = (
-            {"all cells together": grid(result, "p_adjusted", layers) <= 0.05}
-            if value == "above"
-            else None
+    """Three heat maps of classes by layers: ability, and what is above either control."""
+    captions = (
+        "Dice of each class when a pixel is given to the nearest of the classes' mean features, "
+        "learnt on the other half of the images.",
+        "The same less what a network with shuffled weights reaches, both learnt and read on the "
+        f"same images (of a class {_range(result, 'excess_images')}): what was learnt. The image "
+        "itself leaves much to be read in layers that learnt nothing.",
+        "Above zero, later layers lose what this one holds. Computed over the images with a class, "
+        "and those without it in which the layer or the output sees it: there, seeing it counts as "
+        f"a Dice of 0, not seeing it as 1. {_dots(result)}",
+    )
+    headings = (
+        "Ability",
+        "Ability above that of a shuffled network",
+        "Ability above the network's own output",
+    )
+    blocks = [
+        _map(result, column, heading, caption)
+        for column, heading, caption in zip(
+            (ABILITY, EXCESS, ABOVE), headings, captions, strict=True
         )
-        figure = figures.heatmap(
-            values,
-            classes,
-            layers,
-            value_name="Dice" if value == "global" else "difference of Dice",
-            centre=None if value == "global" else 0.0,
-            low=0.0 if value == "global" else None,
-            high=1.0 if value == "global" else None,
-            significant=significant,
-        )
-        table = Table(
-            [
-                {"class": name, **dict(zip(layers, row.tolist(), strict=True))}
-                for name, row in zip(classes, values, strict=True)
-            ],
-            ("class", *layers),
-            {layer: layer for layer in layers},
-        )
-        alt = f"Heat map of {len(classes)} classes by {len(layers)} layers. {caption}"
-        blocks.append(FigureBlock(figure, heading, alt, caption, table, id=f"levels-{value}"))
+    ]
     return Section("levels", "What each layer can tell", "", blocks)
 
 
+def _map(result: Result, column: Column, heading: str, caption: str) -> FigureBlock | None:
+    layers, whole = [*result.notes["layers"], POSITION], column is ABILITY
+    marked = {"all cells together": _grid(result, P_ADJUSTED, layers) <= 0.05}
+    return charts.heatmap(
+        _grid(result, column, layers),
+        result.notes["classes"],
+        layers,
+        value="Dice" if whole else "difference of Dice",
+        centre=None if whole else 0.0,
+        ends=(0.0, 1.0) if whole else (None, None),
+        marked=marked if column is ABOVE else None,
+        heading=heading,
+        caption=caption,
+        id=f"levels-{column.key}",
+    )
+
+
+def _grid(result: Result, column: Column, layers: Sequence[str]) -> np.ndarray:
+    """One number of the level table as [classes, layers]."""
+    rows, columns = ("class", result.notes["classes"]), ("layer", layers)
+    return charts.grid(result.tables["levels"], rows, columns, column)
+
+
 def emergence(result: Result) -> Section:
-    layers = list(result.notes["layers"])
-    classes = result.notes["classes"]
-    values = grid(result, "global", layers)
-    x = np.arange(1, len(layers) + 1, dtype=float)
-    rows = [dict(row) for row in result.tables["classes"].rows]
-    worst = sorted(range(len(classes)), key=lambda c: _number(rows[c]["output"]))[:CURVES]
-    figure = figures.curves(
-        x, {classes[c]: values[c] for c in worst}, x_name="layer, in running order", y_name="Dice"
+    layers, enough = list(result.notes["layers"]), result.notes["enough"]
+    table = result.tables["classes"]
+    worst = [row["class"] for row in table.sorted(OUTPUT).rows[:CURVES]]
+    ability = dict(zip(result.notes["classes"], _grid(result, ABILITY, layers), strict=True))
+    by_layer = [
+        {"layer": layer, **{name: float(ability[name][place]) for name in worst}}
+        for place, layer in enumerate(layers)
+    ]
+    curves = charts.curves(
+        Table(by_layer),
+        Column("layer", "layer, in running order"),
+        worst,
+        axis="Dice",
+        ticks=lambda row: _short(row["layer"]),
+        heading="Emergence",
+        caption=f"Ability over depth, of the {len(worst)} classes that the output segments worst. "
+        "A curve that falls towards the end is a class that later layers lose.",
+        id="emergence",
     )
-    figure.update_xaxes(tickvals=x.tolist(), ticktext=[_short(name) for name in layers])
-    caption = (
-        f"Ability over depth, of the {len(worst)} classes that the output segments worst. A curve "
-        "that falls towards the end is a class that later layers lose."
-    )
-    table = Table(
-        [
-            {"layer": layer, **{classes[c]: float(values[c, place]) for c in worst}}
-            for place, layer in enumerate(layers)
-        ],
-        ("layer", *(classes[c] for c in worst)),
-    )
-    enough = result.notes["enough"]
     text = (
         f"A class emerges at the first layer whose ability is {enough:.0%} of the output's Dice. "
-        "No depth is told where the output, or that layer, is not surely above position alone, nor "
-        "where that layer of a shuffled network may read the class as well. The share of draws "
-        "says how surely it is this layer. The best layer is chosen knowing the labels, so part of "
-        "its lead is luck; its lead over the last layer is told for a layer that was chosen on the "
-        "other half of the images."
+        "No depth is reported where the output or that layer is not clearly better than position "
+        "alone, or where that layer of a shuffled network may read the class equally well. The "
+        "share of draws says how certain the layer is. The best layer is chosen with the labels, "
+        "so part of its lead is luck; its lead over the last layer is therefore reported for a "
+        "layer that was chosen on the other half of the images."
     )
-    blocks: list[Block] = [
-        FigureBlock(figure, "Emergence", caption, caption, table, "emergence"),
-        TableBlock(result.tables["classes"], "Where each class emerges", text, id="classes"),
-    ]
-    return Section("depth", "Where classes emerge, and where they fade", "", blocks)
+    where = TableBlock(table, "Where each class emerges", text, id="classes")
+    return Section("depth", "Where classes emerge, and where they fade", "", [curves, where])
 
 
 def forgotten(result: Result) -> Section:
-    rows = [dict(row) for row in result.tables["forgotten"].rows]
-    margin = result.notes["forgotten_margin"]
+    table = result.tables["forgotten"]
     of, trained, chance = result.notes["chance"]
     intro = (
-        f"Objects whose Dice at a layer is more than {margin:.1f} above the output's: the network "
-        "saw them, and lost them on the way. The layer is the one with most such objects in the "
-        "other half of the images. Where a class is not there and the output sees none of it, "
-        "these layers see as much of it as half an object "
-        f"{result.notes['seen_in_vain']} times: what a layer sees there is no object lost. "
+        f"Objects whose Dice at a layer is more than {result.notes['forgotten_margin']:.1f} above "
+        "the output's: the network saw them, and lost them on the way. The layer is the one with "
+        "most such objects in the other half of the images. For comparison: in "
+        f"{result.notes['seen_in_vain']} cases these layers see at least half an object's worth of "
+        "a class that is neither in the image nor in the output, so no object is lost there. "
     )
     if of:
         intro += (
             f"Of {of} objects {trained} are forgotten, and {chance} would be if the layers were "
             "those of a shuffled network."
         )
-    shown = [row for row in rows if row["picture"] is not None]
-    blocks: list[Block] = []
-    if shown:
-        parts = (("truth", "labels"), ("layer", "the layer's map"), ("output", "output"))
-        gallery = [
-            (
-                f"{row['class']} in {row['sample']}, {row['layer']}: {row['seen']:.2f}, "
-                f"output {row['output']:.2f}",
-                [
-                    Picture(
-                        safe_key(f"drawn-{row['picture']}-{key}"),
-                        f"{row['class']} in {row['sample']}: {told} outlined",
-                    )
-                    for key, told in parts
-                ],
-            )
-            for row in shown
-        ]
-        blocks.append(Gallery([told for _, told in parts], gallery, "The largest losses"))
-    if rows:
-        columns = [c for c in result.tables["forgotten"].columns if c != "picture"]
-        table = Table(rows, columns, result.tables["forgotten"].labels)
-        blocks.append(TableBlock(table, "All forgotten objects", folded=len(rows) > 12))
+    rows: list[tuple[str, list[Picture | None]]] = []
+    for row in table.where(lambda row: row["picture"] is not None).rows:
+        name = f"{row['class']} in {row['sample']}"
+        title = f"{name}, {row['layer']}: {row['seen']:.2f}, output {row['output']:.2f}"
+        keys = [(safe_key(f"drawn-{row['picture']}-{key}"), what) for key, what in PARTS]
+        rows.append((title, [Picture(key, f"{name}: {what} outlined") for key, what in keys]))
+    blocks: list[Block | None] = [
+        Gallery([what for _, what in PARTS], rows, "The largest losses") if rows else None,
+        TableBlock(
+            table.show(*table.columns[:-1]), "All forgotten objects", folded=len(table.rows) > 12
+        )
+        if table.rows
+        else None,
+    ]
     return Section("forgotten", "Forgotten objects", intro, blocks)
 
 
 def units(result: Result) -> Section:
-    rows = [dict(row) for row in result.tables["units"].rows]
-    blocks: list[Block] = []
-    if rows:
-        figure = figures.intervals(
-            [f"{row['class']} · {row['layer']} unit {row['unit']}" for row in rows],
-            _column(rows, "dice"),
-            _column(rows, "low"),
-            _column(rows, "high"),
-            value_name="Dice on images that did not choose it",
-        )
-        caption = (
-            "One unit alone, on where it is nearer to its mean inside the class than outside, over "
-            "all pixels of images with and without the class. "
-            f"Chosen on half of {result.notes['unit_images']} images, told on the other half, "
-            "with 95 % intervals."
-        )
-        columns = ("class", "rank", "layer", "unit", "dice", "low", "high", "images")
-        table = Table(rows, columns, result.tables["units"].labels)
-        blocks.append(
-            FigureBlock(figure, "Units that read a class best", caption, caption, table, "units-f")
-        )
-        by_class: dict[str, list[Row]] = {}
-        for row in rows:
-            by_class.setdefault(row["class"], []).append(row)
-        most = max(len(each) for each in by_class.values())
-        gallery = []
-        for name, each in by_class.items():
-            pictures: list[Picture | None] = [
-                Picture(
-                    row["picture"],
-                    f"Unit {row['unit']} of {row['layer']} in {row['sample']}, {name} outlined",
-                    f"{row['layer']} unit {row['unit']}",
-                )
-                for row in each
-            ]
-            pictures += [None] * (most - len(pictures))
-            gallery.append((f"{name} in {each[0]['sample']}", pictures))
-        bar = ColourBar("cividis", 0.0, 1.0, "the unit's value, from its smallest to its largest")
-        heads = ["best unit", *(f"unit {rank}" for rank in range(2, most + 1))]
-        blocks.append(Gallery(heads, gallery, "Their maps", "The labels are outlined.", bar))
-    return Section("units", "Single units", "", blocks)
+    table = result.tables["units"]
+    forest = charts.forest(
+        table.show("class", "rank", "layer", "unit", DICE, "images"),
+        lambda row: f"{row['class']} · {row['layer']} unit {row['unit']}",
+        DICE,
+        heading="Units that read a class best",
+        caption="One unit alone, on where it is nearer to its mean inside the class than outside, "
+        "over all pixels of images with and without the class. Chosen on half of "
+        f"{result.notes['unit_images']} images, measured on the other half, with 95 % intervals.",
+        id="units-f",
+    )
+    return Section("units", "Single units", "", [forest, _unit_maps(table)])
+
+
+def _unit_maps(table: Table) -> Gallery | None:
+    classes = {name: own.rows for name, own in table.by("class").items()}
+    if not classes:
+        return None
+    most = max(len(own) for own in classes.values())
+    rows = []
+    for name, own in classes.items():
+        pictures: list[Picture | None] = [
+            Picture(
+                row["picture"],
+                f"Unit {row['unit']} of {row['layer']} in {row['sample']}, {name} outlined",
+                f"{row['layer']} unit {row['unit']}",
+            )
+            for row in own
+        ]
+        pictures += [None] * (most - len(pictures))
+        rows.append((f"{name} in {own[0]['sample']}", pictures))
+    bar = ColourBar("cividis", 0.0, 1.0, "the unit's value, from its smallest to its largest")
+    heads = ["best unit", *(f"unit {rank}" for rank in range(2, most + 1))]
+    return Gallery(heads, rows, "Their maps", "The labels are outlined.", bar)
 
 
 def chance(result: Result) -> Section:
     """All readings beside each other, so that what chance reaches is seen."""
     text = (
-        "Prototypes of a single image are told the prediction and then read it back, so features "
-        "of pure noise reach the Dice in the column of noise: the wider the layer, the more. "
-        "Prototypes of other images are told nothing of the image they read. Position alone is "
-        "what the place in the image tells."
+        "Prototypes of a single image are made from its prediction and then read that prediction "
+        "back, so even features of pure noise reach the Dice in the column of noise: the wider the "
+        "layer, the more. Prototypes of other images know nothing of the image that they read. "
+        "Position alone is how well a class can be read from the place in the image."
     )
-    block = TableBlock(result.tables["levels"], "All readings", text, id="readings", limit=400)
+    table = result.tables["levels"]
+    block = TableBlock(table, "All readings", text, id="readings", limit=400)
     return Section("chance", "How much is chance", "", [block])
 
 
 def estimate(result: Result) -> Section:
-    rows = [dict(row) for row in result.tables["estimates"].rows]
-    figure = figures.intervals(
-        [row["told_from"] for row in rows],
-        _column(rows, "spearman"),
-        _column(rows, "low"),
-        _column(rows, "high"),
-        value_name="rank correlation with the true Dice of the image",
+    forest = charts.forest(
+        result.tables["estimates"],
+        "told_from",
+        SPEARMAN,
+        axis="rank correlation with the true Dice of the image",
         reference=0.0,
+        heading="Quality without labels",
+        caption="For use without labels: layers that agree with the prediction are said to "
+        "mark good segmentations. 95 % intervals. It is of use only if it does better than the "
+        "network's own confidence.",
+        id="told",
     )
-    caption = (
-        "Where no labels are at hand: layers that agree with the prediction are said to mark good "
-        "segmentations. 95 % intervals; the network's confidence is what this has to beat."
-    )
-    block = FigureBlock(
-        figure, "Quality without labels", caption, caption, result.tables["estimates"], "told"
-    )
-    return Section("estimate", "Does agreement between layers tell quality?", "", [block])
-
-
-def saliency(result: Result) -> Section:
-    return local_maps.section(
-        result,
-        "Where the network looks in single images. All maps of one method share a scale.",
-    )
-
-
-def numbers(result: Result) -> Section:
-    block = TableBlock(result.tables["images"], "Every object", limit=500, folded=True)
-    return Section("numbers", "All numbers", "", [block])
+    return Section("estimate", "Does agreement between layers predict quality?", "", [forest])
 
 
 def _dots(result: Result) -> str:
     """What the dots are, or why there can be none."""
-    notes, rows = result.notes, result.tables["levels"].rows
-    counted = f"{notes['groups']} {notes['unit']}{'' if notes['groups'] == 1 else 's'}"
-    few = sum(not row["tested"] for row in rows)
-    if few == len(rows):
+    levels, counted = result.tables["levels"].rows, cover.counted(result.notes)
+    few = sum(not row["tested"] for row in levels)
+    if few == len(levels):
         return f"No cell can be tested: {counted} are too few to test."
-    told = (
-        f"Dots: better by more than {notes['smallest_effect']:.2f}, tested over {counted} and "
-        "corrected over all cells together."
+    text = (
+        f"Dots: better by more than {result.notes['smallest_effect']:.2f}, tested over {counted} "
+        "and corrected over all cells together."
     )
-    return f"{told} {few} cells are in too few to test." if few else told
+    return f"{text} {few} cells rest on too few to test." if few else text
 
 
 def _range(result: Result, name: str) -> str:
@@ -283,11 +237,3 @@ def _range(result: Result, name: str) -> str:
 
 def _short(name: str, most: int = 14) -> str:
     return name if len(name) <= most else "…" + name[-most + 1 :]
-
-
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)
-
-
-def _column(rows: list[Row], name: str) -> np.ndarray:
-    return np.array([_number(row[name]) for row in rows], dtype=float)

@@ -1,17 +1,19 @@
-"""The tables of the result."""
+"""The tables of an ability result."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
+from conceptseg.result.columns import Column, labels_of
 from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
-from conceptseg.study.ability.assess import ASSESSED, Assessed, Level, Mean
+from conceptseg.study.ability.assess import ASSESSED, Assessed, Mean
 from conceptseg.study.ability.findings import ALPHA
 from conceptseg.study.ability.pictures import exemplars, shown
 from conceptseg.study.ability.read import VARIANTS, Abilities
@@ -19,104 +21,99 @@ from conceptseg.study.ability.read import VARIANTS, Abilities
 if TYPE_CHECKING:
     from conceptseg.study.ability.config import Ability
 
-
-Row = dict[str, Any]
-
-
-def spread(row: Row, name: str, found: Mean | None) -> Row:
-    """The row with a mean and the ends of its interval."""
-    row[name] = None if found is None else found.value
-    row[f"{name}_low"] = None if found is None else found.low
-    row[f"{name}_high"] = None if found is None else found.high
-    return row
-
-
-LABELS = {
-    "global": "ability",
-    "global_low": "ability, low",
-    "global_high": "ability, high",
+ABILITY = Column("global", "ability", interval=True, of=lambda one: one.readings["global"])
+EXCESS = Column("excess", "above the shuffled network", interval=True, brief="above shuffled")
+PROBE_EXCESS = Column(
+    "probe_excess",
+    "probe above the shuffled network's",
+    interval=True,
+    brief="probe above shuffled's",
+)
+ABOVE = Column("above", "above the output", interval=True)
+P_ADJUSTED = Column("p_adjusted", "p, all cells together")
+OUTPUT = Column("output", "Dice of the output", interval=True, brief="Dice")
+FADE = Column(
+    "fade", "best above last, chosen on other images", interval=True, brief="best above last"
+)
+DICE = Column(
+    "dice", "Dice on images that did not choose it", interval=True, brief="", ends=("low", "high")
+)
+SPEARMAN = Column(
+    "spearman", "rank correlation with true Dice", interval=True, brief="", ends=("low", "high")
+)
+READINGS = {
     "per_image": "per-image prototypes",
     "probe": "linear probe",
     "noise": "noise, per-image prototypes",
     "shuffled": "shuffled network",
     "shuffled_probe": "probe, shuffled network",
-    "excess": "above the shuffled network",
-    "excess_low": "above shuffled, low",
-    "excess_high": "above shuffled, high",
-    "excess_images": "above shuffled, images",
-    "probe_excess": "probe above the shuffled network's",
-    "probe_excess_low": "probe above shuffled's, low",
-    "probe_excess_high": "probe above shuffled's, high",
-    "above": "above the output",
-    "above_low": "above the output, low",
-    "above_high": "above the output, high",
-    "above_images": "images, of above the output",
-    "p_adjusted": "p, all cells together",
-    "tested": "enough units to test",
+}
+SOURCES = {
+    "agreement": "agreement of the layers with the prediction",
+    "confidence": "mean largest probability",
+    "difference": "difference",
 }
 
 
-def level_table(levels: Sequence[Level], classes: Sequence[str]) -> Table:
-    rows = []
-    for one in levels:
-        row: Row = {"class": classes[one.class_id], "layer": one.layer}
-        spread(row, "global", one.readings["global"])
-        for name in VARIANTS[1:]:
-            value = one.readings[name]
-            row[name] = None if value is None else value.value
-        spread(row, "excess", one.excess)
-        row["excess_images"] = 0 if one.excess is None else one.excess.n
-        spread(row, "probe_excess", one.probe_excess)
-        spread(row, "above", one.above)
-        row |= {"p": one.p, "p_adjusted": one.p_adjusted, "tested": one.least <= ALPHA}
-        row["above_images"] = one.above.n
-        row["images"] = 0 if one.readings["global"] is None else one.readings["global"].n
-        rows.append(row)
-    return Table(rows, labels=LABELS, caption="Dice of each class as each layer is read")
+def _class(classes: Sequence[str]) -> Column:
+    return Column("class", of=lambda one: classes[one.class_id])
 
 
-def class_table(told: Assessed, classes: Sequence[str]) -> Table:
-    rows = []
-    for one in told.emergence:
-        row: Row = {"class": classes[one.class_id], "images": one.images}
-        spread(row, "output", one.output)
-        row |= {
-            "emerges": one.layer,
-            "doubt": one.doubt or None,
-            "share": one.share,
-            "probe_emerges": one.probe_layer,
-            "best": one.best,
-            "best_dice": one.best_dice,
-            "last_dice": one.last_dice,
-            "forgotten": sum(o.class_id == one.class_id for o in told.forgotten),
-        }
-        spread(row, "fade", one.fade)
-        rows.append(row)
-    labels = {
-        "output": "Dice of the output",
-        "output_low": "Dice, low",
-        "output_high": "Dice, high",
-        "emerges": "emerges at",
-        "doubt": "no depth is told, as",
-        "share": "draws that agree",
-        "probe_emerges": "emerges at, by the probe",
-        "best": "best layer, by hindsight",
-        "best_dice": "ability there",
-        "fade": "best above last, chosen on other images",
-        "fade_low": "best above last, low",
-        "fade_high": "best above last, high",
-        "last_dice": "ability of the last layer",
-        "forgotten": "forgotten objects",
-    }
-    return Table(rows, labels=labels, caption="Where each class emerges")
+def _reading(name: str, label: str) -> Column:
+    """What one kind of prototypes reaches, without its interval."""
+    return Column(name, label, of=lambda one: one.readings[name] and one.readings[name].value)
 
 
-def unit_table(study: Ability, context: Context, known: Known, classes: Sequence[str]) -> Table:
-    told = known[ASSESSED]
+def levels(assessed: Assessed, classes: Sequence[str]) -> Table:
+    """A row for each class and layer."""
+    columns: tuple[Column | str, ...] = (
+        _class(classes),
+        "layer",
+        ABILITY,
+        *(_reading(name, label) for name, label in READINGS.items()),
+        EXCESS,
+        Column("excess_images", "above shuffled, images", of=lambda one: _images(one.excess)),
+        PROBE_EXCESS,
+        ABOVE,
+        "p",
+        P_ADJUSTED,
+        Column("tested", "enough images or groups to test", of=lambda one: one.least <= ALPHA),
+        Column("above_images", 'images behind "above the output"', of=lambda one: one.above.n),
+        Column("images", of=lambda one: _images(one.readings["global"])),
+    )
+    return Table.of(assessed.levels, columns, "Dice of each class as each layer is read")
+
+
+def _images(mean: Mean | None) -> int:
+    return 0 if mean is None else mean.n
+
+
+def emergence(assessed: Assessed, classes: Sequence[str]) -> Table:
+    """A row for each class."""
+    lost = Counter(one.class_id for one in assessed.forgotten)
+    columns = (
+        _class(classes),
+        "images",
+        OUTPUT,
+        Column("emerges", "emerges at", of="layer"),
+        Column("doubt", "why no depth is reported", of=lambda one: one.doubt or None),
+        Column("share", "draws that agree"),
+        Column("probe_emerges", "emerges at, by the probe", of="probe_layer"),
+        Column("best", "best layer, by hindsight"),
+        Column("best_dice", "ability there"),
+        Column("last_dice", "ability of the last layer"),
+        Column("forgotten", "forgotten objects", of=lambda one: lost[one.class_id]),
+        FADE,
+    )
+    return Table.of(assessed.emergence, columns, "Where each class emerges")
+
+
+def units(study: Ability, context: Context, known: Known) -> Table:
+    assessed = known[ASSESSED]
     where = exemplars(study, context, known)
     rows = [
         {
-            "class": classes[class_id],
+            "class": context.model.classes[class_id],
             "rank": rank + 1,
             "layer": one.layer,
             "unit": one.unit,
@@ -127,59 +124,44 @@ def unit_table(study: Ability, context: Context, known: Known, classes: Sequence
             "sample": where[class_id][0],
             "picture": safe_key(f"drawn-unit-{class_id}-{rank}"),
         }
-        for class_id, leaders in told.leaders.items()
+        for class_id, leaders in assessed.leaders.items()
         for rank, one in enumerate(leaders)
     ]
-    labels = {"dice": "Dice on images that did not choose it"}
-    return Table(rows, labels=labels, caption="Units that read a class best")
+    return Table(rows, labels=labels_of([DICE]), caption="Units that read a class best")
 
 
-def forgotten_table(study: Ability, known: Known, classes: Sequence[str]) -> Table:
-    told = known[ASSESSED]
-    drawn = len(shown(study, known))
+def forgotten(study: Ability, known: Known, classes: Sequence[str]) -> Table:
+    """A row for each object, the largest loss first; the first few have pictures."""
+    assessed = known[ASSESSED]
+    picture = {one: n for n, one in enumerate(shown(study, carry))}
+    columns = (
+        "sample",
+        _class(classes),
+        "layer",
+        Column("seen", "Dice at the layer"),
+        Column("output", "Dice of the output"),
+        Column("lost", "lost", of=lambda one: one.seen - one.output),
+        Column("picture", of=picture.get),
+    )
+    return Table.of(assessed.forgotten, columns, "Objects that a layer saw and the output lost")
+
+
+def estimates(assessed: Assessed) -> Table:
     rows = [
-        {
-            "sample": one.sample,
-            "class": classes[one.class_id],
-            "layer": one.layer,
-            "seen": one.seen,
-            "output": one.output,
-            "lost": one.seen - one.output,
-            "picture": n if n < drawn else None,
-        }
-        for n, one in enumerate(told.forgotten)
+        {"told_from": SOURCES[name], **SPEARMAN.cells(one), "images": one.n}
+        for name, one in assessed.estimates.items()
     ]
-    labels = {"seen": "Dice at the layer", "output": "Dice of the output", "lost": "lost"}
-    return Table(rows, labels=labels, caption="Objects that a layer saw and the output lost")
+    labels = {"told_from": "predicted from", **SPEARMAN.labels}
+    return Table(rows, labels=labels, caption="Quality predicted without labels")
 
 
-def estimate_table(told: Assessed) -> Table:
-    names = {
-        "agreement": "agreement of the layers with the prediction",
-        "confidence": "mean largest probability",
-        "difference": "difference",
-    }
-    rows = [
-        {
-            "told_from": names[name],
-            "spearman": one.value,
-            "low": one.low,
-            "high": one.high,
-            "images": one.n,
-        }
-        for name, one in told.estimates.items()
-    ]
-    labels = {"told_from": "told from", "spearman": "rank correlation with true Dice"}
-    return Table(rows, labels=labels, caption="Quality told without labels")
-
-
-def image_table(found: Abilities, told: Assessed, classes: Sequence[str]) -> Table:
+def images(abilities: Abilities, assessed: Assessed, classes: Sequence[str]) -> Table:
     """Each image and class it holds: the output's Dice, and the best layer's by prototypes."""
-    dice = found.dice[:, VARIANTS.index("global"), :-1]
+    dice = abilities.dice[:, VARIANTS.index("global"), :-1]
     rows = []
-    for row, sample in enumerate(found.ids):
-        for class_id in told.class_ids:
-            output = found.output[row, class_id]
+    for row, sample in enumerate(abilities.ids):
+        for class_id in assessed.class_ids:
+            output = abilities.output[row, class_id]
             if np.isfinite(output):
                 layer = int(np.argmax(dice[row, :, class_id]))
                 rows.append(
@@ -187,10 +169,9 @@ def image_table(found: Abilities, told: Assessed, classes: Sequence[str]) -> Tab
                         "sample": sample,
                         "class": classes[class_id],
                         "output": float(output),
-                        "best_layer": found.layers[layer],
+                        "best_layer": abilities.layers[layer],
                         "seen": float(dice[row, layer, class_id]),
                     }
                 )
-    return Table(
-        rows, caption="Each image and class: Dice of the output and of the best layer, by hindsight"
-    )
+    caption = "Each image and class: Dice of the output and of the best layer, by hindsight"
+    return Table(rows, caption=caption)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from conceptseg.report.colours import CATEGORIES, paint, stops
-from conceptseg.report.figure_style import WHISKER, error_bars, label, layout, rows_axis, small
+from conceptseg.report.colours import paint, stops
+from conceptseg.report.figure_style import label, layout, small
+from conceptseg.result.columns import as_number
 
 LEVEL_PX = 58
 
@@ -22,17 +23,9 @@ def icicle(
     `nodes` and `branches` are rows of the result's tables. Leaves are grey: they decide nothing. A
     click zooms into a part, a click on the strip above goes back.
     """
-    ids, parents, names, values, hover, accuracy = (
-        ["0"],
-        [""],
-        ["all classes"],
-        [float(classes)],
-        [""],
-        [],
-    )
     by_number = {row["node"]: row for row in nodes}
-    accuracy.append(by_number[0]["accuracy"])
-    hover[0] = _told(by_number[0])
+    ids, parents, names, values = ["0"], [""], ["all classes"], [float(classes)]
+    accuracy, hover = [by_number[0]["accuracy"]], [_words(by_number[0])]
     for row in branches:
         child = row["child"]
         ids.append(str(child) if child is not None else f"class-{row['class_id']}")
@@ -40,10 +33,10 @@ def icicle(
         values.append(float(len(row["classes"])))
         names.append(label(row["name"], 30))
         accuracy.append(None if child is None else by_number[child]["accuracy"])
-        hover.append(label(row["name"], 80) if child is None else _told(by_number[child]))
-    found = np.array([np.nan if a is None else a for a in accuracy], float)
-    low = float(np.nanmin(found)) if np.isfinite(found).any() else 0.0
-    colours = [_colour(value, low) for value in found]
+        hover.append(label(row["name"], 80) if child is None else _words(by_number[child]))
+    shares = np.array([as_number(a) for a in accuracy], float)
+    low = float(np.nanmin(shares)) if np.isfinite(shares).any() else 0.0
+    colours = [_colour(value, low) for value in shares]
     figure = go.Figure(
         go.Icicle(
             ids=ids,
@@ -63,7 +56,17 @@ def icicle(
         ),
         layout(110 + LEVEL_PX * (2 + max(row["depth"] for row in nodes))),
     )
-    # A scatter without points brings the scale that the boxes are coloured by.
+    _add_scale(figure, low)
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    figure.update_layout(
+        margin={"l": 4, "r": 4, "t": 8, "b": 8}, uniformtext={"minsize": 9, "mode": "hide"}
+    )
+    return figure
+
+
+def _add_scale(figure: go.Figure, low: float) -> None:
+    """The colour scale, from `low` to 1: a scatter without points brings it."""
     figure.add_scatter(
         x=[None],
         y=[None],
@@ -84,12 +87,6 @@ def icicle(
             },
         },
     )
-    figure.update_xaxes(visible=False)
-    figure.update_yaxes(visible=False)
-    figure.update_layout(
-        margin={"l": 4, "r": 4, "t": 8, "b": 8}, uniformtext={"minsize": 9, "mode": "hide"}
-    )
-    return figure
 
 
 def _colour(value: float, low: float) -> str:
@@ -105,28 +102,7 @@ def _ink(colour: str) -> str:
     return "#111111" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 127 else "#ffffff"
 
 
-def two_bars(
-    names: Sequence[str], series: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], unit: str
-) -> go.Figure:
-    """Per name a bar of each series (value, low, high), below each other."""
-    figure = go.Figure(layout=layout(120 + 44 * len(names)))
-    for number, (name, (value, low, high)) in enumerate(series.items()):
-        figure.add_bar(
-            x=small(value),
-            y=np.arange(len(names)),
-            orientation="h",
-            name=label(name),
-            marker={"color": CATEGORIES[5 * (number == 0) + number % 5]},
-            error_x=error_bars(value, low, high, WHISKER),
-            customdata=[label(one, 80) for one in names],
-            hovertemplate="%{customdata}<br>" + label(name) + " %{x:.3f}<extra></extra>",
-        )
-    rows_axis(figure, names, unit)
-    figure.update_layout(barmode="group", legend={"traceorder": "normal"}, bargap=0.25)
-    return figure
-
-
-def _told(row: Mapping[str, Any]) -> str:
+def _words(row: Mapping[str, Any]) -> str:
     accuracy = row["accuracy"]
     right = "no pixel below it" if accuracy is None else f"right at {accuracy:.1%}"
     return f"node {row['node']}: {label(row['question'], 90)}<br>{right}"

@@ -8,6 +8,7 @@ import numpy as np
 
 from conceptseg.catalogue import choice_labels
 from conceptseg.engine.contract import Carry, Context
+from conceptseg.report import cover
 from conceptseg.result.encoding import plain
 from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result, safe_key
@@ -207,41 +208,37 @@ def _notes(study: Segnbdt, context: Context, carry: Carry, p: float) -> dict[str
     tuning: Tuning | None = carry.get("tuning")
     comparison: Comparison = carry["comparison"]
     finite = plan.redrawn[np.isfinite(plan.redrawn)]
-    found: dict[str, Any] = {
-        "classes": list(context.model.classes),
-        "tree": plan.tree.nested(),
-        "kind": plan.kind,
-        "hierarchy": study.hierarchy,
-        "linkage": study.linkage,
-        "head": None if plan.head is None else plan.head.name,
-        "layer": context.layer,
-        "model": study.model.name,
-        "origin": context.model.origin,
-        "manifest": context.manifest.name,
-        "images": len(judged.ids),
-        "images_given": len(context.manifest.samples),
-        "labelled": int(judged.labelled.sum()),
-        "unit": carry["unit"],
-        "groups": len(set(judged.groups)),
-        "manifest_groups": len({context.manifest.sample(s).group for s in judged.ids}),
-        "tune": study.tune,
-        "tree_weight": study.tree_weight,
-        "published_loss": study.published_loss,
-        "steps": 0 if tuning is None else tuning.step,
-        "stopped": tuning is not None and tuning.stopped,
-        "observed": plan.observed,
-        "null_mean": float(np.nanmean(plan.null)),
-        "null_best": float(np.nanmax(plan.null)),
-        "p_random": p,
-        "random_trees": study.random_trees,
-        "stability": float(finite.mean()) if len(finite) else None,
-        "stability_low": float(np.quantile(finite, 0.025)) if len(finite) else None,
-        "chance_likeness": float(np.nanmean(plan.chance)),
-        "methods": list(comparison.methods),
-        "evidence": list(choice_labels(study.evidence)),
-        "fill": study.fill,
-        "removed_share": study.removed_share,
-        "evidence_images": len(carry["evidence"].ids),
-        "boundary_px": study.boundary_px,
-    }
+    found = cover.notes(
+        context,
+        judged.ids,
+        judged.groups,
+        carry["unit"],
+        comparison,
+        classes=list(context.model.classes),
+        tree=plan.tree.nested(),
+        kind=plan.kind,
+        hierarchy=study.hierarchy,
+        linkage=study.linkage,
+        head=None if plan.head is None else plan.head.name,
+        layer=context.layer,
+        labelled=int(judged.labelled.sum()),
+        tune=study.tune,
+        tree_weight=study.tree_weight,
+        published_loss=study.published_loss,
+        steps=0 if tuning is None else tuning.step,
+        stopped=tuning is not None and tuning.stopped,
+        observed=plan.observed,
+        null_mean=float(np.nanmean(plan.null)),
+        null_best=float(np.nanmax(plan.null)),
+        p_random=p,
+        random_trees=study.random_trees,
+        stability=float(finite.mean()) if len(finite) else None,
+        stability_low=float(np.quantile(finite, 0.025)) if len(finite) else None,
+        chance_likeness=float(np.nanmean(plan.chance)),
+        evidence=list(choice_labels(study.evidence)),
+        fill=study.fill,
+        removed_share=study.removed_share,
+        evidence_images=len(carry["evidence"].ids),
+        boundary_px=study.boundary_px,
+    )
     return dict(plain(found))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from conceptseg.report.blocks import Card, Cards, PathStep, PathView, Picture, PixelPaths, Section
+from conceptseg.report.charts import Row
 from conceptseg.result.saved import Result
-from conceptseg.result.wording import number
-from conceptseg.study.segnbdt.sections import Row, rows_of
+from conceptseg.result.table import Table
+from conceptseg.result.wording import with_interval
+from conceptseg.study.segnbdt.tables import ACCURACY, WRONG
 from conceptseg.study.segnbdt.tree import Tree
-from conceptseg.study.shared import local_maps
 
 SHOWN = 24
 
@@ -18,8 +20,8 @@ def inspector(result: Result) -> Section:
     """The images whose pixels can be asked for their path."""
     classes = result.notes["classes"]
     tree = Tree.of(_tuples(result.notes["tree"]))
-    names = {(row["node"], row["branch"]): row["name"] for row in rows_of(result, "branches")}
-    questions = {row["node"]: row["question"] for row in rows_of(result, "nodes")}
+    names = {(row["node"], row["branch"]): row["name"] for row in result.tables["branches"].rows}
+    questions = {row["node"]: row["question"] for row in result.tables["nodes"].rows}
     paths = [
         [
             PathStep(
@@ -32,14 +34,14 @@ def inspector(result: Result) -> Section:
         ]
         for leaf in range(len(classes))
     ]
-    views = [_view(row) for row in rows_of(result, "inspected")]
+    views = [_view(row) for row in result.tables["inspected"].rows]
     caption = (
         "Point at a picture, or move to it with Tab and press the arrow keys (with Shift ten at a "
-        "time): beside it stands every decision on that pixel's way down the tree, how sure each "
-        "was, and on what in this image it rests (brown speaks for the branch, blue against; the "
-        "outline holds the pixels that took it). A click holds the pixel, another lets it go."
+        "time): beside it stand the decisions on that pixel's way down the tree, how confident "
+        "each was, and what in this image it rests on (brown speaks for the branch, blue against; "
+        "the outline holds the pixels that took it). A click holds the pixel, another lets it go."
     )
-    first = "Half of the images are those with the largest share of wrong pixels, the others drawn."
+    first = "Half of the images have the largest shares of wrong pixels; the others were drawn."
     block = PixelPaths(classes, paths, views, "", caption, "paths")
     return Section("inspect", "Ask a pixel", first, [block])
 
@@ -75,17 +77,18 @@ def _tuples(part: Any) -> Any:
 
 
 def nodes(result: Result) -> Section:
-    pictures: dict[int, list[Row]] = {}
-    for row in rows_of(result, "exemplars"):
-        if row["card"]:
-            pictures.setdefault(row["node"], []).append(row)
-    branches = {(row["node"], row["branch"]): row["name"] for row in rows_of(result, "branches")}
-    pairs: dict[int, list[Row]] = {}
-    for row in rows_of(result, "confusions"):
-        pairs.setdefault(row["first_wrong_node"], []).append(row)
+    pictures = result.tables["exemplars"].where(lambda row: row["card"]).by("node")
+    branches = {(row["node"], row["branch"]): row["name"] for row in result.tables["branches"].rows}
+    pairs, none = result.tables["confusions"].by("first_wrong_node"), Table(())
     cards = [
-        _card(row, pictures.get(row["node"], []), branches, pairs.get(row["node"], []), result)
-        for row in rows_of(result, "nodes")
+        _card(
+            row,
+            pictures.get(row["node"], none).rows,
+            branches,
+            pairs.get(row["node"], none).rows,
+            result,
+        )
+        for row in result.tables["nodes"].rows
     ]
     caption = (
         "In the order of the tree. For each branch: the pixels that take it, outlined; the doubt "
@@ -98,15 +101,15 @@ def nodes(result: Result) -> Section:
 
 def _card(
     row: Row,
-    exemplars: list[Row],
+    exemplars: Sequence[Row],
     branches: dict[tuple[int, int], str],
-    pairs: list[Row],
+    pairs: Sequence[Row],
     result: Result,
 ) -> Card:
     facts: list[tuple[str, Any]] = [
         ("Depth", row["depth"]),
-        ("Right at", _interval(row, "accuracy")),
-        ("Wrong pixels that go wrong here", _interval(row, "wrong_share")),
+        ("Right at", with_interval(row, ACCURACY)),
+        ("Wrong pixels that go wrong here", with_interval(row, WRONG)),
         ("Confidence", row["confidence"]),
         ("Calibration error", row["calibration_error"]),
         ("Entropy", row["entropy"]),
@@ -130,17 +133,3 @@ def _card(
     text = ("Most wrong here: " + "; ".join(texts) + ".") if texts else ""
     title = f"Node {row['node']}: {row['question']}"
     return Card(title, facts, shown, badges, text, id=f"node-{row['node']}")
-
-
-def _interval(row: Row, name: str) -> str:
-    if row[name] is None:
-        return "–"
-    if row[f"{name}_low"] is None:
-        return number(row[name])
-    return f"{number(row[name])} [{number(row[f'{name}_low'])}, {number(row[f'{name}_high'])}]"
-
-
-def saliency(result: Result) -> Section:
-    return local_maps.section(
-        result, "Where single images are looked at for a class as a whole, without a tree."
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from conceptseg.result.finding import Finding
@@ -21,6 +22,11 @@ def findings(rows: dict[str, Rows], notes: dict[str, Any], plan: Plan) -> list[F
         *_evidence(rows["evidence"]),
         *_parts(rows["parts"]),
     ]
+
+
+def passed(row: Mapping[str, Any]) -> bool:
+    """Whether a change by removal is significant after correction."""
+    return row["p_holm"] is not None and row["p_holm"] <= ALPHA
 
 
 def _ci(row: dict[str, Any], name: str) -> tuple[float, float] | None:
@@ -122,8 +128,7 @@ def _pairs(rows: Rows, notes: dict[str, Any]) -> list[Finding]:
 
 def _evidence(rows: Rows) -> list[Finding]:
     """The branches whose evidence does, and (one sentence) whether any does not."""
-    passed = [r for r in rows if r["p_holm"] is not None and r["p_holm"] <= ALPHA]
-    passed.sort(key=lambda r: r["effect"])
+    shown = sorted(filter(passed, rows), key=lambda r: r["effect"])
     return [
         Finding(
             claim=f"At node {row['node']} ({row['question']}) the decision for {row['branch']} "
@@ -137,14 +142,15 @@ def _evidence(rows: Rows) -> list[Finding]:
             evidence=f"node-{row['node']}",
             details={"effect_name": "change of margin beyond chance", "node": row["node"]},
         )
-        for row in passed[:MOST]
+        for row in shown[:MOST]
     ]
 
 
 def _parts(rows: Rows) -> list[Finding]:
     """What other parts of the image do to a decision: known context first of all."""
-    passed = [r for r in rows if r["p_holm"] is not None and r["p_holm"] <= ALPHA]
-    passed.sort(key=lambda r: (r["part"] != "known context", -abs(r["effect"])))
+    shown = sorted(
+        filter(passed, rows), key=lambda r: (r["part"] != "known context", -abs(r["effect"]))
+    )
     return [
         Finding(
             claim=f"At node {row['node']} ({row['question']}) the decision for {row['branch']} "
@@ -158,7 +164,7 @@ def _parts(rows: Rows) -> list[Finding]:
             evidence="removal",
             details={"effect_name": "change of margin", "part": row["part"]},
         )
-        for row in passed[:MOST_PARTS]
+        for row in shown[:MOST_PARTS]
     ]
 
 

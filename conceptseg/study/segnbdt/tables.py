@@ -1,4 +1,7 @@
-"""The tables of a SegNBDT result."""
+"""The tables of a SegNBDT result, and the columns that its report draws.
+
+A result is saved without heads; the report sets them, from :data:`COLUMNS`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from conceptseg.result.columns import Column
 from conceptseg.study.segnbdt import intervals
 from conceptseg.study.segnbdt.grown import Plan
 from conceptseg.study.segnbdt.intervals import Estimate, ratio
@@ -19,6 +23,40 @@ PUBLISHED = (
     ("ADE20K", 0.4258, 0.3583),
 )
 """mIoU of HRNetV2-W48 and of its tree, trained with tree supervision: SegNBDT, table 1."""
+AGREEMENT = Column("agreement", "agreement with the network", interval=True, brief="agreement")
+MIOU = Column("miou", "mIoU", interval=True)
+CHANGE = Column("change", "change of mIoU", interval=True, brief="change")
+ACCURACY = Column("accuracy", interval=True)
+WRONG = Column(
+    "wrong_share", "share of wrong pixels that go wrong here first", interval=True, brief="share"
+)
+NETWORK_WRONG = Column(
+    "network_wrong_share",
+    "share of the network's wrong pixels",
+    interval=True,
+    brief="network's share",
+)
+HARD = Column("tree_hard", "tree, hard", interval=True)
+NETWORK = Column("network", interval=True)
+SHARE = Column("share", interval=True)
+CALIBRATION = Column("calibration_error", "expected calibration error")
+ENTROPY = Column("entropy", "mean entropy (nats)")
+EFFECT = Column("effect", "change of margin", interval=True, brief="change of margin")
+REMOVED = Column("removed", "change, evidence removed")
+BY_CHANCE = Column("by_chance", "change, same shape elsewhere")
+P_HOLM = Column("p_holm", "p Holm")
+COLUMNS = (
+    AGREEMENT,
+    MIOU,
+    CHANGE,
+    Column("at_boundaries", "agreement at boundaries"),
+    Column("iou_network", "IoU, network"),
+    Column("iou_hard", "IoU, tree hard"),
+    Column("iou_soft", "IoU, tree soft"),
+    Column("likeness", "cophenetic correlation with the studied tree"),
+    Column("soft_agreement", "agreement, soft"),
+)
+"""Those of the tables that are shown as they were saved."""
 WORDS = {
     "network": "network",
     "soft": "tree, soft",
@@ -27,10 +65,6 @@ WORDS = {
     "soft, tuned": "tuned network's tree, soft",
     "hard, tuned": "tuned network's tree, hard",
 }
-
-
-def spread(name: str, found: Estimate) -> dict[str, float]:
-    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
 def fidelity_rows(judged: Judged, draws: np.ndarray, k: int) -> Rows:
@@ -45,13 +79,13 @@ def fidelity_rows(judged: Judged, draws: np.ndarray, k: int) -> Rows:
         whole = judged.confusion("network", name, k)
         edge = judged.confusion("network", name, k, boundary=True)
         row: dict[str, Any] = {"decided_by": WORDS[name]}
-        row |= spread("agreement", _diagonal(whole, draws))
+        row |= AGREEMENT.cells(_diagonal(whole, draws))
         row |= {"at_boundaries": _diagonal(edge, draws).value}
         if labelled:
             truth = judged.confusion("truth", name, k)
             row |= {"pixel_accuracy": _diagonal(truth, draws).value}
-            row |= spread("miou", intervals.estimate(miou[name]))
-            row |= spread("change", intervals.difference(miou[name], miou["network"]))
+            row |= MIOU.cells(intervals.estimate(miou[name]))
+            row |= CHANGE.cells(intervals.difference(miou[name], miou["network"]))
         rows.append(row)
     return rows
 
@@ -72,7 +106,7 @@ def class_rows(plan: Plan, judged: Judged, draws: np.ndarray, classes: tuple[str
     for c, name in enumerate(classes):
         kept = ratio(agreed[:, c, c], agreed[:, c].sum(1), draws)
         row: dict[str, Any] = {"class": name, "path_length": int(plan.tree.depths[c])}
-        row |= {"pixels_predicted": int(agreed[:, c].sum())} | spread("agreement", kept)
+        row |= {"pixels_predicted": int(agreed[:, c].sum())} | AGREEMENT.cells(kept)
         row |= {f"iou_{key}": float(value[c]) for key, value in iou.items()}
         rows.append(row)
     return rows
@@ -99,15 +133,15 @@ def node_rows(plan: Plan, judged: Judged, draws: np.ndarray, classes: tuple[str,
             "classes": len(node.leaves),
             "pixels": int(pixels),
         }
-        row |= spread("accuracy", ratio(judged.hits[:, n, 1], judged.hits[:, n, 0], draws))
+        row |= ACCURACY.cells(ratio(judged.hits[:, n, 1], judged.hits[:, n, 0], draws))
         row |= {
             "confidence": sure / pixels if pixels else NAN,
             "calibration_error": gaps.sum() / pixels if pixels else NAN,
             "entropy": float(judged.entropy[n]) if pixels else NAN,
             "support": float(plan.support[n]),
         }
-        row |= spread("wrong_share", ratio(wrong[:, n], wrong.sum(1), draws))
-        row |= spread("network_wrong_share", ratio(network[:, n], network.sum(1), draws))
+        row |= WRONG.cells(ratio(wrong[:, n], wrong.sum(1), draws))
+        row |= NETWORK_WRONG.cells(ratio(network[:, n], network.sum(1), draws))
         row |= {"reads": plan.evidence.get(n, "")}
         rows.append(row)
     return rows
@@ -120,10 +154,9 @@ def wrong_at_nodes(plan: Plan, judged: Judged, decider: str, k: int) -> np.ndarr
     labels have the network's class for the true one.
     """
     counts = against_reference(judged, decider, k)
-    found = np.zeros((len(counts), len(plan.tree.nodes)), np.int64)
-    for n in range(len(plan.tree.nodes)):
-        found[:, n] = counts[:, plan.tree.meeting == n].sum(1)
-    return found
+    nodes = range(len(plan.tree.nodes))
+    wrong = [counts[:, plan.tree.meeting == n].sum(1) for n in nodes]
+    return np.stack(wrong, 1) if wrong else np.zeros((len(counts), 0), np.int64)
 
 
 def against_reference(judged: Judged, decider: str, k: int) -> np.ndarray:
@@ -141,9 +174,7 @@ def depth_rows(plan: Plan, judged: Judged, draws: np.ndarray, k: int) -> Rows:
     with which is drawn at random (of pairs that differ).
     """
     depth = np.array([node.depth for node in plan.tree.nodes])
-    found: dict[str, np.ndarray] = {
-        name: wrong_at_nodes(plan, judged, name, k) for name in ("hard", "network")
-    }
+    by_node = {name: wrong_at_nodes(plan, judged, name, k) for name in ("hard", "network")}
     wrong = against_reference(judged, "hard", k).sum(0).astype(np.float64)
     np.fill_diagonal(wrong, 0)
     product = np.outer(wrong.sum(1), wrong.sum(0))
@@ -152,9 +183,10 @@ def depth_rows(plan: Plan, judged: Judged, draws: np.ndarray, k: int) -> Rows:
     rows = []
     for level in range(int(depth.max()) + 1):
         row: dict[str, Any] = {"depth": level}
-        for name, counts in found.items():
+        for name, counts in by_node.items():
             part = counts[:, depth == level].sum(1)
-            row |= spread(WORDS[name].replace(", ", "_"), ratio(part, counts.sum(1), draws))
+            column = NETWORK if name == "network" else HARD
+            row |= column.cells(ratio(part, counts.sum(1), draws))
         pairs = np.isin(plan.tree.meeting, np.flatnonzero(depth == level))
         row["by_chance"] = float(product[pairs].sum() / total) if total else NAN
         rows.append(row)
@@ -187,7 +219,7 @@ def confusion_rows(
                 "depth": node.depth,
                 "pixels": int(totals[a, b]),
                 "images": int((counts[:, a, b] > 0).sum()),
-                **spread("share", ratio(counts[:, a, b], wrong, draws)),
+                **SHARE.cells(ratio(counts[:, a, b], wrong, draws)),
                 "pixels_network": int(network[:, a, b].sum()),
             }
         )

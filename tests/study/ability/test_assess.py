@@ -51,7 +51,7 @@ def test_no_depth_is_told_of_what_the_output_hardly_finds():
     found = made(around(0.03), around(0.02)[:, 0], shuffled=around(0.03, seed=1))
     one, told = claim(found)
     assert one.layer is None and one.reached == "L0"
-    assert "the output itself hardly finds it; no depth is told" in told
+    assert "the output itself hardly finds it; no depth is reported" in told
     assert "becomes readable" not in told
 
 

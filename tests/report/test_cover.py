@@ -1,0 +1,76 @@
+"""What all reports say alike."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from conceptseg.data.manifest import Sample
+from conceptseg.report import cover
+from conceptseg.result.saved import Result
+from conceptseg.stats.intervals import FEWEST
+
+NOTES = {
+    "model": "unet", "origin": "unet.pt", "manifest": "CamVid", "images": 8, "images_given": 9,
+    "unit": "image", "groups": 8, "manifest_groups": 3,
+}  # fmt: skip
+
+
+def report(notes, **more):
+    words = {"title": "A title", "method": "ACE on", "lead": "", "sections": (), "limits": ("own",)}
+    return cover.report(Result("x", notes=notes), **words, **more)
+
+
+def test_the_cover_has_what_all_have_then_the_studys_own():
+    made = report(NOTES | {"layer": "encoder.4"}, facts=(("Nodes", 3),))
+    assert made.subtitle == "ACE on unet, data CamVid"
+    assert list(made.facts) == [
+        ("Network", "unet"), ("Weights", "unet.pt"), ("Layer", "encoder.4"), ("Data", "CamVid"),
+        ("Images", "8 of 9 given"), ("Intervals and tests count", "8 images"), ("Nodes", 3),
+    ]  # fmt: skip
+    assert "Layer" not in dict(report(NOTES).facts)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, True),
+        ({"manifest_groups": 8}, False),  # each image is a group of its own
+        ({"unit": "group", "groups": 3}, False),
+    ],
+)
+def test_images_of_few_groups_limit_what_is_said(changes, said):
+    limits = report(NOTES | changes).limits
+    assert limits[0] == "own"
+    assert any("come from 3 groups" in limit for limit in limits) == said
+    unit = changes.get("unit", "image")
+    assert f"No interval is computed from fewer than {FEWEST} {unit}s." in limits
+
+
+def test_one_of_a_kind_is_not_many():
+    assert cover.counted({"unit": "group", "groups": 1}) == "1 group"
+    assert cover.counted({"unit": "group", "groups": 4}) == "4 groups"
+    assert cover.counted({"unit": "image"}) == "images"
+
+
+def context():
+    samples = [Sample(id=f"s{n}", group=f"g{n // 2}", image=f"s{n}.png") for n in range(4)]
+    manifest = SimpleNamespace(name="CamVid", samples=samples, sample=lambda i: samples[int(i[1])])
+    return SimpleNamespace(manifest=manifest, model=SimpleNamespace(name="unet", origin="random"))
+
+
+def test_notes_count_images_and_groups():
+    comparison = SimpleNamespace(methods=("seg_grad_cam",))
+    notes = cover.notes(context(), ["s0", "s1"], ["g0", "g0"], "group", comparison, layer="x")
+    assert notes == {
+        "model": "unet", "origin": "random", "manifest": "CamVid", "images": 2, "images_given": 4,
+        "unit": "group", "groups": 1, "manifest_groups": 1, "methods": ["seg_grad_cam"],
+        "layer": "x",
+    }  # fmt: skip
+
+
+def test_images_that_were_left_out_are_listed_with_the_reason():
+    rows = cover.left_out(
+        context(), ["s0", "s1", "s2"], lambda sample: f"no mask of {sample.group}"
+    )
+    assert rows == [{"kind": "sample", "sample": "s3", "reason": "no mask of g1"}]
+    assert cover.left_out(context(), ["s0"], "no mask")[0]["reason"] == "no mask"
