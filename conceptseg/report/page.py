@@ -56,7 +56,7 @@ def page(report: blocks.Report, result: Result) -> str:
             study=result.study,
             sections=shown,
             view=view,
-            findings=view.findings(report),
+            findings=view.findings(),
             n_shown=report.findings_shown,
             style=Markup(_asset("report.css")),
             scripts=[Markup(text) for text in scripts],
@@ -88,26 +88,23 @@ class _View:
             ],
         }
 
-    def findings(self, report: blocks.Report) -> list[dict[str, Any]]:
+    def findings(self) -> list[dict[str, Any]]:
         """The findings with their link and a drawing of the interval, on one scale per effect."""
         reach: dict[str, float] = {}
         for finding in self.result.findings:
             name = str(finding.details.get("effect_name", "effect"))
             ends = [abs(end) for end in (finding.effect or 0.0, *(finding.ci or ()))]
             reach[name] = max(reach.get(name, 0.0), *ends)
-        return [self._finding(finding, reach, report.alpha) for finding in self.result.findings]
+        return [self._finding(finding, reach) for finding in self.result.findings]
 
-    def _finding(
-        self, finding: Finding, reach: Mapping[str, float], alpha: float
-    ) -> dict[str, Any]:
+    def _finding(self, finding: Finding, reach: Mapping[str, float]) -> dict[str, Any]:
         name = str(finding.details.get("effect_name", "effect"))
         anchor = _anchor(finding.evidence)
-        p = finding.p_adjusted if finding.p_adjusted is not None else finding.p
         return {
             "it": finding,
             "effect_name": name,
             "link": anchor if anchor in self.ids else None,
-            "passed": p is None or p <= alpha,
+            "weak": finding.standing in ("no evidence", "not testable"),
             "bar": _interval_bar(finding, reach[name] or 1.0),
         }
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from conceptseg.config import Strict
 from conceptseg.result.encoding import plain
+from conceptseg.stats.estimate import Estimate
+from conceptseg.stats.family import Test
+from conceptseg.stats.intervals import ALPHA
 
 
 class Finding(Strict):
-    """One answer: what was found, for which class, how large, how sure, and where it is shown."""
+    """One answer: what was found, for which class, how large, how sure, and where it is shown.
+
+    Make one with :meth:`about`. `by` says what decides whether it counts as evidence: a "test" (its
+    corrected p), an "interval" (which must exclude `null`), or nothing: a "description" says how
+    large something is, and supposes no null that it could fail to exclude.
+    """
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -21,8 +29,15 @@ class Finding(Strict):
     effect: float | None = Field(None, description="Size; what it measures is `effect_name`.")
     ci: tuple[float, float] | None = Field(None, description="95 % interval of the effect.")
     p: float | None = Field(None, ge=0, le=1, description="Before correction.")
-    p_adjusted: float | None = Field(None, ge=0, le=1, description="After correction.")
-    n: int = Field(ge=0, description="Units of analysis (images or groups) behind the claim.")
+    p_adjusted: float | None = Field(
+        None, ge=0, le=1, description="After correction; of a test, null where it could not pass."
+    )
+    n: int = Field(ge=0, description="Number of what is counted behind the claim, see `of`.")
+    of: str = Field("observations", description='What `n` counts: "images", "groups", ...')
+    by: Literal["test", "interval", "description"] = Field(
+        "description", description="What decides whether it is evidence."
+    )
+    null: float = Field(0.0, description="Effect that an interval must exclude to be evidence.")
     evidence: str = Field(
         description="Id of the section, chart or card of the report that shows "
         "it, or the name of a table."
@@ -30,6 +45,45 @@ class Finding(Strict):
     details: dict[str, Any] = Field(
         default_factory=dict, description="Further numbers; `effect_name` names the effect."
     )
+
+    @classmethod
+    def about(
+        cls,
+        claim: str,
+        estimate: Estimate,
+        test: Test | None = None,
+        *,
+        evidence: str,
+        class_name: str | None = None,
+        null: float | None = None,
+        **details: Any,
+    ) -> Finding:
+        """A claim with its number. Decided by its `test`; without one by whether the interval
+        excludes `null`; with neither it is a description. Name the effect in `effect_name`.
+        """
+        return cls(
+            claim=claim,
+            class_=class_name,
+            effect=estimate.value,
+            ci=estimate.ci,
+            p=None if test is None else test.p,
+            p_adjusted=None if test is None else test.adjusted,
+            n=estimate.n,
+            of=estimate.of,
+            by="test" if test is not None else "description" if null is None else "interval",
+            null=null or 0.0,
+            evidence=evidence,
+            details=details,
+        )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older(cls, given: Any) -> Any:
+        """Results of earlier versions do not say what decides: it was the p, if there was one."""
+        if isinstance(given, dict) and "by" not in given:
+            tested = given.get("p") is not None or given.get("p_adjusted") is not None
+            return {**given, "by": "test" if tested else "description"}
+        return given
 
     @field_validator("effect", "p", "p_adjusted", mode="before")
     @classmethod
@@ -47,13 +101,37 @@ class Finding(Strict):
     def _plain_count(cls, value: Any) -> Any:
         return plain(value)
 
+    @property
+    def standing(self) -> Literal["evidence", "description", "no evidence", "not testable"]:
+        """The one answer to whether it counts as evidence, for the order and for the page."""
+        if self.by == "description":
+            return "description"
+        if self.by == "interval":
+            shown = self.ci is not None and not self.ci[0] <= self.null <= self.ci[1]
+            return "evidence" if shown else "no evidence"
+        if self.p_adjusted is None:
+            return "not testable"
+        return "evidence" if self.p_adjusted <= ALPHA else "no evidence"
 
-def ranked(findings: Iterable[Finding], alpha: float = 0.05) -> list[Finding]:
-    """Strongest first: significant ones by size, then the rest by corrected p and size."""
+    @property
+    def counted(self) -> str:
+        """n with its name, as "12 groups"."""
+        return f"{self.n} {self.of.removesuffix('s') if self.n == 1 else self.of}"
 
-    def key(finding: Finding) -> tuple[bool, float, float, str]:
+
+def ranked(findings: Iterable[Finding]) -> list[Finding]:
+    """Evidence first, then descriptions, then the rest; in each the largest first.
+
+    By size, not by p: p-values of clear effects all lie at the least that the draws can give, and
+    of what is sure, how large it is matters. Size is the distance from the null: from 0, or from
+    what the interval had to exclude. What is not shown goes by its corrected p first.
+    """
+    order = ("evidence", "description", "no evidence", "not testable")
+
+    def key(finding: Finding) -> tuple[int, float, float, float, str]:
+        place = order.index(finding.standing)
+        size = 0.0 if finding.effect is None else abs(finding.effect - finding.null)
         p = 1.0 if finding.p_adjusted is None else finding.p_adjusted
-        size = -abs(finding.effect or 0.0)
-        return (True, p, size, finding.claim) if p > alpha else (False, size, p, finding.claim)
+        return place, p if place > 1 else 0.0, -size, p, finding.claim
 
     return sorted(findings, key=key)

@@ -160,7 +160,7 @@ class Result:
                     _short(finding.effect),
                     "" if finding.ci is None else " to ".join(map(_short, finding.ci)),
                     _short(finding.p_adjusted),
-                    str(finding.n),
+                    finding.counted,
                 )
             )
             + "</tr>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from conceptseg.stats.intervals import Floats
+from conceptseg.stats.intervals import ALPHA, Floats
 
 
 def holm(p: ArrayLike) -> Floats:
@@ -18,7 +18,7 @@ def holm(p: ArrayLike) -> Floats:
     return adjusted
 
 
-def attainable(floors: ArrayLike, alpha: float = 0.05) -> NDArray[np.bool_]:
+def attainable(floors: ArrayLike, alpha: float = ALPHA) -> NDArray[np.bool_]:
     """Which of m tests could pass a correction for all that could, given their least p-values [m].
 
     With k the smallest number such that no more than k of the floors are at most alpha / k, those

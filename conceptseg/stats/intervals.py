@@ -11,6 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 
+ALPHA = 0.05
+"""Corrected p-values up to this count as evidence, in every study."""
+
+
 MIN_GROUPS = 8
 """Fewer groups than this and a sign-flip test cannot reach 0.05 after any correction."""
 

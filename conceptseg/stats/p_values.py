@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from conceptseg.stats.intervals import Floats
+from conceptseg.stats.intervals import ALPHA, Floats
 
 FINE = 5e-4
 """P-values up to this are estimated again with draws enough for a correction."""
@@ -36,26 +36,32 @@ def sign_flip_p(
     """
     values = np.asarray(values, dtype=np.float64)
     _, index = np.unique(np.asarray(groups), return_inverse=True)
-    sums = np.asarray(np.bincount(index, weights=values), dtype=np.float64)
+    sums = np.bincount(index, weights=values)[None]
+    return float(sign_flip_ps(sums, seed=seed, draws=draws, side=side, tests=tests)[0])
+
+
+def sign_flip_ps(
+    sums: ArrayLike, *, seed: int, draws: int = 9999, side: Side = "two", tests: int = 1
+) -> Floats:
+    """:func:`sign_flip_p` of each row of sums over groups [m, g], [m]; the draws are shared."""
+    sums = np.asarray(sums, dtype=np.float64)
     p = _flipped(sums, seed, draws, side)
-    if p <= FINE and 40 * tests > draws:
-        p = _flipped(sums, seed, 40 * tests, side)
+    fine = p <= FINE
+    if fine.any() and 40 * tests > draws:
+        p[fine] = _flipped(sums[fine], seed, 40 * tests, side)
     return p
 
 
-def _flipped(sums: Floats, seed: int, draws: int, side: Side) -> float:
-    """:func:`sign_flip_p` of sums over groups."""
-    observed, extreme, count = sums.sum(), 0, 0
-    if side != "greater":
-        observed = abs(observed) if side == "two" else -observed
-    for signs in _sign_patterns(len(sums), seed, draws):
-        null = signs @ sums
-        if side != "greater":
-            null = np.abs(null) if side == "two" else -null
-        # Sums of the same numbers in another order differ in the last bits: ties must count.
-        extreme += int((null >= observed - 1e-12 * np.abs(sums).sum()).sum())
-        count += len(null)
-    exact = 2 ** len(sums) <= draws
+def _flipped(sums: Floats, seed: int, draws: int, side: Side) -> Floats:
+    """P-values [m] of sums over groups [m, g]."""
+    size = np.abs if side == "two" else np.negative if side == "less" else np.positive
+    # Sums of the same numbers in another order differ in the last bits: ties must count.
+    observed = size(sums.sum(1)) - 1e-12 * np.abs(sums).sum(1)
+    extreme, count = np.zeros(len(sums)), 0
+    for signs in _sign_patterns(sums.shape[1], seed, draws):
+        extreme += (size(signs @ sums.T) >= observed).sum(0)
+        count += len(signs)
+    exact = 2 ** sums.shape[1] <= draws
     return extreme / count if exact else (1 + extreme) / (1 + count)
 
 
@@ -76,27 +82,36 @@ class JointFlips:
 
 
 def joint_flips(
-    sums: ArrayLike, *, seed: int, draws: int = 9999, alpha: float = 0.05
+    sums: ArrayLike,
+    *,
+    seed: int,
+    draws: int = 9999,
+    alpha: float = ALPHA,
+    side: Side = "greater",
 ) -> JointFlips:
     """Tests of "no mean is above zero" that flip the signs of whole groups, for all tests at once.
 
-    `sums` [m, g] are the values of each test summed over each group, 0 where a group has none. The
-    statistic is T = sum_g s_g / sqrt(sum_g s_g^2), which no flip moves but by its numerator and
-    which is sqrt(groups) at most, so a test of few groups raises the bar for others little. Holds
-    under the hypothesis that the groups' effects are symmetric about zero, all tests' jointly; as
-    signs are flipped together, what tests share is not paid for twice: with 8 groups, where a
-    correction of single p-values (1/256 at least) for 20 tests finds nothing, this can.
+    `sums` [m, g] are the values of each test summed over each group, 0 where a group has none; for
+    `side` "two" they count by their size, for "less" with the other sign. The statistic is
+    T = sum_g s_g / sqrt(sum_g s_g^2), which no flip moves but by its numerator and which is
+    sqrt(groups) at most, so a test of few groups raises the bar for others little. Holds under the
+    hypothesis that the groups' effects are symmetric about zero, all tests' jointly; as signs are
+    flipped together, what tests share is not paid for twice: with 8 groups, where a correction of
+    single p-values (1/256 at least) for 20 tests finds nothing, this can.
 
     Source: Westfall & Young 1993, algorithm 2.8 (free step-down maxT).
     """
     sums = np.asarray(sums, dtype=np.float64)
     scale = np.sqrt((sums**2).sum(1))
     unit = sums / np.where(scale > 0, scale, 1.0)[:, None]
-    observed = unit.sum(1)
+    if side == "less":
+        unit = -unit
+    size = np.abs if side == "two" else np.positive
+    observed = size(unit.sum(1))
     order = np.argsort(-observed, kind="stable")
     alone, stepped, largest = np.zeros(len(sums)), np.zeros(len(sums)), []
     for signs in _sign_patterns(sums.shape[1], seed, draws):
-        null = signs @ unit.T
+        null = size(signs @ unit.T)
         # Sums of the same numbers in another order differ in the last bits: ties must count.
         alone += (null >= observed - 1e-9).sum(0)
         left = np.maximum.accumulate(null[:, order[::-1]], axis=1)[:, ::-1]
@@ -111,7 +126,8 @@ def joint_flips(
     above = np.maximum(len(bars) - np.searchsorted(bars, np.sqrt(groups) - 1e-9), 1 - more)
     # The largest statistics that may lie at or above the bar are so many; what ties with it fails.
     bar = bars[-int(alpha * count) - 1 + more] + 1e-9 if alpha * count >= 1 else np.inf
-    least = np.maximum((more + above) / count, 0.5**groups)
+    floor = np.minimum(1.0, (2.0 if side == "two" else 1.0) * 0.5**groups)
+    least = np.maximum((more + above) / count, floor)
     room = np.where(least <= alpha, groups - bar**2, 0.0)
     reach = np.where(room > 0, bar / np.sqrt(np.maximum(room, 1e-12)), np.inf)
     return JointFlips((more + alone) / count, adjusted, least, reach)
@@ -165,6 +181,21 @@ def prediction_p(observed: float, null: ArrayLike) -> float:
     if spread == 0:
         return 0.5 if distance == 0 else float(distance > 0)
     return float(student.cdf(distance / spread, null.size - 1))
+
+
+def detectable_draw(null: ArrayLike, level: float) -> float:
+    """How far beyond the mean of draws `null` [r] :func:`prediction_p` finds with power 0.8.
+
+    (t_{1-level, r-1} + z_{0.8}) sd sqrt(1 + 1/r); nan for fewer than two draws.
+    """
+    from scipy.stats import norm
+    from scipy.stats import t as student
+
+    null = np.asarray(null, dtype=np.float64)
+    if null.size < 2:
+        return float("nan")
+    reach = student.ppf(1 - level, null.size - 1) + norm.ppf(0.8)
+    return float(reach * null.std(ddof=1) * np.sqrt(1 + 1 / null.size))
 
 
 def smallest_p(groups: int, draws: int = 9999, side: str = "two") -> float:

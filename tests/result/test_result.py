@@ -11,11 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conceptseg.errors import InputError
+from conceptseg.report.blocks import Report
+from conceptseg.report.page import render
 from conceptseg.result import folder as folder_module
 from conceptseg.result.encoding import plain
 from conceptseg.result.finding import Finding, ranked
 from conceptseg.result.saved import Result, image_type, safe_key
 from conceptseg.result.table import Table
+from conceptseg.stats.estimate import Estimate
+from conceptseg.stats.family import Test
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 WEBP = b"RIFF\x00\x00\x00\x00WEBP" + bytes(20)
@@ -113,6 +117,9 @@ def test_result_json_has_the_promised_keys_and_is_strict_json():
         "p",
         "p_adjusted",
         "n",
+        "of",
+        "by",
+        "null",
         "evidence",
         "details",
     }
@@ -327,3 +334,72 @@ def test_a_notebook_shows_it_escaped():
     shown = result(findings=[finding(claim="<script>x</script>")])._repr_html_()
     assert "<script>" not in shown
     assert "&lt;script&gt;" in shown
+
+
+def judged(adjusted, least=0.001):
+    return Test(0.001, adjusted, 0.001, least, 0.1, 0.05, 12, "groups", "holm")
+
+
+def about(claim="c", value=0.4, low=0.3, high=0.5, test=None, null=None, n=12):
+    estimate = Estimate(value, low, high, n, "groups")
+    return Finding.about(claim, estimate, test, evidence="pairs", null=null, effect_name="loss")
+
+
+def test_a_finding_is_made_of_an_estimate_and_a_test():
+    found = about(test=judged(0.02))
+    assert (found.effect, found.ci, found.p, found.p_adjusted) == (0.4, (0.3, 0.5), 0.001, 0.02)
+    assert (found.n, found.of, found.counted) == (12, "groups", "12 groups")
+    assert found.details == {"effect_name": "loss"}
+    assert about(n=1).counted == "1 group" and about(n=4).ci is None
+
+
+@pytest.mark.parametrize(
+    ("made", "standing"),
+    [
+        ({"test": judged(0.02)}, "evidence"),
+        ({"test": judged(0.02), "low": -1.0}, "evidence"),  # its test decides: not judged twice
+        ({"test": judged(0.2)}, "no evidence"),  # nor its interval, which excludes 0
+        ({"test": judged(0.2), "null": 0.0}, "no evidence"),
+        ({"test": judged(float("nan"), least=0.2)}, "not testable"),
+        ({"null": 0.0}, "evidence"),
+        ({"null": 0.25}, "evidence"),
+        ({"null": 0.35}, "no evidence"),
+        ({"null": 0.25, "n": 4}, "no evidence"),
+        ({}, "description"),
+    ],
+)
+def test_one_answer_to_what_counts_as_evidence(made, standing):
+    found = about(**made)
+    assert found.standing == standing
+    again = Finding.model_validate(json.loads(json.dumps(found.model_dump(by_alias=True))))
+    assert again.standing == standing and again == found
+
+
+def test_a_finding_proved_by_an_interval_is_not_sorted_last():
+    kept = about("kept its map under shuffled weights", 0.9, 0.8, 0.95, null=0.5)
+    small = about("a small difference", 0.1, test=judged(0.01))
+    described = about("a share of all pixels", 0.99)
+    unsure = about("unsure", 5.0, test=judged(0.3))
+    blind = about("not testable", 9.0, test=judged(float("nan"), least=0.2))
+    order = [f.claim for f in ranked([blind, unsure, described, small, kept])]
+    assert order == [f.claim for f in (kept, small, described, unsure, blind)]
+    html = render(Report("t"), result(findings=[kept, unsure, blind]))
+    assert html.count("badge quiet") == 2 and ">not testable</span>" in html
+    assert html.count("<dt>n</dt><dd>12 groups</dd>") == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "standing"),
+    [
+        ({}, "evidence"),
+        ({"p_adjusted": 0.06}, "no evidence"),
+        ({"p_adjusted": None}, "not testable"),
+        ({"p": None, "p_adjusted": None}, "description"),
+    ],
+)
+def test_findings_of_earlier_results_still_load(changes, standing):
+    """They lack what n counts and what decides."""
+    keys = ("claim", "class", "effect", "ci", "p", "p_adjusted", "n", "evidence", "details")
+    older = {key: finding(**changes).model_dump(by_alias=True)[key] for key in keys}
+    found = Finding.model_validate(older)
+    assert found.standing == standing and found.counted == "40 observations"

@@ -133,7 +133,7 @@ def units(study: Ability, context: Context, known: Known) -> Table:
 def forgotten(study: Ability, known: Known, classes: Sequence[str]) -> Table:
     """A row for each object, the largest loss first; the first few have pictures."""
     assessed = known[ASSESSED]
-    picture = {one: n for n, one in enumerate(shown(study, carry))}
+    picture = {one: n for n, one in enumerate(shown(study, known))}
     columns = (
         "sample",
         _class(classes),

@@ -1,0 +1,219 @@
+"""A number with its certainty, and the one place where it is made from values and a sampling.
+
+A `Sampling` says what each value counts as (its image, or the group of its image) and how draws are
+seeded. A study makes one and narrows it to the rows that a number is of::
+
+    sampling = Sampling.counting(ids, groups, study.unit, context.seed)
+    loss = sampling.at(rows).mean(values[rows])   # Estimate(value, low, high, n, of)
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from conceptseg.stats.intervals import FEWEST, Floats, units, wilson_interval
+
+NAN = float("nan")
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval and `n`, the number of what it counts, `of` ("groups", ...).
+
+    However it was made, it has no interval where `n` is below `FEWEST`: low and high are nan.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    of: str = "images"
+
+    def __post_init__(self) -> None:
+        if self.n < FEWEST:
+            object.__setattr__(self, "low", NAN)
+            object.__setattr__(self, "high", NAN)
+
+    @property
+    def ci(self) -> tuple[float, float] | None:
+        """The interval, None where there is none."""
+        return (self.low, self.high) if np.isfinite([self.low, self.high]).all() else None
+
+    def above(self, value: float) -> bool:
+        """Whether all of the interval lies above a value; never without an interval."""
+        return self.low > value
+
+    def below(self, value: float) -> bool:
+        """Whether all of the interval lies below a value; never without an interval."""
+        return self.high < value
+
+    def excludes(self, value: float) -> bool:
+        return self.above(value) or self.below(value)
+
+    def within(self, limit: float) -> bool:
+        """Whether all of the interval lies between -limit and limit; never without an interval."""
+        return self.above(-limit) and self.below(limit)
+
+    def columns(self, name: str) -> dict[str, float]:
+        """For a table's row: `name`, and the interval's ends as `name_low`, `name_high`."""
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What each of m values counts as: `groups` [m], called `of`; and how they are drawn again.
+
+    Whole groups are drawn, with replacement, `draws` times, as many as there are. Intervals are
+    percentile intervals. Equal seeds and equally many groups give the same draws, so estimates of
+    the same groups may be compared draw by draw.
+
+    Source: Davison & Hinkley 1997, section 3.8 (strategy 1).
+    """
+
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    of: str
+    seed: int | tuple[int, ...]
+    draws: int = 2000
+
+    @classmethod
+    def counting(
+        cls,
+        ids: Sequence[str],
+        groups: Sequence[str],
+        unit: Literal["auto", "group", "image"],
+        seed: int | tuple[int, ...],
+        draws: int = 2000,
+    ) -> "Sampling":
+        """Of images with their groups: what counts is taken by :func:`units`."""
+        counted, taken = units(ids, groups, unit)
+        return cls(tuple(ids), counted, f"{taken}s", seed, draws)
+
+    def at(self, rows: ArrayLike) -> "Sampling":
+        """Of some of the values: their places, or a boolean for each value."""
+        rows = np.asarray(rows)
+        places = np.flatnonzero(rows) if rows.dtype == bool else rows
+        ids, groups = ([names[i] for i in places] for names in (self.ids, self.groups))
+        return replace(self, ids=tuple(ids), groups=tuple(groups))
+
+    def named(self, ids: Sequence[str]) -> "Sampling":
+        """Of values that belong to these images, in their order; an image may be named twice."""
+        return replace(self, ids=tuple(ids), groups=tuple(self._group_of[i] for i in ids))
+
+    @cached_property
+    def _group_of(self) -> dict[str, str]:
+        return dict(zip(self.ids, self.groups, strict=True))
+
+    @cached_property
+    def place(self) -> Ints:
+        """The number of each value's group, in the order of the groups' sorted names, [m]."""
+        return np.unique(np.array(self.groups, dtype=np.str_), return_inverse=True)[1]
+
+    @property
+    def n(self) -> int:
+        """How many groups there are."""
+        return int(self.place.max()) + 1 if len(self.groups) else 0
+
+    def picks(self) -> Ints:
+        """The groups of each draw, [draws, n]."""
+        rng = np.random.default_rng(self.seed)
+        return rng.integers(0, max(self.n, 1), size=(self.draws, self.n))
+
+    def weights(self) -> Ints:
+        """How often each draw takes each value, [draws, m]."""
+        shifted = self.picks() + self.n * np.arange(self.draws)[:, None]
+        taken = np.bincount(shifted.ravel(), minlength=self.draws * self.n)
+        return taken.reshape(self.draws, self.n)[:, self.place]
+
+    def sums(self, values: ArrayLike) -> Floats:
+        """Values [m] summed over each group, [n]."""
+        total = np.bincount(self.place, np.asarray(values, np.float64), self.n)
+        return np.asarray(total, np.float64)
+
+    def mean(self, values: ArrayLike, weights: ArrayLike | None = None) -> Estimate:
+        """Mean of values [m], by weight if `weights` [m] are given; what is not finite is left out.
+
+        It is over values, not over groups: a group of many values keeps its weight.
+        """
+        values = np.asarray(values, np.float64)
+        heavy = np.ones_like(values) if weights is None else np.asarray(weights, np.float64)
+        known = np.isfinite(values)
+        if not known.all():
+            return self.at(known).mean(values[known], None if weights is None else heavy[known])
+        found = self.ratio(heavy * values, heavy)
+        # The plain mean rounds otherwise than the ratio of two sums.
+        plain = weights is None and len(values)
+        return replace(found, value=float(values.mean())) if plain else found
+
+    def ratio(self, parts: ArrayLike, wholes: ArrayLike) -> Estimate:
+        """sum(parts) / sum(wholes) of parts [m] and wholes [m]; nan where the wholes sum to 0."""
+        part, whole = self.sums(parts), self.sums(wholes)
+        if not whole.any():
+            return self.of_draws(NAN, np.empty(0))
+        picks = self.picks()
+        value = np.asarray(parts, np.float64).sum() / np.asarray(wholes, np.float64).sum()
+        return self.of_draws(value, _divided(part[picks].sum(1), whole[picks].sum(1)))
+
+    def share(self, held: ArrayLike) -> Estimate:
+        """The share of values [m] that `held` is true of, its interval never of one point."""
+        return self.opened(self.mean(np.asarray(held, np.float64)))
+
+    def opened(self, share: Estimate) -> Estimate:
+        """A share of these values; an interval of one point is Wilson's instead.
+
+        That none of 20 failed does not show that none ever fails. Counted are groups, by Kish's
+        effective number: as many of equal size would tell as much.
+        """
+        if not share.high - share.low <= 1e-12:  # nan, where nothing could be drawn, stays so
+            return share
+        size = np.bincount(self.place)
+        low, high = wilson_interval(share.value, float(size.sum() ** 2 / (size**2).sum()))
+        # At shares of 0 and 1 an end is the share itself but for rounding.
+        return replace(share, low=min(low, share.value), high=max(high, share.value))
+
+    def difference(self, values: ArrayLike, members: ArrayLike) -> Estimate:
+        """Mean of values [m] over `members` (booleans [m]) less that over all others.
+
+        Of paired values take the mean of their differences.
+        """
+        values, inside = np.asarray(values, np.float64), np.asarray(members, bool)
+        picks = self.picks()
+        each = [
+            _divided(self.sums(values * rows)[picks].sum(1), self.sums(rows)[picks].sum(1))
+            for rows in (inside, ~inside)
+        ]
+        both = inside.any() and not inside.all()
+        value = values[inside].mean() - values[~inside].mean() if both else NAN
+        return self.of_draws(value, each[0] - each[1])
+
+    def statistic(self, function: Callable[[Ints], float]) -> Estimate:
+        """function(rows) of all rows, and of those that each draw takes (a row may come twice)."""
+        return self.of_draws(function(np.arange(len(self.groups))), self.drawn(function))
+
+    def drawn(self, function: Callable[[Ints], float]) -> Floats:
+        """function(rows) of the rows that each draw takes, [draws]."""
+        members = [np.flatnonzero(self.place == group) for group in range(self.n)]
+        if not members:
+            return np.empty(0)
+        return np.array([function(np.concatenate([members[g] for g in p])) for p in self.picks()])
+
+    def of_draws(self, value: float, drawn: ArrayLike, level: float = 0.95) -> Estimate:
+        """A value with the percentile interval of what draws of it gave, [draws].
+
+        There is none where over half of the draws are not finite: the rest speak of some data only.
+        """
+        drawn = np.asarray(drawn, np.float64)
+        finite, low, high = drawn[np.isfinite(drawn)], NAN, NAN
+        if len(finite) and 2 * len(finite) >= len(drawn):
+            low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+        return Estimate(float(value), float(low), float(high), self.n, self.of)
+
+
+def _divided(parts: Floats, wholes: Floats) -> Floats:
+    """nan where the whole is 0."""
+    return np.divide(parts, wholes, out=np.full(len(parts), NAN), where=wholes != 0)

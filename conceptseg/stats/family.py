@@ -1,0 +1,281 @@
+"""Tests that are judged together: what each gives, could have given, and could have shown.
+
+The policy of correction is an argument of :func:`judge`::
+
+    asked = [Question(loss, sampling.at(rows)) for loss, rows in ...]
+    tests = judge(asked, side="less", seed=seed)                     # Holm, or joint flips
+    tests = judge(asked, side="two", seed=seed, policy=few(by_bh))   # Benjamini-Hochberg, or these
+
+A test of few groups has a smallest p-value, 2^-groups, whatever it finds. One that could not pass
+after correction even so is not run: it is "not testable", and leaves the family to the others.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from conceptseg.stats.corrections import attainable, benjamini_hochberg, holm, max_statistic_p
+from conceptseg.stats.estimate import Sampling
+from conceptseg.stats.intervals import ALPHA, Floats, group_means
+from conceptseg.stats.p_values import Side, joint_flips, sign_flip_floor, sign_flip_ps, smallest_p
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Test:
+    """One test of a family; `p` by itself, `adjusted` for all together, nan if not testable.
+
+    `floor` and `least` are the smallest values that the two could take with so many groups or
+    draws; `detectable` the mean that passes the correction with power 0.8, nan where none would;
+    `level` what the correction leaves to one test; `n` the number of what is flipped or drawn, `of`
+    its name; `by` the correction.
+    """
+
+    __test__ = False  # pytest is not to collect it
+
+    p: float
+    adjusted: float
+    floor: float
+    least: float
+    detectable: float
+    level: float
+    n: int
+    of: str
+    by: str
+
+    @property
+    def testable(self) -> bool:
+        """Whether any effect, however large, could have passed."""
+        return self.least <= ALPHA
+
+    @property
+    def passed(self) -> bool:
+        return self.testable and self.adjusted <= ALPHA
+
+
+@dataclass(frozen=True)
+class Question:
+    """Is the mean of `values` [m] zero? `sampling` says what they count as; nan is left out."""
+
+    values: Floats
+    sampling: Sampling
+
+    def __post_init__(self) -> None:
+        values = np.asarray(self.values, np.float64)
+        known = np.isfinite(values)
+        object.__setattr__(self, "values", values[known])
+        object.__setattr__(self, "sampling", self.sampling.at(known))
+
+
+Also = Sequence[Sequence[Test]]
+"""Further families, a test for each question: a claim needs its test in each of them as well."""
+Policy = Callable[[Sequence[Question], Side, int, Also], list[Test]]
+PATTERNS = 10
+"""With fewer sign patterns within the level than this, it takes nearly all groups to agree: of 9
+groups and 15 tests by Holm all have to, and what a test of normal values finds is missed."""
+Correction = Callable[[ArrayLike], Floats]
+
+
+def judge(
+    questions: Sequence[Question],
+    *,
+    side: Side,
+    seed: int,
+    policy: Policy | None = None,
+    also: Also = (),
+) -> list[Test]:
+    """Whether means are zero, by flipping the signs of whole groups, all questions corrected.
+
+    `policy` is :func:`by_holm`, :func:`by_bh`, :func:`by_joint_flips`, or :func:`few` of one of the
+    first two, which takes joint flips where groups are few; it is few(by_holm) if not given. With
+    `also`, a claim says that several effects are there, and its p is the largest of theirs.
+
+    Source: Berger 1982 for the claim of several effects (intersection-union test).
+    """
+    return (policy or few(by_holm))(questions, side, seed, also)
+
+
+def by_holm(questions: Sequence[Question], side: Side, seed: int, also: Also = ()) -> list[Test]:
+    """Holm's correction over the questions that could pass it: any false claim in 5 % of families.
+
+    Source: Tarone 1990 for leaving out the others (:func:`attainable`).
+    """
+    floors = _floors(questions, side, also)
+    able = attainable(floors)
+    # Of those left out, what Holm over all questions would ask.
+    least = np.where(able, able.sum(), len(able)) * floors
+    return _singly(questions, side, seed, also, least, holm)
+
+
+def by_bh(questions: Sequence[Question], side: Side, seed: int, also: Also = ()) -> list[Test]:
+    """Benjamini & Hochberg's correction: of the claims, 5 % are false on average.
+
+    `least` is what a test gives when all others, too, are as small as they can be.
+
+    Source: Gilbert 2005 for leaving out those that could not pass even then.
+    """
+    least = benjamini_hochberg(_floors(questions, side, also))
+    return _singly(questions, side, seed, also, least, benjamini_hochberg)
+
+
+def by_joint_flips(
+    questions: Sequence[Question], side: Side, seed: int, also: Also = ()
+) -> list[Test]:
+    """Signs flipped for all questions together: any false claim in 5 % of families.
+
+    With `also`, adjusted p-values are the largest of all families', times their number: of the
+    false claims, some lack this effect and some another, and each may have come up by chance.
+
+    Source: Westfall & Young 1993 (:func:`joint_flips`).
+    """
+    if not questions:
+        return []
+    parts = 1 + len(also)
+    names = sorted({group for one in questions for group in one.sampling.groups})
+    sums = np.zeros((len(questions), len(names)))
+    for row, one in zip(sums, questions, strict=True):
+        row[np.searchsorted(names, sorted(set(one.sampling.groups)))] = one.sampling.sums(
+            one.values
+        )
+    flips = joint_flips(sums, seed=seed, alpha=ALPHA / parts, side=side)
+    p = _largest(flips.p, also, "p")
+    adjusted = parts * _largest(flips.adjusted, also, "adjusted")
+    least = parts * _largest(flips.least, also, "least")
+    # Of groups of equal size, each group's part of the mean is its own mean.
+    parts_of = [
+        row[row != 0] * one.sampling.n / max(len(one.values), 1)
+        for one, row in zip(questions, sums, strict=True)
+    ]
+    reach = [_detectable(m, NAN, r) for m, r in zip(parts_of, flips.reach.tolist(), strict=True)]
+    floors, level = _floors(questions, side, also), ALPHA / parts / len(questions)
+    return _made(questions, p, adjusted, floors, least, reach, level, "joint flips")
+
+
+def few(policy: Policy) -> Policy:
+    """`policy`, but :func:`by_joint_flips` where more questions can be judged well by those.
+
+    A question is judged well by itself if the level that correction leaves it holds `PATTERNS` sign
+    patterns of its groups. The choice looks at numbers of groups and at the sizes of effects, never
+    at their signs, which are what is tested: so the level is kept.
+    """
+
+    def chosen(questions: Sequence[Question], side: Side, seed: int, also: Also) -> list[Test]:
+        own = np.array([sign_flip_floor(one.sampling.n, side) for one in questions])
+        well = attainable(_largest(PATTERNS * own, also, "floor"))
+        if not well.all():
+            joint = by_joint_flips(questions, side, seed, also)
+            if sum(test.testable for test in joint) > well.sum():
+                return joint
+        return policy(questions, side, seed, also)
+
+    return chosen
+
+
+def given(
+    p: ArrayLike, floors: ArrayLike, correction: Correction = holm, *, n: int, of: str
+) -> list[Test]:
+    """Tests made elsewhere, by their p [m] and the smallest that each could be ([m] or one).
+
+    All count in the correction. nan is no evidence: p of 1.
+    """
+    p = np.nan_to_num(np.asarray(p, np.float64), nan=1.0)
+    floor = np.broadcast_to(np.asarray(floors, np.float64), p.shape)
+    adjusted, level = correction(p), ALPHA / max(1, p.size)
+    # By Holm the strongest passes alone; by Benjamini & Hochberg it may take all together.
+    least = np.minimum(1.0, p.size * floor) if correction is holm else correction(floor)
+    rows = zip(p.tolist(), adjusted.tolist(), floor.tolist(), least.tolist(), strict=True)
+    return [Test(*row, NAN, level, n, of, correction.__name__) for row in rows]
+
+
+def by_largest(observed: ArrayLike, null: ArrayLike, *, of: str) -> list[Test]:
+    """Statistics [m] against r joint draws of them, [m, r]: :func:`max_statistic_p`.
+
+    p by itself is that of the statistic's size; neither can be below 1 / (1 + r).
+    """
+    size, drawn = (np.abs(np.asarray(each, np.float64)) for each in (observed, null))
+    p = (1 + (drawn >= size[:, None]).sum(1)) / (1 + drawn.shape[1])
+    least, n = 1 / (1 + drawn.shape[1]), drawn.shape[1]
+    both = zip(p.tolist(), max_statistic_p(observed, null).tolist(), strict=True)
+    return [Test(*pair, least, least, NAN, ALPHA / len(p), n, of, "largest") for pair in both]
+
+
+def _floors(questions: Sequence[Question], side: Side, also: Also) -> Floats:
+    """The smallest p that each question could give, [m]."""
+    draws = max(9999, 40 * len(questions))  # as many as sign_flip_p takes for so many tests
+    own = np.array([smallest_p(one.sampling.n, draws, side) for one in questions])
+    return _largest(own, also, "floor")
+
+
+def _largest(own: Floats, also: Also, name: str) -> Floats:
+    """The largest of `own` [m] and of the tests' number of that name in each further family."""
+    others = [np.array([getattr(test, name) for test in family], np.float64) for family in also]
+    return np.asarray(np.max(np.stack([own, *others]), axis=0))
+
+
+def _singly(
+    questions: Sequence[Question],
+    side: Side,
+    seed: int,
+    also: Also,
+    least: Floats,
+    correction: Correction,
+) -> list[Test]:
+    """Each question flipped by itself, those that could pass corrected together."""
+    able = least <= ALPHA
+    tests = int(able.sum())
+    p, adjusted, reach = np.full((3, len(able)), NAN)
+    level = ALPHA / max(1, tests)
+    alike: dict[int, list[int]] = {}  # by their number of groups: they share draws
+    for i in np.flatnonzero(able).tolist():
+        one = questions[i]
+        alike.setdefault(one.sampling.n, []).append(i)
+        means = group_means(one.values, one.sampling.groups)
+        reach[i] = _detectable(means, level / (2 if side == "two" else 1))
+    for rows in alike.values():
+        sums = np.stack([questions[i].sampling.sums(questions[i].values) for i in rows])
+        p[rows] = sign_flip_ps(sums, seed=seed, side=side, tests=tests)
+    p = _largest(p, also, "p")
+    adjusted[able] = correction(p[able])
+    floors = _floors(questions, side, also)
+    return _made(questions, p, adjusted, floors, least, reach, level, correction.__name__)
+
+
+def _made(
+    questions: Sequence[Question],
+    p: Floats,
+    adjusted: Floats,
+    floor: Floats,
+    least: Floats,
+    detectable: ArrayLike,
+    level: float,
+    by: str,
+) -> list[Test]:
+    """The tests; what is not testable has no p."""
+    able = least <= ALPHA
+    shown = (np.where(able, np.minimum(each, 1.0), NAN) for each in (p, adjusted))
+    columns = [*shown, floor, np.minimum(least, 1.0), np.where(able, detectable, NAN)]
+    return [
+        Test(p, adjusted, floor, least, reach, level, one.sampling.n, one.sampling.of, by)
+        for one, (p, adjusted, floor, least, reach) in zip(
+            questions, np.stack(columns, 1).tolist(), strict=True
+        )
+    ]
+
+
+def _detectable(means: Floats, level: float, reach: float | None = None) -> float:
+    """The mean that groups' means [g] would show with power 0.8, one-sided at `level`.
+
+    sd c / sqrt(g), c the noncentrality with which Student's t exceeds its quantile so often, or
+    exceeds what makes mean / sd (by n) the `reach` given. Normal quantiles in place of Student's,
+    z_{1 - level} + z_{0.8}, promise 0.8 of 9 groups at 0.003 where the power is 0.4.
+    """
+    from scipy.special import nctdtrinc, stdtrit
+
+    g = len(means)
+    if g < 2 or reach == np.inf:
+        return NAN
+    bar = stdtrit(g - 1, 1 - level) if reach is None else reach * np.sqrt(g - 1)
+    return float(means.std(ddof=1) * nctdtrinc(g - 1, 0.2, bar) / np.sqrt(g))
