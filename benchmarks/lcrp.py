@@ -21,7 +21,8 @@ import common  # noqa: E402, F401  (sets the environment before torch is importe
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
-from conceptseg.explain.lrp.engine import Engine, channel  # noqa: E402
+from conceptseg.explain.lrp.engine import Engine  # noqa: E402
+from conceptseg.explain.lrp.parts import channel  # noqa: E402
 from conceptseg.explain.lrp.start import relevance_of_logits  # noqa: E402
 from conceptseg.network.model import SegmentationModel  # noqa: E402
 

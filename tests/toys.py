@@ -187,6 +187,9 @@ class Toy(Study):
 
     power: float = 1.0
 
+    def check(self, context: Context) -> None:
+        """Nothing to refuse; a study that is no folder has no file that would."""
+
     def plan(self) -> Sequence[Step]:
         return (Means(), average, Deviations())
 

@@ -10,18 +10,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
 
 from conceptseg.errors import InputError, nearest
+from conceptseg.network.contract import Network
 from conceptseg.network.layout import Restore, as_map, channel_order, full
 from conceptseg.network.replay import Capture, Replay
-
-if TYPE_CHECKING:
-    from conceptseg.network.contract import Network
 
 Edit = Callable[[Tensor], Tensor]
 

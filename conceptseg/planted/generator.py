@@ -224,6 +224,15 @@ def _crop(rng: np.random.Generator, names: Sequence[str], split: Split) -> Crop:
     return Crop(name, int(rng.integers(top, bottom + 1)), int(rng.integers(left, right + 1)))
 
 
+def _check_wishes(strength: float, context: str, digits: Sequence[int]) -> None:
+    if context not in ("balanced", "biased", "with", "without"):
+        raise ValueError(f"unknown context {context!r}; known: balanced, biased, with, without")
+    if not 0.0 <= strength <= 1.0:
+        raise ValueError(f"strength is {strength}, it must lie in [0, 1]")
+    if len(digits) == 0:
+        raise ValueError("no digits to draw from")
+
+
 def sample(
     index: int,
     split: Split = "test",
@@ -252,12 +261,7 @@ def sample(
     Raises:
         ValueError: an unknown split or context, a strength outside [0, 1], no digits.
     """
-    if context not in ("balanced", "biased", "with", "without"):
-        raise ValueError(f"unknown context {context!r}; known: balanced, biased, with, without")
-    if not 0.0 <= strength <= 1.0:
-        raise ValueError(f"strength is {strength}, it must lie in [0, 1]")
-    if len(digits) == 0:
-        raise ValueError("no digits to draw from")
+    _check_wishes(strength, context, digits)
     rng = np.random.default_rng(np.random.SeedSequence([seed, _known_split(split), index]))
     chance = rng.random(5)
     pool = PAIR if chance[0] < pair_share else digits

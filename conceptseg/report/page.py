@@ -9,23 +9,19 @@ import base64
 import io
 import json
 import logging
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
 from conceptseg.errors import InputError, nearest
 from conceptseg.report import blocks
-from conceptseg.report.blocks import Report
 from conceptseg.report.colours import SCALES
+from conceptseg.report.scripts import asset, environment, in_script, policy, script_text
 from conceptseg.result.encoding import plain
 from conceptseg.result.finding import Finding
 from conceptseg.result.folder import replace_file
@@ -33,23 +29,25 @@ from conceptseg.result.saved import Result, image_type, safe_key
 from conceptseg.result.table import Table
 from conceptseg.result.wording import is_number, number, p_value, words
 
-TEMPLATES = Path(__file__).parent / "templates"
 LARGE_MB = 25
 SMALL_PICTURE_PX = 128
 _MIME = {"webp": "image/webp", "png": "image/png", "jpg": "image/jpeg"}
 _log = logging.getLogger(__name__)
 
 
-def page(report: blocks.Report, result: Result) -> str:
-    """The whole HTML text of a report."""
+def render(report: blocks.Report, result: Result) -> str:
+    """The report as one HTML text; the same report and result give the same text.
+
+    Raises InputError when the report shows a picture that the result lacks.
+    """
     from plotly.offline import get_plotlyjs
 
     sections = _sections(report, result)
     view = _View(result, {_anchor(section.id) for section in sections})
     shown = [view.section(section) for section in sections]
-    scripts = [_script_text(text) for text in (get_plotlyjs(), _asset("report.js"))]
+    scripts = [script_text(text) for text in (get_plotlyjs(), asset("report.js"))]
     html = (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             report=report,
@@ -58,9 +56,9 @@ def page(report: blocks.Report, result: Result) -> str:
             view=view,
             findings=view.findings(),
             n_shown=report.findings_shown,
-            style=Markup(_asset("report.css")),
+            style=Markup(asset("report.css")),
             scripts=[Markup(text) for text in scripts],
-            policy=_policy(scripts),
+            policy=policy(scripts),
         )
     )
     if len(html) > LARGE_MB * 1e6:
@@ -158,7 +156,7 @@ class _View:
         text = json.dumps(plain(hover), ensure_ascii=False, separators=(",", ":"))
         data = f'{{"figure":{figure.to_json(engine="json")},"hover":{text}}}'
         layout = figure.layout
-        return int(layout.height or 400), layout.dragmode == "lasso", _in_script(data)
+        return int(layout.height or 400), layout.dragmode == "lasso", in_script(data)
 
     def _paths(self, block: blocks.PixelPaths) -> Markup:
         steps = [
@@ -178,7 +176,7 @@ class _View:
             for view in block.views
         ]
         content = plain({"classes": list(block.classes), "paths": steps, "views": views})
-        return _in_script(json.dumps(content, ensure_ascii=False, separators=(",", ":")))
+        return in_script(json.dumps(content, ensure_ascii=False, separators=(",", ":")))
 
     def _picture(self, picture: blocks.Picture) -> dict[str, Any]:
         return {"it": picture, "image": self._store(picture.key)}
@@ -312,59 +310,7 @@ def _anchor(text: str) -> str:
     return key if key[0].isalpha() else f"id-{key}"
 
 
-def _in_script(text: str) -> Markup:
-    """JSON that may stand in a script element, whatever strings it holds."""
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
-
-
-def _script_text(text: str) -> str:
-    """A script as the browser will hash it: its line ends are normalised on parsing."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if re.search(r"</script|<!--", text, re.IGNORECASE):
-        raise ValueError("a script would end its own element")
-    return text
-
-
-def _policy(scripts: Sequence[str]) -> str:
-    """Nothing from the network, no script but these; styles and pictures only within the page."""
-    hashes = [base64.b64encode(sha256(text.encode()).digest()).decode() for text in scripts]
-    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
-    )
-
-
-@cache
-def _asset(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8")
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=number, p_value=p_value)
-    return environment
-
-
-def render(report: Report, result: Result) -> str:
-    """The report as one HTML text; the same report and result give the same text.
-
-    Raises InputError when the report shows a picture that the result lacks.
-    """
-
-    return page(report, result)
-
-
-def write(report: Report, result: Result, path: Path | str) -> Path:
+def write(report: blocks.Report, result: Result, path: Path | str) -> Path:
     """Render into the file `path` in one step; InputError when it cannot be written."""
     path = Path(path)
     replace_file(path, render(report, result).encode())

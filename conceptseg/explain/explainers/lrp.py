@@ -17,7 +17,8 @@ from conceptseg.explain.contract import Explainer
 from conceptseg.explain.explainers._engines import engine_of, relevance_maps
 from conceptseg.explain.fill import Fill
 from conceptseg.explain.lrp.composites import CompositeName
-from conceptseg.explain.lrp.engine import Engine, Run, channel, direction, within
+from conceptseg.explain.lrp.engine import Engine, Run
+from conceptseg.explain.lrp.parts import channel, direction, within
 from conceptseg.explain.lrp.start import (
     relevance_of_change,
     relevance_of_logits,

@@ -33,6 +33,17 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from conceptseg.errors import InputError
+from conceptseg.explain.lrp.calls import (
+    Back,
+    Rule,
+    carries,
+    gathered,
+    own_statistics,
+    pair,
+    stabilised,
+    terms,
+    without,
+)
 from conceptseg.explain.lrp.canonise import Canonical
 from conceptseg.explain.lrp.composites import Rules
 from conceptseg.explain.lrp.flow import Flow, Ledger
@@ -55,32 +66,7 @@ from conceptseg.explain.lrp.names import (
 )
 from conceptseg.network.layout import tensors_in
 
-EPSILON = 1e-6
-Back = Callable[[Tensor], tuple[Tensor | None, ...]]
-
 _GATE = "_conceptseg_gate"
-
-
-class _Rule(torch.autograd.Function):
-    """An operation that was run already: its output, and for its backward `back`."""
-
-    @staticmethod
-    def forward(ctx: Any, back: Back, output: Tensor, *inputs: Tensor) -> Tensor:
-        ctx.back = back
-        return output.view_as(output)
-
-    @staticmethod
-    def backward(ctx: Any, relevance: Tensor) -> Any:
-        return (None, None, *ctx.back(relevance))
-
-
-def stabilised(z: Tensor) -> Tensor:
-    """z moved away from 0 by 1e-6, as Zennit moves it."""
-    return z + torch.where(z < 0, -EPSILON, EPSILON).to(z)
-
-
-def carries(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.requires_grad
 
 
 class Propagation(TorchFunctionMode):
@@ -129,8 +115,8 @@ class Propagation(TorchFunctionMode):
             return self._attention(*args, **kwargs)
         if name in LINEAR_MAPS:
             x = args[0] if args else kwargs["input"]
-            return self._linear(name, x, lambda v: func(v, *args[1:], **_without(kwargs, "input")))
-        if name == "instance_norm" and not _own_statistics(args, kwargs):
+            return self._linear(name, x, lambda v: func(v, *args[1:], **without(kwargs, "input")))
+        if name == "instance_norm" and not own_statistics(args, kwargs):
             return self._activation(name, func, args, kwargs)
         if name in OWN_NORMS:
             return self._own_norm(name, args, kwargs, func)
@@ -174,7 +160,7 @@ class Propagation(TorchFunctionMode):
                 ledger.flows.append(Flow(owner, name, self._amount(relevance, output), passed))
             return found
 
-        applied: Tensor = _Rule.apply(counted, output, *inputs)
+        applied: Tensor = Rule.apply(counted, output, *inputs)
         return applied
 
     def _amount(self, flowing: Tensor, at: Tensor) -> float:
@@ -198,7 +184,7 @@ class Propagation(TorchFunctionMode):
         output = self._run(func, args, kwargs)
         if not carries(x) or output.shape != x.shape:
             return output
-        applied: Tensor = _Rule.apply(lambda r: (r,), output, x)
+        applied: Tensor = Rule.apply(lambda r: (r,), output, x)
         return applied
 
     def _sum(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
@@ -351,39 +337,5 @@ class Propagation(TorchFunctionMode):
         even = self._linear(name, x, call)
         if isinstance(output, Tensor) and even.shape == output.shape:
             # The values of the maximum, the relevance of the mean.
-            return _Rule.apply(lambda r: (r,), output, even)
+            return Rule.apply(lambda r: (r,), output, even)
         return func(*args, **kwargs)
-
-
-def terms(name: str, args: Any, kwargs: Any) -> list[tuple[Tensor, float]]:
-    """What carries relevance in a sum or difference, with the factor that it is added with."""
-    scale = kwargs.get("alpha", 1)
-    signs = (1.0, -scale) if name in DIFFERENCES else (1.0, scale)
-    if name in ("__rsub__", "rsub"):
-        signs = (-1.0, 1.0)
-    both = pair(args, kwargs, "input", "other")
-    return [(t, s) for t, s in zip(both, signs, strict=True) if carries(t)]
-
-
-def pair(args: Any, kwargs: Any, first: str, *second: str) -> tuple[Any, Any]:
-    """The first two arguments of a call, by place or by one of their names."""
-    one = args[0] if args else kwargs[first]
-    if len(args) > 1:
-        return one, args[1]
-    return one, next((kwargs[name] for name in second if name in kwargs), None)
-
-
-def _own_statistics(args: Any, kwargs: Any) -> bool:
-    """Whether a call of instance_norm norms by the image rather than by running statistics."""
-    return bool(args[5] if len(args) > 5 else kwargs.get("use_input_stats", True))
-
-
-def _without(kwargs: dict[str, Any], key: str) -> dict[str, Any]:
-    return {k: v for k, v in kwargs.items() if k != key}
-
-
-def gathered(relevance: Tensor, shape: torch.Size) -> Tensor:
-    """Relevance summed over the axes along which an input of that shape was broadcast."""
-    if relevance.shape == shape:
-        return relevance
-    return relevance.sum_to_size(shape)

@@ -35,10 +35,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from conceptseg.explain.lrp.calls import carries, gathered, pair, terms
 from conceptseg.explain.lrp.frozen import OwnNorm
 from conceptseg.explain.lrp.kept import parse
 from conceptseg.explain.lrp.names import BY_VALUE, LINEAR_MAPS, RATIOS, REVERSED_RATIOS
-from conceptseg.explain.lrp.propagate import Propagation, carries, gathered, pair, terms
+from conceptseg.explain.lrp.propagate import Propagation
 from conceptseg.network.layout import tensors_in
 
 NEAR = 1e-6

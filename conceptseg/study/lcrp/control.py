@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from conceptseg.engine.contract import Carry, Context, State
-from conceptseg.explain.lrp.engine import channel, retained
+from conceptseg.explain.lrp.engine import retained
+from conceptseg.explain.lrp.parts import channel
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.lcrp.choose import Chosen
 from conceptseg.study.lcrp.engines import (

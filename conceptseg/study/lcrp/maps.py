@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from conceptseg.engine.contract import Carry, Context, State
-from conceptseg.explain.lrp.engine import channel
+from conceptseg.explain.lrp.parts import channel
 from conceptseg.explain.lrp.start import relevance_of_logits
 from conceptseg.report.thumbnails import overlay
 from conceptseg.stats.mergeable.sample_table import SampleTable

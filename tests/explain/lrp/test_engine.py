@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from conceptseg.errors import InputError
-from conceptseg.explain.lrp.engine import Engine, channel, direction, within
+from conceptseg.explain.lrp.engine import Engine
+from conceptseg.explain.lrp.parts import channel, direction, within
 from conceptseg.explain.lrp.start import relevance_of_logits, relevance_of_target
 from conceptseg.explain.regions import Everything
 from conceptseg.explain.target import Target

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 from conceptseg.errors import InputError
 from conceptseg.explain.explainers.lrp import Lrp
 from conceptseg.explain.fill import filling
-from conceptseg.explain.lrp.engine import Engine, channel, direction, retained
+from conceptseg.explain.lrp.engine import Engine, retained
+from conceptseg.explain.lrp.parts import channel, direction
 from conceptseg.explain.lrp.rescale import slopes
 from conceptseg.explain.lrp.start import relevance_of_logits
 from conceptseg.explain.regions import Everything

@@ -11,7 +11,8 @@ from zennit.rules import Epsilon, Flat, Gamma, Norm, Pass, ZPlus
 from zennit.torchvision import ResNetCanonizer
 from zennit.types import Activation, AvgPool, BatchNorm, Convolution, Linear
 
-from conceptseg.explain.lrp.engine import Engine, channel
+from conceptseg.explain.lrp.engine import Engine
+from conceptseg.explain.lrp.parts import channel
 from conceptseg.explain.lrp.start import relevance_of_logits
 from conceptseg.network.model import SegmentationModel
 from tests.explain.lrp import nets
