@@ -20,7 +20,7 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """One line about the run."""
 
-    def begin(self, name: str, images: int, shards: int) -> None:
+    def begin(self, name: str, images: int | None, shards: int) -> None:
         """A pass starts, or a function of what is known, which reads no images."""
 
     def advance(self, images: int) -> None:
@@ -38,7 +38,7 @@ class Quiet:
 
     def note(self, text: str) -> None: ...
 
-    def begin(self, name: str, images: int, shards: int) -> None: ...
+    def begin(self, name: str, images: int | None, shards: int) -> None: ...
 
     def advance(self, images: int) -> None: ...
 
@@ -62,11 +62,12 @@ class Lines(Quiet):
     def note(self, text: str) -> None:
         print(text, file=self.stream, flush=True)
 
-    def begin(self, name: str, images: int, shards: int) -> None:
-        self.name, self.images, self.shards = name, images, shards
+    def begin(self, name: str, images: int | None, shards: int) -> None:
+        self.name, self.images, self.shards = name, images or 0, shards
         self.done, self.started = 0, time.monotonic()
         cut = f" in {shards} shard{'s' if shards != 1 else ''}" if shards else ""
-        self.note(f"{name}: {images or 'no'} images{cut}")
+        if images is not None:
+            self.note(f"{name}: {images or 'no'} images{cut}")
 
     def advance(self, images: int) -> None:
         self.done += images
@@ -116,8 +117,8 @@ class Bars(Lines):
     def note(self, text: str) -> None:
         self._bars.console.print(text, markup=False, highlight=False)
 
-    def begin(self, name: str, images: int, shards: int) -> None:
-        self.name, self.images, self.shards = name, images, shards
+    def begin(self, name: str, images: int | None, shards: int) -> None:
+        self.name, self.images, self.shards = name, images or 0, shards
         self.done, self.started = 0, time.monotonic()
         # An empty total draws a moving bar, which says "working" while results are put together.
         self._task = self._bars.add_task(name, total=images or None, rate="")

@@ -130,7 +130,7 @@ def take(
             known, gathered, key, done = sweep(step, context, known, key, out, progress)
             swept.append(done)
         else:
-            progress.begin(step.__name__, 0, 0)
+            progress.begin(step.__name__, None, 0)
             known |= step(study, context, gathered | known)
             progress.end()
         seconds[step.name if isinstance(step, Pass) else step.__name__] = time.monotonic() - started
