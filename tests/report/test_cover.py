@@ -8,6 +8,7 @@ from conceptseg.data.manifest import Sample
 from conceptseg.report import cover
 from conceptseg.result.saved import Result
 from conceptseg.stats.intervals import FEWEST
+from conceptseg.study.shared import studied
 
 NOTES = {
     "model": "unet", "origin": "unet.pt", "manifest": "CamVid", "images": 8, "images_given": 9,
@@ -60,7 +61,7 @@ def context():
 
 def test_notes_count_images_and_groups():
     comparison = SimpleNamespace(methods=("seg_grad_cam",))
-    notes = cover.notes(context(), ["s0", "s1"], ["g0", "g0"], "group", comparison, layer="x")
+    notes = studied.notes(context(), ["s0", "s1"], ["g0", "g0"], "group", comparison, layer="x")
     assert notes == {
         "model": "unet", "origin": "random", "manifest": "CamVid", "images": 2, "images_given": 4,
         "unit": "group", "groups": 1, "manifest_groups": 1, "methods": ["seg_grad_cam"],
@@ -69,8 +70,8 @@ def test_notes_count_images_and_groups():
 
 
 def test_images_that_were_left_out_are_listed_with_the_reason():
-    rows = cover.left_out(
+    rows = studied.left_out(
         context(), ["s0", "s1", "s2"], lambda sample: f"no mask of {sample.group}"
     )
     assert rows == [{"kind": "sample", "sample": "s3", "reason": "no mask of g1"}]
-    assert cover.left_out(context(), ["s0"], "no mask")[0]["reason"] == "no mask"
+    assert studied.left_out(context(), ["s0"], "no mask")[0]["reason"] == "no mask"

@@ -8,7 +8,6 @@ import numpy as np
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
-from conceptseg.report import cover
 from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.study.ability import tables
@@ -17,7 +16,7 @@ from conceptseg.study.ability.findings import findings
 from conceptseg.study.ability.gather import PREPARED
 from conceptseg.study.ability.pictures import DRAWN
 from conceptseg.study.ability.read import ABILITIES, VARIANTS, Abilities
-from conceptseg.study.shared import local_maps
+from conceptseg.study.shared import local_maps, studied
 from conceptseg.study.shared.compare import COMPARISON
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def conclude(study: Ability, context: Context, known: Known) -> Result:
         },
         images=images | local_maps.pictures(comparison),
         skipped=_skipped(study, context, abilities, assessed),
-        notes=cover.notes(
+        notes=studied.notes(
             context,
             abilities.ids,
             assessed.groups,
@@ -78,7 +77,7 @@ def conclude(study: Ability, context: Context, known: Known) -> Result:
 def _skipped(
     study: Ability, context: Context, abilities: Abilities, assessed: Assessed
 ) -> list[dict[str, Any]]:
-    result = cover.left_out(context, abilities.ids, "no mask")
+    result = studied.left_out(context, abilities.ids, "no mask")
     for class_id in study.class_ids(context):
         if class_id not in assessed.class_ids:
             count = int(np.isfinite(abilities.output[:, class_id]).sum())

@@ -8,7 +8,6 @@ import numpy as np
 
 from conceptseg.catalogue import choice_labels
 from conceptseg.engine.contract import Carry, Context
-from conceptseg.report import cover
 from conceptseg.result.encoding import plain
 from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result, safe_key
@@ -23,7 +22,7 @@ from conceptseg.study.segnbdt.judge import Judged
 from conceptseg.study.segnbdt.removal import evidence_rows, part_rows
 from conceptseg.study.segnbdt.tune import Tuning
 from conceptseg.study.segnbdt.views import chosen_images
-from conceptseg.study.shared import local_maps
+from conceptseg.study.shared import local_maps, studied
 from conceptseg.study.shared.compare import Comparison
 
 if TYPE_CHECKING:
@@ -208,7 +207,7 @@ def _notes(study: Segnbdt, context: Context, carry: Carry, p: float) -> dict[str
     tuning: Tuning | None = carry.get("tuning")
     comparison: Comparison = carry["comparison"]
     finite = plan.redrawn[np.isfinite(plan.redrawn)]
-    found = cover.notes(
+    found = studied.notes(
         context,
         judged.ids,
         judged.groups,

@@ -2,13 +2,13 @@
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
-from conceptseg.report.cover import notes
 from conceptseg.result.columns import Column
 from conceptseg.result.finding import Finding, ranked
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.study.shared import local_maps
 from conceptseg.study.shared.compare import COMPARISON
+from conceptseg.study.shared.studied import notes
 from tests.study.brightness.config import Brightness
 from tests.study.brightness.measure import GAPS, SAMPLING
 

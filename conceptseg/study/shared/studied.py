@@ -1,0 +1,57 @@
+"""What was studied: the notes that every report's cover rests on, and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from conceptseg.report.cover import Row
+
+if TYPE_CHECKING:
+    from conceptseg.data.manifest import Sample
+    from conceptseg.engine.contract import Context
+    from conceptseg.study.shared.compare import Comparison
+
+
+def notes(
+    context: Context,
+    ids: Sequence[str],
+    groups: Sequence[str],
+    unit: str,
+    comparison: Comparison,
+    /,
+    **own: Any,
+) -> dict[str, Any]:
+    """What every report's cover and limits rest on, and a study's `own` notes.
+
+    `ids` are the images that were studied, `groups` what each of them counts as in intervals and
+    tests, `unit` whether that is its "group" or the "image" itself. Own notes replace shared ones.
+    """
+    return {
+        "model": context.model.name,
+        "origin": context.model.origin,
+        "manifest": context.manifest.name,
+        "images": len(ids),
+        "images_given": len(context.manifest.samples),
+        "unit": unit,
+        "groups": len(set(groups)),
+        "manifest_groups": len({context.manifest.sample(one).group for one in ids}),
+        "methods": list(comparison.methods),
+        **own,
+    }
+
+
+def left_out(
+    context: Context, ids: Sequence[str], reason: Callable[[Sample], str] | str
+) -> list[Row]:
+    """Entries of `Result.skipped` for the manifest's images that are not among `ids`."""
+    studied = set(ids)
+    return [
+        {
+            "kind": "sample",
+            "sample": sample.id,
+            "reason": reason if isinstance(reason, str) else reason(sample),
+        }
+        for sample in context.manifest.samples
+        if sample.id not in studied
+    ]
