@@ -5,7 +5,8 @@ from __future__ import annotations
 from conceptseg.report.blocks import Report
 from conceptseg.result.saved import Result
 from conceptseg.study.deepdream import sections
-from conceptseg.study.deepdream.assess import ALPHA, SHORT
+from conceptseg.stats.intervals import ALPHA
+from conceptseg.study.deepdream.assess import SHORT
 
 
 def compose(result: Result) -> Report:

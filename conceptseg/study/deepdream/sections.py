@@ -10,7 +10,8 @@ from conceptseg.report import figures
 from conceptseg.report.blocks import Block, FigureBlock, Gallery, Picture, Section, TableBlock
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
-from conceptseg.study.deepdream.assess import ALPHA, SHORT
+from conceptseg.stats.intervals import ALPHA
+from conceptseg.study.deepdream.assess import SHORT
 from conceptseg.study.deepdream.descriptors import NAMES, PREDICTED, RELATIVE
 from conceptseg.study.shared import local_maps
 

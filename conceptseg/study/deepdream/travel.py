@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from conceptseg.data.draw import sample_priority
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
+from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import undisturbed
 from conceptseg.network.shuffle import shuffled
 from conceptseg.report.thumbnails import photo
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.deepdream.ascent import Path, Walk, smooth_changes, walk
 from conceptseg.study.deepdream.descriptors import describe
-from conceptseg.study.deepdream.survey import Found, Route, background
+from conceptseg.study.deepdream.survey import SURVEY, Route, Survey, background
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +30,8 @@ if TYPE_CHECKING:
     from conceptseg.study.deepdream.config import DeepDream
 
 WALKS = ("pixel", "phase", "smooth", "shuffled")
-"""Two paths of the network, and two null paths: random, and of the network that forgot."""
+"""Two paths of the network, and two null paths: random, and of the network shuffled."""
+DRAWN: tuple[Walk, ...] = ("pixel", "phase")
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,11 @@ class Travelled:
     outlines: Mapping[int, str]
 
 
+STARTS = Key("starts", SampleTable)
+TRAVELLED = Key("travelled", Travelled)
+SHUFFLED = Key("shuffled network", SegmentationModel)
+
+
 @dataclass(frozen=True)
 class Case:
     """One start in an image: its path, region, and whether that was borrowed."""
@@ -70,9 +80,8 @@ class Travel(Pass):
     cost = "3 forwards and backwards per step and start, fewer where regions flip early"
     labels = "optional"
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
-        found: Found = carry["found"]
-        wanted = {sample_id for ids in found.starts.values() for sample_id in ids}
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
+        wanted = {sample_id for ids in known[SURVEY].starts.values() for sample_id in ids}
         return [sample for sample in context.manifest.samples if sample.id in wanted]
 
     def forwards(self, context: Context) -> float:
@@ -81,37 +90,41 @@ class Travel(Pass):
         paths = classes * len(self.study.paths) * self.study.starts
         return 3.0 * 3.0 * paths * self.study.steps / 2
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
-        found: Found = carry["found"]
+    @contextmanager
+    def open(self, context: Context, known: Known) -> Iterator[Known]:
+        yield SHUFFLED(shuffled(context.model, context.seed))
+
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
         table = SampleTable.empty()
-        forgot = shuffled(context.model, context.seed)
         for i, sample_id in enumerate(batch.ids):
             labels = None if batch.labels is None else batch.labels[i].cpu().numpy()
-            cases = cases_of(self.study, found, context.seed, sample_id, labels)
-            one = self._travelled(context, found, forgot, sample_id, batch.images[i], cases)
+            cases = cases_of(self.study, known[SURVEY], context.seed, sample_id, labels)
+            one = self._travelled(context, known, sample_id, batch.images[i], cases)
             table = table.merge(SampleTable.of(sample_id, one))
-        return {"paths": table}
+        return STARTS(table)
 
     def _travelled(
         self,
         context: Context,
-        found: Found,
-        forgot: Any,
+        known: Known,
         sample_id: str,
         image: Tensor,
         cases: Sequence[Case],
     ) -> dict[str, np.ndarray]:
         images = image[None].expand(len(cases), -1, -1, -1).float().contiguous()
-        paths = self._paths(context, forgot, sample_id, images, cases)
+        paths = self._paths(context, known[SHUFFLED], sample_id, images, cases)
+        gauge = Gauge(cases, image.device)
         described, scores, flips = [], [], []
         for path in paths.values():
             logits = _logits(context, path.images)
-            gauge = Gauge(cases, image.device)
             scores.append(np.stack([gauge.score(one).cpu().numpy() for one in logits]))
             flips.append(np.stack([gauge.share(one).cpu().numpy() for one in logits]))
             described.append(self._described(context, path, logits, cases, image))
+        starts = known[SURVEY].starts
         shown = [
-            case for case in cases if sample_id in found.starts[case.route][: self.study.shown]
+            place
+            for place, case in enumerate(cases)
+            if sample_id in starts[case.route][: self.study.shown]
         ]
         return {
             "number": np.array([case.number for case in cases], dtype=np.int64),
@@ -128,7 +141,7 @@ class Travel(Pass):
     def _paths(
         self,
         context: Context,
-        forgot: Any,
+        twin: SegmentationModel,
         sample_id: str,
         images: Tensor,
         cases: Sequence[Case],
@@ -138,9 +151,8 @@ class Travel(Pass):
         limits = np.full(len(cases), study.steps)
         common: dict[str, Any] = {"step": study.step, "tv": study.tv, "points": study.points}
         paths: dict[str, Path] = {}
-        names: tuple[Walk, ...] = ("pixel", "phase")
         with undisturbed(context.model):
-            for how in names:
+            for how in DRAWN:
                 paths[how] = walk(
                     context.model, gauge.score, gauge.share, images, how,
                     limits=limits, flip=study.flip, **common,
@@ -148,11 +160,11 @@ class Travel(Pass):
         length, ended = paths["pixel"].length, paths["pixel"].ended
         key = [context.seed, 40, sample_priority(context.seed, sample_id) % 2**63]
         line = smooth_changes(images, length, study.points + 1, key)
-        paths["smooth"] = Path(line, np.zeros(0), np.zeros(0), length, ended)
-        with undisturbed(forgot):
+        paths["smooth"] = Path(line, length, ended)
+        with undisturbed(twin):
             # As many steps as the real path took: it may not stop at a flip of its own.
             paths["shuffled"] = walk(
-                forgot, gauge.score, gauge.share, images, "pixel",
+                twin, gauge.score, gauge.share, images, "pixel",
                 limits=ended, flip=2.0, **common,
             )  # fmt: skip
         return paths
@@ -173,37 +185,33 @@ class Travel(Pass):
             for point, one in zip(path.images, logits, strict=True):
                 prediction = one[r].argmax(0).cpu().numpy()
                 picture = point[r].float().cpu().numpy()
-                told = describe(picture, case.region, prediction, case.route.target, back, first)
-                own.append(told)
+                own.append(
+                    describe(picture, case.region, prediction, case.route.target, back, first)
+                )
             rows.append(own)
         return np.array(rows)
 
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        table = state["paths"]
-        assert isinstance(table, SampleTable)
-        names = ("described", "score", "flipped", "length", "ended", "borrowed", "share")
+    def finish(self, context: Context, state: Known, known: Known) -> Known:
+        table = state[STARTS]
+        samples: list[str] = []
         strips: dict[tuple[int, str], tuple[bytes, ...]] = {}
         outlines: dict[int, str] = {}
-        row = 0
-        samples: list[str] = []
         for sample_id in table.ids:
             one = table.tables[sample_id]
             parts = iter(_split(one["strip"], one["strip_size"]))
             lines = _split(one["outline"], one["outline_size"])
-            for case, line in zip(one["shown"].tolist(), lines, strict=True):
-                outlines[row + case] = line.decode()
-                for how in ("pixel", "phase"):
-                    count = one["described"].shape[2]
-                    strips[row + case, how] = tuple(next(parts) for _ in range(count))
-            row += len(one["number"])
+            for place, line in zip(one["shown"].tolist(), lines, strict=True):
+                start = len(samples) + place
+                outlines[start] = line.decode()
+                for how in DRAWN:
+                    strips[start, how] = tuple(islice(parts, one["described"].shape[2]))
             samples += [sample_id] * len(one["number"])
+        names = ("described", "score", "flipped", "length", "ended", "borrowed", "share")
         columns = {name: table.column(name) for name in names}
-        route = table.column("number")
-        return {
-            "travelled": Travelled(
-                route=route, sample=tuple(samples), strips=strips, outlines=outlines, **columns
-            )
-        }
+        return TRAVELLED(
+            Travelled(table.column("number"), tuple(samples), **columns, strips=strips,
+                      outlines=outlines)
+        )  # fmt: skip
 
 
 class Gauge:
@@ -239,13 +247,13 @@ class Gauge:
 
 
 def cases_of(
-    study: DeepDream, found: Found, seed: int, sample_id: str, labels: np.ndarray | None
+    study: DeepDream, survey: Survey, seed: int, sample_id: str, labels: np.ndarray | None
 ) -> list[Case]:
     """The starts in one image, with their regions."""
-    prediction = found.predictions[sample_id]
+    prediction = survey.predictions[sample_id]
     cases = []
-    for number, route in enumerate(found.routes):
-        if sample_id not in found.starts[route]:
+    for number, route in enumerate(survey.routes):
+        if sample_id not in survey.starts[route]:
             continue
         if route.kind != "appear":
             held = route.target if route.kind == "vanish" else route.source
@@ -256,18 +264,18 @@ def cases_of(
             if missed.mean() >= study.min_region_fraction:
                 cases.append(Case(number, route, missed, False))
                 continue
-        cases.append(Case(number, route, borrowed(found, route, seed, sample_id), True))
+        cases.append(Case(number, route, borrowed(survey, route, seed, sample_id), True))
     return cases
 
 
-def borrowed(found: Found, route: Route, seed: int, sample_id: str) -> np.ndarray:
+def borrowed(survey: Survey, route: Route, seed: int, sample_id: str) -> np.ndarray:
     """Where another image shows the class, drawn by hash; put onto this image's size."""
     from PIL import Image
 
-    donors = found.holders[route.target]
+    donors = survey.holders[route.target]
     pick = sample_priority(seed, f"donor/{route.target}/{sample_id}") % len(donors)
-    mask = found.predictions[donors[pick]] == route.target
-    h, w = found.predictions[sample_id].shape
+    mask = survey.predictions[donors[pick]] == route.target
+    h, w = survey.predictions[sample_id].shape
     if mask.shape != (h, w):
         small = Image.fromarray(mask.astype(np.uint8)).resize((w, h), Image.Resampling.NEAREST)
         mask = np.asarray(small).astype(bool)
@@ -283,16 +291,15 @@ def _logits(context: Context, points: Tensor) -> list[Tensor]:
 
 
 def _strips(
-    cases: Sequence[Case], shown: Sequence[Case], paths: Mapping[str, Path], side: int
+    cases: Sequence[Case], places: Sequence[int], paths: Mapping[str, Path], side: int
 ) -> dict[str, np.ndarray]:
-    """Pictures along the two real paths of the starts that are shown, and their outlines."""
+    """Pictures along the two real paths of the starts at these places, and their outlines."""
     from conceptseg.report.thumbnails import outline
 
-    places = [k for k, case in enumerate(cases) if any(case is one for one in shown)]
     parts = [
         photo(point[k].float().cpu().numpy(), side)
         for k in places
-        for how in ("pixel", "phase")
+        for how in DRAWN
         for point in paths[how].images
     ]
     lines = [outline(cases[k].region).encode() for k in places]
