@@ -199,19 +199,20 @@ def natural_contrast(
     survey: Survey, travelled: Travelled, number: int, spread: np.ndarray
 ) -> np.ndarray:
     """How the path's end differs from its start in the data, in SD, [m]; nan where not known."""
-    route = survey.routes[number]
-    target = mean_of(survey.natural.get(route.target))
-    if route.kind == "become":
-        start = mean_of(survey.natural.get(route.source))
+    route, natural = survey.routes[number], survey.natural
+    target = mean_of(natural.get(route.target))
+    if route.kind != "vanish":
+        own = travelled.described[travelled.route == number][:, 0, 0]
+        start = mean_of(natural.get(route.source) if route.kind == "become" else own)
         return np.asarray((target - start) / spread)
-    if route.kind == "appear":
-        start = mean_of(travelled.described[travelled.route == number][:, 0, 0])
-        return np.asarray((target - start) / spread)
-    others = [mean_of(rows) for c, rows in sorted(survey.natural.items()) if c != route.target]
+    others = [mean_of(rows) for c, rows in sorted(natural.items()) if c != route.target]
     if not others:  # one class and a background: regions into which the class was to be brought
-        empty = [n for n, r in enumerate(survey.routes) if r == Route("appear", -1, route.target)]
-        others = [mean_of(travelled.described[travelled.route == n][:, 0, 0]) for n in empty]
-    rest = mean_of(np.stack(others)) if others else np.full(len(NAMES), np.nan)
+        empty = [("appear", route.target) == (each.kind, each.target) for each in survey.routes]
+        others = [
+            mean_of(travelled.described[travelled.route == n][:, 0, 0])
+            for n in np.flatnonzero(empty)
+        ]
+    rest = mean_of(np.stack(others)) if others else mean_of(None)
     return np.asarray((rest - target) / spread)
 
 

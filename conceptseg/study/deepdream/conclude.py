@@ -16,7 +16,7 @@ from conceptseg.study.deepdream import tables
 from conceptseg.study.deepdream.assess import ASSESSED
 from conceptseg.study.deepdream.findings import findings
 from conceptseg.study.deepdream.survey import SURVEY, Survey
-from conceptseg.study.deepdream.travel import TRAVELLED, WALKS, Travelled
+from conceptseg.study.deepdream.travel import COLUMNS, TRAVELLED, WALKS, Travelled
 from conceptseg.study.shared import local_maps
 from conceptseg.study.shared.compare import COMPARISON
 
@@ -28,25 +28,23 @@ def conclude(study: DeepDream, context: Context, known: Known) -> Result:
     survey, travelled = known[SURVEY], known[TRAVELLED]
     assessed, comparison = known[ASSESSED], known[COMPARISON]
     classes = context.model.classes
-    images, strips = _strips(survey, travelled, classes)
+    images, strips = _strips(survey, travelled)
     flipped = (travelled.flipped[:, :2, -1] >= study.flip - 1e-9).sum(0).tolist()
-    arrays = {
-        "described": travelled.described,
-        "score": travelled.score,
-        "flipped": travelled.flipped,
-        "length": travelled.length,
-        "spread": assessed.spread,
-    }
+    arrays = {name: getattr(travelled, name) for name in COLUMNS[:4]} | {"spread": assessed.spread}
     counted = survey.sampling.named(travelled.sample)
     return Result(
         study="deepdream",
         findings=ranked(findings(assessed, classes)),
         tables={
-            "paths": tables.paths(survey, travelled, classes),
-            "cues": tables.cues(assessed, classes),
-            "outside": tables.outside(assessed, classes),
-            "curves": tables.curves(survey, travelled, assessed, classes),
-            "starts": tables.starts(survey, travelled, classes),
+            "paths": tables.paths(survey, travelled),
+            "cues": Table.of(assessed.cues, tables.CUES, "Every descriptor on every kind of path"),
+            "outside": Table.of(
+                assessed.outside,
+                tables.OUTSIDE,
+                "How much of the pixel paths' change lies outside the region and its ring",
+            ),
+            "curves": tables.curves(survey, travelled, assessed.spread),
+            "starts": tables.starts(survey, travelled),
             "strips": Table(strips, caption="Pictures along some paths"),
             "saliency": local_maps.table(comparison, classes),
         },
@@ -60,7 +58,7 @@ def conclude(study: DeepDream, context: Context, known: Known) -> Result:
             counted.of.removesuffix("s"),
             comparison,
             starts=len(travelled.sample),
-            routes=[route.name(classes) for route in survey.routes],
+            routes=[route.name for route in survey.routes],
             steps=study.steps,
             step=study.step,
             flip=study.flip,
@@ -73,23 +71,22 @@ def conclude(study: DeepDream, context: Context, known: Known) -> Result:
     )
 
 
-def _strips(
-    survey: Survey, travelled: Travelled, classes: tuple[str, ...]
-) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
+def _strips(survey: Survey, travelled: Travelled) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
     images: dict[str, bytes] = {}
     rows = []
-    for (start, walk), parts in sorted(travelled.strips.items()):
-        keys = [safe_key(f"start-{start}-{walk}-{point}") for point in range(len(parts))]
-        images |= zip(keys, parts, strict=True)
+    for strip in sorted(travelled.strips, key=lambda strip: (strip.start, strip.walk)):
+        name = f"start-{strip.start}-{strip.walk}"
+        drawn = {safe_key(f"{name}-{k}"): data for k, data in enumerate(strip.pictures)}
+        images |= drawn
         rows.append(
             {
-                "path": survey.routes[int(travelled.route[start])].name(classes),
-                "sample": travelled.sample[start],
-                "walk": walk,
-                "pictures": keys,
-                "outline": travelled.outlines[start],
-                "flipped": travelled.flipped[start, WALKS.index(walk), -1],
-                "borrowed": bool(travelled.borrowed[start]),
+                "path": survey.routes[int(travelled.route[strip.start])].name,
+                "sample": travelled.sample[strip.start],
+                "walk": strip.walk,
+                "pictures": list(drawn),
+                "outline": strip.outline,
+                "flipped": travelled.flipped[strip.start, WALKS.index(strip.walk), -1],
+                "borrowed": bool(travelled.borrowed[strip.start]),
             }
         )
     return images, rows

@@ -23,7 +23,7 @@ def _change(cue: Cue, classes: tuple[str, ...]) -> Finding:
         "not known in the data": "and the data hold nothing to compare with",
     }
     return Finding.about(
-        f"Where {cue.route.name(classes)}, paths {verb} the {NAMES[cue.descriptor]} by "
+        f"Where {cue.route.name}, paths {verb} the {NAMES[cue.descriptor]} by "
         f"{abs(cue.pixel.value):.2f} standard deviations ({abs(cue.change['phase']):.2f} in "
         f"phases), random paths change it by {cue.change['smooth']:+.2f}, {data[cue.word]}.",
         cue.pixel,
@@ -33,7 +33,7 @@ def _change(cue: Cue, classes: tuple[str, ...]) -> Finding:
         effect_name="change on the pixel path (SD)",
         descriptor=cue.descriptor,
         conclusion=cue.word,
-        path=cue.route.name(classes),
+        path=cue.route.name,
         starts=cue.n,
     )
 
@@ -41,7 +41,7 @@ def _change(cue: Cue, classes: tuple[str, ...]) -> Finding:
 def _surroundings(assessed: Assessed, classes: tuple[str, ...]) -> list[Finding]:
     return [
         Finding.about(
-            f"Where {one.route.name(classes)}, {one.share.value:.0%} of the change lies far from "
+            f"Where {one.route.name}, {one.share.value:.0%} of the change lies far from "
             "the region whose class is to change (with the network's weights shuffled, "
             f"{one.shuffled:.0%}): its surroundings matter.",
             one.share,
@@ -49,7 +49,7 @@ def _surroundings(assessed: Assessed, classes: tuple[str, ...]) -> list[Finding]
             evidence="paths",
             class_name=classes[one.route.target],
             effect_name="share of the change far from the region",
-            path=one.route.name(classes),
+            path=one.route.name,
             starts=one.n,
         )
         for one in assessed.outside

@@ -55,8 +55,8 @@ def _lead(result: Result) -> str:
         "differ so, which is what adversarial changes look like; "
         f"{words['ignored']} are shown to stay although the classes differ greatly in them; "
         f"{words[SHORT]} are inconclusive, because the path is too short to change them; and "
-        f"{words['not testable']} could not be tested, because too few starts flipped. For the "
-        "rest neither change nor its absence was shown."
+        f"{words['not testable']} could not be tested, because too few starts flipped, or starts "
+        "of too few groups. For the rest neither change nor its absence was shown."
     )
 
 

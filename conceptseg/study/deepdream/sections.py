@@ -12,7 +12,7 @@ from conceptseg.result.table import Table
 from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.deepdream.assess import CLAIMED, SHORT
 from conceptseg.study.deepdream.descriptors import NAMES, PREDICTED, RELATIVE
-from conceptseg.study.deepdream.tables import FLIPPED, NATURAL, P_CORRECTED, PIXEL, SHOWN
+from conceptseg.study.deepdream.tables import FLIPPED, NATURAL, P_CORRECTED, PIXEL
 
 CURVES_SHOWN = 6
 CUT = 5.0
@@ -57,7 +57,10 @@ def paths(result: Result) -> Section:
 
 def cues(result: Result) -> Section:
     """What changes, and a quadrant plot of change on the path against the data's contrast."""
-    table = result.tables["cues"].show(*SHOWN)
+    table = result.tables["cues"].show(
+        "path", "what", "conclusion", PIXEL, "phase", "smooth", "shuffled", "reach", NATURAL,
+        P_CORRECTED, "starts",
+    )  # fmt: skip
     names = [name for name in NAMES if name not in RELATIVE]
     places = ("descriptor", names), ("path", result.notes["routes"])
     claimed = table.where(lambda row: row["conclusion"] in CLAIMED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,36 +25,42 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Route:
     """A kind of path: `source` is the class of the region at the start (-1: not `target`),
-    `target` the class whose log-odds are moved, up or (`vanish`) down.
+    `target` the class whose log-odds are moved, up or (`vanish`, from itself) down.
     """
 
     kind: str
     source: int
     target: int
+    name: str = field(compare=False)
 
-    def name(self, classes: tuple[str, ...]) -> str:
-        to = classes[self.target]
-        if self.kind == "become":
-            return f"{classes[self.source]} becomes {to}"
-        return f"{to} {'vanishes' if self.kind == 'vanish' else 'appears'}"
+    @classmethod
+    def of(cls, kind: str, source: int, target: int, classes: Sequence[str]) -> Route:
+        """With its name in words."""
+        verb = {"appear": "appears", "become": "becomes", "vanish": "vanishes"}[kind]
+        names = [classes[source], verb, classes[target]] if kind == "become" else [
+            classes[target], verb]  # fmt: skip
+        return cls(kind, source, target, " ".join(names))
 
 
 @dataclass(frozen=True)
 class Survey:
     """What is known before any path.
 
-    `routes`, and for each the ids of its `starts`; `predictions` int [h, w] by sample; `holders`,
+    The ids of the `starts` of each route; `predictions` int [h, w] by sample; `holders`,
     the samples with a large enough region of each class, by hash; `natural` [r, m] descriptors by
     class; `sampling`, what the images count as; `skipped`, the routes without starts, and why.
     """
 
-    routes: tuple[Route, ...]
     starts: Mapping[Route, tuple[str, ...]]
     predictions: Mapping[str, np.ndarray]
     holders: Mapping[int, list[str]]
     natural: Mapping[int, np.ndarray]
     sampling: Sampling
     skipped: tuple[dict[str, str], ...]
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        return tuple(self.starts)
 
 
 IMAGES = Key("images", SampleTable)
@@ -125,16 +131,15 @@ def choose_paths(study: DeepDream, context: Context, known: Known) -> Known:
         c: [name for name in ids if c in table.tables[name]["held"]] for c in class_ids(context)
     }
     chosen = chosen_classes(study, context, holders)
-    k = len(context.model.classes)
-    lacking = {c: [name for name in ids if k + c in table.classes[name]] for c in chosen}
     starts, skipped = {}, []
     for route in _routes(study, context, table, holders, chosen):
-        pool = lacking[route.target] if route.kind == "appear" else holders[_region(route)]
-        if route.kind == "appear" and not holders[route.target]:
-            pool = []
+        pool = holders[route.source if route.kind != "appear" else route.target]
+        if route.kind == "appear" and pool:
+            lacks = len(context.model.classes) + route.target
+            pool = [name for name in ids if lacks in table.classes[name]]
         if len(pool) < 2:
             reason = f"only {len(pool)} images to start from"
-            skipped.append({"path": route.name(context.model.classes), "reason": reason})
+            skipped.append({"path": route.name, "reason": reason})
         else:
             starts[route] = tuple(pool[: study.starts])
     if not starts:
@@ -143,16 +148,14 @@ def choose_paths(study: DeepDream, context: Context, known: Known) -> Known:
             f"min_region_fraction ({study.min_region_fraction:g})"
         )
     natural = {
-        c: np.stack([_row(table, name, c) for name in names[: study.references]])
+        c: np.stack([_row(table, name, c, "natural") for name in names[: study.references]])
         for c, names in holders.items()
         if names
     }
     predictions = {name: table.tables[name]["prediction"] for name in ids}
     groups = [context.manifest.sample(name).group for name in ids]
     sampling = Sampling.counting(ids, groups, study.unit, context.seed)
-    return SURVEY(
-        Survey(tuple(starts), starts, predictions, holders, natural, sampling, tuple(skipped))
-    )
+    return SURVEY(Survey(starts, predictions, holders, natural, sampling, tuple(skipped)))
 
 
 def _routes(
@@ -162,15 +165,15 @@ def _routes(
     holders: Mapping[int, list[str]],
     chosen: Sequence[int],
 ) -> list[Route]:
-    routes = []
+    routes, classes = [], context.model.classes
     for c in chosen:
         if "appear" in study.paths:
-            routes.append(Route("appear", -1, c))
+            routes.append(Route.of("appear", -1, c, classes))
         if "become" in study.paths and not study.pairs:
             source = _rival(table, holders, c)
-            routes += [] if source is None else [Route("become", source, c)]
+            routes += [] if source is None else [Route.of("become", source, c, classes)]
         if "vanish" in study.paths:
-            routes.append(Route("vanish", c, c))
+            routes.append(Route.of("vanish", c, c, classes))
     if "become" in study.paths:
         routes += given_pairs(study, context)
     return list(dict.fromkeys(routes))
@@ -185,33 +188,24 @@ def given_pairs(study: DeepDream, context: Context) -> list[Route]:
             raise InputError(
                 f"pairs: [{first}, {last}] needs two classes, the first not the background"
             )
-        routes.append(Route("become", a, b))
+        routes.append(Route.of("become", a, b, context.model.classes))
     return routes
 
 
-def _region(route: Route) -> int:
-    return route.target if route.kind == "vanish" else route.source
-
-
-def _row(table: SampleTable, name: str, c: int) -> np.ndarray:
+def _row(table: SampleTable, name: str, c: int, column: str) -> np.ndarray:
+    """Of an image that holds class c, the row of the class."""
     one = table.tables[name]
-    return np.asarray(one["natural"][int(np.flatnonzero(one["held"] == c)[0])])
+    return np.asarray(one[column][int(np.flatnonzero(one["held"] == c)[0])])
 
 
 def _rival(table: SampleTable, holders: Mapping[int, list[str]], c: int) -> int | None:
     """The other class in whose regions c's logit comes nearest to the winner's, on average."""
-    best: tuple[float, int] | None = None
+    gaps = {}
     for other, names in holders.items():
-        if other == c or len(names) < 2:
-            continue
-        gaps = []
-        for name in names:
-            one = table.tables[name]
-            row = one["rivals"][int(np.flatnonzero(one["held"] == other)[0])]
-            gaps.append(row[c] - row[other])
-        gap = float(np.mean(gaps))
-        best = (gap, other) if best is None or gap > best[0] else best
-    return None if best is None else best[1]
+        if other != c and len(names) >= 2:
+            logits = [_row(table, name, other, "rivals") for name in names]
+            gaps[other] = float(np.mean([row[c] - row[other] for row in logits]))
+    return max(gaps, key=gaps.__getitem__, default=None)
 
 
 def background(context: Context) -> int | None:

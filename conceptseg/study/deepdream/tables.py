@@ -6,36 +6,45 @@ import numpy as np
 
 from conceptseg.result.columns import Column
 from conceptseg.result.table import Table
-from conceptseg.study.deepdream.assess import Assessed, mean_of
+from conceptseg.study.deepdream.assess import mean_of
 from conceptseg.study.deepdream.descriptors import NAMES
 from conceptseg.study.deepdream.survey import Survey
 from conceptseg.study.deepdream.travel import WALKS, Travelled
 
-Classes = tuple[str, ...]
+PATH = Column("path", of=lambda one: one.route.name)
 FLIPPED = Column("flipped", "share of the region flipped", interval=True, brief="flipped")
 PIXEL = Column(
     "pixel", "change, pixel path (SD)", interval=True, brief="pixel path", ends=("low", "high")
 )
 NATURAL = Column("natural", "classes differ in the data by (SD)")
 P_CORRECTED = Column("p_bh", "p corrected", of=lambda cue: cue.test and cue.test.adjusted)
-SHARE = Column("share", "change far from the region", interval=True, ends=("low", "high"))
-SHOWN = (
-    "path",
+CUES = (
+    PATH,
+    "descriptor",
     Column("what", "descriptor", of=lambda cue: NAMES[cue.descriptor]),
     Column("conclusion", of="word"),
     PIXEL,
     Column("phase", "change, phase path (SD)", of=lambda cue: cue.change["phase"]),
     Column("smooth", "change, random path (SD)", of=lambda cue: cue.change["smooth"]),
     Column("shuffled", "change, shuffled network (SD)", of=lambda cue: cue.change["shuffled"]),
-    Column("reach", "what null paths of this length change (SD)"),
     NATURAL,
+    Column("per_length", "change per length (SD)"),
+    Column("reach", "what null paths of this length change (SD)"),
+    Column("p", of=lambda cue: cue.test and cue.test.p),
     P_CORRECTED,
     Column("starts", "starts that flip in pixels", of="n"),
 )
-"""What the report shows of each descriptor on each kind of path."""
+OUTSIDE = (
+    PATH,
+    Column("share", "change far from the region", interval=True, ends=("low", "high")),
+    Column("shuffled", "the same, shuffled network"),
+    Column("p", of=lambda one: one.test.p),
+    Column("p_holm", "p corrected", of=lambda one: one.test.adjusted),
+    Column("starts", of="n"),
+)
 
 
-def paths(survey: Survey, travelled: Travelled, classes: Classes) -> Table:
+def paths(survey: Survey, travelled: Travelled) -> Table:
     """One row per kind of path and walk: how often, how soon, and where the image changed."""
     inside, alike = (list(NAMES).index(name) for name in ("change_inside", "similarity"))
     starts = survey.sampling.named(travelled.sample)
@@ -46,7 +55,7 @@ def paths(survey: Survey, travelled: Travelled, classes: Classes) -> Table:
             last = mean_of(travelled.described[own, k, -1])
             rows.append(
                 {
-                    "path": route.name(classes),
+                    "path": route.name,
                     "walk": walk,
                     "starts": int(own.sum()),
                     **FLIPPED.cells(starts.at(own).mean(travelled.flipped[own, k, -1])),
@@ -68,22 +77,7 @@ def paths(survey: Survey, travelled: Travelled, classes: Classes) -> Table:
     return Table(rows, labels=labels, caption="Kinds of path, and their null paths")
 
 
-def cues(assessed: Assessed, classes: Classes) -> Table:
-    path = Column("path", of=lambda cue: cue.route.name(classes))
-    columns = (
-        path,
-        "descriptor",
-        *SHOWN[1:7],
-        NATURAL,
-        Column("per_length", "change per length (SD)"),
-        SHOWN[7],
-        Column("p", of=lambda cue: cue.test and cue.test.p),
-        *SHOWN[9:],
-    )
-    return Table.of(assessed.cues, columns, "Every descriptor on every kind of path")
-
-
-def curves(survey: Survey, travelled: Travelled, assessed: Assessed, classes: Classes) -> Table:
+def curves(survey: Survey, travelled: Travelled, spread: np.ndarray) -> Table:
     """Mean change of each descriptor at each point of each walk, in SD."""
     rows = []
     points = travelled.described.shape[2] - 1
@@ -91,16 +85,16 @@ def curves(survey: Survey, travelled: Travelled, assessed: Assessed, classes: Cl
         own = travelled.described[travelled.route == number]
         for k, walk in enumerate(WALKS):
             for point in range(points + 1):
-                mean = mean_of((own[:, k, point] - own[:, k, 0]) / assessed.spread)
-                head = {"path": route.name(classes), "walk": walk, "part": point / points}
+                mean = mean_of((own[:, k, point] - own[:, k, 0]) / spread)
+                head = {"path": route.name, "walk": walk, "part": point / points}
                 rows.append(head | dict(zip(NAMES, mean.tolist(), strict=True)))
     return Table(rows, caption="Mean change along the paths, in standard deviations")
 
 
-def starts(survey: Survey, travelled: Travelled, classes: Classes) -> Table:
+def starts(survey: Survey, travelled: Travelled) -> Table:
     rows = [
         {
-            "path": survey.routes[number].name(classes),
+            "path": survey.routes[number].name,
             "sample": travelled.sample[i],
             "borrowed": bool(travelled.borrowed[i]),
             "region": travelled.share[i],
@@ -112,16 +106,3 @@ def starts(survey: Survey, travelled: Travelled, classes: Classes) -> Table:
         for i, number in enumerate(travelled.route.tolist())
     ]
     return Table(rows, caption="Every start, on its pixel path")
-
-
-def outside(assessed: Assessed, classes: Classes) -> Table:
-    columns = (
-        Column("path", of=lambda one: one.route.name(classes)),
-        SHARE,
-        Column("shuffled", "the same, shuffled network"),
-        Column("p", of=lambda one: one.test.p),
-        Column("p_holm", "p corrected", of=lambda one: one.test.adjusted),
-        Column("starts", of="n"),
-    )
-    caption = "How much of the pixel paths' change lies outside the region and its ring"
-    return Table.of(assessed.outside, columns, caption)

@@ -35,11 +35,20 @@ DRAWN: tuple[Walk, ...] = ("pixel", "phase")
 
 
 @dataclass(frozen=True)
+class Strip:
+    """Pictures along one walk of a start (its row), and the outline of its region."""
+
+    start: int
+    walk: str
+    pictures: tuple[bytes, ...]
+    outline: str
+
+
+@dataclass(frozen=True)
 class Travelled:
     """Of s starts: `route` and `sample` [s], `described` [s, 4, p + 1, m] along the four walks,
     `score`, `flipped` [s, 4, p + 1], `length`, `ended` [s, 4], `borrowed` [s] whether the region
-    was another image's, `share` [s] of the image it covers; `strips` pictures by start and walk,
-    `outlines` of the regions of these starts.
+    was another image's, `share` [s] of the image it covers; `strips` of some starts.
     """
 
     route: np.ndarray
@@ -51,10 +60,10 @@ class Travelled:
     ended: np.ndarray
     borrowed: np.ndarray
     share: np.ndarray
-    strips: Mapping[tuple[int, str], tuple[bytes, ...]]
-    outlines: Mapping[int, str]
+    strips: tuple[Strip, ...]
 
 
+COLUMNS = ("described", "score", "flipped", "length", "ended", "borrowed", "share")
 STARTS = Key("starts", SampleTable)
 TRAVELLED = Key("travelled", Travelled)
 SHUFFLED = Key("shuffled network", SegmentationModel)
@@ -114,23 +123,20 @@ class Travel(Pass):
         images = image[None].expand(len(cases), -1, -1, -1).float().contiguous()
         paths = self._paths(context, known[SHUFFLED], sample_id, images, cases)
         gauge = Gauge(cases, image.device)
+        start = image.float().cpu().numpy()
         described, scores, flips = [], [], []
         for path in paths.values():
             logits = _logits(context, path.images)
-            scores.append(np.stack([gauge.score(one).cpu().numpy() for one in logits]))
-            flips.append(np.stack([gauge.share(one).cpu().numpy() for one in logits]))
-            described.append(self._described(context, path, logits, cases, image))
-        starts = known[SURVEY].starts
-        shown = [
-            place
-            for place, case in enumerate(cases)
-            if sample_id in starts[case.route][: self.study.shown]
-        ]
+            scores.append([gauge.score(one).cpu().numpy() for one in logits])
+            flips.append([gauge.share(one).cpu().numpy() for one in logits])
+            described.append(_described(path, logits, cases, background(context), start))
+        first = {route: ids[: self.study.shown] for route, ids in known[SURVEY].starts.items()}
+        shown = [place for place, case in enumerate(cases) if sample_id in first[case.route]]
         return {
             "number": np.array([case.number for case in cases], dtype=np.int64),
-            "described": np.stack(described).swapaxes(0, 1),
-            "score": np.stack(scores).transpose(2, 0, 1).astype(np.float64),
-            "flipped": np.stack(flips).transpose(2, 0, 1).astype(np.float64),
+            "described": np.array(described).transpose(2, 0, 1, 3),
+            "score": np.array(scores).transpose(2, 0, 1).astype(np.float64),
+            "flipped": np.array(flips).transpose(2, 0, 1).astype(np.float64),
             "length": np.stack([path.length for path in paths.values()], 1),
             "ended": np.stack([path.ended for path in paths.values()], 1),
             "borrowed": np.array([case.borrowed for case in cases]),
@@ -169,49 +175,22 @@ class Travel(Pass):
             )  # fmt: skip
         return paths
 
-    def _described(
-        self,
-        context: Context,
-        path: Path,
-        logits: Sequence[Tensor],
-        cases: Sequence[Case],
-        start: Tensor,
-    ) -> np.ndarray:
-        """Descriptors [n, p + 1, m] along one walk."""
-        back, first = background(context), start.float().cpu().numpy()
-        rows = []
-        for r, case in enumerate(cases):
-            own = []
-            for point, one in zip(path.images, logits, strict=True):
-                prediction = one[r].argmax(0).cpu().numpy()
-                picture = point[r].float().cpu().numpy()
-                own.append(
-                    describe(picture, case.region, prediction, case.route.target, back, first)
-                )
-            rows.append(own)
-        return np.array(rows)
-
     def finish(self, context: Context, state: Known, known: Known) -> Known:
         table = state[STARTS]
         samples: list[str] = []
-        strips: dict[tuple[int, str], tuple[bytes, ...]] = {}
-        outlines: dict[int, str] = {}
+        strips: list[Strip] = []
         for sample_id in table.ids:
             one = table.tables[sample_id]
             parts = iter(_split(one["strip"], one["strip_size"]))
             lines = _split(one["outline"], one["outline_size"])
             for place, line in zip(one["shown"].tolist(), lines, strict=True):
-                start = len(samples) + place
-                outlines[start] = line.decode()
                 for how in DRAWN:
-                    strips[start, how] = tuple(islice(parts, one["described"].shape[2]))
+                    pictures = tuple(islice(parts, one["described"].shape[2]))
+                    strips.append(Strip(len(samples) + place, how, pictures, line.decode()))
             samples += [sample_id] * len(one["number"])
-        names = ("described", "score", "flipped", "length", "ended", "borrowed", "share")
-        columns = {name: table.column(name) for name in names}
-        return TRAVELLED(
-            Travelled(table.column("number"), tuple(samples), **columns, strips=strips,
-                      outlines=outlines)
-        )  # fmt: skip
+        columns = {name: table.column(name) for name in COLUMNS}
+        route = table.column("number")
+        return TRAVELLED(Travelled(route, tuple(samples), **columns, strips=tuple(strips)))
 
 
 class Gauge:
@@ -256,8 +235,7 @@ def cases_of(
         if sample_id not in survey.starts[route]:
             continue
         if route.kind != "appear":
-            held = route.target if route.kind == "vanish" else route.source
-            cases.append(Case(number, route, prediction == held, False))
+            cases.append(Case(number, route, prediction == route.source, False))
             continue
         if labels is not None:
             missed = (labels == route.target) & (prediction != route.target)
@@ -281,6 +259,23 @@ def borrowed(survey: Survey, route: Route, seed: int, sample_id: str) -> np.ndar
         mask = np.asarray(small).astype(bool)
         mask[h // 2, w // 2] |= not mask.any()
     return mask
+
+
+def _described(
+    path: Path, logits: Sequence[Tensor], cases: Sequence[Case], back: int | None, start: np.ndarray
+) -> np.ndarray:
+    """Descriptors [p + 1, n, m] along one walk from the image `start`."""
+    images = [point.float().cpu().numpy() for point in path.images]
+    predictions = [one.argmax(1).cpu().numpy() for one in logits]
+    return np.array(
+        [
+            [
+                describe(picture, case.region, prediction, case.route.target, back, start)
+                for picture, prediction, case in zip(*points, cases, strict=True)
+            ]
+            for points in zip(images, predictions, strict=True)
+        ]
+    )
 
 
 def _logits(context: Context, points: Tensor) -> list[Tensor]:

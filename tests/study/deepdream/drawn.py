@@ -9,8 +9,10 @@ from conceptseg.study.deepdream.descriptors import NAMES
 from conceptseg.study.deepdream.survey import Route, Survey
 from conceptseg.study.deepdream.travel import Travelled
 
-ROUTE = Route("become", 1, 2)
-ROUTES = (ROUTE, Route("vanish", 2, 2), Route("vanish", 1, 1))
+CLASSES = ("ground", "car", "road")
+KINDS = (("become", 1, 2), ("vanish", 2, 2), ("vanish", 1, 1))
+ROUTES = tuple(Route.of(*kind, CLASSES) for kind in KINDS)
+ROUTE = ROUTES[0]
 
 
 def study_of(**keys):
@@ -39,7 +41,6 @@ def drawn(groups, per_group, effect=0.0, *, routes=1, seed=0, common=0.5):
     names = tuple(f"i{k}" for k in range(images))
     counted = tuple(f"g{k // per_group:02d}" for k in range(images))
     survey = Survey(
-        routes=ROUTES[:routes],
         starts=dict.fromkeys(ROUTES[:routes], names),
         predictions={},
         holders={1: list(names), 2: list(names)},
@@ -57,7 +58,6 @@ def drawn(groups, per_group, effect=0.0, *, routes=1, seed=0, common=0.5):
         ended=np.full((n, 4), 5),
         borrowed=np.zeros(n, bool),
         share=np.full(n, 0.1),
-        strips={},
-        outlines={},
+        strips=(),
     )
     return survey, travelled

@@ -22,10 +22,9 @@ from conceptseg.study.deepdream.descriptors import NAMES
 from conceptseg.study.deepdream.findings import findings
 from conceptseg.study.deepdream.survey import SURVEY
 from conceptseg.study.deepdream.travel import TRAVELLED
-from tests.study.deepdream.drawn import ROUTE, drawn, study_of
+from tests.study.deepdream.drawn import CLASSES, ROUTE, drawn, study_of
 
 STUDY = study_of(flip=0.9)
-CLASSES = ("ground", "car", "road")
 MEAN = list(NAMES).index("mean")
 NAN = float("nan")
 

@@ -11,11 +11,10 @@ from conceptseg.study.deepdream.descriptors import NAMES
 from conceptseg.study.deepdream.findings import findings
 from conceptseg.study.deepdream.survey import SURVEY
 from conceptseg.study.deepdream.travel import TRAVELLED
-from tests.study.deepdream.drawn import drawn, study_of
+from tests.study.deepdream.drawn import CLASSES, drawn, study_of
 
 SETS = int(os.environ.get("CONCEPTSEG_NULL_SETS", "20"))
 STUDY = study_of(smallest=0.0)
-CLASSES = ("ground", "car", "road")
 
 
 def claimed(groups, routes, seed):
