@@ -64,6 +64,7 @@ def conclude(study: DeepDream, context: Context, known: Known) -> Result:
             flip=study.flip,
             points=study.points,
             smallest=study.smallest,
+            correction=next((cue.test.by for cue in assessed.cues if cue.test), None),
             borrowed=int(travelled.borrowed.sum()),
             flip_pixel=flipped[0],
             flip_phase=flipped[1],

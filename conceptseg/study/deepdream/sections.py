@@ -86,10 +86,9 @@ def cues(result: Result) -> Section:
 
 
 def _quadrants(table: Table) -> FigureBlock | None:
-    known = np.isfinite(table.numbers(NATURAL) + table.numbers(PIXEL)).tolist()
-    place = iter(known)
+    known = table.where(lambda row: None not in (row["natural"], row["pixel"]))
     block = charts.scatter(
-        table.where(lambda row: next(place) and row["descriptor"] not in PREDICTED),
+        known.where(lambda row: row["descriptor"] not in PREDICTED),
         NATURAL,
         Column("pixel", "change on the pixel path (SD)"),
         "conclusion",

@@ -234,15 +234,13 @@ def cases_of(
     for number, route in enumerate(survey.routes):
         if sample_id not in survey.starts[route]:
             continue
-        if route.kind != "appear":
-            cases.append(Case(number, route, prediction == route.source, False))
-            continue
-        if labels is not None:
-            missed = (labels == route.target) & (prediction != route.target)
-            if missed.mean() >= study.min_region_fraction:
-                cases.append(Case(number, route, missed, False))
-                continue
-        cases.append(Case(number, route, borrowed(survey, route, seed, sample_id), True))
+        region, lent = prediction == route.source, False
+        if route.kind == "appear":
+            missed = prediction != route.target
+            region = missed & (labels == route.target if labels is not None else False)
+            lent = bool(region.mean() < study.min_region_fraction)
+        region = borrowed(survey, route, seed, sample_id) if lent else region
+        cases.append(Case(number, route, region, lent))
     return cases
 
 
