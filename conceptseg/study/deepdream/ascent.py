@@ -26,13 +26,11 @@ Score = Callable[["Tensor"], "Tensor"]
 @dataclass(frozen=True)
 class Path:
     """Of n rows: `images` [p + 1, n, c, h, w] at p + 1 points that divide each row's path evenly
-    (the first is the start), `score` and `flipped` [p + 1, n] at these, `length` [n] the root mean
-    square change per pixel summed over steps, `ended` [n] the number of steps.
+    (the first is the start), `length` [n] the root mean square change per pixel summed over steps,
+    `ended` [n] the number of steps.
     """
 
     images: Tensor
-    score: np.ndarray
-    flipped: np.ndarray
     length: np.ndarray
     ended: np.ndarray
 
@@ -59,36 +57,27 @@ def walk(
     most = torch.as_tensor(limits, device=images.device)
     length = torch.zeros(len(images), device=images.device)
     ended = most.clone()
-    kept, scores, shares = [], [], []
+    kept = []
     for number in range(int(most.max()) + 1):
         with torch.enable_grad():
             free = state.value.detach().requires_grad_()
             shown = state.image(free)
             logits = forward(shown)
-            value = score(logits)
-            (gradient,) = torch.autograd.grad((value - tv * variation(shown)).sum(), free)
+            value = score(logits) - tv * variation(shown)
+            (gradient,) = torch.autograd.grad(value.sum(), free)
         part = share(logits.detach())
         before = shown.detach()
         kept.append(before.cpu())  # all of them, since where a path ends is not known yet
-        scores.append(value.detach().float().cpu().numpy())
-        shares.append(part.float().cpu().numpy())
         ended = torch.where((part >= flip) & (number < ended), number, ended)
         done = ended <= number
         if bool(done.all()):
             break
         after = state.move(gradient, step, before, done)
         length = length + (after - before).square().mean((1, 2, 3)).sqrt()
-    rows = np.arange(len(images))
     steps = ended.cpu().numpy().astype(np.int64)
     at = np.rint(np.arange(points + 1)[:, None] * steps / points).astype(np.int64)
     chosen = torch.stack([torch.stack([kept[t][r] for r, t in enumerate(ts)]) for ts in at])
-    return Path(
-        chosen.to(images.device),
-        np.stack(scores)[at, rows],
-        np.stack(shares)[at, rows],
-        length.cpu().numpy().astype(np.float64),
-        steps,
-    )
+    return Path(chosen.to(images.device), length.cpu().numpy().astype(np.float64), steps)
 
 
 class _Pixels:

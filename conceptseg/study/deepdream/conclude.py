@@ -6,103 +6,87 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conceptseg.engine.contract import Carry, Context
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Known
 from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
-from conceptseg.study.deepdream.assess import (
-    cues,
-    outside,
-    spread_of,
-)
-from conceptseg.study.deepdream.findings import context_findings, findings
-from conceptseg.study.deepdream.survey import Found
-from conceptseg.study.deepdream.tables import (
-    cue_table,
-    curve_table,
-    outside_table,
-    path_table,
-    start_table,
-)
-from conceptseg.study.deepdream.travel import WALKS, Travelled
-from conceptseg.study.shared import local_maps
-from conceptseg.study.shared.compare import Comparison
+from conceptseg.study.deepdream import tables
+from conceptseg.study.deepdream.assess import ASSESSED
+from conceptseg.study.deepdream.findings import findings
+from conceptseg.study.deepdream.survey import SURVEY, Survey
+from conceptseg.study.deepdream.travel import COLUMNS, TRAVELLED, WALKS, Travelled
+from conceptseg.study.shared import local_maps, studied
+from conceptseg.study.shared.compare import COMPARISON
 
 if TYPE_CHECKING:
     from conceptseg.study.deepdream.config import DeepDream
 
 
-def conclude(study: DeepDream, context: Context, carry: Carry) -> Result:
-    found: Found = carry["found"]
-    travelled: Travelled = carry["travelled"]
-    comparison: Comparison = carry["comparison"]
+def conclude(study: DeepDream, context: Context, known: Known) -> Result:
+    survey, travelled = known[SURVEY], known[TRAVELLED]
+    assessed, comparison = known[ASSESSED], known[COMPARISON]
     classes = context.model.classes
-    told = cues(study, found, travelled, context.seed)
-    elsewhere = outside(found, travelled, context.seed)
-    images, strips = _strips(found, travelled, classes)
-    images |= local_maps.pictures(comparison)
-    tables = {
-        "paths": path_table(found, travelled, classes, context.seed),
-        "cues": cue_table(told, classes),
-        "outside": outside_table(elsewhere, classes),
-        "curves": curve_table(found, travelled, classes),
-        "starts": start_table(found, travelled, classes),
-        "strips": Table(strips, caption="Pictures along some paths"),
-        "saliency": local_maps.table(comparison, classes),
-    }
+    images, strips = _strips(survey, travelled)
+    flipped = (travelled.flipped[:, :2, -1] >= study.flip - 1e-9).sum(0).tolist()
+    arrays = {name: getattr(travelled, name) for name in COLUMNS[:4]} | {"spread": assessed.spread}
+    counted = survey.sampling.named(travelled.sample)
     return Result(
         study="deepdream",
-        findings=ranked([*findings(told, classes), *context_findings(elsewhere, classes)]),
-        tables=tables,
-        arrays={
-            "described": travelled.described.astype(np.float32),
-            "score": travelled.score.astype(np.float32),
-            "flipped": travelled.flipped.astype(np.float32),
-            "length": travelled.length.astype(np.float32),
-            "spread": spread_of(found, travelled).astype(np.float32),
+        findings=ranked(findings(assessed, classes)),
+        tables={
+            "paths": tables.paths(survey, travelled),
+            "cues": Table.of(assessed.cues, tables.CUES, "Every descriptor on every kind of path"),
+            "outside": Table.of(
+                assessed.outside,
+                tables.OUTSIDE,
+                "How much of the pixel paths' change lies outside the region and its ring",
+            ),
+            "curves": tables.curves(survey, travelled, assessed.spread),
+            "starts": tables.starts(survey, travelled),
+            "strips": Table(strips, caption="Pictures along some paths"),
+            "saliency": local_maps.table(comparison, classes),
         },
-        images=images,
-        skipped=[{"kind": "path", **one} for one in found.skipped],
-        notes={
-            "model": context.model.name,
-            "origin": context.model.origin,
-            "manifest": context.manifest.name,
-            "images": len(context.manifest.samples),
-            "starts": len(travelled.sample),
-            "routes": [route.name(classes) for route in found.routes],
-            "steps": study.steps,
-            "step": study.step,
-            "flip": study.flip,
-            "points": study.points,
-            "smallest": study.smallest,
-            "unit": found.unit,
-            "methods": list(comparison.methods),
-            "borrowed": int(travelled.borrowed.sum()),
-            "flip_pixel": int((travelled.flipped[:, 0, -1] >= study.flip - 1e-9).sum()),
-            "flip_phase": int((travelled.flipped[:, 1, -1] >= study.flip - 1e-9).sum()),
-        },
+        arrays={name: array.astype(np.float32) for name, array in arrays.items()},
+        images=images | local_maps.pictures(comparison),
+        skipped=[{"kind": "path", **one} for one in survey.skipped],
+        notes=studied.notes(
+            context,
+            survey.sampling.ids,
+            counted.groups,
+            counted.of.removesuffix("s"),
+            comparison,
+            starts=len(travelled.sample),
+            routes=[route.name for route in survey.routes],
+            steps=study.steps,
+            step=study.step,
+            flip=study.flip,
+            points=study.points,
+            smallest=study.smallest,
+            correction=next((cue.test.by for cue in assessed.cues if cue.test), None),
+            borrowed=int(travelled.borrowed.sum()),
+            flip_pixel=flipped[0],
+            flip_phase=flipped[1],
+        ),
     )
 
 
-def _strips(
-    found: Found, travelled: Travelled, classes: tuple[str, ...]
-) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
+def _strips(survey: Survey, travelled: Travelled) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
     images: dict[str, bytes] = {}
     rows = []
-    for (start, walk), parts in sorted(travelled.strips.items()):
-        keys = []
-        for point, data in enumerate(parts):
-            keys.append(safe_key(f"start-{start}-{walk}-{point}"))
-            images[keys[-1]] = data
+    for strip in sorted(travelled.strips, key=lambda strip: (strip.start, strip.walk)):
+        name = f"start-{strip.start}-{strip.walk}"
+        drawn = {safe_key(f"{name}-{k}"): data for k, data in enumerate(strip.pictures)}
+        images |= drawn
         rows.append(
             {
-                "path": found.routes[int(travelled.route[start])].name(classes),
-                "sample": travelled.sample[start],
-                "walk": walk,
-                "pictures": keys,
-                "outline": travelled.outlines[start],
-                "flipped": travelled.flipped[start, WALKS.index(walk), -1],
-                "borrowed": bool(travelled.borrowed[start]),
+                "path": survey.routes[int(travelled.route[strip.start])].name,
+                "sample": travelled.sample[strip.start],
+                "walk": strip.walk,
+                "pictures": list(drawn),
+                "outline": strip.outline,
+                "flipped": travelled.flipped[strip.start, WALKS.index(strip.walk), -1],
+                "borrowed": bool(travelled.borrowed[strip.start]),
             }
         )
     return images, rows

@@ -43,7 +43,7 @@ NAMES = {
     "similarity": "structural similarity to the start",
 }
 RELATIVE = ("change_inside", "change_near", "similarity")
-"""Told against the start of a path, so that a natural image has none."""
+"""Measured against the start of a path, so that a natural image has none."""
 PREDICTED = ("area", "compactness", "eccentricity", "solidity", "other_classes")
 
 
@@ -114,21 +114,17 @@ def local_deviation(grey: np.ndarray) -> np.ndarray:
 def texture(grey: np.ndarray, region: np.ndarray) -> dict[str, float]:
     """Co-occurrence with the pixel to the right and below, local binary patterns, frequency."""
     levels = np.minimum((np.clip(grey, 0, 1) * LEVELS).astype(int), LEVELS - 1)
-    pairs = []
-    for axis in (0, 1):
-        first = [slice(None, -1) if a == axis else slice(None) for a in (0, 1)]
-        second = [slice(1, None) if a == axis else slice(None) for a in (0, 1)]
-        both = region[tuple(first)] & region[tuple(second)]
-        gaps = np.abs(levels[tuple(first)] - levels[tuple(second)])
-        pairs.append(gaps[both])
-    gap = np.concatenate(pairs).astype(np.float64)
-    found = {}
+    gaps = []
+    for first, last in (np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:]):
+        gaps.append(np.abs(levels[first] - levels[last])[region[first] & region[last]])
+    gap = np.concatenate(gaps).astype(np.float64)
+    values = {}
     if gap.size:
-        found["homogeneity"] = float((1 / (1 + gap**2)).mean())
-        found["dissimilarity"] = float(gap.mean())
-    found["pattern_entropy"] = _pattern_entropy(grey, region)
-    found["frequency"] = _frequency(grey, region)
-    return found
+        values["homogeneity"] = float((1 / (1 + gap**2)).mean())
+        values["dissimilarity"] = float(gap.mean())
+    values["pattern_entropy"] = _pattern_entropy(grey, region)
+    values["frequency"] = _frequency(grey, region)
+    return values
 
 
 def _pattern_entropy(grey: np.ndarray, region: np.ndarray) -> float:
@@ -179,17 +175,17 @@ def lines(down: np.ndarray, across: np.ndarray, region: np.ndarray) -> dict[str,
 
 def shape(mask: np.ndarray) -> dict[str, float]:
     """Area, compactness 4 pi A / P^2, eccentricity and solidity of all that is in the mask."""
-    found = {"area": float(mask.mean())}
+    values = {"area": float(mask.mean())}
     if mask.sum() >= 9:
         from skimage.measure import regionprops
 
-        (one,) = regionprops(mask.astype(np.uint8))
-        found["eccentricity"] = float(one.eccentricity)
+        (shown,) = regionprops(mask.astype(np.uint8))
+        values["eccentricity"] = float(shown.eccentricity)
         if mask.any(0).sum() > 2 and mask.any(1).sum() > 2:
-            found["solidity"] = float(one.solidity)
-        if one.perimeter > 0:
-            found["compactness"] = float(4 * np.pi * one.area / one.perimeter**2)
-    return found
+            values["solidity"] = float(shown.solidity)
+        if shown.perimeter > 0:
+            values["compactness"] = float(4 * np.pi * shown.area / shown.perimeter**2)
+    return values
 
 
 def against(
@@ -207,11 +203,11 @@ def against(
         win_size=side,
         data_range=1.0,
     )
-    found = {"similarity": float(same)}
+    values = {"similarity": float(same)}
     if total > 0:
-        found["change_inside"] = float(change[region].sum() / total)
-        found["change_near"] = float(change[near].sum() / total)
-    return found
+        values["change_inside"] = float(change[region].sum() / total)
+        values["change_near"] = float(change[near].sum() / total)
+    return values
 
 
 def _mean(values: np.ndarray, mask: np.ndarray) -> float:

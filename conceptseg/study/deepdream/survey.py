@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from conceptseg.data.draw import sample_priority
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
-from conceptseg.stats.intervals import units
+from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.deepdream.descriptors import NAMES, describe
 
@@ -24,37 +25,46 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Route:
     """A kind of path: `source` is the class of the region at the start (-1: not `target`),
-    `target` the class whose log-odds are moved, up or (`vanish`) down.
+    `target` the class whose log-odds are moved, up or (`vanish`, from itself) down.
     """
 
     kind: str
     source: int
     target: int
+    name: str = field(compare=False)
 
-    def name(self, classes: tuple[str, ...]) -> str:
-        to = classes[self.target]
-        if self.kind == "become":
-            return f"{classes[self.source]} becomes {to}"
-        return f"{to} {'vanishes' if self.kind == 'vanish' else 'appears'}"
+    @classmethod
+    def of(cls, kind: str, source: int, target: int, classes: Sequence[str]) -> Route:
+        """With its name in words."""
+        verb = {"appear": "appears", "become": "becomes", "vanish": "vanishes"}[kind]
+        names = [classes[source], verb, classes[target]] if kind == "become" else [
+            classes[target], verb]  # fmt: skip
+        return cls(kind, source, target, " ".join(names))
 
 
 @dataclass(frozen=True)
-class Found:
+class Survey:
     """What is known before any path.
 
-    `routes`, and for each the ids of its `starts`; `predictions` int [h, w] by sample; `holders`,
+    The ids of the `starts` of each route; `predictions` int [h, w] by sample; `holders`,
     the samples with a large enough region of each class, by hash; `natural` [r, m] descriptors by
-    class; `member`, what an image counts as.
+    class; `sampling`, what the images count as; `skipped`, the routes without starts, and why.
     """
 
-    routes: tuple[Route, ...]
     starts: Mapping[Route, tuple[str, ...]]
     predictions: Mapping[str, np.ndarray]
     holders: Mapping[int, list[str]]
     natural: Mapping[int, np.ndarray]
-    member: Mapping[str, str]
-    unit: str
+    sampling: Sampling
     skipped: tuple[dict[str, str], ...]
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        return tuple(self.starts)
+
+
+IMAGES = Key("images", SampleTable)
+SURVEY = Key("survey", Survey)
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,7 @@ class Look(Pass):
     cost = "1 forward per image"
     labels = "none"
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         every = context.manifest.samples
         ranked = sorted(every, key=lambda s: (sample_priority(context.seed, s.id), s.id))
         chosen = {sample.id for sample in ranked[: self.study.survey_images]}
@@ -76,7 +86,7 @@ class Look(Pass):
     def forwards(self, context: Context) -> float:
         return float(min(self.study.survey_images, len(context.manifest.samples)))
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
         import torch
 
         with torch.no_grad():
@@ -110,104 +120,92 @@ class Look(Pass):
                     sample_id, one, priority=priority, classes=[*held, *lacks], capacity=capacity
                 )
             )
-        return {"table": table}
+        return IMAGES(table)
 
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        table = state["table"]
-        assert isinstance(table, SampleTable)
-        ids = sorted(table.ids, key=lambda name: (table.priority[name], name))
-        holders = {
-            c: [name for name in ids if c in table.tables[name]["held"]] for c in class_ids(context)
-        }
-        chosen = chosen_classes(self.study, context, holders)
-        routes = self._routes(context, table, holders, chosen)
-        k = len(context.model.classes)
-        lacking = {c: [name for name in ids if k + c in table.classes[name]] for c in chosen}
-        starts, skipped = {}, []
-        for route in routes:
-            pool = lacking[route.target] if route.kind == "appear" else holders[_region(route)]
-            if route.kind == "appear" and not holders[route.target]:
-                pool = []
-            if len(pool) < 2:
-                reason = f"only {len(pool)} images to start from"
-                skipped.append({"path": route.name(context.model.classes), "reason": reason})
-            else:
-                starts[route] = tuple(pool[: self.study.starts])
-        if not starts:
-            raise InputError(
-                "paths: no path has two images to start from; widen data.classes or lower "
-                f"min_region_fraction ({self.study.min_region_fraction:g})"
-            )
-        natural = {
-            c: np.stack([_row(table, name, c) for name in names[: self.study.references]])
-            for c, names in holders.items()
-            if names
-        }
-        groups = {sample.id: sample.group for sample in context.manifest.samples}
-        member, unit = units(ids, [groups[name] for name in ids], self.study.unit)
-        found = Found(
-            tuple(starts),
-            starts,
-            {name: table.tables[name]["prediction"] for name in ids},
-            holders,
-            natural,
-            dict(zip(ids, member, strict=True)),
-            unit,
-            tuple(skipped),
+
+def choose_paths(study: DeepDream, context: Context, known: Known) -> Known:
+    """Which paths are taken, and the images from which each starts."""
+    table = known[IMAGES]
+    ids = sorted(table.ids, key=lambda name: (table.priority[name], name))
+    holders = {
+        c: [name for name in ids if c in table.tables[name]["held"]] for c in class_ids(context)
+    }
+    chosen = chosen_classes(study, context, holders)
+    starts, skipped = {}, []
+    for route in _routes(study, context, table, holders, chosen):
+        pool = holders[route.source if route.kind != "appear" else route.target]
+        if route.kind == "appear" and pool:
+            lacks = len(context.model.classes) + route.target
+            pool = [name for name in ids if lacks in table.classes[name]]
+        if len(pool) < 2:
+            reason = f"only {len(pool)} images to start from"
+            skipped.append({"path": route.name, "reason": reason})
+        else:
+            starts[route] = tuple(pool[: study.starts])
+    if not starts:
+        raise InputError(
+            "paths: no path has two images to start from; widen data.classes or lower "
+            f"min_region_fraction ({study.min_region_fraction:g})"
         )
-        return {"found": found}
-
-    def _routes(
-        self,
-        context: Context,
-        table: SampleTable,
-        holders: Mapping[int, list[str]],
-        chosen: list[int],
-    ) -> list[Route]:
-        routes = []
-        for c in chosen:
-            if "appear" in self.study.paths:
-                routes.append(Route("appear", -1, c))
-            if "become" in self.study.paths and not self.study.pairs:
-                source = _rival(table, holders, c)
-                routes += [] if source is None else [Route("become", source, c)]
-            if "vanish" in self.study.paths:
-                routes.append(Route("vanish", c, c))
-        if "become" in self.study.paths:
-            for first, last in self.study.pairs:
-                a, b = context.model.class_id(first), context.model.class_id(last)
-                if a == b or a not in holders:
-                    raise InputError(
-                        f"pairs: [{first}, {last}] needs two classes, neither of them the "
-                        "background"
-                    )
-                routes.append(Route("become", a, b))
-        return list(dict.fromkeys(routes))
+    natural = {
+        c: np.stack([_row(table, name, c, "natural") for name in names[: study.references]])
+        for c, names in holders.items()
+        if names
+    }
+    predictions = {name: table.tables[name]["prediction"] for name in ids}
+    groups = [context.manifest.sample(name).group for name in ids]
+    sampling = Sampling.counting(ids, groups, study.unit, context.seed)
+    return SURVEY(Survey(starts, predictions, holders, natural, sampling, tuple(skipped)))
 
 
-def _region(route: Route) -> int:
-    return route.target if route.kind == "vanish" else route.source
+def _routes(
+    study: DeepDream,
+    context: Context,
+    table: SampleTable,
+    holders: Mapping[int, list[str]],
+    chosen: Sequence[int],
+) -> list[Route]:
+    routes, classes = [], context.model.classes
+    for c in chosen:
+        if "appear" in study.paths:
+            routes.append(Route.of("appear", -1, c, classes))
+        if "become" in study.paths and not study.pairs:
+            source = _rival(table, holders, c)
+            routes += [] if source is None else [Route.of("become", source, c, classes)]
+        if "vanish" in study.paths:
+            routes.append(Route.of("vanish", c, c, classes))
+    if "become" in study.paths:
+        routes += given_pairs(study, context)
+    return list(dict.fromkeys(routes))
 
 
-def _row(table: SampleTable, name: str, c: int) -> np.ndarray:
+def given_pairs(study: DeepDream, context: Context) -> list[Route]:
+    """The paths between the classes of `pairs`; refuses by InputError where there can be none."""
+    routes = []
+    for first, last in study.pairs:
+        a, b = context.model.class_id(first), context.model.class_id(last)
+        if a == b or a == background(context):
+            raise InputError(
+                f"pairs: [{first}, {last}] needs two classes, the first not the background"
+            )
+        routes.append(Route.of("become", a, b, context.model.classes))
+    return routes
+
+
+def _row(table: SampleTable, name: str, c: int, column: str) -> np.ndarray:
+    """Of an image that holds class c, the row of the class."""
     one = table.tables[name]
-    return np.asarray(one["natural"][int(np.flatnonzero(one["held"] == c)[0])])
+    return np.asarray(one[column][int(np.flatnonzero(one["held"] == c)[0])])
 
 
 def _rival(table: SampleTable, holders: Mapping[int, list[str]], c: int) -> int | None:
     """The other class in whose regions c's logit comes nearest to the winner's, on average."""
-    best: tuple[float, int] | None = None
+    gaps = {}
     for other, names in holders.items():
-        if other == c or len(names) < 2:
-            continue
-        gaps = []
-        for name in names:
-            one = table.tables[name]
-            row = one["rivals"][int(np.flatnonzero(one["held"] == other)[0])]
-            gaps.append(row[c] - row[other])
-        found = (float(np.mean(gaps)), other)
-        best = found if best is None or found[0] > best[0] else best
-    return None if best is None else best[1]
+        if other != c and len(names) >= 2:
+            logits = [_row(table, name, other, "rivals") for name in names]
+            gaps[other] = float(np.mean([row[c] - row[other] for row in logits]))
+    return max(gaps, key=gaps.__getitem__, default=None)
 
 
 def background(context: Context) -> int | None:
@@ -222,16 +220,10 @@ def class_ids(context: Context) -> list[int]:
 
 
 def chosen_classes(
-    study: DeepDream, context: Context, holders: Mapping[int, list[str]]
+    study: DeepDream, context: Context, holders: Mapping[int, Sequence[str]]
 ) -> list[int]:
+    """The classes whose paths are taken: those asked for, or the most frequent."""
     if study.data.classes:
-        found = [context.model.class_id(name) for name in study.data.classes]
-        missing = [name for name, c in zip(study.data.classes, found, strict=True)
-                   if c not in holders]  # fmt: skip
-        if missing:
-            raise InputError(
-                f"data.classes: {missing[0]!r} is the background; paths need a class beside it"
-            )
-        return found
+        return [context.model.class_id(name) for name in study.data.classes]
     ranked = sorted(holders, key=lambda c: (-len(holders[c]), c))
     return sorted(c for c in ranked[: study.classes_at_most] if holders[c])

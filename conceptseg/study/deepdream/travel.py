@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from conceptseg.data.draw import sample_priority
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
+from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import undisturbed
 from conceptseg.network.shuffle import shuffled
 from conceptseg.report.thumbnails import photo
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.deepdream.ascent import Path, Walk, smooth_changes, walk
 from conceptseg.study.deepdream.descriptors import describe
-from conceptseg.study.deepdream.survey import Found, Route, background
+from conceptseg.study.deepdream.survey import SURVEY, Route, Survey, background
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,15 +30,25 @@ if TYPE_CHECKING:
     from conceptseg.study.deepdream.config import DeepDream
 
 WALKS = ("pixel", "phase", "smooth", "shuffled")
-"""Two paths of the network, and two null paths: random, and of the network that forgot."""
+"""Two paths of the network, and two null paths: random, and of the network shuffled."""
+DRAWN: tuple[Walk, ...] = ("pixel", "phase")
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Pictures along one walk of a start (its row), and the outline of its region."""
+
+    start: int
+    walk: str
+    pictures: tuple[bytes, ...]
+    outline: str
 
 
 @dataclass(frozen=True)
 class Travelled:
     """Of s starts: `route` and `sample` [s], `described` [s, 4, p + 1, m] along the four walks,
     `score`, `flipped` [s, 4, p + 1], `length`, `ended` [s, 4], `borrowed` [s] whether the region
-    was another image's, `share` [s] of the image it covers; `strips` pictures by start and walk,
-    `outlines` of the regions of these starts.
+    was another image's, `share` [s] of the image it covers; `strips` of some starts.
     """
 
     route: np.ndarray
@@ -46,8 +60,13 @@ class Travelled:
     ended: np.ndarray
     borrowed: np.ndarray
     share: np.ndarray
-    strips: Mapping[tuple[int, str], tuple[bytes, ...]]
-    outlines: Mapping[int, str]
+    strips: tuple[Strip, ...]
+
+
+COLUMNS = ("described", "score", "flipped", "length", "ended", "borrowed", "share")
+STARTS = Key("starts", SampleTable)
+TRAVELLED = Key("travelled", Travelled)
+SHUFFLED = Key("shuffled network", SegmentationModel)
 
 
 @dataclass(frozen=True)
@@ -70,9 +89,8 @@ class Travel(Pass):
     cost = "3 forwards and backwards per step and start, fewer where regions flip early"
     labels = "optional"
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
-        found: Found = carry["found"]
-        wanted = {sample_id for ids in found.starts.values() for sample_id in ids}
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
+        wanted = {sample_id for ids in known[SURVEY].starts.values() for sample_id in ids}
         return [sample for sample in context.manifest.samples if sample.id in wanted]
 
     def forwards(self, context: Context) -> float:
@@ -81,43 +99,44 @@ class Travel(Pass):
         paths = classes * len(self.study.paths) * self.study.starts
         return 3.0 * 3.0 * paths * self.study.steps / 2
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
-        found: Found = carry["found"]
+    @contextmanager
+    def open(self, context: Context, known: Known) -> Iterator[Known]:
+        yield SHUFFLED(shuffled(context.model, context.seed))
+
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
         table = SampleTable.empty()
-        forgot = shuffled(context.model, context.seed)
         for i, sample_id in enumerate(batch.ids):
             labels = None if batch.labels is None else batch.labels[i].cpu().numpy()
-            cases = cases_of(self.study, found, context.seed, sample_id, labels)
-            one = self._travelled(context, found, forgot, sample_id, batch.images[i], cases)
+            cases = cases_of(self.study, known[SURVEY], context.seed, sample_id, labels)
+            one = self._travelled(context, known, sample_id, batch.images[i], cases)
             table = table.merge(SampleTable.of(sample_id, one))
-        return {"paths": table}
+        return STARTS(table)
 
     def _travelled(
         self,
         context: Context,
-        found: Found,
-        forgot: Any,
+        known: Known,
         sample_id: str,
         image: Tensor,
         cases: Sequence[Case],
     ) -> dict[str, np.ndarray]:
         images = image[None].expand(len(cases), -1, -1, -1).float().contiguous()
-        paths = self._paths(context, forgot, sample_id, images, cases)
+        paths = self._paths(context, known[SHUFFLED], sample_id, images, cases)
+        gauge = Gauge(cases, image.device)
+        start = image.float().cpu().numpy()
         described, scores, flips = [], [], []
         for path in paths.values():
             logits = _logits(context, path.images)
-            gauge = Gauge(cases, image.device)
-            scores.append(np.stack([gauge.score(one).cpu().numpy() for one in logits]))
-            flips.append(np.stack([gauge.share(one).cpu().numpy() for one in logits]))
-            described.append(self._described(context, path, logits, cases, image))
-        shown = [
-            case for case in cases if sample_id in found.starts[case.route][: self.study.shown]
-        ]
+            scores.append([gauge.score(one).cpu().numpy() for one in logits])
+            flips.append([gauge.share(one).cpu().numpy() for one in logits])
+            described.append(_described(path, logits, cases, background(context), start))
+        first = {route: ids[: self.study.shown] for route, ids in known[SURVEY].starts.items()}
+        shown = [place for place, case in enumerate(cases) if sample_id in first[case.route]]
         return {
             "number": np.array([case.number for case in cases], dtype=np.int64),
-            "described": np.stack(described).swapaxes(0, 1),
-            "score": np.stack(scores).transpose(2, 0, 1).astype(np.float64),
-            "flipped": np.stack(flips).transpose(2, 0, 1).astype(np.float64),
+            "described": np.array(described).transpose(2, 0, 1, 3),
+            "score": np.array(scores).transpose(2, 0, 1).astype(np.float64),
+            "flipped": np.array(flips).transpose(2, 0, 1).astype(np.float64),
             "length": np.stack([path.length for path in paths.values()], 1),
             "ended": np.stack([path.ended for path in paths.values()], 1),
             "borrowed": np.array([case.borrowed for case in cases]),
@@ -128,7 +147,7 @@ class Travel(Pass):
     def _paths(
         self,
         context: Context,
-        forgot: Any,
+        twin: SegmentationModel,
         sample_id: str,
         images: Tensor,
         cases: Sequence[Case],
@@ -138,9 +157,8 @@ class Travel(Pass):
         limits = np.full(len(cases), study.steps)
         common: dict[str, Any] = {"step": study.step, "tv": study.tv, "points": study.points}
         paths: dict[str, Path] = {}
-        names: tuple[Walk, ...] = ("pixel", "phase")
         with undisturbed(context.model):
-            for how in names:
+            for how in DRAWN:
                 paths[how] = walk(
                     context.model, gauge.score, gauge.share, images, how,
                     limits=limits, flip=study.flip, **common,
@@ -148,62 +166,31 @@ class Travel(Pass):
         length, ended = paths["pixel"].length, paths["pixel"].ended
         key = [context.seed, 40, sample_priority(context.seed, sample_id) % 2**63]
         line = smooth_changes(images, length, study.points + 1, key)
-        paths["smooth"] = Path(line, np.zeros(0), np.zeros(0), length, ended)
-        with undisturbed(forgot):
+        paths["smooth"] = Path(line, length, ended)
+        with undisturbed(twin):
             # As many steps as the real path took: it may not stop at a flip of its own.
             paths["shuffled"] = walk(
-                forgot, gauge.score, gauge.share, images, "pixel",
+                twin, gauge.score, gauge.share, images, "pixel",
                 limits=ended, flip=2.0, **common,
             )  # fmt: skip
         return paths
 
-    def _described(
-        self,
-        context: Context,
-        path: Path,
-        logits: Sequence[Tensor],
-        cases: Sequence[Case],
-        start: Tensor,
-    ) -> np.ndarray:
-        """Descriptors [n, p + 1, m] along one walk."""
-        back, first = background(context), start.float().cpu().numpy()
-        rows = []
-        for r, case in enumerate(cases):
-            own = []
-            for point, one in zip(path.images, logits, strict=True):
-                prediction = one[r].argmax(0).cpu().numpy()
-                picture = point[r].float().cpu().numpy()
-                told = describe(picture, case.region, prediction, case.route.target, back, first)
-                own.append(told)
-            rows.append(own)
-        return np.array(rows)
-
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        table = state["paths"]
-        assert isinstance(table, SampleTable)
-        names = ("described", "score", "flipped", "length", "ended", "borrowed", "share")
-        strips: dict[tuple[int, str], tuple[bytes, ...]] = {}
-        outlines: dict[int, str] = {}
-        row = 0
+    def finish(self, context: Context, state: Known, known: Known) -> Known:
+        table = state[STARTS]
         samples: list[str] = []
+        strips: list[Strip] = []
         for sample_id in table.ids:
             one = table.tables[sample_id]
             parts = iter(_split(one["strip"], one["strip_size"]))
             lines = _split(one["outline"], one["outline_size"])
-            for case, line in zip(one["shown"].tolist(), lines, strict=True):
-                outlines[row + case] = line.decode()
-                for how in ("pixel", "phase"):
-                    count = one["described"].shape[2]
-                    strips[row + case, how] = tuple(next(parts) for _ in range(count))
-            row += len(one["number"])
+            for place, line in zip(one["shown"].tolist(), lines, strict=True):
+                for how in DRAWN:
+                    pictures = tuple(islice(parts, one["described"].shape[2]))
+                    strips.append(Strip(len(samples) + place, how, pictures, line.decode()))
             samples += [sample_id] * len(one["number"])
-        columns = {name: table.column(name) for name in names}
+        columns = {name: table.column(name) for name in COLUMNS}
         route = table.column("number")
-        return {
-            "travelled": Travelled(
-                route=route, sample=tuple(samples), strips=strips, outlines=outlines, **columns
-            )
-        }
+        return TRAVELLED(Travelled(route, tuple(samples), **columns, strips=tuple(strips)))
 
 
 class Gauge:
@@ -239,40 +226,54 @@ class Gauge:
 
 
 def cases_of(
-    study: DeepDream, found: Found, seed: int, sample_id: str, labels: np.ndarray | None
+    study: DeepDream, survey: Survey, seed: int, sample_id: str, labels: np.ndarray | None
 ) -> list[Case]:
     """The starts in one image, with their regions."""
-    prediction = found.predictions[sample_id]
+    prediction = survey.predictions[sample_id]
     cases = []
-    for number, route in enumerate(found.routes):
-        if sample_id not in found.starts[route]:
+    for number, route in enumerate(survey.routes):
+        if sample_id not in survey.starts[route]:
             continue
-        if route.kind != "appear":
-            held = route.target if route.kind == "vanish" else route.source
-            cases.append(Case(number, route, prediction == held, False))
-            continue
-        if labels is not None:
-            missed = (labels == route.target) & (prediction != route.target)
-            if missed.mean() >= study.min_region_fraction:
-                cases.append(Case(number, route, missed, False))
-                continue
-        cases.append(Case(number, route, borrowed(found, route, seed, sample_id), True))
+        region, lent = prediction == route.source, False
+        if route.kind == "appear":
+            missed = prediction != route.target
+            region = missed & (labels == route.target if labels is not None else False)
+            lent = bool(region.mean() < study.min_region_fraction)
+        region = borrowed(survey, route, seed, sample_id) if lent else region
+        cases.append(Case(number, route, region, lent))
     return cases
 
 
-def borrowed(found: Found, route: Route, seed: int, sample_id: str) -> np.ndarray:
+def borrowed(survey: Survey, route: Route, seed: int, sample_id: str) -> np.ndarray:
     """Where another image shows the class, drawn by hash; put onto this image's size."""
     from PIL import Image
 
-    donors = found.holders[route.target]
+    donors = survey.holders[route.target]
     pick = sample_priority(seed, f"donor/{route.target}/{sample_id}") % len(donors)
-    mask = found.predictions[donors[pick]] == route.target
-    h, w = found.predictions[sample_id].shape
+    mask = survey.predictions[donors[pick]] == route.target
+    h, w = survey.predictions[sample_id].shape
     if mask.shape != (h, w):
         small = Image.fromarray(mask.astype(np.uint8)).resize((w, h), Image.Resampling.NEAREST)
         mask = np.asarray(small).astype(bool)
         mask[h // 2, w // 2] |= not mask.any()
     return mask
+
+
+def _described(
+    path: Path, logits: Sequence[Tensor], cases: Sequence[Case], back: int | None, start: np.ndarray
+) -> np.ndarray:
+    """Descriptors [p + 1, n, m] along one walk from the image `start`."""
+    images = [point.float().cpu().numpy() for point in path.images]
+    predictions = [one.argmax(1).cpu().numpy() for one in logits]
+    return np.array(
+        [
+            [
+                describe(picture, case.region, prediction, case.route.target, back, start)
+                for picture, prediction, case in zip(*points, cases, strict=True)
+            ]
+            for points in zip(images, predictions, strict=True)
+        ]
+    )
 
 
 def _logits(context: Context, points: Tensor) -> list[Tensor]:
@@ -283,16 +284,15 @@ def _logits(context: Context, points: Tensor) -> list[Tensor]:
 
 
 def _strips(
-    cases: Sequence[Case], shown: Sequence[Case], paths: Mapping[str, Path], side: int
+    cases: Sequence[Case], places: Sequence[int], paths: Mapping[str, Path], side: int
 ) -> dict[str, np.ndarray]:
-    """Pictures along the two real paths of the starts that are shown, and their outlines."""
+    """Pictures along the two real paths of the starts at these places, and their outlines."""
     from conceptseg.report.thumbnails import outline
 
-    places = [k for k, case in enumerate(cases) if any(case is one for one in shown)]
     parts = [
         photo(point[k].float().cpu().numpy(), side)
         for k in places
-        for how in ("pixel", "phase")
+        for how in DRAWN
         for point in paths[how].images
     ]
     lines = [outline(cases[k].region).encode() for k in places]

@@ -45,7 +45,8 @@ def test_phases_keep_amplitudes_and_raise_the_score():
     keep = torch.ones_like(before, dtype=torch.bool)
     keep[..., 0, 0] = keep[..., 6, 0] = keep[..., 0, 6] = keep[..., 6, 6] = False
     np.testing.assert_allclose(after[keep], before[keep], rtol=1e-6)
-    assert (np.diff(path.score, axis=0) > 0).all()
+    score = torch.stack([(image * w).sum((1, 2, 3)) for image in path.images])
+    assert (np.diff(score, axis=0) > 0).all()
     np.testing.assert_allclose(path.images[0], start, atol=1e-12)
     # Steps of phases are as long in pixels as those of pixels, but where a turn is at its bound.
     assert (path.length <= 6 * STEP * 1.05).all() and (path.length > 2 * STEP).all()
@@ -64,7 +65,7 @@ def test_a_path_ends_where_its_region_flips_and_rows_do_not_interact():
     both = walk(lambda x: x, score, share, start, "pixel", limits=np.full(3, 5), **common)
     assert both.ended.tolist() == [1, 3, 5]
     np.testing.assert_allclose(both.length, np.array([1, 3, 5]) * STEP, rtol=1e-6)
-    assert both.flipped[-1].tolist() == [1, 1, 0]
+    assert share(both.images[-1]).tolist() == [1, 1, 0]
 
 
 def test_values_stay_within_the_range():
