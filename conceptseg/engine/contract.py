@@ -88,6 +88,13 @@ class Study(StudyKeys, ABC):
 
     about: ClassVar[About]
 
+    def class_ids(self, context: Context) -> tuple[int, ...]:
+        """The classes that are studied: those asked for, or all but the background."""
+        names = self.data.classes or tuple(
+            name for name in context.model.classes if name != context.manifest.background
+        )
+        return tuple(context.model.class_id(name) for name in names)
+
     def local_methods(self) -> tuple[Choice, ...]:
         """All entries of the study's file that name local methods."""
         return self.compare

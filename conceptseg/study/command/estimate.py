@@ -30,8 +30,8 @@ def estimate(settings: Settings[Study]) -> tuple[Lines, list[str]]:
     lines: Lines = [
         (
             "data",
-            f"{manifest.name}: {len(manifest.samples)} images, {len(manifest.classes)} "
-            f"classes, {len(errors)} of them cannot be read",
+            f"{manifest.name}: {len(manifest.samples)} images, {len(manifest.classes)} classes"
+            + (f"; {len(errors)} images cannot be read" if errors else ""),
         ),
     ]
     if errors:
