@@ -59,22 +59,22 @@ def to_compare(study: Ace, context: Context, known: Known) -> Known:
     The image is the one among the concept's exemplars in which the class covers most; classes
     without a finding follow, each with the image in which it covers most.
     """
-    found, pairs = known[DISCOVERY], known[PAIRS]
+    discovery, pairs = known[DISCOVERY], known[PAIRS]
     chosen: dict[int, str] = {}
-    for pair in sorted((p for p in pairs if p.used), key=lambda p: (p.loss, p.class_id)):
-        core = found.concepts[pair.concept].core
-        candidates = np.intersect1d(found.image[core], found.class_images[pair.class_id])
+    for pair in sorted((p for p in pairs if p.used), key=lambda p: (p.loss.value, p.class_id)):
+        core = discovery.concepts[pair.concept].core
+        candidates = np.intersect1d(discovery.image[core], discovery.class_images[pair.class_id])
         if pair.class_id not in chosen and len(candidates):
-            chosen[pair.class_id] = _fullest(found, pair.class_id, candidates)
-    for class_id in sorted(found.class_images, key=lambda c: -len(found.class_images[c])):
-        if class_id not in chosen and len(found.class_images[class_id]):
-            chosen[class_id] = _fullest(found, class_id, found.class_images[class_id])
+            chosen[pair.class_id] = _fullest(discovery, pair.class_id, candidates)
+    for class_id in sorted(discovery.class_images, key=lambda c: -len(discovery.class_images[c])):
+        if class_id not in chosen and len(discovery.class_images[class_id]):
+            chosen[class_id] = _fullest(discovery, class_id, discovery.class_images[class_id])
     shown = tuple((sample_id, class_id) for class_id, sample_id in chosen.items())
     return CHOSEN(shown[:COMPARED_CLASSES])
 
 
-def _fullest(found: Discovery, class_id: int, images: np.ndarray) -> str:
+def _fullest(discovery: Discovery, class_id: int, images: np.ndarray) -> str:
     """Of the images, the id of the one in which the class covers the largest area."""
-    covered = found.share[:, class_id] * found.area * (found.level == 0)
-    area = np.bincount(found.image, weights=covered, minlength=len(found.ids))
-    return found.ids[int(images[np.argmax(area[images])])]
+    covered = discovery.share[:, class_id] * discovery.area * (discovery.level == 0)
+    area = np.bincount(discovery.image, weights=covered, minlength=len(discovery.ids))
+    return discovery.ids[int(images[np.argmax(area[images])])]
