@@ -19,7 +19,7 @@ from conceptseg.study.ace.discovery import DISCOVERY, Discovery
 from conceptseg.study.ace.erase import ERASURES
 from conceptseg.study.ace.findings import findings
 from conceptseg.study.ace.gradients import needs_labels
-from conceptseg.study.ace.pictures import MAP, SHOWN, Shown, shown_rows
+from conceptseg.study.ace.pictures import MAP, SHOWN, shown_rows
 from conceptseg.study.ace.scored import SEEN, scored_on
 from conceptseg.study.shared import local_maps
 from conceptseg.study.shared.compare import COMPARISON, Comparison
@@ -38,6 +38,7 @@ def conclude(study: Ace, context: Context, known: Known) -> Result:
     names = [describe(discovery, concept, classes) for concept in discovery.concepts]
     frequent = enrichment(discovery, _metadata(context, discovery))
     caption = "Metadata values frequent among a concept's images"
+    photos = {tables.picture_key(name): data for name, data in shown.photos.items()}
     sampling = discovery.sampling
     return Result(
         study="ace",
@@ -54,7 +55,7 @@ def conclude(study: Ace, context: Context, known: Known) -> Result:
             "saliency": local_maps.table(comparison, classes),
         },
         arrays=_arrays(discovery, known[MAP].result()["points"], comparison),
-        images=_images(shown, comparison),
+        images=photos | local_maps.pictures(comparison),
         skipped=_skipped(study, context, discovery, classes),
         notes=cover.notes(
             context,
@@ -78,23 +79,16 @@ def conclude(study: Ace, context: Context, known: Known) -> Result:
     )
 
 
-def _images(shown: Shown, comparison: Comparison) -> dict[str, bytes]:
-    photos = {tables.picture_key(sample_id): data for sample_id, data in shown.photos.items()}
-    return photos | local_maps.pictures(comparison)
-
-
 def _arrays(
     discovery: Discovery, points: np.ndarray, comparison: Comparison
 ) -> dict[str, np.ndarray]:
     """Directions, nulls and the map of segments; `null_*` by class, concept and draw."""
     classes = sorted({class_id for class_id, _ in discovery.influence})
-    q = len(discovery.concepts)
-    units = discovery.embedding.shape[1]
+    q, directions = len(discovery.concepts), [c.direction for c in discovery.concepts]
+    cav = np.array([direction.vector for direction in directions], np.float32)
     arrays = {
-        "cav": np.array([c.direction.vector for c in discovery.concepts], np.float32).reshape(
-            q, units
-        ),
-        "absent": np.array([c.direction.absent for c in discovery.concepts], np.float32),
+        "cav": cav.reshape(q, discovery.embedding.shape[1]),
+        "absent": np.array([direction.absent for direction in directions], np.float32),
         "layer_mean": np.asarray(discovery.mean, dtype=np.float32),
         "map": points,
         "null_class": np.array(classes, dtype=np.int32),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import Tail
+from conceptseg.network.shuffle import shuffled
 from conceptseg.stats.corrections import holm
 from conceptseg.stats.intervals import ALPHA
 from conceptseg.stats.mergeable.sample_table import SampleTable
@@ -85,14 +85,12 @@ class Control(Pass):
             segments = discovery.segments(sample_id)
             activation = tail.activation[i].detach()
             held = targets.classes[i]
-            gradient = np.zeros((len(held), 2, activation.shape[0]), dtype=np.float32)
-            for turn in range(len(held)):
-                gradient[turn] = rounds[turn][i].cpu().numpy()
+            gradient = [part[i].cpu().numpy() for part in rounds[: len(held)]]
             rows = embedded(self.study, context, model, batch.images[i], segments, activation)
             one = {
                 "embedding": rows["embedding"],
                 "class": np.array(held, dtype=np.int64),
-                "gradient": gradient,
+                "gradient": np.array(gradient, np.float32).reshape(-1, 2, len(activation)),
             }
             table = table.merge(SampleTable.of(sample_id, one))
         return CONTROL(table)
@@ -146,18 +144,3 @@ def _p_values(
             rng = np.random.default_rng([seed, 6, class_id, q])
             result.append(tester.test(core, study.nulls, rng).p_effect)
     return result
-
-
-def shuffled(model: SegmentationModel, seed: int) -> SegmentationModel:
-    """A copy of a network in which the entries of each weight tensor are permuted."""
-    import torch
-
-    other = copy.deepcopy(model)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in other.parameters():
-            if parameter.dim() > 1:
-                order = torch.randperm(parameter.numel(), generator=generator)
-                flat = parameter.detach().cpu().flatten()[order]
-                parameter.copy_(flat.reshape(parameter.shape))
-    return other

@@ -32,6 +32,7 @@ CONTRAST_PER_SEGMENT = 10
 PUBLISHED_SETS = 20
 CALIBRATION_DRAWS = 4999
 """Many, since all random concepts of one make-up are compared with the same draws."""
+COLUMNS = ("level", "number", "box", "area", "share", "ring", "truth")
 
 
 def discover(study: Ace, context: Context, known: Known) -> Known:
@@ -70,13 +71,7 @@ def discover(study: Ace, context: Context, known: Known) -> Known:
         embedding=embedding,
         place=place,
         image=image,
-        level=table.column("level"),
-        number=table.column("number"),
-        box=table.column("box"),
-        area=table.column("area"),
-        share=table.column("share"),
-        ring=table.column("ring"),
-        truth=table.column("truth"),
+        **{name: table.column(name) for name in COLUMNS},
         cluster=clusters.members,
         mean=known[ACTIVATION].mean,
         concepts=tuple(concepts),
@@ -185,15 +180,15 @@ def _null_directions(
     study: Ace, segments: _Rows, concepts: Sequence[Concept], rng: np.random.Generator
 ) -> tuple[Direction, ...]:
     """CAVs of random sets of segments, as large as a concept."""
-    found = []
+    directions = []
     embedding = segments.embedding
     size = int(np.median([len(concept.core) for concept in concepts])) if concepts else 0
     for _ in range(study.null_erasures if concepts else 0):
         core = rng.choice(len(embedding), size=min(size, len(embedding) // 2), replace=False)
         contrast = _contrast(core, len(embedding), CONTRAST_PER_SEGMENT * len(core), rng)
         step = concept_step(study.cav, embedding[core], embedding[contrast], study.seed)
-        found.append(Direction.of(step, segments.place[contrast]))
-    return tuple(found)
+        directions.append(Direction.of(step, segments.place[contrast]))
+    return tuple(directions)
 
 
 def _test_class(

@@ -1,4 +1,4 @@
-"""What the survey found: concepts, the segments that they are made of, and their influence."""
+"""What was discovered: concepts, the segments that they are made of, and their influence."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Concept:
 
 @dataclass(frozen=True)
 class Discovery:
-    """What the survey found.
+    """Concepts, and what they do to each class.
 
     `sampling` says what each image of `ids` counts as in tests: its group, or itself; `packed` are
     its segments, in few bytes (see :meth:`segments`).

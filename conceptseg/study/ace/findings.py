@@ -1,4 +1,4 @@
-"""What is claimed, and how surely."""
+"""What is claimed of classes and concepts."""
 
 from __future__ import annotations
 

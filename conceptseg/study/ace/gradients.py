@@ -31,7 +31,7 @@ def min_region(height: int, width: int) -> float:
 
 
 def needs_labels(config: TargetConfig) -> bool:
-    """Whether the region that a class is scored on is told from labels."""
+    """Whether the region that a class is scored on is made from labels."""
     return configured(config, 0).where.needs_labels
 
 
@@ -98,14 +98,14 @@ class Targets:
 
         That is where a class lies whatever region its score is read on.
         """
-        found = []
+        summed = []
         for turn, targets in enumerate(self.rounds):
             total = sum((target(logits).sum() for target in targets), logits.new_zeros(()))
             (gradient,) = torch.autograd.grad(total, activation, retain_graph=True)
             inside = on_grid(self.predicted(turn), gradient.shape[-2:])
             parts = [(gradient.float() * w).flatten(2).sum(-1) for w in (inside, 1 - inside)]
-            found.append(torch.stack(parts, 1))
-        return found
+            summed.append(torch.stack(parts, 1))
+        return summed
 
 
 def class_gradients(
@@ -117,7 +117,7 @@ def class_gradients(
 ) -> list[ClassGradients]:
     """For each image of a tail made with `graph`, its classes' gradients.
 
-    A network that is sure of a class is flat there: whatever made it sure, more of it changes
+    A network that is confident of a class is flat there: whatever made it so, more of it changes
     nothing, and the local gradient is blind to it. So the gradient is averaged as well along
     straight paths, in the layer, from other images to the image: `references` holds r activations
     [n, u, y, x] (or [1, u, y, x] for all images), and the j-th serves the point (j + 1/2)/r of the

@@ -141,7 +141,7 @@ def where(result: Result) -> Section:
             heading="From inside or outside",
             caption="TCAV counts the images in which the score rises along the concept; 0.5 is no "
             "tendency. On the upward axis only positions outside the class's region count. TCAV "
-            "takes the gradient at the images themselves, where a network that is sure of itself "
+            "takes the gradient at the images themselves, where a confident network "
             "is flat, and where all images agree its test has no power: it is shown only for "
             "comparison with published results.",
             id="tcav",

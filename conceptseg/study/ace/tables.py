@@ -28,13 +28,9 @@ if TYPE_CHECKING:
 LOSS = Column("loss", "IoU change", interval=True)
 MOVES = Column("moves", "score change", interval=True)
 OUTSIDE = Column(
-    "outside_loss",
-    "IoU change, erased outside only",
-    interval=True,
-    brief="outside only",
-    ends=("outside_low", "outside_high"),
-    of="outside",
-)
+    "outside_loss", "IoU change, erased outside only", True, "outside only",
+    ("outside_low", "outside_high"), "outside",
+)  # fmt: skip
 NULL_LOSS = Column("null_loss", "IoU change, random direction")
 P = Column("p", "p (both)", of=get("test.p"))
 P_HOLM = Column("p_holm", "p (both), corrected", of=get("test.adjusted"))
@@ -84,20 +80,9 @@ PAIR: tuple[Column | str, ...] = (
     Column("p_moves_bh", "p Benjamini-Hochberg (score change)"),
     Column("p_moves_max", "p max-statistic (score change)", of=get("moved.adjusted")),
 )
-LAYER_LOSS = Column(
-    "layer_loss",
-    "IoU change, layer set to its mean",
-    interval=True,
-    brief="",
-    ends=("layer_low", "layer_high"),
-)
-RATE = Column(
-    "false_positive_rate",
-    f"share with p <= {ALPHA}",
-    interval=True,
-    brief="",
-    ends=("low", "high"),
-)
+LAYER = ("layer_low", "layer_high")
+LAYER_LOSS = Column("layer_loss", "IoU change, layer set to its mean", True, "", LAYER)
+RATE = Column("false_positive_rate", f"share with p <= {ALPHA}", True, "", ("low", "high"))
 
 
 def pair_table(pairs: Sequence[Pair], classes: Sequence[str]) -> Table:
