@@ -63,7 +63,7 @@ class Ace(Study):
         "confident network does not hide; 0 takes the gradient at the image alone, as published.",
     )
     images_per_class: int = Field(
-        200, ge=2, description="Of each class, at most this many images, drawn by hash."
+        200, ge=2, description="At most this many images of each class, drawn by hash."
     )
     concepts: one_of(ConceptFinder, "concepts", "kmeans") = Field(  # type: ignore[valid-type]
         KMeans(), description="How segments are grouped into concepts."
@@ -76,16 +76,19 @@ class Ace(Study):
     )
     segments_per_image: int = Field(2, ge=1, description="At most this many of one image.")
     min_images: int = Field(
-        10, ge=2, description="Fewer images than this, and a concept or a class is left out."
+        10, ge=2, description="A concept or a class that fewer images hold is left out."
     )
     min_auc: float = Field(
-        0.75, ge=0, le=1, description="Concepts whose CAV separates worse on held-out images go."
+        0.75,
+        ge=0,
+        le=1,
+        description="Concepts whose CAV separates worse on held-out images are dropped.",
     )
     nulls: int = Field(999, ge=19, description="Random concepts that each concept is tested with.")
     calibration: int = Field(
         1000, ge=0, description="Random concepts per class by which the test itself is checked."
     )
-    erase_images: int = Field(60, ge=2, description="Of each class, images for the erasures.")
+    erase_images: int = Field(60, ge=2, description="Images of each class for the erasures.")
     null_erasures: int = Field(
         10, ge=2, description="Random directions that are erased as well, to compare with."
     )

@@ -19,7 +19,7 @@ from conceptseg.stats.intervals import ALPHA
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.ace.clusters import core_of
 from conceptseg.study.ace.discovery import DISCOVERY, Discovery
-from conceptseg.study.ace.embed import embedded, segments_per_image
+from conceptseg.study.ace.embed import embedded
 from conceptseg.study.ace.gradients import Targets
 from conceptseg.study.ace.pool import Pool
 from conceptseg.study.ace.tcav import Tester
@@ -63,7 +63,7 @@ class Control(Pass):
     def forwards(self, context: Context) -> float:
         """Two, a tail forth and back for each class, taken for a pass, and perhaps the crops."""
         images = min(len(context.manifest.samples), self.study.control_images)
-        crops = segments_per_image(self.study) if self.study.embedding == "crops" else 0.0
+        crops = sum(self.study.scales) if self.study.embedding == "crops" else 0
         return images * (2.0 + len(self.study.class_ids(context)) + crops)
 
     @contextmanager

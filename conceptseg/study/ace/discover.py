@@ -72,7 +72,6 @@ def discover(study: Ace, context: Context, known: Known) -> Known:
         place=place,
         image=image,
         **{name: table.column(name) for name in COLUMNS},
-        cluster=clusters.members,
         mean=known[ACTIVATION].mean,
         concepts=tuple(concepts),
         dropped=tuple(dropped),

@@ -88,7 +88,6 @@ class Discovery:
     share: np.ndarray
     ring: np.ndarray
     truth: np.ndarray
-    cluster: np.ndarray
     mean: np.ndarray
     concepts: tuple[Concept, ...]
     dropped: tuple[dict[str, Any], ...]

@@ -81,8 +81,3 @@ def _crop(image: Tensor, segments: Segments, number: int, size: tuple[int, int])
     )
     crop = F.interpolate(crop[None], size=size, mode="bicubic", align_corners=False)
     return crop[0].clamp(0, 1)
-
-
-def segments_per_image(study: Ace) -> float:
-    """About how many segments an image has, for estimates: as many as were asked for."""
-    return float(sum(study.scales))

@@ -79,7 +79,7 @@ class Erase(Pass):
     labels = "optional"
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
-        """Of each class, the `erase_images` images of lowest hash priority."""
+        """The `erase_images` images of each class that hashing draws."""
         discovery = known[DISCOVERY]
         chosen: set[str] = set()
         for images in discovery.class_images.values():
@@ -184,7 +184,7 @@ def erased(activation: Tensor, direction: Direction) -> Tensor:
 
 
 def candidates(study: Ace, discovery: Discovery) -> tuple[tuple[int, int], ...]:
-    """Of each class, the concepts outside its region that raise its score most, significantly so.
+    """The concepts outside each class's region that raise its score most, significantly so.
 
     They are the pairs (class, concept) for which the erasure outside the region is worth a pass.
     """

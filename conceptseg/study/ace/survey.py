@@ -16,7 +16,7 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.network.record import Tail
 from conceptseg.stats.mergeable.moments import Moments
 from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.ace.embed import embedded, segments_per_image
+from conceptseg.study.ace.embed import embedded
 from conceptseg.study.ace.gradients import ClassGradients, References, class_gradients, needs_labels
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Survey(Pass):
         study, classes = self.study, len(self.study.class_ids(context))
         passes = 1 + 0.5 * classes * (1 + study.references)
         if study.embedding == "crops":
-            passes += segments_per_image(study)
+            passes += sum(study.scales)  # about as many segments as are asked for
         return len(context.manifest.samples) * passes
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:

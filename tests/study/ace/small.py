@@ -126,7 +126,6 @@ def discovery(images: int, units: int, classes: int, **changes: Any) -> Discover
         "share": nothing,
         "ring": nothing,
         "truth": nothing,
-        "cluster": np.zeros(segments, np.int64),
         "mean": np.zeros(units),
         "concepts": (),
         "dropped": (),
