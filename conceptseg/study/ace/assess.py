@@ -92,7 +92,11 @@ def assess(study: Ace, context: Context, known: Known) -> Known:
 
 
 def _of_class(study: Ace, discovery: Discovery, erasures: Erasures, class_id: int) -> list[Pair]:
-    """The pairs of one class, tested together."""
+    """The pairs of one class, tested together.
+
+    The r-th random concepts of all its concepts are a joint draw of what they do to the score; that
+    concepts share no segment, and random ones may, hardly matters.
+    """
     concepts = sorted(q for c, q in discovery.influence if c == class_id)
     influences = [discovery.influence[class_id, q] for q in concepts]
     null_moves = np.stack([influence.null_effect for influence in influences])
@@ -109,35 +113,35 @@ def _of_class(study: Ace, discovery: Discovery, erasures: Erasures, class_id: in
     for place, q in enumerate(concepts):
         change, influence, test = changes[place], influences[place], tests[place]
         loss, where = change.estimate, discovery.where(discovery.concepts[q], class_id)
-        outside = erasures.outside_loss(class_id, q)
-        around = None if outside is None else sampling.mean(outside)
+        change_outside = erasures.outside_loss(class_id, q)
+        outside = None if change_outside is None else sampling.mean(change_outside)
         smallest = -study.smallest_effect
         used = test.passed and influence.effect > 0 and loss.value <= smallest and loss.below(0.0)
         remains = (
-            around is not None
-            and around.below(0.0)
-            and around.value <= min(smallest, loss.value / 2)
+            outside is not None
+            and outside.below(0.0)
+            and outside.value <= min(smallest, loss.value / 2)
         )
         pairs.append(
             Pair(
-                class_id,
-                q,
-                len(images),
-                influence,
-                discovery.local[class_id, q],
-                discovery.sampling.at(images).mean(influence.derivatives),
-                moved[place],
-                moves_holm[place],
-                discovery.published.get((class_id, q), NAN),
-                len(change.edited),
-                loss,
-                float(change.random.mean(1).mean()) if change.random.size else NAN,
-                losses[place].p,
-                around,
-                where,
-                test,
-                used,
-                used and remains and where["inside"] < 0.5,
+                class_id=class_id,
+                concept=q,
+                images=len(images),
+                influence=influence,
+                local=discovery.local[class_id, q],
+                moves=discovery.sampling.at(images).mean(influence.derivatives),
+                moved=moved[place],
+                p_moves_holm=moves_holm[place],
+                p_published=discovery.published.get((class_id, q), NAN),
+                erased_images=len(change.edited),
+                loss=loss,
+                null_loss=float(change.random.mean(1).mean()) if change.random.size else NAN,
+                p_loss=losses[place].p,
+                outside=outside,
+                where=where,
+                test=test,
+                used=used,
+                from_context=used and remains and where["inside"] < 0.5,
             )
         )
     return pairs

@@ -20,7 +20,7 @@ from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.ace.clusters import core_of
 from conceptseg.study.ace.discovery import DISCOVERY, Discovery
 from conceptseg.study.ace.embed import embedded
-from conceptseg.study.ace.gradients import Targets
+from conceptseg.study.ace.gradients import class_gradients
 from conceptseg.study.ace.pool import Pool
 from conceptseg.study.ace.tcav import Tester
 
@@ -78,19 +78,17 @@ class Control(Pass):
             logits = context.model(batch.images)
         model = known[SHUFFLED]
         tail = Tail.of(model, batch.images, context.layer, graph=True)
-        targets = Targets(logits, tuple(discovery.class_images), self.study.target, batch.labels)
-        rounds = targets.gradients(tail.logits, tail.activation)
+        classes, target = tuple(discovery.class_images), self.study.target
+        gradients = class_gradients(tail, classes, target, (), batch.labels, logits)
         table = SampleTable.empty()
         for i, sample_id in enumerate(batch.ids):
             segments = discovery.segments(sample_id)
             activation = tail.activation[i].detach()
-            held = targets.classes[i]
-            gradient = [part[i].cpu().numpy() for part in rounds[: len(held)]]
             rows = embedded(self.study, context, model, batch.images[i], segments, activation)
             one = {
                 "embedding": rows["embedding"],
-                "class": np.array(held, dtype=np.int64),
-                "gradient": np.array(gradient, np.float32).reshape(-1, 2, len(activation)),
+                "class": np.array(gradients[i].classes, dtype=np.int64),
+                "gradient": gradients[i].local.cpu().numpy(),
             }
             table = table.merge(SampleTable.of(sample_id, one))
         return CONTROL(table)

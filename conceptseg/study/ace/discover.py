@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -52,6 +52,7 @@ def discover(study: Ace, context: Context, known: Known) -> Known:
     kept, dropped = survivors(
         study, clusters.members, clusters.distances, clusters.stability, image, table.column("box")
     )
+    columns: dict[str, Any] = {name: table.column(name) for name in COLUMNS}
     rng = np.random.default_rng([context.seed, 1])
     concepts: list[Concept] = []
     for members, stability, cluster in kept:
@@ -71,7 +72,7 @@ def discover(study: Ace, context: Context, known: Known) -> Known:
         embedding=embedding,
         place=place,
         image=image,
-        **{name: table.column(name) for name in COLUMNS},
+        **columns,
         mean=known[ACTIVATION].mean,
         concepts=tuple(concepts),
         dropped=tuple(dropped),

@@ -114,8 +114,11 @@ def class_gradients(
     config: TargetConfig,
     references: Sequence[Tensor],
     labels: Tensor | None = None,
+    logits: Tensor | None = None,
 ) -> list[ClassGradients]:
     """For each image of a tail made with `graph`, its classes' gradients.
+
+    The targets are fixed by `logits`, of another network perhaps; by default by the tail's own.
 
     A network that is confident of a class is flat there: whatever made it so, more of it changes
     nothing, and the local gradient is blind to it. So the gradient is averaged as well along
@@ -126,7 +129,8 @@ def class_gradients(
     Source: expected gradients, Erion et al. 2021 (arXiv 1906.10670), eq. 4; for concepts, Schrouff
     et al. 2021 (arXiv 2106.08641).
     """
-    targets = Targets(tail.logits.detach(), class_ids, config, labels)
+    fixed_by = tail.logits.detach() if logits is None else logits
+    targets = Targets(fixed_by, class_ids, config, labels)
     n, u = tail.activation.shape[:2]
     local = targets.gradients(tail.logits, tail.activation)
     path = [torch.zeros_like(part) for part in local]
@@ -135,8 +139,8 @@ def class_gradients(
         point = torch.lerp(reference.expand_as(here), here, (j + 0.5) / len(references))
         point.requires_grad_(True)
         with torch.enable_grad():
-            logits = tail.resume(point)
-        for total, part in zip(path, targets.gradients(logits, point), strict=True):
+            here_logits = tail.resume(point)
+        for total, part in zip(path, targets.gradients(here_logits, point), strict=True):
             total += part / len(references)
     if not references:
         path = local

@@ -87,8 +87,8 @@ def _lead(result: Result) -> str:
         least = min(as_number(row.get("least")) for row in untested.rows)
         lead += (
             f"{len(untested.rows)} of {len(pairs.rows)} pairs of class and concept could not be "
-            f"tested: with {cover.counted(notes)} and as many random concepts as were drawn, the "
-            f"smallest corrected p possible is {least:.2g}."
+            "tested: too few images or groups hold the class, or change at all, or too few random "
+            f"concepts were drawn; the smallest corrected p possible is {least:.2g}."
         )
     return lead.strip()
 

@@ -193,7 +193,8 @@ def test_result_keeps_the_conventions(finished):
     assert torch.__version__.startswith(told["versions"]["torch"])
     names = [one["name"] for one in told["passes"]]
     assert names == ["survey", "erase", "pictures", "control", "compare"]
-    assert set(result["timings"]["seconds"]) == {*names, "finish"}
+    steps = {"warm_map", "discover", "lay_out_map", "assess", "count_control", "to_compare"}
+    assert set(result["timings"]["seconds"]) == {*names, *steps, "finish"}
     for kind in ("pairs", "concepts", "exemplars", "classes", "calibration", "choices", "segments"):
         assert result["tables"][kind]["rows"], kind
 
