@@ -64,7 +64,9 @@ def _facts(told: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def counted(told: Mapping[str, Any]) -> str:
     """What intervals and tests count, with its number where that is noted: "12 images"."""
-    unit, number = told.get("unit", "image"), told.get("groups")
+    unit = told.get("unit", "image")
+    # Results of earlier versions noted the manifest's groups, also where images were counted.
+    number = told.get("images" if told.get("unit") == "image" else "groups")
     return f"{unit}s" if number is None else f"{number} {unit}{'' if number == 1 else 's'}"
 
 
@@ -75,7 +77,7 @@ def few_images(told: Mapping[str, Any]) -> str:
 
 def groups_limit(told: Mapping[str, Any]) -> tuple[str, ...]:
     """The limit on results that count images although these come from fewer groups; else none."""
-    known = told.get("manifest_groups", told["images"])
+    known = told.get("manifest_groups", told.get("groups", told["images"]))
     if told.get("unit") != "image" or known >= told["images"]:
         return ()
     return (

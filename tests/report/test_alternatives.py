@@ -15,10 +15,10 @@ from conceptseg.result.saved import Result
 
 STUDIES = {
     "ability": "Ability", "ace": "Ace", "actmax": "Actmax", "bottleneck": "Bottleneck",
-    "deepdream": "DeepDream", "dissect": "Dissect", "lcrp": "Lcrp", "permutation": "Permutation",
+    "deepdream": "Deepdream", "dissect": "Dissect", "lcrp": "Lcrp", "permutation": "Permutation",
     "saliency": "Saliency", "segnbdt": "Segnbdt",
 }  # fmt: skip
-TO_CONVERT = set(STUDIES) - {"ability", "deepdream", "segnbdt"}
+TO_CONVERT = set(STUDIES) - {"ability", "ace", "segnbdt"}
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -47,6 +47,13 @@ def test_images_of_few_groups_limit_what_is_said(changes, said):
     assert f"No interval is computed from fewer than {FEWEST} {unit}s." in limits
 
 
+def test_earlier_notes_give_the_manifests_groups_where_images_were_counted():
+    notes = {key: value for key, value in NOTES.items() if key != "manifest_groups"}
+    notes |= {"unit": "image", "groups": 3}
+    assert cover.counted(notes) == "8 images"
+    assert any("come from 3 groups" in limit for limit in report(notes).limits)
+
+
 def test_one_of_a_kind_is_not_many():
     assert cover.counted({"unit": "group", "groups": 1}) == "1 group"
     assert cover.counted({"unit": "group", "groups": 4}) == "4 groups"

@@ -57,7 +57,7 @@ def survivors(
     sizes = np.bincount(members[members >= 0], minlength=len(stability))
     for cluster in np.argsort(-sizes, kind="stable"):
         rows = np.flatnonzero(members == cluster)
-        # Equal distances are told apart by position, which is the order of sample ids.
+        # Equal distances are ordered by position, which is the order of sample ids.
         rows = rows[np.lexsort((rows, distances[rows]))]
         images = len(np.unique(image[rows]))
         if images < study.min_images:

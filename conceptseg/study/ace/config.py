@@ -1,4 +1,4 @@
-"""ACE: which visual concepts a layer uses for each class, how surely, and where they lie."""
+"""ACE: which visual concepts a layer uses for each class, how certain that is, where they lie."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Ace(Study):
     Departures from the published ACE, which serves classifiers: segments are embedded in place
     (mean of the layer's activation under the segment) rather than cropped, one at a time, unless
     `embedding` asks for crops; concepts are shared by all classes; derivatives are averaged along
-    paths from other images, because a network that is sure of itself is flat; the significance
+    paths from other images, because a network that is confident is flat there; the significance
     test is calibrated (TCAV and its published test are reported beside it); erasure measures what
     the concept is worth. Janik et al. carry the idea over to segmentation, but how they score a
     class is not published in detail, so no parity is claimed.
@@ -54,16 +54,16 @@ class Ace(Study):
         TargetConfig(),
         description="What is differentiated: a score of the class (its log-odds, its logit minus "
         "the mean of all logits, its logit, log-probability or probability) over a region of the "
-        "image. Where concepts lie is always told by the region in which the class is predicted.",
+        "image. Where concepts lie always refers to the region in which the class is predicted.",
     )
     references: int = Field(
         4,
         ge=0,
-        description="Other images from which paths lead to each image, for a gradient that a sure "
-        "network does not hide; 0 takes the gradient at the image alone, as published.",
+        description="Other images from which paths lead to each image, for a gradient that a "
+        "confident network does not hide; 0 takes the gradient at the image alone, as published.",
     )
     images_per_class: int = Field(
-        200, ge=2, description="Of each class, at most this many images, drawn by hash."
+        200, ge=2, description="At most this many images of each class, drawn by hash."
     )
     concepts: one_of(ConceptFinder, "concepts", "kmeans") = Field(  # type: ignore[valid-type]
         KMeans(), description="How segments are grouped into concepts."
@@ -76,16 +76,19 @@ class Ace(Study):
     )
     segments_per_image: int = Field(2, ge=1, description="At most this many of one image.")
     min_images: int = Field(
-        10, ge=2, description="Fewer images than this, and a concept or a class is left out."
+        10, ge=2, description="A concept or a class that fewer images hold is left out."
     )
     min_auc: float = Field(
-        0.75, ge=0, le=1, description="Concepts whose CAV separates worse on held-out images go."
+        0.75,
+        ge=0,
+        le=1,
+        description="Concepts whose CAV separates worse on held-out images are dropped.",
     )
     nulls: int = Field(999, ge=19, description="Random concepts that each concept is tested with.")
     calibration: int = Field(
         1000, ge=0, description="Random concepts per class by which the test itself is checked."
     )
-    erase_images: int = Field(60, ge=2, description="Of each class, images for the erasures.")
+    erase_images: int = Field(60, ge=2, description="Images of each class for the erasures.")
     null_erasures: int = Field(
         10, ge=2, description="Random directions that are erased as well, to compare with."
     )

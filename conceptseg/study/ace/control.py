@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,17 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conceptseg.data.draw import sample_priority
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import Tail
+from conceptseg.network.shuffle import shuffled
 from conceptseg.stats.corrections import holm
+from conceptseg.stats.intervals import ALPHA
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.ace.clusters import core_of
 from conceptseg.study.ace.discovery import DISCOVERY, Discovery
-from conceptseg.study.ace.embed import embedded, segments_per_image
-from conceptseg.study.ace.gradients import Targets
+from conceptseg.study.ace.embed import embedded
+from conceptseg.study.ace.gradients import class_gradients
 from conceptseg.study.ace.pool import Pool
 from conceptseg.study.ace.tcav import Tester
 
@@ -56,15 +56,14 @@ class Control(Pass):
     labels = "optional"
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
-        found = known[DISCOVERY]
-        ranked = sorted(found.ids, key=lambda name: sample_priority(context.seed, name))
-        wanted = set(ranked[: self.study.control_images])
+        discovery, most = known[DISCOVERY], self.study.control_images
+        wanted = discovery.first_by_hash(range(len(discovery.ids)), context.seed, most)
         return [sample for sample in context.manifest.samples if sample.id in wanted]
 
     def forwards(self, context: Context) -> float:
         """Two, a tail forth and back for each class, taken for a pass, and perhaps the crops."""
         images = min(len(context.manifest.samples), self.study.control_images)
-        crops = segments_per_image(self.study) if self.study.embedding == "crops" else 0.0
+        crops = sum(self.study.scales) if self.study.embedding == "crops" else 0
         return images * (2.0 + len(self.study.class_ids(context)) + crops)
 
     @contextmanager
@@ -74,26 +73,22 @@ class Control(Pass):
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         import torch
 
-        found = known[DISCOVERY]
+        discovery = known[DISCOVERY]
         with torch.no_grad():
             logits = context.model(batch.images)
         model = known[SHUFFLED]
         tail = Tail.of(model, batch.images, context.layer, graph=True)
-        targets = Targets(logits, tuple(found.class_images), self.study.target, batch.labels)
-        rounds = targets.gradients(tail.logits, tail.activation)
+        classes, target = tuple(discovery.class_images), self.study.target
+        gradients = class_gradients(tail, classes, target, (), batch.labels, logits)
         table = SampleTable.empty()
         for i, sample_id in enumerate(batch.ids):
-            segments = found.segments(sample_id)
+            segments = discovery.segments(sample_id)
             activation = tail.activation[i].detach()
-            held = targets.classes[i]
-            gradient = np.zeros((len(held), 2, activation.shape[0]), dtype=np.float32)
-            for turn in range(len(held)):
-                gradient[turn] = rounds[turn][i].cpu().numpy()
             rows = embedded(self.study, context, model, batch.images[i], segments, activation)
             one = {
                 "embedding": rows["embedding"],
-                "class": np.array(held, dtype=np.int64),
-                "gradient": gradient,
+                "class": np.array(gradients[i].classes, dtype=np.int64),
+                "gradient": gradients[i].local.cpu().numpy(),
             }
             table = table.merge(SampleTable.of(sample_id, one))
         return CONTROL(table)
@@ -101,36 +96,35 @@ class Control(Pass):
 
 def count_control(study: Ace, context: Context, known: Known) -> Known:
     """How many pairs of class and concept are significant, of either network."""
-    found = known[DISCOVERY]
+    discovery = known[DISCOVERY]
     table = known.get(CONTROL, SampleTable.empty())
-    position = {sample_id: i for i, sample_id in enumerate(found.ids)}
-    images = np.array([position[sample_id] for sample_id in table.ids], dtype=np.int64)
-    rows = np.flatnonzero(np.isin(found.image, images))
-    owner = np.searchsorted(images, found.image[rows])
+    images = np.array([discovery.position[name] for name in table.ids], dtype=np.int64)
+    rows = np.flatnonzero(np.isin(discovery.image, images))
+    owner = np.searchsorted(images, discovery.image[rows])
     counts = {"trained": 0, "shuffled": 0, "pairs": 0}
-    for class_id, holders in found.class_images.items():
+    for class_id, holders in discovery.class_images.items():
         both = np.isin(holders, images)
-        if both.sum() < study.min_images or class_id not in found.gradients:
+        if both.sum() < study.min_images or class_id not in discovery.gradients:
             continue
         holds = table.column("class") == class_id
         shuffled_gradient = table.column("gradient")[holds]
         cases = {
-            "trained": (found.embedding[rows], found.gradients[class_id][both]),
+            "trained": (discovery.embedding[rows], discovery.gradients[class_id][both]),
             "shuffled": (table.column("embedding"), shuffled_gradient),
         }
-        tag = found.tag(class_id)[rows]
+        tag = discovery.tag(class_id)[rows]
         for case, (embedding, gradient) in cases.items():
             pool = Pool.of(embedding, owner, tag)
             tester = Tester(pool, gradient[:, 0], gradient[:, 1])
-            p = _p_values(study, found, rows, owner, tester, context.seed, class_id)
-            counts[case] += int((holm(p) <= 0.05).sum()) if p else 0
+            p = _p_values(study, discovery, rows, owner, tester, context.seed, class_id)
+            counts[case] += int((holm(p) <= ALPHA).sum()) if p else 0
         counts["pairs"] += len(p)
     return COUNTS({**counts, "images": len(images)})
 
 
 def _p_values(
     study: Ace,
-    found: Discovery,
+    discovery: Discovery,
     rows: np.ndarray,
     owner: np.ndarray,
     tester: Tester,
@@ -139,7 +133,7 @@ def _p_values(
 ) -> list[float]:
     """P-values of all concepts that the control's images hold enough of."""
     result = []
-    for q, concept in enumerate(found.concepts):
+    for q, concept in enumerate(discovery.concepts):
         here = np.flatnonzero(np.isin(rows, concept.members))
         order = {row: i for i, row in enumerate(concept.members)}
         here = here[np.argsort([order[row] for row in rows[here]], kind="stable")]
@@ -148,18 +142,3 @@ def _p_values(
             rng = np.random.default_rng([seed, 6, class_id, q])
             result.append(tester.test(core, study.nulls, rng).p_effect)
     return result
-
-
-def shuffled(model: SegmentationModel, seed: int) -> SegmentationModel:
-    """A copy of a network in which the entries of each weight tensor are permuted."""
-    import torch
-
-    other = copy.deepcopy(model)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in other.parameters():
-            if parameter.dim() > 1:
-                order = torch.randperm(parameter.numel(), generator=generator)
-                flat = parameter.detach().cpu().flatten()[order]
-                parameter.copy_(flat.reshape(parameter.shape))
-    return other

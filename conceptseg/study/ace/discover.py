@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,10 +11,9 @@ from conceptseg.concepts.cavs.pattern import Pattern
 from conceptseg.concepts.cavs.ridge import Ridge
 from conceptseg.config import TargetConfig
 from conceptseg.engine.contract import Context
-from conceptseg.engine.known import Key, Known
+from conceptseg.engine.known import Known
 from conceptseg.errors import InputError
-from conceptseg.stats.corrections import benjamini_hochberg, holm
-from conceptseg.stats.intervals import units
+from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.ranks import auc
 from conceptseg.study.ace.clusters import core_of, drop, survivors
 from conceptseg.study.ace.discovery import DISCOVERY, Concept, Direction, Discovery
@@ -33,66 +32,56 @@ CONTRAST_PER_SEGMENT = 10
 PUBLISHED_SETS = 20
 CALIBRATION_DRAWS = 4999
 """Many, since all random concepts of one make-up are compared with the same draws."""
-
-
-UNIT = Key("unit", str)
-GROUPS = Key("groups", int)
+COLUMNS = ("level", "number", "box", "area", "share", "ring", "truth")
 
 
 def discover(study: Ace, context: Context, known: Known) -> Known:
-    """The concepts and their tests, what tests count, and the number of groups.
+    """The concepts and their tests.
 
     Raises InputError when no class was predicted.
     """
     table, class_ids = known[SEGMENTS], study.class_ids(context)
     ids = table.ids
     _check_predicted(study, context, class_ids, table)
-    group_of = {sample.id: sample.group for sample in context.manifest.samples}
-    groups = [group_of[sample_id] for sample_id in ids]
-    counted, unit = units(ids, groups, study.unit)
+    groups = [context.manifest.sample(sample_id).group for sample_id in ids]
+    sampling = Sampling.counting(ids, groups, study.unit, context.seed)
     embedding, image = table.column("embedding"), table.owner("embedding")
     place = embedding if study.embedding == "pooled" else table.column("place")
-    rows = _Rows(embedding, place, image, np.unique(counted, return_inverse=True)[1][image])
-    found = study.concepts.fit(embedding, image, context.seed)
+    rows = _Rows(embedding, place, image, sampling.place[image])
+    clusters = study.concepts.fit(embedding, image, context.seed)
     kept, dropped = survivors(
-        study, found.members, found.distances, found.stability, image, table.column("box")
+        study, clusters.members, clusters.distances, clusters.stability, image, table.column("box")
     )
+    columns: dict[str, Any] = {name: table.column(name) for name in COLUMNS}
     rng = np.random.default_rng([context.seed, 1])
     concepts: list[Concept] = []
     for members, stability, cluster in kept:
         number = len(concepts) + 1
         concept = _concept(study, number, members, stability, rows, rng)
         if np.isnan(concept.auc):
-            reason = f"it lies in one {unit} only, or everywhere, and cannot be held out"
+            counted = sampling.of.removesuffix("s")
+            reason = f"it lies in one {counted} only, or everywhere, and cannot be held out"
             dropped.append(drop(cluster, members, image, reason))
         elif concept.auc < study.min_auc:
             dropped.append(drop(cluster, members, image, f"held-out AUC {concept.auc:.2f}"))
         else:
             concepts.append(concept)
     discovery = Discovery(
-        ids=tuple(ids),
-        groups=counted,
+        sampling=sampling,
         packed=tuple(table.tables[sample_id]["segments"] for sample_id in ids),
         embedding=embedding,
         place=place,
         image=image,
-        level=table.column("level"),
-        number=table.column("number"),
-        box=table.column("box"),
-        area=table.column("area"),
-        share=table.column("share"),
-        ring=table.column("ring"),
-        truth=table.column("truth"),
-        cluster=found.members,
+        **columns,
         mean=known[ACTIVATION].mean,
         concepts=tuple(concepts),
         dropped=tuple(dropped),
-        choices=found.choices,
+        choices=clusters.choices,
         null_directions=_null_directions(study, rows, concepts, rng),
     )
     for class_id in class_ids:
         _test_class(study, discovery, class_id, table, context.seed)
-    return DISCOVERY(discovery) | UNIT(unit) | GROUPS(len(set(groups)))
+    return DISCOVERY(discovery)
 
 
 def _check_predicted(
@@ -191,15 +180,15 @@ def _null_directions(
     study: Ace, segments: _Rows, concepts: Sequence[Concept], rng: np.random.Generator
 ) -> tuple[Direction, ...]:
     """CAVs of random sets of segments, as large as a concept."""
-    found = []
+    directions = []
     embedding = segments.embedding
     size = int(np.median([len(concept.core) for concept in concepts])) if concepts else 0
     for _ in range(study.null_erasures if concepts else 0):
         core = rng.choice(len(embedding), size=min(size, len(embedding) // 2), replace=False)
         contrast = _contrast(core, len(embedding), CONTRAST_PER_SEGMENT * len(core), rng)
         step = concept_step(study.cav, embedding[core], embedding[contrast], study.seed)
-        found.append(Direction.of(step, segments.place[contrast]))
-    return tuple(found)
+        directions.append(Direction.of(step, segments.place[contrast]))
+    return tuple(directions)
 
 
 def _test_class(
@@ -256,15 +245,3 @@ def _published(
         q: published_p(np.array([score(concept.core, other) for other in sets]), random)
         for q, concept in enumerate(discovery.concepts)
     }
-
-
-def adjusted(p: dict[tuple[int, int], float]) -> dict[tuple[int, int], tuple[float, float]]:
-    """Per (class, concept): Holm's p within the class, Benjamini & Hochberg's over all pairs."""
-    pairs = sorted(p)
-    screened = benjamini_hochberg([p[pair] for pair in pairs])
-    result = {}
-    for class_id in sorted({pair[0] for pair in pairs}):
-        family = [pair for pair in pairs if pair[0] == class_id]
-        for pair, value in zip(family, holm([p[pair] for pair in family]), strict=True):
-            result[pair] = (float(value), float(screened[pairs.index(pair)]))
-    return result

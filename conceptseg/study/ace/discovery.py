@@ -1,14 +1,18 @@
-"""What the survey found: concepts, the segments that they are made of, and their influence."""
+"""What was discovered: concepts, the segments that they are made of, and their influence."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from conceptseg.concepts.segments import Segments
+from conceptseg.data.draw import sample_priority
 from conceptseg.engine.known import Key
+from conceptseg.stats.estimate import Sampling
 from conceptseg.study.ace.pool import TAGS, tags
 from conceptseg.study.ace.tcav import Influence
 
@@ -60,9 +64,9 @@ class Concept:
 
 @dataclass(frozen=True)
 class Discovery:
-    """What the survey found.
+    """Concepts, and what they do to each class.
 
-    `groups` says what each image of `ids` counts as in tests: its group, or itself; `packed` are
+    `sampling` says what each image of `ids` counts as in tests: its group, or itself; `packed` are
     its segments, in few bytes (see :meth:`segments`).
     `influence[c, q]` of concept q on class c. Columns of the pool, one entry per segment:
     `embedding` [s, u] and, in place, `place` [s, u] (the same unless crops are embedded), `image`
@@ -72,8 +76,7 @@ class Discovery:
     local ones, inside and outside of the class's region.
     """
 
-    ids: tuple[str, ...]
-    groups: tuple[str, ...]
+    sampling: Sampling
     packed: tuple[np.ndarray, ...]
     embedding: np.ndarray
     place: np.ndarray
@@ -85,7 +88,6 @@ class Discovery:
     share: np.ndarray
     ring: np.ndarray
     truth: np.ndarray
-    cluster: np.ndarray
     mean: np.ndarray
     concepts: tuple[Concept, ...]
     dropped: tuple[dict[str, Any], ...]
@@ -98,9 +100,24 @@ class Discovery:
     null_p: dict[int, np.ndarray] = field(default_factory=dict)
     null_directions: tuple[Direction, ...] = ()
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The images, in the order in which `image` counts them."""
+        return self.sampling.ids
+
+    @cached_property
+    def position(self) -> dict[str, int]:
+        """The place of each image in `ids`."""
+        return {sample_id: place for place, sample_id in enumerate(self.ids)}
+
     def segments(self, sample_id: str) -> Segments:
         """The segments of an image, which were cut when the images were surveyed."""
-        return Segments.unpacked(self.packed[self.ids.index(sample_id)])
+        return Segments.unpacked(self.packed[self.position[sample_id]])
+
+    def first_by_hash(self, images: Iterable[int], seed: int, most: int) -> set[str]:
+        """The ids of at most so many of some images, drawn by hash."""
+        names = (self.ids[i] for i in images)
+        return set(sorted(names, key=lambda name: sample_priority(seed, name))[:most])
 
     def tag(self, class_id: int) -> np.ndarray:
         """Where each segment lies with respect to a class, index into `TAGS`, [s]."""
@@ -112,10 +129,10 @@ class Discovery:
         Only images that hold the class count; all nan when no core segment lies in one.
         """
         held = np.isin(self.image[concept.core], self.class_images[class_id])
-        found = self.tag(class_id)[concept.core[held]]
-        if not len(found):
+        tag = self.tag(class_id)[concept.core[held]]
+        if not len(tag):
             return dict.fromkeys(TAGS, float("nan"))
-        return {tag: float((found == t).mean()) for t, tag in enumerate(TAGS)}
+        return {name: float((tag == t).mean()) for t, name in enumerate(TAGS)}
 
 
 DISCOVERY = Key("discovery", Discovery)

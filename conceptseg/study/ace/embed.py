@@ -60,14 +60,14 @@ def crop_embeddings(
     import torch
 
     size = (int(image.shape[-2]), int(image.shape[-1]))
-    found = []
+    means = []
     for start in range(0, len(numbers), batch_size):
         crops = [
             _crop(image, segments, int(number), size) for number in numbers[start:][:batch_size]
         ]
         maps = encode(model, torch.stack(crops), layer)
-        found.append(maps.float().mean((-2, -1)).cpu().numpy())
-    return np.concatenate(found)
+        means.append(maps.float().mean((-2, -1)).cpu().numpy())
+    return np.concatenate(means)
 
 
 def _crop(image: Tensor, segments: Segments, number: int, size: tuple[int, int]) -> Tensor:
@@ -81,8 +81,3 @@ def _crop(image: Tensor, segments: Segments, number: int, size: tuple[int, int])
     )
     crop = F.interpolate(crop[None], size=size, mode="bicubic", align_corners=False)
     return crop[0].clamp(0, 1)
-
-
-def segments_per_image(study: Ace) -> float:
-    """About how many segments an image has, for estimates: as many as were asked for."""
-    return float(sum(study.scales))

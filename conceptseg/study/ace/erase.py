@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conceptseg.data.draw import sample_priority
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
-from conceptseg.network.record import Tail
+from conceptseg.stats.intervals import ALPHA
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.ace.discovery import DISCOVERY, Direction, Discovery
 from conceptseg.study.ace.gradients import on_grid
-from conceptseg.study.shared.overlap import class_iou
+from conceptseg.study.shared.edits import Editable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +36,6 @@ class Erasures:
     """
 
     ids: tuple[str, ...]
-    groups: tuple[str, ...]
     pairs: tuple[tuple[int, int], ...]
     labelled: np.ndarray
     clean: np.ndarray
@@ -81,15 +79,11 @@ class Erase(Pass):
     labels = "optional"
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
-        """Of each class, the `erase_images` images of lowest hash priority."""
-        found = known[DISCOVERY]
+        """The `erase_images` images of each class that hashing draws."""
+        discovery = known[DISCOVERY]
         chosen: set[str] = set()
-        for images in found.class_images.values():
-            ids = sorted(
-                (found.ids[i] for i in images),
-                key=lambda sample_id: sample_priority(context.seed, sample_id),
-            )
-            chosen.update(ids[: self.study.erase_images])
+        for images in discovery.class_images.values():
+            chosen |= discovery.first_by_hash(images, context.seed, self.study.erase_images)
         return [sample for sample in context.manifest.samples if sample.id in chosen]
 
     def forwards(self, context: Context) -> float:
@@ -103,99 +97,74 @@ class Erase(Pass):
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         import torch
 
-        found = known[DISCOVERY]
-        k = len(context.model.classes)
+        discovery = known[DISCOVERY]
         with torch.no_grad():
-            tail = Tail.of(context.model, batch.images, context.layer)
-            clean = tail.logits.argmax(1)
-            labelled = torch.zeros(len(batch), dtype=torch.bool, device=clean.device)
-            reference = clean
-            if batch.labels is not None:
-                labelled = (batch.labels >= 0).flatten(1).any(1)
-                reference = torch.where(labelled[:, None, None], batch.labels, clean)
-
-            def iou(activation: Tensor) -> Tensor:
-                return class_iou(tail.resume(activation).argmax(1), reference, k)
-
-            rows: dict[str, list[Tensor]] = {"clean": [class_iou(clean, reference, k)]}
-            for kind, activation in _edits(found, tail.activation):
-                rows.setdefault(kind, []).append(iou(activation))
-            outside = self._outside(found, batch, tail.activation, clean, iou)
-        tables = {kind: torch.stack(found_iou, 1).cpu().numpy() for kind, found_iou in rows.items()}
+            layer = Editable.of(context, batch)
+            rows: dict[str, list[Tensor]] = {"clean": [layer.iou()]}
+            for kind, activation in _edits(discovery, layer.tail.activation):
+                rows.setdefault(kind, []).append(layer.iou(activation))
+            outside = self._outside(discovery, batch.ids, layer)
+        tables = {kind: torch.stack(each, 1).cpu().numpy() for kind, each in rows.items()}
         tables["outside"] = outside
         table = SampleTable.empty()
         for i, sample_id in enumerate(batch.ids):
             one = {kind: values[i] for kind, values in tables.items()}
-            one["labelled"] = np.array([bool(labelled[i])])
+            one["labelled"] = np.array([bool(layer.labelled[i])])
             table = table.merge(SampleTable.of(sample_id, one))
         return IOU(table)
 
-    def _outside(
-        self,
-        found: Discovery,
-        batch: Batch,
-        activation: Tensor,
-        clean: Tensor,
-        iou: Callable[[Tensor], Tensor],
-    ) -> np.ndarray:
+    def _outside(self, discovery: Discovery, ids: Sequence[str], layer: Editable) -> np.ndarray:
         """IoU [n, p, k] with the concept of each pair erased outside the class's region alone.
 
         Images do not influence each other, so one pass serves another pair in each image.
         """
         import torch
 
-        pairs = candidates(self.study, found)
-        result = np.full((len(batch), len(pairs), found.share.shape[1]), np.nan, dtype=np.float32)
-        position = {sample_id: i for i, sample_id in enumerate(found.ids)}
-        held = [
-            [p for p, (c, _) in enumerate(pairs) if position[sample_id] in found.class_images[c]]
-            for sample_id in batch.ids
-        ]
+        pairs = candidates(self.study, discovery)
+        result = np.full((len(ids), len(pairs), layer.classes), np.nan, dtype=np.float32)
+        place, images = discovery.position, discovery.class_images
+        held = [[p for p, (c, _) in enumerate(pairs) if place[name] in images[c]] for name in ids]
         for turn in range(max(map(len, held), default=0)):
-            edited = activation.clone()
+            edited = layer.tail.activation.clone()
             mine = [(i, own[turn]) for i, own in enumerate(held) if turn < len(own)]
             for i, p in mine:
                 class_id, q = pairs[p]
-                one = activation[i : i + 1]
-                region = on_grid(clean[i : i + 1] == class_id, one.shape[-2:])
-                gone = erased(one, found.concepts[q].direction)
+                one = layer.tail.activation[i : i + 1]
+                region = on_grid(layer.clean[i : i + 1] == class_id, one.shape[-2:])
+                gone = erased(one, discovery.concepts[q].direction)
                 edited[i : i + 1] = torch.lerp(gone, one, region)
-            values = iou(edited).cpu().numpy()
+            values = layer.iou(edited).cpu().numpy()
             for i, p in mine:
                 result[i, p] = values[i]
         return result
 
     def finish(self, context: Context, state: Known, known: Known) -> Known:
-        found = known[DISCOVERY]
         table = state[IOU]
-        ids = table.ids
-        group = dict(zip(found.ids, found.groups, strict=True))
-        k = len(context.model.classes)
+        empty = np.zeros((0, len(context.model.classes)), dtype=np.float32)
 
         def stacked(kind: str) -> np.ndarray:
-            empty = np.zeros((0, k), dtype=np.float32)
-            return np.stack([table.tables[sample_id].get(kind, empty) for sample_id in ids])
+            return np.stack([table.tables[name].get(kind, empty) for name in table.ids])
 
-        erasures = Erasures(
-            tuple(ids),
-            tuple(group[sample_id] for sample_id in ids),
-            candidates(self.study, found),
-            stacked("labelled")[:, 0],
-            stacked("clean")[:, 0],
-            *(stacked(kind) for kind in ("concept", "null", "layer", "outside")),
+        return ERASURES(
+            Erasures(
+                tuple(table.ids),
+                candidates(self.study, known[DISCOVERY]),
+                stacked("labelled")[:, 0],
+                stacked("clean")[:, 0],
+                *(stacked(kind) for kind in ("concept", "null", "layer", "outside")),
+            )
         )
-        return ERASURES(erasures)
 
 
-def _edits(found: Discovery, activation: Tensor) -> Iterator[tuple[str, Tensor]]:
+def _edits(discovery: Discovery, activation: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Each edited activation [n, u, y, x] and what kind of edit it is."""
     import torch
 
-    mean = torch.as_tensor(found.mean).to(activation)[:, None, None]
+    mean = torch.as_tensor(discovery.mean).to(activation)[:, None, None]
     yield "layer", mean.expand_as(activation)
-    for concept in found.concepts:
+    for concept in discovery.concepts:
         yield "concept", erased(activation, concept.direction)
-    for direction in found.null_directions:
+    for direction in discovery.null_directions:
         yield "null", erased(activation, direction)
 
 
@@ -214,20 +183,20 @@ def erased(activation: Tensor, direction: Direction) -> Tensor:
     return activation - along.clamp(min=0)[:, None] * v[:, None, None]
 
 
-def candidates(study: Ace, found: Discovery) -> tuple[tuple[int, int], ...]:
-    """Of each class, the concepts outside its region that raise its score most, significantly so.
+def candidates(study: Ace, discovery: Discovery) -> tuple[tuple[int, int], ...]:
+    """The concepts outside each class's region that raise its score most, significantly so.
 
     They are the pairs (class, concept) for which the erasure outside the region is worth a pass.
     """
     pairs = []
-    for class_id in sorted(found.class_images):
+    for class_id in sorted(discovery.class_images):
         able = [
             (-influence.effect, q)
-            for (c, q), influence in found.influence.items()
+            for (c, q), influence in discovery.influence.items()
             if c == class_id
             and influence.effect > 0
-            and influence.p_effect <= 0.05
-            and not found.where(found.concepts[q], class_id)["inside"] >= 0.5
+            and influence.p_effect <= ALPHA
+            and not discovery.where(discovery.concepts[q], class_id)["inside"] >= 0.5
         ]
         pairs += [(class_id, q) for _, q in sorted(able)[: study.outside_pairs]]
     return tuple(pairs)

@@ -1,74 +1,61 @@
-"""What is claimed, and how surely."""
+"""What is claimed of classes and concepts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 
 from conceptseg.result.finding import Finding
 from conceptseg.study.ace.assess import Pair
 from conceptseg.study.ace.discovery import Discovery
-from conceptseg.study.ace.pool import TAGS
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from conceptseg.study.ace.config import Ace
 
 
 def findings(
-    study: Ace,
-    found: Discovery,
-    pairs: Sequence[Pair],
-    classes: Sequence[str],
-    names: Sequence[str],
+    discovery: Discovery, pairs: Sequence[Pair], classes: Sequence[str], names: Sequence[str]
 ) -> list[Finding]:
+    """The uses; `names` say what each concept is seen on."""
     result = []
     for pair in pairs:
-        if not pair.used:
-            continue
-        concept = found.concepts[pair.concept]
-        result.append(
-            Finding(
-                claim=claim(pair, concept.name, classes[pair.class_id], names[pair.concept]),
-                class_=classes[pair.class_id],
-                effect=pair.loss,
-                ci=pair.loss_ci,
-                p=pair.p,
-                p_adjusted=pair.p_holm,
-                n=pair.erased_images,
+        if pair.used:
+            concept, class_name = discovery.concepts[pair.concept], classes[pair.class_id]
+            finding = Finding.about(
+                claim(pair, concept.name, class_name, names[pair.concept]),
+                pair.loss,
+                pair.test,
                 evidence=concept.id,
-                details={
-                    "effect_name": "change of IoU when the concept is erased",
-                    "concept": concept.number,
-                    "from_context": pair.from_context,
-                    "outside_loss": pair.outside_loss,
-                    "tcav": pair.tcav,
-                    "score_change": pair.moves,
-                },
+                class_name=class_name,
+                effect_name="change of IoU when the concept is erased",
+                concept=concept.number,
+                erased_images=pair.erased_images,
+                from_context=pair.from_context,
+                outside_loss=pair.outside.value if pair.outside else None,
+                tcav=pair.local.tcav,
+                score_change=pair.moves.value,
             )
-        )
+            result.append(finding)
     return result
 
 
+WHERE = {
+    "inside": "inside the class's own region",
+    "ring": "right around the class's own region",
+    "elsewhere": "away from the class's own region",
+}
+
+
 def claim(pair: Pair, concept: str, class_name: str, seen_on: str) -> str:
-    place = max(TAGS, key=lambda tag: np.nan_to_num(getattr(pair, tag)))
-    where = {
-        "inside": "inside the class's own region",
-        "ring": "right around the class's own region",
-        "elsewhere": "away from the class's own region",
-    }[place]
-    share = getattr(pair, place)
-    lies = "in images without the class" if np.isnan(share) else f"{share:.0%} of it {where}"
+    place = max(WHERE, key=lambda tag: np.nan_to_num(pair.where[tag]))
+    share = pair.where[place]
+    lies = "in images without the class" if np.isnan(share) else f"{share:.0%} of it {WHERE[place]}"
     claim = (
         f"{class_name} uses {concept}, which lies on {seen_on}, {lies}. Erasing it costs the class "
-        f"{cost(pair.loss)} IoU; erasing random directions costs {cost(pair.null_loss)}."
+        f"{cost(pair.loss.value)} IoU; erasing random directions costs {cost(pair.null_loss)}."
     )
-    if pair.from_context:
+    if pair.from_context and pair.outside:
         claim += (
             " It acts from context: erased outside the class's own region alone, it still costs "
-            f"{cost(pair.outside_loss)}."
+            f"{cost(pair.outside.value)}."
         )
     return claim
 

@@ -31,7 +31,7 @@ def min_region(height: int, width: int) -> float:
 
 
 def needs_labels(config: TargetConfig) -> bool:
-    """Whether the region that a class is scored on is told from labels."""
+    """Whether the region that a class is scored on is made from labels."""
     return configured(config, 0).where.needs_labels
 
 
@@ -98,14 +98,14 @@ class Targets:
 
         That is where a class lies whatever region its score is read on.
         """
-        found = []
+        summed = []
         for turn, targets in enumerate(self.rounds):
             total = sum((target(logits).sum() for target in targets), logits.new_zeros(()))
             (gradient,) = torch.autograd.grad(total, activation, retain_graph=True)
             inside = on_grid(self.predicted(turn), gradient.shape[-2:])
             parts = [(gradient.float() * w).flatten(2).sum(-1) for w in (inside, 1 - inside)]
-            found.append(torch.stack(parts, 1))
-        return found
+            summed.append(torch.stack(parts, 1))
+        return summed
 
 
 def class_gradients(
@@ -114,10 +114,13 @@ def class_gradients(
     config: TargetConfig,
     references: Sequence[Tensor],
     labels: Tensor | None = None,
+    logits: Tensor | None = None,
 ) -> list[ClassGradients]:
     """For each image of a tail made with `graph`, its classes' gradients.
 
-    A network that is sure of a class is flat there: whatever made it sure, more of it changes
+    The targets are fixed by `logits`, of another network perhaps; by default by the tail's own.
+
+    A network that is confident of a class is flat there: whatever made it so, more of it changes
     nothing, and the local gradient is blind to it. So the gradient is averaged as well along
     straight paths, in the layer, from other images to the image: `references` holds r activations
     [n, u, y, x] (or [1, u, y, x] for all images), and the j-th serves the point (j + 1/2)/r of the
@@ -126,7 +129,8 @@ def class_gradients(
     Source: expected gradients, Erion et al. 2021 (arXiv 1906.10670), eq. 4; for concepts, Schrouff
     et al. 2021 (arXiv 2106.08641).
     """
-    targets = Targets(tail.logits.detach(), class_ids, config, labels)
+    fixed_by = tail.logits.detach() if logits is None else logits
+    targets = Targets(fixed_by, class_ids, config, labels)
     n, u = tail.activation.shape[:2]
     local = targets.gradients(tail.logits, tail.activation)
     path = [torch.zeros_like(part) for part in local]
@@ -135,8 +139,8 @@ def class_gradients(
         point = torch.lerp(reference.expand_as(here), here, (j + 0.5) / len(references))
         point.requires_grad_(True)
         with torch.enable_grad():
-            logits = tail.resume(point)
-        for total, part in zip(path, targets.gradients(logits, point), strict=True):
+            here_logits = tail.resume(point)
+        for total, part in zip(path, targets.gradients(here_logits, point), strict=True):
             total += part / len(references)
     if not references:
         path = local

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conceptseg.concepts.segments import Segments
-from conceptseg.data.draw import sample_priority
 from conceptseg.engine.beside import Beside
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
@@ -49,8 +48,8 @@ def warm_map(study: Ace, context: Context, known: Known) -> Known:
 
 def lay_out_map(study: Ace, context: Context, known: Known) -> Known:
     """Give that process the segments; nobody waits."""
-    found = known[DISCOVERY]
-    return MAP(known[MAP].give(found.embedding[shown_rows(study, found)]))
+    discovery = known[DISCOVERY]
+    return MAP(known[MAP].give(discovery.embedding[shown_rows(study, discovery)]))
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,11 @@ class Pictures(Pass):
     labels = "none"
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
-        found = known[DISCOVERY]
-        rows = np.concatenate([shown_rows(self.study, found), exemplar_rows(self.study, found)])
-        wanted = {found.ids[i] for i in np.unique(found.image[rows])}
+        discovery = known[DISCOVERY]
+        rows = np.concatenate(
+            [shown_rows(self.study, discovery), exemplar_rows(self.study, discovery)]
+        )
+        wanted = {discovery.ids[i] for i in np.unique(discovery.image[rows])}
         return [sample for sample in context.manifest.samples if sample.id in wanted]
 
     def forwards(self, context: Context) -> float:
@@ -76,18 +77,17 @@ class Pictures(Pass):
         return float(self.study.exemplars * max(getattr(self.study.concepts, "counts", (25,))))
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        found = known[DISCOVERY]
-        exemplars = exemplar_rows(self.study, found)
-        rows = np.union1d(shown_rows(self.study, found), exemplars)
+        discovery = known[DISCOVERY]
+        exemplars = exemplar_rows(self.study, discovery)
+        rows = np.union1d(shown_rows(self.study, discovery), exemplars)
         table = SampleTable.empty()
-        position = {sample_id: i for i, sample_id in enumerate(found.ids)}
         for i, sample_id in enumerate(batch.ids):
             image = batch.images[i].float().cpu().numpy()
-            segments = found.segments(sample_id)
-            mine = rows[found.image[rows] == position[sample_id]]
-            paths = [outline(segments.mask(int(found.number[row]))).encode() for row in mine]
+            segments = discovery.segments(sample_id)
+            mine = rows[discovery.image[rows] == discovery.position[sample_id]]
+            paths = [outline(segments.mask(int(discovery.number[row]))).encode() for row in mine]
             tested = np.intersect1d(mine, exemplars)
-            alone = self._isolation(context, batch.images[i], segments, found, tested)
+            alone = self._isolation(context, batch.images[i], segments, discovery, tested)
             one = {
                 "photo": np.frombuffer(photo(image, self.study.picture_px), dtype=np.uint8),
                 "row": mine,
@@ -104,15 +104,15 @@ class Pictures(Pass):
         context: Context,
         image: Tensor,
         segments: Segments,
-        found: Discovery,
+        discovery: Discovery,
         rows: np.ndarray,
     ) -> np.ndarray:
         """Cosine of each segment's pooled embedding with that of its crop, float32 [rows]."""
         if not len(rows):
             return np.zeros(0, dtype=np.float32)
-        alone, pooled = found.embedding[rows], found.place[rows]
+        alone, pooled = discovery.embedding[rows], discovery.place[rows]
         if self.study.embedding == "pooled":
-            numbers = found.number[rows]
+            numbers = discovery.number[rows]
             alone = crop_embeddings(
                 context.model, image, segments, numbers, context.layer, context.run.batch_size
             )
@@ -135,22 +135,21 @@ class Pictures(Pass):
         return SHOWN(Shown(photos, outlines, isolation))
 
 
-def exemplars(study: Ace, found: Discovery, concept: Concept) -> np.ndarray:
+def exemplars(study: Ace, discovery: Discovery, concept: Concept) -> np.ndarray:
     """Rows of the segments that stand for a concept: its nearest, one per image where possible."""
-    first = concept.core[np.sort(np.unique(found.image[concept.core], return_index=True)[1])]
+    first = concept.core[np.sort(np.unique(discovery.image[concept.core], return_index=True)[1])]
     rest = concept.core[~np.isin(concept.core, first)]
     return np.concatenate([first, rest])[: study.exemplars]
 
 
-def exemplar_rows(study: Ace, found: Discovery) -> np.ndarray:
-    rows = [exemplars(study, found, concept) for concept in found.concepts]
+def exemplar_rows(study: Ace, discovery: Discovery) -> np.ndarray:
+    rows = [exemplars(study, discovery, concept) for concept in discovery.concepts]
     return np.unique(np.concatenate([*rows, np.zeros(0, dtype=np.int64)]))
 
 
-def shown_rows(study: Ace, found: Discovery) -> np.ndarray:
+def shown_rows(study: Ace, discovery: Discovery) -> np.ndarray:
     """Rows of the segments that the map shows, drawn by hash from images drawn by hash."""
-    ranked = sorted(range(len(found.ids)), key=lambda i: sample_priority(study.seed, found.ids[i]))
-    images = np.array(ranked[: study.map_images])
-    rows = np.flatnonzero(np.isin(found.image, images))
+    drawn = discovery.first_by_hash(range(len(discovery.ids)), study.seed, study.map_images)
+    rows = np.flatnonzero(np.isin(discovery.image, [discovery.position[name] for name in drawn]))
     rng = np.random.default_rng([study.seed, 5])
     return np.sort(rng.choice(rows, size=min(study.map_segments, len(rows)), replace=False))

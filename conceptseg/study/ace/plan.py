@@ -14,9 +14,8 @@ from conceptseg.study.ace.control import Control, count_control
 from conceptseg.study.ace.discover import discover
 from conceptseg.study.ace.discovery import DISCOVERY, Discovery
 from conceptseg.study.ace.erase import Erase
-from conceptseg.study.ace.gradients import needs_labels
 from conceptseg.study.ace.pictures import Pictures, lay_out_map, warm_map
-from conceptseg.study.ace.survey import Survey
+from conceptseg.study.ace.survey import Survey, usable_samples
 from conceptseg.study.shared.compare import CHOSEN, Compare
 
 if TYPE_CHECKING:
@@ -41,12 +40,18 @@ def steps(study: Ace) -> tuple[Step, ...]:
 
 
 def check(study: Ace, context: Context) -> None:
-    """Refuse a target that needs labels where there are none."""
-    manifest = context.manifest
-    if needs_labels(study.target) and not any(map(manifest.labelled, manifest.samples)):
+    """Refuse a target that needs labels where there are none, and too few images for any class."""
+    manifest, region = context.manifest, study.target.region
+    images = len(usable_samples(study, context))
+    if not images:
         raise InputError(
-            f"target.region {study.target.region!r} is told from labels, and none of the "
-            f"{len(manifest.samples)} images of {manifest.name} has a mask; take 'predicted'"
+            f"target.region {region!r} needs labels, and none of the {len(manifest.samples)} "
+            f"images of {manifest.name} has a mask; take 'predicted'"
+        )
+    if images < study.min_images:
+        raise InputError(
+            f"min_images: a class needs {study.min_images} images, and {manifest.name} has "
+            f"{images} that can be used: give more, or set min_images lower"
         )
 
 
@@ -59,22 +64,23 @@ def to_compare(study: Ace, context: Context, known: Known) -> Known:
     The image is the one among the concept's exemplars in which the class covers most; classes
     without a finding follow, each with the image in which it covers most.
     """
-    found, pairs = known[DISCOVERY], known[PAIRS]
+    discovery, pairs = known[DISCOVERY], known[PAIRS]
     chosen: dict[int, str] = {}
-    for pair in sorted((p for p in pairs if p.used), key=lambda p: (p.loss, p.class_id)):
-        core = found.concepts[pair.concept].core
-        candidates = np.intersect1d(found.image[core], found.class_images[pair.class_id])
+    holders = discovery.class_images
+    for pair in sorted((p for p in pairs if p.used), key=lambda p: (p.loss.value, p.class_id)):
+        core = discovery.concepts[pair.concept].core
+        candidates = np.intersect1d(discovery.image[core], holders[pair.class_id])
         if pair.class_id not in chosen and len(candidates):
-            chosen[pair.class_id] = _fullest(found, pair.class_id, candidates)
-    for class_id in sorted(found.class_images, key=lambda c: -len(found.class_images[c])):
-        if class_id not in chosen and len(found.class_images[class_id]):
-            chosen[class_id] = _fullest(found, class_id, found.class_images[class_id])
+            chosen[pair.class_id] = _fullest(discovery, pair.class_id, candidates)
+    for class_id in sorted(holders, key=lambda c: -len(holders[c])):
+        if class_id not in chosen and len(holders[class_id]):
+            chosen[class_id] = _fullest(discovery, class_id, holders[class_id])
     shown = tuple((sample_id, class_id) for class_id, sample_id in chosen.items())
     return CHOSEN(shown[:COMPARED_CLASSES])
 
 
-def _fullest(found: Discovery, class_id: int, images: np.ndarray) -> str:
+def _fullest(discovery: Discovery, class_id: int, images: np.ndarray) -> str:
     """Of the images, the id of the one in which the class covers the largest area."""
-    covered = found.share[:, class_id] * found.area * (found.level == 0)
-    area = np.bincount(found.image, weights=covered, minlength=len(found.ids))
-    return found.ids[int(images[np.argmax(area[images])])]
+    covered = discovery.share[:, class_id] * discovery.area * (discovery.level == 0)
+    area = np.bincount(discovery.image, weights=covered, minlength=len(discovery.ids))
+    return discovery.ids[int(images[np.argmax(area[images])])]

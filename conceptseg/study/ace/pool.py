@@ -97,8 +97,8 @@ def random_concepts(
             held = np.maximum(stock[picked, tag], 1)
             for offset in range(int(kind[tag])):
                 place = (np.floor(first * held).astype(np.int64) + offset) % held
-                found = order[tag][np.minimum(start[picked, tag] + place, len(order[tag]) - 1)]
-                chosen.append(found + len(pool) if tag == INSIDE else found)
+                segment = order[tag][np.minimum(start[picked, tag] + place, len(order[tag]) - 1)]
+                chosen.append(segment + len(pool) if tag == INSIDE else segment)
     return np.concatenate(chosen, axis=1)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from conceptseg.report import cover
 from conceptseg.report.blocks import Report
+from conceptseg.result.columns import as_number
 from conceptseg.result.saved import Result
+from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.ace import exhibits, sections
-from conceptseg.study.ace.assess import ALPHA
+from conceptseg.study.shared import local_maps
 
 EMBEDDINGS = {
     "pooled": "mean of the layer under the segment, in its image",
@@ -32,51 +35,62 @@ def compose(result: Result) -> Report:
     """Findings, concepts, where they lie, what erasing them costs, and how far to believe it."""
     notes = result.notes
     target = notes["target"]
-    pairs = [dict(row) for row in result.tables["pairs"].rows]
-    used = [row for row in pairs if row["used"]]
-    context = [row for row in used if row["from_context"]]
-    concepts = result.tables["concepts"].rows
-    lead = (
-        f"Layer {notes['layer']} of {notes['model']} was searched for visual concepts in "
-        f"{notes['images']} images. Concepts found: {len(concepts)}; used by at least one class: "
-        f"{len({row['concept'] for row in used})}. Used means that the class's score moves along "
-        "the concept more than along random sets of segments, and that erasing the concept costs "
-        f"the class at least {notes['smallest_effect']:.2f} IoU. "
-        + (
-            f"Uses that act from outside the object itself: {len(context)} of {len(used)}."
-            if used
-            else "No use was shown; the table of classes says how small an effect would have been "
-            "seen."
-        )
-    )
-    return Report(
+    return cover.report(
+        result,
         title="Concepts in a segmentation network",
-        subtitle=f"ACE on {notes['model']}, data {notes['manifest']}",
-        lead=lead,
+        method="ACE on",
+        lead=_lead(result),
         facts=(
-            ("Network", notes["model"]),
-            ("Weights", notes["origin"]),
-            ("Layer", notes["layer"]),
-            ("Data", notes["manifest"]),
-            ("Images", f"{notes['images']} of {notes['images_given']} given"),
             ("Segments", notes["segments"]),
             ("Score", f"{target['reduce']} {target['score']} over {notes['scored_on']}"),
             ("Embedding", EMBEDDINGS[notes["embedding"]]),
-            ("Concepts", len(concepts)),
+            ("Concepts", len(result.tables["concepts"].rows)),
         ),
         sections=(
-            sections.classes(result, pairs),
-            sections.erasure(result, pairs),
-            sections.where(result, pairs),
-            exhibits.concepts(result, pairs),
+            sections.classes(result),
+            sections.erasure(result),
+            sections.where(result),
+            exhibits.concepts(result),
             exhibits.segment_map(result),
-            sections.chance(result, pairs),
-            exhibits.saliency(result),
+            sections.chance(result),
+            local_maps.section(
+                result,
+                "Where single images are looked at when the class is predicted. All maps of one "
+                "method share a scale. Such maps show places, not what is there; the concepts "
+                "above name it.",
+            ),
             sections.all_pairs(result),
         ),
         limits=_limits(result),
         alpha=ALPHA,
     )
+
+
+def _lead(result: Result) -> str:
+    notes, pairs = result.notes, result.tables["pairs"]
+    used = pairs.where(lambda row: row["used"])
+    context = used.where(lambda row: row["from_context"])
+    untested = pairs.where(lambda row: row["p_holm"] is None)
+    lead = (
+        f"Layer {notes['layer']} of {notes['model']} was searched for visual concepts in "
+        f"{notes['images']} images. Concepts found: {len(result.tables['concepts'].rows)}; used by "
+        f"at least one class: {len(used.by('concept'))}. Used means that the class's score moves "
+        "along the concept more than along random sets of segments, and that erasing the concept "
+        f"costs the class at least {notes['smallest_effect']:.2f} IoU. "
+    )
+    if used.rows:
+        acting = f"{len(context.rows)} of {len(used.rows)}"
+        lead += f"Uses that act from outside the object itself: {acting}. "
+    elif len(untested.rows) < len(pairs.rows):
+        lead += "No use was shown; the table of classes gives the smallest detectable loss. "
+    if untested.rows:
+        least = min(as_number(row.get("least")) for row in untested.rows)
+        lead += (
+            f"{len(untested.rows)} of {len(pairs.rows)} pairs of class and concept could not be "
+            "tested: too few images or groups hold the class, or change at all, or too few random "
+            f"concepts were drawn; the smallest corrected p possible is {least:.2g}."
+        )
+    return lead.strip()
 
 
 def _limits(result: Result) -> tuple[str, ...]:
@@ -95,8 +109,8 @@ def _limits(result: Result) -> tuple[str, ...]:
         "seen; the table of classes says how much that can be.",
         "Erasing moves the layer to states that the network may never have met. Random directions "
         "are erased too, as a measure of that.",
-        "No finding is no proof of absence: the table of classes gives the smallest loss of IoU "
-        "that would have been detected.",
+        "Absence of evidence is not evidence of absence: the table of classes gives the smallest "
+        "loss of IoU that would have been detected, after correction.",
     ]
     target = notes["target"]
     if target["region"] != "predicted" or target["part"] != "whole" or target["box"] is not None:
@@ -105,16 +119,11 @@ def _limits(result: Result) -> tuple[str, ...]:
             "outside the class and what is erased outside of it always refer to the class's "
             "predicted region."
         )
-    if notes["unit"] == "image" and notes["groups"] < notes["images"]:
-        limits.append(
-            f"The images come from only {notes['groups']} groups, too few to test over. Intervals "
-            "and tests count images, so they speak of these groups and not of new ones."
-        )
     if notes["unit"] == "group" and notes["groups"] < notes["images"]:
         limits.append(
-            "Intervals, the test of the loss of IoU and the held-out AUC count groups of images. "
-            "The tests of the score change and of metadata count images, as if those of a group "
-            "were independent, so their p-values are too small; no use rests on them alone."
+            "Intervals, the test of the loss of IoU, the held-out AUC and the test of metadata "
+            "count groups of images. The test of the score change counts images, as if those of a "
+            "group were independent, so its p-values are too small; no use rests on it alone."
         )
     if notes["labelled_images"] < notes["erased_images"]:
         missing = notes["erased_images"] - notes["labelled_images"]

@@ -16,7 +16,7 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.network.record import Tail
 from conceptseg.stats.mergeable.moments import Moments
 from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.ace.embed import embedded, segments_per_image
+from conceptseg.study.ace.embed import embedded
 from conceptseg.study.ace.gradients import ClassGradients, References, class_gradients, needs_labels
 
 if TYPE_CHECKING:
@@ -51,15 +51,11 @@ class Survey(Pass):
         study, classes = self.study, len(self.study.class_ids(context))
         passes = 1 + 0.5 * classes * (1 + study.references)
         if study.embedding == "crops":
-            passes += segments_per_image(study)
+            passes += sum(study.scales)  # about as many segments as are asked for
         return len(context.manifest.samples) * passes
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
-        """All, or those with labels where the target's region is told from them."""
-        given = context.manifest.samples
-        if not needs_labels(self.study.target):
-            return given
-        return [sample for sample in given if context.manifest.labelled(sample)]
+        return usable_samples(self.study, context)
 
     @contextmanager
     def open(self, context: Context, known: Known) -> Iterator[Known]:
@@ -98,8 +94,8 @@ class Survey(Pass):
         tail = Tail.of(context.model, batch.images, context.layer, graph=True)
         context.model.check_finite(tail.logits, batch.ids)
         starts = references.of(batch.ids, tail.activation.shape[-2:])
-        found = class_gradients(tail, study.class_ids(context), study.target, starts, batch.labels)
-        return tail, found
+        classes = study.class_ids(context)
+        return tail, class_gradients(tail, classes, study.target, starts, batch.labels)
 
     def _tables(
         self,
@@ -108,30 +104,36 @@ class Survey(Pass):
         i: int,
         tail: Tail,
         gradients: ClassGradients,
-        found: Segments,
+        segments: Segments,
     ) -> dict[str, np.ndarray]:
         """The tables of the i-th image: a row per segment, a row per class that is present."""
         predicted = tail.logits[i].detach().argmax(0).cpu().numpy()
         labels = None if batch.labels is None else batch.labels[i].cpu().numpy()
         n_classes = tail.logits.shape[1]
-        shares = found.shares(predicted, n_classes)
+        shares = segments.shares(predicted, n_classes)
         around = np.zeros_like(shares)
         for c in gradients.classes:
-            around[:, c] = found.shares(ring(predicted == c).astype(np.int64), 2)[:, 1]
+            around[:, c] = segments.shares(ring(predicted == c).astype(np.int64), 2)[:, 1]
         # Where there is no label at all the network's own prediction has to serve.
         truth = predicted if labels is None or not (labels >= 0).any() else labels
         activation = tail.activation[i].detach()
         return {
-            **embedded(self.study, context, context.model, batch.images[i], found, activation),
-            "segments": found.packed(),
-            "level": found.level,
-            "number": np.arange(len(found), dtype=np.int32),
-            "box": found.box,
-            "area": (found.area / predicted.size).astype(np.float32),
+            **embedded(self.study, context, context.model, batch.images[i], segments, activation),
+            "segments": segments.packed(),
+            "level": segments.level,
+            "number": np.arange(len(segments), dtype=np.int32),
+            "box": segments.box,
+            "area": (segments.area / predicted.size).astype(np.float32),
             "share": shares.astype(np.float32),
             "ring": around.astype(np.float32),
-            "truth": found.shares(truth, n_classes).astype(np.float32),
+            "truth": segments.shares(truth, n_classes).astype(np.float32),
             "class": np.array(gradients.classes, dtype=np.int32),
             "local": gradients.local.cpu().numpy(),
             "path": gradients.path.cpu().numpy(),
         }
+
+
+def usable_samples(study: Ace, context: Context) -> list[Sample]:
+    """All, or those with labels where these make up the region on which a class is scored."""
+    labelled, needed = context.manifest.labelled, needs_labels(study.target)
+    return [sample for sample in context.manifest.samples if not needed or labelled(sample)]

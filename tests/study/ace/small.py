@@ -16,6 +16,7 @@ from conceptseg.data.manifest import Manifest, Sample, Source
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Known
 from conceptseg.network.model import SegmentationModel
+from conceptseg.stats.estimate import Sampling
 from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.discovery import Concept, Direction, Discovery
 
@@ -109,13 +110,12 @@ def concept(number: int, members: Any, along: Direction, **changes: Any) -> Conc
 
 
 def discovery(images: int, units: int, classes: int, **changes: Any) -> Discovery:
-    """One segment per image, of no class, unless told otherwise."""
+    """One segment per image, of no class, but for `changes`; these may name `groups`."""
     segments = len(changes.get("image", range(images)))
     ids = tuple(f"s{i:02d}" for i in range(images))
     nothing = np.zeros((segments, classes), np.float32)
     fields: dict[str, Any] = {
-        "ids": ids,
-        "groups": ids,
+        "sampling": Sampling(ids, changes.pop("groups", ids), "groups", 0),
         "packed": (),
         "embedding": np.zeros((segments, units), np.float32),
         "image": np.arange(images),
@@ -126,7 +126,6 @@ def discovery(images: int, units: int, classes: int, **changes: Any) -> Discover
         "share": nothing,
         "ring": nothing,
         "truth": nothing,
-        "cluster": np.zeros(segments, np.int64),
         "mean": np.zeros(units),
         "concepts": (),
         "dropped": (),

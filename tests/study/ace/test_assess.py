@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from conceptseg.stats.corrections import max_statistic_p
+from conceptseg.stats.corrections import benjamini_hochberg, holm, max_statistic_p
 from conceptseg.stats.intervals import bootstrap_interval, detectable_effect
-from conceptseg.stats.p_values import sign_flip_p
+from conceptseg.stats.p_values import detectable_draw, exchangeable_p, sign_flip_p
 from conceptseg.study.ace.assess import PAIRS, assess, describe, enrichment
 from conceptseg.study.ace.discovery import DISCOVERY
 from conceptseg.study.ace.erase import ERASURES, Erasures
+from conceptseg.study.ace.findings import findings
 from conceptseg.study.ace.tcav import Influence
 from tests.study.ace.small import concept, direction, discovery, study
 
@@ -20,10 +21,13 @@ IMAGES, UNITS = 12, 3
 AXIS = direction([1, 0, 0])
 
 
-def influence(effect: float, p: float) -> Influence:
+def influence(effect: float, p: float, draws: int = 999) -> Influence:
+    """An effect that a share p of random concepts reach, of which there are `draws`."""
     moves = effect + 0.01 * np.arange(IMAGES)
-    part = moves / 2
-    return Influence(moves, part, part, p, p / 2, np.zeros(1), np.zeros(1))
+    part, null = moves / 2, np.zeros(draws)
+    null[: max(0, round(p * (1 + draws)) - 1)] = 10 + abs(effect)
+    p = exchangeable_p(abs(moves.mean()), null)
+    return Influence(moves, part, part, p, p / 2, null, np.zeros(draws))
 
 
 def case(
@@ -37,8 +41,9 @@ def case(
     others: int = 1,
     groups: int = IMAGES,
     nan: int = 0,
+    draws: int = 999,
 ):
-    """Class 1 and concept 0 as told; `others` concepts that do nothing; the truth is in images."""
+    """Class 1 and concept 0 as given; `others` concepts that do nothing; the truth is in images."""
     rng = np.random.default_rng(0)
     noise = spread * rng.normal(size=IMAGES)
     noise -= noise.mean()
@@ -55,10 +60,11 @@ def case(
         gone = clean[:, None] + np.full((IMAGES, 1, 2), outside)
     share = np.zeros((IMAGES, 2), np.float32)
     share[: round(inside * IMAGES), 1] = 1
-    moves = {(1, q): influence(effect if q == 0 else 0.0, p_effect if q == 0 else 1.0)
+    moves = {(1, q): influence(effect if q == 0 else 0.0, p_effect if q == 0 else 1.0, draws)
              for q in range(concepts)}  # fmt: skip
     local = {key: influence(-one.effect, 0.5) for key, one in moves.items()}
     names = tuple(f"g{i % groups}" for i in range(IMAGES))
+    layer, labelled = np.zeros((IMAGES, 1, 2)), np.ones(IMAGES, bool)
     found = discovery(
         IMAGES,
         UNITS,
@@ -72,10 +78,7 @@ def case(
         published={(1, 0): 0.25},
     )
     pairs = ((1, 0),) if outside is not None else ()
-    layer = np.zeros((IMAGES, 1, 2))
-    labelled = np.ones(IMAGES, bool)
-    ids = found.ids
-    return found, Erasures(ids, names, pairs, labelled, clean, kept, random, layer, gone)
+    return found, Erasures(found.ids, pairs, labelled, clean, kept, random, layer, gone)
 
 
 def pair(**changes):
@@ -128,22 +131,69 @@ def test_numbers_by_their_definitions():
     found, erasures = case(groups=9, nan=2, null=-0.05)
     one = assess(study(), None, DISCOVERY(found) | ERASURES(erasures))[PAIRS][0]
     rows = range(2, IMAGES)
-    names = [found.groups[i] for i in rows]
+    names = [found.sampling.groups[i] for i in rows]
     loss = np.array([erasures.concept[i, 0, 1] - 0.8 for i in rows])
     null = np.array([np.mean(erasures.null[i, :, 1]) - 0.8 for i in rows])
     assert one.erased_images == 10 and one.images == IMAGES
-    assert one.loss == pytest.approx(loss.mean()) and one.null_loss == pytest.approx(-0.05)
-    assert one.loss_ci == pytest.approx(bootstrap_interval(loss, names, seed=0))
+    assert one.loss.value == pytest.approx(loss.mean()) and one.null_loss == pytest.approx(-0.05)
+    assert one.loss.ci == pytest.approx(bootstrap_interval(loss, names, seed=0))
     assert one.p_loss == sign_flip_p(loss - null, names, seed=0, side="less")
-    assert one.detectable == pytest.approx(detectable_effect(loss, names))
     moves = found.influence[1, 0]
-    assert one.moves == moves.effect and one.p_moves == moves.p_effect
-    assert one.moves_ci == bootstrap_interval(moves.derivatives, found.groups, seed=0)
-    local = found.local[1, 0]
-    assert (one.tcav, one.p_tcav) == (local.tcav, local.p_tcav)
-    assert one.outside_share == moves.outside_share == 0.5
+    assert one.moves.value == moves.effect and one.moved.p == moves.p_effect
+    assert one.moves.ci == bootstrap_interval(moves.derivatives, found.sampling.groups, seed=0)
+    assert one.local is found.local[1, 0] and one.influence is moves
+    assert moves.outside_share == 0.5
     assert one.p_published == 0.25
-    assert (one.inside, one.ring, one.elsewhere) == (0, 0, 1)
+    assert one.where == {"inside": 0, "ring": 0, "elsewhere": 1}
+
+
+@pytest.mark.parametrize("others", [1, 3])
+def test_what_is_detectable_is_at_the_level_that_correction_leaves(others):
+    """Rule (b): Student's test of the groups has power 0.8 there at 0.05 / concepts, one-sided."""
+    found, erasures = case(groups=12, others=others)
+    one = assess(study(), None, DISCOVERY(found) | ERASURES(erasures))[PAIRS][0]
+    loss = erasures.loss(1, 0)
+    shift = one.test.detectable / (loss.std(ddof=1) / np.sqrt(12))
+    bar = stats.t.ppf(1 - 0.05 / (1 + others), 11)
+    assert stats.nct.sf(bar, 11, shift) == pytest.approx(0.8, abs=1e-3)
+    assert one.test.detectable > detectable_effect(loss, found.sampling.groups)
+
+
+def test_of_scattered_random_directions_only_a_larger_loss_is_detectable():
+    found, erasures = case(spread=0.01)
+    near = assess(study(), None, DISCOVERY(found) | ERASURES(erasures))[PAIRS][0]
+    far = erasures.null.copy()
+    far[:, 0, 1] -= 0.2
+    both = DISCOVERY(found) | ERASURES(replace(erasures, null=far))
+    one = assess(study(), None, both)[PAIRS][0]
+    assert one.test.detectable == pytest.approx(detectable_draw([-0.2, 0.0], 0.05 / 2))
+    assert one.test.detectable > 10 * near.test.detectable
+
+
+def test_no_interval_of_under_five_groups_and_no_use_without():
+    """Rule (a)."""
+    few, enough = pair(groups=4), pair(groups=5)
+    assert few.loss.ci is few.moves.ci is None and few.outside and few.outside.ci is None
+    assert not few.used and few.loss.n == 4
+    assert enough.loss.ci and enough.moves.ci
+
+
+def test_many_concepts_and_few_groups_are_judged_jointly():
+    """Rule (f): of 25 concepts Holm could pass none in 8 groups, (1/256) * 25 being 0.1."""
+    one = pair(groups=8, others=24)
+    assert one.used and one.test.by == "joint flips"
+    assert one.test.adjusted == pytest.approx(3 / 256), "of three effects, each is corrected"
+    lost = pair(groups=8, others=24, p_effect=0.03)
+    assert not lost.used and lost.test.testable
+
+
+@pytest.mark.parametrize("changes", [{"groups": 4}, {"draws": 19}])
+def test_what_could_not_pass_is_not_testable(changes):
+    """Rule (f): of four groups, or of 19 random concepts for two concepts, whatever is there."""
+    one = pair(**changes)
+    assert not one.used and not one.test.testable
+    assert np.isnan([one.test.p, one.test.adjusted, one.test.detectable, one.p_bh]).all()
+    assert one.test.least > 0.05 and np.isfinite(one.loss.value)
 
 
 def test_the_largest_statistic_is_that_of_the_concepts_of_one_class():
@@ -163,31 +213,57 @@ def test_the_largest_statistic_is_that_of_the_concepts_of_one_class():
     for one in assess(study(), None, DISCOVERY(both) | ERASURES(erasures))[PAIRS]:
         nulls = np.stack([moves[one.class_id, q].null_effect for q in range(3)])
         effects = [moves[one.class_id, q].effect for q in range(3)]
-        assert one.p_moves_max == max_statistic_p(effects, nulls)[one.concept]
+        assert one.moved.adjusted == max_statistic_p(effects, nulls)[one.concept]
 
 
 def test_the_p_of_both_is_the_larger():
-    for p_effect, spread in product((0.0001, 0.3), (0.01, 2.0)):
+    for p_effect, spread in product((0.001, 0.3), (0.01, 2.0)):
         one = pair(p_effect=p_effect, spread=spread)
-        assert one.p == max(one.p_moves, one.p_loss)
-        assert one.p_holm == min(1, 2 * one.p), "of two concepts, the other has p = 1"
+        assert one.test.p == max(one.influence.p_effect, one.p_loss)
+        assert one.test.adjusted == min(1, 2 * one.test.p), "of two concepts, the other has p = 1"
+        assert one.p_bh == one.test.adjusted and one.p_moves_holm == min(1, 2 * one.moved.p)
 
 
-def test_a_conjunction_holds_its_level_where_one_half_is_true():
-    """Intersection-union: the score does move (p_moves small), but nothing is lost."""
-    rng = np.random.default_rng(1)
-    names = [str(i) for i in range(10)]
-    p = [max(0.001, sign_flip_p(rng.normal(size=10), names, seed=0, side="less"))
-         for _ in range(2000)]  # fmt: skip
-    assert 0.035 <= np.mean(np.array(p) <= 0.05) <= 0.065
-    both = [max(rng.random(), q) for q in p]
-    assert np.mean(np.array(both) <= 0.05) < 0.01, "and far below it where both are false"
+def test_corrections_are_within_each_class_and_screens_over_all():
+    found, erasures = case(others=3)
+    rng = np.random.default_rng(0)
+    moves = {(c, q): influence(0.5, float(rng.random() ** 3)) for c in (0, 1) for q in range(4)}
+    lost = erasures.concept - 0.1 - 0.3 * rng.random(erasures.concept.shape)
+    both = replace(
+        found,
+        influence=moves,
+        local=moves,
+        class_images={c: np.arange(IMAGES) for c in (0, 1)},
+    )
+    known = DISCOVERY(both) | ERASURES(replace(erasures, concept=lost))
+    pairs = assess(study(), None, known)[PAIRS]
+    for name, p in (
+        ("p_bh", [q.test.p for q in pairs]),
+        ("p_moves_bh", [q.moved.p for q in pairs]),
+    ):
+        assert [getattr(one, name) for one in pairs] == benjamini_hochberg(p).tolist()
+    for c in (0, 1):
+        own = [one for one in pairs if one.class_id == c]
+        assert [one.test.adjusted for one in own] == holm([one.test.p for one in own]).tolist()
+        assert [one.p_moves_holm for one in own] == holm([one.moved.p for one in own]).tolist()
 
 
 def test_a_class_without_reference_has_no_loss():
     one = pair(nan=IMAGES)
-    assert np.isnan([one.loss, one.null_loss, *one.loss_ci, one.detectable]).all()
-    assert one.p_loss == 1.0 and one.p == 1.0 and one.erased_images == 0
+    assert np.isnan([one.loss.value, one.null_loss, one.test.detectable]).all()
+    assert one.loss.ci is None and one.erased_images == 0
+    assert not one.test.testable
+
+
+def test_a_finding_says_how_many_of_what_are_behind_it():
+    """Rule (d): twelve images, nine groups."""
+    found, erasures = case(groups=9)
+    pairs = assess(study(), None, DISCOVERY(found) | ERASURES(erasures))[PAIRS]
+    (finding,) = findings(found, pairs, ["rest", "car"], ["road"] * 2)
+    assert (finding.n, finding.of, finding.counted) == (9, "groups", "9 groups")
+    assert finding.standing == "evidence" and finding.by == "test"
+    assert finding.details["erased_images"] == IMAGES
+    assert (finding.effect, finding.ci) == (pairs[0].loss.value, pairs[0].loss.ci)
 
 
 def test_nothing_tested_is_nothing_assessed():
@@ -232,14 +308,25 @@ def test_enrichment_by_loops_over_scipys_test():
     adjusted = stats.false_discovery_control(list(expected.values()))
     significant = {key: q for key, q in zip(expected, adjusted, strict=True) if q <= 0.05}
     result = enrichment(found, metadata)
-    assert {(r["concept"], r["column"], r["value"]) for r in result} == set(significant)
+    assert {(int(r.set_name), r.column, r.value) for r in result} == set(significant)
     assert (1, "light", "night") in significant
     for row in result:
-        key = (row["concept"], row["column"], row["value"])
-        assert row["p"] == pytest.approx(expected[key])
-        assert row["p_adjusted"] == pytest.approx(significant[key])
-    night = next(r for r in result if r["value"] == "night")
-    assert night["share_in_concept"] == 1.0 and night["share_in_all"] == 12 / 30
+        key = (int(row.set_name), row.column, row.value)
+        assert row.p == pytest.approx(expected[key])
+        assert row.p_adjusted == pytest.approx(significant[key])
+    night = next(r for r in result if r.value == "night")
+    assert night.share_inside == 1.0 and night.share == 12 / 30
+
+
+def test_enrichment_counts_groups():
+    """Rule (c): ten frames of each of six scenes are six scenes, of which three are at night."""
+    scene = np.arange(60) // 10
+    light = {"light": ["night" if s < 3 else "day" for s in scene]}
+    core = concept(1, np.flatnonzero((scene < 3) & (np.arange(60) % 10 < 4)), AXIS)
+    found = discovery(60, UNITS, 2, concepts=(core,), groups=tuple(f"g{s}" for s in scene))
+    alone = discovery(60, UNITS, 2, concepts=(core,))
+    (night,) = enrichment(alone, light)
+    assert night.p < 1e-3 and enrichment(found, light) == []
 
 
 def test_no_metadata_is_no_enrichment():

@@ -9,8 +9,9 @@ from conceptseg.config import TargetConfig
 from conceptseg.explain.regions import Predicted
 from conceptseg.explain.target import Target
 from conceptseg.network.record import Tail
+from conceptseg.network.shuffle import shuffled
 from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.ace.control import CONTROL, COUNTS, Control, count_control, shuffled
+from conceptseg.study.ace.control import CONTROL, COUNTS, Control, count_control
 from conceptseg.study.ace.discovery import DISCOVERY
 from conceptseg.study.ace.gradients import class_gradients, on_grid
 from conceptseg.study.ace.survey import SEGMENTS, Survey

@@ -12,11 +12,10 @@ from sklearn.metrics import roc_auc_score
 from conceptseg.concepts.finders.kmeans import KMeans
 from conceptseg.concepts.segments import segment
 from conceptseg.errors import InputError
-from conceptseg.stats.corrections import benjamini_hochberg, holm
 from conceptseg.stats.mergeable.moments import Moments
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.ace.clusters import core_of, places, survives
-from conceptseg.study.ace.discover import GROUPS, UNIT, _held_out_auc, adjusted, discover
+from conceptseg.study.ace.discover import _held_out_auc, discover
 from conceptseg.study.ace.discovery import DISCOVERY, Direction
 from conceptseg.study.ace.survey import ACTIVATION, SEGMENTS
 from tests.explain.explainers.planted import red_finder
@@ -94,18 +93,6 @@ def test_core_by_a_loop(seed, size, per_image):
         if len(expected) < size and taken < per_image:
             expected.append(row)
     assert core_of(members, image, size, per_image).tolist() == expected
-
-
-def test_holm_within_each_class_and_bh_over_all():
-    rng = np.random.default_rng(0)
-    p = {(c, q): float(rng.random() ** 3) for c in (3, 0, 5) for q in range(4)}
-    found = adjusted(p)
-    pairs = sorted(p)
-    over_all = dict(zip(pairs, benjamini_hochberg([p[pair] for pair in pairs]), strict=True))
-    for c in (0, 3, 5):
-        family = holm([p[c, q] for q in range(4)])
-        for q in range(4):
-            assert found[c, q] == (family[q], over_all[c, q])
 
 
 def held_out(rows, is_concept, image):
@@ -282,9 +269,8 @@ def test_a_concept_of_one_group_cannot_be_held_out(groups):
     here = context(red_finder(), images(IMAGES, 8, 8), "encoder", groups=names)
     moments = Moments.of(np.random.default_rng(0).normal(size=(50, UNITS)))
     known = SEGMENTS(planted_table(lone=True)) | ACTIVATION(moments)
-    found = discover(study(**SMALL), here, known)
-    assert (found[UNIT], found[GROUPS]) == ("group", 19 if groups else IMAGES)
-    one = found[DISCOVERY]
+    one = discover(study(**SMALL), here, known)[DISCOVERY]
+    assert (one.sampling.of, one.sampling.n) == ("groups", 19 if groups else IMAGES)
     assert len(one.concepts) == 5 - groups
     assert [row["reason"] for row in one.dropped] == groups * [
         "it lies in one group only, or everywhere, and cannot be held out"

@@ -7,7 +7,8 @@ import pytest
 from tests.study.refusals import NO_MASKS, refused_alike
 
 REFUSALS = [
-    ({"target": {"region": "labelled"}}, NO_MASKS, "target.region 'labelled' is told from"),
+    ({"target": {"region": "labelled"}}, NO_MASKS, "target.region 'labelled' needs labels"),
+    ({"min_images": 7}, (), "min_images: a class needs 7 images, and .* has 6"),
 ]
 
 

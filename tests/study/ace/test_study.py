@@ -193,7 +193,8 @@ def test_result_keeps_the_conventions(finished):
     assert torch.__version__.startswith(told["versions"]["torch"])
     names = [one["name"] for one in told["passes"]]
     assert names == ["survey", "erase", "pictures", "control", "compare"]
-    assert set(result["timings"]["seconds"]) == {*names, "finish"}
+    steps = {"warm_map", "discover", "lay_out_map", "assess", "count_control", "to_compare"}
+    assert set(result["timings"]["seconds"]) == {*names, *steps, "finish"}
     for kind in ("pairs", "concepts", "exemplars", "classes", "calibration", "choices", "segments"):
         assert result["tables"][kind]["rows"], kind
 
@@ -347,13 +348,14 @@ def test_groups_are_what_is_counted(capsys, tmp_path, monkeypatch):
     )
 
 
-def test_too_few_groups_are_told(capsys, study):
+def test_a_report_says_that_groups_are_too_few_to_count(capsys, study):
     manifest = yaml.safe_load((study.parent / "set.yaml").read_text())
     manifest["group"] = "(s.)"
     (study.parent / "set.yaml").write_text(yaml.safe_dump(manifest))
     result = run(capsys, study, "out")
-    assert (result["notes"]["unit"], result["notes"]["groups"]) == ("image", 2)
-    assert "only 2 groups" in " ".join(Page(Path("out/report.html").read_text()).text)
+    noted = result["notes"]
+    assert (noted["unit"], noted["groups"], noted["manifest_groups"]) == ("image", IMAGES, 2)
+    assert "from 2 groups" in " ".join(Page(Path("out/report.html").read_text()).text)
 
 
 @pytest.mark.parametrize(
