@@ -140,7 +140,7 @@ def estimate(values: np.ndarray, sampling: Sampling, level: float = 0.95) -> Est
     rng = np.random.default_rng(sampling.seed)
     picks = rng.integers(0, sampling.n, (sampling.draws, sampling.n))
     repeats = rng.integers(0, values.shape[1], (sampling.draws, values.shape[1]))
-    drawn = sums[picks[:, :, None], repeats[:, None]].reshape(sampling.draws, -1).sum(1)
+    drawn = sums[picks[:, :, None], repeats[:, None]].sum((1, 2))
     drawn /= size[picks].sum(1) * values.shape[1]
     return sampling.of_draws(values.mean(1).mean(), drawn, level)
 
