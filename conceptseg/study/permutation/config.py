@@ -11,6 +11,8 @@ from conceptseg.engine.contract import Context, Study
 
 Family = Literal["channels", "colour", "frequency", "units"]
 Scheme = Literal["swap", "conditional", "mean", "block", "pixel"]
+EVERYTHING = "all channels"
+OVERALL = "all classes"
 
 
 @technique(
@@ -22,8 +24,8 @@ class Permutation(Study):
 
     Parts are bands and groups of bands, luminance and chroma, phase and amplitude by octave, and
     groups of the layer's units. A part is swapped whole, so it keeps its texture; bands are also
-    exchanged given the others (conditional), because bands go together and images that no camera
-    gives say little. Importance is the rise of 1 - IoU of a class, paired by image, with an
+    exchanged given the others (conditional), because bands are correlated and images that no camera
+    takes say little. Importance is the rise of 1 - IoU of a class, paired by image, with an
     interval over images and exchanges.
 
     Departures from permutation importance of tables: whole maps are exchanged, not pixels; donors
@@ -48,8 +50,8 @@ class Permutation(Study):
     schemes: tuple[Scheme, ...] = Field(
         ("swap", "conditional", "mean"),
         min_length=1,
-        description="swap: the donor's part; conditional: what the other channels do not tell of "
-        "it; mean: the data set's mean; block and pixel: moved about within the image, for "
+        description="swap: the donor's part; conditional: what the other channels cannot predict "
+        "of it; mean: the data set's mean; block and pixel: moved about within the image, for "
         "comparison. All but swap are for channels.",
     )
     block_px: int = Field(32, ge=2, description="Side of the blocks of the scheme block.")

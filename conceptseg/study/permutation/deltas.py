@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from conceptseg.engine.known import Key
 from conceptseg.study.permutation.survey import Variant
 
 
@@ -25,3 +27,21 @@ class Deltas:
     overlap: np.ndarray
     extra_clean: np.ndarray
     extra: np.ndarray
+
+    def rises(self, place: int, class_ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Rows [m] of the images that hold one of the classes, and the mean rise over their classes
+        in each exchange that was made, [m, r]."""
+        made = np.isfinite(self.overlap[:, place]).any((0, 2))
+        values = by_repeat(self.overlap[:, place][:, made][..., list(class_ids)])
+        rows = np.flatnonzero(np.isfinite(values).all(1))
+        return rows, values[rows]
+
+
+DELTAS = Key("deltas", Deltas)
+
+
+def by_repeat(values: np.ndarray) -> np.ndarray:
+    """Mean over classes of values [n, r, c] without their nans, [n, r]."""
+    known = np.isfinite(values)
+    total = np.where(known, values, 0.0).sum(2)
+    return np.where(known.any(2), total / np.maximum(known.sum(2), 1), np.nan)

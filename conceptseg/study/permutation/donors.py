@@ -10,12 +10,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conceptseg.data.draw import sample_priority
+from conceptseg.engine.known import Key
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from conceptseg.data.manifest import Sample
     from conceptseg.engine.contract import Context
+    from conceptseg.study.permutation.config import Permutation
+
+
+def labelled(context: Context) -> list[Sample]:
+    """The samples with labels."""
+    return [one for one in context.manifest.samples if context.manifest.labelled(one)]
+
+
+def draw_samples(study: Permutation, context: Context) -> list[Sample]:
+    """The labelled images that are permuted: the first by hash, in the manifest's order."""
+    given = labelled(context)
+    ranked = sorted(given, key=lambda one: (sample_priority(context.seed, one.id), one.id))
+    kept = {sample.id for sample in ranked[: study.images]}
+    return [sample for sample in given if sample.id in kept]
 
 
 def derangement(samples: Sequence[Sample], seed: int, repeat: int) -> tuple[dict[str, str], bool]:
@@ -45,32 +60,34 @@ def derangement(samples: Sequence[Sample], seed: int, repeat: int) -> tuple[dict
 
 @dataclass
 class Library:
-    """Images of donors as they are asked for; the last few are kept."""
+    """Donors' images, as they are asked for, among the images that are permuted.
+
+    The last few are kept.
+    """
 
     context: Context
+    samples: Sequence[Sample]
     kept: int = 48
     _held: OrderedDict[str, np.ndarray] = field(default_factory=OrderedDict)
     _rings: dict[int, Mapping[str, str]] = field(default_factory=dict)
 
-    def images(
-        self, samples: Sequence[Sample], ids: Sequence[str], repeat: int, like: Tensor
-    ) -> Tensor:
+    def images(self, ids: Sequence[str], repeat: int, like: Tensor) -> Tensor:
         """The donors' images for a batch, resized to its size where theirs is another."""
         import torch
         import torch.nn.functional as F
 
         if repeat not in self._rings:
-            self._rings[repeat] = derangement(samples, self.context.seed, repeat)[0]
+            self._rings[repeat] = derangement(self.samples, self.context.seed, repeat)[0]
         ring = self._rings[repeat]
-        found = []
+        donors = []
         for name in ids:
             image = torch.from_numpy(self._image(ring[name])).to(like)
             if image.shape[1:] != like.shape[2:]:
                 size = (like.shape[2], like.shape[3])
                 resized = F.interpolate(image[None], size, mode="bilinear", align_corners=False)
                 image = resized[0]
-            found.append(image)
-        return torch.stack(found)
+            donors.append(image)
+        return torch.stack(donors)
 
     def _image(self, name: str) -> np.ndarray:
         if name in self._held:
@@ -81,3 +98,6 @@ class Library:
             while len(self._held) > self.kept:
                 self._held.popitem(last=False)
         return self._held[name]
+
+
+LIBRARY = Key("donors", Library)

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from conceptseg.errors import InputError
+from conceptseg.study.permutation.config import EVERYTHING
 
 Kind = Literal["channels", "luminance", "chroma", "phase", "amplitude", "units"]
-EVERYTHING = "all channels"
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ def channel_features(
         raise InputError(
             f"channel_names: {len(names)} names, but images have {channels} channels; name each"
         )
-    told = list(names) or [f"channel {number}" for number in range(channels)]
-    found = [Feature(told[c], "channels", (c,)) for c in range(channels)] if channels > 1 else []
+    names = list(names) or [f"channel {number}" for number in range(channels)]
+    features = [Feature(names[c], "channels", (c,)) for c in range(channels) if channels > 1]
     for name, members in groups.items():
         bad = [m for m in members if not 0 <= m < channels]
         if bad or not members:
@@ -67,8 +67,8 @@ def channel_features(
                 f"groups.{name}: channels {list(members)}, but images have channels 0 to "
                 f"{channels - 1}"
             )
-        found.append(Feature(name, "channels", tuple(sorted(set(members)))))
-    return [*found, Feature(EVERYTHING, "channels", tuple(range(channels)))]
+        features.append(Feature(name, "channels", tuple(sorted(set(members)))))
+    return [*features, Feature(EVERYTHING, "channels", tuple(range(channels)))]
 
 
 def colour_features(channels: int) -> list[Feature]:
@@ -80,37 +80,41 @@ def colour_features(channels: int) -> list[Feature]:
 
 def frequency_features(octaves: int) -> list[Feature]:
     """Phase, amplitude, and the amplitude in each octave down from the finest."""
-    found = [Feature("phase", "phase"), Feature("amplitude", "amplitude")]
+    features = [Feature("phase", "phase"), Feature("amplitude", "amplitude")]
     high = 0.75  # beyond the corner of the spectrum, sqrt(1/2)
     for number in range(octaves):
         low = 2.0 ** -(number + 2) if number < octaves - 1 else -1.0
         period = 2 ** (number + 2)
-        told = (
+        name = (
             f"amplitude, details below {period} px"
             if number == 0
             else f"amplitude, {period // 2} px and coarser"
             if number == octaves - 1
             else f"amplitude, {period // 2} to {period} px"
         )
-        found.append(Feature(told, "amplitude", band=(low, high)))
+        features.append(Feature(name, "amplitude", band=(low, high)))
         high = low
-    return found if octaves > 1 else found[:2]
+    return features if octaves > 1 else features[:2]
 
 
 def swapped(images: Tensor, donors: Tensor, feature: Feature) -> Tensor:
     """The images with a feature of the donors'."""
     if feature.kind == "channels":
-        found = images.clone()
-        members = list(feature.members)
-        found[:, members] = donors[:, members]
-        return found
+        return _replaced(images, feature, donors[:, list(feature.members)])
     if feature.kind == "luminance":
-        found = images + donors.mean(1, keepdim=True) - images.mean(1, keepdim=True)
+        changed = images + donors.mean(1, keepdim=True) - images.mean(1, keepdim=True)
     elif feature.kind == "chroma":
-        found = donors + images.mean(1, keepdim=True) - donors.mean(1, keepdim=True)
+        changed = donors + images.mean(1, keepdim=True) - donors.mean(1, keepdim=True)
     else:
-        found = _spectral(images, donors, feature)
-    return found.clamp(0, 1)
+        changed = _spectral(images, donors, feature)
+    return changed.clamp(0, 1)
+
+
+def _replaced(images: Tensor, feature: Feature, part: Tensor) -> Tensor:
+    """The images with other members [n, members, h, w]."""
+    changed = images.clone()
+    changed[:, list(feature.members)] = part
+    return changed
 
 
 def _spectral(images: Tensor, donors: Tensor, feature: Feature) -> Tensor:
@@ -145,44 +149,37 @@ class Channels:
         inner = self.covariance[np.ix_(others, others)]
         ridge = 1e-8 * max(float(np.trace(inner)), 1e-12) * np.eye(len(others))
         cross = self.covariance[np.ix_(others, list(members))]
-        found: np.ndarray = np.linalg.solve(inner + ridge, cross)
-        return others, found
+        return others, np.asarray(np.linalg.solve(inner + ridge, cross))
 
     def correlation(self) -> np.ndarray:
-        """|r| of each pair of channels [c, c]; a constant channel goes with none."""
+        """|r| of each pair of channels [c, c]; 0 for a constant channel."""
         deviation = np.sqrt(np.maximum(np.diag(self.covariance), 0))
         scale = np.outer(deviation, deviation)
-        found = np.abs(self.covariance) / np.where(scale > 0, scale, np.inf)
-        np.fill_diagonal(found, 1.0)
-        return np.minimum(found, 1.0)
+        correlation = np.abs(self.covariance) / np.where(scale > 0, scale, np.inf)
+        np.fill_diagonal(correlation, 1.0)
+        return np.minimum(correlation, 1.0)
 
 
-def conditional(images: Tensor, donors: Tensor, feature: Feature, known: Channels) -> Tensor:
-    """The members as the image's other channels lead to expect, plus the donor's surprise.
+def conditional(images: Tensor, donors: Tensor, feature: Feature, channels: Channels) -> Tensor:
+    """The members as predicted from the image's other channels, plus the donor's residual.
 
     x' = fit(others of x) + (donor's members - fit(others of donor)), with one linear fit for all
-    pixels: only what the other channels do not tell is taken from the donor, so bands that go
-    together are not pulled apart.
+    pixels: only what the other channels cannot predict is taken from the donor, so correlated bands
+    stay correlated.
 
     Source: after Strobl et al. 2008 and Hooker, Mentch & Zhou 2021, "Unrestricted permutation
     forces extrapolation", with residuals of a linear regression.
     """
-    others, weights = known.regression(feature.members)
+    others, weights = channels.regression(feature.members)
     fit = torch.from_numpy(weights).to(images)
-    members = list(feature.members)
     change = torch.einsum("nohw,om->nmhw", images[:, others] - donors[:, others], fit)
-    found = images.clone()
-    found[:, members] = (donors[:, members] + change).clamp(0, 1)
-    return found
+    return _replaced(images, feature, (donors[:, list(feature.members)] + change).clamp(0, 1))
 
 
-def filled(images: Tensor, feature: Feature, known: Channels) -> Tensor:
+def filled(images: Tensor, feature: Feature, channels: Channels) -> Tensor:
     """The members at their mean over the data set."""
-    found = images.clone()
-    members = list(feature.members)
-    mean = torch.from_numpy(known.mean[members]).to(images)
-    found[:, members] = mean[None, :, None, None].expand_as(found[:, members])
-    return found
+    mean = torch.from_numpy(channels.mean[list(feature.members)]).to(images)
+    return _replaced(images, feature, mean[None, :, None, None])
 
 
 def shuffled_blocks(
@@ -193,19 +190,19 @@ def shuffled_blocks(
     Pixels beyond the last whole block stay. A side of 1 moves single pixels, which destroys texture
     and is for comparison alone. Each image has a seed of its own.
     """
-    found = images.clone()
+    changed = images.clone()
     members = list(feature.members)
     rows, columns = images.shape[2] // side, images.shape[3] // side
     if rows * columns < 2:
-        return found
+        return changed
     for i, seed in enumerate(seeds):
         order = torch.from_numpy(np.random.default_rng(list(seed)).permutation(rows * columns))
         part = images[i, members, : rows * side, : columns * side]
         blocks = part.unflatten(1, (rows, side)).unflatten(3, (columns, side))
         flat = blocks.permute(0, 1, 3, 2, 4).flatten(1, 2)[:, order.to(images.device)]
         moved = flat.unflatten(1, (rows, columns)).permute(0, 1, 3, 2, 4)
-        found[i, members, : rows * side, : columns * side] = moved.flatten(1, 2).flatten(2, 3)
-    return found
+        changed[i, members, : rows * side, : columns * side] = moved.flatten(1, 2).flatten(2, 3)
+    return changed
 
 
 def tree(correlation: np.ndarray) -> list[tuple[tuple[int, ...], float]]:
@@ -222,11 +219,11 @@ def tree(correlation: np.ndarray) -> list[tuple[tuple[int, ...], float]]:
     distance = 1 - correlation
     links = ward(squareform((distance + distance.T) / 2, checks=False))
     members: list[tuple[int, ...]] = [(c,) for c in range(count)]
-    found = []
+    branches = []
     for left, right, height, _ in links[:-1]:
         members.append(tuple(sorted(members[int(left)] + members[int(right)])))
-        found.append((members[-1], float(height)))
-    return found
+        branches.append((members[-1], float(height)))
+    return branches
 
 
 def unit_groups(correlation: np.ndarray, count: int) -> list[tuple[int, ...]]:

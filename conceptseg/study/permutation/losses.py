@@ -17,8 +17,7 @@ EXTRA = ("nll", "boundary")
 def overlap_loss(logits: Tensor, labels: Tensor) -> np.ndarray:
     """1 - IoU of each class in each image, float64 [n, k]; nan where the labels lack the class."""
     k = logits.shape[1]
-    found: np.ndarray = 1 - class_iou(logits.argmax(1), labels, k).double().cpu().numpy()
-    return found
+    return np.asarray(1 - class_iou(logits.argmax(1), labels, k).double().cpu().numpy())
 
 
 def likelihood_loss(logits: Tensor, labels: Tensor) -> np.ndarray:
@@ -35,9 +34,7 @@ def likelihood_loss(logits: Tensor, labels: Tensor) -> np.ndarray:
     cells = torch.arange(n, device=labels.device)[:, None, None] * k + safe
     total = torch.bincount(cells[known], loss[known], minlength=n * k).reshape(n, k)
     count = torch.bincount(cells[known], minlength=n * k).reshape(n, k)
-    mean = total / count
-    found: np.ndarray = mean.cpu().numpy()
-    return found
+    return np.asarray((total / count).cpu().numpy())
 
 
 def boundary_loss(logits: Tensor, labels: Tensor, tolerance: int) -> np.ndarray:
@@ -54,22 +51,22 @@ def boundary_loss(logits: Tensor, labels: Tensor, tolerance: int) -> np.ndarray:
 
     k = logits.shape[1]
     prediction = torch.where(labels >= 0, logits.argmax(1), labels)
-    found = np.full((len(labels), k), np.nan)
+    losses = np.full((len(labels), k), np.nan)
     for c in range(k):
         held = (labels == c).flatten(1).any(1)
         rows = held.nonzero()[:, 0]
         if not len(rows):
             continue
-        true, told = (_border(one[rows] == c, labels[rows] >= 0) for one in (labels, prediction))
-        near_true, near_told = _grown(true, tolerance), _grown(told, tolerance)
+        maps = labels, prediction
+        true, predicted = (_border(one[rows] == c, labels[rows] >= 0) for one in maps)
         bordered = true.flatten(1).any(1)
-        precision = _share(told & near_true, told)
-        recall = _share(true & near_told, true)
+        precision = _share(predicted & _grown(true, tolerance), predicted)
+        recall = _share(true & _grown(predicted, tolerance), true)
         total = precision + recall
         f = torch.where(total > 0, 2 * precision * recall / total.clamp(min=1e-12), total)
         loss = torch.where(bordered, 1 - f.double(), torch.nan)
-        found[rows.cpu().numpy(), c] = loss.cpu().numpy()
-    return found
+        losses[rows.cpu().numpy(), c] = loss.cpu().numpy()
+    return losses
 
 
 def _border(mask: Tensor, known: Tensor) -> Tensor:

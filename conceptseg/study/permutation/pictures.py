@@ -8,16 +8,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conceptseg.engine.contract import Carry, Context, State
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Key, Known
 from conceptseg.report.panels import Palette, panels
 from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.permutation.deltas import Deltas
+from conceptseg.study.permutation.deltas import DELTAS, Deltas
+from conceptseg.study.permutation.donors import LIBRARY
 from conceptseg.study.permutation.permute import Exchange
-from conceptseg.study.permutation.survey import Plan, drawn
+from conceptseg.study.permutation.survey import PLAN
 
 if TYPE_CHECKING:
     from conceptseg.data.batch import Batch
     from conceptseg.data.manifest import Sample
+
+PICTURED = Key("pictured", SampleTable)
+DRAWN: Key[dict[str, dict[str, bytes]]] = Key("drawn", dict)
+"""Pictures by image and by what was exchanged: "clean", "donor", or a variant's place."""
 
 
 @dataclass(frozen=True)
@@ -30,23 +36,21 @@ class Pictures(Exchange):
     def forwards(self, context: Context) -> float:
         return 12.0 * self.study.gallery
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
-        wanted = shown(carry, self.study.gallery)
-        return [sample for sample in drawn(self.study, context) if sample.id in wanted]
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
+        wanted = shown(known[DELTAS], self.study.gallery)
+        return [sample for sample in super().samples(context, known) if sample.id in wanted]
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
         import torch
 
-        plan: Plan = carry["plan"]
-        pool = drawn(self.study, context)
         palette = Palette.of(context.manifest, context.model.classes)
         assert batch.labels is not None
-        donors = self.library(context).images(pool, batch.ids, 0, batch.images)
+        donors = known[LIBRARY].images(batch.ids, 0, batch.images)
         changed = {"clean": batch.images, "donor": donors}
-        for place, variant in enumerate(plan.variants):
+        for place, variant in enumerate(known[PLAN].variants):
             if variant.feature.kind != "units":
-                made = self.changed(context, batch, variant, donors, plan.channels, 0)
-                changed[str(place)] = made
+                channels = known[PLAN].channels
+                changed[str(place)] = self.changed(context, batch, variant, donors, channels, 0)
         parts: dict[str, list[bytes]] = {}
         for name, images in changed.items():
             with torch.no_grad():
@@ -59,24 +63,22 @@ class Pictures(Exchange):
                 parts.setdefault(name, []).append(data)
         table = SampleTable.empty()
         for i, sample_id in enumerate(batch.ids):
-            one = {name: np.frombuffer(each[i], dtype=np.uint8) for name, each in parts.items()}
-            table = table.merge(SampleTable.of(sample_id, one))
-        return {self.name: table}
+            own = {name: np.frombuffer(each[i], dtype=np.uint8) for name, each in parts.items()}
+            table = table.merge(SampleTable.of(sample_id, own))
+        return PICTURED(table)
 
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        table = state.get(self.name, SampleTable.empty())
-        assert isinstance(table, SampleTable)
-        return {
-            "drawn": {
-                sample_id: {name: part.tobytes() for name, part in table.tables[sample_id].items()}
-                for sample_id in table.ids
+    def finish(self, context: Context, state: Known, known: Known) -> Known:
+        tables = state.get(PICTURED, SampleTable.empty()).tables
+        return DRAWN(
+            {
+                sample_id: {name: part.tobytes() for name, part in tables[sample_id].items()}
+                for sample_id in sorted(tables)
             }
-        }
+        )
 
 
-def shown(carry: Carry, count: int) -> list[str]:
+def shown(deltas: Deltas, count: int) -> list[str]:
     """The images whose overlap exchanges change most, on average."""
-    deltas: Deltas = carry["deltas"]
     change = np.nan_to_num(np.abs(deltas.overlap)).mean((1, 2, 3))
     order = np.lexsort((np.array(deltas.ids), -change))
     return [deltas.ids[row] for row in order[:count]]

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conceptseg.data.draw import sample_priority
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.stats.mergeable.sums import Sums
+from conceptseg.study.permutation.config import EVERYTHING
+from conceptseg.study.permutation.donors import draw_samples
 from conceptseg.study.permutation.features import (
-    EVERYTHING,
     Channels,
     Feature,
     channel_features,
@@ -53,6 +54,10 @@ class Plan:
     variants: tuple[Variant, ...]
 
 
+PLAN = Key("plan", Plan)
+SUMS = Key("sums", Sums)
+
+
 @dataclass(frozen=True)
 class Survey(Pass):
     """The images' channels, and one encoder pass each for the layer's units."""
@@ -63,103 +68,97 @@ class Survey(Pass):
     cost = "1 encoder pass per image that is drawn, if units are permuted"
     labels = "none"
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
-        return drawn(self.study, context)
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
+        return draw_samples(self.study, context)
 
     def forwards(self, context: Context) -> float:
         return float(min(self.study.images, len(context.manifest.samples)))
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
         from conceptseg.network.record import encode
 
-        parts = [moments(batch.images.double().flatten(2).cpu().numpy(), "channels")]
-        if "units" in self.study.features:
-            activation = encode(context.model, batch.images, context.layer)
-            parts.append(moments(activation.double().flatten(2).cpu().numpy(), "units"))
         total = Sums.empty()
-        for part in parts:
-            for one in part:
-                total = total.merge(one)
-        return {"sums": total}
-
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        sums = state["sums"]
-        assert isinstance(sums, Sums)
-        known = statistics(sums, "channels")
-        study = self.study
-        count = len(known.mean)
-        features: list[Feature] = []
-        branches: list[tuple[str, float]] = []
-        if "channels" in study.features:
-            features += channel_features(count, study.channel_names, study.groups)
-            names = [feature.name for feature in features]
-            for members, height in tree(known.correlation()) if count <= TREE_MOST else ():
-                name = " + ".join(names[c] for c in members)
-                branches.append((name, height))
-                if not any(f.kind == "channels" and f.members == members for f in features):
-                    features.append(Feature(name, "channels", members))
-        if "colour" in study.features:
-            features += colour_features(count)
-        if "frequency" in study.features:
-            features += frequency_features(study.octaves)
-        if "units" in study.features:
-            groups = unit_groups(statistics(sums, "units").correlation(), study.unit_groups)
-            for number, members in enumerate(groups, start=1):
-                name = f"units {number} ({len(members)} of {context.layer})"
-                features.append(Feature(name, "units", members))
-        twice = {f.name for f in features if sum(g.name == f.name for g in features) > 1}
-        if twice:
-            raise InputError(
-                f"groups: the name {sorted(twice)[0]!r} is given to two parts; choose another"
-            )
-        return {"plan": Plan(known, tuple(branches), tuple(variants(study, features, count)))}
+        maps = {"channels": batch.images}
+        if "units" in self.study.features:
+            maps["units"] = encode(context.model, batch.images, context.layer)
+        for name, values in maps.items():
+            for rows in values.double().flatten(2).cpu().numpy():
+                total = total.merge(moments(rows, name))
+        return SUMS(total)
 
 
-def drawn(study: Permutation, context: Context) -> list[Sample]:
-    """The labelled images that are permuted. Raises InputError for fewer than two."""
-    given = [one for one in context.manifest.samples if context.manifest.labelled(one)]
-    if len(given) < 2:
-        raise InputError(
-            f"{context.manifest.where}: {len(given)} of the {len(context.manifest.samples)} images "
-            "have masks, and at least two are needed to exchange parts and judge what is lost; add "
-            "masks"
-        )
-    ranked = sorted(given, key=lambda one: (sample_priority(context.seed, one.id), one.id))
-    kept = {sample.id for sample in ranked[: study.images]}
-    return [sample for sample in given if sample.id in kept]
+def list_variants(study: Permutation, context: Context, known: Known) -> Known:
+    """All parts that the images and the layer have, and every way to exchange them.
+
+    Raises InputError for a name that is given to two parts.
+    """
+    channels = statistics(known[SUMS], "channels")
+    count = len(channels.mean)
+    features = list(input_features(study, count))
+    branches: list[tuple[str, float]] = []
+    if "channels" in study.features:
+        names = [feature.name for feature in features]
+        for members, height in tree(channels.correlation()) if count <= TREE_MOST else ():
+            name = " + ".join(names[c] for c in members)
+            branches.append((name, height))
+            if not any(f.kind == "channels" and f.members == members for f in features):
+                features.append(Feature(name, "channels", members))
+        features.sort(key=lambda feature: feature.kind != "channels")
+    if "units" in study.features:
+        groups = unit_groups(statistics(known[SUMS], "units").correlation(), study.unit_groups)
+        for number, members in enumerate(groups, start=1):
+            name = f"units {number} ({len(members)} of {context.layer})"
+            features.append(Feature(name, "units", members))
+    refuse_twice(features)
+    return PLAN(Plan(channels, tuple(branches), tuple(variants(study, features, count))))
+
+
+def input_features(study: Permutation, channels: int) -> list[Feature]:
+    """The parts that are known before any image is seen: named channels, colour, scales.
+
+    Raises InputError for names or groups that do not fit images of so many channels.
+    """
+    features: list[Feature] = []
+    if "channels" in study.features:
+        features += channel_features(channels, study.channel_names, study.groups)
+    if "colour" in study.features:
+        features += colour_features(channels)
+    if "frequency" in study.features:
+        features += frequency_features(study.octaves)
+    refuse_twice(features)
+    return features
+
+
+def refuse_twice(features: Sequence[Feature]) -> None:
+    """Raise InputError if two parts have one name."""
+    names = [feature.name for feature in features]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"groups: the name {twice[0]!r} is given to two parts; choose another")
 
 
 def variants(study: Permutation, features: Sequence[Feature], channels: int) -> list[Variant]:
     """Every part by every scheme that it has; swap first.
 
-    Conditional exchange needs channels that are left; units can be swapped or set to their mean.
+    Conditional exchange needs channels that are left; units can only be swapped.
     """
-    found = []
-    for scheme in ("swap", *[s for s in study.schemes if s != "swap"]):
+    result = []
+    for scheme in sorted(dict.fromkeys(study.schemes), key=lambda name: name != "swap"):
         for feature in features:
             whole = feature.name == EVERYTHING or len(feature.members) == channels
-            if scheme not in study.schemes:
-                continue
             if scheme != "swap" and feature.kind != "channels":
                 continue
             if scheme == "conditional" and whole:
                 continue
-            found.append(Variant(feature, scheme))
-    return found
+            result.append(Variant(feature, scheme))
+    return result
 
 
-def moments(rows: np.ndarray, name: str) -> list[Sums]:
-    """Sums of each image's values [n, d, p]: count, sums and products, float64."""
-    return [
-        Sums.of(
-            {
-                f"{name}/count": np.array(float(one.shape[1])),
-                f"{name}/sum": one.sum(1),
-                f"{name}/products": one @ one.T,
-            }
-        )
-        for one in rows
-    ]
+def moments(rows: np.ndarray, name: str) -> Sums:
+    """Sums of an image's values [d, p]: count, sums and products, float64."""
+    count = np.array(float(rows.shape[1]))
+    sums = {"count": count, "sum": rows.sum(1), "products": rows @ rows.T}
+    return Sums.of({f"{name}/{key}": value for key, value in sums.items()})
 
 
 def statistics(sums: Sums, name: str) -> Channels:

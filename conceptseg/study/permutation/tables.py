@@ -1,145 +1,115 @@
-"""The tables of the result."""
+"""The tables of a permutation result."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conceptseg.engine.contract import Carry, Context
+from conceptseg.engine.known import Known
+from conceptseg.result.columns import Column, labels_of
 from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
-from conceptseg.study.permutation.assess import OVERALL, Importance, by_repeat, interval
-from conceptseg.study.permutation.deltas import Deltas
-from conceptseg.study.permutation.survey import Plan
+from conceptseg.study.permutation.assess import CHOSEN_PARTS, Importance, estimate
+from conceptseg.study.permutation.config import OVERALL
+from conceptseg.study.permutation.deltas import DELTAS, Deltas, by_repeat
+from conceptseg.study.permutation.permute import PAIRED
+from conceptseg.study.permutation.pictures import DRAWN
+from conceptseg.study.permutation.survey import PLAN, Plan
 
 if TYPE_CHECKING:
+    from conceptseg.stats.estimate import Sampling
     from conceptseg.study.permutation.config import Permutation
 
-
-Row = dict[str, Any]
-
-
-LABELS = {
-    "value": "loss of IoU",
-    "p_adjusted": "p adjusted",
-    "p_least": "least p that groups allow",
-    "detectable": "detectable loss",
-    "ratio": "loss after / before",
-    "likely": "rise of -log p",
-    "border": "loss of border F",
-    "repeats": "exchanges",
-}
-
-
-def importance_table(deltas: Deltas, found: Sequence[Importance], classes: Sequence[str]) -> Table:
-    rows = []
-    for one in found:
-        variant = deltas.variants[one.variant]
-        rows.append(
-            {
-                "part": variant.feature.name,
-                "family": variant.feature.family,
-                "scheme": variant.scheme,
-                "class": OVERALL if one.class_id is None else classes[one.class_id],
-                "value": one.value,
-                "low": one.low,
-                "high": one.high,
-                "p": one.p,
-                "p_adjusted": one.p_adjusted,
-                "p_least": one.p_least,
-                "detectable": one.detectable,
-                "ratio": one.ratio,
-                "likely": one.likely,
-                "border": one.border,
-                "images": one.images,
-                "groups": one.groups,
-                "repeats": one.repeats,
-            }
-        )
-    return Table(rows, labels=LABELS, caption="What exchanging each part costs each class")
+ENDS = ("low", "high")
+LOSS = Column("value", "loss of IoU", interval=True, ends=ENDS, of="loss")
+P = Column("p", of=lambda one: one.test.p)
+P_ADJUSTED = Column("p_adjusted", "p adjusted", of=lambda one: one.test.adjusted)
+P_LEAST = Column("p_least", "least p that groups allow", of=lambda one: one.test.least)
+COLUMNS = (
+    Column("part", of=lambda one: one.variant.feature.name),
+    Column("family", of=lambda one: one.variant.feature.family),
+    Column("scheme", of=lambda one: one.variant.scheme),
+    Column("class", of="class_name"),
+    LOSS,
+    P,
+    P_ADJUSTED,
+    P_LEAST,
+    Column("detectable", "detectable loss"),
+    Column("ratio", "loss after / before"),
+    Column("likely", "rise of -log p"),
+    Column("border", "loss of border F"),
+    "images",
+    Column("groups", of=lambda one: one.loss.n),
+    Column("repeats", "exchanges"),
+)
+SYNERGY = Column("synergy", "both less the sum", interval=True, ends=ENDS)
 
 
-def pair_table(
-    study: Permutation,
-    context: Context,
-    carry: Carry,
-    class_ids: Sequence[int],
-    groups: np.ndarray,
-) -> Table:
+def importance(importances: Iterable[Importance]) -> Table:
+    return Table.of(importances, COLUMNS, "What exchanging each part costs each class")
+
+
+def pairs(study: Permutation, known: Known, class_ids: Sequence[int], sampling: Sampling) -> Table:
     """Synergy: what both parts cost together, less what each costs alone, image by image."""
-    deltas: Deltas = carry["deltas"]
-    pairs, overlap = carry["pairs"]
+    deltas, chosen, ids = known[DELTAS], known[CHOSEN_PARTS], list(class_ids)
     alone = {v.feature.name: i for i, v in enumerate(deltas.variants) if v.scheme == "swap"}
-    rows: list[Row] = []
-    for place, (one, other) in enumerate(pairs):
-        made = slice(0, study.repeats)
-        parts = [
-            by_repeat(deltas.overlap[:, alone[f.name], made][..., list(class_ids)])
-            for f in (one, other)
-        ]
-        both = by_repeat(overlap[:, place][..., list(class_ids)])
-        synergy = both - parts[0] - parts[1]
+    rows: list[dict[str, Any]] = []
+    for place, parts in enumerate(chosen):
+        losses = [deltas.overlap[:, alone[part.name], : study.repeats] for part in parts]
+        losses.append(known[PAIRED].column("overlap")[:, place])
+        first, second, both = (by_repeat(one[..., ids]) for one in losses)
+        synergy = both - first - second
         kept = np.isfinite(synergy).all(1)
-        low, high = interval(synergy[kept], groups[kept], context.seed)
         rows.append(
             {
-                "one": one.name,
-                "other": other.name,
-                "first": float(parts[0][kept].mean()),
-                "second": float(parts[1][kept].mean()),
+                "one": parts[0].name,
+                "other": parts[1].name,
+                "first": float(first[kept].mean()),
+                "second": float(second[kept].mean()),
                 "both": float(both[kept].mean()),
-                "synergy": float(synergy[kept].mean()),
-                "low": low,
-                "high": high,
+                **SYNERGY.cells(estimate(synergy[kept], sampling.at(kept))),
             }
         )
     rows.sort(key=lambda row: -abs(row["synergy"]))
-    labels = {
-        "first": "loss, one",
-        "second": "loss, other",
-        "both": "loss, both",
-        "synergy": "both less the sum",
-    }
-    return Table(rows, labels=labels, caption="Parts exchanged two at a time")
+    labels = {"first": "loss, one", "second": "loss, other", "both": "loss, both"}
+    return Table(rows, labels={**labels, **SYNERGY.labels}, caption="Parts exchanged two at a time")
 
 
-def tree_table(plan: Plan, found: Sequence[Importance], deltas: Deltas) -> Table:
+def tree(plan: Plan, importances: Iterable[Importance]) -> Table:
     """Groups of like channels, in the order in which clustering forms them."""
-    overall = {
-        deltas.variants[one.variant].feature.name: one
-        for one in found
-        if one.class_id is None and deltas.variants[one.variant].scheme == "swap"
+    losses = {
+        one.variant.feature.name: one.loss
+        for one in importances
+        if one.class_name == OVERALL and one.variant.scheme == "swap"
     }
     rows = [
-        {
-            "group": name,
-            "height": height,
-            "value": overall[name].value if name in overall else None,
-            "low": overall[name].low if name in overall else None,
-            "high": overall[name].high if name in overall else None,
-        }
+        {"group": name, "height": height, **LOSS.cells(losses.get(name))}
         for name, height in plan.tree
     ]
-    labels = {"height": "1 - |correlation| (Ward)", "value": "loss of IoU"}
-    return Table(rows, labels=labels, caption="Channels that go together")
+    labels = labels_of((Column("height", "1 - |correlation| (Ward)"), LOSS))
+    return Table(rows, labels=labels, caption="Correlated channels")
 
 
-def example_table(carry: Carry, plan: Plan) -> Table:
+def examples(known: Known) -> Table:
     rows = []
-    for n, sample_id in enumerate(carry["drawn"]):
-        for name in carry["drawn"][sample_id]:
-            told = {"clean": "the image, its labels and prediction", "donor": "the donor"}
+    for n, (sample_id, pictures) in enumerate(known[DRAWN].items()):
+        for name in pictures:
+            what = {"clean": "the image, its labels and prediction", "donor": "the donor"}
             if name.isdecimal():
-                variant = plan.variants[int(name)]
-                told[name] = f"{variant.feature.name}, {variant.scheme}"
-            key = safe_key(f"example-{n}-{name}")
-            rows.append({"sample": sample_id, "what": told[name], "picture": key})
+                variant = known[PLAN].variants[int(name)]
+                what[name] = f"{variant.feature.name}, {variant.scheme}"
+            rows.append({"sample": sample_id, "what": what[name], "picture": example_key(n, name)})
     return Table(rows, caption="Examples of exchanges")
 
 
-def clean_table(deltas: Deltas, class_ids: Sequence[int], classes: Sequence[str]) -> Table:
+def example_key(number: int, name: str) -> str:
+    """The key of a picture: of which image, and under which exchange."""
+    return safe_key(f"example-{number}-{name}")
+
+
+def clean(deltas: Deltas, class_ids: Sequence[int], classes: Sequence[str]) -> Table:
     rows = [
         {
             "class": classes[c],

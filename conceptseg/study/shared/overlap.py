@@ -1,4 +1,4 @@
-"""Overlap of a prediction with a reference, per image and class."""
+"""Overlap of a prediction with a reference, per image and class, and which classes count there."""
 
 from __future__ import annotations
 
@@ -29,3 +29,18 @@ def class_iou(prediction: Tensor, reference: Tensor, classes: int) -> Tensor:
     iou = shared / union.clamp(min=1)
     held = confusion.sum(2) > 0
     return torch.where(held, iou, torch.full_like(iou, float("nan"))).float().to(prediction.device)
+
+
+def without_small(labels: Tensor, classes: int, min_share: float) -> Tensor:
+    """Labels [n, h, w] with -1 where they are ignored or of a class of too small a share.
+
+    That is a class of at most `min_share` of the known pixels of its image.
+    """
+    import torch
+
+    known = (labels >= 0) & (labels < classes)
+    safe = labels.clamp(0, classes - 1)
+    pixels = torch.stack([(known & (safe == c)).flatten(1).sum(1) for c in range(classes)], 1)
+    small = pixels <= min_share * pixels.sum(1, keepdim=True)
+    dropped = small.gather(1, safe.flatten(1)).reshape(labels.shape)
+    return torch.where(known & ~dropped, labels, torch.full_like(labels, -1))

@@ -1,34 +1,15 @@
 """What exchanges cost, by planted costs: which are found, of how many groups, at what ratio."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
-from conceptseg.data.manifest import Sample
-from conceptseg.study.permutation import assess
-from conceptseg.study.permutation.deltas import Deltas
-from conceptseg.study.permutation.features import Feature
-from conceptseg.study.permutation.survey import Variant
+from conceptseg.stats.estimate import Sampling
+from conceptseg.study.permutation.assess import estimate
+from conceptseg.study.permutation.config import EVERYTHING, OVERALL
+from conceptseg.study.permutation.findings import findings
+from tests.study.permutation.small import assessed, deltas
 
 PARTS = 12
-
-
-def deltas(overlap, clean):
-    """`overlap` [n, v, k], made once."""
-    n, v, k = overlap.shape
-    parts = tuple(Variant(Feature(f"p{i}", "channels", (i,)), "swap") for i in range(v))
-    ids = tuple(f"s{i:02}" for i in range(n))
-    nothing = np.zeros((n, v, 2, k))
-    return Deltas(ids, parts, clean, overlap[:, :, None], nothing[:, 0], nothing)
-
-
-def told(given, group_of, unit="group"):
-    samples = {name: Sample(id=name, group=group_of(i)) for i, name in enumerate(given.ids)}
-    context = SimpleNamespace(manifest=SimpleNamespace(sample=samples.get), seed=0)
-    study = SimpleNamespace(unit=unit, smallest_effect=0.005)
-    classes = range(given.clean.shape[1])
-    return {(o.variant, o.class_id): o for o in assess.tested(study, context, given, classes)}
 
 
 def test_eight_groups_are_enough_for_what_is_plain():
@@ -36,23 +17,49 @@ def test_eight_groups_are_enough_for_what_is_plain():
     rng = np.random.default_rng(0)
     overlap = 0.01 * rng.normal(size=(24, PARTS, 4))
     overlap[:, : PARTS // 2] += 0.3
-    found = told(deltas(overlap, np.full((24, 4), 0.2)), lambda i: f"g{i % 8}")
-    assert all(found[v, c].p_adjusted <= 0.05 for v in range(6) for c in (None, 0, 1, 2, 3))
-    assert all(found[v, c].p_adjusted > 0.05 for v in range(6, 12) for c in (None, 0, 1, 2, 3))
-    assert all(one.groups == 8 and one.p_least <= 0.05 for one in found.values())
-    assert 0.005 < found[7, None].detectable < 0.05
+    rows = assessed(deltas(overlap, np.full((24, 4), 0.2)), lambda i: f"g{i % 8}")
+    classes = (OVERALL, "c0", "c1", "c2", "c3")
+    assert all(rows[v, c].test.passed for v in range(6) for c in classes)
+    assert not any(rows[v, c].test.passed for v in range(6, 12) for c in classes)
+    assert all(one.loss.n == 8 and one.test.least <= 0.05 for one in rows.values())
+    assert 0.005 < rows[7, OVERALL].detectable < 0.05
 
 
-def test_a_class_in_too_few_groups_is_said_to_be_so():
+def test_rule_b_what_is_detectable_is_found_four_times_in_five():
+    """Of a family of 12 parts, one costs exactly what its test is said to detect."""
+    rng = np.random.default_rng(0)
+    families = 0.005 + 0.05 * rng.normal(size=(50, 10, PARTS))
+    clean = np.full((10, 1), 0.2)
+
+    def first(family):
+        return assessed(deltas(family[:, :, None], clean), lambda i: f"g{i}")[0, "c0"]
+
+    rise = np.mean([first(family).detectable for family in families[:15]]) - 0.005
+    families[:, :, 0] += rise
+    assert 0.66 <= np.mean([first(family).test.passed for family in families]) <= 0.94
+
+
+def test_rule_d_findings_say_that_groups_are_counted():
+    overlap = 0.3 + 0.01 * np.random.default_rng(2).normal(size=(24, 2, 1))
+    rows = assessed(deltas(overlap, np.full((24, 1), 0.2)), lambda i: f"g{i % 8}")
+    listed = findings(list(rows.values()))
+    assert listed and {(one.n, one.of, one.standing) for one in listed} == {
+        (8, "groups", "evidence")
+    }
+    assert not any(one.details["part"] == EVERYTHING for one in listed)
+
+
+def test_rule_f_a_class_in_too_few_groups_is_not_testable():
     rng = np.random.default_rng(1)
     overlap = 0.3 + 0.01 * rng.normal(size=(24, PARTS, 2))
     overlap[4:, :, 1] = np.nan
     clean = np.where(np.isnan(overlap[:, 0]), np.nan, 0.2)
-    found = told(deltas(overlap, clean), lambda i: f"g{i}")
-    one = found[0, 1]
-    assert (one.groups, one.images) == (4, 4) and one.p_least > 0.05 and one.p_adjusted > 0.05
-    assert np.isnan([one.low, one.high, one.detectable]).all()
-    assert found[0, 0].p_adjusted <= 0.05 and found[0, None].groups == 24
+    rows = assessed(deltas(overlap, clean), lambda i: f"g{i}")
+    rare = rows[0, "c1"]
+    assert (rare.loss.n, rare.images) == (4, 4) and rare.test.least > 0.05
+    assert not rare.test.testable and np.isnan([rare.test.p, rare.test.adjusted]).all()
+    assert np.isnan([rare.loss.low, rare.loss.high, rare.detectable]).all()
+    assert rows[0, "c0"].test.passed and rows[0, OVERALL].loss.n == 24
 
 
 def test_the_ratio_of_a_loss_that_doubles_is_two():
@@ -60,12 +67,14 @@ def test_the_ratio_of_a_loss_that_doubles_is_two():
     clean = np.full((20, 2), np.nan)
     clean[:10] = 0.05
     clean[10:, 0] = 0.6
-    found = told(deltas(clean[:, None].copy(), clean), lambda i: f"g{i}")
-    assert found[0, None].ratio == pytest.approx(2)
-    assert found[0, 0].ratio == pytest.approx(2)
+    rows = assessed(deltas(clean[:, None].copy(), clean), lambda i: f"g{i}")
+    assert rows[0, OVERALL].ratio == pytest.approx(2)
+    assert rows[0, "c0"].ratio == pytest.approx(2)
 
 
 def test_no_interval_of_fewer_than_five_groups():
     values = np.random.default_rng(0).normal(size=(40, 3))
-    assert np.isnan(assess.interval(values, np.arange(40) % 4, 0)).all()
-    assert np.isfinite(assess.interval(values, np.arange(40) % 5, 0)).all()
+    names = tuple(f"s{i}" for i in range(40))
+    for groups in (4, 5):
+        sampling = Sampling(names, tuple(f"g{i % groups}" for i in range(40)), "groups", 0, 1000)
+        assert (estimate(values, sampling).ci is None) == (groups == 4)

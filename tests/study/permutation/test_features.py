@@ -93,7 +93,7 @@ def test_conditional_exchange_is_the_regression_of_scikit_learn():
     assert torch.equal(found[:, :2], x[:, :2])
 
 
-def test_a_channel_that_the_others_tell_is_not_changed_given_them():
+def test_a_channel_that_the_others_predict_is_not_changed_given_them():
     rows = np.random.default_rng(0).random((300, 2))
     rows = np.c_[rows, 0.5 * rows.sum(1)]
     x = torch.tensor(rows.reshape(3, 100, 3)).permute(0, 2, 1)[..., None]

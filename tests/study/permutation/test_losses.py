@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from conceptseg.data.manifest import Sample
-from conceptseg.study.permutation import assess, losses
+from conceptseg.stats.estimate import Sampling
+from conceptseg.study.permutation import losses
+from conceptseg.study.permutation.assess import estimate
 from conceptseg.study.permutation.donors import derangement
 
 
@@ -46,9 +48,9 @@ def test_border_loss_by_loops(tolerance):
     found = losses.boundary_loss(logits, labels, tolerance)
     for i in range(2):
         known = labels[i].numpy() >= 0
-        told = np.where(known, logits[i].argmax(0).numpy(), -1)
+        predicted = np.where(known, logits[i].argmax(0).numpy(), -1)
         for c in range(3):
-            true, mine = border(labels[i].numpy() == c, known), border(told == c, known)
+            true, mine = border(labels[i].numpy() == c, known), border(predicted == c, known)
             if not true:
                 assert np.isnan(found[i, c])
                 continue
@@ -94,9 +96,11 @@ def test_one_large_group_still_gives_to_others():
 
 def test_the_interval_holds_the_spread_of_exchanges_too():
     """Images all alike, exchanges very different: drawing images alone would promise certainty."""
-    values = np.tile(np.linspace(-1, 1, 6), (40, 1))
-    low, high = assess.interval(values, np.arange(40), 0)
-    assert low < -0.4 and high > 0.4
+    names = tuple(f"s{i:02}" for i in range(40))
+    sampling = Sampling(names, names, "images", (0, 31), 1000)
+    exchanges = estimate(np.tile(np.linspace(-1, 1, 6), (40, 1)), sampling)
+    assert exchanges.low < -0.4 and exchanges.high > 0.4
     alike = np.tile(np.linspace(-1, 1, 40)[:, None], (1, 6))
-    low, high = assess.interval(alike, np.arange(40), 0)
-    assert high - low == pytest.approx(2 * 1.96 * alike[:, 0].std() / np.sqrt(40), rel=0.15)
+    images = estimate(alike, sampling)
+    expected = 2 * 1.96 * alike[:, 0].std() / np.sqrt(40)
+    assert images.high - images.low == pytest.approx(expected, rel=0.15)

@@ -66,10 +66,10 @@ def rows(result, **wanted):
 
 def test_an_ignored_channel_costs_exactly_nothing(finished):
     for scheme in ("swap", "conditional", "mean", "block"):
-        found = rows(finished[2], scheme=scheme, **{"class": "square"})
+        by_part = rows(finished[2], scheme=scheme, **{"class": "square"})
         for name in ("red", "blue"):
-            told = found[name]
-            assert (told["value"], told["low"], told["high"], told["p"]) == (0, 0, 0, 1)
+            row = by_part[name]
+            assert (row["value"], row["low"], row["high"], row["p"]) == (0, 0, 0, 1)
     assert rows(finished[2], scheme="swap", **{"class": "square"})["green"]["value"] > 0.3
 
 
@@ -81,7 +81,7 @@ def test_what_is_needed_is_found(finished):
     assert swap["all channels"]["value"] == pytest.approx(swap["green"]["value"])
 
 
-def test_units_that_are_read_are_told_from_those_that_are_not(finished):
+def test_only_units_that_are_read_are_needed(finished):
     _, _, result, _ = finished
     units = list(rows(result, family="units of the layer", **{"class": "square"}).values())
     assert sorted(row["value"] > 0.3 for row in units) == [False, True]
@@ -91,7 +91,7 @@ def test_units_that_are_read_are_told_from_those_that_are_not(finished):
 def test_report_is_rendered_again_without_the_model(finished):
     _, out, _, _ = finished
     before = (out / "report.html").read_text()
-    assert "What the input cannot do without" in before and "Scheme by scheme" in before
+    assert "What the network cannot do without" in before and "Scheme by scheme" in before
     assert command.main(["report", str(out)]) == 0
     assert (out / "report.html").read_text() == before
 
@@ -116,19 +116,20 @@ def test_same_command_twice_gives_the_same_result(finished, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "words"),
     [
         ({"masks": 1}, "1 of the 21 images have masks"),
-        ({"min_images": 40}, "no class is in 40 of the 12 images"),
+        ({"min_images": 12}, "no class is in 12 of the 12 images"),
         ({"channel_names": ["grey"]}, "channel_names: 1 names, but images have 3 channels"),
         ({"groups": {"far": [3]}}, "groups.far: channels [3], but images have channels 0 to 2"),
         ({"groups": {"red": [1, 2]}}, "the name 'red' is given to two parts"),
+        ({"groups": {"red + blue": [0, 1]}}, "the name 'red + blue' is given to two parts"),
     ],
 )
-def test_bad_input_is_told_in_one_line(tmp_path, capsys, changes, told):
+def test_bad_input_is_refused_in_one_line(tmp_path, capsys, changes, words):
     named = changes.pop("groups", None)
     path = dim.write(tmp_path / "files", "permutation", 21, **{**SMALL, **changes})
-    words = [] if named is None else ["--set", f"groups={json.dumps(named)}"]
-    assert dim.run("permutation", path, tmp_path / "out", *words) == 2
+    given = [] if named is None else ["--set", f"groups={json.dumps(named)}"]
+    assert dim.run("permutation", path, tmp_path / "out", *given) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("error: ") and told in error
+    assert error.startswith("error: ") and words in error

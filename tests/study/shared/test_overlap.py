@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conceptseg.study.shared.overlap import class_iou
+from conceptseg.study.shared.overlap import class_iou, without_small
 
 
 @settings(max_examples=40, deadline=None)
@@ -61,3 +61,16 @@ def test_devices_without_float64():
         patch.setattr(torch.Tensor, "cpu", lambda tensor: asked.append("to cpu") or tensor)
         found = class_iou(maps, maps, 2)
     assert asked == ["to cpu", "cpu"] and found.device == maps.device
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.2, 0.5]))
+def test_small_classes_and_ignored_pixels_are_left_out(seed, share):
+    """By counts over pixels: a class of at most so large a share of an image's known pixels."""
+    labels = np.random.default_rng(seed).integers(-1, 4, (2, 4, 5))
+    kept = without_small(torch.from_numpy(labels), 3, share).numpy()
+    for before, after in zip(labels, kept, strict=True):
+        known = (before >= 0) & (before < 3)
+        for value in np.unique(before):
+            large = 0 <= value < 3 and (before == value).sum() > share * known.sum()
+            assert (after[before == value] == (value if large else -1)).all()
