@@ -12,9 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from conceptseg.data.batch import batches
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import undisturbed
+from conceptseg.study.segnbdt.config import Segnbdt
 
 TOLERANCE = 1e-3
 
@@ -30,6 +34,32 @@ class Head:
     weight: np.ndarray
     inputs: int
     feeds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Last:
+    """The network's last layer, None where none is linear and none is needed."""
+
+    head: Head | None
+
+
+LAST = Key("last layer", Last)
+
+
+def find_last_layer(study: Segnbdt, context: Context, known: Known) -> Known:
+    """The last layer; InputError for a network without one where the study needs it."""
+    first = context.manifest.samples[:1]
+    batch = next(iter(batches(context.manifest, first, 1, context.run.device, False)))
+    head = find_head(context.model, batch.images, study.head)
+    if head is None and (study.hierarchy in ("weights", "features") or study.tune == "head"):
+        with torch.no_grad():  # logits that are no numbers are nobody's output
+            context.model.check_finite(context.model(batch.images), batch.ids)
+        key = "tune: head" if study.tune == "head" else "hierarchy"
+        raise InputError(
+            f"{key}: no layer of {context.model.name!r} puts out its logits (a query or "
+            "multi-branch head?); take hierarchy: confusion or given, or name a layer by head"
+        )
+    return LAST(Last(head))
 
 
 def find_head(model: SegmentationModel, images: Tensor, name: str = "auto") -> Head | None:

@@ -10,12 +10,12 @@ from conceptseg.result.columns import Column
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.study.segnbdt.charts import icicle
-from conceptseg.study.segnbdt.findings import passed
-from conceptseg.study.segnbdt.tables import (
+from conceptseg.study.segnbdt.columns import (
     ACCURACY,
     BY_CHANCE,
     CHANGE,
     COLUMNS,
+    DETECTABLE,
     EFFECT,
     HARD,
     NETWORK,
@@ -23,6 +23,8 @@ from conceptseg.study.segnbdt.tables import (
     P_HOLM,
     REMOVED,
     WRONG,
+    P,
+    passed,
 )
 
 MOST = 16
@@ -143,7 +145,7 @@ def removal(result: Result) -> Section:
         evidence.show(
             "node", "branch", "images", "margin", REMOVED, BY_CHANCE,
             Column("effect", "removed minus chance", interval=True, brief="removed minus chance"),
-            "detectable", "p", P_HOLM,
+            DETECTABLE, P, P_HOLM,
         ),
         lambda row: f"{row['node']} → {row['branch']}",
         heading="Without its evidence",
@@ -157,9 +159,7 @@ def removal(result: Result) -> Section:
     first = parts.where(passed) if any(map(passed, parts.rows)) else parts
     filled = _forest(
         first.sorted(lambda row: row["part"] != "known context").first(MOST),
-        parts.show(
-            "node", "question", "branch", "part", "images", EFFECT, "detectable", "p", P_HOLM
-        ),
+        parts.show("node", "question", "branch", "part", "images", EFFECT, DETECTABLE, P, P_HOLM),
         _short,
         heading="Without a part of the image",
         caption="A part of the image (the region where a class is predicted, or the context that "
