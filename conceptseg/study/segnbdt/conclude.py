@@ -21,7 +21,7 @@ from conceptseg.study.segnbdt.config import Segnbdt
 from conceptseg.study.segnbdt.evidence import EVIDENCE, VIEWS
 from conceptseg.study.segnbdt.findings import findings
 from conceptseg.study.segnbdt.grown import GROWN, Grown
-from conceptseg.study.segnbdt.judge import JUDGED, Judged
+from conceptseg.study.segnbdt.judge import JUDGED
 from conceptseg.study.segnbdt.removal import REMOVALS
 from conceptseg.study.segnbdt.tune import TUNING, Tuning
 from conceptseg.study.segnbdt.views import chosen_images
@@ -36,58 +36,55 @@ def conclude(study: Segnbdt, context: Context, known: Known) -> Result:
     grown, judged, removals = known[GROWN], known[JUDGED], known[REMOVALS]
     classes, k = context.model.classes, len(context.model.classes)
     images, exemplars, views = _pictures(study, known)
-    rows: dict[str, tables.Rows] = {
-        "fidelity": tables.fidelity_rows(judged, k),
-        "classes": tables.class_rows(grown, judged, classes),
-        "nodes": tables.node_rows(grown, judged, classes),
-        "depths": tables.depth_rows(grown, judged, k),
-        "confusions": tables.confusion_rows(grown, judged, classes),
-        "calibration": tables.calibration_rows(grown, judged),
-        "trees": list(grown.trees),
-        "published": [
-            {"data": name, "network": a, "tree": b, "change": b - a}
-            for name, a, b in tables.PUBLISHED
-        ],
-        "tuning": _tuning_rows(known.get(TUNING)),
-        "branches": _branch_rows(grown, classes),
-        "exemplars": exemplars,
-        "inspected": views,
+    made = {
+        "fidelity": (tables.fidelity_rows(judged, k), "The network and its tree, as a whole"),
+        "classes": (tables.class_rows(grown, judged, classes), "The classes"),
+        "nodes": (tables.node_rows(grown, judged, classes), "The nodes"),
+        "depths": (
+            tables.depth_rows(grown, judged, k),
+            "Wrong pixels by the depth at which the tree first goes wrong",
+        ),
+        "confusions": (
+            tables.confusion_rows(grown, judged, classes),
+            "Which classes are taken for which, and the node where they part",
+        ),
+        "calibration": (
+            tables.calibration_rows(grown, judged),
+            "Accuracy of each node by its confidence",
+        ),
+        "trees": (grown.trees, "Other trees on the same pixels"),
+        "published": (
+            tables.PUBLISHED,
+            "mIoU of HRNetV2-W48 and of its tree as published, after training for the tree",
+        ),
+        "tuning": (_tuning_rows(known.get(TUNING)), "Loss per pixel while tuning"),
+        "branches": (_branch_rows(grown, classes), "The tree, branch by branch"),
+        "exemplars": (exemplars, "Pictures of evidence"),
+        "inspected": (views, "Images of the path inspector"),
     }
-    shown = {name: Table(each, caption=CAPTIONS[name]) for name, each in rows.items()}
-    for name, each, columns in (
-        ("evidence", removals.evidence, GONE),
-        ("parts", removals.parts, PARTS),
-    ):
-        shown[name] = Table.of(each, columns, CAPTIONS[name])
+    shown = {name: Table(rows, caption=caption) for name, (rows, caption) in made.items()}
+    gone = "A branch's margin when its evidence is removed"
+    shown["evidence"] = Table.of(removals.evidence, GONE, gone)
+    gone = "A branch's margin when a part of the image is removed"
+    shown["parts"] = Table.of(removals.parts, PARTS, gone)
     shown["saliency"] = local_maps.table(known[COMPARISON], classes)
     notes = _notes(study, context, known)
     return Result(
         study="segnbdt",
-        findings=ranked(findings(rows, removals, notes)),
+        findings=ranked(findings(shown, removals, notes)),
         tables=shown,
         arrays=_arrays(known),
         images=images | local_maps.pictures(known[COMPARISON]),
-        skipped=_skipped(judged),
+        skipped=[
+            {
+                "sample": i,
+                "reason": "no labels: it counts in agreement with the network, not in mIoU",
+            }
+            for i, labelled in zip(judged.ids, judged.labelled, strict=True)
+            if judged.any_labels and not labelled
+        ],
         notes=notes,
     )
-
-
-CAPTIONS = {
-    "fidelity": "The network and its tree, as a whole",
-    "classes": "The classes",
-    "nodes": "The nodes",
-    "depths": "Wrong pixels by the depth at which the tree first goes wrong",
-    "confusions": "Which classes are taken for which, and the node where they part",
-    "calibration": "Accuracy of each node by its confidence",
-    "trees": "Other trees on the same pixels",
-    "evidence": "A branch's margin when its evidence is removed",
-    "parts": "A branch's margin when a part of the image is removed",
-    "published": "mIoU of HRNetV2-W48 and of its tree as published, after training for the tree",
-    "tuning": "Loss per pixel while tuning",
-    "branches": "The tree, branch by branch",
-    "exemplars": "Pictures of evidence",
-    "inspected": "Images of the path inspector",
-}
 
 
 def _branch_rows(grown: Grown, classes: tuple[str, ...]) -> tables.Rows:
@@ -129,7 +126,7 @@ def _pictures(study: Segnbdt, known: Known) -> tuple[dict[str, bytes], tables.Ro
         one = table.tables[sample_id]
         for edge, pixels in zip(one["edge"].tolist(), one["pixels"].tolist(), strict=True):
             largest.setdefault(edge, []).append((-pixels, sample_id))
-    wanted = {(e, s) for e, found in largest.items() for _, s in sorted(found)[: study.exemplars]}
+    wanted = {(e, s) for e, sized in largest.items() for _, s in sorted(sized)[: study.exemplars]}
     exemplars: tables.Rows = []
     views: tables.Rows = []
     for sample_id in table.ids:
@@ -180,14 +177,6 @@ def _arrays(known: Known) -> dict[str, np.ndarray]:
         for name, value in tuning.best.items():
             arrays[safe_key(f"tuned.{name.removeprefix('module.')}")] = value.astype(np.float32)
     return arrays
-
-
-def _skipped(judged: Judged) -> list[dict[str, Any]]:
-    unlabelled = [i for i, known in zip(judged.ids, judged.labelled, strict=True) if not known]
-    if not judged.any_labels:
-        return []
-    reason = "no labels: it counts in agreement with the network, not in mIoU"
-    return [{"sample": sample_id, "reason": reason} for sample_id in unlabelled]
 
 
 def _notes(study: Segnbdt, context: Context, known: Known) -> dict[str, Any]:

@@ -85,16 +85,16 @@ class Evidence(Pass):
         fixed = [target.on(scene.logits) for target in targets]
         methods = explainers(self.study.evidence, context.layer) if edges else {}
         maps = [m.on(scene, targets)[:, 0].float().cpu().numpy() for m in methods.values()]
-        found = {
+        numbers = {
             "edge": np.array(edges, np.int64),
             "pixels": np.array([int(mask.sum()) for mask in masks], np.int64),
             "margin": np.array([float(f(scene.logits)[0]) for f in fixed]),
         }
-        found |= self._removed(context, scene, sample_id, fixed, maps[0] if len(maps) else None)
+        numbers |= self._removed(context, scene, sample_id, fixed, maps[0] if len(maps) else None)
         pictures = self._pictures(scene, rules, edges, masks, maps)
-        found["picture"] = np.frombuffer(b"".join(pictures), np.uint8)
-        found["picture_size"] = np.array([len(p) for p in pictures], np.int64)
-        return found
+        numbers["picture"] = np.frombuffer(b"".join(pictures), np.uint8)
+        numbers["picture_size"] = np.array([len(p) for p in pictures], np.int64)
+        return numbers
 
     def _pictures(
         self,
@@ -164,15 +164,15 @@ class Evidence(Pass):
         """The predicted region of each class, and the context that the data set knows to matter."""
         predicted = scene.logits[0].argmax(0)
         least = self.study.min_region_fraction * predicted.numel()
-        found = [
+        parts = [
             (c, predicted == c)
             for c in range(scene.logits.shape[1])
             if int((predicted == c).sum()) >= max(1.0, least)
         ]
         known = context.manifest.context(context.manifest.sample(sample_id))
         if known is not None:
-            found.append((CONTEXT, torch.from_numpy(np.asarray(known, bool))))
-        return found
+            parts.append((CONTEXT, torch.from_numpy(np.asarray(known, bool))))
+        return parts
 
     def finish(self, context: Context, state: Known, known: Known) -> Known:
         return state

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from conceptseg.result.columns import Column
 from conceptseg.result.finding import Finding
+from conceptseg.result.table import Table
 from conceptseg.stats.estimate import Estimate
 from conceptseg.stats.family import given
 from conceptseg.study.segnbdt.columns import (
@@ -17,23 +19,26 @@ from conceptseg.study.segnbdt.columns import (
     WRONG,
 )
 from conceptseg.study.segnbdt.removal import Removals
-from conceptseg.study.segnbdt.tables import Rows
 
+Row = Mapping[str, Any]
+Rows = Sequence[Row]
 MOST = 3
 MOST_PARTS = 5
 
 
-def findings(rows: dict[str, Rows], removals: Removals, notes: dict[str, Any]) -> list[Finding]:
+def findings(
+    tables: Mapping[str, Table], removals: Removals, notes: dict[str, Any]
+) -> list[Finding]:
     return [
-        *_fidelity(rows["fidelity"], notes),
-        *_wrong_nodes(rows["nodes"], notes),
-        *_pairs(rows["confusions"], notes),
+        *_fidelity(tables["fidelity"].rows, notes),
+        *_wrong_nodes(tables["nodes"].rows, notes),
+        *_pairs(tables["confusions"].rows, notes),
         *_evidence(removals),
         *_parts(removals),
     ]
 
 
-def _estimate(row: dict[str, Any], column: Column, notes: dict[str, Any]) -> Estimate:
+def _estimate(row: Row, column: Column, notes: dict[str, Any]) -> Estimate:
     """A number of a row with its interval; all judged images, or their groups, are behind it."""
     value, low, high = (row[key] for key in column.keys)
     return Estimate(value, low, high, notes["groups"], f"{notes['unit']}s")
@@ -42,7 +47,7 @@ def _estimate(row: dict[str, Any], column: Column, notes: dict[str, Any]) -> Est
 def _fidelity(rows: Rows, notes: dict[str, Any]) -> list[Finding]:
     by = {row["decided_by"]: row for row in rows}
     hard, trees = by[WORDS["hard"]], notes["random_trees"]
-    found = [
+    claims = [
         Finding.about(
             f"The tree made from {notes['kind']}, followed hard, agrees with the network at "
             f"{hard['agreement']:.1%} of the pixels; random binary trees agree at "
@@ -61,7 +66,7 @@ def _fidelity(rows: Rows, notes: dict[str, Any]) -> list[Finding]:
         effect = f"{'costs' if change.value < 0 else 'gains'} {abs(change.value):.3f} mIoU"
         if not change.excludes(0):
             effect = f"was not shown to change the mIoU; measured: {change.value:+.3f}"
-        found.append(
+        claims.append(
             Finding.about(
                 f"Deciding by the {WORDS[name]} {effect} ({by[WORDS['network']]['miou']:.3f} for "
                 f"the network, {row['miou']:.3f} for the tree).",
@@ -71,12 +76,12 @@ def _fidelity(rows: Rows, notes: dict[str, Any]) -> list[Finding]:
                 effect_name="change of mIoU",
             )
         )
-    return found
+    return claims
 
 
 def _wrong_nodes(rows: Rows, notes: dict[str, Any]) -> list[Finding]:
     against = "wrong pixels" if notes["labelled"] else "departures from the network"
-    found = [
+    claims = [
         (
             row,
             WRONG,
@@ -87,7 +92,7 @@ def _wrong_nodes(rows: Rows, notes: dict[str, Any]) -> list[Finding]:
         for row in _largest(rows, WRONG)
     ]
     if notes["labelled"]:
-        found += [
+        claims += [
             (
                 row,
                 NETWORK_WRONG,
@@ -105,7 +110,7 @@ def _wrong_nodes(rows: Rows, notes: dict[str, Any]) -> list[Finding]:
             effect_name="share of wrong pixels",
             node=row["node"],
         )
-        for row, column, claim in found
+        for row, column, claim in claims
     ]
 
 

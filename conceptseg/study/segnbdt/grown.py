@@ -197,18 +197,18 @@ def _redrawn(
     """Trees from evidence drawn again with replacement: the weights' columns, or the images."""
     if kind == "given":
         return []
-    found = []
+    trees = []
     for draw in range(study.bootstraps):
         rng = np.random.default_rng([study.seed, 12, draw])
         if head is not None and kind.startswith("weights"):
             columns = rng.integers(0, head.weight.shape[1], head.weight.shape[1])
-            found.append(cluster(head.weight[:, columns], study.linkage))
+            trees.append(cluster(head.weight[:, columns], study.linkage))
         else:
             n = len(kept.confusions)
-            found.append(
+            trees.append(
                 makers[kind](np.bincount(rng.integers(0, n, n), minlength=n).astype(float))
             )
-    return found
+    return trees
 
 
 def _decided(tree: Tree, kept: _Kept) -> tuple[np.ndarray, np.ndarray, slice]:

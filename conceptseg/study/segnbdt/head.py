@@ -95,7 +95,7 @@ def find_head(model: SegmentationModel, images: Tensor, name: str = "auto") -> H
 def _feeds(model: SegmentationModel, images: Tensor, head: nn.Module) -> tuple[str, ...]:
     """The layers, in the order of their running, that put out what enters the head."""
     held: dict[str, Tensor] = {}  # kept, so that no tensor's place in memory is another's later
-    found: tuple[str, ...] = ()
+    feeds: tuple[str, ...] = ()
 
     def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
@@ -105,9 +105,9 @@ def _feeds(model: SegmentationModel, images: Tensor, head: nn.Module) -> tuple[s
         return hook
 
     def enter(module: nn.Module, args: Any) -> None:
-        nonlocal found
+        nonlocal feeds
         given = args[0]
-        found = tuple(
+        feeds = tuple(
             name
             for name, one in held.items()
             if one.data_ptr() == given.data_ptr() and one.shape == given.shape
@@ -121,7 +121,7 @@ def _feeds(model: SegmentationModel, images: Tensor, head: nn.Module) -> tuple[s
                 stack.callback(module.register_forward_hook(keep(name)).remove)
         stack.callback(head.register_forward_pre_hook(enter).remove)
         model(images[:1])
-    return found
+    return feeds
 
 
 def _keep(seen: dict[str, Tensor], key: str) -> Callable[[nn.Module, Any, Tensor], None]:
@@ -143,13 +143,13 @@ def _same(output: Tensor, logits: Tensor) -> bool:
     if output.dim() != 4 or output.shape[1] != logits.shape[1]:
         return False
     scale = float(logits.abs().max()) or 1.0
-    found = [output]
+    outputs = [output]
     if output.shape != logits.shape:
-        found = [
+        outputs = [
             functional.interpolate(output, logits.shape[2:], mode="bilinear", align_corners=corners)
             for corners in (False, True)
         ]
-    return any(float((one - logits).abs().max()) <= TOLERANCE * scale for one in found)
+    return any(float((one - logits).abs().max()) <= TOLERANCE * scale for one in outputs)
 
 
 def _head(name: str, module: Any, feeds: tuple[str, ...]) -> Head:

@@ -66,15 +66,15 @@ class Judged:
         Pixels without a label are left out where one of the two is the truth; with `boundary` only
         pixels at a boundary of the prediction count.
         """
-        found = np.zeros((len(self.joint), k * k), np.int64)
+        counts = np.zeros((len(self.joint), k * k), np.int64)
         for i, rows in enumerate(self.joint):
             a, b = (
                 rows[:, 0] if name == "truth" else self.classes_of(i, name)
                 for name in (first, second)
             )
             good = (a >= 0) & (b >= 0) & ((rows[:, 1] == 1) | (not boundary))
-            np.add.at(found[i], a[good] * k + b[good], rows[good, -1])
-        return found.reshape(-1, k, k)
+            np.add.at(counts[i], a[good] * k + b[good], rows[good, -1])
+        return counts.reshape(-1, k, k)
 
 
 JUDGED = Key("judged", Judged)

@@ -50,13 +50,13 @@ def word_senses(classes: tuple[str, ...]) -> tuple[Any, ...]:
     """WordNet's first noun sense of each class, None for a class that it does not know."""
     try:
         wordnet = import_module("nltk.corpus").wordnet
-        found = [wordnet.synsets(name.strip().replace(" ", "_"), pos="n") for name in classes]
+        nouns = [wordnet.synsets(name.strip().replace(" ", "_"), pos="n") for name in classes]
     except (ImportError, LookupError) as error:
         raise InputError(
             "names: wordnet needs the package nltk and its corpus (pip install nltk, then "
             f"python -m nltk.downloader wordnet): {str(error).strip().splitlines()[0]}"
         ) from None
-    return tuple(senses[0] if senses else None for senses in found)
+    return tuple(senses[0] if senses else None for senses in nouns)
 
 
 def dissected_units(head: Head, folder: Path, weights: str | None = None) -> dict[int, str]:

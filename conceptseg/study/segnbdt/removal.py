@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from conceptseg.study.segnbdt.config import Segnbdt
 from conceptseg.study.segnbdt.evidence import CONTEXT, EVIDENCE
 from conceptseg.study.segnbdt.grown import GROWN
 from conceptseg.study.segnbdt.judge import JUDGED
+
+K = TypeVar("K", int, tuple[int, int])
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -65,47 +68,49 @@ def assess(study: Segnbdt, context: Context, known: Known) -> Known:
         names = tree.node_name(number, classes), tree.branch_name(number, branch, classes)
         return {"edge": edge, "node": number, "question": names[0], "branch": names[1]}
 
-    gone: dict[int, list[tuple[str, list[float]]]] = {}
-    for sample_id, edge, numbers in evidence_removed(table):
-        gone.setdefault(edge, []).append((sample_id, numbers))
-    evidence, changes = [], []
-    for edge, rows in sorted(gone.items()):
-        margin, removed, by_chance = np.array([numbers for _, numbers in rows]).T
+    evidence, gone = [], []
+    for edge, ids, numbers in _gathered(evidence_removed(table)):
+        margin, removed, by_chance = np.array(numbers).T
         own = {"margin": margin, "removed": removed, "by_chance": by_chance}
         evidence.append(words(edge) | {name: float(one.mean()) for name, one in own.items()})
-        changes.append(([sample_id for sample_id, _ in rows], removed - by_chance))
+        gone.append((ids, removed - by_chance))
     parts, moved = [], []
-    of_parts: dict[tuple[int, int], list[tuple[str, float]]] = {}
-    for sample_id, edge, part, change in parts_removed(table):
-        of_parts.setdefault((edge, part), []).append((sample_id, change))
-    for (edge, part), values in sorted(of_parts.items()):
-        name = "known context" if part == CONTEXT else classes[part]
-        parts.append(words(edge) | {"part": name})
-        moved.append(([sample_id for sample_id, _ in values], np.array([v for _, v in values])))
+    for (edge, part), ids, changes in _gathered(parts_removed(table)):
+        parts.append(words(edge) | {"part": "known context" if part == CONTEXT else classes[part]})
+        moved.append((ids, np.array(changes)))
     removals = Removals(
-        family(evidence, changes, sampling, "less", study.seed),
+        family(evidence, gone, sampling, "less", study.seed),
         family(parts, moved, sampling, "two", study.seed),
     )
     return REMOVALS(removals)
 
 
-def evidence_removed(table: SampleTable) -> Iterator[tuple[str, int, list[float]]]:
-    """Of each image and edge: the margin, its change by removal, and the mean change elsewhere."""
+def _gathered(rows: Iterable[tuple[K, str, V]]) -> Iterator[tuple[K, list[str], list[V]]]:
+    """Of each key in ascending order: the images that have it, and their values."""
+    held: dict[K, dict[str, V]] = {}
+    for key, sample_id, value in rows:
+        held.setdefault(key, {})[sample_id] = value
+    for key in sorted(held):
+        yield key, list(held[key]), list(held[key].values())
+
+
+def evidence_removed(table: SampleTable) -> Iterator[tuple[int, str, list[float]]]:
+    """Of each edge and image: the margin, its change by removal, and the mean change elsewhere."""
     for sample_id in table.ids:
         one = table.tables[sample_id]
         for edge, margin, gone in zip(one["edge"], one["margin"], one["removed"], strict=True):
             if np.isfinite(gone).all():
-                yield sample_id, int(edge), [float(margin), float(gone[0]), float(gone[1:].mean())]
+                yield int(edge), sample_id, [float(margin), float(gone[0]), float(gone[1:].mean())]
 
 
-def parts_removed(table: SampleTable) -> Iterator[tuple[str, int, int, float]]:
-    """Of each image, edge and removed part: the change of the margin at the remaining pixels."""
+def parts_removed(table: SampleTable) -> Iterator[tuple[tuple[int, int], str, float]]:
+    """Of each edge with a removed part, and image: the change of the margin at other pixels."""
     for sample_id in table.ids:
         one = table.tables[sample_id]
         for part, *changes in one["parts"].tolist():
             for edge, change in zip(one["edge"], changes, strict=True):
                 if np.isfinite(change):
-                    yield sample_id, int(edge), int(part), change
+                    yield (int(edge), int(part)), sample_id, change
 
 
 def family(

@@ -152,7 +152,8 @@ def removal(result: Result) -> Section:
         caption=f"At most {notes['removed_share']:.0%} of the image, where {notes['evidence'][0]} "
         "is strongest for the branch, is filled. The effect is the change of the branch's margin, "
         "less the change when the same shape is filled at random places. Left of zero: the "
-        "decision rests on what the map shows. Filled: Holm-corrected p at most 0.05.",
+        "decision rests on what the map shows. Filled: significant after correction for "
+        "all branches that were tested.",
         id="gone",
     )  # fmt: skip
     parts = result.tables["parts"].sorted(lambda row: -abs(row["effect"]))

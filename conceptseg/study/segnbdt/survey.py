@@ -66,7 +66,7 @@ class Survey(Pass):
         truth = np.full(count, -1, np.int64)
         if labels is not None:
             truth = labels.flatten()[places].cpu().numpy()
-        found = {"logits": drawn, "truth": truth.astype(np.int32)}
+        kept = {"logits": drawn, "truth": truth.astype(np.int32)}
         if features is not None:
             rows = (places // width * features.shape[1] // height) * features.shape[2]
             cells = rows + places % width * features.shape[2] // width
@@ -75,8 +75,8 @@ class Survey(Pass):
             sums = np.zeros((drawn.shape[1], own.shape[1]))
             np.add.at(sums, reference, own)
             counts = np.bincount(reference, minlength=drawn.shape[1])
-            found |= {"sums": sums[None], "counts": counts[None]}
-        return found
+            kept |= {"sums": sums[None], "counts": counts[None]}
+        return kept
 
 
 def _with_features(
