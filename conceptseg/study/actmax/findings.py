@@ -1,4 +1,4 @@
-"""What is claimed, and how surely."""
+"""What an actmax study says in plain words."""
 
 from __future__ import annotations
 
