@@ -8,21 +8,20 @@ knows of pixels and their texture but not of what was learnt.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
+from conceptseg.data.batch import batches
 from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Key, Known
 from conceptseg.network.record import encode
 from conceptseg.network.shuffle import shuffled
+from conceptseg.study.actmax.config import Actmax
 from conceptseg.study.actmax.objectives import Objective, source_of
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.study.actmax.config import Actmax
-
-_SHUFFLED: dict[tuple[int, int], tuple[Any, Any]] = {}
 
 
 @dataclass(frozen=True)
@@ -33,16 +32,18 @@ class Spaces:
     forgot: Any
 
 
-def spaces_of(study: Actmax, context: Context, images: Tensor) -> Spaces:
-    key = (id(context.model), context.seed)
-    if key not in _SHUFFLED:
-        _SHUFFLED.clear()
-        # The model is kept beside its copy, so that its id stays its own.
-        _SHUFFLED[key] = (context.model, shuffled(context.model, context.seed))
-    earlier = study.earlier
-    if earlier == "auto":
-        return Spaces(layer_before(context, images), _SHUFFLED[key][1])
-    return Spaces(context.model.layer_name(earlier, images), _SHUFFLED[key][1])
+SPACES = Key("spaces", Spaces)
+
+
+def open_spaces(study: Actmax, context: Context, known: Known) -> Known:
+    """The earlier layer and the shuffled network; InputError for a layer that cannot be had."""
+    first = context.manifest.samples[:1]
+    images = next(iter(batches(context.manifest, first, 1, context.run.device, False))).images
+    if study.earlier == "auto":
+        earlier = layer_before(context, images)
+    else:
+        earlier = context.model.layer_name(study.earlier, images)
+    return SPACES(Spaces(earlier, shuffled(context.model, context.seed)))
 
 
 def layer_before(context: Context, images: Tensor) -> str | None:
@@ -75,11 +76,11 @@ def observe(
     others = [] if spaces.earlier is None else [spaces.earlier]
     with source_of(context.model, objective, *others) as run:
         outputs = run(images)
-    found = {"": outputs[""].float()}
-    found["forgot"] = encode(spaces.forgot, images, context.layer).float()
+    seen = {"": outputs[""].float()}
+    seen["forgot"] = encode(spaces.forgot, images, context.layer).float()
     if spaces.earlier is not None:
-        found["earlier"] = outputs[spaces.earlier].float()
-    return found
+        seen["earlier"] = outputs[spaces.earlier].float()
+    return seen
 
 
 def pooled(activation: Tensor, maps: Tensor) -> np.ndarray:
@@ -87,9 +88,6 @@ def pooled(activation: Tensor, maps: Tensor) -> np.ndarray:
 
     Weights are a map's positive part, or even where nothing responds.
     """
-    import torch
-    import torch.nn.functional as F
-
     weight = F.interpolate(
         maps[:, None].clamp(min=0), activation.shape[-2:], mode="bilinear", align_corners=False
     )
@@ -97,5 +95,4 @@ def pooled(activation: Tensor, maps: Tensor) -> np.ndarray:
     even = torch.full_like(weight, 1.0 / weight[0].numel())
     weight = torch.where(total > 0, weight / total.clamp(min=1e-30), even)[:, 0]
     sums = torch.einsum("ndyx,nyx->nd", activation.expand(len(weight), -1, -1, -1), weight)
-    values: np.ndarray = sums.cpu().numpy().astype(np.float32)
-    return values
+    return np.asarray(sums.cpu().numpy(), np.float32)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.data.batch import Batch
+from conceptseg.data.manifest import Sample
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
 from conceptseg.report.thumbnails import outline, photo
 from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.actmax.embeddings import observe, pooled, spaces_of
-from conceptseg.study.actmax.survey import Survey
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.study.actmax.config import Actmax
+from conceptseg.study.actmax.config import Actmax
+from conceptseg.study.actmax.embeddings import SPACES, observe, pooled
+from conceptseg.study.actmax.survey import SURVEY, Survey
 
 OUTLINED = 0.5
 """A feature's region in an image: where its response is above this part of its largest there."""
@@ -39,6 +38,9 @@ class Real:
     cover: Mapping[str, np.ndarray]
 
 
+REAL, OBSERVED = Key("real", Real), Key("real images", SampleTable)
+
+
 @dataclass(frozen=True)
 class Exemplars(Pass):
     """A forward and two encoder passes, one of them of the shuffled network, for each image."""
@@ -49,31 +51,28 @@ class Exemplars(Pass):
     cost = "3 passes for each image that excites some unit most"
     labels = "none"
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
-        found: Survey = carry["survey"]
-        wanted = set(_shows(found))
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
+        survey = known[SURVEY]
+        wanted = set(_shows(survey))
         return [sample for sample in context.manifest.samples if sample.id in wanted]
 
     def forwards(self, context: Context) -> float:
         pairs = max(self.study.most, self.study.compared) * self.study.exemplars
         return 3.0 * min(pairs, len(context.manifest.samples))
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
-        import torch
-
-        found: Survey = carry["survey"]
-        spaces = spaces_of(self.study, context, batch.images[:1])
-        shows = _shows(found)
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
+        survey = known[SURVEY]
+        shows = _shows(survey)
         table = SampleTable.empty()
-        pictured = len(found.objective.ids)
+        pictured = len(survey.objective.ids)
         with torch.no_grad():
             predicted = context.model(batch.images).argmax(1)
-            seen = observe(spaces, context, found.pool, batch.images)
+            seen = observe(known[SPACES], context, survey.pool, batch.images)
             source = seen.pop("")
             for i, sample_id in enumerate(batch.ids):
                 features = shows[sample_id]
-                ids = [found.pool.ids[f] for f in features]
-                maps = found.pool.responses(source[i : i + 1], ids)[0]
+                ids = [survey.pool.ids[f] for f in features]
+                maps = survey.pool.responses(source[i : i + 1], ids)[0]
                 drawn = [k for k, f in enumerate(features) if f < pictured]
                 paths = [self._region(maps[k], batch.images.shape[-2:]) for k in drawn]
                 counts = torch.bincount(
@@ -91,12 +90,10 @@ class Exemplars(Pass):
                     **{name: pooled(rows[i : i + 1], maps) for name, rows in seen.items()},
                 }
                 table = table.merge(SampleTable.of(sample_id, one))
-        return {"real": table}
+        return OBSERVED(table)
 
     def _region(self, response: Tensor, size: Sequence[int]) -> bytes:
         """The outline of where one map [y, x] is high, on the image's pixels."""
-        import torch.nn.functional as F
-
         fine = F.interpolate(
             response[None, None], tuple(size), mode="bilinear", align_corners=False
         )
@@ -105,9 +102,8 @@ class Exemplars(Pass):
         low = min(0.0, float(values.min()))
         return outline(values > low + OUTLINED * (float(values.max()) - low)).encode()
 
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        table = state["real"]
-        assert isinstance(table, SampleTable)
+    def finish(self, context: Context, state: Known, known: Known) -> Known:
+        table = state[OBSERVED]
         outlines: dict[tuple[int, str], str] = {}
         for sample_id in table.ids:
             one = table.tables[sample_id]
@@ -128,13 +124,13 @@ class Exemplars(Pass):
             {name: table.column(name) for name in names},
             {sample_id: table.tables[sample_id]["cover"] for sample_id in table.ids},
         )
-        return {"real": real}
+        return REAL(real)
 
 
-def _shows(found: Survey) -> dict[str, list[int]]:
+def _shows(survey: Survey) -> dict[str, list[int]]:
     """Of each image that excites some feature most, the places of these features in the pool."""
     result: dict[str, list[int]] = {}
-    for feature in range(len(found.pool.ids)):
-        for sample_id, _ in found.exemplars(feature):
+    for feature in range(len(survey.pool.ids)):
+        for sample_id, _ in survey.exemplars(feature):
             result.setdefault(sample_id, []).append(feature)
     return result

@@ -19,11 +19,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Key, Known
 from conceptseg.stats.corrections import benjamini_hochberg
-from conceptseg.study.actmax.exemplars import Real
-from conceptseg.study.actmax.survey import Survey
+from conceptseg.stats.family import Test, given
+from conceptseg.stats.intervals import ALPHA
+from conceptseg.study.actmax.config import Actmax
+from conceptseg.study.actmax.exemplars import REAL
+from conceptseg.study.actmax.optimise import MADE
+from conceptseg.study.actmax.survey import SURVEY
 
-ALPHA = 0.05
 SHARED = 1 / 3
 
 
@@ -31,15 +36,14 @@ SHARED = 1 / 3
 class Likeness:
     """In one space, of f features: `matrix` [f, g] to the images of g features, the first f of
     them their own; `own` [f]; `above` [f] share of those compared whose images are less alike (nan
-    without any); `p`, `p_bh` [f]; `compared` [f, g]; `agree` [f] mean cosine between pictures of
+    without any); `tests` [f]; `compared` [f, g]; `agree` [f] mean cosine between pictures of
     several seeds (nan for one).
     """
 
     matrix: np.ndarray
     own: np.ndarray
     above: np.ndarray
-    p: np.ndarray
-    p_bh: np.ndarray
+    tests: tuple[Test, ...]
     compared: np.ndarray
     agree: np.ndarray
 
@@ -70,7 +74,8 @@ def likeness(
     above = np.where(count > 0, (below + 0.5 * ties) / np.maximum(count, 1), np.nan)
     p = (1 + count - below) / (1 + count)
     agree = np.array([_agreement(rows[made_feature == i]) for i in range(f)])
-    return Likeness(matrix, own, above, p, benjamini_hochberg(p), compared, agree)
+    tests = given(p, 1 / (1 + count), benjamini_hochberg, n=g, of="units")
+    return Likeness(matrix, own, above, tuple(tests), compared, agree)
 
 
 def percentile(values: np.ndarray, reached: np.ndarray) -> np.ndarray:
@@ -92,14 +97,16 @@ def verdict(started: bool, reached: float, largest: float, p: float, testable: b
 
 
 def able(one: Likeness) -> np.ndarray:
-    """Which pictures [f] would pass, corrected, if no other feature's images were as alike."""
-    floor = 1 / (1 + one.compared.sum(1))
-    found = np.zeros(len(one.p), dtype=bool)
-    for i in range(len(found)):
-        best = one.p.copy()
-        best[i] = floor[i]
-        found[i] = benjamini_hochberg(best)[i] <= ALPHA
-    return found
+    """Which pictures [f] would pass, corrected, if no other feature's images were as alike.
+
+    More than `Test.testable` asks, by which all others may be as strong as they can be.
+    """
+    p = np.array([test.p for test in one.tests])
+    passes = np.zeros(len(p), dtype=bool)
+    for i, test in enumerate(one.tests):
+        best = np.where(np.arange(len(p)) == i, test.floor, p)
+        passes[i] = benjamini_hochberg(best)[i] <= ALPHA
+    return passes
 
 
 def alike(exemplars: Sequence[Sequence[str]]) -> np.ndarray:
@@ -139,9 +146,24 @@ class Judged:
     spaces: Mapping[str, Likeness]
     verdict: tuple[str, ...]
 
+    @property
+    def main(self) -> Likeness:
+        """That in the earlier layer, or in the shuffled network where there is none."""
+        return self.spaces.get("earlier", self.spaces["forgot"])
 
-def judged(found: Survey, made: Mapping[str, np.ndarray], real: Real) -> Judged:
-    f = len(found.objective.ids)
+    @property
+    def usable(self) -> np.ndarray:
+        """Features whose picture can be compared: the ascent started, and others are left."""
+        return np.flatnonzero(self.started & np.isfinite(self.main.above))
+
+
+JUDGED = Key("judged", Judged)
+
+
+def assess(study: Actmax, context: Context, known: Known) -> Known:
+    """What the pictures reach and resemble, and how far each may be trusted."""
+    survey, made, real = known[SURVEY], known[MADE], known[REAL]
+    f = len(survey.objective.ids)
     feature = made["feature"]
 
     def mean(name: str) -> np.ndarray:
@@ -149,18 +171,18 @@ def judged(found: Survey, made: Mapping[str, np.ndarray], real: Real) -> Judged:
 
     before, after = mean("before"), mean("after")
     started = after > before + (STALLED - 1) * np.maximum(np.abs(before), 1e-9)
-    pool = range(len(found.pool.ids))
-    same = alike([[sample for sample, _ in found.exemplars(g)] for g in pool])[:f]
+    pool = range(len(survey.pool.ids))
+    same = alike([[sample for sample, _ in survey.exemplars(g)] for g in pool])[:f]
     spaces = {
         name: likeness(made[name], feature, rows, real.feature, same)
         for name, rows in real.embeddings.items()
     }
     main = spaces.get("earlier", spaces["forgot"])
     words = tuple(
-        verdict(bool(s), float(a), float(top), float(p), bool(could))
-        for s, a, top, p, could in zip(
-            started, after, found.largest, main.p_bh, able(main), strict=True
+        verdict(bool(s), float(a), float(top), test.adjusted, bool(could))
+        for s, a, top, test, could in zip(
+            started, after, survey.largest, main.tests, able(main), strict=True
         )
     )
-    share = percentile(found.values, after)
-    return Judged(before, after, found.largest, share, started, spaces, words)
+    share = percentile(survey.values, after)
+    return JUDGED(Judged(before, after, survey.largest, share, started, spaces, words))

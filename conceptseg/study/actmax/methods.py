@@ -10,18 +10,16 @@ so all pictures of a step share one, and no picture depends on which others are 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from conceptseg.study.shared.spectrum import Template, inverse_frequency, squashed
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import torch
-    from torch import Tensor
 
 TRIES = 4
 MethodName = Literal["maco", "fourier", "natekar"]
@@ -63,8 +61,6 @@ METHODS: dict[str, Method] = {
 
 def start(method: Method, template: Template, keys: list[list[int]]) -> Tensor:
     """First parameters [n, c, h, w // 2 + 1] or, of coefficients, [..., 2]; a key for each row."""
-    import torch
-
     shape = template.amplitude.shape
     if method.free == "phase":
         rows = [np.random.default_rng(key).uniform(-np.pi, np.pi, shape) for key in keys]
@@ -84,8 +80,6 @@ def best_start(
 
     A rectified unit that a picture does not excite anywhere has no gradient to follow.
     """
-    import torch
-
     draws = [
         start(method, template, [[*key, turn] for key in keys]).to(device) for turn in range(TRIES)
     ]
@@ -95,8 +89,6 @@ def best_start(
 
 def picture(method: Method, template: Template, parameters: Tensor) -> Tensor:
     """Pictures [n, c, h, w] in (0, 1)."""
-    import torch
-
     if method.free == "phase":
         return squashed(template.image(parameters))
     h, w = template.size
@@ -110,8 +102,6 @@ def picture(method: Method, template: Template, parameters: Tensor) -> Tensor:
 
 
 def optimiser(method: Method, parameters: Tensor) -> torch.optim.Optimizer:
-    import torch
-
     if method.optimiser == "nadam":
         return torch.optim.NAdam([parameters], lr=method.rate)
     return torch.optim.Adam([parameters], lr=method.rate)
@@ -122,9 +112,6 @@ def view(method: Method, pictures: Tensor, seed: int, step: int) -> Tensor:
 
     What comes in from outside is mirrored. All are sampled once, bilinearly.
     """
-    import torch
-    import torch.nn.functional as F
-
     rng = np.random.default_rng([seed, 31, step])
     h, w = pictures.shape[-2:]
     factor = 1 + method.scale * rng.uniform(-1, 1)

@@ -20,19 +20,17 @@ Sources: Olah et al. 2017; for directions, the objective `direction` with cosine
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from torch import Tensor
-
-    from conceptseg.network.model import SegmentationModel
+from conceptseg.network.model import SegmentationModel
 
 Kind = Literal["channel", "position", "direction", "class"]
 LEAST_COSINE = 0.1
@@ -62,8 +60,6 @@ class Objective:
 
     def own(self, source: Tensor, ids: Sequence[int]) -> Tensor:
         """Maps [n, y, x], of row i the response of feature ids[i]."""
-        import torch
-
         rows = torch.arange(len(ids), device=source.device)
         if self.kind == "direction":
             vectors = self._vectors(source, list(ids))
@@ -91,8 +87,6 @@ class Objective:
         `size` is the pictures' (h, w), `image` that of the real images: windows and frames are as
         large as in the pictures, but no larger than the image.
         """
-        import torch.nn.functional as F
-
         if self.kind == "position":
             return maps.amax((-2, -1))
         own = [side - 2 * (side // 4) if self.kind == "class" else side for side in size]
@@ -104,8 +98,6 @@ class Objective:
         return F.avg_pool2d(maps, cells, steps).amax((-2, -1))
 
     def _vectors(self, like: Tensor, ids: list[int]) -> Tensor:
-        import torch
-
         assert self.directions is not None
         rows = self.directions[ids]
         rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -113,8 +105,6 @@ class Objective:
 
 
 def _along(source: Tensor, vectors: Tensor) -> Tensor:
-    import torch
-
     dot = torch.einsum("nuyx,fu->nfyx", source, vectors)
     return _focused(dot, source.norm(dim=1)[:, None])
 
@@ -125,8 +115,6 @@ def _focused(dot: Tensor, norm: Tensor) -> Tensor:
 
 
 def _log_odds(logits: Tensor, classes: list[int]) -> Tensor:
-    import torch
-
     parts = [
         logits[:, c] - torch.cat([logits[:, :c], logits[:, c + 1 :]], 1).logsumexp(1)
         for c in classes

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.data.batch import Batch
+from conceptseg.data.manifest import Sample
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
+from conceptseg.network.model import SegmentationModel
 from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.actmax.embeddings import observe, pooled, spaces_of
+from conceptseg.study.actmax.config import Actmax
+from conceptseg.study.actmax.embeddings import SPACES, observe, pooled
 from conceptseg.study.actmax.methods import (
     Method,
     best_start,
@@ -20,19 +26,15 @@ from conceptseg.study.actmax.methods import (
     view,
 )
 from conceptseg.study.actmax.objectives import Objective, source_of
-from conceptseg.study.actmax.survey import Survey
+from conceptseg.study.actmax.survey import SURVEY, Survey
+from conceptseg.study.actmax.template import TEMPLATE
 from conceptseg.study.shared.spectrum import Template
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.network.model import SegmentationModel
-    from conceptseg.study.actmax.config import Actmax
 
 Row = tuple[int, int]
 """A feature's place among the chosen ones, and a seed."""
+SHEETS = Key("sheets", SampleTable)
+MADE: Key[dict[str, np.ndarray]] = Key("made", dict)
+"""Columns of the pictures' numbers, by feature and seed."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,6 @@ def maximise(
     One forward and backward of the network up to the layer per step, for all rows at once; in
     evaluation mode rows do not interact.
     """
-    import torch
-
     ids = [objective.ids[feature] for feature, _ in rows]
     keys = [[seed, 30, objective.ids[feature], draw] for feature, draw in rows]
     layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -122,9 +122,9 @@ class Optimise(Pass):
     cost = "encoder forward and backward per step, unit and seed"
     labels = "none"
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
-        found: Survey = carry["survey"]
-        return context.manifest.samples[: len(groups(self.study, found))]
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
+        survey = known[SURVEY]
+        return context.manifest.samples[: len(groups(self.study, survey))]
 
     def forwards(self, context: Context) -> float:
         """A forward and two forwards' worth of backward per step, at most `most` features."""
@@ -133,39 +133,36 @@ class Optimise(Pass):
             3 * self.study.chosen_method().steps * self.study.seeds * min(many, self.study.most)
         )
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
-        found: Survey = carry["survey"]
-        carriers = [sample.id for sample in self.samples(context, carry)]
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
+        survey = known[SURVEY]
+        carriers = [sample.id for sample in self.samples(context, known)]
         table = SampleTable.empty()
         for sample_id in batch.ids:
             parts = [
-                self._group(context, carry, rows)
-                for rows in groups(self.study, found)[carriers.index(sample_id) :: len(carriers)]
+                self._group(context, known, rows)
+                for rows in groups(self.study, survey)[carriers.index(sample_id) :: len(carriers)]
             ]
             one = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
             table = table.merge(SampleTable.of(sample_id, one))
-        return {"made": table}
+        return SHEETS(table)
 
-    def _group(self, context: Context, carry: Carry, rows: Sequence[Row]) -> dict[str, np.ndarray]:
-        import torch
-
-        found: Survey = carry["survey"]
+    def _group(self, context: Context, known: Known, rows: Sequence[Row]) -> dict[str, np.ndarray]:
+        survey = known[SURVEY]
         made = maximise(
             context.model,
-            found.objective,
+            survey.objective,
             self.study.chosen_method(),
-            carry["template"],
+            known[TEMPLATE],
             rows,
             steps=self.study.chosen_method().steps,
             seed=context.seed,
             channels_last=context.run.channels_last,
             device=context.run.device,
         )
-        spaces = spaces_of(self.study, context, made.pixels[:1])
-        ids = [found.objective.ids[feature] for feature, _ in rows]
+        ids = [survey.objective.ids[feature] for feature, _ in rows]
         with torch.no_grad():
-            seen = observe(spaces, context, found.objective, made.pixels)
-            maps = found.objective.own(seen.pop(""), ids)
+            seen = observe(known[SPACES], context, survey.objective, made.pixels)
+            maps = survey.objective.own(seen.pop(""), ids)
             embedded = {name: pooled(one, maps) for name, one in seen.items()}
         return {
             "feature": np.array([feature for feature, _ in rows], dtype=np.int64),
@@ -178,20 +175,18 @@ class Optimise(Pass):
             **embedded,
         }
 
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        table = state["made"]
-        assert isinstance(table, SampleTable)
-        names = list(table.tables[table.ids[0]])
-        joined = {name: table.column(name) for name in names}
+    def finish(self, context: Context, state: Known, known: Known) -> Known:
+        table = state[SHEETS]
+        joined = {name: table.column(name) for name in table.tables[table.ids[0]]}
         order = np.lexsort((joined["draw"], joined["feature"]))
-        return {"made": {name: values[order] for name, values in joined.items()}}
+        return MADE({name: values[order] for name, values in joined.items()})
 
 
-def groups(study: Actmax, found: Survey) -> list[list[Row]]:
+def groups(study: Actmax, survey: Survey) -> list[list[Row]]:
     """All rows, in groups of `rows` that are optimised together."""
     rows = [
         (feature, draw)
         for draw in range(study.seeds)
-        for feature in range(len(found.objective.ids))
+        for feature in range(len(survey.objective.ids))
     ]
     return [rows[first : first + study.rows] for first in range(0, len(rows), study.rows)]

@@ -1,42 +1,49 @@
-"""The steps of the study, in order."""
+"""The steps of an activation maximisation, in order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from conceptseg.engine.contract import Carry, Context, Pass
+from conceptseg.engine.contract import Context, Step
+from conceptseg.engine.known import Known
 from conceptseg.study.actmax.config import Actmax
-from conceptseg.study.actmax.exemplars import Exemplars, Real
+from conceptseg.study.actmax.embeddings import open_spaces
+from conceptseg.study.actmax.exemplars import REAL, Exemplars
+from conceptseg.study.actmax.judge import assess
 from conceptseg.study.actmax.optimise import Optimise
-from conceptseg.study.actmax.survey import Look, Survey
-from conceptseg.study.actmax.template import Amplitudes
-from conceptseg.study.shared.compare import Compare
+from conceptseg.study.actmax.survey import SURVEY, Look, choose_units, load
+from conceptseg.study.actmax.template import Amplitudes, describe_template
+from conceptseg.study.shared.compare import CHOSEN, Compare
 
 COMPARED = 4
 
 
-def to_compare(context: Context, carry: Carry) -> list[tuple[str, int]]:
+def steps(study: Actmax) -> tuple[Step, ...]:
+    """Units are chosen, pictures made for them, and set beside the units' own real images."""
+    return (
+        load,
+        open_spaces,
+        Look(study),
+        choose_units,
+        Amplitudes(study),
+        describe_template,
+        Optimise(study),
+        Exemplars(study),
+        assess,
+        to_compare,
+        Compare(study.compare, picture_px=study.picture_px),
+    )
+
+
+def to_compare(study: Actmax, context: Context, known: Known) -> Known:
     """Images for the local saliency maps: the strongest of the first features, one each, with the
     class that covers most of it (the background only where nothing else is predicted).
     """
-    found: Survey = carry["survey"]
-    real: Real = carry["real"]
+    survey, real = known[SURVEY], known[REAL]
     names = context.model.classes
     chosen: dict[str, int] = {}
-    for feature in range(len(found.objective.ids)):
-        for sample_id, _ in found.exemplars(feature)[:1]:
+    for feature in range(len(survey.objective.ids)):
+        for sample_id, _ in survey.exemplars(feature)[:1]:
             cover = real.cover[sample_id].copy()
             if context.manifest.background in names:
                 cover[names.index(context.manifest.background)] *= 1e-6
             chosen.setdefault(sample_id, int(cover.argmax()))
-    return list(chosen.items())[:COMPARED]
-
-
-def passes(study: Actmax) -> Sequence[Pass]:
-    return (
-        Look(study),
-        Amplitudes(study),
-        Optimise(study),
-        Exemplars(study),
-        Compare(study.compare, to_compare, study.picture_px),
-    )
+    return CHOSEN(tuple(chosen.items())[:COMPARED])

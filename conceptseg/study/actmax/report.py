@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from conceptseg.report.blocks import Report
+from dataclasses import replace
+
+from conceptseg.report import cover
+from conceptseg.report.blocks import Report, Section, TableBlock
 from conceptseg.result.saved import Result
 from conceptseg.study.actmax import sections
-from conceptseg.study.actmax.judge import ALPHA
+from conceptseg.study.shared import local_maps
 
 OBJECTIVES = {
     "channel": "mean of a unit over the picture",
@@ -22,36 +25,15 @@ METHODS = {
 
 def compose(result: Result) -> Report:
     """Pictures beside real images, what they reach, what they resemble, and how they were made."""
-    notes = result.notes
-    rows = [dict(row) for row in result.tables["units"].rows]
-    words = [row["verdict"] for row in rows]
-    lead = (
-        f"Pictures were made that excite {notes['features']} units of layer {notes['layer']} of "
-        f"{notes['model']} as much as possible. {words.count('representative')} of them resemble "
-        "the real images that excite their unit and not just any; "
-        f"{words.count('beyond the data')} drive their unit beyond any real image and were not "
-        f"shown to resemble its images, {words.count('not representative')} stay within the data's "
-        "range and were not shown to resemble them either. "
-    )
-    if words.count("not testable"):
-        lead += (
-            f"{words.count('not testable')} could not have passed, whatever they resemble, for too "
-            "few units are compared: what their likeness says is in the table. "
-        )
-    lead += "No picture stands alone: the unit's strongest real images are beside it."
-    blank = words.count("not started")
-    if blank:
-        lead += f" For {blank} the ascent found no gradient to follow."
-    return Report(
+    # Results of earlier versions do not say that units are counted.
+    notes = {"unit": "unit", **result.notes}
+    result = replace(result, notes=notes)
+    return cover.report(
+        result,
         title="What units of a segmentation network would like to see",
-        subtitle=f"Activation maximisation on {notes['model']}, data {notes['manifest']}",
-        lead=lead,
+        method="Activation maximisation on",
+        lead=_lead(result),
         facts=(
-            ("Network", notes["model"]),
-            ("Weights", notes["origin"]),
-            ("Layer", notes["layer"]),
-            ("Data", notes["manifest"]),
-            ("Images", notes["images"]),
             ("Maximised", OBJECTIVES[notes["objective"]]),
             ("Method", METHODS[notes["method"]]),
             ("Pictures", f"{notes['seeds']} per unit, {notes['side']} px, {notes['steps']} steps"),
@@ -62,12 +44,42 @@ def compose(result: Result) -> Report:
             sections.trust(result),
             sections.chance(result),
             sections.ascent(result),
-            sections.saliency(result),
-            sections.numbers(result),
+            local_maps.section(
+                result,
+                "Where the network looks when it predicts the largest class of some of these "
+                "images. Such maps show places, not what is there.",
+            ),
+            Section(
+                "numbers",
+                "All numbers",
+                "",
+                [TableBlock(result.tables["units"], "Every unit", folded=True, limit=1000)],
+            ),
         ),
         limits=_limits(result),
-        alpha=ALPHA,
     )
+
+
+def _lead(result: Result) -> str:
+    notes = result.notes
+    words = [row["verdict"] for row in result.tables["units"].rows]
+    lead = (
+        f"Pictures were made that excite {notes['features']} units of layer {notes['layer']} of "
+        f"{notes['model']} as much as possible. {words.count('representative')} of them resemble "
+        "the real images that excite their unit and not just any; "
+        f"{words.count('beyond the data')} drive their unit beyond any real image and were not "
+        f"shown to resemble its images, {words.count('not representative')} stay within the data's "
+        "range and were not shown to resemble them either. "
+    )
+    if words.count("not testable"):
+        lead += (
+            f"{words.count('not testable')} could not have passed, whatever they resemble, because "
+            "too few units are compared: the table shows how alike they are. "
+        )
+    lead += "No picture stands alone: the unit's strongest real images are beside it."
+    if words.count("not started"):
+        lead += f" For {words.count('not started')} the ascent found no gradient to follow."
+    return lead
 
 
 def _limits(result: Result) -> tuple[str, ...]:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from conceptseg.concepts.directions import load_directions
+from conceptseg.data.batch import Batch, batches
 from conceptseg.data.draw import sample_priority
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.report.unit_cards import load_units
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.stats.mergeable.top_samples import TopSamples
+from conceptseg.study.actmax.config import Actmax
 from conceptseg.study.actmax.objectives import Objective, source_of
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.study.actmax.config import Actmax
 
 FLAT = 1e-6
 """A feature whose values differ by less than this part of the largest one is dead."""
@@ -57,6 +54,35 @@ class Survey:
         return self.top.row(int(self.rows[feature]))
 
 
+SURVEY = Key("survey", Survey)
+OBJECTIVE = Key("candidates", Objective)
+LABELS: Key[dict[int, str]] = Key("labels", dict)
+TABLE = Key("table", SampleTable)
+TOP, EXTREME = Key("top", TopSamples), Key("extreme", TopSamples)
+
+
+def load(study: Actmax, context: Context, known: Known) -> Known:
+    """All features that could be maximised, and what the units are known to detect.
+
+    InputError where the layer has not what is asked for.
+    """
+    directions: np.ndarray | None = None
+    ids: tuple[int, ...] = ()
+    if study.objective == "direction":
+        directions = load_directions(study.directions)
+        ids = tuple(range(len(directions)))
+    if study.objective == "class":
+        ids = class_ids(study, context)
+    objective = Objective(study.objective, context.layer, ids, directions)
+    first = context.manifest.samples[:1]
+    batch = next(iter(batches(context.manifest, first, 1, context.run.device, False)))
+    with torch.no_grad(), source_of(context.model, objective) as run:
+        size = run(batch.images)[""].shape[1]
+    check_ids(study, objective, size)
+    labels = known_labels(study.labels, context)
+    return OBJECTIVE(objective if ids else objective.only(range(size))) | LABELS(labels)
+
+
 @dataclass(frozen=True)
 class Look(Pass):
     """One encoder pass per image; the whole network where classes are maximised."""
@@ -67,16 +93,11 @@ class Look(Pass):
     cost = "1 encoder pass per image (1 forward for classes)"
     labels = "none"
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
-        import torch
-
-        objective = candidates(self.study, context)
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
+        objective = known[OBJECTIVE]
         with torch.no_grad(), source_of(context.model, objective) as run:
             source = run(batch.images)[""].float()
             check_finite(source, batch.ids, context)
-            if not objective.ids:
-                objective = objective.only(range(source.shape[1]))
-            check_ids(self.study, objective, source.shape[1])
             maps = objective.responses(source)
         side = side_px(self.study, batch.images)
         size = (int(batch.images.shape[2]), int(batch.images.shape[3]))
@@ -97,81 +118,48 @@ class Look(Pass):
                     sample_id, one, priority=priority, classes=[0], capacity=table.capacity
                 )
             )
-        return {
-            "table": table,
-            "top": TopSamples.of(batch.ids, values.T, self.study.exemplars),
-            "extreme": TopSamples.of(batch.ids, ends.T, 1),
-        }
-
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        table, top, extreme = state["table"], state["top"], state["extreme"]
-        assert isinstance(table, SampleTable)
-        assert isinstance(top, TopSamples) and isinstance(extreme, TopSamples)
-        values = table.column("values")
-        objective = candidates(self.study, context)
-        ids = np.array(objective.ids or range(values.shape[1]))
-        high, low = np.split(extreme.values[:, 0], 2)
-        dead = high + low <= FLAT * np.maximum(np.abs(high), np.abs(low))
-        if objective.kind in ("channel", "position"):
-            dead |= high <= 0
-        chosen, pool = self._chosen(values, dead, ids, context.layer)
-        everyone = objective.only(ids[pool].tolist())
-        objective = objective.only(ids[chosen].tolist())
-        mean, covariance = colours(table)
-        return {
-            # Read here, so that a wrong folder is told before the pictures are made.
-            "labels": known_labels(self.study.labels, context),
-            "survey": Survey(
-                objective,
-                everyone,
-                feature_names(self.study, context, objective),
-                values[:, chosen],
-                tuple(table.ids),
-                top.values[chosen, 0],
-                top,
-                pool,
-                tuple(ids[dead].tolist()),
-                int((~dead & self._wanted(ids)).sum()) - len(chosen),
-                mean,
-                covariance,
-                int(table.column("side").min()),
-            ),
-        }
-
-    def _chosen(
-        self, values: np.ndarray, dead: np.ndarray, ids: np.ndarray, layer: str
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Places of the features that get a picture, those asked for or those that vary most;
-        and of all whose real images are looked at, these first.
-        """
-        wanted = np.flatnonzero(~dead & self._wanted(ids))
-        if not len(wanted):
-            raise InputError(
-                f"units: no image excites any of those asked for in layer {layer!r} (they are "
-                "dead); choose others, or another layer"
-            )
-        spread = values.std(0)
-        chosen = np.sort(wanted[np.argsort(-spread[wanted], kind="stable")][: self.study.most])
-        others = np.setdiff1d(np.flatnonzero(~dead), chosen)
-        others = others[np.argsort(-spread[others], kind="stable")]
-        return chosen, np.concatenate([chosen, others])[: max(len(chosen), self.study.compared)]
-
-    def _wanted(self, ids: np.ndarray) -> np.ndarray:
-        if self.study.objective == "class" or not self.study.units:
-            return np.ones(len(ids), dtype=bool)
-        return np.isin(ids, self.study.units)
+        top = TopSamples.of(batch.ids, values.T, self.study.exemplars)
+        return TABLE(table) | TOP(top) | EXTREME(TopSamples.of(batch.ids, ends.T, 1))
 
 
-def candidates(study: Actmax, context: Context) -> Objective:
-    """The objective with all features of its kind; no ids means all units of the layer."""
-    directions = None
-    ids: tuple[int, ...] = ()
-    if study.objective == "direction":
-        directions = load_directions(study.directions)
-        ids = tuple(range(len(directions)))
-    if study.objective == "class":
-        ids = class_ids(study, context)
-    return Objective(study.objective, context.layer, ids, directions)
+def choose_units(study: Actmax, context: Context, known: Known) -> Known:
+    """Which features get a picture, and which others' real images these are compared with."""
+    table, top, objective = known[TABLE], known[TOP], known[OBJECTIVE]
+    values, ids = table.column("values"), np.array(objective.ids)
+    high, low = np.split(known[EXTREME].values[:, 0], 2)
+    dead = high + low <= FLAT * np.maximum(np.abs(high), np.abs(low))
+    if objective.kind in ("channel", "position"):
+        dead |= high <= 0
+    asked = np.ones(len(ids), dtype=bool)
+    if study.objective != "class" and study.units:
+        asked = np.isin(ids, study.units)
+    wanted = np.flatnonzero(~dead & asked)
+    if not len(wanted):
+        raise InputError(
+            f"units: no image excites any of those asked for in layer {context.layer!r} (they are "
+            "dead); choose others, or another layer"
+        )
+    spread = values.std(0)
+    chosen = np.sort(wanted[np.argsort(-spread[wanted], kind="stable")][: study.most])
+    others = np.setdiff1d(np.flatnonzero(~dead), chosen)
+    others = others[np.argsort(-spread[others], kind="stable")]
+    pool = np.concatenate([chosen, others])[: max(len(chosen), study.compared)]
+    pictured = objective.only(ids[chosen].tolist())
+    survey = Survey(
+        pictured,
+        objective.only(ids[pool].tolist()),
+        feature_names(study, context, pictured),
+        values[:, chosen],
+        tuple(table.ids),
+        top.values[chosen, 0],
+        top,
+        pool,
+        tuple(ids[dead].tolist()),
+        len(wanted) - len(chosen),
+        *colours(table),
+        int(table.column("side").min()),
+    )
+    return SURVEY(survey)
 
 
 def class_ids(study: Actmax, context: Context) -> tuple[int, ...]:
@@ -200,8 +188,6 @@ def check_ids(study: Actmax, objective: Objective, size: int) -> None:
 
 def check_finite(source: Tensor, ids: tuple[str, ...], context: Context) -> None:
     """Raises InputError for a layer without a map, and for values that are not numbers."""
-    import torch
-
     if source.shape[-1] * source.shape[-2] == 1:
         raise InputError(
             f"layer {context.layer!r} has one value per unit and image, no map; choose a layer "
@@ -236,7 +222,7 @@ def feature_names(study: Actmax, context: Context, objective: Objective) -> tupl
     return tuple(f"{word} {i}" for i in objective.ids)
 
 
-def known_labels(folder: str | None, context: Context) -> Mapping[int, str]:
+def known_labels(folder: str | None, context: Context) -> dict[int, str]:
     """What a saved dissection says that the detectors of this layer detect, by unit."""
     if folder is None:
         return {}

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from conceptseg.data.batch import Batch
 from conceptseg.data.draw import sample_priority
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.data.manifest import Sample
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
 from conceptseg.stats.mergeable.spectrum import Spectrum
-from conceptseg.study.actmax.survey import Survey
+from conceptseg.study.actmax.config import Actmax
+from conceptseg.study.actmax.survey import SURVEY
 from conceptseg.study.shared.spectrum import Template, colour_mixing, decorrelated, window
 
-if TYPE_CHECKING:
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.study.actmax.config import Actmax
+SPECTRUM, TEMPLATE = Key("spectrum", Spectrum), Key("template", Template)
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Amplitudes(Pass):
     cost = "a Fourier transform per image, no network"
     labels = "none"
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         ranked = sorted(
             context.manifest.samples, key=lambda s: (sample_priority(context.seed, s.id), s.id)
         )
@@ -40,19 +40,19 @@ class Amplitudes(Pass):
     def forwards(self, context: Context) -> float:
         return 0.0
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
-        found: Survey = carry["survey"]
-        mix, side = colour_mixing(found.covariance), found.side
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
+        survey = known[SURVEY]
+        mix, side = colour_mixing(survey.covariance), survey.side
         total = Spectrum.empty(len(mix), side, side)
         for sample_id, image in zip(batch.ids, batch.images, strict=True):
             rng = np.random.default_rng(sample_priority(context.seed, f"cut/{sample_id}") % 2**63)
             cut = window(image.double().cpu().numpy(), side, side, rng)
-            total = total.merge(Spectrum.of(decorrelated(cut[None], found.mean, mix)))
-        return {"spectrum": total}
+            total = total.merge(Spectrum.of(decorrelated(cut[None], survey.mean, mix)))
+        return SPECTRUM(total)
 
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        found: Survey = carry["survey"]
-        spectrum = state["spectrum"]
-        assert isinstance(spectrum, Spectrum)
-        mix = colour_mixing(found.covariance)
-        return {"template": Template(found.mean, mix, spectrum.amplitude, found.side)}
+
+def describe_template(study: Actmax, context: Context, known: Known) -> Known:
+    """What the data set's images have in common: colours, and the amplitudes of their waves."""
+    survey = known[SURVEY]
+    mix = colour_mixing(survey.covariance)
+    return TEMPLATE(Template(survey.mean, mix, known[SPECTRUM].amplitude, survey.side))

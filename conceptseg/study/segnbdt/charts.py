@@ -18,7 +18,7 @@ LEVEL_PX = 58
 def icicle(
     nodes: Sequence[Mapping[str, Any]], branches: Sequence[Mapping[str, Any]], classes: int
 ) -> go.Figure:
-    """The root on top, classes as leaves of equal width; colour tells how often a node is right.
+    """The root on top, classes as leaves of equal width; colour shows how often a node is right.
 
     `nodes` and `branches` are rows of the result's tables. Leaves are grey: they decide nothing. A
     click zooms into a part, a click on the strip above goes back.

@@ -2,108 +2,99 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from conceptseg.catalogue import choice_labels
-from conceptseg.engine.contract import Carry, Context
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Known
 from conceptseg.result.encoding import plain
 from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
-from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.stats.p_values import exchangeable_p
 from conceptseg.study.segnbdt import tables
+from conceptseg.study.segnbdt.columns import GONE, PARTS
+from conceptseg.study.segnbdt.config import Segnbdt
+from conceptseg.study.segnbdt.evidence import EVIDENCE, VIEWS
 from conceptseg.study.segnbdt.findings import findings
-from conceptseg.study.segnbdt.grown import Plan
-from conceptseg.study.segnbdt.intervals import drawn_weights
-from conceptseg.study.segnbdt.judge import Judged
-from conceptseg.study.segnbdt.removal import evidence_rows, part_rows
-from conceptseg.study.segnbdt.tune import Tuning
+from conceptseg.study.segnbdt.grown import GROWN, Grown
+from conceptseg.study.segnbdt.judge import JUDGED
+from conceptseg.study.segnbdt.removal import REMOVALS
+from conceptseg.study.segnbdt.tune import TUNING, Tuning
 from conceptseg.study.segnbdt.views import chosen_images
 from conceptseg.study.shared import local_maps, studied
-from conceptseg.study.shared.compare import Comparison
-
-if TYPE_CHECKING:
-    from conceptseg.study.segnbdt.config import Segnbdt
+from conceptseg.study.shared.compare import COMPARISON
 
 MOST_WEIGHTS = 5_000_000
 """Numbers of tuned weights that a result keeps, at most."""
 
 
-def conclude(study: Segnbdt, context: Context, carry: Carry) -> Result:
-    plan: Plan = carry["plan"]
-    judged: Judged = carry["judged"]
-    table: SampleTable = carry["evidence"]
-    classes, k = context.model.classes, plan.tree.classes
-    draws = drawn_weights(judged.groups, study.seed)
-    groups = dict(zip(judged.ids, judged.groups, strict=True))
-    rows: dict[str, tables.Rows] = {
-        "fidelity": tables.fidelity_rows(judged, draws, k),
-        "classes": tables.class_rows(plan, judged, draws, classes),
-        "nodes": tables.node_rows(plan, judged, draws, classes),
-        "depths": tables.depth_rows(plan, judged, draws, k),
-        "confusions": tables.confusion_rows(plan, judged, draws, classes),
-        "calibration": tables.calibration_rows(plan, judged, classes),
-        "trees": list(plan.trees),
-        "evidence": evidence_rows(study, plan, table, groups, classes),
-        "parts": part_rows(study, plan, table, groups, classes),
-        "published": [
-            {"data": name, "network": a, "tree": b, "change": b - a}
-            for name, a, b in tables.PUBLISHED
-        ],
-        "tuning": _tuning_rows(carry.get("tuning")),
-        "branches": _branch_rows(plan, classes),
+def conclude(study: Segnbdt, context: Context, known: Known) -> Result:
+    grown, judged, removals = known[GROWN], known[JUDGED], known[REMOVALS]
+    classes, k = context.model.classes, len(context.model.classes)
+    images, exemplars, views = _pictures(study, known)
+    made = {
+        "fidelity": (tables.fidelity_rows(judged, k), "The network and its tree, as a whole"),
+        "classes": (tables.class_rows(grown, judged, classes), "The classes"),
+        "nodes": (tables.node_rows(grown, judged, classes), "The nodes"),
+        "depths": (
+            tables.depth_rows(grown, judged, k),
+            "Wrong pixels by the depth at which the tree first goes wrong",
+        ),
+        "confusions": (
+            tables.confusion_rows(grown, judged, classes),
+            "Which classes are taken for which, and the node where they part",
+        ),
+        "calibration": (
+            tables.calibration_rows(grown, judged),
+            "Accuracy of each node by its confidence",
+        ),
+        "trees": (grown.trees, "Other trees on the same pixels"),
+        "published": (
+            tables.PUBLISHED,
+            "mIoU of HRNetV2-W48 and of its tree as published, after training for the tree",
+        ),
+        "tuning": (_tuning_rows(known.get(TUNING)), "Loss per pixel while tuning"),
+        "branches": (_branch_rows(grown, classes), "The tree, branch by branch"),
+        "exemplars": (exemplars, "Pictures of evidence"),
+        "inspected": (views, "Images of the path inspector"),
     }
-    images, exemplars, views = _pictures(study, context, carry)
-    comparison: Comparison = carry["comparison"]
-    rows["exemplars"] = exemplars
-    rows["inspected"] = views
-    p = exchangeable_p(plan.observed, plan.null)
-    made = {name: Table(found, caption=CAPTIONS[name]) for name, found in rows.items()}
-    made["saliency"] = local_maps.table(comparison, classes)
-    notes = _notes(study, context, carry, p)
-    removed = [*rows["evidence"], *rows["parts"]]
-    notes |= {"removals": len(removed), "untested": sum(row["p"] is None for row in removed)}
+    shown = {name: Table(rows, caption=caption) for name, (rows, caption) in made.items()}
+    gone = "A branch's margin when its evidence is removed"
+    shown["evidence"] = Table.of(removals.evidence, GONE, gone)
+    gone = "A branch's margin when a part of the image is removed"
+    shown["parts"] = Table.of(removals.parts, PARTS, gone)
+    shown["saliency"] = local_maps.table(known[COMPARISON], classes)
+    notes = _notes(study, context, known)
     return Result(
         study="segnbdt",
-        findings=ranked(findings(rows, notes, plan)),
-        tables=made,
-        arrays=_arrays(carry),
-        images=images | local_maps.pictures(comparison),
-        skipped=_skipped(context, judged),
+        findings=ranked(findings(shown, removals, notes)),
+        tables=shown,
+        arrays=_arrays(known),
+        images=images | local_maps.pictures(known[COMPARISON]),
+        skipped=[
+            {
+                "sample": i,
+                "reason": "no labels: it counts in agreement with the network, not in mIoU",
+            }
+            for i, labelled in zip(judged.ids, judged.labelled, strict=True)
+            if judged.any_labels and not labelled
+        ],
         notes=notes,
     )
 
 
-CAPTIONS = {
-    "fidelity": "The network and its tree, as a whole",
-    "classes": "The classes",
-    "nodes": "The nodes",
-    "depths": "Wrong pixels by the depth at which the tree first goes wrong",
-    "confusions": "Which classes are taken for which, and the node where they part",
-    "calibration": "Accuracy of each node by its confidence",
-    "trees": "Other trees on the same pixels",
-    "evidence": "A branch's margin when its evidence is removed",
-    "parts": "A branch's margin when a part of the image is removed",
-    "published": "mIoU of HRNetV2-W48 and of its tree as published, after training for the tree",
-    "tuning": "Loss per pixel while tuning",
-    "branches": "The tree, branch by branch",
-    "exemplars": "Pictures of evidence",
-    "inspected": "Images of the path inspector",
-}
-
-
-def _branch_rows(plan: Plan, classes: tuple[str, ...]) -> tables.Rows:
+def _branch_rows(grown: Grown, classes: tuple[str, ...]) -> tables.Rows:
     rows = []
-    for node in plan.tree.nodes:
+    for node in grown.tree.nodes:
         for b, (leaves, child) in enumerate(zip(node.branches, node.children, strict=True)):
             rows.append(
                 {
                     "node": node.number,
                     "branch": b,
-                    "name": plan.tree.branch_name(node.number, b, classes),
+                    "name": grown.tree.branch_name(node.number, b, classes),
                     "child": child if child >= 0 else None,
                     "class_id": leaves[0] if child < 0 else None,
                     "classes": [classes[leaf] for leaf in leaves],
@@ -122,23 +113,19 @@ def _tuning_rows(tuning: Tuning | None) -> tables.Rows:
     ]
 
 
-def _pictures(
-    study: Segnbdt, context: Context, carry: Carry
-) -> tuple[dict[str, bytes], tables.Rows, tables.Rows]:
+def _pictures(study: Segnbdt, known: Known) -> tuple[dict[str, bytes], tables.Rows, tables.Rows]:
     """Pictures by key; rows of exemplars of each branch; rows of the inspected images."""
-    plan: Plan = carry["plan"]
-    table: SampleTable = carry["evidence"]
-    seen: SampleTable = carry["views"]
+    tree, table, seen = known[GROWN].tree, known[EVIDENCE], known[VIEWS]
     methods = choice_labels(study.evidence)
     keys = ("region", "doubt", *methods)
-    shown = list(chosen_images(study, carry))
+    shown = list(chosen_images(study, known[JUDGED]))
     images: dict[str, bytes] = {}
     largest: dict[int, list[tuple[int, str]]] = {}
     for sample_id in table.ids:
         one = table.tables[sample_id]
         for edge, pixels in zip(one["edge"].tolist(), one["pixels"].tolist(), strict=True):
             largest.setdefault(edge, []).append((-pixels, sample_id))
-    wanted = {(e, s) for e, found in largest.items() for _, s in sorted(found)[: study.exemplars]}
+    wanted = {(e, s) for e, sized in largest.items() for _, s in sorted(sized)[: study.exemplars]}
     exemplars: tables.Rows = []
     views: tables.Rows = []
     for sample_id in table.ids:
@@ -150,7 +137,7 @@ def _pictures(
             own = parts[place * len(keys) : (place + 1) * len(keys)]
             if (edge, sample_id) not in wanted and sample_id not in shown:
                 continue
-            number, branch = plan.tree.edges[edge]
+            number, branch = tree.edges[edge]
             row = {"edge": edge, "node": number, "branch": branch, "sample": sample_id}
             row |= {m: safe_key(f"at-{edge}-{m}-{sample_id}") for m in keys}
             images |= {row[m]: data for m, data in zip(keys, own, strict=True)}
@@ -175,50 +162,39 @@ def _view_row(one: Any, sample_id: str, evidence: dict[int, str]) -> dict[str, A
     return row
 
 
-def _arrays(carry: Carry) -> dict[str, np.ndarray]:
-    plan: Plan = carry["plan"]
-    judged: Judged = carry["judged"]
-    found = {
-        "averaging": plan.tree.averaging,
-        "paths": plan.tree.paths,
-        "null_agreement": plan.null,
-        "redrawn_likeness": plan.redrawn,
-        "random_likeness": plan.chance,
-        "calibration": judged.bins,
+def _arrays(known: Known) -> dict[str, np.ndarray]:
+    grown, tuning = known[GROWN], known.get(TUNING)
+    arrays = {
+        "averaging": grown.tree.averaging,
+        "paths": grown.tree.paths,
+        "null_agreement": grown.null,
+        "redrawn_likeness": grown.redrawn,
+        "random_likeness": grown.chance,
+        "calibration": known[JUDGED].bins,
     }
-    tuning: Tuning | None = carry.get("tuning")
     if tuning is not None and sum(v.size for v in tuning.best.values()) <= MOST_WEIGHTS:
         for name, value in tuning.best.items():
-            found[safe_key(f"tuned.{name.removeprefix('module.')}")] = value.astype(np.float32)
-    return found
+            arrays[safe_key(f"tuned.{name.removeprefix('module.')}")] = value.astype(np.float32)
+    return arrays
 
 
-def _skipped(context: Context, judged: Judged) -> list[dict[str, Any]]:
-    unlabelled = [i for i, known in zip(judged.ids, judged.labelled, strict=True) if not known]
-    if not judged.any_labels:
-        return []
-    reason = "no choice_labels: it counts in agreement with the network, not in mIoU"
-    return [{"sample": sample_id, "reason": reason} for sample_id in unlabelled]
-
-
-def _notes(study: Segnbdt, context: Context, carry: Carry, p: float) -> dict[str, Any]:
-    plan: Plan = carry["plan"]
-    judged: Judged = carry["judged"]
-    tuning: Tuning | None = carry.get("tuning")
-    comparison: Comparison = carry["comparison"]
-    finite = plan.redrawn[np.isfinite(plan.redrawn)]
-    found = studied.notes(
+def _notes(study: Segnbdt, context: Context, known: Known) -> dict[str, Any]:
+    grown, judged, removals = known[GROWN], known[JUDGED], known[REMOVALS]
+    tuning, sampling = known.get(TUNING), judged.sampling
+    finite = grown.redrawn[np.isfinite(grown.redrawn)]
+    tests = [one.test for one in (*removals.evidence, *removals.parts)]
+    notes = studied.notes(
         context,
         judged.ids,
-        judged.groups,
-        carry["unit"],
-        comparison,
+        sampling.groups,
+        sampling.of.removesuffix("s"),
+        known[COMPARISON],
         classes=list(context.model.classes),
-        tree=plan.tree.nested(),
-        kind=plan.kind,
+        tree=grown.tree.nested(),
+        kind=grown.kind,
         hierarchy=study.hierarchy,
         linkage=study.linkage,
-        head=None if plan.head is None else plan.head.name,
+        head=None if grown.head is None else grown.head.name,
         layer=context.layer,
         labelled=int(judged.labelled.sum()),
         tune=study.tune,
@@ -226,18 +202,20 @@ def _notes(study: Segnbdt, context: Context, carry: Carry, p: float) -> dict[str
         published_loss=study.published_loss,
         steps=0 if tuning is None else tuning.step,
         stopped=tuning is not None and tuning.stopped,
-        observed=plan.observed,
-        null_mean=float(np.nanmean(plan.null)),
-        null_best=float(np.nanmax(plan.null)),
-        p_random=p,
+        observed=grown.observed,
+        null_mean=float(np.nanmean(grown.null)),
+        null_best=float(np.nanmax(grown.null)),
+        p_random=exchangeable_p(grown.observed, grown.null),
         random_trees=study.random_trees,
         stability=float(finite.mean()) if len(finite) else None,
         stability_low=float(np.quantile(finite, 0.025)) if len(finite) else None,
-        chance_likeness=float(np.nanmean(plan.chance)),
+        chance_likeness=float(np.nanmean(grown.chance)),
         evidence=list(choice_labels(study.evidence)),
         fill=study.fill,
         removed_share=study.removed_share,
-        evidence_images=len(carry["evidence"].ids),
+        evidence_images=len(known[EVIDENCE].ids),
         boundary_px=study.boundary_px,
+        removals=len(tests),
+        untested=sum(not test.testable for test in tests),
     )
-    return dict(plain(found))
+    return dict(plain(notes))

@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from conceptseg.catalogue import Methods, parse, technique
-from conceptseg.engine.contract import Context, Study
-from conceptseg.errors import InputError
+from conceptseg.engine.contract import Study
 
 
 @technique(
@@ -130,30 +129,3 @@ class Segnbdt(Study):
 
     def local_methods(self) -> tuple[str | dict[str, Any], ...]:
         return (*self.compare, *self.evidence)
-
-    def check(self, context: Context) -> None:
-        """Refuse what no tree can say anything about; InputError with the reason."""
-        from conceptseg.study.segnbdt.tree import given_tree
-
-        classes = context.model.classes
-        if len(classes) < 4:
-            raise InputError(
-                f"model {context.model.name!r} tells {len(classes)} classes apart: a tree over "
-                "fewer than four is the network's own decision, or one step from it (and a head of "
-                "one channel has no classes to join); use a study of concepts or saliency"
-            )
-        if (self.hierarchy == "given") != (self.tree is not None):
-            raise InputError(
-                "hierarchy: given and tree: go together; give both (nested lists of class names) "
-                "or neither"
-            )
-        if self.tree is not None:
-            given_tree(self.tree, classes)
-        labelled = sum(context.manifest.labelled(s) for s in context.manifest.samples)
-        if self.tune != "none" and not labelled:
-            raise InputError(
-                f"tune: {self.tune} needs labels, and no image of {context.manifest.name} has a "
-                "mask; take tune: none"
-            )
-        for name in self.data.classes:
-            context.model.class_id(name)

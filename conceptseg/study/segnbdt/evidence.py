@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from conceptseg.data.batch import Batch
 from conceptseg.data.draw import sample_priority
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.data.manifest import Sample
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
 from conceptseg.explain.fill import filling
 from conceptseg.explain.methods import explainers
+from conceptseg.explain.scene import Scene
 from conceptseg.report.thumbnails import outlined, overlay, photo, shared_limit
 from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.segnbdt.grown import Plan
-from conceptseg.study.segnbdt.judge import Judged
+from conceptseg.study.segnbdt.config import Segnbdt
+from conceptseg.study.segnbdt.grown import GROWN
+from conceptseg.study.segnbdt.judge import JUDGED, Judged
 from conceptseg.study.segnbdt.rules import Rules, entropy
-from conceptseg.study.segnbdt.target import decision
+from conceptseg.study.segnbdt.target import FixedDecision, decision
+from conceptseg.study.segnbdt.tree import Tree
 from conceptseg.study.segnbdt.views import chosen_images, view
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.explain.scene import Scene
-    from conceptseg.study.segnbdt.config import Segnbdt
-    from conceptseg.study.segnbdt.target import FixedDecision
 
 NAN = float("nan")
 CONTEXT = -1
 """Stands for the known context among the parts that are removed."""
+EVIDENCE, VIEWS = Key("evidence", SampleTable), Key("views", SampleTable)
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,14 @@ class Evidence(Pass):
     """Per image: evidence maps of the decisions taken in it; margins with parts of it removed."""
 
     study: Segnbdt
-    _drawn: dict[int, frozenset[str]] = field(default_factory=dict, compare=False, repr=False)
 
     name = "evidence"
     cost = "per image 1 forward, an explanation per decision, and a forward per removed part"
     labels = "optional"
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
-        wanted = set(evidence_images(self.study, carry)) | set(chosen_images(self.study, carry))
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
+        judged = known[JUDGED]
+        wanted = {*evidence_images(self.study, judged), *chosen_images(self.study, judged)}
         return [s for s in context.manifest.samples if s.id in wanted]
 
     def forwards(self, context: Context) -> float:
@@ -55,49 +54,47 @@ class Evidence(Pass):
         images = min(study.evidence_images + study.inspected, len(context.manifest.samples))
         return images * (1 + 6 * (8 * len(study.evidence) + 1 + study.controls) + 4)
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
-        from conceptseg.explain.scene import Scene
-
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
+        tree = known[GROWN].tree
         table, views = SampleTable.empty(), SampleTable.empty()
-        shown = set(chosen_images(self.study, carry))
+        shown = set(chosen_images(self.study, known[JUDGED]))
         for i, sample_id in enumerate(batch.ids):
             image = batch.images[i : i + 1]
             scene = Scene(context.model, image, batch_size=context.run.batch_size)
-            one = self._image(context, scene, sample_id, carry)
+            one = self._image(context, scene, sample_id, tree)
             table = table.merge(SampleTable.of(sample_id, one))
             if sample_id in shown:
                 labels = None if batch.labels is None else batch.labels[i]
-                rules = Rules(carry["plan"].tree, scene.logits)
+                rules = Rules(tree, scene.logits)
                 taken = photo(image[0].float().cpu().numpy(), self.study.picture_px)
                 seen = view(self.study, rules, scene.logits, labels)
                 seen["photo"] = np.frombuffer(taken, np.uint8)
                 views = views.merge(SampleTable.of(sample_id, seen))
-        return {"evidence": table, "views": views}
+        return EVIDENCE(table) | VIEWS(views)
 
     def _image(
-        self, context: Context, scene: Scene, sample_id: str, carry: Carry
+        self, context: Context, scene: Scene, sample_id: str, tree: Tree
     ) -> dict[str, np.ndarray]:
-        plan: Plan = carry["plan"]
-        rules = Rules(plan.tree, scene.logits)
+        rules = Rules(tree, scene.logits)
         hard = rules.hard(scene.logits)[0]
-        edges = self._taken(plan, hard)
-        masks = [_reached(hard, plan.tree.paths[:, edge]) for edge in edges]
+        edges = self._taken(tree, hard)
+        masks = [_reached(hard, tree.paths[:, edge]) for edge in edges]
         targets = [
-            decision(plan.tree, edge, mask[None]) for edge, mask in zip(edges, masks, strict=True)
+            decision(tree, edge, mask[None]) for edge, mask in zip(edges, masks, strict=True)
         ]
         fixed = [target.on(scene.logits) for target in targets]
         methods = explainers(self.study.evidence, context.layer) if edges else {}
         maps = [m.on(scene, targets)[:, 0].float().cpu().numpy() for m in methods.values()]
-        found = {
+        numbers = {
             "edge": np.array(edges, np.int64),
             "pixels": np.array([int(mask.sum()) for mask in masks], np.int64),
             "margin": np.array([float(f(scene.logits)[0]) for f in fixed]),
         }
-        found |= self._removed(context, scene, sample_id, fixed, maps[0] if len(maps) else None)
+        numbers |= self._removed(context, scene, sample_id, fixed, maps[0] if len(maps) else None)
         pictures = self._pictures(scene, rules, edges, masks, maps)
-        found["picture"] = np.frombuffer(b"".join(pictures), np.uint8)
-        found["picture_size"] = np.array([len(p) for p in pictures], np.int64)
-        return found
+        numbers["picture"] = np.frombuffer(b"".join(pictures), np.uint8)
+        numbers["picture_size"] = np.array([len(p) for p in pictures], np.int64)
+        return numbers
 
     def _pictures(
         self,
@@ -121,11 +118,11 @@ class Evidence(Pass):
                 pictures.append(overlay(array, one[number], -bound, bound, mask=region, side=side))
         return pictures
 
-    def _taken(self, plan: Plan, hard: Tensor) -> list[int]:
+    def _taken(self, tree: Tree, hard: Tensor) -> list[int]:
         """Edges of the tree that enough pixels of an image take."""
         least = max(1.0, self.study.min_region_fraction * hard.numel())
-        counts = np.bincount(hard.flatten().cpu().numpy(), minlength=plan.tree.classes)
-        return np.flatnonzero(counts @ plan.tree.paths >= least).tolist()
+        counts = np.bincount(hard.flatten().cpu().numpy(), minlength=tree.classes)
+        return np.flatnonzero(counts @ tree.paths >= least).tolist()
 
     def _removed(
         self,
@@ -136,8 +133,6 @@ class Evidence(Pass):
         maps: np.ndarray | None,
     ) -> dict[str, np.ndarray]:
         """Changes of margins: `by_evidence` [e], `by_chance` [e, controls], `parts` [p, 1 + e]."""
-        import torch
-
         study, controls = self.study, self.study.controls
         fill = filling(context.model, scene.images, study.fill)
         seed = sample_priority(context.seed, sample_id) % 2**63
@@ -167,39 +162,33 @@ class Evidence(Pass):
 
     def _parts(self, context: Context, scene: Scene, sample_id: str) -> list[tuple[int, Tensor]]:
         """The predicted region of each class, and the context that the data set knows to matter."""
-        import torch
-
         predicted = scene.logits[0].argmax(0)
         least = self.study.min_region_fraction * predicted.numel()
-        found = [
+        parts = [
             (c, predicted == c)
             for c in range(scene.logits.shape[1])
             if int((predicted == c).sum()) >= max(1.0, least)
         ]
         known = context.manifest.context(context.manifest.sample(sample_id))
         if known is not None:
-            found.append((CONTEXT, torch.from_numpy(np.asarray(known, bool))))
-        return found
+            parts.append((CONTEXT, torch.from_numpy(np.asarray(known, bool))))
+        return parts
 
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        names = ("evidence", "views")
-        return {name: state.get(name, SampleTable.empty()) for name in names}
+    def finish(self, context: Context, state: Known, known: Known) -> Known:
+        return state
 
 
 def doubt(rules: Rules, logits: Tensor) -> Tensor:
     """Entropy of each node's decision at each pixel, as a share of the largest: [n, nodes, h, w]
     in [0, 1], from logits [n, k, h, w]."""
-    import torch
-
     nats = entropy(rules.log_edges(rules.scores(logits)), rules.tree)
     most = torch.tensor([np.log(len(node.branches)) for node in rules.tree.nodes]).to(nats)
     shares = nats / most[:, None]
     return shares.clamp(0, 1).view(len(logits), -1, *logits.shape[2:])
 
 
-def evidence_images(study: Segnbdt, carry: Carry) -> list[str]:
+def evidence_images(study: Segnbdt, judged: Judged) -> list[str]:
     """Judged images drawn by hash."""
-    judged: Judged = carry["judged"]
     ranked = sorted(judged.ids, key=lambda i: sample_priority(study.seed, i))
     return ranked[: study.evidence_images]
 
@@ -208,29 +197,23 @@ def strongest(attribution: np.ndarray, share: float) -> np.ndarray:
     """Booleans [h, w]: that share of the pixels with the largest positive attribution."""
     count = max(1, round(share * attribution.size))
     order = np.argsort(-attribution.ravel(), kind="stable")[:count]
-    found = np.zeros(attribution.size, bool)
-    found[order] = attribution.ravel()[order] > 0
-    return found.reshape(attribution.shape)
+    top = np.zeros(attribution.size, bool)
+    top[order] = attribution.ravel()[order] > 0
+    return top.reshape(attribution.shape)
 
 
 def moved(mask: Tensor, rng: np.random.Generator) -> Tensor:
     """The same shape at another place: rolled around the image by a random distance."""
-    import torch
-
     down, right = (int(rng.integers(1, max(2, side))) for side in mask.shape)
     return torch.roll(mask, (down, right), (0, 1))
 
 
 def _without(scene: Scene, fill: Tensor, masks: list[Tensor]) -> Tensor:
     """Logits [m, k, h, w] with each of m masks [h, w] filled."""
-    import torch
-
     stacked = torch.stack([m.to(scene.images.device) for m in masks])[:, None]
     return scene.forward(torch.where(stacked, fill, scene.images))
 
 
 def _reached(hard: Tensor, leaves: np.ndarray) -> Tensor:
     """Booleans of `hard`'s shape: pixels whose descent ends in one of the classes marked [k]."""
-    import torch
-
     return torch.from_numpy(leaves > 0).to(hard.device)[hard]

@@ -10,7 +10,7 @@ from conceptseg.report.charts import Row
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.result.wording import with_interval
-from conceptseg.study.segnbdt.tables import ACCURACY, WRONG
+from conceptseg.study.segnbdt.columns import ACCURACY, WRONG
 from conceptseg.study.segnbdt.tree import Tree
 
 SHOWN = 24

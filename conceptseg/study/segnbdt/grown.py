@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
 from conceptseg.data.draw import sample_priority
 from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.segnbdt.head import Head
+from conceptseg.study.segnbdt.config import Segnbdt
+from conceptseg.study.segnbdt.head import LAST, Head
 from conceptseg.study.segnbdt.induce import agreement, cluster, from_confusion, support
-from conceptseg.study.segnbdt.names import named
+from conceptseg.study.segnbdt.names import NAMES, named
 from conceptseg.study.segnbdt.rules import Rules
+from conceptseg.study.segnbdt.survey import KEPT
 from conceptseg.study.segnbdt.tree import Tree, given_tree, random_tree, star
-
-if TYPE_CHECKING:
-    from conceptseg.study.segnbdt.config import Segnbdt
 
 MOST_PIXELS = 60_000
 KINDS = {
@@ -34,14 +35,15 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class Plan:
+class Grown:
     """`tree` that is studied; `judged` samples, none of which had a part in making it.
 
     `trees`: rows of how it compares with others, on kept pixels that none of them was made from
     (unless there is a single image); `null`: agreement with the network
     of random binary trees' hard decisions; `observed` that of the tree on the same pixels;
     `redrawn`: cophenetic correlation with the tree made from redrawn evidence, `chance` with random
-    trees; `support` of each node by the redrawn trees.
+    trees; `support` of each node by the redrawn trees; `reads`: per node, what the units detect
+    that it reads.
     """
 
     tree: Tree
@@ -54,7 +56,10 @@ class Plan:
     redrawn: np.ndarray
     chance: np.ndarray
     support: np.ndarray
-    evidence: dict[int, str]
+    reads: dict[int, str]
+
+
+GROWN = Key("tree", Grown)
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,9 @@ class _Kept:
     counts: np.ndarray | None
 
 
-def make_plan(study: Segnbdt, context: Context, table: SampleTable, head: Head | None) -> Plan:
+def grow_tree(study: Segnbdt, context: Context, known: Known) -> Known:
+    """The tree that is studied, from the images of its half, and how it compares with others."""
+    table, head = known[KEPT], known[LAST].head
     built, judged = halves(study, context)
     k = len(context.model.classes)
     # A tree that needs no images is compared with others that do, made from a part of the judged.
@@ -80,7 +87,7 @@ def make_plan(study: Segnbdt, context: Context, table: SampleTable, head: Head |
         raise InputError(f"hierarchy: {kind} cannot be had from {context.model.name!r}")
     whole = np.ones(len(mine.confusions))
     tree = makers[kind](whole)
-    tree, evidence = named(study, context, tree, head)
+    tree, reads = named(tree, context.model.classes, head, known[NAMES])
     others = {name: make(whole) for name, make in makers.items() if name != kind}
     seen = set(judged) - makers_of or set(judged)
     test = _kept(table, [i for i in table.ids if i in seen], k)
@@ -90,7 +97,7 @@ def make_plan(study: Segnbdt, context: Context, table: SampleTable, head: Head |
     rows += [_row(KINDS[name], other, tree, test, False) for name, other in others.items()]
     rows.append(_row(KINDS["star"], star(k), tree, test, False))
     redrawn = _redrawn(study, kind, head, mine, makers)
-    return Plan(
+    grown = Grown(
         tree,
         KINDS[kind],
         head,
@@ -101,8 +108,9 @@ def make_plan(study: Segnbdt, context: Context, table: SampleTable, head: Head |
         np.array([agreement(tree, one) for one in redrawn]),
         np.array([agreement(tree, one) for one in randoms]),
         support(tree, redrawn),
-        evidence,
+        reads,
     )
+    return GROWN(grown)
 
 
 def halves(study: Segnbdt, context: Context) -> tuple[frozenset[str], tuple[str, ...]]:
@@ -189,24 +197,22 @@ def _redrawn(
     """Trees from evidence drawn again with replacement: the weights' columns, or the images."""
     if kind == "given":
         return []
-    found = []
+    trees = []
     for draw in range(study.bootstraps):
         rng = np.random.default_rng([study.seed, 12, draw])
         if head is not None and kind.startswith("weights"):
             columns = rng.integers(0, head.weight.shape[1], head.weight.shape[1])
-            found.append(cluster(head.weight[:, columns], study.linkage))
+            trees.append(cluster(head.weight[:, columns], study.linkage))
         else:
             n = len(kept.confusions)
-            found.append(
+            trees.append(
                 makers[kind](np.bincount(rng.integers(0, n, n), minlength=n).astype(float))
             )
-    return found
+    return trees
 
 
 def _decided(tree: Tree, kept: _Kept) -> tuple[np.ndarray, np.ndarray, slice]:
     """Soft and hard classes of a bounded number of kept pixels, and which these are."""
-    import torch
-
     step = slice(None, None, max(1, -(-len(kept.logits) // MOST_PIXELS)))
     logits = torch.from_numpy(np.ascontiguousarray(kept.logits[step].T))[None].float()
     soft, hard = Rules(tree, logits).both(logits)

@@ -12,9 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from conceptseg.data.batch import batches
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import undisturbed
+from conceptseg.study.segnbdt.config import Segnbdt
 
 TOLERANCE = 1e-3
 
@@ -30,6 +34,32 @@ class Head:
     weight: np.ndarray
     inputs: int
     feeds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Last:
+    """The network's last layer, None where none is linear and none is needed."""
+
+    head: Head | None
+
+
+LAST = Key("last layer", Last)
+
+
+def find_last_layer(study: Segnbdt, context: Context, known: Known) -> Known:
+    """The last layer; InputError for a network without one where the study needs it."""
+    first = context.manifest.samples[:1]
+    batch = next(iter(batches(context.manifest, first, 1, context.run.device, False)))
+    head = find_head(context.model, batch.images, study.head)
+    if head is None and (study.hierarchy in ("weights", "features") or study.tune == "head"):
+        with torch.no_grad():  # logits that are no numbers are nobody's output
+            context.model.check_finite(context.model(batch.images), batch.ids)
+        key = "tune: head" if study.tune == "head" else "hierarchy"
+        raise InputError(
+            f"{key}: no layer of {context.model.name!r} puts out its logits (a query or "
+            "multi-branch head?); take hierarchy: confusion or given, or name a layer by head"
+        )
+    return LAST(Last(head))
 
 
 def find_head(model: SegmentationModel, images: Tensor, name: str = "auto") -> Head | None:
@@ -65,7 +95,7 @@ def find_head(model: SegmentationModel, images: Tensor, name: str = "auto") -> H
 def _feeds(model: SegmentationModel, images: Tensor, head: nn.Module) -> tuple[str, ...]:
     """The layers, in the order of their running, that put out what enters the head."""
     held: dict[str, Tensor] = {}  # kept, so that no tensor's place in memory is another's later
-    found: tuple[str, ...] = ()
+    feeds: tuple[str, ...] = ()
 
     def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
@@ -75,9 +105,9 @@ def _feeds(model: SegmentationModel, images: Tensor, head: nn.Module) -> tuple[s
         return hook
 
     def enter(module: nn.Module, args: Any) -> None:
-        nonlocal found
+        nonlocal feeds
         given = args[0]
-        found = tuple(
+        feeds = tuple(
             name
             for name, one in held.items()
             if one.data_ptr() == given.data_ptr() and one.shape == given.shape
@@ -91,7 +121,7 @@ def _feeds(model: SegmentationModel, images: Tensor, head: nn.Module) -> tuple[s
                 stack.callback(module.register_forward_hook(keep(name)).remove)
         stack.callback(head.register_forward_pre_hook(enter).remove)
         model(images[:1])
-    return found
+    return feeds
 
 
 def _keep(seen: dict[str, Tensor], key: str) -> Callable[[nn.Module, Any, Tensor], None]:
@@ -113,13 +143,13 @@ def _same(output: Tensor, logits: Tensor) -> bool:
     if output.dim() != 4 or output.shape[1] != logits.shape[1]:
         return False
     scale = float(logits.abs().max()) or 1.0
-    found = [output]
+    outputs = [output]
     if output.shape != logits.shape:
-        found = [
+        outputs = [
             functional.interpolate(output, logits.shape[2:], mode="bilinear", align_corners=corners)
             for corners in (False, True)
         ]
-    return any(float((one - logits).abs().max()) <= TOLERANCE * scale for one in found)
+    return any(float((one - logits).abs().max()) <= TOLERANCE * scale for one in outputs)
 
 
 def _head(name: str, module: Any, feeds: tuple[str, ...]) -> Head:

@@ -5,29 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
 
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.data.batch import Batch
+from conceptseg.data.manifest import Sample
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
+from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.mergeable.joint_counts import JointCounts
 from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.segnbdt.grown import Plan
+from conceptseg.study.segnbdt.config import Segnbdt
+from conceptseg.study.segnbdt.grown import GROWN
 from conceptseg.study.segnbdt.rules import Rules, entropy
 from conceptseg.study.segnbdt.tree import Tree
-from conceptseg.study.segnbdt.tune import run_with, tensors
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.study.segnbdt.config import Segnbdt
+from conceptseg.study.segnbdt.tune import TUNING, run_with, tensors
 
 FINE = 2**16
 """Confidences and entropies are counted in these parts of one, so that sums are exact."""
 ROUNDING = 1e-4
 """By so much of a bin its edges lie lower, lest an even split fall on one and rounding decide."""
+IMAGES, NODES = Key("images", SampleTable), Key("nodes", JointCounts)
 DECIDERS = ("network", "soft", "hard")
 TUNED = ("network, tuned", "soft, tuned", "hard, tuned")
 
@@ -40,20 +41,20 @@ class Judged:
     `hits` [i, n, 2]: pixels below each node, and those at which its own decision was right.
     `bins` [n, b, 3]: pixels, right ones, and the sum of confidences (in parts of `FINE`);
     `entropy` [n]: mean in nats. Where an image has no labels the network's class is the reference.
+    `sampling` says what each image counts as.
     """
 
     ids: tuple[str, ...]
-    groups: tuple[str, ...]
     deciders: tuple[str, ...]
     joint: tuple[np.ndarray, ...]
     hits: np.ndarray
     bins: np.ndarray
     entropy: np.ndarray
     labelled: np.ndarray
+    sampling: Sampling
 
     def classes_of(self, image: int, decider: str) -> np.ndarray:
-        found: np.ndarray = self.joint[image][:, 2 + self.deciders.index(decider)]
-        return found
+        return np.asarray(self.joint[image][:, 2 + self.deciders.index(decider)])
 
     @cached_property
     def any_labels(self) -> bool:
@@ -65,15 +66,18 @@ class Judged:
         Pixels without a label are left out where one of the two is the truth; with `boundary` only
         pixels at a boundary of the prediction count.
         """
-        found = np.zeros((len(self.joint), k * k), np.int64)
+        counts = np.zeros((len(self.joint), k * k), np.int64)
         for i, rows in enumerate(self.joint):
             a, b = (
                 rows[:, 0] if name == "truth" else self.classes_of(i, name)
                 for name in (first, second)
             )
             good = (a >= 0) & (b >= 0) & ((rows[:, 1] == 1) | (not boundary))
-            np.add.at(found[i], a[good] * k + b[good], rows[good, -1])
-        return found.reshape(-1, k, k)
+            np.add.at(counts[i], a[good] * k + b[good], rows[good, -1])
+        return counts.reshape(-1, k, k)
+
+
+JUDGED = Key("judged", Judged)
 
 
 @dataclass(frozen=True)
@@ -86,23 +90,20 @@ class Judge(Pass):
     cost = "1 forward per judged image, 2 if tuned"
     labels = "optional"
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
-        plan: Plan = carry["plan"]
-        judged = set(plan.judged)
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
+        judged = set(known[GROWN].judged)
         return [s for s in context.manifest.samples if s.id in judged]
 
     def forwards(self, context: Context) -> float:
         share = 1.0 if self.study.tune == "none" else 2 * (1 - self.study.build_share)
         return share * len(context.manifest.samples)
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
-        import torch
-
-        plan, tuning = carry["plan"], carry.get("tuning")
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
+        tuning = known.get(TUNING)
         with torch.no_grad():
             logits = context.model(batch.images)
             context.model.check_finite(logits, batch.ids)
-            rules = Rules(plan.tree, logits)
+            rules = Rules(known[GROWN].tree, logits)
             decided = [*_decided(rules, logits)]
             if tuning is not None:
                 tuned = run_with(context, tensors(tuning.best, context), batch.images)
@@ -112,9 +113,9 @@ class Judge(Pass):
                 truth = torch.full_like(decided[0][i], -1)
                 if batch.labels is not None:
                     truth = batch.labels[i]
-                known = bool((truth >= 0).any())
+                labelled = bool((truth >= 0).any())
                 hits, bins = nodes_at(
-                    rules, logits[i : i + 1], truth if known else decided[0][i], self.study.bins
+                    rules, logits[i : i + 1], truth if labelled else decided[0][i], self.study.bins
                 )
                 counts = counts.merge(JointCounts(bins))
                 one = {
@@ -123,32 +124,29 @@ class Judge(Pass):
                         [one[i] for one in decided], len(context.model.classes),
                     ),
                     "hits": hits[None],
-                    "labelled": np.array([known]),
+                    "labelled": np.array([labelled]),
                 }  # fmt: skip
                 table = table.merge(SampleTable.of(sample_id, one))
-        return {"images": table, "nodes": counts}
+        return IMAGES(table) | NODES(counts)
 
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        from conceptseg.stats.intervals import units
 
-        table, counts = state["images"], state["nodes"]
-        assert isinstance(table, SampleTable) and isinstance(counts, JointCounts)
-        assert counts.counts is not None
-        samples = [context.manifest.sample(i) for i in table.ids]
-        groups, unit = units(table.ids, [s.group for s in samples], self.study.unit)
-        bins = counts.counts[:, :-1]
-        last = counts.counts[:, -1]
-        judged = Judged(
-            tuple(table.ids),
-            groups,
-            DECIDERS + (TUNED if "tuning" in carry else ()),
-            tuple(table.tables[i]["joint"] for i in table.ids),
-            table.column("hits"),
-            bins,
-            last[:, 2] / FINE / np.maximum(last[:, 0], 1),
-            table.column("labelled"),
-        )
-        return {"judged": judged, "unit": unit}
+def join_judgements(study: Segnbdt, context: Context, known: Known) -> Known:
+    """The counts of all images, and what each image counts as."""
+    table, counts = known[IMAGES], known[NODES].counts
+    assert counts is not None  # there is an image at least
+    groups = [context.manifest.sample(i).group for i in table.ids]
+    last = counts[:, -1]
+    judged = Judged(
+        tuple(table.ids),
+        DECIDERS + (TUNED if TUNING in known else ()),
+        tuple(table.tables[i]["joint"] for i in table.ids),
+        table.column("hits"),
+        counts[:, :-1],
+        last[:, 2] / FINE / np.maximum(last[:, 0], 1),
+        table.column("labelled"),
+        Sampling.counting(table.ids, groups, study.unit, study.seed),
+    )
+    return JUDGED(judged)
 
 
 def _decided(rules: Rules, logits: Tensor) -> list[Tensor]:
@@ -159,8 +157,6 @@ def _decided(rules: Rules, logits: Tensor) -> list[Tensor]:
 
 def joint(truth: Tensor, edge: Tensor, decided: list[Tensor], k: int) -> np.ndarray:
     """Distinct rows (truth, edge, classes..., pixels), int64 [c, 3 + deciders], of one image."""
-    import torch
-
     code = (truth + 1) * 2 + edge.long()
     for one in decided:
         code = code * k + one
@@ -170,14 +166,11 @@ def joint(truth: Tensor, edge: Tensor, decided: list[Tensor], k: int) -> np.ndar
         columns.append(codes % k)
         codes = torch.div(codes, k, rounding_mode="floor")
     columns += [codes % 2, torch.div(codes, 2, rounding_mode="floor") - 1]
-    found: np.ndarray = torch.stack(columns[::-1], 1).cpu().numpy()
-    return found
+    return np.asarray(torch.stack(columns[::-1], 1).cpu().numpy())
 
 
 def near_edges(prediction: Tensor, radius: int) -> Tensor:
     """Booleans [h, w]: pixels within whose square of `radius` more than one class is predicted."""
-    from torch.nn import functional
-
     values = prediction[None, None].float()
     size = 2 * radius + 1
     highest = functional.max_pool2d(values, size, 1, radius)
@@ -193,8 +186,6 @@ def nodes_at(
     The bins are of the confidence in the branch that is taken, from 0 to 1: pixels, right ones, sum
     of confidences. The last row holds pixels, nothing, and the sum of entropies.
     """
-    import torch
-
     tree: Tree = rules.tree
     scores = rules.scores(logits)
     chosen = rules.choices(scores)[0]

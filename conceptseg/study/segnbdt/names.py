@@ -1,93 +1,116 @@
-"""Names of nodes beyond their classes: WordNet's words, and what a dissection found."""
+"""Names of nodes beyond their classes: WordNet's words, and what its units detect."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.report.unit_cards import load_units
-from conceptseg.study.segnbdt.head import Head
+from conceptseg.result.saved import Result
+from conceptseg.study.segnbdt.config import Segnbdt
+from conceptseg.study.segnbdt.head import LAST, Head
 from conceptseg.study.segnbdt.tree import Node, Tree
-
-if TYPE_CHECKING:
-    from conceptseg.study.segnbdt.config import Segnbdt
 
 UNITS_NAMED = 4
 
 
-def named(
-    study: Segnbdt, context: Context, tree: Tree, head: Head | None
-) -> tuple[Tree, dict[int, str]]:
-    """The tree with names where they were asked for, and what units each node reads, by node."""
-    if study.names == "wordnet":
-        tree = with_wordnet(tree, context.model.classes)
-    if study.dissection is None:
-        return tree, {}
-    if head is None:
-        raise InputError("dissection: names of units need a network with a linear last layer")
-    return tree, from_dissection(tree, head, Path(study.dissection), context.model.fingerprint())
+@dataclass(frozen=True)
+class Names:
+    """What names come from: WordNet's `senses` of the classes (None unless asked for), and the
+    concepts that `units` of what enters the head detect."""
+
+    senses: tuple[Any, ...] | None
+    units: dict[int, str]
 
 
-def with_wordnet(tree: Tree, classes: tuple[str, ...]) -> Tree:
-    """Inner nodes named by the lowest hypernym that the first senses of all their classes share."""
+NAMES = Key("names", Names)
+
+
+def load_names(study: Segnbdt, context: Context, known: Known) -> Known:
+    """What the configuration asks names to come from; InputError where it cannot be had."""
+    senses = word_senses(context.model.classes) if study.names == "wordnet" else None
+    units: dict[int, str] = {}
+    if study.dissection is not None:
+        head = known[LAST].head
+        if head is None:
+            raise InputError("dissection: names of units need a network with a linear last layer")
+        units = dissected_units(head, Path(study.dissection), context.model.fingerprint())
+    return NAMES(Names(senses, units))
+
+
+def word_senses(classes: tuple[str, ...]) -> tuple[Any, ...]:
+    """WordNet's first noun sense of each class, None for a class that it does not know."""
     try:
         wordnet = import_module("nltk.corpus").wordnet
-        senses = [_first_noun(wordnet, name) for name in classes]
+        nouns = [wordnet.synsets(name.strip().replace(" ", "_"), pos="n") for name in classes]
     except (ImportError, LookupError) as error:
         raise InputError(
             "names: wordnet needs the package nltk and its corpus (pip install nltk, then "
             f"python -m nltk.downloader wordnet): {str(error).strip().splitlines()[0]}"
         ) from None
-    names = {}
-    for node in tree.nodes:
-        shared = senses[node.leaves[0]]
-        for leaf in node.leaves[1:]:
-            other = senses[leaf]
-            found = shared.lowest_common_hypernyms(other) if shared and other else []
-            shared = found[0] if found else None
-        if shared is not None:
-            names[frozenset(node.leaves)] = shared.name().split(".")[0].replace("_", " ")
-    return Tree.of(tree.nested(), names)
+    return tuple(senses[0] if senses else None for senses in nouns)
 
 
-def _first_noun(wordnet: Any, name: str) -> Any:
-    found = wordnet.synsets(name.strip().replace(" ", "_"), pos="n")
-    return found[0] if found else None
+def dissected_units(head: Head, folder: Path, weights: str | None = None) -> dict[int, str]:
+    """The concepts of the units that detect one, by a dissection of what enters the head.
 
-
-def from_dissection(
-    tree: Tree, head: Head, folder: Path, weights: str | None = None
-) -> dict[int, str]:
-    """Per node, the concepts of the units of largest weight in its margin, in words.
-
-    A node's margin reads unit d with the weight of its first branch minus the mean of the others.
     Raises InputError unless the folder holds a dissection, of the network with these `weights`,
     of a layer whose output enters the head.
     """
-    from conceptseg.result.saved import Result
-
-    result = Result.load(folder)
-    layer = str(result.notes.get("layer", ""))
+    layer = str(Result.load(folder).notes.get("layer", ""))
     if layer not in head.feeds:
         wanted = " or ".join(head.feeds) or "none of the network's layers alone"
         raise InputError(
             f"dissection: {folder} is of layer {layer!r}, and what enters {head.name!r} is the "
             f"output of {wanted}; dissect that layer"
         )
-    concepts = {
-        unit: known.label
-        for unit, known in load_units(folder, layer, weights).items()
-        if known.label
-    }
+    units = load_units(folder, layer, weights).items()
+    concepts = {unit: known.label for unit, known in units if known.label}
     if not concepts:
-        raise InputError(f"dissection: {folder} found no unit of {layer!r} that detects a concept")
+        raise InputError(f"dissection: {folder} has no unit of {layer!r} that detects a concept")
+    return concepts
+
+
+def named(
+    tree: Tree, classes: tuple[str, ...], head: Head | None, names: Names
+) -> tuple[Tree, dict[int, str]]:
+    """The tree with the names that were asked for, and what units each node reads, by node."""
+    if names.senses is not None:
+        tree = with_hypernyms(tree, names.senses)
+    if head is None or not names.units:
+        return tree, {}
+    return tree, units_read(tree, head, names.units)
+
+
+def with_hypernyms(tree: Tree, senses: Sequence[Any]) -> Tree:
+    """Inner nodes named by the lowest hypernym that the senses [k] of all their classes share."""
+    names = {}
+    for node in tree.nodes:
+        shared = senses[node.leaves[0]]
+        for leaf in node.leaves[1:]:
+            other = senses[leaf]
+            common = shared.lowest_common_hypernyms(other) if shared and other else []
+            shared = common[0] if common else None
+        if shared is not None:
+            names[frozenset(node.leaves)] = shared.name().split(".")[0].replace("_", " ")
+    return Tree.of(tree.nested(), names)
+
+
+def units_read(tree: Tree, head: Head, concepts: dict[int, str]) -> dict[int, str]:
+    """Per node, the concepts of the units of largest weight in its margin, in words.
+
+    A node's margin reads unit d with the weight of its first branch minus the mean of the others.
+    """
     weight = head.weight.reshape(len(head.weight), head.inputs, -1).mean(2)
-    found = {}
+    texts = {}
     for node in tree.nodes:
         reads = margin_rows(tree, node)[0] @ weight
         strongest = [u for u in np.argsort(-np.abs(reads)).tolist() if u in concepts]
@@ -95,13 +118,12 @@ def from_dissection(
             f"{'+' if reads[u] > 0 else '−'} unit {u} ({concepts[u]})"
             for u in strongest[:UNITS_NAMED]
         ]
-        found[node.number] = ", ".join(parts)
-    return found
+        texts[node.number] = ", ".join(parts)
+    return texts
 
 
 def margin_rows(tree: Tree, node: Node) -> np.ndarray:
     """[b, k]: per branch, the weights of the logits in its score minus the mean of the others'."""
     rows = tree.averaging[node.edge : node.edge + len(node.branches)]
     others = (rows.sum(0, keepdims=True) - rows) / (len(rows) - 1)
-    found: np.ndarray = rows - others
-    return found
+    return np.asarray(rows - others)

@@ -1,33 +1,80 @@
-"""The steps of the study, in order."""
+"""The steps of a SegNBDT study, in order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from conceptseg.engine.contract import Carry, Context, Pass
+from conceptseg.engine.contract import Context, Step
+from conceptseg.engine.known import Known
+from conceptseg.errors import InputError
 from conceptseg.study.segnbdt import tables
 from conceptseg.study.segnbdt.config import Segnbdt
 from conceptseg.study.segnbdt.evidence import Evidence
-from conceptseg.study.segnbdt.grown import Plan
-from conceptseg.study.segnbdt.judge import Judge, Judged
+from conceptseg.study.segnbdt.grown import grow_tree, halves
+from conceptseg.study.segnbdt.head import find_last_layer
+from conceptseg.study.segnbdt.judge import JUDGED, Judge, join_judgements
+from conceptseg.study.segnbdt.names import load_names
+from conceptseg.study.segnbdt.removal import assess
 from conceptseg.study.segnbdt.survey import Survey
-from conceptseg.study.segnbdt.tune import tuning_passes
-from conceptseg.study.shared.compare import Compare
+from conceptseg.study.segnbdt.tree import given_tree
+from conceptseg.study.segnbdt.tune import parts, tuning_steps
+from conceptseg.study.shared.compare import CHOSEN, Compare
 
 COMPARED = 4
 
 
-def to_compare(context: Context, carry: Carry) -> list[tuple[str, int]]:
+def steps(study: Segnbdt) -> tuple[Step, ...]:
+    """A tree is grown, the network is tuned to it if asked, and both are judged on other images."""
+    return (
+        find_last_layer,
+        load_names,
+        Survey(study),
+        grow_tree,
+        *tuning_steps(study),
+        Judge(study),
+        join_judgements,
+        Evidence(study),
+        assess,
+        to_compare,
+        Compare(study.compare, picture_px=study.picture_px),
+    )
+
+
+def check(study: Segnbdt, context: Context) -> None:
+    """Refuse what no tree can say anything about, and images that are too few to judge it."""
+    classes, manifest = context.model.classes, context.manifest
+    if len(classes) < 4:
+        raise InputError(
+            f"model {context.model.name!r} tells {len(classes)} classes apart: a tree over fewer "
+            "than four is the network's own decision, or one step from it (and a head of one "
+            "channel has no classes to join); use a study of concepts or saliency"
+        )
+    if (study.hierarchy == "given") != (study.tree is not None):
+        raise InputError(
+            "hierarchy: given and tree: go together; give both (nested lists of class names) or "
+            "neither"
+        )
+    if study.tree is not None:
+        given_tree(study.tree, classes)
+    for name in study.data.classes:
+        context.model.class_id(name)
+    halves(study, context)
+    if study.tune != "none":
+        if not any(map(manifest.labelled, manifest.samples)):
+            raise InputError(
+                f"tune: {study.tune} needs labels, and no image of {manifest.name} has a mask; "
+                "take tune: none"
+            )
+        parts(study, context)
+
+
+def to_compare(study: Segnbdt, context: Context, known: Known) -> Known:
     """Images for the local saliency maps: of the classes that hold most wrong pixels, one each.
 
     The image is the one in which most of the class's predicted pixels are wrong, or, for a class
     without errors, in which it is predicted most.
     """
-    plan: Plan = carry["plan"]
-    judged: Judged = carry["judged"]
-    k = plan.tree.classes
+    judged, k = known[JUDGED], len(context.model.classes)
     counts = tables.against_reference(judged, "network", k)
     predicted = counts.sum(1)
     wrong = predicted - np.einsum("ikk->ik", counts)
@@ -37,14 +84,4 @@ def to_compare(context: Context, carry: Carry) -> list[tuple[str, int]]:
         if predicted[:, c].any() and len(chosen) < COMPARED:
             image = max(range(len(counts)), key=lambda i: (wrong[i, c], predicted[i, c], -i))
             chosen.append((judged.ids[image], c))
-    return chosen
-
-
-def passes(study: Segnbdt) -> Sequence[Pass]:
-    return (
-        Survey(study),
-        *tuning_passes(study),
-        Judge(study),
-        Evidence(study),
-        Compare(study.compare, to_compare, study.picture_px),
-    )
+    return CHOSEN(tuple(chosen))

@@ -2,117 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
-from conceptseg.stats.corrections import attainable, holm
-from conceptseg.stats.intervals import bootstrap_interval, detectable_effect
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Key, Known
+from conceptseg.stats.estimate import Estimate, Sampling
+from conceptseg.stats.family import Question, Test, judge
 from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.stats.p_values import Side, sign_flip_floor, sign_flip_p
-from conceptseg.study.segnbdt.evidence import CONTEXT
-from conceptseg.study.segnbdt.grown import Plan
+from conceptseg.stats.p_values import Side
+from conceptseg.study.segnbdt.config import Segnbdt
+from conceptseg.study.segnbdt.evidence import CONTEXT, EVIDENCE
+from conceptseg.study.segnbdt.grown import GROWN
+from conceptseg.study.segnbdt.judge import JUDGED
 
-if TYPE_CHECKING:
-    from conceptseg.study.segnbdt.config import Segnbdt
-
-ALPHA = 0.05
-Rows = list[dict[str, Any]]
-Measured = tuple[dict[str, Any], np.ndarray, Sequence[str]]
-"""A row so far, a change of the margin in each image, and what each image counts as."""
+K = TypeVar("K", int, tuple[int, int])
+V = TypeVar("V")
 
 
-def evidence_rows(
-    study: Segnbdt,
-    plan: Plan,
-    table: SampleTable,
-    groups: Mapping[str, str],
-    classes: tuple[str, ...],
-) -> Rows:
-    """Per branch that enough images take: its margin, and how it changes with the evidence gone.
+@dataclass(frozen=True)
+class Removal:
+    """A branch of `edge`, and how its margin changes with something removed: a row of a table.
 
-    `effect`: change when the evidence is removed minus the mean change when its shape is removed
-    elsewhere; negative where the map shows what the decision rests on.
+    `effect` is the change less what chance would do. For evidence `margin`, `removed` and
+    `by_chance` are means over the images, for a `part` they are empty.
     """
-    gathered: dict[int, list[tuple[str, float, float, float]]] = {}
+
+    node: int
+    question: str
+    branch: str
+    edge: int
+    images: int
+    effect: Estimate
+    test: Test
+    part: str = ""
+    margin: float | None = None
+    removed: float | None = None
+    by_chance: float | None = None
+
+
+@dataclass(frozen=True)
+class Removals:
+    """The changes without evidence, and those without a part of the image: two families."""
+
+    evidence: tuple[Removal, ...]
+    parts: tuple[Removal, ...]
+
+
+REMOVALS = Key("removals", Removals)
+
+
+def assess(study: Segnbdt, context: Context, known: Known) -> Known:
+    """How margins change: by the evidence removed less the same shape elsewhere, and by parts.
+
+    The first is negative where the map shows what the decision rests on.
+    """
+    table, sampling = known[EVIDENCE], known[JUDGED].sampling
+    tree, classes = known[GROWN].tree, context.model.classes
+
+    def words(edge: int) -> dict[str, Any]:
+        number, branch = tree.edges[edge]
+        names = tree.node_name(number, classes), tree.branch_name(number, branch, classes)
+        return {"edge": edge, "node": number, "question": names[0], "branch": names[1]}
+
+    evidence, gone = [], []
+    for edge, ids, numbers in _gathered(evidence_removed(table)):
+        margin, removed, by_chance = np.array(numbers).T
+        own = {"margin": margin, "removed": removed, "by_chance": by_chance}
+        evidence.append(words(edge) | {name: float(one.mean()) for name, one in own.items()})
+        gone.append((ids, removed - by_chance))
+    parts, moved = [], []
+    for (edge, part), ids, changes in _gathered(parts_removed(table)):
+        parts.append(words(edge) | {"part": "known context" if part == CONTEXT else classes[part]})
+        moved.append((ids, np.array(changes)))
+    removals = Removals(
+        family(evidence, gone, sampling, "less", study.seed),
+        family(parts, moved, sampling, "two", study.seed),
+    )
+    return REMOVALS(removals)
+
+
+def _gathered(rows: Iterable[tuple[K, str, V]]) -> Iterator[tuple[K, list[str], list[V]]]:
+    """Of each key in ascending order: the images that have it, and their values."""
+    held: dict[K, dict[str, V]] = {}
+    for key, sample_id, value in rows:
+        held.setdefault(key, {})[sample_id] = value
+    for key in sorted(held):
+        yield key, list(held[key]), list(held[key].values())
+
+
+def evidence_removed(table: SampleTable) -> Iterator[tuple[int, str, list[float]]]:
+    """Of each edge and image: the margin, its change by removal, and the mean change elsewhere."""
     for sample_id in table.ids:
         one = table.tables[sample_id]
         for edge, margin, gone in zip(one["edge"], one["margin"], one["removed"], strict=True):
             if np.isfinite(gone).all():
-                seen = (groups[sample_id], float(margin), float(gone[0]), float(gone[1:].mean()))
-                gathered.setdefault(int(edge), []).append(seen)
-    rows: list[Measured] = []
-    for edge, found in sorted(gathered.items()):
-        number, branch = plan.tree.edges[edge]
-        units = [seen[0] for seen in found]
-        margin, gone, random = (np.array(values) for values in list(zip(*found, strict=True))[1:])
-        row = _branch(plan, number, branch, classes) | {
-            "edge": edge,
-            "images": len(found),
-            "margin": float(margin.mean()),
-            "removed": float(gone.mean()),
-            "by_chance": float(random.mean()),
-        }
-        rows.append((row, gone - random, units))
-    return _tested(study, rows, "less")
+                yield int(edge), sample_id, [float(margin), float(gone[0]), float(gone[1:].mean())]
 
 
-def part_rows(
-    study: Segnbdt,
-    plan: Plan,
-    table: SampleTable,
-    groups: Mapping[str, str],
-    classes: tuple[str, ...],
-) -> Rows:
-    """Per branch and removed part: the change of the branch's margin at its remaining pixels."""
-    gathered: dict[tuple[int, int], list[tuple[str, float]]] = {}
+def parts_removed(table: SampleTable) -> Iterator[tuple[tuple[int, int], str, float]]:
+    """Of each edge with a removed part, and image: the change of the margin at other pixels."""
     for sample_id in table.ids:
         one = table.tables[sample_id]
         for part, *changes in one["parts"].tolist():
             for edge, change in zip(one["edge"], changes, strict=True):
                 if np.isfinite(change):
-                    key = (int(edge), int(part))
-                    gathered.setdefault(key, []).append((groups[sample_id], float(change)))
-    rows: list[Measured] = []
-    for (edge, part), found in sorted(gathered.items()):
-        number, branch = plan.tree.edges[edge]
-        values, units = np.array([seen[1] for seen in found]), [seen[0] for seen in found]
-        row = _branch(plan, number, branch, classes) | {
-            "edge": edge,
-            "part": "known context" if part == CONTEXT else classes[part],
-            "images": len(found),
-        }
-        rows.append((row, values, units))
-    return _tested(study, rows, "two")
+                    yield (int(edge), int(part)), sample_id, change
 
 
-def _branch(plan: Plan, number: int, branch: int, classes: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        "node": number,
-        "question": plan.tree.node_name(number, classes),
-        "branch": plan.tree.branch_name(number, branch, classes),
-    }
-
-
-def _tested(study: Segnbdt, rows: Sequence[Measured], side: Side) -> Rows:
-    """The rows with each mean change, its interval, and p, by Holm over those that can be shown.
-
-    Few images cannot show a change however large: such rows have no p and do not count in the
-    correction. `detectable` is the change that would have been shown, after correction.
-    """
-    floors = [sign_flip_floor(len(set(units)), side) for _, _, units in rows]
-    able = attainable(floors, ALPHA)
-    tests = max(1, int(able.sum()))
-    level = ALPHA / tests / (2 if side == "two" else 1)
-    done: Rows = []
-    for (row, values, units), can in zip(rows, able, strict=True):
-        low, high = bootstrap_interval(values, units, seed=study.seed)
-        effect = {"effect": float(values.mean()), "effect_low": low, "effect_high": high}
-        p = sign_flip_p(values, units, seed=study.seed, side=side, tests=tests) if can else None
-        detectable = detectable_effect(values, units, level=level) if can else None
-        done.append(row | effect | {"detectable": detectable, "p": p, "p_holm": None})
-    tested = [row for row in done if row["p"] is not None]
-    for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
-        row["p_holm"] = float(p)
-    return done
+def family(
+    rows: list[dict[str, Any]],
+    changes: list[tuple[list[str], np.ndarray]],
+    sampling: Sampling,
+    side: Side,
+    seed: int,
+) -> tuple[Removal, ...]:
+    """The rows with the mean of their changes, values of so many images, all tested together."""
+    asked = [Question(values, sampling.named(ids)) for ids, values in changes]
+    tests = judge(asked, side=side, seed=seed)
+    return tuple(
+        Removal(**row, images=len(one.values), effect=one.sampling.mean(one.values), test=test)
+        for row, one, test in zip(rows, asked, tests, strict=True)
+    )

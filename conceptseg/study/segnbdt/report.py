@@ -87,7 +87,8 @@ def _limits(result: Result) -> tuple[str, ...]:
     if notes["untested"]:
         limits.append(
             f"{notes['untested']} of {notes['removals']} changes by removal were measured in too "
-            "few images to be tested, however large they are: they have no p-value."
+            "few images, or groups of them, to be tested, however large they are: they have no "
+            "p-value."
         )
     if notes["tune"] != "none":
         limits.append(

@@ -94,12 +94,12 @@ class Rules:
                 for child, branch in zip(node.children, node.branches, strict=True)
             ]
             if self._binary:
-                found = torch.where(scores[:, node.number] >= 0, below[0], below[1])
+                leaf = torch.where(scores[:, node.number] >= 0, below[0], below[1])
             else:
                 chosen = scores[:, self._spans[node.number]].argmax(1)
                 stacked = torch.stack([one.expand(shape) for one in below])
-                found = stacked.gather(0, chosen[None])[0]
-            arrived[node.number] = found
+                leaf = stacked.gather(0, chosen[None])[0]
+            arrived[node.number] = leaf
         return arrived[0].long()
 
 

@@ -10,12 +10,12 @@ from conceptseg.result.columns import Column
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.study.segnbdt.charts import icicle
-from conceptseg.study.segnbdt.findings import passed
-from conceptseg.study.segnbdt.tables import (
+from conceptseg.study.segnbdt.columns import (
     ACCURACY,
     BY_CHANCE,
     CHANGE,
     COLUMNS,
+    DETECTABLE,
     EFFECT,
     HARD,
     NETWORK,
@@ -23,6 +23,8 @@ from conceptseg.study.segnbdt.tables import (
     P_HOLM,
     REMOVED,
     WRONG,
+    P,
+    passed,
 )
 
 MOST = 16
@@ -143,23 +145,22 @@ def removal(result: Result) -> Section:
         evidence.show(
             "node", "branch", "images", "margin", REMOVED, BY_CHANCE,
             Column("effect", "removed minus chance", interval=True, brief="removed minus chance"),
-            "detectable", "p", P_HOLM,
+            DETECTABLE, P, P_HOLM,
         ),
         lambda row: f"{row['node']} → {row['branch']}",
         heading="Without its evidence",
         caption=f"At most {notes['removed_share']:.0%} of the image, where {notes['evidence'][0]} "
         "is strongest for the branch, is filled. The effect is the change of the branch's margin, "
         "less the change when the same shape is filled at random places. Left of zero: the "
-        "decision rests on what the map shows. Filled: Holm-corrected p at most 0.05.",
+        "decision rests on what the map shows. Filled: significant after correction for "
+        "all branches that were tested.",
         id="gone",
     )  # fmt: skip
     parts = result.tables["parts"].sorted(lambda row: -abs(row["effect"]))
     first = parts.where(passed) if any(map(passed, parts.rows)) else parts
     filled = _forest(
         first.sorted(lambda row: row["part"] != "known context").first(MOST),
-        parts.show(
-            "node", "question", "branch", "part", "images", EFFECT, "detectable", "p", P_HOLM
-        ),
+        parts.show("node", "question", "branch", "part", "images", EFFECT, DETECTABLE, P, P_HOLM),
         _short,
         heading="Without a part of the image",
         caption="A part of the image (the region where a class is predicted, or the context that "

@@ -69,9 +69,9 @@ class Tree:
             return number
 
         grow(nested, -1, 0)
-        found = sorted(leaves_of(nested))
-        if found != list(range(len(found))) or not nodes:
-            raise ValueError(f"a tree holds each class 0..k-1 once, got {found}")
+        leaves = sorted(leaves_of(nested))
+        if leaves != list(range(len(leaves))) or not nodes:
+            raise ValueError(f"a tree holds each class 0..k-1 once, got {leaves}")
         return cls(tuple(nodes))
 
     @property
@@ -86,11 +86,11 @@ class Tree:
     @cached_property
     def averaging(self) -> np.ndarray:
         """[e, k]: an edge's score is the mean of the logits of the classes below it."""
-        found = np.zeros((len(self.edges), self.classes))
-        for row, (node, branch) in zip(found, self.edges, strict=True):
+        rows = np.zeros((len(self.edges), self.classes))
+        for row, (node, branch) in zip(rows, self.edges, strict=True):
             leaves = list(self.nodes[node].branches[branch])
             row[leaves] = 1 / len(leaves)
-        return found
+        return rows
 
     @cached_property
     def paths(self) -> np.ndarray:
@@ -100,11 +100,11 @@ class Tree:
     @cached_property
     def branch_of(self) -> np.ndarray:
         """[n, k]: by which branch of a node a class is reached, -1 where it is not below it."""
-        found = np.full((len(self.nodes), self.classes), -1, dtype=np.int64)
+        branches = np.full((len(self.nodes), self.classes), -1, dtype=np.int64)
         for node in self.nodes:
             for branch, leaves in enumerate(node.branches):
-                found[node.number, list(leaves)] = branch
-        return found
+                branches[node.number, list(leaves)] = branch
+        return branches
 
     @cached_property
     def meeting(self) -> np.ndarray:
@@ -112,12 +112,12 @@ class Tree:
 
         A descent that ends in class b for a pixel of class a went wrong first at `meeting[a, b]`.
         """
-        found = np.full((self.classes, self.classes), -1, dtype=np.int64)
+        parting = np.full((self.classes, self.classes), -1, dtype=np.int64)
         for node in self.nodes:  # deeper nodes come later and overwrite
             below = list(node.leaves)
-            found[np.ix_(below, below)] = node.number
-        np.fill_diagonal(found, -1)
-        return found
+            parting[np.ix_(below, below)] = node.number
+        np.fill_diagonal(parting, -1)
+        return parting
 
     @cached_property
     def cophenetic(self) -> np.ndarray:
@@ -215,9 +215,9 @@ def given_tree(given: Any, classes: Sequence[str]) -> Tree:
         return list(classes).index(part)
 
     nested = grow(given)
-    found = leaves_of(nested)
+    leaves = leaves_of(nested)
     for number, name in enumerate(classes):
-        if found.count(number) != 1:
-            how = "twice" if number in found else "not at all"
+        if leaves.count(number) != 1:
+            how = "twice" if number in leaves else "not at all"
             raise InputError(f"tree: class {name!r} comes {how}; each class is one leaf")
     return Tree.of(nested, {key: name for key, name in names.items() if len(key) > 1})

@@ -8,7 +8,7 @@ from conceptseg.report import charts
 from conceptseg.report.blocks import Facts, Notice, Section, TableBlock
 from conceptseg.result.columns import Column
 from conceptseg.result.saved import Result
-from conceptseg.study.segnbdt.tables import ACCURACY, CALIBRATION, COLUMNS, ENTROPY
+from conceptseg.study.segnbdt.columns import ACCURACY, CALIBRATION, COLUMNS, ENTROPY
 
 DRAWN = 6
 

@@ -7,30 +7,33 @@ the tuning, the passes that are left visit nothing.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call
 
+from conceptseg.data.batch import Batch
 from conceptseg.data.draw import sample_priority
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.data.manifest import Sample
+from conceptseg.engine import contract
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
+from conceptseg.network.record import undisturbed
 from conceptseg.stats.mergeable.sums import Sums
-from conceptseg.study.segnbdt.grown import Plan, halves
+from conceptseg.study.segnbdt.config import Segnbdt
+from conceptseg.study.segnbdt.grown import GROWN, halves
 from conceptseg.study.segnbdt.losses import tree_loss
 from conceptseg.study.segnbdt.rules import Rules
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.study.segnbdt.config import Segnbdt
 
 MOMENTUM, SPREAD, SMALL = 0.9, 0.999, 1e-6
 CHECKED_SHARE = 0.2
 Weights = dict[str, np.ndarray]
+GRADIENT, LOSS = Key("gradient", Sums), Key("loss", Sums)
 
 
 @dataclass(frozen=True)
@@ -49,18 +52,6 @@ class Tuning:
     training: tuple[float, ...] = ()
     waited: int = 0
     stopped: bool = False
-
-    @classmethod
-    def start(cls, study: Segnbdt, context: Context, plan: Plan) -> Tuning:
-        """The network's own weights of the head, or all."""
-        prefix = "" if study.tune == "full" or plan.head is None else plan.head.name + "."
-        own = {
-            f"module.{name}": value.detach().cpu().numpy().astype(np.float64)
-            for name, value in context.model.module.named_parameters()
-            if name.startswith(prefix) and value.is_floating_point()
-        }
-        nothing = {name: np.zeros_like(value) for name, value in own.items()}
-        return cls(0, own, nothing, nothing, own)
 
     def moved(self, gradient: Weights, rate: float, loss: float) -> Tuning:
         """One step of Adam (Kingma & Ba 2015, algorithm 1)."""
@@ -94,10 +85,24 @@ class Tuning:
         )
 
 
+TUNING = Key("tuning", Tuning)
+
+
+def start_tuning(study: Segnbdt, context: Context, known: Known) -> Known:
+    """Where it begins: the network's own weights, of the head or all."""
+    head = known[GROWN].head
+    prefix = "" if study.tune == "full" or head is None else head.name + "."
+    own = {
+        f"module.{name}": value.detach().cpu().numpy().astype(np.float64)
+        for name, value in context.model.module.named_parameters()
+        if name.startswith(prefix) and value.is_floating_point()
+    }
+    nothing = {name: np.zeros_like(value) for name, value in own.items()}
+    return TUNING(Tuning(0, own, nothing, nothing, own))
+
+
 def tensors(weights: Weights, context: Context, learn: bool = False) -> dict[str, Tensor]:
     """Weights as tensors on the network's device, in its precision."""
-    import torch
-
     own = dict(context.model.named_parameters())
     return {
         name: torch.from_numpy(value).to(own[name]).requires_grad_(learn)
@@ -107,10 +112,8 @@ def tensors(weights: Weights, context: Context, learn: bool = False) -> dict[str
 
 def run_with(context: Context, weights: dict[str, Tensor], images: Tensor) -> Tensor:
     """The network's logits with some of its weights replaced."""
-    from torch.func import functional_call
-
-    found: Tensor = functional_call(context.model, weights, (images,))
-    return found
+    logits: Tensor = functional_call(context.model, weights, (images,))
+    return logits
 
 
 def parts(study: Segnbdt, context: Context) -> tuple[list[Sample], list[Sample]]:
@@ -131,21 +134,44 @@ def parts(study: Segnbdt, context: Context) -> tuple[list[Sample], list[Sample]]
 
 
 @dataclass(frozen=True)
-class Step(Pass):
-    """The gradient of the tree supervision loss over some images, and one step along it."""
+class _Supervised(Pass):
+    """A sweep over labelled images for the loss of the weights so far; none once it is stopped."""
 
     study: Segnbdt
+
+    labels = "required"
+
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
+        return () if known[TUNING].stopped else self.of_parts(*parts(self.study, context))
+
+    @abstractmethod
+    def of_parts(self, train: list[Sample], check: list[Sample]) -> Sequence[Sample]:
+        """The images of this sweep, of those to train on and those to check by."""
+
+    def loss(
+        self, context: Context, batch: Batch, known: Known, weights: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, np.ndarray]]:
+        """The loss summed over labelled pixels; and as a number, with how many these are."""
+        study, labels = self.study, batch.labels
+        logits = run_with(context, weights, batch.images)
+        context.model.check_finite(logits.detach(), batch.ids)
+        assert labels is not None  # they are required
+        rules = Rules(known[GROWN].tree, logits)
+        loss = tree_loss(logits, labels, rules, study.tree_weight, study.published_loss)
+        sums = {"loss": float(loss.detach()), "pixels": float((labels >= 0).sum())}
+        return loss, {name: np.array(value) for name, value in sums.items()}
+
+
+@dataclass(frozen=True)
+class Step(_Supervised):
+    """The gradient of the tree supervision loss over some images, and one step along it."""
+
     number: int
     name: str = field(default="tune")  # type: ignore[misc]
 
     cost = "1 forward and 1 backward per image of a step"
-    labels = "required"
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
-        tuning = carry.get("tuning")
-        if tuning is not None and tuning.stopped:
-            return ()
-        train, _ = parts(self.study, context)
+    def of_parts(self, train: list[Sample], check: list[Sample]) -> Sequence[Sample]:
         ranked = sorted(train, key=lambda s: sample_priority(self.study.seed, s.id))
         # Epochs of their own random order, so that every image has its turn.
         size = min(self.study.step_images, len(ranked))
@@ -157,85 +183,57 @@ class Step(Pass):
     def forwards(self, context: Context) -> float:
         return float(self.study.step_images) * (3.0 if self.study.tune == "full" else 1.2)
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
-        import torch
-
-        from conceptseg.network.record import undisturbed
-
-        study, plan = self.study, carry["plan"]
-        tuning = carry.get("tuning") or Tuning.start(study, context, plan)
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
         with undisturbed(context.model), torch.enable_grad():
-            weights = tensors(tuning.weights, context, learn=True)
-            logits = run_with(context, weights, batch.images)
-            context.model.check_finite(logits.detach(), batch.ids)
-            rules = Rules(plan.tree, logits)
-            assert batch.labels is not None
-            loss = tree_loss(logits, batch.labels, rules, study.tree_weight, study.published_loss)
-            found = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
-        sums = {name: g.double().cpu().numpy() for name, g in zip(weights, found, strict=True)}
-        sums["loss"] = np.array(float(loss.detach()))
-        sums["pixels"] = np.array(float((batch.labels >= 0).sum()))
-        return {"gradient": Sums(sums)}
+            weights = tensors(known[TUNING].weights, context, learn=True)
+            loss, sums = self.loss(context, batch, known, weights)
+            slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+        moves = {name: g.double().cpu().numpy() for name, g in zip(weights, slopes, strict=True)}
+        return GRADIENT(Sums(moves | sums))
 
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
+    def finish(self, context: Context, state: Known, known: Known) -> Known:
         if not state:
-            return {}
-        tuning = carry.get("tuning") or Tuning.start(self.study, context, carry["plan"])
-        sums = state["gradient"]
-        assert isinstance(sums, Sums)
-        total = dict(sums.values)
+            return Known()
+        total = dict(state[GRADIENT].values)
         pixels, loss = max(float(total.pop("pixels")), 1.0), float(total.pop("loss"))
         gradient = {name: value / pixels for name, value in total.items()}
-        return {"tuning": tuning.moved(gradient, self.study.rate, loss / pixels)}
+        return TUNING(known[TUNING].moved(gradient, self.study.rate, loss / pixels))
 
 
 @dataclass(frozen=True)
-class Check(Pass):
+class Check(_Supervised):
     """The loss on images that are not trained on; keeps the best weights, and stops."""
 
-    study: Segnbdt
     name: str = field(default="check")  # type: ignore[misc]
 
     cost = "1 forward per image to check by"
-    labels = "required"
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
-        tuning = carry.get("tuning")
-        return () if tuning is not None and tuning.stopped else parts(self.study, context)[1]
+    def of_parts(self, train: list[Sample], check: list[Sample]) -> Sequence[Sample]:
+        return check
 
     def forwards(self, context: Context) -> float:
         return float(self.study.check_images)
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
-        import torch
-
-        study, plan = self.study, carry["plan"]
-        tuning = carry.get("tuning") or Tuning.start(study, context, plan)
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
         with torch.no_grad():
-            logits = run_with(context, tensors(tuning.weights, context), batch.images)
-            assert batch.labels is not None
-            rules = Rules(plan.tree, logits)
-            loss = tree_loss(logits, batch.labels, rules, study.tree_weight, study.published_loss)
-        pixels = float((batch.labels >= 0).sum())
-        return {"loss": Sums({"loss": np.array(float(loss)), "pixels": np.array(pixels)})}
+            weights = tensors(known[TUNING].weights, context)
+            return LOSS(Sums(self.loss(context, batch, known, weights)[1]))
 
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
+    def finish(self, context: Context, state: Known, known: Known) -> Known:
         if not state:
-            return {}
-        tuning = carry.get("tuning") or Tuning.start(self.study, context, carry["plan"])
-        sums = state["loss"]
-        assert isinstance(sums, Sums)
-        loss = float(sums.values["loss"]) / max(float(sums.values["pixels"]), 1.0)
-        return {"tuning": tuning.checked(loss, self.study.patience)}
+            return Known()
+        sums = state[LOSS].values
+        loss = float(sums["loss"]) / max(float(sums["pixels"]), 1.0)
+        return TUNING(known[TUNING].checked(loss, self.study.patience))
 
 
-def tuning_passes(study: Segnbdt) -> list[Pass]:
-    """Steps, with a check before the first, after every few, and after the last."""
+def tuning_steps(study: Segnbdt) -> list[contract.Step]:
+    """Passes along the gradient, with a check before the first, after every few and at the end."""
     if study.tune == "none":
         return []
-    found: list[Pass] = [Check(study, "check-000")]
+    steps: list[contract.Step] = [start_tuning, Check(study, "check-000")]
     for number in range(study.steps):
-        found.append(Step(study, number, f"tune-{number + 1:03d}"))
+        steps.append(Step(study, number, f"tune-{number + 1:03d}"))
         if (number + 1) % study.check_every == 0 or number + 1 == study.steps:
-            found.append(Check(study, f"check-{number + 1:03d}"))
-    return found
+            steps.append(Check(study, f"check-{number + 1:03d}"))
+    return steps

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from conceptseg.data.draw import sample_priority
-from conceptseg.engine.contract import Carry
+from conceptseg.study.segnbdt.config import Segnbdt
 from conceptseg.study.segnbdt.judge import Judged
 from conceptseg.study.segnbdt.rules import Rules
 
-if TYPE_CHECKING:
-    from torch import Tensor
 
-    from conceptseg.study.segnbdt.config import Segnbdt
-
-
-def chosen_images(study: Segnbdt, carry: Carry) -> Sequence[str]:
+def chosen_images(study: Segnbdt, judged: Judged) -> Sequence[str]:
     """Half of them the images with the largest share of wrong pixels, the others by hash.
 
     Wrong against the labels; where there are none, where the tree departs from the network.
     """
-    judged: Judged = carry["judged"]
     wrong = []
     for i, rows in enumerate(judged.joint):
         network, hard = judged.classes_of(i, "network"), judged.classes_of(i, "hard")
@@ -45,8 +40,6 @@ def view(
     of the classes by network, tree (hard and soft) and labels, and in percent the probability of
     the branch taken at each depth, int8 [depth, rows, columns] (-1 below the leaf).
     """
-    import torch
-
     height, width = logits.shape[2:]
     step = max(1, -(-max(height, width) // study.inspected_side))
     down, right = (torch.arange(min(step // 2, side - 1), side, step) for side in (height, width))

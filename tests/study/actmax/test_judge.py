@@ -3,6 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from conceptseg.stats.corrections import benjamini_hochberg
+from conceptseg.stats.family import given
 from conceptseg.study.actmax.judge import able, alike, likeness, percentile, verdict
 
 F, K, D = 6, 4, 16
@@ -40,10 +42,14 @@ def test_likeness_by_loops():
 
 def test_planted_likeness_is_found_and_noise_is_not():
     found = judged(1.0)
-    assert (found.above == 1).all() and (found.p == 1 / F).all() and (found.agree > 0.5).all()
+    assert (
+        (found.above == 1).all()
+        and all(t.p == pytest.approx(1 / F) for t in found.tests)
+        and (found.agree > 0.5).all()
+    )
     # By chance all ranks are as likely, which random sets of images in place of those of other
     # features would not give: images of one feature are alike.
-    p = np.concatenate([judged(0.0, seed).p for seed in range(200)])
+    p = np.array([t.p for seed in range(200) for t in judged(0.0, seed).tests])
     for rank in range(1, F + 1):
         assert (p <= rank / F + 1e-9).mean() == pytest.approx(rank / F, abs=0.06)
 
@@ -52,13 +58,13 @@ def test_features_with_the_same_images_are_not_compared():
     same = alike([["a", "b", "c"], ["b", "x", "y"], ["c1", "d", "e"]])
     assert same.tolist() == [[True, True, False], [True, True, False], [False, False, True]]
     alone = judged(1.0, same=np.ones((F, F), bool))
-    assert np.isnan(alone.above).all() and (alone.p == 1).all()
+    assert np.isnan(alone.above).all() and all(t.p == 1 for t in alone.tests)
 
 
 def test_who_could_have_passed():
     def made(p, compared):
-        one = judged(1.0)
-        return replace(one, p=np.array(p), compared=np.ones((len(p), compared), bool))
+        tests = given(p, 1 / (1 + compared), benjamini_hochberg, n=compared, of="units")
+        return replace(judged(1.0), tests=tuple(tests))
 
     # Alone at its floor of 1/100, a picture among four stands at 0.04 after correction.
     assert able(made([0.5, 0.6, 0.7, 0.01], 99)).all()

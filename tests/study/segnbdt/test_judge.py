@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from conceptseg.stats.estimate import Sampling
 from conceptseg.study.segnbdt import tables
-from conceptseg.study.segnbdt.grown import Plan
-from conceptseg.study.segnbdt.intervals import drawn_weights, mean_iou, ratio
+from conceptseg.study.segnbdt.grown import Grown
 from conceptseg.study.segnbdt.judge import FINE, Judged, joint, near_edges, nodes_at
 from conceptseg.study.segnbdt.rules import Rules
 from tests.study.segnbdt.nets import trees
@@ -35,14 +35,15 @@ def judged(tree, z, labels):
     ids = tuple(f"s{i}" for i in range(len(z)))
     last = sum(bins)[:, -1]
     return Judged(
-        ids, ids, ("network", "soft", "hard"), tuple(rows), np.array(hits), sum(bins)[:, :-1],
+        ids, ("network", "soft", "hard"), tuple(rows), np.array(hits), sum(bins)[:, :-1],
         last[:, 2] / FINE / np.maximum(last[:, 0], 1), np.ones(len(z), bool),
+        Sampling(ids, ids, "images", 0),
     ), decided  # fmt: skip
 
 
-def plan(tree):
+def grown(tree):
     support = np.ones(len(tree.nodes))
-    return Plan(tree, "x", None, (), (), 0.5, np.zeros(9), np.ones(3), np.ones(3), support, {})
+    return Grown(tree, "x", None, (), (), 0.5, np.zeros(9), np.ones(3), np.ones(3), support, {})
 
 
 @pytest.mark.parametrize("tree", trees()[:3])
@@ -114,8 +115,8 @@ def test_first_wrong_nodes_by_following_both_paths(tree):
             if int(chosen[i, node.number, y, x]) != branch:
                 expected[i, node.number] += 1
                 break
-    assert (tables.wrong_at_nodes(plan(tree), found, "hard", K) == expected).all()
-    rows = tables.depth_rows(plan(tree), found, drawn_weights(found.ids, 0), K)
+    assert (tables.wrong_at_nodes(grown(tree), found, "hard", K) == expected).all()
+    rows = tables.depth_rows(grown(tree), found, K)
     assert sum(row["tree_hard"] for row in rows) == pytest.approx(1)
     assert sum(row["by_chance"] for row in rows) == pytest.approx(1)
 
@@ -124,7 +125,6 @@ def test_miou_is_that_of_the_definition():
     z, labels = drawn()
     tree = trees()[0]
     found, (network, _, hard) = judged(tree, z, labels)
-    draws = drawn_weights(found.ids, 0)
     known = labels >= 0
     for name, one in (("network", network), ("hard", hard)):
         by_class = []
@@ -132,20 +132,37 @@ def test_miou_is_that_of_the_definition():
             a, b = (labels == c) & known, (one == c) & known
             if a.any():
                 by_class.append(float((a & b).sum()) / float((a | b).sum()))
-        value, _ = mean_iou(found.confusion("truth", name, K), draws)
+        value = tables.mean_iou(found.confusion("truth", name, K))
         assert value[0] == pytest.approx(np.mean(by_class))
-    rows = {row["decided_by"]: row for row in tables.fidelity_rows(found, draws, K)}
+    rows = {row["decided_by"]: row for row in tables.fidelity_rows(found, K)}
     assert rows["network"]["agreement"] == 1 and rows["network"]["change"] == 0
     share = float((hard == network).float().mean())
     assert rows["tree, hard"]["agreement"] == pytest.approx(share)
-    assert rows["tree, hard"]["agreement_low"] <= share <= rows["tree, hard"]["agreement_high"]
+
+
+def test_no_interval_is_computed_of_fewer_than_five_images():
+    for images in (3, 5):
+        found, (network, _, hard) = judged(trees()[0], *drawn(images))
+        row = tables.fidelity_rows(found, K)[2]
+        share = float((hard == network).float().mean())
+        for name in ("agreement", "miou", "change"):
+            there = bool(np.isfinite([row[f"{name}_low"], row[f"{name}_high"]]).all())
+            assert there == (images == 5), name
+        assert images == 3 or row["agreement_low"] <= share <= row["agreement_high"]
 
 
 def test_a_miou_of_whole_groups_is_drawn_together():
-    """Two groups of two images: a draw holds none or all of a group."""
-    draws = drawn_weights(["a", "a", "b", "b"], 0)
-    assert (draws[:, 0] == draws[:, 1]).all() and (draws[:, 2] == draws[:, 3]).all()
-    assert set(draws[:, 0].tolist()) == {0, 1, 2} and (draws.sum(1) == 4).all()
-    found = ratio(np.array([1, 1, 0, 0]), np.ones(4), draws)
-    assert (found.value, found.low, found.high) == (0.5, 0, 1)
-    assert np.isnan(ratio(np.ones(2), np.ones(2), drawn_weights(["a", "a"], 0)).low)
+    """By loops: in each draw of six groups of two images a class counts if its labels hold it."""
+    groups = tuple(f"g{i // 2}" for i in range(12))
+    sampling = Sampling(tuple(map(str, range(12))), groups, "groups", 0, 50)
+    weights = sampling.weights()
+    assert (weights[:, 0::2] == weights[:, 1::2]).all() and (weights.sum(1) == 12).all()
+    counts = np.random.default_rng(0).integers(0, 2, (12, 3, 3)) * np.arange(12)[:, None, None]
+    for own, value in zip(weights, tables.mean_iou(counts, weights), strict=True):
+        total = sum(w * one for w, one in zip(own.tolist(), counts, strict=True))
+        ious = [
+            total[c, c] / (total[c].sum() + total[:, c].sum() - total[c, c])
+            for c in range(3)
+            if total[c].sum()
+        ]
+        assert value == pytest.approx(np.mean(ious) if ious else 0)

@@ -11,7 +11,7 @@ from conceptseg.report.unit_cards import COLUMNS
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.study.segnbdt.head import Head
-from conceptseg.study.segnbdt.names import from_dissection, with_wordnet
+from conceptseg.study.segnbdt.names import dissected_units, units_read, with_hypernyms, word_senses
 from conceptseg.study.segnbdt.tree import Tree
 
 TREE = Tree.of(((0, 1), (2, 3)))
@@ -44,7 +44,7 @@ def test_nodes_are_named_by_what_their_classes_share(monkeypatch):
     )
     monkeypatch.setitem(sys.modules, "nltk", types.ModuleType("nltk"))
     monkeypatch.setitem(sys.modules, "nltk.corpus", corpus)
-    tree = with_wordnet(TREE, CLASSES)
+    tree = with_hypernyms(TREE, word_senses(CLASSES))
     assert tree.branch_name(0, 0, CLASSES) == "motor vehicle"
     assert tree.nodes[0].name == "" and tree.branch_name(0, 1, CLASSES) == "oak, no such word"
     assert tree.nested() == TREE.nested()
@@ -65,13 +65,13 @@ def test_units_are_named_by_the_weight_that_a_node_gives_them(tmp_path):
     weight = np.array([[5.0, 0, 1], [1, 0, 1], [0, 2, 1], [0, -4, 1]])
     head = Head("head", weight, 3, ("act", "body"))
     folder = dissected(tmp_path / "d", ("wheel", "leaf", None))
-    found = from_dissection(TREE, head, folder, "a" * 64)
+    found = units_read(TREE, head, dissected_units(head, folder, "a" * 64))
     # Root: unit 0 has 3 - 0, unit 1 has 0 - (-1). Node 2: unit 1 has 2 - (-4).
     assert found[0] == "+ unit 0 (wheel), + unit 1 (leaf)"
     assert found[2].startswith("+ unit 1 (leaf)")
     with pytest.raises(InputError, match="is of layer 'stem', and .* of act or body; dissect that"):
-        from_dissection(TREE, head, dissected(tmp_path / "s", ("wheel",), "stem"))
+        dissected_units(head, dissected(tmp_path / "s", ("wheel",), "stem"))
     with pytest.raises(InputError, match="no unit of 'body' that detects"):
-        from_dissection(TREE, head, dissected(tmp_path / "n", (None, None)))
+        dissected_units(head, dissected(tmp_path / "n", (None, None)))
     with pytest.raises(InputError, match="other weights"):
-        from_dissection(TREE, head, folder, "b" * 64)
+        dissected_units(head, folder, "b" * 64)

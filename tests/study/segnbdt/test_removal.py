@@ -3,36 +3,43 @@
 import numpy as np
 import pytest
 
-from conceptseg.config import DataConfig, ModelConfig
 from conceptseg.stats.corrections import holm
-from conceptseg.study.segnbdt.config import Segnbdt
-from conceptseg.study.segnbdt.removal import _tested
+from conceptseg.stats.estimate import Sampling
+from conceptseg.study.segnbdt.removal import family
 
-STUDY = Segnbdt(
-    data=DataConfig(manifest="none.yaml"), model=ModelConfig(source="factory", name="none")
+ROW = {"node": 0, "question": "a | b", "branch": "a"}
+SAMPLING = Sampling(
+    tuple(f"i{i}" for i in range(40)), tuple(f"i{i}" for i in range(40)), "images", 0
 )
 
 
 def measured(count, images, effect, seed):
+    """Branches by number, with normal changes of their margins in the first images."""
     rng = np.random.default_rng(seed)
     names = [f"i{i}" for i in range(images)]
-    return [({"edge": n}, effect + rng.normal(size=images), names) for n in range(count)]
+    return [(ROW | {"edge": n}, (names, effect + rng.normal(size=images))) for n in range(count)]
+
+
+def assessed(rows, side, sampling=SAMPLING):
+    return family([row for row, _ in rows], [one for _, one in rows], sampling, side, 0)
 
 
 def test_changes_in_too_few_images_have_no_p_and_cost_the_others_nothing():
-    many, few = measured(3, 24, -2.0, 0), measured(40, 4, -2.0, 1)
-    done = _tested(STUDY, [*few, *many], "less")
-    assert all(row["p"] is None and row["p_holm"] is None for row in done[:40])
-    assert all(row["detectable"] is None for row in done[:40])
-    p = [row["p"] for row in done[40:]]
-    assert [row["p_holm"] for row in done[40:]] == pytest.approx(holm(p).tolist())
-    assert max(row["p_holm"] for row in done[40:]) <= 0.05
-    assert [row["edge"] for row in done] == [*range(40), *range(3)]
+    many, few = measured(3, 24, -2.0, 0), measured(40, 3, -2.0, 1)
+    done = assessed([*few, *many], "less")
+    for one in done[:40]:
+        assert not one.test.testable and one.effect.ci is None
+        assert np.isnan([one.test.p, one.test.adjusted, one.test.detectable]).all()
+    tests = [one.test for one in done[40:]]
+    p = [test.p for test in tests]
+    assert [test.adjusted for test in tests] == pytest.approx(holm(p).tolist())
+    assert all(test.passed for test in tests)
+    assert [one.edge for one in done] == [*range(40), *range(3)]
 
 
 def test_one_change_among_hundreds_can_be_shown():
     rows = [*measured(1, 30, 3.0, 2), *measured(700, 30, 0.0, 3)]
-    shown = [row["p_holm"] <= 0.05 for row in _tested(STUDY, rows, "two")]
+    shown = [one.test.passed for one in assessed(rows, "two")]
     assert shown[0] and sum(shown) <= 2
 
 
@@ -40,8 +47,17 @@ def test_what_would_have_been_shown_is_shown_four_times_in_five():
     found = []
     for seed in range(60):
         rows = measured(20, 40, 0.0, seed)
-        size = _tested(STUDY, rows, "two")[0]["detectable"]
+        size = assessed(rows, "two")[0].test.detectable
         drawn = np.random.default_rng(1000 + seed).normal(size=40) - size
-        rows[0] = (rows[0][0], drawn, rows[0][2])
-        found.append(_tested(STUDY, rows, "two")[0]["p_holm"] <= 0.05)
+        rows[0] = (rows[0][0], (rows[0][1][0], drawn))
+        found.append(assessed(rows, "two")[0].test.passed)
     assert 0.6 <= np.mean(found) <= 0.97
+
+
+def test_eight_groups_of_images_test_many_branches_jointly_and_are_what_n_counts():
+    """Singly 1/256 times 15 branches could never pass: nothing was tested before."""
+    groups = tuple(f"g{i % 8}" for i in range(40))
+    sampling = Sampling(SAMPLING.ids, groups, "groups", 0)
+    done = assessed(measured(15, 40, -2.0, 0), "less", sampling)
+    assert all(one.test.by == "joint flips" and one.test.passed for one in done)
+    assert {(one.effect.n, one.effect.of, one.images) for one in done} == {(8, "groups", 40)}

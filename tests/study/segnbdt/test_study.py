@@ -239,11 +239,11 @@ def test_a_run_that_stopped_goes_on_inside_its_tuning(capsys, study, monkeypatch
     whole = run(capsys, study, "a", "--set", "tune=head")
     original, calls = tune.Step.map, []
 
-    def dies(self, context, batch, carry):
+    def dies(self, context, batch, known):
         calls.append(self.name)
         if self.name == "tune-004":
             raise KeyboardInterrupt
-        return original(self, context, batch, carry)
+        return original(self, context, batch, known)
 
     with monkeypatch.context() as patched:
         patched.setattr(tune.Step, "map", dies)

@@ -6,17 +6,18 @@ import torch
 from torch.nn import functional
 
 from conceptseg.config import DataConfig, ModelConfig
+from conceptseg.engine.known import Known
 from conceptseg.errors import InputError
 from conceptseg.network.model import SegmentationModel
 from conceptseg.study.segnbdt import tune
 from conceptseg.study.segnbdt.config import Segnbdt
-from conceptseg.study.segnbdt.grown import halves
+from conceptseg.study.segnbdt.grown import GROWN, halves
 from conceptseg.study.segnbdt.head import Head
 from conceptseg.study.segnbdt.rules import Rules
 from conceptseg.study.segnbdt.tree import Tree
 from tests.study.ace.small import batch, context
 from tests.study.segnbdt.nets import ThreeGroups
-from tests.study.segnbdt.test_judge import plan
+from tests.study.segnbdt.test_judge import grown
 
 TREE = Tree.of(((0, 3), ((1, 4), (2, 5))))
 
@@ -32,7 +33,7 @@ def held(count=12, **changes):
     labels = torch.randint(-1, 6, (count, 6, 5), generator=generator)
     model = SegmentationModel(ThreeGroups(), tuple("abcdef"))
     weight = model.module.head.weight.detach().flatten(1).numpy()
-    one = plan(TREE)
+    one = grown(TREE)
     one = type(one)(**{**one.__dict__, "head": Head("head", weight, 8)})
     return context(model, images, "body", labels=labels, **changes), images, labels, one
 
@@ -44,13 +45,13 @@ def test_steps_equal_those_of_torch(kind):
     net = ThreeGroups()
     learnt = net.head if kind == "head" else net
     optimiser = torch.optim.Adam(learnt.parameters(), lr=0.01, eps=tune.SMALL)
-    carry = {"plan": one}
+    known = tune.start_tuning(own, setting, GROWN(one)) | GROWN(one)
     for number in range(4):
         step = tune.Step(own, number, f"tune-{number}")
         # Two batches merge into what one would be.
-        state = step.map(setting, batch(images[:5], labels[:5]), carry)["gradient"]
-        state = state.merge(step.map(setting, batch(images[5:], labels[5:]), carry)["gradient"])
-        carry |= step.finish(setting, {"gradient": state}, carry)
+        state = step.map(setting, batch(images[:5], labels[:5]), known)
+        state = state.merge(step.map(setting, batch(images[5:], labels[5:]), known))
+        known |= step.finish(setting, state, known)
         optimiser.zero_grad()
         z = net(images)
         rules = Rules(TREE, z)
@@ -58,14 +59,14 @@ def test_steps_equal_those_of_torch(kind):
         loss = loss + 2 * functional.nll_loss(rules.soft(z), labels, ignore_index=-1)
         loss.backward()
         optimiser.step()
-        assert carry["tuning"].training[-1] == pytest.approx(float(loss.detach()), rel=1e-5)
+        assert known[tune.TUNING].training[-1] == pytest.approx(float(loss.detach()), rel=1e-5)
     for name, value in net.named_parameters():
-        found = carry["tuning"].weights.get(f"module.{name}")
+        found = known[tune.TUNING].weights.get(f"module.{name}")
         if kind == "head" and not name.startswith("head"):
             assert found is None
         else:
             assert found == pytest.approx(value.detach().numpy(), abs=2e-6)
-    z = tune.run_with(setting, tune.tensors(carry["tuning"].weights, setting), images)
+    z = tune.run_with(setting, tune.tensors(known[tune.TUNING].weights, setting), images)
     assert z.detach().numpy() == pytest.approx(net(images).detach().numpy(), abs=1e-4)
     before = ThreeGroups()(images)
     assert torch.equal(setting.model(images), before)  # the given network stays as it is
@@ -82,10 +83,10 @@ def test_the_best_weights_are_kept_and_patience_ends():
 
 def test_passes_after_the_end_visit_nothing():
     setting, _, _, one = held()
-    carry = {"plan": one, "tuning": tune.Tuning(3, {}, {}, {}, {}, stopped=True)}
-    assert tune.Step(study(), 3, "tune-004").samples(setting, carry) == ()
-    assert tune.Check(study(), "check-010").samples(setting, carry) == ()
-    assert tune.Step(study(), 3, "tune-004").finish(setting, {}, carry) == {}
+    known = GROWN(one) | tune.TUNING(tune.Tuning(3, {}, {}, {}, {}, stopped=True))
+    assert tune.Step(study(), 3, "tune-004").samples(setting, known) == ()
+    assert tune.Check(study(), "check-010").samples(setting, known) == ()
+    assert tune.Step(study(), 3, "tune-004").finish(setting, Known(), known).items() == {}.items()
 
 
 def test_trained_checked_and_judged_images_are_apart():
@@ -105,9 +106,10 @@ def test_every_image_has_its_turn():
     own = study(step_images=2)
     train = {s.id for s in tune.parts(own, setting)[0]}
     steps = len(train) // 2
-    seen = [s.id for n in range(steps) for s in tune.Step(own, n, "t").samples(setting, {})]
+    start = tune.TUNING(tune.Tuning(0, {}, {}, {}, {}))
+    seen = [s.id for n in range(steps) for s in tune.Step(own, n, "t").samples(setting, start)]
     assert len(seen) == len(set(seen)) == steps * 2
-    assert [s.id for s in tune.Step(own, 0, "t").samples(setting, {})] == seen[:2]
+    assert [s.id for s in tune.Step(own, 0, "t").samples(setting, start)] == seen[:2]
 
 
 def test_too_few_groups_to_tune():
