@@ -7,6 +7,8 @@ empty prediction, texture of a region of a few pixels) is nan.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 LEVELS = 16
@@ -114,8 +116,10 @@ def local_deviation(grey: np.ndarray) -> np.ndarray:
 def texture(grey: np.ndarray, region: np.ndarray) -> dict[str, float]:
     """Co-occurrence with the pixel to the right and below, local binary patterns, frequency."""
     levels = np.minimum((np.clip(grey, 0, 1) * LEVELS).astype(int), LEVELS - 1)
+    down, across = (np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])
+    neighbours: tuple[tuple[Any, Any], ...] = (down, across)
     gaps = []
-    for first, last in (np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:]):
+    for first, last in neighbours:
         gaps.append(np.abs(levels[first] - levels[last])[region[first] & region[last]])
     gap = np.concatenate(gaps).astype(np.float64)
     values = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from conceptseg.report import charts
@@ -105,8 +107,9 @@ def _quadrants(table: Table) -> FigureBlock | None:
         below=table,
     )
     if block is not None:
-        block.figure.add_hline(y=0, line={"color": "#888888", "width": 1})
-        block.figure.add_vline(x=0, line={"color": "#888888", "width": 1})
+        figure: Any = block.figure
+        figure.add_hline(y=0, line={"color": "#888888", "width": 1})
+        figure.add_vline(x=0, line={"color": "#888888", "width": 1})
     return block
 
 
