@@ -211,7 +211,10 @@ def _floors(questions: Sequence[Question], side: Side, also: Also) -> Floats:
 
 def _largest(own: Floats, also: Also, name: str) -> Floats:
     """The largest of `own` [m] and of the tests' number of that name in each further family."""
-    others = [np.array([getattr(test, name) for test in family], np.float64) for family in also]
+    # A partner that could not be tested shows nothing: its p is 1.
+    others = [
+        np.nan_to_num([float(getattr(test, name)) for test in family], nan=1.0) for family in also
+    ]
     return np.asarray(np.max(np.stack([own, *others]), axis=0))
 
 

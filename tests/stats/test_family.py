@@ -1,5 +1,6 @@
 """Families of tests against enumeration of signs, the corrections' definitions, and simulation."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -162,6 +163,16 @@ def test_a_claim_of_two_effects_needs_both():
     assert [t.passed for t in tests] == [False, True, False, True]
     blunt = given([0.02] * 4, 0.02, n=49, of="draws")
     assert not any(t.testable for t in judge(questions(values), side="less", seed=0, also=[blunt]))
+
+
+@pytest.mark.parametrize("policy", [by_holm, by_bh])
+def test_a_partner_that_could_not_be_tested_spoils_no_other_claim(policy):
+    strong = questions(drawn(3, 30, 0, mean=3.0))
+    partner = judge(strong, side="greater", seed=0)
+    partner[0] = replace(partner[0], p=NAN, adjusted=NAN)
+    tests = judge(strong, side="greater", seed=0, policy=policy, also=[partner])
+    assert [one.passed for one in tests] == [False, True, True]
+    assert tests[0].adjusted == 1.0
 
 
 def test_the_largest_statistic_needs_no_more_draws_for_more_tests():
