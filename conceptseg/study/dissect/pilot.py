@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conceptseg.data.draw import sample_priority
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.network.record import encode
-from conceptseg.stats.intervals import units
+from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.dissect.bins import Bins, resized
-from conceptseg.study.dissect.chosen_sources import sources
+from conceptseg.study.dissect.chosen_sources import UNLEARNT, sources
 from conceptseg.study.dissect.sources import ConceptSource
 from conceptseg.study.dissect.textures import Codebook, descriptors
 from conceptseg.study.dissect.vocabulary import Vocabulary
@@ -38,8 +39,8 @@ class Plan:
     `live` [v] are the units of the layer (of `units` in all) that are not constant; bins, and all
     arrays of units later, are of these. `two_sided` [v]: whether a unit's low values may be its
     answer too. `mean` [units] over the pilot's images; `lowest` the least value seen. `half` says
-    of each sample whether it helps to choose (0) or to score (1) a unit's concept, `member` what it
-    counts as in tests.
+    of each sample whether it helps to choose (0) or to score (1) a unit's concept, `sampling` what
+    it counts as in intervals and tests.
     """
 
     live: np.ndarray
@@ -51,8 +52,7 @@ class Plan:
     sources: tuple[ConceptSource, ...]
     vocabulary: Vocabulary
     half: Mapping[str, int]
-    member: Mapping[str, str]
-    unit: str
+    sampling: Sampling
 
     @property
     def predicts(self) -> bool:
@@ -61,6 +61,9 @@ class Plan:
     @property
     def dead(self) -> list[int]:
         return sorted({*range(self.units)} - set(self.live.tolist()))
+
+
+PILOT, PLAN = Key("pilot", SampleTable), Key("plan", Plan)
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Pilot(Pass):
     cost = "1 encoder pass for each of a few images"
     labels = "none"
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         ranked = sorted(
             context.manifest.samples, key=lambda s: (sample_priority(context.seed, s.id), s.id)
         )
@@ -83,7 +86,7 @@ class Pilot(Pass):
     def forwards(self, context: Context) -> float:
         return float(min(self.study.pilot_images, len(context.manifest.samples)))
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
         activation = encode(context.model, batch.images, context.layer).float()
         check_activation(activation, batch.ids, context.layer)
         maps = resized(activation, count_grid(activation, batch.images, self.study.label_px))
@@ -95,37 +98,40 @@ class Pilot(Pass):
             if texture is not None:
                 one["texture"] = _drawn(texture[i], PLACES_PER_IMAGE, rng).T
             table = table.merge(SampleTable.of(sample_id, one))
-        return {"pilot": table}
+        return PILOT(table)
 
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        study, table = self.study, state["pilot"]
-        assert isinstance(table, SampleTable)
-        values = np.concatenate([table.tables[i]["values"] for i in table.ids], axis=1)
-        live = np.flatnonzero(values.max(1) - values.min(1) > 1e-6 * np.abs(values).max(1))
-        if not len(live):
-            raise InputError(
-                f"layer {context.layer!r}: all {len(values)} units are constant on the pilot's "
-                "images; choose another layer"
-            )
-        codebook = None
-        if "textures" in study.concepts:
-            codebook = Codebook.of(table.column("texture"), study.textures, context.seed)
-        found = sources(study, context, codebook)
-        vocabulary = Vocabulary(tuple(source.category for source in found))
-        alive = values[live]
-        plan = Plan(
-            live,
-            len(values),
-            Bins.of(alive, study.bins),
-            -alive.min(1) > 0.1 * alive.max(1),
-            values.mean(1, dtype=np.float64),
-            float(values.min()),
-            tuple(found),
-            vocabulary,
-            *_halves(study, context),
+
+def make_plan(study: Dissect, context: Context, known: Known) -> Known:
+    """Raises InputError where every unit is constant, and where counts would take too much."""
+    table = known[PILOT]
+    values = np.concatenate([table.tables[i]["values"] for i in table.ids], axis=1)
+    live = np.flatnonzero(values.max(1) - values.min(1) > 1e-6 * np.abs(values).max(1))
+    if not len(live):
+        raise InputError(
+            f"layer {context.layer!r}: all {len(values)} units are constant on the pilot's images; "
+            "choose another layer"
         )
-        check_memory(study, plan)
-        return {"plan": plan}
+    codebook = UNLEARNT
+    if "textures" in study.concepts:
+        codebook = Codebook.of(table.column("texture"), study.textures, context.seed)
+    chosen = sources(study, context, codebook)
+    alive, manifest = values[live], context.manifest
+    ids = [sample.id for sample in manifest.samples]
+    sampling = Sampling.counting(ids, manifest.groups, study.unit, context.seed)
+    plan = Plan(
+        live,
+        len(values),
+        Bins.of(alive, study.bins),
+        -alive.min(1) > 0.1 * alive.max(1),
+        values.mean(1, dtype=np.float64),
+        float(values.min()),
+        tuple(chosen),
+        Vocabulary(tuple(source.category for source in chosen)),
+        _halves(sampling, context.seed),
+        sampling,
+    )
+    check_memory(study, plan)
+    return PLAN(plan)
 
 
 def check_activation(activation: Tensor, ids: Sequence[str], layer: str) -> None:
@@ -182,17 +188,10 @@ def _drawn(maps: Tensor, count: int, rng: np.random.Generator) -> np.ndarray:
     return np.ascontiguousarray(flat[:, places.tolist()].cpu().numpy(), dtype=np.float32)
 
 
-def _halves(study: Dissect, context: Context) -> tuple[dict[str, int], dict[str, str], str]:
-    """Of each sample its half and what it counts as; members take turns in order of a hash."""
-    manifest = context.manifest
-    ids = [sample.id for sample in manifest.samples]
-    members, unit = units(ids, manifest.groups, study.unit)
+def _halves(sampling: Sampling, seed: int) -> dict[str, int]:
+    """The half of each sample; what tests count takes turns, in the order of a hash."""
     ranked = sorted(
-        set(members), key=lambda name: (sample_priority(context.seed, f"half/{name}"), name)
+        set(sampling.groups), key=lambda name: (sample_priority(seed, f"half/{name}"), name)
     )
     turn = {name: place % 2 for place, name in enumerate(ranked)}
-    return (
-        {name: turn[member] for name, member in zip(ids, members, strict=True)},
-        dict(zip(ids, members, strict=True)),
-        unit,
-    )
+    return {name: turn[group] for name, group in zip(sampling.ids, sampling.groups, strict=True)}

@@ -31,8 +31,8 @@ def rotated(
     kept: Kept,
     allowed: np.ndarray,
     quantiles: tuple[float, ...],
-    *,
     draws: int,
+    *,
     min_overlap: float,
     seed: int,
 ) -> Rotated:
@@ -58,8 +58,9 @@ def rotated(
     for angle, draw, turn in turns:
         flat = fields.reshape(len(fields), -1)
         maps = flat if turn is None else turn.astype(np.float32) @ flat
-        found = _detectors(kept, maps.reshape(fields.shape), slots, half, allowed, quantiles)
-        ours, labels, theirs, published_labels = found
+        ours, labels, theirs, published_labels = _detectors(
+            kept, maps.reshape(fields.shape), slots, half, allowed, quantiles
+        )
         rows.append(
             {
                 "angle": angle,
