@@ -13,11 +13,10 @@ from conceptseg.study.dissect.colour_names import Colours
 from conceptseg.study.dissect.sources import (
     BoundaryBand,
     ConceptSource,
-    FalseAlarms,
+    Errors,
     Frame,
     KnownContext,
     Labels,
-    Missed,
     Places,
     Predictions,
     Sizes,
@@ -55,7 +54,9 @@ def sources(study: Dissect, context: Context, codebook: Codebook) -> list[Concep
         makers: dict[str, Any] = {
             "classes": lambda: [Labels(classes)] if labelled else [Predictions(classes)],
             "predicted": lambda: [Predictions(classes)],
-            "errors": lambda: [Missed(classes), FalseAlarms(classes)] if labelled else [],
+            "errors": lambda: (
+                [Errors(classes, missed) for missed in (True, False)] if labelled else []
+            ),
             "boundary": lambda: [BoundaryBand()],
             "size": lambda: [Sizes(background)],
             "position": lambda: [Places(), Frame()],

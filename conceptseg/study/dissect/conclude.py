@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.study.dissect import tables
 from conceptseg.study.dissect.ablate import ABLATIONS, Ablations
+from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.dissect.detect import DETECTION, Detection
 from conceptseg.study.dissect.findings import findings
 from conceptseg.study.dissect.pictures import SHOWN
@@ -21,9 +22,6 @@ from conceptseg.study.dissect.published import PUBLISHED
 from conceptseg.study.dissect.user_masks import UserMasks
 from conceptseg.study.shared import local_maps
 from conceptseg.study.shared.compare import COMPARISON
-
-if TYPE_CHECKING:
-    from conceptseg.study.dissect.config import Dissect
 
 
 def conclude(study: Dissect, context: Context, known: Known) -> Result:

@@ -1,9 +1,8 @@
-"""From counts to what each unit detects: its concept, how surely, and a formula. No network."""
+"""From counts to what each unit detects: its concept, the evidence, a formula. No network."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from conceptseg.stats.estimate import Estimate
 from conceptseg.stats.intervals import ALPHA
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.stats.mergeable.top_samples import TopSamples
+from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.dissect.formulas import Explained, explain
 from conceptseg.study.dissect.kept import Chosen, Kept, Masks, masks
 from conceptseg.study.dissect.measures import (
@@ -26,11 +26,8 @@ from conceptseg.study.dissect.measures import (
 )
 from conceptseg.study.dissect.permute import PUBLISHED_IOU, PUBLISHED_QUANTILE, Permuted, permuted
 from conceptseg.study.dissect.pilot import PLAN, Plan
-from conceptseg.study.dissect.rotate import Rotated, rotated
+from conceptseg.study.dissect.rotate import rotated
 from conceptseg.study.dissect.tally import COUNTS, HELD, KEPT, SEEN, TOP
-
-if TYPE_CHECKING:
-    from conceptseg.study.dissect.config import Dissect
 
 
 @dataclass(frozen=True)
@@ -63,14 +60,13 @@ class Detection:
     p_bh: np.ndarray
     detector: np.ndarray
     permuted: Permuted
-    rotated: Rotated
+    rotated: tuple[dict[str, float], ...]
     formulas: tuple[Explained, ...]
     images: np.ndarray
     share: np.ndarray
     allowed: np.ndarray
     top: TopSamples
     held: SampleTable
-    samples: int
 
     @property
     def published_detector(self) -> np.ndarray:
@@ -149,7 +145,6 @@ def detect(study: Dissect, context: Context, known: Known) -> Known:
         allowed=allowed,
         top=known[TOP],
         held=known[HELD],
-        samples=len(seen.ids),
     )
     return DETECTION(detection)
 

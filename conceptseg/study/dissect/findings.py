@@ -1,4 +1,4 @@
-"""What is claimed, and how surely."""
+"""What is claimed, and on what evidence."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def permuted(
 
     The images are those of the half that chose neither thresholds nor concepts. Under the
     hypothesis the label maps of what counts as one (an image, or a group of images) are
-    exchangeable with those of another: they may still tell where in an image things tend to lie.
+    exchangeable with those of another: they may still show where in an image things tend to lie.
     Groups are exchanged as wholes, since images of a group may be alike in both; fewer than
     `LEAST_BLOCKS` of them have too few orders to test by, and single images are exchanged. A
     concept that lies at the same place in all images (the upper part) would stay the same; it is
@@ -80,10 +80,7 @@ def permuted(
     draws = max(draws, int(np.ceil(units / ALPHA)))
     rng = np.random.default_rng([seed, 11])
     orders = _orders(blocks, draws, rng)
-    offsets = np.concatenate([[[0, 0]], rng.integers(0, SIDE, (SHIFTS - 1, 2))])
-    turns = np.repeat(rng.integers(1, SHIFTS, (draws + 1, len(blocks))), blocks.shape[1], axis=1)
-    turns[0] = 0
-
+    offsets, turns = _shifts(blocks, draws, rng)
     observed, shifted = np.zeros(units), np.zeros(units, bool)
     null = np.zeros((min(draws, MOST_KEPT), units), np.float32)
     exceeds, best = np.zeros(units, np.int64), np.full(draws, -1.0)
@@ -97,7 +94,6 @@ def permuted(
         exceeds[own] = (overlap[1:] >= overlap[0] - 1e-12).sum(0)
         null[:, own] = overlap[1 : 1 + len(null)]
         best = np.maximum(best, overlap[1:].max(1))
-    few = orders[: 1 + min(draws, CALIBRATION)]
     on = seen.active(kept, images, published, np.zeros(units, bool))
     rate, detectors = _calibration(null, min_overlap)
     return Permuted(
@@ -112,7 +108,7 @@ def permuted(
         shifted,
         rate,
         detectors,
-        _published_rate(seen, on, allowed, few),
+        _published_rate(seen, on, allowed, orders[: 1 + min(draws, CALIBRATION)]),
     )
 
 
@@ -135,6 +131,16 @@ def _orders(blocks: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndar
     order = np.tile(np.arange(count), (1 + draws, 1))
     order[1:] = rng.permuted(order[1:], axis=1)
     return (order[:, :, None] * size + np.arange(size)).reshape(1 + draws, -1)
+
+
+def _shifts(
+    blocks: np.ndarray, draws: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets [s, 2], the first of none, and which each image takes, [1 + draws, n]: first none."""
+    offsets = np.concatenate([[[0, 0]], rng.integers(0, SIDE, (SHIFTS - 1, 2))])
+    turns = np.repeat(rng.integers(1, SHIFTS, (draws + 1, len(blocks))), blocks.shape[1], axis=1)
+    turns[0] = 0
+    return offsets, turns
 
 
 @dataclass(frozen=True)

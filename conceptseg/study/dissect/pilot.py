@@ -94,9 +94,9 @@ class Pilot(Pass):
         table = SampleTable.empty()
         for i, sample_id in enumerate(batch.ids):
             rng = np.random.default_rng(sample_priority(context.seed, f"pilot/{sample_id}") % 2**63)
-            one = {"values": _drawn(maps[i], VALUES_PER_IMAGE, rng)}
+            one = {"values": _sampled(maps[i], VALUES_PER_IMAGE, rng)}
             if texture is not None:
-                one["texture"] = _drawn(texture[i], PLACES_PER_IMAGE, rng).T
+                one["texture"] = _sampled(texture[i], PLACES_PER_IMAGE, rng).T
             table = table.merge(SampleTable.of(sample_id, one))
         return PILOT(table)
 
@@ -161,27 +161,27 @@ def count_grid(activation: Tensor, images: Tensor, longest: int) -> tuple[int, i
 def check_memory(study: Dissect, plan: Plan) -> None:
     """Raises InputError when the counts of all units and concepts would take too much."""
     slots, live = plan.vocabulary.slots, len(plan.live)
+    what = f"counting {live} units x {study.bins} bins x {slots} concepts"
     # Two halves, and while shards merge the sum and both of its parts.
-    needed = 2 * 3 * 8 * live * study.bins * slots / 2**30
+    needed = 2 * 3 * 8 * live * study.bins * slots
+    _check(study, needed, what, "ask for fewer concepts or bins")
+
+
+def check_kept(study: Dissect, maps: Tensor, images: int, cure: str) -> None:
+    """Raises InputError when maps like those of [n, v, y, x] of so many images take too much."""
+    _check(study, 12 * images * maps[0].numel(), f"keeping the maps of {images} images", cure)
+
+
+def _check(study: Dissect, size: int, what: str, cure: str) -> None:
+    needed = size / 2**30
     if needed > study.memory_gib:
         raise InputError(
-            f"memory_gib: counting {live} units x {study.bins} bins x {slots} concepts takes "
-            f"{needed:.1f} GiB, more than {study.memory_gib:g}; ask for fewer concepts or bins, "
+            f"memory_gib: {what} takes {needed:.1f} GiB, more than {study.memory_gib:g}; {cure}, "
             "or raise memory_gib"
         )
 
 
-def check_kept(study: Dissect, maps: Tensor, images: int, what: str) -> None:
-    """Raises InputError when maps like those of [n, v, y, x] of so many images take too much."""
-    needed = 3 * 4 * images * maps[0].numel() / 2**30
-    if needed > study.memory_gib:
-        raise InputError(
-            f"memory_gib: keeping the maps of {images} images takes {needed:.1f} GiB, more than "
-            f"{study.memory_gib:g}; {what}, or raise memory_gib"
-        )
-
-
-def _drawn(maps: Tensor, count: int, rng: np.random.Generator) -> np.ndarray:
+def _sampled(maps: Tensor, count: int, rng: np.random.Generator) -> np.ndarray:
     """Values of maps [u, y, x] at `count` places drawn with replacement, float32 [u, count]."""
     flat = maps.flatten(1)
     places = rng.integers(0, flat.shape[1], count)

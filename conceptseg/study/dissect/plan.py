@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from conceptseg.engine.contract import Context, Step
 from conceptseg.engine.known import Known
 from conceptseg.network.preprocess import input_size
 from conceptseg.study.dissect.ablate import ABLATIONS, Ablate, judge_losses
 from conceptseg.study.dissect.chosen_sources import UNLEARNT, sources
+from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.dissect.detect import DETECTION, detect
 from conceptseg.study.dissect.pictures import Pictures
 from conceptseg.study.dissect.pilot import Pilot, make_plan
 from conceptseg.study.dissect.published import Published, check_sizes, count_published, find_levels
 from conceptseg.study.dissect.tally import Tally
 from conceptseg.study.shared.compare import CHOSEN, Compare
-
-if TYPE_CHECKING:
-    from conceptseg.study.dissect.config import Dissect
 
 
 def steps(study: Dissect) -> tuple[Step, ...]:

@@ -62,7 +62,7 @@ PUBLISHED: Key[list[dict[str, Any]]] = Key("published", list)
 
 
 def histogram(convention: str) -> Key[JointCounts]:
-    """Of values, which a convention's thresholds are read off."""
+    """Counts of values, which give a convention's thresholds."""
     return Key(f"level {convention}", JointCounts)
 
 

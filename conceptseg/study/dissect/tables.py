@@ -242,4 +242,4 @@ def rotation(detection: Detection) -> Table:
         "published_detectors": "detectors, published rule",
         "published_unique": "concepts, published rule",
     }
-    return Table(detection.rotated.rows, labels=labels)
+    return Table(detection.rotated, labels=labels)
