@@ -51,9 +51,10 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from conceptseg.engine import run, start
+    from conceptseg.engine.known import Known
     from conceptseg.settings import parse_override, read_settings
     from conceptseg.study.dissect.config import Dissect
-    from conceptseg.study.dissect.pilot import Pilot
+    from conceptseg.study.dissect.pilot import PLAN, Pilot, make_plan
 
     overrides = [parse_override(text) for text in arguments.set]
     if arguments.data_root:
@@ -62,8 +63,8 @@ def main() -> None:
     assert isinstance(study, Dissect)
     context = start.prepare(study)
     pilot = Pilot(study)
-    state = run.map_shard(pilot, context, pilot.samples(context, {}), {})
-    plan = pilot.finish(context, state, {})["plan"]
+    state = run.map_shard(pilot, context, pilot.samples(context, Known()), Known())
+    plan = make_plan(study, context, state)[PLAN]
     loaded = list(start.read(context, context.manifest.samples[: arguments.images], "optional"))
     sweep(study, context, plan, loaded, arguments.rounds)
     if arguments.peer:
@@ -82,19 +83,16 @@ def sweep(study, context, plan, loaded, rounds) -> None:
     from conceptseg.network.record import encode
     from conceptseg.study.dissect.bins import Counter, resized
     from conceptseg.study.dissect.observed import observe
-    from conceptseg.study.dissect.pilot import count_grid
-    from conceptseg.study.dissect.sources import View, slot_maps
-    from conceptseg.study.dissect.tally import Tally
+    from conceptseg.study.dissect.pilot import PLAN
+    from conceptseg.study.dissect.tally import COUNTER, Tally
 
     tally = Tally(study)
     sizes = [category.slots for category in plan.vocabulary.categories]
     ready = []
     with torch.no_grad():
         for batch in loaded:
-            activation, prediction = observe(context, batch, plan.predicts)
-            grid = count_grid(activation, batch.images, study.label_px)
-            slots = slot_maps(plan.sources, View.of(batch, prediction), grid)
-            maps = activation[:, torch.from_numpy(plan.live)]
+            maps, slots = observe(context, batch, plan, study.label_px)
+            grid = tuple(slots.shape[-2:])
             place = plan.bins.place(resized(maps, grid).transpose(0, 1).flatten(1))
             ready.append((maps, grid, slots, place))
     counter = Counter(plan.bins, context.run.device)
@@ -121,7 +119,7 @@ def sweep(study, context, plan, loaded, rounds) -> None:
 
     def whole():
         for batch in loaded:
-            tally.map(context, batch, {"plan": plan})
+            tally.map(context, batch, PLAN(plan) | COUNTER(counter))
 
     found = in_turn(
         {"forward": forwards, "encoder": encodes, "scatter": scatter, "counts": counts,
@@ -141,19 +139,12 @@ def sweep(study, context, plan, loaded, rounds) -> None:
 
 def peer(study, context, plan, loaded, folder, rounds) -> None:
     """dissect's routines on the study's own tensors, with the first category of concepts."""
-    import torch
-
     from conceptseg.study.dissect.observed import observe
-    from conceptseg.study.dissect.pilot import count_grid
-    from conceptseg.study.dissect.sources import View, slot_maps
 
     ready = []
-    with torch.no_grad():
-        for batch in loaded:
-            activation, prediction = observe(context, batch, plan.predicts)
-            grid = count_grid(activation, batch.images, study.label_px)
-            slots = slot_maps(plan.sources[:1], View.of(batch, prediction), grid)
-            ready.append((activation[:, torch.from_numpy(plan.live)], grid, slots))
+    for batch in loaded:
+        maps, slots = observe(context, batch, plan, study.label_px)
+        ready.append((maps, tuple(slots.shape[-2:]), slots[:1]))
     against(plan.bins, plan.vocabulary.categories[0].slots, ready, folder, rounds)
 
 

@@ -131,8 +131,8 @@ class Counter:
             rows = slice(first, first + values.shape[1])
             for combination, columns, meaning in parts:
                 pairs = self._on_device if maps.is_cuda else self._on_processor
-                found = pairs(values, rows, combination, len(meaning)).to(exact)
-                result[rows, :, columns] = (found @ meaning).long()
+                joint = pairs(values, rows, combination, len(meaning)).to(exact)
+                result[rows, :, columns] = (joint @ meaning).long()
         return result
 
     def _on_device(self, values: Tensor, rows: slice, combination: Tensor, k: int) -> Tensor:
@@ -151,20 +151,20 @@ class Counter:
         """The same in one compiled loop, which leaves nothing between value and count to memory."""
         import torch
 
-        found = torch.zeros((values.shape[1], self.bins.count * k), dtype=torch.int32)
+        joint = torch.zeros((values.shape[1], self.bins.count * k), dtype=torch.int32)
         tables = (self._low[rows], self._scale[rows], self._table[rows])
         given = (values.contiguous(), *tables, combination.to(torch.int32))
-        _loop()(*(one.numpy() for one in given), k, found.numpy())
-        return found.view(len(found), -1, k)
+        _loop()(*(one.numpy() for one in given), k, joint.numpy())
+        return joint.view(len(joint), -1, k)
 
 
 @cache
 def _loop() -> Callable[..., None]:
-    """Adds to `found` [u, b k] of `values` [n, u, m] what :meth:`Counter._on_device` counts."""
+    """Adds to `joint` [u, b k] of `values` [n, u, m] what :meth:`Counter._on_device` counts."""
     import numba
 
     @numba.njit(nogil=True)
-    def add(values, low, scale, table, combination, k, found):  # type: ignore[no-untyped-def]
+    def add(values, low, scale, table, combination, k, joint):  # type: ignore[no-untyped-def]
         n, u, m = values.shape
         last = np.float32(table.shape[1] - 1)
         for r in range(u):
@@ -173,7 +173,7 @@ def _loop() -> Callable[..., None]:
                     cell = (values[j, r, i] - low[r]) * scale[r]
                     # Written so that what is no number counts in the first cell.
                     at = (np.int32(cell) if cell < last else np.int32(last)) if cell > 0 else 0
-                    found[r, np.int32(table[r, at]) * k + combination[j, i]] += 1
+                    joint[r, np.int32(table[r, at]) * k + combination[j, i]] += 1
 
     return add
 

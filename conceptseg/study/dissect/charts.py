@@ -1,14 +1,13 @@
-"""Charts that only a dissection needs."""
+"""The chart that only a dissection needs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import plotly.graph_objects as go
 
 from conceptseg.report.colours import CATEGORIES
-from conceptseg.report.figure_style import ROW_PX, label, layout, rows_axis, small
+from conceptseg.report.figure_style import label, layout
 
 
 def treemap(parts: Mapping[str, Mapping[str, Sequence[str]]]) -> go.Figure:
@@ -44,28 +43,4 @@ def treemap(parts: Mapping[str, Mapping[str, Sequence[str]]]) -> go.Figure:
         pathbar={"visible": False},
     )
     figure.update_layout(margin={"l": 4, "r": 4, "t": 4, "b": 4})
-    return figure
-
-
-def compared_bars(
-    names: Sequence[str], series: Mapping[str, np.ndarray], *, value_name: str
-) -> go.Figure:
-    """Horizontal bars side by side: per row one for each series, the first on top."""
-    figure = go.Figure(layout=layout(120 + ROW_PX * len(names) * len(series)))
-    patterns = ("", "/", "x", ".")
-    for number, (name, values) in enumerate(series.items()):
-        figure.add_bar(
-            x=small(values),
-            y=np.arange(len(names)),
-            orientation="h",
-            name=label(name),
-            marker={
-                "color": CATEGORIES[number % len(CATEGORIES)],
-                "pattern": {"shape": patterns[number % len(patterns)], "solidity": 0.25},
-            },
-            customdata=[label(one, 80) for one in names],
-            hovertemplate="%{customdata}<br>" + label(name) + " %{x:.2f}<extra></extra>",
-        )
-    rows_axis(figure, names, value_name)
-    figure.update_layout(barmode="group", legend={"traceorder": "normal"})
     return figure

@@ -1,26 +1,29 @@
-"""The concepts that a study asks for."""
+"""The concepts that a study asks for, and what can be refused of them before anything is run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from conceptseg.data.manifest import Source as ImageSource
 from conceptseg.errors import InputError
+from conceptseg.study.dissect.colour_names import Colours
 from conceptseg.study.dissect.sources import (
     BoundaryBand,
     ConceptSource,
-    FalseAlarms,
+    Errors,
     Frame,
     KnownContext,
     Labels,
-    Missed,
     Places,
     Predictions,
     Sizes,
     Textures,
 )
 from conceptseg.study.dissect.textures import Codebook
+from conceptseg.study.dissect.user_masks import UserMasks
 from conceptseg.study.dissect.vocabulary import Category
 
 if TYPE_CHECKING:
@@ -28,50 +31,52 @@ if TYPE_CHECKING:
     from conceptseg.engine.contract import Context
     from conceptseg.study.dissect.config import Dissect
 
+UNLEARNT = Codebook(np.empty(0), np.empty(0), np.empty(0), ())
+"""No textures: before any are learnt, and where none are asked for."""
+
 
 def knows_context(manifest: Manifest) -> bool:
     return type(manifest.source).context is not ImageSource.context
 
 
-def sources(study: Dissect, context: Context, codebook: Codebook | None) -> list[ConceptSource]:
+def sources(study: Dissect, context: Context, codebook: Codebook) -> list[ConceptSource]:
     """The sources that a study asks for, without those for which the data have nothing.
 
-    Raises InputError if none is left.
+    Raises InputError if none is left, and for masks of the user's that do not exist.
     """
-    from conceptseg.study.dissect.colour_names import Colours
-    from conceptseg.study.dissect.user_masks import UserMasks
-
     manifest, classes = context.manifest, context.model.classes
     labelled = any(manifest.labelled(sample) for sample in manifest.samples)
     background = None
     if manifest.background in classes:
         background = classes.index(str(manifest.background))
-    found: list[ConceptSource] = []
+    chosen: list[ConceptSource] = []
     for kind in study.concepts:
-        made: dict[str, Any] = {
+        makers: dict[str, Any] = {
             "classes": lambda: [Labels(classes)] if labelled else [Predictions(classes)],
             "predicted": lambda: [Predictions(classes)],
-            "errors": lambda: [Missed(classes), FalseAlarms(classes)] if labelled else [],
+            "errors": lambda: (
+                [Errors(classes, missed) for missed in (True, False)] if labelled else []
+            ),
             "boundary": lambda: [BoundaryBand()],
             "size": lambda: [Sizes(background)],
             "position": lambda: [Places(), Frame()],
             "colours": lambda: [Colours(manifest.channels)],
-            "textures": lambda: [] if codebook is None else [Textures(codebook)],
+            "textures": lambda: [Textures(codebook)],
             "context": lambda: [KnownContext(manifest)] if knows_context(manifest) else [],
         }
-        found += [one for one in made[kind]() if one.category not in [f.category for f in found]]
-    for name, pattern in study.masks.items():
-        found.append(UserMasks(name, pattern, manifest))
-    if not found:
+        known = [source.category for source in chosen]
+        chosen += [source for source in makers[kind]() if source.category not in known]
+    chosen += [UserMasks(name, pattern, manifest) for name, pattern in study.masks.items()]
+    if not chosen:
         raise InputError("concepts: the data hold none of those asked for; name others, or masks")
-    _tell_apart(found)
-    return found
+    _qualify(chosen)
+    return chosen
 
 
-def _tell_apart(found: Sequence[ConceptSource]) -> None:
-    """Give concepts that are called like one of an earlier category its own category's name too."""
+def _qualify(chosen: Sequence[ConceptSource]) -> None:
+    """Add its category's name to a concept that is called like one of an earlier category."""
     taken: set[str] = set()
-    for source in found:
+    for source in chosen:
         category = source.category
         names = tuple(
             f"{name} ({category.name})" if name in taken else name for name in category.concepts

@@ -1,4 +1,4 @@
-"""Colours as concepts: the eleven basic names, told from hue, saturation and value.
+"""Colours as concepts: the eleven basic names, by hue, saturation and value.
 
 The names are those of Berlin & Kay 1969, "Basic color terms"; where one ends and the next begins
 is this module's own choice.

@@ -2,94 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from conceptseg.engine.contract import Carry, Context
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Known
 from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.study.dissect import tables
-from conceptseg.study.dissect.ablate import Ablations
-from conceptseg.study.dissect.detect import Detection, published_detector
+from conceptseg.study.dissect.ablate import ABLATIONS, Ablations
+from conceptseg.study.dissect.config import Dissect
+from conceptseg.study.dissect.detect import DETECTION, Detection
 from conceptseg.study.dissect.findings import findings
-from conceptseg.study.dissect.pictures import Shown
+from conceptseg.study.dissect.pictures import SHOWN
+from conceptseg.study.dissect.published import PUBLISHED
 from conceptseg.study.dissect.user_masks import UserMasks
-from conceptseg.study.shared import local_maps
-from conceptseg.study.shared.compare import Comparison
-
-if TYPE_CHECKING:
-    from conceptseg.study.dissect.config import Dissect
+from conceptseg.study.shared import local_maps, studied
+from conceptseg.study.shared.compare import COMPARISON
 
 
-def conclude(study: Dissect, context: Context, carry: Carry) -> Result:
-    found: Detection = carry["detection"]
-    ablations: Ablations = carry["ablations"]
-    shown: Shown = carry["pictures"]
-    comparison: Comparison = carry["comparison"]
-    classes, names = context.model.classes, found.plan.vocabulary.names
-    together = [
-        {"concept": names[concept], "units": len(ablations.sets[edit])}
-        for edit, concept in enumerate(ablations.concepts)
-    ]
-    alone = [
-        {"unit": int(found.plan.live[i]), "label": names[int(found.chosen.concept[i])]}
-        for i in ablations.cards
-    ]
-    made = {
-        "units": tables.units(found, ablations, classes),
-        "concepts": tables.concepts(found, ablations, classes),
-        "categories": tables.categories(found),
-        "losses": tables.losses(ablations.concept_losses, together, classes),
-        "unit_losses": tables.losses(ablations.unit_losses, alone, classes),
-        "curves": tables.curves(found, ablations),
-        "exemplars": tables.exemplars(found, ablations, shown),
-        "rotation": tables.rotation(found),
-        "saliency": local_maps.table(comparison, classes),
-        "published": Table(carry.get("published", [])),
-    }
+def conclude(study: Dissect, context: Context, known: Known) -> Result:
+    detection, ablations, shown = known[DETECTION], known[ABLATIONS], known[SHOWN]
+    comparison, classes = known[COMPARISON], context.model.classes
+    photos = {tables.picture_key(name): data for name, data in shown.photos.items()}
+    sampling, published = detection.plan.sampling, known.get(PUBLISHED, [])
     return Result(
         study="dissect",
-        findings=ranked(findings(found, ablations, classes)),
-        tables=made,
-        arrays=_arrays(found, comparison),
-        images=_images(shown, comparison),
-        skipped=_skipped(study, found),
-        notes=_notes(study, context, found, ablations, comparison),
+        findings=ranked(findings(detection, ablations, classes)),
+        tables={
+            "units": tables.units(detection, ablations, classes),
+            "concepts": tables.concepts(detection, ablations, classes),
+            "categories": tables.categories(detection),
+            "losses": tables.losses(detection, ablations, classes),
+            "unit_losses": tables.unit_losses(detection, ablations, classes),
+            "curves": tables.curves(detection, ablations),
+            "exemplars": tables.exemplars(detection, ablations, shown),
+            "rotation": tables.rotation(detection),
+            "saliency": local_maps.table(comparison, classes),
+            "published": Table(published),
+        },
+        arrays=_arrays(detection) | local_maps.arrays(comparison),
+        images=photos | local_maps.pictures(comparison),
+        skipped=_skipped(study, detection),
+        notes=studied.notes(
+            context,
+            sampling.ids,
+            sampling.groups,
+            sampling.of.removesuffix("s"),
+            comparison,
+            **_notes(study, context, detection, ablations),
+            limits={method: comparison.limits[method] for method in comparison.methods},
+        ),
     )
 
 
-def _arrays(found: Detection, comparison: Comparison) -> dict[str, np.ndarray]:
+def _arrays(detection: Detection) -> dict[str, np.ndarray]:
     """Overlaps of live units with all concepts (named in the table `concepts`), and the null."""
     arrays = {
-        "live": found.plan.live.astype(np.int32),
-        "overlap": found.grid.astype(np.float32),
-        "normalised_iou": found.grid_normalised.astype(np.float32),
-        "auroc": found.auroc.astype(np.float32),
-        "average_precision": found.precision.astype(np.float32),
-        "null": found.permuted.null_best.astype(np.float32),
-        "observed": found.permuted.observed.astype(np.float32),
-        "thresholds": found.chosen.threshold.astype(np.float32),
-        "mean": found.plan.mean.astype(np.float32),
+        "overlap": detection.grid,
+        "normalised_iou": detection.grid_normalised,
+        "auroc": detection.auroc,
+        "average_precision": detection.precision,
+        "null": detection.permuted.null_best,
+        "observed": detection.permuted.observed,
+        "thresholds": detection.chosen.threshold,
+        "mean": detection.plan.mean,
     }
-    return arrays | local_maps.arrays(comparison)
+    singles = {name: values.astype(np.float32) for name, values in arrays.items()}
+    return {"live": detection.plan.live.astype(np.int32), **singles}
 
 
-def _images(shown: Shown, comparison: Comparison) -> dict[str, bytes]:
-    images = {tables.picture_key(sample_id): data for sample_id, data in shown.photos.items()}
-    return images | local_maps.pictures(comparison)
-
-
-def _skipped(study: Dissect, found: Detection) -> list[dict[str, Any]]:
-    plan = found.plan
+def _skipped(study: Dissect, detection: Detection) -> list[dict[str, Any]]:
+    plan = detection.plan
     result: list[dict[str, Any]] = [
         {"kind": "unit", "unit": unit, "reason": "constant on the pilot's images"}
         for unit in plan.dead
     ]
     for concept, name in enumerate(plan.vocabulary.names):
-        if concept not in found.allowed:
+        if concept not in detection.allowed:
             reason = f"seen in fewer than {study.min_images} images of a half"
             result.append({"kind": "concept", "concept": name, "reason": reason})
     for source in plan.sources:
@@ -102,45 +94,36 @@ def _skipped(study: Dissect, found: Detection) -> list[dict[str, Any]]:
 
 
 def _notes(
-    study: Dissect,
-    context: Context,
-    found: Detection,
-    ablations: Ablations,
-    comparison: Comparison,
+    study: Dissect, context: Context, detection: Detection, ablations: Ablations
 ) -> dict[str, Any]:
-    member = found.plan.member
+    plan, chance, losses = detection.plan, detection.permuted, ablations.concept_losses
+    classes = context.model.classes
+    tested = {loss.class_id for loss in losses if loss.test.testable}
     return {
         "layer": context.layer,
-        "classes": list(context.model.classes),
-        "model": study.model.name,
-        "origin": context.model.origin,
-        "manifest": context.manifest.name,
-        "images": found.samples,
-        "unit": found.plan.unit,
-        "members": len(set(member.values())),
-        "groups": len({sample.group for sample in context.manifest.samples}),
-        "units": found.plan.units,
-        "live": len(found.plan.live),
-        "two_sided": int(found.plan.two_sided.sum()),
-        "detectors": int(found.detector.sum()),
+        "classes": list(classes),
+        "units": plan.units,
+        "live": len(plan.live),
+        "two_sided": int(plan.two_sided.sum()),
+        "detectors": int(detection.detector.sum()),
         "unique": len(ablations.concepts),
-        "published_detectors": int(published_detector(found).sum()),
-        "null": tables.null_curve(study, found),
-        "quantiles": list(found.quantiles),
+        "published_detectors": int(detection.published_detector.sum()),
+        "null": {
+            "permutations": chance.draws,
+            "shifted": int(chance.shifted.sum()),
+            "images": chance.images,
+            "grouped": chance.grouped,
+            "rate": chance.rate,
+            "detectors": chance.detectors,
+            "published": chance.published,
+        },
+        "quantiles": list(detection.quantiles),
         "min_overlap": study.min_overlap,
         "smallest_effect": study.smallest_effect,
         "ablated_images": ablations.images,
-        "ablated_to": ablations.value,
+        "ablated_to": ablations.replaced_by,
         "random_sets": study.random_sets,
         "labelled_images": ablations.labelled,
-        "untested": _untested(ablations, context.model.classes),
-        "methods": list(comparison.methods),
-        "limits": {method: comparison.limits[method] for method in comparison.methods},
+        "correction": losses[0].test.by if losses else None,
+        "untested": [classes[c] for c in sorted({loss.class_id for loss in losses} - tested)],
     }
-
-
-def _untested(ablations: Ablations, classes: Sequence[str]) -> list[str]:
-    """Classes in too few images for any loss of theirs to pass the correction."""
-    tested = {loss.class_id for loss in ablations.concept_losses if np.isfinite(loss.p_holm)}
-    seen = {loss.class_id for loss in ablations.concept_losses}
-    return [classes[class_id] for class_id in sorted(seen - tested)]

@@ -1,4 +1,4 @@
-"""Network dissection: what each unit of a layer detects, how surely, and whether it is used."""
+"""Network dissection: what each unit of a layer detects, on what evidence, and what uses it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Dissect(Study):
         1999,
         ge=19,
         description="Permutations of label maps over images, at least; a layer of many units takes "
-        "more, so that a single detector can be told.",
+        "more, so that a single detector can pass the correction.",
     )
     rotations: int = Field(3, ge=0, description="Random rotations of the units' basis.")
     formula_length: int = Field(3, ge=1, le=5, description="Concepts in a formula, at most.")
@@ -100,7 +100,7 @@ class Dissect(Study):
     ablate_units: int = Field(
         32, ge=1, description="Units that are ablated together for a concept, at most."
     )
-    ablate_images: int = Field(20, ge=2, description="Of each class, images for the ablations.")
+    ablate_images: int = Field(20, ge=2, description="Images of each class for the ablations.")
     random_sets: int = Field(
         10, ge=3, description="Random sets of as many units that are ablated as well."
     )

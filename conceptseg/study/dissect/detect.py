@@ -1,20 +1,22 @@
-"""From counts to what each unit detects: its concept, how surely, and a formula. No network."""
+"""From counts to what each unit detects: its concept, the evidence, a formula. No network."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conceptseg.engine.contract import Context, State
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.stats.corrections import benjamini_hochberg
-from conceptseg.stats.mergeable.joint_counts import JointCounts
+from conceptseg.stats.estimate import Estimate
+from conceptseg.stats.intervals import ALPHA
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.stats.mergeable.top_samples import TopSamples
+from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.dissect.formulas import Explained, explain
-from conceptseg.study.dissect.kept import Kept, Masks, masks
+from conceptseg.study.dissect.kept import Chosen, Kept, Masks, masks
 from conceptseg.study.dissect.measures import (
     Overlaps,
     auroc,
@@ -23,37 +25,17 @@ from conceptseg.study.dissect.measures import (
     overlaps,
 )
 from conceptseg.study.dissect.permute import PUBLISHED_IOU, PUBLISHED_QUANTILE, Permuted, permuted
-from conceptseg.study.dissect.pilot import Plan
-from conceptseg.study.dissect.rotate import Rotated, rotated
-from conceptseg.study.dissect.tally import HALVES
-
-if TYPE_CHECKING:
-    from conceptseg.study.dissect.config import Dissect
-
-ALPHA = 0.05
-BOOTSTRAPS = 1000
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """Of each unit [v], chosen on the first half: its concept, quantile, tail and threshold.
-
-    `concept` index of the vocabulary; `quantile` index of those tried; `low` whether it is active
-    where its value is low; `threshold` the value itself.
-    """
-
-    concept: np.ndarray
-    quantile: np.ndarray
-    low: np.ndarray
-    threshold: np.ndarray
+from conceptseg.study.dissect.pilot import PLAN, Plan
+from conceptseg.study.dissect.rotate import rotated
+from conceptseg.study.dissect.tally import COUNTS, HELD, KEPT, SEEN, TOP
 
 
 @dataclass(frozen=True)
 class Detection:
-    """All that the sweep found.
+    """What units detect, by the one sweep.
 
-    `chosen` and `scored` (on the other half, [v]) are of each unit's own concept, `interval`
-    [v, 2] that of its overlap above chance, nan where too few kept images show the concept. `grid`
+    `chosen` and `scored` (on the other half, [v]) are of each unit's own concept; `overlap` [v] is
+    its overlap above chance, without an interval where too few kept images show the concept. `grid`
     [v, l] is the overlap above chance of each unit with each concept at the threshold that suits
     the pair best on the first half, scored on the other; `grid_normalised`, `auroc` and
     `precision` likewise [v, l]. `curve` [v, q] overlaps of each unit with its concept at every
@@ -66,7 +48,7 @@ class Detection:
     quantiles: tuple[float, ...]
     chosen: Chosen
     scored: Overlaps
-    interval: np.ndarray
+    overlap: tuple[Estimate, ...]
     grid: np.ndarray
     grid_normalised: np.ndarray
     auroc: np.ndarray
@@ -78,14 +60,18 @@ class Detection:
     p_bh: np.ndarray
     detector: np.ndarray
     permuted: Permuted
-    rotated: Rotated
+    rotated: tuple[dict[str, float], ...]
     formulas: tuple[Explained, ...]
     images: np.ndarray
     share: np.ndarray
     allowed: np.ndarray
     top: TopSamples
     held: SampleTable
-    samples: int
+
+    @property
+    def published_detector(self) -> np.ndarray:
+        """Which units the published rule calls detectors, bool [v]."""
+        return self.published_iou > PUBLISHED_IOU
 
     def detectors(self, concept: int) -> np.ndarray:
         """The units that detect a concept, places in `plan.live`, the best first."""
@@ -95,110 +81,80 @@ class Detection:
     def exemplars(self, unit: int) -> list[tuple[str, float]]:
         """The images on which a unit answers most, and its extreme value there."""
         low = bool(self.chosen.low[unit])
-        found = self.top.row(unit + low * len(self.plan.live))
-        return [(sample_id, -value if low else value) for sample_id, value in found]
+        ends = self.top.row(unit + low * len(self.plan.live))
+        return [(sample_id, -value if low else value) for sample_id, value in ends]
 
     def best_units(self, concept: int, count: int) -> np.ndarray:
         """The units that overlap a concept most, places in `plan.live`, the best first."""
         return np.argsort(-self.grid[:, concept], kind="stable")[:count]
 
 
-def detect(study: Dissect, context: Context, plan: Plan, state: State) -> Detection:
+DETECTION = Key("detection", Detection)
+
+
+def detect(study: Dissect, context: Context, known: Known) -> Known:
     """Choose, score and test each unit's concept.
 
     Raises InputError when no concept is seen in enough images of both halves.
     """
-    halves = [_counts(state, name, plan, study.bins) for name in HALVES]
-    table, top, held, seen = (state[name] for name in ("kept", "top", "held", "seen"))
-    assert isinstance(table, SampleTable) and isinstance(seen, SampleTable)
-    assert isinstance(top, TopSamples) and isinstance(held, SampleTable)
+    plan, seen = known[PLAN], known[SEEN]
+    halves = [_counts(known, half, plan, study.bins) for half in (0, 1)]
     images, allowed = _allowed(study, plan, seen)
-    whole = halves[0] + halves[1]
-    vocabulary = plan.vocabulary
+    whole, vocabulary = halves[0] + halves[1], plan.vocabulary
     mass = vocabulary.mass(whole)
     edges = np.stack([choose_edges(mass, study.quantiles, low) for low in (False, True)], axis=1)
     choose, score, both = (_two_tails(c, edges, plan) for c in (halves[0], halves[1], whole))
     chosen, place = _chosen(choose.above_chance, allowed, edges, plan)
     grid = _at_best(choose.above_chance, score)
-    scored = Overlaps(*(_own(part, place) for part in _parts(score)))
+    scored = Overlaps(*(part[place] for part in _parts(score)))
     at_published = choose_edges(mass, (PUBLISHED_QUANTILE,))
     iou = _only(overlaps(whole, at_published, vocabulary).iou[:, 0], allowed)
-    kept = Kept.of(plan, table)
-    halves_bits = [
-        masks(kept, half, chosen.threshold, chosen.low, chosen.concept) for half in (0, 1)
-    ]
-    chance = _permuted(study, context, kept, chosen, at_published, allowed)
+    kept = Kept.of(plan, known[KEPT])
+    bits = [masks(kept, half, chosen) for half in (0, 1)]
+    published = np.take_along_axis(plan.bins.edges, at_published, axis=1)[:, 0]
+    least, seed = study.min_overlap, context.seed
+    chance = permuted(
+        kept, chosen, published, allowed, study.permutations, min_overlap=least, seed=seed
+    )
     p_bh = benjamini_hochberg(chance.p)
     held_pixels, known_pixels = vocabulary.per_concept(whole.sum(1)[0])
-    units = np.arange(len(plan.live))
-    active = both.active[units, chosen.low.astype(int), :, chosen.concept]
-    return Detection(
+    own = (np.arange(len(plan.live)), chosen.low.astype(int), slice(None), chosen.concept)
+    detection = Detection(
         plan=plan,
         quantiles=study.quantiles,
         chosen=chosen,
         scored=scored,
-        interval=_intervals(study, plan, halves_bits[1], scored.above_chance, seen, context.seed),
+        overlap=_overlap(study, plan, bits[1], scored.above_chance, seen),
         grid=_only(grid.above_chance, allowed),
         grid_normalised=_only(grid.normalised, allowed),
         auroc=auroc(whole, vocabulary),
         precision=average_precision(whole, vocabulary),
-        curve=Overlaps(*(_curve(part, chosen) for part in _parts(both))),
-        active_share=active / np.maximum(known_pixels[chosen.concept], 1)[:, None],
+        curve=Overlaps(*(part[own] for part in _parts(both))),
+        active_share=both.active[own] / np.maximum(known_pixels[chosen.concept], 1)[:, None],
         published_iou=np.nanmax(iou, axis=1),
         published_concept=np.nanargmax(iou, axis=1),
         p_bh=p_bh,
         detector=(p_bh <= ALPHA) & (scored.above_chance >= study.min_overlap),
         permuted=chance,
-        rotated=_rotated(study, context, kept, allowed),
-        formulas=_formulas(study, halves_bits, allowed),
+        rotated=rotated(
+            kept, allowed, study.quantiles, study.rotations, min_overlap=least, seed=seed
+        ),
+        formulas=_formulas(study, bits, allowed),
         images=images,
         share=held_pixels / np.maximum(known_pixels, 1),
         allowed=allowed,
-        top=top,
-        held=held,
-        samples=len(seen.ids),
+        top=known[TOP],
+        held=known[HELD],
     )
+    return DETECTION(detection)
 
 
-def _permuted(
-    study: Dissect,
-    context: Context,
-    kept: Kept,
-    chosen: Chosen,
-    published: np.ndarray,
-    allowed: np.ndarray,
-) -> Permuted:
-    """The test of each unit at its threshold; `published` [v, 1] are edges of the published one."""
-    edges = kept.plan.bins.edges
-    return permuted(
-        kept,
-        chosen.threshold,
-        chosen.low,
-        chosen.concept,
-        np.take_along_axis(edges, published, axis=1)[:, 0],
-        allowed,
-        draws=study.permutations,
-        min_overlap=study.min_overlap,
-        seed=context.seed,
-    )
-
-
-def _rotated(study: Dissect, context: Context, kept: Kept, allowed: np.ndarray) -> Rotated:
-    return rotated(
-        kept,
-        allowed,
-        study.quantiles,
-        draws=study.rotations,
-        min_overlap=study.min_overlap,
-        seed=context.seed,
-    )
-
-
-def _counts(state: State, name: str, plan: Plan, bins: int) -> np.ndarray:
-    found = state.get(name)
-    if isinstance(found, JointCounts) and found.counts is not None:
-        return found.counts
-    return np.zeros((len(plan.live), bins, plan.vocabulary.slots), dtype=np.int64)
+def _counts(known: Known, half: int, plan: Plan, bins: int) -> np.ndarray:
+    """The counts of one half of the images, [v, b, s]; zeros where it has none."""
+    joint = known.get(COUNTS[half])
+    if joint is None or joint.counts is None:
+        return np.zeros((len(plan.live), bins, plan.vocabulary.slots), dtype=np.int64)
+    return joint.counts
 
 
 def _allowed(study: Dissect, plan: Plan, seen: SampleTable) -> tuple[np.ndarray, np.ndarray]:
@@ -217,21 +173,18 @@ def _allowed(study: Dissect, plan: Plan, seen: SampleTable) -> tuple[np.ndarray,
 
 def _two_tails(counts: np.ndarray, edges: np.ndarray, plan: Plan) -> Overlaps:
     """Overlaps [v, 2, q, l]: of high values, and of low ones for units whose low values count."""
-    found = [overlaps(counts, edges[:, t], plan.vocabulary, bool(t)) for t in (0, 1)]
+    tails = [overlaps(counts, edges[:, t], plan.vocabulary, bool(t)) for t in (0, 1)]
     one_sided = ~plan.two_sided[:, None, None]
     shared, active = (
-        np.stack([getattr(found[0], name), np.where(one_sided, 0, getattr(found[1], name))], axis=1)
+        np.stack([getattr(tails[0], name), np.where(one_sided, 0, getattr(tails[1], name))], axis=1)
         for name in ("shared", "active")
     )
-    return Overlaps(shared, active, found[0].concept[:, None], found[0].annotated[:, None])
+    return Overlaps(shared, active, tails[0].concept[:, None], tails[0].annotated[:, None])
 
 
-def _parts(one: Overlaps) -> list[np.ndarray]:
-    shape = np.broadcast_shapes(one.shared.shape, one.concept.shape)
-    return [
-        np.broadcast_to(part, shape)
-        for part in (one.shared, one.active, one.concept, one.annotated)
-    ]
+def _parts(whole: Overlaps) -> tuple[np.ndarray, ...]:
+    """The four arrays, all of one shape."""
+    return np.broadcast_arrays(whole.shared, whole.active, whole.concept, whole.annotated)
 
 
 def _chosen(
@@ -242,19 +195,8 @@ def _chosen(
     flat = above[..., allowed].reshape(len(above), -1)
     tail, quantile, own = np.unravel_index(flat.argmax(1), (*above.shape[1:3], len(allowed)))
     concept = allowed[own]
-    edge = edges[units, tail, quantile]
-    threshold = plan.bins.edges[units, edge]
-    chosen = Chosen(concept, quantile, tail.astype(bool), threshold)
-    return chosen, (units, tail, quantile, concept)
-
-
-def _own(values: np.ndarray, place: tuple[np.ndarray, ...]) -> np.ndarray:
-    return np.asarray(values[place])
-
-
-def _curve(values: np.ndarray, chosen: Chosen) -> np.ndarray:
-    units = np.arange(len(values))
-    return np.asarray(values[units, chosen.low.astype(int), :, chosen.concept])
+    threshold = plan.bins.edges[units, edges[units, tail, quantile]]
+    return Chosen(concept, quantile, tail.astype(bool), threshold), (units, tail, quantile, concept)
 
 
 def _at_best(choose: np.ndarray, score: Overlaps) -> Overlaps:
@@ -276,32 +218,25 @@ def _only(values: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     return result
 
 
-def _intervals(
-    study: Dissect, plan: Plan, bits: Masks, found: np.ndarray, seen: SampleTable, seed: int
-) -> np.ndarray:
-    """95 % intervals [v, 2] of the overlaps `found` [v], by drawing what counts in tests anew.
+def _overlap(
+    study: Dissect, plan: Plan, bits: Masks, above: np.ndarray, seen: SampleTable
+) -> tuple[Estimate, ...]:
+    """The overlaps `above` chance [v] with their intervals.
 
-    It is drawn among the images whose maps are kept, which are a part of the half that `found` is
-    of. So what the draws lie off the kept images' own overlap is taken from `found`, and made as
-    much smaller as there are more of what is drawn. nan where a unit's concept is seen in fewer
-    than `min_images` of the kept ones.
+    Draws are among the images whose maps are kept, which are a part of the half that `above` is of.
+    So what the draws lie off the kept images' own overlap is taken from `above`, and made as much
+    smaller as there are more of what is drawn. There is no interval where a unit's concept is seen
+    in fewer than `min_images` of the kept ones.
     """
-    units = bits.counts.shape[2]
-    names, member = np.unique(np.array(bits.member, dtype=np.str_), return_inverse=True)
-    if len(names) < 2:
-        return np.full((units, 2), np.nan)
-    sums = np.zeros((len(names), 4 * units))
-    np.add.at(sums, member, bits.counts.reshape(len(member), -1).astype(np.float64))
-    rng = np.random.default_rng([seed, 13])
-    weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=BOOTSTRAPS)
-    drawn = (weights.astype(np.float64) @ sums).reshape(BOOTSTRAPS, 4, units)
-    values = Overlaps(*(drawn[:, part] for part in range(4))).above_chance
-    own = Overlaps(*sums.sum(0).reshape(4, units)).above_chance
-    everyone = {plan.member[s] for s in seen.ids if plan.half[s] == 1}
-    share = np.sqrt(len(names) / max(len(everyone), len(names)))
-    ends = found + share * (np.quantile(values, [0.025, 0.975], axis=0) - own)
-    few = (bits.counts[:, 2] > 0).sum(0) < study.min_images
-    return np.where(few, np.nan, np.clip(ends, -1, 1)).T
+    sampling, counts = bits.sampling, bits.counts.astype(np.float64)
+    sums = sampling.weights() @ counts.reshape(len(counts), -1)
+    drawn = Overlaps(*sums.reshape(sampling.draws, *counts.shape[1:]).swapaxes(0, 1)).above_chance
+    everyone = plan.sampling.named([name for name in seen.ids if plan.half[name] == 1]).n
+    share = np.sqrt(sampling.n / max(everyone, sampling.n, 1))
+    off = share * (drawn - Overlaps(*counts.sum(0)).above_chance)
+    off[:, (counts[:, 2] > 0).sum(0) < study.min_images] = np.nan
+    values = np.clip(above + off, -1, 1)
+    return tuple(sampling.of_draws(v, d) for v, d in zip(above.tolist(), values.T, strict=True))
 
 
 def _formulas(study: Dissect, halves: list[Masks], allowed: np.ndarray) -> tuple[Explained, ...]:
@@ -317,8 +252,3 @@ def _formulas(study: Dissect, halves: list[Masks], allowed: np.ndarray) -> tuple
         )
         for unit in range(len(halves[0].units))
     )
-
-
-def published_detector(detection: Detection) -> np.ndarray:
-    """Which units the published rule calls detectors, bool [v]."""
-    return detection.published_iou > PUBLISHED_IOU

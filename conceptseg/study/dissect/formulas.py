@@ -34,13 +34,13 @@ class Formula:
 
     def bits(self, concepts: np.ndarray) -> np.ndarray:
         """Where it holds, uint64 [w], from the concepts' bits [l, w]."""
-        found = concepts[self.first].copy()
+        held = concepts[self.first].copy()
         for operator, concept in self.rest:
             if operator == "or":
-                found |= concepts[concept]
+                held |= concepts[concept]
             else:
-                found &= concepts[concept] if operator == "and" else ~concepts[concept]
-        return found
+                held &= concepts[concept] if operator == "and" else ~concepts[concept]
+        return held
 
     def words(self, names: Sequence[str]) -> str:
         """In words: "(car or bus) and not frame"."""
@@ -75,9 +75,9 @@ def explain(
     beam: int,
     penalty: float,
 ) -> Explained:
-    """The formula of a unit, found on one half of the images and scored on the other.
+    """The formula of a unit, chosen on one half of the images and scored on the other.
 
-    Of each length the `beam` best are kept and extended; in the end IoU x penalty^(length - 1)
+    The `beam` best of each length are kept and extended; in the end IoU x penalty^(length - 1)
     decides. Concepts that are not annotated at a pixel count as absent there.
     """
     own = choose.units[unit]
@@ -135,7 +135,7 @@ def _extended(
     rows = concepts[allowed]
     size_c, own_c = _count(rows), _count(rows & own)
     size_own = _count(own)
-    found: list[tuple[float, str, Formula]] = []
+    extended: list[tuple[float, str, Formula]] = []
     for formula in formulas:
         bits = formula.bits(concepts)
         size_f, own_f = _count(bits), _count(bits & own)
@@ -149,6 +149,6 @@ def _extended(
             for k in np.flatnonzero(changed).tolist():
                 if int(allowed[k]) not in formula.used:
                     longer = formula.extended(operator, int(allowed[k]))
-                    found.append((float(iou[k]), repr(longer), longer))
-    found.sort(key=lambda entry: (-entry[0], entry[1]))
-    return [(iou, formula) for iou, _, formula in found]
+                    extended.append((float(iou[k]), repr(longer), longer))
+    extended.sort(key=lambda entry: (-entry[0], entry[1]))
+    return [(iou, formula) for iou, _, formula in extended]

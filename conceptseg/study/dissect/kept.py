@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.dissect.bins import resized
 from conceptseg.study.dissect.pilot import Plan
@@ -13,10 +14,24 @@ from conceptseg.study.dissect.sources import on_centres
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """What was chosen for each unit [v] on the first half of the images.
+
+    `concept` index of the vocabulary; `quantile` index of those tried; `low` whether it is active
+    where its value is low; `threshold` the value itself.
+    """
+
+    concept: np.ndarray
+    quantile: np.ndarray
+    low: np.ndarray
+    threshold: np.ndarray
+
+
+@dataclass(frozen=True)
 class Kept:
     """`maps` [v, y, x] of each of n images, `slots` [g, y', x'] on the grid that is counted on.
 
-    `half` int [n]; `member` what each image counts as in tests.
+    `half` int [n]; `sampling` what each image counts as in intervals and tests.
     """
 
     plan: Plan
@@ -24,7 +39,7 @@ class Kept:
     maps: tuple[np.ndarray, ...]
     slots: tuple[np.ndarray, ...]
     half: np.ndarray
-    member: tuple[str, ...]
+    sampling: Sampling
 
     @classmethod
     def of(cls, plan: Plan, table: SampleTable) -> Kept:
@@ -35,7 +50,7 @@ class Kept:
             tuple(table.tables[i]["maps"][0] for i in ids),
             tuple(table.tables[i]["slots"][0] for i in ids),
             np.array([plan.half[i] for i in ids], dtype=np.int64),
-            tuple(plan.member[i] for i in ids),
+            plan.sampling.named(ids),
         )
 
     def fields(self, image: int, grid: tuple[int, int] | None = None) -> np.ndarray:
@@ -44,16 +59,14 @@ class Kept:
 
         size = self.slots[image].shape[1:] if grid is None else grid
         maps = torch.from_numpy(self.maps[image])[None]
-        found: np.ndarray = resized(maps, (int(size[0]), int(size[1])))[0].flatten(1).numpy()
-        return found
+        return np.asarray(resized(maps, (int(size[0]), int(size[1])))[0].flatten(1).numpy())
 
     def coarse_slots(self, image: int, side: int) -> np.ndarray:
         """An image's slots on a grid of side x side places, int [g, side^2]."""
         import torch
 
-        found = on_centres(torch.from_numpy(self.slots[image].astype(np.int64)), (side, side))
-        flat: np.ndarray = found.flatten(1).numpy()
-        return flat
+        slots = torch.from_numpy(self.slots[image].astype(np.int64))
+        return np.asarray(on_centres(slots, (side, side)).flatten(1).numpy())
 
 
 @dataclass(frozen=True)
@@ -67,7 +80,7 @@ class Masks:
     units: np.ndarray
     concepts: np.ndarray
     counts: np.ndarray
-    member: tuple[str, ...]
+    sampling: Sampling
 
 
 def active(fields: np.ndarray, thresholds: np.ndarray, low: np.ndarray) -> np.ndarray:
@@ -75,28 +88,26 @@ def active(fields: np.ndarray, thresholds: np.ndarray, low: np.ndarray) -> np.nd
     return (fields > thresholds[:, None].astype(np.float32)) != low[:, None]
 
 
-def masks(
-    kept: Kept, half: int, thresholds: np.ndarray, low: np.ndarray, concept: np.ndarray
-) -> Masks:
+def masks(kept: Kept, half: int, chosen: Chosen) -> Masks:
     """The bits of one half, with each unit [v] at its threshold and counted with its concept."""
     vocabulary = kept.plan.vocabulary
-    category = vocabulary.category[concept]
+    category = vocabulary.category[chosen.concept]
     unit_bits, concept_bits, counts = [], [], []
-    chosen = np.flatnonzero(kept.half == half).tolist()
-    for i in chosen:
+    images = np.flatnonzero(kept.half == half)
+    for i in images.tolist():
         slots = kept.slots[i].reshape(len(kept.slots[i]), -1)
         shows, known = vocabulary.one_hot(slots), vocabulary.annotated(slots)
-        on = active(kept.fields(i), thresholds, low)
-        own, valid = shows[concept], known[category]
+        on = active(kept.fields(i), chosen.threshold, chosen.low)
+        own, valid = shows[chosen.concept], known[category]
         counts.append(np.stack([(on & own).sum(1), (on & valid).sum(1), own.sum(1), valid.sum(1)]))
         unit_bits.append(packed(on))
         concept_bits.append(packed(shows))
-    units, names = len(thresholds), len(vocabulary.names)
+    units, names = len(chosen.concept), len(vocabulary.names)
     return Masks(
         np.concatenate(unit_bits or [np.zeros((units, 0), np.uint64)], axis=1),
         np.concatenate(concept_bits or [np.zeros((names, 0), np.uint64)], axis=1),
         np.array(counts, dtype=np.int64).reshape(-1, 4, units),
-        tuple(kept.member[i] for i in chosen),
+        kept.sampling.at(images),
     )
 
 

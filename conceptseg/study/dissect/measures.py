@@ -121,8 +121,8 @@ def average_precision(counts: Array, vocabulary: Vocabulary) -> Array:
     the concept. Chance is the concept's share of the annotated pixels.
     """
     held, known = vocabulary.per_concept(counts)
-    found = np.cumsum(held[:, ::-1], axis=1)
+    hits = np.cumsum(held[:, ::-1], axis=1)
     seen = np.cumsum(known[:, ::-1], axis=1)
     total = held.sum(1)
-    gained = (held[:, ::-1] * _ratio(found, seen)).sum(1)
+    gained = (held[:, ::-1] * _ratio(hits, seen)).sum(1)
     return np.where(total > 0, gained / np.where(total > 0, total, 1), np.nan)

@@ -1,4 +1,4 @@
-"""What a sweep sees of a batch."""
+"""What a sweep over all images sees of a batch: maps of live units, and what concepts lie where."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from conceptseg.engine.contract import Context
 from conceptseg.network.record import Recorder, encode
-from conceptseg.study.dissect.pilot import check_activation
+from conceptseg.study.dissect.pilot import Plan, check_activation, count_grid
+from conceptseg.study.dissect.sources import View, slot_maps
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,16 +15,24 @@ if TYPE_CHECKING:
     from conceptseg.data.batch import Batch
 
 
-def observe(context: Context, batch: Batch, predicts: bool) -> tuple[Tensor, Tensor | None]:
-    """The layer's maps [n, u, y, x] and, where it is wanted, the predicted classes [n, h, w]."""
-    if not predicts:
-        activation = encode(context.model, batch.images, context.layer)
+def observe(context: Context, batch: Batch, plan: Plan, label_px: int) -> tuple[Tensor, Tensor]:
+    """Maps of live units [n, v, y, x], and slots int64 [g, n, *grid] on the grid of counting.
+
+    The whole network is run only where a concept needs its prediction.
+    """
+    import torch
+
+    prediction = None
+    with torch.no_grad():
+        if plan.predicts:
+            with Recorder(context.model, [context.layer]) as recorder:
+                logits = recorder(batch.images)
+            assert logits is not None
+            context.model.check_finite(logits, batch.ids)
+            activation, prediction = recorder.activations[context.layer], logits.argmax(1)
+        else:
+            activation = encode(context.model, batch.images, context.layer)
         check_activation(activation, batch.ids, context.layer)
-        return activation, None
-    with Recorder(context.model, [context.layer]) as recorder:
-        logits = recorder(batch.images)
-    assert logits is not None
-    context.model.check_finite(logits, batch.ids)
-    activation = recorder.activations[context.layer]
-    check_activation(activation, batch.ids, context.layer)
-    return activation, logits.argmax(1)
+        grid = count_grid(activation, batch.images, label_px)
+        slots = slot_maps(plan.sources, View.of(batch, prediction), grid)
+        return activation[:, torch.from_numpy(plan.live).to(activation.device)], slots

@@ -1,4 +1,4 @@
-"""Is a unit tied to its concept? Label maps exchanged between images, or shifted, say by chance."""
+"""Is a unit tied to its concept? By chance: label maps exchanged between images, or shifted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from conceptseg.stats.corrections import benjamini_hochberg
-from conceptseg.study.dissect.kept import Kept, active
+from conceptseg.stats.intervals import ALPHA
+from conceptseg.study.dissect.kept import Chosen, Kept, active
 from conceptseg.study.dissect.measures import Overlaps
 
 SIDE = 32
@@ -19,7 +20,6 @@ SHIFTS = 64
 CALIBRATION = 100
 MOST_KEPT = 1999
 COLUMNS = 64
-ALPHA = 0.05
 PUBLISHED_QUANTILE, PUBLISHED_IOU = 0.01, 0.04
 
 
@@ -52,21 +52,19 @@ class Permuted:
 
 def permuted(
     kept: Kept,
-    thresholds: np.ndarray,
-    low: np.ndarray,
-    concept: np.ndarray,
+    chosen: Chosen,
     published: np.ndarray,
     allowed: np.ndarray,
-    *,
     draws: int,
+    *,
     min_overlap: float,
     seed: int,
 ) -> Permuted:
-    """Tests each unit [v], at its threshold, for its `concept` [v].
+    """Tests each unit, at its threshold, for its concept.
 
     The images are those of the half that chose neither thresholds nor concepts. Under the
     hypothesis the label maps of what counts as one (an image, or a group of images) are
-    exchangeable with those of another: they may still tell where in an image things tend to lie.
+    exchangeable with those of another: they may still show where in an image things tend to lie.
     Groups are exchanged as wholes, since images of a group may be alike in both; fewer than
     `LEAST_BLOCKS` of them have too few orders to test by, and single images are exchanged. A
     concept that lies at the same place in all images (the upper part) would stay the same; it is
@@ -78,28 +76,25 @@ def permuted(
     blocks, grouped = _blocks(kept)
     images = blocks.flatten().tolist()
     seen = _Seen.of(kept, images)
-    draws = max(draws, int(np.ceil(len(thresholds) / ALPHA)))
+    units = len(chosen.concept)
+    draws = max(draws, int(np.ceil(units / ALPHA)))
     rng = np.random.default_rng([seed, 11])
     orders = _orders(blocks, draws, rng)
-    offsets = np.concatenate([[[0, 0]], rng.integers(0, SIDE, (SHIFTS - 1, 2))])
-    turns = np.repeat(rng.integers(1, SHIFTS, (draws + 1, len(blocks))), blocks.shape[1], axis=1)
-    turns[0] = 0
-
-    units = len(thresholds)
+    offsets, turns = _shifts(blocks, draws, rng)
     observed, shifted = np.zeros(units), np.zeros(units, bool)
     null = np.zeros((min(draws, MOST_KEPT), units), np.float32)
     exceeds, best = np.zeros(units, np.int64), np.full(draws, -1.0)
-    on = seen.active(kept, images, thresholds, low)
-    for own, fixed in _columns(seen, concept):
+    on = seen.active(kept, images, chosen.threshold, chosen.low)
+    for own, fixed in _columns(seen, chosen.concept):
+        concept = int(chosen.concept[own[0]])
         choices = turns if fixed else orders
-        maps = seen.shifted(concept[own[0]], offsets) if fixed else seen.held[:, concept[own[0]]]
-        found = seen.overlap(on[:, own], maps, concept[own[0]], choices, fixed)
-        observed[own], shifted[own] = found[0], fixed
-        exceeds[own] = (found[1:] >= found[0] - 1e-12).sum(0)
-        null[:, own] = found[1 : 1 + len(null)]
-        best = np.maximum(best, found[1:].max(1))
-    few = orders[: 1 + min(draws, CALIBRATION)]
-    on = seen.active(kept, images, published, np.zeros_like(low))
+        maps = seen.shifted(concept, offsets) if fixed else seen.held[:, concept]
+        overlap = seen.overlap(on[:, own], maps, concept, choices, fixed)
+        observed[own], shifted[own] = overlap[0], fixed
+        exceeds[own] = (overlap[1:] >= overlap[0] - 1e-12).sum(0)
+        null[:, own] = overlap[1 : 1 + len(null)]
+        best = np.maximum(best, overlap[1:].max(1))
+    on = seen.active(kept, images, published, np.zeros(units, bool))
     rate, detectors = _calibration(null, min_overlap)
     return Permuted(
         observed,
@@ -113,7 +108,7 @@ def permuted(
         shifted,
         rate,
         detectors,
-        _published_rate(seen, on, allowed, few),
+        _published_rate(seen, on, allowed, orders[: 1 + min(draws, CALIBRATION)]),
     )
 
 
@@ -122,7 +117,7 @@ def _blocks(kept: Kept) -> tuple[np.ndarray, bool]:
     tested = np.flatnonzero(kept.half == 1)
     groups: dict[str, list[int]] = {}
     for image in tested.tolist():
-        groups.setdefault(kept.member[image], []).append(image)
+        groups.setdefault(kept.sampling.groups[image], []).append(image)
     if len(groups) == len(tested) or len(groups) < LEAST_BLOCKS:
         return tested[:MOST_IMAGES, None], False
     rows = list(groups.values())[:MOST_IMAGES]
@@ -136,6 +131,16 @@ def _orders(blocks: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndar
     order = np.tile(np.arange(count), (1 + draws, 1))
     order[1:] = rng.permuted(order[1:], axis=1)
     return (order[:, :, None] * size + np.arange(size)).reshape(1 + draws, -1)
+
+
+def _shifts(
+    blocks: np.ndarray, draws: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets [s, 2], the first of none, and which each image takes, [1 + draws, n]: first none."""
+    offsets = np.concatenate([[[0, 0]], rng.integers(0, SIDE, (SHIFTS - 1, 2))])
+    turns = np.repeat(rng.integers(1, SHIFTS, (draws + 1, len(blocks))), blocks.shape[1], axis=1)
+    turns[0] = 0
+    return offsets, turns
 
 
 @dataclass(frozen=True)
@@ -163,8 +168,8 @@ class _Seen:
         self, kept: Kept, images: list[int], thresholds: np.ndarray, low: np.ndarray
     ) -> np.ndarray:
         """Where units are active, bool [n, v, m]."""
-        found = [active(kept.fields(i, (SIDE, SIDE)), thresholds, low) for i in images]
-        return np.array(found, bool).reshape(len(images), len(thresholds), SIDE**2)
+        maps = [active(kept.fields(i, (SIDE, SIDE)), thresholds, low) for i in images]
+        return np.array(maps, bool).reshape(len(images), len(thresholds), SIDE**2)
 
     def fixed(self, concept: int) -> bool:
         """Whether the concept lies at the same place in all images, of which there are several."""
@@ -198,9 +203,9 @@ class _Seen:
 
 def _columns(seen: _Seen, concept: np.ndarray) -> Iterator[tuple[np.ndarray, bool]]:
     """Units of one concept, a block at a time, and whether that lies at a fixed place."""
-    for one in np.unique(concept).tolist():
-        own = np.flatnonzero(concept == one)
-        fixed = seen.fixed(one)
+    for shared in np.unique(concept).tolist():
+        own = np.flatnonzero(concept == shared)
+        fixed = seen.fixed(shared)
         for first in range(0, len(own), COLUMNS):
             yield own[first : first + COLUMNS], fixed
 

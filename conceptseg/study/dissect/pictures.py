@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
 from conceptseg.network.record import encode
 from conceptseg.report.thumbnails import outline, photo
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.dissect.ablate import shown_units
 from conceptseg.study.dissect.bins import resized
-from conceptseg.study.dissect.detect import Detection
+from conceptseg.study.dissect.detect import DETECTION, Detection
 from conceptseg.study.dissect.kept import active
 from conceptseg.study.dissect.pilot import count_grid
 
@@ -32,6 +33,9 @@ class Shown:
     outlines: Mapping[tuple[int, str], str]
 
 
+PICTURES, SHOWN = Key("pictures", SampleTable), Key("shown", Shown)
+
+
 @dataclass(frozen=True)
 class Pictures(Pass):
     """One encoder pass for each image on a card."""
@@ -42,54 +46,52 @@ class Pictures(Pass):
     cost = "1 encoder pass per image on a card"
     labels = "none"
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
-        wanted = {sample_id for _, sample_id in on_cards(self.study, carry["detection"])}
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
+        wanted = {sample_id for _, sample_id in on_cards(self.study, known[DETECTION])}
         return [sample for sample in context.manifest.samples if sample.id in wanted]
 
     def forwards(self, context: Context) -> float:
         pictures = self.study.cards * self.study.exemplars
         return float(min(pictures, len(context.manifest.samples)))
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
-        found: Detection = carry["detection"]
-        pairs = on_cards(self.study, found)
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
+        detection = known[DETECTION]
+        pairs, chosen = on_cards(self.study, detection), detection.chosen
         activation = encode(context.model, batch.images, context.layer)
         grid = count_grid(activation, batch.images, self.study.label_px)
         table = SampleTable.empty()
         for i, sample_id in enumerate(batch.ids):
             units = np.array([unit for unit, name in pairs if name == sample_id], dtype=np.int64)
-            own = activation[i : i + 1, found.plan.live[units].tolist()]
+            own = activation[i : i + 1, detection.plan.live[units].tolist()]
             fields = resized(own, grid)[0].flatten(1).cpu().numpy()
-            chosen = found.chosen
             on = active(fields, chosen.threshold[units], chosen.low[units])
             paths = [outline(row.reshape(grid)).encode() for row in on]
             image = batch.images[i].float().cpu().numpy()
-            one: dict[str, np.ndarray] = {
+            arrays: dict[str, np.ndarray] = {
                 "photo": np.frombuffer(photo(image, self.study.picture_px), dtype=np.uint8),
                 "unit": units,
                 "outline": np.frombuffer(b"".join(paths), dtype=np.uint8),
                 "outline_size": np.array([len(path) for path in paths], dtype=np.int64),
             }
-            table = table.merge(SampleTable.of(sample_id, one))
-        return {"pictures": table}
+            table = table.merge(SampleTable.of(sample_id, arrays))
+        return PICTURES(table)
 
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        table = state.get("pictures", SampleTable.empty())
-        assert isinstance(table, SampleTable)
+    def finish(self, context: Context, state: Known, known: Known) -> Known:
+        table = state.get(PICTURES, SampleTable.empty())
         outlines: dict[tuple[int, str], str] = {}
         for sample_id in table.ids:
-            one = table.tables[sample_id]
-            parts = np.split(one["outline"], np.cumsum(one["outline_size"])[:-1])
-            for unit, part in zip(one["unit"].tolist(), parts, strict=True):
+            arrays = table.tables[sample_id]
+            parts = np.split(arrays["outline"], np.cumsum(arrays["outline_size"])[:-1])
+            for unit, part in zip(arrays["unit"].tolist(), parts, strict=True):
                 outlines[unit, sample_id] = part.tobytes().decode()
         photos = {sample_id: table.tables[sample_id]["photo"].tobytes() for sample_id in table.ids}
-        return {"pictures": Shown(photos, outlines)}
+        return SHOWN(Shown(photos, outlines))
 
 
-def on_cards(study: Dissect, found: Detection) -> list[tuple[int, str]]:
+def on_cards(study: Dissect, detection: Detection) -> list[tuple[int, str]]:
     """The units that are shown, places in live, each with the images on its card."""
     return [
         (unit, sample_id)
-        for unit in shown_units(study, found)
-        for sample_id, _ in found.exemplars(unit)
+        for unit in shown_units(study, detection)
+        for sample_id, _ in detection.exemplars(unit)
     ]

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conceptseg.data.draw import sample_priority
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.network.record import encode
-from conceptseg.stats.intervals import units
+from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.dissect.bins import Bins, resized
-from conceptseg.study.dissect.chosen_sources import sources
+from conceptseg.study.dissect.chosen_sources import UNLEARNT, sources
 from conceptseg.study.dissect.sources import ConceptSource
 from conceptseg.study.dissect.textures import Codebook, descriptors
 from conceptseg.study.dissect.vocabulary import Vocabulary
@@ -38,8 +39,8 @@ class Plan:
     `live` [v] are the units of the layer (of `units` in all) that are not constant; bins, and all
     arrays of units later, are of these. `two_sided` [v]: whether a unit's low values may be its
     answer too. `mean` [units] over the pilot's images; `lowest` the least value seen. `half` says
-    of each sample whether it helps to choose (0) or to score (1) a unit's concept, `member` what it
-    counts as in tests.
+    of each sample whether it helps to choose (0) or to score (1) a unit's concept, `sampling` what
+    it counts as in intervals and tests.
     """
 
     live: np.ndarray
@@ -51,8 +52,7 @@ class Plan:
     sources: tuple[ConceptSource, ...]
     vocabulary: Vocabulary
     half: Mapping[str, int]
-    member: Mapping[str, str]
-    unit: str
+    sampling: Sampling
 
     @property
     def predicts(self) -> bool:
@@ -61,6 +61,9 @@ class Plan:
     @property
     def dead(self) -> list[int]:
         return sorted({*range(self.units)} - set(self.live.tolist()))
+
+
+PILOT, PLAN = Key("pilot", SampleTable), Key("plan", Plan)
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Pilot(Pass):
     cost = "1 encoder pass for each of a few images"
     labels = "none"
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         ranked = sorted(
             context.manifest.samples, key=lambda s: (sample_priority(context.seed, s.id), s.id)
         )
@@ -83,7 +86,7 @@ class Pilot(Pass):
     def forwards(self, context: Context) -> float:
         return float(min(self.study.pilot_images, len(context.manifest.samples)))
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
         activation = encode(context.model, batch.images, context.layer).float()
         check_activation(activation, batch.ids, context.layer)
         maps = resized(activation, count_grid(activation, batch.images, self.study.label_px))
@@ -91,41 +94,44 @@ class Pilot(Pass):
         table = SampleTable.empty()
         for i, sample_id in enumerate(batch.ids):
             rng = np.random.default_rng(sample_priority(context.seed, f"pilot/{sample_id}") % 2**63)
-            one = {"values": _drawn(maps[i], VALUES_PER_IMAGE, rng)}
+            one = {"values": _sampled(maps[i], VALUES_PER_IMAGE, rng)}
             if texture is not None:
-                one["texture"] = _drawn(texture[i], PLACES_PER_IMAGE, rng).T
+                one["texture"] = _sampled(texture[i], PLACES_PER_IMAGE, rng).T
             table = table.merge(SampleTable.of(sample_id, one))
-        return {"pilot": table}
+        return PILOT(table)
 
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        study, table = self.study, state["pilot"]
-        assert isinstance(table, SampleTable)
-        values = np.concatenate([table.tables[i]["values"] for i in table.ids], axis=1)
-        live = np.flatnonzero(values.max(1) - values.min(1) > 1e-6 * np.abs(values).max(1))
-        if not len(live):
-            raise InputError(
-                f"layer {context.layer!r}: all {len(values)} units are constant on the pilot's "
-                "images; choose another layer"
-            )
-        codebook = None
-        if "textures" in study.concepts:
-            codebook = Codebook.of(table.column("texture"), study.textures, context.seed)
-        found = sources(study, context, codebook)
-        vocabulary = Vocabulary(tuple(source.category for source in found))
-        alive = values[live]
-        plan = Plan(
-            live,
-            len(values),
-            Bins.of(alive, study.bins),
-            -alive.min(1) > 0.1 * alive.max(1),
-            values.mean(1, dtype=np.float64),
-            float(values.min()),
-            tuple(found),
-            vocabulary,
-            *_halves(study, context),
+
+def make_plan(study: Dissect, context: Context, known: Known) -> Known:
+    """Raises InputError where every unit is constant, and where counts would take too much."""
+    table = known[PILOT]
+    values = np.concatenate([table.tables[i]["values"] for i in table.ids], axis=1)
+    live = np.flatnonzero(values.max(1) - values.min(1) > 1e-6 * np.abs(values).max(1))
+    if not len(live):
+        raise InputError(
+            f"layer {context.layer!r}: all {len(values)} units are constant on the pilot's images; "
+            "choose another layer"
         )
-        check_memory(study, plan)
-        return {"plan": plan}
+    codebook = UNLEARNT
+    if "textures" in study.concepts:
+        codebook = Codebook.of(table.column("texture"), study.textures, context.seed)
+    chosen = sources(study, context, codebook)
+    alive, manifest = values[live], context.manifest
+    ids = [sample.id for sample in manifest.samples]
+    sampling = Sampling.counting(ids, manifest.groups, study.unit, context.seed)
+    plan = Plan(
+        live,
+        len(values),
+        Bins.of(alive, study.bins),
+        -alive.min(1) > 0.1 * alive.max(1),
+        values.mean(1, dtype=np.float64),
+        float(values.min()),
+        tuple(chosen),
+        Vocabulary(tuple(source.category for source in chosen)),
+        _halves(sampling, context.seed),
+        sampling,
+    )
+    check_memory(study, plan)
+    return PLAN(plan)
 
 
 def check_activation(activation: Tensor, ids: Sequence[str], layer: str) -> None:
@@ -155,44 +161,37 @@ def count_grid(activation: Tensor, images: Tensor, longest: int) -> tuple[int, i
 def check_memory(study: Dissect, plan: Plan) -> None:
     """Raises InputError when the counts of all units and concepts would take too much."""
     slots, live = plan.vocabulary.slots, len(plan.live)
+    what = f"counting {live} units x {study.bins} bins x {slots} concepts"
     # Two halves, and while shards merge the sum and both of its parts.
-    needed = 2 * 3 * 8 * live * study.bins * slots / 2**30
+    needed = 2 * 3 * 8 * live * study.bins * slots
+    _check(study, needed, what, "ask for fewer concepts or bins")
+
+
+def check_kept(study: Dissect, maps: Tensor, images: int, cure: str) -> None:
+    """Raises InputError when maps like those of [n, v, y, x] of so many images take too much."""
+    _check(study, 12 * images * maps[0].numel(), f"keeping the maps of {images} images", cure)
+
+
+def _check(study: Dissect, size: int, what: str, cure: str) -> None:
+    needed = size / 2**30
     if needed > study.memory_gib:
         raise InputError(
-            f"memory_gib: counting {live} units x {study.bins} bins x {slots} concepts takes "
-            f"{needed:.1f} GiB, more than {study.memory_gib:g}; ask for fewer concepts or bins, "
+            f"memory_gib: {what} takes {needed:.1f} GiB, more than {study.memory_gib:g}; {cure}, "
             "or raise memory_gib"
         )
 
 
-def check_kept(study: Dissect, maps: Tensor, images: int, what: str) -> None:
-    """Raises InputError when maps like those of [n, v, y, x] of so many images take too much."""
-    needed = 3 * 4 * images * maps[0].numel() / 2**30
-    if needed > study.memory_gib:
-        raise InputError(
-            f"memory_gib: keeping the maps of {images} images takes {needed:.1f} GiB, more than "
-            f"{study.memory_gib:g}; {what}, or raise memory_gib"
-        )
-
-
-def _drawn(maps: Tensor, count: int, rng: np.random.Generator) -> np.ndarray:
+def _sampled(maps: Tensor, count: int, rng: np.random.Generator) -> np.ndarray:
     """Values of maps [u, y, x] at `count` places drawn with replacement, float32 [u, count]."""
     flat = maps.flatten(1)
     places = rng.integers(0, flat.shape[1], count)
     return np.ascontiguousarray(flat[:, places.tolist()].cpu().numpy(), dtype=np.float32)
 
 
-def _halves(study: Dissect, context: Context) -> tuple[dict[str, int], dict[str, str], str]:
-    """Of each sample its half and what it counts as; members take turns in order of a hash."""
-    manifest = context.manifest
-    ids = [sample.id for sample in manifest.samples]
-    members, unit = units(ids, manifest.groups, study.unit)
+def _halves(sampling: Sampling, seed: int) -> dict[str, int]:
+    """The half of each sample; what tests count takes turns, in the order of a hash."""
     ranked = sorted(
-        set(members), key=lambda name: (sample_priority(context.seed, f"half/{name}"), name)
+        set(sampling.groups), key=lambda name: (sample_priority(seed, f"half/{name}"), name)
     )
     turn = {name: place % 2 for place, name in enumerate(ranked)}
-    return (
-        {name: turn[member] for name, member in zip(ids, members, strict=True)},
-        dict(zip(ids, members, strict=True)),
-        unit,
-    )
+    return {name: turn[group] for name, group in zip(sampling.ids, sampling.groups, strict=True)}

@@ -2,52 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from conceptseg.engine.contract import Carry, Context, Pass
-from conceptseg.study.dissect.ablate import Ablate, Ablations
+from conceptseg.engine.contract import Context, Step
+from conceptseg.engine.known import Known
+from conceptseg.network.preprocess import input_size
+from conceptseg.study.dissect.ablate import ABLATIONS, Ablate, judge_losses
+from conceptseg.study.dissect.chosen_sources import UNLEARNT, sources
 from conceptseg.study.dissect.config import Dissect
-from conceptseg.study.dissect.detect import Detection
+from conceptseg.study.dissect.detect import DETECTION, detect
 from conceptseg.study.dissect.pictures import Pictures
-from conceptseg.study.dissect.pilot import Pilot
-from conceptseg.study.dissect.published import Published
+from conceptseg.study.dissect.pilot import Pilot, make_plan
+from conceptseg.study.dissect.published import Published, check_sizes, count_published, find_levels
 from conceptseg.study.dissect.tally import Tally
-from conceptseg.study.shared.compare import Compare
+from conceptseg.study.shared.compare import CHOSEN, Compare
+
+
+def steps(study: Dissect) -> tuple[Step, ...]:
+    """Values are counted with concepts, units get theirs, and are then ablated."""
+    published = (find_levels, Published(study), count_published) if study.published else ()
+    return (
+        Pilot(study),
+        make_plan,
+        Tally(study),
+        detect,
+        *published,
+        Ablate(study),
+        judge_losses,
+        Pictures(study),
+        to_compare,
+        Compare(study.compare, picture_px=study.picture_px),
+    )
+
+
+def check(study: Dissect, context: Context) -> None:
+    """Refuse concepts that the data do not hold, and images that a published rule cannot take."""
+    sources(study, context, UNLEARNT)
+    if "bioexp" in study.published:
+        manifest, entry = context.manifest, context.model.preprocessing
+        check_sizes({input_size(manifest.size(sample), entry) for sample in manifest.samples})
+
 
 COMPARED = 4
 
 
-def to_compare(context: Context, carry: Carry) -> list[tuple[str, int]]:
+def to_compare(study: Dissect, context: Context, known: Known) -> Known:
     """Images for the local saliency maps, one for each class that uses some concept's units most.
 
-    Of the images that hold the class, one on which that concept's best unit is highest, if there
+    It is an image that holds the class, one on which that concept's best unit is highest if there
     is one; classes that use nothing follow.
     """
-    found: Detection = carry["detection"]
-    ablations: Ablations = carry["ablations"]
-    held = found.held.classes
+    detection, ablations = known[DETECTION], known[ABLATIONS]
+    held = detection.held.classes
     background = context.manifest.background
     chosen: dict[int, str] = {}
-    for loss in sorted(ablations.concept_losses, key=lambda one: (one.change, one.class_id)):
+    for loss in sorted(
+        ablations.concept_losses, key=lambda loss: (loss.change.value, loss.class_id)
+    ):
         if loss.used and loss.class_id not in chosen:
-            best = int(found.best_units(ablations.concepts[loss.edit], 1)[0])
+            best = int(detection.best_units(ablations.concepts[loss.edit], 1)[0])
             own = [name for name, classes in held.items() if loss.class_id in classes]
-            high = [name for name, _ in found.exemplars(best) if name in own]
+            high = [name for name, _ in detection.exemplars(best) if name in own]
             if own:
                 chosen[loss.class_id] = (high or sorted(own))[0]
     for name in sorted(held):
         for class_id in sorted(held[name]):
             if context.model.classes[class_id] != background:
                 chosen.setdefault(class_id, name)
-    return [(sample_id, class_id) for class_id, sample_id in chosen.items()][:COMPARED]
-
-
-def passes(study: Dissect) -> Sequence[Pass]:
-    return (
-        Pilot(study),
-        Tally(study),
-        *([Published(study)] if study.published else []),
-        Ablate(study),
-        Pictures(study),
-        Compare(study.compare, to_compare, study.picture_px),
-    )
+    return CHOSEN(tuple((name, class_id) for class_id, name in chosen.items())[:COMPARED])

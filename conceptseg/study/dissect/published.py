@@ -22,21 +22,23 @@ et al. 2020 (doi 10.3389/fncom.2020.00006).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from conceptseg.data.draw import sample_priority
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.stats.mergeable.joint_counts import JointCounts
 from conceptseg.stats.mergeable.moments import Moments
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.dissect.bins import CELLS, resized
 from conceptseg.study.dissect.measures import Overlaps
-from conceptseg.study.dissect.pilot import Plan, check_kept, count_grid
-from conceptseg.study.dissect.sources import View, slot_maps
+from conceptseg.study.dissect.observed import observe
+from conceptseg.study.dissect.pilot import PLAN, Plan, check_kept
 from conceptseg.study.dissect.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -53,28 +55,45 @@ BLOCK = 64
 LEAST_PART = 80 / (240 * 240)
 
 
-def levels(study: Dissect, context: Context, plan: Plan, batch: Batch, maps: Tensor) -> State:
+STACKED = Key("stack", SampleTable)
+LEVELS: Key[dict[str, np.ndarray]] = Key("levels", dict)
+DICE = Key("bioexp", Moments)
+PUBLISHED: Key[list[dict[str, Any]]] = Key("published", list)
+
+
+def histogram(convention: str) -> Key[JointCounts]:
+    """Counts of values, which give a convention's thresholds."""
+    return Key(f"level {convention}", JointCounts)
+
+
+def areas(convention: str) -> Key[JointCounts]:
+    """Pixels in common, of the concept and of the unit, by a convention that counts them."""
+    return Key(convention, JointCounts)
+
+
+def levels(
+    study: Dissect, context: Context, plan: Plan, ids: Sequence[str], maps: Tensor, slots: Tensor
+) -> Known:
     """What the thresholds need, of maps [n, v, y, x]: fine histograms, and a stack of maps."""
-    state: State = {}
-    grid = count_grid(maps, batch.images, study.label_px)
-    for convention, size in (("netdissect", maps.shape[-2:]), ("dissect", grid)):
+    state = Known()
+    for convention, size in (("netdissect", maps.shape[-2:]), ("dissect", slots.shape[-2:])):
         if convention in study.published:
             large = (int(size[0]), int(size[1]))
             counts = [
                 _histogram(plan, resized(maps[:, own], large).transpose(0, 1).flatten(1), own)
                 for own in _blocks(maps.shape[1])
             ]
-            state[f"level {convention}"] = JointCounts(np.concatenate(counts))
+            state |= histogram(convention)(JointCounts(np.concatenate(counts)))
     if "bioexp" in study.published:
         check_kept(study, maps, min(STACK, len(plan.half)), "leave bioexp out of published")
         table = SampleTable.empty(STACK)
-        for i, sample_id in enumerate(batch.ids):
-            one = {"maps": maps[i].float().cpu().numpy()[None]}
+        for i, sample_id in enumerate(ids):
+            arrays = {"maps": maps[i].float().cpu().numpy()[None]}
             priority = sample_priority(context.seed, sample_id)
             table = table.merge(
-                SampleTable.of(sample_id, one, priority=priority, classes=(0,), capacity=STACK)
+                SampleTable.of(sample_id, arrays, priority=priority, classes=(0,), capacity=STACK)
             )
-        state["stack"] = table
+        state |= STACKED(table)
     return state
 
 
@@ -98,23 +117,37 @@ def threshold(plan: Plan, counts: np.ndarray, quantile: float) -> np.ndarray:
     return np.asarray(plan.bins.low + edge / plan.bins.scale.astype(np.float64))
 
 
-def position_threshold(table: SampleTable) -> np.ndarray:
-    """The 85th percentile at each position, [v, y, x].
-
-    Raises InputError for maps of several sizes, which have no positions in common.
-    """
-    maps = [table.tables[sample_id]["maps"][0] for sample_id in table.ids]
-    if len({one.shape for one in maps}) > 1:
+def check_sizes(sizes: set[tuple[int, ...]]) -> None:
+    """Raises InputError for images or maps of several sizes: no positions are common to all."""
+    if len(sizes) > 1:
         raise InputError(
             "published: 'bioexp' takes a percentile at each position, and the images are of "
             "several sizes; set model.preprocessing.size or leave it out"
         )
+
+
+def position_threshold(table: SampleTable) -> np.ndarray:
+    """The 85th percentile at each position, [v, y, x]. Raises InputError: :func:`check_sizes`."""
+    maps = [table.tables[sample_id]["maps"][0] for sample_id in table.ids]
+    check_sizes({one.shape for one in maps})
     return np.asarray(np.percentile(np.stack(maps), PERCENTILE, axis=0))
+
+
+def find_levels(study: Dissect, context: Context, known: Known) -> Known:
+    """Each convention's thresholds, [v] or [v, y, x]."""
+    cuts: dict[str, np.ndarray] = {}
+    for convention in study.published:
+        if convention == "bioexp":
+            cuts[convention] = position_threshold(known[STACKED])
+        else:
+            counts = _counts(known, histogram(convention))[:, :, 0]
+            cuts[convention] = threshold(known[PLAN], counts, QUANTILE[convention])
+    return LEVELS(cuts)
 
 
 @dataclass(frozen=True)
 class Published(Pass):
-    """Masks at the published thresholds, which the sweep before has found."""
+    """Masks at the published thresholds, which the sweep before has measured."""
 
     study: Dissect
 
@@ -122,65 +155,42 @@ class Published(Pass):
     cost = "1 forward per image"
     labels = "optional"
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
-        import torch
-
-        from conceptseg.study.dissect.observed import observe
-
-        plan: Plan = carry["plan"]
-        state: State = {}
-        with torch.no_grad():
-            activation, prediction = observe(context, batch, plan.predicts)
-            grid = count_grid(activation, batch.images, self.study.label_px)
-            view = View.of(batch, prediction)
-            slots = slot_maps(plan.sources, view, grid).flatten(2).cpu().numpy()
-            maps = activation[:, torch.from_numpy(plan.live).to(activation.device)]
-            for convention in self.study.published:
-                cut = carry["levels"][convention]
-                parts = [
-                    _masks(convention, resized(maps[:, own], grid), cut[own], grid)
-                    for own in _blocks(maps.shape[1])
-                ]
-                on = np.concatenate(parts, axis=1)
-                for i in range(len(batch)):
-                    state = _added(state, convention, plan.vocabulary, on[i], slots[:, i])
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
+        plan, state = known[PLAN], Known()
+        maps, slots = observe(context, batch, plan, self.study.label_px)
+        grid = (int(slots.shape[-2]), int(slots.shape[-1]))
+        shown = slots.flatten(2).cpu().numpy()
+        for convention in self.study.published:
+            cut = known[LEVELS][convention]
+            parts = [
+                _masks(convention, resized(maps[:, own], grid), cut[own], grid)
+                for own in _blocks(maps.shape[1])
+            ]
+            on = np.concatenate(parts, axis=1)
+            for i in range(len(batch)):
+                state = state.merge(counted(convention, plan.vocabulary, on[i], shown[:, i]))
         return state
 
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        plan: Plan = carry["plan"]
-        rows: list[dict[str, Any]] = []
-        for convention in self.study.published:
-            score = _score(convention, state, plan.vocabulary)
-            for i, unit in enumerate(plan.live.tolist()):
-                best = int(np.nanargmax(score[i]))
-                rows.append(
-                    {
-                        "convention": convention,
-                        "unit": unit,
-                        "label": plan.vocabulary.names[best],
-                        "score": float(score[i, best]),
-                        "measure": "Dice" if convention == "bioexp" else "IoU",
-                        "detector": None
-                        if convention == "bioexp"
-                        else bool(score[i, best] > DETECTOR_IOU),
-                    }
-                )
-        return {"published": rows}
 
-
-def found_levels(study: Dissect, plan: Plan, state: State) -> dict[str, np.ndarray]:
-    """Each convention's thresholds, [v] or [v, y, x], from the merged state of :func:`levels`."""
-    found: dict[str, np.ndarray] = {}
+def count_published(study: Dissect, context: Context, known: Known) -> Known:
+    """A row for each convention and unit: the concept that scores best, and whether it counts."""
+    plan = known[PLAN]
+    rows: list[dict[str, Any]] = []
     for convention in study.published:
-        if convention == "bioexp":
-            table = state["stack"]
-            assert isinstance(table, SampleTable)
-            found[convention] = position_threshold(table)
-        else:
-            level = state[f"level {convention}"]
-            assert isinstance(level, JointCounts) and level.counts is not None
-            found[convention] = threshold(plan, level.counts[:, :, 0], QUANTILE[convention])
-    return found
+        score = scores(convention, known, plan.vocabulary)
+        for i, unit in enumerate(plan.live.tolist()):
+            best = int(np.nanargmax(score[i]))
+            row: dict[str, Any] = {
+                "convention": convention,
+                "unit": unit,
+                "label": plan.vocabulary.names[best],
+            }
+            row |= {"score": float(score[i, best]), "measure": "IoU"}
+            row["detector"] = row["score"] > DETECTOR_IOU
+            if convention == "bioexp":
+                row |= {"measure": "Dice", "detector": None}
+            rows.append(row)
+    return PUBLISHED(rows)
 
 
 def _masks(convention: str, maps: Tensor, cut: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
@@ -206,12 +216,10 @@ def cleaned(mask: np.ndarray) -> np.ndarray:
     return np.asarray(binary_dilation(mask, np.ones((2, 2), bool)))
 
 
-def _added(
-    state: State, convention: str, vocabulary: Vocabulary, on: np.ndarray, slots: np.ndarray
-) -> State:
-    """The state with one image more: masks bool [v, m] and slots int [g, m]."""
+def counted(convention: str, vocabulary: Vocabulary, on: np.ndarray, slots: np.ndarray) -> Known:
+    """What one image adds: masks bool [v, m] and slots int [g, m]."""
     if convention == "bioexp":
-        return _merged(state, convention, _dice(vocabulary, on, slots))
+        return DICE(_dice(vocabulary, on, slots))
     shared, held = slot_counts(vocabulary, on, slots)
     own = np.zeros((len(on), 3, vocabulary.slots), dtype=np.int64)
     own[:, 0], own[:, 1] = shared, held
@@ -221,12 +229,7 @@ def _added(
         labelled = shared[:, offset : offset + len(category.concepts)].any(1)
         counts = labelled if convention == "netdissect" else np.ones(len(on), dtype=bool)
         own[:, 2, place] = (area * counts)[:, None]
-    return _merged(state, convention, JointCounts(own))
-
-
-def _merged(state: State, key: str, one: JointCounts | Moments) -> State:
-    before: Any = state.get(key)
-    return {**state, key: one if before is None else before.merge(one)}
+    return areas(convention)(JointCounts(own))
 
 
 def slot_counts(
@@ -253,13 +256,18 @@ def _dice(vocabulary: Vocabulary, on: np.ndarray, slots: np.ndarray) -> Moments:
     return Moments.of(np.concatenate([dice.ravel(), seen.ravel()])[None])
 
 
-def _score(convention: str, state: State, vocabulary: Vocabulary) -> np.ndarray:
+def scores(convention: str, state: Known, vocabulary: Vocabulary) -> np.ndarray:
     """Each unit's score with each concept, [v, l]."""
-    found = state[convention]
-    if isinstance(found, Moments):
-        dice, seen = np.split(found.mean, 2)
-        names = len(vocabulary.names)
-        return np.where(seen > 0, dice / np.where(seen > 0, seen, 1), 0.0).reshape(-1, names)
-    assert isinstance(found, JointCounts) and found.counts is not None
-    shared, concept, active = (found.counts[:, row, vocabulary.slot] for row in range(3))
+    if convention == "bioexp":
+        dice, seen = np.split(state[DICE].mean, 2)
+        mean = np.where(seen > 0, dice / np.where(seen > 0, seen, 1), 0.0)
+        return mean.reshape(-1, len(vocabulary.names))
+    counts = _counts(state, areas(convention))
+    shared, concept, active = (counts[:, row, vocabulary.slot] for row in range(3))
     return Overlaps(shared, active, concept, concept).iou
+
+
+def _counts(state: Known, key: Key[JointCounts]) -> np.ndarray:
+    counts = state[key].counts
+    assert counts is not None
+    return counts

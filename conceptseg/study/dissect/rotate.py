@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from conceptseg.study.dissect.kept import Kept
@@ -14,33 +12,22 @@ MOST_IMAGES = 32
 ANGLES = (0.25, 0.5, 0.75, 1.0)
 
 
-@dataclass(frozen=True)
-class Rotated:
-    """Detectors and different concepts among them, per angle and draw; angle 0 is the basis itself.
-
-    `rows`: dictionaries with `angle` (a share of the way to a random basis), `draw`, `detectors`
-    and `unique` (by overlap above chance, chosen on one half and scored on the other), and the
-    same by the published rule.
-    """
-
-    rows: tuple[dict[str, float], ...]
-    images: int
-
-
 def rotated(
     kept: Kept,
     allowed: np.ndarray,
     quantiles: tuple[float, ...],
-    *,
     draws: int,
+    *,
     min_overlap: float,
     seed: int,
-) -> Rotated:
+) -> tuple[dict[str, float], ...]:
     """Detectors when the basis of units is turned towards random ones.
 
     Q^a A with Q drawn from the Haar measure on rotations and a in (0, 1]: if single units mean
     something, there are more detectors at a = 0 than at a = 1. High values count alone, as
-    published.
+    published. Each row has `angle` a, `draw`, `detectors` and `unique`, the different concepts
+    among them (by overlap above chance, chosen on one half and scored on the other), and the same
+    by the published rule.
 
     Source: Bau et al. 2017 (arXiv 1704.05796), section 3.2.
     """
@@ -58,8 +45,9 @@ def rotated(
     for angle, draw, turn in turns:
         flat = fields.reshape(len(fields), -1)
         maps = flat if turn is None else turn.astype(np.float32) @ flat
-        found = _detectors(kept, maps.reshape(fields.shape), slots, half, allowed, quantiles)
-        ours, labels, theirs, published_labels = found
+        ours, labels, theirs, published_labels = _detectors(
+            kept, maps.reshape(fields.shape), slots, half, allowed, quantiles
+        )
         rows.append(
             {
                 "angle": angle,
@@ -70,7 +58,7 @@ def rotated(
                 "published_unique": float(len(np.unique(published_labels[theirs > PUBLISHED_IOU]))),
             }
         )
-    return Rotated(tuple(rows), len(images))
+    return tuple(rows)
 
 
 def _detectors(

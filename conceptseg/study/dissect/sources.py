@@ -104,33 +104,24 @@ class Predictions(ConceptSource):
         return view.prediction
 
 
-class Missed(ConceptSource):
-    """Pixels of a class that are predicted as another (false negatives), by that class."""
+class Errors(ConceptSource):
+    """Wrong pixels, by their true class (missed) or by the class that they are taken for (false).
+
+    `missed` names which of the two: false negatives or false positives.
+    """
 
     predicts = True
 
-    def __init__(self, classes: Sequence[str]) -> None:
-        self.category = Category("missed", tuple(f"missed {name}" for name in classes))
+    def __init__(self, classes: Sequence[str], missed: bool) -> None:
+        self._missed = missed
+        kind, word = ("missed", "missed") if missed else ("false alarm", "false")
+        self.category = Category(kind, tuple(f"{word} {name}" for name in classes))
 
     def map(self, view: View) -> Tensor:
         assert view.prediction is not None
         labels = view.truth()
-        slots = labels.where(labels != view.prediction, self.category.rest)
-        return slots.where(labels >= 0, self.category.unknown)
-
-
-class FalseAlarms(ConceptSource):
-    """Pixels predicted as a class that are another (false positives), by that class."""
-
-    predicts = True
-
-    def __init__(self, classes: Sequence[str]) -> None:
-        self.category = Category("false alarm", tuple(f"false {name}" for name in classes))
-
-    def map(self, view: View) -> Tensor:
-        assert view.prediction is not None
-        labels = view.truth()
-        slots = view.prediction.where(labels != view.prediction, self.category.rest)
+        named = labels if self._missed else view.prediction
+        slots = named.where(labels != view.prediction, self.category.rest)
         return slots.where(labels >= 0, self.category.unknown)
 
 
@@ -234,17 +225,17 @@ class KnownContext(ConceptSource):
 
         slots = torch.ones(view.truth().shape, dtype=torch.int64)
         for i, sample_id in enumerate(view.ids):
-            found = self._manifest.context(self._manifest.sample(sample_id))
-            if found is not None:
-                slots[i][torch.from_numpy(found)] = 0
+            context = self._manifest.context(self._manifest.sample(sample_id))
+            if context is not None:
+                slots[i][torch.from_numpy(context)] = 0
         return slots.to(view.images.device)
 
 
-def slot_maps(found: Sequence[ConceptSource], view: View, grid: tuple[int, int]) -> Tensor:
+def slot_maps(sources: Sequence[ConceptSource], view: View, grid: tuple[int, int]) -> Tensor:
     """Each category's slots on a grid, int64 [g, n, y, x]: what lies at the cells' centres."""
     import torch
 
-    return torch.stack([on_centres(source.map(view), grid) for source in found])
+    return torch.stack([on_centres(source.map(view), grid) for source in sources])
 
 
 def on_centres(maps: Tensor, grid: tuple[int, int]) -> Tensor:

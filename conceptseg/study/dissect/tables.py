@@ -1,141 +1,134 @@
-"""The tables of a dissection's result."""
+"""The tables of a dissection's result, and the columns that its report draws."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from conceptseg.result.columns import Column, labels_of
 from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
 from conceptseg.study.dissect.ablate import Ablations, Loss
 from conceptseg.study.dissect.detect import Detection
 from conceptseg.study.dissect.pictures import Shown
 
-if TYPE_CHECKING:
-    from conceptseg.study.dissect.config import Dissect
-
 NO_LOSS = "none"
+OVERLAP = Column("overlap", "overlap above chance", interval=True, brief="overlap")
+NORMALISED = Column("normalised_iou", "IoU / largest possible")
+ACTIVE_SHARE = Column("active_share", "active share")
+CHANGE = Column("change", "change of IoU", interval=True, brief="change", ends=("low", "high"))
+RANDOM = Column("random", "change, random units")
+P_HOLM = Column("p_holm", "p corrected")
+CONCEPTS = Column("concepts", "concepts seen often enough")
+WITH_DETECTOR = Column("unique", "concepts with a detector")
+DETECTORS = Column("detectors", "units that detect one")
+ANGLE = Column("angle", "share of the way to a random basis")
+
+
+def units(detection: Detection, ablations: Ablations, classes: Sequence[str]) -> Table:
+    """A row for every unit of the layer, by number, dead ones last."""
+    losses = ablations.unit_losses
+    edit = {unit: edit for edit, unit in enumerate(ablations.cards)}
+    places = range(len(detection.plan.live))
+    worst = [_worst(losses, edit.get(i)) for i in places]
+    cells = [
+        *_unit_cells(detection),
+        (
+            Column("used_by", "used by (alone)"),
+            [used_by(losses, edit[i], classes) if i in edit else None for i in places],
+        ),
+        (
+            Column("worst_class", "class that loses most"),
+            [loss and classes[loss.class_id] for loss in worst],
+        ),
+        (
+            Column("worst_change", "its change of IoU"),
+            [loss and loss.change.value for loss in worst],
+        ),
+    ]
+    keys = [column.key for column, _ in cells]
+    rows = [dict(zip(keys, row, strict=True)) for row in zip(*(c for _, c in cells), strict=True)]
+    for unit in detection.plan.dead:
+        rows.append(dict.fromkeys(keys) | {"unit": unit, "state": "dead", "detector": False})
+    labels = labels_of(column for column, _ in cells)
+    return Table(rows, tuple(keys), labels, "Every unit of the layer")
+
+
+def _unit_cells(detection: Detection) -> list[tuple[Column, Any]]:
+    """Columns with their cells, one for each live unit."""
+    plan, chosen, scored = detection.plan, detection.chosen, detection.scored
+    concept, quantile, formulas = chosen.concept, chosen.quantile, detection.formulas
+    units, names = np.arange(len(plan.live)), np.array(plan.vocabulary.names)
+    return [
+        (Column("unit"), plan.live),
+        (Column("state"), ["live"] * len(units)),
+        (Column("label", "best concept"), names[concept]),
+        (Column("category"), [plan.vocabulary.kind(c) for c in concept.tolist()]),
+        (Column("detector"), detection.detector),
+        (OVERLAP.alone, scored.above_chance),
+        (Column("overlap_low", "overlap, low"), [one.low for one in detection.overlap]),
+        (Column("overlap_high", "overlap, high"), [one.high for one in detection.overlap]),
+        (Column("iou", "IoU"), scored.iou),
+        (Column("ceiling", "largest possible IoU"), scored.ceiling),
+        (NORMALISED, scored.normalised),
+        (Column("quantile", "active share wanted"), np.array(detection.quantiles)[quantile]),
+        (ACTIVE_SHARE, detection.active_share[units, quantile]),
+        (Column("side", "active where its value is"), np.where(chosen.low, "low", "high")),
+        (Column("threshold"), chosen.threshold),
+        (Column("auroc", "AUROC"), detection.auroc[units, concept]),
+        (Column("average_precision"), detection.precision[units, concept]),
+        (Column("concept_share", "concept's share"), detection.share[concept]),
+        (Column("p"), detection.permuted.p),
+        (Column("p_adjusted", "p Benjamini-Hochberg"), detection.p_bh),
+        (Column("p_family", "p family-wise"), detection.permuted.p_family),
+        (Column("formula"), [one.formula.words(plan.vocabulary.names) for one in formulas]),
+        (Column("formula_iou", "IoU of formula, held out"), [one.score for one in formulas]),
+        (
+            Column("single_iou", "IoU of one concept, held out"),
+            [one.single_score for one in formulas],
+        ),
+        (
+            Column("published_label", "published rule: concept"),
+            names[detection.published_concept],
+        ),
+        (Column("published_iou", "published rule: IoU"), detection.published_iou),
+    ]
 
 
 def used_by(losses: Sequence[Loss], edit: int, classes: Sequence[str]) -> str:
     """The classes that count as losing under an edit, the largest loss first."""
-    own = sorted((loss.change, loss.class_id) for loss in losses if loss.edit == edit and loss.used)
-    return ", ".join(classes[class_id] for _, class_id in own)
+    own = [loss for loss in losses if loss.edit == edit and loss.used]
+    own.sort(key=lambda loss: (loss.change.value, loss.class_id))
+    return ", ".join(classes[loss.class_id] for loss in own)
 
 
-def units(found: Detection, ablations: Ablations, classes: Sequence[str]) -> Table:
-    """A row for every unit of the layer, by number, dead ones last."""
-    place = {int(unit): i for i, unit in enumerate(found.plan.live)}
-    card = {unit: edit for edit, unit in enumerate(ablations.cards)}
-    rows = []
-    for unit in (*place, *found.plan.dead):
-        if unit not in place:
-            rows.append(dict.fromkeys(UNIT_LABELS) | {"unit": unit, "state": "dead"})
-            rows[-1]["detector"] = False
-            continue
-        i = place[unit]
-        row = {"unit": unit, "state": "live", **_unit(found, i)}
-        row["used_by"] = None
-        if i in card:
-            row["used_by"] = used_by(ablations.unit_losses, card[i], classes)
-            worst = _worst(ablations.unit_losses, card[i])
-            row["worst_class"] = None if worst is None else classes[worst.class_id]
-            row["worst_change"] = None if worst is None else worst.change
-        rows.append({name: row.get(name) for name in UNIT_LABELS})
-    return Table(rows, tuple(UNIT_LABELS), UNIT_LABELS, "Every unit of the layer")
-
-
-UNIT_LABELS = {
-    "unit": "unit",
-    "state": "state",
-    "label": "best concept",
-    "category": "category",
-    "detector": "detector",
-    "overlap": "overlap above chance",
-    "overlap_low": "overlap, low",
-    "overlap_high": "overlap, high",
-    "iou": "IoU",
-    "ceiling": "largest possible IoU",
-    "normalised_iou": "IoU / largest possible",
-    "quantile": "active share wanted",
-    "active_share": "active share",
-    "side": "active where its value is",
-    "threshold": "threshold",
-    "auroc": "AUROC",
-    "average_precision": "average precision",
-    "concept_share": "concept's share",
-    "p": "p",
-    "p_adjusted": "p Benjamini-Hochberg",
-    "p_family": "p family-wise",
-    "formula": "formula",
-    "formula_iou": "IoU of formula, held out",
-    "single_iou": "IoU of one concept, held out",
-    "published_label": "published rule: concept",
-    "published_iou": "published rule: IoU",
-    "used_by": "used by (alone)",
-    "worst_class": "class that loses most",
-    "worst_change": "its change of IoU",
-}
-
-
-def _unit(found: Detection, i: int) -> dict[str, Any]:
-    names, chosen, scored = found.plan.vocabulary.names, found.chosen, found.scored
-    concept, explained = int(chosen.concept[i]), found.formulas[i]
-    return {
-        "label": names[concept],
-        "category": found.plan.vocabulary.kind(concept),
-        "detector": bool(found.detector[i]),
-        "overlap": float(scored.above_chance[i]),
-        "overlap_low": float(found.interval[i, 0]),
-        "overlap_high": float(found.interval[i, 1]),
-        "iou": float(scored.iou[i]),
-        "ceiling": float(scored.ceiling[i]),
-        "normalised_iou": float(scored.normalised[i]),
-        "quantile": found.quantiles[int(chosen.quantile[i])],
-        "active_share": float(found.active_share[i, chosen.quantile[i]]),
-        "side": "low" if chosen.low[i] else "high",
-        "threshold": float(chosen.threshold[i]),
-        "auroc": float(found.auroc[i, concept]),
-        "average_precision": float(found.precision[i, concept]),
-        "concept_share": float(found.share[concept]),
-        "p": float(found.permuted.p[i]),
-        "p_adjusted": float(found.p_bh[i]),
-        "p_family": float(found.permuted.p_family[i]),
-        "formula": explained.formula.words(names),
-        "formula_iou": explained.score,
-        "single_iou": explained.single_score,
-        "published_label": names[int(found.published_concept[i])],
-        "published_iou": float(found.published_iou[i]),
-    }
-
-
-def _worst(losses: Sequence[Loss], edit: int) -> Loss | None:
+def _worst(losses: Sequence[Loss], edit: int | None) -> Loss | None:
     own = [loss for loss in losses if loss.edit == edit]
-    return min(own, key=lambda loss: (loss.change, loss.class_id), default=None)
+    return min(own, key=lambda loss: (loss.change.value, loss.class_id), default=None)
 
 
-def concepts(found: Detection, ablations: Ablations, classes: Sequence[str]) -> Table:
+def concepts(detection: Detection, ablations: Ablations, classes: Sequence[str]) -> Table:
     """A row for every concept: how often it is seen, who detects it, who uses that."""
-    vocabulary = found.plan.vocabulary
+    vocabulary = detection.plan.vocabulary
     rows = []
     for concept, name in enumerate(vocabulary.names):
-        enough = concept in found.allowed
-        best = int(found.best_units(concept, 1)[0]) if enough else 0
         row: dict[str, Any] = {
             "concept": name,
             "category": vocabulary.kind(concept),
-            "images": int(found.images[concept]),
-            "share": float(found.share[concept]),
-            "detectors": len(found.detectors(concept)) if enough else None,
-            "best_unit": int(found.plan.live[best]) if enough else None,
-            "best_overlap": float(found.grid[best, concept]) if enough else None,
-            "best_normalised": float(found.grid_normalised[best, concept]) if enough else None,
-            "best_auroc": float(np.nanmax(found.auroc[:, concept])) if enough else None,
-            "ablated_units": None,
-            "used_by": None,
+            "images": detection.images[concept],
+            "share": detection.share[concept],
+            **dict.fromkeys(("detectors", "best_unit", "best_overlap", "best_normalised")),
+            **dict.fromkeys(("best_auroc", "ablated_units", "used_by")),
         }
+        if concept in detection.allowed:
+            best = int(detection.best_units(concept, 1)[0])
+            row["detectors"] = len(detection.detectors(concept))
+            row["best_unit"] = detection.plan.live[best]
+            row["best_overlap"] = detection.grid[best, concept]
+            row["best_normalised"] = detection.grid_normalised[best, concept]
+            row["best_auroc"] = np.nanmax(detection.auroc[:, concept])
         if concept in ablations.concepts:
             edit = ablations.concepts.index(concept)
             row["ablated_units"] = len(ablations.sets[edit])
@@ -153,96 +146,88 @@ def concepts(found: Detection, ablations: Ablations, classes: Sequence[str]) -> 
     return Table(rows, labels=labels, caption="Every concept that units were compared with")
 
 
-def losses(
-    found: Sequence[Loss], edits: Sequence[Mapping[str, Any]], classes: Sequence[str]
-) -> Table:
-    """A row for each edit (its own columns given in `edits`) and class."""
-    rows = [
-        {
-            **edits[loss.edit],
-            "class": classes[loss.class_id],
-            "used": loss.used,
-            "change": loss.change,
-            "low": loss.interval[0],
-            "high": loss.interval[1],
-            "random": loss.random,
-            "p": loss.p,
-            "p_holm": loss.p_holm,
-            "images": loss.images,
-            "iou": loss.clean,
-            "detectable": loss.detectable,
-        }
-        for loss in found
-    ]
-    labels = {
-        "units": "units ablated",
-        "change": "change of IoU",
-        "low": "change, low",
-        "high": "change, high",
-        "random": "change, random units",
-        "p_holm": "p Holm",
-        "iou": "IoU before",
-        "detectable": "smallest detectable change",
-    }
-    return Table(rows, labels=labels)
+def losses(detection: Detection, ablations: Ablations, classes: Sequence[str]) -> Table:
+    """A row for each concept whose units were ablated together, and class."""
+    names = [detection.plan.vocabulary.names[concept] for concept in ablations.concepts]
+    edits = (
+        Column("concept", of=lambda loss: names[loss.edit]),
+        Column("units", "units ablated", of=lambda loss: len(ablations.sets[loss.edit])),
+    )
+    return Table.of(ablations.concept_losses, (*edits, *_loss_columns(classes)))
 
 
-def categories(found: Detection) -> Table:
-    """Per category: concepts, those with a detector, detectors."""
-    vocabulary = found.plan.vocabulary
-    rows = []
-    for g, category in enumerate(vocabulary.categories):
-        own = np.flatnonzero(vocabulary.category == g)
-        count = [len(found.detectors(c)) if c in found.allowed else 0 for c in own.tolist()]
-        rows.append(
-            {
-                "category": category.name,
-                "concepts": int(np.isin(own, found.allowed).sum()),
-                "unique": int(sum(c > 0 for c in count)),
-                "detectors": int(sum(count)),
-            }
-        )
-    labels = {
-        "concepts": "concepts seen often enough",
-        "unique": "concepts with a detector",
-        "detectors": "detectors",
-    }
-    return Table(rows, labels=labels)
+def unit_losses(detection: Detection, ablations: Ablations, classes: Sequence[str]) -> Table:
+    """A row for each unit that was ablated alone, and class."""
+    names, cards = detection.plan.vocabulary.names, ablations.cards
+    edits = (
+        Column("unit", of=lambda loss: detection.plan.live[cards[loss.edit]]),
+        Column("label", of=lambda loss: names[detection.chosen.concept[cards[loss.edit]]]),
+    )
+    return Table.of(ablations.unit_losses, (*edits, *_loss_columns(classes)))
 
 
-def curves(found: Detection, ablations: Ablations) -> Table:
-    """Per shown unit and quantile: IoU with its concept, its ceiling, and what is above chance."""
-    rows = []
-    for i in ablations.cards:
-        for q, wanted in enumerate(found.quantiles):
-            rows.append(
-                {
-                    "unit": int(found.plan.live[i]),
-                    "quantile": wanted,
-                    "active_share": float(found.active_share[i, q]),
-                    "iou": float(found.curve.iou[i, q]),
-                    "ceiling": float(found.curve.ceiling[i, q]),
-                    "normalised_iou": float(found.curve.normalised[i, q]),
-                    "chance": float(found.curve.chance[i, q]),
-                    "overlap": float(found.curve.above_chance[i, q]),
-                }
-            )
-    return Table(
-        rows, labels={name: UNIT_LABELS.get(name, name) for name in rows[0]} if rows else {}
+def _loss_columns(classes: Sequence[str]) -> tuple[Column | str, ...]:
+    return (
+        Column("class", of=lambda loss: classes[loss.class_id]),
+        "used",
+        CHANGE,
+        RANDOM,
+        Column("p", of=lambda loss: loss.test.p),
+        Column(P_HOLM.key, P_HOLM.label, of=lambda loss: loss.test.adjusted),
+        "images",
+        Column("iou", "IoU before", of="clean"),
+        Column("detectable", "smallest detectable change"),
     )
 
 
-def exemplars(found: Detection, ablations: Ablations, shown: Shown) -> Table:
+def categories(detection: Detection) -> Table:
+    """Per category: concepts, those with a detector, detectors."""
+    vocabulary = detection.plan.vocabulary
+    rows = []
+    for g, category in enumerate(vocabulary.categories):
+        own = np.intersect1d(np.flatnonzero(vocabulary.category == g), detection.allowed)
+        count = [len(detection.detectors(concept)) for concept in own.tolist()]
+        numbers = (len(own), sum(c > 0 for c in count), sum(count))
+        keys = (CONCEPTS.key, WITH_DETECTOR.key, DETECTORS.key)
+        rows.append({"category": category.name, **dict(zip(keys, numbers, strict=True))})
+    return Table(rows, labels=labels_of((CONCEPTS, WITH_DETECTOR, DETECTORS)))
+
+
+def curves(detection: Detection, ablations: Ablations) -> Table:
+    """Per shown unit and quantile: IoU with its concept, its ceiling, and what is above chance."""
+    curve = detection.curve
+    columns: list[tuple[Column, np.ndarray]] = [
+        (ACTIVE_SHARE, detection.active_share),
+        (Column("iou", "IoU"), curve.iou),
+        (Column("ceiling", "largest possible IoU"), curve.ceiling),
+        (NORMALISED, curve.normalised),
+        (Column("chance"), curve.chance),
+        (OVERLAP.alone, curve.above_chance),
+    ]
     rows = [
         {
-            "unit": int(found.plan.live[i]),
+            "unit": detection.plan.live[i],
+            "quantile": wanted,
+            **{column.key: values[i, q] for column, values in columns},
+        }
+        for i in ablations.cards
+        for q, wanted in enumerate(detection.quantiles)
+    ]
+    labels = {"quantile": "active share wanted", **labels_of(column for column, _ in columns)}
+    return Table(rows, labels=labels)
+
+
+def exemplars(detection: Detection, ablations: Ablations, shown: Shown) -> Table:
+    rows = [
+        {
+            "unit": detection.plan.live[i],
             "sample": sample_id,
             "value": value,
             "picture": picture_key(sample_id),
             "outline": shown.outlines[i, sample_id],
         }
         for i in ablations.cards
-        for sample_id, value in found.exemplars(i)
+        for sample_id, value in detection.exemplars(i)
     ]
     return Table(rows)
 
@@ -251,25 +236,10 @@ def picture_key(sample_id: str) -> str:
     return safe_key(f"photo-{sample_id}")
 
 
-def rotation(found: Detection) -> Table:
+def rotation(detection: Detection) -> Table:
     labels = {
-        "angle": "share of the way to a random basis",
-        "unique": "concepts with a detector",
+        **labels_of((ANGLE, WITH_DETECTOR)),
         "published_detectors": "detectors, published rule",
         "published_unique": "concepts, published rule",
     }
-    return Table([dict(row) for row in found.rotated.rows], labels=labels)
-
-
-def null_curve(study: Dissect, found: Detection) -> dict[str, float | int | bool]:
-    """What permuted labels gave, in few numbers."""
-    chance = found.permuted
-    return {
-        "permutations": chance.draws,
-        "shifted": int(chance.shifted.sum()),
-        "images": chance.images,
-        "grouped": chance.grouped,
-        "rate": chance.rate,
-        "detectors": chance.detectors,
-        "published": chance.published,
-    }
+    return Table(detection.rotated, labels=labels)

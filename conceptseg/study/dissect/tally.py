@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from conceptseg.data.draw import sample_priority
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
 from conceptseg.stats.mergeable.joint_counts import JointCounts
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.stats.mergeable.top_samples import TopSamples
 from conceptseg.study.dissect.bins import Counter
 from conceptseg.study.dissect.observed import observe
-from conceptseg.study.dissect.pilot import Plan, check_kept, count_grid
-from conceptseg.study.dissect.published import found_levels, levels
-from conceptseg.study.dissect.sources import View, slot_maps
+from conceptseg.study.dissect.pilot import PLAN, Plan, check_kept
+from conceptseg.study.dissect.published import levels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +27,11 @@ if TYPE_CHECKING:
     from conceptseg.study.dissect.config import Dissect
 
 MIN_CLASS_SHARE = 0.0005
-HALVES = ("choose", "score")
+COUNTER = Key("counter", Counter)
+COUNTS = (Key("choose", JointCounts), Key("score", JointCounts))
+"""Of the half of the images that chooses each unit's concept, and of that which scores it."""
+SEEN, KEPT = Key("seen", SampleTable), Key("kept", SampleTable)
+HELD, TOP = Key("held", SampleTable), Key("top", TopSamples)
 
 
 @dataclass(frozen=True)
@@ -33,54 +39,40 @@ class Tally(Pass):
     """One pass per image: through the whole network where concepts need its prediction."""
 
     study: Dissect
-    _counters: dict[int, Counter] = field(default_factory=dict, compare=False, repr=False)
 
     name = "tally"
     cost = "1 forward per image (1 encoder pass without labels' errors) and its counts"
     labels = "optional"
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+    @contextmanager
+    def open(self, context: Context, known: Known) -> Iterator[Known]:
+        yield COUNTER(Counter(known[PLAN].bins, context.run.device))
+
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
+        plan = known[PLAN]
+        maps, slots = observe(context, batch, plan, self.study.label_px)
+        check_kept(self.study, maps, self.study.kept_images, "lower kept_images")
+        state = self._counted(batch, known, maps, slots)
+        state |= self._kept(context, batch, plan, maps, slots)
+        return state | levels(self.study, context, plan, batch.ids, maps, slots)
+
+    def _counted(self, batch: Batch, known: Known, maps: Tensor, slots: Tensor) -> Known:
         import torch
 
-        plan: Plan = carry["plan"]
-        with torch.no_grad():
-            activation, prediction = observe(context, batch, plan.predicts)
-            grid = count_grid(activation, batch.images, self.study.label_px)
-            slots = slot_maps(plan.sources, View.of(batch, prediction), grid)
-            maps = activation[:, torch.from_numpy(plan.live).to(activation.device)]
-            check_kept(self.study, maps, self.study.kept_images, "lower kept_images")
-            state = self._counted(context, batch, plan, maps, grid, slots)
-            state |= self._kept(context, batch, plan, maps, slots)
-            state |= levels(self.study, context, plan, batch, maps)
-        return state
-
-    def _counted(
-        self,
-        context: Context,
-        batch: Batch,
-        plan: Plan,
-        maps: Tensor,
-        grid: tuple[int, int],
-        slots: Tensor,
-    ) -> State:
-        import torch
-
-        if id(plan) not in self._counters:
-            self._counters[id(plan)] = Counter(plan.bins, str(maps.device))
-        counter = self._counters[id(plan)]
+        plan, grid = known[PLAN], (int(slots.shape[-2]), int(slots.shape[-1]))
         sizes = [category.slots for category in plan.vocabulary.categories]
-        state: State = {}
-        for half, name in enumerate(HALVES):
+        state = Known()
+        for half, key in enumerate(COUNTS):
             chosen = [i for i, sample_id in enumerate(batch.ids) if plan.half[sample_id] == half]
             if chosen:
                 rows = torch.tensor(chosen, device=maps.device)
-                counts = counter.counts(maps[rows], grid, slots[:, rows], sizes)
-                state[name] = JointCounts(counts.cpu().numpy())
+                counts = known[COUNTER].counts(maps[rows], grid, slots[:, rows], sizes)
+                state |= key(JointCounts(counts.cpu().numpy()))
         return state
 
     def _kept(
         self, context: Context, batch: Batch, plan: Plan, maps: Tensor, slots: Tensor
-    ) -> State:
+    ) -> Known:
         import torch
 
         study, vocabulary = self.study, plan.vocabulary
@@ -113,20 +105,11 @@ class Tally(Pass):
                 )
             )
         top = TopSamples.of(batch.ids, ends.T, study.exemplars)
-        return {"seen": seen, "kept": kept, "held": held, "top": top}
-
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        from conceptseg.study.dissect.detect import detect
-
-        plan: Plan = carry["plan"]
-        return {
-            "detection": detect(self.study, context, plan, state),
-            "levels": found_levels(self.study, plan, state),
-        }
+        return SEEN(seen) | KEPT(kept) | HELD(held) | TOP(top)
 
 
 def _classes(plan: Plan, slots: np.ndarray, count: int) -> list[int]:
-    """Classes that cover enough of an image, as labels or predictions say; [0] if neither does."""
+    """Classes that cover enough of an image, by labels or else predictions; [0] without either."""
     for g, category in enumerate(plan.vocabulary.categories):
         if category.name in ("class", "predicted"):
             share = np.bincount(slots[g].ravel(), minlength=count)[:count] / slots[g].size

@@ -1,4 +1,4 @@
-"""Textures as concepts: clusters of local wave energies, found in the data set itself."""
+"""Textures as concepts: clusters of local wave energies, learnt from the data set itself."""
 
 from __future__ import annotations
 
@@ -38,19 +38,20 @@ class Codebook:
         scaled = (rows - mean) / spread
         count = min(count, len(np.unique(scaled.round(6), axis=0)))
         with threadpool_limits(1):  # sums in one order give the same clusters on every machine
-            found = KMeans(count, n_init=3, random_state=seed).fit(scaled)
-        centres = found.cluster_centers_[np.argsort(found.cluster_centers_.mean(1), kind="stable")]
+            clusters = KMeans(count, n_init=3, random_state=seed).fit(scaled)
+        centres = clusters.cluster_centers_
+        centres = centres[np.argsort(centres.mean(1), kind="stable")]
         names = tuple(f"texture {i + 1} ({_words(centre)})" for i, centre in enumerate(centres))
         return cls(centres.astype(np.float32), mean, spread, names)
 
-    def nearest(self, found: Tensor) -> Tensor:
-        """The texture at each place of descriptors [n, d, y, x], int64 [n, y, x]."""
+    def nearest(self, maps: Tensor) -> Tensor:
+        """The texture at each place of maps of descriptors [n, d, y, x], int64 [n, y, x]."""
         import torch
 
-        mean = torch.from_numpy(self.mean).to(found)[:, None, None]
-        spread = torch.from_numpy(self.spread).to(found)[:, None, None]
-        rows = ((found - mean) / spread).movedim(1, -1)
-        centres = torch.from_numpy(self.centres).to(found)
+        mean = torch.from_numpy(self.mean).to(maps)[:, None, None]
+        spread = torch.from_numpy(self.spread).to(maps)[:, None, None]
+        rows = ((maps - mean) / spread).movedim(1, -1)
+        centres = torch.from_numpy(self.centres).to(maps)
         far = centres.square().sum(1) - 2 * rows @ centres.T
         return far.argmin(-1)
 

@@ -41,7 +41,7 @@ class Vocabulary:
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
-        """Of each category, the number of its first slot."""
+        """The number of each category's first slot."""
         ends = np.cumsum([0, *(category.slots for category in self.categories)])
         return tuple(int(end) for end in ends[:-1])
 
@@ -56,14 +56,14 @@ class Vocabulary:
 
     @cached_property
     def category(self) -> np.ndarray:
-        """Of each concept the index of its category, int [l]."""
+        """The index of each concept's category, int [l]."""
         return np.repeat(
             np.arange(len(self.categories)), [len(c.concepts) for c in self.categories]
         )
 
     @cached_property
     def slot(self) -> np.ndarray:
-        """Of each concept its slot among all, int [l]."""
+        """The slot of each concept among all, int [l]."""
         parts = [
             offset + np.arange(len(category.concepts))
             for offset, category in zip(self.offsets, self.categories, strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from conceptseg.stats.estimate import Sampling
 from conceptseg.study.dissect.bins import Bins
 from conceptseg.study.dissect.kept import Kept
 from conceptseg.study.dissect.pilot import Plan
@@ -31,8 +32,7 @@ def plan(units: int, words: Vocabulary, ids: list[str], half: list[int]) -> Plan
         sources=(),
         vocabulary=words,
         half=dict(zip(ids, half, strict=True)),
-        member={name: name for name in ids},
-        unit="image",
+        sampling=Sampling(tuple(ids), tuple(ids), "images", 0),
     )
 
 
@@ -45,5 +45,5 @@ def kept(maps: np.ndarray, slots: np.ndarray, words: Vocabulary, half: list[int]
         tuple(maps.astype(np.float32)),
         tuple(slots),
         np.array(half),
-        tuple(ids),
+        Sampling(tuple(ids), tuple(ids), "images", 0),
     )

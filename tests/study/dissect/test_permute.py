@@ -7,7 +7,9 @@ import pytest
 from scipy.stats import kstest
 
 from conceptseg.stats.corrections import benjamini_hochberg
+from conceptseg.stats.estimate import Sampling
 from conceptseg.study.dissect import permute
+from conceptseg.study.dissect.kept import Chosen
 from conceptseg.study.dissect.measures import Overlaps
 from conceptseg.study.dissect.permute import SIDE, permuted
 from tests.study.dissect.small import kept, vocabulary
@@ -31,8 +33,8 @@ def told(images, cut=0.8, concept=0, draws=199, seed=0):
     """The test with all units at one threshold and for one concept."""
     units = len(images.maps[0])
     level, low = np.full(units, cut), np.zeros(units, bool)
-    own = np.full(units, concept)
-    return permuted(images, level, low, own, level, EVERY, draws=draws, min_overlap=0.1, seed=seed)
+    chosen = Chosen(np.full(units, concept), np.zeros(units, int), low, level)
+    return permuted(images, chosen, level, EVERY, draws, min_overlap=0.1, seed=seed)
 
 
 def test_the_statistic_is_that_of_a_loop():
@@ -40,7 +42,8 @@ def test_the_statistic_is_that_of_a_loop():
     images = scenes(5, 3, 0)
     cut, low = np.array([0.5, 0.0, 1.0]), np.array([False, True, False])
     own = np.array([0, 2, 3])
-    one = permuted(images, cut, low, own, cut, EVERY, draws=60, min_overlap=0.1, seed=4)
+    chosen = Chosen(own, np.zeros(3, int), low, cut)
+    one = permuted(images, chosen, cut, EVERY, 60, min_overlap=0.1, seed=4)
     assert one.draws == 60 and one.null.shape == (60, 3)
     blocks = np.arange(5)[:, None]
     orders = permute._orders(blocks, 60, np.random.default_rng([4, 11]))
@@ -89,12 +92,11 @@ def test_images_of_a_group_that_are_alike_are_no_evidence(groups):
         rng = np.random.default_rng(seed)
         maps = np.stack(first.maps).repeat(size, 0) + 0.1 * rng.normal(size=(32, 60, 32, 32))
         members = tuple(str(i // size) for i in range(32))
-        images = replace(
-            kept(maps, np.stack(first.slots).repeat(size, 0), WORDS, [1] * 32), member=members
-        )
+        single = kept(maps, np.stack(first.slots).repeat(size, 0), WORDS, [1] * 32)
+        images = replace(single, sampling=Sampling(single.ids, members, "groups", 0))
         one = told(images, draws=399, seed=seed)
         assert one.grouped and one.images == 32
-        alone = told(replace(images, member=images.ids), draws=399, seed=seed)
+        alone = told(single, draws=399, seed=seed)
         assert not alone.grouped
         shares.append(((one.p <= 0.05).mean(), (alone.p <= 0.05).mean()))
     grouped, single = np.mean(shares, axis=0)
@@ -103,8 +105,8 @@ def test_images_of_a_group_that_are_alike_are_no_evidence(groups):
 
 def test_few_groups_are_not_exchanged():
     images = scenes(8, 2, 0)
-    members = tuple("abcdeeee")
-    one = told(replace(images, member=members))
+    sampling = Sampling(images.ids, tuple("abcdeeee"), "groups", 0)
+    one = told(replace(images, sampling=sampling))
     assert not one.grouped and one.images == 8
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from conceptseg.engine.known import Known
 from conceptseg.errors import InputError
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.dissect import published
@@ -23,10 +24,10 @@ def scene(seed, units=4, pixels=120):
 
 
 def added(convention, images=8):
-    state = {}
+    state = Known()
     for seed in range(images):
-        state = published._added(state, convention, WORDS, *scene(seed))
-    return published._score(convention, state, WORDS)
+        state = state.merge(published.counted(convention, WORDS, *scene(seed)))
+    return published.scores(convention, state, WORDS)
 
 
 def test_dissect_counts_all_pixels():

@@ -35,8 +35,8 @@ def test_rotating_a_basis_that_is_planted_loses_detectors():
     own = [(slots[:, 0] == c).astype(float) for c in range(3)] + [(slots[:, 1] == 0) * 1.0]
     maps = np.stack(own * 4, 1) + 0.05 * rng.normal(size=(16, 16, SIDE, SIDE))
     images = kept(maps, slots, WORDS, [0, 1] * 8)
-    found = rotated(images, np.arange(4), (0.1, 0.3, 0.5), draws=2, min_overlap=0.3, seed=0)
-    unique = {row["angle"]: row["unique"] for row in found.rows}
-    detectors = {row["angle"]: row["detectors"] for row in found.rows}
+    found = rotated(images, np.arange(4), (0.1, 0.3, 0.5), 2, min_overlap=0.3, seed=0)
+    unique = {row["angle"]: row["unique"] for row in found}
+    detectors = {row["angle"]: row["detectors"] for row in found}
     assert unique[0.0] == 4 and detectors[0.0] == 16
     assert detectors[1.0] < detectors[0.0]

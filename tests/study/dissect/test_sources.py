@@ -27,8 +27,8 @@ def view(labels=None, prediction=None, images=None):
 def test_errors_are_told_by_the_class_that_is_missed_and_the_one_that_is_called():
     labels = torch.tensor([[[0, 1, 2, 1, -1]]])
     prediction = torch.tensor([[[0, 2, 1, 1, 1]]])
-    missed = sources.Missed(CLASSES).map(view(labels, prediction))
-    called = sources.FalseAlarms(CLASSES).map(view(labels, prediction))
+    missed = sources.Errors(CLASSES, missed=True).map(view(labels, prediction))
+    called = sources.Errors(CLASSES, missed=False).map(view(labels, prediction))
     assert missed.tolist() == [[[3, 1, 2, 3, 4]]]  # 3: no error, 4: not annotated
     assert called.tolist() == [[[3, 2, 1, 3, 4]]]
     assert sources.Labels(CLASSES).map(view(labels)).tolist() == [[[0, 1, 2, 1, 4]]]
