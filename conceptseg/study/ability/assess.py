@@ -243,7 +243,7 @@ def by_student(values: np.ndarray, sampling: Sampling) -> Estimate:
 
 
 def paired(
-    study: Ability, found: Abilities, variant: str, layer: str, class_id: int
+    study: Ability, abilities: Abilities, variant: str, layer: str, class_id: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Dice [n] of a reading of `ANSWERING` and of the output, also where either sees in vain.
 
@@ -251,20 +251,19 @@ def paired(
     and the one that does not has 1; nan where neither does. On images with the class alone, a layer
     that always answers with it would seem to see what the output loses.
     """
-    own, output = dice_of(found, variant, layer, class_id), found.output[:, class_id]
-    area = area_of(found, variant, layer, class_id)
-    said, told = area > study.min_share, found.output_areas[:, class_id] > study.min_share
-    vain = ~np.isfinite(output) & np.isfinite(area) & (said | told)
-    return np.where(vain, ~said, own), np.where(vain, ~told, output)
+    own, output = dice_of(abilities, variant, layer, class_id), abilities.output[:, class_id]
+    area = area_of(abilities, variant, layer, class_id)
+    seen, shown = (one > study.min_share for one in (area, abilities.output_areas[:, class_id]))
+    vain = ~np.isfinite(output) & np.isfinite(area) & (seen | shown)
+    return np.where(vain, ~seen, own), np.where(vain, ~shown, output)
 
 
 def surplus(
-    study: Ability, found: Abilities, variant: str, layer: str, class_id: int
+    study: Ability, abilities: Abilities, variant: str, layer: str, class_id: int
 ) -> np.ndarray:
     """What a reading has above the output [n], as :func:`paired`."""
-    own, output = paired(study, found, variant, layer, class_id)
-    difference: np.ndarray = own - output
-    return difference
+    own, output = paired(study, abilities, variant, layer, class_id)
+    return np.asarray(own - output)
 
 
 def doubt(

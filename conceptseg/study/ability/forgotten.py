@@ -32,7 +32,7 @@ Settled = Mapping[tuple[int, int], str]
 
 def settled(
     study: Ability,
-    found: Abilities,
+    abilities: Abilities,
     variant: str,
     class_ids: Sequence[int],
     groups: Sequence[str],
@@ -40,15 +40,15 @@ def settled(
     """Of each image and class, the layer that reads most objects far better than the output does
     (by `forgotten`) in the other half's groups.
 
-    The best of all layers in each image would be found by luck. Images whose other half does not
+    The best of all layers in each image would be chosen by luck. Images whose other half does not
     hold a class are left out; of equal layers the last is taken, which is nearest to the output.
     """
-    half = halved(groups if len(set(groups)) > 1 else found.ids)
-    hidden = found.layers[:-1]  # the last is position alone
+    half = halved(groups if len(set(groups)) > 1 else abilities.ids)
+    hidden = abilities.layers[:-1]  # the last is position alone
     fixed: dict[tuple[int, int], str] = {}
     for class_id in class_ids:
-        dice = np.stack([dice_of(found, variant, layer, class_id) for layer in hidden], 1)
-        above = dice - found.output[:, class_id, None]
+        dice = np.stack([dice_of(abilities, variant, layer, class_id) for layer in hidden], 1)
+        above = dice - abilities.output[:, class_id, None]
         for own in (0, 1):
             others = above[half != own]
             if not np.isfinite(others).any():
@@ -60,19 +60,19 @@ def settled(
 
 
 def lost(
-    study: Ability, found: Abilities, fixed: Settled, variant: str = "global"
+    study: Ability, abilities: Abilities, fixed: Settled, variant: str = "global"
 ) -> list[Forgotten]:
     """Objects that their settled layer reads better than the output by `forgotten`, worst first."""
     listed = []
     for (row, class_id), layer in fixed.items():
-        seen = float(dice_of(found, variant, layer, class_id)[row])
-        output = float(found.output[row, class_id])
+        seen = float(dice_of(abilities, variant, layer, class_id)[row])
+        output = float(abilities.output[row, class_id])
         if seen - output > study.forgotten:
-            listed.append(Forgotten(found.ids[row], class_id, layer, seen, output))
+            listed.append(Forgotten(abilities.ids[row], class_id, layer, seen, output))
     return sorted(listed, key=lambda o: (o.output - o.seen, o.sample, o.class_id))
 
 
-def in_vain(study: Ability, found: Abilities, fixed: Settled) -> int:
+def in_vain(study: Ability, abilities: Abilities, fixed: Settled) -> int:
     """How often the settled layer sees a class where neither the labels nor the output have it.
 
     What is seen has to be of half the mean size of the class where it is, as a few stray pixels
@@ -80,25 +80,25 @@ def in_vain(study: Ability, found: Abilities, fixed: Settled) -> int:
     """
     count = 0
     for (row, class_id), layer in fixed.items():
-        held = np.isfinite(found.output[:, class_id])
-        size = float(found.true_areas[held, class_id].mean())
-        seen = area_of(found, "global", layer, class_id)[row] >= size / 2
-        silent = found.output_areas[row, class_id] <= study.min_share
+        held = np.isfinite(abilities.output[:, class_id])
+        size = float(abilities.true_areas[held, class_id].mean())
+        seen = area_of(abilities, "global", layer, class_id)[row] >= size / 2
+        silent = abilities.output_areas[row, class_id] <= study.min_share
         count += bool(not held[row] and seen and silent)
     return count
 
 
 def by_chance(
-    study: Ability, found: Abilities, class_ids: Sequence[int], groups: Sequence[str]
+    study: Ability, abilities: Abilities, class_ids: Sequence[int], groups: Sequence[str]
 ) -> tuple[int, int, int]:
     """Objects, those forgotten, and those that a shuffled network's layers, learnt, settled and
     read on the same images, would have us call forgotten; all 0 without the control."""
-    fixed = settled(study, found, "shuffled", class_ids, groups)
+    fixed = settled(study, abilities, "shuffled", class_ids, groups)
     if not fixed:
         return 0, 0, 0
-    objects = int(np.isfinite(found.output[:, list(class_ids)]).sum())
-    trained = lost(study, found, settled(study, found, "global", class_ids, groups))
-    return objects, len(trained), len(lost(study, found, fixed, "shuffled"))
+    objects = int(np.isfinite(abilities.output[:, list(class_ids)]).sum())
+    trained = lost(study, abilities, settled(study, abilities, "global", class_ids, groups))
+    return objects, len(trained), len(lost(study, abilities, fixed, "shuffled"))
 
 
 def halved(owners: Sequence[str]) -> np.ndarray:

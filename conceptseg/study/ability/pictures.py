@@ -128,9 +128,9 @@ def exemplars(
     study: Ability, context: Context, known: Known
 ) -> Mapping[int, tuple[str, list[tuple[str, int]]]]:
     """Per class: the image in which its best unit reads it best, and its best units."""
-    found, abilities = known[ASSESSED], known[ABILITIES]
+    assessed, abilities = known[ASSESSED], known[ABILITIES]
     result = {}
-    for class_id, leaders in found.leaders.items():
+    for class_id, leaders in assessed.leaders.items():
         if not leaders:
             continue
         best = leaders[0]
