@@ -54,8 +54,8 @@ def conclude(study: Ability, context: Context, known: Known) -> Result:
         notes=studied.notes(
             context,
             abilities.ids,
-            assessed.groups,
-            assessed.unit,
+            assessed.sampling.groups,
+            assessed.sampling.of.removesuffix("s"),
             comparison,
             layers=list(prepared.layers),
             classes=[classes[c] for c in assessed.class_ids],

@@ -6,14 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from conceptseg.result.finding import Finding
+from conceptseg.stats.estimate import Estimate
 from conceptseg.study.ability.assess import Assessed, Emergence, Level
 from conceptseg.study.ability.layers import POSITION
 
 if TYPE_CHECKING:
     from conceptseg.study.ability.config import Ability
-
-ALPHA = 0.05
 
 
 def findings(study: Ability, assessed: Assessed, classes: Sequence[str]) -> list[Finding]:
@@ -23,19 +24,18 @@ def findings(study: Ability, assessed: Assessed, classes: Sequence[str]) -> list
     if assessed.forgotten:
         result.append(_forgotten(assessed, classes))
     gap = assessed.estimates["difference"]
-    sure = gap.low > 0 or gap.high < 0
+    sure = gap.excludes(0)
     result.append(
-        Finding(
-            claim="The layers' agreement with the prediction predicts an image's true Dice "
+        Finding.about(
+            "The layers' agreement with the prediction predicts an image's true Dice "
             f"{('better' if gap.value > 0 else 'worse') if sure else 'neither better nor worse'} "
             f"than the network's confidence{'' if sure else ', as far as these images show'}: rank "
             f"correlation {assessed.estimates['agreement'].value:.2f} against "
             f"{assessed.estimates['confidence'].value:.2f}.",
-            effect=gap.value,
-            ci=(gap.low, gap.high),
-            n=len(set(assessed.groups)),
+            gap,
+            null=0.0,
             evidence="estimate",
-            details={"effect_name": "rank correlation above that of confidence"},
+            effect_name="rank correlation above that of confidence",
         )
     )
     return result
@@ -68,38 +68,35 @@ def _emerges(
             f"No layer is read as well as the output for {name}: the best, {layer}, reaches a "
             f"Dice of {value.value:.2f}{excess}, where the output has {one.output.value:.2f}."
         )
-    return Finding(
-        claim=claim,
-        class_=name,
-        effect=value.value,
-        ci=(value.low, value.high),
-        n=value.n,
+    return Finding.about(
+        claim,
+        value,
+        class_name=name,
         evidence="classes",
-        details={"effect_name": "Dice of the layer's reading", "layer": layer},
+        effect_name="Dice of the layer's reading",
+        layer=layer,
     )
 
 
 def _better(study: Ability, assessed: Assessed, classes: Sequence[str]) -> list[Finding]:
-    """Of each class, the layer that beats the output most, if any does surely."""
+    """The layer that beats the output most, for each class of which a test shows one."""
     best: dict[int, Level] = {}
     for one in assessed.levels:
-        if one.p_adjusted > ALPHA or one.layer == POSITION:
+        if not one.test.passed or one.layer == POSITION:
             continue
         if one.class_id not in best or one.above.value > best[one.class_id].above.value:
             best[one.class_id] = one
     return [
-        Finding(
-            claim=f"What follows {one.layer} loses {classes[one.class_id]}: prototypes read it "
-            f"there with a Dice that is {one.above.value:.2f} above the output's, over "
-            f"{one.above.n} images that hold it or in which the layer or the output sees it.",
-            class_=classes[one.class_id],
-            effect=one.above.value,
-            ci=(one.above.low, one.above.high),
-            p=one.p,
-            p_adjusted=one.p_adjusted,
-            n=one.above.n,
+        Finding.about(
+            f"What follows {one.layer} loses {classes[one.class_id]}: prototypes read it there "
+            f"with a Dice that is {one.above.value:.2f} above the output's, over "
+            f"{one.above_images} images that hold it or in which the layer or the output sees it.",
+            one.above,
+            one.test,
+            class_name=classes[one.class_id],
             evidence="levels",
-            details={"effect_name": "Dice above the output's", "layer": one.layer},
+            effect_name="Dice above the output's",
+            layer=one.layer,
         )
         for one in best.values()
     ]
@@ -115,13 +112,15 @@ def _forgotten(assessed: Assessed, classes: Sequence[str]) -> Finding:
         if of
         else ""
     )
-    return Finding(
-        claim=f"{len(assessed.forgotten)} objects are seen by a layer, chosen on other images, and "
+    count = Estimate(
+        len(assessed.forgotten), np.nan, np.nan, assessed.sampling.n, assessed.sampling.of
+    )
+    return Finding.about(
+        f"{len(assessed.forgotten)} objects are seen by a layer, chosen on other images, and "
         f"lost by the output, most of them of {most}. For comparison, in {assessed.seen_in_vain} "
         "cases these layers see at least half an object's worth of a class that is neither in the "
         f"image nor in the output.{tail}",
-        effect=float(len(assessed.forgotten)),
-        n=len(set(assessed.groups)),
+        count,
         evidence="forgotten",
-        details={"effect_name": "forgotten objects"},
+        effect_name="forgotten objects",
     )

@@ -12,7 +12,8 @@ from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.report.thumbnails import outlined, overlay
 from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.ability.assess import ASSESSED, Forgotten
+from conceptseg.study.ability.assess import ASSESSED
+from conceptseg.study.ability.forgotten import Forgotten
 from conceptseg.study.ability.gather import PREPARED, READINGS, Reading, labelled, recorded
 from conceptseg.study.ability.read import ABILITIES
 from conceptseg.study.ability.units import pooled_dice
@@ -127,9 +128,9 @@ def exemplars(
     study: Ability, context: Context, known: Known
 ) -> Mapping[int, tuple[str, list[tuple[str, int]]]]:
     """Per class: the image in which its best unit reads it best, and its best units."""
-    found, abilities = known[ASSESSED], known[ABILITIES]
+    assessed, abilities = known[ASSESSED], known[ABILITIES]
     result = {}
-    for class_id, leaders in found.leaders.items():
+    for class_id, leaders in assessed.leaders.items():
         if not leaders:
             continue
         best = leaders[0]

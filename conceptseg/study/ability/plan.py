@@ -48,9 +48,9 @@ COMPARED = 4
 
 def to_compare(study: Ability, context: Context, known: Known) -> Known:
     """Images for the local saliency maps: the forgotten objects, then each class's exemplar."""
-    found, abilities = known[ASSESSED], known[ABILITIES]
-    chosen = {one.class_id: one.sample for one in reversed(found.forgotten)}
-    for class_id in found.class_ids:
+    assessed, abilities = known[ASSESSED], known[ABILITIES]
+    chosen = {one.class_id: one.sample for one in reversed(assessed.forgotten)}
+    for class_id in assessed.class_ids:
         held = np.nan_to_num(abilities.output[:, class_id], nan=-1.0)
         if class_id not in chosen and (held >= 0).any():
             chosen[class_id] = abilities.ids[int(np.argmax(held))]

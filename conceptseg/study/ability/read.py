@@ -14,7 +14,7 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.ability.gather import PREPARED, READINGS, Reading, labelled, recorded
 from conceptseg.study.ability.layers import POSITION
-from conceptseg.study.shared.overlap import class_iou
+from conceptseg.study.shared.overlap import class_iou, without_small
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,6 +61,18 @@ ABILITIES = Key("abilities", Abilities)
 READ = Key("read", SampleTable)
 
 
+def dice_of(abilities: Abilities, variant: str, layer: str, class_id: int) -> np.ndarray:
+    """Dice [n] of one reading of one class."""
+    place = abilities.layers.index(layer)
+    return np.asarray(abilities.dice[:, VARIANTS.index(variant), place, class_id])
+
+
+def area_of(abilities: Abilities, variant: str, layer: str, class_id: int) -> np.ndarray:
+    """Share [n] of each image that a reading of `ANSWERING` gives to a class."""
+    place = abilities.layers.index(layer)
+    return np.asarray(abilities.areas[:, ANSWERING.index(variant), place, class_id])
+
+
 @dataclass(frozen=True)
 class Read(Pass):
     """One forward per image and one of the shuffled network, on the same images."""
@@ -91,7 +103,7 @@ class Read(Pass):
         found = np.full((n, len(VARIANTS), len(names), k), np.nan)
         areas = np.full((n, len(ANSWERING), len(names), k), np.nan)
         agreement = np.full((n, len(names)), np.nan)
-        truth = counted(batch.labels, k, self.study.min_share)
+        truth = without_small(batch.labels, k, self.study.min_share)
         for place, name in enumerate(names):
             maps = self._maps(features[name], readings[("trained", name)], other, p)
             for variant, labels in maps.items():
@@ -243,18 +255,6 @@ def unit_ids(study: Ability, context: Context) -> frozenset[str]:
     ids = [sample.id for sample in labelled(context)]
     ranked = sorted(ids, key=lambda one: (sample_priority(study.seed, one), one))
     return frozenset(ranked[: study.unit_images])
-
-
-def counted(labels: Tensor, k: int, min_share: float) -> Tensor:
-    """The labels with classes of too small a share of an image taken for ignored there."""
-    import torch
-
-    known = (labels >= 0) & (labels < k)
-    hot = torch.nn.functional.one_hot(labels.clamp(0, k - 1), k) * known[..., None]
-    pixels = hot.sum((1, 2))
-    tiny = pixels <= min_share * pixels.sum(1, keepdim=True)
-    dropped = tiny.gather(1, labels.clamp(0, k - 1).flatten(1)).reshape(labels.shape)
-    return torch.where(known & ~dropped, labels, torch.full_like(labels, -1))
 
 
 def scored(labels: Tensor, truth: Tensor, k: int) -> np.ndarray:

@@ -19,6 +19,7 @@ from conceptseg.report.blocks import (
 from conceptseg.result.columns import Column
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
+from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.ability.layers import POSITION
 from conceptseg.study.ability.tables import (
     ABILITY,
@@ -62,7 +63,7 @@ def levels(result: Result) -> Section:
 
 def _map(result: Result, column: Column, heading: str, caption: str) -> FigureBlock | None:
     layers, whole = [*result.notes["layers"], POSITION], column is ABILITY
-    marked = {"all cells together": _grid(result, P_ADJUSTED, layers) <= 0.05}
+    marked = {"all cells together": _grid(result, P_ADJUSTED, layers) <= ALPHA}
     return charts.heatmap(
         _grid(result, column, layers),
         result.notes["classes"],

@@ -13,8 +13,7 @@ from conceptseg.engine.known import Known
 from conceptseg.result.columns import Column, labels_of
 from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
-from conceptseg.study.ability.assess import ASSESSED, Assessed, Mean
-from conceptseg.study.ability.findings import ALPHA
+from conceptseg.study.ability.assess import ASSESSED, Assessed
 from conceptseg.study.ability.pictures import exemplars, shown
 from conceptseg.study.ability.read import VARIANTS, Abilities
 
@@ -30,7 +29,7 @@ PROBE_EXCESS = Column(
     brief="probe above shuffled's",
 )
 ABOVE = Column("above", "above the output", interval=True)
-P_ADJUSTED = Column("p_adjusted", "p, all cells together")
+P_ADJUSTED = Column("p_adjusted", "p, all cells together", of=lambda one: one.test.adjusted)
 OUTPUT = Column("output", "Dice of the output", interval=True, brief="Dice")
 FADE = Column(
     "fade", "best above last, chosen on other images", interval=True, brief="best above last"
@@ -72,20 +71,16 @@ def levels(assessed: Assessed, classes: Sequence[str]) -> Table:
         ABILITY,
         *(_reading(name, label) for name, label in READINGS.items()),
         EXCESS,
-        Column("excess_images", "above shuffled, images", of=lambda one: _images(one.excess)),
+        Column("excess_images", "above shuffled, images"),
         PROBE_EXCESS,
         ABOVE,
-        "p",
+        Column("p", of=lambda one: one.test.p),
         P_ADJUSTED,
-        Column("tested", "enough images or groups to test", of=lambda one: one.least <= ALPHA),
-        Column("above_images", 'images behind "above the output"', of=lambda one: one.above.n),
-        Column("images", of=lambda one: _images(one.readings["global"])),
+        Column("tested", "enough images or groups to test", of=lambda one: one.test.testable),
+        Column("above_images", 'images behind "above the output"'),
+        "images",
     )
     return Table.of(assessed.levels, columns, "Dice of each class as each layer is read")
-
-
-def _images(mean: Mean | None) -> int:
-    return 0 if mean is None else mean.n
 
 
 def emergence(assessed: Assessed, classes: Sequence[str]) -> Table:
@@ -117,10 +112,8 @@ def units(study: Ability, context: Context, known: Known) -> Table:
             "rank": rank + 1,
             "layer": one.layer,
             "unit": one.unit,
-            "dice": one.dice,
-            "low": one.low,
-            "high": one.high,
-            "images": one.n,
+            **DICE.cells(one.dice),
+            "images": one.images,
             "sample": where[class_id][0],
             "picture": safe_key(f"drawn-unit-{class_id}-{rank}"),
         }
@@ -148,7 +141,7 @@ def forgotten(study: Ability, known: Known, classes: Sequence[str]) -> Table:
 
 def estimates(assessed: Assessed) -> Table:
     rows = [
-        {"told_from": SOURCES[name], **SPEARMAN.cells(one), "images": one.n}
+        {"told_from": SOURCES[name], **SPEARMAN.cells(one), "images": assessed.judged}
         for name, one in assessed.estimates.items()
     ]
     labels = {"told_from": "predicted from", **SPEARMAN.labels}

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from conceptseg.study.ability import assess, findings
+from conceptseg.stats.estimate import Sampling
+from conceptseg.study.ability import assess, findings, forgotten
 from conceptseg.study.ability.layers import POSITION
 from conceptseg.study.ability.read import ANSWERING, VARIANTS, Abilities
 
@@ -37,9 +38,19 @@ def made(dice, output, **others):
     )
 
 
+def counting(names):
+    """Of images that count as these groups."""
+    ids = tuple(f"i{i:03d}" for i in range(len(names)))
+    return Sampling(ids, tuple(names), "groups", 0, 1000)
+
+
+def levels(found, class_ids, names, study=STUDY, seed=0):
+    return assess.levels(study, found, class_ids, counting(names), seed)
+
+
 def claim(found):
-    one = assess.emerged(STUDY, found, 0, found.ids, 0)
-    places = {(o.class_id, o.layer): o for o in assess.levels(STUDY, found, [0], found.ids, 0)}
+    one = assess.emerged(STUDY, found, 0, counting(found.ids))
+    places = {(o.class_id, o.layer): o for o in levels(found, [0], found.ids)}
     return one, findings._emerges(one, places, ["cat"]).claim
 
 
@@ -78,14 +89,14 @@ def test_the_depth_of_what_was_learnt_is_told():
 @pytest.mark.parametrize("n", [8, 20])
 def test_the_best_of_equal_layers_is_rarely_above_the_last(n):
     rng, times = np.random.default_rng(n), 400
-    owners = [f"i{i:03d}" for i in range(n)]
+    images = counting([f"i{i:03d}" for i in range(n)])
     above = 0
     for _ in range(times):
         rows = np.clip(rng.beta(2, 2, (n, 1)) + rng.normal(0, 0.2, (n, 10)), 0, 1)
-        above += assess.faded(rows, owners).low > 0
+        above += assess.faded(rows, images).above(0)
     assert above / times < 0.06  # 0.025, and what chance makes of it in so many trials
     rows[:, 4] += 0.5
-    assert assess.faded(rows, owners).low > 0
+    assert assess.faded(rows, images).above(0)
 
 
 def cells(groups, each, layers, effect, seed=0):
@@ -101,28 +112,29 @@ def cells(groups, each, layers, effect, seed=0):
 
 def test_eight_groups_can_show_one_of_many_cells():
     found, owners = cells(8, 5, 121, 0.3)
-    told = assess.levels(STUDY, found, [0], owners, 0)
-    assert told[0].least <= 0.05 and told[0].p_adjusted <= 0.05
-    assert all(one.p_adjusted > 0.05 for one in told[1:])
+    told = levels(found, [0], owners)
+    assert told[0].test.passed
+    assert not any(one.test.passed for one in told[1:])
 
 
 def test_of_no_effects_few_are_found():
     false = 0
     for seed in range(60):
         found, owners = cells(8, 3, 30, 0.0, seed)
-        told = assess.levels(SimpleNamespace(**{**vars(STUDY), "smallest_effect": 0.0}),
-                             found, [0], owners, seed)  # fmt: skip
-        false += min(one.p_adjusted for one in told) <= 0.05
+        study = SimpleNamespace(**{**vars(STUDY), "smallest_effect": 0.0})
+        cells_of = levels(found, [0], owners, study, seed)
+        false += any(one.test.passed for one in cells_of)
     assert false / 60 <= 0.12
 
 
 def test_four_groups_are_too_few_to_test_and_have_no_interval():
     found, owners = cells(4, 5, 10, 0.3)
-    told = assess.levels(STUDY, found, [0], owners, 0)
-    assert all(one.least > 0.05 for one in told)
-    assert told[0].above.n == 20 and np.isnan(told[0].above.low)
+    told = levels(found, [0], owners)
+    assert not any(one.test.testable for one in told)
+    assert all(np.isnan(one.test.adjusted) for one in told), "rule f: a p that cannot pass is none"
+    assert (told[0].above.n, told[0].above_images) == (4, 20) and told[0].above.ci is None
     found, owners = cells(5, 5, 10, 0.3)
-    assert np.isfinite(assess.levels(STUDY, found, [0], owners, 0)[0].above.low)
+    assert np.isfinite(levels(found, [0], owners)[0].above.low)
 
 
 def sides(says, truth):
@@ -145,11 +157,11 @@ def test_a_layer_that_always_gives_one_answer_is_not_above_a_guess():
     rng = np.random.default_rng(0)
     truth, output = rng.integers(0, 2, (2, 100))
     found = told_of([np.zeros(100, int)] * 3, output, truth)
-    told = assess.levels(STUDY, found, [0, 1], found.ids, 0)
-    assert all(one.p_adjusted > 0.05 for one in told)
+    told = levels(found, [0, 1], found.ids)
+    assert not any(one.test.passed for one in told)
     assert abs(told[0].above.value) < 0.15  # on images of class 0 alone it is about 0.45
-    fixed = assess.settled(STUDY, found, "global", [0], found.ids)
-    assert assess.in_vain(STUDY, found, fixed) == int(((truth == 1) & (output == 1)).sum())
+    fixed = forgotten.settled(STUDY, found, "global", [0], found.ids)
+    assert forgotten.in_vain(STUDY, found, fixed) == int(((truth == 1) & (output == 1)).sum())
     own, other = assess.paired(STUDY, found, "global", "L0", 0)
     held = truth == 0
     assert np.isfinite(own[held]).all() and (own[~held] == 0).all()
@@ -160,20 +172,31 @@ def test_a_layer_that_knows_is_above_the_output_and_names_what_is_forgotten():
     rng = np.random.default_rng(0)
     truth, output = rng.integers(0, 2, (2, 100))
     found = told_of([1 - truth, truth, rng.integers(0, 2, 100)], output, truth)
-    told = {(o.class_id, o.layer): o for o in assess.levels(STUDY, found, [0, 1], found.ids, 0)}
-    assert told[0, "L1"].p_adjusted < 0.01 and told[0, "L1"].above.value > 0.4
-    fixed = assess.settled(STUDY, found, "global", [0, 1], found.ids)
+    told = {(o.class_id, o.layer): o for o in levels(found, [0, 1], found.ids)}
+    assert told[0, "L1"].test.adjusted < 0.01 and told[0, "L1"].above.value > 0.4
+    fixed = forgotten.settled(STUDY, found, "global", [0, 1], found.ids)
     assert set(fixed.values()) == {"L1"}
-    listed = assess.lost(STUDY, found, fixed)
+    listed = forgotten.lost(STUDY, found, fixed)
     assert {one.sample for one in listed} == {found.ids[i] for i in np.flatnonzero(truth != output)}
-    assert assess.in_vain(STUDY, found, fixed) == 0
+    assert forgotten.in_vain(STUDY, found, fixed) == 0
 
 
 def test_many_guessing_layers_forget_no_more_than_one():
     rng = np.random.default_rng(0)
     truth, output = rng.integers(0, 2, (2, 400))
     found = told_of(rng.integers(0, 2, (10, 400)), output, truth)
-    listed = assess.lost(STUDY, found, assess.settled(STUDY, found, "global", [0, 1], found.ids))
+    listed = forgotten.lost(
+        STUDY, found, forgotten.settled(STUDY, found, "global", [0, 1], found.ids)
+    )
     wrong = int((truth != output).sum())
     assert len(listed) < 0.65 * wrong  # a guess is right in half; one of ten nearly always
-    assert assess.by_chance(STUDY, found, [0, 1], found.ids) == (400, len(listed), len(listed))
+    assert forgotten.by_chance(STUDY, found, [0, 1], found.ids) == (400, len(listed), len(listed))
+
+
+def test_rule_d_findings_say_that_groups_are_counted():
+    found, owners = cells(8, 5, 10, 0.3)
+    told = levels(found, [0], owners)
+    assessed = SimpleNamespace(levels=told)
+    (better,) = findings._better(STUDY, assessed, ["cat"])
+    assert (better.n, better.of, better.standing) == (8, "groups", "evidence")
+    assert "over 40 images" in better.claim
