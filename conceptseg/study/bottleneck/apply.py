@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from conceptseg.errors import InputError
-from conceptseg.study.bottleneck.measure import describe, forward
+from conceptseg.study.bottleneck.measure import look
 from conceptseg.study.bottleneck.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -33,10 +33,9 @@ def check(predictor: Predictor, context: Context, where: str) -> None:
 
 def read(study: Bottleneck, context: Context, batch: Batch) -> dict[str, np.ndarray]:
     """What the predictor reads of a batch: pooled units [n, 3 u] and confidence [n, b]."""
-    logits, pooled = forward(context, batch.images)
+    logits, numbers = look(study, context, batch.images)
     context.model.check_finite(logits, batch.ids)
-    confidence, _ = describe(study, context, batch.images, logits)
-    return {"pooled": pooled.cpu().numpy(), "confidence": confidence.cpu().numpy()}
+    return numbers
 
 
 def scored(
@@ -47,16 +46,16 @@ def scored(
     `review` counts from 1. Ends are empty for an image of an unknown kind.
     """
     size = confidence[:, list(predictor.facts["confidence"]).index("foreground")]
-    found = predictor.score(pooled, confidence, size)
-    order = np.lexsort((np.array(ids), found.quality, found.inside))
+    scores = predictor.score(pooled, confidence, size)
+    order = np.lexsort((np.array(ids), scores.quality, scores.inside))
     return [
         {
             "sample": ids[i],
-            "quality": float(found.quality[i]),
-            "low": float(found.low[i]) if found.inside[i] else None,
-            "high": float(found.high[i]) if found.inside[i] else None,
-            "distance": float(found.distance[i]),
-            "known_kind": bool(found.inside[i]),
+            "quality": float(scores.quality[i]),
+            "low": float(scores.low[i]) if scores.inside[i] else None,
+            "high": float(scores.high[i]) if scores.inside[i] else None,
+            "distance": float(scores.distance[i]),
+            "known_kind": bool(scores.inside[i]),
             "review": place,
         }
         for place, i in enumerate(order.tolist(), start=1)

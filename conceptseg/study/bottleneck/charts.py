@@ -1,4 +1,4 @@
-"""Charts of a quality report that no other report has."""
+"""Charts of a bottleneck report that no other report has."""
 
 from __future__ import annotations
 
@@ -50,48 +50,27 @@ def coloured_map(
             hovertemplate="%{customdata[1]}<extra></extra>",
             showlegend=False,
         )
-    menus = [_colour_menu(colours), _map_menu(list(points))]
-    figure.update_layout(updatemenus=menus, dragmode="lasso")
-    figure.update_layout(margin={"t": 30, "b": 90})
+    by_colour = {
+        name: {
+            "marker.color": [small(values)],
+            "marker.colorscale": [stops(scale)],
+            "marker.cmin": low,
+            "marker.cmax": high,
+            "marker.colorbar.title.text": title(name, 26),
+        }
+        for name, (values, scale, low, high) in colours.items()
+    }
+    by_map = {name: {"visible": [other == name for other in points]} for name in points}
+    menus = [_menu(by_colour, 0.0), _menu(by_map, 0.75)]
+    figure.update_layout(updatemenus=menus, dragmode="lasso", margin={"t": 30, "b": 90})
     bare = {"showticklabels": False, "ticks": "", "zeroline": False, "showgrid": False}
     figure.update_xaxes(**bare, showline=True, mirror=True)
     figure.update_yaxes(**bare, showline=True, mirror=True)
     return figure
 
 
-def _colour_menu(colours: Mapping[str, tuple[np.ndarray, str, float, float]]) -> dict[str, object]:
-    buttons = [
-        {
-            "label": name,
-            "method": "restyle",
-            "args": [
-                {
-                    "marker.color": [small(values)],
-                    "marker.colorscale": [stops(scale)],
-                    "marker.cmin": low,
-                    "marker.cmax": high,
-                    "marker.colorbar.title.text": title(name, 26),
-                }
-            ],
-        }
-        for name, (values, scale, low, high) in colours.items()
-    ]
-    return _menu(buttons, 0.0)
-
-
-def _map_menu(names: Sequence[str]) -> dict[str, object]:
-    buttons = [
-        {
-            "label": name,
-            "method": "restyle",
-            "args": [{"visible": [other == name for other in names]}],
-        }
-        for name in names
-    ]
-    return _menu(buttons, 0.75)
-
-
-def _menu(buttons: Sequence[Mapping[str, object]], x: float) -> dict[str, object]:
+def _menu(changes: Mapping[str, Mapping[str, object]], x: float) -> dict[str, object]:
+    """A menu whose entries each change the traces."""
     return {
         "type": "dropdown",
         "direction": "up",
@@ -99,7 +78,10 @@ def _menu(buttons: Sequence[Mapping[str, object]], x: float) -> dict[str, object
         "xanchor": "left",
         "y": -0.04,
         "yanchor": "top",
-        "buttons": list(buttons),
+        "buttons": [
+            {"label": name, "method": "restyle", "args": [change]}
+            for name, change in changes.items()
+        ],
         "bgcolor": "#f4f4f4",
         "font": {"color": "#111111"},
     }
@@ -110,12 +92,13 @@ def predicted_against_true(
     low: np.ndarray,
     high: np.ndarray,
     quality: np.ndarray,
+    inside: np.ndarray,
     texts: Sequence[str],
     name: str,
 ) -> go.Figure:
     """True quality over predicted quality, each image with its interval, and the line of equality.
 
-    Images outside of their interval have another colour and shape.
+    Images that are not `inside` their interval have another colour and shape.
     """
     import plotly.graph_objects as go
 
@@ -132,8 +115,7 @@ def predicted_against_true(
         name="interval",
         hoverinfo="skip",
     )
-    inside = (quality >= low - 1e-9) & (quality <= high + 1e-9)
-    for where, colour, symbol, told in (
+    for where, colour, symbol, kind in (
         (inside, "#0072b2", "circle", "inside its interval"),
         (~inside, "#d55e00", "diamond", "outside of it"),
     ):
@@ -142,7 +124,7 @@ def predicted_against_true(
             x=small(predicted[rows]),
             y=small(quality[rows]),
             mode="markers",
-            name=told,
+            name=kind,
             marker={"color": colour, "symbol": symbol, "size": 7},
             customdata=[[row, label(texts[row], 80)] for row in rows.tolist()],
             hovertemplate="%{customdata[1]}<br>predicted %{x:.2f}, true %{y:.2f}<extra></extra>",

@@ -1,25 +1,27 @@
-"""The result of a quality study: findings in words, tables, arrays and pictures."""
+"""The result of a bottleneck study: findings in words, tables, arrays and pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conceptseg.engine.contract import Carry, Context
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Known
 from conceptseg.result.finding import ranked
-from conceptseg.result.saved import Result
+from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
 from conceptseg.study.bottleneck import gate, tables
-from conceptseg.study.bottleneck.evaluate import Flagging, crossed, flagging
+from conceptseg.study.bottleneck.evaluate import Flagging, Standing, crossed, flagging, standings
 from conceptseg.study.bottleneck.findings import findings
-from conceptseg.study.bottleneck.judge import Judged
+from conceptseg.study.bottleneck.judge import JUDGED, Judged, search_of
+from conceptseg.study.bottleneck.layout import MAPS, SHOWN
 from conceptseg.study.bottleneck.maps import quality_of
-from conceptseg.study.bottleneck.slices import clusters, columns, enriched, judged
-from conceptseg.study.bottleneck.slices import pairs as slice_pairs
-from conceptseg.study.shared import local_maps
-from conceptseg.study.shared.compare import Comparison
+from conceptseg.study.bottleneck.shift import SHIFTED
+from conceptseg.study.bottleneck.slices import Slice, clusters, columns, judged_slices, pairs
+from conceptseg.study.shared import local_maps, studied
+from conceptseg.study.shared.compare import COMPARISON, Comparison
 
 if TYPE_CHECKING:
     from conceptseg.study.bottleneck.config import Bottleneck
@@ -27,189 +29,144 @@ if TYPE_CHECKING:
 GROUPS_SHOWN = 12
 
 
-def conclude(study: Bottleneck, context: Context, carry: Carry) -> Result:
-    found: Judged = carry["judged"]
-    comparison: Comparison = carry["comparison"]
+def conclude(study: Bottleneck, context: Context, known: Known) -> Result:
+    judged, comparison, shifted = known[JUDGED], known[COMPARISON], known[SHIFTED]
     seed, classes = context.seed, context.model.classes
-    samples = [context.manifest.sample(name) for name in found.ids]
-    flags = _flags(study, found, seed)
-    cluster = clusters(found.features["layer"].rows, study.slices, seed)
-    values = columns(_metadata(context, found))
-    kinds = {("cluster", f"cluster {c + 1}"): cluster == c for c in np.unique(cluster)}
-    single: dict[str, np.ndarray] = {}
-    for column, each in values.items():
-        for value in sorted(set(each)):
-            single[f"{column} = {value}"] = np.array([one == value for one in each])
-    kinds |= {("metadata", name): members for name, members in single.items()}
-    both = slice_pairs(single, study.min_slice)
-    kinds |= {("pair", name): members for name, members in both.items()}
-    confidence = flags.scores["raw"][0]
-    slices = judged(
-        kinds, found.quality, confidence, found.groups, least=study.min_slice, seed=seed
-    )
-    baseline = crossed(
-        ("mean",),
-        found.features["confidence"],
-        found.quality,
-        found.fold_groups,
-        folds=study.folds,
-        inner=study.inner,
-        repeats=study.repeats,
-        components=study.components,
-        seed=study.seed,
-    )
-    rows, points = carry["shown"], carry["maps"].result()
-    groups = [sample.group for sample in samples]
+    layer, points = judged.features["layer"].rows, known[MAPS].result()
+    flags, standing = flags_of(study, judged), _standing(study, judged)
+    cluster = clusters(layer, study.slices, seed)
+    values = columns(_metadata(context, judged))
+    slices = _slices(study, judged, cluster, values)
+    groups = [context.manifest.sample(name).group for name in judged.ids]
     few = groups if 1 < len(set(groups)) <= GROUPS_SHOWN else None
-    made = {
-        "standing": tables.standing_table(found, baseline, seed),
-        "flags": tables.flag_table(flags, study.budget),
-        "curve": tables.curve_table(flags),
-        "calibration": tables.calibration_table(found),
-        "coverage": tables.coverage_table(found, few, seed),
-        "shift": _shift_table(carry["shifted"]),
-        "slices": tables.slice_table(slices),
-        "enrichment": Table(
-            [row for row in enriched(cluster, values, found.groups) if row["p_bh"] <= 0.2],  # type: ignore[operator]
-            caption="Metadata values that are frequent in a cluster (corrected p at most 0.2)",
-        ),
-        "classes": tables.class_table(found, classes, seed),
-        "presence": tables.presence_table(found.presence, classes),
-        "maps": Table(quality_of(found.features["layer"].rows[rows], points)),
-        "images": tables.image_table(found, flags, cluster, groups),
-        "mapped": _mapped_table(found, rows, points, cluster),
-        "saliency": local_maps.table(comparison, classes),
-    }
+    pictures = judged.measured.pictures
     return Result(
         study="bottleneck",
-        findings=ranked(findings(study, found, flags, slices, made)),
-        tables=made,
-        arrays={
-            **found.predictor.to_arrays(),
-            **tables.map_rows(points),
-            "pooled": found.measured.pooled[found.rows],
-            "confidence": found.measured.confidence[found.rows],
+        findings=ranked(findings(study, standing, flags, slices)),
+        tables={
+            "standing": tables.standing_table(standing),
+            "flags": tables.flag_table(flags, study.budget),
+            "curve": tables.curve_table(flags),
+            "calibration": tables.calibration_table(judged),
+            "coverage": tables.coverage_table(judged, few),
+            "shift": tables.shift_table(shifted),
+            "slices": tables.slice_table(slices),
+            "enrichment": tables.enrichment_table(cluster, values, judged.sampling.groups),
+            "classes": tables.class_table(judged, classes, seed),
+            "presence": tables.presence_table(judged.presence, classes),
+            "maps": Table(quality_of(layer[known[SHOWN]], points)),
+            "images": tables.image_table(judged, flags, cluster, groups),
+            "mapped": tables.mapped_table(judged, known[SHOWN], points, cluster),
+            "saliency": local_maps.table(comparison, classes),
         },
-        images=_images(found, comparison),
-        skipped=_skipped(context, found),
-        notes=_notes(study, context, found, flags, comparison),
+        arrays={
+            **judged.predictor.to_arrays(),
+            **{safe_key(f"map-{name}"): each for name, each in points.items()},
+            "pooled": judged.measured.pooled[judged.rows],
+            "confidence": judged.measured.confidence[judged.rows],
+        },
+        images={tables.picture_key(i): pictures[i] for i in judged.ids if i in pictures}
+        | local_maps.pictures(comparison),
+        skipped=studied.left_out(
+            context,
+            judged.ids,
+            lambda sample: (
+                "holds no studied class: no overlap is defined"
+                if context.manifest.labelled(sample)
+                else "no mask"
+            ),
+        ),
+        notes=_notes(study, context, judged, flags, comparison),
     )
 
 
-def _flags(study: Bottleneck, found: Judged, seed: int) -> Flagging:
+def _standing(study: Bottleneck, judged: Judged) -> list[Standing]:
+    """Each feature set against the mean, which is predicted in the same folds, and confidence."""
+    mean = crossed(
+        replace(search_of(study), regressors=("mean",)),
+        judged.features["confidence"],
+        judged.quality,
+        judged.fold_groups,
+        study.folds,
+        study.repeats,
+    )
+    return standings(judged.fitted, mean.predicted, judged.quality, judged.sampling, study.seed)
+
+
+def flags_of(study: Bottleneck, judged: Judged) -> Flagging:
     """Flags of each feature set, against those of the confidence that was fitted like the layer.
 
     A gain over the network's mean largest probability, nothing fitted, would be that of fitting as
     much as that of the layer.
     """
-    raw = found.measured.confidence[found.rows, 0].astype(np.float64)
-    scores = {"raw": raw[None], **{name: one.predicted for name, one in found.fitted.items()}}
+    raw = judged.measured.confidence[judged.rows, 0].astype(np.float64)
+    scores = {"raw": raw[None], **{name: one.predicted for name, one in judged.fitted.items()}}
     return flagging(
         scores,
-        found.quality,
-        found.groups,
+        judged.quality,
+        judged.sampling,
         below=study.failure,
         budget=study.budget,
         reference="confidence",
-        seed=seed,
     )
 
 
-def _metadata(context: Context, found: Judged) -> dict[str, list[str | float]]:
-    samples = [context.manifest.sample(name) for name in found.ids]
+def _slices(
+    study: Bottleneck, judged: Judged, cluster: np.ndarray, values: dict[str, list[str]]
+) -> list[Slice]:
+    """Clusters of the layer, values of metadata, and pairs of these."""
+    single = {
+        f"{column} = {value}": np.array([one == value for one in each])
+        for column, each in values.items()
+        for value in sorted(set(each))
+    }
+    kinds = {("cluster", f"cluster {c + 1}"): cluster == c for c in np.unique(cluster)}
+    for kind, own in (("metadata", single), ("pair", pairs(single, study.min_slice))):
+        kinds |= {(kind, name): members for name, members in own.items()}
+    confidence = judged.measured.confidence[judged.rows, 0].astype(np.float64)
+    return judged_slices(
+        kinds,
+        judged.quality,
+        confidence,
+        judged.sampling,
+        least=study.min_slice,
+        seed=study.seed,
+    )
+
+
+def _metadata(context: Context, judged: Judged) -> dict[str, list[str | float]]:
+    samples = [context.manifest.sample(name) for name in judged.ids]
     names = sorted({key for sample in samples for key in sample.metadata})
-    told: dict[str, list[str | float]] = {
+    values: dict[str, list[str | float]] = {
         name: [sample.metadata.get(name, "") for sample in samples] for name in names
     }
     if len({sample.split for sample in samples}) > 1:
-        told["split"] = [sample.split or "" for sample in samples]
-    return told
-
-
-def _mapped_table(
-    found: Judged, rows: np.ndarray, points: Mapping[str, np.ndarray], cluster: np.ndarray
-) -> Table:
-    predicted = found.predicted()
-    listed = [
-        {
-            "sample": found.ids[row],
-            "true": float(found.quality[row]),
-            "predicted": float(predicted[row]),
-            "cluster": int(cluster[row]) + 1,
-            "picture": tables.picture_key(found.ids[row]),
-            **{
-                f"{name}_{axis}": float(each[0, place, k])
-                for name, each in points.items()
-                for k, axis in enumerate("xy")
-            },
-        }
-        for place, row in enumerate(rows.tolist())
-    ]
-    return Table(listed, caption="Images on the maps")
-
-
-def _shift_table(shifted: Sequence[Any]) -> Table:
-    labels = {
-        "outside": "turned away by the gate",
-        "quality": "mean true quality",
-        "predicted": "mean predicted quality",
-        "covered": "covered, of those let in",
-    }
-    rows = [dict(vars(one)) for one in shifted]
-    return Table(rows, labels=labels, caption="The predictor on spoilt images")
-
-
-def _images(found: Judged, comparison: Comparison) -> dict[str, bytes]:
-    kept = set(found.ids)
-    images = {
-        tables.picture_key(name): data
-        for name, data in found.measured.pictures.items()
-        if name in kept
-    }
-    images |= local_maps.pictures(comparison)
-    return images
-
-
-def _skipped(context: Context, found: Judged) -> list[dict[str, Any]]:
-    kept = set(found.ids)
-    return [
-        {
-            "kind": "sample",
-            "sample": sample.id,
-            "reason": "holds no studied class: no overlap is defined"
-            if context.manifest.labelled(sample)
-            else "no mask",
-        }
-        for sample in context.manifest.samples
-        if sample.id not in kept
-    ]
+        values["split"] = [sample.split or "" for sample in samples]
+    return values
 
 
 def _notes(
-    study: Bottleneck, context: Context, found: Judged, flags: Flagging, comparison: Comparison
+    study: Bottleneck, context: Context, judged: Judged, flags: Flagging, comparison: Comparison
 ) -> dict[str, Any]:
-    return {
-        "model": study.model.name,
-        "origin": context.model.origin,
-        "manifest": context.manifest.name,
-        "layer": context.layer,
-        "classes": [context.model.classes[c] for c in found.class_ids],
-        "images": len(found.ids),
-        "images_given": len(context.manifest.samples),
-        "unit": found.unit,
-        "groups": len(set(found.groups.tolist())),
-        "fold_groups": len(set(found.fold_groups.tolist())),
-        "manifest_groups": len({context.manifest.sample(name).group for name in found.ids}),
-        "by_group": bool(found.by_group),
-        "quality": study.quality,
-        "mean_quality": float(found.quality.mean()),
-        "limit": flags.limit,
-        "failed": int(flags.failed.sum()),
-        "budget": study.budget,
-        "coverage": study.coverage,
-        "gate": gate.share(len(set(found.fold_groups.tolist())), study.gate),
-        "deploy": study.deploy,
-        "folds": study.folds,
-        "repeats": study.repeats,
-        "methods": list(comparison.methods),
-    }
+    folded = len(np.unique(judged.fold_groups))
+    return studied.notes(
+        context,
+        judged.ids,
+        judged.sampling.groups,
+        judged.sampling.of.removesuffix("s"),
+        comparison,
+        layer=context.layer,
+        classes=[context.model.classes[c] for c in judged.class_ids],
+        fold_groups=folded,
+        by_group=bool(judged.by_group),
+        quality=study.quality,
+        mean_quality=float(judged.quality.mean()),
+        limit=flags.limit,
+        failed=int(flags.failed.sum()),
+        budget=study.budget,
+        coverage=study.coverage,
+        gate=gate.share(folded, study.gate),
+        deploy=study.deploy,
+        folds=study.folds,
+        repeats=study.repeats,
+    )

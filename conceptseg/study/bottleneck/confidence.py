@@ -1,4 +1,4 @@
-"""How sure a network is of an image, as a few numbers: what a quality estimate has to beat.
+"""How sure a network is of an image, as a few numbers that an estimate of quality has to surpass.
 
 All are read off the logits, so they cost no pass but that of the mirrored image.
 """
@@ -24,21 +24,6 @@ NAMES = (
     "classes_predicted",
 )
 MIRRORED = ("flip_agreement", "flip_overlap")
-LABELS = {
-    "confidence": "mean largest probability",
-    "margin": "mean distance to the second class",
-    "entropy": "mean entropy",
-    "least_sure": "largest probability, 5 % quantile",
-    "foreground": "share predicted as a studied class",
-    "foreground_confidence": "mean largest probability there",
-    "foreground_entropy": "mean entropy there",
-    "boundary": "share of pixels at a predicted border",
-    "boundary_entropy": "mean entropy there",
-    "classes_predicted": "share of the studied classes predicted",
-    "flip_agreement": "share of pixels that mirroring leaves alike",
-    "flip_overlap": "mean IoU with the mirrored prediction",
-}
-"""What each number is, for readers."""
 
 
 def summaries(logits: Tensor, studied: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -63,7 +48,7 @@ def summaries(logits: Tensor, studied: Sequence[int]) -> tuple[Tensor, Tensor]:
     foreground, border = wanted[prediction], borders(prediction)
     everywhere = torch.ones_like(foreground)
     present = torch.stack([(prediction == c).flatten(1).any(1) for c in studied], 1)
-    found = [
+    numbers = [
         _mean(top, everywhere),
         _mean(top - second, everywhere),
         _mean(entropy, everywhere),
@@ -75,7 +60,7 @@ def summaries(logits: Tensor, studied: Sequence[int]) -> tuple[Tensor, Tensor]:
         _mean(entropy, border, torch.zeros(n, device=logits.device)),
         present.float().mean(1),
     ]
-    return torch.stack(found, 1), peak
+    return torch.stack(numbers, 1), peak
 
 
 def agreement(prediction: Tensor, mirrored: Tensor, studied: Sequence[int]) -> Tensor:
@@ -102,14 +87,14 @@ def borders(prediction: Tensor) -> Tensor:
     """Pixels [n, h, w] of which a neighbour above, below, left or right is of another class."""
     import torch
 
-    found = torch.zeros_like(prediction, dtype=torch.bool)
+    border = torch.zeros_like(prediction, dtype=torch.bool)
     down = prediction[:, 1:] != prediction[:, :-1]
     across = prediction[:, :, 1:] != prediction[:, :, :-1]
-    found[:, 1:] |= down
-    found[:, :-1] |= down
-    found[:, :, 1:] |= across
-    found[:, :, :-1] |= across
-    return found
+    border[:, 1:] |= down
+    border[:, :-1] |= down
+    border[:, :, 1:] |= across
+    border[:, :, :-1] |= across
+    return border
 
 
 def _mean(values: Tensor, where: Tensor, otherwise: Tensor | None = None) -> Tensor:

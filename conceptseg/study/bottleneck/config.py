@@ -1,4 +1,4 @@
-"""Bottleneck: on which images a network fails, told from its bottleneck without ground truth."""
+"""Bottleneck: on which images a network fails, predicted from its bottleneck without labels."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Bottleneck(Study):
     """Predicts how well each image is segmented, where failures lie, and how good that is.
 
     The bottleneck's pooled activations are regressed on each image's overlap with its labels, by
-    nested cross-validation that cuts no group, against what the network's own confidence tells. New
-    images get a quality with an interval, or none if they are of another kind. Maps and slices show
-    where in the representation the failures lie.
+    nested cross-validation that cuts no group, and compared with predictions from the network's
+    own confidence. New images get a quality with an interval, or none if they are of another kind.
+    Maps and slices show where in the representation the failures lie.
 
     Departures from the published work, which maps bottlenecks of buildings beside their IoU: images
     without a studied class have no overlap and are a task of their own, because a regressor that
@@ -63,7 +63,7 @@ class Bottleneck(Study):
     )
     coverage: float = Field(0.9, gt=0.5, lt=1, description="Share of images that intervals cover.")
     gate: float = Field(
-        0.05, gt=0, lt=0.5, description="Share of images of the same kind that the gate turns away."
+        0.05, gt=0, lt=0.5, description="Share of images of the same kind that the gate rejects."
     )
     failure: float | None = Field(
         None,

@@ -16,7 +16,6 @@ data" (arXiv 2306.06342) for the weights; Vovk et al. 2003 for one calibration p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,8 +78,7 @@ def interval(
 def weights(group: np.ndarray) -> np.ndarray:
     """Each row's weight: groups share alike, and one more group's share is left for infinity."""
     _, place, count = np.unique(group, return_inverse=True, return_counts=True)
-    found: np.ndarray = 1 / ((len(count) + 1) * count[place])
-    return found
+    return np.asarray(1 / ((len(count) + 1) * count[place]))
 
 
 def quantile(values: np.ndarray, weight: np.ndarray, level: float) -> np.ndarray:
@@ -91,16 +89,5 @@ def quantile(values: np.ndarray, weight: np.ndarray, level: float) -> np.ndarray
     order = np.argsort(values, axis=1, kind="stable")
     ranked = np.take_along_axis(values, order, 1)
     reached = np.cumsum(weight[order], axis=1) >= level - 1e-12
-    found = np.take_along_axis(ranked, reached.argmax(1)[:, None], 1)[:, 0]
-    return np.where(reached.any(1), found, np.inf)
-
-
-def coverage(
-    quality: np.ndarray, low: np.ndarray, high: np.ndarray, where: Sequence[bool] | np.ndarray
-) -> tuple[float, float]:
-    """Of the rows `where`: the share whose quality lies within its interval, and the mean width."""
-    kept = np.asarray(where, bool)
-    if not kept.any():
-        return float("nan"), float("nan")
-    inside = (quality >= low - 1e-9) & (quality <= high + 1e-9)
-    return float(inside[kept].mean()), float((high - low)[kept].mean())
+    first = np.take_along_axis(ranked, reached.argmax(1)[:, None], 1)[:, 0]
+    return np.where(reached.any(1), first, np.inf)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from conceptseg.stats.intervals import wilson_interval
-from conceptseg.stats.p_values import sign_flip_p
+from conceptseg.stats.estimate import NAN, Estimate, Sampling
+from conceptseg.stats.family import Question, Test, given, judge
+from conceptseg.stats.intervals import FEWEST
 from conceptseg.stats.ranks import spearman
 from conceptseg.study.bottleneck import flag
 from conceptseg.study.bottleneck.regress import (
     Features,
     Fold,
+    Search,
     from_log_odds,
     log_odds,
     nested,
@@ -21,21 +23,10 @@ from conceptseg.study.bottleneck.regress import (
     splits,
 )
 
-DRAWS = 1000
 SETS = ("layer", "confidence", "both")
-"""What quality is told from: the layer's pooled units, the confidence numbers, both together."""
+"""What quality is predicted from: the layer's pooled units, the confidence numbers, or both."""
 
-Value = Callable[[np.ndarray, np.ndarray], float]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95 % interval over groups; `p` where a difference was tested."""
-
-    value: float
-    low: float
-    high: float
-    p: float | None = None
+Measure = Callable[[np.ndarray, np.ndarray], float]
 
 
 @dataclass(frozen=True)
@@ -48,40 +39,21 @@ class Fitted:
 
 
 def crossed(
-    names: Sequence[str],
+    search: Search,
     features: Features,
     quality: np.ndarray,
     groups: np.ndarray,
-    *,
     folds: int,
-    inner: int,
     repeats: int,
-    components: int,
-    seed: int,
 ) -> Fitted:
     """Nested cross-validation, repeated with other folds each time."""
-    target = log_odds(quality)
-    predicted: list[np.ndarray] = []
-    first: list[Fold] = []
-    chosen: list[str] = []
+    target, every = log_odds(quality), []
     for repeat in range(repeats):
-        outer = splits(groups, folds, seed + repeat)
-        done = list(
-            nested(
-                names,
-                features,
-                target,
-                groups,
-                outer,
-                inner=inner,
-                components=components,
-                seed=seed + repeat,
-            )
-        )
-        predicted.append(from_log_odds(out_of_fold(done, features)))
-        chosen += [str(fold.chosen) for fold in done]
-        first = first or done
-    return Fitted(np.stack(predicted), tuple(first), tuple(chosen))
+        own = replace(search, seed=search.seed + repeat)
+        outer = splits(groups, folds, own.seed)
+        every.append(tuple(nested(own, features, target, groups, outer)))
+    predicted = np.stack([from_log_odds(out_of_fold(done, features)) for done in every])
+    return Fitted(predicted, every[0], tuple(str(fold.chosen) for done in every for fold in done))
 
 
 def r_squared(quality: np.ndarray, predicted: np.ndarray) -> float:
@@ -94,133 +66,71 @@ def mean_error(quality: np.ndarray, predicted: np.ndarray) -> float:
     return float(np.abs(quality - predicted).mean())
 
 
-def estimate(value: Callable[[np.ndarray], float], groups: np.ndarray, seed: int) -> Estimate:
-    """value(rows) of all rows, with a percentile interval from drawing whole groups.
-
-    Source: Davison & Hinkley 1997, section 3.8 (strategy 1).
-    """
-    _, place = np.unique(groups, return_inverse=True)
-    members = [np.flatnonzero(place == g) for g in range(place.max() + 1)]
-    rng = np.random.default_rng([seed, 11])
-    everything = value(np.arange(len(groups)))
-    if len(members) < 2:
-        return Estimate(everything, float("nan"), float("nan"))
-    drawn = []
-    for _ in range(DRAWS):
-        picked = rng.integers(0, len(members), len(members))
-        drawn.append(value(np.concatenate([members[g] for g in picked])))
-    drawn = [one for one in drawn if np.isfinite(one)]
-    if len(drawn) < DRAWS / 2:
-        return Estimate(everything, float("nan"), float("nan"))
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Estimate(everything, float(low), float(high))
-
-
-def drawn_counts(groups: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Each row's group [n] as a number, and how often each draw takes each group [draws, g]."""
-    _, place = np.unique(groups, return_inverse=True)
-    count = int(place.max()) + 1
-    rng = np.random.default_rng([seed, 11])
-    picked = rng.integers(0, count, (DRAWS, count))
-    shifted = picked + count * np.arange(DRAWS)[:, None]
-    taken = np.bincount(shifted.ravel(), minlength=DRAWS * count).reshape(DRAWS, count)
-    return place, taken
-
-
-def estimate_mean(values: np.ndarray, groups: np.ndarray, seed: int) -> Estimate:
-    """The mean of values [n] as :func:`estimate` finds it, all draws at once."""
-    return estimate_difference(values, np.ones(len(values), bool), groups, seed)
-
-
-def estimate_share(held: np.ndarray, groups: np.ndarray, seed: int) -> Estimate:
-    """The share of images [n] that `held` is true of, as :func:`estimate_mean` finds it.
-
-    Drawing again from images that are all alike gives one number: see :func:`opened`.
-    """
-    return opened(estimate_mean(held.astype(float), groups, seed), groups)
-
-
-def opened(share: Estimate, groups: np.ndarray) -> Estimate:
-    """The share of some images with groups [n]; an interval of one point by Wilson's rule instead.
-
-    That none of 20 failed does not show that none ever fails. Counted are groups, by Kish's
-    effective number: as many of equal size would tell as much.
-    """
-    size = np.unique(groups, return_counts=True)[1]
-    if not share.high - share.low <= 1e-12:  # nan, where nothing could be drawn, stays so
-        return share
-    low, high = wilson_interval(share.value, float(size.sum() ** 2 / (size**2).sum()))
-    # At shares of 0 and 1 an end is the share itself but for rounding.
-    return replace(share, low=min(low, share.value), high=max(high, share.value))
-
-
-def estimate_difference(
-    values: np.ndarray, members: np.ndarray, groups: np.ndarray, seed: int
-) -> Estimate:
-    """Mean of values [n] over members less that over the others, with its interval over groups.
-
-    Where all are members there is nothing to take off.
-    """
-    place, taken = drawn_counts(groups, seed)
-    alone = bool(members.all())
-
-    def means(where: np.ndarray) -> tuple[float, np.ndarray]:
-        sums = np.bincount(place, values * where, taken.shape[1])
-        size = np.bincount(place, where, taken.shape[1])
-        drawn = taken @ size
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return float(sums.sum() / size.sum()), (taken @ sums) / drawn
-
-    value, drawn = means(members.astype(float))
-    if not alone:
-        other, rest = means((~members).astype(float))
-        value, drawn = value - other, drawn - rest
-    drawn = drawn[np.isfinite(drawn)]
-    if taken.shape[1] < 2 or len(drawn) < DRAWS / 2:
-        return Estimate(value, float("nan"), float("nan"))
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Estimate(value, float(low), float(high))
-
-
-def standing(
-    fitted: Mapping[str, Fitted], quality: np.ndarray, groups: np.ndarray, seed: int
-) -> dict[str, dict[str, Estimate]]:
-    """R2, MAE and rank correlation of each feature set, each the mean over repeats."""
-    measures: dict[str, Value] = {"r2": r_squared, "mae": mean_error, "spearman": spearman}
-    found: dict[str, dict[str, Estimate]] = {}
-    for name, one in fitted.items():
-        found[name] = {
-            key: estimate(_averaged(measure, quality, one.predicted), groups, seed)
-            for key, measure in measures.items()
-        }
-    return found
-
-
-def _averaged(
-    measure: Value, quality: np.ndarray, predicted: np.ndarray
+def averaged(
+    measure: Measure, true: np.ndarray, repeats: np.ndarray
 ) -> Callable[[np.ndarray], float]:
-    def value(rows: np.ndarray) -> float:
-        return float(np.mean([measure(quality[rows], each[rows]) for each in predicted]))
-
-    return value
+    """The measure of true values [n] and of values [repeats, n], over rows: mean over repeats."""
+    return lambda rows: float(np.mean([measure(true[rows], each[rows]) for each in repeats]))
 
 
-def gain(
-    better: np.ndarray, worse: np.ndarray, quality: np.ndarray, groups: np.ndarray, seed: int
-) -> Estimate:
-    """By how much the mean absolute error falls from `worse` to `better`, both [repeats, n].
+def error(predicted: np.ndarray, quality: np.ndarray) -> np.ndarray:
+    """Mean over repeats [repeats, n] of each image's absolute error, [n]."""
+    return np.asarray(np.abs(predicted - quality).mean(0))
 
-    Paired by image; p by flipping the signs of whole groups, two-sided.
+
+@dataclass(frozen=True)
+class Standing:
+    """How well one feature set predicts; each number is the mean over repeats.
+
+    `gain` and `beats` say how far its mean absolute error is below that of the mean, and below that
+    of confidence, which `test` tests; both are None for confidence itself.
     """
-    fall = (np.abs(worse - quality) - np.abs(better - quality)).mean(0)
-    found = estimate_mean(fall, groups, seed)
-    p = sign_flip_p(fall, [str(g) for g in groups], seed=seed)
-    return Estimate(found.value, found.low, found.high, p)
+
+    name: str
+    r2: Estimate
+    mae: Estimate
+    spearman: Estimate
+    gain: Estimate
+    beats: Estimate | None
+    test: Test | None
+    chosen: tuple[str, ...]
+
+
+def standings(
+    fitted: Mapping[str, Fitted],
+    baseline: np.ndarray,
+    quality: np.ndarray,
+    sampling: Sampling,
+    seed: int,
+) -> list[Standing]:
+    """Each feature set against the predictions [repeats, n] of the mean, and against confidence.
+
+    The tests are paired by image, two-sided, and corrected for all sets held against confidence.
+    """
+    errors = {name: error(one.predicted, quality) for name, one in fitted.items()}
+    falls = {name: errors["confidence"] - errors[name] for name in errors if name != "confidence"}
+    asked = [Question(fall, sampling) for fall in falls.values()]
+    tests = dict(zip(falls, judge(asked, side="two", seed=seed), strict=True))
+    plain = error(baseline, quality)
+    result = []
+    for name, one in fitted.items():
+        r2, mae, rank = (
+            sampling.statistic(averaged(measure, quality, one.predicted))
+            for measure in (r_squared, mean_error, spearman)
+        )
+        gain = sampling.mean(plain - errors[name])
+        beats = sampling.mean(falls[name]) if name in falls else None
+        result.append(Standing(name, r2, mae, rank, gain, beats, tests.get(name), one.chosen))
+    return result
 
 
 @dataclass(frozen=True)
 class Flagging:
-    """How well scores find failures: numbers by score, the gain over one, and the curves."""
+    """How well scores [repeats, n] find failures, by score: numbers, and the gain over one.
+
+    `p` is that of each gain, `tests` judge those of feature sets together; `limit` is the quality
+    at which an image fails.
+    """
 
     failed: np.ndarray
     limit: float
@@ -229,99 +139,69 @@ class Flagging:
     recall: Mapping[str, Estimate]
     average: Mapping[str, Estimate]
     gains: Mapping[str, Estimate]
+    p: Mapping[str, float]
+    tests: Mapping[str, Test]
 
 
 def flagging(
     scores: Mapping[str, np.ndarray],
     quality: np.ndarray,
-    groups: np.ndarray,
+    sampling: Sampling,
     *,
     below: float | None,
     budget: float,
     reference: str,
-    seed: int,
 ) -> Flagging:
     """Each score [repeats, n] (low means doubtful) as a finder of the failures.
 
     `gains` is the precision within the budget above that of `reference`, from the same draws; its
-    p is 1 + the draws at or below zero (or at or above, twice the smaller) over 1 + all draws.
+    p is 1 + the draws at or below zero (or at or above, twice the smaller) over 1 + all draws, nan
+    where there are too few groups for an interval. The tests are corrected for all feature sets.
     Precision counts the images that the first repeat would review, recall those that fail, where an
-    interval is of one point (:func:`opened`).
+    interval is of one point (:meth:`Sampling.opened`).
     """
     failed, limit = flag.failures(quality, below)
     count = flag.reviewed(len(quality), budget)
+    measures: dict[str, Measure] = {
+        "precision": lambda truth, score: flag.precision(score, truth, budget),
+        "recall": lambda truth, score: flag.recall(score, truth, budget),
+        "average": lambda truth, score: flag.average_precision(score, truth),
+    }
+    values = {
+        (key, name): averaged(measure, failed, score)
+        for key, measure in measures.items()
+        for name, score in scores.items()
+    }
     first = {name: np.argsort(score[0], kind="stable")[:count] for name, score in scores.items()}
-
-    def averaged(measure: Callable[[np.ndarray, np.ndarray], float], score: np.ndarray) -> Value:
-        return lambda rows, _: float(np.mean([measure(one[rows], failed[rows]) for one in score]))
-
-    def taken(measure: Callable[[np.ndarray, np.ndarray], float]) -> dict[str, Estimate]:
-        found = {}
-        for name, score in scores.items():
-            value = averaged(measure, score)
-            found[name] = estimate(lambda rows, v=value: v(rows, rows), groups, seed)  # type: ignore[misc]
-        return found
-
-    gains = {}
-    for name, score in scores.items():
+    every = {key: sampling.statistic(value) for key, value in values.items()}
+    gains, p = {}, {}
+    for name in scores:
         if name != reference:
-            gains[name] = _precision_gain(score, scores[reference], failed, groups, budget, seed)
+            own, other = values["precision", name], values["precision", reference]
+            gains[name], p[name] = _gain(lambda r, a=own, b=other: a(r) - b(r), sampling)  # type: ignore[misc]
+    claimed = [name for name in gains if name in SETS]
+    floor = 2 / (1 + sampling.draws) if sampling.n >= FEWEST else 1.0
+    tests = given([p[name] for name in claimed], floor, n=sampling.n, of=sampling.of)
     return Flagging(
         failed,
         limit,
         scores,
-        {
-            name: opened(one, groups[first[name]])
-            for name, one in taken(lambda s, f: flag.precision(s, f, budget)).items()
-        },
-        {
-            name: opened(one, groups[failed])
-            for name, one in taken(lambda s, f: flag.recall(s, f, budget)).items()
-        },
-        taken(flag.average_precision),
+        {name: sampling.at(first[name]).opened(every["precision", name]) for name in scores},
+        {name: sampling.at(failed).opened(every["recall", name]) for name in scores},
+        {name: every["average", name] for name in scores},
         gains,
+        p,
+        {
+            name: test if test.testable else replace(test, p=NAN, adjusted=NAN)
+            for name, test in zip(claimed, tests, strict=True)
+        },
     )
 
 
-def _precision_gain(
-    score: np.ndarray,
-    reference: np.ndarray,
-    failed: np.ndarray,
-    groups: np.ndarray,
-    budget: float,
-    seed: int,
-) -> Estimate:
-    drawn: list[float] = []
-
-    def value(rows: np.ndarray) -> float:
-        both = [
-            np.mean([flag.precision(one[rows], failed[rows], budget) for one in each])
-            for each in (score, reference)
-        ]
-        drawn.append(float(both[0] - both[1]))
-        return drawn[-1]
-
-    found = estimate(value, groups, seed)
-    null = np.array(drawn[1:])
-    if not len(null):
-        return found
+def _gain(value: Callable[[np.ndarray], float], sampling: Sampling) -> tuple[Estimate, float]:
+    """The value of all rows, and its p."""
+    null = sampling.drawn(value)
+    estimate = sampling.of_draws(value(np.arange(len(sampling.groups))), null)
     tail = min(int((null <= 0).sum()), int((null >= 0).sum()))
-    return Estimate(found.value, found.low, found.high, min(1.0, 2 * (1 + tail) / (1 + len(null))))
-
-
-def calibration_bins(
-    quality: np.ndarray, predicted: np.ndarray, bins: int = 8
-) -> list[dict[str, float]]:
-    """Mean predicted and mean true quality in bins of equally many images."""
-    order = np.argsort(predicted, kind="stable")
-    found = []
-    for number, rows in enumerate(np.array_split(order, min(bins, len(order)))):
-        found.append(
-            {
-                "bin": number + 1,
-                "predicted": float(predicted[rows].mean()),
-                "true": float(quality[rows].mean()),
-                "images": len(rows),
-            }
-        )
-    return found
+    p = min(1.0, 2 * (1 + tail) / (1 + len(null)))
+    return estimate, p if sampling.n >= FEWEST else NAN

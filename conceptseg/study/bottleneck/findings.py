@@ -2,119 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from conceptseg.result.finding import Finding
-from conceptseg.result.table import Table
-from conceptseg.stats.corrections import holm
 from conceptseg.study.bottleneck import tables
-from conceptseg.study.bottleneck.evaluate import Flagging
-from conceptseg.study.bottleneck.judge import Judged
+from conceptseg.study.bottleneck.evaluate import Flagging, Standing
 from conceptseg.study.bottleneck.slices import Slice
 
 if TYPE_CHECKING:
     from conceptseg.study.bottleneck.config import Bottleneck
 
-
-ALPHA = 0.05
-
-
-SLICES_TOLD = 8
-
-
-DOUBTS = {"layer": "layer doubts", "both": "layer and confidence together doubt"}
+MOST_SLICES = 8
+CHOSEN_BY = {"layer": "the layer", "both": "layer and confidence together"}
 
 
 def findings(
-    study: Bottleneck,
-    found: Judged,
-    flags: Flagging,
-    slices: Sequence[Slice],
-    made: Mapping[str, Table],
+    study: Bottleneck, standing: Sequence[Standing], flags: Flagging, slices: Sequence[Slice]
 ) -> list[Finding]:
-    n = len(set(found.groups.tolist()))
-    sure = [one for one in slices if one.p_family is not None and one.p_family <= ALPHA]
-    sure.sort(key=lambda one: one.difference.value)
+    shown = sorted((one for one in slices if one.test.passed), key=lambda one: one.difference.value)
     return [
-        *standing_findings(made["standing"], n),
-        *flag_findings(study, flags, n),
-        *(slice_finding(one, n) for one in sure[:SLICES_TOLD]),
+        *standing_findings(standing),
+        *flag_findings(study, flags),
+        *map(slice_finding, shown[:MOST_SLICES]),
     ]
 
 
-def standing_findings(table: Table, n: int) -> list[Finding]:
-    standing = {row["told_from"]: row for row in table.rows}
-    rows = [standing[tables.NAMES[name]] for name in ("layer", "both")]
-    confident = standing[tables.NAMES["confidence"]]["mae"]
-    result = []
-    for row in rows:
-        adjusted = row["p_beats_holm"]
+def standing_findings(standing: Sequence[Standing]) -> list[Finding]:
+    by_name = {one.name: one for one in standing}
+    confident, result = by_name["confidence"].mae.value, []
+    for one in (by_name["layer"], by_name["both"]):
+        if one.beats is None or one.test is None:
+            continue
         verdict = "no better or worse, as far as is shown,"
-        if adjusted <= ALPHA:
-            verdict = "better" if row["beats"] > 0 else "worse"
+        if one.test.passed:
+            verdict = "better" if one.beats.value > 0 else "worse"
         claim = (
-            f"Told from the {row['told_from']}, quality is predicted {verdict} than from the "
-            f"network's own confidence: the mean absolute error is {row['mae']:.3f}, that of "
-            f"confidence {confident:.3f}, that of the plain mean {row['mae'] + row['gain']:.3f}."
+            f"From the {tables.NAMES[one.name]}, quality is predicted {verdict} than from the "
+            f"network's own confidence: the mean absolute error is {one.mae.value:.3f}, that of "
+            f"confidence {confident:.3f}, that of the plain mean "
+            f"{one.mae.value + one.gain.value:.3f}."
         )
+        if not one.test.testable:
+            claim += f" {one.test.n} {one.test.of} are too few to test the difference."
         result.append(
-            Finding(
-                claim=claim,
-                effect=row["beats"],
-                ci=(row["beats_low"], row["beats_high"]),
-                p=row["p_beats"],
-                p_adjusted=adjusted,
-                n=n,
+            Finding.about(
+                claim,
+                one.beats,
+                one.test,
                 evidence="standing-table",
-                details={"effect_name": "error below that of confidence"},
+                effect_name="error below that of confidence",
             )
         )
     return result
 
 
-def flag_findings(study: Bottleneck, flags: Flagging, n: int) -> list[Finding]:
-    gains = [flags.gains[name] for name in DOUBTS]
-    base, raw = (flags.precision[name].value for name in ("confidence", "raw"))
+def flag_findings(study: Bottleneck, flags: Flagging) -> list[Finding]:
+    precision = {name: f"{one.value:.0%}" for name, one in flags.precision.items()}
     result = []
-    for name, gained, adjusted in zip(
-        DOUBTS, gains, holm([1.0 if g.p is None else g.p for g in gains]), strict=True
-    ):
+    for name, source in CHOSEN_BY.items():
+        test = flags.tests[name]
         claim = (
-            f"When {study.budget:.0%} of the images are reviewed, those that the {DOUBTS[name]} "
-            f"fail in {flags.precision[name].value:.0%} of cases; those that the network's "
-            f"confidence, fitted in the same way, doubts, in {base:.0%}; by its mean largest "
-            f"probability as it is, in {raw:.0%}. {flags.failed.mean():.0%} of all images fail "
+            f"When {study.budget:.0%} of the images are reviewed, {precision[name]} of those "
+            f"chosen by {source} fail, {precision['confidence']} of those chosen by the network's "
+            f"confidence (fitted in the same way), and {precision['raw']} of those with the lowest "
+            f"mean largest probability. {flags.failed.mean():.0%} of all images fail "
             f"({study.quality} of at most {flags.limit:.2f})."
         )
-        if adjusted > ALPHA:
+        if not test.testable:
+            claim += f" {test.n} {test.of} are too few to test the difference."
+        elif not test.passed:
             claim += " The difference to fitted confidence is not significant."
         result.append(
-            Finding(
-                claim=claim,
-                effect=gained.value,
-                ci=(gained.low, gained.high),
-                p=gained.p,
-                p_adjusted=float(adjusted),
-                n=n,
+            Finding.about(
+                claim,
+                flags.gains[name],
+                test,
                 evidence="flag-curve",
-                details={"effect_name": "precision above that of fitted confidence"},
+                effect_name="precision above that of fitted confidence",
             )
         )
     return result
 
 
-def slice_finding(one: Slice, n: int) -> Finding:
+def slice_finding(one: Slice) -> Finding:
     change = one.difference.value
-    return Finding(
-        claim=f"Images of {one.name} are segmented {'worse' if change < 0 else 'better'}: mean "
-        f"quality {one.quality.value:.2f}, {abs(change):.2f} {'below' if change < 0 else 'above'} "
-        f"all others, over {int(one.members.sum())} images.",
-        effect=change,
-        ci=(one.difference.low, one.difference.high),
-        p=one.difference.p,
-        p_adjusted=one.p_family,
-        n=n,
+    return Finding.about(
+        f"Images of {one.name} are segmented {'worse' if change < 0 else 'better'}: mean quality "
+        f"{one.quality.value:.2f}, {abs(change):.2f} {'below' if change < 0 else 'above'} all "
+        f"others, over {int(one.members.sum())} images.",
+        one.difference,
+        one.test,
         evidence="slices",
-        details={"effect_name": "mean quality against all other images", "slice": one.name},
+        effect_name="mean quality against all other images",
+        slice=one.name,
     )

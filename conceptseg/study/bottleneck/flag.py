@@ -24,8 +24,7 @@ def found_by(score: np.ndarray, failed: np.ndarray) -> np.ndarray:
     values, place = np.unique(score, return_inverse=True)
     share = np.bincount(place, failed, len(values)) / np.bincount(place, minlength=len(values))
     ranked = share[place][np.argsort(place, kind="stable")]
-    found: np.ndarray = np.concatenate([[0.0], np.cumsum(ranked)])
-    return found
+    return np.concatenate([[0.0], np.cumsum(ranked)])
 
 
 def reviewed(images: int, budget: float) -> int:
@@ -34,13 +33,13 @@ def reviewed(images: int, budget: float) -> int:
 
 
 def precision(score: np.ndarray, failed: np.ndarray, budget: float) -> float:
-    """Of the images that are looked at, lowest score first, the share that fails."""
+    """The share that fails of the images that are reviewed, lowest score first."""
     count = reviewed(len(score), budget)
     return float(found_by(score, failed)[count] / count)
 
 
 def recall(score: np.ndarray, failed: np.ndarray, budget: float) -> float:
-    """Of the images that fail, the share that is looked at; nan if none fails."""
+    """The share that is reviewed of the images that fail; nan if none fails."""
     total = float(failed.sum())
     count = reviewed(len(score), budget)
     return float(found_by(score, failed)[count] / total) if total else float("nan")

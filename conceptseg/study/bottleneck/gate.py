@@ -7,7 +7,7 @@ beside them, what they do not; it notices images that break the rules which all 
 image beyond the 1 - gamma/2 conformal quantile of either is outside, and gets no interval: an
 interval promises nothing for images of another kind. Both quantiles are of distances out of fold:
 in components that were fitted on it a row lies nearer than a new one does. Where groups are too few
-for that quantile the largest known distance is the limit: rather a few like images turned away than
+for that quantile the largest known distance is the limit: rather a few like images rejected than
 a gate that is open.
 """
 
@@ -71,8 +71,7 @@ class Space:
 
     def points(self, rows: np.ndarray) -> np.ndarray:
         """Rows as points [m, c] of unit variance, in the components that neighbours lie in."""
-        found: np.ndarray = (self.split(rows)[0] / np.sqrt(self.variance))[:, :COMPONENTS]
-        return found
+        return np.asarray((self.split(rows)[0] / np.sqrt(self.variance))[:, :COMPONENTS])
 
     def far(self, rows: np.ndarray) -> np.ndarray:
         """Mahalanobis' distance [m] of rows to the fitted ones' mean."""
@@ -90,7 +89,7 @@ class Gate:
 
     @classmethod
     def of(cls, pooled: np.ndarray, groups: np.ndarray, gamma: float) -> Gate:
-        """A gate around rows [n, d] that turns away a share gamma, at most, of images like them.
+        """A gate around rows [n, d] that rejects a share gamma, at most, of images like them.
 
         Groups [n] weigh alike; where they are too few for a finite quantile the share is that of
         :func:`share`.
@@ -106,12 +105,9 @@ class Gate:
 
     def distance(self, pooled: np.ndarray) -> np.ndarray:
         """Of new rows [m, d] the larger of both distances, each by its limit: beyond 1 is out."""
-        points = self.space.points(pooled)
-        near = _nearest(points, self.known)
-        found: np.ndarray = np.maximum(
-            near / self.limits[0], self.space.far(pooled) / self.limits[1]
-        )
-        return found
+        near = _nearest(self.space.points(pooled), self.known)
+        far = self.space.far(pooled)
+        return np.asarray(np.maximum(near / self.limits[0], far / self.limits[1]))
 
 
 @dataclass(frozen=True)
@@ -125,7 +121,7 @@ class Gates:
     def of(
         cls, pooled: np.ndarray, confidence: np.ndarray, groups: np.ndarray, gamma: float
     ) -> Gates:
-        """Gates that turn away a share gamma, at most, of images like those given."""
+        """Gates that reject a share gamma, at most, of images like those given."""
         return cls(Gate.of(pooled, groups, gamma / 2), Gate.of(confidence, groups, gamma / 2))
 
     def distance(self, pooled: np.ndarray, confidence: np.ndarray) -> np.ndarray:
@@ -134,10 +130,10 @@ class Gates:
 
 
 def share(groups: int, gamma: float) -> float:
-    """What share of like images :class:`Gates` turn away, at most: gamma, or what so few allow.
+    """What share of like images :class:`Gates` reject, at most: gamma, or what so few allow.
 
-    Each of the four distances turns away up to one in groups + 1, as images of one group may all
-    lie beyond a limit. On average over gates, each around other groups: one of them may turn away
+    Each of the four distances rejects up to one in groups + 1, because images of one group may all
+    lie beyond a limit. On average over gates, each around other groups: one of them may reject
     more.
     """
     return max(gamma, min(1.0, LIMITS / (groups + 1)))
@@ -152,27 +148,27 @@ def _held(groups: np.ndarray) -> list[np.ndarray]:
 
 def _unseen(pooled: np.ndarray, folds: list[np.ndarray], most: int | None) -> np.ndarray:
     """Near and far distance [2, n] of each row in its fold's space; infinite without folds."""
-    found = np.full((2, len(pooled)), np.inf)
+    distances = np.full((2, len(pooled)), np.inf)
     for held in folds:
         space = Space.of(pooled[~held], most)
         known, new = space.points(pooled[~held]), space.points(pooled[held])
-        found[:, held] = _nearest(new, known), space.far(pooled[held])
-    return found
+        distances[:, held] = _nearest(new, known), space.far(pooled[held])
+    return distances
 
 
 def _limit(distance: np.ndarray, groups: np.ndarray, gamma: float) -> float:
     """The conformal quantile, over groups, of distances [n]; the largest where that is infinite."""
-    found = float(quantile(distance[None], weights(groups), 1 - gamma)[0])
-    return found if np.isfinite(found) else float(distance.max())
+    limit = float(quantile(distance[None], weights(groups), 1 - gamma)[0])
+    return limit if np.isfinite(limit) else float(distance.max())
 
 
 def _nearest(new: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Mean distance of each new point [m, c] to its nearest known points, [m]."""
     count = min(NEIGHBOURS, len(known))
-    found = np.zeros(len(new))
+    distance = np.zeros(len(new))
     for start in range(0, len(new), BLOCK):
         part = slice(start, start + BLOCK)
         square = (new[part] ** 2).sum(1)[:, None] + (known**2).sum(1) - 2 * new[part] @ known.T
         nearest = np.sort(np.partition(square, count - 1, axis=1)[:, :count], axis=1)
-        found[part] = np.sqrt(np.maximum(nearest, 0)).mean(1)
-    return found
+        distance[part] = np.sqrt(np.maximum(nearest, 0)).mean(1)
+    return distance

@@ -1,40 +1,41 @@
-"""All that is concluded from the sweep: predictions, flags, intervals, gate, slices, predictor."""
+"""All that is concluded of the measured images: predictions, intervals, gate, predictor."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
-from conceptseg.stats.intervals import units
+from conceptseg.stats.estimate import Sampling
 from conceptseg.study.bottleneck.confidence import NAMES
 from conceptseg.study.bottleneck.conformal import enough
-from conceptseg.study.bottleneck.cover import Slicing, calibrated, tried
+from conceptseg.study.bottleneck.coverage import Slicing, calibrated, left_out_intervals
 from conceptseg.study.bottleneck.evaluate import SETS, Fitted, crossed
 from conceptseg.study.bottleneck.gate import Gates
 from conceptseg.study.bottleneck.maps import standardised
-from conceptseg.study.bottleneck.measure import Measured
+from conceptseg.study.bottleneck.measure import MEASURED, Measured
 from conceptseg.study.bottleneck.predictor import Predictor, part_of
-from conceptseg.study.bottleneck.presence import Presence, told_apart
-from conceptseg.study.bottleneck.regress import Features, splits, varying
+from conceptseg.study.bottleneck.presence import Presence, presence
+from conceptseg.study.bottleneck.regress import Features, Search, check_folds, varying
 
 if TYPE_CHECKING:
     from conceptseg.study.bottleneck.config import Bottleneck
 
+DRAWS = 1000
+
 
 @dataclass(frozen=True)
-class Judged:
-    """Rows are the images with a quality, in the order of their ids.
+class Rated:
+    """The images with a quality, in the order of their ids; `rows` are theirs among the measured.
 
-    `rows` places them among the measured images; `quality` [n]; `classes` [n, c] the overlap of
-    each studied class, nan where an image lacks it; `fold_groups` and `groups` [n] numbers: what
-    folds must not cut, and what intervals and tests count, called `unit`; `fitted` by feature set;
-    `slices` [n] those that intervals are calibrated in, `by_group` whether groups were counted in
-    that; `low`, `high` [n] the intervals; `outside` [n] by a gate that knew nothing of the fold.
+    `quality` [n]; `classes` [n, c] the overlap of each studied class, nan where an image lacks it;
+    `fold_groups` [n] numbers what folds must not cut, `sampling` says what intervals and tests
+    count; `columns` are those of the pooled units that vary, the first of `features`.
     """
 
     measured: Measured
@@ -43,10 +44,29 @@ class Judged:
     classes: np.ndarray
     class_ids: tuple[int, ...]
     fold_groups: np.ndarray
-    groups: np.ndarray
-    unit: str
-    fitted: Mapping[str, Fitted]
+    sampling: Sampling
+    columns: np.ndarray
     features: Mapping[str, Features]
+
+    @property
+    def ids(self) -> list[str]:
+        return [self.measured.ids[row] for row in self.rows]
+
+    @property
+    def size(self) -> np.ndarray:
+        return self.measured.size[self.rows]
+
+
+@dataclass(frozen=True)
+class Judged(Rated):
+    """And what is concluded of them.
+
+    `fitted` by feature set; `slices` [n] those that intervals are calibrated in, `by_group` whether
+    groups were counted in that; `low`, `high` [n] the intervals; `outside` [n] by a gate that knew
+    nothing of the fold; `per_class` each class's own overlap by class and feature set.
+    """
+
+    fitted: Mapping[str, Fitted]
     predictor: Predictor
     slices: np.ndarray
     slicing: Slicing
@@ -57,89 +77,91 @@ class Judged:
     per_class: Mapping[int, Mapping[str, Fitted]]
     presence: Sequence[Presence]
 
-    @property
-    def ids(self) -> list[str]:
-        return [self.measured.ids[row] for row in self.rows]
-
     def predicted(self, name: str = "both") -> np.ndarray:
         """Mean over repeats of the out-of-fold quality [n]."""
-        found: np.ndarray = self.fitted[name].predicted.mean(0)
-        return found
+        return np.asarray(self.fitted[name].predicted.mean(0))
 
 
-def judge(study: Bottleneck, context: Context, measured: Measured) -> Judged:
-    """Fit, cross-validate and calibrate on all images that have a quality.
+JUDGED = Key("judged", Judged)
+
+
+def judge(study: Bottleneck, context: Context, known: Known) -> Known:
+    """Fits, cross-validates and calibrates on all images that have a quality.
 
     Raises InputError where there is too little to learn from.
     """
+    from threadpoolctl import threadpool_limits
+
+    rated = rate(study, context, known[MEASURED])
+    with threadpool_limits(1):  # on so small tables threads wait for each other, and no more
+        return JUDGED(_judged(study, context, rated))
+
+
+def rate(study: Bottleneck, context: Context, measured: Measured) -> Rated:
+    """The images with a quality. Raises InputError where they are too few or too alike."""
     ids = study.class_ids(context)
     classes, quality = qualities(study, measured, ids)
     rows = np.flatnonzero(np.isfinite(quality))
-    _check(study, context, measured, quality[rows])
-    fold_groups, groups, unit = grouped(study, context, [measured.ids[row] for row in rows])
-    features = feature_sets(measured, rows)
-    splits(fold_groups, study.folds, study.seed)  # too few groups are told before hours of fitting
-    options: dict[str, Any] = {
-        "folds": study.folds,
-        "inner": study.inner,
-        "components": study.components,
-        "seed": study.seed,
+    _refuse(study, context, measured, quality[rows])
+    fold_groups, sampling = grouped(study, context, [measured.ids[row] for row in rows])
+    check_folds(fold_groups, study.folds)  # before hours of fitting
+    columns = np.flatnonzero(varying(measured.pooled[rows]))
+    layer = measured.pooled[np.ix_(rows, columns)].astype(np.float64)
+    confidence = measured.confidence[rows].astype(np.float64)
+    features = {
+        "layer": Features(layer, layer.shape[1]),
+        "confidence": Features(confidence, 0),
+        "both": Features(np.concatenate([layer, confidence], 1), layer.shape[1]),
     }
-    target = quality[rows]
+    return Rated(
+        measured, rows, quality[rows], classes[rows], ids, fold_groups, sampling, columns, features
+    )
+
+
+def _judged(study: Bottleneck, context: Context, rated: Rated) -> Judged:
+    search, target, whole = search_of(study), rated.quality, rated.fold_groups
     fitted = {
-        name: crossed(
-            study.regressors, features[name], target, fold_groups, repeats=study.repeats, **options
-        )
+        name: crossed(search, rated.features[name], target, whole, study.folds, study.repeats)
         for name in SETS
     }
-    size = measured.size[rows]
-    slicing = Slicing.of(size, "predicted area")
-    deployed, own = fitted[study.deploy], features[study.deploy]
-    slices = slicing(size)
-    counted = np.unique(groups, return_inverse=True)[1]
-    calibrating = _calibrating(study, counted)
-    low, high = tried(
-        study.regressors,
+    deployed = fitted[study.deploy]
+    slicing = Slicing.of(rated.size, "predicted area")
+    calibrating = _calibrating(study, rated.sampling)
+    low, high = left_out_intervals(
+        search,
         deployed.folds,
-        own,
+        rated.features[study.deploy],
         target,
-        slices,
+        slicing(rated.size),
         calibrating,
-        fold_groups,
+        whole,
         alpha=1 - study.coverage,
-        inner=study.inner,
-        components=study.components,
-        seed=study.seed,
     )
     return Judged(
-        measured,
-        rows,
-        target,
-        classes[rows],
-        ids,
-        fold_groups,
-        counted,
-        unit,
-        fitted,
-        features,
-        deployable(
-            study, context, measured, rows, target, deployed, own, slicing, calibrating, fold_groups
-        ),
-        slices,
-        slicing,
-        len(np.unique(calibrating)) < len(rows) or len(np.unique(counted)) == len(rows),
-        low,
-        high,
-        _outside(study, measured, rows, deployed, fold_groups),
-        _per_class(study, features, classes[rows], ids, fold_groups, options),
-        _presence(study, context, measured, ids),
+        **vars(rated),
+        fitted=fitted,
+        predictor=_deployable(study, context, rated, deployed, slicing, calibrating),
+        slices=slicing(rated.size),
+        slicing=slicing,
+        by_group=len(np.unique(calibrating)) == rated.sampling.n,
+        low=low,
+        high=high,
+        outside=_outside(study, rated, deployed),
+        per_class=_per_class(study, rated),
+        presence=_presences(study, context, rated.measured),
     )
 
 
-def _calibrating(study: Bottleneck, counted: np.ndarray) -> np.ndarray:
+def search_of(study: Bottleneck) -> Search:
+    """How each fold's regressor is chosen."""
+    return Search(study.regressors, study.inner, study.components, study.seed)
+
+
+def _calibrating(study: Bottleneck, sampling: Sampling) -> np.ndarray:
     """What calibration counts [n]: the groups, or images where groups are too few for an end."""
-    groups = len(np.unique(counted)) * (study.folds - 1) // study.folds
-    return counted if enough(groups, 1 - study.coverage) else np.arange(len(counted))
+    groups = sampling.n * (study.folds - 1) // study.folds
+    few = not enough(groups, 1 - study.coverage)
+    return np.arange(len(sampling.ids)) if few else sampling.place
 
 
 def qualities(
@@ -156,47 +178,46 @@ def qualities(
     return classes, mean
 
 
-def grouped(
-    study: Bottleneck, context: Context, ids: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray, str]:
-    """What folds must not cut [n], what intervals and tests count [n], and the latter's name.
+def grouped(study: Bottleneck, context: Context, ids: Sequence[str]) -> tuple[np.ndarray, Sampling]:
+    """What folds must not cut [n], and what intervals and tests count.
 
     Folds cut no group of the manifest, whatever is counted: models that saw its neighbours would
     flatter an image's prediction. Only where images are to be counted and groups are too few for
     the folds are they images.
     """
     names = [context.manifest.sample(sample_id).group for sample_id in ids]
-    counted, unit = units(ids, names, study.unit)
+    sampling = Sampling.counting(ids, names, study.unit, (study.seed, 11), DRAWS)
     few = study.unit == "image" and len(set(names)) < study.folds
-    whole = ids if few else names
-    return np.unique(np.array(whole), return_inverse=True)[1], np.array(counted), unit
+    return np.unique(np.array(ids if few else names), return_inverse=True)[1], sampling
 
 
-def feature_sets(measured: Measured, rows: np.ndarray) -> dict[str, Features]:
-    columns = varying(measured.pooled[rows])
-    layer = measured.pooled[np.ix_(rows, columns)].astype(np.float64)
-    confidence = measured.confidence[rows].astype(np.float64)
-    return {
-        "layer": Features(layer, layer.shape[1]),
-        "confidence": Features(confidence, 0),
-        "both": Features(np.concatenate([layer, confidence], 1), layer.shape[1]),
-    }
-
-
-def _check(study: Bottleneck, context: Context, measured: Measured, quality: np.ndarray) -> None:
-    where = context.manifest.where
-    labelled = int((measured.labelled.sum(1) > 0).sum())
-    if not labelled:
+def check_masks(study: Bottleneck, context: Context) -> None:
+    """Refuse data of too few masks, or whose masks are of fewer groups than folds."""
+    manifest = context.manifest
+    ids = [sample.id for sample in manifest.samples if manifest.labelled(sample)]
+    given = len(manifest.samples)
+    if not ids:
         raise InputError(
-            f"{where}: none of the {len(measured.ids)} images has a mask, and quality is learnt "
-            "from images with masks; add masks (new images are scored by predict-quality)"
+            f"{manifest.where}: none of the {given} images has a mask, and quality is learnt from "
+            "images with masks; add masks (new images are scored by predict-quality)"
         )
-    if len(quality) < max(2 * study.folds, 10):
+    _check_count(study, context, f"at most {len(ids)}", len(ids), len(ids))
+    check_folds(grouped(study, context, ids)[0], study.folds)
+
+
+def _check_count(study: Bottleneck, context: Context, many: str, count: int, labelled: int) -> None:
+    least = max(2 * study.folds, 10)
+    if count < least:
         raise InputError(
-            f"{where}: {len(quality)} images hold a studied class in their masks ({labelled} of "
-            f"{len(measured.ids)} have masks); folds: {study.folds} needs at least "
-            f"{max(2 * study.folds, 10)}: add images or masks, or widen data.classes"
+            f"{context.manifest.where}: {many} images hold a studied class in their masks "
+            f"({labelled} of {len(context.manifest.samples)} have masks); folds: {study.folds} "
+            f"needs at least {least}: add images or masks, or widen data.classes"
         )
+
+
+def _refuse(study: Bottleneck, context: Context, measured: Measured, quality: np.ndarray) -> None:
+    where, labelled = context.manifest.where, int((measured.labelled.sum(1) > 0).sum())
+    _check_count(study, context, str(len(quality)), len(quality), labelled)
     if float(quality.max() - quality.min()) < 1e-6:
         raise InputError(
             f"{where}: the {study.quality} of all {len(quality)} images is {quality[0]:.3f}, so "
@@ -208,117 +229,92 @@ def _check(study: Bottleneck, context: Context, measured: Measured, quality: np.
         )
 
 
-def deployable(
+def _deployable(
     study: Bottleneck,
     context: Context,
-    measured: Measured,
-    rows: np.ndarray,
-    quality: np.ndarray,
+    rated: Rated,
     deployed: Fitted,
-    features: Features,
     slicing: Slicing,
-    groups: np.ndarray,
-    fold_groups: np.ndarray,
+    calibrating: np.ndarray,
 ) -> Predictor:
     """The predictor that is saved: the first repeat's folds, calibrated on each other."""
-    slices = slicing(measured.size[rows])
-    columns, pooled, sure = _watched(measured, rows)
-    width = features.rows.shape[1]
+    features = rated.features[study.deploy]
     facts = {
         "features": study.deploy,
         "alpha": 1 - study.coverage,
         "quality": study.quality,
         "flip": study.flip,
-        "classes": [context.model.classes[c] for c in study.class_ids(context)],
+        "classes": [context.model.classes[c] for c in rated.class_ids],
         "layer": context.layer,
         "weights": context.model.fingerprint(),
         "confidence": list(NAMES),
     }
     return Predictor(
-        tuple(part_of(fold.fitted, width) for fold in deployed.folds),
-        calibrated(deployed.folds, features, quality, slices, groups),
+        tuple(part_of(fold.fitted, features.rows.shape[1]) for fold in deployed.folds),
+        calibrated(deployed.folds, features, rated.quality, slicing(rated.size), calibrating),
         slicing,
-        Gates.of(pooled, sure, fold_groups, study.gate),
-        columns,
+        _gates(study, rated, np.arange(len(rated.rows))),
+        rated.columns,
         facts,
     )
 
 
-def _watched(measured: Measured, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What gates look at: which columns of the layer, the layer [n, c] there, and confidence."""
-    columns = np.flatnonzero(varying(measured.pooled[rows]))
-    pooled = measured.pooled[np.ix_(rows, columns)].astype(np.float64)
-    return columns, pooled, measured.confidence[rows].astype(np.float64)
+def _gates(study: Bottleneck, rated: Rated, rows: np.ndarray) -> Gates:
+    """Gates around some of the images."""
+    layer, confidence = (rated.features[name].rows[rows] for name in ("layer", "confidence"))
+    return Gates.of(layer, confidence, rated.fold_groups[rows], study.gate)
 
 
-def _outside(
-    study: Bottleneck,
-    measured: Measured,
-    rows: np.ndarray,
-    fitted: Fitted,
-    groups: np.ndarray,
-) -> np.ndarray:
-    """Which images [n] a gate around the other folds turns away."""
-    _, pooled, sure = _watched(measured, rows)
-    found = np.zeros(len(rows), bool)
+def _outside(study: Bottleneck, rated: Rated, fitted: Fitted) -> np.ndarray:
+    """Which images [n] a gate around the other folds rejects."""
+    layer, confidence = rated.features["layer"].rows, rated.features["confidence"].rows
+    outside = np.zeros(len(rated.rows), bool)
     for fold in fitted.folds:
-        gates = Gates.of(pooled[fold.fit], sure[fold.fit], groups[fold.fit], study.gate)
-        found[fold.held] = gates.distance(pooled[fold.held], sure[fold.held]) > 1
-    return found
+        gates = _gates(study, rated, fold.fit)
+        outside[fold.held] = gates.distance(layer[fold.held], confidence[fold.held]) > 1
+    return outside
 
 
-def _per_class(
-    study: Bottleneck,
-    features: Mapping[str, Features],
-    classes: np.ndarray,
-    ids: Sequence[int],
-    groups: np.ndarray,
-    options: Mapping[str, Any],
-) -> dict[int, dict[str, Fitted]]:
+def _per_class(study: Bottleneck, rated: Rated) -> dict[int, dict[str, Fitted]]:
     """Each class's own overlap, predicted by ridge regression on the images that hold it."""
-    found: dict[int, dict[str, Fitted]] = {}
-    for place, class_id in enumerate(ids if study.per_class else ()):
-        held = np.flatnonzero(np.isfinite(classes[:, place]))
-        own = classes[held, place]
-        few = len(held) < study.min_images or len(np.unique(groups[held])) < study.folds
+    search = Search(("ridge",), study.inner, study.components, study.seed)
+    fitted: dict[int, dict[str, Fitted]] = {}
+    for place, class_id in enumerate(rated.class_ids if study.per_class else ()):
+        held = np.flatnonzero(np.isfinite(rated.classes[:, place]))
+        own, groups = rated.classes[held, place], rated.fold_groups[held]
+        few = len(held) < study.min_images or len(np.unique(groups)) < study.folds
         if few or float(np.ptp(own)) < 1e-6:
             continue
-        found[class_id] = {
-            name: crossed(("ridge",), features[name][held], own, groups[held], repeats=1, **options)
+        fitted[class_id] = {
+            name: crossed(search, rated.features[name][held], own, groups, study.folds, 1)
             for name in ("layer", "confidence")
         }
-    return found
+    return fitted
 
 
-def _presence(
-    study: Bottleneck, context: Context, measured: Measured, ids: Sequence[int]
-) -> list[Presence]:
+def _presences(study: Bottleneck, context: Context, measured: Measured) -> list[Presence]:
     """Of each class, images with and without it, among all that have labels."""
     known = np.flatnonzero(measured.labelled.sum(1) > 0)
-    fold_groups, groups, _ = grouped(study, context, [measured.ids[row] for row in known])
-    numbers = np.unique(groups, return_inverse=True)[1]
-    total = measured.labelled[known].sum(1)
+    fold_groups, sampling = grouped(study, context, [measured.ids[row] for row in known])
+    labelled, shared, predicted = (
+        counts[known] / measured.labelled[known].sum(1, keepdims=True)
+        for counts in (measured.labelled, measured.shared, measured.predicted)
+    )
     layer = measured.pooled[known].astype(np.float64)
     layer = standardised(layer[:, varying(layer)], 20)
     layer /= np.maximum(layer.std(0), 1e-12)
-    found = []
-    for class_id in ids:
-        share = measured.labelled[known, class_id] / total
-        found.append(
-            told_apart(
-                class_id,
-                share > study.min_share,
-                share == 0,
-                measured.shared[known, class_id] / total,
-                measured.predicted[known, class_id] / total,
-                measured.peak[known, class_id],
-                layer,
-                numbers,
-                fold_groups,
-                folds=study.folds,
-                least=study.min_images // 3,
-                least_pixels=study.min_share,
-                seed=study.seed,
-            )
+    return [
+        presence(
+            c,
+            np.select([labelled[:, c] > study.min_share, labelled[:, c] == 0], [1, 0], -1),
+            np.where(labelled[:, c] > 0, shared[:, c] == 0, predicted[:, c] > study.min_share),
+            measured.peak[known, c],
+            layer,
+            sampling,
+            fold_groups,
+            folds=study.folds,
+            least=study.min_images // 3,
+            seed=study.seed,
         )
-    return found
+        for c in study.class_ids(context)
+    ]

@@ -26,11 +26,11 @@ def maps(rows: np.ndarray, seeds: Sequence[int]) -> dict[str, np.ndarray]:
     Source: McInnes, Healy & Melville 2018 (arXiv 1802.03426); van der Maaten & Hinton 2008.
     """
     points = standardised(rows)
-    found = {"PCA": np.pad(points[:, :2], ((0, 0), (0, max(0, 2 - points.shape[1]))))[None]}
+    points_of = {"PCA": np.pad(points[:, :2], ((0, 0), (0, max(0, 2 - points.shape[1]))))[None]}
     if len(rows) >= LEAST:
-        found["UMAP"] = np.stack([_umap(points, seed) for seed in seeds])
-        found["t-SNE"] = np.stack([_tsne(points, seed) for seed in seeds])
-    return {name: np.asarray(value, np.float32) for name, value in found.items()}
+        points_of["UMAP"] = np.stack([_umap(points, seed) for seed in seeds])
+        points_of["t-SNE"] = np.stack([_tsne(points, seed) for seed in seeds])
+    return {name: np.asarray(value, np.float32) for name, value in points_of.items()}
 
 
 def standardised(rows: np.ndarray, components: int = 50) -> np.ndarray:
@@ -39,8 +39,7 @@ def standardised(rows: np.ndarray, components: int = 50) -> np.ndarray:
     spread = rows.std(0)
     scaled = (rows - rows.mean(0)) / np.where(spread > 0, spread, 1.0)
     _, vectors = principal(scaled)
-    found: np.ndarray = scaled @ vectors[:components].T
-    return found
+    return np.asarray(scaled @ vectors[:components].T)
 
 
 def principal(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -80,22 +79,21 @@ def shared_neighbours(one: np.ndarray, other: np.ndarray, k: int = NEIGHBOURS) -
 def _neighbours(points: np.ndarray, k: int) -> list[list[int]]:
     from sklearn.neighbors import NearestNeighbors
 
-    found = NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)
-    listed: list[list[int]] = found.tolist()
-    return listed
+    nearest = NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)
+    return np.asarray(nearest).tolist()
 
 
-def quality_of(rows: np.ndarray, found: Mapping[str, np.ndarray]) -> list[dict[str, object]]:
+def quality_of(rows: np.ndarray, maps: Mapping[str, np.ndarray]) -> list[dict[str, object]]:
     """A row per method: its faithfulness (mean over seeds) and what pairs of seeds share."""
     points = standardised(rows)
-    told: list[dict[str, object]] = []
-    for name, each in found.items():
-        kept = [faithfulness(points, one) for one in each]
+    table: list[dict[str, object]] = []
+    for name, each in maps.items():
+        kept = [faithfulness(points, own) for own in each]
         pairs = [shared_neighbours(a, b) for i, a in enumerate(each) for b in each[:i]]
-        means = {key: float(np.mean([one[key] for one in kept])) for key in kept[0]}
+        means = {key: float(np.mean([own[key] for own in kept])) for key in kept[0]}
         stable = float(np.mean(pairs)) if pairs else None
-        told.append({"map": name, "seeds": len(each), **means, "seed_stability": stable})
-    return told
+        table.append({"map": name, "seeds": len(each), **means, "seed_stability": stable})
+    return table
 
 
 def warm() -> None:

@@ -1,22 +1,19 @@
-"""The sweep of a quality study: pooled activations, confidence, and overlap with the labels."""
+"""The sweep of a bottleneck study: pooled activations, confidence, and overlap with the labels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from conceptseg.data.draw import sample_priority
-from conceptseg.engine.beside import Beside
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.report.panels import Palette, panels
 from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.bottleneck.confidence import MIRRORED, NAMES, agreement, summaries
-from conceptseg.study.bottleneck.maps import LEAST
+from conceptseg.study.bottleneck.confidence import NAMES, agreement, summaries
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,14 +21,12 @@ if TYPE_CHECKING:
     from conceptseg.data.batch import Batch
     from conceptseg.study.bottleneck.config import Bottleneck
 
-MAPS = Key("maps", Beside)
-POOLED = ("mean", "spread", "largest")
-"""How a unit's map becomes numbers: mean, standard deviation and maximum over its positions."""
+TABLE, PICTURES = Key("measured", SampleTable), Key("pictures", SampleTable)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the sweep found of each image, in the order of the ids.
+    """What was measured in each image, in the order of the ids.
 
     `pooled` [n, 3 u] float32: means, then spreads, then maxima of the layer's units. `confidence`
     [n, b]. Pixel counts [n, k] int64 of each class: `shared` by prediction and labels, `predicted`
@@ -50,12 +45,10 @@ class Measured:
 
     @property
     def size(self) -> np.ndarray:
-        found: np.ndarray = self.confidence[:, NAMES.index("foreground")]
-        return found
+        return np.asarray(self.confidence[:, NAMES.index("foreground")])
 
 
-def confidence_names(flip: bool) -> tuple[str, ...]:
-    return (*NAMES, *MIRRORED) if flip else NAMES
+MEASURED = Key("measured images", Measured)
 
 
 @dataclass(frozen=True)
@@ -71,64 +64,53 @@ class Measure(Pass):
     def forwards(self, context: Context) -> float:
         return len(context.manifest.samples) * (2.0 if self.study.flip else 1.0)
 
-    @contextmanager
-    def open(self, context: Context, known: Known) -> Iterator[Known]:
-        seeds = [str(self.study.seed + number) for number in range(self.study.map_seeds)]
-        enough = len(context.manifest.samples) >= LEAST
-        # `finish` hands it over, so that it outlives the pass.
-        yield MAPS(Beside("conceptseg.study.bottleneck.maps", *seeds, warm=enough))
-
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
-        logits, pooled = forward(context, batch.images)
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
+        logits, numbers = look(self.study, context, batch.images)
         context.model.check_finite(logits, batch.ids)
-        found, peak = describe(self.study, context, batch.images, logits)
         counts = class_counts(logits.argmax(1), batch.labels, logits.shape[1])
-        drawn = shown_ids(self.study, context)
+        shown = shown_ids(self.study, context)
         palette = Palette.of(context.manifest, context.model.classes)
-        table, pictures = SampleTable.empty(), SampleTable.empty()
+        pictures = SampleTable.empty()
         for i, sample_id in enumerate(batch.ids):
-            one = {
-                "pooled": pooled[i : i + 1].cpu().numpy(),
-                "confidence": found[i : i + 1].cpu().numpy(),
-                "peak": peak[i : i + 1].cpu().numpy(),
-                **{key: value[i : i + 1] for key, value in counts.items()},
-            }
-            table = table.merge(SampleTable.of(sample_id, one))
-            if sample_id in drawn:
+            if sample_id in shown:
                 truth = None if batch.labels is None else batch.labels[i].cpu().numpy()
                 prediction = logits[i].argmax(0).cpu().numpy()
                 image = batch.images[i].float().cpu().numpy()
                 data = panels(image, truth, prediction, palette, self.study.picture_px)
                 picture = {"picture": np.frombuffer(data, dtype=np.uint8)}
                 pictures = pictures.merge(SampleTable.of(sample_id, picture))
-        return {"measured": table, "pictures": pictures}
+        return TABLE(by_sample(batch.ids, numbers | counts)) | PICTURES(pictures)
 
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        table = state["measured"]
-        pictures = state.get("pictures", SampleTable.empty())
-        assert isinstance(table, SampleTable) and isinstance(pictures, SampleTable)
-        from threadpoolctl import threadpool_limits
-
-        from conceptseg.study.bottleneck.judge import judge
-
-        with threadpool_limits(1):  # on so small tables threads wait for each other, and no more
-            judged = judge(self.study, context, gathered(table, pictures))
-        drawn = shown_ids(self.study, context)
-        shown = np.array([i for i, name in enumerate(judged.ids) if name in drawn], dtype=np.int64)
-        maps = carry["maps"].give(judged.features["layer"].rows[shown])
-        return {"judged": judged, "shown": shown, "maps": maps}
+    def finish(self, context: Context, state: Known, known: Known) -> Known:
+        table, pictures = state[TABLE], state[PICTURES]
+        names = ("pooled", "confidence", "shared", "predicted", "labelled", "peak")
+        shown = {key: pictures.tables[key]["picture"].tobytes() for key in pictures.ids}
+        columns = {name: table.column(name) for name in names}
+        return MEASURED(Measured(tuple(table.ids), pictures=shown, **columns))
 
 
-def forward(context: Context, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits [n, k, h, w] and the layer's pooled units [n, 3 u] of images, from one pass."""
+def look(
+    study: Bottleneck, context: Context, images: Tensor
+) -> tuple[Tensor, dict[str, np.ndarray]]:
+    """Logits [n, k, h, w] of images, and what is read of each: pooled units [n, 3 u] of the layer,
+    confidence [n, b], with that of the mirror images if wanted, and each class's peak [n, k]."""
     import torch
 
     from conceptseg.network.record import Recorder
 
-    with torch.no_grad(), Recorder(context.model, [context.layer]) as recorder:
-        logits = recorder(images)
-    assert logits is not None
-    return logits, pooled(recorder.activations[context.layer])
+    studied = study.class_ids(context)
+    with torch.no_grad():
+        with Recorder(context.model, [context.layer]) as recorder:
+            logits = recorder(images)
+        assert logits is not None
+        confidence, peak = summaries(logits, studied)
+        if study.flip:
+            mirrored = context.model(images.flip(3)).argmax(1).flip(2)
+            agreed = agreement(logits.argmax(1), mirrored, studied)
+            confidence = torch.cat([confidence, agreed], 1)
+    units = pooled(recorder.activations[context.layer])
+    numbers = {"pooled": units, "confidence": confidence, "peak": peak}
+    return logits, {name: each.cpu().numpy() for name, each in numbers.items()}
 
 
 def pooled(activation: Tensor) -> Tensor:
@@ -140,22 +122,13 @@ def pooled(activation: Tensor) -> Tensor:
     return torch.cat([flat.mean(2), spread, flat.amax(2)], 1)
 
 
-def describe(
-    study: Bottleneck, context: Context, images: Tensor, logits: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The confidence numbers of images [n, b], with those of their mirror images if wanted.
-
-    And the largest probability of each class in each image [n, k].
-    """
-    import torch
-
-    studied = study.class_ids(context)
-    found, peak = summaries(logits, studied)
-    if not study.flip:
-        return found, peak
-    with torch.no_grad():
-        mirrored = context.model(images.flip(3)).argmax(1).flip(2)
-    return torch.cat([found, agreement(logits.argmax(1), mirrored, studied)], 1), peak
+def by_sample(ids: Sequence[str], arrays: Mapping[str, np.ndarray]) -> SampleTable:
+    """The rows of arrays [n, ...], each with its sample."""
+    table = SampleTable.empty()
+    for i, sample_id in enumerate(ids):
+        row = {name: array[i : i + 1] for name, array in arrays.items()}
+        table = table.merge(SampleTable.of(sample_id, row))
+    return table
 
 
 def class_counts(prediction: Tensor, labels: Tensor | None, k: int) -> dict[str, np.ndarray]:
@@ -170,8 +143,7 @@ def class_counts(prediction: Tensor, labels: Tensor | None, k: int) -> dict[str,
 
     def count(classes: Tensor, where: Tensor) -> np.ndarray:
         cells = torch.bincount((image + classes)[where], minlength=n * k)
-        found: np.ndarray = cells.reshape(n, k).cpu().numpy()
-        return found
+        return np.asarray(cells.reshape(n, k).cpu())
 
     return {
         "shared": count(prediction, known & (prediction == labels)),
@@ -182,13 +154,6 @@ def class_counts(prediction: Tensor, labels: Tensor | None, k: int) -> dict[str,
 
 def shown_ids(study: Bottleneck, context: Context) -> frozenset[str]:
     """Images whose pictures are kept: the first by hash, known before any is read."""
-    samples: Sequence[str] = [sample.id for sample in context.manifest.samples]
-    ranked = sorted(samples, key=lambda one: (sample_priority(context.seed, one), one))
+    ids = [sample.id for sample in context.manifest.samples]
+    ranked = sorted(ids, key=lambda name: (sample_priority(context.seed, name), name))
     return frozenset(ranked[: study.map_images])
-
-
-def gathered(table: SampleTable, pictures: SampleTable) -> Measured:
-    names = ("pooled", "confidence", "shared", "predicted", "labelled", "peak")
-    shown = {key: pictures.tables[key]["picture"].tobytes() for key in pictures.ids}
-    columns = {name: table.column(name) for name in names}
-    return Measured(tuple(table.ids), pictures=shown, **columns)

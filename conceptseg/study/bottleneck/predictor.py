@@ -15,7 +15,7 @@ import numpy as np
 
 from conceptseg.errors import InputError
 from conceptseg.study.bottleneck.conformal import Calibration, interval
-from conceptseg.study.bottleneck.cover import Slicing, quality_ends
+from conceptseg.study.bottleneck.coverage import Slicing, quality_ends
 from conceptseg.study.bottleneck.gate import Gate, Gates, Space
 from conceptseg.study.bottleneck.regress import from_log_odds
 
@@ -28,7 +28,7 @@ VERSION = 1
 class Part:
     """One fitted pipeline: reduced rows z = (x - offset) @ matrix, then a regressor on z.
 
-    `kind` tells how `arrays` are read: `linear` (coefficients, intercept), `neighbours` (points,
+    `kind` says how `arrays` are read: `linear` (coefficients, intercept), `neighbours` (points,
     values, k), `trees` (nodes; the mean over trees, or the sum above a baseline).
     """
 
@@ -40,17 +40,14 @@ class Part:
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """Log odds of quality [m] of feature rows [m, d]."""
         z = (np.asarray(rows, np.float64) - self.offset) @ self.matrix
-        found: np.ndarray
         if self.kind == "linear":
-            found = z @ self.arrays["coefficients"] + self.arrays["intercept"]
-        elif self.kind == "neighbours":
+            return np.asarray(z @ self.arrays["coefficients"] + self.arrays["intercept"])
+        if self.kind == "neighbours":
             known, k = self.arrays["points"], int(self.arrays["k"])
             square = ((z[:, None] - known[None]) ** 2).sum(2)
             nearest = np.argpartition(square, k - 1, axis=1)[:, :k]
-            found = self.arrays["values"][nearest].mean(1)
-        else:
-            found = _walk(z, self.arrays)
-        return found
+            return np.asarray(self.arrays["values"][nearest].mean(1))
+        return _walk(z, self.arrays)
 
 
 def _walk(z: np.ndarray, nodes: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -69,11 +66,7 @@ def _walk(z: np.ndarray, nodes: Mapping[str, np.ndarray]) -> np.ndarray:
         below = z[rows, np.maximum(nodes["feature"][at], 0)] <= nodes["threshold"][at]
         at = np.where(inner, np.where(below, left, nodes["right"][at]), at)
     values = nodes["value"][at]
-    if nodes["single"]:
-        mean: np.ndarray = values.mean(1)
-        return mean
-    found: np.ndarray = nodes["baseline"] + values.sum(1)
-    return found
+    return np.asarray(values.mean(1) if nodes["single"] else nodes["baseline"] + values.sum(1))
 
 
 def part_of(pipeline: Any, width: int) -> Part:
@@ -83,14 +76,10 @@ def part_of(pipeline: Any, width: int) -> Part:
     known = type(fitted).__name__
     if known in ("Ridge", "DummyRegressor"):
         constant = known == "DummyRegressor"
-        z = matrix.shape[1]
-        arrays = {
-            "coefficients": np.zeros(z) if constant else np.asarray(fitted.coef_, np.float64),
-            "intercept": np.asarray(
-                np.ravel(fitted.constant_ if constant else fitted.intercept_)[0]
-            ),
-        }
-        return Part("linear", offset, matrix, {k: np.asarray(v) for k, v in arrays.items()})
+        slope = np.zeros(matrix.shape[1]) if constant else np.asarray(fitted.coef_, np.float64)
+        intercept = np.ravel(fitted.constant_ if constant else fitted.intercept_)[0]
+        arrays = {"coefficients": slope, "intercept": np.asarray(intercept)}
+        return Part("linear", offset, matrix, arrays)
     if known == "KNeighborsRegressor":
         arrays = {
             "points": np.asarray(fitted._fit_X, np.float64),
@@ -119,53 +108,43 @@ def _affine(steps: Any, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _forest(fitted: Any) -> dict[str, np.ndarray]:
-    trees = [one.tree_ for one in fitted.estimators_]
-    sizes = np.array([tree.node_count for tree in trees])
-    roots = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-
-    def joined(name: str, shift: bool = False) -> np.ndarray:
-        parts = [
-            np.asarray(getattr(tree, name)).reshape(tree.node_count, -1)[:, 0] for tree in trees
-        ]
-        if shift:
-            parts = [np.where(p >= 0, p + root, -1) for p, root in zip(parts, roots, strict=True)]
-        found: np.ndarray = np.concatenate(parts)
-        return found
-
-    return {
-        "roots": roots.astype(np.int64),
-        "left": joined("children_left", True).astype(np.int64),
-        "right": joined("children_right", True).astype(np.int64),
-        "feature": joined("feature").astype(np.int64),
-        "threshold": joined("threshold").astype(np.float64),
-        "value": joined("value").astype(np.float64),
-        "single": np.array(True),
-        "baseline": np.array(0.0),
-    }
+    trees = [
+        {
+            "left": tree.children_left,
+            "right": tree.children_right,
+            "feature": tree.feature,
+            "threshold": tree.threshold,
+            "value": tree.value.reshape(tree.node_count, -1)[:, 0],
+        }
+        for tree in (one.tree_ for one in fitted.estimators_)
+    ]
+    return _joined(trees) | {"single": np.array(True), "baseline": np.array(0.0)}
 
 
 def _boosted(fitted: Any) -> dict[str, np.ndarray]:
-    nodes = [stage[0].nodes for stage in fitted._predictors]
-    roots = np.concatenate([[0], np.cumsum([len(one) for one in nodes])[:-1]]).astype(np.int64)
-    leaf = np.concatenate([one["is_leaf"] for one in nodes]).astype(bool)
+    trees = []
+    for (stage,) in fitted._predictors:
+        nodes, leaf = stage.nodes, stage.nodes["is_leaf"].astype(bool)
+        names = {"left": "left", "right": "right", "feature": "feature_idx"}
+        tree = {key: np.where(leaf, -1, nodes[name].astype(int)) for key, name in names.items()}
+        trees.append(tree | {"threshold": nodes["num_threshold"], "value": nodes["value"]})
+    baseline = np.asarray(np.ravel(fitted._baseline_prediction)[0], np.float64)
+    return _joined(trees) | {"single": np.array(False), "baseline": baseline}
 
-    def joined(name: str, shift: bool = False) -> np.ndarray:
-        parts = [one[name].astype(np.float64) for one in nodes]
-        if shift:
-            parts = [part + root for part, root in zip(parts, roots, strict=True)]
-        found: np.ndarray = np.concatenate(parts)
-        return found
 
-    return {
-        "roots": roots,
-        "left": np.where(leaf, -1, joined("left", True)).astype(np.int64),
-        "right": np.where(leaf, -1, joined("right", True)).astype(np.int64),
-        "feature": np.where(leaf, -1, joined("feature_idx")).astype(np.int64),
-        "threshold": joined("num_threshold"),
-        "value": joined("value"),
-        "single": np.array(False),
-        "baseline": np.asarray(np.ravel(fitted._baseline_prediction)[0], np.float64),
+def _joined(trees: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The nodes of all trees end to end; children are counted from the first node of all."""
+    sizes = [len(tree["left"]) for tree in trees]
+    roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+    whole, real = ("left", "right", "feature"), ("threshold", "value")
+    arrays = {
+        name: np.concatenate([tree[name] for tree in trees]).astype(kind)
+        for kind, names in ((np.int64, whole), (np.float64, real))
+        for name in names
     }
+    inner, shift = arrays["left"] >= 0, np.repeat(roots, sizes)
+    sides = {side: np.where(inner, arrays[side] + shift, -1) for side in ("left", "right")}
+    return {"roots": roots, **arrays, **sides}
 
 
 @dataclass(frozen=True)
@@ -183,7 +162,7 @@ class Scored:
 class Predictor:
     """The models of all folds, their residuals, the slices and the gate.
 
-    `columns` are the pooled units that are read; `facts` what the arrays cannot tell: classes,
+    `columns` are the pooled units that are read; `facts` what the arrays do not say: classes,
     layer, the hash of the weights, names, alpha.
     """
 

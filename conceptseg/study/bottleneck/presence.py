@@ -1,4 +1,4 @@
-"""Images without a class: no overlap is defined there, so telling them is a task of its own."""
+"""Images without a class: no overlap is defined there, so its presence is a task of its own."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.ranks import auc
-from conceptseg.study.bottleneck.evaluate import Estimate, estimate, estimate_share
 from conceptseg.study.bottleneck.regress import splits
 
 
 @dataclass(frozen=True)
 class Presence:
-    """One class: images with and without it, how often the network errs, who tells it best.
+    """One class: images with and without it, how often the network errs, what predicts it best.
 
-    `missed`: of images that hold the class, the share in which none of it is found. `alarms`: of
-    images without it, the share in which some is predicted. `layer` and `peak` are AUCs of telling
-    one from the other, by the layer (logistic regression, out of fold) and by the class's largest
-    probability; None where either kind has too few groups.
+    `missed`: of images that hold the class, the share in which none of it is predicted. `alarms`:
+    of images without it, the share in which some is predicted. `layer` and `peak` are AUCs of
+    telling the two kinds apart by the layer (logistic regression, out of fold) and by the class's
+    largest probability; None where either kind has too few images.
     """
 
     class_id: int
@@ -30,41 +30,40 @@ class Presence:
     peak: Estimate | None
 
 
-def told_apart(
+def presence(
     class_id: int,
-    held: np.ndarray,
-    empty: np.ndarray,
-    shared: np.ndarray,
-    predicted: np.ndarray,
+    holds: np.ndarray,
+    errs: np.ndarray,
     peak: np.ndarray,
     layer: np.ndarray,
-    groups: np.ndarray,
+    sampling: Sampling,
     fold_groups: np.ndarray,
     *,
     folds: int,
     least: int,
-    least_pixels: float,
     seed: int,
 ) -> Presence:
-    """`held` and `empty` [n] say which images hold the class and which do not (neither: tiny).
+    """`holds` [n] says which images hold the class (1), which do not (0), and which hardly (-1).
 
-    `shared`, `predicted` [n]: shares of the image; an alarm is a prediction of more than
-    `least_pixels`. `layer` [n, d] are principal components of unit variance, which know no labels,
-    `groups` and `fold_groups` [n] numbers: what intervals count, and what folds do not cut.
+    `errs` [n]: in the first, whether the class is missed altogether, in the second, whether it is
+    predicted. `layer` [n, d] are principal components of unit variance, which know no labels,
+    `fold_groups` [n] numbers of what folds do not cut.
     """
-    missed = alarms = by_layer = by_peak = None
-    if held.any():
-        missed = estimate_share(shared[held] == 0, groups[held], seed)
-    if empty.any():
-        alarms = estimate_share(predicted[empty] > least_pixels, groups[empty], seed)
+    held, empty = holds == 1, holds == 0
+    missed, alarms = (
+        sampling.at(rows).share(errs[rows]) if rows.any() else None for rows in (held, empty)
+    )
+    by_layer = by_peak = None
     if min(held.sum(), empty.sum()) >= least:
         rows = held | empty
-        truth, own = held[rows], groups[rows]
+        truth, own = held[rows], sampling.at(rows)
+
+        def measure(scores: np.ndarray) -> Estimate:
+            return own.statistic(lambda r: auc(scores[r][truth[r]], scores[r][~truth[r]]))
+
         scores = logistic(layer[rows], truth, fold_groups[rows], folds, seed)
         if np.isfinite(scores).all():
-            by_layer = estimate(lambda r: auc(scores[r][truth[r]], scores[r][~truth[r]]), own, seed)
-            sure = peak[rows]
-            by_peak = estimate(lambda r: auc(sure[r][truth[r]], sure[r][~truth[r]]), own, seed)
+            by_layer, by_peak = measure(scores), measure(peak[rows])
     counts = int(held.sum()), int(empty.sum())
     return Presence(class_id, *counts, missed, alarms, by_layer, by_peak)
 
@@ -78,12 +77,12 @@ def logistic(
     """
     from sklearn.linear_model import LogisticRegression
 
-    found = np.full(len(rows), np.nan)
+    scores = np.full(len(rows), np.nan)
     count = min(folds, len(np.unique(groups)))
     if count < 2:
-        return found
+        return scores
     for fit, held in splits(groups, count, seed):
         if len(np.unique(truth[fit])) == 2:
             fitted = LogisticRegression(C=0.1, max_iter=1000).fit(rows[fit], truth[fit])
-            found[held] = fitted.decision_function(rows[held])
-    return found
+            scores[held] = fitted.decision_function(rows[held])
+    return scores

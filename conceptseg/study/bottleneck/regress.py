@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from conceptseg.errors import InputError
 
-RegressorName = Literal["mean", "ridge", "neighbours", "forest", "boosting"]
 CLIP = 0.01
 Split = tuple[np.ndarray, np.ndarray]
 """Rows to fit on and rows to predict."""
@@ -29,8 +28,8 @@ class Candidate:
     settings: tuple[tuple[str, float], ...] = ()
 
     def __str__(self) -> str:
-        told = ", ".join(f"{key} {value:g}" for key, value in self.settings)
-        return f"{self.name} ({told})" if told else self.name
+        settings = ", ".join(f"{key} {value:g}" for key, value in self.settings)
+        return f"{self.name} ({settings})" if settings else self.name
 
 
 CANDIDATES: dict[str, tuple[Candidate, ...]] = {
@@ -44,7 +43,7 @@ CANDIDATES: dict[str, tuple[Candidate, ...]] = {
 
 @dataclass(frozen=True)
 class Features:
-    """What quality is told from: rows [n, d] whose first `units` columns are the layer's."""
+    """What quality is predicted from: rows [n, d] whose first `units` columns are the layer's."""
 
     rows: np.ndarray
     units: int
@@ -59,14 +58,12 @@ class Features:
 def log_odds(quality: np.ndarray) -> np.ndarray:
     """log(q / (1 - q)) of q clipped to [0.01, 0.99]."""
     clipped = np.clip(np.asarray(quality, np.float64), CLIP, 1 - CLIP)
-    found: np.ndarray = np.log(clipped / (1 - clipped))
-    return found
+    return np.asarray(np.log(clipped / (1 - clipped)))
 
 
 def from_log_odds(values: np.ndarray) -> np.ndarray:
     """The quality of log odds: 1 / (1 + exp(-v))."""
-    found: np.ndarray = 1 / (1 + np.exp(-np.asarray(values, np.float64)))
-    return found
+    return np.asarray(1 / (1 + np.exp(-np.asarray(values, np.float64))))
 
 
 def components_of(kept: int, rows: int, units: int) -> Any:
@@ -131,13 +128,8 @@ def pipeline(candidate: Candidate, features: Features, components: int, seed: in
     return Pipeline([("reduce", steps), ("regress", regressor(candidate, seed, len(features)))])
 
 
-def splits(groups: np.ndarray, folds: int, seed: int) -> list[Split]:
-    """Folds that cut no group: each group is held out once; groups are dealt at random.
-
-    Raises InputError for fewer groups than folds.
-    """
-    from sklearn.model_selection import GroupKFold
-
+def check_folds(groups: np.ndarray, folds: int) -> None:
+    """Refuse fewer groups than folds."""
     count = len(np.unique(groups))
     if count < folds:
         raise InputError(
@@ -146,37 +138,50 @@ def splits(groups: np.ndarray, folds: int, seed: int) -> list[Split]:
             f"must not be cut: set folds: {max(2, count)} or fewer, give finer groups in the "
             "manifest, or more labelled images"
         )
+
+
+def splits(groups: np.ndarray, folds: int, seed: int) -> list[Split]:
+    """Folds that cut no group: each group is held out once; groups are dealt at random.
+
+    Raises InputError for fewer groups than folds.
+    """
+    from sklearn.model_selection import GroupKFold
+
+    check_folds(groups, folds)
     cut = GroupKFold(folds, shuffle=True, random_state=seed)
     return [(fit, held) for fit, held in cut.split(np.zeros(len(groups)), groups=groups)]
 
 
-def choose(
-    candidates: Sequence[Candidate],
-    features: Features,
-    target: np.ndarray,
-    groups: np.ndarray,
-    *,
-    inner: int,
-    components: int,
-    seed: int,
-) -> Candidate:
+@dataclass(frozen=True)
+class Search:
+    """How a pipeline is chosen: among which regressors, by how many inner folds."""
+
+    regressors: tuple[str, ...]
+    inner: int
+    components: int
+    seed: int
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        return [candidate for name in self.regressors for candidate in CANDIDATES[name]]
+
+
+def choose(search: Search, features: Features, target: np.ndarray, groups: np.ndarray) -> Candidate:
     """The candidate of smallest mean squared error over inner folds; the first of equal ones.
 
     The mean over folds of each fold's error, as in scikit-learn's `GridSearchCV`. Scaling and PCA
     are fitted once a fold for all candidates.
     """
-    if len(candidates) == 1:
-        return candidates[0]
-    folds = min(inner, len(np.unique(groups)))
-    if folds < 2:
+    candidates, folds = search.candidates, min(search.inner, len(np.unique(groups)))
+    if len(candidates) == 1 or folds < 2:
         return candidates[0]
     errors = np.zeros(len(candidates))
-    for fit, held in splits(groups, folds, seed):
-        steps = reducer(features.units, features.rows.shape[1], len(fit), components)
+    for fit, held in splits(groups, folds, search.seed):
+        steps = reducer(features.units, features.rows.shape[1], len(fit), search.components)
         known, new = steps.fit_transform(features.rows[fit]), steps.transform(features.rows[held])
         for place, candidate in enumerate(candidates):
-            found = regressor(candidate, seed, len(fit)).fit(known, target[fit]).predict(new)
-            errors[place] += float(((found - target[held]) ** 2).mean()) / folds
+            fitted = regressor(candidate, search.seed, len(fit)).fit(known, target[fit])
+            errors[place] += float(((fitted.predict(new) - target[held]) ** 2).mean()) / folds
     return candidates[int(np.argmin(errors))]
 
 
@@ -191,48 +196,34 @@ class Fold:
 
 
 def nested(
-    names: Sequence[str],
+    search: Search,
     features: Features,
     target: np.ndarray,
     groups: np.ndarray,
     outer: Sequence[Split],
-    *,
-    inner: int,
-    components: int,
-    seed: int,
 ) -> Iterator[Fold]:
     """Each outer fold with a pipeline that was chosen and fitted without its held-out rows."""
-    candidates = [candidate for name in names for candidate in CANDIDATES[name]]
     for fit, held in outer:
         known = features[fit]
-        chosen = choose(
-            candidates,
-            known,
-            target[fit],
-            groups[fit],
-            inner=inner,
-            components=components,
-            seed=seed,
-        )
-        fitted = pipeline(chosen, known, components, seed).fit(known.rows, target[fit])
-        yield Fold(fit, held, chosen, fitted)
+        chosen = choose(search, known, target[fit], groups[fit])
+        steps = pipeline(chosen, known, search.components, search.seed)
+        yield Fold(fit, held, chosen, steps.fit(known.rows, target[fit]))
 
 
 def out_of_fold(folds: Sequence[Fold], features: Features) -> np.ndarray:
     """Predicted log odds [n] of each row by the one pipeline that did not see its group."""
-    found = np.full(len(features), np.nan)
+    predicted = np.full(len(features), np.nan)
     for fold in folds:
-        found[fold.held] = fold.fitted.predict(features.rows[fold.held])
-    return found
+        predicted[fold.held] = fold.fitted.predict(features.rows[fold.held])
+    return predicted
 
 
 def varying(rows: np.ndarray) -> np.ndarray:
-    """Columns [d] whose spread is more than rounding; dead units tell nothing of quality.
+    """Columns [d] whose spread is more than rounding; a dead unit predicts nothing.
 
     Their standard deviation exceeds 1e-4 of their own mean size and of the median spread.
     """
     rows = np.asarray(rows, np.float64)
     spread = rows.std(0)
     floor = 1e-4 * np.maximum(np.abs(rows).mean(0), np.median(spread))
-    found: np.ndarray = (spread > floor) & (spread > 0)
-    return found
+    return np.asarray((spread > floor) & (spread > 0))

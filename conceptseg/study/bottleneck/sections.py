@@ -1,4 +1,4 @@
-"""The sections of a quality report, each from the result alone."""
+"""The sections of a bottleneck report, each from the result alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from conceptseg.report import figures
+from conceptseg.report import alt, charts
 from conceptseg.report.blocks import (
     Block,
     Card,
@@ -18,14 +18,23 @@ from conceptseg.report.blocks import (
     Section,
     TableBlock,
 )
+from conceptseg.result.columns import Column, as_number
 from conceptseg.result.saved import Result
-from conceptseg.result.table import Table
+from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.bottleneck.charts import coloured_map, predicted_against_true
-from conceptseg.study.shared import local_maps
+from conceptseg.study.bottleneck.tables import (
+    COVERED,
+    DIFFERENCE,
+    P_FAMILY,
+    PREDICTED_MEAN,
+    R2,
+    TRUE_MEAN,
+)
 
-Row = dict[str, Any]
 PANELS = "image, labels, prediction"
 WORST = 12
+SLICES_SHOWN = 25
+TRUE, PREDICTED = Column("true"), Column("predicted")
 
 
 def cuts_groups(notes: Mapping[str, Any]) -> bool:
@@ -46,97 +55,81 @@ def unseen(notes: Mapping[str, Any]) -> str:
 
 
 def standing(result: Result) -> Section:
-    rows = [dict(row) for row in result.tables["standing"].rows]
-    names = [row["told_from"] for row in rows]
-    figure = figures.intervals(
-        names,
-        _column(rows, "r2"),
-        _column(rows, "r2_low"),
-        _column(rows, "r2_high"),
-        value_name="R2, out of fold",
+    notes, table = result.notes, result.tables["standing"]
+    explained = charts.forest(
+        table.show("told_from", R2),
+        "told_from",
+        R2,
+        axis="R2, out of fold",
         reference=0.0,
+        heading="Explained variance",
+        caption="Share of the images' differences in quality that is predicted, by "
+        f"{notes['repeats']} times {notes['folds']}-fold nested cross-validation that cuts no "
+        f"{kept_whole(notes)}, with 95 % intervals. The mean quality as prediction has an R2 of 0; "
+        "below 0 is worse than that.",
+        id="r2",
     )
-    notes = result.notes
-    caption = (
-        f"Share of the images' differences in quality that is predicted, by {notes['repeats']} "
-        f"times {notes['folds']}-fold nested cross-validation that cuts no {kept_whole(notes)}, "
-        "with 95 % intervals. 0 is what the mean tells; below it is worse than that."
+    calibration = charts.trade_off(
+        result.tables["calibration"],
+        lambda row: "images in bins",
+        Column("predicted", PREDICTED_MEAN.name),
+        Column("true", TRUE_MEAN.name),
+        diagonal="perfect",
+        heading="Calibration",
+        caption="Bins of equally many images: whether a predicted quality means what it says.",
+        id="calibration",
     )
-    columns = ("told_from", "r2", "r2_low", "r2_high")
-    forest = FigureBlock(
-        figure, "Explained variance", caption, caption,
-        Table(rows, columns, result.tables["standing"].labels), "r2",
-    )  # fmt: skip
-    blocks: list[Block] = [
-        forest,
-        TableBlock(result.tables["standing"], "All measures", id="standing-table"),
-        _against_true(result),
-        _calibration(result),
-    ]
-    if result.tables["classes"].rows:
-        text = (
-            "Ridge regression of each class's own overlap, over the images that hold the class. "
-            "Not corrected for the number of classes."
-        )
-        blocks.append(TableBlock(result.tables["classes"], "Class by class", text))
-    return Section("standing", "How well quality is predicted", "", blocks)
+    text = (
+        "Ridge regression of each class's own overlap, over the images that hold the class. Not "
+        "corrected for the number of classes."
+    )
+    classes = result.tables["classes"]
+    return Section(
+        "standing",
+        "How well quality is predicted",
+        "",
+        [
+            explained,
+            TableBlock(table, "All measures", id="standing-table"),
+            _against_true(result),
+            calibration,
+            TableBlock(classes, "Class by class", text) if classes.rows else None,
+        ],
+    )
 
 
 def _against_true(result: Result) -> FigureBlock:
-    rows = [dict(row) for row in result.tables["images"].rows]
-    figure = predicted_against_true(
-        _column(rows, "predicted"),
-        _column(rows, "low"),
-        _column(rows, "high"),
-        _column(rows, "true"),
-        [row["sample"] for row in rows],
-        result.notes["quality"],
-    )
-    caption = (
-        f"Each image, predicted by models that {unseen(result.notes)}, with its "
-        f"{result.notes['coverage']:.0%} interval. On the dotted line prediction and truth agree."
-    )
-    columns = ("sample", "predicted", "low", "high", "true")
+    table, quality = result.tables["images"], result.notes["quality"]
+    predicted, true = table.numbers(PREDICTED), table.numbers(TRUE)
+    low, high = table.numbers("low"), table.numbers("high")
+    names = charts.texts(table, "sample")
+    inside = (true >= low - 1e-9) & (true <= high + 1e-9)
+    where = np.where(inside, "inside their interval", "outside of it").tolist()
+    points = np.stack([predicted, true], 1)
     return FigureBlock(
-        figure, "Predicted and true quality", caption, caption, Table(rows, columns), "scatter",
-        [_picture(row) for row in rows],
-    )  # fmt: skip
-
-
-def _calibration(result: Result) -> FigureBlock:
-    rows = [dict(row) for row in result.tables["calibration"].rows]
-    figure = figures.trade_off(
-        {
-            "images in bins": (_column(rows, "predicted"), _column(rows, "true")),
-            "perfect": (np.array([0.0, 1.0]), np.array([0.0, 1.0])),
-        },
-        x_name="mean predicted quality",
-        y_name="mean true quality",
+        predicted_against_true(predicted, low, high, true, inside, names, quality),
+        "Predicted and true quality",
+        alt.scatter(points, names, where, f"predicted {quality}", f"true {quality}"),
+        f"Each image, predicted by models that {unseen(result.notes)}, with its "
+        f"{result.notes['coverage']:.0%} interval. On the dotted line prediction and truth agree.",
+        table.show("sample", PREDICTED, "low", "high", TRUE),
+        "scatter",
+        [_picture(row) for row in table.rows],
     )
-    caption = "Bins of equally many images: whether a predicted quality means what it says."
-    table = result.tables["calibration"]
-    return FigureBlock(figure, "Calibration", caption, caption, table, "calibration")
 
 
 def flags(result: Result) -> Section:
-    notes = result.notes
-    rows = [dict(row) for row in result.tables["curve"].rows]
-    x = _column(rows, "reviewed")
-    names = [name for name in result.tables["curve"].columns if name != "reviewed"]
-    figure = figures.curves(
-        x,
-        {name: _column(rows, name) for name in names},
-        x_name="share of images reviewed, most doubtful first",
-        y_name="share of failures found",
+    notes, curve = result.notes, result.tables["curve"]
+    curves = charts.curves(
+        curve,
+        Column("reviewed", "share of images reviewed, most doubtful first"),
+        [name for name in curve.columns if name != "reviewed"],
+        axis="share of failures found",
+        heading="Failures found for a budget of review",
+        caption=f"{notes['failed']} of {notes['images']} images fail ({notes['quality']} of at "
+        f"most {notes['limit']:.2f}). Chance is the diagonal.",
+        id="flag-curve",
     )
-    caption = (
-        f"{notes['failed']} of {notes['images']} images fail ({notes['quality']} of at most "
-        f"{notes['limit']:.2f}). Chance is the diagonal."
-    )
-    curve = FigureBlock(
-        figure, "Failures found for a budget of review", caption, caption,
-        result.tables["curve"], "flag-curve",
-    )  # fmt: skip
     table = TableBlock(
         result.tables["flags"],
         f"Reviewing {notes['budget']:.0%} of the images",
@@ -144,190 +137,162 @@ def flags(result: Result) -> Section:
         "network's mean largest probability, nothing fitted.",
         id="flag-table",
     )
-    worst = [dict(row) for row in result.tables["images"].rows if row["picture"]][:WORST]
-    blocks: list[Block] = [curve, table]
-    pictures = [picture for picture in map(_picture, worst) if picture is not None]
-    if pictures:
-        card = Card("Lowest prediction first", pictures=pictures, text=f"Each: {PANELS}.")
-        blocks.append(Cards([card], "The most doubtful images"))
-    return Section("flags", "Finding failures without ground truth", "", blocks)
+    worst = result.tables["images"].where(lambda row: row["picture"]).first(WORST)
+    card = Card(
+        "Lowest prediction first",
+        pictures=[one for one in map(_picture, worst.rows) if one],
+        text=f"Each: {PANELS}.",
+    )
+    cards = Cards([card], "The most doubtful images") if worst.rows else None
+    return Section("flags", "Finding failures without ground truth", "", [curves, table, cards])
 
 
 def intervals(result: Result) -> Section:
-    rows = [dict(row) for row in result.tables["coverage"].rows]
-    wanted = result.notes["coverage"]
-    figure = figures.intervals(
-        [row["slice"] for row in rows],
-        _column(rows, "covered"),
-        _column(rows, "low"),
-        _column(rows, "high"),
-        value_name="share of images whose quality lies in the interval",
-        reference=wanted,
+    notes, shift = result.notes, result.tables["shift"]
+    covered = charts.forest(
+        result.tables["coverage"],
+        "slice",
+        COVERED,
+        axis="share of images whose quality lies in the interval",
+        reference=notes["coverage"],
+        heading="Coverage",
+        caption=f"Made to cover {notes['coverage']:.0%} (dotted). Each image's interval was "
+        f"calibrated on other {kept_whole(notes)}s, within its slice of predicted area where that "
+        "is large enough.",
+        id="coverage-chart",
     )
-    caption = (
-        f"Made to cover {wanted:.0%} (dotted). Each image's interval was calibrated on other "
-        f"{kept_whole(result.notes)}s, within its slice of predicted area where that is large "
-        "enough."
+    new = "new images" if cuts_groups(notes) else "images of new groups"
+    text = (
+        f"The gate rejects at most {notes['gate']:.0%} of {new} like the {notes['fold_groups']} "
+        "that it was fitted on; with fewer of them, it rejects more. Spoilt images should be "
+        "rejected where the prediction no longer follows the truth; those that are accepted should "
+        "still be covered. Images as they are are scored by the other folds. Spoilt ones are "
+        "scored by the saved predictor, which was fitted on the same images unspoilt and so knows "
+        "them better than it would new ones."
     )
-    blocks: list[Block] = [
-        FigureBlock(
-            figure, "Coverage", caption, caption, result.tables["coverage"], "coverage-chart"
-        )
-    ]
-    if result.tables["shift"].rows:
-        new = "new images" if cuts_groups(result.notes) else "images of new groups"
-        text = (
-            f"The gate turns away {result.notes['gate']:.0%}, at most, of {new} like the "
-            f"{result.notes['fold_groups']} that it was made with; the fewer those, the more. "
-            "Spoilt images should be turned away where the prediction no longer "
-            "follows the truth; those that are let in should still be covered. Images as they are "
-            "are scored by the other folds. Spoilt ones are scored by the saved predictor, which "
-            "was fitted on the same images unspoilt and so knows them better than it would new "
-            "ones."
-        )
-        blocks.append(TableBlock(result.tables["shift"], "The gate, tried on spoilt images", text))
-    return Section("intervals", "How sure each prediction is", "", blocks)
+    tried = TableBlock(shift, "The gate, tried on spoilt images", text) if shift.rows else None
+    return Section("intervals", "How sure each prediction is", "", [covered, tried])
 
 
 def where(result: Result) -> Section:
-    rows = [dict(row) for row in result.tables["mapped"].rows]
-    blocks: list[Block] = []
-    if rows:
-        points = {
-            name: np.stack([_column(rows, f"{name}_x"), _column(rows, f"{name}_y")], 1)
-            for name in ("PCA", "UMAP", "t-SNE")
-            if f"{name}_x" in rows[0]
-        }
-        true, predicted = _column(rows, "true"), _column(rows, "predicted")
-        residual = true - predicted
-        reach = max(float(np.abs(residual).max()), 1e-6)
-        figure = coloured_map(
-            points,
-            {
-                "true quality": (true, "cividis", 0.0, 1.0),
-                "predicted quality": (predicted, "cividis", 0.0, 1.0),
-                "true - predicted": (residual, "balance", -reach, reach),
-            },
-            [f"{r['sample']}: true {r['true']:.2f}, predicted {r['predicted']:.2f}" for r in rows],
-        )
-        caption = (
-            f"{len(rows)} images by what the layer holds of them. The buttons choose the map and "
-            "the colour. Drag around points to see the images, each as "
-            f"{PANELS}. Distances between islands mean nothing; the table below says what each "
-            "map keeps."
-        )
-        blocks.append(
-            FigureBlock(
-                figure, "Map of the images", "Scatter plot. " + caption, caption,
-                result.tables["mapped"], "map", [_picture(row) for row in rows],
-            )
-        )  # fmt: skip
-        blocks.append(_cluster_map(rows, points))
-    blocks.append(
-        TableBlock(
-            result.tables["maps"],
-            "How far to believe the maps",
-            "Trustworthiness: neighbours on the map are neighbours in the layer; continuity: the "
-            "reverse; 1 is perfect. Neighbours kept: of the 15 nearest. Seed stability: of the 15 "
-            "nearest, the share that two seeds have in common.",
-        )
+    maps = TableBlock(
+        result.tables["maps"],
+        "How far to believe the maps",
+        "Trustworthiness: neighbours on the map are neighbours in the layer; continuity: the "
+        "reverse; 1 is perfect. Neighbours kept: of the 15 nearest. Seed stability: of the 15 "
+        "nearest, the share that two seeds have in common.",
     )
-    blocks += _slices(result)
+    blocks = [_map(result), _cluster_map(result), maps, *_slices(result)]
     return Section("where", "Where the failures lie", "", blocks)
 
 
-def _cluster_map(rows: list[Row], points: dict[str, np.ndarray]) -> FigureBlock:
-    name = "UMAP" if "UMAP" in points else "PCA"
-    clusters = sorted({row["cluster"] for row in rows})
-    figure = figures.scatter_map(
-        points[name],
-        [f"cluster {row['cluster']}" for row in rows],
-        [row["sample"] for row in rows],
-        order=[f"cluster {c}" for c in clusters],
+def _map(result: Result) -> FigureBlock | None:
+    table = result.tables["mapped"]
+    if not table.rows:
+        return None
+    points = {
+        name: np.stack([table.numbers(f"{name}_x"), table.numbers(f"{name}_y")], 1)
+        for name in ("PCA", "UMAP", "t-SNE")
+        if f"{name}_x" in table.columns
+    }
+    true, predicted = table.numbers(TRUE), table.numbers(PREDICTED)
+    residual = true - predicted
+    reach = max(float(np.abs(residual).max()), 1e-6)
+    colours = {
+        "true quality": (true, "cividis", 0.0, 1.0),
+        "predicted quality": (predicted, "cividis", 0.0, 1.0),
+        "true - predicted": (residual, "balance", -reach, reach),
+    }
+    samples = charts.texts(table, "sample")
+    text = alt.scatter(points["PCA"], samples, ["image"] * len(samples), "", "")
+    text += "".join(
+        f" Colour, {name}: {alt.reach(values, samples)}." for name, (values, *_) in colours.items()
     )
-    figure.update_layout(dragmode="lasso")
-    caption = f"The same images on the {name} map, by cluster of the layer (k-means)."
     return FigureBlock(
-        figure, "Clusters", caption, caption,
-        Table(rows, ("sample", "cluster", f"{name}_x", f"{name}_y")),
-        "map-clusters", [_picture(row) for row in rows],
-    )  # fmt: skip
+        coloured_map(points, colours, charts.texts(table, _words)),
+        "Map of the images",
+        text,
+        f"{len(table.rows)} images by what the layer holds of them. The buttons choose the map and "
+        f"the colour. Drag around points to see the images, each as {PANELS}. Distances between "
+        "islands mean nothing; the table below says what each map keeps.",
+        table,
+        "map",
+        [_picture(row) for row in table.rows],
+    )
 
 
-def _slices(result: Result) -> list[Block]:
-    rows = [dict(row) for row in result.tables["slices"].rows]
-    blocks: list[Block] = []
-    if rows:
-        shown = sorted(rows, key=lambda row: row["difference"])[:25]
-        figure = figures.intervals(
-            [row["slice"].replace(" = ", "=") for row in shown],
-            _column(shown, "difference"),
-            _column(shown, "difference_low"),
-            _column(shown, "difference_high"),
-            value_name="mean quality against all other images",
-            reference=0.0,
-            significant=_column(shown, "p_family") <= 0.05,
-        )
-        caption = (
-            "Clusters of the layer, found without knowing quality, values of the manifest's "
-            "metadata and pairs of them; the 25 that fail most. Filled: significant, corrected for "
-            "all slices by the largest statistic of each draw. A slice told by too few groups is "
-            "not tested."
-        )
-        table = Table(shown, result.tables["slices"].columns, result.tables["slices"].labels)
-        blocks.append(
-            FigureBlock(figure, "Which kinds of images fail", caption, caption, table, "slices")
-        )
-        blocks.append(TableBlock(result.tables["slices"], "All slices", folded=True))
-    if result.tables["enrichment"].rows:
-        text = "Fisher's exact test; p corrected over all clusters and values."
-        blocks.append(TableBlock(result.tables["enrichment"], "What the clusters hold", text))
-    return blocks
+def _cluster_map(result: Result) -> FigureBlock | None:
+    table = result.tables["mapped"]
+    name = "UMAP" if "UMAP_x" in table.columns else "PCA"
+    x, y = Column(f"{name}_x"), Column(f"{name}_y")
+    block = charts.scatter(
+        table.show("sample", "cluster", x, y),
+        x,
+        y,
+        lambda row: f"cluster {row['cluster']}",
+        "sample",
+        order=[f"cluster {one}" for one in sorted({row["cluster"] for row in table.rows})],
+        axes=False,
+        picture=_picture,
+        heading="Clusters",
+        caption=f"The same images on the {name} map, by cluster of the layer (k-means).",
+        id="map-clusters",
+    )
+    if block is not None and not isinstance(block.figure, Mapping):
+        block.figure.update_layout(dragmode="lasso")
+    return block
+
+
+def _slices(result: Result) -> list[Block | None]:
+    table, enrichment = result.tables["slices"], result.tables["enrichment"]
+    forest = charts.forest(
+        table.sorted(DIFFERENCE).first(SLICES_SHOWN),
+        lambda row: row["slice"].replace(" = ", "="),
+        DIFFERENCE,
+        axis="mean quality against all other images",
+        reference=0.0,
+        filled=lambda row: as_number(row[P_FAMILY.key]) <= ALPHA,
+        heading="Which kinds of images fail",
+        caption="Clusters of the layer, made without knowing quality, values of the manifest's "
+        f"metadata and pairs of them; the {SLICES_SHOWN} that fail most. Filled: significant, "
+        "corrected for all slices by the largest statistic of each draw. A slice that rests on too "
+        "few groups is not tested.",
+        id="slices",
+    )
+    text = "Fisher's exact test; p corrected over all clusters and values."
+    return [
+        forest,
+        TableBlock(table, "All slices", folded=True) if table.rows else None,
+        TableBlock(enrichment, "What the clusters hold", text) if enrichment.rows else None,
+    ]
 
 
 def empty(result: Result) -> Section:
     text = (
-        "Where a class is absent no overlap is defined, and a regressor that merely tells empty "
-        "images from others would look excellent. So presence is a task of its own: what is "
-        "missed altogether, what is seen where there is none, and how well presence is told."
+        "Where a class is absent no overlap is defined, and a regressor that merely recognises "
+        "empty images would look excellent. Presence is therefore a task of its own: how often the "
+        "class is missed altogether, how often it is seen where there is none, and how well its "
+        "presence is predicted."
     )
-    blocks = [TableBlock(result.tables["presence"], "")]
-    return Section("empty", "Images without a class", text, blocks)
-
-
-def saliency(result: Result) -> Section:
-    return local_maps.section(
-        result,
-        "Of the most doubtful images: where the network looks when it predicts the class. All maps "
-        "of one method share a scale.",
+    return Section(
+        "empty", "Images without a class", text, [TableBlock(result.tables["presence"], "")]
     )
 
 
 def use(result: Result) -> Section:
-    notes = result.notes
     text = (
-        f"The predictor (it reads {notes['deploy']}) is kept in this result's arrays.npz as plain "
-        "numbers. `conceptseg predict-quality RUN --config NEW.yaml` scores the images of another "
-        "file by it: quality, interval, and whether the image is of a known kind."
+        f"The predictor (it reads {result.notes['deploy']}) is kept in this result's arrays.npz as "
+        "plain numbers. `conceptseg predict-quality RUN --config NEW.yaml` scores the images of "
+        "another file by it: quality, interval, and whether the image is of a known kind."
     )
     return Section("use", "Scoring new images", "", [Notice(text)])
 
 
-def numbers(result: Result) -> Section:
-    return Section(
-        "numbers",
-        "All numbers",
-        "",
-        [TableBlock(result.tables["images"], "Every image", limit=1000, folded=True)],
-    )
+def _words(row: Mapping[str, Any]) -> str:
+    return f"{row['sample']}: true {row['true']:.2f}, predicted {row['predicted']:.2f}"
 
 
-def _picture(row: Row) -> Picture | None:
+def _picture(row: Mapping[str, Any]) -> Picture | None:
     if not row["picture"]:
         return None
-    told = f"{row['sample']}: true {row['true']:.2f}, predicted {row['predicted']:.2f}"
-    return Picture(row["picture"], f"{told} ({PANELS})", told)
-
-
-def _column(rows: list[Row], name: str) -> np.ndarray:
-    return np.array([float("nan") if r[name] is None else float(r[name]) for r in rows], float)
+    return Picture(row["picture"], f"{_words(row)} ({PANELS})", _words(row))

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conceptseg.data.draw import sample_priority
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.bottleneck.confidence import NAMES
-from conceptseg.study.bottleneck.measure import class_counts, describe, forward
+from conceptseg.study.bottleneck.judge import JUDGED, Judged
+from conceptseg.study.bottleneck.measure import by_sample, class_counts, look
 from conceptseg.study.bottleneck.predictor import Scored
 
 if TYPE_CHECKING:
@@ -21,17 +23,17 @@ if TYPE_CHECKING:
     from conceptseg.data.batch import Batch
     from conceptseg.data.manifest import Sample
     from conceptseg.study.bottleneck.config import Bottleneck
-    from conceptseg.study.bottleneck.judge import Judged
 
+SPOILT = Key("shift", SampleTable)
 KINDS = ("as it is", "noise", "blur", "dark", "inverted")
 
 
 @dataclass(frozen=True)
 class Shifted:
-    """Per kind of damage: images, share turned away, and of those let in the share covered.
+    """Per kind of damage: images, share rejected, and of those accepted the share covered.
 
-    `quality` is the mean true quality of the spoilt images, `predicted` what is said of them: of
-    images as they are by the folds that saw nothing of them, of others by the saved predictor.
+    `quality` is the mean true quality of the spoilt images, `predicted` the mean prediction:
+    of images as they are by the folds that did not see them, of others by the saved predictor.
     """
 
     kind: str
@@ -40,6 +42,9 @@ class Shifted:
     quality: float
     predicted: float
     covered: float
+
+
+SHIFTED: Key[list[Shifted]] = Key("shifted", list)
 
 
 @dataclass(frozen=True)
@@ -64,56 +69,52 @@ class Shift(Pass):
         count = min(self.study.shift_images, len(context.manifest.samples))
         return count * len(KINDS) * (2.0 if self.study.flip else 1.0)
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         """The first by hash among those with a quality."""
-        judged = carry["judged"]
-        ranked = sorted(judged.ids, key=lambda one: (sample_priority(context.seed, one), one))
+        ids = known[JUDGED].ids
+        ranked = sorted(ids, key=lambda name: (sample_priority(context.seed, name), name))
         wanted = set(ranked[: self.study.shift_images])
         return [sample for sample in context.manifest.samples if sample.id in wanted]
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
-        parts: dict[str, list[np.ndarray]] = {"pooled": [], "confidence": [], "counts": []}
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
+        every = []
         for kind in KINDS:
             images = spoilt(batch.images, kind, batch.ids, context.seed)
-            logits, pooled = forward(context, images)
-            found, _ = describe(self.study, context, images, logits)
+            logits, numbers = look(self.study, context, images)
             counts = class_counts(logits.argmax(1), batch.labels, logits.shape[1])
-            parts["pooled"].append(pooled.cpu().numpy())
-            parts["confidence"].append(found.cpu().numpy())
-            parts["counts"].append(np.stack([*counts.values()], 1))
-        arrays = {name: np.stack(each, 1) for name, each in parts.items()}
-        table = SampleTable.empty()
-        for i, sample_id in enumerate(batch.ids):
-            one = {name: array[i : i + 1] for name, array in arrays.items()}
-            table = table.merge(SampleTable.of(sample_id, one))
-        return {"shift": table}
-
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        table = state.get("shift", SampleTable.empty())
-        assert isinstance(table, SampleTable)
-        return {"shifted": tested(self.study, context, table, carry) if table.ids else []}
+            every.append(numbers | {"counts": np.stack([*counts.values()], 1)})
+        names = ("pooled", "confidence", "counts")
+        arrays = {name: np.stack([each[name] for each in every], 1) for name in names}
+        return SPOILT(by_sample(batch.ids, arrays))
 
 
-def tested(study: Bottleneck, context: Context, table: SampleTable, carry: Carry) -> list[Shifted]:
-    judged: Judged = carry["judged"]
+def try_gate(study: Bottleneck, context: Context, known: Known) -> Known:
+    """What gate and intervals make of each kind of damage; nothing if no image was spoilt."""
+    table = known.get(SPOILT, SampleTable.empty())
+    return SHIFTED(shifted(study, known[JUDGED], table) if table.ids else [])
+
+
+def shifted(study: Bottleneck, judged: Judged, table: SampleTable) -> list[Shifted]:
+    """A row for each kind of damage, from the spoilt images that the table holds."""
     ids = list(judged.class_ids)
     pooled, confidence = table.column("pooled"), table.column("confidence")
     counts = table.column("counts")
     size = confidence[..., NAMES.index("foreground")]
-    true_of = dict(zip(judged.ids, range(len(judged.ids)), strict=True))
-    counted = np.isfinite(judged.classes[[true_of[name] for name in table.ids]])
-    found = []
+    place_of = {name: place for place, name in enumerate(judged.ids)}
+    own = [place_of[name] for name in table.ids]
+    counted = np.isfinite(judged.classes[own])
+    rows = []
     for place, kind in enumerate(KINDS):
         shared, predicted, held = (counts[:, place, which][:, ids] for which in range(3))
         overlap = np.where(counted, study.overlap(shared, predicted, held), np.nan)
         quality = np.nanmean(overlap, axis=1)
         if kind == KINDS[0]:
-            scored = unseen(study, judged, [true_of[name] for name in table.ids])
+            scored = unseen(study, judged, own)
         else:
             scored = judged.predictor.score(pooled[:, place], confidence[:, place], size[:, place])
         inside = scored.inside
         held_in = (quality >= scored.low - 1e-9) & (quality <= scored.high + 1e-9)
-        found.append(
+        rows.append(
             Shifted(
                 kind,
                 len(quality),
@@ -123,11 +124,11 @@ def tested(study: Bottleneck, context: Context, table: SampleTable, carry: Carry
                 float(held_in[inside].mean()) if inside.any() else float("nan"),
             )
         )
-    return found
+    return rows
 
 
 def unseen(study: Bottleneck, judged: Judged, rows: Sequence[int]) -> Scored:
-    """What folds that did not see them say of some of the judged rows; no end is given outside."""
+    """Some of the judged rows as folds score them that did not see them; no ends outside."""
     outside = judged.outside[rows]
     return Scored(
         judged.fitted[study.deploy].predicted[0, rows],
@@ -152,8 +153,8 @@ def spoilt(images: Tensor, kind: str, ids: Sequence[str], seed: int) -> Tensor:
         return _blurred(images, max(0.5, 0.02 * min(images.shape[2:])))
     noise = np.stack(
         [
-            np.random.default_rng(sample_priority(seed, one)).normal(0, 0.1, images.shape[1:])
-            for one in ids
+            np.random.default_rng(sample_priority(seed, name)).normal(0, 0.1, images.shape[1:])
+            for name in ids
         ]
     )
     added = torch.from_numpy(noise).to(images)

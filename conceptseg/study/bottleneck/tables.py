@@ -1,4 +1,4 @@
-"""The tables of a quality study's result."""
+"""The tables of a bottleneck study's result."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 
 import numpy as np
 
+from conceptseg.result.columns import Column, labels_of
 from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
-from conceptseg.stats.corrections import holm
+from conceptseg.stats.enrichment import enriched
+from conceptseg.stats.family import Question, judge
 from conceptseg.study.bottleneck import flag
-from conceptseg.study.bottleneck.conformal import coverage
 from conceptseg.study.bottleneck.evaluate import (
-    Estimate,
-    Fitted,
     Flagging,
-    calibration_bins,
-    estimate_share,
-    gain,
-    standing,
+    Standing,
+    averaged,
+    error,
+    r_squared,
 )
 from conceptseg.study.bottleneck.judge import Judged
 from conceptseg.study.bottleneck.presence import Presence
+from conceptseg.study.bottleneck.shift import Shifted
 from conceptseg.study.bottleneck.slices import Slice
 
 Row = dict[str, Any]
@@ -33,146 +33,123 @@ NAMES = {
     "both": "layer and confidence",
     "raw": "confidence as it is",
 }
-"""What quality is told from, for readers."""
+"""What quality is predicted from, for readers."""
+R2 = Column("r2", "R2", interval=True)
+BEATS = Column("beats", "error below that of confidence", interval=True, brief="below confidence")
+COVERED = Column("covered", "share covered", interval=True, brief="", ends=("low", "high"))
+DIFFERENCE = Column("difference", "below or above all others", interval=True, brief="")
+P_FAMILY = Column("p_family", "p of any (max. statistic)", of=lambda one: one.test.adjusted)
+TRUE_MEAN = Column("quality", "mean true quality")
+PREDICTED_MEAN = Column("predicted", "mean predicted quality")
+P_BEATS = Column("p_beats", "p (below confidence)", of=lambda one: one.test and one.test.p)
+STANDING = (
+    Column("told_from", "predicted from", of=lambda one: NAMES[one.name]),
+    R2,
+    Column("mae", "mean absolute error", interval=True, brief="error"),
+    Column("spearman", "rank correlation", interval=True, brief="correlation"),
+    Column("gain", "error below that of the mean", interval=True, brief="below the mean"),
+    BEATS,
+    P_BEATS,
+    Column(
+        "p_beats_holm",
+        "p (below confidence), corrected",
+        of=lambda one: one.test and one.test.adjusted,
+    ),
+    Column(
+        "chosen",
+        "regressors chosen most",
+        of=lambda one: ", ".join(f"{k} {v} times" for k, v in Counter(one.chosen).most_common(3)),
+    ),
+)
 
 
-def spread(row: Row, name: str, found: Estimate | None) -> Row:
-    """The row with a number and the ends of its interval."""
-    row[name] = None if found is None else found.value
-    row[f"{name}_low"] = None if found is None else found.low
-    row[f"{name}_high"] = None if found is None else found.high
-    return row
-
-
-LABELS = {
-    "r2": "R2",
-    "r2_low": "R2, low",
-    "r2_high": "R2, high",
-    "mae": "mean absolute error",
-    "mae_low": "error, low",
-    "mae_high": "error, high",
-    "spearman": "rank correlation",
-    "spearman_low": "correlation, low",
-    "spearman_high": "correlation, high",
-    "gain": "error below that of the mean",
-    "gain_low": "below the mean, low",
-    "gain_high": "below the mean, high",
-    "beats": "error below that of confidence",
-    "beats_low": "below confidence, low",
-    "beats_high": "below confidence, high",
-    "p_beats": "p (below confidence)",
-    "p_beats_holm": "p (below confidence), Holm",
-}
-
-
-def standing_table(judged: Judged, baseline: Fitted, seed: int) -> Table:
-    """One row per feature set: how well it predicts, against the mean and against confidence.
+def standing_table(standing: Sequence[Standing]) -> Table:
+    """A row for each feature set: how well it predicts, against the mean and confidence.
 
     `p_beats_holm` is corrected for the sets that are held against confidence.
     """
-    numbers = standing(judged.fitted, judged.quality, judged.groups, seed)
-    rows = []
-    for name, fitted in judged.fitted.items():
-        row: Row = {"told_from": NAMES[name]}
-        for key in ("r2", "mae", "spearman"):
-            spread(row, key, numbers[name][key])
-        own, q, groups = fitted.predicted, judged.quality, judged.groups
-        spread(row, "gain", gain(own, baseline.predicted, q, groups, seed))
-        if name != "confidence":
-            better = gain(own, judged.fitted["confidence"].predicted, q, groups, seed)
-            spread(row, "beats", better)
-            row["p_beats"] = better.p
-        else:
-            spread(row, "beats", None)
-            row["p_beats"] = None
-        row["p_beats_holm"] = None
-        row["chosen"] = ", ".join(
-            f"{k} {v} times" for k, v in Counter(fitted.chosen).most_common(3)
-        )
-        rows.append(row)
-    tested = [row for row in rows if row["p_beats"] is not None]
-    for row, adjusted in zip(tested, holm([row["p_beats"] for row in tested]), strict=True):
-        row["p_beats_holm"] = float(adjusted)
-    labels = {**LABELS, "told_from": "told from", "chosen": "regressors chosen most"}
-    return Table(rows, labels=labels, caption="How well quality is predicted, out of fold")
+    return Table.of(standing, STANDING, "How well quality is predicted, out of fold")
 
 
 def flag_table(flags: Flagging, budget: float) -> Table:
+    """A row for each score, for chance, and for the best that can be."""
     count = flag.reviewed(len(flags.failed), budget)
-    rows = []
-    for name in flags.scores:
-        row: Row = {"score": NAMES[name]}
-        spread(row, "precision", flags.precision[name])
-        spread(row, "recall", flags.recall[name])
-        spread(row, "average", flags.average[name])
-        gained = flags.gains.get(name)
-        spread(row, "above", gained)
-        row["p_above"] = None if gained is None else gained.p
-        rows.append(row)
+    head = f"failures among the {count} reviewed (precision)"
+    columns = (
+        Column("score", of=lambda name: NAMES[name]),
+        Column("precision", head, interval=True, brief="", of=flags.precision.get),
+        Column("recall", "of all failures (recall)", interval=True, brief="", of=flags.recall.get),
+        Column("average", "average precision", interval=True, brief="", of=flags.average.get),
+        Column(
+            "above",
+            "precision above fitted confidence",
+            interval=True,
+            brief="above",
+            of=flags.gains.get,
+        ),
+        Column("p_above", "p (above)", of=flags.p.get),
+    )
+    table = Table.of(flags.scores, columns, "How well failures are found")
     failing = float(flags.failed.sum())
     base, best = failing / len(flags.failed), min(1.0, failing / count)
     most = min(1.0, count / failing) if failing else None
-    rows.append({"score": "chance", "precision": base, "recall": budget, "average": base})
-    rows.append({"score": "at best", "precision": best, "recall": most, "average": 1.0})
-    labels = {
-        "precision": f"failures among the {count} reviewed (precision)",
-        "recall": "of all failures (recall)",
-        "average": "average precision",
-        "above": "precision above fitted confidence",
-        "above_low": "above, low",
-        "above_high": "above, high",
-        "p_above": "p (above)",
-    }
-    return Table(rows, tuple(rows[0]), labels, "How well failures are found")
+    ends = [
+        {"score": "chance", "precision": base, "recall": budget, "average": base},
+        {"score": "at best", "precision": best, "recall": most, "average": 1.0},
+    ]
+    return Table([*table.rows, *ends], table.columns, table.labels, table.caption)
 
 
 def curve_table(flags: Flagging) -> Table:
     """Recall over the share reviewed, for each score, at 21 shares."""
     n, total = len(flags.failed), max(1.0, float(flags.failed.sum()))
-    rows = []
-    for share in np.linspace(0, 1, 21):
-        count = round(share * n)
-        row: Row = {"reviewed": float(share)}
-        for name, score in flags.scores.items():
-            found = [flag.found_by(one, flags.failed)[count] for one in score]
-            row[NAMES[name]] = float(np.mean(found)) / total
-        row["at best"] = min(1.0, count / total)
-        rows.append(row)
+    curves = {
+        NAMES[name]: np.mean([flag.found_by(one, flags.failed) for one in score], 0) / total
+        for name, score in flags.scores.items()
+    }
+    curves["at best"] = np.minimum(1.0, np.arange(n + 1) / total)
+    rows = [
+        {
+            "reviewed": share,
+            **{name: float(each[round(share * n)]) for name, each in curves.items()},
+        }
+        for share in np.linspace(0, 1, 21).tolist()
+    ]
     return Table(rows, caption="Share of failures found over share of images reviewed")
 
 
-def coverage_table(judged: Judged, column: Sequence[str] | None, seed: int) -> Table:
+def coverage_table(judged: Judged, column: Sequence[str] | None) -> Table:
     """Coverage of the intervals over all images, by slice of calibration, and by group."""
-    parts: list[tuple[str, np.ndarray]] = [("all images", np.ones(len(judged.quality), bool))]
-    names = judged.slicing.names()
+    names, groups = judged.slicing.names(), np.array(column or ())
+    parts = [("all images", np.ones(len(judged.quality), bool))]
     parts += [(names[s], judged.slices == s) for s in np.unique(judged.slices)]
-    if column is not None:
-        parts += [
-            (f"group {name}", np.array([one == name for one in column]))
-            for name in sorted(set(column))
-        ]
+    parts += [(f"group {name}", groups == name) for name in np.unique(groups)]
     inside = (judged.quality >= judged.low - 1e-9) & (judged.quality <= judged.high + 1e-9)
-    rows = []
-    for name, where in parts:
-        covered, width = coverage(judged.quality, judged.low, judged.high, where)
-        found = estimate_share(inside[where], judged.groups[where], seed)
-        rows.append(
-            {
-                "slice": name,
-                "images": int(where.sum()),
-                "covered": covered,
-                "low": found.low,
-                "high": found.high,
-                "width": width,
-                "turned_away": float(judged.outside[where].mean()),
-            }
-        )
-    labels = {
-        "covered": "share covered",
-        "width": "mean width",
-        "turned_away": "turned away by the gate",
-    }
-    return Table(rows, labels=labels, caption="Coverage of the intervals")
+    rows = [
+        {
+            "slice": name,
+            "images": int(where.sum()),
+            **COVERED.cells(judged.sampling.at(where).share(inside[where])),
+            "width": float((judged.high - judged.low)[where].mean()),
+            "turned_away": float(judged.outside[where].mean()),
+        }
+        for name, where in parts
+    ]
+    labels = {"width": "mean width", "turned_away": "rejected by the gate"}
+    return Table(rows, labels=labels | labels_of([COVERED]), caption="Coverage of the intervals")
+
+
+def shift_table(shifted: Sequence[Shifted]) -> Table:
+    """A row for each kind of damage."""
+    columns = (
+        "kind",
+        "images",
+        Column("outside", "rejected by the gate"),
+        TRUE_MEAN,
+        PREDICTED_MEAN,
+        Column("covered", "covered, of those accepted"),
+    )
+    return Table.of(shifted, columns, "The predictor on spoilt images")
 
 
 def class_table(judged: Judged, classes: Sequence[str], seed: int) -> Table:
@@ -181,59 +158,67 @@ def class_table(judged: Judged, classes: Sequence[str], seed: int) -> Table:
     for class_id, fitted in judged.per_class.items():
         place = judged.class_ids.index(class_id)
         held = np.flatnonzero(np.isfinite(judged.classes[:, place]))
-        own, groups = judged.classes[held, place], judged.groups[held]
-        numbers = standing(fitted, own, groups, seed)
+        own, sampling = judged.classes[held, place], judged.sampling.at(held)
+        layer, confidence = fitted["layer"].predicted, fitted["confidence"].predicted
         row: Row = {"class": classes[class_id], "images": len(held), "quality": float(own.mean())}
-        spread(row, "r2", numbers["layer"]["r2"])
-        row["r2_confidence"] = numbers["confidence"]["r2"].value
-        better = gain(fitted["layer"].predicted, fitted["confidence"].predicted, own, groups, seed)
-        spread(row, "beats", better)
-        row["p_beats"] = better.p
-        rows.append(row)
-    labels = {**LABELS, "r2_confidence": "R2 of confidence", "quality": "mean overlap"}
+        row |= R2.cells(sampling.statistic(averaged(r_squared, own, layer)))
+        row["r2_confidence"] = averaged(r_squared, own, confidence)(np.arange(len(held)))
+        fall = error(confidence, own) - error(layer, own)
+        (test,) = judge([Question(fall, sampling)], side="two", seed=seed)
+        rows.append(row | BEATS.cells(sampling.mean(fall)) | {"p_beats": test.p})
+    labels = {"r2_confidence": "R2 of confidence", "quality": "mean overlap"}
+    labels |= labels_of([R2, BEATS, P_BEATS])
     return Table(rows, labels=labels, caption="Each class's own overlap")
 
 
-def presence_table(found: Sequence[Presence], classes: Sequence[str]) -> Table:
-    rows = []
-    for one in found:
-        row: Row = {
-            "class": classes[one.class_id],
-            "present": one.present,
-            "absent": one.absent,
-        }
-        for name in ("missed", "alarms", "layer", "peak"):
-            spread(row, name, getattr(one, name))
-        rows.append(row)
-    labels = {
-        "present": "images with it",
-        "absent": "images without",
-        "missed": "missed altogether",
-        "alarms": "false alarms",
-        "layer": "AUC, layer",
-        "peak": "AUC, largest probability",
-    }
-    return Table(rows, labels=labels, caption="Images with and without each class")
+def presence_table(presences: Sequence[Presence], classes: Sequence[str]) -> Table:
+    columns = (
+        Column("class", of=lambda one: classes[one.class_id]),
+        Column("present", "images with it"),
+        Column("absent", "images without"),
+        Column("missed", "missed altogether", interval=True, brief=""),
+        Column("alarms", "false alarms", interval=True, brief=""),
+        Column("layer", "AUC, layer", interval=True, brief=""),
+        Column("peak", "AUC, largest probability", interval=True, brief=""),
+    )
+    return Table.of(presences, columns, "Images with and without each class")
 
 
-def slice_table(found: Sequence[Slice]) -> Table:
-    rows = []
-    for one in found:
-        row: Row = {"slice": one.name, "kind": one.kind, "images": int(one.members.sum())}
-        spread(row, "quality", one.quality)
-        spread(row, "difference", one.difference)
-        row["confidence"] = one.confidence
-        row |= {"p": one.difference.p, "p_family": one.p_family, "p_bh": one.p_bh}
-        row["remark"] = "too few groups to test" if one.p_family is None else ""
-        rows.append(row)
-    labels = {
-        "quality": "mean quality",
-        "difference": "below or above all others",
-        "confidence": "mean confidence",
-        "p_family": "p of any (max. statistic)",
-        "p_bh": "p Benjamini-Hochberg",
-    }
-    return Table(rows, labels=labels, caption="Slices, lowest quality first")
+def slice_table(slices: Sequence[Slice]) -> Table:
+    columns = (
+        Column("slice", of="name"),
+        "kind",
+        Column("images", of=lambda one: int(one.members.sum())),
+        Column("quality", "mean quality", interval=True, brief=""),
+        DIFFERENCE,
+        Column("confidence", "mean confidence"),
+        Column("p", of=lambda one: one.test.p),
+        P_FAMILY,
+        Column("p_bh", "p Benjamini-Hochberg"),
+        Column("remark", of=lambda one: "" if one.test.testable else "too few groups to test"),
+    )
+    return Table.of(slices, columns, "Slices, lowest quality first")
+
+
+def enrichment_table(
+    cluster: np.ndarray, values: Mapping[str, Sequence[str]], groups: Sequence[str]
+) -> Table:
+    """Metadata values that are frequent in a cluster [n], on groups, the surest first."""
+    sets = {str(number + 1): cluster == number for number in np.unique(cluster)}
+    kept = [one for one in enriched(sets, values, groups) if one.p_adjusted <= 0.2]
+    kept.sort(key=lambda one: (one.p_adjusted, one.p, int(one.set_name), one.column))
+    columns = (
+        Column("cluster", of=lambda one: int(one.set_name)),
+        "column",
+        "value",
+        Column("share_in_cluster", of="share_inside"),
+        Column("share_elsewhere", of="share_outside"),
+        Column("groups", of="both"),
+        "p",
+        Column("p_bh", of="p_adjusted"),
+    )
+    caption = "Metadata values that are frequent in a cluster (corrected p at most 0.2)"
+    return Table.of(kept, columns, caption)
 
 
 def image_table(
@@ -241,9 +226,9 @@ def image_table(
 ) -> Table:
     """Every image with a quality: true, predicted, interval, confidence, cluster; worst first."""
     predicted = judged.predicted()
-    raw = flags.scores["raw"][0]
     order = np.argsort(predicted, kind="stable")
     shown = judged.measured.pictures
+    layer, confidence = judged.predicted("layer"), judged.predicted("confidence")
     rows = [
         {
             "sample": judged.ids[i],
@@ -253,27 +238,61 @@ def image_table(
             "high": float(judged.high[i]),
             "true": float(judged.quality[i]),
             "failed": bool(flags.failed[i]),
-            "told_by_layer": float(judged.predicted("layer")[i]),
-            "told_by_confidence": float(judged.predicted("confidence")[i]),
-            "confidence": float(raw[i]),
+            "told_by_layer": float(layer[i]),
+            "told_by_confidence": float(confidence[i]),
+            "confidence": float(flags.scores["raw"][0][i]),
             "cluster": int(cluster[i]) + 1,
             "turned_away": bool(judged.outside[i]),
             "picture": picture_key(judged.ids[i]) if judged.ids[i] in shown else None,
         }
         for i in order
     ]
-    return Table(rows, caption="Every image with a quality, lowest prediction first")
+    labels = {
+        "told_by_layer": "predicted by the layer",
+        "told_by_confidence": "predicted by confidence",
+        "turned_away": "rejected by the gate",
+    }
+    return Table(rows, labels=labels, caption="Every image with a quality, lowest prediction first")
 
 
-def calibration_table(judged: Judged) -> Table:
-    rows = calibration_bins(judged.quality, judged.predicted())
+def mapped_table(
+    judged: Judged, shown: np.ndarray, points: Mapping[str, np.ndarray], cluster: np.ndarray
+) -> Table:
+    """The images on the maps, with their places by the first seed of each map."""
+    predicted = judged.predicted()
+    rows = [
+        {
+            "sample": judged.ids[row],
+            "true": float(judged.quality[row]),
+            "predicted": float(predicted[row]),
+            "cluster": int(cluster[row]) + 1,
+            "picture": picture_key(judged.ids[row]),
+            **{
+                f"{name}_{axis}": float(each[0, place, k])
+                for name, each in points.items()
+                for k, axis in enumerate("xy")
+            },
+        }
+        for place, row in enumerate(shown.tolist())
+    ]
+    return Table(rows, caption="Images on the maps")
+
+
+def calibration_table(judged: Judged, bins: int = 8) -> Table:
+    """Mean predicted and mean true quality in bins of equally many images."""
+    predicted = judged.predicted()
+    order = np.argsort(predicted, kind="stable")
+    rows = [
+        {
+            "bin": number + 1,
+            "predicted": float(predicted[own].mean()),
+            "true": float(judged.quality[own].mean()),
+            "images": len(own),
+        }
+        for number, own in enumerate(np.array_split(order, min(bins, len(order))))
+    ]
     return Table(rows, caption="Predicted against true quality, in bins of equally many images")
 
 
 def picture_key(sample_id: str) -> str:
     return safe_key(f"panels-{sample_id}")
-
-
-def map_rows(points: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The first seed's points of each map, under names that are safe as arrays' keys."""
-    return {safe_key(f"map-{name}"): each for name, each in points.items()}

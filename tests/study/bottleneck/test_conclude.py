@@ -3,14 +3,21 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from conceptseg.result.saved import Result
-from conceptseg.study.bottleneck import conclude, evaluate, findings, report, tables
-from conceptseg.study.bottleneck.evaluate import Estimate, crossed
-from conceptseg.study.bottleneck.regress import Features, from_log_odds
+from conceptseg.stats.estimate import Estimate, Sampling
+from conceptseg.stats.family import Test
+from conceptseg.study.bottleneck import conclude, findings, report, tables
+from conceptseg.study.bottleneck.evaluate import Fitted, Standing, crossed, standings
+from conceptseg.study.bottleneck.regress import Features, Search, from_log_odds
 
 STUDY = SimpleNamespace(failure=None, budget=0.2, quality="iou")
-OPTIONS = {"folds": 4, "inner": 2, "repeats": 1, "components": 3, "seed": 0}
+
+
+def images(count, draws):
+    ids = tuple(f"{number:02d}" for number in range(count))
+    return Sampling(ids, ids, "images", (0, 11), draws)
 
 
 def informed(seed, count=80):
@@ -25,64 +32,89 @@ def informed(seed, count=80):
         "confidence": Features(confidence, 0),
         "both": Features(np.c_[layer, confidence], 3),
     }
-    fitted = {
-        name: crossed(("ridge",), one, quality, groups, **OPTIONS) for name, one in sets.items()
-    }
-    measured = SimpleNamespace(confidence=confidence)
+    search = Search(("ridge",), inner=2, components=3, seed=0)
+    fitted = {name: crossed(search, one, quality, groups, 4, 1) for name, one in sets.items()}
+    measured, sampling = SimpleNamespace(confidence=confidence), images(count, 200)
     return SimpleNamespace(
-        measured=measured, rows=groups, fitted=fitted, quality=quality, groups=groups
+        measured=measured, rows=groups, fitted=fitted, quality=quality, sampling=sampling
     )
 
 
-def test_what_confidence_holds_as_well_is_no_merit_of_the_layer(monkeypatch):
-    monkeypatch.setattr(evaluate, "DRAWS", 200)
-    found = []
+def test_what_confidence_holds_as_well_is_no_merit_of_the_layer():
+    shown = []
     for seed in range(5):
-        flags = conclude._flags(STUDY, informed(seed), seed)
-        claims = findings.flag_findings(STUDY, flags, 80)
-        assert set(flags.gains) == {"layer", "both", "raw"}
+        flags = conclude.flags_of(STUDY, informed(seed))
+        claims = findings.flag_findings(STUDY, flags)
+        assert set(flags.gains) == {"layer", "both", "raw"} and set(flags.tests) == {
+            "layer",
+            "both",
+        }
         assert flags.precision["layer"].value > flags.precision["raw"].value
-        found.append(claims[0].p_adjusted <= 0.05)
-        assert f"in the same way, doubts, in {flags.precision['confidence'].value:.0%}" in str(
-            claims[0].claim
-        )
-    assert np.mean(found) < 0.2
+        shown.append(claims[0].standing == "evidence")
+        assert (claims[0].n, claims[0].of) == (80, "images")
+        assert f"{flags.precision['confidence'].value:.0%}" in claims[0].claim
+    assert np.mean(shown) < 0.2
 
 
 def led(p, adjusted):
     """The lead of a report whose layer lowers the error by 0.02, and the finding of it."""
-    rows = [
-        {"told_from": tables.NAMES[name], "r2": 0.3, "mae": 0.1, "gain": 0.1}
-        | {"beats": 0.02, "beats_low": 0.003, "beats_high": 0.04}
-        | {"p_beats": p, "p_beats_holm": adjusted}
-        for name in ("layer", "confidence", "both")
+    test = Test(p, adjusted, 0.001, 0.002 if p is not None else 0.5, 0.01, 0.025, 80, "images", "h")
+    half, beats = Estimate(0.3, 0.2, 0.4, 80), Estimate(0.02, 0.003, 0.04, 80)
+    standing = [
+        Standing(name, half, half, half, half, *own, ("ridge",))
+        for name, own in (
+            ("layer", (beats, test)),
+            ("confidence", (None, None)),
+            ("both", (beats, test)),
+        )
     ]
     flags = [{"score": each, "precision": 0.5} for each in tables.NAMES.values()]
-    made = {"standing": tables.Table(rows), "flags": tables.Table(flags)}
-    notes = {"images": 80, "budget": 0.1, "fold_groups": 9, "manifest_groups": 9}
+    made = {"standing": tables.standing_table(standing), "flags": tables.Table(flags)}
+    notes = {"images": 80, "budget": 0.1, "fold_groups": 9, "manifest_groups": 9, "groups": 9}
     result = Result(study="bottleneck", tables=made, notes=notes)
-    return report._lead(result), findings.standing_findings(made["standing"], 80)[1].claim
+    return report._lead(result), findings.standing_findings(standing)[1]
 
 
 def test_lead_and_finding_agree_and_claim_nothing_of_an_interval_that_excludes_zero():
-    lead, claim = led(0.04, 0.06)
-    assert "is not shown to add" in lead and "no better or worse" in claim
+    lead, finding = led(0.04, 0.06)
+    assert "is not shown to add" in lead and finding.standing == "no evidence"
     assert "includes zero" not in lead and "0.003 to 0.040" in lead
-    lead, claim = led(0.02, 0.04)
-    assert "The layer adds to confidence" in lead and "predicted better" in claim
+    lead, finding = led(0.02, 0.04)
+    assert "The layer adds to confidence" in lead and finding.standing == "evidence"
+    lead, finding = led(None, None)
+    assert "cannot be tested" in lead and finding.standing == "not testable"
 
 
-def test_the_standing_table_corrects_for_both_comparisons(monkeypatch):
-    fits = {name: SimpleNamespace(predicted=name, chosen=["ridge"]) for name in tables.NAMES}
-    del fits["raw"]
-    p = {"layer": 0.03, "both": 0.02}
-    one = Estimate(0.1, 0.0, 0.2)
-    measures = dict.fromkeys(("r2", "mae", "spearman"), one)
-    monkeypatch.setattr(tables, "standing", lambda fitted, *_: dict.fromkeys(fitted, measures))
-    monkeypatch.setattr(tables, "gain", lambda own, *_: Estimate(0.1, 0.0, 0.2, p.get(own, 0.5)))
-    judged = SimpleNamespace(fitted=fits, quality=None, groups=None)
-    baseline = SimpleNamespace(predicted="mean")
-    rows = {row["told_from"]: row for row in tables.standing_table(judged, baseline, 0).rows}
-    adjusted = [row["p_beats_holm"] for row in rows.values()]
-    np.testing.assert_allclose([adjusted[0], adjusted[2]], [0.04, 0.04])
-    assert adjusted[1] is None
+def differing(groups, seed=3):
+    """Two sets whose error is below that of confidence by a little, over so many images."""
+    rng = np.random.default_rng(seed)
+    quality = rng.uniform(0.3, 0.7, groups)
+    far = quality + 0.2
+    sets = {name: far - 0.05 + 0.08 * rng.normal(size=groups) for name in ("layer", "both")}
+    fits = {"layer": sets["layer"], "confidence": far, "both": sets["both"]}
+    fitted = {name: Fitted(one[None], (), ("ridge",)) for name, one in fits.items()}
+    return standings(fitted, far[None], quality, images(groups, 200), 0)
+
+
+def test_the_standing_table_corrects_for_both_comparisons():
+    rows = tables.standing_table(differing(12)).rows
+    p = [rows[place]["p_beats"] for place in (0, 2)]
+    adjusted = [rows[place]["p_beats_holm"] for place in (0, 2)]
+    assert min(adjusted) == pytest.approx(min(1.0, 2 * min(p))) and max(adjusted) >= max(p)
+    assert rows[1]["p_beats"] is None and rows[1]["p_beats_holm"] is None
+
+
+def test_six_groups_are_judged_together_where_holm_could_never_pass():
+    """By Holm the smallest p of 2 / 64 became 4 / 64 at least; signs flipped jointly keep it."""
+    every = [one.test for one in differing(6) if one.test is not None]
+    assert {test.by for test in every} == {"joint flips"} and all(t.testable for t in every)
+
+
+@pytest.mark.parametrize("groups", [4, 5])
+def test_of_four_or_five_groups_no_merit_is_tested(groups):
+    """Two-sided, 2 / 32 is above 0.05: their p-values and corrected ones were reported before."""
+    standing = differing(groups)
+    assert not any(one.test.testable for one in standing if one.test is not None)
+    for finding in findings.standing_findings(standing):
+        assert finding.standing == "not testable" and (finding.n, finding.of) == (groups, "images")
+        assert (finding.ci is None) == (groups < 5)

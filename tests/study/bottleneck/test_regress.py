@@ -7,7 +7,7 @@ from sklearn.pipeline import Pipeline
 
 from conceptseg.errors import InputError
 from conceptseg.study.bottleneck import regress
-from conceptseg.study.bottleneck.regress import CANDIDATES, Features
+from conceptseg.study.bottleneck.regress import Features, Search
 
 
 def data(n=60, units=6, extra=2, seed=0):
@@ -23,9 +23,7 @@ def test_folds_reproduce_cross_val_predict(name):
     features, quality, groups = data()
     target = regress.log_odds(quality)
     outer = regress.splits(groups, 4, seed=3)
-    done = list(
-        regress.nested((name,), features, target, groups, outer, inner=3, components=4, seed=3)
-    )
+    done = list(regress.nested(Search((name,), 3, 4, 3), features, target, groups, outer))
     found = regress.out_of_fold(done, features)
     for fold in done:
         one = regress.pipeline(fold.chosen, features[fold.fit], 4, 3)
@@ -36,8 +34,8 @@ def test_folds_reproduce_cross_val_predict(name):
 def test_the_choice_is_that_of_a_grid_search():
     features, quality, groups = data()
     target = regress.log_odds(quality)
-    candidates = [*CANDIDATES["ridge"], *CANDIDATES["neighbours"]]
-    chosen = regress.choose(candidates, features, target, groups, inner=3, components=4, seed=1)
+    by = Search(("ridge", "neighbours"), inner=3, components=4, seed=1)
+    candidates, chosen = by.candidates, regress.choose(by, features, target, groups)
     pipe = regress.pipeline(candidates[0], features, 4, 1)
     assert isinstance(pipe, Pipeline)
     grid = [{"regress": [regress.regressor(one, 1, 40)]} for one in candidates]

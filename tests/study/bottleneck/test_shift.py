@@ -76,7 +76,7 @@ def test_images_as_they_are_are_scored_by_folds_that_did_not_see_them():
     table = SampleTable.empty()
     for name in ids:
         table = table.merge(SampleTable.of(name, columns))
-    rows = {row.kind: row for row in shift.tested(study, None, table, {"judged": judged})}
+    rows = {row.kind: row for row in shift.shifted(study, judged, table)}
     first, noise = rows["as it is"], rows["noise"]
     assert first.outside == 0.25 and first.covered == pytest.approx(2 / 3)
     assert first.predicted == pytest.approx(0.5) and first.quality == pytest.approx(0.5)

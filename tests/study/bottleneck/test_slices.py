@@ -3,8 +3,20 @@
 import numpy as np
 import pytest
 
+from conceptseg.stats.estimate import Sampling
 from conceptseg.study.bottleneck import slices
-from conceptseg.study.bottleneck.tables import slice_table
+from conceptseg.study.bottleneck.tables import enrichment_table, slice_table
+
+
+def sampling(groups):
+    """Groups [n] are counted; their numbers are in the order of their names."""
+    names = tuple(f"{group:03d}" for group in groups)
+    return Sampling(tuple(map(str, range(len(names)))), names, "groups", (0, 11), 1000)
+
+
+def slice_p(members, quality, groups, seed):
+    tests = slices.slice_tests(members, quality, sampling(groups), seed)
+    return np.array([test.p for test in tests]), np.array([test.adjusted for test in tests])
 
 
 def test_a_bad_kind_is_found_and_an_irrelevant_one_is_not():
@@ -12,10 +24,12 @@ def test_a_bad_kind_is_found_and_an_irrelevant_one_is_not():
     bad = np.arange(120) < 30
     quality = rng.normal(0.8, 0.05, 120) - 0.4 * bad
     kinds = {("cluster", "bad"): bad, ("metadata", "coin"): rng.random(120) < 0.5}
-    found = slices.judged(kinds, quality, quality, np.arange(120), least=5, seed=0)
+    found = slices.judged_slices(kinds, quality, quality, sampling(range(120)), least=5, seed=0)
     assert [one.name for one in found] == ["bad", "coin"]
-    assert found[0].difference.value == pytest.approx(-0.4, abs=0.03) and found[0].p_family < 0.01
-    assert found[1].p_family > 0.05
+    assert (
+        found[0].difference.value == pytest.approx(-0.4, abs=0.03) and found[0].test.adjusted < 0.01
+    )
+    assert found[1].test.adjusted > 0.05
 
 
 def test_p_values_are_calibrated_alone_and_together():
@@ -23,7 +37,7 @@ def test_p_values_are_calibrated_alone_and_together():
     rng = np.random.default_rng(1)
     alone, together = [], []
     for seed in range(100):
-        p, family = slices.slice_p(rng.random((10, 30)) < 0.3, rng.random(30), np.arange(30), seed)
+        p, family = slice_p(rng.random((10, 30)) < 0.3, rng.random(30), np.arange(30), seed)
         alone += list(p <= 0.1)
         together.append(family.min() <= 0.1)
     assert 0.07 < np.mean(alone) < 0.13
@@ -34,12 +48,12 @@ def test_groups_that_are_alike_are_one_piece_of_evidence():
     """All images of one bad group in the slice: one of ten groups tells it, which is no test."""
     group = np.repeat(np.arange(10), 20)
     quality = np.where(group == 0, 0.1, 0.8)
-    assert slices.telling(group == 0, group) == pytest.approx(1.23, abs=0.01)
-    p, family = slices.slice_p((group == 0)[None], quality, group, 0)
+    assert slices.effective_groups(group == 0, group) == pytest.approx(1.23, abs=0.01)
+    p, family = slice_p((group == 0)[None], quality, group, 0)
     assert np.isnan(p).all() and np.isnan(family).all()
     kinds = {("metadata", "site = 0"): group == 0, ("metadata", "odd"): np.arange(200) % 2 == 1}
-    found = slices.judged(kinds, quality, quality, group, least=8, seed=0)
-    assert {one.name: one.p_family is None for one in found} == {"site = 0": True, "odd": False}
+    found = slices.judged_slices(kinds, quality, quality, sampling(group), least=8, seed=0)
+    assert {one.name: not one.test.testable for one in found} == {"site = 0": True, "odd": False}
     remarks = {row["slice"]: row["remark"] for row in slice_table(found).rows}
     assert remarks == {"site = 0": "too few groups to test", "odd": ""}
 
@@ -51,20 +65,21 @@ def test_a_slice_that_runs_within_groups_is_found():
     quality = 0.8 - 0.4 * night + rng.normal(0, 0.1, 20)[group] + rng.normal(0, 0.05, 120)
     kinds = {("metadata", "night"): night, ("metadata", "coin"): rng.random(120) < 0.4}
     found = {
-        one.name: one for one in slices.judged(kinds, quality, quality, group, least=8, seed=0)
+        one.name: one
+        for one in slices.judged_slices(kinds, quality, quality, sampling(group), least=8, seed=0)
     }
     assert found["night"].difference.value == pytest.approx(-0.4, abs=0.03)
-    assert found["night"].p_family < 0.005 and found["coin"].p_family > 0.05
+    assert found["night"].test.adjusted < 0.005 and found["coin"].test.adjusted > 0.05
 
 
-def test_the_statistic_is_the_difference_that_is_told():
+def test_the_statistic_is_the_difference_that_is_reported():
     rng = np.random.default_rng(2)
     night, quality, group = rng.random(60) < 0.3, rng.random(60), rng.integers(0, 12, 60)
     share = night.mean()
     scores = (night - share) * (quality - quality.mean())
     gap = quality[night].mean() - quality[~night].mean()
     assert scores.sum() / (60 * share * (1 - share)) == pytest.approx(gap)
-    p, family = slices.slice_p(night[None], quality, group, 0)
+    p, family = slice_p(night[None], quality, group, 0)
     sums = np.bincount(group, scores)
     signs = 1 - 2 * ((np.arange(2**12)[:, None] >> np.arange(12)) & 1)
     exact = (np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).mean()
@@ -87,14 +102,14 @@ def test_no_difference_is_found_where_there_is_none(kind):
         else:
             group, quality = np.arange(120), 1 - rng.exponential(0.15, 120)
             inside = np.stack([rng.permutation(120) < 8 for _ in range(10)])
-        wrong.append(slices.slice_p(inside, quality, group, seed)[1].min() <= 0.05)
+        wrong.append(slice_p(inside, quality, group, seed)[1].min() <= 0.05)
     assert np.mean(wrong) <= 0.09
 
 
 def test_metadata_frequent_in_a_cluster_is_told():
     cluster = np.repeat([0, 1], 40)
     values = {"weather": ["rain"] * 36 + ["sun"] * 44, "side": ["left", "right"] * 40}
-    rows = slices.enriched(cluster, values, np.arange(80))
+    rows = enrichment_table(cluster, values, [f"{i:02d}" for i in range(80)]).rows
     best = rows[0]
     assert (best["cluster"], best["column"], best["value"]) in {
         (1, "weather", "rain"),
@@ -113,8 +128,8 @@ def test_pairs_say_more_than_their_parts():
 
 
 def test_numbers_of_many_values_become_thirds():
-    told = slices.columns({"t": [float(i) for i in range(30)], "id": [f"n{i}" for i in range(30)]})
-    assert set(told) == {"t"} and told["t"].count("lowest third") == 10
+    kept = slices.columns({"t": [float(i) for i in range(30)], "id": [f"n{i}" for i in range(30)]})
+    assert set(kept) == {"t"} and kept["t"].count("lowest third") == 10
 
 
 def test_clusters_are_the_planted_ones():

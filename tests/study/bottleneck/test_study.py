@@ -38,7 +38,7 @@ def finished(tmp_path_factory):
     return path, folder / "out", *read(folder / "out")
 
 
-def test_quality_is_told_from_the_layer(finished):
+def test_quality_is_predicted_from_the_layer(finished):
     _, _, result, _ = finished
     rows = {row["told_from"]: row for row in result["tables"]["standing"]["rows"]}
     assert rows["layer"]["r2"] > 0.5 and rows["layer"]["gain_low"] > 0
@@ -129,7 +129,7 @@ def test_a_predictor_is_refused_for_another_network(finished, capsys):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "words"),
     [
         ({"masks": 0}, "none of the 42 images has a mask"),
         ({"masks": 6}, "6 images hold a studied class"),
@@ -138,9 +138,9 @@ def test_a_predictor_is_refused_for_another_network(finished, capsys):
         ({"groups": 21}, "of only 2 groups"),
     ],
 )
-def test_bad_input_is_told_in_one_line(tmp_path, capsys, changes, told):
+def test_bad_input_is_refused_in_one_line(tmp_path, capsys, changes, words):
     path = dim.write(tmp_path / "files", "bottleneck", **{**SMALL, **changes})
     assert dim.run("bottleneck", path, tmp_path / "out") == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("error: ") and told in error
+    assert error.startswith("error: ") and words in error
     assert not (tmp_path / "out/result.json").exists()

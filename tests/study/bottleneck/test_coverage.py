@@ -3,11 +3,16 @@
 import numpy as np
 import pytest
 
-from conceptseg.study.bottleneck.cover import Slicing, calibrated, quality_ends, tried
+from conceptseg.study.bottleneck.coverage import (
+    Slicing,
+    calibrated,
+    left_out_intervals,
+    quality_ends,
+)
 from conceptseg.study.bottleneck.evaluate import crossed
-from conceptseg.study.bottleneck.regress import Features, from_log_odds, log_odds
+from conceptseg.study.bottleneck.regress import Features, Search, from_log_odds, log_odds
 
-OPTIONS = {"inner": 2, "components": 3, "seed": 0}
+RIDGE = Search(("ridge",), inner=2, components=3, seed=0)
 
 
 def test_intervals_of_the_images_under_study_cover_as_promised():
@@ -18,12 +23,11 @@ def test_intervals_of_the_images_under_study_cover_as_promised():
         rows = rng.normal(size=(100, 3))
         quality = from_log_odds(0.5 * rows[:, 0] + 0.8 * rng.normal(size=100))
         features, groups = Features(rows, 3), np.arange(100)
-        fitted = crossed(("ridge",), features, quality, groups, folds=5, repeats=1, **OPTIONS)
+        fitted = crossed(RIDGE, features, quality, groups, 5, 1)
         nothing = np.zeros(100, int)
-        low, high = tried(
-            ("ridge",), fitted.folds, features, quality, nothing, groups, groups,
-            alpha=0.1, **OPTIONS,
-        )  # fmt: skip
+        low, high = left_out_intervals(
+            RIDGE, fitted.folds, features, quality, nothing, groups, groups, alpha=0.1
+        )
         inside.append(((quality >= low) & (quality <= high)).mean())
     assert 0.87 <= np.mean(inside) <= 0.94
 
@@ -33,7 +37,7 @@ def test_calibration_keeps_the_residuals_of_models_that_saw_nothing_of_the_row()
     rows = rng.normal(size=(40, 3))
     quality = from_log_odds(rows[:, 0] + rng.normal(size=40))
     features, groups = Features(rows, 3), np.arange(40) // 2
-    fitted = crossed(("ridge",), features, quality, groups, folds=4, repeats=1, **OPTIONS)
+    fitted = crossed(RIDGE, features, quality, groups, 4, 1)
     kept = calibrated(fitted.folds, features, quality, np.zeros(40, int), groups)
     predicted = log_odds(fitted.predicted[0])
     np.testing.assert_allclose(kept.residual, np.abs(log_odds(quality) - predicted), atol=1e-9)

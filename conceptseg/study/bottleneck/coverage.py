@@ -1,4 +1,4 @@
-"""Whether the intervals hold: each image's interval, made by models that never saw its group."""
+"""Whether the intervals hold: each image's interval, from models that never saw its group."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from conceptseg.study.bottleneck.regress import (
     CLIP,
     Features,
     Fold,
+    Search,
     from_log_odds,
     log_odds,
     nested,
+    out_of_fold,
 )
 
 
@@ -33,16 +35,15 @@ class Slicing:
         return cls(name, tuple(kept))
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
-        found: np.ndarray = np.searchsorted(np.array(self.edges), values, side="right")
-        return found
+        return np.asarray(np.searchsorted(np.array(self.edges), values, side="right"))
 
     def names(self) -> tuple[str, ...]:
         ends = ["", *(f"{edge:.3g}" for edge in self.edges), ""]
-        told = []
+        names = []
         for low, high in zip(ends[:-1], ends[1:], strict=True):
             text = f"{low} to {high}" if low and high else f"below {high}" if high else f"{low} on"
-            told.append(f"{self.name} {text}" if low or high else "all images")
-        return tuple(told)
+            names.append(f"{self.name} {text}" if low or high else "all images")
+        return tuple(names)
 
 
 def quality_ends(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -64,15 +65,14 @@ def calibrated(
 ) -> Calibration:
     """What CV+ keeps of the calibration rows, in log odds."""
     fold = np.zeros(len(features), dtype=np.int64)
-    predicted = np.zeros(len(features))
     for number, one in enumerate(folds):
         fold[one.held] = number
-        predicted[one.held] = one.fitted.predict(features.rows[one.held])
-    return Calibration(np.abs(log_odds(quality) - predicted), fold, slices, groups)
+    residual = np.abs(log_odds(quality) - out_of_fold(folds, features))
+    return Calibration(residual, fold, slices, groups)
 
 
-def tried(
-    names: Sequence[str],
+def left_out_intervals(
+    search: Search,
     folds: Sequence[Fold],
     features: Features,
     quality: np.ndarray,
@@ -81,9 +81,6 @@ def tried(
     fold_groups: np.ndarray,
     *,
     alpha: float,
-    inner: int,
-    components: int,
-    seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ends [n], [n] of every image's interval, calibrated without its fold.
 
@@ -97,17 +94,8 @@ def tried(
         for b in range(a):
             fit = np.setdiff1d(folds[a].fit, folds[b].held)
             held = np.union1d(folds[a].held, folds[b].held)
-            done = nested(
-                names,
-                features,
-                target,
-                fold_groups,
-                [(fit, held)],
-                inner=inner,
-                components=components,
-                seed=seed,
-            )
-            pairs[a, b] = pairs[b, a] = next(iter(done)).fitted
+            (both,) = nested(search, features, target, fold_groups, [(fit, held)])
+            pairs[a, b] = pairs[b, a] = both.fitted
     low, high = np.zeros(len(features)), np.zeros(len(features))
     for k, fold in enumerate(folds):
         others = [j for j in range(len(folds)) if j != k]
