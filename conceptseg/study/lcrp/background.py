@@ -34,7 +34,6 @@ from conceptseg.study.lcrp.sweep import One, Sweep
 BLENDS = (0.5, 1.0)
 AT_ONCE = 3
 """Variants in one pass: fixed, so that the run's batch size changes nothing, not even rounding."""
-FILLS = ("grey noise", "colour noise", "black", "random colour")
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ def large(study: Lcrp, chosen: Chosen, class_id: int) -> tuple[str, ...]:
 
 
 def fills(image: Tensor, seed: int, sample_id: str) -> Tensor:
-    """Four images [4, c, h, w] of nothing but fill, in the order of `FILLS`, drawn by the id."""
+    """Grey noise, colour noise, black and a random colour, [4, c, h, w], drawn by the id."""
     key = sample_priority(seed, sample_id) % 2**63
     generator = torch.Generator().manual_seed(key)
     c, h, w = image.shape

@@ -44,15 +44,16 @@ def coloured(block: FigureBlock, table: Table, name: charts.Of, colour: Column) 
     return replace(block, alt=f"{block.alt} Colour, {colour.name}: {alt.reach(values, names)}.")
 
 
-def hollow(block: FigureBlock, filled: Sequence[bool]) -> None:
-    """Of a scatter chart's points, those that are not `filled` become hollow."""
+def hollow(block: FigureBlock, scores: Table) -> go.Figure:
+    """The figure of a scatter chart, with hollow points for channels that do not act."""
     figure: go.Figure = block.figure
     for trace in figure.data:
         symbol = trace.marker.symbol
         trace.marker.symbol = [
-            symbol if filled[row] else f"{symbol}-open" for row, _ in trace.customdata
+            symbol if scores.rows[row]["acts"] else f"{symbol}-open" for row, _ in trace.customdata
         ]
         trace.marker.line = {"width": 1.5, "color": trace.marker.color}
+    return figure
 
 
 def switched(

@@ -24,13 +24,18 @@ CORRELATION = Column(
     "correlation", "correlation with sensitivity", interval=True, ends=("low", "high")
 )
 GAP = Column("gap", "minus that of random orders", interval=True, ends=("low", "high"))
+Row = Mapping[str, Any]
 UNKNOWN = "cannot be told"
 """The verdict, in saved results, where neither was shown; readers see "inconclusive"."""
 
 
 def shown(column: Column) -> Column:
-    """A column of texts: the number with its interval, read from a saved row."""
-    return Column(column.key, column.label, of=lambda row: with_interval(row, column))
+    """A column read from a saved row: its cell, or a text of the number with its interval."""
+
+    def cell(row: Row) -> Any:
+        return with_interval(row, column) if column.interval else row[column.key]
+
+    return Column(column.key, column.label, of=cell)
 
 
 def channel_name(unit: int, label: str) -> str:
@@ -38,11 +43,11 @@ def channel_name(unit: int, label: str) -> str:
     return f"channel {unit} ({label})" if label else f"channel {unit}"
 
 
-def name_of(row: Mapping[str, Any]) -> str:
+def name_of(row: Row) -> str:
     """The row's channel."""
     return channel_name(row["unit"], row["label"])
 
 
-def excess(row: Mapping[str, Any]) -> float:
+def excess(row: Row) -> float:
     """How far a channel's context score lies above the baseline that it is tested against."""
     return as_number(row["over_field" if row["over_shuffled"] is None else "over_shuffled"])

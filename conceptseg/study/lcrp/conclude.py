@@ -22,7 +22,7 @@ from conceptseg.study.lcrp.config import Lcrp
 from conceptseg.study.lcrp.control import KEPT
 from conceptseg.study.lcrp.findings import findings
 from conceptseg.study.lcrp.flip import CURVES
-from conceptseg.study.lcrp.maps import MAPS
+from conceptseg.study.lcrp.maps import ACTIVE, MAPS
 from conceptseg.study.lcrp.shuffles import SHUFFLES
 from conceptseg.study.lcrp.tables import (
     agreement_table,
@@ -88,7 +88,7 @@ def _images(study: Lcrp, known: Known, classes: Sequence[str]) -> dict[str, byte
         parts = [maps.pictures.get((s, c, k), b"") for s, _ in best[: study.exemplars]]
         images |= _shown(pair_key("relevant", classes[c], k), parts)
     for k, best in chosen.active.items():
-        parts = [maps.active.get((s, k), b"") for s, _ in best[: study.exemplars]]
+        parts = [maps.pictures.get((s, ACTIVE, k), b"") for s, _ in best[: study.exemplars]]
         images |= _shown(safe_key(f"active-{k}"), parts)
     return images
 

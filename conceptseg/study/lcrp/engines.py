@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from conceptseg.data.batch import batches
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
-from conceptseg.engine.start import first_images, precision
 from conceptseg.explain.lrp.composites import CompositeName
 from conceptseg.explain.lrp.engine import Engine, Run
 from conceptseg.explain.lrp.start import relevance_of_logits
@@ -36,21 +36,15 @@ class Engines:
 
     def of(self, composite: CompositeName | None = None) -> Engine:
         """That of a composite, by default the study's."""
-        name, study = composite or self.study.composite, self.study
+        name = composite or self.study.composite
         if name not in self._made:
             first = next(iter(self._made.values()), None)
-            self._made[name] = (
-                first.under(name)
-                if first is not None
-                else Engine(
-                    self.model,
-                    self.example,
-                    name,
-                    zero_bias=study.zero_bias,
-                    reference=study.reference,
-                )
-            )
+            self._made[name] = first.under(name) if first is not None else self._new(name)
         return self._made[name]
+
+    def _new(self, name: CompositeName) -> Engine:
+        bias, reference = self.study.zero_bias, self.study.reference
+        return Engine(self.model, self.example, name, zero_bias=bias, reference=reference)
 
 
 ENGINES = Key("engines", Engines)
@@ -61,11 +55,12 @@ def open_engines(study: Lcrp, context: Context, known: Known) -> Known:
 
     Raises InputError for a network or a layer that the rules cannot be applied to.
     """
-    engines = Engines(study, context.model, first_images(context.manifest, context.run))
-    with precision(context.run):
-        engine = engines.of()
-        engine.check_layer(context.layer)
-        engine.run(engines.example, [context.layer])
+    manifest, device = context.manifest, context.run.device
+    example = next(iter(batches(manifest, manifest.samples[:1], 1, device, False))).images
+    engines = Engines(study, context.model, example)
+    engine = engines.of()
+    engine.check_layer(context.layer)
+    engine.run(example, [context.layer])
     return ENGINES(engines)
 
 

@@ -51,10 +51,9 @@ def scatter(result: Result) -> Section:
         below=scores.show("class", "unit", RELEVANCE, CONTEXT.alone, "acts"),
     )
     if block is not None:
-        hollow(block, [bool(row["acts"]) for row in scores.rows])
+        hollow(block, scores).update_xaxes(type="log")
         active = [_active(row) for row in scores.rows]
         block = switched(block, active, ("most relevant images", "most active images"))
-        block.figure.update_xaxes(type="log")
     return Section("map", "How relevant, and how much of it context", "", [block])
 
 

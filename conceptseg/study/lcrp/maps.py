@@ -31,6 +31,7 @@ from conceptseg.study.lcrp.engines import (
 from conceptseg.study.lcrp.sweep import One, Sweep
 
 BLUR = 0.01
+ACTIVE = -1
 _NUMBERS = ("context", "latent", "by_activation", "mass", "tile", "chance")
 
 
@@ -42,36 +43,31 @@ class ContextScores:
     score of the channel's relevance and activation at the layer, enlarged), `mass` (sum H+), `tile`
     (part of the mass outside of the object that lies on the known context), `chance` (the same of
     the area). `labels` [rows, k]: mass by label; nan without labels. `field[sample, class]`:
-    context score of the receptive field. `pictures[sample, class, unit]`, `active[sample, unit]`.
+    context score of the receptive field. `pictures[sample, class, unit]`: encoded maps, and of the
+    class `ACTIVE` the activation.
     """
 
     columns: dict[str, np.ndarray]
     labels: np.ndarray
     field: dict[tuple[str, int], float]
     pictures: dict[tuple[str, int, int], bytes]
-    active: dict[tuple[str, int], bytes]
 
     @classmethod
     def of(cls, table: SampleTable) -> ContextScores:
         names = ("sample", "class", "unit", *_NUMBERS)
         if not table.ids:
-            return cls({name: np.zeros(0) for name in names}, np.zeros((0, 0)), {}, {}, {})
+            return cls({name: np.zeros(0) for name in names}, np.zeros((0, 0)), {}, {})
         columns = {name: table.column(name) for name in names[1:]}
         columns["sample"] = np.array(table.ids, dtype=object)[table.owner("class")]
-        field, pictures, active = {}, {}, {}
-        for sample_id in table.ids:
-            one = table.tables[sample_id]
-            classes = one["class"].tolist()
+        field, pictures = {}, {}
+        for sample_id, one in table.tables.items():
             for class_id, value in zip(one["field_class"].tolist(), one["field"], strict=True):
                 field[sample_id, class_id] = float(value)
-            parts = _cut(one["data"], one["size"])
-            for class_id, k, data in zip(classes, one["unit"].tolist(), parts, strict=True):
-                if data:
-                    pictures[sample_id, class_id, k] = data
-            parts = _cut(one["active_data"], one["active_size"])
-            for k, data in zip(one["active_unit"].tolist(), parts, strict=True):
-                active[sample_id, k] = data
-        return cls(columns, table.column("labels"), field, pictures, active)
+            end = 0
+            for class_id, k, size in one["drawn"].tolist():
+                pictures[sample_id, class_id, k] = one["data"][end : end + size].tobytes()
+                end += size
+        return cls(columns, table.column("labels"), field, pictures)
 
     def rows(self, class_id: int, unit: int, samples: Sequence[str]) -> np.ndarray:
         """Rows of a class and channel whose maps have a positive part, in the samples' order."""
@@ -115,6 +111,7 @@ class Maps(Sweep):
         tile = context.manifest.context(context.manifest.sample(one.id))
         jobs = chosen.jobs(study).get(one.id, [])
         rows: list[dict[str, Any]] = []
+        drawn: dict[tuple[int, int], bytes] = {}
         masks: dict[int, Tensor] = {}
         for class_id in sorted({c for c, _ in jobs} & set(where)):
             mask = object_mask(one.labels, class_id, where[class_id])
@@ -122,7 +119,7 @@ class Maps(Sweep):
             start = start_of(study, run, where[class_id], class_id)
             (relevance,) = run.at_layers(start, [layer])
             held = (relevance[0, units], run.activations[layer][0, units])
-            latent, active = (
+            latent, by_activation = (
                 context_score(enlarged(each, one.size), mask).tolist() for each in held
             )
             made = run.each(layer, (channel(relevance, k) for k in units), study.at_once)
@@ -130,36 +127,23 @@ class Maps(Sweep):
                 found = enlarged(small, one.size)
                 row = _scores(found, mask, tile, one.labels, classes)
                 row |= {"class": class_id, "unit": k, "latent": latent[n]}
-                row |= {"by_activation": active[n], "picture": b""}
+                row |= {"by_activation": by_activation[n]}
                 if one.id in [s for s, _ in chosen.relevant[class_id, k][: study.exemplars]]:
-                    row["picture"] = _drawn(one.image, found[0], mask, study.picture_px)
+                    drawn[class_id, k] = _drawn(one.image, found[0], mask, study.picture_px)
                 rows.append(row)
             if one.id in chosen.drawn(class_id, study.random_images):
                 masks[class_id] = mask
         fields = _fields(known[ENGINES], layer, one, where, masks)
+        for k in shown_active(study, chosen).get(one.id, []):
+            active = enlarged(run.activations[layer][0, k : k + 1], one.size)[0]
+            drawn[ACTIVE, k] = _drawn(one.image, active, None, study.picture_px)
+        sizes = [(*pair, len(data)) for pair, data in drawn.items()]
         return {
             **_columns(rows, classes),
             "field_class": np.array(list(fields), np.int64),
             "field": np.array(list(fields.values()), np.float64),
-            **self._active(one, run.activations[layer][0], chosen),
-        }
-
-    def _active(self, one: One, activation: Tensor, chosen: Chosen) -> dict[str, np.ndarray]:
-        """Pictures of where channels are active."""
-        units = shown_active(self.study, chosen).get(one.id, [])
-        drawn = [
-            _drawn(
-                one.image,
-                enlarged(activation[k : k + 1], one.size)[0],
-                None,
-                self.study.picture_px,
-            )
-            for k in units
-        ]
-        return {
-            "active_unit": np.array(units, np.int64),
-            "active_size": np.array([len(data) for data in drawn], np.int64),
-            "active_data": np.frombuffer(b"".join(drawn), np.uint8).copy(),
+            "drawn": np.array(sizes, np.int64).reshape(-1, 3),
+            "data": np.frombuffer(b"".join(drawn.values()), np.uint8).copy(),
         }
 
     def gathered(self, table: SampleTable, known: Known) -> Known:
@@ -217,19 +201,11 @@ def _scores(
 
 
 def _columns(rows: list[dict[str, Any]], classes: int) -> dict[str, np.ndarray]:
-    pictures = [row["picture"] for row in rows]
     return {
         **{name: np.array([row[name] for row in rows], np.float64) for name in _NUMBERS},
         **{name: np.array([row[name] for row in rows], np.int64) for name in ("class", "unit")},
         "labels": np.array([row["labels"] for row in rows]).reshape(len(rows), classes),
-        "size": np.array([len(data) for data in pictures], np.int64),
-        "data": np.frombuffer(b"".join(pictures), np.uint8).copy(),
     }
-
-
-def _cut(data: np.ndarray, sizes: np.ndarray) -> list[bytes]:
-    ends = np.cumsum(sizes)
-    return [data[end - size : end].tobytes() for end, size in zip(ends, sizes, strict=True)]
 
 
 def _drawn(image: Tensor, found: Tensor, mask: Tensor | None, side: int) -> bytes:

@@ -14,14 +14,14 @@ def compose(result: Result) -> Report:
     """What acts from context, what each class rests on, and how far to believe it."""
     notes, rows = result.notes, result.tables["scores"].rows
     classes = len({row["class"] for row in rows})
+    acting = len(result.findings)
     unknown = sum(row["verdict"] == UNKNOWN for row in rows)
     lead = (
         f"Relevance of {classes} classes was followed through the {notes['units']} channels of "
         f"layer {notes['layer']} of {notes['model']}, over {notes['images']} images. "
-        f"{len(rows)} pairs of class and channel were looked at, and {len(result.findings)} act "
-        "from context: more of their evidence lies outside of the class's own region than any "
-        f"channel of a network of shuffled weights would place there. {unknown} pairs are "
-        "inconclusive."
+        f"{len(rows)} pairs of class and channel were looked at. Acting from context: {acting}, "
+        "whose evidence lies outside of the class's own region more than that of any channel of a "
+        f"network of shuffled weights. Inconclusive: {unknown}."
     )
     return cover.report(
         result,

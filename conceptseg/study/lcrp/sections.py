@@ -88,13 +88,7 @@ def _unexplained(result: Result) -> Notice | None:
 def _spans(table: Table, columns: tuple[Column | str, ...]) -> Table:
     """These columns of a table, numbers with their intervals as texts."""
     declared = [Column(one) if isinstance(one, str) else one for one in columns]
-    return Table.of(
-        table.rows,
-        [
-            shown(one) if one.interval else replace(one, of=lambda row, key=one.key: row[key])
-            for one in declared
-        ],
-    )
+    return Table.of(table.rows, [shown(one) for one in declared])
 
 
 def bars(result: Result) -> Section:
@@ -138,7 +132,7 @@ def sensitivity(result: Result) -> Section:
         below=scores.show("class", "unit", TOP.alone, SENSITIVITY.alone),
     )
     if block is not None:
-        hollow(block, [bool(row["acts"]) for row in scores.rows])
+        hollow(block, scores)
     return Section(
         "sensitivity",
         "Does the score predict what the background does?",

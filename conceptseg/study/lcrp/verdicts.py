@@ -22,8 +22,8 @@ def on_tests(result: Result, scores: Table) -> tuple[str, ...]:
     count = Counter(row["verdict"] for row in scores.rows)
     least, adjusted = scores.numbers("p_least"), scores.numbers("p_adjusted")
     lines = [
-        f"{len(scores.rows)} pairs of class and channel were looked at: {count['acts']} act from "
-        f"context, {count['does not']} were shown not to, and {count[UNKNOWN]} are inconclusive."
+        f"{len(scores.rows)} pairs of class and channel were looked at. Acting from context: "
+        f"{count['acts']}; shown not to act: {count['does not']}; inconclusive: {count[UNKNOWN]}."
     ]
     if left := int(np.isnan(least).sum()):
         lines.append(

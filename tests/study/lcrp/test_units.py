@@ -289,7 +289,7 @@ def test_a_class_s_score_weighs_channels_by_relevance_image_by_image():
         "context": np.array([0.2, 0.6, 0.4, 0.0, 0.5]),
         "mass": np.array([1.0, 1.0, 1.0, 0.0, 0.0]),
     }
-    maps = ContextScores(columns, np.zeros((5, 2)), {}, {}, {})
+    maps = ContextScores(columns, np.zeros((5, 2)), {}, {})
     mean = {1: np.eye(8)[4] * 0.3 + np.eye(8)[7] * 0.1}  # of three parts and one
     found = weighed(chosen(concepts={1: (4, 7)}, mean=mean), maps, 1, ("b", "a", "c"))
     assert found[:2].tolist() == pytest.approx([0.4, 0.3]) and np.isnan(found[2])
@@ -498,11 +498,11 @@ def test_absence_of_a_test_is_not_reported_as_a_result():
     fields = ("p_adjusted", "p_least", "detectable")
     none = dict.fromkeys(fields) | {"verdict": "cannot be told"}
     text = words([none, none])
-    assert "0 act from context, 0 were shown not to, and 2 are inconclusive" in text
+    assert "from context: 0; shown not to act: 0; inconclusive: 2." in text
     assert "2 pairs were not tested" in text and "p-value" not in text
     row = {"verdict": "does not", "p_adjusted": 0.4, "p_least": 1 / 32, "detectable": 0.2}
     text = words([row] * 4, [0.1, 0.25])
-    assert "4 were shown not to" in text and "is 0.031" in text and "only several" in text
+    assert "shown not to act: 4" in text and "is 0.031" in text and "only several" in text
     assert "20 points or less" in text and "10, 25." in text
     assert "only several" not in words([row | {"p_least": 0.001}] * 4)
     assert "only several" not in words([row] * 4, tests_by="joint flips")
