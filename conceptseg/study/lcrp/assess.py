@@ -1,33 +1,25 @@
-"""Numbers of L-CRP with their uncertainty, from what the sweeps found. No network."""
+"""Numbers of L-CRP with their certainty, from what the sweeps measured. No network."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from conceptseg.stats.corrections import benjamini_hochberg
-from conceptseg.stats.intervals import bootstrap_interval, detectable_at
-from conceptseg.stats.p_values import sign_flip_p, smallest_p
-from conceptseg.study.lcrp.background import Sensitivity
-from conceptseg.study.lcrp.choose import Chosen
-from conceptseg.study.lcrp.maps import Found
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Key, Known
+from conceptseg.stats.estimate import Estimate, Sampling
+from conceptseg.stats.family import Question, Test, by_bh, few, judge
+from conceptseg.study.lcrp.background import SENSITIVITY, Sensitivity
+from conceptseg.study.lcrp.choose import CHOSEN_PAIRS
+from conceptseg.study.lcrp.config import Lcrp
+from conceptseg.study.lcrp.maps import MAPS
 from conceptseg.study.lcrp.ranks import able_channels
-from conceptseg.study.lcrp.shuffles import Shuffles
+from conceptseg.study.lcrp.shuffles import SHUFFLES
 
-if TYPE_CHECKING:
-    from conceptseg.study.lcrp.config import Lcrp
-
-ALPHA = 0.05
-LEAST_IMAGES = 5
-"""On fewer images an interval is no proof that a channel does not act from context."""
 NAN = float("nan")
-NOTHING = (NAN, NAN)
-
-
 Verdict = Literal["acts", "does not", "cannot be told"]
 
 
@@ -37,22 +29,20 @@ class Score:
 
     `relevance`: mean share of |relevance|, `spread` its deviation over images. `top`: context
     score over the most relevant images, as published; `context` over images drawn at random;
-    `over_shuffled`, `over_field`: mean of its paired excess, image by image, over what shuffled
-    networks show and over the receptive field's.
+    `over_shuffled`, `over_field`: its paired excess, image by image, over what shuffled networks
+    show and over the receptive field's.
 
-    `p_images`, one-sided by sign flips: whether new images would show an excess over shuffled
-    networks, or, where fewer than three have relevance (`over_shuffled` is nan then), over the
-    field; `p_least`: the smallest that it can be with so many images. `p_networks`: whether a
-    shuffled network has any channel so far above their mean. `p_adjusted`: the larger of
-    `p_images`, after Benjamini and Hochberg over all channels and classes, and of `p_networks`,
-    which is corrected by its making. All nan where the channel is not tested. `detectable`: the
-    excess from which on both would, with power 0.8, be small enough.
+    `over_images`, one-sided by sign flips, corrected over all channels and classes: whether new
+    images would show an excess over shuffled networks, or, where fewer than three have relevance
+    (`over_shuffled` is nan then), over the field; None where the channel is not tested.
+    `p_networks`: whether a shuffled network has any channel so far above their mean, corrected by
+    its making; `needed`: the excess from which on it is small enough with power 0.8.
 
     `latent`, `by_activation`: `top` of the channel's relevance and activation at the layer.
-    `sensitivity`: change of its relevance when the
-    background is replaced, over `sensitivity_images`. `tile`, `tile_chance`: part of the mass
-    outside of the object that lies on the known context, and of the area. `seen_on`: the label,
-    not the class's own, that most of the mass lies on, and the share of it.
+    `sensitivity`: change of its relevance when the background is replaced, over
+    `sensitivity_images`. `tile`, `tile_chance`: part of the mass outside of the object that lies on
+    the known context, and of the area. `seen_on`: the label, not the class's own, that most of the
+    mass lies on, and the share of it.
     """
 
     class_id: int
@@ -60,25 +50,18 @@ class Score:
     rank: int
     relevance: float
     spread: float
-    top: float
-    top_ci: tuple[float, float]
+    top: Estimate
     top_images: int
-    context: float
-    context_ci: tuple[float, float]
+    context: Estimate
     images: int
-    over_shuffled: float
-    over_shuffled_ci: tuple[float, float]
-    over_field: float
-    over_field_ci: tuple[float, float]
-    p_images: float
+    over_shuffled: Estimate
+    over_field: Estimate
+    over_images: Test | None
     p_networks: float
-    p_adjusted: float
-    p_least: float
-    detectable: float
+    needed: float
     latent: float
     by_activation: float
-    sensitivity: float
-    sensitivity_ci: tuple[float, float]
+    sensitivity: Estimate
     sensitivity_images: int
     tile: float
     tile_chance: float
@@ -90,178 +73,148 @@ class Score:
         """Whether it acts from context: more of its map is context than of networks that have
         learnt nothing, significantly so after correction, and more than of an even spread over
         the receptive field."""
-        return self.excess > 0 and self.over_field > 0 and self.p_adjusted <= ALPHA
+        shown = self.test is not None and self.test.passed
+        return shown and self.excess.value > 0 and self.over_field.value > 0
 
     @property
     def verdict(self) -> Verdict:
         """Whether it acts from context, was shown not to (all of an interval lies below one of
-        the two baselines), or cannot be told."""
+        the two baselines), or neither was shown."""
         if self.acts:
             return "acts"
-        ends = (self.over_shuffled_ci[1], self.over_field_ci[1])
-        below = self.images >= LEAST_IMAGES and any(end < 0 for end in ends)
+        below = self.over_shuffled.below(0) or self.over_field.below(0)
         return "does not" if below else "cannot be told"
 
     @property
     def shuffled(self) -> bool:
         """Whether there are shuffled networks to compare with."""
-        return bool(np.isfinite(self.over_shuffled))
+        return bool(np.isfinite(self.over_shuffled.value))
 
     @property
-    def excess(self) -> float:
-        """What the p-values test: the excess over shuffled weights, or else the even spread."""
+    def excess(self) -> Estimate:
+        """What the tests are about: the excess over shuffled weights, or else the even spread."""
         return self.over_shuffled if self.shuffled else self.over_field
 
-    def corrected(self, p_images: float) -> float:
-        """`p_adjusted`, given `p_images` after correction: nan where there are shuffled networks
-        to compare with and the channel was not, since what was not tested may not pass."""
-        if not self.shuffled:
-            return p_images
-        return float(np.maximum(p_images, self.p_networks))
+    @property
+    def test(self) -> Test | None:
+        """The test of the claim, over images and over shuffled networks: the larger p of the two.
+
+        That over networks is corrected already. Where there are shuffled networks to compare with
+        and the channel was not, p is nan: what was not tested does not pass.
+        """
+        test = self.over_images
+        if test is None or not self.shuffled:
+            return test
+        return replace(
+            test,
+            p=float(np.maximum(test.p, self.p_networks)),
+            adjusted=float(np.maximum(test.adjusted, self.p_networks)),
+            detectable=float(np.maximum(test.detectable, self.needed)),
+        )
+
+
+SCORES: Key[tuple[Score, ...]] = Key("scores", tuple)
+
+
+class Excess(NamedTuple):
+    """A channel's rows among the maps of images drawn at random, with those images, and by how
+    much its score lies above both baselines in each."""
+
+    rows: np.ndarray
+    samples: list[str]
+    over_shuffled: np.ndarray
+    over_field: np.ndarray
 
     @property
-    def p(self) -> float:
-        """The larger of the two p-values, before correction over channels."""
-        return self.corrected(self.p_images)
+    def tested(self) -> np.ndarray:
+        known = np.isfinite(self.over_shuffled).any()
+        return self.over_shuffled if known else self.over_field
 
 
-def assess(
-    study: Lcrp,
-    chosen: Chosen,
-    maps: Found,
-    control: Shuffles,
-    sensitivity: Mapping[tuple[int, int], Sensitivity],
-) -> list[Score]:
+def assess(study: Lcrp, context: Context, known: Known) -> Known:
     """The scores of every chosen channel, in the order of classes and relevance."""
-    tests = sum(
-        k in able_channels(chosen.mean[c], study.concepts)
-        for c in chosen.classes
-        for k in chosen.concepts[c]
+    chosen = known[CHOSEN_PAIRS]
+    excess = {(c, k): _excess(study, known, c, k) for c, k in chosen.pairs}
+    able = {c: able_channels(chosen.mean[c], study.concepts) for c in chosen.classes}
+    tests = judged(
+        {
+            (c, k): Question(one.tested, chosen.sampling.named(one.samples))
+            for (c, k), one in excess.items()
+            if k in able[c] and np.isfinite(one.tested).any()
+        },
+        context.seed,
     )
-    found = [
-        _score(study, chosen, maps, control, sensitivity.get((c, k)), c, k, rank, tests)
-        for c in chosen.classes
-        for rank, k in enumerate(chosen.concepts[c], start=1)
-    ]
-    able = [i for i, score in enumerate(found) if np.isfinite(score.p_images)]
-    adjusted = benjamini_hochberg([found[i].p_images for i in able])
-    for i, p in zip(able, adjusted.tolist(), strict=True):
-        found[i] = replace(found[i], p_adjusted=found[i].corrected(p))
-    return found
+    return SCORES(tuple(_score(known, *pair, one, tests.get(pair)) for pair, one in excess.items()))
+
+
+def judged(questions: dict[tuple[int, int], Question], seed: int) -> dict[tuple[int, int], Test]:
+    """Whether new images would show an excess, all channels and classes corrected."""
+    if not questions:
+        return {}
+    asked = [*questions.values()]
+    tests = judge(asked, side="greater", seed=seed, policy=few(by_bh))
+    return dict(zip(questions, tests, strict=True))
+
+
+def _excess(study: Lcrp, known: Known, class_id: int, unit: int) -> Excess:
+    maps, drawn = known[MAPS], known[CHOSEN_PAIRS].drawn(class_id, study.random_images)
+    rows = maps.rows(class_id, unit, drawn)
+    samples = [str(s) for s in maps.columns["sample"][rows]]
+    shuffled = known[SHUFFLES].baseline(class_id, maps.field, samples)
+    context = maps.columns["context"][rows]
+    return Excess(rows, samples, context - shuffled, context - maps.fields(class_id, samples))
 
 
 def _score(
-    study: Lcrp,
-    chosen: Chosen,
-    maps: Found,
-    control: Shuffles,
-    sensitivity: Sensitivity | None,
-    class_id: int,
-    unit: int,
-    rank: int,
-    tests: int,
+    known: Known, class_id: int, unit: int, excess: Excess, over_images: Test | None
 ) -> Score:
+    chosen, maps, shuffles = known[CHOSEN_PAIRS], known[MAPS], known[SHUFFLES]
     best = maps.rows(class_id, unit, [s for s, _ in chosen.relevant[class_id, unit]])
-    best = best[maps.columns["mass"][best] > 0]
-    drawn = maps.rows(class_id, unit, chosen.drawn(class_id, study.random_images))
-    drawn = drawn[maps.columns["mass"][drawn] > 0]
-    context = maps.columns["context"]
-    top_groups = [chosen.groups[str(s)] for s in maps.columns["sample"][best]]
-    groups = [chosen.groups[str(s)] for s in maps.columns["sample"][drawn]]
-    known = drawn[np.isfinite(maps.columns["tile"][drawn])]
+    drawn, context = excess.rows, maps.columns["context"]
+    top = chosen.sampling.named([str(s) for s in maps.columns["sample"][best]])
+    random = chosen.sampling.named(excess.samples)
+    tile_known = drawn[np.isfinite(maps.columns["tile"][drawn])]
     seen_on, seen_share = _seen(maps.labels[drawn], class_id)
-    changed = sensitivity or Sensitivity.of([])
+    changed = known[SENSITIVITY].get((class_id, unit), Sensitivity.of([]))
     return Score(
         class_id=class_id,
         unit=unit,
-        rank=rank,
+        rank=1 + chosen.concepts[class_id].index(unit),
         relevance=float(chosen.mean[class_id][unit]),
         spread=float(chosen.spread[class_id][unit]),
-        top=_mean(context[best]),
-        top_ci=interval(context[best], top_groups, study.seed),
+        top=top.mean(context[best]),
         top_images=len(best),
-        context=_mean(context[drawn]),
-        context_ci=interval(context[drawn], groups, study.seed),
+        context=random.mean(context[drawn]),
         images=len(drawn),
-        **_tested(study, chosen, maps, control, class_id, unit, drawn, tests),
-        p_adjusted=NAN,
+        over_shuffled=random.mean(excess.over_shuffled),
+        over_field=random.mean(excess.over_field),
+        over_images=over_images,
+        p_networks=_p_networks(known, class_id, excess) if over_images else NAN,
+        needed=shuffles.detectable,
         latent=_mean(maps.columns["latent"][best]),
         by_activation=_mean(maps.columns["by_activation"][best]),
-        sensitivity=changed.value,
-        sensitivity_ci=changed.interval(chosen.groups, study.seed),
+        sensitivity=changed.estimate(chosen.sampling),
         sensitivity_images=len(changed.samples),
-        tile=_mean(maps.columns["tile"][known]),
-        tile_chance=_mean(maps.columns["chance"][known]),
+        tile=_mean(maps.columns["tile"][tile_known]),
+        tile_chance=_mean(maps.columns["chance"][tile_known]),
         seen_on=seen_on,
         seen_share=seen_share,
     )
 
 
-def _tested(
-    study: Lcrp,
-    chosen: Chosen,
-    maps: Found,
-    control: Shuffles,
-    class_id: int,
-    unit: int,
-    drawn: np.ndarray,
-    tests: int,
-) -> dict[str, Any]:
-    """A channel's excess over both baselines on its rows `drawn`, and the tests of it."""
-    context = maps.columns["context"][drawn]
-    samples = [str(s) for s in maps.columns["sample"][drawn]]
-    groups = [chosen.groups[s] for s in samples]
-    shuffled = control.baseline(class_id, maps.field, samples)
-    field = np.array([maps.field.get((s, class_id), NAN) for s in samples], np.float64)
-    over = paired(context - shuffled, groups, study.seed)
-    beyond = paired(context - field, groups, study.seed)
-    found: dict[str, Any] = {
-        "over_shuffled": over[0],
-        "over_shuffled_ci": over[1],
-        "over_field": beyond[0],
-        "over_field_ci": beyond[1],
-        **dict.fromkeys(("p_images", "p_networks", "p_least", "detectable"), NAN),
-    }
-    against_shuffled = bool(np.isfinite(shuffled).any())
-    change = context - (shuffled if against_shuffled else field)
-    able = np.isfinite(change)
-    if able.any() and unit in able_channels(chosen.mean[class_id], study.concepts):
-        mine = [g for g, there in zip(groups, able, strict=True) if there]
-        draws = draws_for(tests)
-        found["p_images"] = sign_flip_p(
-            change[able], mine, seed=study.seed, side="greater", draws=draws
-        )
-        found["p_least"] = smallest_p(len(set(mine)), draws, "greater")
-        found["detectable"] = detectable_at(change[able], mine, ALPHA / tests, "greater")
-        if against_shuffled:
-            speaks = dict(zip(chosen.images[class_id], chosen.through[class_id] > 0, strict=True))
-            pairs = zip(samples, context.tolist(), strict=True)
-            beside = {s: value for s, value in pairs if speaks[s]}
-            found["p_networks"] = control.p(control.excess(class_id, beside))
-            found["detectable"] = float(np.fmax(found["detectable"], control.needed(ALPHA)))
-    return found
-
-
-def draws_for(tests: int) -> int:
-    """Sign patterns enough that one effect alone can outlive the correction for all tests."""
-    return max(9999, math.ceil(2 * tests / ALPHA))
+def _p_networks(known: Known, class_id: int, excess: Excess) -> float:
+    """Whether a shuffled network has a channel as far above, on images that speak for the class."""
+    chosen, shuffles = known[CHOSEN_PAIRS], known[SHUFFLES]
+    if not np.isfinite(excess.over_shuffled).any():
+        return NAN
+    speaks = dict(zip(chosen.images[class_id], chosen.through[class_id] > 0, strict=True))
+    context = known[MAPS].columns["context"][excess.rows].tolist()
+    beside = {s: v for s, v in zip(excess.samples, context, strict=True) if speaks[s]}
+    return shuffles.p(shuffles.excess(class_id, beside))
 
 
 def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else NAN
-
-
-def interval(values: np.ndarray, groups: Sequence[str], seed: int) -> tuple[float, float]:
-    return bootstrap_interval(values, groups, seed=seed) if len(values) else NOTHING
-
-
-def paired(
-    values: np.ndarray, groups: Sequence[str], seed: int
-) -> tuple[float, tuple[float, float]]:
-    """Mean and interval of differences [n], one an image, those that are not known left out."""
-    able = np.isfinite(values)
-    mine = [g for g, there in zip(groups, able, strict=True) if there]
-    return _mean(values[able]), interval(values[able], mine, seed)
 
 
 def _seen(labels: np.ndarray, class_id: int) -> tuple[int, float]:
@@ -279,41 +232,43 @@ def _seen(labels: np.ndarray, class_id: int) -> tuple[int, float]:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well a context score foretells the measured sensitivity, over classes and channels.
+    """How well a context score predicts the measured sensitivity, over `pairs` of class and
+    channel: Pearson's correlation, and the root of the mean squared difference.
 
-    Pearson's correlation with its interval, and the root of the mean squared difference.
+    The interval draws channels, each with all its classes: its scores and changes in them are not
+    independent.
     """
 
     measure: str
-    correlation: float
-    ci: tuple[float, float]
+    correlation: Estimate
     error: float
     pairs: int
 
 
 MEASURES = {
-    "L-CRP map, most relevant images (published)": "top",
-    "L-CRP map, random images": "context",
-    "relevance at the layer": "latent",
-    "activation at the layer": "by_activation",
+    "L-CRP map, most relevant images (published)": lambda score: score.top.value,
+    "L-CRP map, random images": lambda score: score.context.value,
+    "relevance at the layer": lambda score: score.latent,
+    "activation at the layer": lambda score: score.by_activation,
 }
 
 
-def agreements(scores: Sequence[Score], seed: int, draws: int = 2000) -> list[Agreement]:
-    found = []
-    for name, field in MEASURES.items():
-        pairs = np.array([[getattr(s, field), s.sensitivity] for s in scores], np.float64)
-        pairs = pairs[np.isfinite(pairs).all(1)] if len(pairs) else pairs.reshape(0, 2)
-        rng = np.random.default_rng([seed, 6])
-        ci = NOTHING
-        if len(pairs) >= 5:
-            drawn = rng.integers(0, len(pairs), (draws, len(pairs)))
-            values = [pearson(pairs[rows, 0], pairs[rows, 1]) for rows in drawn]
-            low, high = np.nanquantile(values, [0.025, 0.975])
-            ci = (float(low), float(high))
-        error = float(np.sqrt(((pairs[:, 0] - pairs[:, 1]) ** 2).mean())) if len(pairs) else NAN
-        found.append(Agreement(name, pearson(pairs[:, 0], pairs[:, 1]), ci, error, len(pairs)))
-    return found
+def agreements(scores: Sequence[Score], seed: int) -> list[Agreement]:
+    result = []
+    for name, measure in MEASURES.items():
+        pairs = np.array([[measure(s), s.sensitivity.value] for s in scores]).reshape(-1, 2)
+        known = np.isfinite(pairs).all(1)
+        channels = tuple(str(s.unit) for s in scores)
+        sampling = Sampling(channels, channels, "channels", (seed, 6)).at(known)
+        result.append(agreement(name, pairs[known], sampling))
+    return result
+
+
+def agreement(measure: str, pairs: np.ndarray, sampling: Sampling) -> Agreement:
+    """Of scores with sensitivities, [m, 2]."""
+    correlation = sampling.statistic(lambda rows: pearson(*pairs[rows].T))
+    error = float(np.sqrt((np.diff(pairs) ** 2).mean())) if len(pairs) else NAN
+    return Agreement(measure, correlation, error, len(pairs))
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> float:

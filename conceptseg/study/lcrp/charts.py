@@ -1,107 +1,75 @@
-"""Figures of L-CRP that no other study draws."""
+"""What L-CRP's charts have beyond those of all studies: a second number as colour, hollow points,
+and buttons that switch between two sets of pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-import numpy as np
 import plotly.graph_objects as go
 
-from conceptseg.report.colours import CATEGORIES, stops
-from conceptseg.report.figure_style import ROW_PX, SYMBOLS, label, layout, rows_axis, small, title
+from conceptseg.report import alt, charts
+from conceptseg.report.blocks import FigureBlock, Picture
+from conceptseg.report.colours import stops
+from conceptseg.report.figure_style import label, small, title
+from conceptseg.result.columns import Column
+from conceptseg.result.table import Table
+from conceptseg.result.wording import number
 
 
-def coloured_bars(
-    names: Sequence[str],
-    values: np.ndarray,
-    colours: np.ndarray,
-    *,
-    value_name: str,
-    colour_name: str,
-) -> go.Figure:
-    """Horizontal bars whose colour tells a second number from 0 to 1."""
-    values, colours = np.asarray(values, np.float64), np.asarray(colours, np.float64)
-    figure = go.Figure(layout=layout(100 + ROW_PX * len(names)))
-    figure.add_bar(
-        x=small(values),
-        y=np.arange(len(names)),
-        orientation="h",
+def coloured(block: FigureBlock, table: Table, name: charts.Of, colour: Column) -> FigureBlock:
+    """A chart of bars, a row each, whose colour shows a second number from 0 to 1."""
+    names, values = charts.texts(table, name), table.numbers(colour)
+    figure: go.Figure = block.figure
+    figure.update_traces(
         width=0.72,
         showlegend=False,
         marker={
-            "color": small(np.nan_to_num(colours)),
+            "color": [0.0 if value != value else value for value in small(values)],
             "cmin": 0.0,
             "cmax": 1.0,
             "colorscale": stops("cividis"),
             "colorbar": {
-                "title": {"text": title(colour_name, 26), "side": "right"},
+                "title": {"text": title(colour.name, 26), "side": "right"},
                 "thickness": 12,
                 "outlinewidth": 0,
             },
+            "pattern": {"shape": ""},
         },
         customdata=[
-            [label(name, 80), None if np.isnan(c) else round(float(c), 3)]
-            for name, c in zip(names, colours, strict=True)
+            f"{label(one, 80)}<br>{label(colour.name)} {number(cell)}"
+            for one, cell in zip(names, charts.cells(table, colour), strict=True)
         ],
-        hovertemplate="%{customdata[0]}<br>"
-        + label(value_name)
-        + " %{x:.3f}<br>"
-        + label(colour_name)
-        + " %{customdata[1]}<extra></extra>",
     )
-    rows_axis(figure, names, value_name)
+    return replace(block, alt=f"{block.alt} Colour, {colour.name}: {alt.reach(values, names)}.")
+
+
+def hollow(block: FigureBlock, scores: Table) -> go.Figure:
+    """The figure of a scatter chart, with hollow points for channels that do not act."""
+    figure: go.Figure = block.figure
+    for trace in figure.data:
+        symbol = trace.marker.symbol
+        trace.marker.symbol = [
+            symbol if scores.rows[row]["acts"] else f"{symbol}-open" for row, _ in trace.customdata
+        ]
+        trace.marker.line = {"width": 1.5, "color": trace.marker.color}
     return figure
 
 
-def switched_scatter(
-    x: np.ndarray,
-    y: np.ndarray,
-    categories: Sequence[str],
-    texts: Sequence[str],
-    filled: Sequence[bool],
-    switches: Sequence[str],
-    *,
-    x_name: str,
-    y_name: str,
-    log_x: bool = False,
-) -> go.Figure:
-    """Points by category, drawn once for each switch; buttons choose which drawing is seen.
+def switched(
+    block: FigureBlock, others: Sequence[Picture], switches: tuple[str, str]
+) -> FigureBlock:
+    """A scatter chart whose buttons switch to other pictures of its points.
 
-    A point's customdata starts with its row number plus `len(x)` times the switch's: pictures
-    beside the pointer are looked up by it, so each switch shows pictures of its own.
+    Points are drawn once more for them: a picture beside the pointer is looked up by the number
+    that a point's customdata begins with.
     """
-    figure = go.Figure(layout=layout(520))
-    order = list(dict.fromkeys(categories))
-    for number in range(len(switches)):
-        for place, category in enumerate(order):
-            rows = [i for i, one in enumerate(categories) if one == category]
-            symbol = SYMBOLS[place // len(CATEGORIES) % len(SYMBOLS)]
-            figure.add_scatter(
-                x=small(np.asarray(x)[rows]),
-                y=small(np.asarray(y)[rows]),
-                mode="markers",
-                name=label(category, 24),
-                visible=number == 0,
-                marker={
-                    "color": CATEGORIES[place % len(CATEGORIES)],
-                    "size": 9,
-                    "line": {"width": 1.5, "color": CATEGORIES[place % len(CATEGORIES)]},
-                    "symbol": [symbol if filled[i] else f"{symbol}-open" for i in rows],
-                },
-                customdata=[[i + number * len(x), label(texts[i], 80)] for i in rows],
-                hovertemplate="%{customdata[1]}<br>%{x:.3f}, %{y:.3f}<extra></extra>",
-            )
-    if len(switches) > 1:
-        # Below the axis and its title, where the legend never is.
-        menus = [_buttons(switches, len(order))]
-        figure.update_layout(updatemenus=menus, height=580, margin={"b": 116})
-    figure.update_xaxes(title=title(x_name), type="log" if log_x else "linear")
-    figure.update_yaxes(title=title(y_name))
-    return figure
-
-
-def _buttons(switches: Sequence[str], traces: int) -> dict[str, object]:
-    return {
+    figure: go.Figure = block.figure
+    traces = len(figure.data)
+    for trace in figure.data:
+        rows = [[row + len(others), text] for row, text in trace.customdata]
+        figure.add_trace(go.Scatter({**trace.to_plotly_json(), "customdata": rows}, visible=False))
+    buttons = {
         "type": "buttons",
         "direction": "right",
         "x": 0,
@@ -113,17 +81,14 @@ def _buttons(switches: Sequence[str], traces: int) -> dict[str, object]:
         "font": {"color": "#1b1f24"},
         "showactive": True,
         "buttons": [
-            {
-                "label": name,
-                "method": "restyle",
-                "args": [
-                    {
-                        "visible": [
-                            shown == number for shown in range(len(switches)) for _ in range(traces)
-                        ]
-                    }
-                ],
-            }
-            for number, name in enumerate(switches)
+            {"label": name, "method": "restyle", "args": [{"visible": each}]}
+            for name, each in zip(
+                switches,
+                ([True] * traces + [False] * traces, [False] * traces + [True] * traces),
+                strict=True,
+            )
         ],
     }
+    # Below the axis and its title, where the legend never is.
+    figure.update_layout(updatemenus=[buttons], height=580, margin={"b": 116})
+    return replace(block, hover=[*block.hover, *others])

@@ -2,79 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Known
+from conceptseg.result.columns import Column, labels_of
 from conceptseg.result.table import Table
-from conceptseg.study.lcrp.assess import Score, interval, paired
+from conceptseg.study.lcrp.assess import SCORES
+from conceptseg.study.lcrp.background import SENSITIVITY as CHANGES
 from conceptseg.study.lcrp.background import Sensitivity
-from conceptseg.study.lcrp.choose import Chosen
-from conceptseg.study.lcrp.maps import Found
-from conceptseg.study.lcrp.shuffles import Shuffles
+from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen
+from conceptseg.study.lcrp.columns import (
+    CONTEXT,
+    OVER_FIELD,
+    OVER_SHUFFLED,
+    SENSITIVITY,
+    THROUGH,
+    UNKNOWN,
+)
+from conceptseg.study.lcrp.config import Lcrp
+from conceptseg.study.lcrp.maps import MAPS, ContextScores
+from conceptseg.study.lcrp.shuffles import SHUFFLES
 
-if TYPE_CHECKING:
-    from conceptseg.study.lcrp.config import Lcrp
-
-Ends = tuple[float, float]
-
-
-def class_table(
-    study: Lcrp,
-    chosen: Chosen,
-    maps: Found,
-    scores: Sequence[Score],
-    control: Shuffles,
-    sensitivity: Mapping[tuple[int, int], Sensitivity],
-    classes: Sequence[str],
-) -> Table:
-    """A row per class; numbers over images have `_low` and `_high`, the ends of their interval."""
-    rows = []
-    for c in chosen.classes:
-        mine = [s for s in scores if s.class_id == c]
-        groups = [chosen.groups[s] for s in chosen.images[c]]
-        parts = [sensitivity[c, k] for k in chosen.concepts[c] if (c, k) in sensitivity]
-        changed = Sensitivity.joined(parts)
-        row: dict[str, Any] = {"class": classes[c], "images": chosen.count[c]}
-        row |= _context(study, chosen, maps, control, c)
-        row |= _with("sensitivity", changed.value, changed.interval(chosen.groups, study.seed))
-        row |= {
-            "largest": max((s.context for s in mine if np.isfinite(s.context)), default=None),
-            "acting": sum(s.acts for s in mine),
-            "not_acting": sum(s.verdict == "does not" for s in mine),
-            "unknown": sum(s.verdict == "cannot be told" for s in mine),
-            "covered": float(np.abs(chosen.mean[c])[list(chosen.concepts[c])].sum()),
-            "complexity": float(np.nanmean(chosen.complexity[c])),
-            "variation": float(chosen.spread[c].mean()),
-        }
-        through = chosen.through[c]
-        row |= _with("through", float(through.mean()), interval(through, groups, study.seed))
-        rows.append(row)
-    return Table(rows, caption="The classes")
+FROM_CONTEXT = (
+    "class",
+    Column("acting", "channels that act"),
+    Column("not_acting", "that do not"),
+    Column("unknown", "inconclusive"),
+    CONTEXT,
+    Column("shuffled", "with shuffled weights"),
+    OVER_SHUFFLED,
+    Column("field", "spread evenly"),
+    OVER_FIELD,
+    SENSITIVITY,
+)
+SPREAD = (
+    "class",
+    "images",
+    THROUGH,
+    Column("covered", "share of relevance that was looked at"),
+    Column("complexity", "share of channels that hold 80 % of it"),
+    Column("variation", "mean deviation of a channel's share"),
+    Column("largest", "largest context score of a channel"),
+)
 
 
-def _context(
-    study: Lcrp,
-    chosen: Chosen,
-    maps: Found,
-    control: Shuffles,
-    class_id: int,
-) -> dict[str, float]:
+def class_table(study: Lcrp, context: Context, known: Known) -> Table:
+    """A row for each class."""
+    rows = [_row(study, context, known, c) for c in known[CHOSEN_PAIRS].classes]
+    return Table(rows, labels=labels_of((*FROM_CONTEXT, *SPREAD)), caption="The classes")
+
+
+def _row(study: Lcrp, context: Context, known: Known, class_id: int) -> dict[str, Any]:
+    chosen, changes = known[CHOSEN_PAIRS], known[CHANGES]
+    concepts = chosen.concepts[class_id]
+    scores = [score for score in known[SCORES] if score.class_id == class_id]
+    finite = [s.context.value for s in scores if np.isfinite(s.context.value)]
+    changed = Sensitivity.joined(changes[class_id, k] for k in concepts if (class_id, k) in changes)
+    images = chosen.sampling.named(chosen.images[class_id])
+    return {
+        "class": context.model.classes[class_id],
+        "images": chosen.count[class_id],
+        **_context(study, known, class_id),
+        **SENSITIVITY.cells(changed.estimate(chosen.sampling)),
+        "largest": max(finite, default=None),
+        "acting": sum(score.acts for score in scores),
+        "not_acting": sum(score.verdict == "does not" for score in scores),
+        "unknown": sum(score.verdict == UNKNOWN for score in scores),
+        "covered": float(np.abs(chosen.mean[class_id])[list(concepts)].sum()),
+        "complexity": float(np.nanmean(chosen.complexity[class_id])),
+        "variation": float(chosen.spread[class_id].mean()),
+        **THROUGH.cells(images.mean(chosen.through[class_id])),
+    }
+
+
+def _context(study: Lcrp, known: Known, class_id: int) -> dict[str, float | None]:
     """The class's context score and its excess, each of the mean over images drawn at random."""
+    chosen, maps = known[CHOSEN_PAIRS], known[MAPS]
     drawn = chosen.drawn(class_id, study.random_images)
-    groups = [chosen.groups[s] for s in drawn]
+    sampling = chosen.sampling.named(drawn)
     score = weighed(chosen, maps, class_id, drawn)
-    found = _with("context", *paired(score, groups, study.seed))
-    field = np.array([maps.field.get((s, class_id), np.nan) for s in drawn], np.float64)
-    shuffled = control.baseline(class_id, maps.field, drawn)
-    for name, baseline in (("shuffled", shuffled), ("field", field)):
-        found[name] = paired(baseline, groups, study.seed)[0]
-        found |= _with(f"over_{name}", *paired(score - baseline, groups, study.seed))
-    return found
+    shuffled = known[SHUFFLES].baseline(class_id, maps.field, drawn)
+    field = maps.fields(class_id, drawn)
+    return {
+        **CONTEXT.cells(sampling.mean(score)),
+        "shuffled": sampling.mean(shuffled).value,
+        **OVER_SHUFFLED.cells(sampling.mean(score - shuffled)),
+        "field": sampling.mean(field).value,
+        **OVER_FIELD.cells(sampling.mean(score - field)),
+    }
 
 
-def weighed(chosen: Chosen, maps: Found, class_id: int, drawn: Sequence[str]) -> np.ndarray:
+def weighed(chosen: Chosen, maps: ContextScores, class_id: int, drawn: Sequence[str]) -> np.ndarray:
     """Context score of each image [n]: the mean over channels, weighed by the class's relevance.
 
     nan where no channel has a map with a positive part.
@@ -83,13 +105,8 @@ def weighed(chosen: Chosen, maps: Found, class_id: int, drawn: Sequence[str]) ->
     place = {s: i for i, s in enumerate(drawn)}
     for unit in chosen.concepts[class_id]:
         rows = maps.rows(class_id, unit, drawn)
-        rows = rows[maps.columns["mass"][rows] > 0]
         at = [place[str(s)] for s in maps.columns["sample"][rows]]
         share = float(chosen.mean[class_id][unit])
         total[at] += share * maps.columns["context"][rows]
         weight[at] += share
     return np.divide(total, weight, out=np.full(len(drawn), np.nan), where=weight > 0)
-
-
-def _with(name: str, value: float, ends: Ends) -> dict[str, float]:
-    return {name: value, f"{name}_low": ends[0], f"{name}_high": ends[1]}

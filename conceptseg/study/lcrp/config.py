@@ -31,11 +31,11 @@ class Lcrp(Study):
     shuffled networks show in the mean, over images, and above the largest that any of their
     channels reaches, over networks.
 
-    LRP shares out what is there. What speaks for a class by silencing its rivals' units leaves no
+    LRP shares out what is there. Evidence that works by suppressing a competing class leaves no
     trace in the class's maps. `composite: rescale` shares out changes from a reference instead
-    (DeepLIFT), along the same paths and into the same scores, and shows it wherever the reference
-    differs from it in the network's eyes: the planted network's brick is found against its mean
-    colour and against black, and not against grey.
+    (DeepLIFT), along the same paths and into the same scores, and shows it wherever the network
+    sees the reference differently: the planted network's brick shows against its mean colour and
+    against black, and not against grey.
 
     Source: Dreyer, Achtibat, Wiegand, Samek and Lapuschkin, "Revealing Hidden Context Bias in
     Segmentation and Object Detection through Concept-specific Explanations", CVPRW 2023.
@@ -46,8 +46,8 @@ class Lcrp(Study):
             "epsilon_plus",
             description="Rules by which relevance is shared out; attention, experimental, is for "
             "transformers; rescale (DeepLIFT) shares out changes from a reference, and shows "
-            "what speaks by silencing others. The published context score is made with "
-            "epsilon_plus.",
+            "evidence that works by suppressing other classes. The published context score is "
+            "made with epsilon_plus.",
         )
     )
     reference: Fill = Field(
@@ -63,7 +63,7 @@ class Lcrp(Study):
         "published.",
     )
     concepts: int = Field(
-        12, ge=1, description="Of each class, its most relevant channels; 50 as published."
+        12, ge=1, description="Most relevant channels of each class; 50 as published."
     )
     references: int = Field(15, ge=1, description="Most relevant images of a channel and class.")
     random_images: int = Field(
@@ -72,14 +72,14 @@ class Lcrp(Study):
     shuffled_networks: int = Field(
         8,
         ge=3,
-        description="Networks of shuffled weights whose channels say what comes without any "
-        "learning; the more, the smaller the excess that can be told from that.",
+        description="Networks of shuffled weights whose channels show what comes without any "
+        "learning; with more of them, a smaller excess over that is detected.",
     )
     shuffled_images: int = Field(
-        4, ge=1, description="Of the random images of each class, those that they are shown."
+        4, ge=1, description="Random images of each class that these networks are shown."
     )
     images_per_class: int = Field(
-        200, ge=2, description="Of each class, at most this many images in spreads and draws."
+        200, ge=2, description="At most this many images of each class in spreads and draws."
     )
     min_images: int = Field(5, ge=2, description="Classes in fewer images are left out.")
     sensitivity_images: int = Field(

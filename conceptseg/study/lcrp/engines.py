@@ -1,82 +1,86 @@
-"""The network as LRP sees it, made once a pass; and which region of an image speaks for a class."""
+"""The network as LRP sees it, its shuffled twins, and which region speaks for a class."""
 
 from __future__ import annotations
 
-from collections.abc import Container
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-from conceptseg.engine.contract import Pass
+from conceptseg.data.batch import batches
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Key, Known
+from conceptseg.explain.lrp.composites import CompositeName
 from conceptseg.explain.lrp.engine import Engine, Run
 from conceptseg.explain.lrp.start import relevance_of_logits
+from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import undisturbed
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.manifest import Sample
-    from conceptseg.engine.contract import Context
-    from conceptseg.explain.lrp.composites import CompositeName
-    from conceptseg.network.model import SegmentationModel
-    from conceptseg.study.lcrp.config import Lcrp
+from conceptseg.network.shuffle import shuffled
+from conceptseg.study.lcrp.config import Lcrp
 
 LEAST_PIXELS, LEAST_SHARE = 64, 0.0005
 
 
-@dataclass
+@dataclass(frozen=True)
 class Engines:
-    """Engines of a study's network by composite, and of its shuffled twins, made when asked for."""
+    """Engines of one network by composite, each made when first asked for.
+
+    `example` [1, c, h, w] is an image of the kind that the network takes.
+    """
 
     study: Lcrp
-    _made: dict[tuple[int, str], Engine] = field(default_factory=dict, repr=False)
-    _twins: dict[tuple[int, int], Engine] = field(default_factory=dict, repr=False)
+    model: SegmentationModel
+    example: Tensor = field(repr=False)
+    _made: dict[str, Engine] = field(default_factory=dict, repr=False)
 
-    def of(
-        self, context: Context, images: Tensor, composite: CompositeName | None = None
-    ) -> Engine:
+    def of(self, composite: CompositeName | None = None) -> Engine:
+        """That of a composite, by default the study's."""
         name = composite or self.study.composite
-        if (id(context), name) not in self._made:
-            first = next((e for e in self._of_network(context)), None)
-            if first is None:
-                first = self._engine(context.model, images, name)
-                first.check_layer(context.layer)
-            same = first.composite == name
-            self._made[id(context), name] = first if same else first.under(name)
-        return self._made[id(context), name]
+        if name not in self._made:
+            first = next(iter(self._made.values()), None)
+            self._made[name] = first.under(name) if first is not None else self._new(name)
+        return self._made[name]
 
-    def _of_network(self, context: Context) -> list[Engine]:
-        return [e for (c, _), e in self._made.items() if c == id(context)]
-
-    def shuffled(self, context: Context, images: Tensor, number: int) -> Engine:
-        """That of the network with its weights shuffled, by the run's seed plus `number`."""
-        from conceptseg.network.shuffle import shuffled
-
-        if (id(context), number) not in self._twins:
-            twin = shuffled(context.model, context.seed + number)
-            made = self._engine(twin, images, self.study.composite)
-            self._twins[id(context), number] = made
-        return self._twins[id(context), number]
-
-    def _engine(self, model: SegmentationModel, images: Tensor, name: CompositeName) -> Engine:
-        study = self.study
-        return Engine(model, images[:1], name, zero_bias=study.zero_bias, reference=study.reference)
+    def _new(self, name: CompositeName) -> Engine:
+        bias, reference = self.study.zero_bias, self.study.reference
+        return Engine(self.model, self.example, name, zero_bias=bias, reference=reference)
 
 
-class Sweep(Pass):
-    """A pass of the study, with its engines."""
+ENGINES = Key("engines", Engines)
 
-    _engines: Engines
 
-    def __init__(self, study: Lcrp, before: Sweep | None = None):
-        """With the engines of a sweep `before` it, or its own."""
-        self.study = study
-        self._engines = before._engines if before else Engines(study)
+def open_engines(study: Lcrp, context: Context, known: Known) -> Known:
+    """The network's engines.
 
-    @staticmethod
-    def _only(context: Context, ids: Container[str]) -> list[Sample]:
-        return [sample for sample in context.manifest.samples if sample.id in ids]
+    Raises InputError for a network or a layer that the rules cannot be applied to.
+    """
+    manifest, device = context.manifest, context.run.device
+    example = next(iter(batches(manifest, manifest.samples[:1], 1, device, False))).images
+    engines = Engines(study, context.model, example)
+    engine = engines.of()
+    engine.check_layer(context.layer)
+    engine.run(example, [context.layer])
+    return ENGINES(engines)
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Engines of the network with its weights shuffled, each made when first asked for."""
+
+    network: Engines
+    seed: int
+    _made: dict[int, Engine] = field(default_factory=dict, repr=False)
+
+    def of(self, number: int) -> Engine:
+        """That of the weights shuffled by the run's seed plus `number`."""
+        if number not in self._made:
+            twin = shuffled(self.network.model, self.seed + number)
+            self._made[number] = Engines(self.network.study, twin, self.network.example).of()
+        return self._made[number]
+
+
+TWINS = Key("shuffled twins", Twins)
 
 
 def regions(prediction: Tensor, class_ids: tuple[int, ...]) -> dict[int, Tensor]:
@@ -123,8 +127,6 @@ def predict(context: Context, images: Tensor) -> Tensor:
 
 def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Maps [m, y, x] at an image's size, bilinearly."""
-    from torch.nn import functional as F
-
     if maps.shape[1:] == size:
         return maps
     return F.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]

@@ -10,29 +10,33 @@ Source: Dreyer et al. 2023, arXiv:2211.11426, section 4.2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from conceptseg.data.draw import sample_priority
-from conceptseg.engine.contract import Carry, Context, State
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Key, Known
+from conceptseg.explain.lrp.composites import CompositeName
 from conceptseg.explain.regions import UserMask
 from conceptseg.explain.target import Target
 from conceptseg.network.record import Tail
-from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.lcrp.choose import Chosen
-from conceptseg.study.lcrp.engines import Sweep, object_mask, predict, regions, start_of
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.explain.lrp.composites import CompositeName
-    from conceptseg.study.lcrp.config import Lcrp
+from conceptseg.stats.estimate import Sampling
+from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
+from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen
+from conceptseg.study.lcrp.config import Lcrp
+from conceptseg.study.lcrp.engines import (
+    ENGINES,
+    Engines,
+    object_mask,
+    predict,
+    regions,
+    start_of,
+)
+from conceptseg.study.lcrp.sweep import One, Sweep
 
 METHODS: Mapping[str, CompositeName] = {
     "LRP z+": "epsilon_plus",
@@ -54,142 +58,6 @@ def methods(study: Lcrp) -> dict[str, CompositeName]:
 def names(study: Lcrp) -> tuple[str, ...]:
     """What all orders are called but the random ones, in their order."""
     return (*methods(study), *OTHERS)
-
-
-class Flip(Sweep):
-    """Per image and class, a pass of the part after the layer for each point of each curve."""
-
-    name = "flip"
-    cost = "1 forward + (steps + 1) x orders passes of the part after the layer, per class"
-    labels = "optional"
-
-    @property
-    def _count(self) -> int:
-        return len(names(self.study)) + self.study.random_orders
-
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
-        chosen: Chosen = carry["chosen"]
-        wanted = {s for c in chosen.classes for s in chosen.drawn(c, self.study.flip_images)}
-        return self._only(context, wanted)
-
-    def forwards(self, context: Context) -> float:
-        orders = self._count
-        images = min(len(context.manifest.samples), self.study.flip_images)
-        classes = len(self.study.class_ids(context))
-        return classes * images * (6 + 0.4 * orders * (self.study.flip_steps + 1))
-
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
-        chosen: Chosen = carry["chosen"]
-        table = SampleTable.empty()
-        for i, sample_id in enumerate(batch.ids):
-            image = batch.images[i : i + 1]
-            labels = None if batch.labels is None else batch.labels[i]
-            mine = [
-                c for c in chosen.classes if sample_id in chosen.drawn(c, self.study.flip_images)
-            ]
-            where = regions(predict(context, image)[0], tuple(mine))
-            tail = Tail.of(context.model, image, context.layer, graph=True)
-            blank = self._blank(context, image, tail)
-            found = {}
-            for class_id, region in where.items():
-                mask = object_mask(labels, class_id, region)
-                orders = self._orders(context, image, tail, region, class_id)
-                orders += self._random(context, sample_id, class_id, chosen.units)
-                found[class_id] = self._curves(tail, blank, orders, mask, class_id)
-            empty = np.zeros((0, self._count, len(points(chosen.units, self.study.flip_steps))))
-            one = {
-                "class": np.array(list(found), np.int64),
-                "curve": np.stack(list(found.values())) if found else empty,
-            }
-            table = table.merge(SampleTable.of(sample_id, one))
-        return {"flip": table}
-
-    def _orders(
-        self,
-        context: Context,
-        image: Tensor,
-        tail: Tail,
-        region: Tensor,
-        class_id: int,
-    ) -> list[np.ndarray]:
-        """Channels, most relevant first, by each method, for the predicted region's mean logit."""
-        ranked = []
-        for composite in methods(self.study).values():
-            run = self._engines.of(context, image, composite).run(image, [context.layer])
-            start = start_of(self.study, run, region, class_id)
-            (relevance,) = run.at_layers(start, [context.layer])
-            ranked.append(relevance.double().sum((0, 2, 3)))
-        target = Target(class_id, UserMask(region), score="logit").on(tail.logits.detach(), None)
-        gradient, activation = tail.gradient(target)[0], tail.activation[0].detach()
-        weight = gradient.mean((1, 2))
-        ranked.append(weight * activation.sum((1, 2)))
-        ranked.append((gradient * activation).sum((1, 2)))
-        return [np.argsort(-r.double().cpu().numpy(), kind="stable") for r in ranked]
-
-    def _random(
-        self, context: Context, sample_id: str, class_id: int, units: int
-    ) -> list[np.ndarray]:
-        key = sample_priority(context.seed, sample_id)
-        rng = np.random.default_rng([context.seed, key % 2**63, class_id, 4])
-        return [rng.permutation(units) for _ in range(self.study.random_orders)]
-
-    def _blank(self, context: Context, image: Tensor, tail: Tail) -> Tensor:
-        """What flipped channels are set to, [1, u, y, x]."""
-        references = self._engines.of(context, image).references(image)
-        if references is None:
-            return torch.zeros_like(tail.activation)
-        return Tail.of(context.model, references, context.layer).activation.detach()
-
-    def _curves(
-        self,
-        tail: Tail,
-        blank: Tensor,
-        orders: list[np.ndarray],
-        mask: Tensor,
-        class_id: int,
-    ) -> np.ndarray:
-        """Change of the class's mean logit on the object, [orders, steps + 1]."""
-        activation = tail.activation.detach()
-        counts = points(activation.shape[1], self.study.flip_steps)
-        clean = tail.logits.detach()[0, class_id][mask].mean()
-        found = []
-        with torch.no_grad():
-            keeps = torch.cat([self._keep(order, counts, activation) for order in orders])
-            # Orders share their ends, and often more: each set of channels is run once.
-            keeps, place = torch.unique(keeps, dim=0, return_inverse=True)
-            for keep in keeps.split(AT_ONCE):
-                logits = tail.resume(torch.where(keep[:, :, None, None] > 0, activation, blank))
-                found.append((logits[:, class_id][:, mask].mean(1) - clean).double().cpu())
-        return torch.cat(found)[place.cpu()].view(len(orders), len(counts)).numpy()
-
-    def _keep(self, order: np.ndarray, counts: Sequence[int], activation: Tensor) -> Tensor:
-        """Which channels stay at each point, [points, u]."""
-        keep = torch.ones(len(counts), len(order))
-        for row, count in enumerate(counts):
-            keep[row, torch.from_numpy(order[:count].copy())] = 0
-        return (keep if self.study.flip_mode == "remove" else 1 - keep).to(activation)
-
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        table = state.get("flip", SampleTable.empty())
-        assert isinstance(table, SampleTable)
-        chosen: Chosen = carry["chosen"]
-        samples, classes, curves = [], [], []
-        for sample_id in table.ids:
-            one = table.tables[sample_id]
-            samples += [sample_id] * len(one["class"])
-            classes += one["class"].tolist()
-            curves.append(one["curve"])
-        empty = np.zeros((0, self._count, len(points(chosen.units, self.study.flip_steps))))
-        share = np.array(points(chosen.units, self.study.flip_steps)) / chosen.units
-        return {
-            "flip": Curves(
-                tuple(samples),
-                np.array(classes, np.int64),
-                np.concatenate(curves) if curves else empty,
-                share,
-                names(self.study),
-            )
-        }
 
 
 @dataclass(frozen=True)
@@ -217,6 +85,139 @@ class Curves:
         steps = np.diff(self.share)
         middle = (curve[:, 1:] + curve[:, :-1]) / 2
         return np.asarray((middle * steps).sum(1))
+
+    def error(self, area: np.ndarray, sampling: Sampling) -> float | None:
+        """Standard error of the mean of areas [rows]; those of one image or group count together.
+
+        Source: Liang & Zeger 1986, for a mean, with g / (g - 1) for g groups.
+        """
+        mine = sampling.named(self.samples)
+        if mine.n < 2:
+            return None
+        sums = mine.sums(area - area.mean())
+        return float(np.sqrt(mine.n / (mine.n - 1) * (sums**2).sum()) / len(area))
+
+
+CURVES = Key("curves", Curves)
+
+
+@dataclass(frozen=True)
+class Flip(Sweep):
+    """Per image and class, a pass of the part after the layer for each point of each curve."""
+
+    name = "flip"
+    cost = "1 forward + (steps + 1) x orders passes of the part after the layer, per class"
+    labels = "optional"
+    rows = Key("flipped", SampleTable)
+
+    @property
+    def _count(self) -> int:
+        return len(names(self.study)) + self.study.random_orders
+
+    def wanted(self, chosen: Chosen) -> Collection[str]:
+        return {s for c in chosen.classes for s in chosen.drawn(c, self.study.flip_images)}
+
+    def forwards(self, context: Context) -> float:
+        orders = self._count
+        images = min(len(context.manifest.samples), self.study.flip_images)
+        classes = len(self.study.class_ids(context))
+        return classes * images * (6 + 0.4 * orders * (self.study.flip_steps + 1))
+
+    def look(self, context: Context, one: One, known: Known) -> Tables:
+        chosen, engines = known[CHOSEN_PAIRS], known[ENGINES]
+        mine = [c for c in chosen.classes if one.id in chosen.drawn(c, self.study.flip_images)]
+        where = regions(predict(context, one.image)[0], tuple(mine))
+        tail = Tail.of(context.model, one.image, context.layer, graph=True)
+        blank = flipped_to(context, engines, one.image, tail)
+        curves = [np.zeros((0, self._count, len(points(chosen.units, self.study.flip_steps))))]
+        for class_id, region in where.items():
+            mask = object_mask(one.labels, class_id, region)
+            orders = self._orders(context, engines, one.image, tail, region, class_id)
+            orders += self._random(context, one.id, class_id, chosen.units)
+            curves.append(self._curves(tail, blank, orders, mask, class_id)[None])
+        return {"class": np.array(list(where), np.int64), "curve": np.concatenate(curves)}
+
+    def _orders(
+        self,
+        context: Context,
+        engines: Engines,
+        image: Tensor,
+        tail: Tail,
+        region: Tensor,
+        class_id: int,
+    ) -> list[np.ndarray]:
+        """Channels, most relevant first, by each method, for the predicted region's mean logit."""
+        ranked = []
+        for composite in methods(self.study).values():
+            run = engines.of(composite).run(image, [context.layer])
+            start = start_of(self.study, run, region, class_id)
+            (relevance,) = run.at_layers(start, [context.layer])
+            ranked.append(relevance.double().sum((0, 2, 3)))
+        target = Target(class_id, UserMask(region), score="logit").on(tail.logits.detach(), None)
+        gradient, activation = tail.gradient(target)[0], tail.activation[0].detach()
+        weight = gradient.mean((1, 2))
+        ranked.append(weight * activation.sum((1, 2)))
+        ranked.append((gradient * activation).sum((1, 2)))
+        return [np.argsort(-r.double().cpu().numpy(), kind="stable") for r in ranked]
+
+    def _random(
+        self, context: Context, sample_id: str, class_id: int, units: int
+    ) -> list[np.ndarray]:
+        key = sample_priority(context.seed, sample_id)
+        rng = np.random.default_rng([context.seed, key % 2**63, class_id, 4])
+        return [rng.permutation(units) for _ in range(self.study.random_orders)]
+
+    def _curves(
+        self,
+        tail: Tail,
+        blank: Tensor,
+        orders: list[np.ndarray],
+        mask: Tensor,
+        class_id: int,
+    ) -> np.ndarray:
+        """Change of the class's mean logit on the object, [orders, steps + 1]."""
+        activation = tail.activation.detach()
+        counts = points(activation.shape[1], self.study.flip_steps)
+        clean = tail.logits.detach()[0, class_id][mask].mean()
+        parts = []
+        with torch.no_grad():
+            keeps = torch.cat([self._keep(order, counts, activation) for order in orders])
+            # Orders share their ends, and often more: each set of channels is run once.
+            keeps, place = torch.unique(keeps, dim=0, return_inverse=True)
+            for keep in keeps.split(AT_ONCE):
+                logits = tail.resume(torch.where(keep[:, :, None, None] > 0, activation, blank))
+                parts.append((logits[:, class_id][:, mask].mean(1) - clean).double().cpu())
+        return torch.cat(parts)[place.cpu()].view(len(orders), len(counts)).numpy()
+
+    def _keep(self, order: np.ndarray, counts: Sequence[int], activation: Tensor) -> Tensor:
+        """Which channels stay at each point, [points, u]."""
+        keep = torch.ones(len(counts), len(order))
+        for row, count in enumerate(counts):
+            keep[row, torch.from_numpy(order[:count].copy())] = 0
+        return (keep if self.study.flip_mode == "remove" else 1 - keep).to(activation)
+
+    def gathered(self, table: SampleTable, known: Known) -> Known:
+        units, steps = known[CHOSEN_PAIRS].units, self.study.flip_steps
+        share = np.array(points(units, steps)) / units
+        empty = np.zeros((0, self._count, len(share)))
+        classes = [table.tables[s]["class"] for s in table.ids]
+        return CURVES(
+            Curves(
+                tuple(s for s, held in zip(table.ids, classes, strict=True) for _ in held),
+                np.concatenate([np.zeros(0, np.int64), *classes]),
+                np.concatenate([empty, *(table.tables[s]["curve"] for s in table.ids)]),
+                share,
+                names(self.study),
+            )
+        )
+
+
+def flipped_to(context: Context, engines: Engines, image: Tensor, tail: Tail) -> Tensor:
+    """What flipped channels of an image are set to, [1, u, y, x]."""
+    references = engines.of().references(image)
+    if references is None:
+        return torch.zeros_like(tail.activation)
+    return Tail.of(context.model, references, context.layer).activation.detach()
 
 
 def points(units: int, steps: int) -> list[int]:

@@ -2,47 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
 
-from conceptseg.engine.contract import Carry, Context, State
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Key, Known
 from conceptseg.explain.lrp.parts import channel
 from conceptseg.explain.lrp.start import relevance_of_logits
 from conceptseg.report.thumbnails import overlay
-from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.lcrp.choose import Chosen
+from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
+from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen
+from conceptseg.study.lcrp.config import Lcrp
 from conceptseg.study.lcrp.engines import (
-    Sweep,
+    ENGINES,
+    Engines,
     context_score,
     enlarged,
     object_mask,
     regions,
     start_of,
 )
+from conceptseg.study.lcrp.sweep import One, Sweep
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.study.lcrp.config import Lcrp
+BLUR = 0.01
+ACTIVE = -1
+_NUMBERS = ("context", "latent", "by_activation", "mass", "tile", "chance")
 
 
+@dataclass(frozen=True)
+class ContextScores:
+    """Conditional maps in numbers: a row per image, class and channel.
+
+    `columns`: `sample`, `class`, `unit`, `context` (C), `latent` and `by_activation` (the same
+    score of the channel's relevance and activation at the layer, enlarged), `mass` (sum H+), `tile`
+    (part of the mass outside of the object that lies on the known context), `chance` (the same of
+    the area). `labels` [rows, k]: mass by label; nan without labels. `field[sample, class]`:
+    context score of the receptive field. `pictures[sample, class, unit]`: encoded maps, and of the
+    class `ACTIVE` the activation.
+    """
+
+    columns: dict[str, np.ndarray]
+    labels: np.ndarray
+    field: dict[tuple[str, int], float]
+    pictures: dict[tuple[str, int, int], bytes]
+
+    @classmethod
+    def of(cls, table: SampleTable) -> ContextScores:
+        names = ("sample", "class", "unit", *_NUMBERS)
+        if not table.ids:
+            return cls({name: np.zeros(0) for name in names}, np.zeros((0, 0)), {}, {})
+        columns = {name: table.column(name) for name in names[1:]}
+        columns["sample"] = np.array(table.ids, dtype=object)[table.owner("class")]
+        field, pictures = {}, {}
+        for sample_id, one in table.tables.items():
+            for class_id, value in zip(one["field_class"].tolist(), one["field"], strict=True):
+                field[sample_id, class_id] = float(value)
+            end = 0
+            for class_id, k, size in one["drawn"].tolist():
+                pictures[sample_id, class_id, k] = one["data"][end : end + size].tobytes()
+                end += size
+        return cls(columns, table.column("labels"), field, pictures)
+
+    def rows(self, class_id: int, unit: int, samples: Sequence[str]) -> np.ndarray:
+        """Rows of a class and channel whose maps have a positive part, in the samples' order."""
+        mine = (self.columns["class"] == class_id) & (self.columns["unit"] == unit)
+        mine &= self.columns["mass"] > 0
+        at = {self.columns["sample"][row]: int(row) for row in np.flatnonzero(mine)}
+        return np.array([at[s] for s in samples if s in at], dtype=np.int64)
+
+    def fields(self, class_id: int, samples: Sequence[str]) -> np.ndarray:
+        """The receptive field's context scores in images [n], nan where not known."""
+        known = [self.field.get((s, class_id), np.nan) for s in samples]
+        return np.array(known, np.float64)
+
+
+MAPS = Key("maps", ContextScores)
+
+
+@dataclass(frozen=True)
 class Maps(Sweep):
     """Of each chosen image one pass, and a backward for each of its classes and channels."""
 
     name = "maps"
     cost = "1 forward + about 1 backward per class and channel, per reference image"
     labels = "optional"
+    rows = Key("map rows", SampleTable)
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
-        chosen: Chosen = carry["chosen"]
-        wanted = {*chosen.jobs(self.study), *shown_active(self.study, chosen)}
-        return self._only(context, wanted)
+    def wanted(self, chosen: Chosen) -> Collection[str]:
+        return {*chosen.jobs(self.study), *shown_active(self.study, chosen)}
 
     def forwards(self, context: Context) -> float:
         study, n = self.study, len(context.manifest.samples)
@@ -50,175 +103,75 @@ class Maps(Sweep):
         classes = len(study.class_ids(context))
         return classes * (4.0 * min(n, study.random_images) + 1.2 * study.concepts * images)
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
-        chosen: Chosen = carry["chosen"]
-        jobs = chosen.jobs(self.study)
-        shown = shown_active(self.study, chosen)
-        table = SampleTable.empty()
-        for i, sample_id in enumerate(batch.ids):
-            image = batch.images[i : i + 1]
-            labels = None if batch.labels is None else batch.labels[i]
-            one = self._image(context, image, labels, sample_id, jobs.get(sample_id, []), chosen)
-            one |= self._active(context, image, one.pop("activation"), shown.get(sample_id, []))
-            table = table.merge(SampleTable.of(sample_id, one))
-        return {"maps": table}
-
-    def _image(
-        self,
-        context: Context,
-        image: Tensor,
-        labels: Tensor | None,
-        sample_id: str,
-        jobs: list[tuple[int, int]],
-        chosen: Chosen,
-    ) -> dict[str, Any]:
-        run = self._engines.of(context, image).run(image, [context.layer])
-        size = (int(image.shape[2]), int(image.shape[3]))
+    def look(self, context: Context, one: One, known: Known) -> Tables:
+        study, layer, chosen = self.study, context.layer, known[CHOSEN_PAIRS]
+        classes = len(context.model.classes)
+        run = known[ENGINES].of().run(one.image, [layer])
         where = regions(run.logits.detach().argmax(1)[0], chosen.classes)
-        tile = context.manifest.context(context.manifest.sample(sample_id))
+        tile = context.manifest.context(context.manifest.sample(one.id))
+        jobs = chosen.jobs(study).get(one.id, [])
         rows: list[dict[str, Any]] = []
+        drawn: dict[tuple[int, int], bytes] = {}
         masks: dict[int, Tensor] = {}
-        for class_id in sorted({c for c, _ in jobs}):
-            if class_id not in where:
-                continue
-            mask = object_mask(labels, class_id, where[class_id])
+        for class_id in sorted({c for c, _ in jobs} & set(where)):
+            mask = object_mask(one.labels, class_id, where[class_id])
             units = [k for c, k in jobs if c == class_id]
-            (relevance,) = run.at_layers(
-                start_of(self.study, run, where[class_id], class_id), [context.layer]
+            start = start_of(study, run, where[class_id], class_id)
+            (relevance,) = run.at_layers(start, [layer])
+            held = (relevance[0, units], run.activations[layer][0, units])
+            latent, by_activation = (
+                context_score(enlarged(each, one.size), mask).tolist() for each in held
             )
-            parts = (channel(relevance, k) for k in units)
-            activation = run.activations[context.layer][0, units]
-            latent = context_score(enlarged(relevance[0, units], size), mask).tolist()
-            active = context_score(enlarged(activation, size), mask).tolist()
-            made = run.each(context.layer, parts, self.study.at_once)
-            for n, (k, found) in enumerate(zip(units, made, strict=True)):
-                row = _scores(enlarged(found, size), mask, tile, labels, len(context.model.classes))
-                row |= {"class": class_id, "unit": k}
-                row["latent"], row["by_activation"] = latent[n], active[n]
-                row["picture"] = self._picture(chosen, sample_id, image, mask, row.pop("map"), row)
+            made = run.each(layer, (channel(relevance, k) for k in units), study.at_once)
+            for n, (k, small) in enumerate(zip(units, made, strict=True)):
+                found = enlarged(small, one.size)
+                row = _scores(found, mask, tile, one.labels, classes)
+                row |= {"class": class_id, "unit": k, "latent": latent[n]}
+                row |= {"by_activation": by_activation[n]}
+                if one.id in [s for s, _ in chosen.relevant[class_id, k][: study.exemplars]]:
+                    drawn[class_id, k] = _drawn(one.image, found[0], mask, study.picture_px)
                 rows.append(row)
-            if sample_id in chosen.drawn(class_id, self.study.random_images):
+            if one.id in chosen.drawn(class_id, study.random_images):
                 masks[class_id] = mask
-        fields = self._fields(context, image, where, masks)
+        fields = _fields(known[ENGINES], layer, one, where, masks)
+        for k in shown_active(study, chosen).get(one.id, []):
+            active = enlarged(run.activations[layer][0, k : k + 1], one.size)[0]
+            drawn[ACTIVE, k] = _drawn(one.image, active, None, study.picture_px)
+        sizes = [(*pair, len(data)) for pair, data in drawn.items()]
         return {
-            **_columns(rows, len(context.model.classes)),
+            **_columns(rows, classes),
             "field_class": np.array(list(fields), np.int64),
             "field": np.array(list(fields.values()), np.float64),
-            "activation": run.activations[context.layer][0],
+            "drawn": np.array(sizes, np.int64).reshape(-1, 3),
+            "data": np.frombuffer(b"".join(drawn.values()), np.uint8).copy(),
         }
 
-    def _picture(
-        self,
-        chosen: Chosen,
-        sample_id: str,
-        image: Tensor,
-        mask: Tensor,
-        found: Tensor,
-        row: Mapping[str, Any],
-    ) -> bytes:
-        """The conditional map over the image, if it is one of those that are shown."""
-        best = [s for s, _ in chosen.relevant[row["class"], row["unit"]][: self.study.exemplars]]
-        if sample_id not in best:
-            return b""
-        return _drawn(image, found, mask, self.study.picture_px)
-
-    def _fields(
-        self,
-        context: Context,
-        image: Tensor,
-        where: Mapping[int, Tensor],
-        masks: Mapping[int, Tensor],
-    ) -> dict[int, float]:
-        """By class, the context score of the receptive field: of relevance that spreads evenly.
-
-        From the region's pixels to the layer and from the layer to the image every operation
-        shares evenly among all that it reads, whatever it reads.
-        """
-        if not masks:
-            return {}
-        layer, found = context.layer, {}
-        run = self._engines.of(context, image, "flat").run(image, [layer])
-        size = (int(image.shape[2]), int(image.shape[3]))
-        for class_id, mask in masks.items():
-            start = relevance_of_logits(run.logits, where[class_id], class_id, "one")
-            (relevance,) = run.at_layers(start, [layer])
-            (one,) = run.conditional(layer, relevance[None])
-            found[class_id] = float(context_score(enlarged(one, size), mask)[0])
-        return found
-
-    def _active(
-        self, context: Context, image: Tensor, activation: Tensor, units: list[int]
-    ) -> dict[str, Any]:
-        """Pictures of where channels are active."""
-        size = (int(image.shape[2]), int(image.shape[3]))
-        drawn = [
-            _drawn(image, enlarged(activation[k : k + 1], size)[0], None, self.study.picture_px)
-            for k in units
-        ]
-        return {
-            "active_unit": np.array(units, np.int64),
-            "active_size": np.array([len(data) for data in drawn], np.int64),
-            "active_data": np.frombuffer(b"".join(drawn), np.uint8).copy(),
-        }
-
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        table = state.get("maps", SampleTable.empty())
-        assert isinstance(table, SampleTable)
-        return {"maps": Found.of(table)}
+    def gathered(self, table: SampleTable, known: Known) -> Known:
+        return MAPS(ContextScores.of(table))
 
 
-@dataclass(frozen=True)
-class Found:
-    """Conditional maps in numbers: a row per image, class and channel.
+def _fields(
+    engines: Engines,
+    layer: str,
+    one: One,
+    where: Mapping[int, Tensor],
+    masks: Mapping[int, Tensor],
+) -> dict[int, float]:
+    """By class, the context score of the receptive field: of relevance that spreads evenly.
 
-    `sample`, `class_id`, `unit`, `context` (C), `latent` and `by_activation` (the same score of
-    the channel's relevance and activation at the layer, enlarged), `mass` (sum H+), `tile` (part
-    of the mass outside of the object that lies on the known context), `chance` (the same of the
-    area), `labels` [rows, k] (mass by label; nan without labels). `field[sample, class]`: context
-    score of the receptive field. `pictures[sample, class, unit]` and `active[sample, unit]`.
+    From the region's pixels to the layer and from the layer to the image every operation
+    shares evenly among all that it reads, whatever it reads.
     """
-
-    columns: dict[str, np.ndarray]
-    labels: np.ndarray
-    field: dict[tuple[str, int], float]
-    pictures: dict[tuple[str, int, int], bytes]
-    active: dict[tuple[str, int], bytes]
-
-    @classmethod
-    def of(cls, table: SampleTable) -> Found:
-        samples, parts, labels = [], [], []
-        field, pictures, active = {}, {}, {}
-        for sample_id in table.ids:
-            one = table.tables[sample_id]
-            samples += [sample_id] * len(one["class"])
-            parts.append({name: one[name] for name in (*_NUMBERS, "class", "unit")})
-            labels.append(one["labels"])
-            for class_id, value in zip(one["field_class"], one["field"], strict=True):
-                field[sample_id, int(class_id)] = float(value)
-            pairs = zip(one["class"].tolist(), one["unit"].tolist(), strict=True)
-            for (class_id, k), data in zip(pairs, _cut(one["data"], one["size"]), strict=True):
-                if data:
-                    pictures[sample_id, class_id, k] = data
-            data_of = _cut(one["active_data"], one["active_size"])
-            for k, data in zip(one["active_unit"].tolist(), data_of, strict=True):
-                active[sample_id, k] = data
-        columns = {
-            name: np.concatenate([part[name] for part in parts]) if parts else np.zeros(0)
-            for name in (*_NUMBERS, "class", "unit")
-        }
-        columns["sample"] = np.array(samples, dtype=object)
-        stacked = np.concatenate(labels) if labels else np.zeros((0, 0))
-        return cls(columns, stacked, field, pictures, active)
-
-    def rows(self, class_id: int, unit: int, samples: Sequence[str]) -> np.ndarray:
-        """Rows of a class and channel, in the order of the samples, those missing left out."""
-        mine = np.flatnonzero((self.columns["class"] == class_id) & (self.columns["unit"] == unit))
-        at = {self.columns["sample"][row]: int(row) for row in mine}
-        return np.array([at[s] for s in samples if s in at], dtype=np.int64)
-
-
-BLUR = 0.01
-_NUMBERS = ("context", "latent", "by_activation", "mass", "tile", "chance")
+    if not masks:
+        return {}
+    scores = {}
+    run = engines.of("flat").run(one.image, [layer])
+    for class_id, mask in masks.items():
+        start = relevance_of_logits(run.logits, where[class_id], class_id, "one")
+        (relevance,) = run.at_layers(start, [layer])
+        (even,) = run.conditional(layer, relevance[None])
+        scores[class_id] = float(context_score(enlarged(even, one.size), mask)[0])
+    return scores
 
 
 def _scores(
@@ -228,7 +181,6 @@ def _scores(
     positive = found[0].clamp(min=0).double()
     outside = positive * ~mask
     row: dict[str, Any] = {
-        "map": found[0],
         "context": float(context_score(found, mask)[0]),
         "mass": float(positive.sum()),
         "tile": float("nan"),
@@ -249,21 +201,11 @@ def _scores(
 
 
 def _columns(rows: list[dict[str, Any]], classes: int) -> dict[str, np.ndarray]:
-    pictures = [row["picture"] for row in rows]
-    found: dict[str, np.ndarray] = {
-        name: np.array([row[name] for row in rows], np.float64) for name in _NUMBERS
+    return {
+        **{name: np.array([row[name] for row in rows], np.float64) for name in _NUMBERS},
+        **{name: np.array([row[name] for row in rows], np.int64) for name in ("class", "unit")},
+        "labels": np.array([row["labels"] for row in rows]).reshape(len(rows), classes),
     }
-    for name in ("class", "unit"):
-        found[name] = np.array([row[name] for row in rows], np.int64)
-    found["labels"] = np.array([row["labels"] for row in rows]).reshape(len(rows), classes)
-    found["size"] = np.array([len(data) for data in pictures], np.int64)
-    found["data"] = np.frombuffer(b"".join(pictures), np.uint8).copy()
-    return found
-
-
-def _cut(data: np.ndarray, sizes: np.ndarray) -> list[bytes]:
-    ends = np.cumsum(sizes)
-    return [data[end - size : end].tobytes() for end, size in zip(ends, sizes, strict=True)]
 
 
 def _drawn(image: Tensor, found: Tensor, mask: Tensor | None, side: int) -> bytes:
@@ -271,8 +213,6 @@ def _drawn(image: Tensor, found: Tensor, mask: Tensor | None, side: int) -> byte
 
     Blurred by 1 % of the longer side: relevance of single pixels is too fine for the eye.
     """
-    from scipy.ndimage import gaussian_filter
-
     values = gaussian_filter(found.float().cpu().numpy(), BLUR * max(found.shape))
     limit = float(np.quantile(np.abs(values), 0.998)) or float(np.abs(values).max()) or 1.0
     border = None if mask is None else mask.cpu().numpy()

@@ -1,43 +1,49 @@
-"""The steps of the study, in order."""
+"""The steps of an L-CRP study, in order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from conceptseg.engine.contract import Pass
+from conceptseg.engine.contract import Context, Step
+from conceptseg.engine.known import Known
+from conceptseg.study.lcrp.assess import assess
 from conceptseg.study.lcrp.background import Background
-from conceptseg.study.lcrp.choose import Chosen
+from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, choose, name_channels
 from conceptseg.study.lcrp.config import Lcrp
 from conceptseg.study.lcrp.control import Control
+from conceptseg.study.lcrp.engines import open_engines
 from conceptseg.study.lcrp.flip import Flip
 from conceptseg.study.lcrp.maps import Maps
-from conceptseg.study.lcrp.ranks import Ranks
+from conceptseg.study.lcrp.ranks import Ranks, rank
 from conceptseg.study.lcrp.survey import Survey
-from conceptseg.study.shared.compare import Compare
+from conceptseg.study.shared.compare import CHOSEN, Compare
 
-if TYPE_CHECKING:
-    from conceptseg.engine.contract import Carry, Context
+
+def steps(study: Lcrp) -> tuple[Step, ...]:
+    """Channels are chosen by relevance, and their maps held against shuffled networks'.
+
+    What a run refuses at once is refused by `name_channels` and `open_engines`.
+    """
+    return (
+        name_channels,
+        open_engines,
+        Survey(study),
+        choose,
+        Maps(study),
+        Ranks(study),
+        rank,
+        Control(study),
+        Background(study),
+        Flip(study),
+        assess,
+        to_compare,
+        Compare(study.compare, picture_px=study.picture_px),
+    )
 
 
 COMPARED_CLASSES = 4
 
 
-def to_compare(context: Context, carry: Carry) -> list[tuple[str, int]]:
+def to_compare(study: Lcrp, context: Context, known: Known) -> Known:
     """Images for the local saliency maps: of the classes with the most images, the first drawn."""
-    chosen: Chosen = carry["chosen"]
+    chosen = known[CHOSEN_PAIRS]
     order = sorted(chosen.classes, key=lambda c: (-chosen.count[c], c))
-    return [(chosen.images[c][0], c) for c in order if chosen.images[c]][:COMPARED_CLASSES]
-
-
-def passes(study: Lcrp) -> Sequence[Pass]:
-    ranks = Ranks(study)
-    return (
-        Survey(study),
-        Maps(study),
-        ranks,
-        Control(study, ranks),
-        Background(study),
-        Flip(study),
-        Compare(study.compare, to_compare, study.picture_px),
-    )
+    return CHOSEN(tuple((chosen.images[c][0], c) for c in order[:COMPARED_CLASSES]))

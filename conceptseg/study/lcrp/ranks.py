@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
-from conceptseg.engine.contract import Carry, Context, State
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Key, Known
+from conceptseg.explain.lrp.engine import Run
 from conceptseg.explain.lrp.start import Quantity, relevance_of_logits
-from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.lcrp.choose import Chosen, best_channels
-from conceptseg.study.lcrp.engines import Sweep, predict, regions
+from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
+from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen, best_channels
+from conceptseg.study.lcrp.config import Lcrp
+from conceptseg.study.lcrp.engines import ENGINES, TWINS, Twins, predict, regions
+from conceptseg.study.lcrp.sweep import One, Sweep
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.explain.lrp.engine import Run
-    from conceptseg.study.lcrp.config import Lcrp
+RANKS = Key("rank shares", SampleTable)
+RANKED: Key[dict[tuple[int, int], tuple[int, ...]]] = Key("ranked", dict)
+"""By shuffled network and class, the channels that are looked at."""
 
 
-class Ranks(Sweep):
+@dataclass(frozen=True)
+class TwinSweep(Sweep):
+    """A sweep that runs the network's shuffled twins, which live as long as it does."""
+
+    @contextmanager
+    def open(self, context: Context, known: Known) -> Iterator[Known]:
+        yield TWINS(Twins(known[ENGINES], context.seed))
+
+
+@dataclass(frozen=True)
+class Ranks(TwinSweep):
     """Per shuffled network a pass of the image, and relevance down to the layer for each class.
 
     Images in which more of the relevance speaks against a class than for it are left out: nothing
@@ -31,52 +43,43 @@ class Ranks(Sweep):
 
     name = "ranks"
     cost = "per shuffled network, 1 forward + 1 backward of the part after the layer per class"
-    labels = "none"
+    rows = RANKS
 
-    def samples(self, context: Context, carry: Carry) -> Sequence[Sample]:
-        return self._only(context, compared_images(self.study, carry["chosen"]))
+    def wanted(self, chosen: Chosen) -> Collection[str]:
+        return compared_images(self.study, chosen)
 
     def forwards(self, context: Context) -> float:
         study, classes = self.study, len(self.study.class_ids(context))
         images = min(len(context.manifest.samples), study.shuffled_images)
         return 2.5 * study.shuffled_networks * classes * images
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
-        chosen: Chosen = carry["chosen"]
-        table = SampleTable.empty()
-        for i, sample_id in enumerate(batch.ids):
-            image = batch.images[i : i + 1]
-            where = compared_regions(self.study, context, chosen, sample_id, image)
-            keys, shares = [], []
-            for number in range(self.study.shuffled_networks):
-                run = self._engines.shuffled(context, image, number).run(image, [context.layer])
-                for class_id, region in where.items():
-                    held = shuffled_relevance(run, region, class_id, context.layer)
-                    values = held.double().sum((0, 2, 3)).cpu().numpy()
-                    if values.sum() > 0:
-                        keys.append((number, class_id))
-                        shares.append(values / np.abs(values).sum())
-            one = {
-                "key": np.array(keys, np.int64).reshape(-1, 2),
-                "share": np.array(shares, np.float64).reshape(-1, chosen.units),
-            }
-            table = table.merge(SampleTable.of(sample_id, one))
-        return {"ranks": table}
-
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        table = state.get("ranks", SampleTable.empty())
-        assert isinstance(table, SampleTable)
-        shares: dict[tuple[int, int], list[np.ndarray]] = {}
-        for sample_id in table.ids:
-            one = table.tables[sample_id]
-            for (number, class_id), share in zip(one["key"].tolist(), one["share"], strict=True):
-                shares.setdefault((number, class_id), []).append(share)
+    def look(self, context: Context, one: One, known: Known) -> Tables:
+        chosen = known[CHOSEN_PAIRS]
+        where = compared_regions(self.study, context, chosen, one)
+        keys, shares = [], []
+        for number in range(self.study.shuffled_networks):
+            run = known[TWINS].of(number).run(one.image, [context.layer])
+            for class_id, region in where.items():
+                held = shuffled_relevance(run, region, class_id, context.layer)
+                values = held.double().sum((0, 2, 3)).cpu().numpy()
+                if values.sum() > 0:
+                    keys.append((number, class_id))
+                    shares.append(values / np.abs(values).sum())
         return {
-            "ranked": {
-                key: able_channels(np.mean(each, 0), self.study.concepts)
-                for key, each in shares.items()
-            }
+            "key": np.array(keys, np.int64).reshape(-1, 2),
+            "share": np.array(shares, np.float64).reshape(-1, chosen.units),
         }
+
+
+def rank(study: Lcrp, context: Context, known: Known) -> Known:
+    """The channels that each shuffled network relies on for each class, most relevant first."""
+    shares: dict[tuple[int, int], list[np.ndarray]] = {}
+    for one in known.get(RANKS, SampleTable.empty()).tables.values():
+        for (number, class_id), share in zip(one["key"].tolist(), one["share"], strict=True):
+            shares.setdefault((number, class_id), []).append(share)
+    return RANKED(
+        {pair: able_channels(np.mean(each, 0), study.concepts) for pair, each in shares.items()}
+    )
 
 
 def able_channels(share: np.ndarray, count: int) -> tuple[int, ...]:
@@ -97,12 +100,10 @@ def compared_of(study: Lcrp, chosen: Chosen, class_id: int) -> tuple[str, ...]:
     return chosen.drawn(class_id, min(study.random_images, study.shuffled_images))
 
 
-def compared_regions(
-    study: Lcrp, context: Context, chosen: Chosen, sample_id: str, image: Tensor
-) -> dict[int, Tensor]:
-    """The predicted region of each class for which an image [1, c, h, w] is one of these."""
-    mine = tuple(c for c in chosen.classes if sample_id in compared_of(study, chosen, c))
-    return regions(predict(context, image)[0], mine) if mine else {}
+def compared_regions(study: Lcrp, context: Context, chosen: Chosen, one: One) -> dict[int, Tensor]:
+    """The predicted region of each class for which an image is one of these."""
+    mine = tuple(c for c in chosen.classes if one.id in compared_of(study, chosen, c))
+    return regions(predict(context, one.image)[0], mine) if mine else {}
 
 
 def shuffled_relevance(run: Run, region: Tensor, class_id: int, layer: str) -> Tensor:

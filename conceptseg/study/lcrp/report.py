@@ -2,51 +2,49 @@
 
 from __future__ import annotations
 
+from conceptseg.report import cover
 from conceptseg.report.blocks import Report
 from conceptseg.result.saved import Result
 from conceptseg.study.lcrp import exhibits, sections
-from conceptseg.study.lcrp.assess import ALPHA
+from conceptseg.study.lcrp.columns import UNKNOWN
+from conceptseg.study.shared import local_maps
 
 
 def compose(result: Result) -> Report:
     """What acts from context, what each class rests on, and how far to believe it."""
-    notes = result.notes
-    rows = [dict(row) for row in result.tables["scores"].rows]
+    notes, rows = result.notes, result.tables["scores"].rows
     classes = len({row["class"] for row in rows})
-    unknown = sum(row["verdict"] == "cannot be told" for row in rows)
+    acting = len(result.findings)
+    unknown = sum(row["verdict"] == UNKNOWN for row in rows)
     lead = (
         f"Relevance of {classes} classes was followed through the {notes['units']} channels of "
-        f"layer {notes['layer']} of {notes['model']}, over {notes['images']} images. Of "
-        f"{len(rows)} pairs of class and channel that were looked at, {len(result.findings)} act "
-        "from context: their evidence lies outside of the class's own region more than any channel "
-        f"of a network of shuffled weights would place it there. Of {unknown} it cannot be told."
+        f"layer {notes['layer']} of {notes['model']}, over {notes['images']} images. "
+        f"{len(rows)} pairs of class and channel were looked at. Acting from context: {acting}, "
+        "whose evidence lies outside of the class's own region more than that of any channel of a "
+        f"network of shuffled weights. Inconclusive: {unknown}."
     )
-    return Report(
+    return cover.report(
+        result,
         title="What predictions rest on, and how much of it is context",
-        subtitle=f"L-CRP on {notes['model']}, data {notes['manifest']}",
+        method="L-CRP on",
         lead=lead,
-        facts=(
-            ("Network", notes["model"]),
-            ("Weights", notes["origin"]),
-            ("Layer", notes["layer"]),
-            ("Data", notes["manifest"]),
-            ("Images", notes["images"]),
-            ("Rules", sections.rules_of(result)),
-            ("Pairs of class and channel", len(rows)),
-        ),
+        facts=(("Rules", sections.rules_of(result)), ("Pairs of class and channel", len(rows))),
         sections=(
-            sections.acting(result, rows),
-            exhibits.scatter(result, rows),
-            sections.bars(result, rows),
-            exhibits.cards(result, rows),
-            sections.sensitivity(result, rows),
+            sections.acting(result),
+            exhibits.scatter(result),
+            sections.bars(result),
+            exhibits.cards(result),
+            sections.sensitivity(result),
             sections.flipping(result),
             sections.retained(result),
             sections.everything(result),
-            exhibits.saliency(result),
+            local_maps.section(
+                result,
+                "Where the network looks in single images when the class is predicted, all "
+                "channels together.",
+            ),
         ),
         limits=_limits(result),
-        alpha=ALPHA,
     )
 
 
@@ -55,13 +53,13 @@ def _limits(result: Result) -> tuple[str, ...]:
     present = (
         "Relevance shows what was present and spoke for a class. A class that is chosen because "
         "something is absent leaves no trace in its own maps; look at the classes it competes "
-        "with. What is there and speaks by silencing a rival's units leaves none either; "
-        "composite: rescale shows that."
+        "with. Evidence that works by suppressing a competing class leaves no trace either; "
+        "composite: rescale shows it."
     )
     changed = (
         "Relevance is what an image changes against its reference "
         f"({notes['reference']}): what looks like the reference, or is missing from both, counts "
-        "for nothing, and another reference may show more or less; confirm what is found with "
+        "for nothing, and another reference may show more or less; confirm findings with another "
         "one (reference). Maps are not those of the published score."
     )
     limits = [
@@ -70,13 +68,13 @@ def _limits(result: Result) -> tuple[str, ...]:
         "score of a third is common in networks that do not use it; compare with shuffled weights, "
         "and with what replacing the background does.",
         "A channel that mixes object and context need not lie above shuffled weights, which spread "
-        "relevance widely: 'does not act' is said of the baselines, and does not exclude that some "
-        "context is used.",
+        "relevance widely: 'does not act' is relative to the baselines, and some context may be "
+        "used all the same.",
         "Whether the largest channel of a shuffled network reaches as far is judged from "
-        f"{len(notes['shuffled_largest'])} such networks, as if these largest were normal; a "
-        "corrected p-value near 0.05 is to be confirmed with more (shuffled_networks).",
-        "The most relevant images are selected, so scores over them are biased; they stand here "
-        "because they are the published form. Random images carry the tests.",
+        f"{len(notes['shuffled_largest'])} such networks, as if these largest were normal; confirm "
+        "a corrected p-value near 0.05 with more (shuffled_networks).",
+        "The most relevant images are selected, so scores over them are biased; they are given "
+        "because they are the published form. The tests rest on random images.",
         f"Only layer {notes['layer']} was studied; the table of classes says how much relevance "
         "passes through it.",
         "Replaced backgrounds are images that the network has never seen; a change may come from "
@@ -86,10 +84,5 @@ def _limits(result: Result) -> tuple[str, ...]:
         limits.append(
             "Rules for transformers are experimental; the section on what rules retain says how "
             "much relevance they lose or make."
-        )
-    if notes["unit"] == "image" and notes["manifest_groups"] < notes["images"]:
-        limits.append(
-            f"The images come from {notes['manifest_groups']} groups, but intervals and tests "
-            "count images: they speak of these groups and not of new ones."
         )
     return tuple(limits)

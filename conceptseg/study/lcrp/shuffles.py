@@ -8,7 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from conceptseg.stats.p_values import prediction_p
+from conceptseg.engine.known import Key
+from conceptseg.stats.intervals import ALPHA
+from conceptseg.stats.p_values import detectable_draw, prediction_p
 
 NAN = float("nan")
 LEAST = 3
@@ -58,15 +60,15 @@ class Shuffles:
 
         Over the mean of the other networks, as a trained network's is over the mean of all.
         """
-        found = []
+        largest = []
         for network in self._networks:
             each = [
                 self._channels(network, c) - self.centre(c, without=network) for c in self.images
             ]
             known = [float(np.nanmax(one)) for one in each if np.isfinite(one).any()]
             if known:
-                found.append(max(known))
-        return np.array(found, np.float64)
+                largest.append(max(known))
+        return np.array(largest, np.float64)
 
     def p(self, excess: float) -> float:
         """How likely a network that has learnt nothing has any channel that far above the mean.
@@ -79,15 +81,13 @@ class Shuffles:
             return NAN
         return prediction_p(-excess, -largest)
 
-    def needed(self, alpha: float) -> float:
-        """The excess from which on `p` is at most `alpha`."""
-        from scipy.stats import t as student
-
+    @property
+    def detectable(self) -> float:
+        """The excess from which on `p` is small enough with power 0.8."""
         largest = self.largest
         if len(largest) < LEAST:
             return NAN
-        spread = float(largest.std(ddof=1) * np.sqrt(1 + 1 / len(largest)))
-        return float(largest.mean() + student.ppf(1 - alpha, len(largest) - 1) * spread)
+        return float(largest.mean()) + detectable_draw(largest, ALPHA)
 
     @property
     def _networks(self) -> Sequence[int]:
@@ -98,6 +98,9 @@ class Shuffles:
         found = self.scores.get((network, class_id), np.zeros((0, 1)))
         means = channel_means(found)
         return means[np.isfinite(means)]
+
+
+SHUFFLES = Key("shuffles", Shuffles)
 
 
 def channel_means(scores: np.ndarray) -> np.ndarray:

@@ -1,180 +1,144 @@
-"""The tables of an L-CRP result."""
+"""The tables of an L-CRP result, and the columns that its report draws."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
 
 import numpy as np
 
+from conceptseg.report.unit_cards import KnownUnit
+from conceptseg.result.columns import Column
 from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
-from conceptseg.stats.intervals import bootstrap_interval, detectable_effect
+from conceptseg.stats.family import Question, judge
 from conceptseg.study.lcrp.assess import Agreement, Score
 from conceptseg.study.lcrp.choose import Chosen
+from conceptseg.study.lcrp.columns import (
+    CONTEXT,
+    CORRELATION,
+    GAP,
+    OVER_FIELD,
+    OVER_SHUFFLED,
+    RELEVANCE,
+    SENSITIVITY,
+    TOP,
+)
 from conceptseg.study.lcrp.control import Kept
 from conceptseg.study.lcrp.flip import Curves
-
-if TYPE_CHECKING:
-    from conceptseg.report.unit_cards import KnownUnit
-
-LABELS = {
-    "unit": "channel",
-    "label": "what it detects",
-    "verdict": "acts from context",
-    "relevance": "share of relevance",
-    "spread": "its deviation over images",
-    "context": "context score, random images",
-    "context_low": "its low end",
-    "context_high": "its high end",
-    "top": "context score, most relevant images (published)",
-    "over_shuffled": "excess over shuffled weights",
-    "over_field": "excess over the receptive field",
-    "p_images": "p over images",
-    "p_networks": "p over shuffled networks",
-    "p_adjusted": "p, corrected",
-    "detectable": "smallest detectable excess",
-    "by_activation": "context score of the activation",
-    "latent": "context score of the relevance at the layer",
-    "sensitivity": "background sensitivity",
-    "sensitivity_low": "its low end",
-    "sensitivity_high": "its high end",
-    "tile": "mass outside that lies on the known context",
-    "tile_chance": "the same of the area",
-    "seen_on": "most of it outside lies on",
-    "seen_share": "share of the map there",
-    "images": "random images",
-    "top_images": "most relevant images",
-}
 
 
 def score_table(
     scores: Sequence[Score], classes: Sequence[str], known: Mapping[int, KnownUnit]
 ) -> Table:
-    rows = []
-    for score in scores:
-        row: dict[str, Any] = asdict(score)
-        row["class"] = classes[row.pop("class_id")]
-        row["label"] = known[score.unit].label if score.unit in known else ""
-        row["seen_on"] = classes[score.seen_on] if score.seen_on >= 0 else None
-        row["acts"], row["verdict"], row["p"] = score.acts, score.verdict, score.p
-        for name in ("top", "context", "over_shuffled", "over_field", "sensitivity"):
-            row[f"{name}_low"], row[f"{name}_high"] = row.pop(f"{name}_ci")
-        row["card"] = card_id(row["class"], score.unit)
-        row["picture"] = grid_key("relevant", row["class"], score.unit)
-        row["active"] = safe_key(f"active-{score.unit}")
-        rows.append(row)
-    order = ["class", "unit", *(["label"] if known else []), "verdict", "relevance"]
-    order += ["context", "context_low", "context_high", "top", "over_shuffled", "over_field"]
-    order += ["p_adjusted", "detectable", "sensitivity", "sensitivity_low", "sensitivity_high"]
-    order += ["seen_on", "images"]
-    rest = [name for name in (rows[0] if rows else ()) if name not in order]
-    return Table(rows, (*order, *rest), LABELS, "Every channel that was looked at, by class")
+    def label(score: Score) -> str:
+        return known[score.unit].label if score.unit in known else ""
+
+    def card(kind: str) -> Column:
+        keys = {"card": "unit", "picture": "relevant"}
+        return Column(kind, of=lambda s: pair_key(keys[kind], classes[s.class_id], s.unit))
+
+    named = Column("label", "what it detects", of=label)
+    columns: tuple[Column | str, ...] = (
+        Column("class", of=lambda s: classes[s.class_id]),
+        Column("unit", "channel"),
+        *([named] if known else []),
+        Column("verdict", "acts from context"),
+        RELEVANCE,
+        CONTEXT,
+        TOP,
+        OVER_SHUFFLED,
+        OVER_FIELD,
+        _of_test("p_adjusted", "p, corrected", "adjusted"),
+        _of_test("detectable", "smallest detectable excess"),
+        SENSITIVITY,
+        Column(
+            "seen_on",
+            "most of it outside lies on",
+            of=lambda s: classes[s.seen_on] if s.seen_on >= 0 else None,
+        ),
+        Column("images", "random images"),
+        "rank",
+        Column("spread", "its deviation over images"),
+        Column("top_images", "most relevant images"),
+        _of_test("p"),
+        Column("p_images", "p over images", of=lambda s: s.over_images and s.over_images.p),
+        Column("p_networks", "p over shuffled networks"),
+        _of_test("p_least", name="floor"),
+        Column("latent", "context score of the relevance at the layer"),
+        Column("by_activation", "context score of the activation"),
+        "sensitivity_images",
+        Column("tile", "mass outside that lies on the known context"),
+        Column("tile_chance", "the same of the area"),
+        Column("seen_share", "share of the map there"),
+        *([] if known else [named]),
+        "acts",
+        card("card"),
+        card("picture"),
+        Column("active", of=lambda s: safe_key(f"active-{s.unit}")),
+    )
+    return Table.of(scores, columns, "Every channel that was looked at, by class")
 
 
-def channel_name(unit: int, label: str) -> str:
-    return f"channel {unit} ({label})" if label else f"channel {unit}"
+def _of_test(key: str, label: str = "", name: str = "") -> Column:
+    """A number of the score's test, None where it was not tested."""
+    return Column(key, label, of=lambda score: score.test and getattr(score.test, name or key))
 
 
-def card_id(class_name: str, unit: int) -> str:
-    return safe_key(f"unit-{class_name}-{unit}")
-
-
-def grid_key(kind: str, class_name: str, unit: int) -> str:
+def pair_key(kind: str, class_name: str, unit: int) -> str:
+    """Of a channel and class: the id of its card ("unit"), or the key of its pictures."""
     return safe_key(f"{kind}-{class_name}-{unit}")
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if len(values) else None
-
-
-def agreement_table(found: Sequence[Agreement]) -> Table:
-    rows = [
-        {
-            "measure": a.measure,
-            "correlation": a.correlation,
-            "low": a.ci[0],
-            "high": a.ci[1],
-            "error": a.error,
-            "pairs": a.pairs,
-        }
-        for a in found
-    ]
-    labels = {
-        "measure": "context score of",
-        "correlation": "correlation with sensitivity",
-        "low": "its low end",
-        "high": "its high end",
-        "error": "root mean squared difference",
-        "pairs": "classes and channels",
-    }
-    return Table(rows, tuple(labels), labels, "How well context scores foretell sensitivity")
+def agreement_table(agreements: Sequence[Agreement]) -> Table:
+    columns = (
+        Column("measure", "context score of"),
+        CORRELATION,
+        Column("error", "root mean squared difference"),
+        Column("pairs", "classes and channels"),
+        Column("channels", of=lambda one: one.correlation.n),
+    )
+    return Table.of(agreements, columns, "How well context scores predict sensitivity")
 
 
 def flip_table(chosen: Chosen, curves: Curves, seed: int) -> Table:
     """Mean area under each method's curve, its standard error, and its gap to random orders."""
-    groups = [chosen.groups.get(s, s) for s in curves.samples]
-    random = curves.area(curves.random) if len(curves.samples) else np.zeros(0)
-    rows = []
-    for number, name in enumerate(curves.names):
-        area = curves.area(curves.of(number)) if len(curves.samples) else np.zeros(0)
-        gap = area - random
-        low, high = bootstrap_interval(gap, groups, seed=seed) if len(gap) else (np.nan,) * 2
-        rows.append(
-            {
-                "method": name,
-                "area": _mean(area.tolist()),
-                "error": _error(area, groups),
-                "gap": _mean(gap.tolist()),
-                "low": low,
-                "high": high,
-                "curves": len(area),
-                "detectable": detectable_effect(gap, groups) if len(gap) else np.nan,
-            }
-        )
-    rows.append(
-        {
-            "method": "random orders",
-            "area": _mean(random.tolist()),
-            "error": _error(random, groups),
-            "curves": len(random),
-        }
+    sampling = chosen.sampling.named(curves.samples)
+    random = curves.area(curves.random)
+    areas = {name: curves.area(curves.of(n)) for n, name in enumerate(curves.names)}
+    asked = [Question(area - random, sampling) for area in areas.values()]
+    tests = dict(zip(areas, judge(asked, side="two", seed=seed), strict=True))
+
+    def gap(name: str) -> object:
+        return sampling.mean(areas[name] - random) if name in areas else None
+
+    def area(name: str) -> np.ndarray:
+        return areas.get(name, random)
+
+    columns = (
+        Column("method", of=str),
+        Column("area", "area under the curve", of=lambda name: sampling.mean(area(name)).value),
+        Column("error", "its standard error", of=lambda name: curves.error(area(name), sampling)),
+        replace(GAP, of=gap),
+        Column("curves", "images and classes", of=lambda name: len(area(name))),
+        Column(
+            "p_adjusted", "p, corrected", of=lambda n: tests[n].adjusted if n in tests else None
+        ),
+        Column(
+            "detectable",
+            "smallest detectable gap",
+            of=lambda n: tests[n].detectable if n in tests else None,
+        ),
     )
-    labels = {
-        "area": "area under the curve",
-        "error": "its standard error",
-        "gap": "minus that of random orders",
-        "low": "its low end",
-        "high": "its high end",
-        "curves": "images and classes",
-        "detectable": "smallest detectable gap",
-    }
-    return Table(rows, ("method", *labels), labels, "Concept flipping")
-
-
-def _error(values: np.ndarray, groups: Sequence[str]) -> float | None:
-    """Standard error of the mean of values [n]; those of one image or group count together.
-
-    Source: Liang & Zeger 1986, for a mean, with g / (g - 1) for g groups.
-    """
-    _, index = np.unique(np.asarray(groups), return_inverse=True)
-    if len(values) == 0 or index.max() < 1:
-        return None
-    sums = np.bincount(index, weights=values - values.mean())
-    return float(np.sqrt(len(sums) / (len(sums) - 1) * (sums**2).sum()) / len(values))
+    return Table.of((*areas, "random orders"), columns, "Concept flipping")
 
 
 def kept_table(kept: Kept) -> Table:
-    rows: list[dict[str, Any]] = [
-        {
-            "module": name or "(the network itself)",
-            "received": received,
-            "passed": passed,
-            "lost": received - passed,
-        }
-        for name, received, passed in kept.rows
-    ]
-    rows.sort(key=lambda row: -abs(row["lost"]))
-    labels = {"received": "relevance received", "passed": "handed on", "lost": "lost"}
-    return Table(rows, ("module", *labels), labels, "Relevance by module, largest loss first")
+    columns = (
+        Column("module", of=lambda row: row[0] or "(the network itself)"),
+        Column("received", "relevance received", of=lambda row: row[1]),
+        Column("passed", "handed on", of=lambda row: row[2]),
+        Column("lost", "lost", of=lambda row: row[1] - row[2]),
+    )
+    rows = sorted(kept.rows, key=lambda row: -abs(row[1] - row[2]))
+    return Table.of(rows, columns, "Relevance by module, largest loss first")

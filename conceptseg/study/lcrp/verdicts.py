@@ -1,46 +1,45 @@
-"""What was found, what was shown to be absent, and what could not have been found, in words."""
+"""What was shown, what was shown to be absent, and what could not have been shown, in words."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from conceptseg.report.charts import Row
 from conceptseg.result.saved import Result
-from conceptseg.study.lcrp.assess import ALPHA
+from conceptseg.result.table import Table
+from conceptseg.stats.intervals import ALPHA
+from conceptseg.study.lcrp.columns import UNKNOWN, name_of
 
-Row = dict[str, Any]
+FAR, APART = 0.4, 0.2
+"""A sensitivity counts as unexplained if it lies this far above the score and other classes'."""
 
 
-def told_of_tests(result: Result, rows: Sequence[Row]) -> tuple[str, ...]:
-    """How many channels were found to act or not to, and what the tests could have found."""
-    count = Counter(row["verdict"] for row in rows)
-    tested = [row for row in rows if row["p_images"] is not None]
+def on_tests(result: Result, scores: Table) -> tuple[str, ...]:
+    """How many channels were shown to act or not to, and what the tests could have shown."""
+    count = Counter(row["verdict"] for row in scores.rows)
+    least, adjusted = scores.numbers("p_least"), scores.numbers("p_adjusted")
     lines = [
-        f"Of {len(rows)} pairs of class and channel, {count['acts']} act from context, "
-        f"{count['does not']} were shown not to, and of {count['cannot be told']} it cannot be "
-        "told."
+        f"{len(scores.rows)} pairs of class and channel were looked at. Acting from context: "
+        f"{count['acts']}; shown not to act: {count['does not']}; inconclusive: {count[UNKNOWN]}."
     ]
-    if left := len(rows) - len(tested):
+    if left := int(np.isnan(least).sum()):
         lines.append(
-            f"{left} pair{'s were' if left > 1 else ' was'} not tested: less than an even share of "
-            "the relevance, or no image drawn at random to be tested on."
+            f"{_pairs(left)} not tested: less than an even share of the relevance, or no image "
+            "drawn at random to be tested on."
         )
-    if tested:
-        least = min(row["p_least"] for row in tested)
-        reach = least * len(tested)
+    if few := int((np.isfinite(least) & np.isnan(adjusted)).sum()):
+        lines.append(f"{_pairs(few)} not testable: too few images to pass, whatever the effect.")
+    if np.isfinite(adjusted).any():
+        lines.append(_correction(result, least[np.isfinite(adjusted)]))
+    detectable = scores.numbers("detectable")
+    if np.isfinite(detectable).any():
         lines.append(
-            f"The smallest p-value that the images can give is {least:.2g}; corrected for "
-            f"{len(tested)} tests that is {min(1.0, reach):.2g} for one channel alone"
-            + (", too much: only several channels together can pass." if reach > ALPHA else ".")
-        )
-    able = [row["detectable"] for row in tested if row["detectable"] is not None]
-    if able:
-        lines.append(
-            "What a channel must exceed shuffled weights by to be found is "
-            f"{100 * float(np.median(able)):.0f} points in the median."
+            "For half of the pairs tested, an excess over shuffled weights of "
+            f"{100 * float(np.nanmedian(detectable)):.0f} points or less would have been detected "
+            "in four of five studies like this one."
         )
     if result.notes["shuffled_largest"]:
         each = ", ".join(f"{100 * value:.0f}" for value in result.notes["shuffled_largest"])
@@ -49,3 +48,51 @@ def told_of_tests(result: Result, rows: Sequence[Row]) -> tuple[str, ...]:
             f"others: {each}."
         )
     return tuple(lines)
+
+
+def _correction(result: Result, least: np.ndarray) -> str:
+    """How p-values of the pairs tested, of which `least` are the smallest possible, are judged."""
+    text = f"The smallest p-value that the images can give is {least.min():.2g}"
+    if result.notes.get("tests_by") == "joint flips":
+        return text + (
+            f"; the {len(least)} tests are judged together, by the largest that random signs of "
+            "the images give, because corrected one by one too few could pass."
+        )
+    alone = min(1.0, least.min() * len(least))
+    few = ", too much: only several channels together can pass." if alone > ALPHA else "."
+    return (
+        f"{text}; corrected for {len(least)} tests that is {alone:.2g} for one channel alone" + few
+    )
+
+
+def _pairs(count: int) -> str:
+    return f"{count} pair was" if count == 1 else f"{count} pairs were"
+
+
+def unexplained(classes: Sequence[Row]) -> tuple[str, ...]:
+    """Classes whose sensitivity stands out from the others' and is not predicted by their score."""
+    known = [r for r in classes if r["sensitivity"] is not None and r["context"] is not None]
+    lines = []
+    for row in known:
+        largest = max((r["sensitivity"] for r in known if r is not row), default=np.inf)
+        above = row["sensitivity"] - np.array([largest, row["context"]])
+        if (above > (APART, FAR)).all():
+            lines.append(
+                f"{row['class']}: replacing the background changes its channels' relevance by "
+                f"{row['sensitivity']:.0%} (other classes: up to {largest:.0%}), while "
+                f"{row['context']:.0%} of its maps lies there."
+            )
+    return tuple(lines)
+
+
+def by_class(acting: Table) -> tuple[str, ...]:
+    """The channels of each class that act from context, in one line."""
+    return tuple(
+        f"{name}: "
+        + "; ".join(
+            f"{name_of(row)}, {row['context']:.0%} outside and {row['relevance']:.1%} of relevance"
+            for row in own.rows
+        )
+        + "."
+        for name, own in acting.by("class").items()
+    )

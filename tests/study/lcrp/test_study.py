@@ -99,7 +99,7 @@ def test_result_keeps_the_conventions(finished):
         assert result["tables"][name]["rows"], name
     for row in result["tables"]["scores"]["rows"]:
         assert 0 <= row["context"] <= 1 and 0 <= row["top"] <= 1
-        assert row["context_low"] <= row["context"] + 1e-9 <= row["context_high"] + 2e-9
+        assert row["context_low"] is None  # four images
     with np.load(finished / "arrays.npz", allow_pickle=False) as arrays:
         assert arrays["relevance_mean"].shape[1] == 6
         assert arrays["flip_mean"].shape == (5, 5)  # methods, points
@@ -113,14 +113,14 @@ def test_report_shows_the_evidence_of_every_finding(finished):
     assert {"context", "map", "sensitivity", "flipping", "retained"} <= page.ids
 
 
-def test_images_of_few_groups_are_told(finished):
+def test_images_of_few_groups_are_a_limit(finished):
     """The manifest's groups are counted, not what the tests count."""
     result = Result.load(finished)
     notes = dict(result.notes)
     assert notes["manifest_groups"] == notes["images"] == 12
-    for unit, groups, told in (("image", 3, True), ("image", 12, False), ("group", 3, False)):
+    for unit, groups, limited in (("image", 3, True), ("image", 12, False), ("group", 3, False)):
         result.notes.update(unit=unit, manifest_groups=groups)
-        assert any("groups" in limit for limit in compose(result).limits) == told
+        assert any("3 groups" in limit for limit in compose(result).limits) == limited
     result.notes.update(notes)
 
 
@@ -173,40 +173,6 @@ def test_a_class_in_too_few_images_is_told(capsys, tmp_path):
     assert re.search(r"no class is predicted in 40 images .*'digit [39]'", line)
 
 
-def test_a_layer_inside_a_residual_branch_is_refused(capsys, tmp_path):
-    study = write(
-        tmp_path / "a",
-        model={
-            "source": "factory",
-            "name": "tests.study.lcrp.test_study:residual",
-        },
-        layer="body.conv2",
-    )
-    line = refused(capsys, study, tmp_path / "out")
-    assert "'body.conv2' lies inside a residual branch of 'body'" in line and "layer: body" in line
-
-
-def test_a_module_without_a_rule_is_named(capsys, tmp_path):
-    study = write(
-        tmp_path / "a",
-        model={"source": "factory", "name": "tests.study.lcrp.test_study:odd"},
-        layer="0",
-    )
-    line = refused(capsys, study, tmp_path / "out")
-    assert "no rule" in line and "'cumsum' in module '1' (Odd)" in line
-
-
-def test_a_network_whose_copy_differs_is_refused_by_module(capsys, tmp_path):
-    study = write(
-        tmp_path / "a",
-        model={"source": "factory", "name": "tests.study.lcrp.test_study:noisy"},
-        layer="0",
-    )
-    line = refused(capsys, study, tmp_path / "out")
-    assert "logits are off by" in line and "differs is '1' (Noisy)" in line
-    assert not (tmp_path / "out").exists()
-
-
 def test_classes_that_are_never_predicted_are_told(capsys, tmp_path):
     """Every region is empty: one line, before anything is written."""
     study = write(tmp_path / "a", data={"manifest": "set.yaml", "classes": ["digit 5"]})
@@ -236,14 +202,6 @@ def test_a_dissection_names_channels(finished, tmp_path):
     assert f"channel {CONTEXT} (stripes)" in text and f"channel {OBJECT} (" not in text
 
 
-def test_a_dissection_of_another_layer_is_refused_at_once(capsys, tmp_path):
-    folder = dissection(tmp_path / "named", "elsewhere")
-    study = write(tmp_path / "a", labels=str(folder))
-    line = refused(capsys, study, tmp_path / "out")
-    assert "'elsewhere'" in line and str(folder) in line
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.mark.slow
 def test_a_transformer_takes_the_attention_rules_and_says_so(tmp_path):
     """Concepts are channels of a stage; what the rules keep is measured and told."""
@@ -260,43 +218,6 @@ def test_a_transformer_takes_the_attention_rules_and_says_so(tmp_path):
     assert found["notes"]["units"] == 16 and kept["given"] > 0
     assert kept["reached"] / kept["given"] == pytest.approx(1, abs=0.01)
     assert "Rules for transformers are experimental" in (tmp_path / "out/report.html").read_text()
-
-
-def residual():
-    from torch import nn
-
-    from tests.small_models import Block
-
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.body, self.head = Block(1, 4), nn.Conv2d(4, 11, 1)
-
-        def forward(self, x):
-            return self.head(self.body(x))
-
-    return Net()
-
-
-def noisy():
-    from torch import nn
-    from torch.nn import functional as F
-
-    class Noisy(nn.Module):
-        def forward(self, x):
-            return F.dropout(x, 0.5, training=True)
-
-    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), Noisy(), nn.Conv2d(4, 11, 1))
-
-
-def odd():
-    from torch import nn
-
-    class Odd(nn.Module):
-        def forward(self, x):
-            return x.cumsum(1)
-
-    return nn.Sequential(nn.Conv2d(1, 11, 3, padding=1), Odd())
 
 
 def segformer():
