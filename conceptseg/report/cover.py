@@ -8,7 +8,7 @@ are here once: over what a result speaks where images come in groups, and what w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from conceptseg.report.blocks import Report, Section
 from conceptseg.result.saved import Result
@@ -17,9 +17,15 @@ from conceptseg.stats.intervals import FEWEST
 if TYPE_CHECKING:
     from conceptseg.data.manifest import Sample
     from conceptseg.engine.contract import Context
-    from conceptseg.study.shared.compare import Comparison
 
 Row = dict[str, Any]
+
+
+class Compared(Protocol):
+    """Whatever knows the local methods whose maps a report shows."""
+
+    @property
+    def methods(self) -> Sequence[str]: ...
 
 
 def notes(
@@ -27,7 +33,7 @@ def notes(
     ids: Sequence[str],
     groups: Sequence[str],
     unit: str,
-    comparison: Comparison,
+    comparison: Compared,
     /,
     **own: Any,
 ) -> dict[str, Any]:
