@@ -4,10 +4,16 @@ import re
 
 import pytest
 
-from tests.study.refusals import refused_alike
+from tests.study.refusals import NO_MASKS, refused_alike
 
+CAM = {"compare": ["seg_grad_cam"], "metrics": ["saliency_ratio"]}
 REFUSALS = [
     ({"metrics": ["deletions"]}, {}, "unknown metric 'deletions'"),
+    ({"primary": "delete"}, {}, "unknown metric 'delete'"),
+    ({"compare": ["seg_grad_camp"]}, {}, "unknown explainer 'seg_grad_camp'"),
+    ({"compare": [{"kind": "seg_grad_cam", "layer": "boddy"}]}, {}, "layer 'boddy' does not exist"),
+    ({"target": {"region": "labelled"}}, NO_MASKS, "target.region: 'labelled' needs labels"),
+    ({**CAM, "memory_gib": 1e-6}, {}, "explain at most 0 at a time, or raise memory_gib"),
 ]
 
 
