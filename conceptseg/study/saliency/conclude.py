@@ -29,6 +29,7 @@ def conclude(study: Saliency, context: Context, known: Known) -> Result:
     judged, standing = known[JUDGED], known[STANDING]
     classes, kinds = context.model.classes, _kinds(study.local_methods())
     images = list(dict.fromkeys(sample_id for sample_id, _ in judged.cases))
+    seconds = np.median(judged.seconds, axis=0).tolist()
     pictures, gallery = _gallery(study, judged, classes)
     return Result(
         study="saliency",
@@ -44,7 +45,7 @@ def conclude(study: Saliency, context: Context, known: Known) -> Result:
         },
         arrays=_arrays(judged),
         images=pictures,
-        timings={"seconds_per_map": _seconds(judged)},
+        timings={"seconds_per_map": dict(zip(judged.methods, seconds, strict=True))},
         skipped=cover.left_out(context, images, "not drawn, or holds no class to explain"),
         notes=cover.notes(
             context,
@@ -61,16 +62,10 @@ def conclude(study: Saliency, context: Context, known: Known) -> Result:
             score=study.target.score,
             sanity=min(study.sanity_images, len(judged.cases)),
             insensitive=study.insensitive,
-            chance=_known_share(judged),
+            chance=standing.sampling.mean(judged.chance).value,
             at={name: at.tolist() for name, at in judged.at.items() if len(at)},
         ),
     )
-
-
-def _known_share(judged: Judged) -> float | None:
-    """How much of the surroundings the known context covers, in the mean over its cases."""
-    known = judged.chance[np.isfinite(judged.chance)]
-    return float(known.mean()) if len(known) else None
 
 
 def _kinds(entries: Sequence[Choice]) -> dict[str, catalogue.Entry]:
@@ -78,12 +73,6 @@ def _kinds(entries: Sequence[Choice]) -> dict[str, catalogue.Entry]:
     names = [entry if isinstance(entry, str) else str(entry["kind"]) for entry in entries]
     rows = [catalogue.entry("explainers", name) for name in names]
     return dict(zip(choice_labels(entries), rows, strict=True))
-
-
-def _seconds(judged: Judged) -> dict[str, float]:
-    """Median seconds of one map, by method."""
-    median = np.median(judged.seconds, axis=0).tolist()
-    return dict(zip(judged.methods, median, strict=True))
 
 
 def _gallery(

@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from conceptseg import catalogue
-from conceptseg.catalogue import (
-    Choice,
-    Methods,
-    Metrics,
-    choice_labels,
-    choice_versions,
-    technique,
-)
+from conceptseg.catalogue import Choice, Methods, Metrics, technique
 from conceptseg.config import TargetConfig
 from conceptseg.engine.contract import Study
 from conceptseg.errors import nearest
@@ -79,7 +72,10 @@ class Saliency(Study):
     @field_validator("primary")
     @classmethod
     def _known_primary(cls, name: str, info: ValidationInfo) -> str:
-        known = (*catalogue.names("metrics"), *choice_labels(info.data.get("metrics", ())))
+        known = (
+            *catalogue.names("metrics"),
+            *catalogue.choice_labels(info.data.get("metrics", ())),
+        )
         if name not in known:
             raise ValueError(f"unknown metric {name!r}; {nearest(name, known)}")
         return name
@@ -91,14 +87,15 @@ class Saliency(Study):
     def measures(self) -> tuple[Choice, ...]:
         """The metrics that are computed, as entries; the primary one is among them."""
         chosen = self.metrics or catalogue.names("metrics")
-        labels = choice_labels(chosen)
-        known = self.primary in labels or choice_versions(labels, self.primary)
+        labels = catalogue.choice_labels(chosen)
+        known = self.primary in labels or catalogue.choice_versions(labels, self.primary)
         return chosen if known else (*chosen, self.primary)
 
     @property
     def primary_label(self) -> str:
         """What the result calls the primary metric: of its versions the first."""
-        return [*choice_versions(choice_labels(self.measures()), self.primary), self.primary][0]
+        labels = catalogue.choice_labels(self.measures())
+        return [*catalogue.choice_versions(labels, self.primary), self.primary][0]
 
     def class_ids(self, context: Context) -> tuple[int, ...]:
         """The classes to explain: those asked for, or all but the background."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from conceptseg import catalogue
 from conceptseg.catalogue import choice_versions
 from conceptseg.result.finding import Finding
+from conceptseg.stats.family import Test
 from conceptseg.study.saliency.standing import KNOWN, MASK_COPY, Difference, Mean, Standing
 
 Kinds = Mapping[str, catalogue.Entry]
@@ -19,38 +21,40 @@ def findings(standing: Standing, primary: str, insensitive: float, kinds: Kinds)
     tested = [one for one in standing.against if one.method in real]
     kept = [one for one in standing.means if one.method in real]
     return [
-        *better_than_copy([one for one in tested if one.metric == primary]),
+        *better_than_copy(tested, primary),
         *blind(kept, insensitive),
         *sees_context(tested, kept),
     ]
 
 
-def better_than_copy(tested: Sequence[Difference]) -> list[Finding]:
+def better_than_copy(tested: Sequence[Difference], primary: str) -> list[Finding]:
     """Which methods do better than the prediction's own mask; that others do worse, charts show."""
     return [
-        _of_difference(
+        _about(
             one,
-            f"{one.method} beats a copy of the prediction's mask in {one.metric}, by "
+            f"{one.method} beats a copy of the prediction's mask in {primary}, by "
             f"{one.estimate.value:.3f} on average over {one.cases} cases.",
-            "against",
-            f"better than the mask copy in {one.metric}",
+            one.test,
+            evidence="against",
+            effect_name=f"better than the mask copy in {primary}",
         )
         for one in tested
-        if one.reference == MASK_COPY and _better(one)
+        if (one.metric, one.reference) == (primary, MASK_COPY) and _better(one)
     ]
 
 
 def sees_context(tested: Sequence[Difference], means: Sequence[Mean]) -> list[Finding]:
     """Methods whose mass outside the region lies on the known context more than by chance."""
-    value = {(one.method, one.metric): one.estimate.value for one in means}
+    share = {(one.method, one.metric): one.estimate.value for one in means}
     return [
-        _of_difference(
+        _about(
             one,
-            f"{one.method} sees the known context: {value[one.method, one.metric]:.0%} of what it "
-            "marks outside the region lies there, by chance "
-            f"{value[one.method, one.metric] - one.estimate.value:.0%} would.",
-            "context",
-            "CBL above chance",
+            f"{one.method} sees the known context: {share[one.method, one.metric]:.0%} of what it "
+            "marks outside the region lies there; by chance "
+            f"{share[one.method, one.metric] - one.estimate.value:.0%} would.",
+            one.test,
+            evidence="context",
+            effect_name="CBL above chance",
         )
         for one in tested
         if one.reference == KNOWN and _better(one)
@@ -64,16 +68,14 @@ def blind(means: Sequence[Mean], insensitive: float) -> list[Finding]:
     """
     names = choice_versions(dict.fromkeys(one.metric for one in means), "randomisation")
     return [
-        Finding.about(
+        _about(
+            one,
             f"{one.method} kept a rank correlation of {one.estimate.value:.2f} with its own map "
             f"when the network's weights were shuffled, over {one.cases} cases: so much of the map "
             "does not come from what the network has learnt.",
-            one.estimate,
             null=insensitive,
             evidence="sanity",
             effect_name=f"{one.metric}: rank correlation with the shuffled network's map",
-            method=one.method,
-            cases=one.cases,
         )
         for one in means
         if one.metric in names and one.estimate.above(insensitive)
@@ -84,13 +86,5 @@ def _better(one: Difference) -> bool:
     return one.test.passed and one.estimate.value > 0
 
 
-def _of_difference(one: Difference, claim: str, evidence: str, name: str) -> Finding:
-    return Finding.about(
-        claim,
-        one.estimate,
-        one.test,
-        evidence=evidence,
-        effect_name=name,
-        method=one.method,
-        cases=one.cases,
-    )
+def _about(one: Mean, claim: str, test: Test | None = None, **said: Any) -> Finding:
+    return Finding.about(claim, one.estimate, test, method=one.method, cases=one.cases, **said)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -99,11 +100,11 @@ class Judge(Pass):
         yield METHODS(methods) | METRICS(parse_metrics(self.study.measures()))
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        table = SampleTable.empty()
+        table, cases = SampleTable.empty(), known[CASES]
         for i, sample_id in enumerate(batch.ids):
             image = batch.images[i : i + 1]
             truth = None if batch.labels is None else batch.labels[i : i + 1]
-            numbers = [n for n, (s, _) in enumerate(known[CASES]) if s == sample_id]
+            numbers = [n for n, (s, _) in enumerate(cases) if s == sample_id]
             try:
                 rows = [self._case(context, image, truth, known, number) for number in numbers]
             except InputError as error:
@@ -126,15 +127,19 @@ class Judge(Pass):
         """All that is kept of one case; the metrics share a scene, each method has its own."""
         import torch
 
+        from conceptseg.explain.scene import Scene
+
         sample_id, class_id = known[CASES][number]
         target = configured(self.study.target, class_id)
         matters = context.manifest.context(context.manifest.sample(sample_id))
         around = None if matters is None else torch.from_numpy(matters)[None].to(image.device)
         methods = list(known[METHODS].values())
+        limits = {"batch_size": context.run.batch_size, "memory_gib": self.study.memory_gib}
+        scene = partial(Scene, context.model, image, truth, **limits)
         # All maps come before the first number: a method that does not suit the image is refused
         # before metrics that explain again have been paid for.
-        maps = [_explained(each, self._scene(context, image, truth), target) for each in methods]
-        shared = self._scene(context, image, truth)
+        maps = [_explained(each, scene(), target) for each in methods]
+        shared = scene()
         trials = [
             Trial(shared, method, target, one, around)
             for method, (one, *_) in zip(methods, maps, strict=True)
@@ -153,17 +158,6 @@ class Judge(Pass):
             "chance": np.array(_chance(region, matters)),
             "number": np.array(number),
         }
-
-    def _scene(self, context: Context, image: torch.Tensor, truth: torch.Tensor | None) -> Scene:
-        from conceptseg.explain.scene import Scene
-
-        return Scene(
-            context.model,
-            image,
-            truth,
-            batch_size=context.run.batch_size,
-            memory_gib=self.study.memory_gib,
-        )
 
 
 def join_cases(study: Saliency, context: Context, known: Known) -> Known:
@@ -225,7 +219,7 @@ def _chance(region: np.ndarray, matters: np.ndarray | None) -> float:
 
 def _curves(measured: Sequence[Sequence[Measured]]) -> dict[str, np.ndarray]:
     """Each metric's curves of all methods [methods, points], nan without one, and their points."""
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for m, column in enumerate(zip(*measured, strict=True)):
         at = max((one.at for one in column), key=len)
         curves = np.full((len(column), len(at)), np.nan)

@@ -304,9 +304,8 @@ def cost(result: Result) -> Section:
     seconds = result.timings["seconds_per_map"]
     table = result.tables["methods"]
     rows = [{**row, "seconds": seconds[row["method"]]} for row in table.rows]
-    columns = ("method", Column("seconds", "seconds (median)"), *PASSES)
     block = TableBlock(
-        Table(rows).show(*columns),
+        Table(rows).show("method", Column("seconds", "seconds (median)"), *PASSES),
         "Cost of one map",
         "Passes of one image through the whole network, or through the part after the layer.",
     )

@@ -38,15 +38,11 @@ class Mean:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A method's paired mean difference from a reference, positive where better, and its test."""
+class Difference(Mean):
+    """A method's mean paired difference from a reference, positive where better, and its test."""
 
-    method: str
-    metric: str
     reference: str
-    estimate: Estimate
     test: Test
-    cases: int
 
 
 @dataclass(frozen=True)
@@ -136,7 +132,7 @@ def differences(
     )
     return [
         Difference(
-            method, metric, reference, sampling.mean(change), test, int(np.isfinite(change).sum())
+            method, metric, sampling.mean(change), int(np.isfinite(change).sum()), reference, test
         )
         for (method, change), test in zip(paired.items(), tests, strict=True)
     ]

@@ -69,8 +69,8 @@ def against_table(standing: Standing) -> Table:
 
 def case_table(judged: Judged, classes: Sequence[str]) -> Table:
     rows = [
-        {"case": n + 1, "sample": sample_id, "class": classes[class_id]}
-        for n, (sample_id, class_id) in enumerate(judged.cases)
+        {"case": number, "sample": sample_id, "class": classes[class_id]}
+        for number, (sample_id, class_id) in enumerate(judged.cases, start=1)
     ]
     return Table(rows, caption="Images and classes that were explained")
 
