@@ -112,7 +112,8 @@ def refuse(study: Study, context: Context) -> None:
     from conceptseg.explain.methods import check_methods
 
     image = first_images(context.manifest, context.run)
-    check_methods(study.local_methods(), context.model, image)
+    with precision(context.run):
+        check_methods(study.local_methods(), context.model, image, context.layer)
     study.check(context)
 
 
