@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conceptseg import catalogue
-from conceptseg.catalogue import Choice, choice_labels
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
 from conceptseg.report import cover
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 
 def conclude(study: Saliency, context: Context, known: Known) -> Result:
     judged, standing = known[JUDGED], known[STANDING]
-    classes, kinds = context.model.classes, _kinds(study.local_methods())
+    classes, kinds = context.model.classes, tables.entries("explainers", judged.methods)
     images = list(dict.fromkeys(sample_id for sample_id, _ in judged.cases))
     seconds = np.median(judged.seconds, axis=0).tolist()
     pictures, gallery = _gallery(study, judged, classes)
@@ -40,7 +38,7 @@ def conclude(study: Saliency, context: Context, known: Known) -> Result:
             "against": tables.against_table(standing),
             "cases": tables.case_table(judged, classes),
             "values": tables.value_table(judged, classes),
-            "metrics": tables.metric_table(judged, study.measures()),
+            "metrics": tables.metric_table(judged),
             "gallery": gallery,
         },
         arrays=_arrays(judged),
@@ -66,13 +64,6 @@ def conclude(study: Saliency, context: Context, known: Known) -> Result:
             at={name: at.tolist() for name, at in judged.at.items() if len(at)},
         ),
     )
-
-
-def _kinds(entries: Sequence[Choice]) -> dict[str, catalogue.Entry]:
-    """Each method's row of the catalogue, by label."""
-    names = [entry if isinstance(entry, str) else str(entry["kind"]) for entry in entries]
-    rows = [catalogue.entry("explainers", name) for name in names]
-    return dict(zip(choice_labels(entries), rows, strict=True))
 
 
 def _gallery(

@@ -134,8 +134,8 @@ class Judge(Pass):
         matters = context.manifest.context(context.manifest.sample(sample_id))
         around = None if matters is None else torch.from_numpy(matters)[None].to(image.device)
         methods = list(known[METHODS].values())
-        limits = {"batch_size": context.run.batch_size, "memory_gib": self.study.memory_gib}
-        scene = partial(Scene, context.model, image, truth, **limits)
+        size, room = context.run.batch_size, self.study.memory_gib
+        scene = partial(Scene, context.model, image, truth, batch_size=size, memory_gib=room)
         # All maps come before the first number: a method that does not suit the image is refused
         # before metrics that explain again have been paid for.
         maps = [_explained(each, scene(), target) for each in methods]

@@ -92,19 +92,15 @@ def _against_copy(result: Result, real: set[str]) -> str:
     ]
     testable = [row for row in rows if as_number(row["p_least"]) <= ALPHA]
     if not testable:
-        few = min((as_number(row["p_least"]) for row in rows), default=None)
-        why = (
-            ""
-            if few is None
-            else (
-                f": from {cover.counted(result.notes)} no corrected p-value can be below {few:.2g}"
-            )
-        )
-        return f" No method could be tested against a copy of the prediction's mask{why}."
+        text = " No method could be tested against a copy of the prediction's mask"
+        if rows:
+            least = min(as_number(row["p_least"]) for row in rows)
+            counted = cover.counted(result.notes)
+            text += f": from {counted} no corrected p-value can be below {least:.2g}"
+        return text + "."
     sure = [as_number(row["difference"]) for row in testable if as_number(row["p_holm"]) <= ALPHA]
     better = sum(value > 0 for value in sure)
     return (
-        f" In {primary}, {better} of {len(rows)} methods are significantly better than a copy of "
-        f"the prediction's mask, {len(sure) - better} worse, and {len(rows) - len(sure)} "
-        "inconclusive."
+        f" In {primary}, significantly better than a copy of the prediction's mask: {better} of "
+        f"{len(rows)} methods; worse: {len(sure) - better}; inconclusive: {len(rows) - len(sure)}."
     )

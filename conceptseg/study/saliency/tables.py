@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from conceptseg import catalogue
-from conceptseg.catalogue import Choice
 from conceptseg.result.columns import Column, labels_of
 from conceptseg.result.table import Table
 from conceptseg.study.saliency.judge import Judged
@@ -89,17 +88,22 @@ def value_table(judged: Judged, classes: Sequence[str]) -> Table:
     return Table(rows, caption="Every metric of every method in every case")
 
 
-def metric_table(judged: Judged, entries: Sequence[Choice]) -> Table:
-    rows = []
-    for (label, metric), entry in zip(judged.metrics.items(), entries, strict=True):
-        row = catalogue.entry("metrics", entry if isinstance(entry, str) else str(entry["kind"]))
-        rows.append(
-            {
-                "metric": label,
-                "what": row.summary,
-                "better": metric.better,
-                "parameters": ", ".join(f"{k} {v}" for k, v in metric.model_dump().items()),
-                "source": row.source,
-            }
-        )
+def metric_table(judged: Judged) -> Table:
+    rows = [
+        {
+            "metric": label,
+            "what": entry.summary,
+            "better": judged.metrics[label].better,
+            "parameters": ", ".join(
+                f"{k} {v}" for k, v in judged.metrics[label].model_dump().items()
+            ),
+            "source": entry.source,
+        }
+        for label, entry in entries("metrics", judged.metrics).items()
+    ]
     return Table(rows, caption="The metrics")
+
+
+def entries(kind: str, labels: Iterable[str]) -> dict[str, catalogue.Entry]:
+    """Each technique's row of the catalogue, by what the study calls it."""
+    return {label: catalogue.entry(kind, label.partition(" (")[0]) for label in labels}
