@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from conceptseg.result.saved import Result
 
 
-State = Any  # TEMPORARY: studies without keys; both are Known
-Carry = Any  # TEMPORARY
-
-
 @dataclass(frozen=True)
 class Context:
     """What a pass may see: the network, the data, and how to run."""
@@ -111,9 +107,7 @@ class Study(StudyKeys, ABC):
 
     def plan(self) -> Sequence[Step]:
         """The steps in order: all passes, and all functions of what is known."""
-        plan = _beside(type(self), "plan")
-        listed = plan.steps if hasattr(plan, "steps") else plan.passes  # TEMPORARY
-        steps: Sequence[Step] = listed(self)
+        steps: Sequence[Step] = _beside(type(self), "plan").steps(self)
         return steps
 
     def finish(self, context: Context, known: Known) -> Result:

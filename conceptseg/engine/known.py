@@ -43,14 +43,8 @@ class Known:
     def __init__(self, values: Mapping[str, Any] = MappingProxyType({})) -> None:
         self._values = dict(values)
 
-    @classmethod
-    def of(cls, found: Known | Mapping[str, Any]) -> Known:  # TEMPORARY: studies without keys
-        return found if isinstance(found, Known) else cls(found)
-
     def __getitem__(self, key: Key[T]) -> T:
         """Raises KeyError for what is not known, TypeError for what is of another type."""
-        if isinstance(key, str):  # TEMPORARY: studies without keys
-            return self._values[key]
         if key.name not in self._values:
             there = ", ".join(sorted(self._values)) or "nothing"
             raise KeyError(f"{key.name!r} is not known here; known: {there}")
@@ -71,7 +65,7 @@ class Known:
         return self[key]
 
     def __contains__(self, key: Key[Any]) -> bool:
-        return getattr(key, "name", key) in self._values
+        return key.name in self._values
 
     def __len__(self) -> int:
         return len(self._values)

@@ -112,7 +112,8 @@ def refuse(study: Study, context: Context) -> None:
     from conceptseg.explain.methods import check_methods
 
     image = first_images(context.manifest, context.run)
-    check_methods(study.local_methods(), context.model, image)
+    with precision(context.run):
+        check_methods(study.local_methods(), context.model, image, context.layer)
     study.check(context)
 
 
@@ -163,7 +164,7 @@ def sweep(
             else:
                 progress.advance(stop - start)
             state = state.merge(shard)
-        known |= Known.of(step.finish(context, state, inside))
+        known |= step.finish(context, state, inside)
     progress.end()
     return known, state, key, Swept(step.name, len(samples), len(parts), resumed)
 
@@ -179,7 +180,7 @@ def map_shard(
     state = Known()
     for batch in read(context, samples, step.labels):
         with precision(context.run):
-            state = state.merge(Known.of(step.map(context, batch, known)))
+            state = state.merge(step.map(context, batch, known))
         advance(len(batch))
     return state
 

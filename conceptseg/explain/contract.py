@@ -59,6 +59,13 @@ class Explainer(Strict, ABC):
         """
         return explain(self, scene, targets)
 
+    def check(self, scene: Scene) -> None:
+        """Raise InputError where the method does not suit the network or the images' size.
+
+        Asked before each explanation, and for the methods of a study before its first step: it
+        runs nothing that an explanation in the same scene would not run anyway.
+        """
+
     @abstractmethod
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         """The formula: attributions [t, n, h, w] or [t, n, y, x], resized by the caller."""
@@ -123,6 +130,7 @@ def explain(explainer: Explainer, scene: Scene, targets: Sequence[Target]) -> Te
         )
     scene.check_room(len(targets))
     with undisturbed(scene.model):
+        explainer.check(scene)
         found = explainer.attribute(scene, targets)
     if not torch.stack(scene.logits.aminmax()).isfinite().all():
         raise InputError("the network's logits are not finite; does it return NaN, or overflow?")

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from conceptseg.catalogue import Choice, choice_labels, parse
+from conceptseg.errors import InputError
 from conceptseg.explain.contract import Explainer
+from conceptseg.explain.scene import Scene
 from conceptseg.network.model import SegmentationModel
+from conceptseg.network.record import undisturbed
 
 
 def explainers(entries: Sequence[Choice], layer: str) -> dict[str, Explainer]:
@@ -22,13 +25,25 @@ def explainers(entries: Sequence[Choice], layer: str) -> dict[str, Explainer]:
     return made
 
 
-def check_methods(entries: Sequence[Choice], model: SegmentationModel, image: Tensor) -> None:
-    """InputError for a method that names a layer which the network lacks, or without a map."""
+def check_methods(
+    entries: Sequence[Choice], model: SegmentationModel, image: Tensor, layer: str = "auto"
+) -> None:
+    """InputError for a method that does not suit the network or an image [1, c, h, w].
+
+    So it is for one that names a layer which the network lacks, or one without a map.
+    """
+    methods = explainers(entries, layer)
     named = {
-        layer
-        for method in explainers(entries, "auto").values()
+        name
+        for method in methods.values()
         for wanted in (getattr(method, "layer", "auto"), getattr(method, "layers", "auto"))
-        for layer in ((wanted,) if isinstance(wanted, str) else wanted)
+        for name in ((wanted,) if isinstance(wanted, str) else wanted)
     }
-    for layer in sorted(named - {"auto"}):
-        model.layer_name(layer, image)
+    for name in sorted(named - {"auto"}):
+        model.layer_name(name, image)
+    for label, method in methods.items():
+        try:
+            with undisturbed(model):
+                method.check(Scene(model, image))
+        except InputError as error:
+            raise InputError(f"{label}: {error}") from None

@@ -1,23 +1,17 @@
-"""What all reports say alike: title, facts of the cover, limits; and the notes that they rest on.
+"""What all reports say alike: title, facts of the cover, and the limits that all results have.
 
-A study's `conclude` notes what was studied (:func:`notes`), its `report` opens with it
-(:func:`report`). The sentences that would else stand in every study, each a little different,
-are here once: over what a result speaks where images come in groups, and what was left out.
+They rest on the notes that a study's `conclude` makes of what was studied. Sentences that would
+stand in every study, each a little different, are here once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from conceptseg.report.blocks import Report, Section
 from conceptseg.result.saved import Result
 from conceptseg.stats.intervals import FEWEST
-
-if TYPE_CHECKING:
-    pass
-
-Row = dict[str, Any]
 
 
 def report(
@@ -36,49 +30,49 @@ def report(
     `method` begins the subtitle: "ACE on". `facts` follow those of the cover. The limits that all
     results have come after the study's own.
     """
-    told = result.notes
+    notes = result.notes
     return Report(
         title=title,
-        subtitle=f"{method} {told['model']}, data {told['manifest']}",
+        subtitle=f"{method} {notes['model']}, data {notes['manifest']}",
         lead=lead,
-        facts=(*_facts(told), *facts),
+        facts=(*_facts(notes), *facts),
         sections=sections,
-        limits=(*limits, few_images(told), *groups_limit(told)),
+        limits=(*limits, few_images(notes), *groups_limit(notes)),
         alpha=alpha,
     )
 
 
-def _facts(told: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    images = told["images"]
-    if "images_given" in told:
-        images = f"{images} of {told['images_given']} given"
+def _facts(notes: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    images = notes["images"]
+    if "images_given" in notes:
+        images = f"{images} of {notes['images_given']} given"
     return [
-        ("Network", told["model"]),
-        ("Weights", told["origin"]),
-        *([("Layer", told["layer"])] if told.get("layer") else []),
-        ("Data", told["manifest"]),
+        ("Network", notes["model"]),
+        ("Weights", notes["origin"]),
+        *([("Layer", notes["layer"])] if notes.get("layer") else []),
+        ("Data", notes["manifest"]),
         ("Images", images),
-        ("Intervals and tests count", counted(told)),
+        ("Intervals and tests count", counted(notes)),
     ]
 
 
-def counted(told: Mapping[str, Any]) -> str:
+def counted(notes: Mapping[str, Any]) -> str:
     """What intervals and tests count, with its number where that is noted: "12 images"."""
-    unit = told.get("unit", "image")
+    unit = notes.get("unit", "image")
     # Results of earlier versions noted the manifest's groups, also where images were counted.
-    number = told.get("images" if told.get("unit") == "image" else "groups")
+    number = notes.get("images" if notes.get("unit") == "image" else "groups")
     return f"{unit}s" if number is None else f"{number} {unit}{'' if number == 1 else 's'}"
 
 
-def few_images(told: Mapping[str, Any]) -> str:
+def few_images(notes: Mapping[str, Any]) -> str:
     """The limit on intervals of few images, or of few groups."""
-    return f"No interval is computed from fewer than {FEWEST} {told.get('unit', 'image')}s."
+    return f"No interval is computed from fewer than {FEWEST} {notes.get('unit', 'image')}s."
 
 
-def groups_limit(told: Mapping[str, Any]) -> tuple[str, ...]:
+def groups_limit(notes: Mapping[str, Any]) -> tuple[str, ...]:
     """The limit on results that count images although these come from fewer groups; else none."""
-    known = told.get("manifest_groups", told.get("groups", told["images"]))
-    if told.get("unit") != "image" or known >= told["images"]:
+    known = notes.get("manifest_groups", notes.get("groups", notes["images"]))
+    if notes.get("unit") != "image" or known >= notes["images"]:
         return ()
     return (
         f"The images come from {known} group{'' if known == 1 else 's'}, but intervals and tests "

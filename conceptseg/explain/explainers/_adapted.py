@@ -47,9 +47,15 @@ class AdaptedCam(Explainer):
     ) -> Iterator[Tensor]:
         """For one layer after the other the signed maps [t, n, y, x] of t scores."""
 
-    def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
+    def check(self, scene: Scene) -> None:
+        self._averaged(scene)
+
+    def _averaged(self, scene: Scene) -> tuple[str, ...]:
         named = None if isinstance(self.layers, str) else self.layers
-        layers = layers_of(scene, named, "decoder")
+        return layers_of(scene, named, "decoder")
+
+    def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
+        layers = self._averaged(scene)
         scores = [self.score(scene.fix(target)) for target in targets]
         total = scene.images.new_zeros((len(targets), len(scene), *scene.size))
         for maps in self.layer_maps(scene, layers, scores):

@@ -107,11 +107,7 @@ def design(cells: int, passes: int, seed: int) -> Coalitions:
 
     Raises InputError for fewer than 4 passes per cell.
     """
-    if cells > EXACT and passes < 4 * cells:
-        raise InputError(
-            f"{passes} samples are too few for {cells} cells; take at least {4 * cells}, or fewer "
-            "cells"
-        )
+    check_passes(cells, passes)
     sizes = list(range(1, cells // 2 + 1))
     pairs = {s: comb(cells, s) // (2 if 2 * s == cells else 1) for s in sizes}
     mass = {s: pairs[s] * (cells - 1) / (comb(cells, s) * s * (cells - s)) for s in sizes}
@@ -131,6 +127,15 @@ def design(cells: int, passes: int, seed: int) -> Coalitions:
         members.append(_drawn(cells, torch.tensor(sizes), rest, drawn, seed))
         weights.append(_alike(drawn, float(rest.sum()) / whole))
     return Coalitions(torch.cat(members), torch.cat(weights), drawn)
+
+
+def check_passes(cells: int, passes: int) -> None:
+    """Raise InputError for fewer than 4 passes per cell, where not all coalitions are played."""
+    if cells > EXACT and passes < 4 * cells:
+        raise InputError(
+            f"{passes} samples are too few for {cells} cells; take at least {4 * cells}, or fewer "
+            "cells"
+        )
 
 
 def _alike(count: int, mass: float) -> Tensor:

@@ -11,7 +11,7 @@ from conceptseg.catalogue import technique
 from conceptseg.explain.contract import Explainer
 from conceptseg.explain.explainers._engines import engine_of, relevance_maps
 from conceptseg.explain.fill import Fill
-from conceptseg.explain.lrp.engine import Run
+from conceptseg.explain.lrp.engine import Engine, Run
 from conceptseg.explain.lrp.start import relevance_of_change
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import FixedTarget, Target
@@ -42,9 +42,14 @@ class DeepLift(Explainer):
 
     reference: Fill = Field("mean", description="What stands for an image that says nothing.")
 
+    def check(self, scene: Scene) -> None:
+        self._engine(scene)
+
+    def _engine(self, scene: Scene) -> Engine:
+        return engine_of(scene.model, scene.images, "rescale", reference=self.reference)
+
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
-        engine = engine_of(scene.model, scene.images, "rescale", reference=self.reference)
-        return relevance_maps(engine, scene, targets, _change)
+        return relevance_maps(self._engine(scene), scene, targets, _change)
 
 
 def _change(run: Run, target: FixedTarget) -> Tensor:

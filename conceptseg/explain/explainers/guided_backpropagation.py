@@ -54,14 +54,16 @@ class GuidedBackpropagation(Explainer):
     )
     seed: int = Field(0, ge=0, description="Seed of what dropout drops.")
 
-    def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
-        if self.samples is None:
-            return self._once(scene, targets)
-        if not dropout_layers(scene.model):
+    def check(self, scene: Scene) -> None:
+        if self.samples is not None and not dropout_layers(scene.model):
             raise InputError(
                 f"model {scene.model.name!r} has no dropout module that drops anything: leave "
                 "`samples` of guided_backpropagation out"
             )
+
+    def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
+        if self.samples is None:
+            return self._once(scene, targets)
         # The clean pass, without dropout, comes first: it fixes the regions.
         for target in targets:
             scene.fix(target)

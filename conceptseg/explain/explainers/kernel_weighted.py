@@ -83,9 +83,22 @@ class KernelWeighted(Explainer):
     def classes_only(self) -> bool:
         return True
 
-    def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
+    @property
+    def _removed(self) -> Removal:
+        default: Removal = "noise" if self.form == "2022" else "activation"
+        return default if self.removed == "auto" else self.removed
+
+    def _layers(self, scene: Scene) -> tuple[str, ...]:
         part: Part = "decoder" if self.form == "2022" else "encoder and decoder"
-        layers = layers_of(scene, None if isinstance(self.layers, str) else self.layers, part)
+        return layers_of(scene, None if isinstance(self.layers, str) else self.layers, part)
+
+    def check(self, scene: Scene) -> None:
+        for layer in self._layers(scene):
+            if self._removed != "activation":
+                _convolution(scene, layer)
+
+    def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
+        layers = self._layers(scene)
         scores = [scene.fix(target) for target in targets]
         total = scene.images.new_zeros((len(targets), len(scene), *scene.size))
         for layer in layers:
@@ -99,17 +112,10 @@ class KernelWeighted(Explainer):
 
     def without(self, scene: Scene, layer: str, activation: Tensor) -> Tensor:
         """What each unit of the layer puts out when it is removed, [n, u, y, x]."""
-        default: Removal = "noise" if self.form == "2022" else "activation"
-        removed = default if self.removed == "auto" else self.removed
-        if removed == "activation":
+        if self._removed == "activation":
             return torch.zeros_like(activation)
-        module, call = find(scene.model, layer)
-        if not isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-            raise InputError(
-                f"layer {layer!r} is a {type(module).__name__}, which has no kernel for each unit; "
-                "name convolutions or take removed: activation"
-            )
-        if removed == "kernel":
+        module, call = _convolution(scene, layer)
+        if self._removed == "kernel":
             empty = torch.zeros_like(activation)
             return empty if module.bias is None else empty + module.bias.detach()[:, None, None]
         noise = torch.empty(module.weight.shape)
@@ -165,6 +171,17 @@ def _of_class(tail: Tail, variants: Tensor, scores: Sequence[FixedTarget]) -> Te
     """Probabilities [t, n, r, h, w] of t targets' classes for variants [n r, u, y, x]."""
     classes = tail.resume(variants).softmax(1).unflatten(0, (tail.images.shape[0], -1))
     return torch.stack([classes[:, :, score.class_id] for score in scores])
+
+
+def _convolution(scene: Scene, layer: str) -> tuple[nn.Conv2d | nn.ConvTranspose2d, int]:
+    """The module that makes a layer, and in which of its calls; it has a kernel for each unit."""
+    module, call = find(scene.model, layer)
+    if not isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        raise InputError(
+            f"layer {layer!r} is a {type(module).__name__}, which has no kernel for each unit; "
+            "name convolutions or take removed: activation"
+        )
+    return module, call
 
 
 def _with_kernels(

@@ -109,10 +109,16 @@ class Lrp(Explainer):
             raise ValueError("directions: direction says which of its rows; give it")
         return self
 
-    def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
-        engine = engine_of(
+    def check(self, scene: Scene) -> None:
+        self._part(self._engine(scene), scene)
+
+    def _engine(self, scene: Scene) -> Engine:
+        return engine_of(
             scene.model, scene.images, self.composite, self.zero_bias, self.gamma, self.reference
         )
+
+    def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
+        engine = self._engine(scene)
         part = self._part(engine, scene)
         if part is None:
             return relevance_maps(engine, scene, targets, self._start)

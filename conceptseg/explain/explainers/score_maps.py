@@ -85,10 +85,22 @@ class ScoreMaps(Explainer):
     def classes_only(self) -> bool:
         return True
 
+    def check(self, scene: Scene) -> None:
+        count = scene.logits.shape[1]
+        for class_id in self.classes or ():
+            if not 0 <= class_id < count:
+                raise InputError(f"class {class_id} is not among the {count} of the network")
+        named = self.score_layer != "auto"
+        channels = scene.tail(self.score_layer).activation.shape[1] if named else count
+        if channels != count:
+            raise InputError(
+                f"layer {self.score_layer!r} has {channels} channels, not one for each of the "
+                f"{count} classes; take score_layer: auto"
+            )
+
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         ids = [scene.fix(target).class_id for target in targets]
         scores = self.scores(scene)
-        self._check_classes(scores.shape[1])
         if self.view == "fusion":
             chosen = slice(None) if self.classes is None else list(self.classes)
             best = scores[:, chosen].amax(1)
@@ -114,11 +126,6 @@ class ScoreMaps(Explainer):
         if self.score_layer == "auto":
             return scene.logits.softmax(1) if self.score == "probability" else scene.logits
         found = scene.tail(self.score_layer).activation.detach()
-        if found.shape[1] != len(scene.model.classes):
-            raise InputError(
-                f"layer {self.score_layer!r} has {found.shape[1]} channels, not one for each of "
-                f"the {len(scene.model.classes)} classes; take score_layer: auto"
-            )
         return functional.interpolate(found, size=scene.size, mode="bilinear")
 
     def segments(self, image: Tensor) -> Iterator[np.ndarray]:
@@ -155,11 +162,6 @@ class ScoreMaps(Explainer):
         if self.view == "similarity" and self.classes is not None:
             chosen = sorted({*self.classes, class_id})
         return [prediction == other for other in chosen]
-
-    def _check_classes(self, count: int) -> None:
-        for class_id in self.classes or ():
-            if not 0 <= class_id < count:
-                raise InputError(f"class {class_id} is not among the {count} of the network")
 
 
 def stacked(masks: Sequence[np.ndarray]) -> csr_matrix:

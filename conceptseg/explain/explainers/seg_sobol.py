@@ -62,6 +62,9 @@ class SegSobol(Explainer):
             raise ValueError(f"a power of two is needed, take {below} or {2 * below}")
         return samples
 
+    def check(self, scene: Scene) -> None:
+        self._points()
+
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         device = scene.images.device
         first, second = (points.to(device) for points in self._points())

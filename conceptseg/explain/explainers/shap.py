@@ -11,7 +11,7 @@ from torch import Tensor
 
 from conceptseg.catalogue import technique
 from conceptseg.explain.contract import Explainer, resized
-from conceptseg.explain.explainers._coalitions import Coalitions, design
+from conceptseg.explain.explainers._coalitions import Coalitions, check_passes, design
 from conceptseg.explain.explainers._masking import reader, respond
 from conceptseg.explain.explainers._partition import hexagons, superpixels
 from conceptseg.explain.fill import Fill
@@ -95,6 +95,11 @@ class Shap(Explainer):
         both = torch.cat(painted, 2)
         return both[0], both[1]
 
+    def check(self, scene: Scene) -> None:
+        if self.partition == "hexagons":  # superpixels differ from image to image
+            cells = int(self._cells(scene).max()) + 1
+            check_passes(cells, self._passes(cells))
+
     def _cells(self, scene: Scene) -> Tensor:
         """The cell of each pixel, [1, h, w] where all images are cut alike, else [n, h, w]."""
         if self.partition == "hexagons":
@@ -106,5 +111,7 @@ class Shap(Explainer):
 
     def _game(self, labels: Tensor) -> Coalitions:
         cells = int(labels.max()) + 1
-        passes = 2 * cells + 2048 if self.samples is None else self.samples
-        return design(cells, passes, self.seed).to(labels.device)
+        return design(cells, self._passes(cells), self.seed).to(labels.device)
+
+    def _passes(self, cells: int) -> int:
+        return 2 * cells + 2048 if self.samples is None else self.samples

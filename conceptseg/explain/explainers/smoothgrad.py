@@ -1,14 +1,13 @@
 """SmoothGrad: gradients averaged over noisy copies of the image."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from conceptseg.catalogue import technique
-from conceptseg.errors import InputError
 from conceptseg.explain.contract import Explainer
 from conceptseg.explain.explainers._paths import (
     Make,
@@ -63,9 +62,13 @@ class SmoothGrad(Explainer):
     reduce: Reduce = Field("sum_abs", description="How input channels become one map.")
     seed: int = Field(0, ge=0, description="Seed of the noise.")
 
-    def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
+    @model_validator(mode="after")
+    def _more_than_one(self) -> Self:
         if self.kind == "variance" and self.samples == 1:
-            raise InputError("smoothgrad: the variance of one sample is zero; set `samples` above")
+            raise ValueError("samples: the variance of one sample is zero; take more")
+        return self
+
+    def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         parts = []
         for at in portions(scene):
             found = Running()

@@ -70,10 +70,3 @@ class Ability(Study):
         "auto", description="What intervals and tests count: the manifest's groups, or images."
     )
     picture_px: int = Field(160, ge=32, description="Longer side of the report's pictures.")
-
-    def class_ids(self, context: Context) -> tuple[int, ...]:
-        """The classes that are reported: those asked for, or all but the background."""
-        names = self.data.classes or tuple(
-            name for name in context.model.classes if name != context.manifest.background
-        )
-        return tuple(context.model.class_id(name) for name in names)

@@ -109,13 +109,6 @@ class Ace(Study):
     map_segments: int = Field(1500, ge=10, description="Segments that the map shows.")
     picture_px: int = Field(256, ge=32, description="Longer side of the report's pictures.")
 
-    def class_ids(self, context: Context) -> tuple[int, ...]:
-        """The classes to explain: those asked for, or all but the background."""
-        names = self.data.classes or tuple(
-            name for name in context.model.classes if name != context.manifest.background
-        )
-        return tuple(context.model.class_id(name) for name in names)
-
     def segments(self, image: np.ndarray) -> Segments:
         """The segments of an image [c, h, w]: the same, with the same numbers, in every pass."""
         from conceptseg.concepts.segments import segment

@@ -91,13 +91,6 @@ class Bottleneck(Study):
     )
     picture_px: int = Field(112, ge=32, description="Longer side of each picture's panels.")
 
-    def class_ids(self, context: Context) -> tuple[int, ...]:
-        """The classes that are studied: those asked for, or all but the background."""
-        names = self.data.classes or tuple(
-            name for name in context.model.classes if name != context.manifest.background
-        )
-        return tuple(context.model.class_id(name) for name in names)
-
     def overlap(self, shared: np.ndarray, predicted: np.ndarray, held: np.ndarray) -> np.ndarray:
         """IoU or Dice from pixel counts of any shape; nan where the labels hold no pixel."""
         import numpy as np

@@ -114,10 +114,3 @@ class Lcrp(Study):
         if self.composite == "rescale" and self.quantity != "logit":
             raise ValueError("quantity: rescale shares out changes of logits; give logit")
         return self
-
-    def class_ids(self, context: Context) -> tuple[int, ...]:
-        """The classes to explain: those asked for, or all but the background."""
-        names = self.data.classes or tuple(
-            name for name in context.model.classes if name != context.manifest.background
-        )
-        return tuple(context.model.class_id(name) for name in names)

@@ -80,10 +80,3 @@ class Permutation(Study):
     )
     gallery: int = Field(2, ge=0, description="Images of which every exchange is shown.")
     picture_px: int = Field(128, ge=32, description="Longer side of the report's pictures.")
-
-    def class_ids(self, context: Context) -> tuple[int, ...]:
-        """The classes that are reported: those asked for, or all but the background."""
-        names = self.data.classes or tuple(
-            name for name in context.model.classes if name != context.manifest.background
-        )
-        return tuple(context.model.class_id(name) for name in names)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conceptseg.data.draw import sample_priority
-from conceptseg.engine.contract import Carry, Context, Pass, State
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.explain.target import configured
 from conceptseg.stats.mergeable.sample_table import SampleTable
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 
 Case = tuple[str, int]
 """A sample's id and a class."""
+HELD = Key("held", SampleTable)
+CASES: Key[tuple[Case, ...]] = Key("cases", tuple)
 
 
 @dataclass(frozen=True)
 class Choose(Pass):
-    """In which images each class's region is large enough, and which of them are drawn."""
+    """In which images each class's region is large enough."""
 
     study: Saliency
 
@@ -32,7 +35,7 @@ class Choose(Pass):
     cost = "1 forward per image"
     labels = "optional"
 
-    def map(self, context: Context, batch: Batch, carry: Carry) -> State:
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
         import torch
 
         with torch.no_grad():
@@ -40,12 +43,12 @@ class Choose(Pass):
         context.model.check_finite(logits, batch.ids)
         least = self.study.min_region_fraction * logits.shape[2] * logits.shape[3]
         large = {}
-        for class_id in class_ids(self.study, context):
+        for class_id in self.study.class_ids(context):
             target = configured(self.study.target, class_id)
             large[class_id] = (target.on(logits, batch.labels).pixels >= least).tolist()
         table = SampleTable.empty(self.study.images)
         for i, sample_id in enumerate(batch.ids):
-            held = [class_id for class_id, found in large.items() if found[i]]
+            held = [class_id for class_id, images in large.items() if images[i]]
             one = SampleTable.of(
                 sample_id,
                 {"class": np.array(held, dtype=np.int64)},
@@ -54,53 +57,44 @@ class Choose(Pass):
                 capacity=self.study.images,
             )
             table = table.merge(one)
-        return {"held": table}
-
-    def finish(self, context: Context, state: State, carry: Carry) -> Carry:
-        table = state["held"]
-        assert isinstance(table, SampleTable)
-        if not table.ids:
-            names = ", ".join(context.model.classes[c] for c in class_ids(self.study, context))
-            raise InputError(
-                f"target.region: {self.study.target.region} is empty, or below "
-                f"{self.study.min_region_fraction:.2%} of the image, for each of the classes "
-                f"{names} in all {len(context.manifest.samples)} images; choose another region or "
-                "other classes, or check model.preprocessing"
-            )
-        return {"cases": cases(self.study, table)}
+        return HELD(table)
 
 
-def class_ids(study: Saliency, context: Context) -> tuple[int, ...]:
-    """The classes to explain: those asked for, or all but the background."""
-    names = study.data.classes or tuple(
-        name for name in context.model.classes if name != context.manifest.background
-    )
-    return tuple(context.model.class_id(name) for name in names)
+def draw_cases(study: Saliency, context: Context, known: Known) -> Known:
+    """The images and classes that are explained; an InputError where no image holds any."""
+    table = known[HELD]
+    if not table.ids:
+        names = ", ".join(context.model.classes[c] for c in study.class_ids(context))
+        raise InputError(
+            f"target.region: {study.target.region} is empty, or below "
+            f"{study.min_region_fraction:.2%} of the image, for each of the classes "
+            f"{names} in all {len(context.manifest.samples)} images; choose another region or "
+            "other classes, or check model.preprocessing"
+        )
+    return CASES(cases(study, table))
 
 
-def cases(study: Saliency, table: SampleTable) -> list[Case]:
+def cases(study: Saliency, table: SampleTable) -> tuple[Case, ...]:
     """At most `images` images by their hash, in each the classes that had the fewest turns.
 
     A class that few images hold is drawn first, so that none is crowded out by a common one.
     """
     holders = Counter(int(c) for c in table.column("class"))
-    rank = sorted(table.ids, key=lambda sample_id: (table.priority[sample_id], sample_id))
+    left = sorted(table.ids, key=lambda sample_id: (table.priority[sample_id], sample_id))
     turns: Counter[int] = Counter()
-    chosen: list[Case] = []
-    left = list(rank)
-    while left and len({sample_id for sample_id, _ in chosen}) < study.images:
+    drawn: list[Case] = []
+    images = 0
+    while left and holders and images < study.images:
         wanted = min(holders, key=lambda c: (turns[c], holders[c], c))
-        having = [s for s in left if wanted in table.tables[s]["class"]]
-        if not having:
+        sample_id = next((s for s in left if wanted in table.tables[s]["class"]), None)
+        if sample_id is None:
             del holders[wanted]
-            if not holders:
-                break
             continue
-        sample_id = having[0]
         left.remove(sample_id)
+        images += 1
         held = table.tables[sample_id]["class"].tolist()
         others = sorted((c for c in held if c != wanted), key=lambda c: (turns[c], c))
         for class_id in [wanted, *others][: study.classes_per_image]:
             turns[class_id] += 1
-            chosen.append((sample_id, int(class_id)))
-    return chosen
+            drawn.append((sample_id, int(class_id)))
+    return tuple(drawn)

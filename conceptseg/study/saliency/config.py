@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from conceptseg import catalogue
-from conceptseg.catalogue import Methods, Metrics, choice_labels, choice_versions, technique
+from conceptseg.catalogue import Choice, Methods, Metrics, technique
 from conceptseg.config import TargetConfig
 from conceptseg.engine.contract import Study
 from conceptseg.errors import nearest
+
+if TYPE_CHECKING:
+    from conceptseg.engine.contract import Context
 
 
 @technique(family="local", source="Hasany et al. 2024, section 3.3 and Table 1, with error bars")
@@ -20,7 +23,7 @@ class Saliency(Study):
     Each method explains each case (an image and a class that is predicted in it); each metric
     judges each map. Methods are compared over the same cases, so differences are paired. Trivial
     maps (the prediction itself, edges, a Gaussian, noise) stand in the same table: a method that
-    does not beat them tells nothing that could not be had without it.
+    is no better than they are has not been shown to add anything to them.
     """
 
     compare: Methods = Field(
@@ -41,20 +44,21 @@ class Saliency(Study):
         5,
         ge=0,
         description="Cases on which metrics that explain again (with shuffled weights, under "
-        "noise) are taken; they cost each method's passes several times. On fewer than 5 no method "
-        "is said to keep its map.",
+        "noise) are computed; they cost each method's passes several times. No method is said to "
+        "keep its map on fewer than 5 images or groups.",
     )
     primary: str = Field(
         "deletion",
-        description="Metric by which methods are set against the prediction's mask: its name, or, "
-        "of several choice_versions, what the result calls one; without more, the first.",
+        description="Metric by which methods are compared with the prediction's mask: its name, "
+        "or, where several versions of it are listed, the result's label of one (by its name the "
+        "first is meant).",
     )
     insensitive: float = Field(
         0.5,
         gt=0,
         lt=1,
         description="Rank correlation with the map of the shuffled network above which a method "
-        "counts as blind to what was learnt.",
+        "counts as blind to what the network has learnt.",
     )
     unit: Literal["auto", "group", "image"] = Field(
         "auto", description="What intervals and tests count: the manifest's groups, or images."
@@ -68,24 +72,27 @@ class Saliency(Study):
     @field_validator("primary")
     @classmethod
     def _known_primary(cls, name: str, info: ValidationInfo) -> str:
-        known = (*catalogue.names("metrics"), *choice_labels(info.data.get("metrics", ())))
+        known = (
+            *catalogue.names("metrics"),
+            *catalogue.choice_labels(info.data.get("metrics", ())),
+        )
         if name not in known:
             raise ValueError(f"unknown metric {name!r}; {nearest(name, known)}")
         return name
 
-    def methods(self) -> tuple[str | dict[str, Any], ...]:
+    def local_methods(self) -> tuple[Choice, ...]:
         """The methods that are compared, as entries."""
         return self.compare or catalogue.names("explainers")
 
-    def measures(self) -> tuple[str | dict[str, Any], ...]:
-        """The metrics that are taken, as entries; the primary one is among them."""
+    def measures(self) -> tuple[Choice, ...]:
+        """The metrics that are computed, as entries; the primary one is among them."""
         chosen = self.metrics or catalogue.names("metrics")
-        known = choice_versions(
-            choice_labels(chosen), self.primary
-        ) or self.primary in choice_labels(chosen)
+        labels = catalogue.choice_labels(chosen)
+        known = self.primary in labels or catalogue.choice_versions(labels, self.primary)
         return chosen if known else (*chosen, self.primary)
 
     @property
     def primary_label(self) -> str:
-        """What the primary metric is called in the result: of several of its kind the first."""
-        return [*choice_versions(choice_labels(self.measures()), self.primary), self.primary][0]
+        """What the result calls the primary metric: of its versions the first."""
+        labels = catalogue.choice_labels(self.measures())
+        return [*catalogue.choice_versions(labels, self.primary), self.primary][0]

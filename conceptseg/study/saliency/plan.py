@@ -1,14 +1,35 @@
-"""The steps of the study, in order."""
+"""The steps of a saliency study, in order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from conceptseg.engine.contract import Pass
-from conceptseg.study.saliency.choose import Choose
-from conceptseg.study.saliency.config import Saliency
-from conceptseg.study.saliency.judge import Judge
+from conceptseg.engine.contract import Context, Step
+from conceptseg.engine.start import first_images
+from conceptseg.errors import InputError
+from conceptseg.explain.target import configured
+from conceptseg.study.saliency.choose import Choose, draw_cases
+from conceptseg.study.saliency.judge import Judge, join_cases
+from conceptseg.study.saliency.standing import assess
+
+if TYPE_CHECKING:
+    from conceptseg.study.saliency.config import Saliency
 
 
-def passes(study: Saliency) -> Sequence[Pass]:
-    return (Choose(study), Judge(study))
+def steps(study: Saliency) -> tuple[Step, ...]:
+    """Cases are drawn and explained by every method, and every metric judges each map."""
+    return (Choose(study), draw_cases, Judge(study), join_cases, assess)
+
+
+def check(study: Saliency, context: Context) -> None:
+    """Refuse a region that needs labels where there are none, and maps that do not fit."""
+    from conceptseg.explain.scene import Scene
+
+    manifest, region = context.manifest, configured(study.target, 0).where
+    if region.needs_labels and not any(map(manifest.labelled, manifest.samples)):
+        raise InputError(
+            f"target.region: {study.target.region!r} needs labels, and none of the "
+            f"{len(manifest.samples)} images of {manifest.name} has a mask; take 'predicted'"
+        )
+    image = first_images(manifest, context.run)
+    Scene(context.model, image, memory_gib=study.memory_gib).check_room(1)

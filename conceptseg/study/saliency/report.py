@@ -5,37 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from conceptseg.report import cover
 from conceptseg.report.blocks import Report
+from conceptseg.result.columns import as_number
 from conceptseg.result.saved import Result
+from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.saliency import sections
-from conceptseg.study.saliency.standing import ALPHA, MASK_COPY
+from conceptseg.study.saliency.standing import MASK_COPY
+
+Rows = Sequence[Mapping[str, Any]]
+LIMITS = (
+    "A metric that hides pixels shows the network images unlike those it was trained on; what it "
+    "says depends on the fill. The metrics' parameters are listed with them.",
+    "Dice Explained favours maps that keep the object, deletion favours maps that cover it: both "
+    "reward a copy of the prediction. That is why the copy is listed in every table.",
+    "A mean rank adds up metrics that measure different things. Look at the metric that your "
+    "question needs. Localisation counts in no rank: it rewards tracing the prediction.",
+    "Maps show places. They do not say what is there, or whether the network uses it as a cause.",
+)
 
 
 def compose(result: Result) -> Report:
     """Which methods to believe: ranks, trade-offs, trivial maps, sanity, context, pictures."""
     notes = result.notes
-    rows = result.tables["methods"].rows
-    trivial = [row for row in rows if row["family"] == "baseline"]
-    real = [row for row in rows if row["family"] != "baseline"]
-    lead = (
-        f"{len(real)} local methods and {len(trivial)} trivial maps explained the same "
-        f"{notes['cases']} cases (an image and a class in it) of {notes['model']}, and "
-        f"{len(notes['metrics'])} metrics judged every map. "
-    )
-    if real and real[0]["rank"] is not None:
-        lead += f"The best mean rank of a method is that of {real[0]['method']}."
-        lead += _ahead(trivial, real[0]["rank"])
-    lead += _against_copy(result)
-    return Report(
+    return cover.report(
+        result,
         title="Local explanations of a segmentation network, compared",
-        subtitle=f"Saliency methods on {notes['model']}, data {notes['manifest']}",
-        lead=lead,
+        method="Saliency methods on",
+        lead=_lead(result),
         facts=(
-            ("Network", notes["model"]),
-            ("Weights", notes["origin"]),
-            ("Layer", notes["layer"]),
-            ("Data", notes["manifest"]),
-            ("Cases", f"{notes['cases']} in {notes['images']} images"),
+            ("Cases", notes["cases"]),
             ("Region", notes["region"]),
             ("Score", notes["score"]),
         ),
@@ -49,61 +48,59 @@ def compose(result: Result) -> Report:
             sections.cost(result),
             sections.numbers(result),
         ),
-        limits=_limits(result),
+        limits=(
+            *LIMITS,
+            f"Metrics that explain again were computed on {notes['sanity']} of {notes['cases']} "
+            "cases; their intervals are wide.",
+        ),
         alpha=ALPHA,
     )
 
 
-def _ahead(trivial: Sequence[Mapping[str, Any]], rank: float) -> str:
+def _lead(result: Result) -> str:
+    notes, rows = result.notes, result.tables["methods"].rows
+    trivial = [row for row in rows if row["family"] == "baseline"]
+    real = [row for row in rows if row["family"] != "baseline"]
+    text = (
+        f"{len(real)} local methods and {len(trivial)} trivial maps explained the same "
+        f"{notes['cases']} cases (an image and a class in it) of {notes['model']}, and "
+        f"{len(notes['metrics'])} metrics judged every map. "
+    )
+    if real and real[0]["rank"] is not None:
+        text += f"The best mean rank of a method is that of {real[0]['method']}."
+        text += _ahead(trivial, real[0]["rank"])
+    return text + _against_copy(result, {row["method"] for row in real})
+
+
+def _ahead(trivial: Rows, rank: float) -> str:
     """How many trivial maps rank above the best method; nothing where none was compared."""
-    ahead = sum(1 for row in trivial if row["rank"] is not None and row["rank"] < rank)
+    ahead = sum(row["rank"] is not None and row["rank"] < rank for row in trivial)
     if ahead:
-        return f" {ahead} of the trivial maps rank above it: by these metrics no method tells more."
+        return (
+            f" {ahead} of the trivial maps rank above it: by these metrics no method adds to them."
+        )
     return " No trivial map ranks above it." if trivial else ""
 
 
-def _against_copy(result: Result) -> str:
-    """How many methods do better, how many worse, and of how many neither can be told."""
-    rows = result.tables["methods"].rows
-    real = {row["method"] for row in rows if row["family"] != "baseline"}
+def _against_copy(result: Result, real: set[str]) -> str:
+    """How many of the `real` methods do better, how many worse, and how many were inconclusive."""
     primary = result.notes["primary"]
-    tested = [
+    rows = [
         row
         for row in result.tables["against"].rows
         if (row["metric"], row["reference"]) == (primary, MASK_COPY) and row["method"] in real
     ]
-    if not tested:
-        return " No method was tested against a copy of the prediction's mask."
-    sure = [row["difference"] for row in tested if row["p_holm"] <= ALPHA]
-    better = sum(1 for value in sure if value > 0)
-    told = (
-        f" In {primary}, {better} of {len(tested)} methods are significantly better than a copy of "
-        f"the prediction's mask, {len(sure) - better} worse, and of {len(tested) - len(sure)} "
-        "neither can be told"
+    testable = [row for row in rows if as_number(row["p_least"]) <= ALPHA]
+    if not testable:
+        text = " No method could be tested against a copy of the prediction's mask"
+        if rows:
+            least = min(as_number(row["p_least"]) for row in rows)
+            counted = cover.counted(result.notes)
+            text += f": from {counted} no corrected p-value can be below {least:.2g}"
+        return text + "."
+    sure = [as_number(row["difference"]) for row in testable if as_number(row["p_holm"]) <= ALPHA]
+    better = sum(value > 0 for value in sure)
+    return (
+        f" In {primary}, significantly better than a copy of the prediction's mask: {better} of "
+        f"{len(rows)} methods; worse: {len(sure) - better}; inconclusive: {len(rows) - len(sure)}."
     )
-    least = min(row["p_least"] for row in tested)
-    if least > ALPHA:
-        told += f": of so few cases a single corrected p-value is at least {least:.2g}"
-    return told + "."
-
-
-def _limits(result: Result) -> tuple[str, ...]:
-    notes = result.notes
-    limits = [
-        "A metric that hides pixels shows the network images that it never met; what it says "
-        "depends on the fill. The metrics' parameters are listed with them.",
-        "Dice Explained favours maps that keep the object, deletion favours maps that cover it: "
-        "both reward a copy of the prediction. That is why the copy stands in every table.",
-        "A mean rank adds up metrics that measure different things. Look at the metric that your "
-        "question needs. Localisation counts in no rank: it rewards tracing the prediction.",
-        f"Metrics that explain again were taken on {notes['sanity']} of {notes['cases']} cases; "
-        "their intervals are wide.",
-        "Maps show places. What is there, and whether the network uses it as a cause, they do not "
-        "say.",
-    ]
-    if notes["unit"] == "image" and notes["manifest_groups"] < notes["images"]:
-        limits.append(
-            f"The images come from {notes['manifest_groups']} groups, but intervals and tests "
-            "count images: they speak of these groups and not of new ones."
-        )
-    return tuple(limits)

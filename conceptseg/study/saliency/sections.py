@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from conceptseg.catalogue import choice_versions
-from conceptseg.report import figures
+from conceptseg.report import charts
 from conceptseg.report.blocks import (
     Block,
     ColourBar,
@@ -19,114 +19,109 @@ from conceptseg.report.blocks import (
     Section,
     TableBlock,
 )
+from conceptseg.result.columns import Column, as_number
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
-from conceptseg.study.saliency.findings import LEAST_UNITS
-from conceptseg.study.saliency.standing import ALPHA, KNOWN, MASK_COPY
+from conceptseg.stats.intervals import ALPHA, FEWEST
+from conceptseg.study.saliency.standing import KNOWN, MASK_COPY
+from conceptseg.study.saliency.tables import DETECTABLE, DIFFERENCE, MEAN, P_ADJUSTED, PASSES, RANK
 
-Row = dict[str, Any]
-NAN = float("nan")
+Row = Mapping[str, Any]
 TITLES = {"cbd": "Context bias detection (CBD)", "cbl": "Context bias localisation (CBL)"}
+CBD = Column("cbd", "CBD", interval=True)
+CBL = Column("cbl", "CBL", interval=True)
+DICE = Column("dice_explained", "Dice Explained")
+RATIO = Column("saliency_ratio", "Saliency Ratio (area kept / area predicted)")
 CURVES_SHOWN = 8
 
 
 def standing(result: Result) -> Section:
     """Mean ranks, then every metric's means."""
-    rows = [dict(row) for row in result.tables["methods"].rows]
-    caption = (
-        "Rank among all maps of a case (1 is best), averaged over the metrics of faithfulness and "
-        "compactness, with 95 % intervals over cases. Filled: methods; hollow: trivial maps."
-    )
-    figure = figures.intervals(
-        [row["method"] for row in rows],
-        _column(rows, "rank"),
-        _column(rows, "rank_low"),
-        _column(rows, "rank_high"),
-        value_name="mean rank",
-        significant=np.array([row["family"] != "baseline" for row in rows]),
+    ranking = charts.forest(
+        result.tables["methods"].show("method", "family", RANK),
+        "method",
+        RANK,
+        filled=lambda row: row["family"] != "baseline",
         marks=("method", "trivial map"),
-    )
-    columns = ("method", "family", "rank", "rank_low", "rank_high")
-    labels = result.tables["methods"].labels
-    ranking = FigureBlock(
-        figure, "Mean rank", caption, caption, Table(rows, columns, labels), "ranks"
-    )
-    grid, judging, table = _grid(result)
-    note = "All metrics, scaled within each column so that the best map is 1 and the worst 0."
-    heat = figures.heatmap(
-        grid.T,
-        [row["method"] for row in rows],
-        [name.replace("_", " ") for name in judging],
-        value_name="standing within the metric",
-        centre=None,
-        low=0.0,
-        high=1.0,
-    )
-    means = FigureBlock(
-        heat, "Every metric", note, note + " The table gives the means.", table, "all-metrics"
+        heading="Mean rank",
+        caption="Rank among all maps of a case (1 is best), averaged over the metrics of "
+        "faithfulness and compactness, with 95 % intervals over cases. Filled: methods; hollow: "
+        "trivial maps.",
+        id="ranks",
     )
     metrics = TableBlock(result.tables["metrics"], "What the metrics measure", folded=True)
-    return Section("standing", "How the methods stand", "", [ranking, means, metrics])
+    return Section(
+        "standing", "How the methods stand", "", [ranking, _all_metrics(result), metrics]
+    )
 
 
-def _grid(result: Result) -> tuple[np.ndarray, list[str], Table]:
-    """Standing [metrics, methods] from 0 (worst) to 1 (best), their names, and all means."""
-    order = [row["method"] for row in result.tables["methods"].rows]
+def _all_metrics(result: Result) -> FigureBlock | None:
+    """Every metric's standing [methods, metrics], from 0 (worst) to 1 (best)."""
+    methods = _names(result)
     better = {row["metric"]: row["better"] for row in result.tables["metrics"].rows}
-    means = {(r["metric"], r["method"]): _number(r["mean"]) for r in result.tables["means"].rows}
-    grid = np.full((len(better), len(order)), NAN)
-    rows = []
-    for m, (metric, direction) in enumerate(better.items()):
-        values = np.array([means[metric, method] for method in order])
-        rows.append(
-            {"metric": metric, "better": direction, **dict(zip(order, values, strict=True))}
-        )
-        if not np.isfinite(values).any():
-            continue
-        signed = values if direction == "higher" else -values
-        reach = np.nanmax(signed) - np.nanmin(signed)
-        grid[m] = (signed - np.nanmin(signed)) / reach if reach > 0 else 1.0
-    judging = [row["metric"] for row in rows if _judges(row, order)]
-    places = [list(better).index(metric) for metric in judging]
-    return grid[places], judging, Table(rows)
+    means = charts.grid(result.tables["means"], ("metric", list(better)), ("method", methods), MEAN)
+    scaled = {
+        metric: _scaled(values if better[metric] == "higher" else -values)
+        for metric, values in zip(better, means, strict=True)
+        if better[metric] != "neither" and np.isfinite(values).any()
+    }
+    listed = [
+        {"metric": metric, "better": better[metric], **dict(zip(methods, values, strict=True))}
+        for metric, values in zip(better, means.tolist(), strict=True)
+    ]
+    return charts.heatmap(
+        np.array(list(scaled.values())).reshape(len(scaled), len(methods)).T,
+        methods,
+        [metric.replace("_", " ") for metric in scaled],
+        value="standing within the metric",
+        centre=None,
+        ends=(0.0, 1.0),
+        heading="Every metric",
+        caption="All metrics that say which map is better, scaled within each column so that the "
+        "best map is 1 and the worst 0. The table gives the means.",
+        id="all-metrics",
+        below=Table(listed),
+    )
 
 
-def _judges(row: Row, methods: list[str]) -> bool:
-    """Whether a metric says which map is better, and could be taken at all."""
-    return row["better"] != "neither" and any(np.isfinite(row[method]) for method in methods)
+def _scaled(values: np.ndarray) -> np.ndarray:
+    """Values [methods], brought linearly to 0 (the least) .. 1; all 1 where they are equal."""
+    low, high = np.nanmin(values), np.nanmax(values)
+    return (values - low) / (high - low) if high > low else np.ones_like(values)
+
+
+def _names(result: Result) -> list[str]:
+    """All methods, best mean rank first."""
+    return [row["method"] for row in result.tables["methods"].rows]
 
 
 def trade(result: Result) -> Section | None:
     """How much of the prediction a map keeps, against how large it is, at common thresholds."""
-    curves = [_curves(result, kind) for kind in ("dice_explained", "saliency_ratio")]
-    at = sorted(set(curves[0]) & set(curves[1]))
+    dice, ratio = (_curves(result, one.key) for one in (DICE, RATIO))
+    at = sorted(set(dice) & set(ratio))
     if not at:
         return None
-    dice, ratio = (np.stack([one[t] for t in at], 1) for one in curves)
-    methods = list(result.notes["methods"])
-    best = [row["method"] for row in result.tables["methods"].rows]
+    place = {method: m for m, method in enumerate(result.notes["methods"])}
     rows = [
-        {"method": method, "threshold": t, "saliency_ratio": r, "dice_explained": d}
-        for method in best
-        for t, r, d in zip(
-            at, ratio[methods.index(method)], dice[methods.index(method)], strict=True
-        )
+        {"method": name, "threshold": t, RATIO.key: ratio[t][m], DICE.key: dice[t][m]}
+        for name, m in ((name, place[name]) for name in _names(result))
+        for t in at
     ]
-    real = [r["method"] for r in result.tables["methods"].rows if r["family"] != "baseline"]
-    shown = [*real[:CURVES_SHOWN], *([MASK_COPY] if MASK_COPY in methods else [])]
-    figure = figures.trade_off(
-        {m: (ratio[methods.index(m)], dice[methods.index(m)]) for m in shown},
-        x_name="Saliency Ratio (area kept / area predicted)",
-        y_name="Dice Explained",
-    )
-    caption = (
-        "Each line runs over thresholds: only pixels above the threshold are kept, the rest is "
-        "filled. Further left and up is better: much of the prediction from little of the image. "
-        f"The {len(shown)} maps shown are the best-ranked methods and the mask copy; the table "
-        "has all."
-    )
-    block = FigureBlock(
-        figure, "Dice Explained against Saliency Ratio", caption, caption, Table(rows), "trade-off"
+    families = result.tables["methods"].rows
+    real = [row["method"] for row in families if row["family"] != "baseline"]
+    shown = [*real[:CURVES_SHOWN], *([MASK_COPY] if MASK_COPY in place else [])]
+    block = charts.trade_off(
+        Table(rows).where(lambda row: row["method"] in shown),
+        "method",
+        RATIO,
+        DICE,
+        heading="Dice Explained against Saliency Ratio",
+        caption="Each line runs over thresholds: only pixels above the threshold are kept, the "
+        "rest is filled. Further left and up is better: much of the prediction from little of the "
+        f"image. The {len(shown)} maps shown are the best-ranked methods and the mask copy; the "
+        "table lists all.",
+        id="trade-off",
+        below=Table(rows),
     )
     return Section("trade", "How much a small map explains", "", [block])
 
@@ -143,42 +138,34 @@ def _curves(result: Result, kind: str) -> dict[float, np.ndarray]:
     return dict(zip(result.notes["at"][names[0]], means.T, strict=True))
 
 
-def against(result: Result) -> Section | None:
+def against(result: Result) -> Section:
     """Each method against the prediction's own mask, in the primary metric; all in a table."""
-    rows = [dict(row) for row in result.tables["against"].rows]
-    primary = result.notes["primary"]
-    chosen = [r for r in rows if r["metric"] == primary and r["reference"] == MASK_COPY]
-    chosen.sort(key=lambda row: -_number(row["difference"]))
-    blocks: list[Block] = []
-    if chosen:
-        figure = figures.intervals(
-            [row["method"] for row in chosen],
-            _column(chosen, "difference"),
-            _column(chosen, "low"),
-            _column(chosen, "high"),
-            value_name=f"better than the mask copy in {primary}",
-            reference=0.0,
-            significant=_column(chosen, "p_holm") <= ALPHA,
-        )
-        caption = (
-            "Paired over cases, with 95 % intervals; right of zero is better than showing the "
-            "predicted mask itself. Filled: significant after Holm's correction over methods."
-        )
-        columns = ("method", "difference", "low", "high", "p", "p_holm", "detectable", "cases")
-        table = Table(chosen, columns, result.tables["against"].labels)
-        blocks.append(FigureBlock(figure, f"In {primary}", caption, caption, table, "mask-copy"))
-    if rows:
-        blocks.append(
-            TableBlock(
-                result.tables["against"], "Every metric and both references", folded=True, limit=500
-            )
-        )
+    every, primary = result.tables["against"], result.notes["primary"]
+    forest = charts.forest(
+        every.where(lambda row: (row["metric"], row["reference"]) == (primary, MASK_COPY))
+        .sorted(lambda row: -as_number(row["difference"]))
+        .show("method", DIFFERENCE, "p", P_ADJUSTED, DETECTABLE, "cases"),
+        "method",
+        DIFFERENCE,
+        axis=f"better than the mask copy in {primary}",
+        reference=0.0,
+        filled=lambda row: as_number(row["p_holm"]) <= ALPHA,
+        heading=f"In {primary}",
+        caption="Paired over cases, with 95 % intervals; right of zero is better than showing the "
+        "predicted mask itself. Filled: significant after correction over all maps. Where p is "
+        "empty, so few images or groups could not have passed.",
+        id="mask-copy",
+    )
+    blocks: list[Block | None] = [forest]
+    if every.rows:
+        title = "Every metric and both references"
+        blocks.append(TableBlock(every, title, folded=True, limit=500))
     return Section(
         "against",
         "Against trivial maps",
-        "Many maps merely trace the prediction. A method that does not beat a copy of the "
-        "prediction's mask has not been shown, by this metric, to tell more than the prediction "
-        "does; that it tells no more is not shown either: see the smallest detectable difference.",
+        "Many maps merely trace the prediction. A method that is no better than a copy of the "
+        "prediction's mask has not been shown, by this metric, to add anything to the prediction. "
+        "Absence of evidence is not evidence of absence: see the smallest detectable difference.",
         blocks,
     )
 
@@ -187,154 +174,138 @@ def sanity(result: Result) -> Section | None:
     """Metrics that explain again: shuffled weights, noise, two objects of one class."""
     kinds = ("randomisation", "stability", "region_locality")
     names = [name for kind in kinds for name in choice_versions(result.notes["metrics"], kind)]
-    found = [_forest(result, "sanity", name) for name in names]
-    blocks = [block for block in found if block is not None]
+    blocks = [block for name in names if (block := _forest(result, "sanity", name))]
     title = "Do the maps depend on the network, and hold still?"
     intro = (
-        "Each of these costs a method's passes again, so they are taken on a few cases alone: "
-        f"{result.notes['sanity']} of {result.notes['cases']}. Only on {LEAST_UNITS} images (or "
-        "groups) or more is a method said to keep its map under shuffled weights; on fewer, "
-        "silence means nothing."
+        "Each of these costs a method's passes again, so they are computed on a few cases only: "
+        f"{result.notes['sanity']} of {result.notes['cases']}. A method is said to keep its map "
+        f"under shuffled weights only on {FEWEST} images (or groups) or more; on fewer, that it is "
+        "not said means nothing. Each method's interval is taken by itself."
     )
     return Section("sanity", title, intro, blocks) if blocks else None
 
 
 def context(result: Result) -> Section | None:
     """Whether the maps mark context: outside of the region, and where it is known to matter."""
-    named = partial(choice_versions, result.notes["metrics"])
-    blocks = [
-        block
-        for block in (
-            _known_context(result),
-            *(_forest(result, "context", name) for name in named("cbd")),
-            *(_forest(result, "context", n, _above_chance(result, n)) for n in named("cbl")),
-            *(_forest(result, "context", name) for name in named("context_share")),
-        )
-        if block is not None
-    ]
+    blocks: list[Block | None] = [_known_context(result)]
+    for kind in ("cbd", "cbl", "context_share"):
+        for name in choice_versions(result.notes["metrics"], kind):
+            above = _above_chance(result, name) if kind == "cbl" else {}
+            blocks.append(_forest(result, "context", name, above))
     intro = (
-        "How much of each map lies outside the explained region and, where the data set knows "
+        "How much of each map lies outside the explained region and, where the data set says "
         "which surroundings matter (a planted tile), whether they are marked."
     )
-    return Section("context", "Do the maps see context?", intro, blocks) if blocks else None
+    title = "Do the maps see context?"
+    return Section("context", title, intro, blocks) if any(blocks) else None
 
 
 def _known_context(result: Result) -> Block | None:
     """CBD and CBL of every map in one table, with what CBL is by chance."""
+    labels = {c: choice_versions(result.notes["metrics"], c.key)[:1] for c in (CBD, CBL)}
+    above = _above_chance(result, *labels[CBL]) if all(labels.values()) else {}
+    if not above:
+        return None
     means = {(row["metric"], row["method"]): row for row in result.tables["means"].rows}
-    kinds = {k: choice_versions(result.notes["metrics"], k)[:1] for k in ("cbd", "cbl")}
-    if not all(kinds.values()):
-        return None
-    labels = {kind: found[0] for kind, found in kinds.items()}
-    above = _above_chance(result, labels["cbl"])
     rows = []
-    for method in (row["method"] for row in result.tables["methods"].rows):
-        if not above:
-            continue
-        row: Row = {"method": method}
-        for metric, label in labels.items():
-            found = means[label, method]
-            row |= {metric: found["mean"], f"{metric}_low": found["low"]}
-            row |= {f"{metric}_high": found["high"]}
-        row |= {"cases": means[labels["cbl"], method]["cases"]}
-        one = above.get(method, {})
-        row |= {name: one.get(name) for name in ("difference", "p_holm")}
-        rows.append(row)
-    if not rows:
-        return None
-    rows.sort(key=lambda row: -np.nan_to_num(_number(row["cbl"]), nan=-1.0))
-    names = {
-        "cbd": "CBD",
-        "cbl": "CBL",
-        **{f"{m}_{end}": f"{m.upper()}, {end}" for m in ("cbd", "cbl") for end in ("low", "high")},
-        "cases": "cases with mass outside",
-        "difference": "CBL above chance",
-        "p_holm": "p Holm",
-    }
+    for method in _names(result):
+        row: dict[str, Any] = {"method": method}
+        for column, (label,) in labels.items():
+            mean = means[label, method]
+            row |= dict(zip(column.keys, (mean[key] for key in MEAN.keys), strict=True))
+            row["cases"] = mean["cases"]
+        tested = above.get(method, {})
+        rows.append({**row, **{key: tested.get(key) for key in ("difference", "p_holm")}})
+    columns = (
+        "method",
+        CBD,
+        CBL,
+        Column("cases", "cases with mass outside"),
+        Column("difference", "CBL above chance"),
+        P_ADJUSTED,
+    )
     caption = (
         "CBD is how much of the surroundings a map marks, CBL how much of what it marks there lies "
         "on the context that matters. By chance CBL is the share of the surroundings that this "
-        f"context covers, {result.notes['chance']:.2f} in the mean. A map with CBD near 0 does not "
-        "speak of context at all, whatever its CBL."
+        f"context covers, {result.notes['chance']:.2f} in the mean. A map with CBD near 0 marks no "
+        "context at all, whatever its CBL."
     )
-    return TableBlock(Table(rows, labels=names), "Known context: CBD and CBL", caption, limit=40)
+    ordered = Table(rows).sorted(lambda row: -np.nan_to_num(as_number(row["cbl"]), nan=-1.0))
+    return TableBlock(ordered.show(*columns), "Known context: CBD and CBL", caption, limit=40)
 
 
 def _above_chance(result: Result, label: str) -> dict[str, Row]:
     """Rows of the comparison of CBL with chance, by method; empty where no context is known."""
     rows = result.tables["against"].rows
-    return {r["method"]: dict(r) for r in rows if (r["metric"], r["reference"]) == (label, KNOWN)}
+    return {
+        row["method"]: row for row in rows if (row["metric"], row["reference"]) == (label, KNOWN)
+    }
 
 
 def _forest(
-    result: Result, key: str, metric: str, above: dict[str, Row] | None = None
+    result: Result, key: str, metric: str, above: Mapping[str, Row] | None = None
 ) -> FigureBlock | None:
     """One metric's means, best first; `above` marks those that are significantly above chance."""
-    rows = [dict(r) for r in result.tables["means"].rows if r["metric"] == metric and r["cases"]]
-    if not rows:
-        return None
     kind = next(row for row in result.tables["metrics"].rows if row["metric"] == metric)
-    rows.sort(key=lambda row: _number(row["mean"]) * (-1 if kind["better"] == "higher" else 1))
+    sign = -1 if kind["better"] == "higher" else 1
     caption = f"{kind['what']} Mean over cases with 95 % intervals."
     if above:
-        caption += " Dotted: chance. Filled: significantly more than chance (Holm over maps)."
-    passed = [_passes(above[row["method"]]) for row in rows if above and row["method"] in above]
-    figure = figures.intervals(
-        [row["method"] for row in rows],
-        _column(rows, "mean"),
-        _column(rows, "low"),
-        _column(rows, "high"),
-        value_name=TITLES.get(metric, metric.replace("_", " ")),
+        caption += " Dotted: chance. Filled: significantly more than chance, corrected over maps."
+
+    def passed(row: Row) -> bool:
+        tested = (above or {}).get(row["method"], {})
+        significant = as_number(tested.get("p_holm")) <= ALPHA
+        return significant and as_number(tested["difference"]) > 0
+
+    return charts.forest(
+        result.tables["means"]
+        .where(lambda row: row["metric"] == metric and row["cases"])
+        .sorted(lambda row: sign * as_number(row["mean"]))
+        .show("method", MEAN, "cases"),
+        "method",
+        MEAN,
+        axis=TITLES.get(metric, metric.replace("_", " ")),
         reference=result.notes["chance"] if above else None,
-        significant=np.array(passed) if len(passed) == len(rows) else None,
+        filled=passed if above else None,
         marks=("more than chance", "not more"),
+        heading=TITLES.get(metric, metric.replace("_", " ").capitalize()),
+        caption=caption,
+        id=safe_key(f"{key}-{metric}"),
     )
-    title = TITLES.get(metric, metric.replace("_", " ").capitalize())
-    columns = ("method", "mean", "low", "high", "cases")
-    return FigureBlock(
-        figure, title, caption, caption, Table(rows, columns), safe_key(f"{key}-{metric}")
-    )
-
-
-def _passes(row: Row) -> bool:
-    return _number(row["p_holm"]) <= ALPHA and _number(row["difference"]) > 0
 
 
 def gallery(result: Result) -> Section | None:
-    rows = [dict(row) for row in result.tables["gallery"].rows]
-    if not rows:
+    cases = result.tables["gallery"].rows
+    if not cases:
         return None
-    methods = list(result.notes["methods"])
-    best = [row["method"] for row in result.tables["methods"].rows]
-    names = [f"{row['class']} in {row['sample']}" for row in rows]
-    plain = [
-        Picture(r["picture"], f"{n}, region outlined") for r, n in zip(rows, names, strict=True)
-    ]
-    shown: list[tuple[str, list[Picture | None]]] = [("image", [*plain])]
-    for method in best:
-        m = methods.index(method)
-        maps = [Picture(r["maps"][m], f"{method}, {n}") for r, n in zip(rows, names, strict=True)]
-        shown.append((method, [*maps]))
+    place = {method: m for m, method in enumerate(result.notes["methods"])}
+    shown: list[tuple[str, list[Picture | None]]] = [("image", [])]
+    shown += [(method, []) for method in _names(result)]
+    for row in cases:
+        name = f"{row['class']} in {row['sample']}"
+        for method, pictures in shown:
+            pictures.append(
+                Picture(row["picture"], f"{name}, region outlined")
+                if method == "image"
+                else Picture(row["maps"][place[method]], f"{method}, {name}")
+            )
     bar = ColourBar("balance", -1.0, 1.0, "attribution, relative to the method's largest")
     return Section(
         "gallery",
         "The maps side by side",
         "Best mean rank first. All maps of a method share a scale, and all methods its ends: 1 is "
         "the largest attribution (99.5 % quantile) of the method in these cases.",
-        [Gallery([f"case {n + 1}: {row['class']}" for n, row in enumerate(rows)], shown, bar=bar)],
+        [Gallery([f"case {n + 1}: {row['class']}" for n, row in enumerate(cases)], shown, bar=bar)],
     )
 
 
 def cost(result: Result) -> Section:
     """Passes and seconds of one map."""
     seconds = result.timings["seconds_per_map"]
-    rows = [
-        {**dict(row), "seconds": seconds[row["method"]]} for row in result.tables["methods"].rows
-    ]
-    columns = ("method", "seconds", "forwards", "backwards", "tails", "tail_backwards")
-    labels = {**result.tables["methods"].labels, "seconds": "seconds (median)"}
+    table = result.tables["methods"]
+    rows = [{**row, "seconds": seconds[row["method"]]} for row in table.rows]
     block = TableBlock(
-        Table(rows, columns, labels),
+        Table(rows).show("method", Column("seconds", "seconds (median)"), *PASSES),
         "Cost of one map",
         "Passes of one image through the whole network, or through the part after the layer.",
     )
@@ -342,22 +313,11 @@ def cost(result: Result) -> Section:
 
 
 def numbers(result: Result) -> Section:
-    return Section(
-        "numbers",
-        "All numbers",
-        "",
-        [
-            TableBlock(result.tables["methods"], "The methods", folded=True),
-            TableBlock(result.tables["means"], "Means", limit=1000, folded=True),
-            TableBlock(result.tables["cases"], "The cases", folded=True),
-            TableBlock(result.tables["values"], "Every map", limit=200, folded=True),
-        ],
-    )
-
-
-def _number(value: Any) -> float:
-    return NAN if value is None else float(value)
-
-
-def _column(rows: list[Row], name: str) -> np.ndarray:
-    return np.array([_number(row[name]) for row in rows], dtype=float)
+    tables = result.tables
+    blocks = [
+        TableBlock(tables["methods"], "The methods", folded=True),
+        TableBlock(tables["means"], "Means", limit=1000, folded=True),
+        TableBlock(tables["cases"], "The cases", folded=True),
+        TableBlock(tables["values"], "Every map", limit=200, folded=True),
+    ]
+    return Section("numbers", "All numbers", "", blocks)

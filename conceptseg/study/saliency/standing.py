@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conceptseg.stats.corrections import holm
-from conceptseg.stats.intervals import bootstrap_interval, detectable_at
-from conceptseg.stats.p_values import sign_flip_p, smallest_p
-from conceptseg.study.saliency.judge import Judged
+from conceptseg.catalogue import choice_versions
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Key, Known
+from conceptseg.stats.estimate import Estimate, Sampling
+from conceptseg.stats.family import Question, Test
+from conceptseg.stats.family import judge as judge_family
+from conceptseg.study.saliency.judge import JUDGED, Judged
 
-ALPHA = 0.05
-NAN = float("nan")
+if TYPE_CHECKING:
+    from conceptseg.study.saliency.config import Saliency
+
 MASK_COPY = "prediction_mask"
 CHANCE = "random_map"
 KNOWN = "chance"
@@ -26,42 +29,66 @@ prediction, whatever the network looked at."""
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over cases, its 95 % interval (whole groups drawn), and how many cases it is of."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A paired mean difference from a reference, positive where better, with its p-values.
-
-    `p_least`: the smallest corrected p-value that so many cases can give; `detectable`: the
-    difference, either way, that would pass after correction with power 0.8.
-    """
+    """A method's mean in one metric, over so many cases."""
 
     method: str
     metric: str
-    value: float
-    low: float
-    high: float
-    p: float
-    p_holm: float
-    p_least: float
-    detectable: float
-    n: int
+    estimate: Estimate
+    cases: int
 
 
-def mean(values: np.ndarray, groups: Sequence[str], seed: int) -> Mean:
-    """The mean of values [cases]; nan ones are left out and not counted."""
-    good = np.flatnonzero(np.isfinite(values)).tolist()
-    if not good:
-        return Mean(NAN, NAN, NAN, 0)
-    kept = [groups[i] for i in good]
-    low, high = bootstrap_interval(values[good], kept, seed=seed)
-    return Mean(float(values[good].mean()), low, high, len(good))
+@dataclass(frozen=True)
+class Difference(Mean):
+    """A method's mean paired difference from a reference, positive where better, and its test."""
+
+    reference: str
+    test: Test
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the study finds of its methods.
+
+    `sampling` says what each case counts as; `ranks` [cases, methods] are averaged over metrics;
+    `against` lists the families of tests, one for each metric and reference.
+    """
+
+    sampling: Sampling
+    ranks: np.ndarray
+    means: tuple[Mean, ...]
+    against: tuple[Difference, ...]
+
+
+STANDING = Key("standing", Standing)
+
+
+def assess(study: Saliency, context: Context, known: Known) -> Known:
+    """Means, ranks and differences, counted over images or groups."""
+    judged = known[JUDGED]
+    samples = [context.manifest.sample(sample_id) for sample_id, _ in judged.cases]
+    ids, groups = [s.id for s in samples], [s.group for s in samples]
+    sampling = Sampling.counting(ids, groups, study.unit, context.seed)
+    families = [
+        (name, reference)
+        for name, metric in judged.metrics.items()
+        if metric.better != "neither"
+        for reference in (MASK_COPY, CHANCE)
+    ] + [(name, KNOWN) for name in choice_versions(judged.metrics, "cbl")]
+    against = tuple(
+        one
+        for metric, reference in families
+        for one in differences(judged, metric, reference, sampling, context.seed)
+    )
+    return STANDING(Standing(sampling, overall(judged), means(judged, sampling), against))
+
+
+def means(judged: Judged, sampling: Sampling) -> tuple[Mean, ...]:
+    """Every method's mean in every metric, over the cases in which it is defined."""
+    return tuple(
+        Mean(method, metric, sampling.mean(values), int(np.isfinite(values).sum()))
+        for metric in judged.metrics
+        for method, values in zip(judged.methods, judged.of(metric).T, strict=True)
+    )
 
 
 def ranks(values: np.ndarray, better: str) -> np.ndarray:
@@ -79,59 +106,33 @@ def overall(judged: Judged) -> np.ndarray:
         for name, metric in judged.metrics.items()
         if metric.about.family in JUDGING and metric.better != "neither"
     ]
-    if not each:
-        return np.full(judged.seconds.shape, NAN)
-    stacked = np.stack(each)
+    stacked = np.stack([*each, np.full(judged.values.shape[:2], np.nan)])
     known = np.isfinite(stacked)
     total = np.where(known, stacked, 0).sum(0)
-    return np.where(known.any(0), total / np.maximum(known.sum(0), 1), NAN)
+    return np.where(known.any(0), total / np.maximum(known.sum(0), 1), np.nan)
 
 
 def differences(
-    judged: Judged, metric: str, reference: str, groups: Sequence[str], seed: int
+    judged: Judged, metric: str, reference: str, sampling: Sampling, seed: int
 ) -> list[Difference]:
-    """Every other method against a reference in one metric; Holm's correction over methods.
+    """Every other method against a reference in one metric, paired by case: a family of tests.
 
-    The reference is a method's label, or "chance": what CBL is by chance in each case.
+    The reference is a method's label, or "chance": what CBL is by chance in each case. Methods of
+    which fewer than two cases can be paired are left out.
     """
-    if reference == KNOWN:
-        return _above(judged, metric, judged.chance, judged.methods, groups, seed)
-    if reference not in judged.methods:
+    values = dict(zip(judged.methods, judged.of(metric).T, strict=True))
+    base = judged.chance if reference == KNOWN else values.pop(reference, None)
+    if base is None:
         return []
-    base = judged.of(metric)[:, judged.methods.index(reference)]
-    others = [method for method in judged.methods if method != reference]
-    return _above(judged, metric, base, others, groups, seed)
-
-
-def _above(
-    judged: Judged,
-    metric: str,
-    base: np.ndarray,
-    methods: Sequence[str],
-    groups: Sequence[str],
-    seed: int,
-) -> list[Difference]:
-    """By how much methods are better than `base` [cases], paired by case."""
     sign = -1.0 if judged.metrics[metric].better == "lower" else 1.0
-    changes = {
-        method: sign * (judged.of(metric)[:, judged.methods.index(method)] - base)
-        for method in methods
-    }
-    able = {m: np.flatnonzero(np.isfinite(c)).tolist() for m, c in changes.items()}
-    able = {method: good for method, good in able.items() if len(good) >= 2}
-    draws = max(9999, math.ceil(2 * len(able) / ALPHA))
-    found = []
-    for method, good in able.items():
-        change, kept = changes[method][good], [groups[i] for i in good]
-        low, high = bootstrap_interval(change, kept, seed=seed)
-        p = sign_flip_p(change, kept, seed=seed, draws=draws)
-        least = min(1.0, len(able) * smallest_p(len(set(kept)), draws))
-        reach = detectable_at(change, kept, ALPHA / len(able), "two")
-        found.append((method, float(change.mean()), low, high, p, least, reach, len(good)))
-    adjusted = holm([one[4] for one in found]).tolist()
+    changes = {method: sign * (own - base) for method, own in values.items()}
+    paired = {m: change for m, change in changes.items() if np.isfinite(change).sum() >= 2}
+    tests = judge_family(
+        [Question(change, sampling) for change in paired.values()], side="two", seed=seed
+    )
     return [
-        Difference(method, metric, value, low, high, p, p_holm, least, reach, n)
-        for (method, value, low, high, p, least, reach, n), p_holm in zip(
-            found, adjusted, strict=True
+        Difference(
+            method, metric, sampling.mean(change), int(np.isfinite(change).sum()), reference, test
         )
+        for (method, change), test in zip(paired.items(), tests, strict=True)
     ]

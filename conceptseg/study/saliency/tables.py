@@ -2,129 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from conceptseg import catalogue
-from conceptseg.catalogue import Choice
+from conceptseg.result.columns import Column, labels_of
 from conceptseg.result.table import Table
-from conceptseg.study.saliency.judge import PASSES, Judged
-from conceptseg.study.saliency.standing import Difference, mean, overall
+from conceptseg.study.saliency.judge import Judged
+from conceptseg.study.saliency.standing import Standing
 
-PASS_COLUMNS = tuple(f"{kind.replace(' ', '_')}s" for kind in PASSES)
+RANK = Column("rank", "mean rank", interval=True, brief="rank")
+PASSES = tuple(
+    Column(key, f"{key.removesuffix('s').replace('_', ' ')} passes")
+    for key in ("forwards", "backwards", "tails", "tail_backwards")
+)
+MEAN = Column("mean", interval=True, ends=("low", "high"), of="estimate")
+DIFFERENCE = Column(
+    "difference", "better by", interval=True, brief="", ends=("low", "high"), of="estimate"
+)
+P_ADJUSTED = Column("p_holm", "p, corrected", of=lambda one: one.test.adjusted)
+DETECTABLE = Column(
+    "detectable", "smallest detectable difference", of=lambda one: one.test.detectable
+)
+AGAINST = (
+    "method",
+    "metric",
+    "reference",
+    DIFFERENCE,
+    Column("p", of=lambda one: one.test.p),
+    P_ADJUSTED,
+    Column("p_least", "smallest corrected p that could be", of=lambda one: one.test.least),
+    DETECTABLE,
+    "cases",
+    Column("correction", of=lambda one: one.test.by),
+)
 
 
-def method_table(
-    judged: Judged, kinds: dict[str, catalogue.Entry], groups: Sequence[str], seed: int
-) -> Table:
+def method_table(judged: Judged, standing: Standing, kinds: Mapping[str, catalogue.Entry]) -> Table:
     """One row per method, best overall rank first: what it is, what it costs, how it ranks."""
-    rank = overall(judged)
-    rows = []
-    for m, method in enumerate(judged.methods):
-        place = mean(rank[:, m], groups, seed)
-        passes = judged.passes[:, m].mean(0)
-        rows.append(
-            {
-                "method": method,
-                "family": kinds[method].family,
-                "rank": place.value,
-                "rank_low": place.low,
-                "rank_high": place.high,
-                **dict(zip(PASS_COLUMNS, passes.tolist(), strict=True)),
-                "source": kinds[method].source,
-            }
-        )
-    order = np.argsort(np.nan_to_num(rank, nan=np.inf).mean(0), kind="stable")
-    rows = [rows[m] for m in order]
-    names = {
-        "rank": "mean rank",
-        "rank_low": "rank, low",
-        "rank_high": "rank, high",
-        "forwards": "forward passes",
-        "backwards": "backward passes",
-        "tails": "tail passes",
-        "tail_backwards": "tail backward passes",
-    }
-    return Table(rows, labels=names, caption="The methods, best mean rank first")
-
-
-def mean_table(judged: Judged, groups: Sequence[str], seed: int) -> Table:
-    rows = []
-    for metric in judged.metrics:
-        values = judged.of(metric)
-        for m, method in enumerate(judged.methods):
-            found = mean(values[:, m], groups, seed)
-            rows.append(
-                {
-                    "method": method,
-                    "metric": metric,
-                    "mean": found.value,
-                    "low": found.low,
-                    "high": found.high,
-                    "cases": found.n,
-                }
-            )
-    return Table(rows, caption="Mean of each metric for each method, with 95 % intervals")
-
-
-def against_table(found: dict[tuple[str, str], list[Difference]]) -> Table:
     rows = [
         {
-            "method": one.method,
-            "metric": metric,
-            "reference": reference,
-            "difference": one.value,
-            "low": one.low,
-            "high": one.high,
-            "p": one.p,
-            "p_holm": one.p_holm,
-            "p_least": one.p_least,
-            "detectable": one.detectable,
-            "cases": one.n,
+            "method": method,
+            "family": kinds[method].family,
+            **RANK.cells(standing.sampling.mean(standing.ranks[:, m])),
+            **dict(zip((c.key for c in PASSES), judged.passes[:, m].mean(0).tolist(), strict=True)),
+            "source": kinds[method].source,
         }
-        for (metric, reference), each in found.items()
-        for one in each
+        for m, method in enumerate(judged.methods)
     ]
-    names = {
-        "difference": "better by",
-        "p_holm": "p Holm",
-        "p_least": "smallest it could be",
-        "detectable": "smallest detectable difference",
-    }
-    return Table(rows, labels=names, caption="Each method against trivial maps, paired by case")
+    order = np.argsort(np.nan_to_num(standing.ranks, nan=np.inf).mean(0), kind="stable")
+    labels = labels_of((RANK, *PASSES))
+    caption = "The methods, best mean rank first"
+    return Table([rows[m] for m in order], labels=labels, caption=caption)
+
+
+def mean_table(standing: Standing) -> Table:
+    caption = "Mean of each metric for each method, with 95 % intervals"
+    return Table.of(standing.means, ("method", "metric", MEAN, "cases"), caption)
+
+
+def against_table(standing: Standing) -> Table:
+    return Table.of(standing.against, AGAINST, "Each method against trivial maps, paired by case")
 
 
 def case_table(judged: Judged, classes: Sequence[str]) -> Table:
     rows = [
-        {"case": n + 1, "sample": sample_id, "class": classes[class_id]}
-        for n, (sample_id, class_id) in enumerate(judged.cases)
+        {"case": number, "sample": sample_id, "class": classes[class_id]}
+        for number, (sample_id, class_id) in enumerate(judged.cases, start=1)
     ]
     return Table(rows, caption="Images and classes that were explained")
 
 
 def value_table(judged: Judged, classes: Sequence[str]) -> Table:
-    rows = []
-    for n, (sample_id, class_id) in enumerate(judged.cases):
-        for m, method in enumerate(judged.methods):
-            told = dict(zip(judged.metrics, judged.values[n, m].tolist(), strict=True))
-            head = {"sample": sample_id, "class": classes[class_id], "method": method}
-            rows.append({**head, **told})
+    rows = [
+        {
+            "sample": sample_id,
+            "class": classes[class_id],
+            "method": method,
+            **dict(zip(judged.metrics, judged.values[n, m].tolist(), strict=True)),
+        }
+        for n, (sample_id, class_id) in enumerate(judged.cases)
+        for m, method in enumerate(judged.methods)
+    ]
     return Table(rows, caption="Every metric of every method in every case")
 
 
-def metric_table(judged: Judged, entries: Sequence[Choice]) -> Table:
-    rows = []
-    for (label, metric), entry in zip(judged.metrics.items(), entries, strict=True):
-        kind = entry if isinstance(entry, str) else str(entry["kind"])
-        row = catalogue.entry("metrics", kind)
-        rows.append(
-            {
-                "metric": label,
-                "what": row.summary,
-                "better": metric.better,
-                "parameters": ", ".join(f"{k} {v}" for k, v in metric.model_dump().items()),
-                "source": row.source,
-            }
-        )
+def metric_table(judged: Judged) -> Table:
+    rows = [
+        {
+            "metric": label,
+            "what": entry.summary,
+            "better": judged.metrics[label].better,
+            "parameters": ", ".join(
+                f"{k} {v}" for k, v in judged.metrics[label].model_dump().items()
+            ),
+            "source": entry.source,
+        }
+        for label, entry in entries("metrics", judged.metrics).items()
+    ]
     return Table(rows, caption="The metrics")
+
+
+def entries(kind: str, labels: Iterable[str]) -> dict[str, catalogue.Entry]:
+    """Each technique's row of the catalogue, by what the study calls it."""
+    return {label: catalogue.entry(kind, label.partition(" (")[0]) for label in labels}

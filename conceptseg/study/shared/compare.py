@@ -55,7 +55,6 @@ class Compare(Pass):
     """Each method on each image and class that `CHOSEN` names."""
 
     entries: tuple[Choice, ...]
-    choose: Callable[[Context, Any], Sequence[tuple[str, int]]] | None = None  # TEMPORARY
     picture_px: int = 256
 
     name = "compare"
@@ -63,7 +62,7 @@ class Compare(Pass):
     labels = "none"
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
-        wanted = {sample_id for sample_id, _ in self._chosen(context, known)}
+        wanted = {sample_id for sample_id, _ in known[CHOSEN]}
         return [sample for sample in context.manifest.samples if sample.id in wanted]
 
     def forwards(self, context: Context) -> float:
@@ -72,8 +71,7 @@ class Compare(Pass):
 
     @contextmanager
     def open(self, context: Context, known: Known) -> Iterator[Known]:
-        chosen = self._chosen(context, known)
-        yield CHOSEN(chosen) | METHODS(explainers(self.entries, context.layer))
+        yield METHODS(explainers(self.entries, context.layer))
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         from conceptseg.explain.scene import Scene
@@ -116,8 +114,3 @@ class Compare(Pass):
             for method in methods
         }
         return COMPARISON(Comparison(chosen, methods, maps, limits, plain, pictures))
-
-    def _chosen(self, context: Context, known: Known) -> Chosen:
-        if self.choose is not None:  # TEMPORARY: studies that do not choose by a step
-            return tuple(self.choose(context, known))
-        return known[CHOSEN]

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
-
-from conceptseg.report.cover import Row
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from conceptseg.data.manifest import Sample
     from conceptseg.engine.contract import Context
-    from conceptseg.study.shared.compare import Comparison
+
+
+Row = dict[str, Any]
+
+
+class Compared(Protocol):
+    """Whatever knows the local methods whose maps a report shows."""
+
+    @property
+    def methods(self) -> Sequence[str]: ...
 
 
 def notes(
@@ -18,7 +25,7 @@ def notes(
     ids: Sequence[str],
     groups: Sequence[str],
     unit: str,
-    comparison: Comparison,
+    comparison: Compared,
     /,
     **own: Any,
 ) -> dict[str, Any]:

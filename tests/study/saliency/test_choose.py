@@ -1,15 +1,14 @@
 """Which images and classes a saliency study explains."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 
-from conceptseg.config import TargetConfig
+from conceptseg.engine.known import Known
 from conceptseg.errors import InputError
 from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.saliency.choose import Choose, cases
+from conceptseg.study.saliency.choose import CASES, Choose, cases, draw_cases
+from conceptseg.study.saliency.config import Saliency
 from tests.explain.explainers.planted import red_finder, two_red_squares
 from tests.small_models import images
 from tests.study.ace.small import batch, context
@@ -23,21 +22,20 @@ def held(**classes):
     return table
 
 
-def study(**changes):
-    fields = {
-        "images": 4,
-        "classes_per_image": 1,
-        "min_region_fraction": 0.001,
-        "target": TargetConfig(),
-        "data": SimpleNamespace(classes=()),
-    }
-    return SimpleNamespace(**{**fields, **changes})
+def study(classes=(), **changes):
+    data = {"manifest": "m", "classes": classes}
+    model = {"source": "planted", "name": "clean"}
+    return Saliency(**{"data": data, "model": model, "images": 4, **changes})
+
+
+def drawn(one, here, x):
+    """What is drawn of a batch by a study."""
+    return draw_cases(one, here, Choose(one).map(here, batch(x), Known()))[CASES]
 
 
 def test_classes_take_turns_and_rare_ones_are_not_crowded_out():
     table = held(a=[1], b=[1], c=[1, 2], d=[1, 3], e=[1])
-    found = cases(study(), table)
-    assert found == [("c", 2), ("d", 3), ("a", 1), ("b", 1)]
+    assert cases(study(), table) == (("c", 2), ("d", 3), ("a", 1), ("b", 1))
 
 
 def test_no_image_is_taken_twice_and_none_is_made_up():
@@ -47,10 +45,10 @@ def test_no_image_is_taken_twice_and_none_is_made_up():
 
 def test_several_classes_of_an_image():
     table = held(a=[1, 2, 3], b=[2, 3])
-    found = cases(study(classes_per_image=2), table)
-    assert len(found) == 4 and len(set(found)) == 4
-    assert {s for s, _ in found} == {"a", "b"}
-    assert all(c in table.tables[s]["class"] for s, c in found)
+    chosen = cases(study(classes_per_image=2), table)
+    assert len(chosen) == 4 and len(set(chosen)) == 4
+    assert {s for s, _ in chosen} == {"a", "b"}
+    assert all(c in table.tables[s]["class"] for s, c in chosen)
 
 
 def test_the_hash_decides_not_the_order():
@@ -58,7 +56,8 @@ def test_the_hash_decides_not_the_order():
     for sample_id, priority in (("b", 1), ("a", 0)):
         arrays = {"class": np.array([1])}
         two = two.merge(SampleTable.of(sample_id, arrays, priority=priority, classes=[1]))
-    assert cases(study(images=1), one) == cases(study(images=1), two) == [("a", 1)]
+    three = study(images=2)
+    assert cases(three, one) == cases(three, two) == (("a", 1), ("b", 1))
 
 
 def test_small_regions_do_not_count():
@@ -66,17 +65,15 @@ def test_small_regions_do_not_count():
     x = two_red_squares()
     here = context(red_finder(), x, "encoder")
     for least, expected in ((0.12, [("s00", 0), ("s00", 1)]), (0.13, [("s00", 0)])):
-        one = Choose(study(min_region_fraction=least, classes_per_image=2))
-        state = one.map(here, batch(x), {})
-        assert sorted(one.finish(here, state, {})["cases"]) == expected
+        one = study(min_region_fraction=least, classes_per_image=2)
+        assert sorted(drawn(one, here, x)) == expected
 
 
 def test_a_region_that_is_empty_everywhere_is_one_clear_line():
     x = images(2, 16, 24) * 0
     here = context(red_finder(), x, "encoder")
-    one = Choose(study(data=SimpleNamespace(classes=("class 1",))))
     with pytest.raises(InputError, match="predicted is empty, or below 0.10%.*class 1.*2 images"):
-        one.finish(here, one.map(here, batch(x), {}), {})
+        drawn(study(classes=("class 1",)), here, x)
 
 
 def test_a_network_that_returns_nan_is_named_with_its_image():
@@ -86,4 +83,4 @@ def test_a_network_that_returns_nan_is_named_with_its_image():
         model.module.tail.bias.fill_(float("nan"))
     here = context(model, x, "encoder")
     with pytest.raises(InputError, match="s00"):
-        Choose(study()).map(here, batch(x), {})
+        Choose(study()).map(here, batch(x), Known())

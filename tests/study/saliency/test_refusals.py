@@ -4,10 +4,25 @@ import re
 
 import pytest
 
-from tests.study.refusals import refused_alike
+from tests.study.refusals import NO_MASKS, refused_alike
+
+CAM = {"compare": ["seg_grad_cam"], "metrics": ["saliency_ratio"]}
+
+
+def unsuited(kind, **parameters):
+    return {"compare": [{"kind": kind, **parameters}], "metrics": ["saliency_ratio"]}
+
 
 REFUSALS = [
     ({"metrics": ["deletions"]}, {}, "unknown metric 'deletions'"),
+    ({"primary": "delete"}, {}, "unknown metric 'delete'"),
+    ({"compare": ["seg_grad_camp"]}, {}, "unknown explainer 'seg_grad_camp'"),
+    ({"compare": [{"kind": "seg_grad_cam", "layer": "boddy"}]}, {}, "layer 'boddy' does not exist"),
+    ({**CAM, "target": {"region": "labelled"}}, NO_MASKS, "target.region: 'labelled' needs labels"),
+    (unsuited("guided_backpropagation", samples=4), {}, "has no dropout module"),
+    (unsuited("shap", cells=30, samples=50), {}, "50 samples are too few for"),
+    (unsuited("score_maps", classes=[99]), {}, "class 99 is not among the"),
+    ({**CAM, "memory_gib": 1e-6}, {}, "explain at most 0 at a time, or raise memory_gib"),
 ]
 
 
