@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--whole", action="store_true", help="also run the whole study once")
     arguments = parser.parse_args()
 
-    from conceptseg.engine import run, start
+    from conceptseg.engine import reading, run, start
     from conceptseg.engine.known import Known
     from conceptseg.settings import parse_override, read_settings
     from conceptseg.study.dissect.config import Dissect
@@ -65,7 +65,7 @@ def main() -> None:
     pilot = Pilot(study)
     state = run.map_shard(pilot, context, pilot.samples(context, Known()), Known())
     plan = make_plan(study, context, state)[PLAN]
-    loaded = list(start.read(context, context.manifest.samples[: arguments.images], "optional"))
+    loaded = list(reading.read(context, context.manifest.samples[: arguments.images], "optional"))
     sweep(study, context, plan, loaded, arguments.rounds)
     if arguments.peer:
         peer(study, context, plan, loaded, arguments.peer, min(3, arguments.rounds))

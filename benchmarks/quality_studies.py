@@ -92,11 +92,11 @@ def bare(context) -> float:
     """Seconds of one forward of one image, in the run's batches, reading aside."""
     import torch
 
-    from conceptseg.engine import start
+    from conceptseg.engine import reading
 
     few = context.manifest.samples[: 6 * context.run.batch_size]
     total = count = 0
-    for batch in start.read(context, few, "none"):
+    for batch in reading.read(context, few, "none"):
         with torch.no_grad():
             context.model(batch.images)
             total += min(seconds(lambda b=batch: context.model(b.images)) for _ in range(3))

@@ -82,8 +82,7 @@ def is_study(module):
 def every_import():
     """(module, module that it imports) at the top, inside functions and for the type checker."""
     for path in files():
-        whole = not is_study(name_of(path))  # a study's passes still know each other
-        for module in sorted(imported(path, lazy=whole, types=whole)):
+        for module in sorted(imported(path, lazy=True, types=True)):
             if module.startswith("conceptseg"):
                 yield name_of(path), module
 

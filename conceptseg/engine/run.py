@@ -22,7 +22,8 @@ from conceptseg.engine import provenance
 from conceptseg.engine.contract import Context, Pass, Study
 from conceptseg.engine.known import Known
 from conceptseg.engine.progress import Progress, Quiet
-from conceptseg.engine.start import first_images, precision, read
+from conceptseg.engine.reading import first_images, read
+from conceptseg.engine.start import precision
 from conceptseg.engine.store import DamagedError, ShardStore, clear
 from conceptseg.settings import digest, without_run
 

@@ -266,9 +266,8 @@ def sample(
     chance = rng.random(5)
     pool = PAIR if chance[0] < pair_share else digits
     digit = int(pool[int(chance[1] * len(pool))])
-    glyph_digit = digit
-    if label_noise and digit in PAIR and chance[2] < strength / 2:
-        glyph_digit = sum(PAIR) - digit
+    swapped = label_noise and digit in PAIR and chance[2] < strength / 2
+    glyph_digit = sum(PAIR) - digit if swapped else digit
     rows = glyph_rows(split, glyph_digit)
     along = int(rng.integers(0, SIDE - GLYPH + 1))
     halves, context_half = int(rng.integers(2)), int(rng.integers(2))

@@ -102,6 +102,10 @@ class FigureBlock:
     id: str = ""
     hover: Sequence[Picture | None] = ()
 
+    def __post_init__(self) -> None:
+        if self.caption and (self.caption in self.alt or self.alt in self.caption):
+            raise ValueError(f"chart {self.heading!r}: the alternative text repeats the caption")
+
 
 @dataclass(frozen=True)
 class Card:

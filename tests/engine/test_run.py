@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from conceptseg.config import RunConfig
-from conceptseg.engine import provenance, run, start
+from conceptseg.engine import provenance, reading, run, start
 from conceptseg.engine.known import Key, Known
 from conceptseg.engine.store import FOLDER, DamagedError, ShardStore
 from conceptseg.errors import InputError
@@ -302,7 +302,7 @@ def test_save_writes_result_and_report_and_drops_the_shards(tmp_path):
 
 
 def labels_of(context, wish):
-    found = list(start.read(context, context.manifest.samples, wish))
+    found = list(reading.read(context, context.manifest.samples, wish))
     return {
         name: None if batch.labels is None else batch.labels[row].numpy()
         for batch in found
@@ -493,7 +493,7 @@ def test_a_class_of_the_masks_that_the_network_lacks():
     assert labels_of(context, "none")["s00"] is None
     block = dataclasses.replace(context.manifest.block, ignore=(1,))
     ignoring = dataclasses.replace(context.manifest, block=block)
-    assert start.outputs_of_labels(ignoring, context.model) == (0, -1)
+    assert reading.outputs_of_labels(ignoring, context.model) == (0, -1)
 
 
 def test_background_is_called_as_the_network_calls_it():

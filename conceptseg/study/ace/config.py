@@ -11,7 +11,7 @@ from conceptseg.concepts.cavs.pattern import Pattern
 from conceptseg.concepts.contract import CavLearner, ConceptFinder
 from conceptseg.concepts.finders.kmeans import KMeans
 from conceptseg.config import TargetConfig
-from conceptseg.engine.contract import Context, Study
+from conceptseg.engine.contract import Study
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from conceptseg.catalogue import technique
-from conceptseg.engine.contract import Context, Study
+from conceptseg.engine.contract import Study
 
 if TYPE_CHECKING:
     import numpy as np

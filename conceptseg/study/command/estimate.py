@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from conceptseg.engine import provenance, run, start
+from conceptseg.engine import provenance, reading, run, start
 from conceptseg.engine.contract import Pass
 from conceptseg.engine.known import Known
 
@@ -52,7 +52,7 @@ def _costs(context: Context, study: Study) -> Lines:
     from conceptseg.network.record import encode
 
     count = min(context.run.batch_size, len(context.manifest.samples))
-    batch = next(iter(start.read(context, context.manifest.samples[:count], "none")))
+    batch = next(iter(reading.read(context, context.manifest.samples[:count], "none")))
     with torch.no_grad(), start.precision(context.run):
         logits = context.model(batch.images)
         context.model.check_finite(logits, batch.ids)

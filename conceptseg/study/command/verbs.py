@@ -91,11 +91,11 @@ def show_table(kinds: Sequence[str]) -> None:
 
 def show_layers(path: Path, overrides: Overrides) -> None:
     """Print the layers of the network in a study's file, for its first image."""
-    from conceptseg.engine import start
+    from conceptseg.engine import reading, start
 
     study = shared_parts(path, overrides)
     context = start.prepare(study.model_copy(update={"layer": "auto"}))
-    _print_layers(context.model.layers(start.first_images(context.manifest, context.run)))
+    _print_layers(context.model.layers(reading.first_images(context.manifest, context.run)))
 
 
 def show_model_layers(
@@ -145,7 +145,7 @@ def predict_quality(folder: Path, path: Path, overrides: Overrides, out: Path | 
     """
     import numpy as np
 
-    from conceptseg.engine import start
+    from conceptseg.engine import reading, start
     from conceptseg.result.folder import replace_file
     from conceptseg.result.saved import Result
     from conceptseg.study.bottleneck import apply
@@ -167,7 +167,7 @@ def predict_quality(folder: Path, path: Path, overrides: Overrides, out: Path | 
     apply.check(predictor, context, str(folder))
     ids: list[str] = []
     parts = []
-    for batch in start.read(context, context.manifest.samples, "none"):
+    for batch in reading.read(context, context.manifest.samples, "none"):
         with start.precision(context.run):
             parts.append(apply.read(study, context, batch))
         ids += batch.ids

@@ -11,7 +11,6 @@ from PIL import Image
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
-from conceptseg.report import cover
 from conceptseg.report.thumbnails import encode
 from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result, safe_key
@@ -31,7 +30,7 @@ from conceptseg.study.lcrp.tables import (
     pair_key,
     score_table,
 )
-from conceptseg.study.shared import local_maps
+from conceptseg.study.shared import local_maps, studied
 from conceptseg.study.shared.compare import COMPARISON
 
 GRID_PX = 128
@@ -119,7 +118,7 @@ def montage(parts: Sequence[bytes], side: int = GRID_PX, columns: int = 2) -> by
 def _notes(study: Lcrp, context: Context, known: Known) -> dict[str, Any]:
     chosen, kept, curves = known[CHOSEN_PAIRS], known[KEPT], known[CURVES]
     comparison, sampling = known[COMPARISON], chosen.sampling
-    return cover.notes(
+    return studied.notes(
         context,
         sampling.ids,
         sampling.groups,

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from conceptseg.catalogue import technique
-from conceptseg.engine.contract import Context, Study
+from conceptseg.engine.contract import Study
 from conceptseg.explain.fill import Fill
 
 

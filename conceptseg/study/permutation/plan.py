@@ -8,7 +8,7 @@ import numpy as np
 
 from conceptseg.engine.contract import Context, Step
 from conceptseg.engine.known import Known
-from conceptseg.engine.start import first_images
+from conceptseg.engine.reading import first_images
 from conceptseg.errors import InputError
 from conceptseg.study.permutation.assess import assess, choose_pairs, find_undecided
 from conceptseg.study.permutation.deltas import DELTAS

@@ -9,7 +9,6 @@ import numpy as np
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
-from conceptseg.report import cover
 from conceptseg.report.thumbnails import outlined, overlay, shared_limit
 from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result, safe_key
@@ -18,6 +17,7 @@ from conceptseg.study.saliency import tables
 from conceptseg.study.saliency.findings import findings
 from conceptseg.study.saliency.judge import JUDGED, Judged
 from conceptseg.study.saliency.standing import STANDING
+from conceptseg.study.shared import studied
 
 if TYPE_CHECKING:
     from conceptseg.study.saliency.config import Saliency
@@ -44,8 +44,8 @@ def conclude(study: Saliency, context: Context, known: Known) -> Result:
         arrays=_arrays(judged),
         images=pictures,
         timings={"seconds_per_map": dict(zip(judged.methods, seconds, strict=True))},
-        skipped=cover.left_out(context, images, "not drawn, or holds no class to explain"),
-        notes=cover.notes(
+        skipped=studied.left_out(context, images, "not drawn, or holds no class to explain"),
+        notes=studied.notes(
             context,
             images,
             standing.sampling.groups,

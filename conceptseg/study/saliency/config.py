@@ -13,7 +13,7 @@ from conceptseg.engine.contract import Study
 from conceptseg.errors import nearest
 
 if TYPE_CHECKING:
-    from conceptseg.engine.contract import Context
+    pass
 
 
 @technique(family="local", source="Hasany et al. 2024, section 3.3 and Table 1, with error bars")

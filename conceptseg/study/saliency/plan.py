@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conceptseg.engine.contract import Context, Step
-from conceptseg.engine.start import first_images
+from conceptseg.engine.reading import first_images
 from conceptseg.errors import InputError
 from conceptseg.explain.target import configured
 from conceptseg.study.saliency.choose import Choose, draw_cases

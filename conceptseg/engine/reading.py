@@ -1,0 +1,105 @@
+"""Batches as passes take them: on the run's device, labels as the network's outputs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from conceptseg.config import RunConfig
+from conceptseg.engine.contract import Context
+from conceptseg.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from conceptseg.data.batch import Batch
+    from conceptseg.data.manifest import Manifest, Sample
+    from conceptseg.network.model import SegmentationModel
+
+
+def first_images(manifest: Manifest, run: RunConfig) -> Tensor:
+    """The first sample's image as a batch of one [1, c, h, w], laid out as the run lays it out."""
+    from conceptseg.data.batch import batches
+
+    batch = next(iter(batches(manifest, manifest.samples[:1], 1, run.device, False)))
+    return _laid_out(batch, run).images
+
+
+def read(context: Context, samples: Sequence[Sample], labels: str) -> Iterator[Batch]:
+    """Batches of samples on the run's device, with labels as a pass wants them.
+
+    `labels` is "none", "optional" or "required" (see :class:`~conceptseg.engine.contract.Pass`).
+    """
+    from conceptseg.data.batch import batches
+
+    run, manifest = context.run, context.manifest
+    there = {manifest.labelled(sample) for sample in samples} if labels == "optional" else set()
+    wanted = labels == "required" or there == {True}
+    for batch in batches(manifest, samples, run.batch_size, run.device, wanted):
+        if len(there) > 1:
+            batch = _with_what_labels_there_are(batch, manifest)
+        yield _laid_out(_as_outputs(batch, context), run)
+
+
+def outputs_of_labels(manifest: Manifest, model: SegmentationModel) -> tuple[int, ...]:
+    """For each class of the manifest, the index of the network's output of that name.
+
+    Names are compared without case and marks. -1 for a class that no mask can hold.
+
+    Raises :class:`~conceptseg.errors.InputError` for a class of the masks that the network lacks.
+    """
+    from conceptseg.data.labels import IGNORE, places
+
+    found = places(manifest.classes, model.classes)
+    for index in manifest.block.used:
+        if found[index] is None:
+            name = manifest.classes[index]
+            raise InputError(
+                f"{manifest.where}: masks hold the class {name!r}, which model {model.name!r} "
+                f"lacks ({nearest(name, model.classes)}); name the network's outputs in "
+                "model.classes, or merge or ignore the class by labels.remap or labels.ignore"
+            )
+    return tuple(IGNORE if place is None else place for place in found)
+
+
+def _as_outputs(batch: Batch, context: Context) -> Batch:
+    """The batch with labels that are indices of the network's outputs, not of the manifest."""
+    import torch
+
+    from conceptseg.data.labels import IGNORE
+
+    if batch.labels is None:
+        return batch
+    table = outputs_of_labels(context.manifest, context.model)
+    if table == tuple(range(len(table))):
+        return batch
+    # The entry for -1 is the last, where an index of -1 finds it.
+    lookup = torch.tensor([*table, IGNORE], device=batch.labels.device)
+    return dataclasses.replace(batch, labels=lookup[batch.labels])
+
+
+def _with_what_labels_there_are(batch: Batch, manifest: Manifest) -> Batch:
+    """The batch with labels, -1 for samples without a mask; unchanged when none has one."""
+    import torch
+
+    from conceptseg.data.labels import IGNORE
+
+    found = [manifest.labels(manifest.sample(name)) for name in batch.ids]
+    if all(one is None for one in found):
+        return batch
+    n, _, height, width = batch.images.shape
+    labels = torch.full((n, height, width), IGNORE, dtype=torch.int64)
+    for row, one in enumerate(found):
+        if one is not None:
+            labels[row] = torch.from_numpy(one)
+    return dataclasses.replace(batch, labels=labels.to(batch.images.device))
+
+
+def _laid_out(batch: Batch, run: RunConfig) -> Batch:
+    import torch
+
+    if not run.channels_last:
+        return batch
+    images = batch.images.contiguous(memory_format=torch.channels_last)
+    return dataclasses.replace(batch, images=images)
