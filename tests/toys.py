@@ -187,6 +187,10 @@ class Toy(Study):
 
     power: float = 1.0
 
+    def local_methods(self) -> tuple[str, ...]:
+        """None: `Wrapped` is too little of a network to be explained."""
+        return ()
+
     def check(self, context: Context) -> None:
         """Nothing to refuse; a study that is no folder has no file that would."""
 

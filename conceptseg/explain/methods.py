@@ -39,7 +39,7 @@ def check_methods(
         for wanted in (getattr(method, "layer", "auto"), getattr(method, "layers", "auto"))
         for name in ((wanted,) if isinstance(wanted, str) else wanted)
     }
-    for name in sorted(named - {"auto"}):
+    for name in sorted(named - {"auto", layer}):
         model.layer_name(name, image)
     for label, method in methods.items():
         try:

@@ -146,7 +146,7 @@ def test_missing_manifest_names_its_neighbour(refused, study):
 
 
 def test_missing_image(refused, study):
-    samples = [{"image": f"images/s{n:02d}.png"} for n in (0, 1, 7)]
+    samples = [{"image": f"images/s{n:02d}.png"} for n in (0, 1, 2, 3, 7)]
     edit(study, folders=None, samples=samples)
     assert "s07.png" in refused(study)
 

@@ -27,7 +27,9 @@ PAIRS = (("s02", 1), ("s00", 1), ("s02", 0))
 def compare(here, entries, chosen, parts, between=lambda table: table):
     """What the pass gives for the batches of `parts`; the state is put through `between`."""
     one, state = Compare(entries, picture_px=48), Known()
-    with one.open(here, CHOSEN(tuple(chosen))) as known:
+    known = CHOSEN(tuple(chosen))
+    with one.open(here, known) as opened:
+        known |= opened
         for part in parts:
             state = state.merge(one.map(here, part, known))
         if parts:
