@@ -7,8 +7,6 @@ library; `load` imports the one file that was asked for. In YAML a technique is 
 with its parameters: `cav: ridge`, or `cav: {kind: ridge, penalty: 10}`.
 """
 
-from __future__ import annotations
-
 import ast
 import importlib
 import inspect

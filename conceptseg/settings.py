@@ -5,8 +5,6 @@ expected. Paths written in a file are relative to the file's folder; paths given
 line are relative to the working folder.
 """
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Directions of a layer from a file, such as the concept activation vectors of an ACE run."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

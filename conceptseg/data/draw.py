@@ -1,7 +1,5 @@
 """Samples drawn at random, the same ones however a run is cut."""
 
-from __future__ import annotations
-
 import hashlib
 
 

@@ -7,8 +7,6 @@ orientation is not applied (masks are drawn on stored pixels). Anything else is 
 :class:`~conceptseg.errors.InputError` that names the file and the cure.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

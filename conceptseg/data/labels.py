@@ -1,7 +1,5 @@
 """What the values of a mask mean: class names, colours, and what is ignored."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Pixels as a file holds them, and the rules by which they are read."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal

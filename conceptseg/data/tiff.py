@@ -4,8 +4,6 @@ Bands may lie in pixels (YXS), in planes (SYX) or in pages of one size (CYX and 
 that tifffile cannot unpack by itself (LZW, JPEG, CCITT) are read by Pillow where it is exact.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

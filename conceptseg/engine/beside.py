@@ -9,8 +9,6 @@ The module, one of this package, has `warm()` and `beside(rows, words)`, which r
 name.
 """
 
-from __future__ import annotations
-
 import importlib
 import io
 import os

@@ -3,8 +3,6 @@
 Nothing here names the user, the machine or folders outside the working folder.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.metadata
 import inspect

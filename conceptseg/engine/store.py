@@ -5,8 +5,6 @@ belongs to and a checksum of all of them. Files appear by an atomic rename: one 
 whole, and one that was damaged later is recognised by its checksum and computed again.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import json

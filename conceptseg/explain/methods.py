@@ -1,7 +1,5 @@
 """Local methods, made from the entries of a study's file."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Which layer of a network is its bottleneck: a rule over what one pass shows of its modules."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Weights from files: read without running anything, fitted to a network or refused by key."""
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 import re

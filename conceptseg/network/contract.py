@@ -1,7 +1,5 @@
 """What recording, layers and fillings need to know of a network under study."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from conceptseg.config import Preprocessing

@@ -1,7 +1,5 @@
 """The network under study: images in [0, 1] in, logits at image size out."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 

@@ -1,7 +1,5 @@
 """Whatever a segmentation network returns -> one tensor of class maps."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Images in [0, 1] -> what a network was trained on, inside its forward pass."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import floor
 

@@ -5,8 +5,6 @@ it. So the clean pass keeps the output of every outermost module that finished b
 did, and a replay runs the network's own code with those modules handing out what was kept.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """A network that has forgotten what it learnt: its weights, shuffled."""
 
-from __future__ import annotations
-
 import copy
 from typing import TypeVar
 

@@ -7,8 +7,6 @@
 torch is imported by the verbs that need it, so help and errors of usage come at once.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from enum import StrEnum

@@ -23,8 +23,6 @@ Channels of `bottleneck` [n, 6, 16, 16], all >= 0:
 size (a skip); its weights for channels 1 to 5 in place are zero.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

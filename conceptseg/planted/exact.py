@@ -28,8 +28,6 @@ saturated beyond. C mirrors it: put in, the texture costs C scenes the same shar
 IoU is 1 or 0, since all its ink has one class.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

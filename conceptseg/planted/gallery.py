@@ -1,7 +1,5 @@
 """Contact sheets of scenes, for a look with the eye."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -26,8 +26,6 @@ of semantic segmentation (arXiv 1907.13054): textured digits on textured ground,
 tied to a ground texture. Ours: glyphs, textures, the confuser and its label noise.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

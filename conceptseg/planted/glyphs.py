@@ -1,7 +1,5 @@
 """Glyphs: scikit-learn's 8 x 8 handwritten digits, split, enlarged and cut to ink."""
 
-from __future__ import annotations
-
 from functools import cache
 
 import numpy as np

@@ -11,8 +11,6 @@ ground pixels differ between the two scenes, so the effect is causal and paired.
 is a percentile bootstrap over the images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

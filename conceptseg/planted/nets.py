@@ -4,8 +4,6 @@ All nets take grey images [n, 1, 64, 64] in [0, 1], normalise nothing, and give 
 [n, 11, 64, 64] in the order of `generator.CLASSES`.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -6,8 +6,6 @@ turns `z` into grey by `mean + contrast * z`, so textures differ in structure on
 brightness and spread say nothing about which one is shown.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cache, partial
 

@@ -8,8 +8,6 @@ one of them. That the clean net has the concept and does not rely on it makes it
 control.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Mapping

@@ -5,8 +5,6 @@ many points, what the axes are, how far the numbers reach and whose the ends are
 intervals exclude the reference. No sentence here is ever a caption.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 

@@ -13,8 +13,6 @@ the one drawn (because more rows are listed than shown, say); what it shows is c
 Charts of one study alone stay with it: they make their own FigureBlock, with a text of `alt`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NotRequired, TypedDict, Unpack
 

@@ -4,8 +4,6 @@ They rest on the notes that a study's `conclude` makes of what was studied. Sent
 stand in every study, each a little different, are here once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

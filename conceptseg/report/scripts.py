@@ -1,7 +1,5 @@
 """The page's templates, scripts and content security policy."""
 
-from __future__ import annotations
-
 import base64
 import re
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ A result that knows its units has a table `units` with a row for each: :data:`CO
 a study of the same layer can say what a unit detects wherever it shows one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Corrections of p-values for the number of tests."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 

@@ -1,7 +1,5 @@
 """Intervals over images or their groups, and the effects that so many could show."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

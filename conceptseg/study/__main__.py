@@ -4,8 +4,6 @@ Nothing heavy is imported before a verb needs it, so help answers at once. Exit 
 2 bad input (one line says what and what cures it), 3 out of memory, 130 interrupted, 1 a defect.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable, Sequence

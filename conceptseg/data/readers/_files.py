@@ -1,7 +1,5 @@
 """Samples whose pixels lie in files below a root, which no path may leave."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import os

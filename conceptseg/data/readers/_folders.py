@@ -1,7 +1,5 @@
 """Finds image files by a pattern with the sample's id in it, and their masks."""
 
-from __future__ import annotations
-
 import glob
 import re
 from collections.abc import Mapping

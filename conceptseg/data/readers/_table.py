@@ -1,7 +1,5 @@
 """Reads samples from a table: a CSV file with a header, or a JSONL file with an object a line."""
 
-from __future__ import annotations
-
 import csv
 import difflib
 import io

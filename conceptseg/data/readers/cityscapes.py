@@ -5,8 +5,6 @@ Cityscapes Dataset for Semantic Urban Scene Understanding; the mapping of its 34
 19 classes that are evaluated (the others are ignored) is the one of its published scripts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal

@@ -6,8 +6,6 @@ annotation id), so what lies in front is mostly kept; crowd regions are ignored 
 rasterisation of polygons is COCO's own. Source: Lin et al. 2014, Microsoft COCO, and its API.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

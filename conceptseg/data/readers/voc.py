@@ -5,8 +5,6 @@ outlines and difficult objects and is ignored. Source: Everingham et al. 2010, T
 Object Classes (VOC) Challenge, and its development kit, which defines classes and colours.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

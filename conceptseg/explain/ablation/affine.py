@@ -1,7 +1,5 @@
 """Which operations at the end of a tape are affine, and norms folded into convolutions."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace

@@ -5,8 +5,6 @@ alone. A convolution then moves by exactly conv(change, W[:, k]), which is added
 for the clean map; the sum over all other units is not made again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Recording a tape: the operations that a network makes after a layer, noted while they run."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """What the adapted CAMs share: a base method's map of every decoder layer, scaled, averaged."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The frame of maps that know nothing of the network, for others to be compared with."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Sequence
 from math import ceil

@@ -1,7 +1,5 @@
 """The frame of the CAM family: one layer's activation, weighed by unit."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Sequence
 

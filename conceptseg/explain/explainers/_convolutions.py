@@ -1,7 +1,5 @@
 """The convolutions of a network that methods on many layers at once read, in running order."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 from weakref import WeakKeyDictionary

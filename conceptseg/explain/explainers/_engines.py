@@ -1,7 +1,5 @@
 """The engine that propagates relevance, kept from one explanation to the next, and its maps."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary
 

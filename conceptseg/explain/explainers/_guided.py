@@ -1,7 +1,5 @@
 """Changes that hold while a context is open: guided rectifiers, and dropout by given draws."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any

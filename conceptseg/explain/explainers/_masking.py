@@ -4,8 +4,6 @@ Masks are made a few at a time, as the passes need them, so that no more than on
 ever held.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Literal
 

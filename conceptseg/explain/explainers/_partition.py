@@ -1,17 +1,12 @@
 """Images cut into cells that are hidden and shown as wholes: every pixel lies in exactly one."""
 
-from __future__ import annotations
-
 from math import sqrt
-from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from conceptseg.errors import InputError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 def hexagons(size: tuple[int, int], cells: int) -> Tensor:

@@ -1,7 +1,5 @@
 """Gradients at the images and at many variants of each, a few at a time, for several targets."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Which units of a layer a method that takes a pass for each of them looks at."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

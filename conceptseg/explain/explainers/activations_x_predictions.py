@@ -1,7 +1,5 @@
 """Activations x predictions: a layer's activation where the class is predicted."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Adapted Seg-Score-CAM: the mean of Seg-Score-CAM's maps over all layers of the decoder."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """DeepLIFT: what each pixel's difference from a reference adds to the target's difference."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from pydantic import Field

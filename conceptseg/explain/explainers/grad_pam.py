@@ -1,7 +1,5 @@
 """Grad-PAM: one map per output pixel, of which a region's map is made."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

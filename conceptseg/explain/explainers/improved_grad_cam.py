@@ -1,7 +1,5 @@
 """Improved Grad-CAM: Grad-CAM of the pixels whose probability exceeds a threshold."""
 
-from __future__ import annotations
-
 from pydantic import Field
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Kernel-weighted contribution: units, weighed by the prediction without and by them alone."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from copy import deepcopy
 from typing import Literal

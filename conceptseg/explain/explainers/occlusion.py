@@ -1,7 +1,5 @@
 """Occlusion: how much worse the prediction becomes when a window is hidden."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import ceil
 from typing import Self

@@ -1,14 +1,13 @@
 """Score maps: the network's own class score, painted on regions of the image."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
+from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,9 +16,6 @@ from conceptseg.errors import InputError
 from conceptseg.explain.contract import Explainer
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
 
 
 @technique(family="score", source="Schorr et al. 2021, 10.3390/app11052199")

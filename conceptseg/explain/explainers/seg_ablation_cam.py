@@ -1,7 +1,5 @@
 """Seg-AblationCAM: a layer's units, weighed by how far the target falls without them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Seg-Score-CAM: a layer's units, weighed by the score of the image seen through each."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

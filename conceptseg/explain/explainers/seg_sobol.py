@@ -1,7 +1,5 @@
 """Seg-Sobol: how much of the score's variance goes away with a cell of the image."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Seg-XRes-CAM: a layer's units times their gradient, pooled over small windows."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """SHAP: each cell's Shapley value in the game of showing cells of the image."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

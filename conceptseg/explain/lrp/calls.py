@@ -1,7 +1,5 @@
 """How a call of an operation is read, and relevance brought to the shape of its inputs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What reaches each operation of a network, and what it hands on."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 

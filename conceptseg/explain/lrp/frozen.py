@@ -1,7 +1,5 @@
 """Norms and attention with a part of them held constant, so that the rest is linear."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

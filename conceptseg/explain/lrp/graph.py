@@ -1,7 +1,5 @@
 """Which operations a network runs on an image, in which module, and what feeds what."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field

@@ -10,8 +10,6 @@ f_i is made when the first R comes and kept, so every R costs one transposed ker
 terms of inputs that are all zero (the negative part of what a rectifier put out) are left out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Parts of a layer's relevance: of a channel, a direction, a region."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

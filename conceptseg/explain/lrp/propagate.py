@@ -22,8 +22,6 @@ moves (concatenation, reshapes, ...)    moved
 A gate is what a sigmoid, softmax or the like put out. R / z is stabilised as Zennit does it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

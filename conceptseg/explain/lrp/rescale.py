@@ -26,8 +26,6 @@ as in their code. Of products the paper has nothing; theirs here are Shapley's. 
 cancel: hence the smaller one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Relevance of the logits, from which everything else is shared out."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import numpy as np

@@ -3,12 +3,10 @@
 Shape letters: n images, r variants of each, h w pixels, p values of a row.
 """
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field
@@ -18,10 +16,8 @@ from torch.nn import functional
 from conceptseg.errors import InputError
 from conceptseg.explain.contract import Measured, Metric, Trial
 from conceptseg.explain.regions import UserMask
+from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import FixedTarget, Target
-
-if TYPE_CHECKING:
-    from conceptseg.explain.scene import Scene
 
 Sign = Literal["positive", "absolute"]
 Scaling = Literal["minmax", "max", "rank", "none"]

@@ -1,7 +1,5 @@
 """Faithfulness by changing pixels in the order of a map: the frame of deletion and insertion."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import ClassVar, Literal

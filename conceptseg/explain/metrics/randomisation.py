@@ -1,8 +1,6 @@
 """Model randomisation: whether a map changes when the network forgets what it learnt."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 from weakref import WeakKeyDictionary
 
 import torch
@@ -14,10 +12,8 @@ from conceptseg.explain.contract import Measured, Trial
 from conceptseg.explain.metrics._base import NAN, MapMetric, correlation, pinned, ranks
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import FixedTarget
+from conceptseg.network.model import SegmentationModel
 from conceptseg.network.shuffle import shuffled
-
-if TYPE_CHECKING:
-    from conceptseg.network.model import SegmentationModel
 
 LEAST_PIXELS = 64
 _Mark = tuple[object, ...]

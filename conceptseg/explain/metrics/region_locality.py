@@ -1,10 +1,9 @@
 """Region locality: whether the map of one object stays on it, or lights up its like as well."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -14,9 +13,6 @@ from conceptseg.explain.contract import Measured, Trial
 from conceptseg.explain.metrics._base import StrengthMetric, share
 from conceptseg.explain.regions import UserMask
 from conceptseg.explain.target import FixedTarget
-
-if TYPE_CHECKING:
-    import numpy as np
 
 CANDIDATES = 8
 

@@ -1,7 +1,5 @@
 """What the sources share: class names, weights, and clear words when a constructor refuses."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@ resized to them. A program is code: load only what you trust. Pickles inside the
 more than tensors are refused unread, and so are compiled parts.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import pickle

@@ -4,8 +4,6 @@ The callable gets `arguments` and returns a `torch.nn.Module`. This imports and 
 found as Python finds it or in the working folder.
 """
 
-from __future__ import annotations
-
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence

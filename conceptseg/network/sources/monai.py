@@ -1,7 +1,5 @@
 """MONAI's two-dimensional networks, such as `UNet`, from `monai.networks.nets`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import monai.networks.nets as nets

@@ -3,8 +3,6 @@
 `constructed` is wired by hand and takes `arguments: {w: 0.5}`, its reliance on context in [0, 1].
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from conceptseg.config import ModelConfig

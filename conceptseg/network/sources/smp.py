@@ -5,8 +5,6 @@ weights) for the encoder alone, with its normalisation; `pretrained:OWNER/NAME` 
 from the hub.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -5,8 +5,6 @@ torch forbids hooks on script modules, so studies of a layer need the network's 
 what you trust.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 

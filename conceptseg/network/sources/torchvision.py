@@ -5,8 +5,6 @@ their normalisation and class names come with them. They were trained on images 
 but run here at the image's own size unless `preprocessing.size` says otherwise.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -7,8 +7,6 @@ its image processor's scale, normalisation, channel order and size. Code of a hu
 never run.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,8 +1,6 @@
 """The result of an ability study: findings in words, tables, arrays and pictures."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,15 +10,13 @@ from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.study.ability import tables
 from conceptseg.study.ability.assess import ASSESSED, Assessed
+from conceptseg.study.ability.config import Ability
 from conceptseg.study.ability.findings import findings
 from conceptseg.study.ability.gather import PREPARED
 from conceptseg.study.ability.pictures import DRAWN
 from conceptseg.study.ability.read import ABILITIES, VARIANTS, Abilities
 from conceptseg.study.shared import local_maps, studied
 from conceptseg.study.shared.compare import COMPARISON
-
-if TYPE_CHECKING:
-    from conceptseg.study.ability.config import Ability
 
 
 def conclude(study: Ability, context: Context, known: Known) -> Result:

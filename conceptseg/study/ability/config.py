@@ -1,7 +1,5 @@
 """Ability: at which layer each class becomes readable, and what later layers lose of it."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

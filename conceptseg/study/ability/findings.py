@@ -1,20 +1,15 @@
 """The findings of an ability study, in words."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from conceptseg.result.finding import Finding
 from conceptseg.stats.estimate import Estimate
 from conceptseg.study.ability.assess import Assessed, Emergence, Level
+from conceptseg.study.ability.config import Ability
 from conceptseg.study.ability.layers import POSITION
-
-if TYPE_CHECKING:
-    from conceptseg.study.ability.config import Ability
 
 
 def findings(study: Ability, assessed: Assessed, classes: Sequence[str]) -> list[Finding]:

@@ -9,8 +9,6 @@ is the adjoint of the resizing. Both are exact.
 Source: He et al. 2023, "Segmentation ability map" (ProtoSeg), arXiv 2212.09206, section 3.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,22 +1,16 @@
 """The steps of an ability study, in order."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from conceptseg.engine.contract import Context, Step
 from conceptseg.engine.known import Known
 from conceptseg.errors import InputError
 from conceptseg.study.ability.assess import ASSESSED, assess
+from conceptseg.study.ability.config import Ability
 from conceptseg.study.ability.gather import Gather, labelled, learn, prepare
 from conceptseg.study.ability.pictures import Pictures
 from conceptseg.study.ability.read import ABILITIES, Read
 from conceptseg.study.shared.compare import CHOSEN, Compare
-
-if TYPE_CHECKING:
-    from conceptseg.study.ability.config import Ability
 
 
 def steps(study: Ability) -> tuple[Step, ...]:

@@ -1,7 +1,5 @@
 """The report of an ability study, from its result alone."""
 
-from __future__ import annotations
-
 from conceptseg.report import cover
 from conceptseg.report.blocks import Report, Section, TableBlock
 from conceptseg.result.saved import Result

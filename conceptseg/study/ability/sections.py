@@ -1,7 +1,5 @@
 """The sections of an ability report, each from the result alone."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,11 +1,11 @@
 """The result of an ACE study: findings in words, tables, arrays and pictures."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
 from conceptseg.result.finding import ranked
@@ -13,6 +13,7 @@ from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.study.ace import tables
 from conceptseg.study.ace.assess import PAIRS, describe, enrichment
+from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.control import COUNTS
 from conceptseg.study.ace.discovery import DISCOVERY, Discovery
 from conceptseg.study.ace.erase import ERASURES
@@ -22,12 +23,6 @@ from conceptseg.study.ace.pictures import MAP, SHOWN, shown_rows
 from conceptseg.study.ace.scored import SEEN, scored_on
 from conceptseg.study.shared import local_maps, studied
 from conceptseg.study.shared.compare import COMPARISON, Comparison
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from conceptseg.data.manifest import Sample
-    from conceptseg.study.ace.config import Ace
 
 
 def conclude(study: Ace, context: Context, known: Known) -> Result:

@@ -1,14 +1,13 @@
 """Control sweep of ACE: the same test on the network with its weights shuffled."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from conceptseg.data.batch import Batch
+from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.network.model import SegmentationModel
@@ -18,17 +17,12 @@ from conceptseg.stats.corrections import holm
 from conceptseg.stats.intervals import ALPHA
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.ace.clusters import core_of
+from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.discovery import DISCOVERY, Discovery
 from conceptseg.study.ace.embed import embedded
 from conceptseg.study.ace.gradients import class_gradients
 from conceptseg.study.ace.pool import Pool
 from conceptseg.study.ace.tcav import Tester
-
-if TYPE_CHECKING:
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.study.ace.config import Ace
-
 
 CONTROL = Key("control", SampleTable)
 SHUFFLED = Key("shuffled", SegmentationModel)

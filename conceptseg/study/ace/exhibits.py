@@ -1,7 +1,5 @@
 """The sections of an ACE report that show pictures."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from conceptseg.report import charts

@@ -1,7 +1,5 @@
 """What is claimed of classes and concepts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

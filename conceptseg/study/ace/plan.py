@@ -1,15 +1,12 @@
 """The steps of an ACE study, in order."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from conceptseg.engine.contract import Context, Step
 from conceptseg.engine.known import Known
 from conceptseg.errors import InputError
 from conceptseg.study.ace.assess import PAIRS, assess
+from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.control import Control, count_control
 from conceptseg.study.ace.discover import discover
 from conceptseg.study.ace.discovery import DISCOVERY, Discovery
@@ -17,9 +14,6 @@ from conceptseg.study.ace.erase import Erase
 from conceptseg.study.ace.pictures import Pictures, lay_out_map, warm_map
 from conceptseg.study.ace.survey import Survey, usable_samples
 from conceptseg.study.shared.compare import CHOSEN, Compare
-
-if TYPE_CHECKING:
-    from conceptseg.study.ace.config import Ace
 
 
 def steps(study: Ace) -> tuple[Step, ...]:

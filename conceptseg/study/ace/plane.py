@@ -1,7 +1,5 @@
 """A picture of high-dimensional rows in the plane, made beside the passes over the data."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 

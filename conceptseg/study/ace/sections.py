@@ -1,7 +1,5 @@
 """The sections of an ACE report, each from the result alone."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from conceptseg.report import charts

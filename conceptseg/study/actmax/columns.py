@@ -1,7 +1,5 @@
 """The columns of an actmax result that its tables and its report share."""
 
-from __future__ import annotations
-
 from conceptseg.result.columns import Column
 
 OF_REAL_MAX = Column("of_real_max", "picture / largest real")

@@ -1,7 +1,5 @@
 """The result of an actmax study: findings in words, tables, arrays and pictures."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from typing import Any

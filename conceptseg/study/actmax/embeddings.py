@@ -5,8 +5,6 @@ taken in an earlier layer, and in the same layer of the network with its weights
 knows of pixels and their texture but not of what was learnt.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Fourth sweep: the real images that excite each feature most, and where in them it responds."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

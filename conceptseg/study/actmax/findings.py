@@ -1,7 +1,5 @@
 """What an actmax study says in plain words."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from conceptseg.result.finding import Finding

@@ -12,8 +12,6 @@ Features that share a third of their strongest images or more respond to the sam
 not compared.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -8,8 +8,6 @@ with tau a random view drawn anew at each step. Views are drawn from the seed an
 so all pictures of a step share one, and no picture depends on which others are made beside it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal

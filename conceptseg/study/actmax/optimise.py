@@ -1,7 +1,5 @@
 """Third sweep: the pictures themselves, made in groups of rows, each a feature with a seed."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The steps of an activation maximisation, in order."""
 
-from __future__ import annotations
-
 from conceptseg.engine.contract import Context, Step
 from conceptseg.engine.known import Known
 from conceptseg.study.actmax.config import Actmax

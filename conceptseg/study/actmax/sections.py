@@ -1,7 +1,5 @@
 """The sections of an actmax report, each from the result alone."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any

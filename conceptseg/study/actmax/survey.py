@@ -1,7 +1,5 @@
 """First sweep: how strongly real images excite each feature, and which colours they have."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Second sweep: the mean amplitudes of the data set's images. No network."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

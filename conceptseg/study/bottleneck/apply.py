@@ -1,22 +1,18 @@
 """New images, scored by a predictor that an earlier study saved: no labels are read."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from conceptseg.data.batch import Batch
+from conceptseg.engine.contract import Context
 from conceptseg.errors import InputError
+from conceptseg.study.bottleneck.config import Bottleneck
 from conceptseg.study.bottleneck.measure import look
 from conceptseg.study.bottleneck.predictor import Predictor
-
-if TYPE_CHECKING:
-    from conceptseg.data.batch import Batch
-    from conceptseg.engine.contract import Context
-    from conceptseg.study.bottleneck.config import Bottleneck
 
 COLUMNS = ("sample", "quality", "low", "high", "distance", "known_kind", "review")
 

@@ -1,9 +1,7 @@
 """The result of a bottleneck study: findings in words, tables, arrays and pictures."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +11,7 @@ from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
 from conceptseg.study.bottleneck import gate, tables
+from conceptseg.study.bottleneck.config import Bottleneck
 from conceptseg.study.bottleneck.evaluate import Flagging, Standing, crossed, flagging, standings
 from conceptseg.study.bottleneck.findings import findings
 from conceptseg.study.bottleneck.judge import JUDGED, Judged, search_of
@@ -22,9 +21,6 @@ from conceptseg.study.bottleneck.shift import SHIFTED
 from conceptseg.study.bottleneck.slices import Slice, clusters, columns, judged_slices, pairs
 from conceptseg.study.shared import local_maps, studied
 from conceptseg.study.shared.compare import COMPARISON, Comparison
-
-if TYPE_CHECKING:
-    from conceptseg.study.bottleneck.config import Bottleneck
 
 GROUPS_SHOWN = 12
 

@@ -14,8 +14,6 @@ Source: Barber, Candes, Ramdas & Tibshirani 2021, "Predictive inference with the
 data" (arXiv 2306.06342) for the weights; Vovk et al. 2003 for one calibration per slice (Mondrian).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

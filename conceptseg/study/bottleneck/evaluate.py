@@ -1,7 +1,5 @@
 """How good the prediction of quality is: against the mean, against confidence, with intervals."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 

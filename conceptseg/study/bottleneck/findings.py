@@ -1,17 +1,12 @@
 """What is claimed, and how surely."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from conceptseg.result.finding import Finding
 from conceptseg.study.bottleneck import tables
+from conceptseg.study.bottleneck.config import Bottleneck
 from conceptseg.study.bottleneck.evaluate import Flagging, Standing
 from conceptseg.study.bottleneck.slices import Slice
-
-if TYPE_CHECKING:
-    from conceptseg.study.bottleneck.config import Bottleneck
 
 MOST_SLICES = 8
 CHOSEN_BY = {"layer": "the layer", "both": "layer and confidence together"}

@@ -1,7 +1,5 @@
 """How well a score finds the images that fail, when only few can be looked at."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

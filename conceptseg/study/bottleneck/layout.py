@@ -1,20 +1,14 @@
 """The maps of the images, laid out beside the passes in a process of their own."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from conceptseg.engine.beside import Beside
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
+from conceptseg.study.bottleneck.config import Bottleneck
 from conceptseg.study.bottleneck.judge import JUDGED
 from conceptseg.study.bottleneck.maps import LEAST
 from conceptseg.study.bottleneck.measure import shown_ids
-
-if TYPE_CHECKING:
-    from conceptseg.study.bottleneck.config import Bottleneck
 
 MAPS, SHOWN = Key("maps", Beside), Key("shown", np.ndarray)
 """The process, and which of the judged images [m] the maps show."""

@@ -6,8 +6,6 @@ the layer?), continuity (the other way round), the share of the 15 nearest neigh
 and the share that two seeds have in common. Made in a process of its own, beside the passes.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping, Sequence
 

@@ -1,21 +1,15 @@
 """The steps of a bottleneck study, in order."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from conceptseg.engine.contract import Context, Step
 from conceptseg.engine.known import Known
+from conceptseg.study.bottleneck.config import Bottleneck
 from conceptseg.study.bottleneck.judge import JUDGED, check_masks, judge
 from conceptseg.study.bottleneck.layout import lay_out_maps, warm_maps
 from conceptseg.study.bottleneck.measure import Measure
 from conceptseg.study.bottleneck.shift import Shift, try_gate
 from conceptseg.study.shared.compare import CHOSEN, Compare
-
-if TYPE_CHECKING:
-    from conceptseg.study.bottleneck.config import Bottleneck
 
 COMPARED = 4
 

@@ -1,7 +1,5 @@
 """Images without a class: no overlap is defined there, so its presence is a task of its own."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The sections of a bottleneck report, each from the result alone."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

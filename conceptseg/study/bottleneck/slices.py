@@ -1,7 +1,5 @@
 """Which kinds of images the network fails on: clusters of the layer, and values of metadata."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial

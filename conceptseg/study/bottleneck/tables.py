@@ -1,7 +1,5 @@
 """The tables of a bottleneck study's result."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,18 +1,12 @@
 """What `check` finds out before a run: that everything can be read, and about what it will cost."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from conceptseg.engine import provenance, reading, run, start
-from conceptseg.engine.contract import Pass
+from conceptseg.engine.contract import Context, Pass, Study
 from conceptseg.engine.known import Known
-
-if TYPE_CHECKING:
-    from conceptseg.engine.contract import Context, Study
-    from conceptseg.settings import Settings
+from conceptseg.settings import Settings
 
 Lines = list[tuple[str, str]]
 

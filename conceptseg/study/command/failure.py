@@ -1,7 +1,5 @@
 """Every way in which the command can fail: what is printed, and which exit code it gets."""
 
-from __future__ import annotations
-
 import errno
 import os
 import sys

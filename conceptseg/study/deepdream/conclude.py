@@ -1,8 +1,6 @@
 """The result of a deepdream study: findings in words, tables, arrays and pictures."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,14 +11,12 @@ from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
 from conceptseg.study.deepdream import tables
 from conceptseg.study.deepdream.assess import ASSESSED
+from conceptseg.study.deepdream.config import DeepDream
 from conceptseg.study.deepdream.findings import findings
 from conceptseg.study.deepdream.survey import SURVEY, Survey
 from conceptseg.study.deepdream.travel import COLUMNS, TRAVELLED, WALKS, Travelled
 from conceptseg.study.shared import local_maps, studied
 from conceptseg.study.shared.compare import COMPARISON
-
-if TYPE_CHECKING:
-    from conceptseg.study.deepdream.config import DeepDream
 
 
 def conclude(study: DeepDream, context: Context, known: Known) -> Result:

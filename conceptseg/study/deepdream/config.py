@@ -1,7 +1,5 @@
 """DeepDream paths: what must change in an image for the network to call a region a class."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

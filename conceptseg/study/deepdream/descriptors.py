@@ -5,8 +5,6 @@ lies within a tenth of the image's longer side around the region. What is undefi
 empty prediction, texture of a region of a few pixels) is nan.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What is claimed, and how surely."""
 
-from __future__ import annotations
-
 from conceptseg.result.finding import Finding
 from conceptseg.study.deepdream.assess import CLAIMED, FAR, Assessed, Cue
 from conceptseg.study.deepdream.descriptors import NAMES

@@ -1,19 +1,13 @@
 """The steps of a deepdream study, in order."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from conceptseg.engine.contract import Context, Step
 from conceptseg.engine.known import Known
 from conceptseg.errors import InputError
 from conceptseg.study.deepdream.assess import assess
+from conceptseg.study.deepdream.config import DeepDream
 from conceptseg.study.deepdream.survey import SURVEY, Look, background, choose_paths, given_pairs
 from conceptseg.study.deepdream.travel import Travel
 from conceptseg.study.shared.compare import CHOSEN, Compare
-
-if TYPE_CHECKING:
-    from conceptseg.study.deepdream.config import DeepDream
 
 
 def steps(study: DeepDream) -> tuple[Step, ...]:

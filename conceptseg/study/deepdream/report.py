@@ -1,7 +1,5 @@
 """The report of a deepdream study, from its result alone."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 from conceptseg.report import cover

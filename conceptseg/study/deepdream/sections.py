@@ -1,7 +1,5 @@
 """The sections of a deepdream report, each from the result alone."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The tables of the result."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from conceptseg.result.columns import Column

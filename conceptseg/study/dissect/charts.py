@@ -1,7 +1,5 @@
 """The chart that only a dissection needs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go

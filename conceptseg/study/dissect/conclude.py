@@ -1,7 +1,5 @@
 """The result of a dissection: findings in words, tables, arrays and pictures."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

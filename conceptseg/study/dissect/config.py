@@ -1,7 +1,5 @@
 """Network dissection: what each unit of a layer detects, on what evidence, and what uses it."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """From counts to what each unit detects: its concept, the evidence, a formula. No network."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The section of a dissection's report that shows its units, with pictures."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from conceptseg.report import charts

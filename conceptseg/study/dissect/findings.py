@@ -1,7 +1,5 @@
 """What is claimed, and on what evidence."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -14,8 +14,6 @@ half of the image and covers a small object with it. What is above chance is 0 f
 masks of any size and 1 for equal ones alone, so concepts and thresholds are chosen by it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The report of a dissection, from its result alone."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from conceptseg.report import cover

@@ -1,7 +1,5 @@
 """What units detect when their basis is rotated: is there anything in single units?"""
 
-from __future__ import annotations
-
 import numpy as np
 
 from conceptseg.study.dissect.kept import Kept

@@ -1,7 +1,5 @@
 """The sections of a dissection's report that hold charts and tables."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

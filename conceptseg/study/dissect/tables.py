@@ -1,7 +1,5 @@
 """The tables of a dissection's result, and the columns that its report draws."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

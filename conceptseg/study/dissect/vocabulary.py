@@ -1,7 +1,5 @@
 """The concepts that units are compared with, in categories, and how a pixel's concept is coded."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

@@ -1,7 +1,5 @@
 """Numbers of L-CRP with their certainty, from what the sweeps measured. No network."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple

@@ -1,8 +1,6 @@
 """What L-CRP's charts have beyond those of all studies: a second number as colour, hollow points,
 and buttons that switch between two sets of pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

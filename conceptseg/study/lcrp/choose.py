@@ -1,7 +1,5 @@
 """Which channels of each class are looked at, and on which images. No network."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What a class as a whole rests on, over the channels that were looked at. No network."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The columns of L-CRP's tables that its report draws, and how its rows are read."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

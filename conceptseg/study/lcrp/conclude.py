@@ -1,7 +1,5 @@
 """The result of an L-CRP study: findings in words, tables, arrays and pictures."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """L-CRP: which channels a prediction rests on, what they look like, and how much is context."""
 
-from __future__ import annotations
-
 from typing import Literal, Self
 
 from pydantic import Field, model_validator

@@ -1,7 +1,5 @@
 """The network as LRP sees it, its shuffled twins, and which region speaks for a class."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import torch

@@ -1,7 +1,5 @@
 """The sections of an L-CRP report that show pictures."""
 
-from __future__ import annotations
-
 from conceptseg.report import charts
 from conceptseg.report.blocks import Card, Cards, Picture, Section
 from conceptseg.report.charts import Row

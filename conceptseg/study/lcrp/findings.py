@@ -1,7 +1,5 @@
 """What is claimed, and how surely."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -8,8 +8,6 @@ Random orders say how much any order would.
 Source: Dreyer et al. 2023, arXiv:2211.11426, section 4.2.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 

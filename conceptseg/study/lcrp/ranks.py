@@ -1,7 +1,5 @@
 """Third sweep of L-CRP: which channels networks of shuffled weights rely on, on a few images."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

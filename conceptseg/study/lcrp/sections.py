@@ -1,7 +1,5 @@
 """The sections of an L-CRP report, each from the result alone."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

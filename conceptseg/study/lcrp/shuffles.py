@@ -1,7 +1,5 @@
 """What channels of networks that have learnt nothing show, and how far beyond that one lies."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """First sweep of L-CRP: how much of each class's relevance every channel holds, in every image."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

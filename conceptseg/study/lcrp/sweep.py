@@ -1,7 +1,5 @@
 """What all sweeps over chosen images have in common: they look at them one by one."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

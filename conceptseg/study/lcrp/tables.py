@@ -1,7 +1,5 @@
 """The tables of an L-CRP result, and the columns that its report draws."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 

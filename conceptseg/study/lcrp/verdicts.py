@@ -1,7 +1,5 @@
 """What was shown, what was shown to be absent, and what could not have been shown, in words."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 

@@ -1,9 +1,5 @@
 """The result of a permutation study: findings in words, tables, arrays and pictures."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from conceptseg.engine.contract import Context
@@ -12,6 +8,7 @@ from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result
 from conceptseg.study.permutation import tables
 from conceptseg.study.permutation.assess import IMPORTANCES, UNDECIDED, counting, usable
+from conceptseg.study.permutation.config import Permutation
 from conceptseg.study.permutation.deltas import DELTAS
 from conceptseg.study.permutation.donors import derangement, draw_samples
 from conceptseg.study.permutation.findings import findings
@@ -19,9 +16,6 @@ from conceptseg.study.permutation.pictures import DRAWN
 from conceptseg.study.permutation.survey import PLAN
 from conceptseg.study.shared import local_maps, studied
 from conceptseg.study.shared.compare import COMPARISON
-
-if TYPE_CHECKING:
-    from conceptseg.study.permutation.config import Permutation
 
 
 def conclude(study: Permutation, context: Context, known: Known) -> Result:

@@ -1,7 +1,5 @@
 """Permutation: which parts of its input a network cannot do without, class by class."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """What exchanges changed, as gathered."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

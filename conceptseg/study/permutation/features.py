@@ -5,8 +5,6 @@ leaves the rest. Images are [n, c, h, w] in [0, 1], donors of the same shape; re
 [0, 1], since no camera gives others.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal

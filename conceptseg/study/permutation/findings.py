@@ -1,7 +1,5 @@
 """The findings of a permutation study, in words."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

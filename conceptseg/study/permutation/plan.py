@@ -1,9 +1,5 @@
 """The steps of a permutation study, in order."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from conceptseg.engine.contract import Context, Step
@@ -11,6 +7,7 @@ from conceptseg.engine.known import Known
 from conceptseg.engine.reading import first_images
 from conceptseg.errors import InputError
 from conceptseg.study.permutation.assess import assess, choose_pairs, find_undecided
+from conceptseg.study.permutation.config import Permutation
 from conceptseg.study.permutation.deltas import DELTAS
 from conceptseg.study.permutation.donors import draw_samples, labelled
 from conceptseg.study.permutation.features import Feature
@@ -18,9 +15,6 @@ from conceptseg.study.permutation.permute import Pairs, Permute, Race, join
 from conceptseg.study.permutation.pictures import Pictures
 from conceptseg.study.permutation.survey import Survey, input_features, list_variants, variants
 from conceptseg.study.shared.compare import CHOSEN, Compare
-
-if TYPE_CHECKING:
-    from conceptseg.study.permutation.config import Permutation
 
 
 def steps(study: Permutation) -> tuple[Step, ...]:

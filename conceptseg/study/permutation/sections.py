@@ -1,7 +1,5 @@
 """The sections of a permutation report, each from the result alone."""
 
-from __future__ import annotations
-
 from conceptseg.report import charts
 from conceptseg.report.blocks import Block, FigureBlock, Gallery, Picture, Section, TableBlock
 from conceptseg.report.charts import Row

@@ -1,9 +1,7 @@
 """The result of a saliency study: tables, findings in words, arrays and pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +12,11 @@ from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
 from conceptseg.study.saliency import tables
+from conceptseg.study.saliency.config import Saliency
 from conceptseg.study.saliency.findings import findings
 from conceptseg.study.saliency.judge import JUDGED, Judged
 from conceptseg.study.saliency.standing import STANDING
 from conceptseg.study.shared import studied
-
-if TYPE_CHECKING:
-    from conceptseg.study.saliency.config import Saliency
 
 
 def conclude(study: Saliency, context: Context, known: Known) -> Result:

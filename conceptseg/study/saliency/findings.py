@@ -1,7 +1,5 @@
 """What a saliency study claims, in words, each claim with its number and how sure it is."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,19 +1,13 @@
 """The steps of a saliency study, in order."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from conceptseg.engine.contract import Context, Step
 from conceptseg.engine.reading import first_images
 from conceptseg.errors import InputError
 from conceptseg.explain.target import configured
 from conceptseg.study.saliency.choose import Choose, draw_cases
+from conceptseg.study.saliency.config import Saliency
 from conceptseg.study.saliency.judge import Judge, join_cases
 from conceptseg.study.saliency.standing import assess
-
-if TYPE_CHECKING:
-    from conceptseg.study.saliency.config import Saliency
 
 
 def steps(study: Saliency) -> tuple[Step, ...]:

@@ -1,7 +1,5 @@
 """The sections of a saliency report, each from the result alone."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping
 from typing import Any

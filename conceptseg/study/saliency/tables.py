@@ -1,7 +1,5 @@
 """The tables of the result."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The tree as a chart to zoom into."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The columns of a SegNBDT result that its tables and its report share."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

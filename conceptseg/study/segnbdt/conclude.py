@@ -1,7 +1,5 @@
 """The result of a SegNBDT study: tables, findings in words, arrays and pictures."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """SegNBDT: a segmentation network as a decision tree over its classes, and where it goes wrong."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator

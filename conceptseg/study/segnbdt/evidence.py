@@ -1,7 +1,5 @@
 """Third sweep: what in the image a node's decision rests on, and what it loses without it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

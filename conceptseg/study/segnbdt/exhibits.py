@@ -1,7 +1,5 @@
 """The sections of a SegNBDT report that show pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a SegNBDT study says in plain words."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

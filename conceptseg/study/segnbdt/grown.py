@@ -1,7 +1,5 @@
 """Which tree is studied, how it compares with others, and which images judge it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

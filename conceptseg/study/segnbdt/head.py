@@ -1,7 +1,5 @@
 """The last layer of a network: the module whose output is the logits, and its weight rows."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass

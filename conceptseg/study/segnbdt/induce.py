@@ -1,7 +1,5 @@
 """Trees that a network suggests: from its last weights, its confusions, its classes' features."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Second sweep: every pixel of the judged images, decided by the network and by its tree."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Tree supervision: how wrong a tree's path probabilities are at labelled pixels."""
 
-from __future__ import annotations
-
 from torch import Tensor
 from torch.nn import functional
 

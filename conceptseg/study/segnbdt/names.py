@@ -1,7 +1,5 @@
 """Names of nodes beyond their classes: WordNet's words, and what its units detect."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module

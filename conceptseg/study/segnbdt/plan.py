@@ -1,7 +1,5 @@
 """The steps of a SegNBDT study, in order."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from conceptseg.engine.contract import Context, Step

@@ -1,7 +1,5 @@
 """What decisions lose when their evidence, or a part of the image, is removed: estimates, tests."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """A tree's decisions at all pixels at once: soft, hard, and node by node."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional

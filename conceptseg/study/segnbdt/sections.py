@@ -1,7 +1,5 @@
 """The sections of a SegNBDT report that hold charts and tables."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from conceptseg.report import alt, charts

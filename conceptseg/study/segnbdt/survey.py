@@ -1,7 +1,5 @@
 """First sweep: a few pixels' logits of each image, by which trees are made and compared."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

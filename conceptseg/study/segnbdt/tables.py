@@ -1,7 +1,5 @@
 """The tables of a SegNBDT result."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The sections of a SegNBDT report on how far to believe it: calibration, chance, tuning."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from conceptseg.report import charts

@@ -1,7 +1,5 @@
 """What the path inspector needs of an image: a grid of pixels with the decisions taken at each."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

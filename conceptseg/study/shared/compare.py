@@ -1,15 +1,14 @@
 """Local saliency maps on chosen images, shown beside any study's own result."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from conceptseg.catalogue import Choice, choice_labels
+from conceptseg.data.batch import Batch
+from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.explain.contract import Explainer
@@ -18,10 +17,6 @@ from conceptseg.explain.regions import Predicted
 from conceptseg.explain.target import Target
 from conceptseg.report.thumbnails import outlined, overlay, shared_limit
 from conceptseg.stats.mergeable.sample_table import SampleTable
-
-if TYPE_CHECKING:
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
 
 Chosen = tuple[tuple[str, int], ...]
 """Which images and classes are explained, as (sample id, class id)."""

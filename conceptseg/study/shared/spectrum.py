@@ -14,15 +14,10 @@ Sources: Fel et al. 2023 (MACO, arXiv 2306.06805), section 3; Olah, Mordvintsev 
 (frequencies as parameters, decorrelated colours).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
 
 RIDGE = 1e-4
 """Least standard deviation of a colour direction: grey images have colours without variance."""

@@ -1,14 +1,10 @@
 """What was studied: the notes that every report's cover rests on, and what was left out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from conceptseg.data.manifest import Sample
-    from conceptseg.engine.contract import Context
-
+from conceptseg.data.manifest import Sample
+from conceptseg.engine.contract import Context
 
 Row = dict[str, Any]
 
