@@ -122,18 +122,19 @@ def by_bh(questions: Sequence[Question], side: Side, seed: int, also: Also = ())
 
 
 def by_joint_flips(
-    questions: Sequence[Question], side: Side, seed: int, also: Also = ()
+    questions: Sequence[Question], side: Side, seed: int, also: Also = (), share: float = 1.0
 ) -> list[Test]:
     """Signs flipped for all questions together: any false claim in 5 % of families.
 
     With `also`, adjusted p-values are the largest of all families', times their number: of the
-    false claims, some lack this effect and some another, and each may have come up by chance.
+    false claims, some lack this effect and some another, and each may have come up by chance. With
+    `share`, only that part of the level is spent here, and p-values are corrected for it.
 
     Source: Westfall & Young 1993 (:func:`joint_flips`).
     """
     if not questions:
         return []
-    parts = 1 + len(also)
+    parts = (1 + len(also)) / share
     names = sorted({group for one in questions for group in one.sampling.groups})
     sums = np.zeros((len(questions), len(names)))
     for row, one in zip(sums, questions, strict=True):

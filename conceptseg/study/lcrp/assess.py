@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.stats.estimate import Estimate, Sampling
-from conceptseg.stats.family import Question, Test, by_bh, few, judge
+from conceptseg.stats.family import Question, Test, by_joint_flips, judge
 from conceptseg.study.lcrp.background import SENSITIVITY, Sensitivity
 from conceptseg.study.lcrp.choose import CHOSEN_PAIRS
 from conceptseg.study.lcrp.config import Lcrp
@@ -18,6 +19,10 @@ from conceptseg.study.lcrp.ranks import able_channels
 from conceptseg.study.lcrp.shuffles import SHUFFLES
 
 NAN = float("nan")
+NETWORKS_SHARE = 0.8
+"""Part of the level that the test over shuffled networks may spend, since these are few, and images
+many; the test over images has the rest. Claims that lack this effect and claims that lack that one
+may each come up by chance, so the two tests share one level."""
 Verdict = Literal["acts", "does not", "cannot be told"]
 
 
@@ -95,18 +100,21 @@ class Score:
 
     @property
     def test(self) -> Test | None:
-        """The test of the claim, over images and over shuffled networks: the larger p of the two.
+        """The test of the claim, over images and over shuffled networks: the larger p of the two,
+        each corrected for its share of the level.
 
-        That over networks is corrected already. Where there are shuffled networks to compare with
-        and the channel was not, p is nan: what was not tested does not pass.
+        That over networks is corrected for all channels by its making. Where there are shuffled
+        networks to compare with and the channel was not, p is nan: what was not tested does not
+        pass.
         """
         test = self.over_images
         if test is None or not self.shuffled:
             return test
+        shared = self.p_networks / NETWORKS_SHARE
         return replace(
             test,
             p=float(np.maximum(test.p, self.p_networks)),
-            adjusted=float(np.maximum(test.adjusted, self.p_networks)),
+            adjusted=float(np.minimum(1.0, np.maximum(test.adjusted, shared))),
             detectable=float(np.maximum(test.detectable, self.needed)),
         )
 
@@ -134,6 +142,7 @@ def assess(study: Lcrp, context: Context, known: Known) -> Known:
     chosen = known[CHOSEN_PAIRS]
     excess = {(c, k): _excess(study, known, c, k) for c, k in chosen.pairs}
     able = {c: able_channels(chosen.mean[c], study.concepts) for c in chosen.classes}
+    compared = any(np.isfinite(one.over_shuffled).any() for one in excess.values())
     tests = judged(
         {
             (c, k): Question(one.tested, chosen.sampling.named(one.samples))
@@ -141,16 +150,18 @@ def assess(study: Lcrp, context: Context, known: Known) -> Known:
             if k in able[c] and np.isfinite(one.tested).any()
         },
         context.seed,
+        1 - NETWORKS_SHARE if compared else 1.0,
     )
     return SCORES(tuple(_score(known, *pair, one, tests.get(pair)) for pair, one in excess.items()))
 
 
-def judged(questions: dict[tuple[int, int], Question], seed: int) -> dict[tuple[int, int], Test]:
-    """Whether new images would show an excess, all channels and classes corrected."""
-    if not questions:
-        return {}
-    asked = [*questions.values()]
-    tests = judge(asked, side="greater", seed=seed, policy=few(by_bh))
+def judged(
+    questions: dict[tuple[int, int], Question], seed: int, share: float = 1.0
+) -> dict[tuple[int, int], Test]:
+    """Whether new images would show an excess, all channels and classes tested together, at a
+    `share` of the level."""
+    policy = partial(by_joint_flips, share=share)
+    tests = judge([*questions.values()], side="greater", seed=seed, policy=policy)
     return dict(zip(questions, tests, strict=True))
 
 

@@ -54,7 +54,8 @@ def _correction(result: Result, least: np.ndarray) -> str:
     if result.notes.get("tests_by") == "joint flips":
         return text + (
             f"; the {len(least)} tests are judged together, by the largest that random signs of "
-            "the images give, because corrected one by one too few could pass."
+            "the images give. Where shuffled networks are compared, their test spends four fifths "
+            "of the level of 0.05 and the test over images one fifth."
         )
     alone = min(1.0, least.min() * len(least))
     few = ", too much: only several channels together can pass." if alone > ALPHA else "."

@@ -14,7 +14,7 @@ from conceptseg.result.table import Table
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test
 from conceptseg.study.lcrp import flip
-from conceptseg.study.lcrp.assess import Score, agreements, judged, pearson
+from conceptseg.study.lcrp.assess import NETWORKS_SHARE, Score, agreements, judged, pearson
 from conceptseg.study.lcrp.background import (
     BLENDS,
     Background,
@@ -340,7 +340,7 @@ def test_four_groups_of_many_images_do_not_show_that_nothing_acts():
 
 
 def test_the_larger_p_counts_and_a_test_that_is_missing_is_none_that_passed():
-    assert score(p_networks=0.2).test.adjusted == 0.2
+    assert score(p_networks=0.2).test.adjusted == pytest.approx(0.2 / NETWORKS_SHARE)
     assert score(p_networks=0.001).test.adjusted == 0.01
     missing = score(p_networks=float("nan"))
     assert np.isnan(missing.test.adjusted) and not missing.acts
