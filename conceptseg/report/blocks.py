@@ -237,5 +237,4 @@ class Report:
     facts: Sequence[tuple[str, Any]] = ()
     sections: Sequence[Section | None] = ()
     limits: Sequence[str] = ()
-    alpha: float = 0.05
     findings_shown: int = 12

@@ -21,7 +21,6 @@ def report(
     sections: Sequence[Section | None],
     limits: Sequence[str],
     facts: Sequence[tuple[str, Any]] = (),
-    alpha: float = 0.05,
 ) -> Report:
     """The report with the cover that all have: network, weights, layer, data, images.
 
@@ -36,7 +35,6 @@ def report(
         facts=(*_facts(notes), *facts),
         sections=sections,
         limits=(*limits, few_images(notes), *groups_limit(notes)),
-        alpha=alpha,
     )
 
 

@@ -28,6 +28,7 @@ from conceptseg.result.folder import replace_file
 from conceptseg.result.saved import Result, image_type, safe_key
 from conceptseg.result.table import Table
 from conceptseg.result.wording import is_number, number, p_value, words
+from conceptseg.stats.intervals import ALPHA
 
 LARGE_MB = 25
 SMALL_PICTURE_PX = 128
@@ -52,6 +53,7 @@ def render(report: blocks.Report, result: Result) -> str:
         .render(
             report=report,
             study=result.study,
+            alpha=ALPHA,
             sections=shown,
             view=view,
             findings=view.findings(),

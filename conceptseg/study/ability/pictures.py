@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import Tensor
 
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
@@ -94,17 +95,16 @@ class Pictures(Pass):
         return DRAWN(found)
 
 
-def read_map(x: object, reading: Reading, half: int, size: tuple[int, int]) -> np.ndarray:
+def read_map(x: Tensor, reading: Reading, half: int, size: tuple[int, int]) -> np.ndarray:
     """The class map [h, w] of one image's features [1, u, y, x] by the prototypes of a half."""
     import torch
 
     from conceptseg.study.ability.linear import nearest
 
-    assert isinstance(x, torch.Tensor)
     mu = torch.from_numpy(reading.prototypes[half].astype(np.float32)).to(x.device)[None]
     scale = torch.from_numpy(reading.scale[half].astype(np.float32)).to(x.device)
-    found: np.ndarray = nearest(x, mu, scale, size)[0].cpu().numpy()
-    return found
+    classes: np.ndarray = nearest(x, mu, scale, size)[0].cpu().numpy()
+    return classes
 
 
 def unit_picture(image: np.ndarray, values: np.ndarray, mask: np.ndarray, side: int) -> bytes:

@@ -4,7 +4,6 @@ from conceptseg.report import cover
 from conceptseg.report.blocks import Report
 from conceptseg.result.columns import as_number
 from conceptseg.result.saved import Result
-from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.ace import exhibits, sections
 from conceptseg.study.shared import local_maps
 
@@ -60,7 +59,6 @@ def compose(result: Result) -> Report:
             sections.all_pairs(result),
         ),
         limits=_limits(result),
-        alpha=ALPHA,
     )
 
 

@@ -51,7 +51,6 @@ def compose(result: Result) -> Report:
             f"Metrics that explain again were computed on {notes['sanity']} of {notes['cases']} "
             "cases; their intervals are wide.",
         ),
-        alpha=ALPHA,
     )
 
 
