@@ -10,13 +10,12 @@ import numpy as np
 
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
-from conceptseg.network.record import Tail
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test, given, judge
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.stats.p_values import detectable_draw, prediction_p
 from conceptseg.study.dissect.detect import DETECTION, Detection
-from conceptseg.study.shared.overlap import class_iou
+from conceptseg.study.shared.edits import Editable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,24 +93,17 @@ class Ablate(Pass):
         import torch
 
         detection = known[DETECTION]
-        k = len(context.model.classes)
         with torch.no_grad():
-            tail = Tail.of(context.model, batch.images, context.layer)
-            clean = tail.logits.argmax(1)
-            labelled = torch.zeros(len(batch), dtype=torch.bool, device=clean.device)
-            reference = clean
-            if batch.labels is not None:
-                labelled = (batch.labels >= 0).flatten(1).any(1)
-                reference = torch.where(labelled[:, None, None], batch.labels, clean)
-            rows = [class_iou(clean, reference, k)]
+            layer = Editable.of(context, batch)
+            rows = [layer.iou()]
             values = replacement(self.study, detection.plan)
             for units in edits(self.study, detection, context.seed):
-                edited = ablated(tail.activation, detection.plan.live[list(units)], values)
-                rows.append(class_iou(tail.resume(edited).argmax(1), reference, k))
+                live = detection.plan.live[list(units)]
+                rows.append(layer.iou(ablated(layer.tail.activation, live, values)))
             iou = torch.stack(rows, 1).cpu().numpy()
         table = SampleTable.empty()
         for i, sample_id in enumerate(batch.ids):
-            arrays = {"iou": iou[i][None], "labelled": np.array([bool(labelled[i])])}
+            arrays = {"iou": iou[i][None], "labelled": np.array([bool(layer.labelled[i])])}
             table = table.merge(SampleTable.of(sample_id, arrays))
         return ABLATED(table)
 
