@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -66,8 +67,14 @@ def imports(tree, lazy, types=False):
             yield from imports(node, lazy, types)
 
 
+@cache
+def parsed(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def imported(path, lazy, types=False):
-    return set(imports(ast.parse(path.read_text(encoding="utf-8")), lazy, types))
+    return frozenset(imports(parsed(path), lazy, types))
 
 
 def part(module):
@@ -160,7 +167,7 @@ def test_optional_packages_are_imported_only_by_the_technique_that_needs_them():
 
 def test_nothing_unpickles_or_evaluates():
     for path in files():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = parsed(path)
         names = {module.partition(".")[0] for module in imports(tree, lazy=True)}
         assert not names & {"marshal", "shelve", "dill", "cloudpickle", "joblib"}, path
         for node in ast.walk(tree):
