@@ -67,8 +67,41 @@ class Preprocessing(Strict):
     )
 
 
-class ModelConfig(Strict):
-    """Which network is studied and where its weights come from."""
+Values = Literal["logits", "probabilities", "independent", "independent_probabilities"]
+Place = Literal["stretch", "centre"]
+
+
+class Reading(Strict):
+    """How what a network returns is read. What is left out is found out on the first image.
+
+    Where that can be read in two ways it is refused, and one of these keys settles it.
+    """
+
+    output: int | str | None = Field(
+        None,
+        description="The part of a returned tuple, list, mapping or object that holds the result: "
+        "an index, a key, several joined by dots (out.0), or last.",
+    )
+    values: Values | None = Field(
+        None,
+        description="What its numbers are: logits or probabilities of classes of which each pixel "
+        "has one, or logits or probabilities of independent classes, each a yes or no of its own.",
+    )
+    place: Place | None = Field(
+        None,
+        description="Where a map of another size lies: all over the image (stretch), or in its "
+        "middle (centre: convolutions without padding; the image is mirrored at its edges).",
+    )
+    merge: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="Outputs that count as one class, their probabilities added: "
+        "tree: [vegetation, terrain].",
+    )
+    drop: tuple[str, ...] = Field((), description="Outputs that are left out: never predicted.")
+
+
+class ModelConfig(Reading):
+    """Which network is studied, where its weights come from, and how its output is read."""
 
     source: str = Field(
         description="File name under conceptseg/network/sources: torchvision, smp, ..."
@@ -87,8 +120,15 @@ class ModelConfig(Strict):
         None, description="The source's own when it knows one, else none at all."
     )
     positive_class: str | None = Field(
-        None, description="For a one-channel sigmoid head: the name of the class it scores."
+        None,
+        description="For a one-channel sigmoid head: the name of the class it scores. For "
+        "independent classes: the one that is studied.",
     )
+
+    @property
+    def reading(self) -> Reading:
+        """The keys that say how the output is read."""
+        return Reading(**{name: getattr(self, name) for name in Reading.model_fields})
 
 
 class RunConfig(Strict):

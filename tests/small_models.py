@@ -8,13 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from conceptseg.config import Reading
 from conceptseg.network.model import SegmentationModel
+
+LOGITS = Reading(values="logits")
 
 
 def wrapped(module: nn.Module, classes: int = 3, channels: int = 3) -> SegmentationModel:
-    """The model of a network without preprocessing."""
+    """The model of a network without preprocessing; its numbers are logits, whatever they are."""
     names = [f"class {c}" for c in range(classes)]
-    return SegmentationModel(module, names, name="small", channels=channels)
+    return SegmentationModel(module, names, name="small", channels=channels, reading=LOGITS)
 
 
 class Block(nn.Module):

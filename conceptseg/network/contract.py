@@ -1,8 +1,9 @@
 """What recording, layers and fillings need to know of a network under study."""
 
-from torch import nn
+from torch import Tensor, nn
 
 from conceptseg.config import Preprocessing
+from conceptseg.network.layout import Window
 
 
 class Network(nn.Module):
@@ -17,3 +18,10 @@ class Network(nn.Module):
     name: str
     channels: int
     preprocessing: Preprocessing
+
+    def settle(self, images: Tensor) -> None:
+        """Do now, outside of any recording, what has to be tried out before a first pass."""
+
+    def window(self, size: tuple[int, int]) -> Window | None:
+        """Corner and size of the image on the network's input of `size`, if it is not all of it."""
+        return None

@@ -56,6 +56,7 @@ def survey(model: Network, images: Tensor) -> list[LayerInfo]:
 
     Raises :class:`~conceptseg.errors.InputError` for a TorchScript network, which takes no hooks.
     """
+    model.settle(images)
     root = model.module
     names = {name: module for name, module in root.named_modules() if name}
     if any(isinstance(module, torch.jit.ScriptModule) for module in names.values()):

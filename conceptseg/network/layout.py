@@ -8,6 +8,7 @@ library blocks wrap any of these in tuples, dictionaries or output objects.
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from functools import lru_cache
+from math import floor, log2
 from typing import Any, Literal
 
 import torch
@@ -17,6 +18,7 @@ from conceptseg.errors import InputError
 
 Restore = Callable[[Tensor], Any]
 Order = Literal["first", "last"]
+Window = tuple[tuple[int, int], tuple[int, int]]
 
 MOST_EXTRA_TOKENS = 8
 _HALF = (torch.float16, torch.bfloat16)
@@ -56,6 +58,52 @@ def as_map(
             continue
         return inner, _Container(raw, key, restore, inner.shape[0])
     raise InputError(seen[0] if seen else f"it puts out {_describe(raw)}, no spatial map")
+
+
+def read(
+    layer: str,
+    module: nn.Module,
+    raw: Any,
+    image_size: tuple[int, int],
+    batch: int,
+    window: Window | None,
+) -> tuple[Tensor, Restore]:
+    """:func:`as_map` for a named layer, of it the part that lies on the image; the error names it.
+
+    `window` says where the image lies on the network's input, None if all over.
+    """
+    try:
+        found, restore = as_map(raw, image_size, batch, channel_order(module))
+    except InputError as error:
+        raise InputError(f"layer {layer!r} has no spatial output: {error}") from None
+    return (found, restore) if window is None else within(found, restore, image_size, window)
+
+
+def within(
+    found: Tensor, restore: Restore, outer: tuple[int, int], inner: Window
+) -> tuple[Tensor, Restore]:
+    """The part of a map that lies on a window of its input, and the function that undoes this.
+
+    `outer` is the size of the input, `inner` the window's corner and size on it. The map's cells
+    are taken to be of the largest power of two px with which it fits into the input, and to lie in
+    its middle. What lies outside stays, for `restore`, as it was in the pass.
+    """
+    grid = (found.shape[2], found.shape[3])
+    cell = 2.0 ** floor(log2(min(n / g for n, g in zip(outer, grid, strict=True))) + 1e-9)
+    spans = []
+    for side, cells, corner, length in zip(outer, grid, *inner, strict=True):
+        start = (corner - (side - cells * cell) / 2) / cell
+        first = min(max(round(start), 0), cells - 1)
+        spans.append(slice(first, max(min(round(start + length / cell), cells), first + 1)))
+    rows, columns = spans
+    kept = found.detach()
+
+    def around(new: Tensor) -> Any:
+        whole = kept.repeat_interleave(new.shape[0] // kept.shape[0], 0)
+        whole[:, :, rows, columns] = new
+        return restore(whole)
+
+    return found[:, :, rows, columns], around
 
 
 def channel_order(module: nn.Module) -> Order | None:

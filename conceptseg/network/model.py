@@ -1,45 +1,56 @@
 """The network under study: images in [0, 1] in, logits at image size out."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from conceptseg.config import ModelConfig, Preprocessing
+from conceptseg.config import ModelConfig, Preprocessing, Reading
 from conceptseg.errors import InputError, nearest
 from conceptseg.network.checkpoint import hash_tensors
 from conceptseg.network.contract import Network
+from conceptseg.network.interpret import Interpretation
 from conceptseg.network.layers import LayerInfo, survey
-from conceptseg.network.outputs import class_maps
-from conceptseg.network.preprocess import check_preprocessing, prepare
+from conceptseg.network.layout import Window
+from conceptseg.network.place import Placed, Placement
+from conceptseg.network.preprocess import check_preprocessing, input_size, prepare
 
 
 class SegmentationModel(Network):
     """A segmentation network of any make: images [n, c, h, w] in [0, 1] -> logits [n, k, h, w].
 
     Preprocessing is part of the pass (:func:`conceptseg.network.preprocess.prepare`), so gradients
-    reach the image itself. What the network returns is brought to class maps
-    (:func:`conceptseg.network.outputs.class_maps`) and these to the image's size, bilinearly with
-    corners not aligned. A network with one output map z scores one of two classes by sigmoid: its
-    logits become (0, z), with z at `positive_class` (by default the second), so their softmax is
-    the sigmoid and the margin is z.
+    reach the image itself. What the network returns is read as logits of classes
+    (:class:`conceptseg.network.interpret.Interpretation`), laid on the image where it belongs
+    (:class:`conceptseg.network.place.Placement`) and brought to the image's size, bilinearly with
+    corners not aligned. Both are settled on the first image that comes, in a pass of its own.
+
+    A network with one output map z scores one of two classes by sigmoid: its logits become (0, z),
+    with z at `positive_class` (by default the second), so their softmax is the sigmoid and the
+    margin is z. Of independent classes the positive class is studied in the same way: its own z
+    against 0 for all that it is not.
 
     The network is put into evaluation mode once, here. Under autocast logits still come as
     float32. Layout in memory follows the images.
 
     Args:
         module: the user's network, unchanged.
-        classes: names of its outputs, in their order.
+        classes: names of its outputs, in their order. `reading` may merge and drop some: the
+            attribute `classes` names what is left.
         preprocessing: what happens to an image before `module` sees it.
         name: for messages and reports.
         channels: of the images; None leaves it to the first weight to tell.
-        positive_class: of a network with one output map, the class it scores.
+        positive_class: of a network with one output map, the class it scores; of independent
+            classes the one that is studied.
         origin: where the weights come from, for reports: a file, a name, or "random".
+        reading: how its output is read, where that is not to be found out.
 
     Raises:
-        InputError: duplicate class names, an unknown positive class, preprocessing that cannot be.
+        InputError: duplicate class names, an unknown positive class, preprocessing that cannot be,
+            independent classes of which none is chosen.
     """
 
     def __init__(
@@ -52,16 +63,17 @@ class SegmentationModel(Network):
         channels: int | None = None,
         positive_class: str | None = None,
         origin: str = "random",
+        reading: Reading | None = None,
     ):
         super().__init__()
         self.module = module.eval()
         self.eval()
-        self.classes = tuple(classes)
         self.preprocessing = preprocessing or Preprocessing()
         self.name = name
         self.origin = origin
-        self.positive_class = positive_class
-        self._check_classes()
+        self.interpretation = Interpretation(classes, reading or Reading(), positive_class)
+        self.placement = Placement(self.interpretation.reading.place)
+        self.classes = self.interpretation.classes
         check_preprocessing(self.preprocessing)
         self._exact_channels = channels is not None
         self.channels = channels or self._guess_channels()
@@ -74,22 +86,65 @@ class SegmentationModel(Network):
         the classes.
         """
         self.check_images(images)
-        try:
-            output = self.module(prepare(images, self.preprocessing))
-        except (RuntimeError, ValueError, AssertionError) as error:
-            raise self._explained(error, images) from error
-        maps = self._two_classes(class_maps(output, len(self.classes), images.shape[0]))
-        if maps.shape[1] != len(self.classes):
-            raise InputError(
-                f"model {self.name!r} puts out {maps.shape[1]} class maps, but {len(self.classes)} "
-                f"classes are named ({', '.join(self.classes[:4])}, ...): name the network's own "
-                "in model.classes, in its order"
-            )
+        self.settle(images)
+        x = prepare(images, self.preprocessing)
+        placed = self.placement.known(x.shape[2:]) or Placed()
+        maps = placed.cut(self._maps(placed.widened(x), images), x.shape[2:])
         if maps.dtype in (torch.float16, torch.bfloat16):
             maps = maps.float()
         if maps.shape[2:] == images.shape[2:]:
             return maps
         return F.interpolate(maps, images.shape[2:], mode="bilinear", align_corners=False)
+
+    def settle(self, images: Tensor) -> None:
+        """Find out how the output is read and where it lies, on the first of some images.
+
+        Two passes of one image, the first time; two more where its map is of another size than
+        the input; and some for each size of images where the map does not cover them. Raises
+        :class:`~conceptseg.errors.InputError` for what can be read in more than one way.
+        """
+        size = input_size(images.shape[2:], self.preprocessing)
+        if self.interpretation.numbers is not None and self.placement.known(size) is not None:
+            return
+        first = images[:1].detach().clone()
+        with torch.inference_mode(False), torch.enable_grad():
+            x = prepare(first.clone().requires_grad_(), self.preprocessing)
+            output = self._output(x, first)
+            with self._named():
+                self.interpretation.settle(output, 1, x.shape[2:])
+        del output
+        with torch.no_grad(), self._named():
+            x = prepare(first, self.preprocessing)
+            self.placement.settle(x, lambda wider: self._maps(wider, first))
+
+    def window(self, size: tuple[int, int]) -> Window | None:
+        """Corner and size of the image on the network's input of `size`, if it is not all of it.
+
+        That is so where the input has a margin (:mod:`conceptseg.network.place`).
+        """
+        return self.placement.window(size)
+
+    def _output(self, x: Tensor, images: Tensor) -> object:
+        try:
+            return self.module(x)
+        except (RuntimeError, ValueError, AssertionError) as error:
+            raise self._explained(error, images) from error
+
+    def _maps(self, x: Tensor, images: Tensor) -> Tensor:
+        """Logits of the classes on the network's own grid, for its input x of these images."""
+        output = self._output(x, images)
+        with self._named():
+            return self.interpretation.logits(output, images.shape[0], x.shape[2:])
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """An error within says which model it is about."""
+        try:
+            yield
+        except InputError as error:
+            text = str(error)
+            known = text.startswith(f"model {self.name!r}")
+            raise error if known else InputError(f"model {self.name!r}: {text}") from None
 
     def layers(self, images: Tensor) -> list[LayerInfo]:
         """Every module that runs on the first of `images`, in that order, the bottleneck marked.
@@ -162,29 +217,13 @@ class SegmentationModel(Network):
             "structure": _without_addresses(repr(self.module)),
             "code": str(getattr(self.module, "code", "")),
             "preprocessing": self.preprocessing.model_dump_json(),
-            "classes": "\0".join(self.classes),
-            "positive_class": self.positive_class or "",
+            "classes": "\0".join(self.interpretation.outputs),
+            "positive_class": self.interpretation.positive_class or "",
+            **self.interpretation.facts(),
         }
         tensors = [*self.module.named_parameters(), *self.module.named_buffers()]
         told = [(f"fact {key}\0{value}", torch.empty(0)) for key, value in facts.items()]
         return hash_tensors([*told, *tensors])
-
-    def _check_classes(self) -> None:
-        doubled = [name for name in self.classes if self.classes.count(name) > 1]
-        if doubled:
-            raise InputError(
-                f"model.classes: {doubled[0]!r} is named twice; give each its own name"
-            )
-        if len(self.classes) < 2:
-            raise InputError(
-                "model.classes: at least two classes are needed; for a network with one output "
-                "map name the background as well"
-            )
-        if self.positive_class is not None and self.positive_class not in self.classes:
-            raise InputError(
-                f"model.positive_class: no class {self.positive_class!r}; "
-                f"{nearest(self.positive_class, self.classes)}"
-            )
 
     def _guess_channels(self) -> int:
         if self.preprocessing.channels is not None:
@@ -223,20 +262,6 @@ class SegmentationModel(Network):
             f"model {self.name!r} cannot take images {list(images.shape)} "
             f"({_first_line(text)}); set model.preprocessing.multiple or .size"
         )
-
-    def _two_classes(self, maps: Tensor) -> Tensor:
-        if maps.shape[1] != 1:
-            return maps
-        if len(self.classes) != 2:
-            raise InputError(
-                f"model {self.name!r} puts out one class map, which tells two classes apart, but "
-                f"{len(self.classes)} are named: give two in model.classes"
-            )
-        nothing = torch.zeros_like(maps)
-        pair = [nothing, maps]
-        if self.positive_class == self.classes[0]:
-            pair.reverse()
-        return torch.cat(pair, 1)
 
 
 def load_model(

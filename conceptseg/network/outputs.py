@@ -1,51 +1,164 @@
 """Whatever a segmentation network returns -> one tensor of class maps."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from conceptseg.errors import InputError
+from conceptseg.errors import InputError, nearest
 
 KEYS = ("out", "logits", "seg_logits", "sem_seg", "output", "pred", "masks", "seg", "main")
-"""Entries of dictionaries and output objects that hold class maps, first found first taken."""
+"""Entries of dictionaries and output objects that hold class maps."""
 
-QUERIES = ("class_queries_logits", "masks_queries_logits")
-"""Entries that Mask2Former and MaskFormer return."""
+QUERIES = (("class_queries_logits", "masks_queries_logits"), ("logits", "pred_masks"))
+"""Pairs of entries, class and mask logits of queries: of MaskFormer and its heirs, and of DETR."""
+
+Size = Sequence[int]
+Wanted = int | str
 
 
-def class_maps(output: Any, classes: int, images: int) -> Tensor:
-    """Class maps [n, k, y, x] of any size, as logits, from what a network returned.
+@dataclasses.dataclass(frozen=True)
+class Taken:
+    """The class maps [n, k, y, x] that were taken, from where in the output, and by what rule."""
+
+    maps: Tensor
+    path: tuple[str, ...] = ()
+    rule: str = "the output itself"
+
+    @property
+    def where(self) -> str:
+        """The place in words: "the output itself", or "out", "1", "aux.0"."""
+        return ".".join(self.path) if self.path else "the output itself"
+
+    def within(self, key: object, rule: str | None = None) -> "Taken":
+        """The same maps, seen from a container that holds them under `key`."""
+        return Taken(self.maps, (str(key), *self.path), rule or self.rule)
+
+
+def class_maps(
+    output: Any, classes: int, images: int, size: Size | None = None, wanted: Wanted | None = None
+) -> Tensor:
+    """The maps of :func:`take`."""
+    return take(output, classes, images, size, wanted).maps
+
+
+def take(
+    output: Any, classes: int, images: int, size: Size | None = None, wanted: Wanted | None = None
+) -> Taken:
+    """Class maps [n, k, y, x] of any size, from what a network returned.
 
     =====================================  =======================================================
     output                                 taken
     =====================================  =======================================================
-    tensor [n, k, y, x]                    itself; [n, y, x] counts as one map
+    tensor [n, k, y, x]                    itself; [n, y, x] of the image's proportions is one map
     mapping or output object               query outputs folded (:func:`fold_queries`), else the
-                                           first of :data:`KEYS`, else its only class map
+                                           entry of :data:`KEYS`, else its only class map
     tuple or list                          the class maps with `classes` channels (or one), else
-                                           any; of these the finest, of equally fine the first
-                                           (deep supervision, logits beside features)
+                                           any; of these the finest (deep supervision, logits
+                                           beside features)
     =====================================  =======================================================
 
-    `images` is n. Raises :class:`~conceptseg.errors.InputError` naming what came when there is no
-    class map in it, or when it holds class indices instead of logits.
+    `images` is n, `size` the height and width of the network's input. `wanted` names the part to
+    take instead: an index, a key, several of both joined by dots, or "last".
+
+    Nothing is chosen among equals: of several maps that suit the classes and are equally fine, one
+    may be the result and another a training aid, and only the network's author knows.
+
+    Raises :class:`~conceptseg.errors.InputError` naming what came when there is no class map in
+    it, when several would do (with the choices), when `wanted` names none, or when it holds class
+    indices.
     """
-    found = _find(output, classes, images)
+    search = _Search(classes, images, size)
+    if wanted is None:
+        found = search.find(output)
+    else:
+        path, part = _part(output, wanted)
+        found = search.find(part)
+        for key in reversed(path):
+            found = found and found.within(key, "by model.output")
     if found is None:
+        what = describe(output) if wanted is None else f"{describe(part)} at {wanted!r}"
         raise InputError(
-            f"the network returned {describe(output)}, which holds no class maps [n, k, y, x]; "
-            "wrap it in a module that returns its logits (source: factory)"
+            f"the network returned {what}, which holds no class maps [n, k, y, x] of "
+            f"{_plural(images, 'image')}; wrap it in a module that returns its logits "
+            "(source: factory)"
         )
-    if not found.dtype.is_floating_point:
+    if not found.maps.dtype.is_floating_point:
         raise InputError(
-            f"the network returned {describe(found)}: class indices; logits are needed, so leave "
-            "out its argmax"
+            f"the network returned {describe(found.maps)}: class indices; logits are needed, so "
+            "leave out its argmax"
         )
     return found
+
+
+class _Search:
+    """Looks for class maps of so many classes, images and a size in nested outputs."""
+
+    def __init__(self, classes: int, images: int, size: Size | None):
+        self.classes, self.images, self.size = classes, images, size
+
+    def find(self, output: Any) -> Taken | None:
+        if isinstance(output, Tensor):
+            return self._tensor(output)
+        entries = _entries(output)
+        if entries is not None:
+            return self._entry(entries)
+        if isinstance(output, (tuple, list)):
+            parts = [self.find(part) for part in output]
+            return self._of_several({i: part for i, part in enumerate(parts) if part})
+        return None
+
+    def _tensor(self, tensor: Tensor) -> Taken | None:
+        if not tensor.ndim or tensor.shape[0] != self.images:
+            return None
+        if tensor.ndim == 3 and (self.size is None or fits(tensor.shape[1:], self.size)):
+            return Taken(tensor.unsqueeze(1), rule="one map without an axis of classes")
+        return Taken(tensor) if tensor.ndim == 4 else None
+
+    def _entry(self, entries: Mapping[str, Any]) -> Taken | None:
+        for names in QUERIES:
+            of_classes, of_masks = (entries.get(name) for name in names)
+            if _dims(of_classes) == 3 and _dims(of_masks) == 4:
+                maps = fold_queries(of_classes, of_masks)
+                return Taken(maps, (" and ".join(names),), "queries, folded")
+        named = {key: entries[key] for key in KEYS if entries.get(key) is not None}
+        known = {key: found for key, one in named.items() if (found := self.find(one))}
+        if known:
+            return self._of_several(known, rule="the entry that usually holds the result")
+        rest = {k: self._tensor(v) for k, v in entries.items() if isinstance(v, Tensor)}
+        return self._of_several({k: v for k, v in rest.items() if v is not None}, finest=False)
+
+    def _of_several(
+        self, maps: Mapping[Any, Taken], rule: str = "the only one", finest: bool = True
+    ) -> Taken | None:
+        """The (finest) one of those that suit the classes; an error where that leaves several."""
+        suit = {k: m for k, m in maps.items() if m.maps.shape[1] in (self.classes, 1)} or maps
+        if not suit:
+            return None
+        pixels = {key: one.maps.shape[2] * one.maps.shape[3] for key, one in suit.items()}
+        left = [key for key in suit if not finest or pixels[key] == max(pixels.values())]
+        first, *others = left
+        if any(not _same(suit[first].maps, suit[key].maps) for key in others):
+            listed = "; ".join(f"{suit[k].within(k).where}: {_shape(suit[k])}" for k in left)
+            raise InputError(
+                f"the network returned {len(left)} maps that could be its result ({listed}); "
+                f"say which by model.output, an index or key, such as {first!r} or last"
+            )
+        if len(suit) > 1:
+            rule = f"the finest of {len(suit)}"
+        elif len(maps) > 1:
+            rule = f"the only one of {len(maps)} with a map for each class"
+        return suit[first].within(first, rule)
+
+
+def fits(grid: Size, size: Size) -> bool:
+    """Whether a grid may lie on an image: one scale for both sides, up to a cell; or cut alike."""
+    (y, x), (h, w) = grid, size
+    low, high = max((y - 1) / h, (x - 1) / w), min((y + 1) / h, (x + 1) / w)
+    return low <= high or h - y == w - x > 0
 
 
 def fold_queries(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
@@ -84,29 +197,30 @@ def describe(output: Any, depth: int = 0) -> str:
     return type(output).__name__
 
 
-def _find(output: Any, classes: int, images: int) -> Tensor | None:
-    if isinstance(output, Tensor):
-        if output.ndim == 3 and output.shape[0] == images:
-            return output.unsqueeze(1)
-        return output if output.ndim == 4 else None
-    entries = _entries(output)
+def _part(output: Any, wanted: Wanted) -> tuple[list[str], Any]:
+    """The part of an output that `wanted` names, and the keys that lead to it."""
+    path, part = [], output
+    for key in str(wanted).split("."):
+        entries = dict(_choices(part))
+        if key == "last" and entries and "last" not in entries:
+            key = list(entries)[-1]
+        if key not in entries:
+            raise InputError(
+                f"model.output is {wanted!r}, but the network returned {describe(output)}; "
+                f"{nearest(key, list(entries)) if entries else 'leave the key out'}"
+            )
+        part = entries[key]
+        path.append(key)
+    return path, part
+
+
+def _choices(part: Any) -> Iterator[tuple[str, Any]]:
+    """The parts of a mapping, output object, tuple or list, by key."""
+    entries = _entries(part)
     if entries is not None:
-        return _find_entry(entries, classes, images)
-    if isinstance(output, (tuple, list)):
-        maps = [found for o in output if (found := _find(o, classes, images)) is not None]
-        fitting = [m for m in maps if m.shape[1] in (classes, 1)] or maps
-        return max(fitting, key=lambda m: m.shape[2] * m.shape[3], default=None)
-    return None
-
-
-def _find_entry(entries: Mapping[str, Any], classes: int, images: int) -> Tensor | None:
-    if all(entries.get(key) is not None for key in QUERIES):
-        return fold_queries(*(entries[key] for key in QUERIES))
-    for key in KEYS:
-        if entries.get(key) is not None:
-            return _find(entries[key], classes, images)
-    maps = [v for v in entries.values() if isinstance(v, Tensor) and v.ndim == 4]
-    return maps[0] if len(maps) == 1 else None
+        yield from ((str(key), one) for key, one in entries.items() if one is not None)
+    elif isinstance(part, (tuple, list)):
+        yield from ((str(index), one) for index, one in enumerate(part))
 
 
 def _entries(output: Any) -> Mapping[str, Any] | None:
@@ -116,5 +230,22 @@ def _entries(output: Any) -> Mapping[str, Any] | None:
         return {f.name: getattr(output, f.name) for f in dataclasses.fields(output)}
     if isinstance(output, tuple) and hasattr(output, "_fields"):
         named = dict(zip(output._fields, output, strict=True))
-        return named if named.keys() & {*KEYS, *QUERIES} else None
+        known = {*KEYS, *(name for names in QUERIES for name in names)}
+        return named if named.keys() & known else None
     return None
+
+
+def _dims(part: Any) -> int | None:
+    return part.ndim if isinstance(part, Tensor) else None
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one is other or (one.shape == other.shape and bool(torch.equal(one, other)))
+
+
+def _shape(taken: Taken) -> str:
+    return str(list(taken.maps.shape))
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("s" if count != 1 else "")

@@ -18,11 +18,10 @@ from torch import Tensor, nn
 
 from conceptseg.errors import InputError, nearest
 from conceptseg.network.contract import Network
-from conceptseg.network.layout import Restore, as_map, channel_order, full
+from conceptseg.network.layout import Restore, full, read
 from conceptseg.network.replay import Capture, Replay
 
 Edit = Callable[[Tensor], Tensor]
-
 
 _WRITTEN_INTO: WeakKeyDictionary[nn.Module, WeakSet[nn.Module]] = WeakKeyDictionary()
 """Of each network, the modules into whose outputs it writes later: found once, then copied."""
@@ -116,6 +115,7 @@ class Recorder:
         self._batch = 0
         self._calls: Counter[str] = Counter()
         self._logits: Tensor | None = None
+        self._asleep = False
         self.layers = tuple(dict.fromkeys([*layers, *self._edit]))
         self._found = {layer: find(model, layer) for layer in self.layers}
         self.activations: dict[str, Tensor] = {}
@@ -139,6 +139,9 @@ class Recorder:
     def __call__(self, images: Tensor) -> Tensor | None:
         """Run the model on images [n, c, h, w]: its logits, or None when `stop` ended the pass."""
         self.activations, self._logits = {}, None
+        self._asleep = True  # what is tried out first is not recorded
+        self._model.settle(images)
+        self._asleep = False
         with suppress(_Stop):
             self._logits = full(self._model(_usable(images)))
         for layer in self.layers:
@@ -164,10 +167,13 @@ class Recorder:
 
     def _hook(self, layer: str, call: int) -> Callable[[nn.Module, Any, Any], Any]:
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
+            if self._asleep:
+                return None
             self._calls[layer] += 1
             if self._calls[layer] != call + 1:
                 return None
-            found, restore = read(layer, module, output, self._size, self._batch)
+            window = self._model.window(self._size)
+            found, restore = read(layer, module, output, self._size, self._batch, window)
             if layer in self._edit:
                 found = self._edit[layer](found)
             if self._keep_graph and not found.requires_grad:
@@ -210,6 +216,7 @@ class Tail:
         no way to the logits.
         """
         module, call = find(model, layer)
+        model.settle(images)
         tail = cls(model, _usable(images).detach(), layer)
         copied = _WRITTEN_INTO.setdefault(model.module, WeakSet())
         written: Set[nn.Module] = {module}
@@ -230,7 +237,9 @@ class Tail:
             seen.append(_input_size(args, kwargs))
 
         def split(raw: Any) -> Any:
-            found, self._restore = read(self.layer, capture.target, raw, *seen[-1])
+            size, batch = seen[-1]
+            window = self.model.window(size)
+            found, self._restore = read(self.layer, capture.target, raw, size, batch, window)
             self.activation = found.detach().requires_grad_(graph)
             return self._restore(self.activation)
 
@@ -310,16 +319,6 @@ def find(model: Network, layer: str) -> tuple[nn.Module, int]:
     if mark and not call.isdecimal():
         raise InputError(f"layer {layer!r}: after '#' comes a call's number, '{name}#1'")
     return named[name], int(call or 0)
-
-
-def read(
-    layer: str, module: nn.Module, raw: Any, image_size: tuple[int, int], batch: int
-) -> tuple[Tensor, Restore]:
-    """`as_map` for a named layer; the error names it."""
-    try:
-        return as_map(raw, image_size, batch, channel_order(module))
-    except InputError as error:
-        raise InputError(f"layer {layer!r} has no spatial output: {error}") from None
 
 
 def _input_size(args: Any, kwargs: Mapping[str, Any]) -> tuple[tuple[int, int], int]:

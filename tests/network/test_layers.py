@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from conceptseg.errors import InputError
 from conceptseg.network.layers import LayerInfo
 from conceptseg.network.model import SegmentationModel
+from tests.small_models import LOGITS
 
 CLASSES = ("a", "b", "c")
 
@@ -20,7 +21,7 @@ def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 def wrap(module: nn.Module) -> SegmentationModel:
     torch.manual_seed(0)
-    return SegmentationModel(module, CLASSES, name="toy")
+    return SegmentationModel(module, CLASSES, name="toy", reading=LOGITS)
 
 
 def listed(module: nn.Module, size: tuple[int, int] = (32, 48)) -> dict[str, LayerInfo]:
@@ -78,7 +79,7 @@ def test_shares_of_parameters():
 def test_stride_is_of_the_image_not_of_the_resized_input():
     from conceptseg.config import Preprocessing
 
-    model = SegmentationModel(Plain(), CLASSES, Preprocessing(size=(16, 16)))
+    model = SegmentationModel(Plain(), CLASSES, Preprocessing(size=(16, 16)), reading=LOGITS)
     infos = {info.name: info for info in model.layers(torch.rand(1, 3, 32, 32))}
     assert infos["first"].shape == (4, 8, 8)
     assert infos["first"].stride == 4.0

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from conceptseg.config import ModelConfig, Preprocessing
+from conceptseg.config import ModelConfig, Preprocessing, Reading
 from conceptseg.errors import InputError
 from conceptseg.network.model import SegmentationModel, load_model
 
@@ -25,6 +25,7 @@ class Returns(nn.Module):
 
 
 def model_of(function, classes=CLASSES, **options) -> SegmentationModel:
+    options.setdefault("reading", Reading(values="logits"))
     return SegmentationModel(Returns(function), classes, channels=3, name="toy", **options)
 
 
@@ -70,7 +71,9 @@ def test_one_map_for_three_classes():
 
 
 def test_class_count_mismatch_names_both():
-    with pytest.raises(InputError, match=r"'toy' puts out 6 class maps, but 3 .*model.classes"):
+    with pytest.raises(
+        InputError, match=r"'toy': it puts out 6 class maps .*, but 3 .*model.classes"
+    ):
         model_of(lambda x: torch.cat([x, x], 1))(torch.rand(1, 3, 4, 4))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from conceptseg.errors import InputError
-from conceptseg.network.outputs import class_maps, fold_queries
+from conceptseg.network.outputs import class_maps, fits, fold_queries, take
 
 MAPS = torch.arange(2 * 3 * 4 * 5, dtype=torch.float32).view(2, 3, 4, 5)
 COARSE = torch.zeros(2, 3, 2, 2)
@@ -36,7 +36,7 @@ Named = namedtuple("Named", ["out", "aux"])
         pytest.param({"out": [MAPS, COARSE]}, id="nested"),
         pytest.param((MAPS,), id="tuple"),
         pytest.param([COARSE, MAPS], id="finest"),
-        pytest.param([MAPS, MAPS + 1], id="first-of-equals"),
+        pytest.param([MAPS, MAPS.clone()], id="twice-the-same"),
         pytest.param((MAPS, VECTOR), id="with-label"),
         pytest.param((FEATURES, MAPS), id="with-features"),
         pytest.param(({"out": MAPS}, VECTOR), id="dict-in-tuple"),
@@ -56,7 +56,11 @@ def test_one_map_without_its_axis():
     ("output", "named"),
     [
         (VECTOR, r"tensor \[2, 3\]"),
-        ({"a": MAPS, "b": COARSE}, "dict with a, b"),
+        ({"a": MAPS, "b": COARSE}, "2 maps that could be its result .a: .*; b: .*model.output"),
+        ([MAPS, MAPS + 1], r"0: \[2, 3, 4, 5\]; 1: .*such as 0 or last"),
+        ({"out": (COARSE, MAPS, MAPS + 1)}, "1: .*; 2: "),
+        ({"out": MAPS, "logits": MAPS + 1}, "out: .*; logits: "),
+        (MAPS[:1], "no class maps .n, k, y, x. of 2 images"),
         (None, "NoneType"),
         ((VECTOR, "text"), r"tuple of a tensor \[2, 3\]"),
         (MAPS.argmax(1, keepdim=True), "argmax"),
@@ -65,6 +69,67 @@ def test_one_map_without_its_axis():
 def test_refused(output, named):
     with pytest.raises(InputError, match=named):
         class_maps(output, classes=3, images=2)
+
+
+@pytest.mark.parametrize(
+    ("output", "wanted", "taken"),
+    [
+        ([MAPS + 1, MAPS], "last", MAPS),
+        ([MAPS + 1, MAPS], 1, MAPS),
+        ([MAPS, MAPS + 1], "0", MAPS),
+        ({"a": MAPS + 1, "b": [COARSE, MAPS]}, "b.1", MAPS),
+        ({"a": MAPS + 1, "b": [COARSE, MAPS]}, "b", MAPS),
+        (Output(None, MAPS), "logits", MAPS),
+        ({"out": MAPS, "features": FEATURES}, "features", FEATURES),
+    ],
+)
+def test_the_part_that_is_asked_for(output, wanted, taken):
+    found = take(output, classes=3, images=2, wanted=wanted)
+    assert torch.equal(found.maps, taken)
+    assert found.rule == "by model.output" or found.where.startswith(str(wanted))
+
+
+@pytest.mark.parametrize("wanted", [2, "out", "0.logits"])
+def test_a_part_that_does_not_exist(wanted):
+    with pytest.raises(InputError, match="model.output is .*the network returned list"):
+        take([MAPS, MAPS + 1], classes=3, images=2, wanted=wanted)
+
+
+def test_what_was_taken_is_said():
+    assert take(MAPS, 3, 2).where == "the output itself"
+    deep = take(({"out": [MAPS, COARSE]}, VECTOR), 3, 2)
+    assert (deep.where, deep.rule) == ("0.out.0", "the only one")
+    assert take([COARSE, MAPS, COARSE], 3, 2).rule == "the finest of 3"
+    assert take((FEATURES, MAPS), 3, 2).rule == "the only one of 2 with a map for each class"
+
+
+def test_class_logits_of_queries_are_no_map():
+    queries_alone = {"logits": torch.zeros(2, 100, 4), "boxes": torch.zeros(2, 100, 4)}
+    with pytest.raises(InputError, match="holds no class maps"):
+        take(queries_alone, classes=3, images=2, size=(64, 80))
+    assert take(torch.zeros(2, 16, 20), 2, 2, size=(64, 80)).maps.shape == (2, 1, 16, 20)
+
+
+def test_query_outputs_of_either_family_are_folded():
+    class_logits, mask_logits = queries()
+    for names in (("class_queries_logits", "masks_queries_logits"), ("logits", "pred_masks")):
+        output = dict(zip(names, (class_logits, mask_logits), strict=True))
+        assert torch.equal(class_maps(output, 3, 2), fold_queries(class_logits, mask_logits))
+
+
+@pytest.mark.parametrize(
+    ("grid", "size", "lies"),
+    [
+        ((16, 20), (64, 80), True),
+        ((3, 5), (65, 130), True),
+        ((128, 160), (64, 80), True),
+        ((82, 98), (124, 140), True),  # cut by as much on both sides
+        ((100, 4), (64, 80), False),
+        ((20, 16), (64, 80), False),
+    ],
+)
+def test_a_grid_lies_on_an_image_by_one_scale(grid, size, lies):
+    assert fits(grid, size) is lies
 
 
 def queries(scale: float = 1.0) -> tuple[Tensor, Tensor]:

@@ -59,6 +59,7 @@ class Engine:
     ):
         self.composite, self._gamma, self._zero_bias = composite, gamma, zero_bias
         self.reference = reference
+        model.settle(images)
         self.canonical = canonise(model, images)
         self.rules = rules(composite, zero_bias, gamma)
         self._weights = Weights()

@@ -48,7 +48,8 @@ def _plain(names: Sequence[str]) -> list[str]:
 
 def outputs(config: ModelConfig, names: Sequence[str]) -> int:
     """Output maps to build: one for a sigmoid head, which `positive_class` asks for, else all."""
-    return 1 if config.positive_class is not None else len(names)
+    independent = (config.values or "").startswith("independent")
+    return 1 if config.positive_class is not None and not independent else len(names)
 
 
 def pretrained(config: ModelConfig) -> str | None:
@@ -113,6 +114,7 @@ def finish(
         channels=None if (config.preprocessing and config.preprocessing.channels) else channels,
         positive_class=config.positive_class,
         origin=origin or "random",
+        reading=config.reading,
     )
 
 

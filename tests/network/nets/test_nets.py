@@ -26,6 +26,7 @@ def test_reference_logits(shared_dir, name, folder, preprocessing, classes):
     model = load_model(config, [f"class {index}" for index in range(classes)])
     reference = np.load(path / "reference.npz", allow_pickle=False)
     image = torch.from_numpy(reference["image_rgb_uint8"]).permute(2, 0, 1)[None] / 255
+    model.settle(image)
     seen = []
     model.module.register_forward_pre_hook(lambda module, args: seen.append(args[0][0]))
     with torch.no_grad():

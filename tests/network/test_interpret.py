@@ -1,0 +1,102 @@
+"""Outputs read as classes: merged, dropped, independent."""
+
+import pytest
+import torch
+from torch import nn
+
+from conceptseg.config import Reading
+from conceptseg.errors import InputError
+from conceptseg.network.interpret import Interpretation
+from conceptseg.network.model import SegmentationModel
+
+NAMES = ("road", "wall", "building", "tree", "void")
+Z = torch.randn(2, 5, 6, 7, generator=torch.Generator().manual_seed(1)).mul(4)
+
+
+class Maps(nn.Module):
+    """Puts out its weights, whatever the image."""
+
+    def __init__(self, maps):
+        super().__init__()
+        self.maps = nn.Parameter(maps)
+
+    def forward(self, x):
+        return self.maps[: x.shape[0]].clone() + 0 * x[:, :1]
+
+
+def model_of(maps, names=NAMES, positive_class=None, **reading):
+    return SegmentationModel(
+        Maps(maps), names, positive_class=positive_class, reading=Reading(**reading)
+    )
+
+
+IMAGES = torch.rand(2, 3, 6, 7)
+
+
+def test_classes_are_merged_and_dropped_in_order():
+    model = model_of(Z, merge={"house": ("building", "wall")}, drop=("void",))
+    assert model.classes == ("road", "house", "tree")
+    p, found = Z[:, :4].softmax(1), model(IMAGES).softmax(1)
+    torch.testing.assert_close(found, torch.stack((p[:, 0], p[:, 1] + p[:, 2], p[:, 3]), 1))
+    assert model.interpretation.names_of(1) == ("house", "wall", "building")
+    assert model.fingerprint() != model_of(Z).fingerprint()
+
+
+def test_probabilities_are_added_too():
+    p = Z.softmax(1)
+    found = model_of(p, merge={"wall": ("wall", "tree")})(IMAGES).softmax(1)
+    torch.testing.assert_close(found[:, 1], p[:, 1] + p[:, 3])
+
+
+@pytest.mark.parametrize(
+    ("reading", "words"),
+    [
+        ({"merge": {"house": ("wal", "tree")}}, "model.merge: .*no output 'wal'; did you mean"),
+        ({"drop": ("sky",)}, "model.drop: .*no output 'sky'"),
+        ({"merge": {"a": ("wall",), "b": ("wall",)}}, "'wall' is named twice"),
+        ({"merge": {"a": ("wall",)}, "drop": ("wall",)}, "'wall' is named twice"),
+        ({"merge": {"road": ("wall", "tree")}}, "'road' is an output of its own"),
+        ({"merge": {"all": NAMES[:4]}, "drop": ("void",)}, "leave one class"),
+        ({"values": "independent"}, "positive_class: road, wall"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(reading, words):
+    with pytest.raises(InputError, match=words):
+        Interpretation(NAMES, Reading(**reading), None)
+
+
+@pytest.mark.parametrize(
+    ("values", "maps"), [("independent", Z), ("independent_probabilities", Z.sigmoid())]
+)
+def test_an_independent_class_is_a_yes_or_no_of_its_own(values, maps):
+    for place, name in enumerate(NAMES):
+        model = model_of(maps, positive_class=name, values=values)
+        assert model.classes == (f"not {name}", name)
+        logits = model(IMAGES)
+        torch.testing.assert_close(logits.softmax(1)[:, 1], Z[:, place].sigmoid())
+        assert torch.equal(logits.argmax(1) == 1, Z[:, place] > 0)
+
+
+def test_independent_classes_are_neither_merged_nor_dropped():
+    with pytest.raises(InputError, match="independent classes need neither"):
+        Interpretation(NAMES, Reading(values="independent", drop=("void",)), "road")
+
+
+def test_each_class_of_an_independent_head_has_a_fingerprint_of_its_own():
+    prints = {
+        model_of(Z, positive_class=name, values="independent").fingerprint() for name in NAMES
+    }
+    assert len(prints) == len(NAMES)
+
+
+def test_the_part_that_is_asked_for():
+    class Two(Maps):
+        def forward(self, x):
+            one = super().forward(x)
+            return [one, -one]
+
+    with pytest.raises(InputError, match=r"model 'toy'.*0: .*; 1: .*model.output"):
+        SegmentationModel(Two(Z), NAMES, name="toy")(IMAGES)
+    last = SegmentationModel(Two(Z), NAMES, reading=Reading(output="last"))
+    torch.testing.assert_close(last(IMAGES), -Z)
+    assert (last.interpretation.taken.where, last.interpretation.numbers.values) == ("1", "logits")
