@@ -56,6 +56,15 @@ class Preprocessing(Strict):
     range: tuple[float, float] = Field(
         (0.0, 1.0), description="Values that the network expects for black and white."
     )
+    normalise: Literal["none", "image", "nonzero", "percentiles"] = Field(
+        "none",
+        description="Of each image and channel, before the range: image: mean 0 and standard "
+        "deviation 1 (nnU-Net, MONAI); nonzero: those of the pixels that are not 0, which stay 0; "
+        "percentiles: the two `percentiles` become 0 and 1, what lies beyond is cut off.",
+    )
+    percentiles: tuple[float, float] = Field(
+        (0.5, 99.5), description="Percentiles for normalise: percentiles, from 0 to 100."
+    )
     size: tuple[int, int] | None = Field(
         None, description="Height and width the network runs at; the image's own when absent."
     )
@@ -98,6 +107,11 @@ class Reading(Strict):
         "tree: [vegetation, terrain].",
     )
     drop: tuple[str, ...] = Field((), description="Outputs that are left out: never predicted.")
+    covers: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="Of independent classes: other classes of the masks that belong to one as "
+        "well, because they lie within it: whole: [core].",
+    )
 
 
 class ModelConfig(Reading):

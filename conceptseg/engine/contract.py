@@ -24,13 +24,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Context:
-    """What a pass may see: the network, the data, and how to run."""
+    """What a pass may see: the network, the data, and how to run.
+
+    `held` are the network's classes that masks can hold, None where there are no masks.
+    """
 
     model: SegmentationModel
     manifest: Manifest
     run: RunConfig
     layer: str
     seed: int
+    held: frozenset[int] | None = None
 
 
 class Pass(ABC):
@@ -85,11 +89,15 @@ class Study(StudyKeys, ABC):
     about: ClassVar[About]
 
     def class_ids(self, context: Context) -> tuple[int, ...]:
-        """The classes that are studied: those asked for, or all but the background."""
-        names = self.data.classes or tuple(
-            name for name in context.model.classes if name != context.manifest.background
-        )
-        return tuple(context.model.class_id(name) for name in names)
+        """The classes that are studied: those asked for, or all but the background.
+
+        Where there are masks, classes that none of them can hold are left out unless asked for.
+        """
+        model, held = context.model, context.held
+        if self.data.classes:
+            return tuple(model.class_id(name) for name in self.data.classes)
+        every = [c for c, n in enumerate(model.classes) if n != context.manifest.background]
+        return tuple(c for c in every if held is None or c in held) or tuple(every)
 
     def local_methods(self) -> tuple[Choice, ...]:
         """All entries of the study's file that name local methods."""

@@ -43,15 +43,34 @@ def read(context: Context, samples: Sequence[Sample], labels: str) -> Iterator[B
 
 
 def outputs_of_labels(manifest: Manifest, model: SegmentationModel) -> tuple[int, ...]:
-    """For each class of the manifest, the index of the network's output of that name.
+    """For each class of the manifest, the index of the network's class of that name.
 
-    Names are compared without case and marks. -1 for a class that no mask can hold.
+    Names are compared without case and marks; a class that is merged of several outputs goes by
+    their names too. -1 for a class that no mask can hold. Of independent classes all but the one
+    that is studied belong to the rest.
 
     Raises :class:`~conceptseg.errors.InputError` for a class of the masks that the network lacks.
     """
     from conceptseg.data.labels import IGNORE, places
 
-    found = places(manifest.classes, model.classes)
+    rest = model.interpretation.rest
+    names = [(name, c) for c in range(len(model.classes)) for name in model.names_of(c)]
+    found = [
+        None if place is None else names[place][1]
+        for place in places(manifest.classes, [name for name, _ in names])
+    ]
+    if rest is not None:
+        if not any(found[index] is not None for index in manifest.block.used):
+            raise InputError(
+                f"{manifest.where}: no mask can hold the class {model.classes[1]!r}, which is "
+                f"studied (they hold {', '.join(manifest.classes)}); name the classes of the masks "
+                "in labels.names, or choose another by model.positive_class"
+            )
+        inside = model.interpretation.covered
+        found = [
+            1 if name in inside else place or 0
+            for name, place in zip(manifest.classes, found, strict=True)
+        ]
     for index in manifest.block.used:
         if found[index] is None:
             name = manifest.classes[index]

@@ -40,12 +40,14 @@ def prepare(study: StudyKeys) -> Context:
     model = _load_model(study, manifest, device)
     for name in study.data.classes:
         model.class_id(name)
+    _check_independence(study, manifest, model)
     manifest = _with_model_background(manifest, model)
+    held = None
     if any(manifest.labelled(sample) for sample in manifest.samples):
-        outputs_of_labels(manifest, model)
+        held = frozenset(outputs_of_labels(manifest, model)) - {-1}
     run = study.run.model_copy(update={"device": device})
     layer = model.layer_name(study.layer, first_images(manifest, run))
-    return Context(model=model, manifest=manifest, run=run, layer=layer, seed=study.seed)
+    return Context(model, manifest, run, layer, study.seed, held)
 
 
 def read_manifest(study: StudyKeys) -> Manifest:
@@ -140,13 +142,41 @@ def _with_model_background(manifest: Manifest, model: SegmentationModel) -> Mani
     """The manifest with its background called as the network calls it."""
     from conceptseg.data.labels import places
 
+    if model.interpretation.rest is not None:
+        return _with_background(manifest, model.interpretation.rest)
     if manifest.background is None:
         return manifest
     place = places([manifest.background], model.classes)[0]
     name = None if place is None else model.classes[place]
+    return _with_background(manifest, name)
+
+
+def _with_background(manifest: Manifest, name: str | None) -> Manifest:
     if name == manifest.background:
         return manifest
     return dataclasses.replace(manifest, block=dataclasses.replace(manifest.block, background=name))
+
+
+def _check_independence(study: StudyKeys, manifest: Manifest, model: SegmentationModel) -> None:
+    """Refuse a network whose classes may be independent, where nothing says whether they are.
+
+    That is so where the data have a background and the network has no output for it: either some
+    class wins at each pixel, or each output is a yes or no of its own and at most pixels all are
+    no. Raises :class:`~conceptseg.errors.InputError` with the key that settles it.
+    """
+    from conceptseg.data.labels import places
+
+    given = manifest.background
+    several = len(model.interpretation.outputs) > 2
+    if given is None or study.model.values is not None or not several:
+        return
+    if places([given], model.interpretation.outputs)[0] is None:
+        raise InputError(
+            f"{manifest.where} has the background {given!r}, and model {model.name!r} no output "
+            f"for it ({', '.join(model.interpretation.outputs[:4])}): give model.values: "
+            "independent (each output is a yes or no of its own) with model.positive_class, or "
+            "logits (the largest wins at every pixel)"
+        )
 
 
 def _load_model(study: StudyKeys, manifest: Manifest, device: str) -> SegmentationModel:

@@ -38,6 +38,11 @@ class Interpretation:
         """Of independent classes: the class of all pixels that are not of the one studied."""
         return self.classes[0] if self.independent else None
 
+    @property
+    def covered(self) -> tuple[str, ...]:
+        """Classes of the masks that belong to the one studied, besides its own."""
+        return self.reading.covers.get(self.classes[1], ()) if self.independent else ()
+
     def names_of(self, class_id: int) -> tuple[str, ...]:
         """The name of a class, and those of the outputs that were merged into it."""
         name = self.classes[class_id]
@@ -86,6 +91,12 @@ class Interpretation:
         return {} if given == "{}" else {"reading": given}
 
     def _classes(self) -> tuple[str, ...]:
+        wrong = [name for name in self.reading.covers if name not in self.outputs]
+        if wrong or (self.reading.covers and not self.independent):
+            raise InputError(
+                "model.covers is for independent classes (model.values), by their names"
+                + (f"; {nearest(wrong[0], self.outputs)}" if wrong else "")
+            )
         if self.independent:
             if self.reading.merge or self.reading.drop:
                 raise InputError(

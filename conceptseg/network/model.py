@@ -194,6 +194,10 @@ class SegmentationModel(Network):
             )
         return self.classes.index(name)
 
+    def names_of(self, class_id: int) -> tuple[str, ...]:
+        """The name of a class, and those of the outputs that are merged into it."""
+        return self.interpretation.names_of(class_id)
+
     def check_finite(self, logits: Tensor, ids: Sequence[str]) -> None:
         """Refuse logits that are not numbers.
 

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from conceptseg.config import Preprocessing
 from conceptseg.errors import InputError
 
+EPSILON = 1e-8
+
 
 def prepare(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     """The network's input: channels picked, values scaled and normalised, sides resized.
@@ -17,6 +19,7 @@ def prepare(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     In this order, for an image x [n, c, h, w] in [0, 1]:
 
         x = x[:, channels]                      (a channel may be named twice, or left out)
+        x = normalised(x)                       (normalise: by the image's own numbers)
         x = low + (high - low) x                (range = [low, high])
         x = (x - mean) / std                    (mean, std: per channel as the network sees them)
         x = resize(x, size), then to multiples
@@ -28,6 +31,7 @@ def prepare(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     x = images
     if preprocessing.channels is not None:
         x = x[:, list(preprocessing.channels)]
+    x = normalised(x, preprocessing)
     low, high = preprocessing.range
     if (low, high) != (0.0, 1.0):
         x = low + (high - low) * x
@@ -39,6 +43,47 @@ def prepare(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     if size != tuple(images.shape[2:]):
         x = F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
     return x.contiguous(memory_format=torch.channels_last) if laid_out else x
+
+
+def normalised(x: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Images [n, c, h, w], each channel of each scaled by numbers of its own.
+
+    ===========  =================================================================================
+    normalise    of a channel with values v
+    ===========  =================================================================================
+    image        (v - mean v) / sd v; sd as over a population, and at least 1e-8 (nnU-Net v2)
+    nonzero      the same over what is not 0; what is 0 stays 0
+    percentiles  (v - a) / (b - a), cut to 0..1; a and b are the `percentiles` of v, linear between
+                 values as numpy has it
+    ===========  =================================================================================
+
+    The numbers are part of the network: gradients pass through them.
+    """
+    kind = preprocessing.normalise
+    if kind == "none":
+        return x
+    flat = x.flatten(2)
+    if kind == "percentiles":
+        low, high = (_quantile(flat, q / 100) for q in preprocessing.percentiles)
+        scaled = (flat - low) / (high - low).clamp(min=EPSILON)
+        return scaled.clamp(0, 1).view(x.shape)
+    counted = torch.ones_like(flat) if kind == "image" else (flat != 0).to(flat.dtype)
+    count = counted.sum(2, keepdim=True).clamp(min=1)
+    mean = (flat * counted).sum(2, keepdim=True) / count
+    away = (flat - mean) * counted
+    variance = (away**2).sum(2, keepdim=True) / count
+    # A constant channel has no spread: its root is not taken, for that has no gradient at 0.
+    spread = torch.where(variance > 0, variance, 1.0).sqrt().clamp(min=EPSILON)
+    return (away / spread).view(x.shape)
+
+
+def _quantile(flat: Tensor, q: float) -> Tensor:
+    """Quantile of the last axis [n, c, 1], linear between values; of any number of pixels."""
+    ordered = flat.sort(2).values
+    place = q * (flat.shape[2] - 1)
+    below, share = floor(place), place - floor(place)
+    above = min(below + 1, flat.shape[2] - 1)
+    return ordered[..., below, None] * (1 - share) + ordered[..., above, None] * share
 
 
 def input_size(image: Sequence[int], preprocessing: Preprocessing) -> tuple[int, int]:
@@ -59,6 +104,8 @@ def check_preprocessing(preprocessing: Preprocessing) -> None:
         raise InputError(
             f"model.preprocessing.range: [{low:g}, {high:g}] is empty; give two values"
         )
+    if not 0 <= preprocessing.percentiles[0] < preprocessing.percentiles[1] <= 100:
+        raise InputError("model.preprocessing.percentiles: give two numbers from 0 to 100, rising")
     if preprocessing.channels is not None and (
         not preprocessing.channels or min(preprocessing.channels) < 0
     ):

@@ -101,3 +101,56 @@ def test_refused(given, named):
 def test_means_for_another_number_of_channels():
     with pytest.raises(InputError, match=r"3 values.*1 channels"):
         prepare(torch.zeros(1, 1, 2, 2), Preprocessing(mean=(1, 2, 3)))
+
+
+def test_a_channel_by_its_own_mean_and_deviation():
+    x = torch.rand(3, 2, 7, 9, generator=torch.Generator().manual_seed(0))
+    found = prepare(x, Preprocessing(normalise="image", range=(0, 2))).numpy()
+    values = x.numpy()
+    for i, c in np.ndindex(3, 2):
+        own = values[i, c]
+        np.testing.assert_allclose(
+            found[i, c], 2 * (own - own.mean()) / own.std(), rtol=2e-5, atol=1e-6
+        )
+
+
+def test_zeros_stay_out_of_it_and_stay_zero():
+    x = torch.rand(2, 2, 8, 8, generator=torch.Generator().manual_seed(1)) + 0.1
+    x[:, :, :3] = 0
+    found = prepare(x, Preprocessing(normalise="nonzero")).numpy()
+    assert (found[:, :, :3] == 0).all()
+    own = x[1, 1, 3:].numpy()
+    np.testing.assert_allclose(
+        found[1, 1, 3:], (own - own.mean()) / own.std(), rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("percentiles", [(0, 100), (2, 98), (0.5, 99.5)])
+def test_percentiles_as_numpy_has_them(percentiles):
+    x = torch.randn(2, 3, 11, 13, generator=torch.Generator().manual_seed(2))
+    given = Preprocessing(normalise="percentiles", percentiles=percentiles)
+    found = prepare(x, given).numpy()
+    for i, c in np.ndindex(2, 3):
+        low, high = np.percentile(x[i, c].numpy(), percentiles)
+        expected = np.clip((x[i, c].numpy() - low) / (high - low), 0, 1)
+        np.testing.assert_allclose(found[i, c], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["image", "nonzero", "percentiles"])
+def test_a_constant_channel_gives_numbers_and_gradients(kind):
+    x = torch.full((1, 2, 4, 4), 0.3, requires_grad=True)
+    prepare(x, Preprocessing(normalise=kind)).square().sum().backward()
+    assert x.grad.isfinite().all()
+
+
+def test_an_image_is_normalised_alone():
+    x = torch.rand(3, 1, 6, 6) * torch.tensor([1.0, 3, 9]).view(3, 1, 1, 1)
+    for kind in ("image", "nonzero", "percentiles"):
+        given = Preprocessing(normalise=kind)
+        alone = torch.cat([prepare(one[None], given) for one in x])
+        torch.testing.assert_close(prepare(x, given), alone)
+
+
+def test_percentiles_that_do_not_rise():
+    with pytest.raises(InputError, match="preprocessing.percentiles"):
+        check_preprocessing(Preprocessing(normalise="percentiles", percentiles=(99, 1)))
