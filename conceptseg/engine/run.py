@@ -51,13 +51,15 @@ def run_study(
     progress: Progress | None = None,
     *,
     recorded: Mapping[str, Any] | None = None,
+    examined: Mapping[str, Any] | None = None,
     command: str = "",
     fresh: bool = False,
 ) -> Result:
     """Take all steps of a study and put together its result; nothing but shards is written.
 
-    `recorded` is the configuration to keep with the result (by default the study's own), `fresh`
-    ignores saved shards. Shards stay under `<out>/.state` until :func:`save` is called.
+    `recorded` is the configuration to keep with the result (by default the study's own), `examined`
+    what the examination of the network found, `fresh` ignores saved shards. Shards stay under
+    `<out>/.state` until :func:`save` is called.
 
     Raises :class:`~conceptseg.errors.InputError` for data, a network or a folder that cannot be
     used.
@@ -84,6 +86,7 @@ def run_study(
             {
                 **result.provenance,
                 **_provenance(context, weights, swept, command),
+                **({"examination": examined} if examined else {}),
                 "machine": machine,
             }
         ),

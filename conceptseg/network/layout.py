@@ -37,8 +37,9 @@ def as_map(
     `image_size` is the (h, w) that the network was given; `batch` the number of images, if the
     raw output is to have one row for each; `channels` says where a 4-D output has its channels
     when both readings suit the image. Of a tuple, list, mapping or output object the first tensor
-    with a spatial map is taken. Leading class and register tokens are dropped: their number is
-    what is left when a grid of the image's proportions is taken out of t.
+    with a spatial map is taken, and with it all that hold the same numbers in another form.
+    Leading class and register tokens are dropped: their number is what is left when a grid of the
+    image's proportions is taken out of t.
 
     `restore(map')` rebuilds the raw structure around a map' of r * n rows (rows i*r .. i*r+r-1
     belong to image i) in the raw dtype and memory order; everything else, class tokens among it,
@@ -50,13 +51,18 @@ def as_map(
     if isinstance(raw, Tensor):
         return _tensor_map(raw, image_size, batch, channels)
     seen = []
+    maps: dict[Any, tuple[Tensor, Restore]] = {}
     for key, part in _parts(raw):
         try:
-            inner, restore = as_map(part, image_size, batch, channels)
+            maps[key] = as_map(part, image_size, batch, channels)
         except InputError as error:
             seen.append(str(error))
-            continue
-        return inner, _Container(raw, key, restore, inner.shape[0])
+    if maps:
+        first, *others = maps
+        inner = maps[first][0]
+        same = [key for key in others if _equal(maps[key][0], inner)]
+        restores = {key: maps[key][1] for key in (first, *same)}
+        return inner, _Container(raw, restores, inner.shape[0])
     raise InputError(seen[0] if seen else f"it puts out {_describe(raw)}, no spatial map")
 
 
@@ -153,17 +159,24 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 
 
 class _Container:
-    """Rebuilds a tuple, list or mapping around its one part that is a map."""
+    """Rebuilds a tuple, list or mapping around the part that is a map, and parts equal to it."""
 
-    def __init__(self, raw: Any, key: Any, restore: Restore, n: int):
-        self.raw, self.key, self.restore, self.n = raw, key, restore, n
+    def __init__(self, raw: Any, restores: dict[Any, Restore], n: int):
+        self.raw, self.restores, self.n = raw, restores, n
 
     def __call__(self, new: Tensor) -> Any:
         repeats = new.shape[0] // self.n
         result = self.raw
         if repeats > 1:
             result = spread(result, self.n, repeats)
-        return _replaced(result, self.key, self.restore(new))
+        for key, restore in self.restores.items():
+            result = _replaced(result, key, restore(new))
+        return result
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    """Whether two maps hold the same numbers, as where a block returns its output in two forms."""
+    return one.shape == other.shape and bool(torch.equal(one.detach(), other.detach()))
 
 
 def _parts(value: Any) -> list[tuple[Any, Any]]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from conceptseg.config import ModelConfig, Preprocessing, Reading
 from conceptseg.errors import InputError, nearest
+from conceptseg.network.alone import alone
 from conceptseg.network.checkpoint import hash_tensors
 from conceptseg.network.contract import Network
 from conceptseg.network.interpret import Interpretation
@@ -33,8 +35,9 @@ class SegmentationModel(Network):
     margin is z. Of independent classes the positive class is studied in the same way: its own z
     against 0 for all that it is not.
 
-    The network is put into evaluation mode once, here. Under autocast logits still come as
-    float32. Layout in memory follows the images.
+    The network is put into evaluation mode once, here, and norms that take their statistics from
+    the batch even then are made to take each image's own (`mended` says so). Under autocast logits
+    still come as float32. Layout in memory follows the images.
 
     Args:
         module: the user's network, unchanged.
@@ -71,6 +74,7 @@ class SegmentationModel(Network):
         self.preprocessing = preprocessing or Preprocessing()
         self.name = name
         self.origin = origin
+        self.mended = alone(self.module)
         self.interpretation = Interpretation(classes, reading or Reading(), positive_class)
         self.placement = Placement(self.interpretation.reading.place)
         self.classes = self.interpretation.classes
@@ -103,7 +107,7 @@ class SegmentationModel(Network):
         the input; and some for each size of images where the map does not cover them. Raises
         :class:`~conceptseg.errors.InputError` for what can be read in more than one way.
         """
-        size = input_size(images.shape[2:], self.preprocessing)
+        size = self.input_size(images.shape[2:])
         if self.interpretation.numbers is not None and self.placement.known(size) is not None:
             return
         first = images[:1].detach().clone()
@@ -193,6 +197,16 @@ class SegmentationModel(Network):
                 f"model {self.name!r} has no class {name!r}: {nearest(name, self.classes)}"
             )
         return self.classes.index(name)
+
+    def under(self, preprocessing: Preprocessing) -> "SegmentationModel":
+        """The same network, its weights shared, for images prepared in another way."""
+        other = copy(self)
+        other.preprocessing = preprocessing
+        return other
+
+    def input_size(self, image: Sequence[int]) -> tuple[int, int]:
+        """Height and width of the network's input, before any margin, for an image's."""
+        return input_size(image, self.preprocessing)
 
     def names_of(self, class_id: int) -> tuple[str, ...]:
         """The name of a class, and those of the outputs that are merged into it."""

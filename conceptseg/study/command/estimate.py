@@ -1,22 +1,40 @@
 """What `check` finds out before a run: that everything can be read, and about what it will cost."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from conceptseg.engine import provenance, reading, run, start
 from conceptseg.engine.contract import Context, Pass, Study
 from conceptseg.engine.known import Known
 from conceptseg.settings import Settings
 
+if TYPE_CHECKING:
+    from conceptseg.engine.examine import Examination
+
 Lines = list[tuple[str, str]]
 
 
-def estimate(settings: Settings[Study]) -> tuple[Lines, list[str]]:
-    """Facts about a run as (what, value), and one line for each file that cannot be used.
+@dataclass
+class Estimate:
+    """Facts about a run as (what, value), one line for each file that cannot be used, and, where
+    all files can, what the examination of the network found."""
+
+    lines: Lines
+    errors: list[str]
+    examination: Examination | None = None
+
+
+def estimate(settings: Settings[Study]) -> Estimate:
+    """Try what a run needs, and estimate what it costs.
 
     Raises :class:`~conceptseg.errors.InputError` for the network, the layer, or the first batch.
     """
     from conceptseg.data.manifest import check_files
+    from conceptseg.engine.examine import examine
 
     study = settings.study
     manifest = start.read_manifest(study)
@@ -29,14 +47,15 @@ def estimate(settings: Settings[Study]) -> tuple[Lines, list[str]]:
         ),
     ]
     if errors:
-        return lines, errors
+        return Estimate(lines, errors)
     context = start.prepare(study)
     parameters = sum(weights.numel() for weights in context.model.parameters())
     lines.append(("network", f"{context.model.name}: {parameters / 1e6:.2f} M parameters"))
     run.refuse(study, context)
+    examination = examine(context)
     lines += _costs(context, study)
     lines.append(("result", str(settings.default_out())))
-    return lines, errors
+    return Estimate(lines, errors, examination)
 
 
 def _costs(context: Context, study: Study) -> Lines:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from conceptseg import catalogue
@@ -17,6 +18,7 @@ from conceptseg.errors import InputError
 from conceptseg.settings import assign, read_parts, read_settings, validate
 
 if TYPE_CHECKING:
+    from conceptseg.engine.examine import Examination
     from conceptseg.network.layers import LayerInfo
 
 Overrides = Sequence[tuple[str, Any]]
@@ -30,6 +32,7 @@ def run(
     """Run a study from its file and save result and report; returns the report's path."""
     from conceptseg.engine import provenance, start
     from conceptseg.engine import run as runner
+    from conceptseg.engine.examine import examine
     from conceptseg.engine.progress import choose
 
     settings = read_settings(name, catalogue.load("study", name), path, overrides)
@@ -44,12 +47,16 @@ def run(
             f"{name}: {samples} images of {context.manifest.name}, layer {context.layer} of "
             f"{settings.study.model.name}, on {context.run.device}; writing to {named}"
         )
+        examined = examine(context)
+        for doubt in examined.doubts:
+            progress.note(f"doubt about {doubt.what}: {doubt.found}")
         result = runner.run_study(
             settings.study,
             context,
             out,
             progress,
             recorded=settings.recorded,
+            examined=examined.recorded(),
             command=provenance.tidy_command(sys.argv[1:]),
             fresh=fresh,
         )
@@ -66,12 +73,15 @@ def check(name: str, path: Path, overrides: Overrides) -> list[str]:
 
     settings = read_settings(name, catalogue.load("study", name), path, overrides)
     start_here()
-    lines, errors = estimate(settings)
+    estimated = estimate(settings)
     table = Table(title=f"{name} on {path.name}", show_header=False, title_justify="left")
-    for what, value in lines:
+    for what, value in estimated.lines:
         table.add_row(what, value)
-    _console().print(table)
-    return errors
+    console = _console()
+    console.print(table)
+    if estimated.examination is not None:
+        _print_examination(estimated.examination, console)
+    return estimated.errors
 
 
 def show_table(kinds: Sequence[str]) -> None:
@@ -207,6 +217,23 @@ def start_here() -> None:
         return
     mallopt(_MMAP_THRESHOLD, 1 << 30)
     mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _print_examination(examination: Examination, console: Console) -> None:
+    """What the network puts out and how it is read; its outputs beside the masks' classes."""
+    title = f"how the network is read, tried on {examination.images} images"
+    table = Table(title=title, show_header=False, title_justify="left")
+    for one in examination.verdicts:
+        style = "bold" if one.doubt else None
+        table.add_row("DOUBT" if one.doubt else "", one.what, escape(one.found), style=style)
+    console.print(table)
+    table = Table(title="classes", title_justify="left")
+    for head in ("output", "counts as", "in the masks", "IoU"):
+        table.add_column(head, justify="right" if head == "IoU" else "left")
+    for row in examination.classes:
+        iou = "" if row["iou"] is None else f"{row['iou']:.2f}"
+        table.add_row(*(escape(str(row[key])) for key in ("output", "class", "masks")), iou)
+    console.print(table)
 
 
 def _print_layers(infos: Sequence[LayerInfo]) -> None:

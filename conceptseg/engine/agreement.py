@@ -1,0 +1,112 @@
+"""How well predictions agree with masks, and whether they would agree better otherwise read."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+FLIPS = {
+    "turned upside down": (1,),
+    "mirrored": (2,),
+    "turned by 180 degrees": (1, 2),
+}
+MOST_SHIFT = 0.25
+"""Shifts up to this share of a side are looked for."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """IoU of each class, nan where neither has it; `mean` is that over the classes of the masks."""
+
+    iou: np.ndarray
+    mean: float
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The agreement if masks are read in another way, in words: "turned upside down"."""
+
+    words: str
+    mean: float
+
+
+def confusion(prediction: Tensor, labels: Tensor, classes: int) -> np.ndarray:
+    """Pixels [k, k] by label and predicted class; ignored ones (-1) are left out."""
+    kept = labels >= 0
+    pairs = labels[kept] * classes + prediction[kept]
+    return np.asarray(torch.bincount(pairs, minlength=classes**2).view(classes, classes).cpu())
+
+
+def agreement(counts: np.ndarray) -> Agreement:
+    """From pixels by label and prediction [k, k]: IoU = both / either, class by class."""
+    both = np.diag(counts).astype(float)
+    either = counts.sum(0) + counts.sum(1) - both
+    iou = np.divide(both, either, out=np.full(len(both), np.nan), where=either > 0)
+    held = counts.sum(1) > 0
+    return Agreement(iou, float(iou[held].mean()) if held.any() else float("nan"))
+
+
+def renamed(counts: np.ndarray) -> tuple[Agreement, list[int]]:
+    """The best agreement over all ways to give the masks' classes to the network's, one to one.
+
+    Returns it and, for each class of the masks, the output that shows it. The assignment is that
+    of the largest sum of IoU (Kuhn 1955, the Hungarian method).
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    either = counts.sum(0)[None] + counts.sum(1)[:, None] - counts
+    iou = np.divide(counts, either, out=np.zeros(counts.shape), where=either > 0)
+    held = counts.sum(1) > 0
+    # Of ways that are as good the one that changes least.
+    _, order = linear_sum_assignment(-(iou * held[:, None]) - 1e-9 * np.eye(len(iou)))
+    values = np.where(held, iou[np.arange(len(iou)), order], np.nan)
+    return Agreement(values, float(np.nanmean(values))), [int(place) for place in order]
+
+
+def displaced(prediction: Tensor, labels: Tensor, classes: int) -> Iterator[Reading]:
+    """Agreement [n, h, w] with the masks flipped, turned, and at their best shift."""
+    for words, axes in FLIPS.items():
+        yield Reading(words, agreement(confusion(prediction, labels.flip(axes), classes)).mean)
+    if labels.shape[1] == labels.shape[2]:
+        turned = labels.transpose(1, 2)
+        yield Reading("transposed", agreement(confusion(prediction, turned, classes)).mean)
+    down, right = best_shift(prediction, labels, classes)
+    if (down, right) != (0, 0):
+        moved = _shifted(labels, down, right)
+        yield Reading(
+            f"shifted by {down:+d} px down and {right:+d} px right",
+            agreement(confusion(prediction, moved, classes)).mean,
+        )
+
+
+def best_shift(prediction: Tensor, labels: Tensor, classes: int) -> tuple[int, int]:
+    """The shift of the masks, px down and right, with which most pixels agree with the prediction.
+
+    By cross-correlation of the classes' maps, each less its mean, up to a quarter of a side.
+    """
+    total = torch.zeros(labels.shape[1:], device=labels.device)
+    for c in range(classes):
+        ours, theirs = (prediction == c).float(), (labels == c).float()
+        if ours.any() and theirs.any():
+            ours, theirs = (one - one.mean((1, 2), keepdim=True) for one in (ours, theirs))
+            product = torch.fft.rfft2(ours) * torch.fft.rfft2(theirs).conj()
+            total += torch.fft.irfft2(product, s=labels.shape[1:]).sum(0)
+    h, w = total.shape
+    rows, columns = (torch.arange(n, device=total.device) for n in (h, w))
+    near = [torch.minimum(r, n - r) <= MOST_SHIFT * n for r, n in ((rows, h), (columns, w))]
+    allowed = near[0][:, None] & near[1]
+    place = int(total.masked_fill(~allowed, -torch.inf).argmax())
+    down, right = divmod(place, w)
+    return down - h * (down > h // 2), right - w * (right > w // 2)
+
+
+def _shifted(labels: Tensor, down: int, right: int) -> Tensor:
+    """Masks moved; what comes in from outside is ignored."""
+    moved = labels.roll((down, right), (1, 2)).clone()
+    rows = slice(0, down) if down >= 0 else slice(down, None)
+    columns = slice(0, right) if right >= 0 else slice(right, None)
+    moved[:, rows] = -1
+    moved[:, :, columns] = -1
+    return moved

@@ -1,0 +1,211 @@
+"""The examination names what is wrong, with its number, and stays silent where nothing is."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from conceptseg.config import Preprocessing, Reading, RunConfig
+from conceptseg.engine.contract import Context
+from conceptseg.engine.examine import examine
+from conceptseg.errors import InputError
+from conceptseg.network.model import SegmentationModel
+
+NAMES = ("grey", "red", "green", "blue")
+
+
+class Colours(nn.Module):
+    """Tells the colour of a pixel, if colours come from 0 to 1 with their mean taken off."""
+
+    def __init__(self):
+        super().__init__()
+        self.deep = nn.Conv2d(3, 3, 1)
+        self.unused = nn.Conv2d(3, 3, 1)
+        with torch.no_grad():
+            self.deep.weight.copy_(torch.eye(3)[..., None, None])
+            self.deep.bias.zero_()
+        self.mean = 0.4
+
+    def forward(self, x):
+        self.unused(x)
+        away = self.deep(x)
+        # A squashed distance: numbers on another scale lose what tells the classes apart.
+        scores = [0.3 - away.abs().sum(1)]
+        scores += [away[:, c] - away.sum(1) / 3 - 0.1 * (away**2).sum(1) for c in range(3)]
+        return 8 * torch.stack(scores, 1)
+
+
+class Data:
+    """A manifest of painted images: patches of a colour on grey ground."""
+
+    name = where = "painted"
+    classes = NAMES
+    background = "grey"
+    block = SimpleNamespace(used=range(4))
+
+    def __init__(self, change=lambda labels: labels, masks=True):
+        self.change, self.masks = change, masks
+        self.samples = [SimpleNamespace(id=f"{i}", group=f"{i}") for i in range(6)]
+
+    def labelled(self, sample):
+        return self.masks
+
+    def image(self, sample):
+        return self._painted(sample)[0]
+
+    def labels(self, sample):
+        return self.pair(sample)[1]
+
+    def pair(self, sample):
+        image, labels = self._painted(sample)
+        return image, self.change(labels) if self.masks else None
+
+    def sample(self, name):
+        return self.samples[int(name)]
+
+    def _painted(self, sample):
+        rng = np.random.default_rng(int(sample.id))
+        labels = np.zeros((40, 56), dtype=np.int64)
+        for c in (1, 2, 3):
+            y, x = rng.integers(1, 24), rng.integers(1, 30)
+            labels[y : y + 12, x : x + 20] = c
+        image = np.full((3, 40, 56), 0.4, dtype=np.float32)
+        for c in (1, 2, 3):
+            image[:, labels == c] = 0.15
+            image[c - 1, labels == c] = 0.9
+        return image + rng.normal(0, 0.02, image.shape).astype(np.float32), labels
+
+
+RIGHT = Preprocessing(mean=(0.4, 0.4, 0.4))
+
+
+def context_of(module=None, preprocessing=RIGHT, data=None, layer="deep", **reading):
+    model = SegmentationModel(
+        module or Colours(), NAMES, preprocessing, name="toy", reading=Reading(**reading)
+    )
+    return Context(model, data or Data(), RunConfig(device="cpu"), layer, 0)
+
+
+def doubts(context):
+    return {one.what: one.found for one in examine(context).doubts}
+
+
+def test_nothing_is_doubted_where_all_is_right():
+    found = examine(context_of())
+    assert found.doubts == ()
+    said = {one.what: one.found for one in found.verdicts}
+    assert said["masks"] == "mean IoU 1.00 on 4 images" or said["masks"].startswith("mean IoU 0.9")
+    assert said["other sizes"] == "taken" and said["layer"].startswith(
+        "deep: 3 channels on 40 x 56"
+    )
+    assert [row["class"] for row in found.classes] == list(NAMES)
+    assert found.passed <= 12 * found.images
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda m: m[::-1].copy(), "masks turned upside down"),
+        (lambda m: m[:, ::-1].copy(), "masks mirrored"),
+        (lambda m: np.roll(m, (3, -6), (0, 1)), "masks shifted by -3 px down and +6 px right"),
+        (lambda m: (m + 1) % 4, "class names"),
+        (lambda m: np.array([0, 3, 2, 1])[m], "class names"),
+    ],
+)
+def test_masks_that_do_not_fit_are_named_with_their_number(change, words):
+    found = doubts(context_of(data=Data(change)))
+    # Red and blue exchanged in the masks cannot be told from channels reversed.
+    assert set(found) - {"images with channels reversed"} == {words}
+    assert "mean IoU 0.9" in found[words] or "mean IoU 1.00" in found[words]
+    assert " against 0." in found[words]
+
+
+def test_names_shifted_by_one_are_called_so():
+    found = doubts(context_of(data=Data(lambda m: (m + 1) % 4)))
+    assert "all are shifted by 3" in found["class names"]
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "words", "key"),
+    [
+        ({"channels": (2, 1, 0)}, "images with channels reversed", "channels: [0, 1, 2]"),
+        ({"mean": None}, "images less their mean colour", "mean: [0."),
+        ({"range": (0.0, 255.0)}, "images from 0 to 1", "range: [0.0, 1.0]"),
+    ],
+)
+@pytest.mark.parametrize("masks", [True, False])
+def test_images_that_are_not_prepared_as_the_network_wants_them(preprocessing, words, key, masks):
+    if not masks and "channels" in preprocessing:
+        pytest.skip("without masks nothing tells red from blue")
+    data = Data(masks=masks)
+    found = doubts(context_of(preprocessing=RIGHT.model_copy(update=preprocessing), data=data))
+    if masks:
+        assert key in found[words]
+
+
+def test_what_differs_when_asked_again_is_refused():
+    class Random(Colours):
+        def forward(self, x):
+            return nn.functional.dropout(super().forward(x), 0.3, training=True)
+
+    with pytest.raises(InputError, match="other numbers when it is asked again: .*dropout"):
+        examine(context_of(Random()))
+
+
+def test_what_depends_on_the_rest_of_the_batch_is_refused():
+    class Mates(Colours):
+        def forward(self, x):
+            return super().forward(x - x.mean((0, 2, 3), keepdim=True) + x[:1].mean())
+
+    with pytest.raises(InputError, match="for an image when others are beside it: .*pixels"):
+        examine(context_of(Mates(), preprocessing=Preprocessing()))
+
+
+def test_norms_of_the_batch_are_made_to_be_of_the_image():
+    class Normed(Colours):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(3, affine=False, track_running_stats=False)
+
+        def forward(self, x):
+            return super().forward(0.2 * self.norm(x))
+
+    context = context_of(Normed(), Preprocessing())
+    said = {one.what: one.found for one in examine(context).verdicts}
+    assert "1 batch norms without stored statistics (the first is norm)" in said["passes"]
+    images = torch.rand(4, 3, 8, 8)
+    alone = torch.cat([context.model(one[None]) for one in images])
+    torch.testing.assert_close(context.model(images), alone)
+    # For one image it is what the batch norm itself gives.
+    norm = nn.BatchNorm2d(3, affine=False, track_running_stats=False).eval()
+    torch.testing.assert_close(context.model.module.norm(images[:1]), norm(images[:1]))
+
+
+def test_a_layer_without_influence_is_refused():
+    with pytest.raises(InputError, match="'unused' has no influence"):
+        examine(context_of(layer="unused"))
+
+
+def test_outputs_that_may_be_independent_are_doubted_until_it_is_said():
+    class NoGround(Colours):
+        def forward(self, x):
+            return super().forward(x)[:, 1:] - 2
+
+    def context(**reading):
+        model = SegmentationModel(NoGround(), NAMES[1:], RIGHT, reading=Reading(**reading))
+        data = Data(masks=False)
+        data.classes = NAMES[1:]
+        return Context(model, data, RunConfig(device="cpu"), "deep", 0)
+
+    assert "no logit is positive" in doubts(context())["classes"]
+    assert doubts(context(values="logits")) == {}
+
+
+def test_the_verdicts_are_kept_as_plain_data():
+    context = context_of(data=Data(lambda m: (m + 1) % 4))
+    kept = examine(replace(context, run=RunConfig(device="cpu", batch_size=2))).recorded()
+    assert kept["images"] == 2 and kept["doubts"][0]["what"] == "class names"
+    assert set(kept["verdicts"]) >= {"output", "numbers", "place", "passes", "layer", "masks"}
