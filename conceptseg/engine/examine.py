@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conceptseg.config import Preprocessing
 from conceptseg.engine.agreement import agreement, confusion, displaced, renamed
 from conceptseg.engine.contract import Context
+from conceptseg.engine.otherwise import as_yaml, readings
 from conceptseg.engine.reading import read
 from conceptseg.engine.start import precision
 from conceptseg.errors import InputError
@@ -39,12 +39,6 @@ CHANGED = 1e-3
 UNSURE = 0.25
 """Share of pixels without any positive logit from which classes may be independent."""
 
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-_RANGES = {
-    "images from 0 to 1": (0.0, 1.0),
-    "images from 0 to 255": (0.0, 255.0),
-    "images from -1 to 1": (-1.0, 1.0),
-}
 NO_CLASS = ("background", "void", "other", "unlabelled", "unlabeled", "none", "rest")
 
 
@@ -61,8 +55,8 @@ class Verdict:
 class Examination:
     """All verdicts, and how many images went through the network for them.
 
-    `classes` has a row for each of the network's outputs: the class that it counts as, the names
-    in the masks that belong to it, and its IoU on the images that were looked at.
+    `classes` has a row for each of the network's outputs: the class that it counts as, the masks'
+    names of it, and its IoU on the images that were looked at.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -267,22 +261,16 @@ class _Examiner:
                 manifest.classes, outputs_of_labels(manifest, self.model), strict=True
             ):
                 masks.setdefault(place, []).append(name)
+        owner = {k: name for name, places in interpretation.groups.items() for k in places}
         rows = []
         for place, output in enumerate(interpretation.outputs):
-            group = next(
-                (g for g, places in interpretation.groups.items() if place in places), None
-            )
-            name = output if interpretation.independent else group
-            known = name in self.model.classes
-            c = self.model.classes.index(name) if known and name is not None else -1
-            rows.append(
-                {
-                    "output": output,
-                    "class": name if known else "left out",
-                    "masks": ", ".join(masks.get(c, [])) if known else "",
-                    "iou": None if not known or np.isnan(iou[c]) else float(iou[c]),
-                }
-            )
+            name = output if interpretation.independent else owner.get(place, "")
+            row: dict[str, Any] = {"output": output, "class": "left out", "masks": "", "iou": None}
+            if name in self.model.classes:
+                c = self.model.classes.index(name)
+                shown = None if np.isnan(iou[c]) else float(iou[c])
+                row |= {"class": name, "masks": ", ".join(masks.get(c, [])), "iou": shown}
+            rows.append(row)
         return tuple(rows)
 
     def masks(self) -> Iterator[Verdict]:
@@ -337,45 +325,14 @@ class _Examiner:
         """Logits for the images prepared in other ways: what they are called, and the keys."""
         own, images = self.model.preprocessing, self.batch.images
         spread = float(prepare(images, own).std())
-        for words, changes in _readings(own, images):
+        for words, changes in readings(own, images):
             other = own.model_copy(update=changes)
             scale = float(prepare(images, other).std()) / max(spread, 1e-12)
             if of_like_scale and not 1 / ALIKE <= scale <= ALIKE:
                 continue
-            listed = ", ".join(f"{key}: {_yaml(value)}" for key, value in changes.items())
+            listed = ", ".join(f"{key}: {as_yaml(value)}" for key, value in changes.items())
             logits = self.forward(self.model.under(other), images)
             yield words, f"try model.preprocessing {listed}", logits
-
-
-def _readings(own: Preprocessing, images: Tensor) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Other preprocessing that networks are often trained with, and what it is called."""
-    if images.shape[1] == 3:
-        order = own.channels or (0, 1, 2)
-        yield "images with channels reversed", {"channels": tuple(reversed(order))}
-    low, high = own.range
-    plain = own.mean is None and own.std is None
-    if not plain:
-        yield "images that are not normalised", {"mean": None, "std": None}
-    for words, other in _RANGES.items():
-        if other != own.range:
-            yield words, {"range": other}
-    if own.normalise != "none":
-        yield "images not normalised by themselves", {"normalise": "none"}
-    elif plain:
-        yield "images normalised each by itself", {"normalise": "image"}
-        if own.channels is None:
-            colour = low + (high - low) * images.float().mean((0, 2, 3))
-            mean = tuple(round(float(value), 3) for value in colour)
-            yield "images less their mean colour", {"mean": mean}
-            if len(mean) == 3:
-                scaled = {key: tuple(high * one for one in v) for key, v in IMAGENET.items()}
-                yield "images normalised as for ImageNet", scaled
-
-
-def _yaml(value: Any) -> str:
-    if value is None:
-        return "null"
-    return str(list(value)) if isinstance(value, tuple) else str(value)
 
 
 def _sureness(logits: Tensor) -> float:

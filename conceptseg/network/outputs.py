@@ -120,9 +120,9 @@ class _Search:
 
     def _entry(self, entries: Mapping[str, Any]) -> Taken | None:
         for names in QUERIES:
-            of_classes, of_masks = (entries.get(name) for name in names)
-            if _dims(of_classes) == 3 and _dims(of_masks) == 4:
-                maps = fold_queries(of_classes, of_masks)
+            pair = [part for name in names if isinstance(part := entries.get(name), Tensor)]
+            if [part.ndim for part in pair] == [3, 4]:
+                maps = fold_queries(*pair)
                 return Taken(maps, (" and ".join(names),), "queries, folded")
         named = {key: entries[key] for key in KEYS if entries.get(key) is not None}
         known = {key: found for key, one in named.items() if (found := self.find(one))}
@@ -233,10 +233,6 @@ def _entries(output: Any) -> Mapping[str, Any] | None:
         known = {*KEYS, *(name for names in QUERIES for name in names)}
         return named if named.keys() & known else None
     return None
-
-
-def _dims(part: Any) -> int | None:
-    return part.ndim if isinstance(part, Tensor) else None
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

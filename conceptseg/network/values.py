@@ -1,7 +1,7 @@
 """What a network's numbers are: logits, or what a softmax or sigmoid has made of them already."""
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -113,11 +113,6 @@ def last_step(maps: Tensor) -> str | None:
             return None
         node = node.next_functions[0][0]
     return None
-
-
-def positive(maps: Tensor, values: Values) -> Tensor:
-    """Booleans: where a class of its own is called present, p > 1/2, of maps as they came."""
-    return cast(Tensor, maps > (0.5 if values.endswith("probabilities") else 0.0))
 
 
 def merged(maps: Tensor, groups: tuple[tuple[int, ...], ...]) -> Tensor:

@@ -21,8 +21,8 @@ from conceptseg.explain.lrp.parts import quotient
 from conceptseg.explain.lrp.propagate import Propagation
 from conceptseg.explain.lrp.rescale import Rescaling
 from conceptseg.explain.lrp.start import relevance_of_logits
-from conceptseg.network.layout import full
-from conceptseg.network.record import find, read, undisturbed
+from conceptseg.network.layout import full, read
+from conceptseg.network.record import find, undisturbed
 
 if TYPE_CHECKING:
     from conceptseg.network.model import SegmentationModel
@@ -226,7 +226,8 @@ class Run:
             if calls != call + 1:
                 return None
             size = (self.entry.shape[2], self.entry.shape[3])
-            found, restore = read(layer, module, output, size, self.entry.shape[0])
+            window = self._engine.model.window(size)
+            found, restore = read(layer, module, output, size, self.entry.shape[0], window)
             if not found.requires_grad:
                 raise InputError(f"layer {layer!r} does not depend on the image; choose another")
             self._held[layer] = found
