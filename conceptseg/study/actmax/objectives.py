@@ -18,8 +18,6 @@ the picture is: a picture that a unit likes everywhere is not set against the me
 Sources: Olah et al. 2017; for directions, the objective `direction` with cosine of lucid.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,7 +44,7 @@ class Objective:
     ids: tuple[int, ...] = ()
     directions: np.ndarray | None = None
 
-    def only(self, ids: Sequence[int]) -> Objective:
+    def only(self, ids: Sequence[int]) -> "Objective":
         return Objective(self.kind, self.layer, tuple(ids), self.directions)
 
     def responses(self, source: Tensor, ids: Sequence[int] | None = None) -> Tensor:

@@ -1,29 +1,24 @@
 """Third sweep: what each class loses when a concept's units are ablated, against random units."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from conceptseg.data.batch import Batch
+from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test, given, judge
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.stats.p_values import detectable_draw, prediction_p
+from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.dissect.detect import DETECTION, Detection
+from conceptseg.study.dissect.pilot import Plan
 from conceptseg.study.shared.edits import Editable
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.study.dissect.config import Dissect
-    from conceptseg.study.dissect.pilot import Plan
 
 
 @dataclass(frozen=True)
@@ -90,8 +85,6 @@ class Ablate(Pass):
         return images * (1 + 0.5 * edits)
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        import torch
-
         detection = known[DETECTION]
         with torch.no_grad():
             layer = Editable.of(context, batch)
@@ -199,8 +192,6 @@ def replacement(study: Dissect, plan: Plan) -> np.ndarray:
 
 def ablated(activation: Tensor, units: np.ndarray, values: np.ndarray) -> Tensor:
     """The activation [n, u, y, x] with some units (of the layer) set to values [u] everywhere."""
-    import torch
-
     edited = activation.clone()
     rows = torch.as_tensor(units, device=activation.device)
     fill = torch.as_tensor(values[units]).to(activation)

@@ -1,15 +1,16 @@
 """The concepts that a study asks for, and what can be refused of them before anything is run."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from conceptseg.data.manifest import Manifest
 from conceptseg.data.manifest import Source as ImageSource
+from conceptseg.engine.contract import Context
 from conceptseg.errors import InputError
 from conceptseg.study.dissect.colour_names import Colours
+from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.dissect.sources import (
     BoundaryBand,
     ConceptSource,
@@ -25,11 +26,6 @@ from conceptseg.study.dissect.sources import (
 from conceptseg.study.dissect.textures import Codebook
 from conceptseg.study.dissect.user_masks import UserMasks
 from conceptseg.study.dissect.vocabulary import Category
-
-if TYPE_CHECKING:
-    from conceptseg.data.manifest import Manifest
-    from conceptseg.engine.contract import Context
-    from conceptseg.study.dissect.config import Dissect
 
 UNLEARNT = Codebook(np.empty(0), np.empty(0), np.empty(0), ())
 """No textures: before any are learnt, and where none are asked for."""

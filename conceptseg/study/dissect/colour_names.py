@@ -4,15 +4,11 @@ The names are those of Berlin & Kay 1969, "Basic color terms"; where one ends an
 is this module's own choice.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+import torch
+from torch import Tensor
 
 from conceptseg.study.dissect.sources import ConceptSource, View
 from conceptseg.study.dissect.vocabulary import Category
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 COLOURS = (
     "black",
@@ -38,8 +34,6 @@ class Colours(ConceptSource):
         self.category = Category("colour", COLOURS if self._three else GREYS)
 
     def map(self, view: View) -> Tensor:
-        import torch
-
         images = view.images.float()
         if not self._three:
             return (images.mean(1) * len(GREYS)).long().clamp(0, len(GREYS) - 1)

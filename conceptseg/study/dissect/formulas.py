@@ -3,8 +3,6 @@
 Source: Mu & Andreas 2020, "Compositional explanations of neurons" (arXiv 2006.14032), section 2.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,7 +27,7 @@ class Formula:
     def used(self) -> set[int]:
         return {self.first, *(concept for _, concept in self.rest)}
 
-    def extended(self, operator: str, concept: int) -> Formula:
+    def extended(self, operator: str, concept: int) -> "Formula":
         return Formula(self.first, (*self.rest, (operator, concept)))
 
     def bits(self, concepts: np.ndarray) -> np.ndarray:

@@ -1,18 +1,13 @@
 """What a sweep over all images sees of a batch: maps of live units, and what concepts lie where."""
 
-from __future__ import annotations
+import torch
+from torch import Tensor
 
-from typing import TYPE_CHECKING
-
+from conceptseg.data.batch import Batch
 from conceptseg.engine.contract import Context
 from conceptseg.network.record import Recorder, encode
 from conceptseg.study.dissect.pilot import Plan, check_activation, count_grid
 from conceptseg.study.dissect.sources import View, slot_maps
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
 
 
 def observe(context: Context, batch: Batch, plan: Plan, label_px: int) -> tuple[Tensor, Tensor]:
@@ -20,8 +15,6 @@ def observe(context: Context, batch: Batch, plan: Plan, label_px: int) -> tuple[
 
     The whole network is run only where a concept needs its prediction.
     """
-    import torch
-
     prediction = None
     with torch.no_grad():
         if plan.predicts:

@@ -1,7 +1,5 @@
 """Is a unit tied to its concept? By chance: label maps exchanged between images, or shifted."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -152,7 +150,7 @@ class _Seen:
     category: np.ndarray
 
     @classmethod
-    def of(cls, kept: Kept, images: list[int]) -> _Seen:
+    def of(cls, kept: Kept, images: list[int]) -> "_Seen":
         vocabulary = kept.plan.vocabulary
         slots = [kept.coarse_slots(i, SIDE) for i in images]
         names, categories = len(vocabulary.names), len(vocabulary.categories)

@@ -1,13 +1,12 @@
 """Fourth sweep: the images on which the shown units are highest, and where they are active."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from conceptseg.data.batch import Batch
+from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.network.record import encode
@@ -15,14 +14,10 @@ from conceptseg.report.thumbnails import outline, photo
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.dissect.ablate import shown_units
 from conceptseg.study.dissect.bins import resized
+from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.dissect.detect import DETECTION, Detection
 from conceptseg.study.dissect.kept import active
 from conceptseg.study.dissect.pilot import count_grid
-
-if TYPE_CHECKING:
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.study.dissect.config import Dissect
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,15 @@
 """First, a few images: bins of each unit's values, dead units, textures, what will be counted."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from conceptseg.data.batch import Batch
 from conceptseg.data.draw import sample_priority
+from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
@@ -17,16 +18,10 @@ from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.dissect.bins import Bins, resized
 from conceptseg.study.dissect.chosen_sources import UNLEARNT, sources
+from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.dissect.sources import ConceptSource
 from conceptseg.study.dissect.textures import Codebook, descriptors
 from conceptseg.study.dissect.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.study.dissect.config import Dissect
 
 VALUES_PER_IMAGE = 512
 PLACES_PER_IMAGE = 256
@@ -136,8 +131,6 @@ def make_plan(study: Dissect, context: Context, known: Known) -> Known:
 
 def check_activation(activation: Tensor, ids: Sequence[str], layer: str) -> None:
     """Raises InputError for maps of one place, and for values that are not numbers."""
-    import torch
-
     if activation.shape[-1] * activation.shape[-2] == 1:
         raise InputError(
             f"layer {layer!r} has one value per unit and image, no map; choose a layer with a map"

@@ -20,14 +20,15 @@ Source: Bau et al. 2017 (arXiv 1704.05796); Bau et al. 2020 (doi 10.1073/pnas.19
 et al. 2020 (doi 10.3389/fncom.2020.00006).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from conceptseg.data.batch import Batch
 from conceptseg.data.draw import sample_priority
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
@@ -36,16 +37,11 @@ from conceptseg.stats.mergeable.joint_counts import JointCounts
 from conceptseg.stats.mergeable.moments import Moments
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.dissect.bins import CELLS, resized
+from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.dissect.measures import Overlaps
 from conceptseg.study.dissect.observed import observe
 from conceptseg.study.dissect.pilot import PLAN, Plan, check_kept
 from conceptseg.study.dissect.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.study.dissect.config import Dissect
 
 QUANTILE = {"netdissect": 0.005, "dissect": 0.01}
 DETECTOR_IOU = 0.04
@@ -195,8 +191,6 @@ def count_published(study: Dissect, context: Context, known: Known) -> Known:
 
 def _masks(convention: str, maps: Tensor, cut: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """Where units are active, bool [n, v, m], of maps [n, v, *grid]."""
-    import torch
-
     if convention != "bioexp":
         return (maps > torch.from_numpy(cut).to(maps)[:, None, None]).flatten(2).cpu().numpy()
     level = resized(torch.from_numpy(cut).to(maps)[None], grid)

@@ -3,23 +3,19 @@
 No source needs data beyond the images and what the manifest says of them.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
+from conceptseg.data.batch import Batch
+from conceptseg.data.manifest import Manifest
 from conceptseg.study.dissect.textures import Codebook, descriptors
 from conceptseg.study.dissect.vocabulary import Category
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Manifest
 
 SMALL, LARGE = 0.005, 0.05
 """Shares of the image's area that divide small, medium and large objects."""
@@ -45,13 +41,11 @@ class View:
     prediction: Tensor | None
 
     @classmethod
-    def of(cls, batch: Batch, prediction: Tensor | None) -> View:
+    def of(cls, batch: Batch, prediction: Tensor | None) -> "View":
         return cls(batch.ids, batch.images, batch.labels, prediction)
 
     def truth(self) -> Tensor:
         """Labels, or -1 everywhere."""
-        import torch
-
         if self.labels is not None:
             return self.labels
         n, _, h, w = self.images.shape
@@ -59,8 +53,6 @@ class View:
 
     def seen(self) -> Tensor:
         """Labels where the sample has any, else the prediction."""
-        import torch
-
         labels = self.truth()
         if self.prediction is None:
             return labels
@@ -132,8 +124,6 @@ class BoundaryBand(ConceptSource):
     category = Category("boundary", ("boundary",))
 
     def map(self, view: View) -> Tensor:
-        import torch.nn.functional as F
-
         seen = view.seen()
         values = seen[:, None].float()
         side = 2 * BOUNDARY_PX + 1
@@ -153,8 +143,6 @@ class Sizes(ConceptSource):
         self._background = background
 
     def map(self, view: View) -> Tensor:
-        import torch
-
         seen = view.seen()
         slots = [torch.from_numpy(self._slots(one)) for one in seen.cpu().numpy()]
         return torch.stack(slots).to(seen.device)
@@ -177,8 +165,6 @@ class Places(ConceptSource):
     category = Category("position", tuple(name for row in THIRDS for name in row))
 
     def map(self, view: View) -> Tensor:
-        import torch
-
         n, _, h, w = view.images.shape
         rows, columns = (
             torch.arange(side, device=view.images.device) * 3 // side for side in (h, w)
@@ -192,8 +178,6 @@ class Frame(ConceptSource):
     category = Category("frame", ("image border",))
 
     def map(self, view: View) -> Tensor:
-        import torch
-
         n, _, h, w = view.images.shape
         slots = torch.zeros((h, w), dtype=torch.int64, device=view.images.device)
         top, left = max(1, round(FRAME * h)), max(1, round(FRAME * w))
@@ -221,8 +205,6 @@ class KnownContext(ConceptSource):
         self._manifest = manifest
 
     def map(self, view: View) -> Tensor:
-        import torch
-
         slots = torch.ones(view.truth().shape, dtype=torch.int64)
         for i, sample_id in enumerate(view.ids):
             context = self._manifest.context(self._manifest.sample(sample_id))
@@ -233,15 +215,11 @@ class KnownContext(ConceptSource):
 
 def slot_maps(sources: Sequence[ConceptSource], view: View, grid: tuple[int, int]) -> Tensor:
     """Each category's slots on a grid, int64 [g, n, y, x]: what lies at the cells' centres."""
-    import torch
-
     return torch.stack([on_centres(source.map(view), grid) for source in sources])
 
 
 def on_centres(maps: Tensor, grid: tuple[int, int]) -> Tensor:
     """Maps [..., h, w] of categories, read at the centres of the cells of a y x x grid."""
-    import torch
-
     h, w = maps.shape[-2:]
     rows = ((torch.arange(grid[0], device=maps.device) + 0.5) * h / grid[0]).long()
     columns = ((torch.arange(grid[1], device=maps.device) + 0.5) * w / grid[1]).long()

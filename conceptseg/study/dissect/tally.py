@@ -1,14 +1,14 @@
 """The one sweep: joint counts of every unit's values with every concept, and what else is kept."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from conceptseg.data.batch import Batch
 from conceptseg.data.draw import sample_priority
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
@@ -16,15 +16,10 @@ from conceptseg.stats.mergeable.joint_counts import JointCounts
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.stats.mergeable.top_samples import TopSamples
 from conceptseg.study.dissect.bins import Counter
+from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.dissect.observed import observe
 from conceptseg.study.dissect.pilot import PLAN, Plan, check_kept
 from conceptseg.study.dissect.published import levels
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.study.dissect.config import Dissect
 
 MIN_CLASS_SHARE = 0.0005
 COUNTER = Key("counter", Counter)
@@ -57,8 +52,6 @@ class Tally(Pass):
         return state | levels(self.study, context, plan, batch.ids, maps, slots)
 
     def _counted(self, batch: Batch, known: Known, maps: Tensor, slots: Tensor) -> Known:
-        import torch
-
         plan, grid = known[PLAN], (int(slots.shape[-2]), int(slots.shape[-1]))
         sizes = [category.slots for category in plan.vocabulary.categories]
         state = Known()
@@ -73,8 +66,6 @@ class Tally(Pass):
     def _kept(
         self, context: Context, batch: Batch, plan: Plan, maps: Tensor, slots: Tensor
     ) -> Known:
-        import torch
-
         study, vocabulary = self.study, plan.vocabulary
         seen, kept = SampleTable.empty(), SampleTable.empty((study.kept_images + 1) // 2)
         held = SampleTable.empty(study.ablate_images)

@@ -1,24 +1,18 @@
 """Concept masks of the user's own: image files below the manifest's root."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from conceptseg.data.images import read_mask
+from conceptseg.data.manifest import Manifest, Sample
 from conceptseg.data.readers._files import relative, resolve
 from conceptseg.data.readers._folders import fill
 from conceptseg.errors import InputError
 from conceptseg.study.dissect.sources import ConceptSource, View
 from conceptseg.study.dissect.vocabulary import Category
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from torch import Tensor
-
-    from conceptseg.data.manifest import Manifest, Sample
 
 
 class UserMasks(ConceptSource):
@@ -49,8 +43,6 @@ class UserMasks(ConceptSource):
             )
 
     def map(self, view: View) -> Tensor:
-        import torch
-
         slots = torch.full(view.truth().shape, self.category.unknown, dtype=torch.int64)
         for i, sample_id in enumerate(view.ids):
             path = self._path(self._manifest.sample(sample_id))
