@@ -174,7 +174,7 @@ def _loss_columns(classes: Sequence[str]) -> tuple[Column | str, ...]:
         Column(P_HOLM.key, P_HOLM.label, of=lambda loss: loss.test.adjusted),
         "images",
         Column("iou", "IoU before", of="clean"),
-        Column("detectable", "smallest detectable change"),
+        Column("detectable", "smallest detectable change", of=lambda loss: loss.test.detectable),
     )
 
 

@@ -119,7 +119,7 @@ def test_the_smallest_loss_that_would_be_shown_is_shown_four_times_in_five():
             random = clean[:, None] + levels + images * rng.normal(size=(40, sets, 1))
             noise = images * rng.normal(size=(40, 20, 1))
             trial = losses(study(), clean, clean[:, None] + noise, [random] * 20, each(40))
-            least.append(trial[0].detectable)
+            least.append(trial[0].test.detectable)
             noise[:, 0] -= np.mean(least)
             trial = losses(study(), clean, clean[:, None] + noise, [random] * 20, each(40))
             shown.append(trial[0].test.adjusted <= 0.05)
@@ -136,7 +136,7 @@ def test_eight_groups_can_show_a_loss_among_sixteen_where_holm_could_show_none()
 def test_what_could_never_pass_has_no_p_and_no_detectable_loss():
     loss = made(7, 0.3, images=4)
     assert not any(one.test.testable or one.used for one in loss)
-    assert np.isnan([[one.test.p, one.test.adjusted, one.detectable] for one in loss]).all()
+    assert np.isnan([[one.test.p, one.test.adjusted, one.test.detectable] for one in loss]).all()
 
 
 def test_under_five_groups_there_is_no_interval():
