@@ -75,15 +75,6 @@ class Bins:
         np.add.at(marks, (rows, self.cell.ravel()), 1)
         return np.cumsum(marks[:, :CELLS], axis=1, dtype=np.int32)
 
-    def place(self, values: Tensor, first: int = 0) -> Tensor:
-        """The bin of each value [u', m] of units first..first + u' - 1, int64 [u', m]."""
-        rows = slice(first, first + len(values))
-        low = torch.from_numpy(self.low[rows]).to(values.device)[:, None]
-        scale = torch.from_numpy(self.scale[rows]).to(values.device)[:, None]
-        cell = ((values.float() - low) * scale).clamp_(0, CELLS - 1).long()
-        table = torch.from_numpy(Bins(self.low, self.scale, self.cell[rows]).table())
-        return torch.gather(table.to(values.device), 1, cell).long()
-
 
 class Counter:
     """Counts values by bin and slot; keeps the look-up tables between batches."""
@@ -180,11 +171,16 @@ def combined(slots: Tensor, sizes: list[int]) -> Iterator[tuple[Tensor, slice, T
     group's slots among all, and what combinations mean: 0 or 1, float64 [k, slots of the group].
     """
     ends = np.cumsum([0, *sizes])
-    code: Tensor | None = None
-    members: list[int] = []
-
-    def finished() -> tuple[Tensor, slice, Tensor]:
-        assert code is not None
+    groups: list[tuple[Tensor, list[int]]] = []
+    for g, own in enumerate(slots):
+        if groups:
+            code, members = groups[-1]
+            joint = (code * sizes[g] + own).unique(return_inverse=True)[1]
+            if int(joint.max()) < MOST_COMBINATIONS:
+                groups[-1] = (joint, [*members, g])
+                continue
+        groups.append((own.unique(return_inverse=True)[1], [g]))
+    for code, members in groups:
         k = int(code.max()) + 1
         columns = slice(int(ends[members[0]]), int(ends[members[-1] + 1]))
         meaning = torch.zeros((k, columns.stop - columns.start), dtype=torch.float64)
@@ -192,17 +188,4 @@ def combined(slots: Tensor, sizes: list[int]) -> Iterator[tuple[Tensor, slice, T
         first[code] = torch.arange(len(code), device=code.device)
         for g in members:
             meaning[torch.arange(k), int(ends[g]) - columns.start + slots[g][first].cpu()] = 1.0
-        return code, columns, meaning
-
-    for g, own in enumerate(slots):
-        if code is None:
-            code, members = own.unique(return_inverse=True)[1], [g]
-            continue
-        joint = (code * sizes[g] + own).unique(return_inverse=True)[1]
-        if int(joint.max()) < MOST_COMBINATIONS:
-            code = joint
-            members.append(g)
-        else:
-            yield finished()
-            code, members = own.unique(return_inverse=True)[1], [g]
-    yield finished()
+        yield code, columns, meaning

@@ -34,7 +34,6 @@ class Kept:
     """
 
     plan: Plan
-    ids: tuple[str, ...]
     maps: tuple[np.ndarray, ...]
     slots: tuple[np.ndarray, ...]
     half: np.ndarray
@@ -45,7 +44,6 @@ class Kept:
         ids = table.ids
         return cls(
             plan,
-            tuple(ids),
             tuple(table.tables[i]["maps"][0] for i in ids),
             tuple(table.tables[i]["slots"][0] for i in ids),
             np.array([plan.half[i] for i in ids], dtype=np.int64),

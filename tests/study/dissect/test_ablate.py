@@ -72,6 +72,15 @@ def test_a_loss_that_random_units_cost_as_well_is_none():
     assert one.change.value < -0.25 and not one.used
 
 
+def test_a_gain_is_no_loss_even_where_random_units_gain_more():
+    rng = np.random.default_rng(4)
+    clean = np.full((24, 1), 0.5)
+    edited = 0.6 + 0.01 * rng.normal(size=(24, 1, 1))
+    random = 0.8 + 0.01 * rng.normal(size=(24, 10, 1))
+    (one,) = losses(study(), clean, edited, [random], each(24))
+    assert one.test.p == 1 and not one.used
+
+
 def test_nothing_is_rarely_called_a_loss():
     called = [any(one.used for one in made(seed, 0.0)) for seed in range(60)]
     assert np.mean(called) <= 0.05
