@@ -82,8 +82,7 @@ def sweep(study, context, plan, loaded, rounds) -> None:
 
     from conceptseg.network.record import encode
     from conceptseg.study.dissect.bins import Counter, resized
-    from conceptseg.study.dissect.observed import observe
-    from conceptseg.study.dissect.pilot import PLAN
+    from conceptseg.study.dissect.pilot import PLAN, observe
     from conceptseg.study.dissect.tally import COUNTER, Tally
 
     tally = Tally(study)
@@ -93,7 +92,10 @@ def sweep(study, context, plan, loaded, rounds) -> None:
         for batch in loaded:
             maps, slots = observe(context, batch, plan, study.label_px)
             grid = tuple(slots.shape[-2:])
-            place = plan.bins.place(resized(maps, grid).transpose(0, 1).flatten(1))
+            values = resized(maps, grid).transpose(0, 1).flatten(1)
+            place = torch.searchsorted(
+                torch.from_numpy(plan.bins.edges).float(), values, right=True
+            )
             ready.append((maps, grid, slots, place))
     counter = Counter(plan.bins, context.run.device)
 
@@ -139,7 +141,7 @@ def sweep(study, context, plan, loaded, rounds) -> None:
 
 def peer(study, context, plan, loaded, folder, rounds) -> None:
     """dissect's routines on the study's own tensors, with the first category of concepts."""
-    from conceptseg.study.dissect.observed import observe
+    from conceptseg.study.dissect.pilot import observe
 
     ready = []
     for batch in loaded:

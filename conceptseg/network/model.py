@@ -212,18 +212,24 @@ class SegmentationModel(Network):
         """The name of a class, and those of the outputs that are merged into it."""
         return self.interpretation.names_of(class_id)
 
-    def check_finite(self, logits: Tensor, ids: Sequence[str]) -> None:
-        """Refuse logits that are not numbers.
+    def check_finite(self, values: Tensor, ids: Sequence[str], layer: str = "") -> None:
+        """Refuse logits that are not numbers, or likewise a layer's activation, and one of no map.
 
-        Raises :class:`~conceptseg.errors.InputError` naming the first sample of `ids` whose logits
+        Raises :class:`~conceptseg.errors.InputError` naming the first sample of `ids` whose values
         [n, k, h, w] hold NaN or infinity.
         """
-        bad = ~torch.isfinite(logits).flatten(1).all(1)
+        if layer and values.shape[-1] * values.shape[-2] == 1:
+            raise InputError(
+                f"layer {layer!r} has one value per unit and image, no map; choose a layer with a "
+                "map"
+            )
+        bad = ~torch.isfinite(values).flatten(1).all(1)
         if bool(bad.any()):
             first = ids[int(bad.nonzero()[0])]
+            source = f"layer {layer!r} puts out" if layer else f"model {self.name!r} returns"
             raise InputError(
-                f"model {self.name!r} returns NaN or infinity for sample {first!r}; check its "
-                "weights and model.preprocessing, and run.dtype if it is not float32"
+                f"{source} NaN or infinity for sample {first!r}; check its weights and "
+                "model.preprocessing, and run.dtype if it is not float32"
             )
 
     def fingerprint(self) -> str:

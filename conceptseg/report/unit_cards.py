@@ -37,7 +37,6 @@ class KnownUnit:
     unit: int
     label: str
     formula: str
-    normalised_iou: float | None
     overlap: float | None
     used_by: str
 
@@ -77,7 +76,6 @@ def _known(row: Mapping[str, Any]) -> KnownUnit:
         int(row["unit"]),
         label or "",
         row["formula"] or "",
-        row["normalised_iou"],
         row["overlap"],
         row["used_by"] or "",
     )

@@ -84,6 +84,10 @@ class Column:
         """What a reader calls it: on an axis, in an alternative text."""
         return self.label or self.key.replace("_", " ")
 
+    def at(self, cells: Any) -> Column:
+        """The column of a table whose things are indices of its `cells`: a sequence or array."""
+        return replace(self, of=cells.__getitem__)
+
     def read(self, item: Any) -> dict[str, Any]:
         """The cells of the row about a thing."""
         of = self.of or self.key

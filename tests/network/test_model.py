@@ -192,6 +192,10 @@ def test_logits_that_are_no_numbers(value):
     logits[1, 2, 0, 1] = value
     with pytest.raises(InputError, match=r"NaN or infinity for sample 'b'"):
         model.check_finite(logits, ["a", "b", "c"])
+    with pytest.raises(InputError, match=r"layer 'body' puts out NaN or infinity for sample 'b'"):
+        model.check_finite(logits, ["a", "b", "c"], "body")
+    with pytest.raises(InputError, match="layer 'body' has one value per unit and image, no map"):
+        model.check_finite(torch.zeros(3, 4, 1, 1), ["a", "b", "c"], "body")
 
 
 def test_class_id():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,30 @@ class SampleTable:
         if capacity is not None and not held:
             return cls.empty(capacity)
         return cls(capacity, {sample_id: priority}, {sample_id: held}, {sample_id: tables})
+
+    @classmethod
+    def batch(
+        cls,
+        ids: Sequence[str],
+        arrays: Tables,
+        *,
+        priority: Sequence[int] = (),
+        classes: Sequence[Iterable[int]] = (),
+        capacity: int | None = None,
+    ) -> SampleTable:
+        """The statistic of n samples: of each array [n, ...], a sample keeps its row [1, ...]."""
+        table = cls.empty(capacity)
+        for i, key in enumerate(ids):
+            table = table.merge(
+                cls.of(
+                    key,
+                    {name: rows[i : i + 1].copy() for name, rows in arrays.items()},
+                    priority=priority[i] if priority else 0,
+                    classes=classes[i] if classes else (),
+                    capacity=capacity,
+                )
+            )
+        return table
 
     def merge(self, other: SampleTable) -> SampleTable:
         priority = {**self.priority, **other.priority}

@@ -16,6 +16,7 @@ from conceptseg.study.actmax.config import Actmax
 from conceptseg.study.actmax.exemplars import REAL
 from conceptseg.study.actmax.findings import findings
 from conceptseg.study.actmax.judge import JUDGED, Judged
+from conceptseg.study.actmax.methods import method_of
 from conceptseg.study.actmax.optimise import MADE
 from conceptseg.study.actmax.survey import LABELS, SURVEY, Survey
 from conceptseg.study.actmax.tables import exemplar_table, photo_key, unit_table
@@ -28,6 +29,7 @@ from conceptseg.study.shared.spectrum import Template
 def conclude(study: Actmax, context: Context, known: Known) -> Result:
     survey, made, real = known[SURVEY], known[MADE], known[REAL]
     judged, comparison, detected = known[JUDGED], known[COMPARISON], known[LABELS]
+    method = method_of(study)
     of_units = study.objective in ("channel", "position")
     labels = [detected.get(i, "") if of_units else "" for i in survey.objective.ids]
     images, rows = _pictures(study, survey, made)
@@ -48,7 +50,27 @@ def conclude(study: Actmax, context: Context, known: Known) -> Result:
         skipped=[
             {"kind": "unit", "unit": i, "reason": "no image excites it (dead)"} for i in survey.dead
         ],
-        notes=_notes(study, context, known),
+        notes=studied.notes(
+            context,
+            [sample.id for sample in context.manifest.samples],
+            [str(g) for g in judged.usable],
+            "unit",
+            comparison,
+            layer=context.layer,
+            objective=study.objective,
+            method=study.method,
+            settings=dataclasses.asdict(method),
+            steps=method.steps,
+            seeds=study.seeds,
+            side=survey.side,
+            values_of=len(survey.ids),
+            features=len(survey.objective.ids),
+            left_out=survey.left_out,
+            dead=len(survey.dead),
+            compared=len(survey.pool.ids),
+            spaces=list(judged.spaces),
+            labelled=bool(detected),
+        ),
     )
 
 
@@ -94,28 +116,3 @@ def _arrays(
         arrays[f"likeness_{space}"] = one.matrix.astype(np.float32)
         arrays[f"compared_{space}"] = one.compared
     return arrays
-
-
-def _notes(study: Actmax, context: Context, known: Known) -> dict[str, Any]:
-    survey, judged = known[SURVEY], known[JUDGED]
-    return studied.notes(
-        context,
-        [sample.id for sample in context.manifest.samples],
-        [str(g) for g in judged.usable],
-        "unit",
-        known[COMPARISON],
-        layer=context.layer,
-        objective=study.objective,
-        method=study.method,
-        settings=dataclasses.asdict(study.chosen_method()),
-        steps=study.chosen_method().steps,
-        seeds=study.seeds,
-        side=survey.side,
-        values_of=len(survey.ids),
-        features=len(survey.objective.ids),
-        left_out=survey.left_out,
-        dead=len(survey.dead),
-        compared=len(survey.pool.ids),
-        spaces=list(judged.spaces),
-        labelled=bool(known[LABELS]),
-    )

@@ -1,16 +1,11 @@
 """Activation maximisation: what each unit of a layer would like to see, and how far to trust it."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from conceptseg.catalogue import technique
 from conceptseg.engine.contract import Study
-
-if TYPE_CHECKING:
-    from conceptseg.study.actmax.methods import Method
 
 Unit = Annotated[int, Field(ge=0)]
 
@@ -90,18 +85,3 @@ class Actmax(Study):
         "with; those that vary most.",
     )
     picture_px: int = Field(160, ge=32, description="Longer side of the report's pictures.")
-
-    def chosen_method(self) -> Method:
-        """The method with what the study changes of it."""
-        from conceptseg.study.actmax.methods import method_named
-
-        return method_named(
-            self.method,
-            steps=self.steps,
-            rate=self.rate,
-            jitter_px=self.jitter_px,
-            scale=self.scale,
-            rotate=self.rotate,
-            tv=self.tv,
-            l1=self.l1,
-        )

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from conceptseg.data.batch import batches
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
+from conceptseg.engine.reading import first_images
 from conceptseg.network.record import encode
 from conceptseg.network.shuffle import shuffled
 from conceptseg.study.actmax.config import Actmax
@@ -35,8 +35,7 @@ SPACES = Key("spaces", Spaces)
 
 def open_spaces(study: Actmax, context: Context, known: Known) -> Known:
     """The earlier layer and the shuffled network; InputError for a layer that cannot be had."""
-    first = context.manifest.samples[:1]
-    images = next(iter(batches(context.manifest, first, 1, context.run.device, False))).images
+    images = first_images(context.manifest, context.run)
     if study.earlier == "auto":
         earlier = layer_before(context, images)
     else:
@@ -54,17 +53,13 @@ def layer_before(context: Context, images: Tensor) -> str | None:
     own = infos[names.index(layer)]
     found = None
     for info in infos[: names.index(layer)]:
-        holds = layer.startswith(f"{info.name}.")
-        if holds or info.stride is None or own.stride is None or info.stride >= own.stride:
+        if layer.startswith(f"{info.name}.") or info.through > own.through:
             continue
-        if info.through <= own.through and not _inside_open(info.name, layer):
-            found = info.name if found is None or not info.name.startswith(f"{found}.") else found
+        if info.stride is None or own.stride is None or info.stride >= own.stride:
+            continue
+        if found is None or not info.name.startswith(f"{found}."):
+            found = info.name
     return found
-
-
-def _inside_open(name: str, layer: str) -> bool:
-    """Whether the layer lies inside the module, which then has not finished."""
-    return layer == name or layer.startswith(f"{name}.")
 
 
 def observe(

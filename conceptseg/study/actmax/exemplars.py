@@ -47,7 +47,6 @@ class Exemplars(Pass):
 
     name = "exemplars"
     cost = "3 passes for each image that excites some unit most"
-    labels = "none"
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         survey = known[SURVEY]
@@ -62,7 +61,7 @@ class Exemplars(Pass):
         survey = known[SURVEY]
         shows = _shows(survey)
         table = SampleTable.empty()
-        pictured = len(survey.objective.ids)
+        pictured, classes = len(survey.objective.ids), len(context.model.classes)
         with torch.no_grad():
             predicted = context.model(batch.images).argmax(1)
             seen = observe(known[SPACES], context, survey.pool, batch.images)
@@ -72,57 +71,47 @@ class Exemplars(Pass):
                 ids = [survey.pool.ids[f] for f in features]
                 maps = survey.pool.responses(source[i : i + 1], ids)[0]
                 drawn = [k for k, f in enumerate(features) if f < pictured]
-                paths = [self._region(maps[k], batch.images.shape[-2:]) for k in drawn]
-                counts = torch.bincount(
-                    predicted[i].flatten(), minlength=len(context.model.classes)
-                )
+                paths = [_region(maps[k], batch.images.shape[-2:]) for k in drawn]
+                counts = torch.bincount(predicted[i].flatten(), minlength=classes)
                 image = batch.images[i].float().cpu().numpy()
                 picture = photo(image, self.study.picture_px) if drawn else b""
                 one = {
                     "feature": np.array(features, dtype=np.int64),
                     "drawn": np.array([features[k] for k in drawn], dtype=np.int64),
                     "photo": np.frombuffer(picture, dtype=np.uint8),
-                    "outline": np.frombuffer(b"".join(paths), dtype=np.uint8),
-                    "outline_size": np.array([len(path) for path in paths], dtype=np.int64),
+                    "outline": np.array(paths, dtype=np.str_),
                     "cover": (counts / predicted[i].numel()).cpu().numpy(),
                     **{name: pooled(rows[i : i + 1], maps) for name, rows in seen.items()},
                 }
                 table = table.merge(SampleTable.of(sample_id, one))
         return OBSERVED(table)
 
-    def _region(self, response: Tensor, size: Sequence[int]) -> bytes:
-        """The outline of where one map [y, x] is high, on the image's pixels."""
-        fine = F.interpolate(
-            response[None, None], tuple(size), mode="bilinear", align_corners=False
-        )
-        values = fine[0, 0].cpu().numpy()
-        # Half way from the lowest to the highest, so that it also serves for log-odds.
-        low = min(0.0, float(values.min()))
-        return outline(values > low + OUTLINED * (float(values.max()) - low)).encode()
-
     def finish(self, context: Context, state: Known, known: Known) -> Known:
         table = state[OBSERVED]
-        outlines: dict[tuple[int, str], str] = {}
-        for sample_id in table.ids:
-            one = table.tables[sample_id]
-            parts = np.split(one["outline"], np.cumsum(one["outline_size"])[:-1])
-            if not len(one["drawn"]):
-                continue
-            for feature, part in zip(one["drawn"].tolist(), parts, strict=True):
-                outlines[feature, sample_id] = part.tobytes().decode()
-        names = [key for key in ("earlier", "forgot") if key in table.tables[table.ids[0]]]
+        each = table.tables
+        names = [key for key in ("earlier", "forgot") if key in each[table.ids[0]]]
+        outlines = {
+            (feature, sample_id): path
+            for sample_id, one in each.items()
+            for feature, path in zip(one["drawn"].tolist(), one["outline"].tolist(), strict=True)
+        }
         real = Real(
-            {
-                i: table.tables[i]["photo"].tobytes()
-                for i in table.ids
-                if table.tables[i]["drawn"].size
-            },
+            {i: one["photo"].tobytes() for i, one in each.items() if one["drawn"].size},
             outlines,
             table.column("feature"),
             {name: table.column(name) for name in names},
-            {sample_id: table.tables[sample_id]["cover"] for sample_id in table.ids},
+            {sample_id: one["cover"] for sample_id, one in each.items()},
         )
         return REAL(real)
+
+
+def _region(response: Tensor, size: Sequence[int]) -> str:
+    """The outline of where one map [y, x] is high, on the image's pixels."""
+    fine = F.interpolate(response[None, None], tuple(size), mode="bilinear", align_corners=False)
+    values = fine[0, 0].cpu().numpy()
+    # Half way from the lowest to the highest, so that it also serves for log-odds.
+    low = min(0.0, float(values.min()))
+    return outline(values > low + OUTLINED * (float(values.max()) - low))
 
 
 def _shows(survey: Survey) -> dict[str, list[int]]:

@@ -63,9 +63,8 @@ def likeness(
     rows, columns = _unit(np.asarray(made, np.float64) - middle), _unit(real - middle)
     cosine = np.stack([(rows[made_feature == i] @ columns.T).mean(0) for i in range(f)])
     matrix = np.stack([cosine[:, real_feature == i].mean(1) for i in range(g)], axis=1)
-    own = matrix[np.arange(f), np.arange(f)]
-    compared = ~same
-    compared[np.arange(f), np.arange(f)] = False
+    own = matrix.diagonal()
+    compared = ~(same | np.eye(f, g, dtype=bool))
     count = compared.sum(1)
     below = ((matrix < own[:, None]) & compared).sum(1)
     ties = ((matrix == own[:, None]) & compared).sum(1)
@@ -164,10 +163,10 @@ def assess(study: Actmax, context: Context, known: Known) -> Known:
     f = len(survey.objective.ids)
     feature = made["feature"]
 
-    def mean(name: str) -> np.ndarray:
-        return np.array([made[name][feature == g].mean() for g in range(f)])
-
-    before, after = mean("before"), mean("after")
+    before, after = (
+        np.array([made[name][feature == g].mean() for g in range(f)])
+        for name in ("before", "after")
+    )
     started = after > before + (STALLED - 1) * np.maximum(np.abs(before), 1e-9)
     pool = range(len(survey.pool.ids))
     same = alike([[sample for sample, _ in survey.exemplars(g)] for g in pool])[:f]

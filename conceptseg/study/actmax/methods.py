@@ -9,7 +9,7 @@ so all pictures of a step share one, and no picture depends on which others are 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from conceptseg.study.actmax.config import Actmax
 from conceptseg.study.shared.spectrum import Template, inverse_frequency, squashed
 
 TRIES = 4
-MethodName = Literal["maco", "fourier", "natekar"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Method:
     fade: bool = False
 
 
+OPTIMISERS = {"nadam": torch.optim.NAdam, "adam": torch.optim.Adam}
 METHODS: dict[str, Method] = {
     # Fel et al. 2023; random views of the whole picture in place of six small crops.
     "maco": Method("phase", "nadam", 0.4, 8, 0.1, 10.0, 0.05, 0.0, 0.0, 256, fade=True),
@@ -59,11 +60,11 @@ METHODS: dict[str, Method] = {
 
 def start(method: Method, template: Template, keys: list[list[int]]) -> Tensor:
     """First parameters [n, c, h, w // 2 + 1] or, of coefficients, [..., 2]; a key for each row."""
-    shape = template.amplitude.shape
+    shape, rngs = template.amplitude.shape, map(np.random.default_rng, keys)
     if method.free == "phase":
-        rows = [np.random.default_rng(key).uniform(-np.pi, np.pi, shape) for key in keys]
+        rows = [rng.uniform(-np.pi, np.pi, shape) for rng in rngs]
     else:
-        rows = [np.random.default_rng(key).normal(0, 0.01, (*shape, 2)) for key in keys]
+        rows = [rng.normal(0, 0.01, (*shape, 2)) for rng in rngs]
     return torch.from_numpy(np.stack(rows).astype(np.float32))
 
 
@@ -97,12 +98,6 @@ def picture(method: Method, template: Template, parameters: Tensor) -> Tensor:
     mix = template.colours / np.abs(np.linalg.norm(template.colours, axis=1)).max()
     mixed = torch.einsum("dc,nchw->ndhw", torch.as_tensor(mix, dtype=z.dtype, device=z.device), z)
     return torch.sigmoid(mixed)
-
-
-def optimiser(method: Method, parameters: Tensor) -> torch.optim.Optimizer:
-    if method.optimiser == "nadam":
-        return torch.optim.NAdam([parameters], lr=method.rate)
-    return torch.optim.Adam([parameters], lr=method.rate)
 
 
 def view(method: Method, pictures: Tensor, seed: int, step: int) -> Tensor:
@@ -149,9 +144,9 @@ def penalty(method: Method, pictures: Tensor) -> Tensor:
     return total
 
 
-def method_named(name: str, **changes: float | int | None) -> Method:
-    """A published method, with what the study's file changes of it."""
-    import dataclasses
-
-    given = {key: value for key, value in changes.items() if value is not None}
-    return dataclasses.replace(METHODS[name], **given)  # type: ignore[arg-type]
+def method_of(study: Actmax) -> Method:
+    """The published method, with what the study's file changes of it."""
+    names = ("steps", "rate", "jitter_px", "scale", "rotate", "tv", "l1")
+    given = {name: getattr(study, name) for name in names}
+    changed = {name: value for name, value in given.items() if value is not None}
+    return replace(METHODS[study.method], **changed)

@@ -18,8 +18,6 @@ the picture is: a picture that a unit likes everywhere is not set against the me
 Sources: Olah et al. 2017; for directions, the objective `direction` with cosine of lucid.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from conceptseg.network.model import SegmentationModel
+from conceptseg.network.record import Recorder
 
 Kind = Literal["channel", "position", "direction", "class"]
 LEAST_COSINE = 0.1
@@ -46,24 +45,25 @@ class Objective:
     ids: tuple[int, ...] = ()
     directions: np.ndarray | None = None
 
-    def only(self, ids: Sequence[int]) -> Objective:
+    def only(self, ids: Sequence[int]) -> "Objective":
         return Objective(self.kind, self.layer, tuple(ids), self.directions)
 
     def responses(self, source: Tensor, ids: Sequence[int] | None = None) -> Tensor:
         """Maps [n, f, y, x] of the features `ids` (all of the objective's) on a batch."""
         wanted = list(self.ids if ids is None else ids)
         if self.kind == "direction":
-            return _along(source, self._vectors(source, wanted))
+            dot = torch.einsum("nuyx,fu->nfyx", source, self._vectors(source, wanted))
+            return _focused(dot, source.norm(dim=1)[:, None])
         if self.kind == "class":
-            return _log_odds(source, wanted)
+            rest = [torch.cat([source[:, :c], source[:, c + 1 :]], 1) for c in wanted]
+            return source[:, wanted] - torch.stack([others.logsumexp(1) for others in rest], 1)
         return source[:, wanted]
 
     def own(self, source: Tensor, ids: Sequence[int]) -> Tensor:
         """Maps [n, y, x], of row i the response of feature ids[i]."""
         rows = torch.arange(len(ids), device=source.device)
         if self.kind == "direction":
-            vectors = self._vectors(source, list(ids))
-            dot = torch.einsum("nuyx,nu->nyx", source, vectors)
+            dot = torch.einsum("nuyx,nu->nyx", source, self._vectors(source, list(ids)))
             return _focused(dot, source.norm(dim=1))
         if self.kind == "class":
             picked = source[rows, list(ids)]
@@ -104,22 +104,9 @@ class Objective:
         return torch.as_tensor(rows, dtype=like.dtype, device=like.device)
 
 
-def _along(source: Tensor, vectors: Tensor) -> Tensor:
-    dot = torch.einsum("nuyx,fu->nfyx", source, vectors)
-    return _focused(dot, source.norm(dim=1)[:, None])
-
-
 def _focused(dot: Tensor, norm: Tensor) -> Tensor:
     cosine = dot / norm.clamp(min=1e-8)
     return dot * cosine.clamp(min=LEAST_COSINE) ** 2
-
-
-def _log_odds(logits: Tensor, classes: list[int]) -> Tensor:
-    parts = [
-        logits[:, c] - torch.cat([logits[:, :c], logits[:, c + 1 :]], 1).logsumexp(1)
-        for c in classes
-    ]
-    return torch.stack(parts, 1)
 
 
 @contextmanager
@@ -131,8 +118,6 @@ def source_of(
     Nothing runs after the last layer that is asked for. Images that require a gradient keep
     their graph.
     """
-    from conceptseg.network.record import Recorder
-
     whole = objective.kind == "class"
     layers = [*dict.fromkeys([*others, *([] if whole else [objective.layer])])]
     with Recorder(model, layers, stop=not whole) as recorder:

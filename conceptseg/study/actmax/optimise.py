@@ -16,9 +16,10 @@ from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.actmax.config import Actmax
 from conceptseg.study.actmax.embeddings import SPACES, observe, pooled
 from conceptseg.study.actmax.methods import (
+    OPTIMISERS,
     Method,
     best_start,
-    optimiser,
+    method_of,
     penalty,
     picture,
     view,
@@ -73,18 +74,19 @@ def maximise(
     # Entered after inference mode is left, or the parameters could take no gradient.
     with source_of(model, objective) as run, torch.enable_grad():
 
-        def score(pictures: Tensor) -> Tensor:
+        def maps(pictures: Tensor) -> Tensor:
             source = run(pictures.contiguous(memory_format=layout))[""].float()
-            return objective.of_pictures(objective.own(source, ids))
+            return objective.own(source, ids)
+
+        def score(pictures: Tensor) -> Tensor:
+            return objective.of_pictures(maps(pictures))
 
         def peak(parameters: Tensor) -> Tensor:
             with torch.no_grad():
-                pictures = picture(method, template, parameters)
-                source = run(pictures.contiguous(memory_format=layout))[""].float()
-                return objective.own(source, ids).amax((1, 2))
+                return maps(picture(method, template, parameters)).amax((1, 2))
 
         parameters = best_start(method, template, keys, peak, device).requires_grad_()
-        steer = optimiser(method, parameters)
+        steer = OPTIMISERS[method.optimiser]([parameters], lr=method.rate)
         fade = torch.optim.lr_scheduler.CosineAnnealingLR(steer, steps) if method.fade else None
         before = score(picture(method, template, parameters).detach())
         weight = torch.zeros(len(rows), *template.size, device=device)
@@ -118,7 +120,6 @@ class Optimise(Pass):
 
     name = "optimise"
     cost = "encoder forward and backward per step, unit and seed"
-    labels = "none"
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         survey = known[SURVEY]
@@ -127,9 +128,8 @@ class Optimise(Pass):
     def forwards(self, context: Context) -> float:
         """A forward and two forwards' worth of backward per step, at most `most` features."""
         many = len(self.study.units) or self.study.most
-        return float(
-            3 * self.study.chosen_method().steps * self.study.seeds * min(many, self.study.most)
-        )
+        shown = min(many, self.study.most)
+        return float(3 * method_of(self.study).steps * self.study.seeds * shown)
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         survey = known[SURVEY]
@@ -145,26 +145,27 @@ class Optimise(Pass):
         return SHEETS(table)
 
     def _group(self, context: Context, known: Known, rows: Sequence[Row]) -> dict[str, np.ndarray]:
-        survey = known[SURVEY]
+        survey, method = known[SURVEY], method_of(self.study)
         made = maximise(
             context.model,
             survey.objective,
-            self.study.chosen_method(),
+            method,
             known[TEMPLATE],
             rows,
-            steps=self.study.chosen_method().steps,
+            steps=method.steps,
             seed=context.seed,
             channels_last=context.run.channels_last,
             device=context.run.device,
         )
-        ids = [survey.objective.ids[feature] for feature, _ in rows]
+        feature, draw = np.array(rows, dtype=np.int64).T
+        ids = [survey.objective.ids[place] for place in feature]
         with torch.no_grad():
             seen = observe(known[SPACES], context, survey.objective, made.pixels)
             maps = survey.objective.own(seen.pop(""), ids)
             embedded = {name: pooled(one, maps) for name, one in seen.items()}
         return {
-            "feature": np.array([feature for feature, _ in rows], dtype=np.int64),
-            "draw": np.array([draw for _, draw in rows], dtype=np.int64),
+            "feature": feature,
+            "draw": draw,
             "pixels": made.pixels.cpu().numpy(),
             "weight": made.weight.cpu().numpy(),
             "curve": made.curve,
@@ -182,9 +183,6 @@ class Optimise(Pass):
 
 def groups(study: Actmax, survey: Survey) -> list[list[Row]]:
     """All rows, in groups of `rows` that are optimised together."""
-    rows = [
-        (feature, draw)
-        for draw in range(study.seeds)
-        for feature in range(len(survey.objective.ids))
-    ]
+    features = range(len(survey.objective.ids))
+    rows = [(feature, draw) for draw in range(study.seeds) for feature in features]
     return [rows[first : first + study.rows] for first in range(0, len(rows), study.rows)]

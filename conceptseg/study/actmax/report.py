@@ -26,6 +26,7 @@ def compose(result: Result) -> Report:
     # Results of earlier versions do not say that units are counted.
     notes = {"unit": "unit", **result.notes}
     result = replace(result, notes=notes)
+    numbers = TableBlock(result.tables["units"], "Every unit", folded=True, limit=1000)
     return cover.report(
         result,
         title="What units of a segmentation network would like to see",
@@ -47,12 +48,7 @@ def compose(result: Result) -> Report:
                 "Where the network looks when it predicts the largest class of some of these "
                 "images. Such maps show places, not what is there.",
             ),
-            Section(
-                "numbers",
-                "All numbers",
-                "",
-                [TableBlock(result.tables["units"], "Every unit", folded=True, limit=1000)],
-            ),
+            Section("numbers", "All numbers", "", [numbers]),
         ),
         limits=_limits(result),
     )

@@ -12,7 +12,7 @@ from conceptseg.report.charts import Row
 from conceptseg.result.columns import Column, as_number
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
-from conceptseg.study.actmax.columns import ABOVE, OF_REAL_MAX, P_BH
+from conceptseg.study.actmax.tables import ABOVE, OF_REAL_MAX, P_BH
 
 CURVES_SHOWN = 8
 SPACES = {"earlier": "an earlier layer", "forgot": "the network with shuffled weights"}
@@ -22,11 +22,8 @@ def pictures(result: Result) -> Section:
     """A card per unit, the least representative first."""
     units, space, none = result.tables["units"].rows, _main(result), Table(())
     made, real = (result.tables[name].by("feature") for name in ("pictures", "exemplars"))
-    cards = [
-        _card(row, made.get(g, none).rows, real.get(g, none).rows, space)
-        for g, row in enumerate(units)
-    ]
-    order = sorted(range(len(units)), key=lambda g: (_trust(units[g], space), units[g]["unit"]))
+    order = sorted(enumerate(units), key=lambda place: (_trust(place[1], space), place[1]["unit"]))
+    cards = [_card(row, made.get(g, none).rows, real.get(g, none).rows, space) for g, row in order]
     intro = (
         "First the pictures that were made, one per seed, faded to grey where the ascent hardly "
         "moved them; then the real images that excite the unit most, strongest first, whole, with "
@@ -34,8 +31,7 @@ def pictures(result: Result) -> Section:
         'less alike" says for how many other units the pictures are less like their images, in '
         "an earlier layer and in the network with its weights shuffled."
     )
-    shown = Cards([cards[g] for g in order], shown=40)
-    return Section("pictures", "Pictures and real images", intro, [shown])
+    return Section("pictures", "Pictures and real images", intro, [Cards(cards, shown=40)])
 
 
 def _card(row: Row, made: Sequence[Row], real: Sequence[Row], space: str) -> Card:
@@ -154,12 +150,9 @@ def ascent(result: Result) -> Section:
         f"image. The first {len(shown)} units are drawn; the table has all.",
         id="curves",
     )
-    return Section("ascent", "The ascent", "", [block, _settings(result)])
-
-
-def _settings(result: Result) -> Facts:
-    settings = sorted(result.notes["settings"].items())
-    return Facts([(name.replace("_", " "), value) for name, value in settings], "Settings")
+    chosen = sorted(result.notes["settings"].items())
+    settings = Facts([(name.replace("_", " "), value) for name, value in chosen], "Settings")
+    return Section("ascent", "The ascent", "", [block, settings])
 
 
 def _name(row: Row) -> str:

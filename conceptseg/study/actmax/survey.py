@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from conceptseg.concepts.directions import load_directions
-from conceptseg.data.batch import Batch, batches
+from conceptseg.data.batch import Batch
 from conceptseg.data.draw import sample_priority
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
+from conceptseg.engine.reading import first_images
 from conceptseg.errors import InputError
 from conceptseg.report.unit_cards import load_units
 from conceptseg.stats.mergeable.sample_table import SampleTable
@@ -70,14 +70,15 @@ def load(study: Actmax, context: Context, known: Known) -> Known:
         directions = load_directions(study.directions)
         ids = tuple(range(len(directions)))
     if study.objective == "class":
-        ids = class_ids(study, context)
+        ids = study.class_ids(context)
     objective = Objective(study.objective, context.layer, ids, directions)
-    first = context.manifest.samples[:1]
-    batch = next(iter(batches(context.manifest, first, 1, context.run.device, False)))
     with torch.no_grad(), source_of(context.model, objective) as run:
-        size = run(batch.images)[""].shape[1]
+        size = run(first_images(context.manifest, context.run))[""].shape[1]
     check_ids(study, objective, size)
-    labels = known_labels(study.labels, context)
+    labels: dict[int, str] = {}
+    if study.labels is not None:
+        units = load_units(study.labels, context.layer, context.model.fingerprint())
+        labels = {unit: one.label for unit, one in units.items() if one.label}
     return OBJECTIVE(objective if ids else objective.only(range(size))) | LABELS(labels)
 
 
@@ -89,33 +90,31 @@ class Look(Pass):
 
     name = "survey"
     cost = "1 encoder pass per image (1 forward for classes)"
-    labels = "none"
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         objective = known[OBJECTIVE]
         with torch.no_grad(), source_of(context.model, objective) as run:
             source = run(batch.images)[""].float()
-            check_finite(source, batch.ids, context)
+            context.model.check_finite(source, batch.ids, context.layer)
             maps = objective.responses(source)
-        side = side_px(self.study, batch.images)
         size = (int(batch.images.shape[2]), int(batch.images.shape[3]))
+        side = self.study.size_px or min(128, *size)
         values = objective.of_images(maps, (side, side), size).cpu().numpy().astype(np.float64)
         ends = torch.cat([maps.amax((2, 3)), -maps.amin((2, 3))], 1).cpu().numpy()
-        table = SampleTable.empty(self.study.kept_images)
-        for i, sample_id in enumerate(batch.ids):
-            pixels = batch.images[i].double().cpu().numpy().reshape(batch.images.shape[1], -1)
-            one = {
-                "values": values[i : i + 1],
-                "mean": pixels.mean(1)[None],
-                "covariance": np.atleast_2d(np.cov(pixels, bias=True))[None],
-                "side": np.array([side]),
-            }
-            priority = sample_priority(context.seed, sample_id)
-            table = table.merge(
-                SampleTable.of(
-                    sample_id, one, priority=priority, classes=[0], capacity=table.capacity
-                )
-            )
+        pixels = batch.images.double().cpu().numpy().reshape(*batch.images.shape[:2], -1)
+        arrays = {
+            "values": values,
+            "mean": np.stack([image.mean(1) for image in pixels]),
+            "covariance": np.stack([np.atleast_2d(np.cov(image, bias=True)) for image in pixels]),
+            "side": np.full(len(batch), side),
+        }
+        table = SampleTable.batch(
+            batch.ids,
+            arrays,
+            priority=[sample_priority(context.seed, sample_id) for sample_id in batch.ids],
+            classes=[(0,)] * len(batch),
+            capacity=self.study.kept_images,
+        )
         top = TopSamples.of(batch.ids, values.T, self.study.exemplars)
         return TABLE(table) | TOP(top) | EXTREME(TopSamples.of(batch.ids, ends.T, 1))
 
@@ -143,10 +142,14 @@ def choose_units(study: Actmax, context: Context, known: Known) -> Known:
     others = others[np.argsort(-spread[others], kind="stable")]
     pool = np.concatenate([chosen, others])[: max(len(chosen), study.compared)]
     pictured = objective.only(ids[chosen].tolist())
+    word = "direction" if objective.kind == "direction" else "unit"
+    names = tuple(f"{word} {i}" for i in pictured.ids)
+    if objective.kind == "class":
+        names = tuple(context.model.classes[c] for c in pictured.ids)
     survey = Survey(
         pictured,
         objective.only(ids[pool].tolist()),
-        feature_names(study, context, pictured),
+        names,
         values[:, chosen],
         tuple(table.ids),
         top.values[chosen, 0],
@@ -158,13 +161,6 @@ def choose_units(study: Actmax, context: Context, known: Known) -> Known:
         int(table.column("side").min()),
     )
     return SURVEY(survey)
-
-
-def class_ids(study: Actmax, context: Context) -> tuple[int, ...]:
-    names = study.data.classes or tuple(
-        name for name in context.model.classes if name != context.manifest.background
-    )
-    return tuple(context.model.class_id(name) for name in names)
 
 
 def check_ids(study: Actmax, objective: Objective, size: int) -> None:
@@ -184,26 +180,6 @@ def check_ids(study: Actmax, objective: Objective, size: int) -> None:
         )
 
 
-def check_finite(source: Tensor, ids: tuple[str, ...], context: Context) -> None:
-    """Raises InputError for a layer without a map, and for values that are not numbers."""
-    if source.shape[-1] * source.shape[-2] == 1:
-        raise InputError(
-            f"layer {context.layer!r} has one value per unit and image, no map; choose a layer "
-            "with a map"
-        )
-    bad = ~torch.isfinite(source).flatten(1).all(1)
-    if bool(bad.any()):
-        raise InputError(
-            f"layer {context.layer!r} puts out NaN or infinity for sample "
-            f"{ids[int(bad.nonzero()[0])]!r}; check the weights and model.preprocessing"
-        )
-
-
-def side_px(study: Actmax, images: Tensor) -> int:
-    """Side of the pictures: as asked for, or the images' shorter side, 128 at most."""
-    return study.size_px or min(128, *(int(side) for side in images.shape[-2:]))
-
-
 def colours(table: SampleTable) -> tuple[np.ndarray, np.ndarray]:
     """Mean [c] and covariance [c, c] of pixels; each image counts the same."""
     means = table.column("mean")
@@ -211,18 +187,3 @@ def colours(table: SampleTable) -> tuple[np.ndarray, np.ndarray]:
     shift = means - mean
     covariance = table.column("covariance").mean(0) + shift.T @ shift / len(means)
     return mean, covariance
-
-
-def feature_names(study: Actmax, context: Context, objective: Objective) -> tuple[str, ...]:
-    if objective.kind == "class":
-        return tuple(context.model.classes[c] for c in objective.ids)
-    word = "direction" if objective.kind == "direction" else "unit"
-    return tuple(f"{word} {i}" for i in objective.ids)
-
-
-def known_labels(folder: str | None, context: Context) -> dict[int, str]:
-    """What a saved dissection says that the detectors of this layer detect, by unit."""
-    if folder is None:
-        return {}
-    known = load_units(folder, context.layer, context.model.fingerprint())
-    return {unit: found.label for unit, found in known.items() if found.label}

@@ -26,14 +26,10 @@ class Amplitudes(Pass):
 
     name = "spectrum"
     cost = "a Fourier transform per image, no network"
-    labels = "none"
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
-        ranked = sorted(
-            context.manifest.samples, key=lambda s: (sample_priority(context.seed, s.id), s.id)
-        )
-        chosen = {sample.id for sample in ranked[: self.study.spectrum_images]}
-        return [sample for sample in context.manifest.samples if sample.id in chosen]
+        limit, seed = self.study.spectrum_images, context.seed
+        return context.manifest.select(limit=limit, seed=seed).samples
 
     def forwards(self, context: Context) -> float:
         return 0.0

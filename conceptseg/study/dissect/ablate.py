@@ -1,29 +1,23 @@
 """Third sweep: what each class loses when a concept's units are ablated, against random units."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from conceptseg.data.batch import Batch
+from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.stats.estimate import Estimate, Sampling
-from conceptseg.stats.family import Question, Test, given, judge
+from conceptseg.stats.family import Test
 from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.stats.p_values import detectable_draw, prediction_p
+from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.dissect.detect import DETECTION, Detection
-from conceptseg.study.shared.edits import Editable
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.study.dissect.config import Dissect
-    from conceptseg.study.dissect.pilot import Plan
+from conceptseg.study.dissect.pilot import Plan
+from conceptseg.study.shared.edits import Change, Editable, beyond_random
 
 
 @dataclass(frozen=True)
@@ -31,8 +25,7 @@ class Loss:
     """What ablating some units does to a class, over so many `images` that hold it.
 
     `change` of its IoU, `random` that of random sets of as many units; `test` that the loss exceeds
-    theirs, `detectable` the smallest excess that it would have shown, nan where there is none;
-    `used` whether the class counts as using the units.
+    theirs; `used` whether the class counts as using the units.
     """
 
     edit: int
@@ -42,7 +35,6 @@ class Loss:
     change: Estimate
     random: float
     test: Test
-    detectable: float
     used: bool
 
 
@@ -90,43 +82,36 @@ class Ablate(Pass):
         return images * (1 + 0.5 * edits)
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        import torch
-
         detection = known[DETECTION]
+        values = replacement(self.study, detection.plan)
         with torch.no_grad():
             layer = Editable.of(context, batch)
             rows = [layer.iou()]
-            values = replacement(self.study, detection.plan)
-            for units in edits(self.study, detection, context.seed):
-                live = detection.plan.live[list(units)]
-                rows.append(layer.iou(ablated(layer.tail.activation, live, values)))
-            iou = torch.stack(rows, 1).cpu().numpy()
-        table = SampleTable.empty()
-        for i, sample_id in enumerate(batch.ids):
-            arrays = {"iou": iou[i][None], "labelled": np.array([bool(layer.labelled[i])])}
-            table = table.merge(SampleTable.of(sample_id, arrays))
-        return ABLATED(table)
+            for sets in edits(self.study, detection, context.seed).values():
+                for units in sets:
+                    live = detection.plan.live[list(units)]
+                    rows.append(layer.iou(ablated(layer.tail.activation, live, values)))
+        arrays = {"iou": torch.stack(rows, 1), "labelled": layer.labelled}
+        numbers = {name: one.cpu().numpy() for name, one in arrays.items()}
+        return ABLATED(SampleTable.batch(batch.ids, numbers))
 
 
 def judge_losses(study: Dissect, context: Context, known: Known) -> Known:
     """What classes lose without a concept's units, and without each shown unit."""
     detection, table = known[DETECTION], known[ABLATED]
-    concepts, cards = ablated_concepts(detection), shown_units(study, detection)
-    sets = tuple(concept_units(study, detection, concept) for concept in concepts)
-    iou = table.column("iou").astype(np.float64)
-    first, last = 1 + len(concepts), 1 + len(concepts) + len(cards)
-    random = {
-        size: iou[:, last + turn * study.random_sets :][:, : study.random_sets]
-        for turn, size in enumerate(sizes(study, detection))
-    }
+    sets = edits(study, detection, context.seed)
+    ends = np.cumsum([1, *map(len, sets.values())])[:-1]
+    clean, *edited = np.split(table.column("iou").astype(np.float64), ends, axis=1)
+    by_set = dict(zip(sets, edited, strict=True))
     sampling = detection.plan.sampling.named(table.ids)
-    null = [random[len(units)] for units in sets]
-    together = losses(study, iou[:, 0], iou[:, 1:first], null, sampling)
-    alone = losses(study, iou[:, 0], iou[:, first:last], [random[1]] * len(cards), sampling)
+    together, alone = (
+        losses(study, clean[:, 0], by_set[name], [by_set[len(s)] for s in sets[name]], sampling)
+        for name in ("concepts", "cards")
+    )
     ablations = Ablations(
-        concepts,
-        sets,
-        cards,
+        ablated_concepts(detection),
+        tuple(sets["concepts"]),
+        shown_units(study, detection),
         together,
         alone,
         len(table.ids),
@@ -136,25 +121,22 @@ def judge_losses(study: Dissect, context: Context, known: Known) -> Known:
     return ABLATIONS(ablations)
 
 
-def edits(study: Dissect, detection: Detection, seed: int) -> Iterator[tuple[int, ...]]:
-    """Units that are ablated together, places in live: concepts, single units, random sets.
+def edits(
+    study: Dissect, detection: Detection, seed: int
+) -> dict[str | int, list[tuple[int, ...]]]:
+    """Units that are ablated together, places in live: of the "concepts", one by one ("cards"), and
+    random sets by their size, which is 1 or that of a concept's.
 
     Random units are drawn among all that are not dead, so they may be those of a concept.
     """
-    for concept in ablated_concepts(detection):
-        yield concept_units(study, detection, concept)
-    for unit in shown_units(study, detection):
-        yield (unit,)
-    for size in sizes(study, detection):
-        for draw in range(study.random_sets):
-            rng = np.random.default_rng([seed, 14, size, draw])
-            yield tuple(rng.choice(len(detection.plan.live), size=size, replace=False).tolist())
-
-
-def sizes(study: Dissect, detection: Detection) -> tuple[int, ...]:
-    """How many units are ablated at once: 1, and the sizes of the concepts' sets."""
-    own = {len(concept_units(study, detection, concept)) for concept in ablated_concepts(detection)}
-    return tuple(sorted({1} | own))
+    own = [concept_units(study, detection, concept) for concept in ablated_concepts(detection)]
+    sets: dict[str | int, list[tuple[int, ...]]] = {"concepts": own}
+    sets["cards"] = [(unit,) for unit in shown_units(study, detection)]
+    for size in sorted({1, *map(len, own)}):
+        rngs = [np.random.default_rng([seed, 14, size, draw]) for draw in range(study.random_sets)]
+        live = len(detection.plan.live)
+        sets[size] = [tuple(rng.choice(live, size, replace=False).tolist()) for rng in rngs]
+    return sets
 
 
 def ablated_concepts(detection: Detection) -> tuple[int, ...]:
@@ -199,12 +181,8 @@ def replacement(study: Dissect, plan: Plan) -> np.ndarray:
 
 def ablated(activation: Tensor, units: np.ndarray, values: np.ndarray) -> Tensor:
     """The activation [n, u, y, x] with some units (of the layer) set to values [u] everywhere."""
-    import torch
-
     edited = activation.clone()
-    rows = torch.as_tensor(units, device=activation.device)
-    fill = torch.as_tensor(values[units]).to(activation)
-    edited[:, rows] = fill[None, :, None, None].expand(-1, -1, *activation.shape[2:])
+    edited[:, units.tolist()] = torch.as_tensor(values[units]).to(activation)[:, None, None]
     return edited
 
 
@@ -217,39 +195,27 @@ def losses(
 ) -> tuple[Loss, ...]:
     """Losses of every class under every edit, from IoU: clean [n, k], edited [n, e, k].
 
-    `random` [n, r, k], for each edit, are random sets of as many units. A loss is shown by two
-    tests: over what is counted, that it exceeds the mean of random sets; over sets, that it is more
-    than one further random set would lose. All edits and classes are one family.
+    `random` [n, r, k], for each edit, are random sets of as many units. All edits and classes are
+    one family.
     """
-    cells, asked, by_sets = [], [], []
-    for class_id, column in enumerate(clean.T):
-        rows = np.flatnonzero(np.isfinite(column))
-        for edit in range(edited.shape[1] if len(rows) else 0):
-            base = column[rows]
-            null = random[edit][rows, :, class_id] - base[:, None]
-            change = edited[rows, edit, class_id] - base
-            cells.append((edit, class_id, base, change, null))
-            asked.append(Question(change - null.mean(1), sampling.at(rows)))
-            lost = change.mean() < 0  # what gains has lost nothing, whatever random sets do
-            by_sets.append(prediction_p(float(change.mean()), null.mean(0)) if lost else 1.0)
-    also = [given(by_sets, 0.0, n=study.random_sets, of="random sets")]
-    tests = judge(asked, side="less", seed=study.seed, also=also)
-    result = []
-    for cell, question, test in zip(cells, asked, tests, strict=True):
-        edit, class_id, base, change, null = cell
-        estimate = question.sampling.mean(change)
-        reach = np.fmax(test.detectable, detectable_draw(null.mean(0), test.level))
-        result.append(
-            Loss(
-                edit,
-                class_id,
-                images=len(base),
-                clean=float(base.mean()),
-                change=estimate,
-                random=float(null.mean()),
-                test=test,
-                detectable=float(reach) if test.testable else float("nan"),
-                used=test.passed and estimate.value <= -study.smallest_effect and estimate.below(0),
-            )
+    cells = [
+        (edit, class_id)
+        for class_id in np.flatnonzero(np.isfinite(clean).any(0)).tolist()
+        for edit in range(edited.shape[1])
+    ]
+    changes = [
+        Change(
+            edited[:, edit, class_id] - clean[:, class_id],
+            random[edit][:, :, class_id] - clean[:, class_id, None],
+            sampling,
         )
+        for edit, class_id in cells
+    ]
+    tests = beyond_random(changes, seed=study.seed, gains=False)
+    result = []
+    for (edit, class_id), change, test in zip(cells, changes, tests, strict=True):
+        base, lost = clean[np.isfinite(clean[:, class_id]), class_id], change.estimate
+        used = test.passed and lost.value <= -study.smallest_effect and lost.below(0)
+        before, by_chance = float(base.mean()), float(change.random.mean())
+        result.append(Loss(edit, class_id, len(base), before, lost, by_chance, test, used))
     return tuple(result)

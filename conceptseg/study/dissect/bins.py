@@ -5,17 +5,14 @@ cells. So a value needs one multiplication and one look-up in a small table, not
 edges: counting is then as fast as memory allows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from torch import Tensor
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 CELLS = 8192
 FINEST = 2e-4
@@ -52,7 +49,7 @@ class Bins:
         )
 
     @classmethod
-    def of(cls, values: np.ndarray, count: int) -> Bins:
+    def of(cls, values: np.ndarray, count: int) -> "Bins":
         """Bins whose edges are quantiles of a sample of each unit's values [u, m].
 
         Half of the edges lie in each tail, at shares that grow by a constant factor from
@@ -78,24 +75,11 @@ class Bins:
         np.add.at(marks, (rows, self.cell.ravel()), 1)
         return np.cumsum(marks[:, :CELLS], axis=1, dtype=np.int32)
 
-    def place(self, values: Tensor, first: int = 0) -> Tensor:
-        """The bin of each value [u', m] of units first..first + u' - 1, int64 [u', m]."""
-        import torch
-
-        rows = slice(first, first + len(values))
-        low = torch.from_numpy(self.low[rows]).to(values.device)[:, None]
-        scale = torch.from_numpy(self.scale[rows]).to(values.device)[:, None]
-        cell = ((values.float() - low) * scale).clamp_(0, CELLS - 1).long()
-        table = torch.from_numpy(Bins(self.low, self.scale, self.cell[rows]).table())
-        return torch.gather(table.to(values.device), 1, cell).long()
-
 
 class Counter:
     """Counts values by bin and slot; keeps the look-up tables between batches."""
 
     def __init__(self, bins: Bins, device: str) -> None:
-        import torch
-
         self.bins = bins
         table = torch.from_numpy(bins.table())
         self._low = torch.from_numpy(bins.low).to(device)
@@ -113,8 +97,6 @@ class Counter:
         memory is bounded however many there are. `slots` int64 [g, n, *grid] holds each category's
         slot, counted from 0 in each; `sizes` how many slots each category has.
         """
-        import torch
-
         n, u = maps.shape[:2]
         m = n * grid[0] * grid[1]
         # Sums of whole numbers: exact in float32 below 2^24.
@@ -137,8 +119,6 @@ class Counter:
 
     def _on_device(self, values: Tensor, rows: slice, combination: Tensor, k: int) -> Tensor:
         """Counts [u', b, k] of bins of values [n, u', m] with combinations [n, m] in 0..k-1."""
-        import torch
-
         low, scale = self._low[rows, None], self._scale[rows, None]
         values = values.transpose(0, 1).flatten(1)
         cell = (values - low).mul_(scale).clamp_(0, CELLS - 1).long()
@@ -149,8 +129,6 @@ class Counter:
 
     def _on_processor(self, values: Tensor, rows: slice, combination: Tensor, k: int) -> Tensor:
         """The same in one compiled loop, which leaves nothing between value and count to memory."""
-        import torch
-
         joint = torch.zeros((values.shape[1], self.bins.count * k), dtype=torch.int32)
         tables = (self._low[rows], self._scale[rows], self._table[rows])
         given = (values.contiguous(), *tables, combination.to(torch.int32))
@@ -180,8 +158,6 @@ def _loop() -> Callable[..., None]:
 
 def resized(maps: Tensor, grid: tuple[int, int]) -> Tensor:
     """Maps [n, u, y, x] on another grid: bilinear, corners not aligned, float32."""
-    import torch.nn.functional as F
-
     maps = maps.float()
     if tuple(maps.shape[-2:]) == tuple(grid):
         return maps
@@ -194,14 +170,17 @@ def combined(slots: Tensor, sizes: list[int]) -> Iterator[tuple[Tensor, slice, T
     Yields, for each group of neighbouring categories, the combination of each pixel, int64 [m], the
     group's slots among all, and what combinations mean: 0 or 1, float64 [k, slots of the group].
     """
-    import torch
-
     ends = np.cumsum([0, *sizes])
-    code: Tensor | None = None
-    members: list[int] = []
-
-    def finished() -> tuple[Tensor, slice, Tensor]:
-        assert code is not None
+    groups: list[tuple[Tensor, list[int]]] = []
+    for g, own in enumerate(slots):
+        if groups:
+            code, members = groups[-1]
+            joint = (code * sizes[g] + own).unique(return_inverse=True)[1]
+            if int(joint.max()) < MOST_COMBINATIONS:
+                groups[-1] = (joint, [*members, g])
+                continue
+        groups.append((own.unique(return_inverse=True)[1], [g]))
+    for code, members in groups:
         k = int(code.max()) + 1
         columns = slice(int(ends[members[0]]), int(ends[members[-1] + 1]))
         meaning = torch.zeros((k, columns.stop - columns.start), dtype=torch.float64)
@@ -209,17 +188,4 @@ def combined(slots: Tensor, sizes: list[int]) -> Iterator[tuple[Tensor, slice, T
         first[code] = torch.arange(len(code), device=code.device)
         for g in members:
             meaning[torch.arange(k), int(ends[g]) - columns.start + slots[g][first].cpu()] = 1.0
-        return code, columns, meaning
-
-    for g, own in enumerate(slots):
-        if code is None:
-            code, members = own.unique(return_inverse=True)[1], [g]
-            continue
-        joint = (code * sizes[g] + own).unique(return_inverse=True)[1]
-        if int(joint.max()) < MOST_COMBINATIONS:
-            code = joint
-            members.append(g)
-        else:
-            yield finished()
-            code, members = own.unique(return_inverse=True)[1], [g]
-    yield finished()
+        yield code, columns, meaning

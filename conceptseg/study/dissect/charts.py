@@ -1,15 +1,20 @@
 """The chart that only a dissection needs."""
 
-from collections.abc import Mapping, Sequence
-
 import plotly.graph_objects as go
 
+from conceptseg.report.blocks import FigureBlock
 from conceptseg.report.colours import CATEGORIES
 from conceptseg.report.figure_style import label, layout
+from conceptseg.result.columns import as_number
+from conceptseg.result.table import Table
+from conceptseg.study.dissect.tables import NORMALISED, OVERLAP
 
 
-def treemap(parts: Mapping[str, Mapping[str, Sequence[str]]]) -> go.Figure:
+def treemap(units: Table) -> FigureBlock | None:
     """Nested areas: category, concept, and the units that detect it, each unit of one size."""
+    if not units.rows:
+        return None
+    units = units.sorted(lambda row: -as_number(row["overlap"]))
     ids, names, parents, colours = [], [], [], []
 
     def add(name: str, parent: str, colour: str) -> str:
@@ -19,20 +24,20 @@ def treemap(parts: Mapping[str, Mapping[str, Sequence[str]]]) -> go.Figure:
         colours.append(colour)
         return ids[-1]
 
-    for number, (category, concepts) in enumerate(parts.items()):
+    categories = units.by("category")
+    for number, (category, table) in enumerate(categories.items()):
         colour = CATEGORIES[number % len(CATEGORIES)]
         outer = add(category, "", colour)
-        for concept, units in concepts.items():
+        for concept, own in table.by("label").items():
             inner = add(concept, outer, colour)
-            for unit in units:
-                add(unit, inner, colour)
-    leaf = [0 if one in set(parents) else 1 for one in ids]
+            for row in own.rows:
+                add(f"unit {row['unit']}", inner, colour)
     figure = go.Figure(layout=layout(460))
     figure.add_treemap(
         ids=ids,
         labels=names,
         parents=parents,
-        values=leaf,
+        values=[0 if one in set(parents) else 1 for one in ids],
         branchvalues="remainder",
         marker={"colors": colours, "line": {"width": 1, "color": "#ffffff"}},
         textfont={"color": "#ffffff"},
@@ -41,4 +46,14 @@ def treemap(parts: Mapping[str, Mapping[str, Sequence[str]]]) -> go.Figure:
         pathbar={"visible": False},
     )
     figure.update_layout(margin={"l": 4, "r": 4, "t": 4, "b": 4})
-    return figure
+    sizes = ", ".join(f"{name} {len(table.rows)}" for name, table in categories.items())
+    concepts = sum(len(table.by("label")) for table in categories.values())
+    return FigureBlock(
+        figure,
+        "Which units detect what",
+        f"Nested areas of {len(units.rows)} units that detect {concepts} concepts; units by "
+        f"category: {sizes}.",
+        "Category, concept, unit; each unit has the same area.",
+        units.show("unit", "label", "category", OVERLAP.alone, NORMALISED, "p_adjusted"),
+        "tree",
+    )

@@ -1,17 +1,16 @@
 """The concepts that a study asks for, and what can be refused of them before anything is run."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from conceptseg.data.manifest import Source as ImageSource
+from conceptseg.engine.contract import Context
 from conceptseg.errors import InputError
-from conceptseg.study.dissect.colour_names import Colours
+from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.dissect.sources import (
     BoundaryBand,
+    Colours,
     ConceptSource,
     Errors,
     Frame,
@@ -21,22 +20,13 @@ from conceptseg.study.dissect.sources import (
     Predictions,
     Sizes,
     Textures,
+    UserMasks,
 )
 from conceptseg.study.dissect.textures import Codebook
-from conceptseg.study.dissect.user_masks import UserMasks
 from conceptseg.study.dissect.vocabulary import Category
-
-if TYPE_CHECKING:
-    from conceptseg.data.manifest import Manifest
-    from conceptseg.engine.contract import Context
-    from conceptseg.study.dissect.config import Dissect
 
 UNLEARNT = Codebook(np.empty(0), np.empty(0), np.empty(0), ())
 """No textures: before any are learnt, and where none are asked for."""
-
-
-def knows_context(manifest: Manifest) -> bool:
-    return type(manifest.source).context is not ImageSource.context
 
 
 def sources(study: Dissect, context: Context, codebook: Codebook) -> list[ConceptSource]:
@@ -46,26 +36,23 @@ def sources(study: Dissect, context: Context, codebook: Codebook) -> list[Concep
     """
     manifest, classes = context.manifest, context.model.classes
     labelled = any(manifest.labelled(sample) for sample in manifest.samples)
-    background = None
-    if manifest.background in classes:
-        background = classes.index(str(manifest.background))
+    background = manifest.background
+    shows_context = type(manifest.source).context is not ImageSource.context
+    offered: dict[str, list[ConceptSource]] = {
+        "classes": [Labels(classes) if labelled else Predictions(classes)],
+        "predicted": [Predictions(classes)],
+        "errors": [Errors(classes, missed) for missed in (True, False) if labelled],
+        "boundary": [BoundaryBand()],
+        "size": [Sizes(classes.index(background) if background in classes else None)],
+        "position": [Places(), Frame()],
+        "colours": [Colours(manifest.channels)],
+        "textures": [Textures(codebook)],
+        "context": [KnownContext(manifest)] if shows_context else [],
+    }
     chosen: list[ConceptSource] = []
     for kind in study.concepts:
-        makers: dict[str, Any] = {
-            "classes": lambda: [Labels(classes)] if labelled else [Predictions(classes)],
-            "predicted": lambda: [Predictions(classes)],
-            "errors": lambda: (
-                [Errors(classes, missed) for missed in (True, False)] if labelled else []
-            ),
-            "boundary": lambda: [BoundaryBand()],
-            "size": lambda: [Sizes(background)],
-            "position": lambda: [Places(), Frame()],
-            "colours": lambda: [Colours(manifest.channels)],
-            "textures": lambda: [Textures(codebook)],
-            "context": lambda: [KnownContext(manifest)] if knows_context(manifest) else [],
-        }
         known = [source.category for source in chosen]
-        chosen += [source for source in makers[kind]() if source.category not in known]
+        chosen += [source for source in offered[kind] if source.category not in known]
     chosen += [UserMasks(name, pattern, manifest) for name, pattern in study.masks.items()]
     if not chosen:
         raise InputError("concepts: the data hold none of those asked for; name others, or masks")

@@ -14,17 +14,17 @@ from conceptseg.study.dissect.ablate import ABLATIONS, Ablations
 from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.dissect.detect import DETECTION, Detection
 from conceptseg.study.dissect.findings import findings
-from conceptseg.study.dissect.pictures import SHOWN
+from conceptseg.study.dissect.pictures import OUTLINES, PHOTOS
 from conceptseg.study.dissect.published import PUBLISHED
-from conceptseg.study.dissect.user_masks import UserMasks
+from conceptseg.study.dissect.sources import UserMasks
 from conceptseg.study.shared import local_maps, studied
 from conceptseg.study.shared.compare import COMPARISON
 
 
 def conclude(study: Dissect, context: Context, known: Known) -> Result:
-    detection, ablations, shown = known[DETECTION], known[ABLATIONS], known[SHOWN]
+    detection, ablations = known[DETECTION], known[ABLATIONS]
     comparison, classes = known[COMPARISON], context.model.classes
-    photos = {tables.picture_key(name): data for name, data in shown.photos.items()}
+    photos = {tables.picture_key(name): data for name, data in known[PHOTOS].items()}
     sampling, published = detection.plan.sampling, known.get(PUBLISHED, [])
     return Result(
         study="dissect",
@@ -36,7 +36,7 @@ def conclude(study: Dissect, context: Context, known: Known) -> Result:
             "losses": tables.losses(detection, ablations, classes),
             "unit_losses": tables.unit_losses(detection, ablations, classes),
             "curves": tables.curves(detection, ablations),
-            "exemplars": tables.exemplars(detection, ablations, shown),
+            "exemplars": tables.exemplars(detection, ablations, known[OUTLINES]),
             "rotation": tables.rotation(detection),
             "saliency": local_maps.table(comparison, classes),
             "published": Table(published),

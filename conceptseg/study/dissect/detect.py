@@ -10,6 +10,7 @@ from conceptseg.errors import InputError
 from conceptseg.stats.corrections import benjamini_hochberg
 from conceptseg.stats.estimate import Estimate
 from conceptseg.stats.intervals import ALPHA
+from conceptseg.stats.mergeable.joint_counts import JointCounts
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.stats.mergeable.top_samples import TopSamples
 from conceptseg.study.dissect.config import Dissect
@@ -104,7 +105,7 @@ def detect(study: Dissect, context: Context, known: Known) -> Known:
     choose, score, both = (_two_tails(c, edges, plan) for c in (halves[0], halves[1], whole))
     chosen, place = _chosen(choose.above_chance, allowed, edges, plan)
     grid = _at_best(choose.above_chance, score)
-    scored = Overlaps(*(part[place] for part in _parts(score)))
+    scored = score.each(lambda part: part[place])
     at_published = choose_edges(mass, (PUBLISHED_QUANTILE,))
     iou = _only(overlaps(whole, at_published, vocabulary).iou[:, 0], allowed)
     kept = Kept.of(plan, known[KEPT])
@@ -127,7 +128,7 @@ def detect(study: Dissect, context: Context, known: Known) -> Known:
         grid_normalised=_only(grid.normalised, allowed),
         auroc=auroc(whole, vocabulary),
         precision=average_precision(whole, vocabulary),
-        curve=Overlaps(*(part[own] for part in _parts(both))),
+        curve=both.each(lambda part: part[own]),
         active_share=both.active[own] / np.maximum(known_pixels[chosen.concept], 1)[:, None],
         published_iou=np.nanmax(iou, axis=1),
         published_concept=np.nanargmax(iou, axis=1),
@@ -137,7 +138,7 @@ def detect(study: Dissect, context: Context, known: Known) -> Known:
         rotated=rotated(
             kept, allowed, study.quantiles, study.rotations, min_overlap=least, seed=seed
         ),
-        formulas=_formulas(study, bits, allowed),
+        formulas=_formulas(study, bits[0], bits[1], allowed),
         images=images,
         share=held_pixels / np.maximum(known_pixels, 1),
         allowed=allowed,
@@ -149,10 +150,9 @@ def detect(study: Dissect, context: Context, known: Known) -> Known:
 
 def _counts(known: Known, half: int, plan: Plan, bins: int) -> np.ndarray:
     """The counts of one half of the images, [v, b, s]; zeros where it has none."""
-    joint = known.get(COUNTS[half])
-    if joint is None or joint.counts is None:
-        return np.zeros((len(plan.live), bins, plan.vocabulary.slots), dtype=np.int64)
-    return joint.counts
+    counts = known.get(COUNTS[half], JointCounts()).counts
+    empty = np.zeros((len(plan.live), bins, plan.vocabulary.slots), dtype=np.int64)
+    return empty if counts is None else counts
 
 
 def _allowed(study: Dissect, plan: Plan, seen: SampleTable) -> tuple[np.ndarray, np.ndarray]:
@@ -180,11 +180,6 @@ def _two_tails(counts: np.ndarray, edges: np.ndarray, plan: Plan) -> Overlaps:
     return Overlaps(shared, active, tails[0].concept[:, None], tails[0].annotated[:, None])
 
 
-def _parts(whole: Overlaps) -> tuple[np.ndarray, ...]:
-    """The four arrays, all of one shape."""
-    return np.broadcast_arrays(whole.shared, whole.active, whole.concept, whole.annotated)
-
-
 def _chosen(
     above: np.ndarray, allowed: np.ndarray, edges: np.ndarray, plan: Plan
 ) -> tuple[Chosen, tuple[np.ndarray, ...]]:
@@ -199,21 +194,14 @@ def _chosen(
 
 def _at_best(choose: np.ndarray, score: Overlaps) -> Overlaps:
     """Overlaps [v, l] at the tail and quantile that are best, for each pair, by `choose`."""
-    v, tails, q, concepts = choose.shape
-    best = choose.reshape(v, tails * q, concepts).argmax(1)[:, None]
-    return Overlaps(
-        *(
-            np.take_along_axis(part.reshape(v, tails * q, concepts), best, axis=1)[:, 0]
-            for part in _parts(score)
-        )
-    )
+    flat = (len(choose), -1, choose.shape[3])
+    best = choose.reshape(flat).argmax(1)[:, None]
+    return score.each(lambda part: np.take_along_axis(part.reshape(flat), best, axis=1)[:, 0])
 
 
 def _only(values: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     """Values [v, l] with nan for concepts that are not seen often enough."""
-    result = np.full(values.shape, np.nan)
-    result[:, allowed] = values[:, allowed]
-    return result
+    return np.where(np.isin(np.arange(values.shape[1]), allowed), values, np.nan)
 
 
 def _overlap(
@@ -237,16 +225,11 @@ def _overlap(
     return tuple(sampling.of_draws(v, d) for v, d in zip(above.tolist(), values.T, strict=True))
 
 
-def _formulas(study: Dissect, halves: list[Masks], allowed: np.ndarray) -> tuple[Explained, ...]:
+def _formulas(
+    study: Dissect, choose: Masks, score: Masks, allowed: np.ndarray
+) -> tuple[Explained, ...]:
+    length, beam, penalty = study.formula_length, study.beam, study.length_penalty
     return tuple(
-        explain(
-            halves[0],
-            halves[1],
-            unit,
-            allowed,
-            length=study.formula_length,
-            beam=study.beam,
-            penalty=study.length_penalty,
-        )
-        for unit in range(len(halves[0].units))
+        explain(choose, score, unit, allowed, length=length, beam=beam, penalty=penalty)
+        for unit in range(len(choose.units))
     )

@@ -3,8 +3,6 @@
 Source: Mu & Andreas 2020, "Compositional explanations of neurons" (arXiv 2006.14032), section 2.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,7 +27,7 @@ class Formula:
     def used(self) -> set[int]:
         return {self.first, *(concept for _, concept in self.rest)}
 
-    def extended(self, operator: str, concept: int) -> Formula:
+    def extended(self, operator: str, concept: int) -> "Formula":
         return Formula(self.first, (*self.rest, (operator, concept)))
 
     def bits(self, concepts: np.ndarray) -> np.ndarray:
@@ -81,26 +79,18 @@ def explain(
     decides. Concepts that are not annotated at a pixel count as absent there.
     """
     own = choose.units[unit]
-    best = [(0.0, Formula(int(allowed[0])))] if len(allowed) else []
     frontier = _singles(own, choose.concepts, allowed)[:beam]
-    best = frontier[:1] or best
-    single = best[0][1]
+    iou, best = frontier[0]
+    worth, single = iou, best
     for size in range(2, length + 1):
         frontier = _extended(own, choose.concepts, allowed, [f for _, f in frontier])[:beam]
-        if frontier and frontier[0][0] * penalty ** (size - 1) > _worth(best[0], penalty):
-            best = [frontier[0]]
-    iou, formula = best[0]
-    return Explained(
-        formula,
-        iou,
-        mask_iou(score.units[unit], formula.bits(score.concepts)),
-        single,
-        mask_iou(score.units[unit], single.bits(score.concepts)),
+        if frontier and frontier[0][0] * penalty ** (size - 1) > worth:
+            iou, best = frontier[0]
+            worth = iou * penalty ** (size - 1)
+    own_score, single_score = (
+        mask_iou(score.units[unit], formula.bits(score.concepts)) for formula in (best, single)
     )
-
-
-def _worth(one: tuple[float, Formula], penalty: float) -> float:
-    return one[0] * penalty ** (len(one[1]) - 1)
+    return Explained(best, iou, own_score, single, single_score)
 
 
 def mask_iou(one: np.ndarray, other: np.ndarray) -> float:

@@ -1,10 +1,9 @@
 """Images whose maps are kept: what nulls, intervals and formulas are computed on. No network."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.mergeable.sample_table import SampleTable
@@ -35,18 +34,16 @@ class Kept:
     """
 
     plan: Plan
-    ids: tuple[str, ...]
     maps: tuple[np.ndarray, ...]
     slots: tuple[np.ndarray, ...]
     half: np.ndarray
     sampling: Sampling
 
     @classmethod
-    def of(cls, plan: Plan, table: SampleTable) -> Kept:
+    def of(cls, plan: Plan, table: SampleTable) -> "Kept":
         ids = table.ids
         return cls(
             plan,
-            tuple(ids),
             tuple(table.tables[i]["maps"][0] for i in ids),
             tuple(table.tables[i]["slots"][0] for i in ids),
             np.array([plan.half[i] for i in ids], dtype=np.int64),
@@ -55,16 +52,12 @@ class Kept:
 
     def fields(self, image: int, grid: tuple[int, int] | None = None) -> np.ndarray:
         """An image's maps on a grid (that of its slots), float32 [v, y' x']."""
-        import torch
-
         size = self.slots[image].shape[1:] if grid is None else grid
         maps = torch.from_numpy(self.maps[image])[None]
         return np.asarray(resized(maps, (int(size[0]), int(size[1])))[0].flatten(1).numpy())
 
     def coarse_slots(self, image: int, side: int) -> np.ndarray:
         """An image's slots on a grid of side x side places, int [g, side^2]."""
-        import torch
-
         slots = torch.from_numpy(self.slots[image].astype(np.int64))
         return np.asarray(on_centres(slots, (side, side)).flatten(1).numpy())
 

@@ -14,6 +14,7 @@ half of the image and covers a small object with it. What is above chance is 0 f
 masks of any size and 1 for equal ones alone, so concepts and thresholds are chosen by it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,16 @@ class Overlaps:
     active: Array
     concept: Array
     annotated: Array
+
+    def each(self, function: Callable[[Array], Array]) -> "Overlaps":
+        """What a function makes of each of the four arrays, all of one shape."""
+        parts = np.broadcast_arrays(self.shared, self.active, self.concept, self.annotated)
+        return Overlaps(*map(function, parts))
+
+    def __add__(self, other: "Overlaps") -> "Overlaps":
+        """Those of the pixels of both."""
+        names = ("shared", "active", "concept", "annotated")
+        return Overlaps(*(getattr(self, name) + getattr(other, name) for name in names))
 
     @property
     def iou(self) -> Array:
@@ -62,9 +73,10 @@ class Overlaps:
         return np.where(room > 1e-9, _ratio(self.iou - chance, np.maximum(room, 1e-9)), 0.0)
 
 
-def _ratio(above: Array, below: Array) -> Array:
+def _ratio(above: Array, below: Array, empty: float = 0.0) -> Array:
     below = np.asarray(below, dtype=np.float64)
-    return np.where(below > 0, np.asarray(above, np.float64) / np.where(below > 0, below, 1), 0.0)
+    ratio = np.asarray(above, np.float64) / np.where(below > 0, below, 1)
+    return np.where(below > 0, ratio, empty)
 
 
 def above(counts: Array) -> Array:
@@ -109,7 +121,7 @@ def auroc(counts: Array, vocabulary: Vocabulary) -> Array:
     higher = np.concatenate([above(held), np.zeros_like(held[:, :1])], axis=1)
     wins = (rest * (higher + 0.5 * held)).sum(1)
     pairs = held.sum(1).astype(float) * rest.sum(1)
-    return np.where(pairs > 0, wins / np.where(pairs > 0, pairs, 1), np.nan)
+    return _ratio(wins, pairs, np.nan)
 
 
 def average_precision(counts: Array, vocabulary: Vocabulary) -> Array:
@@ -121,6 +133,5 @@ def average_precision(counts: Array, vocabulary: Vocabulary) -> Array:
     held, known = vocabulary.per_concept(counts)
     hits = np.cumsum(held[:, ::-1], axis=1)
     seen = np.cumsum(known[:, ::-1], axis=1)
-    total = held.sum(1)
     gained = (held[:, ::-1] * _ratio(hits, seen)).sum(1)
-    return np.where(total > 0, gained / np.where(total > 0, total, 1), np.nan)
+    return _ratio(gained, held.sum(1), np.nan)

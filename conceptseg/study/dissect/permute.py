@@ -1,7 +1,5 @@
 """Is a unit tied to its concept? By chance: label maps exchanged between images, or shifted."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -75,7 +73,7 @@ def permuted(
     """
     blocks, grouped = _blocks(kept)
     images = blocks.flatten().tolist()
-    seen = _Seen.of(kept, images)
+    seen = Seen.of(kept, images)
     units = len(chosen.concept)
     draws = max(draws, int(np.ceil(units / ALPHA)))
     rng = np.random.default_rng([seed, 11])
@@ -89,7 +87,7 @@ def permuted(
         concept = int(chosen.concept[own[0]])
         choices = turns if fixed else orders
         maps = seen.shifted(concept, offsets) if fixed else seen.held[:, concept]
-        overlap = seen.overlap(on[:, own], maps, concept, choices, fixed)
+        overlap = seen.overlaps(on[:, own], maps, concept, choices, fixed).above_chance
         observed[own], shifted[own] = overlap[0], fixed
         exceeds[own] = (overlap[1:] >= overlap[0] - 1e-12).sum(0)
         null[:, own] = overlap[1 : 1 + len(null)]
@@ -144,7 +142,7 @@ def _shifts(
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """What n images show on the common grid: `held` bool [n, l, m], `known` bool [n, g, m]."""
 
     held: np.ndarray
@@ -152,7 +150,7 @@ class _Seen:
     category: np.ndarray
 
     @classmethod
-    def of(cls, kept: Kept, images: list[int]) -> _Seen:
+    def of(cls, kept: Kept, images: list[int]) -> "Seen":
         vocabulary = kept.plan.vocabulary
         slots = [kept.coarse_slots(i, SIDE) for i in images]
         names, categories = len(vocabulary.names), len(vocabulary.categories)
@@ -181,11 +179,16 @@ class _Seen:
         whole = self.held[0, concept].reshape(SIDE, SIDE)
         return np.stack([np.roll(whole, tuple(o), (0, 1)).ravel() for o in offsets.tolist()])
 
-    def overlap(
-        self, on: np.ndarray, maps: np.ndarray, concept: int, choices: np.ndarray, fixed: bool
-    ) -> np.ndarray:
-        """Overlap above chance [r, w] of units [n, w, m] with maps [s, m] that `choices` [r, n]
-        assigns to images."""
+    def overlaps(
+        self,
+        on: np.ndarray,
+        maps: np.ndarray,
+        concept: int,
+        choices: np.ndarray,
+        fixed: bool = False,
+    ) -> Overlaps:
+        """Overlaps [r, w] of units [n, w, m] with maps [s, m] that `choices` [r, n] assigns to
+        images."""
         valid = self.known[:, self.category[concept]]
         rows = on.astype(np.float32)
         shared = (rows @ maps.T.astype(np.float32)).transpose(0, 2, 1)  # [n, s, w]
@@ -198,10 +201,10 @@ class _Seen:
             total[0] += shared[i, chosen]
             total[1] += there[i, chosen]
         size = self.held[:, concept].sum()
-        return Overlaps(total[0], total[1], size, valid.sum()).above_chance
+        return Overlaps(total[0], total[1], size, valid.sum())
 
 
-def _columns(seen: _Seen, concept: np.ndarray) -> Iterator[tuple[np.ndarray, bool]]:
+def _columns(seen: Seen, concept: np.ndarray) -> Iterator[tuple[np.ndarray, bool]]:
     """Units of one concept, a block at a time, and whether that lies at a fixed place."""
     for shared in np.unique(concept).tolist():
         own = np.flatnonzero(concept == shared)
@@ -221,19 +224,14 @@ def _calibration(null: np.ndarray, min_overlap: float) -> tuple[float, float]:
     return (float(np.mean(rates)), float(np.mean(calls))) if rates else (np.nan, np.nan)
 
 
-def _published_rate(seen: _Seen, on: np.ndarray, allowed: np.ndarray, orders: np.ndarray) -> float:
+def _published_rate(seen: Seen, on: np.ndarray, allowed: np.ndarray, orders: np.ndarray) -> float:
     """Share of units whose best IoU with any concept exceeds 0.04 when labels are exchanged."""
-    n, units = on.shape[:2]
+    units = on.shape[1]
     best = np.zeros((len(orders) - 1, units))
     for concept in allowed.tolist():
-        maps = seen.held[:, concept].astype(np.float32)
-        valid = seen.known[:, seen.category[concept]].astype(np.float32)
         for first in range(0, units, COLUMNS):
-            rows = on[:, first : first + COLUMNS].astype(np.float32)
-            shared, there = rows @ maps.T, rows @ valid.T  # [n, w, n]
-            images = np.arange(n)
-            both = [part[images, :, orders[1:]].sum(1) for part in (shared, there)]
-            iou = Overlaps(both[0], both[1], maps.sum(), valid.sum()).iou
-            block = best[:, first : first + COLUMNS]
-            np.maximum(block, iou, out=block)
+            own = slice(first, first + COLUMNS)
+            maps = seen.held[:, concept]
+            iou = seen.overlaps(on[:, own], maps, concept, orders[1:]).iou
+            best[:, own] = np.maximum(best[:, own], iou)
     return float((best > PUBLISHED_IOU).mean()) if best.size else float("nan")

@@ -1,13 +1,12 @@
 """Fourth sweep: the images on which the shown units are highest, and where they are active."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from conceptseg.data.batch import Batch
+from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.network.record import encode
@@ -15,25 +14,16 @@ from conceptseg.report.thumbnails import outline, photo
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.dissect.ablate import shown_units
 from conceptseg.study.dissect.bins import resized
+from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.dissect.detect import DETECTION, Detection
 from conceptseg.study.dissect.kept import active
 from conceptseg.study.dissect.pilot import count_grid
 
-if TYPE_CHECKING:
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.study.dissect.config import Dissect
-
-
-@dataclass(frozen=True)
-class Shown:
-    """`photos` by sample id; `outlines` (SVG paths) by unit (place in live) and sample id."""
-
-    photos: Mapping[str, bytes]
-    outlines: Mapping[tuple[int, str], str]
-
-
-PICTURES, SHOWN = Key("pictures", SampleTable), Key("shown", Shown)
+PICTURES = Key("pictures", SampleTable)
+PHOTOS: Key[dict[str, bytes]] = Key("photos", dict)
+"""Photos by sample id."""
+OUTLINES: Key[dict[tuple[int, str], str]] = Key("outlines", dict)
+"""SVG paths by unit (place in live) and sample id."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +34,6 @@ class Pictures(Pass):
 
     name = "pictures"
     cost = "1 encoder pass per image on a card"
-    labels = "none"
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         wanted = {sample_id for _, sample_id in on_cards(self.study, known[DETECTION])}
@@ -65,27 +54,24 @@ class Pictures(Pass):
             own = activation[i : i + 1, detection.plan.live[units].tolist()]
             fields = resized(own, grid)[0].flatten(1).cpu().numpy()
             on = active(fields, chosen.threshold[units], chosen.low[units])
-            paths = [outline(row.reshape(grid)).encode() for row in on]
             image = batch.images[i].float().cpu().numpy()
             arrays: dict[str, np.ndarray] = {
                 "photo": np.frombuffer(photo(image, self.study.picture_px), dtype=np.uint8),
                 "unit": units,
-                "outline": np.frombuffer(b"".join(paths), dtype=np.uint8),
-                "outline_size": np.array([len(path) for path in paths], dtype=np.int64),
+                "outline": np.array([outline(row.reshape(grid)) for row in on], dtype=np.str_),
             }
             table = table.merge(SampleTable.of(sample_id, arrays))
         return PICTURES(table)
 
     def finish(self, context: Context, state: Known, known: Known) -> Known:
         table = state.get(PICTURES, SampleTable.empty())
-        outlines: dict[tuple[int, str], str] = {}
-        for sample_id in table.ids:
-            arrays = table.tables[sample_id]
-            parts = np.split(arrays["outline"], np.cumsum(arrays["outline_size"])[:-1])
-            for unit, part in zip(arrays["unit"].tolist(), parts, strict=True):
-                outlines[unit, sample_id] = part.tobytes().decode()
-        photos = {sample_id: table.tables[sample_id]["photo"].tobytes() for sample_id in table.ids}
-        return SHOWN(Shown(photos, outlines))
+        outlines = {
+            (unit, sample_id): path
+            for sample_id, one in table.tables.items()
+            for unit, path in zip(one["unit"].tolist(), one["outline"].tolist(), strict=True)
+        }
+        photos = {sample_id: one["photo"].tobytes() for sample_id, one in table.tables.items()}
+        return PHOTOS(photos) | OUTLINES(outlines)
 
 
 def on_cards(study: Dissect, detection: Detection) -> list[tuple[int, str]]:

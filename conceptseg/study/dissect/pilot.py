@@ -1,32 +1,27 @@
 """First, a few images: bins of each unit's values, dead units, textures, what will be counted."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from conceptseg.data.batch import Batch
 from conceptseg.data.draw import sample_priority
+from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
-from conceptseg.network.record import encode
+from conceptseg.network.record import Recorder, encode
 from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.dissect.bins import Bins, resized
 from conceptseg.study.dissect.chosen_sources import UNLEARNT, sources
-from conceptseg.study.dissect.sources import ConceptSource
+from conceptseg.study.dissect.config import Dissect
+from conceptseg.study.dissect.sources import ConceptSource, View, on_centres
 from conceptseg.study.dissect.textures import Codebook, descriptors
 from conceptseg.study.dissect.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.study.dissect.config import Dissect
 
 VALUES_PER_IMAGE = 512
 PLACES_PER_IMAGE = 256
@@ -74,21 +69,16 @@ class Pilot(Pass):
 
     name = "pilot"
     cost = "1 encoder pass for each of a few images"
-    labels = "none"
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
-        ranked = sorted(
-            context.manifest.samples, key=lambda s: (sample_priority(context.seed, s.id), s.id)
-        )
-        chosen = {sample.id for sample in ranked[: self.study.pilot_images]}
-        return [sample for sample in context.manifest.samples if sample.id in chosen]
+        return context.manifest.select(limit=self.study.pilot_images, seed=context.seed).samples
 
     def forwards(self, context: Context) -> float:
         return float(min(self.study.pilot_images, len(context.manifest.samples)))
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         activation = encode(context.model, batch.images, context.layer).float()
-        check_activation(activation, batch.ids, context.layer)
+        context.model.check_finite(activation, batch.ids, context.layer)
         maps = resized(activation, count_grid(activation, batch.images, self.study.label_px))
         texture = descriptors(batch.images) if "textures" in self.study.concepts else None
         table = SampleTable.empty()
@@ -99,6 +89,26 @@ class Pilot(Pass):
                 one["texture"] = _sampled(texture[i], PLACES_PER_IMAGE, rng).T
             table = table.merge(SampleTable.of(sample_id, one))
         return PILOT(table)
+
+
+def observe(context: Context, batch: Batch, plan: Plan, label_px: int) -> tuple[Tensor, Tensor]:
+    """Maps of live units [n, v, y, x], and slots int64 [g, n, *grid] on the grid of counting.
+
+    The whole network is run only where a concept needs its prediction.
+    """
+    prediction, layer = None, context.layer
+    stop = not plan.predicts
+    with torch.no_grad(), Recorder(context.model, [layer], stop=stop) as recorder:
+        logits = recorder(batch.images)
+        if logits is not None:
+            context.model.check_finite(logits, batch.ids)
+            prediction = logits.argmax(1)
+        activation = recorder.activations[layer]
+        context.model.check_finite(activation, batch.ids, layer)
+        view = View(batch.ids, batch.images, batch.labels, prediction)
+        grid = count_grid(activation, batch.images, label_px)
+        slots = torch.stack([on_centres(source.map(view), grid) for source in plan.sources])
+        return activation[:, torch.from_numpy(plan.live).to(activation.device)], slots
 
 
 def make_plan(study: Dissect, context: Context, known: Known) -> Known:
@@ -130,24 +140,12 @@ def make_plan(study: Dissect, context: Context, known: Known) -> Known:
         _halves(sampling, context.seed),
         sampling,
     )
-    check_memory(study, plan)
+    slots = plan.vocabulary.slots
+    what = f"counting {len(live)} units x {study.bins} bins x {slots} concepts"
+    # Two halves, and while shards merge the sum and both of its parts.
+    needed = 2 * 3 * 8 * len(live) * study.bins * slots
+    _check(study, needed, what, "ask for fewer concepts or bins")
     return PLAN(plan)
-
-
-def check_activation(activation: Tensor, ids: Sequence[str], layer: str) -> None:
-    """Raises InputError for maps of one place, and for values that are not numbers."""
-    import torch
-
-    if activation.shape[-1] * activation.shape[-2] == 1:
-        raise InputError(
-            f"layer {layer!r} has one value per unit and image, no map; choose a layer with a map"
-        )
-    bad = ~torch.isfinite(activation).flatten(1).all(1)
-    if bool(bad.any()):
-        raise InputError(
-            f"layer {layer!r} puts out NaN or infinity for sample {ids[int(bad.nonzero()[0])]!r}; "
-            "check the weights and model.preprocessing, and run.dtype if it is not float32"
-        )
 
 
 def count_grid(activation: Tensor, images: Tensor, longest: int) -> tuple[int, int]:
@@ -156,15 +154,6 @@ def count_grid(activation: Tensor, images: Tensor, longest: int) -> tuple[int, i
     h, w = images.shape[-2:]
     factor = max(1.0, min(4.0, longest / max(y, x)))
     return max(y, min(h, round(y * factor))), max(x, min(w, round(x * factor)))
-
-
-def check_memory(study: Dissect, plan: Plan) -> None:
-    """Raises InputError when the counts of all units and concepts would take too much."""
-    slots, live = plan.vocabulary.slots, len(plan.live)
-    what = f"counting {live} units x {study.bins} bins x {slots} concepts"
-    # Two halves, and while shards merge the sum and both of its parts.
-    needed = 2 * 3 * 8 * live * study.bins * slots
-    _check(study, needed, what, "ask for fewer concepts or bins")
 
 
 def check_kept(study: Dissect, maps: Tensor, images: int, cure: str) -> None:

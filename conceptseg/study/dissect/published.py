@@ -20,14 +20,15 @@ Source: Bau et al. 2017 (arXiv 1704.05796); Bau et al. 2020 (doi 10.1073/pnas.19
 et al. 2020 (doi 10.3389/fncom.2020.00006).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from conceptseg.data.batch import Batch
 from conceptseg.data.draw import sample_priority
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
@@ -36,16 +37,10 @@ from conceptseg.stats.mergeable.joint_counts import JointCounts
 from conceptseg.stats.mergeable.moments import Moments
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.dissect.bins import CELLS, resized
+from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.dissect.measures import Overlaps
-from conceptseg.study.dissect.observed import observe
-from conceptseg.study.dissect.pilot import PLAN, Plan, check_kept
+from conceptseg.study.dissect.pilot import PLAN, Plan, check_kept, observe
 from conceptseg.study.dissect.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.study.dissect.config import Dissect
 
 QUANTILE = {"netdissect": 0.005, "dissect": 0.01}
 DETECTOR_IOU = 0.04
@@ -59,16 +54,10 @@ STACKED = Key("stack", SampleTable)
 LEVELS: Key[dict[str, np.ndarray]] = Key("levels", dict)
 DICE = Key("bioexp", Moments)
 PUBLISHED: Key[list[dict[str, Any]]] = Key("published", list)
-
-
-def histogram(convention: str) -> Key[JointCounts]:
-    """Counts of values, which give a convention's thresholds."""
-    return Key(f"level {convention}", JointCounts)
-
-
-def areas(convention: str) -> Key[JointCounts]:
-    """Pixels in common, of the concept and of the unit, by a convention that counts them."""
-    return Key(convention, JointCounts)
+HISTOGRAMS = {name: Key(f"level {name}", JointCounts) for name in QUANTILE}
+"""Counts of values, which give a convention's thresholds."""
+AREAS = {name: Key(name, JointCounts) for name in QUANTILE}
+"""Pixels in common, of the concept and of the unit, [v, 3, l], by a convention that counts them."""
 
 
 def levels(
@@ -83,16 +72,16 @@ def levels(
                 _histogram(plan, resized(maps[:, own], large).transpose(0, 1).flatten(1), own)
                 for own in _blocks(maps.shape[1])
             ]
-            state |= histogram(convention)(JointCounts(np.concatenate(counts)))
+            state |= HISTOGRAMS[convention](JointCounts(np.concatenate(counts)))
     if "bioexp" in study.published:
         check_kept(study, maps, min(STACK, len(plan.half)), "leave bioexp out of published")
-        table = SampleTable.empty(STACK)
-        for i, sample_id in enumerate(ids):
-            arrays = {"maps": maps[i].float().cpu().numpy()[None]}
-            priority = sample_priority(context.seed, sample_id)
-            table = table.merge(
-                SampleTable.of(sample_id, arrays, priority=priority, classes=(0,), capacity=STACK)
-            )
+        table = SampleTable.batch(
+            ids,
+            {"maps": maps.float().cpu().numpy()},
+            priority=[sample_priority(context.seed, sample_id) for sample_id in ids],
+            classes=[(0,)] * len(ids),
+            capacity=STACK,
+        )
         state |= STACKED(table)
     return state
 
@@ -128,9 +117,8 @@ def check_sizes(sizes: set[tuple[int, ...]]) -> None:
 
 def position_threshold(table: SampleTable) -> np.ndarray:
     """The 85th percentile at each position, [v, y, x]. Raises InputError: :func:`check_sizes`."""
-    maps = [table.tables[sample_id]["maps"][0] for sample_id in table.ids]
-    check_sizes({one.shape for one in maps})
-    return np.asarray(np.percentile(np.stack(maps), PERCENTILE, axis=0))
+    check_sizes({one["maps"].shape for one in table.tables.values()})
+    return np.asarray(np.percentile(table.column("maps"), PERCENTILE, axis=0))
 
 
 def find_levels(study: Dissect, context: Context, known: Known) -> Known:
@@ -140,7 +128,7 @@ def find_levels(study: Dissect, context: Context, known: Known) -> Known:
         if convention == "bioexp":
             cuts[convention] = position_threshold(known[STACKED])
         else:
-            counts = _counts(known, histogram(convention))[:, :, 0]
+            counts = _counts(known, HISTOGRAMS[convention])[:, :, 0]
             cuts[convention] = threshold(known[PLAN], counts, QUANTILE[convention])
     return LEVELS(cuts)
 
@@ -152,7 +140,6 @@ class Published(Pass):
     study: Dissect
 
     name = "published"
-    cost = "1 forward per image"
     labels = "optional"
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
@@ -177,26 +164,25 @@ def count_published(study: Dissect, context: Context, known: Known) -> Known:
     plan = known[PLAN]
     rows: list[dict[str, Any]] = []
     for convention in study.published:
+        dice = convention == "bioexp"
         score = scores(convention, known, plan.vocabulary)
-        for i, unit in enumerate(plan.live.tolist()):
-            best = int(np.nanargmax(score[i]))
-            row: dict[str, Any] = {
-                "convention": convention,
-                "unit": unit,
-                "label": plan.vocabulary.names[best],
-            }
-            row |= {"score": float(score[i, best]), "measure": "IoU"}
-            row["detector"] = row["score"] > DETECTOR_IOU
-            if convention == "bioexp":
-                row |= {"measure": "Dice", "detector": None}
-            rows.append(row)
+        best = np.nanargmax(score, axis=1)
+        for unit, place, own in zip(plan.live.tolist(), best.tolist(), score, strict=True):
+            rows.append(
+                {
+                    "convention": convention,
+                    "unit": unit,
+                    "label": plan.vocabulary.names[place],
+                    "score": float(own[place]),
+                    "measure": "Dice" if dice else "IoU",
+                    "detector": None if dice else bool(own[place] > DETECTOR_IOU),
+                }
+            )
     return PUBLISHED(rows)
 
 
 def _masks(convention: str, maps: Tensor, cut: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """Where units are active, bool [n, v, m], of maps [n, v, *grid]."""
-    import torch
-
     if convention != "bioexp":
         return (maps > torch.from_numpy(cut).to(maps)[:, None, None]).flatten(2).cpu().numpy()
     level = resized(torch.from_numpy(cut).to(maps)[None], grid)
@@ -218,42 +204,17 @@ def cleaned(mask: np.ndarray) -> np.ndarray:
 
 def counted(convention: str, vocabulary: Vocabulary, on: np.ndarray, slots: np.ndarray) -> Known:
     """What one image adds: masks bool [v, m] and slots int [g, m]."""
+    shows = vocabulary.one_hot(slots)
+    shared = (on.astype(np.float32) @ shows.T.astype(np.float32)).astype(np.int64)
+    area, held = np.broadcast_arrays(on.sum(1)[:, None], shows.sum(1))
     if convention == "bioexp":
-        return DICE(_dice(vocabulary, on, slots))
-    shared, held = slot_counts(vocabulary, on, slots)
-    own = np.zeros((len(on), 3, vocabulary.slots), dtype=np.int64)
-    own[:, 0], own[:, 1] = shared, held
-    area = on.sum(1)
-    for offset, category in zip(vocabulary.offsets, vocabulary.categories, strict=True):
-        place = slice(offset, offset + category.slots)
-        labelled = shared[:, offset : offset + len(category.concepts)].any(1)
-        counts = labelled if convention == "netdissect" else np.ones(len(on), dtype=bool)
-        own[:, 2, place] = (area * counts)[:, None]
-    return areas(convention)(JointCounts(own))
-
-
-def slot_counts(
-    vocabulary: Vocabulary, on: np.ndarray, slots: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels of each slot under each mask, int [v, s], and in all, int [s]."""
-    columns = [
-        slots[g] == number
-        for g, category in enumerate(vocabulary.categories)
-        for number in range(category.slots)
-    ]
-    table = np.stack(columns).astype(np.float32)
-    shared = on.astype(np.float32) @ table.T
-    return shared.astype(np.int64), table.sum(1).astype(np.int64)
-
-
-def _dice(vocabulary: Vocabulary, on: np.ndarray, slots: np.ndarray) -> Moments:
-    """Dice [v, l] of one image, zero where the concept is not seen, and whether it is, in a row."""
-    shared, held = slot_counts(vocabulary, on, slots)
-    shared, held = shared[:, vocabulary.slot], held[vocabulary.slot]
-    total = on.sum(1)[:, None] + held
-    dice = np.where(held > 0, 2 * shared / np.maximum(total, 1), 0.0)
-    seen = np.broadcast_to(held > 0, dice.shape)
-    return Moments.of(np.concatenate([dice.ravel(), seen.ravel()])[None])
+        dice = np.where(held > 0, 2 * shared / np.maximum(area + held, 1), 0.0)
+        return DICE(Moments.of(np.concatenate([dice.ravel(), (held > 0).ravel()])[None]))
+    if convention == "netdissect":
+        kinds = range(len(vocabulary.categories))
+        labelled = [shared[:, vocabulary.category == g].any(1) for g in kinds]
+        area = area * np.stack(labelled, 1)[:, vocabulary.category]
+    return AREAS[convention](JointCounts(np.stack([shared, held, area], 1)))
 
 
 def scores(convention: str, state: Known, vocabulary: Vocabulary) -> np.ndarray:
@@ -262,8 +223,7 @@ def scores(convention: str, state: Known, vocabulary: Vocabulary) -> np.ndarray:
         dice, seen = np.split(state[DICE].mean, 2)
         mean = np.where(seen > 0, dice / np.where(seen > 0, seen, 1), 0.0)
         return mean.reshape(-1, len(vocabulary.names))
-    counts = _counts(state, areas(convention))
-    shared, concept, active = (counts[:, row, vocabulary.slot] for row in range(3))
+    shared, concept, active = _counts(state, AREAS[convention]).swapaxes(0, 1)
     return Overlaps(shared, active, concept, concept).iou
 
 

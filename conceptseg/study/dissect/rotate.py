@@ -4,7 +4,7 @@ import numpy as np
 
 from conceptseg.study.dissect.kept import Kept
 from conceptseg.study.dissect.measures import Overlaps
-from conceptseg.study.dissect.permute import PUBLISHED_IOU, PUBLISHED_QUANTILE, SIDE
+from conceptseg.study.dissect.permute import PUBLISHED_IOU, PUBLISHED_QUANTILE, SIDE, Seen
 
 MOST_IMAGES = 32
 ANGLES = (0.25, 0.5, 0.75, 1.0)
@@ -33,7 +33,7 @@ def rotated(
         i for half in (0, 1) for i in np.flatnonzero(kept.half == half)[: MOST_IMAGES // 2].tolist()
     ]
     fields = np.stack([kept.fields(i, (SIDE, SIDE)) for i in images], axis=1)
-    slots = np.stack([kept.coarse_slots(i, SIDE) for i in images], axis=1)
+    seen = Seen.of(kept, images)
     half = kept.half[images]
     turns: list[tuple[float, int, np.ndarray | None]] = [(0.0, 0, None)]
     for draw in range(draws):
@@ -44,53 +44,46 @@ def rotated(
         flat = fields.reshape(len(fields), -1)
         maps = flat if turn is None else turn.astype(np.float32) @ flat
         ours, labels, theirs, published_labels = _detectors(
-            kept, maps.reshape(fields.shape), slots, half, allowed, quantiles
+            seen, maps.reshape(fields.shape), half, allowed, quantiles
         )
-        rows.append(
-            {
-                "angle": angle,
-                "draw": float(draw),
-                "detectors": float((ours >= min_overlap).sum()),
-                "unique": float(len(np.unique(labels[ours >= min_overlap]))),
-                "published_detectors": float((theirs > PUBLISHED_IOU).sum()),
-                "published_unique": float(len(np.unique(published_labels[theirs > PUBLISHED_IOU]))),
-            }
-        )
+        row = {"angle": angle, "draw": float(draw)}
+        for rule, on, own in (
+            ("", ours >= min_overlap, labels),
+            ("published_", theirs > PUBLISHED_IOU, published_labels),
+        ):
+            row[f"{rule}detectors"] = float(on.sum())
+            row[f"{rule}unique"] = float(len(np.unique(own[on])))
+        rows.append(row)
     return tuple(rows)
 
 
 def _detectors(
-    kept: Kept,
+    seen: Seen,
     fields: np.ndarray,
-    slots: np.ndarray,
     half: np.ndarray,
     allowed: np.ndarray,
     quantiles: tuple[float, ...],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Each unit's held-out overlap and concept, and its best IoU and concept as published."""
-    vocabulary = kept.plan.vocabulary
+    category = seen.category[allowed]
     levels = (*quantiles, PUBLISHED_QUANTILE)
     cut = np.quantile(fields.reshape(len(fields), -1), 1 - np.array(levels), axis=1).T
     parts = []
     for side in (0, 1):
-        held = vocabulary.one_hot(slots[:, half == side])[allowed].reshape(len(allowed), -1)
-        known = vocabulary.annotated(slots[:, half == side]).reshape(len(slots), -1)
+        held, known = (
+            shown[half == side].swapaxes(0, 1).reshape(shown.shape[1], -1)
+            for shown in (seen.held[:, allowed], seen.known)
+        )
         right = np.concatenate([held, known]).astype(np.float32).T
         flat = fields[:, half == side].reshape(len(fields), -1)
         both = np.stack([(flat > cut[:, q, None]) @ right for q in range(len(levels))], axis=1)
-        category = vocabulary.category[allowed]
         annotated = known.sum(1)[category]
         shared, on = both[..., : len(allowed)], both[..., len(allowed) :][..., category]
         parts.append(Overlaps(shared, on, held.sum(1), annotated))
     choose, score = (part.above_chance[:, :-1].reshape(len(fields), -1) for part in parts)
     best = choose.argmax(1)
     ours = score[np.arange(len(fields)), best]
-    whole = Overlaps(
-        parts[0].shared + parts[1].shared,
-        parts[0].active + parts[1].active,
-        parts[0].concept + parts[1].concept,
-        parts[0].annotated,
-    ).iou[:, -1]
+    whole = (parts[0] + parts[1]).iou[:, -1]
     return ours, best % len(allowed), whole.max(1), whole.argmax(1)
 
 

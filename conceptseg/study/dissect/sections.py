@@ -16,7 +16,6 @@ from conceptseg.study.dissect.tables import (
     CHANGE,
     CONCEPTS,
     DETECTORS,
-    NORMALISED,
     OVERLAP,
     P_HOLM,
     RANDOM,
@@ -49,34 +48,9 @@ def detectors(result: Result) -> Section:
         "overlap another one better, or this one no more than by chance.",
         folded=True,
     )
-    tree = _tree(result.tables["units"].where(lambda row: row["detector"]))
+    tree = treemap(result.tables["units"].where(lambda row: row["detector"]))
     blocks = [bars, tree, none if missing.rows else None]
     return Section("detectors", "What the units detect", "", blocks)
-
-
-def _tree(units: Table) -> FigureBlock | None:
-    if not units.rows:
-        return None
-    units = units.sorted(lambda row: -as_number(row["overlap"]))
-    parts = {
-        category: {
-            label: [f"unit {row['unit']}" for row in own.rows]
-            for label, own in table.by("label").items()
-        }
-        for category, table in units.by("category").items()
-    }
-    sizes = ", ".join(
-        f"{category} {sum(map(len, concepts.values()))}" for category, concepts in parts.items()
-    )
-    return FigureBlock(
-        treemap(parts),
-        "Which units detect what",
-        f"Nested areas of {len(units.rows)} units that detect {sum(map(len, parts.values()))} "
-        f"concepts; units by category: {sizes}.",
-        "Category, concept, unit; each unit has the same area.",
-        units.show("unit", "label", "category", OVERLAP.alone, NORMALISED, "p_adjusted"),
-        "tree",
-    )
 
 
 def causal(result: Result) -> Section:

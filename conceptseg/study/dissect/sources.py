@@ -3,23 +3,23 @@
 No source needs data beyond the images and what the manifest says of them.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
+from conceptseg.data.images import read_mask
+from conceptseg.data.manifest import Manifest, Sample
+from conceptseg.data.readers._files import relative, resolve
+from conceptseg.data.readers._folders import fill
+from conceptseg.errors import InputError
 from conceptseg.study.dissect.textures import Codebook, descriptors
 from conceptseg.study.dissect.vocabulary import Category
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Manifest
 
 SMALL, LARGE = 0.005, 0.05
 """Shares of the image's area that divide small, medium and large objects."""
@@ -30,6 +30,22 @@ THIRDS = (
     ("left", "centre", "right"),
     ("bottom left", "bottom", "bottom right"),
 )  # fmt: skip
+
+COLOURS = (
+    "black",
+    "grey",
+    "white",
+    "brown",
+    "red",
+    "orange",
+    "yellow",
+    "green",
+    "blue",
+    "purple",
+    "pink",
+)
+"""The names of Berlin & Kay 1969, "Basic color terms"; where one ends is this file's choice."""
+GREYS = ("black", "dark grey", "grey", "light grey", "white")
 
 
 @dataclass(frozen=True)
@@ -44,14 +60,8 @@ class View:
     labels: Tensor | None
     prediction: Tensor | None
 
-    @classmethod
-    def of(cls, batch: Batch, prediction: Tensor | None) -> View:
-        return cls(batch.ids, batch.images, batch.labels, prediction)
-
     def truth(self) -> Tensor:
         """Labels, or -1 everywhere."""
-        import torch
-
         if self.labels is not None:
             return self.labels
         n, _, h, w = self.images.shape
@@ -59,8 +69,6 @@ class View:
 
     def seen(self) -> Tensor:
         """Labels where the sample has any, else the prediction."""
-        import torch
-
         labels = self.truth()
         if self.prediction is None:
             return labels
@@ -132,8 +140,6 @@ class BoundaryBand(ConceptSource):
     category = Category("boundary", ("boundary",))
 
     def map(self, view: View) -> Tensor:
-        import torch.nn.functional as F
-
         seen = view.seen()
         values = seen[:, None].float()
         side = 2 * BOUNDARY_PX + 1
@@ -153,8 +159,6 @@ class Sizes(ConceptSource):
         self._background = background
 
     def map(self, view: View) -> Tensor:
-        import torch
-
         seen = view.seen()
         slots = [torch.from_numpy(self._slots(one)) for one in seen.cpu().numpy()]
         return torch.stack(slots).to(seen.device)
@@ -177,8 +181,6 @@ class Places(ConceptSource):
     category = Category("position", tuple(name for row in THIRDS for name in row))
 
     def map(self, view: View) -> Tensor:
-        import torch
-
         n, _, h, w = view.images.shape
         rows, columns = (
             torch.arange(side, device=view.images.device) * 3 // side for side in (h, w)
@@ -192,13 +194,44 @@ class Frame(ConceptSource):
     category = Category("frame", ("image border",))
 
     def map(self, view: View) -> Tensor:
-        import torch
-
         n, _, h, w = view.images.shape
         slots = torch.zeros((h, w), dtype=torch.int64, device=view.images.device)
         top, left = max(1, round(FRAME * h)), max(1, round(FRAME * w))
         slots[top : h - top, left : w - left] = self.category.rest
         return slots.expand(n, h, w)
+
+
+class Colours(ConceptSource):
+    """Eleven colour names by hue, saturation and value; five greys for images of one channel."""
+
+    def __init__(self, channels: int) -> None:
+        self._three = channels == 3
+        self.category = Category("colour", COLOURS if self._three else GREYS)
+
+    def map(self, view: View) -> Tensor:
+        images = view.images.float()
+        if not self._three:
+            return (images.mean(1) * len(GREYS)).long().clamp(0, len(GREYS) - 1)
+        value, low = images.amax(1), images.amin(1)
+        span = value - low
+        saturation = span / value.clamp(min=1e-6)
+        red, green, blue = images.unbind(1)
+        safe = span.clamp(min=1e-6)
+        sector = torch.where(
+            value == red,
+            ((green - blue) / safe) % 6,
+            torch.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4),
+        )
+        hue = 60 * sector
+        # Ends of red, orange, yellow, green, blue, purple, pink, red again, in degrees.
+        ends = torch.tensor([15.0, 42.0, 70.0, 165.0, 255.0, 295.0, 340.0], device=hue.device)
+        by_hue = torch.tensor([4, 5, 6, 7, 8, 9, 10, 4], device=hue.device)
+        slots = by_hue[torch.bucketize(hue, ends, right=True)]
+        dark_warm = (hue >= 10) & (hue < 50) & (value < 0.6)
+        slots = slots.where(~dark_warm, 3)
+        grey = torch.where(value > 0.85, 2, 1)
+        slots = slots.where(saturation >= 0.15, grey)
+        return slots.where(value >= 0.15, 0)
 
 
 class Textures(ConceptSource):
@@ -221,8 +254,6 @@ class KnownContext(ConceptSource):
         self._manifest = manifest
 
     def map(self, view: View) -> Tensor:
-        import torch
-
         slots = torch.ones(view.truth().shape, dtype=torch.int64)
         for i, sample_id in enumerate(view.ids):
             context = self._manifest.context(self._manifest.sample(sample_id))
@@ -231,17 +262,64 @@ class KnownContext(ConceptSource):
         return slots.to(view.images.device)
 
 
-def slot_maps(sources: Sequence[ConceptSource], view: View, grid: tuple[int, int]) -> Tensor:
-    """Each category's slots on a grid, int64 [g, n, y, x]: what lies at the cells' centres."""
-    import torch
+class UserMasks(ConceptSource):
+    """One concept, whose mask (any value but zero) lies in a file for each image.
 
-    return torch.stack([on_centres(source.map(view), grid) for source in sources])
+    The pattern is a path relative to the manifest's root in which {id}, {split}, {group} and the
+    names of metadata columns stand for the sample's own; so a column of the manifest can hold the
+    path itself. Images without such a file, or with an empty cell, count as not annotated.
+
+    Raises InputError if the manifest has no root, or no image has the file.
+    """
+
+    def __init__(self, name: str, pattern: str, manifest: Manifest) -> None:
+        self.category = Category(f"mask {name}", (name,))
+        self._where = f"masks.{name}"
+        self._pattern = pattern
+        self._manifest = manifest
+        if manifest.root is None:
+            raise InputError(
+                f"{self._where}: manifest {manifest.name!r} has no root folder in which masks "
+                "could lie"
+            )
+        self.missing = tuple(s.id for s in manifest.samples if self._path(s) is None)
+        if len(self.missing) == len(manifest.samples):
+            raise InputError(
+                f"{self._where}: no image has a file {pattern!r} below {manifest.root}; write the "
+                "path relative to the root, with {id} or a metadata column in braces"
+            )
+
+    def map(self, view: View) -> Tensor:
+        slots = torch.full(view.truth().shape, self.category.unknown, dtype=torch.int64)
+        for i, sample_id in enumerate(view.ids):
+            path = self._path(self._manifest.sample(sample_id))
+            if path is not None:
+                slots[i] = torch.from_numpy(self._slots(path, tuple(slots.shape[1:])))
+        return slots.to(view.images.device)
+
+    def _slots(self, path: Path, size: tuple[int, ...]) -> np.ndarray:
+        values = read_mask(path)
+        shown = (values if values.ndim == 2 else values.any(-1)) != 0
+        if shown.shape != size:
+            raise InputError(
+                f"{path}: the mask is {shown.shape[0]} x {shown.shape[1]} pixels (h x w), its "
+                f"image {size[0]} x {size[1]}; they must have one size"
+            )
+        return np.where(shown, 0, 1).astype(np.int64)
+
+    def _path(self, sample: Sample) -> Path | None:
+        words = {name: sample.metadata.get(name, "") for name in self._manifest.metadata}
+        words |= {"id": sample.id, "split": sample.split or "", "group": sample.group}
+        text = fill(self._pattern, words, self._where)
+        root = self._manifest.root
+        if not text.strip() or root is None:
+            return None
+        path = resolve(root, relative(text, self._where))
+        return path if path.is_file() else None
 
 
 def on_centres(maps: Tensor, grid: tuple[int, int]) -> Tensor:
     """Maps [..., h, w] of categories, read at the centres of the cells of a y x x grid."""
-    import torch
-
     h, w = maps.shape[-2:]
     rows = ((torch.arange(grid[0], device=maps.device) + 0.5) * h / grid[0]).long()
     columns = ((torch.arange(grid[1], device=maps.device) + 0.5) * w / grid[1]).long()

@@ -1,7 +1,8 @@
 """The tables of a dissection's result, and the columns that its report draws."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 
@@ -10,15 +11,15 @@ from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
 from conceptseg.study.dissect.ablate import Ablations, Loss
 from conceptseg.study.dissect.detect import Detection
-from conceptseg.study.dissect.pictures import Shown
 
 NO_LOSS = "none"
 OVERLAP = Column("overlap", "overlap above chance", interval=True, brief="overlap")
 NORMALISED = Column("normalised_iou", "IoU / largest possible")
+WANTED = Column("quantile", "active share wanted")
 ACTIVE_SHARE = Column("active_share", "active share")
 CHANGE = Column("change", "change of IoU", interval=True, brief="change", ends=("low", "high"))
 RANDOM = Column("random", "change, random units")
-P_HOLM = Column("p_holm", "p corrected")
+P_HOLM = Column("p_holm", "p corrected", of=lambda loss: loss.test.adjusted)
 CONCEPTS = Column("concepts", "concepts seen often enough")
 WITH_DETECTOR = Column("unique", "concepts with a detector")
 DETECTORS = Column("detectors", "units that detect one")
@@ -27,72 +28,49 @@ ANGLE = Column("angle", "share of the way to a random basis")
 
 def units(detection: Detection, ablations: Ablations, classes: Sequence[str]) -> Table:
     """A row for every unit of the layer, by number, dead ones last."""
-    losses = ablations.unit_losses
-    edit = {unit: edit for edit, unit in enumerate(ablations.cards)}
-    places = range(len(detection.plan.live))
-    worst = [_worst(losses, edit.get(i)) for i in places]
-    cells = [
-        *_unit_cells(detection),
-        (
-            Column("used_by", "used by (alone)"),
-            [used_by(losses, edit[i], classes) if i in edit else None for i in places],
-        ),
-        (
-            Column("worst_class", "class that loses most"),
-            [loss and classes[loss.class_id] for loss in worst],
-        ),
-        (
-            Column("worst_change", "its change of IoU"),
-            [loss and loss.change.value for loss in worst],
-        ),
-    ]
-    keys = [column.key for column, _ in cells]
-    rows = [dict(zip(keys, row, strict=True)) for row in zip(*(c for _, c in cells), strict=True)]
-    for unit in detection.plan.dead:
-        rows.append(dict.fromkeys(keys) | {"unit": unit, "state": "dead", "detector": False})
-    labels = labels_of(column for column, _ in cells)
-    return Table(rows, tuple(keys), labels, "Every unit of the layer")
-
-
-def _unit_cells(detection: Detection) -> list[tuple[Column, Any]]:
-    """Columns with their cells, one for each live unit."""
     plan, chosen, scored = detection.plan, detection.chosen, detection.scored
-    concept, quantile, formulas = chosen.concept, chosen.quantile, detection.formulas
-    units, names = np.arange(len(plan.live)), np.array(plan.vocabulary.names)
-    return [
-        (Column("unit"), plan.live),
-        (Column("state"), ["live"] * len(units)),
-        (Column("label", "best concept"), names[concept]),
-        (Column("category"), [plan.vocabulary.kind(c) for c in concept.tolist()]),
-        (Column("detector"), detection.detector),
-        (OVERLAP.alone, scored.above_chance),
-        (Column("overlap_low", "overlap, low"), [one.low for one in detection.overlap]),
-        (Column("overlap_high", "overlap, high"), [one.high for one in detection.overlap]),
-        (Column("iou", "IoU"), scored.iou),
-        (Column("ceiling", "largest possible IoU"), scored.ceiling),
-        (NORMALISED, scored.normalised),
-        (Column("quantile", "active share wanted"), np.array(detection.quantiles)[quantile]),
-        (ACTIVE_SHARE, detection.active_share[units, quantile]),
-        (Column("side", "active where its value is"), np.where(chosen.low, "low", "high")),
-        (Column("threshold"), chosen.threshold),
-        (Column("auroc", "AUROC"), detection.auroc[units, concept]),
-        (Column("average_precision"), detection.precision[units, concept]),
-        (Column("concept_share", "concept's share"), detection.share[concept]),
-        (Column("p"), detection.permuted.p),
-        (Column("p_adjusted", "p Benjamini-Hochberg"), detection.p_bh),
-        (Column("p_family", "p family-wise"), detection.permuted.p_family),
-        (Column("formula"), [one.formula.words(plan.vocabulary.names) for one in formulas]),
-        (Column("formula_iou", "IoU of formula, held out"), [one.score for one in formulas]),
-        (
-            Column("single_iou", "IoU of one concept, held out"),
-            [one.single_score for one in formulas],
+    concept, formulas = chosen.concept, detection.formulas
+    places, names = np.arange(len(plan.live)), np.array(plan.vocabulary.names)
+    losses, edit = ablations.unit_losses, {unit: e for e, unit in enumerate(ablations.cards)}
+    used = [used_by(losses, edit[i], classes) if i in edit else None for i in places.tolist()]
+    worst = [_worst(losses, edit.get(i)) for i in places.tolist()]
+    columns = (
+        Column("unit").at(plan.live),
+        Column("state", of=lambda _: "live"),
+        Column("label", "best concept").at(names[concept]),
+        Column("category", of=lambda i: plan.vocabulary.kind(concept[i])),
+        Column("detector").at(detection.detector),
+        OVERLAP.at(detection.overlap),
+        Column("iou", "IoU").at(scored.iou),
+        Column("ceiling", "largest possible IoU").at(scored.ceiling),
+        NORMALISED.at(scored.normalised),
+        WANTED.at(np.array(detection.quantiles)[chosen.quantile]),
+        ACTIVE_SHARE.at(detection.active_share[places, chosen.quantile]),
+        Column("side", "active where its value is").at(np.where(chosen.low, "low", "high")),
+        Column("threshold").at(chosen.threshold),
+        Column("auroc", "AUROC").at(detection.auroc[places, concept]),
+        Column("average_precision").at(detection.precision[places, concept]),
+        Column("concept_share", "concept's share").at(detection.share[concept]),
+        Column("p").at(detection.permuted.p),
+        Column("p_adjusted", "p Benjamini-Hochberg").at(detection.p_bh),
+        Column("p_family", "p family-wise").at(detection.permuted.p_family),
+        Column("formula", of=lambda i: formulas[i].formula.words(plan.vocabulary.names)),
+        Column("formula_iou", "IoU of formula, held out", of=lambda i: formulas[i].score),
+        Column("single_iou", "IoU of one concept, held out", of=lambda i: formulas[i].single_score),
+        Column("published_label", "published rule: concept").at(names[detection.published_concept]),
+        Column("published_iou", "published rule: IoU").at(detection.published_iou),
+        Column("used_by", "used by (alone)").at(used),
+        Column("worst_class", "class that loses most").at(
+            [loss and classes[loss.class_id] for loss in worst]
         ),
-        (
-            Column("published_label", "published rule: concept"),
-            names[detection.published_concept],
+        Column("worst_change", "its change of IoU").at(
+            [loss and loss.change.value for loss in worst]
         ),
-        (Column("published_iou", "published rule: IoU"), detection.published_iou),
-    ]
+    )
+    live = Table.of(places.tolist(), columns, "Every unit of the layer")
+    dead = {"state": "dead", "detector": False}
+    rows = [dict.fromkeys(live.columns) | {"unit": unit} | dead for unit in plan.dead]
+    return replace(live, rows=[*live.rows, *rows])
 
 
 def used_by(losses: Sequence[Loss], edit: int, classes: Sequence[str]) -> str:
@@ -109,39 +87,31 @@ def _worst(losses: Sequence[Loss], edit: int | None) -> Loss | None:
 
 def concepts(detection: Detection, ablations: Ablations, classes: Sequence[str]) -> Table:
     """A row for every concept: how often it is seen, who detects it, who uses that."""
-    vocabulary = detection.plan.vocabulary
-    rows = []
-    for concept, name in enumerate(vocabulary.names):
-        row: dict[str, Any] = {
-            "concept": name,
-            "category": vocabulary.kind(concept),
-            "images": detection.images[concept],
-            "share": detection.share[concept],
-            **dict.fromkeys(("detectors", "best_unit", "best_overlap", "best_normalised")),
-            **dict.fromkeys(("best_auroc", "ablated_units", "used_by")),
-        }
-        if concept in detection.allowed:
-            best = int(detection.best_units(concept, 1)[0])
-            row["detectors"] = len(detection.detectors(concept))
-            row["best_unit"] = detection.plan.live[best]
-            row["best_overlap"] = detection.grid[best, concept]
-            row["best_normalised"] = detection.grid_normalised[best, concept]
-            row["best_auroc"] = np.nanmax(detection.auroc[:, concept])
-        if concept in ablations.concepts:
-            edit = ablations.concepts.index(concept)
-            row["ablated_units"] = len(ablations.sets[edit])
-            row["used_by"] = used_by(ablations.concept_losses, edit, classes) or NO_LOSS
-        rows.append(row)
-    labels = {
-        "share": "share of pixels",
-        "best_unit": "best unit",
-        "best_overlap": "its overlap above chance",
-        "best_normalised": "its IoU / largest possible",
-        "best_auroc": "largest AUROC",
-        "ablated_units": "units ablated",
-        "used_by": "classes that lose",
+    vocabulary, live = detection.plan.vocabulary, detection.plan.live
+    best = {c: int(detection.best_units(c, 1)[0]) for c in detection.allowed.tolist()}
+    overlap = {c: detection.grid[unit, c] for c, unit in best.items()}
+    normalised = {c: detection.grid_normalised[unit, c] for c, unit in best.items()}
+    auroc = {c: np.nanmax(detection.auroc[:, c]) for c in best}
+    ablated = {c: len(units) for c, units in zip(ablations.concepts, ablations.sets, strict=True)}
+    used = {
+        c: used_by(ablations.concept_losses, edit, classes) or NO_LOSS
+        for edit, c in enumerate(ablations.concepts)
     }
-    return Table(rows, labels=labels, caption="Every concept that units were compared with")
+    columns = (
+        Column("concept").at(vocabulary.names),
+        Column("category", of=vocabulary.kind),
+        Column("images").at(detection.images),
+        Column("share", "share of pixels").at(detection.share),
+        Column("detectors", of={c: len(detection.detectors(c)) for c in best}.get),
+        Column("best_unit", "best unit", of={c: live[u] for c, u in best.items()}.get),
+        Column("best_overlap", "its overlap above chance", of=overlap.get),
+        Column("best_normalised", "its IoU / largest possible", of=normalised.get),
+        Column("best_auroc", "largest AUROC", of=auroc.get),
+        Column("ablated_units", "units ablated", of=ablated.get),
+        Column("used_by", "classes that lose", of=used.get),
+    )
+    caption = "Every concept that units were compared with"
+    return Table.of(range(len(vocabulary.names)), columns, caption)
 
 
 def losses(detection: Detection, ablations: Ablations, classes: Sequence[str]) -> Table:
@@ -171,58 +141,54 @@ def _loss_columns(classes: Sequence[str]) -> tuple[Column | str, ...]:
         CHANGE,
         RANDOM,
         Column("p", of=lambda loss: loss.test.p),
-        Column(P_HOLM.key, P_HOLM.label, of=lambda loss: loss.test.adjusted),
+        P_HOLM,
         "images",
         Column("iou", "IoU before", of="clean"),
-        Column("detectable", "smallest detectable change"),
+        Column("detectable", "smallest detectable change", of=lambda loss: loss.test.detectable),
     )
 
 
 def categories(detection: Detection) -> Table:
     """Per category: concepts, those with a detector, detectors."""
     vocabulary = detection.plan.vocabulary
-    rows = []
-    for g, category in enumerate(vocabulary.categories):
-        own = np.intersect1d(np.flatnonzero(vocabulary.category == g), detection.allowed)
-        count = [len(detection.detectors(concept)) for concept in own.tolist()]
-        numbers = (len(own), sum(c > 0 for c in count), sum(count))
-        keys = (CONCEPTS.key, WITH_DETECTOR.key, DETECTORS.key)
-        rows.append({"category": category.name, **dict(zip(keys, numbers, strict=True))})
-    return Table(rows, labels=labels_of((CONCEPTS, WITH_DETECTOR, DETECTORS)))
+    found: dict[str, list[int]] = {category.name: [] for category in vocabulary.categories}
+    for concept in detection.allowed.tolist():
+        found[vocabulary.kind(concept)].append(len(detection.detectors(concept)))
+    columns = (
+        Column("category", of=lambda item: item[0]),
+        replace(CONCEPTS, of=lambda item: len(item[1])),
+        replace(WITH_DETECTOR, of=lambda item: np.count_nonzero(item[1])),
+        replace(DETECTORS, of=lambda item: sum(item[1])),
+    )
+    return Table.of(found.items(), columns)
 
 
 def curves(detection: Detection, ablations: Ablations) -> Table:
     """Per shown unit and quantile: IoU with its concept, its ceiling, and what is above chance."""
-    curve = detection.curve
-    columns: list[tuple[Column, np.ndarray]] = [
-        (ACTIVE_SHARE, detection.active_share),
-        (Column("iou", "IoU"), curve.iou),
-        (Column("ceiling", "largest possible IoU"), curve.ceiling),
-        (NORMALISED, curve.normalised),
-        (Column("chance"), curve.chance),
-        (OVERLAP.alone, curve.above_chance),
-    ]
-    rows = [
-        {
-            "unit": detection.plan.live[i],
-            "quantile": wanted,
-            **{column.key: values[i, q] for column, values in columns},
-        }
-        for i in ablations.cards
-        for q, wanted in enumerate(detection.quantiles)
-    ]
-    labels = {"quantile": "active share wanted", **labels_of(column for column, _ in columns)}
-    return Table(rows, labels=labels)
+    curve, live = detection.curve, detection.plan.live
+    columns = (
+        Column("unit", of=lambda pair: live[pair[0]]),
+        replace(WANTED, of=lambda pair: detection.quantiles[pair[1]]),
+        ACTIVE_SHARE.at(detection.active_share),
+        Column("iou", "IoU").at(curve.iou),
+        Column("ceiling", "largest possible IoU").at(curve.ceiling),
+        NORMALISED.at(curve.normalised),
+        Column("chance").at(curve.chance),
+        OVERLAP.alone.at(curve.above_chance),
+    )
+    return Table.of(product(ablations.cards, range(len(detection.quantiles))), columns)
 
 
-def exemplars(detection: Detection, ablations: Ablations, shown: Shown) -> Table:
+def exemplars(
+    detection: Detection, ablations: Ablations, outlines: dict[tuple[int, str], str]
+) -> Table:
     rows = [
         {
             "unit": detection.plan.live[i],
             "sample": sample_id,
             "value": value,
             "picture": picture_key(sample_id),
-            "outline": shown.outlines[i, sample_id],
+            "outline": outlines[i, sample_id],
         }
         for i in ablations.cards
         for sample_id, value in detection.exemplars(i)

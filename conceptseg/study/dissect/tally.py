@@ -1,14 +1,14 @@
 """The one sweep: joint counts of every unit's values with every concept, and what else is kept."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from conceptseg.data.batch import Batch
 from conceptseg.data.draw import sample_priority
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
@@ -16,15 +16,9 @@ from conceptseg.stats.mergeable.joint_counts import JointCounts
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.stats.mergeable.top_samples import TopSamples
 from conceptseg.study.dissect.bins import Counter
-from conceptseg.study.dissect.observed import observe
-from conceptseg.study.dissect.pilot import PLAN, Plan, check_kept
+from conceptseg.study.dissect.config import Dissect
+from conceptseg.study.dissect.pilot import PLAN, Plan, check_kept, observe
 from conceptseg.study.dissect.published import levels
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.study.dissect.config import Dissect
 
 MIN_CLASS_SHARE = 0.0005
 COUNTER = Key("counter", Counter)
@@ -57,8 +51,6 @@ class Tally(Pass):
         return state | levels(self.study, context, plan, batch.ids, maps, slots)
 
     def _counted(self, batch: Batch, known: Known, maps: Tensor, slots: Tensor) -> Known:
-        import torch
-
         plan, grid = known[PLAN], (int(slots.shape[-2]), int(slots.shape[-1]))
         sizes = [category.slots for category in plan.vocabulary.categories]
         state = Known()
@@ -73,38 +65,27 @@ class Tally(Pass):
     def _kept(
         self, context: Context, batch: Batch, plan: Plan, maps: Tensor, slots: Tensor
     ) -> Known:
-        import torch
-
-        study, vocabulary = self.study, plan.vocabulary
-        seen, kept = SampleTable.empty(), SampleTable.empty((study.kept_images + 1) // 2)
-        held = SampleTable.empty(study.ablate_images)
+        study, classes = self.study, len(context.model.classes)
+        own = slots.transpose(0, 1).cpu().numpy().astype(np.int16)
+        shows = np.stack([plan.vocabulary.one_hot(one).any((1, 2)) for one in own])
+        priority = [sample_priority(context.seed, sample_id) for sample_id in batch.ids]
+        kept = SampleTable.batch(
+            batch.ids,
+            {"maps": maps.float().cpu().numpy(), "slots": own},
+            priority=priority,
+            classes=[(plan.half[sample_id],) for sample_id in batch.ids],
+            capacity=(study.kept_images + 1) // 2,
+        )
+        held = SampleTable.batch(
+            batch.ids,
+            {},
+            priority=priority,
+            classes=[_classes(plan, one, classes) for one in own],
+            capacity=study.ablate_images,
+        )
         ends = torch.cat([maps.amax((2, 3)), -maps.amin((2, 3))], 1).float().cpu().numpy()
-        classes = len(context.model.classes)
-        for i, sample_id in enumerate(batch.ids):
-            own = slots[:, i].cpu().numpy().astype(np.int16)
-            shows = np.asarray(vocabulary.one_hot(own).any((1, 2)))
-            seen = seen.merge(SampleTable.of(sample_id, {"shows": shows[None]}))
-            priority = sample_priority(context.seed, sample_id)
-            tables = {"maps": maps[i].float().cpu().numpy()[None], "slots": own[None]}
-            kept = kept.merge(
-                SampleTable.of(
-                    sample_id,
-                    tables,
-                    priority=priority,
-                    classes=(plan.half[sample_id],),
-                    capacity=kept.capacity,
-                )
-            )
-            held = held.merge(
-                SampleTable.of(
-                    sample_id,
-                    {"class": np.zeros(1, np.int8)},
-                    priority=priority,
-                    classes=_classes(plan, own, classes),
-                    capacity=held.capacity,
-                )
-            )
         top = TopSamples.of(batch.ids, ends.T, study.exemplars)
+        seen = SampleTable.batch(batch.ids, {"shows": shows})
         return SEEN(seen) | KEPT(kept) | HELD(held) | TOP(top)
 
 

@@ -1,15 +1,12 @@
 """Textures as concepts: clusters of local wave energies, learnt from the data set itself."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from torch import Tensor
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 WAVELENGTHS_PX = (4.0, 8.0)
 DIRECTIONS = ("vertical", "diagonal down", "horizontal", "diagonal up")
@@ -29,7 +26,7 @@ class Codebook:
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, rows: np.ndarray, count: int, seed: int) -> Codebook:
+    def of(cls, rows: np.ndarray, count: int, seed: int) -> "Codebook":
         """Clusters of descriptors [m, d], weakest texture first; fewer if rows repeat."""
         from sklearn.cluster import KMeans
         from threadpoolctl import threadpool_limits
@@ -46,8 +43,6 @@ class Codebook:
 
     def nearest(self, maps: Tensor) -> Tensor:
         """The texture at each place of maps of descriptors [n, d, y, x], int64 [n, y, x]."""
-        import torch
-
         mean = torch.from_numpy(self.mean).to(maps)[:, None, None]
         spread = torch.from_numpy(self.spread).to(maps)[:, None, None]
         rows = ((maps - mean) / spread).movedim(1, -1)
@@ -63,9 +58,6 @@ def descriptors(images: Tensor) -> Tensor:
     of the squared answers to a cosine and a sine under a Gaussian window), averaged over 9 x 9 px,
     and of the standard deviation there. The mean of the channels is looked at.
     """
-    import torch
-    import torch.nn.functional as F
-
     grey = images.float().mean(1, keepdim=True)
     longest = max(grey.shape[-2:])
     if longest > LONGEST_PX:
@@ -81,8 +73,6 @@ def descriptors(images: Tensor) -> Tensor:
 
 
 def _smooth(maps: Tensor) -> Tensor:
-    import torch.nn.functional as F
-
     for axis in (0, 1):  # one axis after the other is the same mean, and much faster
         side, margin = [1, 1], [0, 0]
         side[axis], margin[axis] = SMOOTHING_PX, SMOOTHING_PX // 2

@@ -38,10 +38,9 @@ class Vocabulary:
     categories: tuple[Category, ...]
 
     @cached_property
-    def offsets(self) -> tuple[int, ...]:
-        """The number of each category's first slot."""
-        ends = np.cumsum([0, *(category.slots for category in self.categories)])
-        return tuple(int(end) for end in ends[:-1])
+    def offsets(self) -> np.ndarray:
+        """The number of each category's first slot, int [g]."""
+        return np.cumsum([0, *(category.slots for category in self.categories)])[:-1]
 
     @property
     def slots(self) -> int:
@@ -92,13 +91,10 @@ class Vocabulary:
 
     def one_hot(self, maps: np.ndarray) -> np.ndarray:
         """Maps of slots, int [g, ...] -> bool [l, ...], whether each concept shows."""
-        parts = [
-            maps[g] == number
-            for g, category in enumerate(self.categories)
-            for number in range(len(category.concepts))
-        ]
-        return np.stack(parts)
+        number = self.slot - self.offsets[self.category]
+        return np.asarray(maps[self.category] == number.reshape(-1, *[1] * (maps.ndim - 1)))
 
     def annotated(self, maps: np.ndarray) -> np.ndarray:
         """Maps of slots, int [g, ...] -> bool [g, ...], whether each category is known there."""
-        return np.stack([maps[g] != c.unknown for g, c in enumerate(self.categories)])
+        unknown = np.array([category.unknown for category in self.categories])
+        return np.asarray(maps != unknown.reshape(-1, *[1] * (maps.ndim - 1)))

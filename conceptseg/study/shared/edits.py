@@ -1,24 +1,19 @@
 """Edit a layer, run the rest of the network, and see what each class loses beyond chance."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from conceptseg.data.batch import Batch
 from conceptseg.engine.contract import Context
 from conceptseg.network.record import Tail
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Also, Question, Test, given, judge
 from conceptseg.stats.p_values import detectable_draw, prediction_p
 from conceptseg.study.shared.overlap import class_iou
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
 
 
 @dataclass(frozen=True)
@@ -36,10 +31,8 @@ class Editable:
     classes: int
 
     @classmethod
-    def of(cls, context: Context, batch: Batch) -> Editable:
+    def of(cls, context: Context, batch: Batch) -> "Editable":
         """One pass of each image; takes no gradients, so call it where none are recorded."""
-        import torch
-
         tail = Tail.of(context.model, batch.images, context.layer)
         clean = tail.logits.argmax(1)
         labelled = torch.zeros(len(batch), dtype=torch.bool, device=clean.device)
@@ -86,17 +79,23 @@ class Change:
         return self.random.mean(0) if len(self.random) else np.empty(0)
 
 
-def beyond_random(changes: Sequence[Change], *, seed: int, also: Also = ()) -> list[Test]:
+def beyond_random(
+    changes: Sequence[Change], *, seed: int, also: Also = (), gains: bool = True
+) -> list[Test]:
     """Is each change a loss beyond that of random edits? All are corrected together.
 
     Two effects must be there. Over images, the loss exceeds the mean loss by the random edits
     (signs of whole groups are flipped); over edits, it is more than one further random edit would
-    cost. `also` are tests of further effects that the same claim needs. `detectable` is the larger
-    of what the images and what the random edits allow, at the level that the correction leaves.
+    cost; without `gains`, what gains in the mean has lost nothing, whatever random edits do. `also`
+    are tests of further effects that the same claim needs. `detectable` is the larger of what the
+    images and what the random edits allow, at the level that the correction leaves.
     """
     chance = [change.by_chance for change in changes]
     means = [float(c.edited.mean()) if len(c.edited) else np.nan for c in changes]
-    p = [prediction_p(mean, null) for mean, null in zip(means, chance, strict=True)]
+    p = [
+        prediction_p(mean, null) if gains or mean < 0 else 1.0
+        for mean, null in zip(means, chance, strict=True)
+    ]
     edits = given(p, 0.0, n=max(map(len, chance), default=0), of="random edits")
     asked = [Question(c.edited - c.random.mean(1), c.sampling) for c in changes]
     tests = judge(asked, side="less", seed=seed, also=[edits, *also])

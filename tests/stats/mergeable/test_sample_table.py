@@ -101,3 +101,16 @@ def test_arrays_of_every_shape_come_back_exactly():
             before, after = total.tables[name][key], again.tables[name][key]
             assert before.dtype == after.dtype and before.shape == after.shape
             assert (before == after).all()
+
+
+@pytest.mark.parametrize("capacity", [None, 1])
+def test_a_batch_is_its_samples_one_by_one(capacity):
+    ids, rows, chosen = ("a", "b"), np.arange(6).reshape(2, 3), [(0,), (0, 1)]
+    keys = {"priority": [2, 1], "classes": chosen, "capacity": capacity}
+    whole = SampleTable.batch(ids, {"x": rows}, **keys)
+    assert whole.ids == (["a", "b"] if capacity is None else ["b"])
+    for i, name in enumerate(ids):
+        if name in whole.ids:
+            np.testing.assert_array_equal(whole.tables[name]["x"], rows[i : i + 1])
+            assert whole.classes[name] == set(chosen[i])
+    assert SampleTable.batch(ids, {}).ids == ["a", "b"]

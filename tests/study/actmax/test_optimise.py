@@ -12,6 +12,7 @@ from conceptseg.study.actmax.objectives import Objective
 from conceptseg.study.actmax.optimise import maximise
 from conceptseg.study.shared.spectrum import Template
 from tests.small_models import wrapped
+from tests.study.shared.test_spectrum import phases
 
 SIDE = 16
 STILL = {"jitter_px": 0, "scale": 0.0, "rotate": 0.0, "noise": 0.0}
@@ -52,7 +53,7 @@ def test_a_linear_units_best_picture_has_its_kernels_phases():
         steps=200, seed=0,
     )  # fmt: skip
     for u in range(2):
-        best = template.image(template.phases(torch.from_numpy(kernels[u : u + 1] * 0.01 + 0.5)))
+        best = template.image(phases(template, torch.from_numpy(kernels[u : u + 1] * 0.01 + 0.5)))
         largest = float((best.numpy()[0] * kernels[u]).sum())
         middle = 0.5 * kernels[u].sum()
         assert made.after[u] - middle == pytest.approx(largest - middle, rel=5e-3)

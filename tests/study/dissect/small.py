@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from conceptseg.stats.estimate import Sampling
-from conceptseg.study.dissect.bins import Bins
+from conceptseg.study.dissect.bins import Bins, Counter
 from conceptseg.study.dissect.kept import Kept
 from conceptseg.study.dissect.pilot import Plan
 from conceptseg.study.dissect.vocabulary import Category, Vocabulary
@@ -41,9 +42,17 @@ def kept(maps: np.ndarray, slots: np.ndarray, words: Vocabulary, half: list[int]
     ids = [f"s{i:02d}" for i in range(len(maps))]
     return Kept(
         plan(maps.shape[1], words, ids, half),
-        tuple(ids),
         tuple(maps.astype(np.float32)),
         tuple(slots),
         np.array(half),
         Sampling(tuple(ids), tuple(ids), "images", 0),
     )
+
+
+def placed(bins: Bins, values: torch.Tensor) -> np.ndarray:
+    """The bin in which the count puts each value [u, m]: every pixel is a slot of its own."""
+    m = values.shape[1]
+    slots = torch.arange(m)[None, None, None]
+    counts = Counter(bins, "cpu").counts(values[None, :, None], (1, m), slots, [m])
+    assert (counts.sum(1) == 1).all()
+    return counts.argmax(1).numpy()

@@ -72,6 +72,15 @@ def test_a_loss_that_random_units_cost_as_well_is_none():
     assert one.change.value < -0.25 and not one.used
 
 
+def test_a_gain_is_no_loss_even_where_random_units_gain_more():
+    rng = np.random.default_rng(4)
+    clean = np.full((24, 1), 0.5)
+    edited = 0.6 + 0.01 * rng.normal(size=(24, 1, 1))
+    random = 0.8 + 0.01 * rng.normal(size=(24, 10, 1))
+    (one,) = losses(study(), clean, edited, [random], each(24))
+    assert one.test.p == 1 and not one.used
+
+
 def test_nothing_is_rarely_called_a_loss():
     called = [any(one.used for one in made(seed, 0.0)) for seed in range(60)]
     assert np.mean(called) <= 0.05
@@ -119,7 +128,7 @@ def test_the_smallest_loss_that_would_be_shown_is_shown_four_times_in_five():
             random = clean[:, None] + levels + images * rng.normal(size=(40, sets, 1))
             noise = images * rng.normal(size=(40, 20, 1))
             trial = losses(study(), clean, clean[:, None] + noise, [random] * 20, each(40))
-            least.append(trial[0].detectable)
+            least.append(trial[0].test.detectable)
             noise[:, 0] -= np.mean(least)
             trial = losses(study(), clean, clean[:, None] + noise, [random] * 20, each(40))
             shown.append(trial[0].test.adjusted <= 0.05)
@@ -136,7 +145,7 @@ def test_eight_groups_can_show_a_loss_among_sixteen_where_holm_could_show_none()
 def test_what_could_never_pass_has_no_p_and_no_detectable_loss():
     loss = made(7, 0.3, images=4)
     assert not any(one.test.testable or one.used for one in loss)
-    assert np.isnan([[one.test.p, one.test.adjusted, one.detectable] for one in loss]).all()
+    assert np.isnan([[one.test.p, one.test.adjusted, one.test.detectable] for one in loss]).all()
 
 
 def test_under_five_groups_there_is_no_interval():

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from conceptseg.stats.mergeable.joint_counts import JointCounts
 from conceptseg.study.dissect import bins as module
 from conceptseg.study.dissect.bins import CELLS, Bins, Counter, combined, resized
+from tests.study.dissect.small import placed
 
 SIZES = [4, 3, 6]
 
@@ -31,7 +32,7 @@ def test_a_value_is_beyond_an_edge_where_it_exceeds_it():
     """Searching the edges in float64 says the same, but for values within rounding of an edge."""
     values = maps().transpose(0, 1).flatten(1)
     bins = sampled(maps())
-    place = bins.place(values).numpy()
+    place = placed(bins, values)
     for unit in range(len(values)):
         v = values[unit].double().numpy()
         expected = np.searchsorted(bins.edges[unit], v, side="right")
@@ -64,7 +65,7 @@ def test_counts_are_those_of_a_loop_over_eight_images():
 def test_the_plain_statistic_counts_the_same():
     activation, own, grid = maps(), slots(), (12, 14)
     bins = sampled(activation)
-    place = bins.place(resized(activation, grid).transpose(0, 1).flatten(1)).numpy()
+    place = placed(bins, resized(activation, grid).transpose(0, 1).flatten(1))
     shifted = own.flatten(1).numpy() + np.cumsum([0, *SIZES])[:-1, None]
     plain = JointCounts.of(place, shifted, bins.count, sum(SIZES))
     found = Counter(bins, "cpu").counts(activation, grid, own, SIZES)
@@ -100,6 +101,6 @@ def test_dead_values_stay_in_the_first_bin():
     """The zeros of a rectifier lie below every edge, however many of them there are."""
     values = np.maximum(np.random.default_rng(0).normal(-1, 1, (1, 5000)), 0).astype(np.float32)
     bins = Bins.of(values, 64)
-    place = bins.place(torch.from_numpy(values)).numpy()
+    place = placed(bins, torch.from_numpy(values))
     assert (place[values == 0] == 0).all()
     assert place.max() > 0

@@ -14,6 +14,7 @@ from conceptseg.study.dissect.measures import (
     overlaps,
 )
 from conceptseg.study.dissect.vocabulary import Category, Vocabulary
+from tests.study.dissect.small import placed
 
 VOCABULARY = Vocabulary((Category("a", ("x", "y", "z")), Category("b", ("w",))))
 GRID = (12, 14)
@@ -83,7 +84,7 @@ def test_auroc_and_precision_are_those_of_scikit_learn(counted):
 
     values, slots, bins, counts = counted
     shows, known = pixels(slots)
-    place = bins.place(torch.from_numpy(values)).numpy()
+    place = placed(bins, torch.from_numpy(values))
     found, precision = auroc(counts, VOCABULARY), average_precision(counts, VOCABULARY)
     for unit in range(4):
         for concept in range(4):

@@ -66,7 +66,7 @@ def test_the_statistic_is_that_of_a_loop():
 def test_the_published_rate_is_that_of_a_loop():
     images = scenes(4, 3, 5)
     cut = np.array([1.5, 2.0, 2.5])
-    seen = permute._Seen.of(images, [0, 1, 2, 3])
+    seen = permute.Seen.of(images, [0, 1, 2, 3])
     on = seen.active(images, [0, 1, 2, 3], cut, np.zeros(3, bool))
     orders = np.array([[0, 1, 2, 3], [1, 0, 3, 2], [3, 2, 1, 0]])
     high = []
@@ -93,7 +93,7 @@ def test_images_of_a_group_that_are_alike_are_no_evidence(groups):
         maps = np.stack(first.maps).repeat(size, 0) + 0.1 * rng.normal(size=(32, 60, 32, 32))
         members = tuple(str(i // size) for i in range(32))
         single = kept(maps, np.stack(first.slots).repeat(size, 0), WORDS, [1] * 32)
-        images = replace(single, sampling=Sampling(single.ids, members, "groups", 0))
+        images = replace(single, sampling=Sampling(single.sampling.ids, members, "groups", 0))
         one = told(images, draws=399, seed=seed)
         assert one.grouped and one.images == 32
         alone = told(single, draws=399, seed=seed)
@@ -105,7 +105,7 @@ def test_images_of_a_group_that_are_alike_are_no_evidence(groups):
 
 def test_few_groups_are_not_exchanged():
     images = scenes(8, 2, 0)
-    sampling = Sampling(images.ids, tuple("abcdeeee"), "groups", 0)
+    sampling = Sampling(images.sampling.ids, tuple("abcdeeee"), "groups", 0)
     one = told(replace(images, sampling=sampling))
     assert not one.grouped and one.images == 8
 

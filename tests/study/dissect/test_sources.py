@@ -9,10 +9,8 @@ from conceptseg.data.manifest import load_manifest
 from conceptseg.errors import InputError
 from conceptseg.explain.regions import Boundary, Labelled
 from conceptseg.study.dissect import sources, textures
-from conceptseg.study.dissect.colour_names import Colours
-from conceptseg.study.dissect.sources import View, on_centres
+from conceptseg.study.dissect.sources import Colours, UserMasks, View, on_centres
 from conceptseg.study.dissect.textures import Codebook, descriptors
-from conceptseg.study.dissect.user_masks import UserMasks
 
 CLASSES = ("ground", "car", "tree")
 
