@@ -18,6 +18,7 @@ from conceptseg.study.segnbdt.config import Segnbdt
 from conceptseg.study.segnbdt.evidence import EVIDENCE, VIEWS
 from conceptseg.study.segnbdt.findings import findings
 from conceptseg.study.segnbdt.grown import GROWN, Grown
+from conceptseg.study.segnbdt.head import LAST
 from conceptseg.study.segnbdt.judge import JUDGED
 from conceptseg.study.segnbdt.removal import REMOVALS
 from conceptseg.study.segnbdt.tune import TUNING, Tuning
@@ -179,6 +180,7 @@ def _arrays(known: Known) -> dict[str, np.ndarray]:
 def _notes(study: Segnbdt, context: Context, known: Known) -> dict[str, Any]:
     grown, judged, removals = known[GROWN], known[JUDGED], known[REMOVALS]
     tuning, sampling = known.get(TUNING), judged.sampling
+    observed = grown.trees[0]["agreement"]
     finite = grown.redrawn[np.isfinite(grown.redrawn)]
     tests = [one.test for one in (*removals.evidence, *removals.parts)]
     notes = studied.notes(
@@ -192,7 +194,7 @@ def _notes(study: Segnbdt, context: Context, known: Known) -> dict[str, Any]:
         kind=grown.kind,
         hierarchy=study.hierarchy,
         linkage=study.linkage,
-        head=None if grown.head is None else grown.head.name,
+        head=known[LAST].name if LAST in known else None,
         layer=context.layer,
         labelled=int(judged.labelled.sum()),
         tune=study.tune,
@@ -200,10 +202,10 @@ def _notes(study: Segnbdt, context: Context, known: Known) -> dict[str, Any]:
         published_loss=study.published_loss,
         steps=0 if tuning is None else tuning.step,
         stopped=tuning is not None and tuning.stopped,
-        observed=grown.observed,
+        observed=observed,
         null_mean=float(np.nanmean(grown.null)),
         null_best=float(np.nanmax(grown.null)),
-        p_random=exchangeable_p(grown.observed, grown.null),
+        p_random=exchangeable_p(observed, grown.null),
         random_trees=study.random_trees,
         stability=float(finite.mean()) if len(finite) else None,
         stability_low=float(np.quantile(finite, 0.025)) if len(finite) else None,

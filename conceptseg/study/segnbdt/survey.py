@@ -28,9 +28,8 @@ class Survey(Pass):
     labels = "optional"
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        head = known[LAST].head
         with torch.no_grad():
-            logits, features = _with_features(context, batch.images, head)
+            logits, features = _with_features(context, batch.images, known.get(LAST))
         context.model.check_finite(logits, batch.ids)
         table = SampleTable.empty(self.study.kept_images)
         for i, sample_id in enumerate(batch.ids):

@@ -27,6 +27,7 @@ from conceptseg.network.record import undisturbed
 from conceptseg.stats.mergeable.sums import Sums
 from conceptseg.study.segnbdt.config import Segnbdt
 from conceptseg.study.segnbdt.grown import GROWN, halves
+from conceptseg.study.segnbdt.head import LAST
 from conceptseg.study.segnbdt.losses import tree_loss
 from conceptseg.study.segnbdt.rules import Rules
 
@@ -90,8 +91,7 @@ TUNING = Key("tuning", Tuning)
 
 def start_tuning(study: Segnbdt, context: Context, known: Known) -> Known:
     """Where it begins: the network's own weights, of the head or all."""
-    head = known[GROWN].head
-    prefix = "" if study.tune == "full" or head is None else head.name + "."
+    prefix = "" if study.tune == "full" or LAST not in known else known[LAST].name + "."
     own = {
         f"module.{name}": value.detach().cpu().numpy().astype(np.float64)
         for name, value in context.model.module.named_parameters()

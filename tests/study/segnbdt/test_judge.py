@@ -43,7 +43,7 @@ def judged(tree, z, labels):
 
 def grown(tree):
     support = np.ones(len(tree.nodes))
-    return Grown(tree, "x", None, (), (), 0.5, np.zeros(9), np.ones(3), np.ones(3), support, {})
+    return Grown(tree, "x", (), (), np.zeros(9), np.ones(3), np.ones(3), support, {})
 
 
 @pytest.mark.parametrize("tree", trees()[:3])
