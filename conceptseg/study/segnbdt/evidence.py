@@ -43,7 +43,10 @@ class Evidence(Pass):
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         study, judged = self.study, known[JUDGED]
         ranked = sorted(judged.ids, key=lambda i: sample_priority(study.seed, i))
-        wanted = {*ranked[: study.evidence_images], *chosen_images(study, judged)}
+        wanted = {
+            *ranked[: study.evidence_images],
+            *chosen_images(study, judged, known[GROWN].tree.classes),
+        }
         return [s for s in context.manifest.samples if s.id in wanted]
 
     def forwards(self, context: Context) -> float:
@@ -53,7 +56,8 @@ class Evidence(Pass):
         return images * (1 + 6 * (8 * len(study.evidence) + 1 + study.controls) + 4)
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        tree, shown = known[GROWN].tree, chosen_images(self.study, known[JUDGED])
+        tree = known[GROWN].tree
+        shown = chosen_images(self.study, known[JUDGED], tree.classes)
         tables, views = {}, {}
         for i, sample_id in enumerate(batch.ids):
             image = batch.images[i : i + 1]

@@ -17,19 +17,17 @@ SHOWN = 24
 def inspector(result: Result) -> Section:
     """The images whose pixels can be asked for their path."""
     classes = result.notes["classes"]
-    tree = Tree.of(_tuples(result.notes["tree"]))
+    tree = Tree.of(result.notes["tree"])
     names = {(row["node"], row["branch"]): row["name"] for row in result.tables["branches"].rows}
     questions = {row["node"]: row["question"] for row in result.tables["nodes"].rows}
+    steps = {
+        (node, branch): PathStep(
+            str(tree.nodes[node].edge + branch), questions[node], name, f"node-{node}"
+        )
+        for (node, branch), name in names.items()
+    }
     paths = [
-        [
-            PathStep(
-                str(node.edge + branch),
-                questions[node.number],
-                names[node.number, branch],
-                f"node-{node.number}",
-            )
-            for node, branch in tree.path(leaf)
-        ]
+        [steps[node.number, branch] for node, branch in tree.path(leaf)]
         for leaf in range(len(classes))
     ]
     views = [_view(row) for row in result.tables["inspected"].rows]
@@ -45,33 +43,22 @@ def inspector(result: Result) -> Section:
 
 
 def _view(row: Row) -> PathView:
-    readings = {"network": row["network"], "tree, soft": row["soft"]}
+    readings, reference = {"network": row["network"], "tree, soft": row["soft"]}, row["network"]
     if any(c >= 0 for c in row["truth"]):
-        readings["label"] = row["truth"]
+        readings["label"] = reference = row["truth"]
+    pairs = zip(reference, row["hard"], strict=True)
+    wrong = [cell for cell, (want, got) in enumerate(pairs) if want >= 0 and want != got]
+    alt = f"Image {row['sample']}, of which a pixel can be chosen"
     return PathView(
-        Picture(row["picture"], f"Image {row['sample']}, of which a pixel can be chosen",
-                row["sample"]),
+        Picture(row["picture"], alt, row["sample"]),
         row["rows"],
         row["columns"],
         row["hard"],
         readings,
         row["sure"],
         row["evidence"],
-        _start(row),
-    )  # fmt: skip
-
-
-def _start(row: Row) -> int | None:
-    """The wrong pixel in the middle of all wrong ones, None where nothing is wrong."""
-    labelled = any(c >= 0 for c in row["truth"])
-    reference = row["truth"] if labelled else row["network"]
-    pairs = zip(reference, row["hard"], strict=True)
-    wrong = [cell for cell, (want, got) in enumerate(pairs) if want >= 0 and want != got]
-    return wrong[len(wrong) // 2] if wrong else None
-
-
-def _tuples(part: Any) -> Any:
-    return part if isinstance(part, int) else tuple(_tuples(child) for child in part)
+        wrong[len(wrong) // 2] if wrong else None,  # the one in the middle of all wrong pixels
+    )
 
 
 def nodes(result: Result) -> Section:

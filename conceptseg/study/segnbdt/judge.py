@@ -73,6 +73,13 @@ class Judged:
             np.add.at(counts[i], a[good] * k + b[good], rows[good, -1])
         return counts.reshape(-1, k, k)
 
+    def against_reference(self, decider: str, k: int) -> np.ndarray:
+        """Counts [i, k, k] of labels by decided class; by the network's where there are none."""
+        counts = self.confusion("truth", decider, k)
+        if not self.labelled.all():
+            counts[~self.labelled] = self.confusion("network", decider, k)[~self.labelled]
+        return counts
+
 
 JUDGED = Key("judged", Judged)
 

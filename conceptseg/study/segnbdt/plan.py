@@ -5,7 +5,6 @@ import numpy as np
 from conceptseg.engine.contract import Context, Step
 from conceptseg.engine.known import Known
 from conceptseg.errors import InputError
-from conceptseg.study.segnbdt import tables
 from conceptseg.study.segnbdt.config import Segnbdt
 from conceptseg.study.segnbdt.evidence import Evidence
 from conceptseg.study.segnbdt.grown import grow_tree, halves
@@ -73,7 +72,7 @@ def to_compare(study: Segnbdt, context: Context, known: Known) -> Known:
     without errors, in which it is predicted most.
     """
     judged, k = known[JUDGED], len(context.model.classes)
-    counts = tables.against_reference(judged, "network", k)
+    counts = judged.against_reference("network", k)
     predicted = counts.sum(1)
     wrong = predicted - np.einsum("ikk->ik", counts)
     order = sorted(range(k), key=lambda c: (-wrong[:, c].sum(), -predicted[:, c].sum(), c))

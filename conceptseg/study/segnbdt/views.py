@@ -12,18 +12,14 @@ from conceptseg.study.segnbdt.judge import Judged
 from conceptseg.study.segnbdt.rules import Rules
 
 
-def chosen_images(study: Segnbdt, judged: Judged) -> Sequence[str]:
+def chosen_images(study: Segnbdt, judged: Judged, k: int) -> Sequence[str]:
     """Half of them the images with the largest share of wrong pixels, the others by hash.
 
     Wrong against the labels; where there are none, where the tree departs from the network.
     """
-    wrong = []
-    for i, rows in enumerate(judged.joint):
-        network, hard = judged.classes_of(i, "network"), judged.classes_of(i, "hard")
-        reference = rows[:, 0] if judged.labelled[i] else network
-        known = reference >= 0
-        pixels = rows[known, -1].sum()
-        wrong.append(float(rows[known & (hard != reference), -1].sum()) / max(int(pixels), 1))
+    counts = judged.against_reference("hard", k)
+    pixels = counts.sum((1, 2))
+    wrong = ((pixels - np.einsum("ikk->i", counts)) / np.maximum(pixels, 1)).tolist()
     worst = sorted(range(len(wrong)), key=lambda i: (-wrong[i], judged.ids[i]))
     first = [judged.ids[i] for i in worst[: (study.inspected + 1) // 2]]
     rest = [i for i in judged.ids if i not in first]
