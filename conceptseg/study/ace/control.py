@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from conceptseg.data.batch import Batch
 from conceptseg.data.manifest import Sample
@@ -65,8 +66,6 @@ class Control(Pass):
         yield SHUFFLED(shuffled(context.model, context.seed))
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        import torch
-
         discovery = known[DISCOVERY]
         with torch.no_grad():
             logits = context.model(batch.images)
@@ -74,18 +73,17 @@ class Control(Pass):
         tail = Tail.of(model, batch.images, context.layer, graph=True)
         classes, target = tuple(discovery.class_images), self.study.target
         gradients = class_gradients(tail, classes, target, (), batch.labels, logits)
-        table = SampleTable.empty()
+        tables = {}
         for i, sample_id in enumerate(batch.ids):
             segments = discovery.segments(sample_id)
             activation = tail.activation[i].detach()
             rows = embedded(self.study, context, model, batch.images[i], segments, activation)
-            one = {
+            tables[sample_id] = {
                 "embedding": rows["embedding"],
                 "class": np.array(gradients[i].classes, dtype=np.int64),
                 "gradient": gradients[i].local.cpu().numpy(),
             }
-            table = table.merge(SampleTable.of(sample_id, one))
-        return CONTROL(table)
+        return CONTROL(SampleTable.each(tables))
 
 
 def count_control(study: Ace, context: Context, known: Known) -> Known:

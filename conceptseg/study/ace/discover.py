@@ -1,9 +1,8 @@
 """From segments to concepts: clustering, survival, quality, and each class's tests. No network."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,19 +13,15 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
 from conceptseg.errors import InputError
 from conceptseg.stats.estimate import Sampling
+from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.stats.ranks import auc
 from conceptseg.study.ace.clusters import core_of, drop, survivors
+from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.discovery import DISCOVERY, Concept, Direction, Discovery
 from conceptseg.study.ace.pool import Pool, random_concepts
 from conceptseg.study.ace.scored import SEEN
 from conceptseg.study.ace.survey import ACTIVATION, SEGMENTS
 from conceptseg.study.ace.tcav import Tester, concept_step, published_p
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from conceptseg.stats.mergeable.sample_table import SampleTable
-    from conceptseg.study.ace.config import Ace
 
 CONTRAST_PER_SEGMENT = 10
 PUBLISHED_SETS = 20

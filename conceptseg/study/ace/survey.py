@@ -1,32 +1,25 @@
 """First sweep of ACE: segments, their embeddings, and each class's gradient at the layer."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
-from conceptseg.concepts.segments import ring
+from conceptseg.concepts.segments import Segments, ring
+from conceptseg.data.batch import Batch
 from conceptseg.data.draw import sample_priority
+from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.network.record import Tail
 from conceptseg.stats.mergeable.moments import Moments
 from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.embed import embedded
 from conceptseg.study.ace.gradients import ClassGradients, References, class_gradients, needs_labels
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from conceptseg.concepts.segments import Segments
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.study.ace.config import Ace
-
 
 SEGMENTS = Key("segments", SampleTable)
 ACTIVATION = Key("activation", Moments)
@@ -62,8 +55,6 @@ class Survey(Pass):
         yield REFERENCES(References(context, self.study.references))
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        import torch
-
         study = self.study
         images = list(batch.images.float().cpu().numpy())
         # Superpixels are cut beside the network's passes; both leave the interpreter to others.

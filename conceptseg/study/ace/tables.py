@@ -1,10 +1,8 @@
 """The tables of an ACE result."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from operator import attrgetter as get
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,14 +14,12 @@ from conceptseg.result.table import Table
 from conceptseg.stats.estimate import Estimate
 from conceptseg.stats.intervals import ALPHA, wilson_interval
 from conceptseg.study.ace.assess import PAIRS, Pair
+from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.discover import CALIBRATION_DRAWS
 from conceptseg.study.ace.discovery import DISCOVERY, Discovery
 from conceptseg.study.ace.erase import ERASURES
 from conceptseg.study.ace.pictures import SHOWN, Shown, exemplars
 from conceptseg.study.ace.pool import TAGS
-
-if TYPE_CHECKING:
-    from conceptseg.study.ace.config import Ace
 
 LOSS = Column("loss", "IoU change", interval=True)
 MOVES = Column("moves", "score change", interval=True)
@@ -165,7 +161,7 @@ def class_table(known: Known, classes: Sequence[str]) -> Table:
                 "class": classes[class_id],
                 "images": len(images),
                 "iou": _known(np.mean, clean),
-                **LAYER_LOSS.cells(sampling.mean(erasures.layer_loss(class_id))),
+                **LAYER_LOSS.cells(sampling.mean(erasures.change("layer", class_id)[:, 0])),
                 "concepts_tested": len(pairs),
                 "concepts_used": sum(pair.used for pair in pairs),
                 "from_context": sum(pair.from_context for pair in pairs),
