@@ -65,7 +65,8 @@ class Evidence(Pass):
             rules = Rules(tree, scene.logits)
             tables[sample_id] = self._image(context, scene, sample_id, rules)
             if sample_id in shown:
-                labels = None if batch.labels is None else batch.labels[i]
+                given = batch.labels
+                labels = torch.full(image.shape[2:], -1) if given is None else given[i]
                 taken = photo(image[0].float().cpu().numpy(), self.study.picture_px)
                 views[sample_id] = view(self.study, rules, scene.logits, labels)
                 views[sample_id]["photo"] = np.frombuffer(taken, np.uint8)

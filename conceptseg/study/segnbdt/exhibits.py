@@ -65,16 +65,10 @@ def nodes(result: Result) -> Section:
     pictures = result.tables["exemplars"].where(lambda row: row["card"]).by("node")
     branches = {(row["node"], row["branch"]): row["name"] for row in result.tables["branches"].rows}
     pairs, none = result.tables["confusions"].by("first_wrong_node"), Table(())
-    cards = [
-        _card(
-            row,
-            pictures.get(row["node"], none).rows,
-            branches,
-            pairs.get(row["node"], none).rows,
-            result,
-        )
-        for row in result.tables["nodes"].rows
-    ]
+    cards = []
+    for row in result.tables["nodes"].rows:
+        own, wrong = (each.get(row["node"], none).rows for each in (pictures, pairs))
+        cards.append(_card(row, own, branches, wrong, result.notes["evidence"]))
     caption = (
         "In the order of the tree. For each branch: the pixels that take it, outlined; the doubt "
         "of the node's decision at every pixel, its entropy as a share of the largest there is "
@@ -89,7 +83,7 @@ def _card(
     exemplars: Sequence[Row],
     branches: dict[tuple[int, int], str],
     pairs: Sequence[Row],
-    result: Result,
+    methods: Sequence[str],
 ) -> Card:
     facts: list[tuple[str, Any]] = [
         ("Depth", row["depth"]),
@@ -105,13 +99,13 @@ def _card(
     texts = [f"{p['true_class']} taken for {p['decided']} ({p['share']:.0%})" for p in pairs[:3]]
     shown = []
     for one in exemplars:
-        name = branches[one["node"], one["branch"]]
-        shown.append(Picture(one["region"], f"Pixels of {one['sample']} that go to {name}",
-                             f"{one['sample']}: {name}"))  # fmt: skip
-        alt = f"How unsure the decision of node {row['node']} is at each pixel of {one['sample']}"
-        shown.append(Picture(one["doubt"], alt, "doubt"))
-        for method in result.notes["evidence"]:
-            shown.append(Picture(one[method], f"Evidence for {name} in {one['sample']}", method))
+        name, image = branches[one["node"], one["branch"]], one["sample"]
+        alt = f"How unsure the decision of node {row['node']} is at each pixel of {image}"
+        shown += [
+            Picture(one["region"], f"Pixels of {image} that go to {name}", f"{image}: {name}"),
+            Picture(one["doubt"], alt, "doubt"),
+            *(Picture(one[m], f"Evidence for {name} in {image}", m) for m in methods),
+        ]
     badges = [f"{row['classes']} classes"]
     if row["support"] is not None and row["support"] < 0.5:
         badges.append("little support")

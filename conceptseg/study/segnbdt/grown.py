@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, get_args
 
 import numpy as np
@@ -139,13 +140,13 @@ def _makers(
         makers["given"] = 0, lambda drawn: given
     if head is not None:
         weight = head.weight
-        makers |= {
-            f"weights, {linkage}": (
-                weight.shape[1],
-                lambda columns, linkage=linkage: cluster(weight.take(columns, 1), linkage),
-            )
-            for linkage in get_args(Linkage)
-        }
+
+        def by_columns(columns: np.ndarray, linkage: Linkage) -> Tree:
+            return cluster(weight.take(columns, 1), linkage)
+
+        for linkage in get_args(Linkage):
+            make = partial(by_columns, linkage=linkage)
+            makers[f"weights, {linkage}"] = weight.shape[1], make
     if kept:
         confusions = _confusions(kept, len(context.model.classes))
         makers["confusion"] = len(kept), lambda images: from_confusion(confusions[images].sum(0))

@@ -16,6 +16,7 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.mergeable.joint_counts import JointCounts
 from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.segnbdt.columns import WORDS
 from conceptseg.study.segnbdt.config import Segnbdt
 from conceptseg.study.segnbdt.grown import GROWN
 from conceptseg.study.segnbdt.rules import Rules, entropy
@@ -26,14 +27,13 @@ FINE = 2**16
 ROUNDING = 1e-4
 """By so much of a bin its edges lie lower, lest an even split fall on one and rounding decide."""
 IMAGES, NODES = Key("images", SampleTable), Key("nodes", JointCounts)
-DECIDERS = ("network", "soft", "hard")
-TUNED = ("network, tuned", "soft, tuned", "hard, tuned")
 
 
 @dataclass(frozen=True)
 class Judged:
     """What was counted. Per image i, `joint[i]` [c, 3 + deciders] are the distinct combinations
-    (truth or -1, at a boundary of the prediction, class by each of `deciders`, pixels).
+    (truth or -1, at a boundary of the prediction, class by each of `deciders`, pixels); the keys of
+    `WORDS` name the deciders.
 
     `hits` [i, n, 2]: pixels below each node, and those at which its own decision was right.
     `bins` [n, b, 3]: pixels, right ones, and the sum of confidences (in parts of `FINE`);
@@ -136,7 +136,7 @@ def join_judgements(study: Segnbdt, context: Context, known: Known) -> Known:
     last = counts[:, -1]
     judged = Judged(
         tuple(table.ids),
-        DECIDERS + (TUNED if TUNING in known else ()),
+        tuple(WORDS)[: 6 if TUNING in known else 3],
         tuple(table.tables[i]["joint"] for i in table.ids),
         table.column("hits"),
         counts[:, :-1],

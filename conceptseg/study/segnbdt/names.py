@@ -1,6 +1,5 @@
 """Names of nodes beyond their classes: WordNet's words, and what its units detect."""
 
-from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -71,7 +70,7 @@ def dissected_units(head: Head, folder: Path, weights: str | None = None) -> dic
     return concepts
 
 
-def with_hypernyms(tree: Tree, senses: Sequence[Any]) -> Tree:
+def with_hypernyms(tree: Tree, senses: tuple[Any, ...]) -> Tree:
     """Inner nodes named by the lowest hypernym that the senses [k] of all their classes share."""
     names = {}
     for node in tree.nodes:

@@ -75,10 +75,7 @@ def to_compare(study: Segnbdt, context: Context, known: Known) -> Known:
     counts = judged.against_reference("network", k)
     predicted = counts.sum(1)
     wrong = predicted - np.einsum("ikk->ik", counts)
-    order = sorted(range(k), key=lambda c: (-wrong[:, c].sum(), -predicted[:, c].sum(), c))
-    chosen: list[tuple[str, int]] = []
-    for c in order:
-        if predicted[:, c].any() and len(chosen) < COMPARED:
-            image = max(range(len(counts)), key=lambda i: (wrong[i, c], predicted[i, c], -i))
-            chosen.append((judged.ids[image], c))
-    return CHOSEN(tuple(chosen))
+    seen = [c for c in range(k) if predicted[:, c].any()]
+    seen.sort(key=lambda c: (-wrong[:, c].sum(), -predicted[:, c].sum()))
+    images = [np.lexsort((-predicted[:, c], -wrong[:, c]))[0] for c in seen[:COMPARED]]
+    return CHOSEN(tuple((judged.ids[i], c) for i, c in zip(images, seen, strict=False)))

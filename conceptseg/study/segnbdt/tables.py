@@ -35,7 +35,8 @@ PUBLISHED = [
 
 def fidelity_rows(judged: Judged, k: int) -> Rows:
     """Per decider: agreement with the network, at boundaries too; mIoU and what it costs."""
-    sampling, weights, rows = judged.sampling, judged.sampling.weights(), []
+    sampling, weights = judged.sampling, judged.sampling.weights()
+    rows: Rows = []
     for name in judged.deciders:
         edge = judged.confusion("network", name, k, boundary=True)
         row: dict[str, Any] = {
@@ -67,15 +68,17 @@ def mean_iou(confusions: np.ndarray, weights: np.ndarray | None = None) -> np.nd
 
     The mean is over classes that the labels of what is summed hold at all.
     """
-    once = np.ones((1, len(confusions)))
-    iou, held = class_ious(confusions, once if weights is None else weights)
+    iou, held = class_ious(confusions, weights)
     return np.asarray(iou.sum(1) / np.maximum(held.sum(1), 1))
 
 
-def class_ious(confusions: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """IoU of each class in weighted sums of counts, 0 where no label holds it; and whether one
-    does: [d, k] each."""
+def class_ious(
+    confusions: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """IoU of each class in weighted sums of counts (all once without weights), 0 where no label
+    holds it; and whether one does: [d, k] each."""
     counts = np.asarray(confusions, np.float64)
+    weights = np.ones((1, len(counts))) if weights is None else weights
     shared, held, taken = np.einsum("ikk->ik", counts), counts.sum(2), counts.sum(1)
     both, union, labelled = (weights @ one for one in (shared, held + taken - shared, held))
     there = labelled > 0
@@ -85,10 +88,10 @@ def class_ious(confusions: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray,
 def class_rows(grown: Grown, judged: Judged, classes: tuple[str, ...]) -> Rows:
     k = len(classes)
     agreed = judged.confusion("network", "hard", k)
-    iou, once = {}, np.ones((1, len(agreed)))
+    iou = {}
     if judged.any_labels:
         for name in ("network", "hard", "soft"):
-            own, held = class_ious(judged.confusion("truth", name, k), once)
+            own, held = class_ious(judged.confusion("truth", name, k))
             iou[name] = np.where(held[0], own[0], NAN)
     return [
         {
@@ -106,7 +109,8 @@ def node_rows(grown: Grown, judged: Judged, classes: tuple[str, ...]) -> Rows:
     """Per node: how often its own decision is right, calibration, entropy, support."""
     wrong = wrong_at_nodes(grown, judged, "hard", len(classes))
     network = wrong_at_nodes(grown, judged, "network", len(classes))
-    share, rows = judged.sampling.ratio, []
+    share = judged.sampling.ratio
+    rows: Rows = []
     for node in grown.tree.nodes:
         n = node.number
         counts = judged.bins[n].astype(np.float64)
@@ -176,12 +180,9 @@ def confusion_rows(grown: Grown, judged: Judged, classes: tuple[str, ...], most:
     off = 1 - np.eye(k, dtype=np.int64)
     wrong = (counts * off).sum((1, 2))
     totals = counts.sum(0) * off
-    order = np.argsort(-totals.ravel(), kind="stable")[:most]
+    order = np.argsort(-totals, axis=None, kind="stable")[: min(most, np.count_nonzero(totals))]
     rows = []
-    for place in order.tolist():
-        a, b = divmod(place, k)
-        if not totals[a, b]:
-            break
+    for a, b in (divmod(place, k) for place in order.tolist()):
         node = grown.tree.nodes[int(grown.tree.meeting[a, b])]
         rows.append(
             {

@@ -27,9 +27,7 @@ def chosen_images(study: Segnbdt, judged: Judged, k: int) -> Sequence[str]:
     return first + rest[: study.inspected - len(first)]
 
 
-def view(
-    study: Segnbdt, rules: Rules, logits: Tensor, labels: Tensor | None
-) -> dict[str, np.ndarray]:
+def view(study: Segnbdt, rules: Rules, logits: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
     """Of one image [1, k, h, w], at the middle pixel of each cell of a grid: int16 [rows, columns]
     of the classes by network, tree (hard and soft) and labels, and in percent the probability of
     the branch taken at each depth, int8 [depth, rows, columns] (-1 below the leaf).
@@ -47,14 +45,11 @@ def view(
         at = np.flatnonzero(leaf == own)
         for depth, (node, branch) in enumerate(tree.path(own)):
             depths[depth, at] = percent[node.edge + branch, at]
-    truth = np.full((len(down), len(right)), -1, np.int64)
-    if labels is not None:
-        truth = labels[down][:, right].cpu().numpy()
     shape = (len(down), len(right))
     return {
         "network": drawn[0].argmax(0).cpu().numpy().astype(np.int16),
         "hard": leaf.reshape(shape).astype(np.int16),
         "soft": soft[0].argmax(0).cpu().numpy().astype(np.int16),
-        "truth": truth.astype(np.int16),
+        "truth": labels[down][:, right].cpu().numpy().astype(np.int16),
         "sure": depths.reshape(-1, *shape).astype(np.int8),
     }
