@@ -94,9 +94,8 @@ def _of_class(study: Ace, discovery: Discovery, erasures: Erasures, class_id: in
     """
     concepts = sorted(q for c, q in discovery.influence if c == class_id)
     influences = [discovery.influence[class_id, q] for q in concepts]
-    null_moves = np.stack([influence.null_effect for influence in influences])
-    effects = [influence.effect for influence in influences]
-    moved = by_largest(effects, null_moves, of="random concepts")
+    effects, null_moves = zip(*((one.effect, one.null_effect) for one in influences), strict=True)
+    moved = by_largest(effects, np.stack(null_moves), of="random concepts")
     sampling = discovery.sampling.named(erasures.ids)
     lost, null, gone = (erasures.change(kind, class_id) for kind in ("concept", "null", "outside"))
     changes = [Change(lost[:, q], null, sampling) for q in concepts]

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from conceptseg.concepts.contract import Concepts
 from conceptseg.study.ace.config import Ace
 
 
@@ -43,20 +44,19 @@ def places(image: np.ndarray, box: np.ndarray) -> int:
 
 def survivors(
     study: Ace,
-    members: np.ndarray,
-    distances: np.ndarray,
-    stability: np.ndarray,
+    found: Concepts,
     image: np.ndarray,
     box: np.ndarray,
 ) -> tuple[list[tuple[np.ndarray, float, int]], list[dict[str, Any]]]:
     """Clusters that are kept, largest first, and why the others are not."""
     n_images = int(image.max()) + 1
     kept, dropped = [], []
+    members, stability = found.members, found.stability
     sizes = np.bincount(members[members >= 0], minlength=len(stability))
     for cluster in np.argsort(-sizes, kind="stable").tolist():
         rows = np.flatnonzero(members == cluster)
         # Equal distances are ordered by position, which is the order of sample ids.
-        rows = rows[np.lexsort((rows, distances[rows]))]
+        rows = rows[np.lexsort((rows, found.distances[rows]))]
         images = len(np.unique(image[rows]))
         if images < study.min_images:
             reason = f"in {images} images only, fewer than {study.min_images}"

@@ -148,33 +148,30 @@ class References:
 
     def __init__(self, context: Context, count: int) -> None:
         """`count` for each image, from a pool of `POOL` that is drawn by hash and encoded once."""
-        self._context, self._seed, self._count = context, context.seed, count
+        self._context, self._count = context, count
 
     @cached_property
     def _pool(self) -> list[Tensor]:
         """Encoded at the first use: a pass whose shards are all saved needs none."""
-        context = self._context
+        context, pool = self._context, []
         ranked = sorted(
             context.manifest.samples,
             key=lambda sample: sample_priority(context.seed, f"reference/{sample.id}"),
         )
-        pool = []
-        for sample in ranked[: POOL if self._count else 0]:
+        for sample in ranked[:POOL]:
             image = torch.from_numpy(context.manifest.image(sample))[None].to(context.run.device)
             pool.append(encode(context.model, image, context.layer))
         return pool
 
     def of(self, ids: Sequence[str], grid: Sequence[int]) -> list[Tensor]:
         """For each point of the path, the references of n images on a y x x grid: [n, u, y, x]."""
-        return [
-            torch.cat([self._one(f"{j}/{sample_id}", grid) for sample_id in ids])
-            for j in range(self._count)
-        ]
-
-    def _one(self, key: str, grid: Sequence[int]) -> Tensor:
-        chosen = self._pool[sample_priority(self._seed, key) % len(self._pool)]
         size = (int(grid[0]), int(grid[1]))
-        return F.interpolate(chosen, size, mode="bilinear", align_corners=False)
+
+        def drawn(key: str) -> Tensor:
+            chosen = self._pool[sample_priority(self._context.seed, key) % len(self._pool)]
+            return F.interpolate(chosen, size, mode="bilinear", align_corners=False)
+
+        return [torch.cat([drawn(f"{j}/{name}") for name in ids]) for j in range(self._count)]
 
 
 def on_grid(mask: Tensor, grid: Sequence[int]) -> Tensor:
