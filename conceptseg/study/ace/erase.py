@@ -114,19 +114,13 @@ class Erase(Pass):
     def finish(self, context: Context, state: Known, known: Known) -> Known:
         table = state[IOU]
         empty = np.zeros((0, len(context.model.classes)), dtype=np.float32)
-
-        def stacked(kind: str) -> np.ndarray:
-            return np.stack([table.tables[name].get(kind, empty) for name in table.ids])
-
-        return ERASURES(
-            Erasures(
-                tuple(table.ids),
-                candidates(self.study, known[DISCOVERY]),
-                stacked("labelled")[:, 0],
-                stacked("clean")[:, 0],
-                *(stacked(kind) for kind in ("concept", "null", "layer", "outside")),
-            )
-        )
+        stacked = {
+            kind: np.stack([table.tables[name].get(kind, empty) for name in table.ids])
+            for kind in ("labelled", "clean", "concept", "null", "layer", "outside")
+        }
+        stacked |= {kind: stacked[kind][:, 0] for kind in ("labelled", "clean")}
+        pairs = candidates(self.study, known[DISCOVERY])
+        return ERASURES(Erasures(tuple(table.ids), pairs, **stacked))
 
 
 def _edits(discovery: Discovery, activation: Tensor) -> Iterator[tuple[str, Tensor]]:
