@@ -41,11 +41,8 @@ class Segments:
 
         count = int(maps.max(initial=-1)) + 1
         areas = [np.bincount(one[one >= 0], minlength=count) for one in maps]
-        boxes: list[tuple[int, int, int, int]] = []
-        for one in maps:
-            for place in filter(None, find_objects(one + 1)):
-                rows, columns = place
-                boxes.append((rows.start, columns.start, rows.stop, columns.stop))
+        places = [place for one in maps for place in find_objects(one + 1) if place]
+        boxes = [(rows.start, columns.start, rows.stop, columns.stop) for rows, columns in places]
         return cls(
             maps,
             np.argmax(areas, axis=0).astype(np.int16),
@@ -170,14 +167,10 @@ def _survivors(levels: list[np.ndarray], min_area: float) -> list[np.ndarray]:
 
 def _collect(levels: list[np.ndarray], keep: list[np.ndarray]) -> Segments:
     """The segments that are kept, numbered anew from 0."""
-    maps = []
-    start = 0
-    for level, good in zip(levels, keep, strict=True):
-        numbers = np.full(len(good), -1, dtype=np.int32)
-        numbers[good] = start + np.arange(good.sum())
-        maps.append(numbers[level])
-        start += int(good.sum())
-    return Segments.of(np.stack(maps))
+    kept = np.concatenate(keep)
+    numbers = np.where(kept, np.cumsum(kept) - 1, -1).astype(np.int32)
+    each = np.split(numbers, np.cumsum([len(good) for good in keep])[:-1])
+    return Segments.of(np.stack([own[level] for own, level in zip(each, levels, strict=True)]))
 
 
 @lru_cache(maxsize=8)

@@ -73,6 +73,12 @@ class SampleTable:
             )
         return table
 
+    @classmethod
+    def each(cls, tables: Mapping[str, Tables]) -> SampleTable:
+        """The statistic of several samples, by their ids, of which all are kept."""
+        held = dict.fromkeys(tables, frozenset[int]())
+        return cls(None, dict.fromkeys(tables, 0), held, dict(tables))
+
     def merge(self, other: SampleTable) -> SampleTable:
         priority = {**self.priority, **other.priority}
         classes = {**self.classes, **other.classes}

@@ -1,10 +1,7 @@
 """From influences and erasures to what can be claimed of each class and concept."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,13 +12,11 @@ from conceptseg.stats.enrichment import Enriched, enriched
 from conceptseg.stats.estimate import Estimate
 from conceptseg.stats.family import Test, by_largest
 from conceptseg.stats.intervals import ALPHA
+from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.discovery import DISCOVERY, Concept, Discovery
 from conceptseg.study.ace.erase import ERASURES, Erasures
 from conceptseg.study.ace.tcav import Influence
 from conceptseg.study.shared.edits import Change, beyond_random
-
-if TYPE_CHECKING:
-    from conceptseg.study.ace.config import Ace
 
 NAN = float("nan")
 
@@ -99,12 +94,11 @@ def _of_class(study: Ace, discovery: Discovery, erasures: Erasures, class_id: in
     """
     concepts = sorted(q for c, q in discovery.influence if c == class_id)
     influences = [discovery.influence[class_id, q] for q in concepts]
-    null_moves = np.stack([influence.null_effect for influence in influences])
-    effects = [influence.effect for influence in influences]
-    moved = by_largest(effects, null_moves, of="random concepts")
+    effects, null_moves = zip(*((one.effect, one.null_effect) for one in influences), strict=True)
+    moved = by_largest(effects, np.stack(null_moves), of="random concepts")
     sampling = discovery.sampling.named(erasures.ids)
-    null = erasures.null_loss(class_id)
-    changes = [Change(erasures.loss(class_id, q), null, sampling) for q in concepts]
+    lost, null, gone = (erasures.change(kind, class_id) for kind in ("concept", "null", "outside"))
+    changes = [Change(lost[:, q], null, sampling) for q in concepts]
     losses = beyond_random(changes, seed=study.seed)
     tests = beyond_random(changes, seed=study.seed, also=[moved])
     moves_holm = holm([test.p for test in moved]).tolist()
@@ -113,8 +107,9 @@ def _of_class(study: Ace, discovery: Discovery, erasures: Erasures, class_id: in
     for place, q in enumerate(concepts):
         change, influence, test = changes[place], influences[place], tests[place]
         loss, where = change.estimate, discovery.where(discovery.concepts[q], class_id)
-        change_outside = erasures.outside_loss(class_id, q)
-        outside = None if change_outside is None else sampling.mean(change_outside)
+        outside = None
+        if (class_id, q) in erasures.pairs:
+            outside = sampling.mean(gone[:, erasures.pairs.index((class_id, q))])
         smallest = -study.smallest_effect
         used = test.passed and influence.effect > 0 and loss.value <= smallest and loss.below(0.0)
         remains = (

@@ -1,13 +1,12 @@
 """Which clusters of segments are kept as concepts, and which segments stand for them."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from conceptseg.study.ace.config import Ace
+from conceptseg.concepts.contract import Concepts
+from conceptseg.study.ace.config import Ace
 
 
 def survives(places: int, images: int, all_images: int) -> bool:
@@ -45,29 +44,28 @@ def places(image: np.ndarray, box: np.ndarray) -> int:
 
 def survivors(
     study: Ace,
-    members: np.ndarray,
-    distances: np.ndarray,
-    stability: np.ndarray,
+    found: Concepts,
     image: np.ndarray,
     box: np.ndarray,
 ) -> tuple[list[tuple[np.ndarray, float, int]], list[dict[str, Any]]]:
     """Clusters that are kept, largest first, and why the others are not."""
     n_images = int(image.max()) + 1
     kept, dropped = [], []
+    members, stability = found.members, found.stability
     sizes = np.bincount(members[members >= 0], minlength=len(stability))
-    for cluster in np.argsort(-sizes, kind="stable"):
+    for cluster in np.argsort(-sizes, kind="stable").tolist():
         rows = np.flatnonzero(members == cluster)
         # Equal distances are ordered by position, which is the order of sample ids.
-        rows = rows[np.lexsort((rows, distances[rows]))]
+        rows = rows[np.lexsort((rows, found.distances[rows]))]
         images = len(np.unique(image[rows]))
         if images < study.min_images:
             reason = f"in {images} images only, fewer than {study.min_images}"
-            dropped.append(drop(int(cluster), rows, image, reason))
         elif not survives(places(image[rows], box[rows]), images, n_images):
             reason = "it lies in too few images for the number of its places"
-            dropped.append(drop(int(cluster), rows, image, reason))
         else:
-            kept.append((rows, float(stability[cluster]), int(cluster)))
+            kept.append((rows, float(stability[cluster]), cluster))
+            continue
+        dropped.append(drop(cluster, rows, image, reason))
     return kept, dropped
 
 
@@ -78,13 +76,10 @@ def drop(cluster: int, rows: np.ndarray, image: np.ndarray, reason: str) -> dict
 
 def core_of(members: np.ndarray, image: np.ndarray, size: int, per_image: int) -> np.ndarray:
     """The first `size` members, at most `per_image` of one image."""
-    seen: dict[int, int] = {}
+    seen: Counter[int] = Counter()
     core = []
-    for row in members:
-        owner = int(image[row])
-        if seen.get(owner, 0) < per_image:
-            seen[owner] = seen.get(owner, 0) + 1
+    for row in members.tolist():
+        seen[image[row]] += 1
+        if seen[image[row]] <= per_image:
             core.append(row)
-            if len(core) == size:
-                break
-    return np.array(core, dtype=np.int64)
+    return np.array(core[:size], dtype=np.int64)

@@ -20,7 +20,7 @@ from conceptseg.study.ace.erase import ERASURES
 from conceptseg.study.ace.findings import findings
 from conceptseg.study.ace.gradients import needs_labels
 from conceptseg.study.ace.pictures import MAP, SHOWN, shown_rows
-from conceptseg.study.ace.scored import SEEN, scored_on
+from conceptseg.study.ace.scored import REGIONS, scored_on
 from conceptseg.study.shared import local_maps, studied
 from conceptseg.study.shared.compare import COMPARISON, Comparison
 
@@ -104,7 +104,7 @@ def _skipped(
     study: Ace, context: Context, discovery: Discovery, classes: Sequence[str]
 ) -> list[dict[str, Any]]:
     result = [{"kind": "cluster", **dropped} for dropped in discovery.dropped]
-    seen = SEEN[study.target.region]
+    seen = REGIONS[study.target.region][0]
     for class_id, images in sorted(discovery.class_images.items()):
         if len(images) < study.min_images:
             few = f"{seen} in {len(images)} images, fewer than {study.min_images}"

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from conceptseg.data.batch import Batch
 from conceptseg.data.manifest import Sample
@@ -18,7 +19,7 @@ from conceptseg.stats.intervals import ALPHA
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.ace.clusters import core_of
 from conceptseg.study.ace.config import Ace
-from conceptseg.study.ace.discovery import DISCOVERY, Discovery
+from conceptseg.study.ace.discovery import DISCOVERY, Concept
 from conceptseg.study.ace.embed import embedded
 from conceptseg.study.ace.gradients import class_gradients
 from conceptseg.study.ace.pool import Pool
@@ -65,8 +66,6 @@ class Control(Pass):
         yield SHUFFLED(shuffled(context.model, context.seed))
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        import torch
-
         discovery = known[DISCOVERY]
         with torch.no_grad():
             logits = context.model(batch.images)
@@ -74,18 +73,17 @@ class Control(Pass):
         tail = Tail.of(model, batch.images, context.layer, graph=True)
         classes, target = tuple(discovery.class_images), self.study.target
         gradients = class_gradients(tail, classes, target, (), batch.labels, logits)
-        table = SampleTable.empty()
+        tables = {}
         for i, sample_id in enumerate(batch.ids):
             segments = discovery.segments(sample_id)
             activation = tail.activation[i].detach()
             rows = embedded(self.study, context, model, batch.images[i], segments, activation)
-            one = {
+            tables[sample_id] = {
                 "embedding": rows["embedding"],
                 "class": np.array(gradients[i].classes, dtype=np.int64),
                 "gradient": gradients[i].local.cpu().numpy(),
             }
-            table = table.merge(SampleTable.of(sample_id, one))
-        return CONTROL(table)
+        return CONTROL(SampleTable.each(tables))
 
 
 def count_control(study: Ace, context: Context, known: Known) -> Known:
@@ -95,44 +93,34 @@ def count_control(study: Ace, context: Context, known: Known) -> Known:
     images = np.array([discovery.position[name] for name in table.ids], dtype=np.int64)
     rows = np.flatnonzero(np.isin(discovery.image, images))
     owner = np.searchsorted(images, discovery.image[rows])
-    counts = {"trained": 0, "shuffled": 0, "pairs": 0}
+    cores = [_core(study, concept, rows, owner) for concept in discovery.concepts]
+    able = [(q, core) for q, core in enumerate(cores) if len(core) >= 5]
+    counts = {"trained": 0, "shuffled": 0, "pairs": 0, "images": len(images)}
     for class_id, holders in discovery.class_images.items():
         both = np.isin(holders, images)
         if both.sum() < study.min_images or class_id not in discovery.gradients:
             continue
         holds = table.column("class") == class_id
-        shuffled_gradient = table.column("gradient")[holds]
         cases = {
             "trained": (discovery.embedding[rows], discovery.gradients[class_id][both]),
-            "shuffled": (table.column("embedding"), shuffled_gradient),
+            "shuffled": (table.column("embedding"), table.column("gradient")[holds]),
         }
         tag = discovery.tag(class_id)[rows]
         for case, (embedding, gradient) in cases.items():
-            pool = Pool.of(embedding, owner, tag)
-            tester = Tester(pool, gradient[:, 0], gradient[:, 1])
-            p = _p_values(study, discovery, rows, owner, tester, context.seed, class_id)
+            tester = Tester(Pool.of(embedding, owner, tag), gradient[:, 0], gradient[:, 1])
+            p = [
+                tester.test(
+                    core, study.nulls, np.random.default_rng([context.seed, 6, class_id, q])
+                ).p_effect
+                for q, core in able
+            ]
             counts[case] += int((holm(p) <= ALPHA).sum()) if p else 0
-        counts["pairs"] += len(p)
-    return COUNTS({**counts, "images": len(images)})
+        counts["pairs"] += len(able)
+    return COUNTS(counts)
 
 
-def _p_values(
-    study: Ace,
-    discovery: Discovery,
-    rows: np.ndarray,
-    owner: np.ndarray,
-    tester: Tester,
-    seed: int,
-    class_id: int,
-) -> list[float]:
-    """P-values of all concepts that the control's images hold enough of."""
-    result = []
-    for q, concept in enumerate(discovery.concepts):
-        here = np.flatnonzero(np.isin(rows, concept.members))
-        order = {row: i for i, row in enumerate(concept.members)}
-        here = here[np.argsort([order[row] for row in rows[here]], kind="stable")]
-        core = core_of(here, owner, study.segments_per_concept, study.segments_per_image)
-        if len(core) >= 5:
-            rng = np.random.default_rng([seed, 6, class_id, q])
-            result.append(tester.test(core, study.nulls, rng).p_effect)
-    return result
+def _core(study: Ace, concept: Concept, rows: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    """The segments that stand for a concept among the control's, as places in their `rows`."""
+    place = {row: i for i, row in enumerate(rows.tolist())}
+    here = np.array([place[row] for row in concept.members.tolist() if row in place], np.int64)
+    return core_of(here, owner, study.segments_per_concept, study.segments_per_image)

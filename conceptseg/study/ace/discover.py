@@ -1,9 +1,8 @@
 """From segments to concepts: clustering, survival, quality, and each class's tests. No network."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,25 +13,21 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
 from conceptseg.errors import InputError
 from conceptseg.stats.estimate import Sampling
+from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.stats.ranks import auc
 from conceptseg.study.ace.clusters import core_of, drop, survivors
+from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.discovery import DISCOVERY, Concept, Direction, Discovery
 from conceptseg.study.ace.pool import Pool, random_concepts
-from conceptseg.study.ace.scored import SEEN
+from conceptseg.study.ace.scored import REGIONS
 from conceptseg.study.ace.survey import ACTIVATION, SEGMENTS
-from conceptseg.study.ace.tcav import Tester, concept_step, published_p
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from conceptseg.stats.mergeable.sample_table import SampleTable
-    from conceptseg.study.ace.config import Ace
+from conceptseg.study.ace.tcav import TINY, Tester, concept_step, published_p
 
 CONTRAST_PER_SEGMENT = 10
 PUBLISHED_SETS = 20
 CALIBRATION_DRAWS = 4999
 """Many, since all random concepts of one make-up are compared with the same draws."""
-COLUMNS = ("level", "number", "box", "area", "share", "ring", "truth")
+COLUMNS = ("embedding", "level", "number", "box", "area", "share", "ring", "truth")
 
 
 def discover(study: Ace, context: Context, known: Known) -> Known:
@@ -45,19 +40,24 @@ def discover(study: Ace, context: Context, known: Known) -> Known:
     _check_predicted(study, context, class_ids, table)
     groups = [context.manifest.sample(sample_id).group for sample_id in ids]
     sampling = Sampling.counting(ids, groups, study.unit, context.seed)
-    embedding, image = table.column("embedding"), table.owner("embedding")
-    place = embedding if study.embedding == "pooled" else table.column("place")
-    rows = _Rows(embedding, place, image, sampling.place[image])
-    clusters = study.concepts.fit(embedding, image, context.seed)
-    kept, dropped = survivors(
-        study, clusters.members, clusters.distances, clusters.stability, image, table.column("box")
-    )
+    image = table.owner("embedding")
     columns: dict[str, Any] = {name: table.column(name) for name in COLUMNS}
+    place = columns["embedding"] if study.embedding == "pooled" else table.column("place")
+    clusters = study.concepts.fit(columns["embedding"], image, context.seed)
+    segments = Discovery(
+        sampling=sampling,
+        packed=tuple(table.tables[sample_id]["segments"] for sample_id in ids),
+        place=place,
+        image=image,
+        **columns,
+        mean=known[ACTIVATION].mean,
+        choices=clusters.choices,
+    )
+    kept, dropped = survivors(study, clusters, image, segments.box)
     rng = np.random.default_rng([context.seed, 1])
     concepts: list[Concept] = []
     for members, stability, cluster in kept:
-        number = len(concepts) + 1
-        concept = _concept(study, number, members, stability, rows, rng)
+        concept = _concept(study, len(concepts) + 1, members, stability, segments, rng)
         if np.isnan(concept.auc):
             counted = sampling.of.removesuffix("s")
             reason = f"it lies in one {counted} only, or everywhere, and cannot be held out"
@@ -66,18 +66,11 @@ def discover(study: Ace, context: Context, known: Known) -> Known:
             dropped.append(drop(cluster, members, image, f"held-out AUC {concept.auc:.2f}"))
         else:
             concepts.append(concept)
-    discovery = Discovery(
-        sampling=sampling,
-        packed=tuple(table.tables[sample_id]["segments"] for sample_id in ids),
-        embedding=embedding,
-        place=place,
-        image=image,
-        **columns,
-        mean=known[ACTIVATION].mean,
+    discovery = replace(
+        segments,
         concepts=tuple(concepts),
         dropped=tuple(dropped),
-        choices=clusters.choices,
-        null_directions=_null_directions(study, rows, concepts, rng),
+        null_directions=_null_directions(study, segments, concepts, rng),
     )
     for class_id in class_ids:
         _test_class(study, discovery, class_id, table, context.seed)
@@ -91,22 +84,22 @@ def _check_predicted(
 
     An image holds a class whose score is read on enough of its pixels.
     """
-    held = set(table.column("class").tolist()) if table.ids else set()
-    missing = [repr(context.model.classes[c]) for c in class_ids if c not in held]
-    seen = SEEN[study.target.region]
+    names = context.model.classes
+    held = np.bincount(table.column("class") if table.ids else [], minlength=len(names))
+    missing = [repr(names[c]) for c in class_ids if not held[c]]
+    seen = REGIONS[study.target.region][0]
     images = f"{len(context.manifest.samples)} images"
     if study.data.classes and missing:
         raise InputError(
             f"data.classes: {', '.join(missing)} is {seen} in none of the {images}, or too "
             "small there; leave it out, give other images or check model.preprocessing"
         )
-    most = max((int(n) for n in np.bincount(table.column("class"))), default=0) if held else 0
-    if 0 < most < study.min_images:
+    if 0 < held.max() < study.min_images:
         raise InputError(
-            f"no class is {seen} in more than {most} of the {images}, and a class needs "
+            f"no class is {seen} in more than {held.max()} of the {images}, and a class needs "
             f"{study.min_images}: give more images, or set min_images lower"
         )
-    if not held:
+    if not held.any():
         raise InputError(
             f"none of the classes {', '.join(missing)} is {seen} in any of the {images}, or too "
             "small there: check model.preprocessing and data.classes"
@@ -114,49 +107,47 @@ def _check_predicted(
         )
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """All segments: embeddings [s, u], the same in place, image [s], and what counts as one [s]."""
-
-    embedding: np.ndarray
-    place: np.ndarray
-    image: np.ndarray
-    owner: np.ndarray
-
-
 def _concept(
     study: Ace,
     number: int,
     members: np.ndarray,
     stability: float,
-    segments: _Rows,
+    segments: Discovery,
     rng: np.random.Generator,
 ) -> Concept:
-    embedding, image = segments.embedding, segments.image
+    image = segments.image
     core = core_of(members, image, study.segments_per_concept, study.segments_per_image)
-    contrast = _contrast(members, len(embedding), CONTRAST_PER_SEGMENT * len(core), rng)
-    step = concept_step(study.cav, embedding[core], embedding[contrast], study.seed)
+    direction, contrast = _direction(study, segments, core, members, rng)
     rows = np.concatenate([core, contrast])
-    is_concept = np.arange(len(rows)) < len(core)
-    pattern = Pattern().fit(embedding[rows], is_concept, 0)
-    ridge = Ridge().fit(embedding[rows], is_concept, 0)
-    agreement = pattern @ ridge / max(np.linalg.norm(pattern) * np.linalg.norm(ridge), 1e-300)
+    is_concept, embedding = np.arange(len(rows)) < len(core), segments.embedding[rows]
+    pattern, ridge = (learner.fit(embedding, is_concept, 0) for learner in (Pattern(), Ridge()))
+    agreement = pattern @ ridge / max(np.linalg.norm(pattern) * np.linalg.norm(ridge), TINY)
     return Concept(
         number,
         members,
         core,
         len(np.unique(image[members])),
         stability,
-        _held_out_auc(study, embedding[rows], is_concept, segments.owner[rows]),
+        _held_out_auc(study, embedding, is_concept, segments.sampling.place[image[rows]]),
         float(agreement),
-        Direction.of(step, segments.place[contrast]),
+        direction,
     )
 
 
-def _contrast(members: np.ndarray, total: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Random segments that are not members, [<= size]."""
-    others = np.setdiff1d(np.arange(total), members)
-    return np.sort(rng.choice(others, size=min(size, len(others)), replace=False))
+def _direction(
+    study: Ace,
+    segments: Discovery,
+    core: np.ndarray,
+    members: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[Direction, np.ndarray]:
+    """The CAV of some segments, and its contrast: random ones that are not members, [<= size]."""
+    embedding = segments.embedding
+    others = np.setdiff1d(np.arange(len(embedding)), members)
+    size = min(CONTRAST_PER_SEGMENT * len(core), len(others))
+    contrast = np.sort(rng.choice(others, size=size, replace=False))
+    step = concept_step(study.cav, embedding[core], embedding[contrast], study.seed)
+    return Direction.of(step, segments.place[contrast]), contrast
 
 
 def _held_out_auc(study: Ace, rows: np.ndarray, is_concept: np.ndarray, owner: np.ndarray) -> float:
@@ -167,27 +158,26 @@ def _held_out_auc(study: Ace, rows: np.ndarray, is_concept: np.ndarray, owner: n
     owners = np.unique(owner[is_concept])
     half = np.isin(owner, owners[::2]) | (~np.isin(owner, owners) & (owner % 2 == 0))
     scores = []
-    for train in (half, ~half):
-        if not (is_concept & train).any() or not (~is_concept & train).any():
+    for train, test in ((half, ~half), (~half, half)):
+        if len(np.unique(is_concept[train])) < 2:
             return float("nan")
         v = study.cav.fit(rows[train], is_concept[train], study.seed)
-        test = ~train
         scores.append(auc(rows[test & is_concept] @ v, rows[test & ~is_concept] @ v))
     return float(np.mean(scores))
 
 
 def _null_directions(
-    study: Ace, segments: _Rows, concepts: Sequence[Concept], rng: np.random.Generator
+    study: Ace, segments: Discovery, concepts: Sequence[Concept], rng: np.random.Generator
 ) -> tuple[Direction, ...]:
     """CAVs of random sets of segments, as large as a concept."""
+    if not concepts:
+        return ()
+    total = len(segments.embedding)
+    size = min(int(np.median([len(concept.core) for concept in concepts])), total // 2)
     directions = []
-    embedding = segments.embedding
-    size = int(np.median([len(concept.core) for concept in concepts])) if concepts else 0
-    for _ in range(study.null_erasures if concepts else 0):
-        core = rng.choice(len(embedding), size=min(size, len(embedding) // 2), replace=False)
-        contrast = _contrast(core, len(embedding), CONTRAST_PER_SEGMENT * len(core), rng)
-        step = concept_step(study.cav, embedding[core], embedding[contrast], study.seed)
-        directions.append(Direction.of(step, segments.place[contrast]))
+    for _ in range(study.null_erasures):
+        core = rng.choice(total, size=size, replace=False)
+        directions.append(_direction(study, segments, core, core, rng)[0])
     return tuple(directions)
 
 
@@ -223,13 +213,11 @@ def _test_class(
             )
             for q, concept in enumerate(discovery.concepts)
         ])  # fmt: skip
-    for q, p in _published(study, discovery, local.sum(1), seed).items():
+    for q, p in enumerate(_published(study, discovery, local.sum(1), seed)):
         discovery.published[class_id, q] = p
 
 
-def _published(
-    study: Ace, discovery: Discovery, gradients: np.ndarray, seed: int
-) -> dict[int, float]:
+def _published(study: Ace, discovery: Discovery, gradients: np.ndarray, seed: int) -> list[float]:
     """P-values of the published test, by concept: several CAVs against random sets, t-test."""
     rng = np.random.default_rng([seed, 4])
     embedding = discovery.embedding
@@ -241,7 +229,7 @@ def _published(
         return float((gradients @ step > 0).mean())
 
     random = np.array([score(sets[j], sets[j - 1]) for j in range(len(sets))])
-    return {
-        q: published_p(np.array([score(concept.core, other) for other in sets]), random)
-        for q, concept in enumerate(discovery.concepts)
-    }
+    return [
+        published_p(np.array([score(concept.core, other) for other in sets]), random)
+        for concept in discovery.concepts
+    ]

@@ -89,9 +89,9 @@ class Discovery:
     ring: np.ndarray
     truth: np.ndarray
     mean: np.ndarray
-    concepts: tuple[Concept, ...]
-    dropped: tuple[dict[str, Any], ...]
     choices: tuple[dict[str, float], ...]
+    concepts: tuple[Concept, ...] = ()
+    dropped: tuple[dict[str, Any], ...] = ()
     class_images: dict[int, np.ndarray] = field(default_factory=dict)
     gradients: dict[int, np.ndarray] = field(default_factory=dict)
     influence: dict[tuple[int, int], Influence] = field(default_factory=dict)

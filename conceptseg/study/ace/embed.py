@@ -1,20 +1,15 @@
 """A segment as a vector: where it stands in its image, or cut out and shown alone."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from conceptseg.concepts.segments import Segments
 from conceptseg.engine.contract import Context
+from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import encode
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.network.model import SegmentationModel
-    from conceptseg.study.ace.config import Ace
+from conceptseg.study.ace.config import Ace
 
 GREY = 117 / 255
 """What surrounds a segment that is shown to the network alone, as in ACE's published code."""
@@ -36,9 +31,8 @@ def embedded(
     place = segments.pooled(activation)
     if study.embedding == "pooled":
         return {"embedding": place}
-    everyone = np.arange(len(segments))
-    batch_size = context.run.batch_size
-    alone = crop_embeddings(model, image, segments, everyone, context.layer, batch_size)
+    everyone, size = np.arange(len(segments)), context.run.batch_size
+    alone = crop_embeddings(model, image, segments, everyone, context.layer, size)
     return {"embedding": alone, "place": place}
 
 
@@ -57,27 +51,16 @@ def crop_embeddings(
 
     Source: Ghorbani et al. 2019, section 3, and the published code.
     """
-    import torch
-
     size = (int(image.shape[-2]), int(image.shape[-1]))
     means = []
     for start in range(0, len(numbers), batch_size):
-        crops = [
-            _crop(image, segments, int(number), size) for number in numbers[start:][:batch_size]
-        ]
-        maps = encode(model, torch.stack(crops), layer)
+        crops = []
+        for number in numbers[start : start + batch_size].tolist():
+            top, left, bottom, right = segments.box[number].tolist()
+            mask = torch.from_numpy(segments.mask(number)[top:bottom, left:right])
+            cut = image[:, top:bottom, left:right]
+            crop = torch.where(mask.to(image.device), cut, torch.full_like(cut, GREY))
+            crops.append(F.interpolate(crop[None], size, mode="bicubic", align_corners=False))
+        maps = encode(model, torch.cat(crops).clamp(0, 1), layer)
         means.append(maps.float().mean((-2, -1)).cpu().numpy())
     return np.concatenate(means)
-
-
-def _crop(image: Tensor, segments: Segments, number: int, size: tuple[int, int]) -> Tensor:
-    import torch
-    import torch.nn.functional as F
-
-    top, left, bottom, right = (int(edge) for edge in segments.box[number])
-    mask = torch.from_numpy(segments.mask(number)[top:bottom, left:right]).to(image.device)
-    crop = torch.where(
-        mask, image[:, top:bottom, left:right], torch.full_like(image[:, :1, :1], GREY)
-    )
-    crop = F.interpolate(crop[None], size=size, mode="bicubic", align_corners=False)
-    return crop[0].clamp(0, 1)

@@ -1,27 +1,22 @@
 """Second sweep of ACE: what each class loses when a concept is erased from the layer."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from conceptseg.data.batch import Batch
+from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.stats.intervals import ALPHA
 from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.discovery import DISCOVERY, Direction, Discovery
 from conceptseg.study.ace.gradients import on_grid
 from conceptseg.study.shared.edits import Editable
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.study.ace.config import Ace
 
 
 @dataclass(frozen=True)
@@ -44,24 +39,10 @@ class Erasures:
     layer: np.ndarray
     outside: np.ndarray
 
-    def loss(self, class_id: int, concept: int) -> np.ndarray:
-        """Change of the class's IoU when a concept is erased, [n], nan where undefined."""
-        return self.concept[:, concept, class_id] - self.clean[:, class_id]
-
-    def null_loss(self, class_id: int) -> np.ndarray:
-        """The same for each random direction, [n, z]."""
-        return self.null[:, :, class_id] - self.clean[:, None, class_id]
-
-    def layer_loss(self, class_id: int) -> np.ndarray:
-        """The same for the whole layer set to its mean, [n]: the layer's share of the decision."""
-        return self.layer[:, 0, class_id] - self.clean[:, class_id]
-
-    def outside_loss(self, class_id: int, concept: int) -> np.ndarray | None:
-        """The same for the concept erased outside the class's region alone, if that was tried."""
-        if (class_id, concept) not in self.pairs:
-            return None
-        pair = self.pairs.index((class_id, concept))
-        return self.outside[:, pair, class_id] - self.clean[:, class_id]
+    def change(self, kind: str, class_id: int) -> np.ndarray:
+        """Change of the class's IoU by each edit of a kind, [n, edits], nan where undefined."""
+        edited: np.ndarray = getattr(self, kind)[:, :, class_id]
+        return edited - self.clean[:, class_id, None]
 
 
 IOU = Key("iou", SampleTable)
@@ -95,8 +76,6 @@ class Erase(Pass):
         return images * (1 + 0.5 * edits)
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        import torch
-
         discovery = known[DISCOVERY]
         with torch.no_grad():
             layer = Editable.of(context, batch)
@@ -105,21 +84,15 @@ class Erase(Pass):
                 rows.setdefault(kind, []).append(layer.iou(activation))
             outside = self._outside(discovery, batch.ids, layer)
         tables = {kind: torch.stack(each, 1).cpu().numpy() for kind, each in rows.items()}
-        tables["outside"] = outside
-        table = SampleTable.empty()
-        for i, sample_id in enumerate(batch.ids):
-            one = {kind: values[i] for kind, values in tables.items()}
-            one["labelled"] = np.array([bool(layer.labelled[i])])
-            table = table.merge(SampleTable.of(sample_id, one))
-        return IOU(table)
+        tables |= {"outside": outside, "labelled": layer.labelled[:, None].cpu().numpy()}
+        each = {name: {k: v[i] for k, v in tables.items()} for i, name in enumerate(batch.ids)}
+        return IOU(SampleTable.each(each))
 
     def _outside(self, discovery: Discovery, ids: Sequence[str], layer: Editable) -> np.ndarray:
         """IoU [n, p, k] with the concept of each pair erased outside the class's region alone.
 
         Images do not influence each other, so one pass serves another pair in each image.
         """
-        import torch
-
         pairs = candidates(self.study, discovery)
         result = np.full((len(ids), len(pairs), layer.classes), np.nan, dtype=np.float32)
         place, images = discovery.position, discovery.class_images
@@ -141,25 +114,17 @@ class Erase(Pass):
     def finish(self, context: Context, state: Known, known: Known) -> Known:
         table = state[IOU]
         empty = np.zeros((0, len(context.model.classes)), dtype=np.float32)
-
-        def stacked(kind: str) -> np.ndarray:
-            return np.stack([table.tables[name].get(kind, empty) for name in table.ids])
-
-        return ERASURES(
-            Erasures(
-                tuple(table.ids),
-                candidates(self.study, known[DISCOVERY]),
-                stacked("labelled")[:, 0],
-                stacked("clean")[:, 0],
-                *(stacked(kind) for kind in ("concept", "null", "layer", "outside")),
-            )
-        )
+        stacked = {
+            kind: np.stack([table.tables[name].get(kind, empty) for name in table.ids])
+            for kind in ("labelled", "clean", "concept", "null", "layer", "outside")
+        }
+        stacked |= {kind: stacked[kind][:, 0] for kind in ("labelled", "clean")}
+        pairs = candidates(self.study, known[DISCOVERY])
+        return ERASURES(Erasures(tuple(table.ids), pairs, **stacked))
 
 
 def _edits(discovery: Discovery, activation: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Each edited activation [n, u, y, x] and what kind of edit it is."""
-    import torch
-
     mean = torch.as_tensor(discovery.mean).to(activation)[:, None, None]
     yield "layer", mean.expand_as(activation)
     for concept in discovery.concepts:
@@ -176,8 +141,6 @@ def erased(activation: Tensor, direction: Direction) -> Tensor:
     are. Setting the component to the data set's mean instead would leave a part of a frequent
     concept everywhere, and bring it to images that lack it.
     """
-    import torch
-
     v = torch.as_tensor(direction.vector).to(activation)
     along = torch.einsum("nuyx,u->nyx", activation, v) - direction.absent
     return activation - along.clamp(min=0)[:, None] * v[:, None, None]

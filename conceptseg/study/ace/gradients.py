@@ -1,25 +1,19 @@
 """Gradients of every class's score at a layer, at the images and along paths to them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
+from conceptseg.config import TargetConfig
 from conceptseg.data.draw import sample_priority
 from conceptseg.data.labels import IGNORE
+from conceptseg.engine.contract import Context
 from conceptseg.explain.target import FixedTarget, configured
 from conceptseg.network.record import Tail, encode
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.config import TargetConfig
-    from conceptseg.engine.contract import Context
 
 MIN_REGION_PX = 64
 MIN_REGION_FRACTION = 0.0005
@@ -73,39 +67,33 @@ class Targets:
         least = min_region(height, width)
         present = {c: (fixed[c].pixels >= least).tolist() for c in class_ids}
         self.classes = [tuple(c for c in class_ids if present[c][i]) for i in range(n)]
-        self._fixed = fixed
-        self._predicted = logits.argmax(1)
-        self.rounds = [self._round(turn, n) for turn in range(max(map(len, self.classes)))]
+        predicted = logits.argmax(1)
+        self.rounds: list[tuple[list[FixedTarget], Tensor]] = []
+        """Of each image's class whose turn it is: the targets, blank in images that have another's
+        turn, and where it is predicted, bool [n, h, w]."""
+        for turn in range(max(map(len, self.classes))):
+            turns = [held[turn] if turn < len(held) else -1 for held in self.classes]
+            chosen = torch.tensor(turns, device=logits.device)[:, None, None]
+            targets = [
+                replace(fixed[c], mask=fixed[c].mask & (chosen == c))
+                for c in sorted({*turns} - {-1})
+            ]
+            self.rounds.append((targets, predicted == chosen))
 
-    def _round(self, turn: int, n: int) -> list[FixedTarget]:
-        """Each image's `turn`-th class: the targets, blank in images that have another's turn."""
-        chosen = [held[turn] if turn < len(held) else None for held in self.classes]
-        targets = []
-        for c in sorted({c for c in chosen if c is not None}):
-            mask = self._fixed[c].mask
-            mine = torch.tensor([c == other for other in chosen], device=mask.device)
-            targets.append(replace(self._fixed[c], mask=mask & mine[:, None, None]))
-        return targets
-
-    def predicted(self, turn: int) -> Tensor:
-        """Where each image's `turn`-th class is predicted, bool [n, h, w]."""
-        chosen = [held[turn] if turn < len(held) else -1 for held in self.classes]
-        wanted = torch.tensor(chosen, device=self._predicted.device)
-        return self._predicted == wanted[:, None, None]
-
-    def gradients(self, logits: Tensor, activation: Tensor) -> list[Tensor]:
-        """Per round, gradients [n, 2, u] summed inside and outside each class's predicted region.
+    def gradients(self, logits: Tensor, activation: Tensor) -> Tensor:
+        """Gradients [n, rounds, 2, u], summed inside and outside each class's predicted region.
 
         That is where a class lies whatever region its score is read on.
         """
-        summed = []
-        for turn, targets in enumerate(self.rounds):
+        n, u = activation.shape[:2]
+        summed = [activation.new_zeros((n, 0, 2, u), dtype=torch.float32)]
+        for targets, predicted in self.rounds:
             total = sum((target(logits).sum() for target in targets), logits.new_zeros(()))
             (gradient,) = torch.autograd.grad(total, activation, retain_graph=True)
-            inside = on_grid(self.predicted(turn), gradient.shape[-2:])
+            inside = on_grid(predicted, gradient.shape[-2:])
             parts = [(gradient.float() * w).flatten(2).sum(-1) for w in (inside, 1 - inside)]
-            summed.append(torch.stack(parts, 1))
-        return summed
+            summed.append(torch.stack(parts, 1)[:, None])
+        return torch.cat(summed, 1)
 
 
 def class_gradients(
@@ -131,26 +119,18 @@ def class_gradients(
     """
     fixed_by = tail.logits.detach() if logits is None else logits
     targets = Targets(fixed_by, class_ids, config, labels)
-    n, u = tail.activation.shape[:2]
     local = targets.gradients(tail.logits, tail.activation)
-    path = [torch.zeros_like(part) for part in local]
+    path = torch.zeros_like(local) if references else local
     for j, reference in enumerate(references):
         here = tail.activation.detach()
         point = torch.lerp(reference.expand_as(here), here, (j + 0.5) / len(references))
         point.requires_grad_(True)
         with torch.enable_grad():
             here_logits = tail.resume(point)
-        for total, part in zip(path, targets.gradients(here_logits, point), strict=True):
-            total += part / len(references)
-    if not references:
-        path = local
-    empty = tail.activation.new_zeros((0, 2, u)).float()
+        path += targets.gradients(here_logits, point) / len(references)
+    # Copies, for a view would keep the rows of all other images.
     return [
-        ClassGradients(
-            held,
-            torch.stack([local[turn][i] for turn in range(len(held))]) if held else empty,
-            torch.stack([path[turn][i] for turn in range(len(held))]) if held else empty,
-        )
+        ClassGradients(held, *(each[i, : len(held)].clone() for each in (local, path)))
         for i, held in enumerate(targets.classes)
     ]
 
@@ -168,33 +148,30 @@ class References:
 
     def __init__(self, context: Context, count: int) -> None:
         """`count` for each image, from a pool of `POOL` that is drawn by hash and encoded once."""
-        self._context, self._seed, self._count = context, context.seed, count
+        self._context, self._count = context, count
 
     @cached_property
     def _pool(self) -> list[Tensor]:
         """Encoded at the first use: a pass whose shards are all saved needs none."""
-        context = self._context
+        context, pool = self._context, []
         ranked = sorted(
             context.manifest.samples,
             key=lambda sample: sample_priority(context.seed, f"reference/{sample.id}"),
         )
-        pool = []
-        for sample in ranked[: POOL if self._count else 0]:
+        for sample in ranked[:POOL]:
             image = torch.from_numpy(context.manifest.image(sample))[None].to(context.run.device)
             pool.append(encode(context.model, image, context.layer))
         return pool
 
     def of(self, ids: Sequence[str], grid: Sequence[int]) -> list[Tensor]:
         """For each point of the path, the references of n images on a y x x grid: [n, u, y, x]."""
-        return [
-            torch.cat([self._one(f"{j}/{sample_id}", grid) for sample_id in ids])
-            for j in range(self._count)
-        ]
-
-    def _one(self, key: str, grid: Sequence[int]) -> Tensor:
-        chosen = self._pool[sample_priority(self._seed, key) % len(self._pool)]
         size = (int(grid[0]), int(grid[1]))
-        return F.interpolate(chosen, size, mode="bilinear", align_corners=False)
+
+        def drawn(key: str) -> Tensor:
+            chosen = self._pool[sample_priority(self._context.seed, key) % len(self._pool)]
+            return F.interpolate(chosen, size, mode="bilinear", align_corners=False)
+
+        return [torch.cat([drawn(f"{j}/{name}") for name in ids]) for j in range(self._count)]
 
 
 def on_grid(mask: Tensor, grid: Sequence[int]) -> Tensor:

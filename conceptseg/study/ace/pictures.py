@@ -1,38 +1,32 @@
 """Third sweep of ACE: pictures of the segments that the report shows, and how they look alone."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import Tensor
 
 from conceptseg.concepts.segments import Segments
+from conceptseg.data.batch import Batch
+from conceptseg.data.manifest import Sample
 from conceptseg.engine.beside import Beside
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.report.thumbnails import outline, photo
 from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.discovery import DISCOVERY, Concept, Discovery
 from conceptseg.study.ace.embed import crop_embeddings
 from conceptseg.study.ace.plane import FEW
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.study.ace.config import Ace
 
 
 @dataclass(frozen=True)
 class Shown:
     """`photos` by sample id; `outlines` (SVG paths) and `isolation` by row of the pool."""
 
-    photos: Mapping[str, bytes]
-    outlines: Mapping[int, str]
-    isolation: Mapping[int, float]
+    photos: dict[str, bytes]
+    outlines: dict[int, str]
+    isolation: dict[int, float]
 
 
 PICTURES = Key("pictures", SampleTable)
@@ -77,27 +71,24 @@ class Pictures(Pass):
         return float(self.study.exemplars * max(getattr(self.study.concepts, "counts", (25,))))
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        discovery = known[DISCOVERY]
-        exemplars = exemplar_rows(self.study, discovery)
-        rows = np.union1d(shown_rows(self.study, discovery), exemplars)
-        table = SampleTable.empty()
+        study, discovery, tables = self.study, known[DISCOVERY], {}
+        exemplars = exemplar_rows(study, discovery)
+        rows = np.union1d(shown_rows(study, discovery), exemplars)
         for i, sample_id in enumerate(batch.ids):
             image = batch.images[i].float().cpu().numpy()
             segments = discovery.segments(sample_id)
             mine = rows[discovery.image[rows] == discovery.position[sample_id]]
             paths = [outline(segments.mask(int(discovery.number[row]))).encode() for row in mine]
             tested = np.intersect1d(mine, exemplars)
-            alone = self._isolation(context, batch.images[i], segments, discovery, tested)
-            one = {
-                "photo": np.frombuffer(photo(image, self.study.picture_px), dtype=np.uint8),
+            tables[sample_id] = {
+                "photo": np.frombuffer(photo(image, study.picture_px), dtype=np.uint8),
                 "row": mine,
                 "outline": np.frombuffer(b"".join(paths), dtype=np.uint8),
                 "outline_size": np.array([len(path) for path in paths], dtype=np.int64),
                 "exemplar": tested,
-                "isolation": alone,
+                "isolation": self._isolation(context, batch.images[i], segments, discovery, tested),
             }
-            table = table.merge(SampleTable.of(sample_id, one))
-        return PICTURES(table)
+        return PICTURES(SampleTable.each(tables))
 
     def _isolation(
         self,
@@ -108,10 +99,8 @@ class Pictures(Pass):
         rows: np.ndarray,
     ) -> np.ndarray:
         """Cosine of each segment's pooled embedding with that of its crop, float32 [rows]."""
-        if not len(rows):
-            return np.zeros(0, dtype=np.float32)
         alone, pooled = discovery.embedding[rows], discovery.place[rows]
-        if self.study.embedding == "pooled":
+        if self.study.embedding == "pooled" and len(rows):
             numbers = discovery.number[rows]
             alone = crop_embeddings(
                 context.model, image, segments, numbers, context.layer, context.run.batch_size
@@ -120,19 +109,17 @@ class Pictures(Pass):
         return ((alone * pooled).sum(1) / np.maximum(scale, 1e-12)).astype(np.float32)
 
     def finish(self, context: Context, state: Known, known: Known) -> Known:
-        table = state.get(PICTURES, SampleTable.empty())
-        outlines: dict[int, str] = {}
-        isolation: dict[int, float] = {}
-        for sample_id in table.ids:
-            one = table.tables[sample_id]
-            ends = np.cumsum(one["outline_size"])[:-1]
-            parts = np.split(one["outline"], ends) if len(one["row"]) else []
-            for row, part in zip(one["row"], parts, strict=True):
-                outlines[int(row)] = part.tobytes().decode()
-            for row, value in zip(one["exemplar"], one["isolation"], strict=True):
-                isolation[int(row)] = float(value)
-        photos = {sample_id: table.tables[sample_id]["photo"].tobytes() for sample_id in table.ids}
-        return SHOWN(Shown(photos, outlines, isolation))
+        shown = Shown({}, {}, {})
+        for sample_id, one in state.get(PICTURES, SampleTable.empty()).tables.items():
+            shown.photos[sample_id] = one["photo"].tobytes()
+            shown.isolation.update(
+                zip(one["exemplar"].tolist(), one["isolation"].tolist(), strict=True)
+            )
+            parts = np.split(one["outline"], np.cumsum(one["outline_size"]))
+            texts = [part.tobytes().decode() for part in parts]
+            # What lies behind the last outline is empty.
+            shown.outlines.update(zip(one["row"].tolist(), texts, strict=False))
+        return SHOWN(shown)
 
 
 def exemplars(study: Ace, discovery: Discovery, concept: Concept) -> np.ndarray:

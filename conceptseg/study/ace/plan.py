@@ -9,7 +9,7 @@ from conceptseg.study.ace.assess import PAIRS, assess
 from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.control import Control, count_control
 from conceptseg.study.ace.discover import discover
-from conceptseg.study.ace.discovery import DISCOVERY, Discovery
+from conceptseg.study.ace.discovery import DISCOVERY
 from conceptseg.study.ace.erase import Erase
 from conceptseg.study.ace.pictures import Pictures, lay_out_map, warm_map
 from conceptseg.study.ace.survey import Survey, usable_samples
@@ -58,23 +58,19 @@ def to_compare(study: Ace, context: Context, known: Known) -> Known:
     The image is the one among the concept's exemplars in which the class covers most; classes
     without a finding follow, each with the image in which it covers most.
     """
-    discovery, pairs = known[DISCOVERY], known[PAIRS]
+    discovery = known[DISCOVERY]
+    holders, ids = discovery.class_images, discovery.ids
+    used = sorted(
+        (pair for pair in known[PAIRS] if pair.used), key=lambda p: (p.loss.value, p.class_id)
+    )
+    cores = [(p.class_id, discovery.image[discovery.concepts[p.concept].core]) for p in used]
+    rest = sorted(holders, key=lambda c: -len(holders[c]))
     chosen: dict[int, str] = {}
-    holders = discovery.class_images
-    for pair in sorted((p for p in pairs if p.used), key=lambda p: (p.loss.value, p.class_id)):
-        core = discovery.concepts[pair.concept].core
-        candidates = np.intersect1d(discovery.image[core], holders[pair.class_id])
-        if pair.class_id not in chosen and len(candidates):
-            chosen[pair.class_id] = _fullest(discovery, pair.class_id, candidates)
-    for class_id in sorted(holders, key=lambda c: -len(holders[c])):
-        if class_id not in chosen and len(holders[class_id]):
-            chosen[class_id] = _fullest(discovery, class_id, holders[class_id])
+    for class_id, among in [*cores, *((c, holders[c]) for c in rest)]:
+        images = np.intersect1d(among, holders[class_id])
+        if class_id not in chosen and len(images):
+            covered = discovery.share[:, class_id] * discovery.area * (discovery.level == 0)
+            area = np.bincount(discovery.image, weights=covered, minlength=len(ids))
+            chosen[class_id] = ids[int(images[np.argmax(area[images])])]
     shown = tuple((sample_id, class_id) for class_id, sample_id in chosen.items())
     return CHOSEN(shown[:COMPARED_CLASSES])
-
-
-def _fullest(discovery: Discovery, class_id: int, images: np.ndarray) -> str:
-    """Of the images, the id of the one in which the class covers the largest area."""
-    covered = discovery.share[:, class_id] * discovery.area * (discovery.level == 0)
-    area = np.bincount(discovery.image, weights=covered, minlength=len(discovery.ids))
-    return discovery.ids[int(images[np.argmax(area[images])])]

@@ -2,29 +2,20 @@
 
 from conceptseg.config import TargetConfig
 
-_REGIONS = {
-    "predicted": "the pixels predicted as the class",
-    "labelled": "the pixels labelled as the class",
-    "true_positive": "the pixels rightly predicted as the class",
-    "false_positive": "the pixels wrongly predicted as the class",
-    "false_negative": "the class's pixels that the prediction misses",
-    "everything": "all pixels of the image",
+REGIONS = {
+    "predicted": ("predicted", "the pixels predicted as the class"),
+    "labelled": ("labelled", "the pixels labelled as the class"),
+    "true_positive": ("rightly predicted", "the pixels rightly predicted as the class"),
+    "false_positive": ("wrongly predicted", "the pixels wrongly predicted as the class"),
+    "false_negative": ("missed", "the class's pixels that the prediction misses"),
+    "everything": ("scored", "all pixels of the image"),
 }
-
-SEEN = {
-    "predicted": "predicted",
-    "labelled": "labelled",
-    "true_positive": "rightly predicted",
-    "false_positive": "wrongly predicted",
-    "false_negative": "missed",
-    "everything": "scored",
-}
-"""What a class is in an image that holds the region: "predicted in 3 images"."""
+"""What a class is in an image that holds the region ("predicted in 3 images"), and the region."""
 
 
 def scored_on(target: TargetConfig) -> str:
     """The pixels on which a class is scored: "the largest connected part of the pixels ..."."""
-    words = _REGIONS[target.region]
+    words = REGIONS[target.region][1]
     if target.part == "boundary":
         words = f"the band within {target.radius_px:g} px of the edge of {words}"
     elif target.part != "whole":

@@ -1,32 +1,25 @@
 """First sweep of ACE: segments, their embeddings, and each class's gradient at the layer."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
-from conceptseg.concepts.segments import ring
+from conceptseg.concepts.segments import Segments, ring
+from conceptseg.data.batch import Batch
 from conceptseg.data.draw import sample_priority
+from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.network.record import Tail
 from conceptseg.stats.mergeable.moments import Moments
 from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.embed import embedded
 from conceptseg.study.ace.gradients import ClassGradients, References, class_gradients, needs_labels
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from conceptseg.concepts.segments import Segments
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.study.ace.config import Ace
-
 
 SEGMENTS = Key("segments", SampleTable)
 ACTIVATION = Key("activation", Moments)
@@ -62,40 +55,31 @@ class Survey(Pass):
         yield REFERENCES(References(context, self.study.references))
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        import torch
-
-        study = self.study
+        study, tables = self.study, SampleTable.empty(self.study.images_per_class)
         images = list(batch.images.float().cpu().numpy())
         # Superpixels are cut beside the network's passes; both leave the interpreter to others.
         with ThreadPoolExecutor(torch.get_num_threads()) as threads:
             cut = threads.map(study.segments, images)
-            tail, gradients = self._gradients(context, batch, known[REFERENCES])
+            tail = Tail.of(context.model, batch.images, context.layer, graph=True)
+            context.model.check_finite(tail.logits, batch.ids)
+            starts = known[REFERENCES].of(batch.ids, tail.activation.shape[-2:])
+            classes = study.class_ids(context)
+            gradients = class_gradients(tail, classes, study.target, starts, batch.labels)
             segments = list(cut)
-        table = SampleTable.empty(study.images_per_class)
         moments = Moments.empty(tail.activation.shape[1])
-        for i in range(len(batch)):
+        for i, sample_id in enumerate(batch.ids):
             activation = tail.activation[i].detach()
             moments = moments.merge(Moments.of(activation.flatten(1).T.float().cpu().numpy()))
             if gradients[i].classes:
                 one = SampleTable.of(
-                    batch.ids[i],
+                    sample_id,
                     self._tables(context, batch, i, tail, gradients[i], segments[i]),
-                    priority=sample_priority(context.seed, batch.ids[i]),
+                    priority=sample_priority(context.seed, sample_id),
                     classes=gradients[i].classes,
                     capacity=study.images_per_class,
                 )
-                table = table.merge(one)
-        return SEGMENTS(table) | ACTIVATION(moments)
-
-    def _gradients(
-        self, context: Context, batch: Batch, references: References
-    ) -> tuple[Tail, list[ClassGradients]]:
-        study = self.study
-        tail = Tail.of(context.model, batch.images, context.layer, graph=True)
-        context.model.check_finite(tail.logits, batch.ids)
-        starts = references.of(batch.ids, tail.activation.shape[-2:])
-        classes = study.class_ids(context)
-        return tail, class_gradients(tail, classes, study.target, starts, batch.labels)
+                tables = tables.merge(one)
+        return SEGMENTS(tables) | ACTIVATION(moments)
 
     def _tables(
         self,

@@ -1,10 +1,8 @@
 """The tables of an ACE result."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter as get
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,14 +14,12 @@ from conceptseg.result.table import Table
 from conceptseg.stats.estimate import Estimate
 from conceptseg.stats.intervals import ALPHA, wilson_interval
 from conceptseg.study.ace.assess import PAIRS, Pair
+from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.discover import CALIBRATION_DRAWS
-from conceptseg.study.ace.discovery import DISCOVERY, Discovery
+from conceptseg.study.ace.discovery import DISCOVERY, Concept, Discovery
 from conceptseg.study.ace.erase import ERASURES
 from conceptseg.study.ace.pictures import SHOWN, Shown, exemplars
 from conceptseg.study.ace.pool import TAGS
-
-if TYPE_CHECKING:
-    from conceptseg.study.ace.config import Ace
 
 LOSS = Column("loss", "IoU change", interval=True)
 MOVES = Column("moves", "score change", interval=True)
@@ -80,8 +76,6 @@ PAIR: tuple[Column | str, ...] = (
     Column("p_moves_bh", "p Benjamini-Hochberg (score change)"),
     Column("p_moves_max", "p max-statistic (score change)", of=get("moved.adjusted")),
 )
-LAYER = ("layer_low", "layer_high")
-LAYER_LOSS = Column("layer_loss", "IoU change, layer set to its mean", True, "", LAYER)
 RATE = Column("false_positive_rate", f"share with p <= {ALPHA}", True, "", ("low", "high"))
 
 
@@ -92,97 +86,97 @@ def pair_table(pairs: Sequence[Pair], classes: Sequence[str]) -> Table:
 
 def concept_table(study: Ace, known: Known, names: Sequence[str]) -> Table:
     discovery, shown = known[DISCOVERY], known[SHOWN]
-    rows = []
-    for concept, name in zip(discovery.concepts, names, strict=True):
-        alone = [shown.isolation[row] for row in exemplars(study, discovery, concept).tolist()]
-        rows.append(
-            {
-                "concept": concept.number,
-                "seen_on": name,
-                "segments": len(concept.members),
-                "images": concept.images,
-                "area": float(discovery.area[concept.core].mean()),
-                "auc": concept.auc,
-                "stability": concept.stability,
-                "agreement": concept.agreement,
-                "isolation": float(np.mean(alone)),
-            }
-        )
-    labels = {
-        "seen_on": "seen on",
-        "area": "mean area (share of image)",
-        "auc": "AUC on images the CAV did not see",
-        "stability": "stability over seeds (Jaccard)",
-        "agreement": "cosine of pattern and ridge CAV",
-        "isolation": "cosine of the segment alone with itself in place",
-    }
-    return Table(rows, labels=labels, caption="The concepts")
+
+    def alone(concept: Concept) -> float:
+        rows = exemplars(study, discovery, concept).tolist()
+        return float(np.mean([shown.isolation[row] for row in rows]))
+
+    columns = (
+        Column("concept", of="number"),
+        Column("seen_on", "seen on", of=lambda concept: names[concept.number - 1]),
+        Column("segments", of=lambda concept: len(concept.members)),
+        "images",
+        Column(
+            "area",
+            "mean area (share of image)",
+            of=lambda concept: float(discovery.area[concept.core].mean()),
+        ),
+        Column("auc", "AUC on images the CAV did not see"),
+        Column("stability", "stability over seeds (Jaccard)"),
+        Column("agreement", "cosine of pattern and ridge CAV"),
+        Column("isolation", "cosine of the segment alone with itself in place", of=alone),
+    )
+    return Table.of(discovery.concepts, columns, "The concepts")
 
 
 def exemplar_table(study: Ace, discovery: Discovery, shown: Shown) -> Table:
-    rows = [
-        {"concept": concept.number, **_segment(discovery, row, shown)}
+    own = [
+        (concept.number, row)
         for concept in discovery.concepts
         for row in exemplars(study, discovery, concept).tolist()
     ]
-    return Table(rows, caption="Segments that stand for each concept")
+    return _segments(own, discovery, shown, "Segments that stand for each concept")
 
 
 def map_table(discovery: Discovery, rows: np.ndarray, shown: Shown) -> Table:
     concept_of = np.zeros(len(discovery.image), dtype=np.int64)
     for concept in discovery.concepts:
         concept_of[concept.members] = concept.number
+    own = zip(concept_of[rows].tolist(), rows.tolist(), strict=True)
+    return _segments(own, discovery, shown, "Segments on the map; concept 0 is none")
+
+
+def _segments(
+    rows: Iterable[tuple[int, int]], discovery: Discovery, shown: Shown, caption: str
+) -> Table:
+    """Segments by the numbers of their concept and of their row of the pool."""
+    edges = ("top", "left", "bottom", "right")
     listed = [
-        {"concept": int(concept_of[row]), **_segment(discovery, row, shown)}
-        for row in rows.tolist()
+        {
+            "concept": concept,
+            "sample": discovery.ids[discovery.image[row]],
+            "picture": picture_key(discovery.ids[discovery.image[row]]),
+            "level": int(discovery.level[row]),
+            "segment": int(discovery.number[row]),
+            **dict(zip(edges, discovery.box[row].tolist(), strict=True)),
+            "outline": shown.outlines.get(row, ""),
+        }
+        for concept, row in rows
     ]
-    return Table(listed, caption="Segments on the map; concept 0 is none")
-
-
-def _segment(discovery: Discovery, row: int, shown: Shown) -> dict[str, Any]:
-    sample = discovery.ids[discovery.image[row]]
-    edges = zip(("top", "left", "bottom", "right"), discovery.box[row].tolist(), strict=True)
-    return {
-        "sample": sample,
-        "picture": picture_key(sample),
-        "level": int(discovery.level[row]),
-        "segment": int(discovery.number[row]),
-        **dict(edges),
-        "outline": shown.outlines.get(row, ""),
-    }
+    return Table(listed, caption=caption)
 
 
 def class_table(known: Known, classes: Sequence[str]) -> Table:
-    discovery, erasures = known[DISCOVERY], known[ERASURES]
+    discovery, erasures, pairs = known[DISCOVERY], known[ERASURES], known[PAIRS]
     sampling = discovery.sampling.named(erasures.ids)
-    rows = []
-    for class_id, images in sorted(discovery.class_images.items()):
-        clean = erasures.clean[:, class_id]
-        pairs = [pair for pair in known[PAIRS] if pair.class_id == class_id]
-        tests = [pair.test for pair in pairs]
-        rows.append(
-            {
-                "class": classes[class_id],
-                "images": len(images),
-                "iou": _known(np.mean, clean),
-                **LAYER_LOSS.cells(sampling.mean(erasures.layer_loss(class_id))),
-                "concepts_tested": len(pairs),
-                "concepts_used": sum(pair.used for pair in pairs),
-                "from_context": sum(pair.from_context for pair in pairs),
-                "detectable": _known(np.median, [test.detectable for test in tests]),
-                "least": _known(np.median, [test.least for test in tests]),
-            }
-        )
-    labels = {
-        "iou": "IoU",
-        **LAYER_LOSS.labels,
-        "concepts_tested": "concepts tested",
-        "concepts_used": "concepts used",
-        "from_context": "of these from context",
-        "detectable": "median smallest detectable IoU change",
-        "least": "median smallest corrected p possible",
-    }
-    return Table(rows, labels=labels, caption="The classes")
+    of_class = {c: [pair for pair in pairs if pair.class_id == c] for c in discovery.class_images}
+
+    def middle(name: str) -> Callable[[int], float | None]:
+        return lambda c: _known(np.median, [getattr(pair.test, name) for pair in of_class[c]])
+
+    columns = (
+        Column("class", of=lambda c: classes[c]),
+        Column("images", of=lambda c: len(discovery.class_images[c])),
+        Column("iou", "IoU", of=lambda c: _known(np.mean, erasures.clean[:, c])),
+        Column(
+            "layer_loss",
+            "IoU change, layer set to its mean",
+            interval=True,
+            brief="",
+            ends=("layer_low", "layer_high"),
+            of=lambda c: sampling.mean(erasures.change("layer", c)[:, 0]),
+        ),
+        Column("concepts_tested", "concepts tested", of=lambda c: len(of_class[c])),
+        Column("concepts_used", "concepts used", of=lambda c: sum(p.used for p in of_class[c])),
+        Column(
+            "from_context",
+            "of these from context",
+            of=lambda c: sum(pair.from_context for pair in of_class[c]),
+        ),
+        Column("detectable", "median smallest detectable IoU change", of=middle("detectable")),
+        Column("least", "median smallest corrected p possible", of=middle("least")),
+    )
+    return Table.of(sorted(of_class), columns, "The classes")
 
 
 def _known(function: Callable[[np.ndarray], Any], values: ArrayLike) -> float | None:

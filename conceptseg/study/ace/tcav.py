@@ -206,7 +206,7 @@ def concept_step(
     rows = np.concatenate([concept, contrast])
     is_concept = np.arange(len(rows)) < len(concept)
     v = learner.fit(rows, is_concept, seed)
-    v = v / max(float(np.linalg.norm(v)), 1e-300)
+    v = v / _length(v)
     return v * float(v @ (concept.mean(0, dtype=np.float64) - contrast.mean(0, dtype=np.float64)))
 
 

@@ -11,6 +11,7 @@ from conceptseg.report.figure_style import label, layout, small
 from conceptseg.result.columns import as_number
 
 LEVEL_PX = 58
+LEAF = (0xC9, 0xD1, 0xD7)
 
 
 def icicle(
@@ -22,25 +23,26 @@ def icicle(
     click zooms into a part, a click on the strip above goes back.
     """
     by_number = {row["node"]: row for row in nodes}
-    ids, parents, names, values = ["0"], [""], ["all classes"], [float(classes)]
-    accuracy, hover = [by_number[0]["accuracy"]], [_words(by_number[0])]
+    parts: list[tuple[str, str, str, int, Any]] = [("0", "", "all classes", classes, by_number[0])]
     for row in branches:
-        child = row["child"]
-        ids.append(str(child) if child is not None else f"class-{row['class_id']}")
-        parents.append(str(row["node"]))
-        values.append(float(len(row["classes"])))
-        names.append(label(row["name"], 30))
-        accuracy.append(None if child is None else by_number[child]["accuracy"])
-        hover.append(label(row["name"], 80) if child is None else _words(by_number[child]))
-    shares = np.array([as_number(a) for a in accuracy], float)
-    low = float(np.nanmin(shares)) if np.isfinite(shares).any() else 0.0
-    colours = [_colour(value, low) for value in shares]
+        below = by_number.get(row["child"])
+        own = f"class-{row['class_id']}" if below is None else str(row["child"])
+        parts.append((own, str(row["node"]), row["name"], len(row["classes"]), below))
+    ids, parents, names, sizes, deciding = zip(*parts, strict=True)
+    shares = np.array([as_number(one and one["accuracy"]) for one in deciding])
+    hover = [_words(one) if one else label(name, 80) for *_, name, _, one in parts]
+    known = np.isfinite(shares)
+    low = float(shares[known].min()) if known.any() else 0.0
+    rgb = np.where(known[:, None], paint(shares, low, 1.0, "cividis"), LEAF)
+    # Black or white, by the luminance (ITU-R BT.709) behind it.
+    inks = np.where(rgb @ (0.2126, 0.7152, 0.0722) > 127, "#111111", "#ffffff").tolist()
+    colours = ["#{:02x}{:02x}{:02x}".format(*row) for row in rgb.tolist()]
     figure = go.Figure(
         go.Icicle(
             ids=ids,
             parents=parents,
-            labels=names,
-            values=small(values),
+            labels=[label(name, 30) for name in names],
+            values=small(sizes),
             branchvalues="total",
             tiling={"orientation": "v"},
             sort=False,
@@ -48,7 +50,7 @@ def icicle(
             customdata=hover,
             hovertemplate="%{customdata}<extra></extra>",
             textposition="middle center",
-            textfont={"color": [_ink(colour) for colour in colours]},
+            textfont={"color": inks},
             pathbar={"side": "top", "thickness": 26},
             root={"color": "rgba(0,0,0,0)"},
         ),
@@ -85,19 +87,6 @@ def _add_scale(figure: go.Figure, low: float) -> None:
             },
         },
     )
-
-
-def _colour(value: float, low: float) -> str:
-    if not np.isfinite(value):
-        return "#c9d1d7"
-    red, green, blue = paint(np.array([value]), low, 1.0, "cividis")[0].tolist()
-    return f"#{red:02x}{green:02x}{blue:02x}"
-
-
-def _ink(colour: str) -> str:
-    """Black or white, by the luminance (ITU-R BT.709) behind it."""
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return "#111111" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 127 else "#ffffff"
 
 
 def _words(row: Mapping[str, Any]) -> str:

@@ -55,6 +55,7 @@ WORDS = {
     "soft, tuned": "tuned network's tree, soft",
     "hard, tuned": "tuned network's tree, hard",
 }
+"""Who decides; the last three where a network was tuned."""
 
 
 def passed(row: Mapping[str, Any]) -> bool:

@@ -1,5 +1,7 @@
 """The result of a SegNBDT study: tables, findings in words, arrays and pictures."""
 
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from conceptseg.result.encoding import plain
 from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
+from conceptseg.stats.mergeable.sample_table import Tables
 from conceptseg.stats.p_values import exchangeable_p
 from conceptseg.study.segnbdt import tables
 from conceptseg.study.segnbdt.columns import GONE, PARTS
@@ -18,6 +21,7 @@ from conceptseg.study.segnbdt.config import Segnbdt
 from conceptseg.study.segnbdt.evidence import EVIDENCE, VIEWS
 from conceptseg.study.segnbdt.findings import findings
 from conceptseg.study.segnbdt.grown import GROWN, Grown
+from conceptseg.study.segnbdt.head import LAST
 from conceptseg.study.segnbdt.judge import JUDGED
 from conceptseg.study.segnbdt.removal import REMOVALS
 from conceptseg.study.segnbdt.tune import TUNING, Tuning
@@ -86,25 +90,26 @@ def conclude(study: Segnbdt, context: Context, known: Known) -> Result:
 
 def _branch_rows(grown: Grown, classes: tuple[str, ...]) -> tables.Rows:
     rows = []
-    for node in grown.tree.nodes:
-        for b, (leaves, child) in enumerate(zip(node.branches, node.children, strict=True)):
-            rows.append(
-                {
-                    "node": node.number,
-                    "branch": b,
-                    "name": grown.tree.branch_name(node.number, b, classes),
-                    "child": child if child >= 0 else None,
-                    "class_id": leaves[0] if child < 0 else None,
-                    "classes": [classes[leaf] for leaf in leaves],
-                }
-            )
+    for number, branch in grown.tree.edges:
+        node = grown.tree.nodes[number]
+        leaves, child = node.branches[branch], node.children[branch]
+        rows.append(
+            {
+                "node": number,
+                "branch": branch,
+                "name": grown.tree.branch_name(number, branch, classes),
+                "child": child if child >= 0 else None,
+                "class_id": leaves[0] if child < 0 else None,
+                "classes": [classes[leaf] for leaf in leaves],
+            }
+        )
     return rows
 
 
 def _tuning_rows(tuning: Tuning | None) -> tables.Rows:
     if tuning is None:
         return []
-    train = {n + 1: loss for n, loss in enumerate(tuning.training)}
+    train = dict(enumerate(tuning.training, 1))
     return [
         {"step": step, "loss_checked": loss, "loss_trained": train.get(step)}
         for step, loss in tuning.history
@@ -113,51 +118,50 @@ def _tuning_rows(tuning: Tuning | None) -> tables.Rows:
 
 def _pictures(study: Segnbdt, known: Known) -> tuple[dict[str, bytes], tables.Rows, tables.Rows]:
     """Pictures by key; rows of exemplars of each branch; rows of the inspected images."""
-    tree, table, seen = known[GROWN].tree, known[EVIDENCE], known[VIEWS]
+    tree, table, seen = known[GROWN].tree, known[EVIDENCE], known[VIEWS].tables
     methods = choice_labels(study.evidence)
     keys = ("region", "doubt", *methods)
-    shown = list(chosen_images(study, known[JUDGED]))
-    images: dict[str, bytes] = {}
-    largest: dict[int, list[tuple[int, str]]] = {}
-    for sample_id in table.ids:
-        one = table.tables[sample_id]
-        for edge, pixels in zip(one["edge"].tolist(), one["pixels"].tolist(), strict=True):
-            largest.setdefault(edge, []).append((-pixels, sample_id))
-    wanted = {(e, s) for e, sized in largest.items() for _, s in sorted(sized)[: study.exemplars]}
+    shown = chosen_images(study, known[JUDGED], tree.classes)
+    images = {safe_key(f"view-{i}"): seen[i]["photo"].tobytes() for i in shown}
+    largest = sorted(
+        (edge, -pixels, sample_id)
+        for sample_id, one in table.tables.items()
+        for edge, pixels in zip(one["edge"].tolist(), one["pixels"].tolist(), strict=True)
+    )
+    by_edge = groupby(largest, itemgetter(0))
+    wanted = {(edge, i) for edge, own in by_edge for *_, i in islice(own, study.exemplars)}
     exemplars: tables.Rows = []
-    views: tables.Rows = []
     for sample_id in table.ids:
         one = table.tables[sample_id]
-        ends = np.cumsum(one["picture_size"])[:-1]
-        parts = [part.tobytes() for part in np.split(one["picture"], ends)]
-        evidence = {}
+        parts = np.split(one["picture"], np.cumsum(one["picture_size"])[:-1])
         for place, edge in enumerate(one["edge"].tolist()):
-            own = parts[place * len(keys) : (place + 1) * len(keys)]
-            if (edge, sample_id) not in wanted and sample_id not in shown:
-                continue
-            number, branch = tree.edges[edge]
-            row = {"edge": edge, "node": number, "branch": branch, "sample": sample_id}
-            row |= {m: safe_key(f"at-{edge}-{m}-{sample_id}") for m in keys}
-            images |= {row[m]: data for m, data in zip(keys, own, strict=True)}
-            evidence[edge] = row[methods[0]]
-            row["card"] = (edge, sample_id) in wanted
-            exemplars.append(row)
-        if sample_id in shown:
-            own_view = seen.tables[sample_id]
-            images[safe_key(f"view-{sample_id}")] = own_view["photo"].tobytes()
-            views.append(_view_row(own_view, sample_id, evidence))
-    views.sort(key=lambda row: shown.index(row["sample"]))
+            card = (edge, sample_id) in wanted
+            if card or sample_id in shown:
+                number, branch = tree.edges[edge]
+                row = {"edge": edge, "node": number, "branch": branch, "sample": sample_id}
+                row |= {m: safe_key(f"at-{edge}-{m}-{sample_id}") for m in keys}
+                own = parts[place * len(keys) :]
+                images |= {row[m]: data.tobytes() for m, data in zip(keys, own, strict=False)}
+                exemplars.append(row | {"card": card})
+    first = {(row["sample"], row["edge"]): row[methods[0]] for row in exemplars}
+    views = [
+        _view_row(seen[i], i, {str(e): key for (of, e), key in first.items() if of == i})
+        for i in shown
+    ]
     return images, exemplars, views
 
 
-def _view_row(one: Any, sample_id: str, evidence: dict[int, str]) -> dict[str, Any]:
-    row: dict[str, Any] = {"sample": sample_id, "picture": safe_key(f"view-{sample_id}")}
-    row |= {"rows": int(one["hard"].shape[0]), "columns": int(one["hard"].shape[1])}
-    for name in ("truth", "network", "hard", "soft"):
-        row[name] = one[name].ravel().tolist()
-    row["sure"] = one["sure"].reshape(len(one["sure"]), -1).tolist()
-    row["evidence"] = {str(edge): key for edge, key in evidence.items()}
-    return row
+def _view_row(one: Tables, sample_id: str, evidence: dict[str, str]) -> dict[str, Any]:
+    rows, columns = one["hard"].shape
+    return {
+        "sample": sample_id,
+        "picture": safe_key(f"view-{sample_id}"),
+        "rows": rows,
+        "columns": columns,
+        **{name: one[name].ravel().tolist() for name in ("truth", "network", "hard", "soft")},
+        "sure": one["sure"].reshape(len(one["sure"]), -1).tolist(),
+        "evidence": evidence,
+    }
 
 
 def _arrays(known: Known) -> dict[str, np.ndarray]:
@@ -179,6 +183,7 @@ def _arrays(known: Known) -> dict[str, np.ndarray]:
 def _notes(study: Segnbdt, context: Context, known: Known) -> dict[str, Any]:
     grown, judged, removals = known[GROWN], known[JUDGED], known[REMOVALS]
     tuning, sampling = known.get(TUNING), judged.sampling
+    observed = grown.trees[0]["agreement"]
     finite = grown.redrawn[np.isfinite(grown.redrawn)]
     tests = [one.test for one in (*removals.evidence, *removals.parts)]
     notes = studied.notes(
@@ -192,7 +197,7 @@ def _notes(study: Segnbdt, context: Context, known: Known) -> dict[str, Any]:
         kind=grown.kind,
         hierarchy=study.hierarchy,
         linkage=study.linkage,
-        head=None if grown.head is None else grown.head.name,
+        head=known[LAST].name if LAST in known else None,
         layer=context.layer,
         labelled=int(judged.labelled.sum()),
         tune=study.tune,
@@ -200,10 +205,10 @@ def _notes(study: Segnbdt, context: Context, known: Known) -> dict[str, Any]:
         published_loss=study.published_loss,
         steps=0 if tuning is None else tuning.step,
         stopped=tuning is not None and tuning.stopped,
-        observed=grown.observed,
+        observed=observed,
         null_mean=float(np.nanmean(grown.null)),
         null_best=float(np.nanmax(grown.null)),
-        p_random=exchangeable_p(grown.observed, grown.null),
+        p_random=exchangeable_p(observed, grown.null),
         random_trees=study.random_trees,
         stability=float(finite.mean()) if len(finite) else None,
         stability_low=float(np.quantile(finite, 0.025)) if len(finite) else None,

@@ -19,10 +19,9 @@ from conceptseg.report.thumbnails import outlined, overlay, photo, shared_limit
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.segnbdt.config import Segnbdt
 from conceptseg.study.segnbdt.grown import GROWN
-from conceptseg.study.segnbdt.judge import JUDGED, Judged
+from conceptseg.study.segnbdt.judge import JUDGED
 from conceptseg.study.segnbdt.rules import Rules, entropy
-from conceptseg.study.segnbdt.target import FixedDecision, decision
-from conceptseg.study.segnbdt.tree import Tree
+from conceptseg.study.segnbdt.target import Decision, decision
 from conceptseg.study.segnbdt.views import chosen_images, view
 
 NAN = float("nan")
@@ -42,8 +41,12 @@ class Evidence(Pass):
     labels = "optional"
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
-        judged = known[JUDGED]
-        wanted = {*evidence_images(self.study, judged), *chosen_images(self.study, judged)}
+        study, judged = self.study, known[JUDGED]
+        ranked = sorted(judged.ids, key=lambda i: sample_priority(study.seed, i))
+        wanted = {
+            *ranked[: study.evidence_images],
+            *chosen_images(study, judged, known[GROWN].tree.classes),
+        }
         return [s for s in context.manifest.samples if s.id in wanted]
 
     def forwards(self, context: Context) -> float:
@@ -54,45 +57,41 @@ class Evidence(Pass):
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         tree = known[GROWN].tree
-        table, views = SampleTable.empty(), SampleTable.empty()
-        shown = set(chosen_images(self.study, known[JUDGED]))
+        shown = chosen_images(self.study, known[JUDGED], tree.classes)
+        tables, views = {}, {}
         for i, sample_id in enumerate(batch.ids):
             image = batch.images[i : i + 1]
             scene = Scene(context.model, image, batch_size=context.run.batch_size)
-            one = self._image(context, scene, sample_id, tree)
-            table = table.merge(SampleTable.of(sample_id, one))
+            rules = Rules(tree, scene.logits)
+            tables[sample_id] = self._image(context, scene, sample_id, rules)
             if sample_id in shown:
-                labels = None if batch.labels is None else batch.labels[i]
-                rules = Rules(tree, scene.logits)
+                given = batch.labels
+                labels = torch.full(image.shape[2:], -1) if given is None else given[i]
                 taken = photo(image[0].float().cpu().numpy(), self.study.picture_px)
-                seen = view(self.study, rules, scene.logits, labels)
-                seen["photo"] = np.frombuffer(taken, np.uint8)
-                views = views.merge(SampleTable.of(sample_id, seen))
-        return EVIDENCE(table) | VIEWS(views)
+                views[sample_id] = view(self.study, rules, scene.logits, labels)
+                views[sample_id]["photo"] = np.frombuffer(taken, np.uint8)
+        return EVIDENCE(SampleTable.each(tables)) | VIEWS(SampleTable.each(views))
 
     def _image(
-        self, context: Context, scene: Scene, sample_id: str, tree: Tree
+        self, context: Context, scene: Scene, sample_id: str, rules: Rules
     ) -> dict[str, np.ndarray]:
-        rules = Rules(tree, scene.logits)
-        hard = rules.hard(scene.logits)[0]
-        edges = self._taken(tree, hard)
-        masks = [_reached(hard, tree.paths[:, edge]) for edge in edges]
-        targets = [
-            decision(tree, edge, mask[None]) for edge, mask in zip(edges, masks, strict=True)
-        ]
-        fixed = [target.on(scene.logits) for target in targets]
+        tree, hard = rules.tree, rules.hard(scene.logits)[0]
+        counts = np.bincount(hard.flatten().cpu().numpy(), minlength=tree.classes)
+        least = max(1.0, self.study.min_region_fraction * hard.numel())
+        edges = np.flatnonzero(counts @ tree.paths >= least).tolist()  # that enough pixels take
+        leaves = torch.from_numpy(tree.paths > 0).to(hard.device)
+        masks = [leaves[:, edge][hard] for edge in edges]
+        targets = [decision(tree, edge, m[None]) for edge, m in zip(edges, masks, strict=True)]
         methods = explainers(self.study.evidence, context.layer) if edges else {}
         maps = [m.on(scene, targets)[:, 0].float().cpu().numpy() for m in methods.values()]
-        numbers = {
+        pictures = self._pictures(scene, rules, edges, masks, maps)
+        return {
             "edge": np.array(edges, np.int64),
             "pixels": np.array([int(mask.sum()) for mask in masks], np.int64),
-            "margin": np.array([float(f(scene.logits)[0]) for f in fixed]),
+            "picture": np.frombuffer(b"".join(pictures), np.uint8),
+            "picture_size": np.array([len(p) for p in pictures], np.int64),
+            **self._removed(context, scene, sample_id, targets, maps[0] if edges else ()),
         }
-        numbers |= self._removed(context, scene, sample_id, fixed, maps[0] if len(maps) else None)
-        pictures = self._pictures(scene, rules, edges, masks, maps)
-        numbers["picture"] = np.frombuffer(b"".join(pictures), np.uint8)
-        numbers["picture_size"] = np.array([len(p) for p in pictures], np.int64)
-        return numbers
 
     def _pictures(
         self,
@@ -116,34 +115,28 @@ class Evidence(Pass):
                 pictures.append(overlay(array, one[number], -bound, bound, mask=region, side=side))
         return pictures
 
-    def _taken(self, tree: Tree, hard: Tensor) -> list[int]:
-        """Edges of the tree that enough pixels of an image take."""
-        least = max(1.0, self.study.min_region_fraction * hard.numel())
-        counts = np.bincount(hard.flatten().cpu().numpy(), minlength=tree.classes)
-        return np.flatnonzero(counts @ tree.paths >= least).tolist()
-
     def _removed(
         self,
         context: Context,
         scene: Scene,
         sample_id: str,
-        fixed: list[FixedDecision],
-        maps: np.ndarray | None,
+        targets: Sequence[Decision],
+        maps: Sequence[np.ndarray],
     ) -> dict[str, np.ndarray]:
-        """Changes of margins: `by_evidence` [e], `by_chance` [e, controls], `parts` [p, 1 + e]."""
-        study, controls = self.study, self.study.controls
+        """`margin` [e] of each target, and its changes: `removed` [e, 1 + controls] without the
+        evidence of its map and without the same shape elsewhere, `parts` [p, 1 + e]."""
+        study = self.study
         fill = filling(context.model, scene.images, study.fill)
-        seed = sample_priority(context.seed, sample_id) % 2**63
-        rng = np.random.default_rng([seed, 2])
-        clean = [float(f(scene.logits)[0]) for f in fixed]
-        by_evidence = np.full((len(fixed), 1 + controls), NAN)
-        for number, target in enumerate(fixed):
-            if maps is None or not (maps[number] > 0).any():
-                continue
-            top = torch.from_numpy(strongest(maps[number], study.removed_share))
-            masks = [top, *(moved(top, rng) for _ in range(controls))]
-            logits = _without(scene, fill, masks)
-            by_evidence[number] = [float(target(one[None])[0]) - clean[number] for one in logits]
+        rng = np.random.default_rng([sample_priority(context.seed, sample_id) % 2**63, 2])
+        fixed = [target.on(scene.logits) for target in targets]
+        margins = np.array([float(target(scene.logits)[0]) for target in fixed])
+        removed = np.full((len(fixed), 1 + study.controls), NAN)
+        for own, target, margin, one in zip(removed, fixed, margins, maps, strict=True):
+            if (one > 0).any():
+                top = torch.from_numpy(strongest(one, study.removed_share))
+                masks = [top, *(moved(top, rng) for _ in range(study.controls))]
+                own[:] = [float(target(z[None])[0]) for z in _without(scene, fill, masks)]
+                own -= margin
         parts = self._parts(context, scene, sample_id)
         rows = np.full((len(parts), 1 + len(fixed)), NAN)
         if parts and fixed:
@@ -156,17 +149,14 @@ class Evidence(Pass):
                     if left.sum() * 2 >= target.mask.sum():
                         own = target.on_mask(left)
                         row[1 + number] = float(own(one[None])[0]) - float(own(scene.logits)[0])
-        return {"removed": by_evidence, "parts": rows}
+        return {"margin": margins, "removed": removed, "parts": rows}
 
     def _parts(self, context: Context, scene: Scene, sample_id: str) -> list[tuple[int, Tensor]]:
         """The predicted region of each class, and the context that the data set knows to matter."""
         predicted = scene.logits[0].argmax(0)
-        least = self.study.min_region_fraction * predicted.numel()
-        parts = [
-            (c, predicted == c)
-            for c in range(scene.logits.shape[1])
-            if int((predicted == c).sum()) >= max(1.0, least)
-        ]
+        least = max(1.0, self.study.min_region_fraction * predicted.numel())
+        each = [(c, predicted == c) for c in range(scene.logits.shape[1])]
+        parts = [(c, mask) for c, mask in each if int(mask.sum()) >= least]
         known = context.manifest.context(context.manifest.sample(sample_id))
         if known is not None:
             parts.append((CONTEXT, torch.from_numpy(np.asarray(known, bool))))
@@ -185,19 +175,12 @@ def doubt(rules: Rules, logits: Tensor) -> Tensor:
     return shares.clamp(0, 1).view(len(logits), -1, *logits.shape[2:])
 
 
-def evidence_images(study: Segnbdt, judged: Judged) -> list[str]:
-    """Judged images drawn by hash."""
-    ranked = sorted(judged.ids, key=lambda i: sample_priority(study.seed, i))
-    return ranked[: study.evidence_images]
-
-
 def strongest(attribution: np.ndarray, share: float) -> np.ndarray:
     """Booleans [h, w]: that share of the pixels with the largest positive attribution."""
+    top = np.zeros(attribution.shape, bool)
     count = max(1, round(share * attribution.size))
-    order = np.argsort(-attribution.ravel(), kind="stable")[:count]
-    top = np.zeros(attribution.size, bool)
-    top[order] = attribution.ravel()[order] > 0
-    return top.reshape(attribution.shape)
+    top.flat[np.argsort(-attribution.ravel(), kind="stable")[:count]] = True
+    return top & (attribution > 0)
 
 
 def moved(mask: Tensor, rng: np.random.Generator) -> Tensor:
@@ -210,8 +193,3 @@ def _without(scene: Scene, fill: Tensor, masks: list[Tensor]) -> Tensor:
     """Logits [m, k, h, w] with each of m masks [h, w] filled."""
     stacked = torch.stack([m.to(scene.images.device) for m in masks])[:, None]
     return scene.forward(torch.where(stacked, fill, scene.images))
-
-
-def _reached(hard: Tensor, leaves: np.ndarray) -> Tensor:
-    """Booleans of `hard`'s shape: pixels whose descent ends in one of the classes marked [k]."""
-    return torch.from_numpy(leaves > 0).to(hard.device)[hard]

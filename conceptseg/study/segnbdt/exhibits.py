@@ -17,19 +17,17 @@ SHOWN = 24
 def inspector(result: Result) -> Section:
     """The images whose pixels can be asked for their path."""
     classes = result.notes["classes"]
-    tree = Tree.of(_tuples(result.notes["tree"]))
+    tree = Tree.of(result.notes["tree"])
     names = {(row["node"], row["branch"]): row["name"] for row in result.tables["branches"].rows}
     questions = {row["node"]: row["question"] for row in result.tables["nodes"].rows}
+    steps = {
+        (node, branch): PathStep(
+            str(tree.nodes[node].edge + branch), questions[node], name, f"node-{node}"
+        )
+        for (node, branch), name in names.items()
+    }
     paths = [
-        [
-            PathStep(
-                str(node.edge + branch),
-                questions[node.number],
-                names[node.number, branch],
-                f"node-{node.number}",
-            )
-            for node, branch in tree.path(leaf)
-        ]
+        [steps[node.number, branch] for node, branch in tree.path(leaf)]
         for leaf in range(len(classes))
     ]
     views = [_view(row) for row in result.tables["inspected"].rows]
@@ -45,49 +43,32 @@ def inspector(result: Result) -> Section:
 
 
 def _view(row: Row) -> PathView:
-    readings = {"network": row["network"], "tree, soft": row["soft"]}
+    readings, reference = {"network": row["network"], "tree, soft": row["soft"]}, row["network"]
     if any(c >= 0 for c in row["truth"]):
-        readings["label"] = row["truth"]
+        readings["label"] = reference = row["truth"]
+    pairs = zip(reference, row["hard"], strict=True)
+    wrong = [cell for cell, (want, got) in enumerate(pairs) if want >= 0 and want != got]
+    alt = f"Image {row['sample']}, of which a pixel can be chosen"
     return PathView(
-        Picture(row["picture"], f"Image {row['sample']}, of which a pixel can be chosen",
-                row["sample"]),
+        Picture(row["picture"], alt, row["sample"]),
         row["rows"],
         row["columns"],
         row["hard"],
         readings,
         row["sure"],
         row["evidence"],
-        _start(row),
-    )  # fmt: skip
-
-
-def _start(row: Row) -> int | None:
-    """The wrong pixel in the middle of all wrong ones, None where nothing is wrong."""
-    labelled = any(c >= 0 for c in row["truth"])
-    reference = row["truth"] if labelled else row["network"]
-    pairs = zip(reference, row["hard"], strict=True)
-    wrong = [cell for cell, (want, got) in enumerate(pairs) if want >= 0 and want != got]
-    return wrong[len(wrong) // 2] if wrong else None
-
-
-def _tuples(part: Any) -> Any:
-    return part if isinstance(part, int) else tuple(_tuples(child) for child in part)
+        wrong[len(wrong) // 2] if wrong else None,  # the one in the middle of all wrong pixels
+    )
 
 
 def nodes(result: Result) -> Section:
     pictures = result.tables["exemplars"].where(lambda row: row["card"]).by("node")
     branches = {(row["node"], row["branch"]): row["name"] for row in result.tables["branches"].rows}
     pairs, none = result.tables["confusions"].by("first_wrong_node"), Table(())
-    cards = [
-        _card(
-            row,
-            pictures.get(row["node"], none).rows,
-            branches,
-            pairs.get(row["node"], none).rows,
-            result,
-        )
-        for row in result.tables["nodes"].rows
-    ]
+    cards = []
+    for row in result.tables["nodes"].rows:
+        own, wrong = (each.get(row["node"], none).rows for each in (pictures, pairs))
+        cards.append(_card(row, own, branches, wrong, result.notes["evidence"]))
     caption = (
         "In the order of the tree. For each branch: the pixels that take it, outlined; the doubt "
         "of the node's decision at every pixel, its entropy as a share of the largest there is "
@@ -102,7 +83,7 @@ def _card(
     exemplars: Sequence[Row],
     branches: dict[tuple[int, int], str],
     pairs: Sequence[Row],
-    result: Result,
+    methods: Sequence[str],
 ) -> Card:
     facts: list[tuple[str, Any]] = [
         ("Depth", row["depth"]),
@@ -118,13 +99,13 @@ def _card(
     texts = [f"{p['true_class']} taken for {p['decided']} ({p['share']:.0%})" for p in pairs[:3]]
     shown = []
     for one in exemplars:
-        name = branches[one["node"], one["branch"]]
-        shown.append(Picture(one["region"], f"Pixels of {one['sample']} that go to {name}",
-                             f"{one['sample']}: {name}"))  # fmt: skip
-        alt = f"How unsure the decision of node {row['node']} is at each pixel of {one['sample']}"
-        shown.append(Picture(one["doubt"], alt, "doubt"))
-        for method in result.notes["evidence"]:
-            shown.append(Picture(one[method], f"Evidence for {name} in {one['sample']}", method))
+        name, image = branches[one["node"], one["branch"]], one["sample"]
+        alt = f"How unsure the decision of node {row['node']} is at each pixel of {image}"
+        shown += [
+            Picture(one["region"], f"Pixels of {image} that go to {name}", f"{image}: {name}"),
+            Picture(one["doubt"], alt, "doubt"),
+            *(Picture(one[m], f"Evidence for {name} in {image}", m) for m in methods),
+        ]
     badges = [f"{row['classes']} classes"]
     if row["support"] is not None and row["support"] < 0.5:
         badges.append("little support")

@@ -79,42 +79,34 @@ def _fidelity(rows: Rows, notes: dict[str, Any]) -> list[Finding]:
 
 def _wrong_nodes(rows: Rows, notes: dict[str, Any]) -> list[Finding]:
     against = "wrong pixels" if notes["labelled"] else "departures from the network"
-    claims = [
-        (
-            row,
-            WRONG,
+
+    def by_tree(row: Row) -> str:
+        return (
             f"{row['wrong_share']:.0%} of the tree's {against} go wrong first at node "
             f"{row['node']} (depth {row['depth']}): {row['question']}. Its own decision is right "
-            f"at {row['accuracy']:.1%} of the pixels below it.",
+            f"at {row['accuracy']:.1%} of the pixels below it."
         )
-        for row in _largest(rows, WRONG)
-    ]
-    if notes["labelled"]:
-        claims += [
-            (
-                row,
-                NETWORK_WRONG,
-                f"{row['network_wrong_share']:.0%} of the network's own wrong pixels belong to "
-                f"node {row['node']} (depth {row['depth']}), where the true path and that to the "
-                f"network's class part: {row['question']}.",
-            )
-            for row in _largest(rows, NETWORK_WRONG)
-        ]
+
+    def by_network(row: Row) -> str:
+        return (
+            f"{row['network_wrong_share']:.0%} of the network's own wrong pixels belong to "
+            f"node {row['node']} (depth {row['depth']}), where the true path and that to the "
+            f"network's class part: {row['question']}."
+        )
+
+    deciders = [(WRONG, by_tree), (NETWORK_WRONG, by_network)]
     return [
         Finding.about(
-            claim,
+            claim(row),
             _estimate(row, column, notes),
             evidence=f"node-{row['node']}",
             effect_name="share of wrong pixels",
             node=row["node"],
         )
-        for row, column, claim in claims
+        for column, claim in deciders[: 2 if notes["labelled"] else 1]
+        for row in sorted(rows, key=lambda row: -row[column.key])[:MOST]
+        if row[column.key] > 0
     ]
-
-
-def _largest(rows: Rows, column: Column) -> Rows:
-    wrong = [row for row in rows if row[column.key] > 0]
-    return sorted(wrong, key=lambda row: -row[column.key])[:MOST]
 
 
 def _pairs(rows: Rows, notes: dict[str, Any]) -> list[Finding]:

@@ -2,20 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from conceptseg.data.draw import sample_priority
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
-from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.stats.mergeable.sample_table import Tables
 from conceptseg.study.segnbdt.config import Segnbdt
 from conceptseg.study.segnbdt.head import LAST, Head
-from conceptseg.study.segnbdt.induce import agreement, cluster, from_confusion, support
-from conceptseg.study.segnbdt.names import NAMES, named
+from conceptseg.study.segnbdt.induce import Linkage, agreement, cluster, from_confusion, support
+from conceptseg.study.segnbdt.names import SENSES, UNITS, units_read, with_hypernyms
 from conceptseg.study.segnbdt.rules import Rules
 from conceptseg.study.segnbdt.survey import KEPT
 from conceptseg.study.segnbdt.tree import Tree, given_tree, random_tree, star
@@ -36,20 +38,17 @@ KINDS = {
 class Grown:
     """`tree` that is studied; `judged` samples, none of which had a part in making it.
 
-    `trees`: rows of how it compares with others, on kept pixels that none of them was made from
-    (unless there is a single image); `null`: agreement with the network
-    of random binary trees' hard decisions; `observed` that of the tree on the same pixels;
-    `redrawn`: cophenetic correlation with the tree made from redrawn evidence, `chance` with random
-    trees; `support` of each node by the redrawn trees; `reads`: per node, what the units detect
-    that it reads.
+    `trees`: rows of how it, the first, compares with others, on kept pixels that none of them was
+    made from (unless there is a single image); `null`: agreement with the network of random binary
+    trees' hard decisions on these; `redrawn`: cophenetic correlation with the tree made from
+    redrawn evidence, `chance` with random trees; `support` of each node by the redrawn trees;
+    `reads`: per node, what the units detect that it reads.
     """
 
     tree: Tree
     kind: str
-    head: Head | None
     judged: tuple[str, ...]
     trees: tuple[dict[str, Any], ...]
-    observed: float
     null: np.ndarray
     redrawn: np.ndarray
     chance: np.ndarray
@@ -60,53 +59,39 @@ class Grown:
 GROWN = Key("tree", Grown)
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """Pixels of the kept images: logits [m, k], truth [m]; per image counts [i, k, k] and sums."""
-
-    logits: np.ndarray
-    truth: np.ndarray
-    confusions: np.ndarray
-    sums: np.ndarray | None
-    counts: np.ndarray | None
-
-
 def grow_tree(study: Segnbdt, context: Context, known: Known) -> Known:
     """The tree that is studied, from the images of its half, and how it compares with others."""
-    table, head = known[KEPT], known[LAST].head
+    table, head, k = known[KEPT], known.get(LAST), len(context.model.classes)
     built, judged = halves(study, context)
-    k = len(context.model.classes)
     # A tree that needs no images is compared with others that do, made from a part of the judged.
     makers_of = built or _first_part(study, context, table.ids)
-    mine = _kept(table, [i for i in table.ids if i in makers_of], k)
-    makers = _makers(study, context, head, mine)
+    makers = _makers(study, context, head, [table.tables[i] for i in table.ids if i in makers_of])
     kind = study.hierarchy if study.hierarchy != "weights" else f"weights, {study.linkage}"
     if kind not in makers:
         raise InputError(f"hierarchy: {kind} cannot be had from {context.model.name!r}")
-    whole = np.ones(len(mine.confusions))
-    tree = makers[kind](whole)
-    tree, reads = named(tree, context.model.classes, head, known[NAMES])
-    others = {name: make(whole) for name, make in makers.items() if name != kind}
+    made = {name: make(np.arange(n)) for name, (n, make) in makers.items()}
+    tree = made.pop(kind)
+    if SENSES in known:
+        tree = with_hypernyms(tree, known[SENSES])
     seen = set(judged) - makers_of or set(judged)
-    test = _kept(table, [i for i in table.ids if i in seen], k)
+    logits, truth = _pixels([table.tables[i] for i in table.ids if i in seen], k)
+    others = {kind: tree, **made, "star": star(k)}
     rng = np.random.default_rng([study.seed, 11])
     randoms = [random_tree(k, rng) for _ in range(study.random_trees)]
-    rows = [_row(KINDS[kind], tree, tree, test, True)]
-    rows += [_row(KINDS[name], other, tree, test, False) for name, other in others.items()]
-    rows.append(_row(KINDS["star"], star(k), tree, test, False))
-    redrawn = _redrawn(study, kind, head, mine, makers)
+    # The weights' columns, or the images, are drawn again with replacement.
+    n, make = makers[kind]
+    draws = [np.random.default_rng([study.seed, 12, draw]) for draw in range(study.bootstraps)]
+    redrawn = [make(own.integers(0, n, n)) for own in draws if n]
     grown = Grown(
         tree,
         KINDS[kind],
-        head,
         judged,
-        tuple(rows),
-        rows[0]["agreement"],
-        np.array([_agreement(one, test) for one in randoms]),
+        tuple(_row(KINDS[name], one, tree, logits, truth) for name, one in others.items()),
+        np.array([_share(Rules(one, logits).hard(logits) == logits.argmax(1)) for one in randoms]),
         np.array([agreement(tree, one) for one in redrawn]),
         np.array([agreement(tree, one) for one in randoms]),
         support(tree, redrawn),
-        reads,
+        units_read(tree, head, known[UNITS]) if head and UNITS in known else {},
     )
     return GROWN(grown)
 
@@ -141,102 +126,74 @@ def _first_part(study: Segnbdt, context: Context, ids: Sequence[str]) -> frozens
     return frozenset(i for i in ids if group[i] in first)
 
 
-def _kept(table: SampleTable, ids: Sequence[str], k: int) -> _Kept:
-    tables = [table.tables[i] for i in ids]
-    if not tables:
-        nothing = np.zeros((0, k))
-        return _Kept(nothing, np.zeros(0, np.int64), np.zeros((0, k, k)), None, None)
-    confusions = []
-    for one in tables:
-        predicted = one["logits"].argmax(1)
-        known = one["truth"] >= 0
-        truth = one["truth"] if known.any() else predicted
-        cells = (truth.astype(np.int64) * k + predicted)[known | ~known.any()]
-        confusions.append(np.bincount(cells, minlength=k * k).reshape(k, k))
-    return _Kept(
-        np.concatenate([one["logits"] for one in tables]),
-        np.concatenate([one["truth"] for one in tables]),
-        np.array(confusions),
-        np.concatenate([one["sums"] for one in tables]) if "sums" in tables[0] else None,
-        np.concatenate([one["counts"] for one in tables]) if "sums" in tables[0] else None,
-    )
-
-
 Maker = Callable[[np.ndarray], Tree]
-"""Weights of the kept images [i] -> a tree; trees from weights alone do not see them."""
+"""Places of what a tree is made from, columns of weights or kept images -> the tree of these."""
 
 
-def _makers(study: Segnbdt, context: Context, head: Head | None, kept: _Kept) -> dict[str, Maker]:
-    makers: dict[str, Maker] = {}
+def _makers(
+    study: Segnbdt, context: Context, head: Head | None, kept: Sequence[Tables]
+) -> dict[str, tuple[int, Maker]]:
+    """By kind of tree, of how many things it is made, and how; none are given trees made of."""
+    makers: dict[str, tuple[int, Maker]] = {}
     if study.hierarchy == "given":
-        makers["given"] = lambda images: given_tree(study.tree, context.model.classes)
+        given = given_tree(study.tree, context.model.classes)
+        makers["given"] = 0, lambda drawn: given
     if head is not None:
-        makers["weights, ward"] = lambda images: cluster(head.weight, "ward")
-        makers["weights, cosine"] = lambda images: cluster(head.weight, "cosine")
-        makers["weights, average"] = lambda images: cluster(head.weight, "average")
-    if len(kept.confusions):
-        makers["confusion"] = lambda images: from_confusion(
-            np.tensordot(images, kept.confusions, 1)
-        )
-    if kept.sums is not None and kept.counts is not None:
-        sums, counts = kept.sums, kept.counts
+        weight = head.weight
+
+        def by_columns(columns: np.ndarray, linkage: Linkage) -> Tree:
+            return cluster(weight.take(columns, 1), linkage)
+
+        for linkage in get_args(Linkage):
+            make = partial(by_columns, linkage=linkage)
+            makers[f"weights, {linkage}"] = weight.shape[1], make
+    if kept:
+        confusions = _confusions(kept, len(context.model.classes))
+        makers["confusion"] = len(kept), lambda images: from_confusion(confusions[images].sum(0))
+    if kept and "sums" in kept[0]:
+        sums, counts = (np.concatenate([one[name] for one in kept]) for name in ("sums", "counts"))
 
         def by_features(images: np.ndarray) -> Tree:
-            total = np.tensordot(images, counts, 1)[:, None]
-            return cluster(np.tensordot(images, sums, 1) / np.maximum(total, 1), study.linkage)
+            total = np.maximum(counts[images].sum(0), 1)
+            return cluster(sums[images].sum(0) / total[:, None], study.linkage)
 
-        makers["features"] = by_features
+        makers["features"] = len(kept), by_features
     return makers
 
 
-def _redrawn(
-    study: Segnbdt, kind: str, head: Head | None, kept: _Kept, makers: dict[str, Maker]
-) -> list[Tree]:
-    """Trees from evidence drawn again with replacement: the weights' columns, or the images."""
-    if kind == "given":
-        return []
-    trees = []
-    for draw in range(study.bootstraps):
-        rng = np.random.default_rng([study.seed, 12, draw])
-        if head is not None and kind.startswith("weights"):
-            columns = rng.integers(0, head.weight.shape[1], head.weight.shape[1])
-            trees.append(cluster(head.weight[:, columns], study.linkage))
-        else:
-            n = len(kept.confusions)
-            trees.append(
-                makers[kind](np.bincount(rng.integers(0, n, n), minlength=n).astype(float))
-            )
-    return trees
+def _confusions(kept: Sequence[Tables], k: int) -> np.ndarray:
+    """Kept pixels of each image by label (by prediction where it has none) and prediction."""
+    counts = np.zeros((len(kept), k, k))
+    for own, one in zip(counts, kept, strict=True):
+        predicted = one["logits"].argmax(1)
+        truth = one["truth"] if (one["truth"] >= 0).any() else predicted
+        np.add.at(own, (truth[truth >= 0], predicted[truth >= 0]), 1)
+    return counts
 
 
-def _decided(tree: Tree, kept: _Kept) -> tuple[np.ndarray, np.ndarray, slice]:
-    """Soft and hard classes of a bounded number of kept pixels, and which these are."""
-    step = slice(None, None, max(1, -(-len(kept.logits) // MOST_PIXELS)))
-    logits = torch.from_numpy(np.ascontiguousarray(kept.logits[step].T))[None].float()
+def _pixels(kept: Sequence[Tables], k: int) -> tuple[Tensor, Tensor]:
+    """Logits [1, k, m] and labels [m] of a bounded number of the images' kept pixels."""
+    logits = np.concatenate([np.zeros((0, k), np.float32), *(one["logits"] for one in kept)])
+    truth = np.concatenate([np.zeros(0, np.int32), *(one["truth"] for one in kept)])
+    step = max(1, -(-len(logits) // MOST_PIXELS))
+    drawn = np.ascontiguousarray(logits[::step].T)[None]
+    return torch.from_numpy(drawn), torch.from_numpy(truth[::step])
+
+
+def _share(hits: Tensor) -> float:
+    return float(hits.double().mean())
+
+
+def _row(name: str, tree: Tree, studied: Tree, logits: Tensor, truth: Tensor) -> dict[str, Any]:
     soft, hard = Rules(tree, logits).both(logits)
-    return soft[0].argmax(0).numpy(), hard[0].numpy(), step
-
-
-def _agreement(tree: Tree, kept: _Kept) -> float:
-    _, hard, step = _decided(tree, kept)
-    return float((hard == kept.logits[step].argmax(1)).mean()) if len(hard) else float("nan")
-
-
-def _row(name: str, tree: Tree, studied: Tree, kept: _Kept, own: bool) -> dict[str, Any]:
-    soft, hard, step = _decided(tree, kept)
-    network, truth = kept.logits[step].argmax(1), kept.truth[step]
-    known = truth >= 0
-
-    def share(hits: np.ndarray) -> float:
-        return float(hits.mean()) if len(hits) else float("nan")
-
+    network, known = logits[0].argmax(0), truth >= 0
     return {
         "tree": name,
-        "studied": own,
-        "agreement": share(hard == network),
-        "soft_agreement": share(soft == network),
-        "accuracy": share(hard[known] == truth[known]),
-        "network_accuracy": share(network[known] == truth[known]),
+        "studied": tree is studied,
+        "agreement": _share(hard[0] == network),
+        "soft_agreement": _share(soft[0].argmax(0) == network),
+        "accuracy": _share((hard[0] == truth)[known]),
+        "network_accuracy": _share((network == truth)[known]),
         "likeness": agreement(studied, tree),
         "mean_depth": float(tree.depths.mean()),
         "deepest": int(tree.depths.max()),

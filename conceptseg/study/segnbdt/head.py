@@ -1,8 +1,8 @@
 """The last layer of a network: the module whose output is the logits, and its weight rows."""
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from conceptseg.data.batch import batches
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
+from conceptseg.engine.reading import first_images
 from conceptseg.errors import InputError
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import undisturbed
@@ -34,30 +34,25 @@ class Head:
     feeds: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Last:
-    """The network's last layer, None where none is linear and none is needed."""
-
-    head: Head | None
-
-
-LAST = Key("last layer", Last)
+LAST = Key("last layer", Head)
+"""Not known for a network where none is linear and none is needed."""
 
 
 def find_last_layer(study: Segnbdt, context: Context, known: Known) -> Known:
     """The last layer; InputError for a network without one where the study needs it."""
-    first = context.manifest.samples[:1]
-    batch = next(iter(batches(context.manifest, first, 1, context.run.device, False)))
-    head = find_head(context.model, batch.images, study.head)
-    if head is None and (study.hierarchy in ("weights", "features") or study.tune == "head"):
+    images = first_images(context.manifest, context.run)
+    head = find_head(context.model, images, study.head)
+    if head is not None:
+        return LAST(head)
+    if study.hierarchy in ("weights", "features") or study.tune == "head":
         with torch.no_grad():  # logits that are no numbers are nobody's output
-            context.model.check_finite(context.model(batch.images), batch.ids)
+            context.model.check_finite(context.model(images), [context.manifest.samples[0].id])
         key = "tune: head" if study.tune == "head" else "hierarchy"
         raise InputError(
             f"{key}: no layer of {context.model.name!r} puts out its logits (a query or "
             "multi-branch head?); take hierarchy: confusion or given, or name a layer by head"
         )
-    return LAST(Last(head))
+    return Known()
 
 
 def find_head(model: SegmentationModel, images: Tensor, name: str = "auto") -> Head | None:
@@ -67,70 +62,42 @@ def find_head(model: SegmentationModel, images: Tensor, name: str = "auto") -> H
     A layer that is named is not checked but for its number of outputs; InputError if that is not
     the number of classes.
     """
-    modules = dict(model.module.named_modules())
-    if name != "auto":
-        module = modules.get(name)
-        if module is None or not _linear(module, len(model.classes)):
-            raise InputError(
-                f"head: {name!r} is no convolution or linear layer of {len(model.classes)} outputs"
-            )
-        return _head(name, module, _feeds(model, images, module))
-    seen: dict[str, Tensor] = {}
+    k, modules = len(model.classes), dict(model.module.named_modules())
+    able: dict[str, Any] = {key: one for key, one in modules.items() if _linear(one, k)}
+    if name != "auto" and name not in able:
+        raise InputError(f"head: {name!r} is no convolution or linear layer of {k} outputs")
+    held: dict[str, Tensor] = {}  # kept, so that no tensor's place in memory is another's later
+    outputs: dict[str, Tensor] = {}
+    feeds: dict[str, tuple[str, ...]] = {}
+
+    def enter(key: str, module: nn.Module, args: Any) -> None:
+        given = [(one.data_ptr(), one.shape) for one in args[:1]]
+        feeds[key] = tuple(n for n, one in held.items() if (one.data_ptr(), one.shape) in given)
+
+    def leave(key: str, module: nn.Module, args: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.dim() == 4:
+            held[key] = output
+        if key in able:
+            outputs.pop(key, None)  # in the order of their last runs
+            outputs[key] = output.detach().clone()
+
     with ExitStack() as stack:
         stack.enter_context(undisturbed(model))
         stack.enter_context(torch.no_grad())
         for key, module in modules.items():
-            if _linear(module, len(model.classes)):
-                hook = module.register_forward_hook(_keep(seen, key))
-                stack.callback(hook.remove)
+            stack.callback(module.register_forward_hook(partial(leave, key)).remove)
+            if key in able:
+                stack.callback(module.register_forward_pre_hook(partial(enter, key)).remove)
         logits = model(images[:1])
-    for key in reversed(seen):
-        if _same(seen[key], logits):
-            return _head(key, modules[key], _feeds(model, images, modules[key]))
-    return None
+    fitting = (key for key in reversed(outputs) if _same(outputs[key], logits))
+    found = name if name != "auto" else next(fitting, None)
+    if found is None:
+        return None
+    rows = able[found].weight.detach().float().cpu()
+    return Head(found, rows.flatten(1).numpy(), rows.shape[1], feeds.get(found, ()))
 
 
-def _feeds(model: SegmentationModel, images: Tensor, head: nn.Module) -> tuple[str, ...]:
-    """The layers, in the order of their running, that put out what enters the head."""
-    held: dict[str, Tensor] = {}  # kept, so that no tensor's place in memory is another's later
-    feeds: tuple[str, ...] = ()
-
-    def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.dim() == 4:
-                held[name] = output
-
-        return hook
-
-    def enter(module: nn.Module, args: Any) -> None:
-        nonlocal feeds
-        given = args[0]
-        feeds = tuple(
-            name
-            for name, one in held.items()
-            if one.data_ptr() == given.data_ptr() and one.shape == given.shape
-        )
-
-    with ExitStack() as stack:
-        stack.enter_context(undisturbed(model))
-        stack.enter_context(torch.no_grad())
-        for name, module in model.module.named_modules():
-            if name and module is not head:
-                stack.callback(module.register_forward_hook(keep(name)).remove)
-        stack.callback(head.register_forward_pre_hook(enter).remove)
-        model(images[:1])
-    return feeds
-
-
-def _keep(seen: dict[str, Tensor], key: str) -> Callable[[nn.Module, Any, Tensor], None]:
-    def hook(module: nn.Module, args: Any, output: Tensor) -> None:
-        seen.pop(key, None)
-        seen[key] = output.detach().clone()
-
-    return hook
-
-
-def _linear(module: nn.Module | None, classes: int) -> bool:
+def _linear(module: nn.Module, classes: int) -> bool:
     if isinstance(module, nn.Conv2d):
         return module.out_channels == classes and module.groups == 1
     return isinstance(module, nn.Linear) and module.out_features == classes
@@ -148,8 +115,3 @@ def _same(output: Tensor, logits: Tensor) -> bool:
             for corners in (False, True)
         ]
     return any(float((one - logits).abs().max()) <= TOLERANCE * scale for one in outputs)
-
-
-def _head(name: str, module: Any, feeds: tuple[str, ...]) -> Head:
-    weight = module.weight.detach().float().cpu().flatten(1).numpy()
-    return Head(name, weight, int(module.weight.shape[1]), feeds)

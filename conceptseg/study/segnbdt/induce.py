@@ -16,15 +16,14 @@ def cluster(rows: np.ndarray, linkage: Linkage = "ward") -> Tree:
     large norm come apart early. `average`: mean Euclidean distance. `cosine`: mean of 1 - cosine,
     which does not see norms.
     """
-    from scipy.cluster.hierarchy import linkage as join
     from scipy.spatial.distance import pdist
 
     rows = np.asarray(rows, np.float64)
-    if linkage == "cosine":
-        norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        units = rows / np.where(norms > 0, norms, 1)
-        return _tree(join(pdist(units, "sqeuclidean") / 2, "average"))
-    return _tree(join(rows, linkage))
+    if linkage != "cosine":
+        return _joined(rows, linkage)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    units = rows / np.where(norms > 0, norms, 1)
+    return _joined(pdist(units, "sqeuclidean") / 2, "average")
 
 
 def from_confusion(confusion: np.ndarray) -> Tree:
@@ -33,14 +32,10 @@ def from_confusion(confusion: np.ndarray) -> Tree:
     With p the rows of `confusion` [k, k] (truth by prediction) divided by their sums, the distance
     of two classes is 1 - (p_ij + p_ji) / 2; groups are joined by average linkage.
     """
-    from scipy.cluster.hierarchy import linkage as join
-    from scipy.spatial.distance import squareform
-
     counts = np.asarray(confusion, np.float64)
     rates = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     distance = 1 - (rates + rates.T) / 2
-    np.fill_diagonal(distance, 0)
-    return _tree(join(squareform(distance, checks=False), "average"))
+    return _joined(distance[np.triu_indices(len(counts), 1)], "average")
 
 
 def agreement(first: Tree, second: Tree) -> float:
@@ -67,10 +62,12 @@ def support(tree: Tree, others: list[Tree]) -> np.ndarray:
     ])  # fmt: skip
 
 
-def _tree(joins: np.ndarray) -> Tree:
-    """SciPy's list of joins -> tree; the branch with the smaller class number comes first."""
-    k = len(joins) + 1
-    parts: list[Nested] = list(range(k))
+def _joined(points: np.ndarray, method: str) -> Tree:
+    """The tree of rows, or of distances of pairs: the smaller class number's branch comes first."""
+    from scipy.cluster.hierarchy import linkage
+
+    joins = linkage(points, method)
+    parts: list[Nested] = list(range(len(joins) + 1))
     for a, b in joins[:, :2].astype(int).tolist():
         pair = sorted((parts[a], parts[b]), key=lambda part: min(leaves_of(part)))
         parts.append(tuple(pair))

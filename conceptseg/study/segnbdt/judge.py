@@ -16,10 +16,10 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.mergeable.joint_counts import JointCounts
 from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.segnbdt.columns import WORDS
 from conceptseg.study.segnbdt.config import Segnbdt
 from conceptseg.study.segnbdt.grown import GROWN
 from conceptseg.study.segnbdt.rules import Rules, entropy
-from conceptseg.study.segnbdt.tree import Tree
 from conceptseg.study.segnbdt.tune import TUNING, run_with, tensors
 
 FINE = 2**16
@@ -27,14 +27,13 @@ FINE = 2**16
 ROUNDING = 1e-4
 """By so much of a bin its edges lie lower, lest an even split fall on one and rounding decide."""
 IMAGES, NODES = Key("images", SampleTable), Key("nodes", JointCounts)
-DECIDERS = ("network", "soft", "hard")
-TUNED = ("network, tuned", "soft, tuned", "hard, tuned")
 
 
 @dataclass(frozen=True)
 class Judged:
     """What was counted. Per image i, `joint[i]` [c, 3 + deciders] are the distinct combinations
-    (truth or -1, at a boundary of the prediction, class by each of `deciders`, pixels).
+    (truth or -1, at a boundary of the prediction, class by each of `deciders`, pixels); the keys of
+    `WORDS` name the deciders.
 
     `hits` [i, n, 2]: pixels below each node, and those at which its own decision was right.
     `bins` [n, b, 3]: pixels, right ones, and the sum of confidences (in parts of `FINE`);
@@ -74,6 +73,13 @@ class Judged:
             np.add.at(counts[i], a[good] * k + b[good], rows[good, -1])
         return counts.reshape(-1, k, k)
 
+    def against_reference(self, decider: str, k: int) -> np.ndarray:
+        """Counts [i, k, k] of labels by decided class; by the network's where there are none."""
+        counts = self.confusion("truth", decider, k)
+        if not self.labelled.all():
+            counts[~self.labelled] = self.confusion("network", decider, k)[~self.labelled]
+        return counts
+
 
 JUDGED = Key("judged", Judged)
 
@@ -97,35 +103,29 @@ class Judge(Pass):
         return share * len(context.manifest.samples)
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        tuning = known.get(TUNING)
+        study, k = self.study, len(context.model.classes)
+        tables, counts = {}, JointCounts.empty()
         with torch.no_grad():
             logits = context.model(batch.images)
             context.model.check_finite(logits, batch.ids)
             rules = Rules(known[GROWN].tree, logits)
-            decided = [*_decided(rules, logits)]
-            if tuning is not None:
-                tuned = run_with(context, tensors(tuning.best, context), batch.images)
-                decided += _decided(rules, tuned)
-            table, counts = SampleTable.empty(), JointCounts.empty()
+            decided = _decided(rules, logits)
+            if TUNING in known:
+                weights = tensors(known[TUNING].best, context)
+                decided += _decided(rules, run_with(context, weights, batch.images))
             for i, sample_id in enumerate(batch.ids):
-                truth = torch.full_like(decided[0][i], -1)
-                if batch.labels is not None:
-                    truth = batch.labels[i]
+                one = [each[i] for each in decided]
+                truth = torch.full_like(one[0], -1) if batch.labels is None else batch.labels[i]
                 labelled = bool((truth >= 0).any())
-                hits, bins = nodes_at(
-                    rules, logits[i : i + 1], truth if labelled else decided[0][i], self.study.bins
-                )
+                reference = truth if labelled else one[0]
+                bins = nodes_at(rules, logits[i : i + 1], reference, study.bins)
                 counts = counts.merge(JointCounts(bins))
-                one = {
-                    "joint": joint(
-                        truth, near_edges(decided[0][i], self.study.boundary_px),
-                        [one[i] for one in decided], len(context.model.classes),
-                    ),
-                    "hits": hits[None],
+                tables[sample_id] = {
+                    "joint": joint(truth, near_edges(one[0], study.boundary_px), one, k),
+                    "hits": np.stack([bins[:, -1, 0], bins[:, :-1, 1].sum(1)], 1)[None],
                     "labelled": np.array([labelled]),
-                }  # fmt: skip
-                table = table.merge(SampleTable.of(sample_id, one))
-        return IMAGES(table) | NODES(counts)
+                }
+        return IMAGES(SampleTable.each(tables)) | NODES(counts)
 
 
 def join_judgements(study: Segnbdt, context: Context, known: Known) -> Known:
@@ -136,7 +136,7 @@ def join_judgements(study: Segnbdt, context: Context, known: Known) -> Known:
     last = counts[:, -1]
     judged = Judged(
         tuple(table.ids),
-        DECIDERS + (TUNED if TUNING in known else ()),
+        tuple(WORDS)[: 6 if TUNING in known else 3],
         tuple(table.tables[i]["joint"] for i in table.ids),
         table.column("hits"),
         counts[:, :-1],
@@ -176,38 +176,33 @@ def near_edges(prediction: Tensor, radius: int) -> Tensor:
     return (highest != lowest)[0, 0]
 
 
-def nodes_at(
-    rules: Rules, logits: Tensor, reference: Tensor, bins: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Hits int64 [n, 2] and counts int64 [n, bins + 1, 3] of one image's pixels below each node.
+def nodes_at(rules: Rules, logits: Tensor, reference: Tensor, bins: int) -> np.ndarray:
+    """Counts int64 [n, bins + 1, 3] of one image's pixels below each node.
 
     The bins are of the confidence in the branch that is taken, from 0 to 1: pixels, right ones, sum
-    of confidences. The last row holds pixels, nothing, and the sum of entropies.
+    of confidences. The last row holds all pixels, nothing, and the sum of entropies.
     """
-    tree: Tree = rules.tree
-    scores = rules.scores(logits)
-    chosen = rules.choices(scores)[0]
-    log_edges = rules.log_edges(scores)
+    tree, scores = rules.tree, rules.scores(logits)
+    chosen, log_edges = rules.choices(scores)[0], rules.log_edges(scores)
     spread = entropy(log_edges, tree)[0]
     lookup = torch.from_numpy(tree.branch_of).to(reference.device)
     # The last column is for pixels without a reference, which an index of -1 finds.
     lookup = torch.cat([lookup, torch.full_like(lookup[:, :1], -1)], 1)
     flat = reference.flatten()
-    hits = np.zeros((len(tree.nodes), 2), np.int64)
     counts = np.zeros((len(tree.nodes), bins + 1, 3), np.int64)
     for n, node in enumerate(tree.nodes):
         wanted = lookup[n][flat]
         below = wanted >= 0
-        right = (chosen[n] == wanted)[below]
         own = log_edges[0, node.edge : node.edge + len(node.branches)]
         sure = own.amax(0)[below].exp()
-        place = (sure * bins + ROUNDING).long().clamp(max=bins - 1)
-        parts = (sure.double() * FINE).round()
-        counts[n, :bins, 0] = torch.bincount(place, minlength=bins).cpu().numpy()
-        counts[n, :bins, 1] = torch.bincount(place[right], minlength=bins).cpu().numpy()
-        sums = torch.bincount(place.cpu(), parts.cpu(), minlength=bins)
-        counts[n, :bins, 2] = sums.long().numpy()
-        counts[n, bins, 0] = int(below.sum())
-        counts[n, bins, 2] = int((spread[n][below].double() * FINE).round().sum())
-        hits[n] = int(below.sum()), int(right.sum())
-    return hits, counts
+        place = (sure * bins + ROUNDING).long().clamp(max=bins - 1).cpu()
+        right = (chosen[n] == wanted)[below]
+        for column, of in enumerate((torch.ones_like(sure), right, _parts(sure))):
+            counts[n, :bins, column] = place.bincount(of.double().cpu(), bins).numpy()
+        counts[n, bins] = int(below.sum()), 0, int(_parts(spread[n][below]).sum())
+    return counts
+
+
+def _parts(values: Tensor) -> Tensor:
+    """In whole parts of one, whose sums are exact."""
+    return (values.double() * FINE).round()

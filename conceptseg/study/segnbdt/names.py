@@ -1,7 +1,5 @@
 """Names of nodes beyond their classes: WordNet's words, and what its units detect."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,28 +18,23 @@ from conceptseg.study.segnbdt.tree import Node, Tree
 UNITS_NAMED = 4
 
 
-@dataclass(frozen=True)
-class Names:
-    """What names come from: WordNet's `senses` of the classes (None unless asked for), and the
-    concepts that `units` of what enters the head detect."""
-
-    senses: tuple[Any, ...] | None
-    units: dict[int, str]
-
-
-NAMES = Key("names", Names)
+SENSES: Key[tuple[Any, ...]] = Key("senses", tuple)
+"""WordNet's senses of the classes, where nodes are to be named by them."""
+UNITS: Key[dict[int, str]] = Key("units", dict)
+"""The concepts that units of what enters the head detect, where a dissection is given."""
 
 
 def load_names(study: Segnbdt, context: Context, known: Known) -> Known:
     """What the configuration asks names to come from; InputError where it cannot be had."""
-    senses = word_senses(context.model.classes) if study.names == "wordnet" else None
-    units: dict[int, str] = {}
+    names = Known()
+    if study.names == "wordnet":
+        names |= SENSES(word_senses(context.model.classes))
     if study.dissection is not None:
-        head = known[LAST].head
-        if head is None:
+        if LAST not in known:
             raise InputError("dissection: names of units need a network with a linear last layer")
-        units = dissected_units(head, Path(study.dissection), context.model.fingerprint())
-    return NAMES(Names(senses, units))
+        folder, weights = Path(study.dissection), context.model.fingerprint()
+        names |= UNITS(dissected_units(known[LAST], folder, weights))
+    return names
 
 
 def word_senses(classes: tuple[str, ...]) -> tuple[Any, ...]:
@@ -77,18 +70,7 @@ def dissected_units(head: Head, folder: Path, weights: str | None = None) -> dic
     return concepts
 
 
-def named(
-    tree: Tree, classes: tuple[str, ...], head: Head | None, names: Names
-) -> tuple[Tree, dict[int, str]]:
-    """The tree with the names that were asked for, and what units each node reads, by node."""
-    if names.senses is not None:
-        tree = with_hypernyms(tree, names.senses)
-    if head is None or not names.units:
-        return tree, {}
-    return tree, units_read(tree, head, names.units)
-
-
-def with_hypernyms(tree: Tree, senses: Sequence[Any]) -> Tree:
+def with_hypernyms(tree: Tree, senses: tuple[Any, ...]) -> Tree:
     """Inner nodes named by the lowest hypernym that the senses [k] of all their classes share."""
     names = {}
     for node in tree.nodes:
@@ -112,11 +94,10 @@ def units_read(tree: Tree, head: Head, concepts: dict[int, str]) -> dict[int, st
     for node in tree.nodes:
         reads = margin_rows(tree, node)[0] @ weight
         strongest = [u for u in np.argsort(-np.abs(reads)).tolist() if u in concepts]
-        parts = [
+        texts[node.number] = ", ".join(
             f"{'+' if reads[u] > 0 else '−'} unit {u} ({concepts[u]})"
             for u in strongest[:UNITS_NAMED]
-        ]
-        texts[node.number] = ", ".join(parts)
+        )
     return texts
 
 

@@ -5,7 +5,6 @@ import numpy as np
 from conceptseg.engine.contract import Context, Step
 from conceptseg.engine.known import Known
 from conceptseg.errors import InputError
-from conceptseg.study.segnbdt import tables
 from conceptseg.study.segnbdt.config import Segnbdt
 from conceptseg.study.segnbdt.evidence import Evidence
 from conceptseg.study.segnbdt.grown import grow_tree, halves
@@ -73,13 +72,10 @@ def to_compare(study: Segnbdt, context: Context, known: Known) -> Known:
     without errors, in which it is predicted most.
     """
     judged, k = known[JUDGED], len(context.model.classes)
-    counts = tables.against_reference(judged, "network", k)
+    counts = judged.against_reference("network", k)
     predicted = counts.sum(1)
     wrong = predicted - np.einsum("ikk->ik", counts)
-    order = sorted(range(k), key=lambda c: (-wrong[:, c].sum(), -predicted[:, c].sum(), c))
-    chosen: list[tuple[str, int]] = []
-    for c in order:
-        if predicted[:, c].any() and len(chosen) < COMPARED:
-            image = max(range(len(counts)), key=lambda i: (wrong[i, c], predicted[i, c], -i))
-            chosen.append((judged.ids[image], c))
-    return CHOSEN(tuple(chosen))
+    seen = [c for c in range(k) if predicted[:, c].any()]
+    seen.sort(key=lambda c: (-wrong[:, c].sum(), -predicted[:, c].sum()))
+    images = [np.lexsort((-predicted[:, c], -wrong[:, c]))[0] for c in seen[:COMPARED]]
+    return CHOSEN(tuple((judged.ids[i], c) for i, c in zip(images, seen, strict=False)))

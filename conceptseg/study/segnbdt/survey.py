@@ -28,42 +28,33 @@ class Survey(Pass):
     labels = "optional"
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        head = known[LAST].head
         with torch.no_grad():
-            logits, features = _with_features(context, batch.images, head)
+            logits, features = _with_features(context, batch.images, known.get(LAST))
         context.model.check_finite(logits, batch.ids)
         table = SampleTable.empty(self.study.kept_images)
         for i, sample_id in enumerate(batch.ids):
-            labels = None if batch.labels is None else batch.labels[i]
+            truth = torch.full(logits.shape[2:], -1) if batch.labels is None else batch.labels[i]
+            priority = sample_priority(context.seed, sample_id)
             one = SampleTable.of(
                 sample_id,
-                self._tables(
-                    logits[i], labels, None if features is None else features[i], sample_id, context
-                ),
-                priority=sample_priority(context.seed, sample_id),
+                self._kept(logits[i], truth, None if features is None else features[i], priority),
+                priority=priority,
                 classes=[0],
                 capacity=self.study.kept_images,
             )
             table = table.merge(one)
         return KEPT(table)
 
-    def _tables(
-        self,
-        logits: Tensor,
-        labels: Tensor | None,
-        features: Tensor | None,
-        sample_id: str,
-        context: Context,
+    def _kept(
+        self, logits: Tensor, labels: Tensor, features: Tensor | None, priority: int
     ) -> dict[str, np.ndarray]:
-        height, width = logits.shape[1:]
-        seed = sample_priority(context.seed, sample_id) % 2**63
-        rng = np.random.default_rng([seed, 1])
+        """Logits and labels of pixels drawn at random; sums of features [1, k, d] by class."""
+        height, width = labels.shape
+        rng = np.random.default_rng([priority % 2**63, 1])
         count = min(self.study.kept_pixels, height * width)
         places = np.sort(rng.choice(height * width, count, replace=False))
         drawn = logits.flatten(1)[:, places].T.float().cpu().numpy()
-        truth = np.full(count, -1, np.int64)
-        if labels is not None:
-            truth = labels.flatten()[places].cpu().numpy()
+        truth = labels.flatten()[places].cpu().numpy()
         kept = {"logits": drawn, "truth": truth.astype(np.int32)}
         if features is not None:
             rows = (places // width * features.shape[1] // height) * features.shape[2]

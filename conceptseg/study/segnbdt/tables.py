@@ -36,24 +36,24 @@ PUBLISHED = [
 def fidelity_rows(judged: Judged, k: int) -> Rows:
     """Per decider: agreement with the network, at boundaries too; mIoU and what it costs."""
     sampling, weights = judged.sampling, judged.sampling.weights()
-
-    def miou(name: str) -> tuple[float, np.ndarray]:
-        counts = judged.confusion("truth", name, k)
-        return float(mean_iou(counts)[0]), mean_iou(counts, weights)
-
-    whole, drawn = miou("network")
-    rows = []
+    rows: Rows = []
     for name in judged.deciders:
         edge = judged.confusion("network", name, k, boundary=True)
-        row: dict[str, Any] = {"decided_by": WORDS[name]}
-        row |= AGREEMENT.cells(_right(judged, judged.confusion("network", name, k)))
-        row |= {"at_boundaries": _right(judged, edge).value}
+        row: dict[str, Any] = {
+            "decided_by": WORDS[name],
+            **AGREEMENT.cells(_right(judged, judged.confusion("network", name, k))),
+            "at_boundaries": _right(judged, edge).value,
+        }
         if judged.any_labels:
-            value, draws = miou(name)
-            truth = judged.confusion("truth", name, k)
-            row |= {"pixel_accuracy": _right(judged, truth).value}
-            row |= MIOU.cells(sampling.of_draws(value, draws))
-            row |= CHANGE.cells(sampling.of_draws(value - whole, draws - drawn))
+            counts = judged.confusion("truth", name, k)
+            value, draws = float(mean_iou(counts)[0]), mean_iou(counts, weights)
+            if not rows:  # the network itself, with which the others are compared
+                whole, drawn = value, draws
+            row |= {
+                "pixel_accuracy": _right(judged, counts).value,
+                **MIOU.cells(sampling.of_draws(value, draws)),
+                **CHANGE.cells(sampling.of_draws(value - whole, draws - drawn)),
+            }
         rows.append(row)
     return rows
 
@@ -68,15 +68,17 @@ def mean_iou(confusions: np.ndarray, weights: np.ndarray | None = None) -> np.nd
 
     The mean is over classes that the labels of what is summed hold at all.
     """
-    once = np.ones((1, len(confusions)))
-    iou, held = class_ious(confusions, once if weights is None else weights)
+    iou, held = class_ious(confusions, weights)
     return np.asarray(iou.sum(1) / np.maximum(held.sum(1), 1))
 
 
-def class_ious(confusions: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """IoU of each class in weighted sums of counts, 0 where no label holds it; and whether one
-    does: [d, k] each."""
+def class_ious(
+    confusions: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """IoU of each class in weighted sums of counts (all once without weights), 0 where no label
+    holds it; and whether one does: [d, k] each."""
     counts = np.asarray(confusions, np.float64)
+    weights = np.ones((1, len(counts))) if weights is None else weights
     shared, held, taken = np.einsum("ikk->ik", counts), counts.sum(2), counts.sum(1)
     both, union, labelled = (weights @ one for one in (shared, held + taken - shared, held))
     there = labelled > 0
@@ -86,50 +88,50 @@ def class_ious(confusions: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray,
 def class_rows(grown: Grown, judged: Judged, classes: tuple[str, ...]) -> Rows:
     k = len(classes)
     agreed = judged.confusion("network", "hard", k)
-    iou, once = {}, np.ones((1, len(agreed)))
+    iou = {}
     if judged.any_labels:
         for name in ("network", "hard", "soft"):
-            own, held = class_ious(judged.confusion("truth", name, k), once)
+            own, held = class_ious(judged.confusion("truth", name, k))
             iou[name] = np.where(held[0], own[0], NAN)
-    rows = []
-    for c, name in enumerate(classes):
-        kept = judged.sampling.ratio(agreed[:, c, c], agreed[:, c].sum(1))
-        row: dict[str, Any] = {"class": name, "path_length": int(grown.tree.depths[c])}
-        row |= {"pixels_predicted": int(agreed[:, c].sum())} | AGREEMENT.cells(kept)
-        row |= {f"iou_{key}": float(value[c]) for key, value in iou.items()}
-        rows.append(row)
-    return rows
+    return [
+        {
+            "class": name,
+            "path_length": int(grown.tree.depths[c]),
+            "pixels_predicted": int(agreed[:, c].sum()),
+            **AGREEMENT.cells(judged.sampling.ratio(agreed[:, c, c], agreed[:, c].sum(1))),
+            **{f"iou_{key}": float(value[c]) for key, value in iou.items()},
+        }
+        for c, name in enumerate(classes)
+    ]
 
 
 def node_rows(grown: Grown, judged: Judged, classes: tuple[str, ...]) -> Rows:
     """Per node: how often its own decision is right, calibration, entropy, support."""
     wrong = wrong_at_nodes(grown, judged, "hard", len(classes))
     network = wrong_at_nodes(grown, judged, "network", len(classes))
-    rows = []
+    share = judged.sampling.ratio
+    rows: Rows = []
     for node in grown.tree.nodes:
         n = node.number
         counts = judged.bins[n].astype(np.float64)
-        pixels = counts[:, 0].sum()
-        gaps = np.abs(counts[:, 1] - counts[:, 2] / FINE)
-        sure = counts[:, 2].sum() / FINE
-        row: dict[str, Any] = {
-            "node": n,
-            "question": grown.tree.node_name(n, classes),
-            "depth": node.depth,
-            "classes": len(node.leaves),
-            "pixels": int(pixels),
-        }
-        row |= ACCURACY.cells(judged.sampling.ratio(judged.hits[:, n, 1], judged.hits[:, n, 0]))
-        row |= {
-            "confidence": sure / pixels if pixels else NAN,
-            "calibration_error": gaps.sum() / pixels if pixels else NAN,
-            "entropy": float(judged.entropy[n]) if pixels else NAN,
-            "support": float(grown.support[n]),
-        }
-        row |= WRONG.cells(judged.sampling.ratio(wrong[:, n], wrong.sum(1)))
-        row |= NETWORK_WRONG.cells(judged.sampling.ratio(network[:, n], network.sum(1)))
-        row |= {"reads": grown.reads.get(n, "")}
-        rows.append(row)
+        pixels, right, sure = counts.T[0].sum(), counts.T[1], counts.T[2] / FINE
+        rows.append(
+            {
+                "node": n,
+                "question": grown.tree.node_name(n, classes),
+                "depth": node.depth,
+                "classes": len(node.leaves),
+                "pixels": int(pixels),
+                **ACCURACY.cells(share(judged.hits[:, n, 1], judged.hits[:, n, 0])),
+                "confidence": sure.sum() / pixels if pixels else NAN,
+                "calibration_error": np.abs(right - sure).sum() / pixels if pixels else NAN,
+                "entropy": float(judged.entropy[n]) if pixels else NAN,
+                "support": float(grown.support[n]),
+                **WRONG.cells(share(wrong[:, n], wrong.sum(1))),
+                **NETWORK_WRONG.cells(share(network[:, n], network.sum(1))),
+                "reads": grown.reads.get(n, ""),
+            }
+        )
     return rows
 
 
@@ -139,18 +141,9 @@ def wrong_at_nodes(grown: Grown, judged: Judged, decider: str, k: int) -> np.nda
     For the network: at which the paths of its class and of the true one part. Images without
     labels have the network's class for the true one.
     """
-    counts = against_reference(judged, decider, k)
+    counts = judged.against_reference(decider, k)
     nodes = range(len(grown.tree.nodes))
-    wrong = [counts[:, grown.tree.meeting == n].sum(1) for n in nodes]
-    return np.stack(wrong, 1) if wrong else np.zeros((len(counts), 0), np.int64)
-
-
-def against_reference(judged: Judged, decider: str, k: int) -> np.ndarray:
-    """Counts [i, k, k] of labels by decided class; by the network's class where there are none."""
-    counts = judged.confusion("truth", decider, k)
-    if not judged.labelled.all():
-        counts[~judged.labelled] = judged.confusion("network", decider, k)[~judged.labelled]
-    return counts
+    return np.stack([counts[:, grown.tree.meeting == n].sum(1) for n in nodes], 1)
 
 
 def depth_rows(grown: Grown, judged: Judged, k: int) -> Rows:
@@ -161,7 +154,7 @@ def depth_rows(grown: Grown, judged: Judged, k: int) -> Rows:
     """
     depth = np.array([node.depth for node in grown.tree.nodes])
     by_node = {name: wrong_at_nodes(grown, judged, name, k) for name in ("hard", "network")}
-    wrong = against_reference(judged, "hard", k).sum(0).astype(np.float64)
+    wrong = judged.against_reference("hard", k).sum(0).astype(np.float64)
     np.fill_diagonal(wrong, 0)
     product = np.outer(wrong.sum(1), wrong.sum(0))
     np.fill_diagonal(product, 0)
@@ -182,17 +175,14 @@ def depth_rows(grown: Grown, judged: Judged, k: int) -> Rows:
 def confusion_rows(grown: Grown, judged: Judged, classes: tuple[str, ...], most: int = 60) -> Rows:
     """Pairs of a true and a decided class, most pixels first, and the node where they part."""
     k = len(classes)
-    counts = against_reference(judged, "hard", k)
-    network = against_reference(judged, "network", k)
+    counts = judged.against_reference("hard", k)
+    network = judged.against_reference("network", k)
     off = 1 - np.eye(k, dtype=np.int64)
     wrong = (counts * off).sum((1, 2))
     totals = counts.sum(0) * off
-    order = np.argsort(-totals.ravel(), kind="stable")[:most]
+    order = np.argsort(-totals, axis=None, kind="stable")[: min(most, np.count_nonzero(totals))]
     rows = []
-    for place in order.tolist():
-        a, b = divmod(place, k)
-        if not totals[a, b]:
-            break
+    for a, b in (divmod(place, k) for place in order.tolist()):
         node = grown.tree.nodes[int(grown.tree.meeting[a, b])]
         rows.append(
             {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,7 +25,6 @@ class Node:
     """
 
     number: int
-    parent: int
     depth: int
     branches: tuple[tuple[int, ...], ...]
     children: tuple[int, ...]
@@ -53,7 +52,7 @@ class Tree:
         nodes: list[Node] = []
         edges = 0
 
-        def grow(part: Nested, parent: int, depth: int) -> int:
+        def grow(part: Nested, depth: int) -> int:
             nonlocal edges
             while not isinstance(part, int) and len(part) == 1:
                 part = part[0]
@@ -61,14 +60,13 @@ class Tree:
                 return -1
             branches = tuple(tuple(sorted(leaves_of(child))) for child in part)
             number, below = len(nodes), frozenset(leaves_of(part))
-            own = Node(number, parent, depth, branches, (), edges, names.get(below, ""))
+            nodes.append(Node(number, depth, branches, (), edges, names.get(below, "")))
             edges += len(branches)
-            nodes.append(own)
-            children = tuple(grow(child, number, depth + 1) for child in part)
-            nodes[number] = Node(**{**own.__dict__, "children": children})
+            children = tuple(grow(child, depth + 1) for child in part)
+            nodes[number] = replace(nodes[number], children=children)
             return number
 
-        grow(nested, -1, 0)
+        grow(nested, 0)
         leaves = sorted(leaves_of(nested))
         if leaves != list(range(len(leaves))) or not nodes:
             raise ValueError(f"a tree holds each class 0..k-1 once, got {leaves}")

@@ -10,14 +10,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call
+from torch.nn import functional
 
 from conceptseg.data.batch import Batch
 from conceptseg.data.draw import sample_priority
+from conceptseg.data.labels import IGNORE
 from conceptseg.data.manifest import Sample
 from conceptseg.engine import contract
 from conceptseg.engine.contract import Context, Pass
@@ -27,13 +30,13 @@ from conceptseg.network.record import undisturbed
 from conceptseg.stats.mergeable.sums import Sums
 from conceptseg.study.segnbdt.config import Segnbdt
 from conceptseg.study.segnbdt.grown import GROWN, halves
-from conceptseg.study.segnbdt.losses import tree_loss
+from conceptseg.study.segnbdt.head import LAST
 from conceptseg.study.segnbdt.rules import Rules
 
 MOMENTUM, SPREAD, SMALL = 0.9, 0.999, 1e-6
 CHECKED_SHARE = 0.2
 Weights = dict[str, np.ndarray]
-GRADIENT, LOSS = Key("gradient", Sums), Key("loss", Sums)
+SUMS = Key("sums", Sums)
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,7 @@ TUNING = Key("tuning", Tuning)
 
 def start_tuning(study: Segnbdt, context: Context, known: Known) -> Known:
     """Where it begins: the network's own weights, of the head or all."""
-    head = known[GROWN].head
-    prefix = "" if study.tune == "full" or head is None else head.name + "."
+    prefix = "" if study.tune == "full" or LAST not in known else known[LAST].name + "."
     own = {
         f"module.{name}": value.detach().cpu().numpy().astype(np.float64)
         for name, value in context.model.module.named_parameters()
@@ -133,6 +135,28 @@ def parts(study: Segnbdt, context: Context) -> tuple[list[Sample], list[Sample]]
     return train, check[: study.check_images]
 
 
+def tree_loss(
+    logits: Tensor, labels: Tensor, rules: Rules, weight: float, published: bool = False
+) -> Tensor:
+    """Sum over labelled pixels of cross entropy plus `weight` times that of the tree, in nats.
+
+    The tree's term at a pixel of class y is -log of the product of the probabilities on y's path.
+    `published` hands these products to a criterion that takes a softmax of them again, as the
+    reference code does: with k classes its minimum is log(1 + (k - 1) / e) where the product is 1,
+    2.03 for 19 classes, and its gradient is squashed. Logits [n, k, h, w], labels [n, h, w] with -1
+    for ignored.
+
+    Source: Wan et al., NBDT, arXiv:2004.00221, eq. 3 (soft tree supervision loss).
+    """
+    own = functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    soft = rules.soft(logits)
+    if published:
+        tree = functional.cross_entropy(soft.exp(), labels, ignore_index=IGNORE, reduction="sum")
+    else:
+        tree = functional.nll_loss(soft, labels, ignore_index=IGNORE, reduction="sum")
+    return own + weight * tree
+
+
 @dataclass(frozen=True)
 class _Supervised(Pass):
     """A sweep over labelled images for the loss of the weights so far; none once it is stopped."""
@@ -140,6 +164,8 @@ class _Supervised(Pass):
     study: Segnbdt
 
     labels = "required"
+    learns: ClassVar[bool]
+    """Whether the sweep ends in a step along the loss's gradient; else the loss is a check."""
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         return () if known[TUNING].stopped else self.of_parts(*parts(self.study, context))
@@ -148,18 +174,32 @@ class _Supervised(Pass):
     def of_parts(self, train: list[Sample], check: list[Sample]) -> Sequence[Sample]:
         """The images of this sweep, of those to train on and those to check by."""
 
-    def loss(
-        self, context: Context, batch: Batch, known: Known, weights: dict[str, Tensor]
-    ) -> tuple[Tensor, dict[str, np.ndarray]]:
-        """The loss summed over labelled pixels; and as a number, with how many these are."""
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
+        """Sums over labelled pixels: their number, the loss, and its gradient where it is asked."""
         study, labels = self.study, batch.labels
-        logits = run_with(context, weights, batch.images)
-        context.model.check_finite(logits.detach(), batch.ids)
         assert labels is not None  # they are required
-        rules = Rules(known[GROWN].tree, logits)
-        loss = tree_loss(logits, labels, rules, study.tree_weight, study.published_loss)
-        sums = {"loss": float(loss.detach()), "pixels": float((labels >= 0).sum())}
-        return loss, {name: np.array(value) for name, value in sums.items()}
+        with undisturbed(context.model), torch.set_grad_enabled(self.learns):
+            weights = tensors(known[TUNING].weights, context, self.learns)
+            logits = run_with(context, weights, batch.images)
+            context.model.check_finite(logits.detach(), batch.ids)
+            rules = Rules(known[GROWN].tree, logits)
+            loss = tree_loss(logits, labels, rules, study.tree_weight, study.published_loss)
+            sums = {"loss": loss.detach(), "pixels": (labels >= 0).sum()}
+            if self.learns:
+                slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+                sums |= zip(weights, slopes, strict=True)
+        return SUMS(Sums({name: one.double().cpu().numpy() for name, one in sums.items()}))
+
+    def finish(self, context: Context, state: Known, known: Known) -> Known:
+        if SUMS not in state:
+            return Known()
+        total, tuning = dict(state[SUMS].values), known[TUNING]
+        pixels = max(float(total.pop("pixels")), 1.0)
+        loss = float(total.pop("loss")) / pixels
+        if not self.learns:
+            return TUNING(tuning.checked(loss, self.study.patience))
+        gradient = {name: value / pixels for name, value in total.items()}
+        return TUNING(tuning.moved(gradient, self.study.rate, loss))
 
 
 @dataclass(frozen=True)
@@ -170,6 +210,7 @@ class Step(_Supervised):
     name: str = field(default="tune")  # type: ignore[misc]
 
     cost = "1 forward and 1 backward per image of a step"
+    learns = True
 
     def of_parts(self, train: list[Sample], check: list[Sample]) -> Sequence[Sample]:
         ranked = sorted(train, key=lambda s: sample_priority(self.study.seed, s.id))
@@ -183,22 +224,6 @@ class Step(_Supervised):
     def forwards(self, context: Context) -> float:
         return float(self.study.step_images) * (3.0 if self.study.tune == "full" else 1.2)
 
-    def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        with undisturbed(context.model), torch.enable_grad():
-            weights = tensors(known[TUNING].weights, context, learn=True)
-            loss, sums = self.loss(context, batch, known, weights)
-            slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
-        moves = {name: g.double().cpu().numpy() for name, g in zip(weights, slopes, strict=True)}
-        return GRADIENT(Sums(moves | sums))
-
-    def finish(self, context: Context, state: Known, known: Known) -> Known:
-        if not state:
-            return Known()
-        total = dict(state[GRADIENT].values)
-        pixels, loss = max(float(total.pop("pixels")), 1.0), float(total.pop("loss"))
-        gradient = {name: value / pixels for name, value in total.items()}
-        return TUNING(known[TUNING].moved(gradient, self.study.rate, loss / pixels))
-
 
 @dataclass(frozen=True)
 class Check(_Supervised):
@@ -207,24 +232,13 @@ class Check(_Supervised):
     name: str = field(default="check")  # type: ignore[misc]
 
     cost = "1 forward per image to check by"
+    learns = False
 
     def of_parts(self, train: list[Sample], check: list[Sample]) -> Sequence[Sample]:
         return check
 
     def forwards(self, context: Context) -> float:
         return float(self.study.check_images)
-
-    def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        with torch.no_grad():
-            weights = tensors(known[TUNING].weights, context)
-            return LOSS(Sums(self.loss(context, batch, known, weights)[1]))
-
-    def finish(self, context: Context, state: Known, known: Known) -> Known:
-        if not state:
-            return Known()
-        sums = state[LOSS].values
-        loss = float(sums["loss"]) / max(float(sums["pixels"]), 1.0)
-        return TUNING(known[TUNING].checked(loss, self.study.patience))
 
 
 def tuning_steps(study: Segnbdt) -> list[contract.Step]:

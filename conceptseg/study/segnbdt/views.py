@@ -12,18 +12,14 @@ from conceptseg.study.segnbdt.judge import Judged
 from conceptseg.study.segnbdt.rules import Rules
 
 
-def chosen_images(study: Segnbdt, judged: Judged) -> Sequence[str]:
+def chosen_images(study: Segnbdt, judged: Judged, k: int) -> Sequence[str]:
     """Half of them the images with the largest share of wrong pixels, the others by hash.
 
     Wrong against the labels; where there are none, where the tree departs from the network.
     """
-    wrong = []
-    for i, rows in enumerate(judged.joint):
-        network, hard = judged.classes_of(i, "network"), judged.classes_of(i, "hard")
-        reference = rows[:, 0] if judged.labelled[i] else network
-        known = reference >= 0
-        pixels = rows[known, -1].sum()
-        wrong.append(float(rows[known & (hard != reference), -1].sum()) / max(int(pixels), 1))
+    counts = judged.against_reference("hard", k)
+    pixels = counts.sum((1, 2))
+    wrong = ((pixels - np.einsum("ikk->i", counts)) / np.maximum(pixels, 1)).tolist()
     worst = sorted(range(len(wrong)), key=lambda i: (-wrong[i], judged.ids[i]))
     first = [judged.ids[i] for i in worst[: (study.inspected + 1) // 2]]
     rest = [i for i in judged.ids if i not in first]
@@ -31,9 +27,7 @@ def chosen_images(study: Segnbdt, judged: Judged) -> Sequence[str]:
     return first + rest[: study.inspected - len(first)]
 
 
-def view(
-    study: Segnbdt, rules: Rules, logits: Tensor, labels: Tensor | None
-) -> dict[str, np.ndarray]:
+def view(study: Segnbdt, rules: Rules, logits: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
     """Of one image [1, k, h, w], at the middle pixel of each cell of a grid: int16 [rows, columns]
     of the classes by network, tree (hard and soft) and labels, and in percent the probability of
     the branch taken at each depth, int8 [depth, rows, columns] (-1 below the leaf).
@@ -51,14 +45,11 @@ def view(
         at = np.flatnonzero(leaf == own)
         for depth, (node, branch) in enumerate(tree.path(own)):
             depths[depth, at] = percent[node.edge + branch, at]
-    truth = np.full((len(down), len(right)), -1, np.int64)
-    if labels is not None:
-        truth = labels[down][:, right].cpu().numpy()
     shape = (len(down), len(right))
     return {
         "network": drawn[0].argmax(0).cpu().numpy().astype(np.int16),
         "hard": leaf.reshape(shape).astype(np.int16),
         "soft": soft[0].argmax(0).cpu().numpy().astype(np.int16),
-        "truth": truth.astype(np.int16),
+        "truth": labels[down][:, right].cpu().numpy().astype(np.int16),
         "sure": depths.reshape(-1, *shape).astype(np.int8),
     }

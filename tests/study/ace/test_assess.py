@@ -152,7 +152,7 @@ def test_what_is_detectable_is_at_the_level_that_correction_leaves(others):
     """Rule (b): Student's test of the groups has power 0.8 there at 0.05 / concepts, one-sided."""
     found, erasures = case(groups=12, others=others)
     one = assess(study(), None, DISCOVERY(found) | ERASURES(erasures))[PAIRS][0]
-    loss = erasures.loss(1, 0)
+    loss = erasures.change("concept", 1)[:, 0]
     shift = one.test.detectable / (loss.std(ddof=1) / np.sqrt(12))
     bar = stats.t.ppf(1 - 0.05 / (1 + others), 11)
     assert stats.nct.sf(bar, 11, shift) == pytest.approx(0.8, abs=1e-3)

@@ -201,12 +201,11 @@ def test_losses_by_hand():
         layer=np.array([[[0.0, 0.0]], [[nan, 0.1]]]),
         outside=np.array([[[0.5, 0.75]], [[nan, 0.8]]]),
     )
-    assert np.allclose(one.loss(1, 0), [-0.5, 0.1])
-    assert np.allclose(one.loss(0, 0), [-0.25, nan], equal_nan=True)
-    assert np.allclose(one.null_loss(1), [[-0.25, 0.0], [0.0, -0.2]])
-    assert np.allclose(one.layer_loss(1), [-1.0, -0.7])
-    assert np.allclose(one.outside_loss(1, 0), [-0.25, 0.0])
-    assert one.outside_loss(0, 0) is None
+    assert np.allclose(one.change("concept", 1), [[-0.5], [0.1]])
+    assert np.allclose(one.change("concept", 0), [[-0.25], [nan]], equal_nan=True)
+    assert np.allclose(one.change("null", 1), [[-0.25, 0.0], [0.0, -0.2]])
+    assert np.allclose(one.change("layer", 1), [[-1.0], [-0.7]])
+    assert np.allclose(one.change("outside", 1), [[-0.25], [0.0]])
 
 
 def test_samples_are_each_classes_lowest_by_hash():

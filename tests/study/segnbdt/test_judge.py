@@ -25,17 +25,17 @@ def judged(tree, z, labels):
     rules = Rules(tree, z)
     soft, hard = rules.both(z)
     decided = [z.argmax(1), soft.argmax(1), hard]
-    hits, bins = zip(
-        *(nodes_at(rules, z[i : i + 1], labels[i], BINS) for i in range(len(z))), strict=True
-    )
+    each = [nodes_at(rules, z[i : i + 1], labels[i], BINS) for i in range(len(z))]
+    hits = [np.stack([bins[:, -1, 0], bins[:, :-1, 1].sum(1)], 1) for bins in each]
+    bins = sum(each)
     rows = [
         joint(labels[i], near_edges(decided[0][i], 1), [one[i] for one in decided], K)
         for i in range(len(z))
     ]
     ids = tuple(f"s{i}" for i in range(len(z)))
-    last = sum(bins)[:, -1]
+    last = bins[:, -1]
     return Judged(
-        ids, ("network", "soft", "hard"), tuple(rows), np.array(hits), sum(bins)[:, :-1],
+        ids, ("network", "soft", "hard"), tuple(rows), np.array(hits), bins[:, :-1],
         last[:, 2] / FINE / np.maximum(last[:, 0], 1), np.ones(len(z), bool),
         Sampling(ids, ids, "images", 0),
     ), decided  # fmt: skip
@@ -43,7 +43,7 @@ def judged(tree, z, labels):
 
 def grown(tree):
     support = np.ones(len(tree.nodes))
-    return Grown(tree, "x", None, (), (), 0.5, np.zeros(9), np.ones(3), np.ones(3), support, {})
+    return Grown(tree, "x", (), (), np.zeros(9), np.ones(3), np.ones(3), support, {})
 
 
 @pytest.mark.parametrize("tree", trees()[:3])

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from conceptseg.study.segnbdt.losses import tree_loss
 from conceptseg.study.segnbdt.rules import Rules
 from conceptseg.study.segnbdt.tree import star
+from conceptseg.study.segnbdt.tune import tree_loss
 from tests.study.segnbdt.nets import by_loops, trees
 
 

@@ -23,10 +23,10 @@ def false_findings(sets, groups, branches=15, each=2):
         mean = scale * (rng.normal(size=(branches, groups)) + rng.normal(size=groups))
         values = mean.repeat(each, 1) + rng.normal(size=(branches, len(ids)))
         rows = [words | {"edge": edge, "part": "sky"} for edge in range(branches)]
-        changes = [(list(ids), own) for own in values]
+        changes = [(row, ids, own) for row, own in zip(rows, values, strict=True)]
         seed = int(rng.integers(99))
-        gone = family(rows, changes, sampling, "less", seed)
-        parts = family(rows, changes, sampling, "two", seed)
+        gone = family(changes, sampling, "less", seed)
+        parts = family(changes, sampling, "two", seed)
         claims = _evidence(Removals(gone, ())), _parts(Removals((), parts))
         wrong += [any(one.standing == "evidence" for one in each) for each in claims]
     return wrong / sets

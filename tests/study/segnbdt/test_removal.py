@@ -21,7 +21,7 @@ def measured(count, images, effect, seed):
 
 
 def assessed(rows, side, sampling=SAMPLING):
-    return family([row for row, _ in rows], [one for _, one in rows], sampling, side, 0)
+    return family([(row, *one) for row, one in rows], sampling, side, 0)
 
 
 def test_changes_in_too_few_images_have_no_p_and_cost_the_others_nothing():

@@ -12,7 +12,7 @@ from tests.study.segnbdt.nets import WIDE, ThreeGroups, trees
 def test_bookkeeping_of_a_tree_by_hand():
     tree = Tree.of(((0, 1), (2, (3, 4))))
     assert [node.depth for node in tree.nodes] == [0, 1, 1, 2]
-    assert [node.parent for node in tree.nodes] == [-1, 0, 0, 2]
+    assert [node.children for node in tree.nodes] == [(1, 2), (-1, -1), (-1, 3), (-1, -1)]
     assert [node.leaves for node in tree.nodes] == [(0, 1, 2, 3, 4), (0, 1), (2, 3, 4), (3, 4)]
     assert tree.depths.tolist() == [2, 2, 2, 3, 3]
     assert tree.averaging[1].tolist() == pytest.approx([0, 0, 1 / 3, 1 / 3, 1 / 3])

@@ -12,7 +12,7 @@ from conceptseg.network.model import SegmentationModel
 from conceptseg.study.segnbdt import tune
 from conceptseg.study.segnbdt.config import Segnbdt
 from conceptseg.study.segnbdt.grown import GROWN, halves
-from conceptseg.study.segnbdt.head import Head
+from conceptseg.study.segnbdt.head import LAST, Head
 from conceptseg.study.segnbdt.rules import Rules
 from conceptseg.study.segnbdt.tree import Tree
 from tests.study.ace.small import batch, context
@@ -33,9 +33,8 @@ def held(count=12, **changes):
     labels = torch.randint(-1, 6, (count, 6, 5), generator=generator)
     model = SegmentationModel(ThreeGroups(), tuple("abcdef"))
     weight = model.module.head.weight.detach().flatten(1).numpy()
-    one = grown(TREE)
-    one = type(one)(**{**one.__dict__, "head": Head("head", weight, 8)})
-    return context(model, images, "body", labels=labels, **changes), images, labels, one
+    known = GROWN(grown(TREE)) | LAST(Head("head", weight, 8))
+    return context(model, images, "body", labels=labels, **changes), images, labels, known
 
 
 @pytest.mark.parametrize("kind", ["head", "full"])
@@ -45,7 +44,7 @@ def test_steps_equal_those_of_torch(kind):
     net = ThreeGroups()
     learnt = net.head if kind == "head" else net
     optimiser = torch.optim.Adam(learnt.parameters(), lr=0.01, eps=tune.SMALL)
-    known = tune.start_tuning(own, setting, GROWN(one)) | GROWN(one)
+    known = one | tune.start_tuning(own, setting, one)
     for number in range(4):
         step = tune.Step(own, number, f"tune-{number}")
         # Two batches merge into what one would be.
@@ -83,7 +82,7 @@ def test_the_best_weights_are_kept_and_patience_ends():
 
 def test_passes_after_the_end_visit_nothing():
     setting, _, _, one = held()
-    known = GROWN(one) | tune.TUNING(tune.Tuning(3, {}, {}, {}, {}, stopped=True))
+    known = one | tune.TUNING(tune.Tuning(3, {}, {}, {}, {}, stopped=True))
     assert tune.Step(study(), 3, "tune-004").samples(setting, known) == ()
     assert tune.Check(study(), "check-010").samples(setting, known) == ()
     assert tune.Step(study(), 3, "tune-004").finish(setting, Known(), known).items() == {}.items()
