@@ -22,11 +22,8 @@ descriptor by that much. Shorter ones are inconclusive.
 Source of the union test: Berger 1982.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -36,12 +33,10 @@ from conceptseg.stats.estimate import NAN, Estimate, Sampling
 from conceptseg.stats.family import Also, Question, Test, by_bh, by_joint_flips, few, judge
 from conceptseg.stats.intervals import Floats
 from conceptseg.stats.p_values import Side
+from conceptseg.study.deepdream.config import DeepDream
 from conceptseg.study.deepdream.descriptors import NAMES, PREDICTED, RELATIVE
 from conceptseg.study.deepdream.survey import SURVEY, Route, Survey
 from conceptseg.study.deepdream.travel import TRAVELLED, WALKS, Travelled
-
-if TYPE_CHECKING:
-    from conceptseg.study.deepdream.config import DeepDream
 
 PRESENT, LARGE = 0.2, 0.8
 """Standard deviations by which classes differ noticeably, and greatly."""

@@ -1,25 +1,21 @@
 """First sweep: where each class is predicted, what it looks like there, what it is taken for."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
+from conceptseg.data.batch import Batch
 from conceptseg.data.draw import sample_priority
+from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.deepdream.config import DeepDream
 from conceptseg.study.deepdream.descriptors import NAMES, describe
-
-if TYPE_CHECKING:
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.study.deepdream.config import DeepDream
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,7 @@ class Route:
     name: str = field(compare=False)
 
     @classmethod
-    def of(cls, kind: str, source: int, target: int, classes: Sequence[str]) -> Route:
+    def of(cls, kind: str, source: int, target: int, classes: Sequence[str]) -> "Route":
         """With its name in words."""
         verb = {"appear": "appears", "become": "becomes", "vanish": "vanishes"}[kind]
         names = [classes[source], verb, classes[target]] if kind == "become" else [
@@ -87,8 +83,6 @@ class Look(Pass):
         return float(min(self.study.survey_images, len(context.manifest.samples)))
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        import torch
-
         with torch.no_grad():
             logits = context.model(batch.images)
         context.model.check_finite(logits, batch.ids)

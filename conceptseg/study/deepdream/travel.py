@@ -1,33 +1,30 @@
 """Second sweep: the paths of each start, their nulls, and what is measured along them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
 
+from conceptseg.data.batch import Batch
 from conceptseg.data.draw import sample_priority
+from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import undisturbed
 from conceptseg.network.shuffle import shuffled
-from conceptseg.report.thumbnails import photo
+from conceptseg.report.thumbnails import outline, photo
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.deepdream.ascent import Path, Walk, smooth_changes, walk
+from conceptseg.study.deepdream.config import DeepDream
 from conceptseg.study.deepdream.descriptors import describe
 from conceptseg.study.deepdream.survey import SURVEY, Route, Survey, background
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.study.deepdream.config import DeepDream
 
 WALKS = ("pixel", "phase", "smooth", "shuffled")
 """Two paths of the network, and two null paths: random, and of the network shuffled."""
@@ -197,8 +194,6 @@ class Gauge:
     """Score and flip of rows that differ in class, region and direction."""
 
     def __init__(self, cases: Sequence[Case], device: Any):
-        import torch
-
         self.target = [case.route.target for case in cases]
         self.sign = torch.tensor(
             [-1.0 if case.route.kind == "vanish" else 1.0 for case in cases], device=device
@@ -207,8 +202,6 @@ class Gauge:
 
     def score(self, logits: Tensor) -> Tensor:
         """Mean log-odds of the target over the region, up or down, [n]."""
-        import torch
-
         rows = torch.arange(len(logits), device=logits.device)
         own = logits[rows, self.target]
         mask = torch.zeros_like(logits, dtype=torch.bool)
@@ -218,8 +211,6 @@ class Gauge:
 
     def share(self, logits: Tensor) -> Tensor:
         """Share of the region that is the target, or for paths down that is not, [n]."""
-        import torch
-
         target = torch.tensor(self.target, device=logits.device)[:, None, None]
         hit = (logits.argmax(1) == target) == (self.sign > 0)[:, None, None]
         return (hit & self.region).sum((1, 2)) / self.region.sum((1, 2))
@@ -246,8 +237,6 @@ def cases_of(
 
 def borrowed(survey: Survey, route: Route, seed: int, sample_id: str) -> np.ndarray:
     """Where another image shows the class, drawn by hash; put onto this image's size."""
-    from PIL import Image
-
     donors = survey.holders[route.target]
     pick = sample_priority(seed, f"donor/{route.target}/{sample_id}") % len(donors)
     mask = survey.predictions[donors[pick]] == route.target
@@ -277,8 +266,6 @@ def _described(
 
 
 def _logits(context: Context, points: Tensor) -> list[Tensor]:
-    import torch
-
     with torch.no_grad():
         return [context.model(images).float() for images in points]
 
@@ -287,8 +274,6 @@ def _strips(
     cases: Sequence[Case], places: Sequence[int], paths: Mapping[str, Path], side: int
 ) -> dict[str, np.ndarray]:
     """Pictures along the two real paths of the starts at these places, and their outlines."""
-    from conceptseg.report.thumbnails import outline
-
     parts = [
         photo(point[k].float().cpu().numpy(), side)
         for k in places

@@ -11,8 +11,6 @@ images, weighed by |r0|.
 Source: the experiments published with Dreyer et al. 2023, arXiv:2211.11426, section 4.3.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -45,7 +43,7 @@ class Sensitivity:
     weight: np.ndarray
 
     @classmethod
-    def of(cls, rows: Sequence[tuple[str, float, float]]) -> Sensitivity:
+    def of(cls, rows: Sequence[tuple[str, float, float]]) -> "Sensitivity":
         return cls(
             tuple(s for s, _, _ in rows),
             np.array([d for _, d, _ in rows]),
@@ -53,7 +51,7 @@ class Sensitivity:
         )
 
     @classmethod
-    def joined(cls, parts: Iterable[Sensitivity]) -> Sensitivity:
+    def joined(cls, parts: Iterable["Sensitivity"]) -> "Sensitivity":
         """Several channels as one: of each image all their rows."""
         return cls.of(
             [r for one in parts for r in zip(one.samples, one.change, one.weight, strict=True)]

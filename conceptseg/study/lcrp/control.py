@@ -1,7 +1,5 @@
 """Fourth sweep of L-CRP: context scores of networks of shuffled weights, and what rules keep."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -50,7 +48,7 @@ class Kept:
     images: int
 
     @classmethod
-    def of(cls, table: SampleTable) -> Kept:
+    def of(cls, table: SampleTable) -> "Kept":
         sums: dict[str, np.ndarray] = {}
         for one in table.tables.values():
             names = bytes(one["names"]).decode().split("\n") if len(one["flow"]) else []

@@ -1,7 +1,5 @@
 """Second sweep of L-CRP: conditional maps of chosen channels, and how much of them is context."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,7 +51,7 @@ class ContextScores:
     pictures: dict[tuple[str, int, int], bytes]
 
     @classmethod
-    def of(cls, table: SampleTable) -> ContextScores:
+    def of(cls, table: SampleTable) -> "ContextScores":
         names = ("sample", "class", "unit", *_NUMBERS)
         if not table.ids:
             return cls({name: np.zeros(0) for name in names}, np.zeros((0, 0)), {}, {})

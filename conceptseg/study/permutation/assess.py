@@ -1,9 +1,6 @@
 """What exchanges cost, how surely, and which of them have to be made more often."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,13 +9,10 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test, by_joint_flips, judge
-from conceptseg.study.permutation.config import OVERALL
+from conceptseg.study.permutation.config import OVERALL, Permutation
 from conceptseg.study.permutation.deltas import DELTAS, Deltas, by_repeat
 from conceptseg.study.permutation.features import Feature, apart
 from conceptseg.study.permutation.survey import Variant
-
-if TYPE_CHECKING:
-    from conceptseg.study.permutation.config import Permutation
 
 PairsOfParts = tuple[tuple[Feature, Feature], ...]
 

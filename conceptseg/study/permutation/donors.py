@@ -1,23 +1,19 @@
 """Who gives to whom: derangements that depend on the samples alone."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from conceptseg.data.draw import sample_priority
+from conceptseg.data.manifest import Sample
+from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.manifest import Sample
-    from conceptseg.engine.contract import Context
-    from conceptseg.study.permutation.config import Permutation
+from conceptseg.study.permutation.config import Permutation
 
 
 def labelled(context: Context) -> list[Sample]:
@@ -73,9 +69,6 @@ class Library:
 
     def images(self, ids: Sequence[str], repeat: int, like: Tensor) -> Tensor:
         """The donors' images for a batch, resized to its size where theirs is another."""
-        import torch
-        import torch.nn.functional as F
-
         if repeat not in self._rings:
             self._rings[repeat] = derangement(self.samples, self.context.seed, repeat)[0]
         ring = self._rings[repeat]

@@ -11,6 +11,8 @@ from typing import Literal
 
 import numpy as np
 import torch
+from scipy.cluster.hierarchy import fcluster, ward
+from scipy.spatial.distance import squareform
 from torch import Tensor
 
 from conceptseg.errors import InputError
@@ -208,9 +210,6 @@ def tree(correlation: np.ndarray) -> list[tuple[tuple[int, ...], float]]:
 
     From the first to be formed to the last but one (the last is all channels). Source: Ward 1963.
     """
-    from scipy.cluster.hierarchy import ward
-    from scipy.spatial.distance import squareform
-
     count = len(correlation)
     if count < 3:
         return []
@@ -226,9 +225,6 @@ def tree(correlation: np.ndarray) -> list[tuple[tuple[int, ...], float]]:
 
 def unit_groups(correlation: np.ndarray, count: int) -> list[tuple[int, ...]]:
     """At most `count` groups of units that respond alike, by Ward's clustering on 1 - |r|."""
-    from scipy.cluster.hierarchy import fcluster, ward
-    from scipy.spatial.distance import squareform
-
     if len(correlation) < 2:
         return [tuple(range(len(correlation)))]
     distance = 1 - correlation

@@ -1,19 +1,22 @@
 """The sweeps that exchange parts: each at first, the undecided more often, then two at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from conceptseg.data.batch import Batch
 from conceptseg.data.draw import sample_priority
+from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.record import Tail, encode
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.permutation.assess import CHOSEN_PARTS, UNDECIDED
+from conceptseg.study.permutation.config import Permutation
 from conceptseg.study.permutation.deltas import DELTAS, Deltas
 from conceptseg.study.permutation.donors import LIBRARY, Library, draw_samples
 from conceptseg.study.permutation.features import (
@@ -27,14 +30,6 @@ from conceptseg.study.permutation.features import (
 from conceptseg.study.permutation.losses import EXTRA, boundary_loss, likelihood_loss, overlap_loss
 from conceptseg.study.permutation.survey import PLAN, Variant
 from conceptseg.study.shared.overlap import without_small
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.network.record import Tail
-    from conceptseg.study.permutation.config import Permutation
 
 COLUMNS = ("clean", "overlap", "extra_clean", "extra")
 PERMUTED, RACED = Key("permuted", SampleTable), Key("raced", SampleTable)
@@ -68,10 +63,6 @@ class Exchange(Pass):
 
         Clean, by variant and repeat, and the extra losses of both.
         """
-        import torch
-
-        from conceptseg.network.record import Tail, encode
-
         study, images = self.study, batch.images
         wanted = [known[PLAN].variants[place] for place in places]
         truth = self.truth(context, batch)
@@ -213,8 +204,6 @@ class Pairs(Exchange):
         return draw_samples(self.study, context) if known[CHOSEN_PARTS] else []
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        import torch
-
         deltas, pairs, truth = known[DELTAS], known[CHOSEN_PARTS], self.truth(context, batch)
         clean = deltas.clean[[deltas.ids.index(name) for name in batch.ids]]
         overlap = np.zeros((len(batch), len(pairs), self.study.repeats, clean.shape[1]))
@@ -242,8 +231,6 @@ def by_sample(batch: Batch, arrays: Mapping[str, np.ndarray]) -> SampleTable:
 
 def resumed(tail: Tail, given: Tensor, feature: Feature) -> Tensor:
     """Logits of images whose units of a feature are the donors' (activations `given`)."""
-    import torch
-
     activation = tail.activation.clone()
     members = list(feature.members)
     activation[:, members] = given[:, members]

@@ -1,9 +1,7 @@
 """The tables of a permutation result."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,16 +9,13 @@ from conceptseg.engine.known import Known
 from conceptseg.result.columns import Column, labels_of
 from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
+from conceptseg.stats.estimate import Sampling
 from conceptseg.study.permutation.assess import CHOSEN_PARTS, Importance, estimate
-from conceptseg.study.permutation.config import OVERALL
+from conceptseg.study.permutation.config import OVERALL, Permutation
 from conceptseg.study.permutation.deltas import DELTAS, Deltas, by_repeat
 from conceptseg.study.permutation.permute import PAIRED
 from conceptseg.study.permutation.pictures import DRAWN
 from conceptseg.study.permutation.survey import PLAN, Plan
-
-if TYPE_CHECKING:
-    from conceptseg.stats.estimate import Sampling
-    from conceptseg.study.permutation.config import Permutation
 
 ENDS = ("low", "high")
 LOSS = Column("value", "loss of IoU", interval=True, ends=ENDS, of="loss")

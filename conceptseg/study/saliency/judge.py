@@ -1,33 +1,27 @@
 """Second sweep of a saliency study: every method explains every case, every metric judges."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from conceptseg.catalogue import Choice, choice_labels, parse
+from conceptseg.data.batch import Batch
+from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.explain.contract import Explainer, Measured, Metric, Trial
 from conceptseg.explain.methods import explainers
+from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target, configured
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.saliency.choose import CASES, Case
-
-if TYPE_CHECKING:
-    import torch
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.explain.scene import Scene
-    from conceptseg.study.saliency.config import Saliency
+from conceptseg.study.saliency.config import Saliency
 
 PASSES = ("forward", "backward", "tail", "tail backward")
 COUNTS = ("masks", "samples", "coalitions", "steps", "channels")
@@ -125,10 +119,6 @@ class Judge(Pass):
         number: int,
     ) -> dict[str, np.ndarray]:
         """All that is kept of one case; the metrics share a scene, each method has its own."""
-        import torch
-
-        from conceptseg.explain.scene import Scene
-
         sample_id, class_id = known[CASES][number]
         target = configured(self.study.target, class_id)
         matters = context.manifest.context(context.manifest.sample(sample_id))
@@ -243,7 +233,5 @@ def _explained(
 
 
 def _wait(device: torch.device) -> None:
-    import torch
-
     if device.type == "cuda":
         torch.cuda.synchronize(device)

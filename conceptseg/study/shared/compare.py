@@ -14,6 +14,7 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.explain.contract import Explainer
 from conceptseg.explain.methods import explainers
 from conceptseg.explain.regions import Predicted
+from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
 from conceptseg.report.thumbnails import outlined, overlay, shared_limit
 from conceptseg.stats.mergeable.sample_table import SampleTable
@@ -69,8 +70,6 @@ class Compare(Pass):
         yield METHODS(explainers(self.entries, context.layer))
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        from conceptseg.explain.scene import Scene
-
         table = SampleTable.empty()
         for i, sample_id in enumerate(batch.ids):
             image = batch.images[i : i + 1]

@@ -1,24 +1,19 @@
 """Edit a layer, run the rest of the network, and see what each class loses beyond chance."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from conceptseg.data.batch import Batch
 from conceptseg.engine.contract import Context
 from conceptseg.network.record import Tail
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Also, Question, Test, given, judge
 from conceptseg.stats.p_values import detectable_draw, prediction_p
 from conceptseg.study.shared.overlap import class_iou
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
 
 
 @dataclass(frozen=True)
@@ -36,10 +31,8 @@ class Editable:
     classes: int
 
     @classmethod
-    def of(cls, context: Context, batch: Batch) -> Editable:
+    def of(cls, context: Context, batch: Batch) -> "Editable":
         """One pass of each image; takes no gradients, so call it where none are recorded."""
-        import torch
-
         tail = Tail.of(context.model, batch.images, context.layer)
         clean = tail.logits.argmax(1)
         labelled = torch.zeros(len(batch), dtype=torch.bool, device=clean.device)

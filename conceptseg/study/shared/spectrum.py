@@ -17,6 +17,7 @@ Sources: Fel et al. 2023 (MACO, arXiv 2306.06805), section 3; Olah, Mordvintsev 
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 RIDGE = 1e-4
@@ -41,24 +42,18 @@ class Template:
 
     def image(self, phase: Tensor) -> Tensor:
         """Images [n, c, h, w], not clipped, of phases [n, c, h, w // 2 + 1]."""
-        import torch
-
         amplitude = torch.as_tensor(self.amplitude, dtype=phase.dtype, device=phase.device)
         spectrum = torch.polar(amplitude.expand_as(phase), odd(phase, self.width))
         return self.coloured(torch.fft.irfft2(spectrum, s=self.size))
 
     def coloured(self, decorrelated: Tensor) -> Tensor:
         """m + L z for z [n, c, h, w]."""
-        import torch
-
         mean = torch.as_tensor(self.mean, dtype=decorrelated.dtype, device=decorrelated.device)
         mix = torch.as_tensor(self.colours, dtype=decorrelated.dtype, device=decorrelated.device)
         return torch.einsum("dc,nchw->ndhw", mix, decorrelated) + mean[:, None, None]
 
     def phases(self, images: Tensor) -> Tensor:
         """Phases [n, c, h, w // 2 + 1] of images [n, c, h, w]."""
-        import torch
-
         z = torch.from_numpy(decorrelated(images.cpu().numpy(), self.mean, self.colours))
         return torch.angle(torch.fft.rfft2(z)).to(images.device, images.dtype)
 
@@ -68,8 +63,6 @@ def odd(phase: Tensor, width: int) -> Tensor:
 
     There the first half of the rows decides, so that amplitudes are kept exactly.
     """
-    import torch
-
     h = phase.shape[-2]
     rows = torch.arange(h, device=phase.device)
     mirror = (-rows) % h
@@ -120,6 +113,4 @@ def inverse_frequency(h: int, w: int) -> np.ndarray:
 
 def squashed(images: Tensor) -> Tensor:
     """Any value into (0, 1) by a sigmoid whose slope at 1/2 is 1: small contrasts stay as are."""
-    import torch
-
     return torch.sigmoid(4 * (images - 0.5))
