@@ -81,7 +81,7 @@ def _strips(survey: Survey, travelled: Travelled) -> tuple[dict[str, bytes], lis
                 "walk": strip.walk,
                 "pictures": list(drawn),
                 "outline": strip.outline,
-                "flipped": travelled.flipped[strip.start, WALKS.index(strip.walk), -1],
+                "flipped": travelled.flipped[strip.start, list(WALKS).index(strip.walk), -1],
                 "borrowed": bool(travelled.borrowed[strip.start]),
             }
         )

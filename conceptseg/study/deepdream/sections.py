@@ -13,15 +13,10 @@ from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.deepdream.assess import CLAIMED, SHORT
 from conceptseg.study.deepdream.descriptors import NAMES, PREDICTED, RELATIVE
 from conceptseg.study.deepdream.tables import FLIPPED, NATURAL, P_CORRECTED, PIXEL
+from conceptseg.study.deepdream.travel import WALKS
 
 CURVES_SHOWN = 6
 CUT = 5.0
-WALKS = {
-    "pixel": "pixel path",
-    "phase": "phase path",
-    "smooth": "random smooth path",
-    "shuffled": "path of the shuffled network",
-}
 SAYING = (*CLAIMED, "ignored", SHORT)
 """The conclusions that say something of a descriptor; then those that do not."""
 ORDER = (*SAYING, "no finding", "not testable")

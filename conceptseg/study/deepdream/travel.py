@@ -1,6 +1,6 @@
 """Second sweep: the paths of each start, their nulls, and what is measured along them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -11,23 +11,27 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from conceptseg.data.batch import Batch
 from conceptseg.data.draw import sample_priority
-from conceptseg.data.manifest import Sample
-from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import undisturbed
 from conceptseg.network.shuffle import shuffled
 from conceptseg.report.thumbnails import outline, photo
-from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.deepdream.ascent import Path, Walk, smooth_changes, walk
 from conceptseg.study.deepdream.config import DeepDream
 from conceptseg.study.deepdream.descriptors import describe
 from conceptseg.study.deepdream.survey import SURVEY, Route, Survey, background
+from conceptseg.study.shared.sweep import One, Sweep
 
-WALKS = ("pixel", "phase", "smooth", "shuffled")
-"""Two paths of the network, and two null paths: random, and of the network shuffled."""
+WALKS = {
+    "pixel": "pixel path",
+    "phase": "phase path",
+    "smooth": "random smooth path",
+    "shuffled": "path of the shuffled network",
+}
+"""Two paths of the network, and two null paths, with what readers call them."""
 DRAWN: tuple[Walk, ...] = ("pixel", "phase")
 
 
@@ -77,7 +81,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Travel(Pass):
+class Travel(Sweep):
     """Forward and backward per step; all starts of an image go together, whatever the batch."""
 
     study: DeepDream
@@ -85,10 +89,10 @@ class Travel(Pass):
     name = "paths"
     cost = "3 forwards and backwards per step and start, fewer where regions flip early"
     labels = "optional"
+    rows = STARTS
 
-    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
-        wanted = {sample_id for ids in known[SURVEY].starts.values() for sample_id in ids}
-        return [sample for sample in context.manifest.samples if sample.id in wanted]
+    def wanted(self, known: Known) -> Collection[str]:
+        return {sample_id for ids in known[SURVEY].starts.values() for sample_id in ids}
 
     def forwards(self, context: Context) -> float:
         """As if half of the steps were needed, each a forward and twice as much backward."""
@@ -100,35 +104,21 @@ class Travel(Pass):
     def open(self, context: Context, known: Known) -> Iterator[Known]:
         yield SHUFFLED(shuffled(context.model, context.seed))
 
-    def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        table = SampleTable.empty()
-        for i, sample_id in enumerate(batch.ids):
-            labels = None if batch.labels is None else batch.labels[i].cpu().numpy()
-            cases = cases_of(self.study, known[SURVEY], context.seed, sample_id, labels)
-            one = self._travelled(context, known, sample_id, batch.images[i], cases)
-            table = table.merge(SampleTable.of(sample_id, one))
-        return STARTS(table)
-
-    def _travelled(
-        self,
-        context: Context,
-        known: Known,
-        sample_id: str,
-        image: Tensor,
-        cases: Sequence[Case],
-    ) -> dict[str, np.ndarray]:
-        images = image[None].expand(len(cases), -1, -1, -1).float().contiguous()
-        paths = self._paths(context, known[SHUFFLED], sample_id, images, cases)
-        gauge = Gauge(cases, image.device)
-        start = image.float().cpu().numpy()
+    def look(self, context: Context, one: One, known: Known) -> Tables:
+        labels = None if one.labels is None else one.labels.cpu().numpy()
+        cases = cases_of(self.study, known[SURVEY], context.seed, one.id, labels)
+        images = one.image.expand(len(cases), -1, -1, -1).float().contiguous()
+        gauge = Gauge(cases, images.device)
+        paths = self._paths(context, known[SHUFFLED], one.id, images, gauge)
+        start = one.image[0].float().cpu().numpy()
         described, scores, flips = [], [], []
         for path in paths.values():
             logits = _logits(context, path.images)
-            scores.append([gauge.score(one).cpu().numpy() for one in logits])
-            flips.append([gauge.share(one).cpu().numpy() for one in logits])
+            scores.append([gauge.score(each).cpu().numpy() for each in logits])
+            flips.append([gauge.share(each).cpu().numpy() for each in logits])
             described.append(_described(path, logits, cases, background(context), start))
         first = {route: ids[: self.study.shown] for route, ids in known[SURVEY].starts.items()}
-        shown = [place for place, case in enumerate(cases) if sample_id in first[case.route]]
+        shown = [place for place, case in enumerate(cases) if one.id in first[case.route]]
         return {
             "number": np.array([case.number for case in cases], dtype=np.int64),
             "described": np.array(described).transpose(2, 0, 1, 3),
@@ -147,11 +137,10 @@ class Travel(Pass):
         twin: SegmentationModel,
         sample_id: str,
         images: Tensor,
-        cases: Sequence[Case],
+        gauge: "Gauge",
     ) -> dict[str, Path]:
         study = self.study
-        gauge = Gauge(cases, images.device)
-        limits = np.full(len(cases), study.steps)
+        limits = np.full(len(images), study.steps)
         common: dict[str, Any] = {"step": study.step, "tv": study.tv, "points": study.points}
         paths: dict[str, Path] = {}
         with undisturbed(context.model):
@@ -172,18 +161,16 @@ class Travel(Pass):
             )  # fmt: skip
         return paths
 
-    def finish(self, context: Context, state: Known, known: Known) -> Known:
-        table = state[STARTS]
+    def gathered(self, table: SampleTable, known: Known) -> Known:
         samples: list[str] = []
         strips: list[Strip] = []
         for sample_id in table.ids:
             one = table.tables[sample_id]
             parts = iter(_split(one["strip"], one["strip_size"]))
-            lines = _split(one["outline"], one["outline_size"])
-            for place, line in zip(one["shown"].tolist(), lines, strict=True):
+            for place, line in zip(one["shown"].tolist(), one["outline"].tolist(), strict=True):
                 for how in DRAWN:
                     pictures = tuple(islice(parts, one["described"].shape[2]))
-                    strips.append(Strip(len(samples) + place, how, pictures, line.decode()))
+                    strips.append(Strip(len(samples) + place, how, pictures, line))
             samples += [sample_id] * len(one["number"])
         columns = {name: table.column(name) for name in COLUMNS}
         route = table.column("number")
@@ -280,13 +267,11 @@ def _strips(
         for how in DRAWN
         for point in paths[how].images
     ]
-    lines = [outline(cases[k].region).encode() for k in places]
     return {
         "shown": np.array(places, dtype=np.int64),
         "strip": np.frombuffer(b"".join(parts), dtype=np.uint8),
         "strip_size": np.array([len(part) for part in parts], dtype=np.int64),
-        "outline": np.frombuffer(b"".join(lines), dtype=np.uint8),
-        "outline_size": np.array([len(line) for line in lines], dtype=np.int64),
+        "outline": np.array([outline(cases[k].region) for k in places], np.str_),
     }
 
 

@@ -11,7 +11,7 @@ from conceptseg.result.columns import Column, labels_of
 from conceptseg.result.table import Table
 from conceptseg.study.lcrp.assess import SCORES
 from conceptseg.study.lcrp.background import SENSITIVITY as CHANGES
-from conceptseg.study.lcrp.background import Sensitivity
+from conceptseg.study.lcrp.background import sensitivity
 from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen
 from conceptseg.study.lcrp.columns import (
     CONTEXT,
@@ -59,13 +59,13 @@ def _row(study: Lcrp, context: Context, known: Known, class_id: int) -> dict[str
     concepts = chosen.concepts[class_id]
     scores = [score for score in known[SCORES] if score.class_id == class_id]
     finite = [s.context.value for s in scores if np.isfinite(s.context.value)]
-    changed = Sensitivity.joined(changes[class_id, k] for k in concepts if (class_id, k) in changes)
+    changed = [row for k in concepts for row in changes.get((class_id, k), [])]
     images = chosen.sampling.named(chosen.images[class_id])
     return {
         "class": context.model.classes[class_id],
         "images": chosen.count[class_id],
         **_context(study, known, class_id),
-        **SENSITIVITY.cells(changed.estimate(chosen.sampling)),
+        **SENSITIVITY.cells(sensitivity(changed, chosen.sampling)),
         "largest": max(finite, default=None),
         "acting": sum(score.acts for score in scores),
         "not_acting": sum(score.verdict == "does not" for score in scores),

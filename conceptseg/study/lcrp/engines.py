@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from conceptseg.data.batch import batches
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
+from conceptseg.engine.reading import first_images
 from conceptseg.explain.lrp.composites import CompositeName
 from conceptseg.explain.lrp.engine import Engine, Run
 from conceptseg.explain.lrp.start import relevance_of_logits
@@ -53,8 +53,7 @@ def open_engines(study: Lcrp, context: Context, known: Known) -> Known:
 
     Raises InputError for a network or a layer that the rules cannot be applied to.
     """
-    manifest, device = context.manifest, context.run.device
-    example = next(iter(batches(manifest, manifest.samples[:1], 1, device, False))).images
+    example = first_images(context.manifest, context.run)
     engines = Engines(study, context.model, example)
     engine = engines.of()
     engine.check_layer(context.layer)

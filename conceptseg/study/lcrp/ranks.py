@@ -15,7 +15,7 @@ from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen, best_channels
 from conceptseg.study.lcrp.config import Lcrp
 from conceptseg.study.lcrp.engines import ENGINES, TWINS, Twins, predict, regions
-from conceptseg.study.lcrp.sweep import One, Sweep
+from conceptseg.study.shared.sweep import One, Sweep
 
 RANKS = Key("rank shares", SampleTable)
 RANKED: Key[dict[tuple[int, int], tuple[int, ...]]] = Key("ranked", dict)
@@ -25,6 +25,8 @@ RANKED: Key[dict[tuple[int, int], tuple[int, ...]]] = Key("ranked", dict)
 @dataclass(frozen=True)
 class TwinSweep(Sweep):
     """A sweep that runs the network's shuffled twins, which live as long as it does."""
+
+    study: Lcrp
 
     @contextmanager
     def open(self, context: Context, known: Known) -> Iterator[Known]:
@@ -43,8 +45,8 @@ class Ranks(TwinSweep):
     cost = "per shuffled network, 1 forward + 1 backward of the part after the layer per class"
     rows = RANKS
 
-    def wanted(self, chosen: Chosen) -> Collection[str]:
-        return compared_images(self.study, chosen)
+    def wanted(self, known: Known) -> Collection[str]:
+        return compared_images(self.study, known[CHOSEN_PAIRS])
 
     def forwards(self, context: Context) -> float:
         study, classes = self.study, len(self.study.class_ids(context))

@@ -1,7 +1,7 @@
 """Second sweep of a saliency study: every method explains every case, every metric judges."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -10,18 +10,17 @@ import numpy as np
 import torch
 
 from conceptseg.catalogue import Choice, choice_labels, parse
-from conceptseg.data.batch import Batch
-from conceptseg.data.manifest import Sample
-from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.explain.contract import Explainer, Measured, Metric, Trial
 from conceptseg.explain.methods import explainers
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target, configured
-from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.saliency.choose import CASES, Case
 from conceptseg.study.saliency.config import Saliency
+from conceptseg.study.shared.sweep import One, Sweep
 
 PASSES = ("forward", "backward", "tail", "tail backward")
 COUNTS = ("masks", "samples", "coalitions", "steps", "channels")
@@ -64,7 +63,7 @@ JUDGED = Key("judged", Judged)
 
 
 @dataclass(frozen=True)
-class Judge(Pass):
+class Judge(Sweep):
     """Each method's map of each case, made in a scene of its own, and what each metric says."""
 
     study: Saliency
@@ -72,10 +71,10 @@ class Judge(Pass):
     name = "judge"
     cost = "each method's own passes and each metric's, per case"
     labels = "optional"
+    rows = JUDGEMENTS
 
-    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
-        wanted = {sample_id for sample_id, _ in known[CASES]}
-        return [sample for sample in context.manifest.samples if sample.id in wanted]
+    def wanted(self, known: Known) -> Collection[str]:
+        return {sample_id for sample_id, _ in known[CASES]}
 
     def forwards(self, context: Context) -> float:
         """Gradient methods taken for three passes, others by the masks or steps they name."""
@@ -93,56 +92,43 @@ class Judge(Pass):
         methods = explainers(self.study.local_methods(), context.layer)
         yield METHODS(methods) | METRICS(parse_metrics(self.study.measures()))
 
-    def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        table, cases = SampleTable.empty(), known[CASES]
-        for i, sample_id in enumerate(batch.ids):
-            image = batch.images[i : i + 1]
-            truth = None if batch.labels is None else batch.labels[i : i + 1]
-            numbers = [n for n, (s, _) in enumerate(cases) if s == sample_id]
-            try:
-                rows = [self._case(context, image, truth, known, number) for number in numbers]
-            except InputError as error:
-                raise InputError(f"image {sample_id!r}: {error}") from None
-            one = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
-            shown = sum(number < self.study.gallery for number in numbers)
-            one["maps"] = one["maps"][:shown]
-            one["image"] = image[0].float().cpu().numpy() if shown else np.zeros((0, 0, 0))
-            table = table.merge(SampleTable.of(sample_id, one))
-        return JUDGEMENTS(table)
+    def look(self, context: Context, one: One, known: Known) -> Tables:
+        numbers = [n for n, (s, _) in enumerate(known[CASES]) if s == one.id]
+        try:
+            rows = [self._case(context, one, known, number) for number in numbers]
+        except InputError as error:
+            raise InputError(f"image {one.id!r}: {error}") from None
+        whole = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+        shown = sum(number < self.study.gallery for number in numbers)
+        image = one.image[0].float().cpu().numpy() if shown else np.zeros((0, 0, 0))
+        return {**whole, "maps": whole["maps"][:shown], "image": image}
 
-    def _case(
-        self,
-        context: Context,
-        image: torch.Tensor,
-        truth: torch.Tensor | None,
-        known: Known,
-        number: int,
-    ) -> dict[str, np.ndarray]:
+    def _case(self, context: Context, one: One, known: Known, number: int) -> Tables:
         """All that is kept of one case; the metrics share a scene, each method has its own."""
-        sample_id, class_id = known[CASES][number]
-        target = configured(self.study.target, class_id)
-        matters = context.manifest.context(context.manifest.sample(sample_id))
-        around = None if matters is None else torch.from_numpy(matters)[None].to(image.device)
+        target = configured(self.study.target, known[CASES][number][1])
+        matters = context.manifest.context(context.manifest.sample(one.id))
+        around = None if matters is None else torch.from_numpy(matters)[None].to(one.image.device)
+        truth = None if one.labels is None else one.labels[None]
         methods = list(known[METHODS].values())
         size, room = context.run.batch_size, self.study.memory_gib
-        scene = partial(Scene, context.model, image, truth, batch_size=size, memory_gib=room)
+        scene = partial(Scene, context.model, one.image, truth, batch_size=size, memory_gib=room)
         # All maps come before the first number: a method that does not suit the image is refused
         # before metrics that explain again have been paid for.
         maps = [_explained(each, scene(), target) for each in methods]
         shared = scene()
         trials = [
-            Trial(shared, method, target, one, around)
-            for method, (one, *_) in zip(methods, maps, strict=True)
+            Trial(shared, method, target, made, around)
+            for method, (made, *_) in zip(methods, maps, strict=True)
         ]
         sanity = number < self.study.sanity_images
         metrics = known[METRICS].values()
         measured = [[_measure(metric, trial, sanity) for metric in metrics] for trial in trials]
         region = shared.fix(target).mask[0].cpu().numpy()
         return {
-            "values": np.array([[float(one.value[0]) for one in row] for row in measured]),
+            "values": np.array([[float(said.value[0]) for said in row] for row in measured]),
             "seconds": np.array([seconds for _, seconds, _ in maps]),
             "passes": np.array([passes for *_, passes in maps]),
-            "maps": np.stack([one[0].cpu().numpy() for one, *_ in maps]),
+            "maps": np.stack([made[0].cpu().numpy() for made, *_ in maps]),
             **_curves(measured),
             "region": region,
             "chance": np.array(_chance(region, matters)),

@@ -1,15 +1,13 @@
 """Local saliency maps on chosen images, shown beside any study's own result."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from conceptseg.catalogue import Choice, choice_labels
-from conceptseg.data.batch import Batch
-from conceptseg.data.manifest import Sample
-from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.explain.contract import Explainer
 from conceptseg.explain.methods import explainers
@@ -17,7 +15,8 @@ from conceptseg.explain.regions import Predicted
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
 from conceptseg.report.thumbnails import outlined, overlay, shared_limit
-from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
+from conceptseg.study.shared.sweep import One, Sweep
 
 Chosen = tuple[tuple[str, int], ...]
 """Which images and classes are explained, as (sample id, class id)."""
@@ -47,7 +46,7 @@ COMPARISON = Key("comparison", Comparison)
 
 
 @dataclass(frozen=True)
-class Compare(Pass):
+class Compare(Sweep):
     """Each method on each image and class that `CHOSEN` names."""
 
     entries: tuple[Choice, ...]
@@ -56,10 +55,10 @@ class Compare(Pass):
     name = "compare"
     cost = "each method's own passes, on a few images"
     labels = "none"
+    rows = MAPS
 
-    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
-        wanted = {sample_id for sample_id, _ in known[CHOSEN]}
-        return [sample for sample in context.manifest.samples if sample.id in wanted]
+    def wanted(self, known: Known) -> Collection[str]:
+        return {sample_id for sample_id, _ in known[CHOSEN]}
 
     def forwards(self, context: Context) -> float:
         """A few images, each method taken for three passes; perturbation methods cost more."""
@@ -69,24 +68,19 @@ class Compare(Pass):
     def open(self, context: Context, known: Known) -> Iterator[Known]:
         yield METHODS(explainers(self.entries, context.layer))
 
-    def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        table = SampleTable.empty()
-        for i, sample_id in enumerate(batch.ids):
-            image = batch.images[i : i + 1]
-            scene = Scene(context.model, image, batch_size=context.run.batch_size)
-            classes = [c for s, c in known[CHOSEN] if s == sample_id]
-            targets = [Target(c, Predicted(c)) for c in classes]
-            one = {"image": image[0].float().cpu().numpy()}
-            one["class"] = np.array(classes, dtype=np.int64)
-            for number, method in enumerate(known[METHODS].values()):
-                maps = method.on(scene, targets)
-                one[f"map-{number}"] = maps[:, 0].cpu().numpy()
-            one["prediction"] = scene.logits.argmax(1)[0].cpu().numpy().astype(np.int32)
-            table = table.merge(SampleTable.of(sample_id, one))
-        return MAPS(table)
+    def look(self, context: Context, one: One, known: Known) -> Tables:
+        scene = Scene(context.model, one.image, batch_size=context.run.batch_size)
+        classes = [c for s, c in known[CHOSEN] if s == one.id]
+        targets = [Target(c, Predicted(c)) for c in classes]
+        made = [method.on(scene, targets)[:, 0] for method in known[METHODS].values()]
+        return {
+            "image": one.image[0].float().cpu().numpy(),
+            "class": np.array(classes, dtype=np.int64),
+            **{f"map-{number}": maps.cpu().numpy() for number, maps in enumerate(made)},
+            "prediction": scene.logits.argmax(1)[0].cpu().numpy().astype(np.int32),
+        }
 
-    def finish(self, context: Context, state: Known, known: Known) -> Known:
-        table = state.get(MAPS, SampleTable.empty())
+    def gathered(self, table: SampleTable, known: Known) -> Known:
         chosen, methods = known[CHOSEN], choice_labels(self.entries)
         maps: dict[str, list[np.ndarray]] = {method: [] for method in methods}
         masks = []
