@@ -1,8 +1,7 @@
 """Who gives to whom: derangements that depend on the samples alone."""
 
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -14,6 +13,8 @@ from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key
 from conceptseg.study.permutation.config import Permutation
+
+KEPT = 48
 
 
 def labelled(context: Context) -> list[Sample]:
@@ -54,43 +55,23 @@ def derangement(samples: Sequence[Sample], seed: int, repeat: int) -> tuple[dict
     return dict(pairs), apart
 
 
-@dataclass
 class Library:
-    """Donors' images, as they are asked for, among the images that are permuted.
+    """Donors' images, among the images that are permuted; the last few asked for are kept."""
 
-    The last few are kept.
-    """
-
-    context: Context
-    samples: Sequence[Sample]
-    kept: int = 48
-    _held: OrderedDict[str, np.ndarray] = field(default_factory=OrderedDict)
-    _rings: dict[int, Mapping[str, str]] = field(default_factory=dict)
+    def __init__(self, context: Context, samples: Sequence[Sample]):
+        manifest = context.manifest
+        self._image = lru_cache(KEPT)(lambda name: manifest.image(manifest.sample(name)))
+        self._ring = cache(lambda repeat: derangement(samples, context.seed, repeat)[0])
 
     def images(self, ids: Sequence[str], repeat: int, like: Tensor) -> Tensor:
         """The donors' images for a batch, resized to its size where theirs is another."""
-        if repeat not in self._rings:
-            self._rings[repeat] = derangement(self.samples, self.context.seed, repeat)[0]
-        ring = self._rings[repeat]
-        donors = []
+        donors, size = [], (like.shape[2], like.shape[3])
         for name in ids:
-            image = torch.from_numpy(self._image(ring[name])).to(like)
-            if image.shape[1:] != like.shape[2:]:
-                size = (like.shape[2], like.shape[3])
-                resized = F.interpolate(image[None], size, mode="bilinear", align_corners=False)
-                image = resized[0]
+            image = torch.from_numpy(self._image(self._ring(repeat)[name])).to(like)[None]
+            if image.shape[2:] != size:
+                image = F.interpolate(image, size, mode="bilinear", align_corners=False)
             donors.append(image)
-        return torch.stack(donors)
-
-    def _image(self, name: str) -> np.ndarray:
-        if name in self._held:
-            self._held.move_to_end(name)
-        else:
-            manifest = self.context.manifest
-            self._held[name] = manifest.image(manifest.sample(name))
-            while len(self._held) > self.kept:
-                self._held.popitem(last=False)
-        return self._held[name]
+        return torch.cat(donors)
 
 
 LIBRARY = Key("donors", Library)

@@ -213,11 +213,9 @@ def tree(correlation: np.ndarray) -> list[tuple[tuple[int, ...], float]]:
     count = len(correlation)
     if count < 3:
         return []
-    distance = 1 - correlation
-    links = ward(squareform((distance + distance.T) / 2, checks=False))
     members: list[tuple[int, ...]] = [(c,) for c in range(count)]
     branches = []
-    for left, right, height, _ in links[:-1]:
+    for left, right, height, _ in _links(correlation)[:-1]:
         members.append(tuple(sorted(members[int(left)] + members[int(right)])))
         branches.append((members[-1], float(height)))
     return branches
@@ -227,12 +225,14 @@ def unit_groups(correlation: np.ndarray, count: int) -> list[tuple[int, ...]]:
     """At most `count` groups of units that respond alike, by Ward's clustering on 1 - |r|."""
     if len(correlation) < 2:
         return [tuple(range(len(correlation)))]
-    distance = 1 - correlation
-    np.fill_diagonal(distance, 0)
-    links = ward(squareform((distance + distance.T) / 2, checks=False))
-    label = fcluster(links, min(count, len(correlation)), criterion="maxclust")
+    label = fcluster(_links(correlation), min(count, len(correlation)), criterion="maxclust")
     groups = [tuple(np.flatnonzero(label == g).tolist()) for g in np.unique(label)]
     return sorted(groups, key=lambda group: group[0])
+
+
+def _links(correlation: np.ndarray) -> np.ndarray:
+    distance = 1 - correlation
+    return np.asarray(ward(squareform((distance + distance.T) / 2, checks=False)))
 
 
 def apart(one: Feature, other: Feature) -> bool:

@@ -20,7 +20,6 @@ from conceptseg.study.permutation.config import Permutation
 from conceptseg.study.permutation.deltas import DELTAS, Deltas
 from conceptseg.study.permutation.donors import LIBRARY, Library, draw_samples
 from conceptseg.study.permutation.features import (
-    Channels,
     Feature,
     conditional,
     filled,
@@ -58,11 +57,9 @@ class Exchange(Pass):
         known: Known,
         places: Sequence[int],
         repeats: Sequence[int],
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Losses of a batch, as `COLUMNS`; the result has a row for each of the variants `places`.
-
-        Clean, by variant and repeat, and the extra losses of both.
-        """
+    ) -> dict[str, np.ndarray]:
+        """Losses of a batch by `COLUMNS`, with a row for each of the variants `places`: clean, by
+        variant and repeat, and the extra losses of both."""
         study, images = self.study, batch.images
         wanted = [known[PLAN].variants[place] for place in places]
         truth = self.truth(context, batch)
@@ -86,27 +83,26 @@ class Exchange(Pass):
                 if tail is not None and given is not None and variant.feature.kind == "units":
                     logits = resumed(tail, given, variant.feature)
                 else:
-                    channels = known[PLAN].channels
-                    changed = self.changed(context, batch, variant, donors, channels, repeat)
+                    changed = self.changed(context, batch, known, variant, donors, repeat)
                     with torch.no_grad():
                         logits = context.model(changed)
                 overlap[:, row, place] = overlap_loss(logits, truth) - clean
                 if repeat < study.extra_repeats:
                     total[:, row] += self._extra(logits, truth) - extra_clean
                     extra[:, row] = total[:, row] / (1 if variant.once else repeat + 1)
-        return clean, overlap, extra_clean, extra
+        return dict(zip(COLUMNS, (clean, overlap, extra_clean, extra), strict=True))
 
     def changed(
         self,
         context: Context,
         batch: Batch,
+        known: Known,
         variant: Variant,
         donors: Tensor,
-        channels: Channels,
         repeat: int,
     ) -> Tensor:
         """The batch's images under a variant that changes images, not units."""
-        images, feature = batch.images, variant.feature
+        images, feature, channels = batch.images, variant.feature, known[PLAN].channels
         if variant.scheme == "conditional":
             return conditional(images, donors, feature, channels)
         if variant.scheme == "mean":
@@ -146,8 +142,7 @@ class Permute(Exchange):
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         places, repeats = range(len(known[PLAN].variants)), range(self.study.repeats)
-        arrays = self.overlaps(context, batch, known, places, repeats)
-        return PERMUTED(by_sample(batch, dict(zip(COLUMNS, arrays, strict=True))))
+        return PERMUTED(by_sample(batch, self.overlaps(context, batch, known, places, repeats)))
 
     def finish(self, context: Context, state: Known, known: Known) -> Known:
         table = state[PERMUTED]
@@ -173,7 +168,7 @@ class Race(Exchange):
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         places, repeats = known[UNDECIDED], range(self.study.repeats, self.study.most_repeats)
-        _, overlap, _, _ = self.overlaps(context, batch, known, places, repeats)
+        overlap = self.overlaps(context, batch, known, places, repeats)["overlap"]
         return RACED(by_sample(batch, {"overlap": overlap}))
 
 
@@ -240,8 +235,10 @@ def resumed(tail: Tail, given: Tensor, feature: Feature) -> Tensor:
 
 def guessed_variants(study: Permutation) -> int:
     """About how many variants there are, for images of three channels."""
-    counts = {"channels": 5, "colour": 2, "frequency": 2 + study.octaves, "units": 0}
-    counts["units"] = study.unit_groups
-    own = sum(counts[name] for name in study.features)
-    extra = 5 * (len(study.schemes) - 1) if "channels" in study.features else 0
-    return own + extra
+    counts: dict[str, int] = {
+        "channels": 5 * len(study.schemes),
+        "colour": 2,
+        "frequency": 2 + study.octaves,
+        "units": study.unit_groups,
+    }
+    return sum(counts[name] for name in study.features)

@@ -43,8 +43,7 @@ class Pictures(Exchange):
         changed = {"clean": batch.images, "donor": donors}
         for place, variant in enumerate(known[PLAN].variants):
             if variant.feature.kind != "units":
-                channels = known[PLAN].channels
-                changed[str(place)] = self.changed(context, batch, variant, donors, channels, 0)
+                changed[str(place)] = self.changed(context, batch, known, variant, donors, 0)
         parts: dict[str, list[bytes]] = {}
         for name, images in changed.items():
             with torch.no_grad():

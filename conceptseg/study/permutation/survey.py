@@ -70,8 +70,7 @@ class Survey(Pass):
         return float(min(self.study.images, len(context.manifest.samples)))
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        total = Sums.empty()
-        maps = {"channels": batch.images}
+        total, maps = Sums.empty(), {"channels": batch.images}
         if "units" in self.study.features:
             maps["units"] = encode(context.model, batch.images, context.layer)
         for name, values in maps.items():

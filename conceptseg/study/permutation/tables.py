@@ -1,12 +1,13 @@
 """The tables of a permutation result."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from conceptseg.engine.known import Known
-from conceptseg.result.columns import Column, labels_of
+from conceptseg.result.columns import Column
 from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
 from conceptseg.stats.estimate import Sampling
@@ -79,12 +80,12 @@ def tree(plan: Plan, importances: Iterable[Importance]) -> Table:
         for one in importances
         if one.class_name == OVERALL and one.variant.scheme == "swap"
     }
-    rows = [
-        {"group": name, "height": height, **LOSS.cells(losses.get(name))}
-        for name, height in plan.tree
-    ]
-    labels = labels_of((Column("height", "1 - |correlation| (Ward)"), LOSS))
-    return Table(rows, labels=labels, caption="Correlated channels")
+    columns = (
+        Column("group", of=lambda branch: branch[0]),
+        Column("height", "1 - |correlation| (Ward)", of=lambda branch: branch[1]),
+        replace(LOSS, of=lambda branch: losses.get(branch[0])),
+    )
+    return Table.of(plan.tree, columns, "Correlated channels")
 
 
 def examples(known: Known) -> Table:
@@ -105,12 +106,9 @@ def example_key(number: int, name: str) -> str:
 
 
 def clean(deltas: Deltas, class_ids: Sequence[int], classes: Sequence[str]) -> Table:
-    rows = [
-        {
-            "class": classes[c],
-            "images": int(np.isfinite(deltas.clean[:, c]).sum()),
-            "iou": 1 - float(np.nanmean(deltas.clean[:, c])),
-        }
-        for c in class_ids
-    ]
-    return Table(rows, labels={"iou": "mean IoU"}, caption="The classes, nothing exchanged")
+    columns = (
+        Column("class", of=lambda c: classes[c]),
+        Column("images", of=lambda c: int(np.isfinite(deltas.clean[:, c]).sum())),
+        Column("iou", "mean IoU", of=lambda c: 1 - float(np.nanmean(deltas.clean[:, c]))),
+    )
+    return Table.of(class_ids, columns, "The classes, nothing exchanged")

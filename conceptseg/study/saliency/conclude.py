@@ -18,6 +18,9 @@ from conceptseg.study.saliency.judge import JUDGED, Judged
 from conceptseg.study.saliency.standing import STANDING
 from conceptseg.study.shared import studied
 
+MEANS = "Mean of each metric for each method, with 95 % intervals"
+AGAINST = "Each method against trivial maps, paired by case"
+
 
 def conclude(study: Saliency, context: Context, known: Known) -> Result:
     judged, standing = known[JUDGED], known[STANDING]
@@ -30,8 +33,8 @@ def conclude(study: Saliency, context: Context, known: Known) -> Result:
         findings=ranked(findings(standing, study.primary_label, study.insensitive, kinds)),
         tables={
             "methods": tables.method_table(judged, standing, kinds),
-            "means": tables.mean_table(standing),
-            "against": tables.against_table(standing),
+            "means": Table.of(standing.means, tables.MEANS, MEANS),
+            "against": Table.of(standing.against, tables.AGAINST, AGAINST),
             "cases": tables.case_table(judged, classes),
             "values": tables.value_table(judged, classes),
             "metrics": tables.metric_table(judged),
@@ -85,11 +88,8 @@ def _gallery(
 
 def _arrays(judged: Judged) -> dict[str, np.ndarray]:
     """`values` as in the tables, `passes` of each kind, curves, and the maps that are shown."""
-    arrays: dict[str, np.ndarray] = {
-        "values": judged.values.astype(np.float32),
-        "passes": judged.passes.astype(np.int64),
-        **{safe_key(f"curve-{name}"): c.astype(np.float32) for name, c in judged.curves.items()},
-    }
-    for n, maps in enumerate(judged.maps):
-        arrays[safe_key(f"maps-{n}")] = maps.astype(np.float32)
-    return arrays
+    named = {"values": judged.values}
+    named |= {safe_key(f"curve-{name}"): curve for name, curve in judged.curves.items()}
+    named |= {safe_key(f"maps-{n}"): maps for n, maps in enumerate(judged.maps)}
+    single = {key: array.astype(np.float32) for key, array in named.items()}
+    return single | {"passes": judged.passes.astype(np.int64)}

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from conceptseg.catalogue import Choice, choice_labels, parse
 from conceptseg.engine.contract import Context
@@ -161,15 +162,12 @@ def join_cases(study: Saliency, context: Context, known: Known) -> Known:
         known[CASES],
         methods,
         metrics,
-        np.stack(rows("values")),
-        np.stack(rows("seconds")),
-        np.stack(rows("passes")),
-        curves,
-        at,
-        np.stack(rows("chance")),
-        [tables[sample_id]["maps"][row] for sample_id, row in shown],
-        [tables[sample_id]["image"] for sample_id, _ in shown],
-        [tables[sample_id]["region"][row] for sample_id, row in shown],
+        **{name: np.stack(rows(name)) for name in ("values", "seconds", "passes", "chance")},
+        curves=curves,
+        at=at,
+        maps=[tables[sample_id]["maps"][row] for sample_id, row in shown],
+        images=[tables[sample_id]["image"] for sample_id, _ in shown],
+        regions=[tables[sample_id]["region"][row] for sample_id, row in shown],
     )
     return JUDGED(judged)
 
@@ -197,27 +195,25 @@ def _curves(measured: Sequence[Sequence[Measured]]) -> dict[str, np.ndarray]:
     """Each metric's curves of all methods [methods, points], nan without one, and their points."""
     arrays: dict[str, np.ndarray] = {}
     for m, column in enumerate(zip(*measured, strict=True)):
-        at = max((one.at for one in column), key=len)
+        at = max((said.at for said in column), key=len)
         curves = np.full((len(column), len(at)), np.nan)
-        for row, one in zip(curves, column, strict=True):
-            if one.curve is not None:
-                row[:] = one.curve[0].double().cpu().numpy()
+        for row, said in zip(curves, column, strict=True):
+            if said.curve is not None:
+                row[:] = said.curve[0].double().cpu().numpy()
         arrays |= {f"curve-{m}": curves, f"at-{m}": np.array(at, np.float64)}
     return arrays
 
 
-def _explained(
-    method: Explainer, scene: Scene, target: Target
-) -> tuple[torch.Tensor, float, list[int]]:
+def _explained(method: Explainer, scene: Scene, target: Target) -> tuple[Tensor, float, list[int]]:
     """A method's maps [1, h, w] in a scene of its own, its seconds, and its passes by kind."""
-    _wait(scene.images.device)
-    started = time.perf_counter()
+    started = _now(scene.images.device)
     maps = method.on(scene, [target])[0]
-    _wait(scene.images.device)
-    seconds = time.perf_counter() - started
+    seconds = _now(scene.images.device) - started
     return maps, seconds, [scene.passes.get(kind, 0) for kind in PASSES]
 
 
-def _wait(device: torch.device) -> None:
+def _now(device: torch.device) -> float:
+    """Seconds on a clock, when all that was asked of the device is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    return time.perf_counter()
