@@ -32,10 +32,12 @@ class Route:
     @classmethod
     def of(cls, kind: str, source: int, target: int, classes: Sequence[str]) -> "Route":
         """With its name in words."""
-        verb = {"appear": "appears", "become": "becomes", "vanish": "vanishes"}[kind]
-        names = [classes[source], verb, classes[target]] if kind == "become" else [
-            classes[target], verb]  # fmt: skip
-        return cls(kind, source, target, " ".join(names))
+        names = {
+            "appear": f"{classes[target]} appears",
+            "become": f"{classes[source]} becomes {classes[target]}",
+            "vanish": f"{classes[target]} vanishes",
+        }
+        return cls(kind, source, target, names[kind])
 
 
 @dataclass(frozen=True)

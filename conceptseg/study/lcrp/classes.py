@@ -13,7 +13,10 @@ from conceptseg.study.lcrp.assess import SCORES
 from conceptseg.study.lcrp.background import SENSITIVITY as CHANGES
 from conceptseg.study.lcrp.background import sensitivity
 from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen
-from conceptseg.study.lcrp.columns import (
+from conceptseg.study.lcrp.config import Lcrp
+from conceptseg.study.lcrp.maps import MAPS, ContextScores
+from conceptseg.study.lcrp.shuffles import SHUFFLES
+from conceptseg.study.lcrp.tables import (
     CONTEXT,
     OVER_FIELD,
     OVER_SHUFFLED,
@@ -21,9 +24,6 @@ from conceptseg.study.lcrp.columns import (
     THROUGH,
     UNKNOWN,
 )
-from conceptseg.study.lcrp.config import Lcrp
-from conceptseg.study.lcrp.maps import MAPS, ContextScores
-from conceptseg.study.lcrp.shuffles import SHUFFLES
 
 FROM_CONTEXT = (
     "class",

@@ -87,7 +87,7 @@ class Control(TwinSweep):
         where = compared_regions(self.study, context, chosen, one)
         scores = {}
         for number in range(self.study.shuffled_networks if where else 0):
-            run = known[TWINS].of(number).run(one.image, [layer])
+            run = known[TWINS](number).run(one.image, [layer])
             for class_id, region in where.items():
                 units = known[RANKED].get((number, class_id), ())
                 mask = object_mask(one.labels, class_id, region)

@@ -1,5 +1,6 @@
 """The network as LRP sees it, its shuffled twins, and which region speaks for a class."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -44,8 +45,14 @@ class Engines:
         bias, reference = self.study.zero_bias, self.study.reference
         return Engine(self.model, self.example, name, zero_bias=bias, reference=reference)
 
+    def twin(self, seed: int) -> Engine:
+        """That of the study's composite for the network with its weights shuffled."""
+        return Engines(self.study, shuffled(self.model, seed), self.example).of()
+
 
 ENGINES = Key("engines", Engines)
+TWINS: Key[Callable[[int], Engine]] = Key("shuffled twins", Callable)  # type: ignore[arg-type]
+"""By number, the engines of the network with its weights shuffled by the run's seed plus that."""
 
 
 def open_engines(study: Lcrp, context: Context, known: Known) -> Known:
@@ -59,25 +66,6 @@ def open_engines(study: Lcrp, context: Context, known: Known) -> Known:
     engine.check_layer(context.layer)
     engine.run(example, [context.layer])
     return ENGINES(engines)
-
-
-@dataclass(frozen=True)
-class Twins:
-    """Engines of the network with its weights shuffled, each made when first asked for."""
-
-    network: Engines
-    seed: int
-    _made: dict[int, Engine] = field(default_factory=dict, repr=False)
-
-    def of(self, number: int) -> Engine:
-        """That of the weights shuffled by the run's seed plus `number`."""
-        if number not in self._made:
-            twin = shuffled(self.network.model, self.seed + number)
-            self._made[number] = Engines(self.network.study, twin, self.network.example).of()
-        return self._made[number]
-
-
-TWINS = Key("shuffled twins", Twins)
 
 
 def regions(prediction: Tensor, class_ids: tuple[int, ...]) -> dict[int, Tensor]:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from torch import Tensor
@@ -14,7 +15,7 @@ from conceptseg.explain.lrp.start import Quantity, relevance_of_logits
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen, best_channels
 from conceptseg.study.lcrp.config import Lcrp
-from conceptseg.study.lcrp.engines import ENGINES, TWINS, Twins, predict, regions
+from conceptseg.study.lcrp.engines import ENGINES, TWINS, predict, regions
 from conceptseg.study.shared.sweep import One, Sweep
 
 RANKS = Key("rank shares", SampleTable)
@@ -30,7 +31,8 @@ class TwinSweep(Sweep):
 
     @contextmanager
     def open(self, context: Context, known: Known) -> Iterator[Known]:
-        yield TWINS(Twins(known[ENGINES], context.seed))
+        twin = known[ENGINES].twin
+        yield TWINS(cache(lambda number: twin(context.seed + number)))
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Ranks(TwinSweep):
         where = compared_regions(self.study, context, chosen, one)
         keys, shares = [], []
         for number in range(self.study.shuffled_networks):
-            run = known[TWINS].of(number).run(one.image, [context.layer])
+            run = known[TWINS](number).run(one.image, [context.layer])
             for class_id, region in where.items():
                 held = shuffled_relevance(run, region, class_id, context.layer)
                 values = held.double().sum((0, 2, 3)).cpu().numpy()

@@ -94,7 +94,8 @@ class Judge(Sweep):
         yield METHODS(methods) | METRICS(parse_metrics(self.study.measures()))
 
     def look(self, context: Context, one: One, known: Known) -> Tables:
-        numbers = [n for n, (s, _) in enumerate(known[CASES]) if s == one.id]
+        cases = known[CASES]
+        numbers = [n for n, (sample_id, _) in enumerate(cases) if sample_id == one.id]
         try:
             rows = [self._case(context, one, known, number) for number in numbers]
         except InputError as error:

@@ -282,9 +282,10 @@ def gallery(result: Result) -> Section | None:
     shown: list[tuple[str, list[Picture | None]]] = [
         ("image", [Picture(row["picture"], f"{name}, region outlined") for row, name in named])
     ]
-    for method in _names(result):
-        maps = [Picture(row["maps"][place[method]], f"{method}, {name}") for row, name in named]
-        shown.append((method, maps))
+    shown += [
+        (method, [Picture(row["maps"][place[method]], f"{method}, {name}") for row, name in named])
+        for method in _names(result)
+    ]
     bar = ColourBar("balance", -1.0, 1.0, "attribution, relative to the method's largest")
     return Section(
         "gallery",

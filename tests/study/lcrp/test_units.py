@@ -29,7 +29,6 @@ from conceptseg.study.lcrp.config import Lcrp
 from conceptseg.study.lcrp.engines import (
     ENGINES,
     Engines,
-    Twins,
     context_score,
     object_mask,
     regions,
@@ -221,10 +220,10 @@ def test_a_change_is_undone_where_changes_are_ranked():
 def test_relevance_of_a_shuffled_network_speaks_for_the_class_at_the_layer():
     """Its sign means nothing, and is that of what the layer passes on, whatever passes it by."""
     model, x = unet(), images(3, 32, 32)
-    twins, signs = Twins(Engines(changes_study(), model, x[:1]), 0), []
+    engines, signs = Engines(changes_study(), model, x[:1]), []
     region = torch.ones(1, 32, 32, dtype=torch.bool)
     for number in range(3):
-        run = twins.of(number).run(x[number : number + 1], ["mid"])
+        run = engines.twin(number).run(x[number : number + 1], ["mid"])
         for class_id in range(3):
             found = shuffled_relevance(run, region, class_id, "mid")
             start = relevance_of_logits(run.evidence, region, class_id)
