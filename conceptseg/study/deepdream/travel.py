@@ -113,7 +113,8 @@ class Travel(Sweep):
         start = one.image[0].float().cpu().numpy()
         described, scores, flips = [], [], []
         for path in paths.values():
-            logits = _logits(context, path.images)
+            with torch.no_grad():
+                logits = [context.model(images).float() for images in path.images]
             scores.append([gauge.score(each).cpu().numpy() for each in logits])
             flips.append([gauge.share(each).cpu().numpy() for each in logits])
             described.append(_described(path, logits, cases, background(context), start))
@@ -166,10 +167,11 @@ class Travel(Sweep):
         strips: list[Strip] = []
         for sample_id in table.ids:
             one = table.tables[sample_id]
-            parts = iter(_split(one["strip"], one["strip_size"]))
+            parts = iter(np.split(one["strip"], np.cumsum(one["strip_size"])[:-1]))
             for place, line in zip(one["shown"].tolist(), one["outline"].tolist(), strict=True):
                 for how in DRAWN:
-                    pictures = tuple(islice(parts, one["described"].shape[2]))
+                    along = islice(parts, one["described"].shape[2])
+                    pictures = tuple(part.tobytes() for part in along)
                     strips.append(Strip(len(samples) + place, how, pictures, line))
             samples += [sample_id] * len(one["number"])
         columns = {name: table.column(name) for name in COLUMNS}
@@ -252,11 +254,6 @@ def _described(
     )
 
 
-def _logits(context: Context, points: Tensor) -> list[Tensor]:
-    with torch.no_grad():
-        return [context.model(images).float() for images in points]
-
-
 def _strips(
     cases: Sequence[Case], places: Sequence[int], paths: Mapping[str, Path], side: int
 ) -> dict[str, np.ndarray]:
@@ -273,9 +270,3 @@ def _strips(
         "strip_size": np.array([len(part) for part in parts], dtype=np.int64),
         "outline": np.array([outline(cases[k].region) for k in places], np.str_),
     }
-
-
-def _split(data: np.ndarray, sizes: np.ndarray) -> list[bytes]:
-    if not len(sizes):
-        return []
-    return [part.tobytes() for part in np.split(data, np.cumsum(sizes)[:-1])]

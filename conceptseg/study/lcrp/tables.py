@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from conceptseg.report.unit_cards import KnownUnit
 from conceptseg.result.columns import Column, as_number
 from conceptseg.result.saved import safe_key
@@ -65,14 +63,8 @@ def excess(row: Row) -> float:
 def score_table(
     scores: Sequence[Score], classes: Sequence[str], known: Mapping[int, KnownUnit]
 ) -> Table:
-    def label(score: Score) -> str:
-        return known[score.unit].label if score.unit in known else ""
-
-    def card(kind: str) -> Column:
-        keys = {"card": "unit", "picture": "relevant"}
-        return Column(kind, of=lambda s: pair_key(keys[kind], classes[s.class_id], s.unit))
-
-    named = Column("label", "what it detects", of=label)
+    labels = {unit: one.label for unit, one in known.items()}
+    named = Column("label", "what it detects", of=lambda s: labels.get(s.unit, ""))
     columns: tuple[Column | str, ...] = (
         Column("class", of=lambda s: classes[s.class_id]),
         Column("unit", "channel"),
@@ -107,8 +99,8 @@ def score_table(
         Column("seen_share", "share of the map there"),
         *([] if known else [named]),
         "acts",
-        card("card"),
-        card("picture"),
+        Column("card", of=lambda s: pair_key("unit", classes[s.class_id], s.unit)),
+        Column("picture", of=lambda s: pair_key("relevant", classes[s.class_id], s.unit)),
         Column("active", of=lambda s: safe_key(f"active-{s.unit}")),
     )
     return Table.of(scores, columns, "Every channel that was looked at, by class")
@@ -141,30 +133,20 @@ def flip_table(chosen: Chosen, curves: Curves, seed: int) -> Table:
     random = curves.area(curves.random)
     areas = {name: curves.area(curves.of(n)) for n, name in enumerate(curves.names)}
     asked = [Question(area - random, sampling) for area in areas.values()]
-    tests = dict(zip(areas, judge(asked, side="two", seed=seed), strict=True))
-
-    def gap(name: str) -> object:
-        return sampling.mean(areas[name] - random) if name in areas else None
-
-    def area(name: str) -> np.ndarray:
-        return areas.get(name, random)
-
+    tests = judge(asked, side="two", seed=seed)
     columns = (
-        Column("method", of=str),
-        Column("area", "area under the curve", of=lambda name: sampling.mean(area(name)).value),
-        Column("error", "its standard error", of=lambda name: curves.error(area(name), sampling)),
-        replace(GAP, of=gap),
-        Column("curves", "images and classes", of=lambda name: len(area(name))),
+        Column("method", of=lambda one: one[0]),
+        Column("area", "area under the curve", of=lambda one: sampling.mean(one[1]).value),
+        Column("error", "its standard error", of=lambda one: curves.error(one[1], sampling)),
+        replace(GAP, of=lambda one: one[2] and sampling.mean(one[1] - random)),
+        Column("curves", "images and classes", of=lambda one: len(one[1])),
+        Column("p_adjusted", "p, corrected", of=lambda one: one[2] and one[2].adjusted),
         Column(
-            "p_adjusted", "p, corrected", of=lambda n: tests[n].adjusted if n in tests else None
-        ),
-        Column(
-            "detectable",
-            "smallest detectable gap",
-            of=lambda n: tests[n].detectable if n in tests else None,
+            "detectable", "smallest detectable gap", of=lambda one: one[2] and one[2].detectable
         ),
     )
-    return Table.of((*areas, "random orders"), columns, "Concept flipping")
+    rows = [*zip(areas, areas.values(), tests, strict=True), ("random orders", random, None)]
+    return Table.of(rows, columns, "Concept flipping")
 
 
 def kept_table(kept: Kept) -> Table:

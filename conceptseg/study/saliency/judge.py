@@ -21,6 +21,7 @@ from conceptseg.explain.target import Target, configured
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.saliency.choose import CASES, Case
 from conceptseg.study.saliency.config import Saliency
+from conceptseg.study.shared.compare import METHODS
 from conceptseg.study.shared.sweep import One, Sweep
 
 PASSES = ("forward", "backward", "tail", "tail backward")
@@ -57,7 +58,6 @@ class Judged:
         return self.values[:, :, list(self.metrics).index(metric)]
 
 
-METHODS: Key[dict[str, Explainer]] = Key("methods", dict)
 METRICS: Key[dict[str, Metric]] = Key("metrics", dict)
 JUDGEMENTS = Key("judgements", SampleTable)
 JUDGED = Key("judged", Judged)

@@ -1,6 +1,6 @@
 """Local saliency maps on chosen images, shown beside any study's own result."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -41,6 +41,27 @@ class Comparison:
     plain: list[bytes]
     pictures: dict[str, list[bytes]]
 
+    @classmethod
+    def of(
+        cls,
+        chosen: Chosen,
+        maps: dict[str, list[np.ndarray]],
+        images: Sequence[np.ndarray],
+        regions: Sequence[np.ndarray],
+        side: int,
+    ) -> "Comparison":
+        """Draw the maps on images [c, h, w] in colour, with regions [h, w] outlined."""
+        limits = {method: shared_limit(own) for method, own in maps.items()}
+        plain = [outlined(image, mask, side) for image, mask in zip(images, regions, strict=True)]
+        pictures = {
+            method: [
+                overlay(image, one, -limits[method], limits[method], mask=mask, side=side)
+                for image, one, mask in zip(images, own, regions, strict=True)
+            ]
+            for method, own in maps.items()
+        }
+        return cls(chosen, tuple(maps), maps, limits, plain, pictures)
+
 
 COMPARISON = Key("comparison", Comparison)
 
@@ -72,33 +93,23 @@ class Compare(Sweep):
         scene = Scene(context.model, one.image, batch_size=context.run.batch_size)
         classes = [c for s, c in known[CHOSEN] if s == one.id]
         targets = [Target(c, Predicted(c)) for c in classes]
-        made = [method.on(scene, targets)[:, 0] for method in known[METHODS].values()]
+        made = [each.on(scene, targets)[:, 0].cpu().numpy() for each in known[METHODS].values()]
         return {
             "image": one.image[0].float().cpu().numpy(),
             "class": np.array(classes, dtype=np.int64),
-            **{f"map-{number}": maps.cpu().numpy() for number, maps in enumerate(made)},
+            **{f"map-{number}": maps for number, maps in enumerate(made)},
             "prediction": scene.logits.argmax(1)[0].cpu().numpy().astype(np.int32),
         }
 
     def gathered(self, table: SampleTable, known: Known) -> Known:
-        chosen, methods = known[CHOSEN], choice_labels(self.entries)
-        maps: dict[str, list[np.ndarray]] = {method: [] for method in methods}
+        chosen = known[CHOSEN]
+        maps: dict[str, list[np.ndarray]] = {name: [] for name in choice_labels(self.entries)}
         masks = []
         for sample_id, class_id in chosen:
             one = table.tables[sample_id]
             masks.append(one["prediction"] == class_id)
             row = int(np.flatnonzero(one["class"] == class_id)[0])
-            for number, method in enumerate(methods):
-                maps[method].append(one[f"map-{number}"][row])
+            for number, own in enumerate(maps.values()):
+                own.append(one[f"map-{number}"][row])
         images = [table.tables[sample_id]["image"] for sample_id, _ in chosen]
-        limits = {method: shared_limit(maps[method]) for method in methods}
-        side = self.picture_px
-        plain = [outlined(image, mask, side) for image, mask in zip(images, masks, strict=True)]
-        pictures = {
-            method: [
-                overlay(image, one, -limits[method], limits[method], mask=mask, side=side)
-                for image, one, mask in zip(images, maps[method], masks, strict=True)
-            ]
-            for method in methods
-        }
-        return COMPARISON(Comparison(chosen, methods, maps, limits, plain, pictures))
+        return COMPARISON(Comparison.of(chosen, maps, images, masks, self.picture_px))
