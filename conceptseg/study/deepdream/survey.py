@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from conceptseg.data.batch import Batch
-from conceptseg.data.draw import sample_priority
+from conceptseg.data.draw import drawn, sample_priority
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
@@ -77,8 +77,8 @@ class Look(Pass):
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         every = context.manifest.samples
-        ranked = sorted(every, key=lambda s: (sample_priority(context.seed, s.id), s.id))
-        chosen = {sample.id for sample in ranked[: self.study.survey_images]}
+        ids = [sample.id for sample in every]
+        chosen = set(drawn(context.seed, ids, self.study.survey_images))
         return [sample for sample in every if sample.id in chosen]
 
     def forwards(self, context: Context) -> float:

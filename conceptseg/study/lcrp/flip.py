@@ -69,10 +69,6 @@ class Curves:
     share: np.ndarray
     names: tuple[str, ...]
 
-    def of(self, number: int) -> np.ndarray:
-        """One method's curves [rows, points]."""
-        return self.change[:, number]
-
     @property
     def random(self) -> np.ndarray:
         """The random orders' mean, by row, [rows, points]."""

@@ -131,7 +131,7 @@ def flip_table(chosen: Chosen, curves: Curves, seed: int) -> Table:
     """Mean area under each method's curve, its standard error, and its gap to random orders."""
     sampling = chosen.sampling.named(curves.samples)
     random = curves.area(curves.random)
-    areas = {name: curves.area(curves.of(n)) for n, name in enumerate(curves.names)}
+    areas = {name: curves.area(curves.change[:, n]) for n, name in enumerate(curves.names)}
     asked = [Question(area - random, sampling) for area in areas.values()]
     tests = judge(asked, side="two", seed=seed)
     columns = (

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from conceptseg.data.draw import sample_priority
+from conceptseg.data.draw import drawn, sample_priority
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key
@@ -25,8 +25,7 @@ def labelled(context: Context) -> list[Sample]:
 def draw_samples(study: Permutation, context: Context) -> list[Sample]:
     """The labelled images that are permuted: the first by hash, in the manifest's order."""
     given = labelled(context)
-    ranked = sorted(given, key=lambda one: (sample_priority(context.seed, one.id), one.id))
-    kept = {sample.id for sample in ranked[: study.images]}
+    kept = set(drawn(context.seed, [sample.id for sample in given], study.images))
     return [sample for sample in given if sample.id in kept]
 
 

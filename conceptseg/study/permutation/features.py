@@ -25,8 +25,9 @@ Kind = Literal["channels", "luminance", "chroma", "phase", "amplitude", "units"]
 class Feature:
     """A named part of the input (or, for `units`, of the layer).
 
-    `members` are channels or units; `band` the ends of an octave in cycles per pixel, the lower one
-    excluded (from below zero on, it holds the mean too).
+    Luminance is the mean of the channels, chroma what is left. `members` are channels or units;
+    `band` the ends of an octave in cycles per pixel, the lower one excluded (from below zero on, it
+    holds the mean too).
     """
 
     name: str
@@ -69,13 +70,6 @@ def channel_features(
             )
         features.append(Feature(name, "channels", tuple(sorted(set(members)))))
     return [*features, Feature(EVERYTHING, "channels", tuple(range(channels)))]
-
-
-def colour_features(channels: int) -> list[Feature]:
-    """Luminance (the mean of the channels) and chroma (what is left); none for one channel."""
-    if channels < 2:
-        return []
-    return [Feature("luminance", "luminance"), Feature("chroma", "chroma")]
 
 
 def frequency_features(octaves: int) -> list[Feature]:

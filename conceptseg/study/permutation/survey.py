@@ -18,7 +18,6 @@ from conceptseg.study.permutation.features import (
     Channels,
     Feature,
     channel_features,
-    colour_features,
     frequency_features,
     tree,
     unit_groups,
@@ -113,8 +112,8 @@ def input_features(study: Permutation, channels: int) -> list[Feature]:
     features: list[Feature] = []
     if "channels" in study.features:
         features += channel_features(channels, study.channel_names, study.groups)
-    if "colour" in study.features:
-        features += colour_features(channels)
+    if "colour" in study.features and channels > 1:
+        features += [Feature("luminance", "luminance"), Feature("chroma", "chroma")]
     if "frequency" in study.features:
         features += frequency_features(study.octaves)
     refuse_twice(features)

@@ -11,9 +11,10 @@ from conceptseg.result.columns import Column
 from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
 from conceptseg.stats.estimate import Sampling
+from conceptseg.stats.intervals import finite_mean
 from conceptseg.study.permutation.assess import CHOSEN_PARTS, Importance, estimate
 from conceptseg.study.permutation.config import OVERALL, Permutation
-from conceptseg.study.permutation.deltas import DELTAS, Deltas, by_repeat
+from conceptseg.study.permutation.deltas import DELTAS, Deltas
 from conceptseg.study.permutation.permute import PAIRED
 from conceptseg.study.permutation.pictures import DRAWN
 from conceptseg.study.permutation.survey import PLAN, Plan
@@ -55,7 +56,7 @@ def pairs(study: Permutation, known: Known, class_ids: Sequence[int], sampling: 
     for place, parts in enumerate(chosen):
         losses = [deltas.overlap[:, alone[part.name], : study.repeats] for part in parts]
         losses.append(known[PAIRED].column("overlap")[:, place])
-        first, second, both = (by_repeat(one[..., ids]) for one in losses)
+        first, second, both = (finite_mean(one[..., ids], 2) for one in losses)
         synergy = both - first - second
         kept = np.isfinite(synergy).all(1)
         rows.append(

@@ -11,6 +11,7 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test
 from conceptseg.stats.family import judge as judge_family
+from conceptseg.stats.intervals import finite_mean
 from conceptseg.study.saliency.config import Saliency
 from conceptseg.study.saliency.judge import JUDGED, Judged
 
@@ -100,10 +101,7 @@ def overall(judged: Judged) -> np.ndarray:
         for name, metric in judged.metrics.items()
         if metric.about.family in JUDGING and metric.better != "neither"
     ]
-    stacked = np.stack([*each, np.full(judged.values.shape[:2], np.nan)])
-    known = np.isfinite(stacked)
-    total = np.where(known, stacked, 0).sum(0)
-    return np.where(known.any(0), total / np.maximum(known.sum(0), 1), np.nan)
+    return finite_mean(np.stack([*each, np.full(judged.values.shape[:2], np.nan)]), 0)
 
 
 def differences(

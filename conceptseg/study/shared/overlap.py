@@ -1,7 +1,11 @@
 """Overlap of a prediction with a reference, per image and class, and which classes count there."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def class_iou(prediction: Tensor, reference: Tensor, classes: int) -> Tensor:
@@ -11,6 +15,8 @@ def class_iou(prediction: Tensor, reference: Tensor, classes: int) -> Tensor:
     not count. nan for a class that the reference lacks, whatever is predicted: so the same images
     count for every prediction that is compared on one reference.
     """
+    import torch
+
     n = len(prediction)
     known = (reference >= 0) & (reference < classes)
     image = torch.arange(n, device=prediction.device)[:, None, None].expand_as(prediction)
@@ -30,6 +36,8 @@ def without_small(labels: Tensor, classes: int, min_share: float) -> Tensor:
 
     That is a class of at most `min_share` of the known pixels of its image.
     """
+    import torch
+
     known = (labels >= 0) & (labels < classes)
     safe = labels.clamp(0, classes - 1)
     pixels = torch.stack([(known & (safe == c)).flatten(1).sum(1) for c in range(classes)], 1)

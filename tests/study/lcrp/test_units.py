@@ -143,7 +143,7 @@ def test_area_under_a_curve():
     change = np.repeat(curve[:, None], 7, 1)
     found = Curves(("a", "b"), np.array([1, 1]), change, share, ("x", "y", "z", "u"))
     assert found.area(curve).tolist() == pytest.approx([-0.25 - 1.0, 0.5])
-    assert np.array_equal(found.of(3), curve) and np.array_equal(found.random, curve)
+    assert np.array_equal(found.change[:, 3], curve) and np.array_equal(found.random, curve)
 
 
 def test_classes_of_an_image_count_together_in_a_curve_s_error():
