@@ -13,13 +13,9 @@ from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key
 from conceptseg.study.permutation.config import Permutation
+from conceptseg.study.shared.studied import labelled
 
 KEPT = 48
-
-
-def labelled(context: Context) -> list[Sample]:
-    """The samples with labels."""
-    return [one for one in context.manifest.samples if context.manifest.labelled(one)]
 
 
 def draw_samples(study: Permutation, context: Context) -> list[Sample]:

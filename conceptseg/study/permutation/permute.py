@@ -1,6 +1,6 @@
 """The sweeps that exchange parts: each at first, the undecided more often, then two at a time."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -142,7 +142,8 @@ class Permute(Exchange):
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         places, repeats = range(len(known[PLAN].variants)), range(self.study.repeats)
-        return PERMUTED(by_sample(batch, self.overlaps(context, batch, known, places, repeats)))
+        arrays = self.overlaps(context, batch, known, places, repeats)
+        return PERMUTED(SampleTable.batch(batch.ids, arrays))
 
     def finish(self, context: Context, state: Known, known: Known) -> Known:
         table = state[PERMUTED]
@@ -169,7 +170,7 @@ class Race(Exchange):
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         places, repeats = known[UNDECIDED], range(self.study.repeats, self.study.most_repeats)
         overlap = self.overlaps(context, batch, known, places, repeats)["overlap"]
-        return RACED(by_sample(batch, {"overlap": overlap}))
+        return RACED(SampleTable.batch(batch.ids, {"overlap": overlap}))
 
 
 def join(study: Permutation, context: Context, known: Known) -> Known:
@@ -209,19 +210,10 @@ class Pairs(Exchange):
                 with torch.no_grad():
                     logits = context.model(changed)
                 overlap[:, row, repeat] = overlap_loss(logits, truth) - clean
-        return PAIRED(by_sample(batch, {"overlap": overlap}))
+        return PAIRED(SampleTable.batch(batch.ids, {"overlap": overlap}))
 
     def finish(self, context: Context, state: Known, known: Known) -> Known:
         return state
-
-
-def by_sample(batch: Batch, arrays: Mapping[str, np.ndarray]) -> SampleTable:
-    """Arrays [n, ...] of a batch, each image's rows under its id."""
-    table = SampleTable.empty()
-    for i, sample_id in enumerate(batch.ids):
-        own = {name: values[i : i + 1] for name, values in arrays.items()}
-        table = table.merge(SampleTable.of(sample_id, own))
-    return table
 
 
 def resumed(tail: Tail, given: Tensor, feature: Feature) -> Tensor:
