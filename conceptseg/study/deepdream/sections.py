@@ -119,12 +119,9 @@ def curves(result: Result) -> Section:
         own = result.tables["curves"].by("path")[row["path"]]
         parts = sorted(own.by("part"))
         change = charts.grid(own, ("part", parts), ("walk", list(WALKS)), row["descriptor"])
-        lines = [
-            {"part": part, **dict(zip(WALKS.values(), line, strict=True))}
-            for part, line in zip(parts, change.tolist(), strict=True)
-        ]
+        lines = dict(zip(WALKS.values(), change.T.tolist(), strict=True))
         block = charts.curves(
-            Table(lines),
+            Table.of_columns({"part": parts, **lines}),
             Column("part", "part of the path"),
             list(WALKS.values()),
             axis="change (SD)",

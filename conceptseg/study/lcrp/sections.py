@@ -183,12 +183,7 @@ def _curves(result: Result) -> Block | None:
     drawn["random orders"] = random.mean(0)
     places = Column("share", "share of channels flipped")
     return charts.curves(
-        Table(
-            [
-                {"share": float(at), **{name: float(line[i]) for name, line in drawn.items()}}
-                for i, at in enumerate(share)
-            ]
-        ).headed(places),
+        Table.of_columns({"share": share, **drawn}, labels=places.labels),
         places,
         [*drawn],
         axis="change of the class's logit",
