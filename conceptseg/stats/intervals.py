@@ -42,6 +42,13 @@ def group_means(values: ArrayLike, groups: Sequence[str]) -> Floats:
     return np.bincount(index, weights=values) / np.bincount(index)
 
 
+def finite_mean(values: Floats, axis: int) -> Floats:
+    """Mean over an axis of what is finite; nan where nothing is."""
+    known = np.isfinite(values)
+    total = np.where(known, values, 0.0).sum(axis)
+    return np.where(known.any(axis), total / np.maximum(known.sum(axis), 1), np.nan)
+
+
 def bootstrap_interval(
     values: ArrayLike,
     groups: Sequence[str],

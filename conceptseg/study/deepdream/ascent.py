@@ -8,19 +8,18 @@ clipping to [0, 1]), so that no frequency is added that the image does not have;
 is scaled so that pixels change by the same length. A path ends when its region has flipped.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from conceptseg.study.shared.spectrum import inverse_frequency, odd
 
 Walk = Literal["pixel", "phase"]
-Score = Callable[["Tensor"], "Tensor"]
+Score = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,6 @@ def walk(
     """Paths from images [n, c, h, w]; `forward` gives logits, `score` [n] is raised, and `share`
     [n] says how much of the region has flipped. `limits` [n] are most steps. Rows do not interact.
     """
-    import torch
-
     state = _Pixels(images.detach()) if how == "pixel" else _Phases(images.detach())
     most = torch.as_tensor(limits, device=images.device)
     length = torch.zeros(len(images), device=images.device)
@@ -90,8 +87,6 @@ class _Pixels:
         return value
 
     def move(self, gradient: Tensor, step: float, before: Tensor, done: Tensor) -> Tensor:
-        import torch
-
         moved = (before + scaled(gradient, step)).clamp(0, 1)
         self.value = torch.where(done[:, None, None, None], before, moved)
         return self.value
@@ -101,25 +96,17 @@ class _Phases:
     """Images as their own amplitudes and phases; `value` are the phases now."""
 
     def __init__(self, images: Tensor):
-        import torch
-
         self.size = (int(images.shape[-2]), int(images.shape[-1]))
         spectrum = torch.fft.rfft2(images)
         self.amplitude = spectrum.abs()
         self.value = torch.angle(spectrum)
 
     def image(self, phase: Tensor) -> Tensor:
-        import torch
-
-        from conceptseg.study.shared.spectrum import odd
-
         spectrum = torch.polar(self.amplitude, odd(phase, self.size[1]))
         return torch.fft.irfft2(spectrum, s=self.size).clamp(0, 1)
 
     def move(self, gradient: Tensor, step: float, before: Tensor, done: Tensor) -> Tensor:
         """Turn the phases so that pixels change by about `step`; the images that follow."""
-        import torch
-
         # Along the gradient by a trial angle, then by as much more or less as pixels ask for.
         largest = gradient.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-30)
         trial = 0.01 * gradient / largest
@@ -150,10 +137,6 @@ def smooth_changes(images: Tensor, length: np.ndarray, points: int, key: list[in
 
     Noise whose amplitude falls as 1 / frequency, as that of natural images does.
     """
-    import torch
-
-    from conceptseg.study.shared.spectrum import inverse_frequency
-
     n, c, h, w = images.shape
     noise = np.random.default_rng(key).normal(size=(n, c, h, w))
     soft = np.fft.irfft2(np.fft.rfft2(noise) * inverse_frequency(h, w), s=(h, w))

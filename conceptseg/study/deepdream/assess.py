@@ -22,11 +22,8 @@ descriptor by that much. Shorter ones are inconclusive.
 Source of the union test: Berger 1982.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -34,14 +31,12 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.stats.estimate import NAN, Estimate, Sampling
 from conceptseg.stats.family import Also, Question, Test, by_bh, by_joint_flips, few, judge
-from conceptseg.stats.intervals import Floats
+from conceptseg.stats.intervals import Floats, finite_mean
 from conceptseg.stats.p_values import Side
+from conceptseg.study.deepdream.config import DeepDream
 from conceptseg.study.deepdream.descriptors import NAMES, PREDICTED, RELATIVE
 from conceptseg.study.deepdream.survey import SURVEY, Route, Survey
 from conceptseg.study.deepdream.travel import TRAVELLED, WALKS, Travelled
-
-if TYPE_CHECKING:
-    from conceptseg.study.deepdream.config import DeepDream
 
 PRESENT, LARGE = 0.2, 0.8
 """Standard deviations by which classes differ noticeably, and greatly."""
@@ -249,11 +244,7 @@ def outside(survey: Survey, travelled: Travelled, seed: int) -> tuple[Outside, .
 
 def mean_of(rows: np.ndarray | None) -> np.ndarray:
     """Means [m] of rows [r, m] without nan; nan where there is nothing."""
-    if rows is None or not len(rows):
-        return np.full(len(NAMES), np.nan)
-    count = np.isfinite(rows).sum(0)
-    total = np.nansum(rows, axis=0)
-    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+    return np.full(len(NAMES), np.nan) if rows is None else finite_mean(rows, 0)
 
 
 def conclusion(study: DeepDream, cue: Cue) -> str:

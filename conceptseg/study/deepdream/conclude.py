@@ -54,11 +54,7 @@ def conclude(study: DeepDream, context: Context, known: Known) -> Result:
             comparison,
             starts=len(travelled.sample),
             routes=[route.name for route in survey.routes],
-            steps=study.steps,
-            step=study.step,
-            flip=study.flip,
-            points=study.points,
-            smallest=study.smallest,
+            **study.model_dump(include={"steps", "step", "flip", "points", "smallest"}),
             correction=next((cue.test.by for cue in assessed.cues if cue.test), None),
             borrowed=int(travelled.borrowed.sum()),
             flip_pixel=flipped[0],
@@ -81,7 +77,7 @@ def _strips(survey: Survey, travelled: Travelled) -> tuple[dict[str, bytes], lis
                 "walk": strip.walk,
                 "pictures": list(drawn),
                 "outline": strip.outline,
-                "flipped": travelled.flipped[strip.start, WALKS.index(strip.walk), -1],
+                "flipped": travelled.flipped[strip.start, list(WALKS).index(strip.walk), -1],
                 "borrowed": bool(travelled.borrowed[strip.start]),
             }
         )

@@ -8,6 +8,9 @@ empty prediction, texture of a region of a few pixels) is nan.
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import binary_dilation, binary_erosion, distance_transform_edt, uniform_filter
+from skimage.measure import regionprops
+from skimage.metrics import structural_similarity
 
 LEVELS = 16
 """Grey levels of co-occurrence matrices."""
@@ -89,23 +92,17 @@ def describe(
 
 def around(region: np.ndarray) -> np.ndarray:
     """The ring: outside the region, within a tenth of the longer side of it."""
-    from scipy.ndimage import distance_transform_edt
-
     reach = max(1.0, 0.1 * max(region.shape))
     return np.asarray((distance_transform_edt(~region) <= reach) & ~region)
 
 
 def border(region: np.ndarray) -> np.ndarray:
     """Pixels of the region with a neighbour outside, and those outside with one in it."""
-    from scipy.ndimage import binary_dilation, binary_erosion
-
     return np.asarray(binary_dilation(region) & ~binary_erosion(region, border_value=1))
 
 
 def local_deviation(grey: np.ndarray) -> np.ndarray:
     """Standard deviation in each 3 x 3 neighbourhood."""
-    from scipy.ndimage import uniform_filter
-
     mean = uniform_filter(grey, 3, mode="nearest")
     square = uniform_filter(grey**2, 3, mode="nearest")
     return np.asarray(np.sqrt(np.maximum(square - mean**2, 0)))
@@ -179,8 +176,6 @@ def shape(mask: np.ndarray) -> dict[str, float]:
     """Area, compactness 4 pi A / P^2, eccentricity and solidity of all that is in the mask."""
     values = {"area": float(mask.mean())}
     if mask.sum() >= 9:
-        from skimage.measure import regionprops
-
         (shown,) = regionprops(mask.astype(np.uint8))
         values["eccentricity"] = float(shown.eccentricity)
         if mask.any(0).sum() > 2 and mask.any(1).sum() > 2:
@@ -194,8 +189,6 @@ def against(
     image: np.ndarray, start: np.ndarray, region: np.ndarray, near: np.ndarray
 ) -> dict[str, float]:
     """What changed since the start: where, and how alike the two still are."""
-    from skimage.metrics import structural_similarity
-
     change = ((np.asarray(image, np.float64) - start) ** 2).sum(0)
     total = change.sum()
     side = min(7, *(s - (s % 2 == 0) for s in region.shape))

@@ -13,15 +13,10 @@ from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.deepdream.assess import CLAIMED, SHORT
 from conceptseg.study.deepdream.descriptors import NAMES, PREDICTED, RELATIVE
 from conceptseg.study.deepdream.tables import FLIPPED, NATURAL, P_CORRECTED, PIXEL
+from conceptseg.study.deepdream.travel import WALKS
 
 CURVES_SHOWN = 6
 CUT = 5.0
-WALKS = {
-    "pixel": "pixel path",
-    "phase": "phase path",
-    "smooth": "random smooth path",
-    "shuffled": "path of the shuffled network",
-}
 SAYING = (*CLAIMED, "ignored", SHORT)
 """The conclusions that say something of a descriptor; then those that do not."""
 ORDER = (*SAYING, "no finding", "not testable")
@@ -124,12 +119,9 @@ def curves(result: Result) -> Section:
         own = result.tables["curves"].by("path")[row["path"]]
         parts = sorted(own.by("part"))
         change = charts.grid(own, ("part", parts), ("walk", list(WALKS)), row["descriptor"])
-        lines = [
-            {"part": part, **dict(zip(WALKS.values(), line, strict=True))}
-            for part, line in zip(parts, change.tolist(), strict=True)
-        ]
+        lines = dict(zip(WALKS.values(), change.T.tolist(), strict=True))
         block = charts.curves(
-            Table(lines),
+            Table.of_columns({"part": parts, **lines}),
             Column("part", "part of the path"),
             list(WALKS.values()),
             axis="change (SD)",

@@ -1,25 +1,21 @@
 """First sweep: where each class is predicted, what it looks like there, what it is taken for."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
-from conceptseg.data.draw import sample_priority
+from conceptseg.data.batch import Batch
+from conceptseg.data.draw import drawn, sample_priority
+from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.deepdream.config import DeepDream
 from conceptseg.study.deepdream.descriptors import NAMES, describe
-
-if TYPE_CHECKING:
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.study.deepdream.config import DeepDream
 
 
 @dataclass(frozen=True)
@@ -34,12 +30,14 @@ class Route:
     name: str = field(compare=False)
 
     @classmethod
-    def of(cls, kind: str, source: int, target: int, classes: Sequence[str]) -> Route:
+    def of(cls, kind: str, source: int, target: int, classes: Sequence[str]) -> "Route":
         """With its name in words."""
-        verb = {"appear": "appears", "become": "becomes", "vanish": "vanishes"}[kind]
-        names = [classes[source], verb, classes[target]] if kind == "become" else [
-            classes[target], verb]  # fmt: skip
-        return cls(kind, source, target, " ".join(names))
+        names = {
+            "appear": f"{classes[target]} appears",
+            "become": f"{classes[source]} becomes {classes[target]}",
+            "vanish": f"{classes[target]} vanishes",
+        }
+        return cls(kind, source, target, names[kind])
 
 
 @dataclass(frozen=True)
@@ -79,16 +77,14 @@ class Look(Pass):
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         every = context.manifest.samples
-        ranked = sorted(every, key=lambda s: (sample_priority(context.seed, s.id), s.id))
-        chosen = {sample.id for sample in ranked[: self.study.survey_images]}
+        ids = [sample.id for sample in every]
+        chosen = set(drawn(context.seed, ids, self.study.survey_images))
         return [sample for sample in every if sample.id in chosen]
 
     def forwards(self, context: Context) -> float:
         return float(min(self.study.survey_images, len(context.manifest.samples)))
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        import torch
-
         with torch.no_grad():
             logits = context.model(batch.images)
         context.model.check_finite(logits, batch.ids)

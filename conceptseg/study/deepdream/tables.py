@@ -90,17 +90,14 @@ def curves(survey: Survey, travelled: Travelled, spread: np.ndarray) -> Table:
 
 
 def starts(survey: Survey, travelled: Travelled) -> Table:
-    rows = [
-        {
-            "path": survey.routes[number].name,
-            "sample": travelled.sample[i],
-            "borrowed": bool(travelled.borrowed[i]),
-            "region": travelled.share[i],
-            "steps": int(travelled.ended[i, 0]),
-            "flipped": travelled.flipped[i, 0, -1],
-            "score_start": travelled.score[i, 0, 0],
-            "score_end": travelled.score[i, 0, -1],
-        }
-        for i, number in enumerate(travelled.route.tolist())
-    ]
-    return Table(rows, caption="Every start, on its pixel path")
+    columns = {
+        "path": [survey.routes[number].name for number in travelled.route],
+        "sample": travelled.sample,
+        "borrowed": travelled.borrowed.tolist(),
+        "region": travelled.share,
+        "steps": travelled.ended[:, 0].tolist(),
+        "flipped": travelled.flipped[:, 0, -1],
+        "score_start": travelled.score[:, 0, 0],
+        "score_end": travelled.score[:, 0, -1],
+    }
+    return Table.of_columns(columns, "Every start, on its pixel path")

@@ -1,36 +1,37 @@
 """Second sweep: the paths of each start, their nulls, and what is measured along them."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
 
 from conceptseg.data.draw import sample_priority
-from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import undisturbed
 from conceptseg.network.shuffle import shuffled
-from conceptseg.report.thumbnails import photo
-from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.report.thumbnails import outline, photo
+from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.deepdream.ascent import Path, Walk, smooth_changes, walk
+from conceptseg.study.deepdream.config import DeepDream
 from conceptseg.study.deepdream.descriptors import describe
 from conceptseg.study.deepdream.survey import SURVEY, Route, Survey, background
+from conceptseg.study.shared.sweep import One, Sweep
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.study.deepdream.config import DeepDream
-
-WALKS = ("pixel", "phase", "smooth", "shuffled")
-"""Two paths of the network, and two null paths: random, and of the network shuffled."""
+WALKS = {
+    "pixel": "pixel path",
+    "phase": "phase path",
+    "smooth": "random smooth path",
+    "shuffled": "path of the shuffled network",
+}
+"""Two paths of the network, and two null paths, with what readers call them."""
 DRAWN: tuple[Walk, ...] = ("pixel", "phase")
 
 
@@ -80,7 +81,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Travel(Pass):
+class Travel(Sweep):
     """Forward and backward per step; all starts of an image go together, whatever the batch."""
 
     study: DeepDream
@@ -88,10 +89,10 @@ class Travel(Pass):
     name = "paths"
     cost = "3 forwards and backwards per step and start, fewer where regions flip early"
     labels = "optional"
+    rows = STARTS
 
-    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
-        wanted = {sample_id for ids in known[SURVEY].starts.values() for sample_id in ids}
-        return [sample for sample in context.manifest.samples if sample.id in wanted]
+    def wanted(self, known: Known) -> Collection[str]:
+        return {sample_id for ids in known[SURVEY].starts.values() for sample_id in ids}
 
     def forwards(self, context: Context) -> float:
         """As if half of the steps were needed, each a forward and twice as much backward."""
@@ -103,35 +104,22 @@ class Travel(Pass):
     def open(self, context: Context, known: Known) -> Iterator[Known]:
         yield SHUFFLED(shuffled(context.model, context.seed))
 
-    def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        table = SampleTable.empty()
-        for i, sample_id in enumerate(batch.ids):
-            labels = None if batch.labels is None else batch.labels[i].cpu().numpy()
-            cases = cases_of(self.study, known[SURVEY], context.seed, sample_id, labels)
-            one = self._travelled(context, known, sample_id, batch.images[i], cases)
-            table = table.merge(SampleTable.of(sample_id, one))
-        return STARTS(table)
-
-    def _travelled(
-        self,
-        context: Context,
-        known: Known,
-        sample_id: str,
-        image: Tensor,
-        cases: Sequence[Case],
-    ) -> dict[str, np.ndarray]:
-        images = image[None].expand(len(cases), -1, -1, -1).float().contiguous()
-        paths = self._paths(context, known[SHUFFLED], sample_id, images, cases)
-        gauge = Gauge(cases, image.device)
-        start = image.float().cpu().numpy()
+    def look(self, context: Context, one: One, known: Known) -> Tables:
+        labels = None if one.labels is None else one.labels.cpu().numpy()
+        cases = cases_of(self.study, known[SURVEY], context.seed, one.id, labels)
+        images = one.image.expand(len(cases), -1, -1, -1).float().contiguous()
+        gauge = Gauge(cases, images.device)
+        paths = self._paths(context, known[SHUFFLED], one.id, images, gauge)
+        start = one.image[0].float().cpu().numpy()
         described, scores, flips = [], [], []
         for path in paths.values():
-            logits = _logits(context, path.images)
-            scores.append([gauge.score(one).cpu().numpy() for one in logits])
-            flips.append([gauge.share(one).cpu().numpy() for one in logits])
+            with torch.no_grad():
+                logits = [context.model(images).float() for images in path.images]
+            scores.append([gauge.score(each).cpu().numpy() for each in logits])
+            flips.append([gauge.share(each).cpu().numpy() for each in logits])
             described.append(_described(path, logits, cases, background(context), start))
         first = {route: ids[: self.study.shown] for route, ids in known[SURVEY].starts.items()}
-        shown = [place for place, case in enumerate(cases) if sample_id in first[case.route]]
+        shown = [place for place, case in enumerate(cases) if one.id in first[case.route]]
         return {
             "number": np.array([case.number for case in cases], dtype=np.int64),
             "described": np.array(described).transpose(2, 0, 1, 3),
@@ -150,11 +138,10 @@ class Travel(Pass):
         twin: SegmentationModel,
         sample_id: str,
         images: Tensor,
-        cases: Sequence[Case],
+        gauge: "Gauge",
     ) -> dict[str, Path]:
         study = self.study
-        gauge = Gauge(cases, images.device)
-        limits = np.full(len(cases), study.steps)
+        limits = np.full(len(images), study.steps)
         common: dict[str, Any] = {"step": study.step, "tv": study.tv, "points": study.points}
         paths: dict[str, Path] = {}
         with undisturbed(context.model):
@@ -175,18 +162,17 @@ class Travel(Pass):
             )  # fmt: skip
         return paths
 
-    def finish(self, context: Context, state: Known, known: Known) -> Known:
-        table = state[STARTS]
+    def gathered(self, table: SampleTable, known: Known) -> Known:
         samples: list[str] = []
         strips: list[Strip] = []
         for sample_id in table.ids:
             one = table.tables[sample_id]
-            parts = iter(_split(one["strip"], one["strip_size"]))
-            lines = _split(one["outline"], one["outline_size"])
-            for place, line in zip(one["shown"].tolist(), lines, strict=True):
+            parts = iter(np.split(one["strip"], np.cumsum(one["strip_size"])[:-1]))
+            for place, line in zip(one["shown"].tolist(), one["outline"].tolist(), strict=True):
                 for how in DRAWN:
-                    pictures = tuple(islice(parts, one["described"].shape[2]))
-                    strips.append(Strip(len(samples) + place, how, pictures, line.decode()))
+                    along = islice(parts, one["described"].shape[2])
+                    pictures = tuple(part.tobytes() for part in along)
+                    strips.append(Strip(len(samples) + place, how, pictures, line))
             samples += [sample_id] * len(one["number"])
         columns = {name: table.column(name) for name in COLUMNS}
         route = table.column("number")
@@ -197,8 +183,6 @@ class Gauge:
     """Score and flip of rows that differ in class, region and direction."""
 
     def __init__(self, cases: Sequence[Case], device: Any):
-        import torch
-
         self.target = [case.route.target for case in cases]
         self.sign = torch.tensor(
             [-1.0 if case.route.kind == "vanish" else 1.0 for case in cases], device=device
@@ -207,8 +191,6 @@ class Gauge:
 
     def score(self, logits: Tensor) -> Tensor:
         """Mean log-odds of the target over the region, up or down, [n]."""
-        import torch
-
         rows = torch.arange(len(logits), device=logits.device)
         own = logits[rows, self.target]
         mask = torch.zeros_like(logits, dtype=torch.bool)
@@ -218,8 +200,6 @@ class Gauge:
 
     def share(self, logits: Tensor) -> Tensor:
         """Share of the region that is the target, or for paths down that is not, [n]."""
-        import torch
-
         target = torch.tensor(self.target, device=logits.device)[:, None, None]
         hit = (logits.argmax(1) == target) == (self.sign > 0)[:, None, None]
         return (hit & self.region).sum((1, 2)) / self.region.sum((1, 2))
@@ -246,8 +226,6 @@ def cases_of(
 
 def borrowed(survey: Survey, route: Route, seed: int, sample_id: str) -> np.ndarray:
     """Where another image shows the class, drawn by hash; put onto this image's size."""
-    from PIL import Image
-
     donors = survey.holders[route.target]
     pick = sample_priority(seed, f"donor/{route.target}/{sample_id}") % len(donors)
     mask = survey.predictions[donors[pick]] == route.target
@@ -276,36 +254,19 @@ def _described(
     )
 
 
-def _logits(context: Context, points: Tensor) -> list[Tensor]:
-    import torch
-
-    with torch.no_grad():
-        return [context.model(images).float() for images in points]
-
-
 def _strips(
     cases: Sequence[Case], places: Sequence[int], paths: Mapping[str, Path], side: int
 ) -> dict[str, np.ndarray]:
     """Pictures along the two real paths of the starts at these places, and their outlines."""
-    from conceptseg.report.thumbnails import outline
-
     parts = [
         photo(point[k].float().cpu().numpy(), side)
         for k in places
         for how in DRAWN
         for point in paths[how].images
     ]
-    lines = [outline(cases[k].region).encode() for k in places]
     return {
         "shown": np.array(places, dtype=np.int64),
         "strip": np.frombuffer(b"".join(parts), dtype=np.uint8),
         "strip_size": np.array([len(part) for part in parts], dtype=np.int64),
-        "outline": np.frombuffer(b"".join(lines), dtype=np.uint8),
-        "outline_size": np.array([len(line) for line in lines], dtype=np.int64),
+        "outline": np.array([outline(cases[k].region) for k in places], np.str_),
     }
-
-
-def _split(data: np.ndarray, sizes: np.ndarray) -> list[bytes]:
-    if not len(sizes):
-        return []
-    return [part.tobytes() for part in np.split(data, np.cumsum(sizes)[:-1])]

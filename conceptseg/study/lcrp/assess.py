@@ -11,7 +11,7 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test, by_joint_flips, judge
-from conceptseg.study.lcrp.background import SENSITIVITY, Sensitivity
+from conceptseg.study.lcrp.background import SENSITIVITY, sensitivity
 from conceptseg.study.lcrp.choose import CHOSEN_PAIRS
 from conceptseg.study.lcrp.config import Lcrp
 from conceptseg.study.lcrp.maps import MAPS
@@ -184,7 +184,7 @@ def _score(
     random = chosen.sampling.named(excess.samples)
     tile_known = drawn[np.isfinite(maps.columns["tile"][drawn])]
     seen_on, seen_share = _seen(maps.labels[drawn], class_id)
-    changed = known[SENSITIVITY].get((class_id, unit), Sensitivity.of([]))
+    changed = known[SENSITIVITY].get((class_id, unit), [])
     return Score(
         class_id=class_id,
         unit=unit,
@@ -202,8 +202,8 @@ def _score(
         needed=shuffles.detectable,
         latent=_mean(maps.columns["latent"][best]),
         by_activation=_mean(maps.columns["by_activation"][best]),
-        sensitivity=changed.estimate(chosen.sampling),
-        sensitivity_images=len(changed.samples),
+        sensitivity=sensitivity(changed, chosen.sampling),
+        sensitivity_images=len(changed),
         tile=_mean(maps.columns["tile"][tile_known]),
         tile_chance=_mean(maps.columns["chance"][tile_known]),
         seen_on=seen_on,

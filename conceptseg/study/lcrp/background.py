@@ -11,9 +11,7 @@ images, weighed by |r0|.
 Source: the experiments published with Dreyer et al. 2023, arXiv:2211.11426, section 4.3.
 """
 
-from __future__ import annotations
-
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,54 +27,31 @@ from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen
 from conceptseg.study.lcrp.config import Lcrp
 from conceptseg.study.lcrp.engines import ENGINES, object_mask, predict, regions
-from conceptseg.study.lcrp.sweep import One, Sweep
+from conceptseg.study.shared.sweep import One, Sweep
 
 BLENDS = (0.5, 1.0)
 AT_ONCE = 3
 """Variants in one pass: fixed, so that the run's batch size changes nothing, not even rounding."""
 
 
-@dataclass(frozen=True)
-class Sensitivity:
-    """A channel's change of relevance by image, d in [0, 1], with the weights |r0|."""
-
-    samples: tuple[str, ...]
-    change: np.ndarray
-    weight: np.ndarray
-
-    @classmethod
-    def of(cls, rows: Sequence[tuple[str, float, float]]) -> Sensitivity:
-        return cls(
-            tuple(s for s, _, _ in rows),
-            np.array([d for _, d, _ in rows]),
-            np.array([w for _, _, w in rows]),
-        )
-
-    @classmethod
-    def joined(cls, parts: Iterable[Sensitivity]) -> Sensitivity:
-        """Several channels as one: of each image all their rows."""
-        return cls.of(
-            [r for one in parts for r in zip(one.samples, one.change, one.weight, strict=True)]
-        )
-
-    def estimate(self, sampling: Sampling) -> Estimate:
-        """The weighted mean, nan where the channel has no relevance in any image."""
-        return sampling.named(self.samples).mean(self.change, self.weight)
-
-
-SENSITIVITY: Key[dict[tuple[int, int], Sensitivity]] = Key("sensitivity", dict)
+Changes = list[tuple[str, float, float]]
+"""By image, a channel's change of relevance d in [0, 1] with its weight |r0|."""
+SENSITIVITY: Key[dict[tuple[int, int], Changes]] = Key("sensitivity", dict)
 
 
 @dataclass(frozen=True)
 class Background(Sweep):
     """Per image and class nine passes, whose relevance stops at the layer."""
 
+    study: Lcrp
+
     name = "background"
     cost = "9 forwards + 9 backwards of the part after the layer, per class and image"
     labels = "optional"
     rows = Key("changes of relevance", SampleTable)
 
-    def wanted(self, chosen: Chosen) -> Collection[str]:
+    def wanted(self, known: Known) -> Collection[str]:
+        chosen = known[CHOSEN_PAIRS]
         return {s for c in chosen.classes for s in large(self.study, chosen, c)}
 
     def forwards(self, context: Context) -> float:
@@ -120,11 +95,17 @@ class Background(Sweep):
         return torch.cat(sums).numpy()
 
     def gathered(self, table: SampleTable, known: Known) -> Known:
-        rows: dict[tuple[int, int], list[tuple[str, float, float]]] = {}
+        rows: dict[tuple[int, int], Changes] = {}
         for sample_id in table.ids:
             for class_id, k, change, weight in table.tables[sample_id]["rows"].tolist():
                 rows.setdefault((int(class_id), int(k)), []).append((sample_id, change, weight))
-        return SENSITIVITY({pair: Sensitivity.of(mine) for pair, mine in rows.items()})
+        return SENSITIVITY(rows)
+
+
+def sensitivity(rows: Changes, sampling: Sampling) -> Estimate:
+    """The weighted mean change, nan where there is no relevance in any image."""
+    samples, change, weight = zip(*rows, strict=True) if rows else ((), (), ())
+    return sampling.named(samples).mean(change, weight)
 
 
 def large(study: Lcrp, chosen: Chosen, class_id: int) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from conceptseg.data.draw import sample_priority
+from conceptseg.data.draw import drawn
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
@@ -152,7 +152,7 @@ def best_channels(mean: np.ndarray, count: int) -> tuple[int, ...]:
 def _rows(table: SampleTable, class_id: int, seed: int) -> list[tuple[str, int]]:
     """The images that hold a class, in the order of their hash, with the class's row in each."""
     rows = {s: np.flatnonzero(table.tables[s]["class"] == class_id) for s in table.ids}
-    ids = sorted((s for s in rows if len(rows[s])), key=lambda s: (sample_priority(seed, s), s))
+    ids = drawn(seed, [s for s in rows if len(rows[s])], len(rows))
     return [(s, int(rows[s][0])) for s in ids]
 
 

@@ -11,9 +11,12 @@ from conceptseg.result.columns import Column, labels_of
 from conceptseg.result.table import Table
 from conceptseg.study.lcrp.assess import SCORES
 from conceptseg.study.lcrp.background import SENSITIVITY as CHANGES
-from conceptseg.study.lcrp.background import Sensitivity
+from conceptseg.study.lcrp.background import sensitivity
 from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen
-from conceptseg.study.lcrp.columns import (
+from conceptseg.study.lcrp.config import Lcrp
+from conceptseg.study.lcrp.maps import MAPS, ContextScores
+from conceptseg.study.lcrp.shuffles import SHUFFLES
+from conceptseg.study.lcrp.tables import (
     CONTEXT,
     OVER_FIELD,
     OVER_SHUFFLED,
@@ -21,9 +24,6 @@ from conceptseg.study.lcrp.columns import (
     THROUGH,
     UNKNOWN,
 )
-from conceptseg.study.lcrp.config import Lcrp
-from conceptseg.study.lcrp.maps import MAPS, ContextScores
-from conceptseg.study.lcrp.shuffles import SHUFFLES
 
 FROM_CONTEXT = (
     "class",
@@ -55,17 +55,25 @@ def class_table(study: Lcrp, context: Context, known: Known) -> Table:
 
 
 def _row(study: Lcrp, context: Context, known: Known, class_id: int) -> dict[str, Any]:
-    chosen, changes = known[CHOSEN_PAIRS], known[CHANGES]
+    """Scores and their excess are of the mean over images drawn at random."""
+    chosen, changes, maps = known[CHOSEN_PAIRS], known[CHANGES], known[MAPS]
     concepts = chosen.concepts[class_id]
     scores = [score for score in known[SCORES] if score.class_id == class_id]
     finite = [s.context.value for s in scores if np.isfinite(s.context.value)]
-    changed = Sensitivity.joined(changes[class_id, k] for k in concepts if (class_id, k) in changes)
-    images = chosen.sampling.named(chosen.images[class_id])
+    changed = [row for k in concepts for row in changes.get((class_id, k), [])]
+    drawn = chosen.drawn(class_id, study.random_images)
+    score = weighed(chosen, maps, class_id, drawn)
+    shuffled = known[SHUFFLES].baseline(class_id, maps.field, drawn)
+    field, sampling = maps.fields(class_id, drawn), chosen.sampling.named(drawn)
     return {
         "class": context.model.classes[class_id],
         "images": chosen.count[class_id],
-        **_context(study, known, class_id),
-        **SENSITIVITY.cells(changed.estimate(chosen.sampling)),
+        **CONTEXT.cells(sampling.mean(score)),
+        "shuffled": sampling.mean(shuffled).value,
+        **OVER_SHUFFLED.cells(sampling.mean(score - shuffled)),
+        "field": sampling.mean(field).value,
+        **OVER_FIELD.cells(sampling.mean(score - field)),
+        **SENSITIVITY.cells(sensitivity(changed, chosen.sampling)),
         "largest": max(finite, default=None),
         "acting": sum(score.acts for score in scores),
         "not_acting": sum(score.verdict == "does not" for score in scores),
@@ -73,24 +81,9 @@ def _row(study: Lcrp, context: Context, known: Known, class_id: int) -> dict[str
         "covered": float(np.abs(chosen.mean[class_id])[list(concepts)].sum()),
         "complexity": float(np.nanmean(chosen.complexity[class_id])),
         "variation": float(chosen.spread[class_id].mean()),
-        **THROUGH.cells(images.mean(chosen.through[class_id])),
-    }
-
-
-def _context(study: Lcrp, known: Known, class_id: int) -> dict[str, float | None]:
-    """The class's context score and its excess, each of the mean over images drawn at random."""
-    chosen, maps = known[CHOSEN_PAIRS], known[MAPS]
-    drawn = chosen.drawn(class_id, study.random_images)
-    sampling = chosen.sampling.named(drawn)
-    score = weighed(chosen, maps, class_id, drawn)
-    shuffled = known[SHUFFLES].baseline(class_id, maps.field, drawn)
-    field = maps.fields(class_id, drawn)
-    return {
-        **CONTEXT.cells(sampling.mean(score)),
-        "shuffled": sampling.mean(shuffled).value,
-        **OVER_SHUFFLED.cells(sampling.mean(score - shuffled)),
-        "field": sampling.mean(field).value,
-        **OVER_FIELD.cells(sampling.mean(score - field)),
+        **THROUGH.cells(
+            chosen.sampling.named(chosen.images[class_id]).mean(chosen.through[class_id])
+        ),
     }
 
 

@@ -32,6 +32,8 @@ from conceptseg.study.shared import local_maps, studied
 from conceptseg.study.shared.compare import COMPARISON
 
 GRID_PX = 128
+NOTED = {"composite", "zero_bias", "exemplars", "instance_pixels", "flip_mode"}
+"""Keys of the study that its report speaks of."""
 
 
 def conclude(study: Lcrp, context: Context, known: Known) -> Result:
@@ -79,21 +81,18 @@ def _arrays(known: Known) -> dict[str, np.ndarray]:
 
 
 def _images(study: Lcrp, known: Known, classes: Sequence[str]) -> dict[str, bytes]:
+    """Each channel's pictures under `key-0`, `key-1`, ..., and all of them in one under `key`."""
     chosen, maps = known[CHOSEN_PAIRS], known[MAPS]
+    shown = {
+        **{pair_key("relevant", classes[c], k): (c, k, b) for (c, k), b in chosen.relevant.items()},
+        **{safe_key(f"active-{k}"): (ACTIVE, k, best) for k, best in chosen.active.items()},
+    }
     images: dict[str, bytes] = {}
-    for (c, k), best in chosen.relevant.items():
-        parts = [maps.pictures.get((s, c, k), b"") for s, _ in best[: study.exemplars]]
-        images |= _shown(pair_key("relevant", classes[c], k), parts)
-    for k, best in chosen.active.items():
-        parts = [maps.pictures.get((s, ACTIVE, k), b"") for s, _ in best[: study.exemplars]]
-        images |= _shown(safe_key(f"active-{k}"), parts)
+    for key, (c, k, best) in shown.items():
+        parts = [maps.pictures.get((s, c, k)) for s, _ in best[: study.exemplars]]
+        held = [data for data in parts if data]
+        images |= {key: montage(held), **{f"{key}-{n}": data for n, data in enumerate(held)}}
     return images
-
-
-def _shown(key: str, parts: Sequence[bytes]) -> dict[str, bytes]:
-    """Pictures under `key-0`, `key-1`, ..., and all of them in one under `key`."""
-    held = [data for data in parts if data]
-    return {key: montage(held), **{f"{key}-{n}": data for n, data in enumerate(held)}}
 
 
 def montage(parts: Sequence[bytes], side: int = GRID_PX, columns: int = 2) -> bytes:
@@ -124,13 +123,9 @@ def _notes(study: Lcrp, context: Context, known: Known) -> dict[str, Any]:
         comparison,
         layer=context.layer,
         classes=list(context.model.classes),
-        composite=study.composite,
         reference=study.reference if study.composite == "rescale" else None,
-        zero_bias=study.zero_bias,
         units=chosen.units,
-        exemplars=study.exemplars,
-        instance_pixels=study.instance_pixels,
-        flip_mode=study.flip_mode,
+        **study.model_dump(include=NOTED),
         flip_curves=len(curves.samples),
         flip_methods=list(curves.names),
         limits=dict(comparison.limits),

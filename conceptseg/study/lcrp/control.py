@@ -1,7 +1,5 @@
 """Fourth sweep of L-CRP: context scores of networks of shuffled weights, and what rules keep."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -33,7 +31,7 @@ from conceptseg.study.lcrp.ranks import (
     shuffled_relevance,
 )
 from conceptseg.study.lcrp.shuffles import SHUFFLES, Shuffles
-from conceptseg.study.lcrp.sweep import One
+from conceptseg.study.shared.sweep import One
 
 
 @dataclass(frozen=True)
@@ -50,11 +48,10 @@ class Kept:
     images: int
 
     @classmethod
-    def of(cls, table: SampleTable) -> Kept:
+    def of(cls, table: SampleTable) -> "Kept":
         sums: dict[str, np.ndarray] = {}
         for one in table.tables.values():
-            names = bytes(one["names"]).decode().split("\n") if len(one["flow"]) else []
-            for name, pair in zip(names, one["flow"], strict=True):
+            for name, pair in zip(one["names"].tolist(), one["flow"], strict=True):
                 sums[name] = sums.get(name, np.zeros(2)) + pair
         whole = np.concatenate([np.zeros((0, 5)), *(t["whole"] for t in table.tables.values())])
         given, reached, at_layer = whole[:, :3].sum(0).tolist()
@@ -75,7 +72,8 @@ class Control(TwinSweep):
     labels = "optional"
     rows = Key("control scores", SampleTable)
 
-    def wanted(self, chosen: Chosen) -> Collection[str]:
+    def wanted(self, known: Known) -> Collection[str]:
+        chosen = known[CHOSEN_PAIRS]
         return compared_images(self.study, chosen) | kept_images(self.study, chosen)
 
     def forwards(self, context: Context) -> float:
@@ -89,7 +87,7 @@ class Control(TwinSweep):
         where = compared_regions(self.study, context, chosen, one)
         scores = {}
         for number in range(self.study.shuffled_networks if where else 0):
-            run = known[TWINS].of(number).run(one.image, [layer])
+            run = known[TWINS](number).run(one.image, [layer])
             for class_id, region in where.items():
                 units = known[RANKED].get((number, class_id), ())
                 mask = object_mask(one.labels, class_id, region)
@@ -115,10 +113,9 @@ class Control(TwinSweep):
         start = start_of(self.study, run, where[class_id], class_id)
         (at_layer,) = run.at_layers(start, [context.layer])
         flow, canonical = retained(run, start), engine.canonical
-        names = "\n".join(name for name, _, _ in flow.modules).encode()
         whole = [flow.given, flow.reached, float(at_layer.sum())]
         return {
-            "names": np.frombuffer(names, np.uint8).copy(),
+            "names": np.array([name for name, *_ in flow.modules], np.str_),
             "flow": np.array([pair for _, *pair in flow.modules], np.float64).reshape(-1, 2),
             "whole": np.array([[*whole, canonical.norms, canonical.folded]], np.float64),
         }
@@ -144,7 +141,7 @@ class Control(TwinSweep):
 
 
 NOT_KEPT: Tables = {
-    "names": np.zeros(0, np.uint8),
+    "names": np.zeros(0, np.str_),
     "flow": np.zeros((0, 2)),
     "whole": np.zeros((0, 5)),
 }

@@ -1,14 +1,15 @@
 """The network as LRP sees it, its shuffled twins, and which region speaks for a class."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from conceptseg.data.batch import batches
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
+from conceptseg.engine.reading import first_images
 from conceptseg.explain.lrp.composites import CompositeName
 from conceptseg.explain.lrp.engine import Engine, Run
 from conceptseg.explain.lrp.start import relevance_of_logits
@@ -44,8 +45,14 @@ class Engines:
         bias, reference = self.study.zero_bias, self.study.reference
         return Engine(self.model, self.example, name, zero_bias=bias, reference=reference)
 
+    def twin(self, seed: int) -> Engine:
+        """That of the study's composite for the network with its weights shuffled."""
+        return Engines(self.study, shuffled(self.model, seed), self.example).of()
+
 
 ENGINES = Key("engines", Engines)
+TWINS: Key[Callable[[int], Engine]] = Key("shuffled twins", Callable)  # type: ignore[arg-type]
+"""By number, the engines of the network with its weights shuffled by the run's seed plus that."""
 
 
 def open_engines(study: Lcrp, context: Context, known: Known) -> Known:
@@ -53,32 +60,12 @@ def open_engines(study: Lcrp, context: Context, known: Known) -> Known:
 
     Raises InputError for a network or a layer that the rules cannot be applied to.
     """
-    manifest, device = context.manifest, context.run.device
-    example = next(iter(batches(manifest, manifest.samples[:1], 1, device, False))).images
+    example = first_images(context.manifest, context.run)
     engines = Engines(study, context.model, example)
     engine = engines.of()
     engine.check_layer(context.layer)
     engine.run(example, [context.layer])
     return ENGINES(engines)
-
-
-@dataclass(frozen=True)
-class Twins:
-    """Engines of the network with its weights shuffled, each made when first asked for."""
-
-    network: Engines
-    seed: int
-    _made: dict[int, Engine] = field(default_factory=dict, repr=False)
-
-    def of(self, number: int) -> Engine:
-        """That of the weights shuffled by the run's seed plus `number`."""
-        if number not in self._made:
-            twin = shuffled(self.network.model, self.seed + number)
-            self._made[number] = Engines(self.network.study, twin, self.network.example).of()
-        return self._made[number]
-
-
-TWINS = Key("shuffled twins", Twins)
 
 
 def regions(prediction: Tensor, class_ids: tuple[int, ...]) -> dict[int, Tensor]:

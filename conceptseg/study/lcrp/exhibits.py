@@ -6,7 +6,7 @@ from conceptseg.report.charts import Row
 from conceptseg.result.saved import Result
 from conceptseg.result.wording import with_interval
 from conceptseg.study.lcrp.charts import hollow, switched
-from conceptseg.study.lcrp.columns import (
+from conceptseg.study.lcrp.tables import (
     CONTEXT,
     OVER_FIELD,
     OVER_SHUFFLED,

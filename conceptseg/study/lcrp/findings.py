@@ -7,8 +7,7 @@ import numpy as np
 from conceptseg.report.unit_cards import KnownUnit
 from conceptseg.result.finding import Finding
 from conceptseg.study.lcrp.assess import Score
-from conceptseg.study.lcrp.columns import channel_name
-from conceptseg.study.lcrp.tables import pair_key
+from conceptseg.study.lcrp.tables import channel_name, pair_key
 
 
 def findings(

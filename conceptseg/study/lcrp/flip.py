@@ -24,7 +24,7 @@ from conceptseg.explain.target import Target
 from conceptseg.network.record import Tail
 from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
-from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen
+from conceptseg.study.lcrp.choose import CHOSEN_PAIRS
 from conceptseg.study.lcrp.config import Lcrp
 from conceptseg.study.lcrp.engines import (
     ENGINES,
@@ -34,7 +34,7 @@ from conceptseg.study.lcrp.engines import (
     regions,
     start_of,
 )
-from conceptseg.study.lcrp.sweep import One, Sweep
+from conceptseg.study.shared.sweep import One, Sweep
 
 METHODS: Mapping[str, CompositeName] = {
     "LRP z+": "epsilon_plus",
@@ -69,10 +69,6 @@ class Curves:
     share: np.ndarray
     names: tuple[str, ...]
 
-    def of(self, number: int) -> np.ndarray:
-        """One method's curves [rows, points]."""
-        return self.change[:, number]
-
     @property
     def random(self) -> np.ndarray:
         """The random orders' mean, by row, [rows, points]."""
@@ -103,6 +99,8 @@ CURVES = Key("curves", Curves)
 class Flip(Sweep):
     """Per image and class, a pass of the part after the layer for each point of each curve."""
 
+    study: Lcrp
+
     name = "flip"
     cost = "1 forward + (steps + 1) x orders passes of the part after the layer, per class"
     labels = "optional"
@@ -112,7 +110,8 @@ class Flip(Sweep):
     def _count(self) -> int:
         return len(names(self.study)) + self.study.random_orders
 
-    def wanted(self, chosen: Chosen) -> Collection[str]:
+    def wanted(self, known: Known) -> Collection[str]:
+        chosen = known[CHOSEN_PAIRS]
         return {s for c in chosen.classes for s in chosen.drawn(c, self.study.flip_images)}
 
     def forwards(self, context: Context) -> float:

@@ -1,7 +1,5 @@
 """Second sweep of L-CRP: conditional maps of chosen channels, and how much of them is context."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +26,7 @@ from conceptseg.study.lcrp.engines import (
     regions,
     start_of,
 )
-from conceptseg.study.lcrp.sweep import One, Sweep
+from conceptseg.study.shared.sweep import One, Sweep
 
 BLUR = 0.01
 ACTIVE = -1
@@ -53,7 +51,7 @@ class ContextScores:
     pictures: dict[tuple[str, int, int], bytes]
 
     @classmethod
-    def of(cls, table: SampleTable) -> ContextScores:
+    def of(cls, table: SampleTable) -> "ContextScores":
         names = ("sample", "class", "unit", *_NUMBERS)
         if not table.ids:
             return cls({name: np.zeros(0) for name in names}, np.zeros((0, 0)), {}, {})
@@ -89,12 +87,15 @@ MAPS = Key("maps", ContextScores)
 class Maps(Sweep):
     """Of each chosen image one pass, and a backward for each of its classes and channels."""
 
+    study: Lcrp
+
     name = "maps"
     cost = "1 forward + about 1 backward per class and channel, per reference image"
     labels = "optional"
     rows = Key("map rows", SampleTable)
 
-    def wanted(self, chosen: Chosen) -> Collection[str]:
+    def wanted(self, known: Known) -> Collection[str]:
+        chosen = known[CHOSEN_PAIRS]
         return {*chosen.jobs(self.study), *shown_active(self.study, chosen)}
 
     def forwards(self, context: Context) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from torch import Tensor
@@ -14,8 +15,8 @@ from conceptseg.explain.lrp.start import Quantity, relevance_of_logits
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen, best_channels
 from conceptseg.study.lcrp.config import Lcrp
-from conceptseg.study.lcrp.engines import ENGINES, TWINS, Twins, predict, regions
-from conceptseg.study.lcrp.sweep import One, Sweep
+from conceptseg.study.lcrp.engines import ENGINES, TWINS, predict, regions
+from conceptseg.study.shared.sweep import One, Sweep
 
 RANKS = Key("rank shares", SampleTable)
 RANKED: Key[dict[tuple[int, int], tuple[int, ...]]] = Key("ranked", dict)
@@ -26,9 +27,12 @@ RANKED: Key[dict[tuple[int, int], tuple[int, ...]]] = Key("ranked", dict)
 class TwinSweep(Sweep):
     """A sweep that runs the network's shuffled twins, which live as long as it does."""
 
+    study: Lcrp
+
     @contextmanager
     def open(self, context: Context, known: Known) -> Iterator[Known]:
-        yield TWINS(Twins(known[ENGINES], context.seed))
+        twin = known[ENGINES].twin
+        yield TWINS(cache(lambda number: twin(context.seed + number)))
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,8 @@ class Ranks(TwinSweep):
     cost = "per shuffled network, 1 forward + 1 backward of the part after the layer per class"
     rows = RANKS
 
-    def wanted(self, chosen: Chosen) -> Collection[str]:
-        return compared_images(self.study, chosen)
+    def wanted(self, known: Known) -> Collection[str]:
+        return compared_images(self.study, known[CHOSEN_PAIRS])
 
     def forwards(self, context: Context) -> float:
         study, classes = self.study, len(self.study.class_ids(context))
@@ -56,7 +60,7 @@ class Ranks(TwinSweep):
         where = compared_regions(self.study, context, chosen, one)
         keys, shares = [], []
         for number in range(self.study.shuffled_networks):
-            run = known[TWINS].of(number).run(one.image, [context.layer])
+            run = known[TWINS](number).run(one.image, [context.layer])
             for class_id, region in where.items():
                 held = shuffled_relevance(run, region, class_id, context.layer)
                 values = held.double().sum((0, 2, 3)).cpu().numpy()

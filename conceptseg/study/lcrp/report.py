@@ -4,7 +4,7 @@ from conceptseg.report import cover
 from conceptseg.report.blocks import Report
 from conceptseg.result.saved import Result
 from conceptseg.study.lcrp import exhibits, sections
-from conceptseg.study.lcrp.columns import UNKNOWN
+from conceptseg.study.lcrp.tables import UNKNOWN
 from conceptseg.study.shared import local_maps
 
 

@@ -11,7 +11,8 @@ from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.study.lcrp.charts import coloured, hollow
 from conceptseg.study.lcrp.classes import FROM_CONTEXT, SPREAD
-from conceptseg.study.lcrp.columns import (
+from conceptseg.study.lcrp.exhibits import title
+from conceptseg.study.lcrp.tables import (
     CONTEXT,
     RELEVANCE,
     SENSITIVITY,
@@ -21,7 +22,6 @@ from conceptseg.study.lcrp.columns import (
     name_of,
     shown,
 )
-from conceptseg.study.lcrp.exhibits import title
 from conceptseg.study.lcrp.verdicts import by_class, on_tests, unexplained
 
 LEAST_KEPT, MOST_KEPT = 0.3, 1.1
@@ -183,12 +183,7 @@ def _curves(result: Result) -> Block | None:
     drawn["random orders"] = random.mean(0)
     places = Column("share", "share of channels flipped")
     return charts.curves(
-        Table(
-            [
-                {"share": float(at), **{name: float(line[i]) for name, line in drawn.items()}}
-                for i, at in enumerate(share)
-            ]
-        ).headed(places),
+        Table.of_columns({"share": share, **drawn}, labels=places.labels),
         places,
         [*drawn],
         axis="change of the class's logit",

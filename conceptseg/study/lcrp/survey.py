@@ -9,7 +9,6 @@ from conceptseg.data.batch import Batch
 from conceptseg.data.draw import sample_priority
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
-from conceptseg.explain.lrp.engine import Run
 from conceptseg.stats.mergeable.moments import Moments
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.stats.mergeable.top_samples import TopSamples
@@ -50,7 +49,9 @@ class Survey(Pass):
             activation.append(run.activations[layer][0].flatten(1).amax(1).float().cpu().numpy())
             shares = np.full((len(classes), len(activation[-1])), np.nan, np.float32)
             through = {}
-            for class_id, values in relevances(study, run, layer, where).items():
+            for class_id, region in where.items():
+                (relevance,) = run.at_layers(start_of(study, run, region, class_id), [layer])
+                values = relevance.double().sum((0, 2, 3)).cpu().numpy()
                 if (total := np.abs(values).sum()) > 0:
                     through[class_id] = float(values.sum())
                     shares[classes.index(class_id)] = values / total
@@ -91,14 +92,3 @@ class Survey(Pass):
         for class_id, row in zip(through, held, strict=True):
             state |= relevance_key(class_id)(Moments.of(row[None]))
         return state
-
-
-def relevances(
-    study: Lcrp, run: Run, layer: str, where: dict[int, Tensor]
-) -> dict[int, np.ndarray]:
-    """Of one image, each channel's relevance [u] for each class, summed over positions."""
-    sums = {}
-    for class_id, region in where.items():
-        (relevance,) = run.at_layers(start_of(study, run, region, class_id), [layer])
-        sums[class_id] = relevance.double().sum((0, 2, 3)).cpu().numpy()
-    return sums

@@ -2,41 +2,69 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-
-import numpy as np
+from typing import Any
 
 from conceptseg.report.unit_cards import KnownUnit
-from conceptseg.result.columns import Column
+from conceptseg.result.columns import Column, as_number
 from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
+from conceptseg.result.wording import with_interval
 from conceptseg.stats.family import Question, judge
 from conceptseg.study.lcrp.assess import Agreement, Score
 from conceptseg.study.lcrp.choose import Chosen
-from conceptseg.study.lcrp.columns import (
-    CONTEXT,
-    CORRELATION,
-    GAP,
-    OVER_FIELD,
-    OVER_SHUFFLED,
-    RELEVANCE,
-    SENSITIVITY,
-    TOP,
-)
 from conceptseg.study.lcrp.control import Kept
 from conceptseg.study.lcrp.flip import Curves
+
+RELEVANCE = Column("relevance", "share of relevance")
+CONTEXT = Column("context", "context score, random images", interval=True, brief="context score")
+TOP = Column(
+    "top",
+    "context score, most relevant images (published)",
+    interval=True,
+    brief="most relevant images",
+)
+OVER_SHUFFLED = Column("over_shuffled", "excess over shuffled weights", interval=True)
+OVER_FIELD = Column("over_field", "excess over the receptive field", interval=True)
+SENSITIVITY = Column("sensitivity", "background sensitivity", interval=True)
+THROUGH = Column("through", "relevance through the layer", interval=True)
+CORRELATION = Column(
+    "correlation", "correlation with sensitivity", interval=True, ends=("low", "high")
+)
+GAP = Column("gap", "minus that of random orders", interval=True, ends=("low", "high"))
+Row = Mapping[str, Any]
+UNKNOWN = "cannot be told"
+"""The verdict, in saved results, where neither was shown; readers see "inconclusive"."""
+
+
+def shown(column: Column) -> Column:
+    """A column read from a saved row: its cell, or a text of the number with its interval."""
+
+    def cell(row: Row) -> Any:
+        return with_interval(row, column) if column.interval else row[column.key]
+
+    return Column(column.key, column.label, of=cell)
+
+
+def channel_name(unit: int, label: str) -> str:
+    """A channel, with what a dissection says that it detects."""
+    return f"channel {unit} ({label})" if label else f"channel {unit}"
+
+
+def name_of(row: Row) -> str:
+    """The row's channel."""
+    return channel_name(row["unit"], row["label"])
+
+
+def excess(row: Row) -> float:
+    """How far a channel's context score lies above the baseline that it is tested against."""
+    return as_number(row["over_field" if row["over_shuffled"] is None else "over_shuffled"])
 
 
 def score_table(
     scores: Sequence[Score], classes: Sequence[str], known: Mapping[int, KnownUnit]
 ) -> Table:
-    def label(score: Score) -> str:
-        return known[score.unit].label if score.unit in known else ""
-
-    def card(kind: str) -> Column:
-        keys = {"card": "unit", "picture": "relevant"}
-        return Column(kind, of=lambda s: pair_key(keys[kind], classes[s.class_id], s.unit))
-
-    named = Column("label", "what it detects", of=label)
+    labels = {unit: one.label for unit, one in known.items()}
+    named = Column("label", "what it detects", of=lambda s: labels.get(s.unit, ""))
     columns: tuple[Column | str, ...] = (
         Column("class", of=lambda s: classes[s.class_id]),
         Column("unit", "channel"),
@@ -71,8 +99,8 @@ def score_table(
         Column("seen_share", "share of the map there"),
         *([] if known else [named]),
         "acts",
-        card("card"),
-        card("picture"),
+        Column("card", of=lambda s: pair_key("unit", classes[s.class_id], s.unit)),
+        Column("picture", of=lambda s: pair_key("relevant", classes[s.class_id], s.unit)),
         Column("active", of=lambda s: safe_key(f"active-{s.unit}")),
     )
     return Table.of(scores, columns, "Every channel that was looked at, by class")
@@ -103,32 +131,22 @@ def flip_table(chosen: Chosen, curves: Curves, seed: int) -> Table:
     """Mean area under each method's curve, its standard error, and its gap to random orders."""
     sampling = chosen.sampling.named(curves.samples)
     random = curves.area(curves.random)
-    areas = {name: curves.area(curves.of(n)) for n, name in enumerate(curves.names)}
+    areas = {name: curves.area(curves.change[:, n]) for n, name in enumerate(curves.names)}
     asked = [Question(area - random, sampling) for area in areas.values()]
-    tests = dict(zip(areas, judge(asked, side="two", seed=seed), strict=True))
-
-    def gap(name: str) -> object:
-        return sampling.mean(areas[name] - random) if name in areas else None
-
-    def area(name: str) -> np.ndarray:
-        return areas.get(name, random)
-
+    tests = judge(asked, side="two", seed=seed)
     columns = (
-        Column("method", of=str),
-        Column("area", "area under the curve", of=lambda name: sampling.mean(area(name)).value),
-        Column("error", "its standard error", of=lambda name: curves.error(area(name), sampling)),
-        replace(GAP, of=gap),
-        Column("curves", "images and classes", of=lambda name: len(area(name))),
+        Column("method", of=lambda one: one[0]),
+        Column("area", "area under the curve", of=lambda one: sampling.mean(one[1]).value),
+        Column("error", "its standard error", of=lambda one: curves.error(one[1], sampling)),
+        replace(GAP, of=lambda one: one[2] and sampling.mean(one[1] - random)),
+        Column("curves", "images and classes", of=lambda one: len(one[1])),
+        Column("p_adjusted", "p, corrected", of=lambda one: one[2] and one[2].adjusted),
         Column(
-            "p_adjusted", "p, corrected", of=lambda n: tests[n].adjusted if n in tests else None
-        ),
-        Column(
-            "detectable",
-            "smallest detectable gap",
-            of=lambda n: tests[n].detectable if n in tests else None,
+            "detectable", "smallest detectable gap", of=lambda one: one[2] and one[2].detectable
         ),
     )
-    return Table.of((*areas, "random orders"), columns, "Concept flipping")
+    rows = [*zip(areas, areas.values(), tests, strict=True), ("random orders", random, None)]
+    return Table.of(rows, columns, "Concept flipping")
 
 
 def kept_table(kept: Kept) -> Table:

@@ -9,7 +9,7 @@ from conceptseg.report.charts import Row
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.stats.intervals import ALPHA
-from conceptseg.study.lcrp.columns import UNKNOWN, name_of
+from conceptseg.study.lcrp.tables import UNKNOWN, name_of
 
 FAR, APART = 0.4, 0.2
 """A sensitivity counts as unexplained if it lies this far above the score and other classes'."""

@@ -1,9 +1,6 @@
 """What exchanges cost, how surely, and which of them have to be made more often."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,13 +9,11 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test, by_joint_flips, judge
-from conceptseg.study.permutation.config import OVERALL
-from conceptseg.study.permutation.deltas import DELTAS, Deltas, by_repeat
+from conceptseg.stats.intervals import finite_mean
+from conceptseg.study.permutation.config import OVERALL, Permutation
+from conceptseg.study.permutation.deltas import DELTAS, Deltas
 from conceptseg.study.permutation.features import Feature, apart
 from conceptseg.study.permutation.survey import Variant
-
-if TYPE_CHECKING:
-    from conceptseg.study.permutation.config import Permutation
 
 PairsOfParts = tuple[tuple[Feature, Feature], ...]
 
@@ -110,7 +105,7 @@ def assess(study: Permutation, context: Context, known: Known) -> Known:
         tests = judge(asked, side="greater", seed=context.seed, policy=by_joint_flips)
         for (place, name, own, rows, values), test in zip(cases, tests, strict=True):
             loss = estimate(values, sampling.at(rows))
-            before = float(by_repeat(deltas.clean[rows][:, None, list(own)]).mean())
+            before = float(finite_mean(deltas.clean[rows][:, None, list(own)], 2).mean())
             result.append(
                 Importance(
                     deltas.variants[place],

@@ -59,12 +59,9 @@ def conclude(study: Permutation, context: Context, known: Known) -> Result:
             layer=context.layer,
             classes=[classes[c] for c in class_ids],
             donors_of_other_groups=derangement(draw_samples(study, context), context.seed, 0)[1],
-            repeats=study.repeats,
-            most_repeats=study.most_repeats,
             raced=len(known[UNDECIDED]),
             variants=len(plan.variants),
             schemes=sorted({variant.scheme for variant in plan.variants}),
-            smallest_effect=study.smallest_effect,
-            block_px=study.block_px,
+            **study.model_dump(include={"repeats", "most_repeats", "smallest_effect", "block_px"}),
         ),
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from conceptseg.engine.known import Key
+from conceptseg.stats.intervals import finite_mean
 from conceptseg.study.permutation.survey import Variant
 
 
@@ -30,16 +31,9 @@ class Deltas:
         """Rows [m] of the images that hold one of the classes, and the mean rise over their classes
         in each exchange that was made, [m, r]."""
         made = np.isfinite(self.overlap[:, place]).any((0, 2))
-        values = by_repeat(self.overlap[:, place][:, made][..., list(class_ids)])
+        values = finite_mean(self.overlap[:, place][:, made][..., list(class_ids)], 2)
         rows = np.flatnonzero(np.isfinite(values).all(1))
         return rows, values[rows]
 
 
 DELTAS = Key("deltas", Deltas)
-
-
-def by_repeat(values: np.ndarray) -> np.ndarray:
-    """Mean over classes of values [n, r, c] without their nans, [n, r]."""
-    known = np.isfinite(values)
-    total = np.where(known, values, 0.0).sum(2)
-    return np.where(known.any(2), total / np.maximum(known.sum(2), 1), np.nan)

@@ -1,35 +1,27 @@
 """Who gives to whom: derangements that depend on the samples alone."""
 
-from __future__ import annotations
-
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from functools import cache, lru_cache
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-from conceptseg.data.draw import sample_priority
+from conceptseg.data.draw import drawn, sample_priority
+from conceptseg.data.manifest import Sample
+from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key
+from conceptseg.study.permutation.config import Permutation
+from conceptseg.study.shared.studied import labelled
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.manifest import Sample
-    from conceptseg.engine.contract import Context
-    from conceptseg.study.permutation.config import Permutation
-
-
-def labelled(context: Context) -> list[Sample]:
-    """The samples with labels."""
-    return [one for one in context.manifest.samples if context.manifest.labelled(one)]
+KEPT = 48
 
 
 def draw_samples(study: Permutation, context: Context) -> list[Sample]:
     """The labelled images that are permuted: the first by hash, in the manifest's order."""
     given = labelled(context)
-    ranked = sorted(given, key=lambda one: (sample_priority(context.seed, one.id), one.id))
-    kept = {sample.id for sample in ranked[: study.images]}
+    kept = set(drawn(context.seed, [sample.id for sample in given], study.images))
     return [sample for sample in given if sample.id in kept]
 
 
@@ -58,46 +50,23 @@ def derangement(samples: Sequence[Sample], seed: int, repeat: int) -> tuple[dict
     return dict(pairs), apart
 
 
-@dataclass
 class Library:
-    """Donors' images, as they are asked for, among the images that are permuted.
+    """Donors' images, among the images that are permuted; the last few asked for are kept."""
 
-    The last few are kept.
-    """
-
-    context: Context
-    samples: Sequence[Sample]
-    kept: int = 48
-    _held: OrderedDict[str, np.ndarray] = field(default_factory=OrderedDict)
-    _rings: dict[int, Mapping[str, str]] = field(default_factory=dict)
+    def __init__(self, context: Context, samples: Sequence[Sample]):
+        manifest = context.manifest
+        self._image = lru_cache(KEPT)(lambda name: manifest.image(manifest.sample(name)))
+        self._ring = cache(lambda repeat: derangement(samples, context.seed, repeat)[0])
 
     def images(self, ids: Sequence[str], repeat: int, like: Tensor) -> Tensor:
         """The donors' images for a batch, resized to its size where theirs is another."""
-        import torch
-        import torch.nn.functional as F
-
-        if repeat not in self._rings:
-            self._rings[repeat] = derangement(self.samples, self.context.seed, repeat)[0]
-        ring = self._rings[repeat]
-        donors = []
+        donors, size = [], (like.shape[2], like.shape[3])
         for name in ids:
-            image = torch.from_numpy(self._image(ring[name])).to(like)
-            if image.shape[1:] != like.shape[2:]:
-                size = (like.shape[2], like.shape[3])
-                resized = F.interpolate(image[None], size, mode="bilinear", align_corners=False)
-                image = resized[0]
+            image = torch.from_numpy(self._image(self._ring(repeat)[name])).to(like)[None]
+            if image.shape[2:] != size:
+                image = F.interpolate(image, size, mode="bilinear", align_corners=False)
             donors.append(image)
-        return torch.stack(donors)
-
-    def _image(self, name: str) -> np.ndarray:
-        if name in self._held:
-            self._held.move_to_end(name)
-        else:
-            manifest = self.context.manifest
-            self._held[name] = manifest.image(manifest.sample(name))
-            while len(self._held) > self.kept:
-                self._held.popitem(last=False)
-        return self._held[name]
+        return torch.cat(donors)
 
 
 LIBRARY = Key("donors", Library)

@@ -11,6 +11,8 @@ from typing import Literal
 
 import numpy as np
 import torch
+from scipy.cluster.hierarchy import fcluster, ward
+from scipy.spatial.distance import squareform
 from torch import Tensor
 
 from conceptseg.errors import InputError
@@ -23,8 +25,9 @@ Kind = Literal["channels", "luminance", "chroma", "phase", "amplitude", "units"]
 class Feature:
     """A named part of the input (or, for `units`, of the layer).
 
-    `members` are channels or units; `band` the ends of an octave in cycles per pixel, the lower one
-    excluded (from below zero on, it holds the mean too).
+    Luminance is the mean of the channels, chroma what is left. `members` are channels or units;
+    `band` the ends of an octave in cycles per pixel, the lower one excluded (from below zero on, it
+    holds the mean too).
     """
 
     name: str
@@ -67,13 +70,6 @@ def channel_features(
             )
         features.append(Feature(name, "channels", tuple(sorted(set(members)))))
     return [*features, Feature(EVERYTHING, "channels", tuple(range(channels)))]
-
-
-def colour_features(channels: int) -> list[Feature]:
-    """Luminance (the mean of the channels) and chroma (what is left); none for one channel."""
-    if channels < 2:
-        return []
-    return [Feature("luminance", "luminance"), Feature("chroma", "chroma")]
 
 
 def frequency_features(octaves: int) -> list[Feature]:
@@ -208,17 +204,12 @@ def tree(correlation: np.ndarray) -> list[tuple[tuple[int, ...], float]]:
 
     From the first to be formed to the last but one (the last is all channels). Source: Ward 1963.
     """
-    from scipy.cluster.hierarchy import ward
-    from scipy.spatial.distance import squareform
-
     count = len(correlation)
     if count < 3:
         return []
-    distance = 1 - correlation
-    links = ward(squareform((distance + distance.T) / 2, checks=False))
     members: list[tuple[int, ...]] = [(c,) for c in range(count)]
     branches = []
-    for left, right, height, _ in links[:-1]:
+    for left, right, height, _ in _links(correlation)[:-1]:
         members.append(tuple(sorted(members[int(left)] + members[int(right)])))
         branches.append((members[-1], float(height)))
     return branches
@@ -226,17 +217,16 @@ def tree(correlation: np.ndarray) -> list[tuple[tuple[int, ...], float]]:
 
 def unit_groups(correlation: np.ndarray, count: int) -> list[tuple[int, ...]]:
     """At most `count` groups of units that respond alike, by Ward's clustering on 1 - |r|."""
-    from scipy.cluster.hierarchy import fcluster, ward
-    from scipy.spatial.distance import squareform
-
     if len(correlation) < 2:
         return [tuple(range(len(correlation)))]
-    distance = 1 - correlation
-    np.fill_diagonal(distance, 0)
-    links = ward(squareform((distance + distance.T) / 2, checks=False))
-    label = fcluster(links, min(count, len(correlation)), criterion="maxclust")
+    label = fcluster(_links(correlation), min(count, len(correlation)), criterion="maxclust")
     groups = [tuple(np.flatnonzero(label == g).tolist()) for g in np.unique(label)]
     return sorted(groups, key=lambda group: group[0])
+
+
+def _links(correlation: np.ndarray) -> np.ndarray:
+    distance = 1 - correlation
+    return np.asarray(ward(squareform((distance + distance.T) / 2, checks=False)))
 
 
 def apart(one: Feature, other: Feature) -> bool:

@@ -1,15 +1,11 @@
 """What an image's prediction costs, class by class: overlap, likelihood, borders."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from conceptseg.study.shared.overlap import class_iou
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 EXTRA = ("nll", "boundary")
 
@@ -25,8 +21,6 @@ def likelihood_loss(logits: Tensor, labels: Tensor) -> np.ndarray:
 
     nan where the labels lack the class.
     """
-    import torch
-
     n, k = logits.shape[:2]
     known = (labels >= 0) & (labels < k)
     safe = labels.clamp(0, k - 1)
@@ -47,8 +41,6 @@ def boundary_loss(logits: Tensor, labels: Tensor, tolerance: int) -> np.ndarray:
 
     Source: Csurka et al. 2013, "What is a good evaluation measure for semantic segmentation?"
     """
-    import torch
-
     k = logits.shape[1]
     prediction = torch.where(labels >= 0, logits.argmax(1), labels)
     losses = np.full((len(labels), k), np.nan)
@@ -71,8 +63,6 @@ def boundary_loss(logits: Tensor, labels: Tensor, tolerance: int) -> np.ndarray:
 
 def _border(mask: Tensor, known: Tensor) -> Tensor:
     """Pixels of masks [n, h, w] beside a known pixel that is not of the mask."""
-    import torch
-
     outside = known & ~mask
     beside = torch.zeros_like(mask)
     beside[:, 1:] |= outside[:, :-1]
@@ -83,8 +73,6 @@ def _border(mask: Tensor, known: Tensor) -> Tensor:
 
 
 def _grown(mask: Tensor, radius: int) -> Tensor:
-    import torch.nn.functional as F
-
     side = 2 * radius + 1
     return F.max_pool2d(mask[:, None].float(), side, 1, radius)[:, 0] > 0
 

@@ -1,23 +1,25 @@
 """The sweeps that exchange parts: each at first, the undecided more often, then two at a time."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from conceptseg.data.batch import Batch
 from conceptseg.data.draw import sample_priority
+from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.record import Tail, encode
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.permutation.assess import CHOSEN_PARTS, UNDECIDED
+from conceptseg.study.permutation.config import Permutation
 from conceptseg.study.permutation.deltas import DELTAS, Deltas
 from conceptseg.study.permutation.donors import LIBRARY, Library, draw_samples
 from conceptseg.study.permutation.features import (
-    Channels,
     Feature,
     conditional,
     filled,
@@ -27,14 +29,6 @@ from conceptseg.study.permutation.features import (
 from conceptseg.study.permutation.losses import EXTRA, boundary_loss, likelihood_loss, overlap_loss
 from conceptseg.study.permutation.survey import PLAN, Variant
 from conceptseg.study.shared.overlap import without_small
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.network.record import Tail
-    from conceptseg.study.permutation.config import Permutation
 
 COLUMNS = ("clean", "overlap", "extra_clean", "extra")
 PERMUTED, RACED = Key("permuted", SampleTable), Key("raced", SampleTable)
@@ -63,15 +57,9 @@ class Exchange(Pass):
         known: Known,
         places: Sequence[int],
         repeats: Sequence[int],
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Losses of a batch, as `COLUMNS`; the result has a row for each of the variants `places`.
-
-        Clean, by variant and repeat, and the extra losses of both.
-        """
-        import torch
-
-        from conceptseg.network.record import Tail, encode
-
+    ) -> dict[str, np.ndarray]:
+        """Losses of a batch by `COLUMNS`, with a row for each of the variants `places`: clean, by
+        variant and repeat, and the extra losses of both."""
         study, images = self.study, batch.images
         wanted = [known[PLAN].variants[place] for place in places]
         truth = self.truth(context, batch)
@@ -95,27 +83,26 @@ class Exchange(Pass):
                 if tail is not None and given is not None and variant.feature.kind == "units":
                     logits = resumed(tail, given, variant.feature)
                 else:
-                    channels = known[PLAN].channels
-                    changed = self.changed(context, batch, variant, donors, channels, repeat)
+                    changed = self.changed(context, batch, known, variant, donors, repeat)
                     with torch.no_grad():
                         logits = context.model(changed)
                 overlap[:, row, place] = overlap_loss(logits, truth) - clean
                 if repeat < study.extra_repeats:
                     total[:, row] += self._extra(logits, truth) - extra_clean
                     extra[:, row] = total[:, row] / (1 if variant.once else repeat + 1)
-        return clean, overlap, extra_clean, extra
+        return dict(zip(COLUMNS, (clean, overlap, extra_clean, extra), strict=True))
 
     def changed(
         self,
         context: Context,
         batch: Batch,
+        known: Known,
         variant: Variant,
         donors: Tensor,
-        channels: Channels,
         repeat: int,
     ) -> Tensor:
         """The batch's images under a variant that changes images, not units."""
-        images, feature = batch.images, variant.feature
+        images, feature, channels = batch.images, variant.feature, known[PLAN].channels
         if variant.scheme == "conditional":
             return conditional(images, donors, feature, channels)
         if variant.scheme == "mean":
@@ -156,7 +143,7 @@ class Permute(Exchange):
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         places, repeats = range(len(known[PLAN].variants)), range(self.study.repeats)
         arrays = self.overlaps(context, batch, known, places, repeats)
-        return PERMUTED(by_sample(batch, dict(zip(COLUMNS, arrays, strict=True))))
+        return PERMUTED(SampleTable.batch(batch.ids, arrays))
 
     def finish(self, context: Context, state: Known, known: Known) -> Known:
         table = state[PERMUTED]
@@ -182,8 +169,8 @@ class Race(Exchange):
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         places, repeats = known[UNDECIDED], range(self.study.repeats, self.study.most_repeats)
-        _, overlap, _, _ = self.overlaps(context, batch, known, places, repeats)
-        return RACED(by_sample(batch, {"overlap": overlap}))
+        overlap = self.overlaps(context, batch, known, places, repeats)["overlap"]
+        return RACED(SampleTable.batch(batch.ids, {"overlap": overlap}))
 
 
 def join(study: Permutation, context: Context, known: Known) -> Known:
@@ -213,8 +200,6 @@ class Pairs(Exchange):
         return draw_samples(self.study, context) if known[CHOSEN_PARTS] else []
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        import torch
-
         deltas, pairs, truth = known[DELTAS], known[CHOSEN_PARTS], self.truth(context, batch)
         clean = deltas.clean[[deltas.ids.index(name) for name in batch.ids]]
         overlap = np.zeros((len(batch), len(pairs), self.study.repeats, clean.shape[1]))
@@ -225,25 +210,14 @@ class Pairs(Exchange):
                 with torch.no_grad():
                     logits = context.model(changed)
                 overlap[:, row, repeat] = overlap_loss(logits, truth) - clean
-        return PAIRED(by_sample(batch, {"overlap": overlap}))
+        return PAIRED(SampleTable.batch(batch.ids, {"overlap": overlap}))
 
     def finish(self, context: Context, state: Known, known: Known) -> Known:
         return state
 
 
-def by_sample(batch: Batch, arrays: Mapping[str, np.ndarray]) -> SampleTable:
-    """Arrays [n, ...] of a batch, each image's rows under its id."""
-    table = SampleTable.empty()
-    for i, sample_id in enumerate(batch.ids):
-        own = {name: values[i : i + 1] for name, values in arrays.items()}
-        table = table.merge(SampleTable.of(sample_id, own))
-    return table
-
-
 def resumed(tail: Tail, given: Tensor, feature: Feature) -> Tensor:
     """Logits of images whose units of a feature are the donors' (activations `given`)."""
-    import torch
-
     activation = tail.activation.clone()
     members = list(feature.members)
     activation[:, members] = given[:, members]
@@ -253,8 +227,10 @@ def resumed(tail: Tail, given: Tensor, feature: Feature) -> Tensor:
 
 def guessed_variants(study: Permutation) -> int:
     """About how many variants there are, for images of three channels."""
-    counts = {"channels": 5, "colour": 2, "frequency": 2 + study.octaves, "units": 0}
-    counts["units"] = study.unit_groups
-    own = sum(counts[name] for name in study.features)
-    extra = 5 * (len(study.schemes) - 1) if "channels" in study.features else 0
-    return own + extra
+    counts: dict[str, int] = {
+        "channels": 5 * len(study.schemes),
+        "colour": 2,
+        "frequency": 2 + study.octaves,
+        "units": study.unit_groups,
+    }
+    return sum(counts[name] for name in study.features)

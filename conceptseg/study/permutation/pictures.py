@@ -1,13 +1,13 @@
 """Examples: what an exchange makes of an image, and of its prediction."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
+from conceptseg.data.batch import Batch
+from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.report.panels import Palette, panels
@@ -16,10 +16,6 @@ from conceptseg.study.permutation.deltas import DELTAS, Deltas
 from conceptseg.study.permutation.donors import LIBRARY
 from conceptseg.study.permutation.permute import Exchange
 from conceptseg.study.permutation.survey import PLAN
-
-if TYPE_CHECKING:
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
 
 PICTURED = Key("pictured", SampleTable)
 DRAWN: Key[dict[str, dict[str, bytes]]] = Key("drawn", dict)
@@ -41,16 +37,13 @@ class Pictures(Exchange):
         return [sample for sample in super().samples(context, known) if sample.id in wanted]
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        import torch
-
         palette = Palette.of(context.manifest, context.model.classes)
         assert batch.labels is not None
         donors = known[LIBRARY].images(batch.ids, 0, batch.images)
         changed = {"clean": batch.images, "donor": donors}
         for place, variant in enumerate(known[PLAN].variants):
             if variant.feature.kind != "units":
-                channels = known[PLAN].channels
-                changed[str(place)] = self.changed(context, batch, variant, donors, channels, 0)
+                changed[str(place)] = self.changed(context, batch, known, variant, donors, 0)
         parts: dict[str, list[bytes]] = {}
         for name, images in changed.items():
             with torch.no_grad():

@@ -1,33 +1,27 @@
 """First sweep: how channels and units go together, which parts there are, and the variants."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from conceptseg.data.batch import Batch
+from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
+from conceptseg.network.record import encode
 from conceptseg.stats.mergeable.sums import Sums
-from conceptseg.study.permutation.config import EVERYTHING
+from conceptseg.study.permutation.config import EVERYTHING, Permutation
 from conceptseg.study.permutation.donors import draw_samples
 from conceptseg.study.permutation.features import (
     Channels,
     Feature,
     channel_features,
-    colour_features,
     frequency_features,
     tree,
     unit_groups,
 )
-
-if TYPE_CHECKING:
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.study.permutation.config import Permutation
 
 TREE_MOST = 24
 """Channels up to which the groups that their clustering forms are exchanged as well."""
@@ -75,10 +69,7 @@ class Survey(Pass):
         return float(min(self.study.images, len(context.manifest.samples)))
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        from conceptseg.network.record import encode
-
-        total = Sums.empty()
-        maps = {"channels": batch.images}
+        total, maps = Sums.empty(), {"channels": batch.images}
         if "units" in self.study.features:
             maps["units"] = encode(context.model, batch.images, context.layer)
         for name, values in maps.items():
@@ -121,8 +112,8 @@ def input_features(study: Permutation, channels: int) -> list[Feature]:
     features: list[Feature] = []
     if "channels" in study.features:
         features += channel_features(channels, study.channel_names, study.groups)
-    if "colour" in study.features:
-        features += colour_features(channels)
+    if "colour" in study.features and channels > 1:
+        features += [Feature("luminance", "luminance"), Feature("chroma", "chroma")]
     if "frequency" in study.features:
         features += frequency_features(study.octaves)
     refuse_twice(features)

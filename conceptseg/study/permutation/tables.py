@@ -1,26 +1,23 @@
 """The tables of a permutation result."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from conceptseg.engine.known import Known
-from conceptseg.result.columns import Column, labels_of
+from conceptseg.result.columns import Column
 from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
+from conceptseg.stats.estimate import Sampling
+from conceptseg.stats.intervals import finite_mean
 from conceptseg.study.permutation.assess import CHOSEN_PARTS, Importance, estimate
-from conceptseg.study.permutation.config import OVERALL
-from conceptseg.study.permutation.deltas import DELTAS, Deltas, by_repeat
+from conceptseg.study.permutation.config import OVERALL, Permutation
+from conceptseg.study.permutation.deltas import DELTAS, Deltas
 from conceptseg.study.permutation.permute import PAIRED
 from conceptseg.study.permutation.pictures import DRAWN
 from conceptseg.study.permutation.survey import PLAN, Plan
-
-if TYPE_CHECKING:
-    from conceptseg.stats.estimate import Sampling
-    from conceptseg.study.permutation.config import Permutation
 
 ENDS = ("low", "high")
 LOSS = Column("value", "loss of IoU", interval=True, ends=ENDS, of="loss")
@@ -59,7 +56,7 @@ def pairs(study: Permutation, known: Known, class_ids: Sequence[int], sampling: 
     for place, parts in enumerate(chosen):
         losses = [deltas.overlap[:, alone[part.name], : study.repeats] for part in parts]
         losses.append(known[PAIRED].column("overlap")[:, place])
-        first, second, both = (by_repeat(one[..., ids]) for one in losses)
+        first, second, both = (finite_mean(one[..., ids], 2) for one in losses)
         synergy = both - first - second
         kept = np.isfinite(synergy).all(1)
         rows.append(
@@ -84,12 +81,12 @@ def tree(plan: Plan, importances: Iterable[Importance]) -> Table:
         for one in importances
         if one.class_name == OVERALL and one.variant.scheme == "swap"
     }
-    rows = [
-        {"group": name, "height": height, **LOSS.cells(losses.get(name))}
-        for name, height in plan.tree
-    ]
-    labels = labels_of((Column("height", "1 - |correlation| (Ward)"), LOSS))
-    return Table(rows, labels=labels, caption="Correlated channels")
+    columns = (
+        Column("group", of=lambda branch: branch[0]),
+        Column("height", "1 - |correlation| (Ward)", of=lambda branch: branch[1]),
+        replace(LOSS, of=lambda branch: losses.get(branch[0])),
+    )
+    return Table.of(plan.tree, columns, "Correlated channels")
 
 
 def examples(known: Known) -> Table:
@@ -110,12 +107,9 @@ def example_key(number: int, name: str) -> str:
 
 
 def clean(deltas: Deltas, class_ids: Sequence[int], classes: Sequence[str]) -> Table:
-    rows = [
-        {
-            "class": classes[c],
-            "images": int(np.isfinite(deltas.clean[:, c]).sum()),
-            "iou": 1 - float(np.nanmean(deltas.clean[:, c])),
-        }
-        for c in class_ids
-    ]
-    return Table(rows, labels={"iou": "mean IoU"}, caption="The classes, nothing exchanged")
+    columns = (
+        Column("class", of=lambda c: classes[c]),
+        Column("images", of=lambda c: int(np.isfinite(deltas.clean[:, c]).sum())),
+        Column("iou", "mean IoU", of=lambda c: 1 - float(np.nanmean(deltas.clean[:, c]))),
+    )
+    return Table.of(class_ids, columns, "The classes, nothing exchanged")

@@ -1,23 +1,19 @@
 """First sweep of a saliency study: which images and classes are explained."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
+from conceptseg.data.batch import Batch
 from conceptseg.data.draw import sample_priority
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.explain.target import configured
 from conceptseg.stats.mergeable.sample_table import SampleTable
-
-if TYPE_CHECKING:
-    from conceptseg.data.batch import Batch
-    from conceptseg.study.saliency.config import Saliency
+from conceptseg.study.saliency.config import Saliency
 
 Case = tuple[str, int]
 """A sample's id and a class."""
@@ -36,8 +32,6 @@ class Choose(Pass):
     labels = "optional"
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        import torch
-
         with torch.no_grad():
             logits = context.model(batch.images)
         context.model.check_finite(logits, batch.ids)

@@ -7,7 +7,6 @@ import numpy as np
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
-from conceptseg.report.thumbnails import outlined, overlay, shared_limit
 from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
@@ -17,6 +16,10 @@ from conceptseg.study.saliency.findings import findings
 from conceptseg.study.saliency.judge import JUDGED, Judged
 from conceptseg.study.saliency.standing import STANDING
 from conceptseg.study.shared import studied
+from conceptseg.study.shared.compare import Comparison
+
+MEANS = "Mean of each metric for each method, with 95 % intervals"
+AGAINST = "Each method against trivial maps, paired by case"
 
 
 def conclude(study: Saliency, context: Context, known: Known) -> Result:
@@ -30,8 +33,8 @@ def conclude(study: Saliency, context: Context, known: Known) -> Result:
         findings=ranked(findings(standing, study.primary_label, study.insensitive, kinds)),
         tables={
             "methods": tables.method_table(judged, standing, kinds),
-            "means": tables.mean_table(standing),
-            "against": tables.against_table(standing),
+            "means": Table.of(standing.means, tables.MEANS, MEANS),
+            "against": Table.of(standing.against, tables.AGAINST, AGAINST),
             "cases": tables.case_table(judged, classes),
             "values": tables.value_table(judged, classes),
             "metrics": tables.metric_table(judged),
@@ -68,16 +71,13 @@ def _gallery(
     """Pictures of the first cases, each map relative to its own method's largest values."""
     pictures: dict[str, bytes] = {}
     rows: list[dict[str, Any]] = []
-    side = study.picture_px
-    limits = [shared_limit([maps[m] for maps in judged.maps]) for m in range(len(judged.methods))]
-    shown = zip(judged.cases, judged.maps, judged.images, judged.regions, strict=False)
-    for n, ((sample_id, class_id), maps, image, region) in enumerate(shown):
-        drawn = {
-            safe_key(f"map-{n}-{m}"): overlay(image, one, -limit, limit, mask=region, side=side)
-            for m, (one, limit) in enumerate(zip(maps, limits, strict=True))
-        }
-        plain = safe_key(f"case-{n}")
-        pictures |= {**drawn, plain: outlined(image, region, side)}
+    cases = judged.cases[: len(judged.maps)]
+    maps = {name: [one[m] for one in judged.maps] for m, name in enumerate(judged.methods)}
+    shown = Comparison.of(cases, maps, judged.images, judged.regions, study.picture_px)
+    for n, (sample_id, class_id) in enumerate(cases):
+        drawn = {f"map-{n}-{m}": data[n] for m, data in enumerate(shown.pictures.values())}
+        plain = f"case-{n}"
+        pictures |= {**drawn, plain: shown.plain[n]}
         head = {"sample": sample_id, "class": classes[class_id], "picture": plain}
         rows.append({**head, "maps": list(drawn)})
     return pictures, Table(rows, caption="Maps that are shown")
@@ -85,11 +85,8 @@ def _gallery(
 
 def _arrays(judged: Judged) -> dict[str, np.ndarray]:
     """`values` as in the tables, `passes` of each kind, curves, and the maps that are shown."""
-    arrays: dict[str, np.ndarray] = {
-        "values": judged.values.astype(np.float32),
-        "passes": judged.passes.astype(np.int64),
-        **{safe_key(f"curve-{name}"): c.astype(np.float32) for name, c in judged.curves.items()},
-    }
-    for n, maps in enumerate(judged.maps):
-        arrays[safe_key(f"maps-{n}")] = maps.astype(np.float32)
-    return arrays
+    named = {"values": judged.values}
+    named |= {safe_key(f"curve-{name}"): curve for name, curve in judged.curves.items()}
+    named |= {safe_key(f"maps-{n}"): maps for n, maps in enumerate(judged.maps)}
+    single = {key: array.astype(np.float32) for key, array in named.items()}
+    return single | {"passes": judged.passes.astype(np.int64)}

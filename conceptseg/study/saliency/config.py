@@ -1,8 +1,6 @@
 """Saliency: which local explanation of a segmentation network to believe, and how far."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -11,9 +9,6 @@ from conceptseg.catalogue import Choice, Methods, Metrics, technique
 from conceptseg.config import TargetConfig
 from conceptseg.engine.contract import Study
 from conceptseg.errors import nearest
-
-if TYPE_CHECKING:
-    pass
 
 
 @technique(family="local", source="Hasany et al. 2024, section 3.3 and Table 1, with error bars")

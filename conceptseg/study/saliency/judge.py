@@ -1,33 +1,28 @@
 """Second sweep of a saliency study: every method explains every case, every metric judges."""
 
-from __future__ import annotations
-
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from conceptseg.catalogue import Choice, choice_labels, parse
-from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.explain.contract import Explainer, Measured, Metric, Trial
 from conceptseg.explain.methods import explainers
+from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target, configured
-from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.saliency.choose import CASES, Case
-
-if TYPE_CHECKING:
-    import torch
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.explain.scene import Scene
-    from conceptseg.study.saliency.config import Saliency
+from conceptseg.study.saliency.config import Saliency
+from conceptseg.study.shared.compare import METHODS
+from conceptseg.study.shared.sweep import One, Sweep
 
 PASSES = ("forward", "backward", "tail", "tail backward")
 COUNTS = ("masks", "samples", "coalitions", "steps", "channels")
@@ -63,14 +58,13 @@ class Judged:
         return self.values[:, :, list(self.metrics).index(metric)]
 
 
-METHODS: Key[dict[str, Explainer]] = Key("methods", dict)
 METRICS: Key[dict[str, Metric]] = Key("metrics", dict)
 JUDGEMENTS = Key("judgements", SampleTable)
 JUDGED = Key("judged", Judged)
 
 
 @dataclass(frozen=True)
-class Judge(Pass):
+class Judge(Sweep):
     """Each method's map of each case, made in a scene of its own, and what each metric says."""
 
     study: Saliency
@@ -78,10 +72,10 @@ class Judge(Pass):
     name = "judge"
     cost = "each method's own passes and each metric's, per case"
     labels = "optional"
+    rows = JUDGEMENTS
 
-    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
-        wanted = {sample_id for sample_id, _ in known[CASES]}
-        return [sample for sample in context.manifest.samples if sample.id in wanted]
+    def wanted(self, known: Known) -> Collection[str]:
+        return {sample_id for sample_id, _ in known[CASES]}
 
     def forwards(self, context: Context) -> float:
         """Gradient methods taken for three passes, others by the masks or steps they name."""
@@ -99,60 +93,44 @@ class Judge(Pass):
         methods = explainers(self.study.local_methods(), context.layer)
         yield METHODS(methods) | METRICS(parse_metrics(self.study.measures()))
 
-    def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        table, cases = SampleTable.empty(), known[CASES]
-        for i, sample_id in enumerate(batch.ids):
-            image = batch.images[i : i + 1]
-            truth = None if batch.labels is None else batch.labels[i : i + 1]
-            numbers = [n for n, (s, _) in enumerate(cases) if s == sample_id]
-            try:
-                rows = [self._case(context, image, truth, known, number) for number in numbers]
-            except InputError as error:
-                raise InputError(f"image {sample_id!r}: {error}") from None
-            one = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
-            shown = sum(number < self.study.gallery for number in numbers)
-            one["maps"] = one["maps"][:shown]
-            one["image"] = image[0].float().cpu().numpy() if shown else np.zeros((0, 0, 0))
-            table = table.merge(SampleTable.of(sample_id, one))
-        return JUDGEMENTS(table)
+    def look(self, context: Context, one: One, known: Known) -> Tables:
+        cases = known[CASES]
+        numbers = [n for n, (sample_id, _) in enumerate(cases) if sample_id == one.id]
+        try:
+            rows = [self._case(context, one, known, number) for number in numbers]
+        except InputError as error:
+            raise InputError(f"image {one.id!r}: {error}") from None
+        whole = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+        shown = sum(number < self.study.gallery for number in numbers)
+        image = one.image[0].float().cpu().numpy() if shown else np.zeros((0, 0, 0))
+        return {**whole, "maps": whole["maps"][:shown], "image": image}
 
-    def _case(
-        self,
-        context: Context,
-        image: torch.Tensor,
-        truth: torch.Tensor | None,
-        known: Known,
-        number: int,
-    ) -> dict[str, np.ndarray]:
+    def _case(self, context: Context, one: One, known: Known, number: int) -> Tables:
         """All that is kept of one case; the metrics share a scene, each method has its own."""
-        import torch
-
-        from conceptseg.explain.scene import Scene
-
-        sample_id, class_id = known[CASES][number]
-        target = configured(self.study.target, class_id)
-        matters = context.manifest.context(context.manifest.sample(sample_id))
-        around = None if matters is None else torch.from_numpy(matters)[None].to(image.device)
+        target = configured(self.study.target, known[CASES][number][1])
+        matters = context.manifest.context(context.manifest.sample(one.id))
+        around = None if matters is None else torch.from_numpy(matters)[None].to(one.image.device)
+        truth = None if one.labels is None else one.labels[None]
         methods = list(known[METHODS].values())
         size, room = context.run.batch_size, self.study.memory_gib
-        scene = partial(Scene, context.model, image, truth, batch_size=size, memory_gib=room)
+        scene = partial(Scene, context.model, one.image, truth, batch_size=size, memory_gib=room)
         # All maps come before the first number: a method that does not suit the image is refused
         # before metrics that explain again have been paid for.
         maps = [_explained(each, scene(), target) for each in methods]
         shared = scene()
         trials = [
-            Trial(shared, method, target, one, around)
-            for method, (one, *_) in zip(methods, maps, strict=True)
+            Trial(shared, method, target, made, around)
+            for method, (made, *_) in zip(methods, maps, strict=True)
         ]
         sanity = number < self.study.sanity_images
         metrics = known[METRICS].values()
         measured = [[_measure(metric, trial, sanity) for metric in metrics] for trial in trials]
         region = shared.fix(target).mask[0].cpu().numpy()
         return {
-            "values": np.array([[float(one.value[0]) for one in row] for row in measured]),
+            "values": np.array([[float(said.value[0]) for said in row] for row in measured]),
             "seconds": np.array([seconds for _, seconds, _ in maps]),
             "passes": np.array([passes for *_, passes in maps]),
-            "maps": np.stack([one[0].cpu().numpy() for one, *_ in maps]),
+            "maps": np.stack([made[0].cpu().numpy() for made, *_ in maps]),
             **_curves(measured),
             "region": region,
             "chance": np.array(_chance(region, matters)),
@@ -185,15 +163,12 @@ def join_cases(study: Saliency, context: Context, known: Known) -> Known:
         known[CASES],
         methods,
         metrics,
-        np.stack(rows("values")),
-        np.stack(rows("seconds")),
-        np.stack(rows("passes")),
-        curves,
-        at,
-        np.stack(rows("chance")),
-        [tables[sample_id]["maps"][row] for sample_id, row in shown],
-        [tables[sample_id]["image"] for sample_id, _ in shown],
-        [tables[sample_id]["region"][row] for sample_id, row in shown],
+        **{name: np.stack(rows(name)) for name in ("values", "seconds", "passes", "chance")},
+        curves=curves,
+        at=at,
+        maps=[tables[sample_id]["maps"][row] for sample_id, row in shown],
+        images=[tables[sample_id]["image"] for sample_id, _ in shown],
+        regions=[tables[sample_id]["region"][row] for sample_id, row in shown],
     )
     return JUDGED(judged)
 
@@ -221,29 +196,25 @@ def _curves(measured: Sequence[Sequence[Measured]]) -> dict[str, np.ndarray]:
     """Each metric's curves of all methods [methods, points], nan without one, and their points."""
     arrays: dict[str, np.ndarray] = {}
     for m, column in enumerate(zip(*measured, strict=True)):
-        at = max((one.at for one in column), key=len)
+        at = max((said.at for said in column), key=len)
         curves = np.full((len(column), len(at)), np.nan)
-        for row, one in zip(curves, column, strict=True):
-            if one.curve is not None:
-                row[:] = one.curve[0].double().cpu().numpy()
+        for row, said in zip(curves, column, strict=True):
+            if said.curve is not None:
+                row[:] = said.curve[0].double().cpu().numpy()
         arrays |= {f"curve-{m}": curves, f"at-{m}": np.array(at, np.float64)}
     return arrays
 
 
-def _explained(
-    method: Explainer, scene: Scene, target: Target
-) -> tuple[torch.Tensor, float, list[int]]:
+def _explained(method: Explainer, scene: Scene, target: Target) -> tuple[Tensor, float, list[int]]:
     """A method's maps [1, h, w] in a scene of its own, its seconds, and its passes by kind."""
-    _wait(scene.images.device)
-    started = time.perf_counter()
+    started = _now(scene.images.device)
     maps = method.on(scene, [target])[0]
-    _wait(scene.images.device)
-    seconds = time.perf_counter() - started
+    seconds = _now(scene.images.device) - started
     return maps, seconds, [scene.passes.get(kind, 0) for kind in PASSES]
 
 
-def _wait(device: torch.device) -> None:
-    import torch
-
+def _now(device: torch.device) -> float:
+    """Seconds on a clock, when all that was asked of the device is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -3,6 +3,7 @@
 from conceptseg.engine.contract import Context, Step
 from conceptseg.engine.reading import first_images
 from conceptseg.errors import InputError
+from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import configured
 from conceptseg.study.saliency.choose import Choose, draw_cases
 from conceptseg.study.saliency.config import Saliency
@@ -17,8 +18,6 @@ def steps(study: Saliency) -> tuple[Step, ...]:
 
 def check(study: Saliency, context: Context) -> None:
     """Refuse a region that needs labels where there are none, and maps that do not fit."""
-    from conceptseg.explain.scene import Scene
-
     manifest, region = context.manifest, configured(study.target, 0).where
     if region.needs_labels and not any(map(manifest.labelled, manifest.samples)):
         raise InputError(

@@ -130,7 +130,7 @@ def _curves(result: Result, kind: str) -> dict[float, np.ndarray]:
     curve = result.arrays.get(safe_key(f"curve-{names[0]}")) if names else None
     if curve is None:
         return {}
-    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # no case at all: nan
         means = np.nanmean(curve, axis=0)
     return dict(zip(result.notes["at"][names[0]], means.T, strict=True))
@@ -277,16 +277,15 @@ def gallery(result: Result) -> Section | None:
     if not cases:
         return None
     place = {method: m for m, method in enumerate(result.notes["methods"])}
-    shown: list[tuple[str, list[Picture | None]]] = [("image", [])]
-    shown += [(method, []) for method in _names(result)]
-    for row in cases:
-        name = f"{row['class']} in {row['sample']}"
-        for method, pictures in shown:
-            pictures.append(
-                Picture(row["picture"], f"{name}, region outlined")
-                if method == "image"
-                else Picture(row["maps"][place[method]], f"{method}, {name}")
-            )
+    names = [f"{row['class']} in {row['sample']}" for row in cases]
+    named = list(zip(cases, names, strict=True))
+    shown: list[tuple[str, list[Picture | None]]] = [
+        ("image", [Picture(row["picture"], f"{name}, region outlined") for row, name in named])
+    ]
+    shown += [
+        (method, [Picture(row["maps"][place[method]], f"{method}, {name}") for row, name in named])
+        for method in _names(result)
+    ]
     bar = ColourBar("balance", -1.0, 1.0, "attribution, relative to the method's largest")
     return Section(
         "gallery",

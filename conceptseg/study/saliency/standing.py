@@ -1,11 +1,9 @@
 """How methods stand: means with intervals, ranks, and each against a copy of the prediction."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.stats import rankdata
 
 from conceptseg.catalogue import choice_versions
 from conceptseg.engine.contract import Context
@@ -13,10 +11,9 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test
 from conceptseg.stats.family import judge as judge_family
+from conceptseg.stats.intervals import finite_mean
+from conceptseg.study.saliency.config import Saliency
 from conceptseg.study.saliency.judge import JUDGED, Judged
-
-if TYPE_CHECKING:
-    from conceptseg.study.saliency.config import Saliency
 
 MASK_COPY = "prediction_mask"
 CHANCE = "random_map"
@@ -93,8 +90,6 @@ def means(judged: Judged, sampling: Sampling) -> tuple[Mean, ...]:
 
 def ranks(values: np.ndarray, better: str) -> np.ndarray:
     """Rank of each method in each case [cases, methods], 1 the best, ties averaged, nan kept."""
-    from scipy.stats import rankdata
-
     signed = values if better == "lower" else -values
     return np.asarray(rankdata(signed, axis=1, nan_policy="omit"), dtype=np.float64)
 
@@ -106,10 +101,7 @@ def overall(judged: Judged) -> np.ndarray:
         for name, metric in judged.metrics.items()
         if metric.about.family in JUDGING and metric.better != "neither"
     ]
-    stacked = np.stack([*each, np.full(judged.values.shape[:2], np.nan)])
-    known = np.isfinite(stacked)
-    total = np.where(known, stacked, 0).sum(0)
-    return np.where(known.any(0), total / np.maximum(known.sum(0), 1), np.nan)
+    return finite_mean(np.stack([*each, np.full(judged.values.shape[:2], np.nan)]), 0)
 
 
 def differences(

@@ -23,6 +23,7 @@ P_ADJUSTED = Column("p_holm", "p, corrected", of=lambda one: one.test.adjusted)
 DETECTABLE = Column(
     "detectable", "smallest detectable difference", of=lambda one: one.test.detectable
 )
+MEANS = ("method", "metric", MEAN, "cases")
 AGAINST = (
     "method",
     "metric",
@@ -53,15 +54,6 @@ def method_table(judged: Judged, standing: Standing, kinds: Mapping[str, catalog
     labels = labels_of((RANK, *PASSES))
     caption = "The methods, best mean rank first"
     return Table([rows[m] for m in order], labels=labels, caption=caption)
-
-
-def mean_table(standing: Standing) -> Table:
-    caption = "Mean of each metric for each method, with 95 % intervals"
-    return Table.of(standing.means, ("method", "metric", MEAN, "cases"), caption)
-
-
-def against_table(standing: Standing) -> Table:
-    return Table.of(standing.against, AGAINST, "Each method against trivial maps, paired by case")
 
 
 def case_table(judged: Judged, classes: Sequence[str]) -> Table:

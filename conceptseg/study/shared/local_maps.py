@@ -4,19 +4,14 @@ Every study shows such maps beside its own result in this one form.
 :mod:`conceptseg.study.shared.compare` makes them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from conceptseg.report.blocks import Block, ColourBar, Gallery, Picture, Prose, Section
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from conceptseg.study.shared.compare import Comparison
+from conceptseg.study.shared.compare import Comparison
 
 
 def table(comparison: Comparison, classes: Sequence[str]) -> Table:

@@ -18,10 +18,10 @@ from conceptseg.study.lcrp.assess import NETWORKS_SHARE, Score, agreements, judg
 from conceptseg.study.lcrp.background import (
     BLENDS,
     Background,
-    Sensitivity,
     blended,
     changes,
     fills,
+    sensitivity,
 )
 from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen, complexity
 from conceptseg.study.lcrp.classes import weighed
@@ -29,7 +29,6 @@ from conceptseg.study.lcrp.config import Lcrp
 from conceptseg.study.lcrp.engines import (
     ENGINES,
     Engines,
-    Twins,
     context_score,
     object_mask,
     regions,
@@ -103,10 +102,9 @@ def test_change_of_relevance_by_loops():
 
 
 def test_sensitivity_is_weighed_by_relevance():
-    images, none = counting("ab"), Sensitivity.of([("a", 1.0, 0.0)])
-    changed = Sensitivity.of([("a", 1.0, 3.0), ("b", 0.0, 1.0)])
-    assert changed.estimate(images).value == 0.75
-    assert np.isnan(none.estimate(images).value)
+    images = counting("ab")
+    assert sensitivity([("a", 1.0, 3.0), ("b", 0.0, 1.0)], images).value == 0.75
+    assert np.isnan(sensitivity([("a", 1.0, 0.0)], images).value)
 
 
 def test_backgrounds_are_replaced_outside_alone_and_by_the_blend():
@@ -145,7 +143,7 @@ def test_area_under_a_curve():
     change = np.repeat(curve[:, None], 7, 1)
     found = Curves(("a", "b"), np.array([1, 1]), change, share, ("x", "y", "z", "u"))
     assert found.area(curve).tolist() == pytest.approx([-0.25 - 1.0, 0.5])
-    assert np.array_equal(found.of(3), curve) and np.array_equal(found.random, curve)
+    assert np.array_equal(found.change[:, 3], curve) and np.array_equal(found.random, curve)
 
 
 def test_classes_of_an_image_count_together_in_a_curve_s_error():
@@ -222,10 +220,10 @@ def test_a_change_is_undone_where_changes_are_ranked():
 def test_relevance_of_a_shuffled_network_speaks_for_the_class_at_the_layer():
     """Its sign means nothing, and is that of what the layer passes on, whatever passes it by."""
     model, x = unet(), images(3, 32, 32)
-    twins, signs = Twins(Engines(changes_study(), model, x[:1]), 0), []
+    engines, signs = Engines(changes_study(), model, x[:1]), []
     region = torch.ones(1, 32, 32, dtype=torch.bool)
     for number in range(3):
-        run = twins.of(number).run(x[number : number + 1], ["mid"])
+        run = engines.twin(number).run(x[number : number + 1], ["mid"])
         for class_id in range(3):
             found = shuffled_relevance(run, region, class_id, "mid")
             start = relevance_of_logits(run.evidence, region, class_id)
@@ -264,21 +262,20 @@ def test_a_sensitivity_has_an_interval_over_groups():
     ids = "abcdefghij"
     groups = dict(zip(ids, "vvwwxxyyzz", strict=True))
     images = counting(groups, groups.values())
-    changed = Sensitivity.of([(s, float(s in "ab"), 1.0) for s in ids])
-    estimate = changed.estimate(images)
+    changed = [(s, float(s in "ab"), 1.0) for s in ids]
+    estimate = sensitivity(changed, images)
     assert (estimate.value, estimate.n, estimate.of) == (0.2, 5, "groups")
     assert estimate.ci == pytest.approx((0.0, 0.6))
-    none = Sensitivity.of([(s, 1.0, 0.0) for s in ids])
-    assert none.estimate(images).ci is None
-    both = Sensitivity.joined([changed, Sensitivity.of([("a", 0.0, 10.0)])])
-    assert both.estimate(images).value == pytest.approx(0.1) and len(both.samples) == 11
+    assert sensitivity([(s, 1.0, 0.0) for s in ids], images).ci is None
+    both = [*changed, ("a", 0.0, 10.0)]
+    assert sensitivity(both, images).value == pytest.approx(0.1)
 
 
 def test_no_interval_of_fewer_than_five_groups_is_computed():
     """Before, two were enough."""
     groups = dict(zip("abcdefgh", "wwxxyyzz", strict=True))
-    changed = Sensitivity.of([(s, float(s in "ab"), 1.0) for s in groups])
-    assert changed.estimate(counting(groups, groups.values())).ci is None
+    changed = [(s, float(s in "ab"), 1.0) for s in groups]
+    assert sensitivity(changed, counting(groups, groups.values())).ci is None
 
 
 def test_a_class_s_score_weighs_channels_by_relevance_image_by_image():

@@ -1,4 +1,4 @@
-"""What all sweeps over chosen images have in common: they look at them one by one."""
+"""A pass over chosen images that looks at them one by one, and keeps a few arrays of each."""
 
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
@@ -12,8 +12,6 @@ from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
-from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen
-from conceptseg.study.lcrp.config import Lcrp
 
 
 @dataclass(frozen=True)
@@ -29,16 +27,13 @@ class One:
         return int(self.image.shape[2]), int(self.image.shape[3])
 
 
-@dataclass(frozen=True)
 class Sweep(Pass):
-    """A pass over some of the images, which keeps a few arrays of each under `rows`."""
-
-    study: Lcrp
+    """What `look` makes of each image that is `wanted`, kept under `rows`."""
 
     rows: ClassVar[Key[SampleTable]]
 
     @abstractmethod
-    def wanted(self, chosen: Chosen) -> Collection[str]:
+    def wanted(self, known: Known) -> Collection[str]:
         """The ids of the images to visit."""
 
     @abstractmethod
@@ -50,7 +45,7 @@ class Sweep(Pass):
         return Known()
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
-        wanted = self.wanted(known[CHOSEN_PAIRS])
+        wanted = self.wanted(known)
         return [sample for sample in context.manifest.samples if sample.id in wanted]
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
