@@ -1,6 +1,7 @@
 """Samples drawn at random, the same ones however a run is cut."""
 
 import hashlib
+from collections.abc import Iterable
 
 
 def sample_priority(seed: int, sample_id: str) -> int:
@@ -10,3 +11,8 @@ def sample_priority(seed: int, sample_id: str) -> int:
     in which samples are listed, and a larger draw contains the smaller one.
     """
     return int.from_bytes(hashlib.sha256(f"{seed}:{sample_id}".encode()).digest(), "big")
+
+
+def drawn(seed: int, ids: Iterable[str], most: int) -> list[str]:
+    """The ids of lowest priority, at most so many, in that order."""
+    return sorted(ids, key=lambda one: (sample_priority(seed, one), one))[:most]

@@ -32,6 +32,18 @@ class Table:
         rows = [{k: v for one in declared for k, v in one.read(item).items()} for item in items]
         return cls(rows, labels=labels_of(columns), caption=caption)
 
+    @classmethod
+    def of_columns(
+        cls,
+        columns: Mapping[str, Iterable[Any]],
+        caption: str = "",
+        labels: Mapping[str, str] | None = None,
+    ) -> Table:
+        """The rows of columns of equal length."""
+        lines = zip(*columns.values(), strict=True)
+        rows = [dict(zip(columns, cells, strict=True)) for cells in lines]
+        return cls(rows, labels=labels or {}, caption=caption)
+
     def numbers(self, column: Column | str) -> np.ndarray:
         """One column, float [rows]; nan where a cell is empty or missing."""
         key = key_of(column)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,15 @@ class SampleTable:
         if capacity is not None and not held:
             return cls.empty(capacity)
         return cls(capacity, {sample_id: priority}, {sample_id: held}, {sample_id: tables})
+
+    @classmethod
+    def of_rows(cls, ids: Sequence[str], arrays: Tables) -> SampleTable:
+        """Of each sample its row of arrays [n, ...], as an array [1, ...]."""
+        rows = {
+            sample_id: {name: array[i : i + 1] for name, array in arrays.items()}
+            for i, sample_id in enumerate(ids)
+        }
+        return cls(None, dict.fromkeys(ids, 0), dict.fromkeys(ids, frozenset()), rows)
 
     def merge(self, other: SampleTable) -> SampleTable:
         priority = {**self.priority, **other.priority}

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from conceptseg.data.draw import sample_priority
+from conceptseg.data.draw import drawn, sample_priority
 from conceptseg.engine.known import Key
+from conceptseg.study.shared.studied import labelled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,16 +21,10 @@ if TYPE_CHECKING:
     from conceptseg.study.permutation.config import Permutation
 
 
-def labelled(context: Context) -> list[Sample]:
-    """The samples with labels."""
-    return [one for one in context.manifest.samples if context.manifest.labelled(one)]
-
-
 def draw_samples(study: Permutation, context: Context) -> list[Sample]:
     """The labelled images that are permuted: the first by hash, in the manifest's order."""
     given = labelled(context)
-    ranked = sorted(given, key=lambda one: (sample_priority(context.seed, one.id), one.id))
-    kept = {sample.id for sample in ranked[: study.images]}
+    kept = set(drawn(context.seed, [sample.id for sample in given], study.images))
     return [sample for sample in given if sample.id in kept]
 
 

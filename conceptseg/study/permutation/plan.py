@@ -9,12 +9,13 @@ from conceptseg.errors import InputError
 from conceptseg.study.permutation.assess import assess, choose_pairs, find_undecided
 from conceptseg.study.permutation.config import Permutation
 from conceptseg.study.permutation.deltas import DELTAS
-from conceptseg.study.permutation.donors import draw_samples, labelled
+from conceptseg.study.permutation.donors import draw_samples
 from conceptseg.study.permutation.features import Feature
 from conceptseg.study.permutation.permute import Pairs, Permute, Race, join
 from conceptseg.study.permutation.pictures import Pictures
 from conceptseg.study.permutation.survey import Survey, input_features, list_variants, variants
 from conceptseg.study.shared.compare import CHOSEN, Compare
+from conceptseg.study.shared.studied import labelled
 
 
 def steps(study: Permutation) -> tuple[Step, ...]:

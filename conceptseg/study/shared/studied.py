@@ -58,3 +58,8 @@ def left_out(
         for sample in context.manifest.samples
         if sample.id not in studied
     ]
+
+
+def labelled(context: Context) -> list[Sample]:
+    """The samples with labels."""
+    return [one for one in context.manifest.samples if context.manifest.labelled(one)]
