@@ -1,17 +1,12 @@
 """Forgotten objects: those that a layer reads far better than the output does."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from conceptseg.study.ability.config import Ability
 from conceptseg.study.ability.read import Abilities, area_of, dice_of
-
-if TYPE_CHECKING:
-    from conceptseg.study.ability.config import Ability
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,11 @@
 """Which layers are looked at, in the order in which they run."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
+import torch
 
+from conceptseg.engine.contract import Context
 from conceptseg.errors import InputError
-
-if TYPE_CHECKING:
-    from conceptseg.engine.contract import Context
-    from conceptseg.network.layers import LayerInfo
+from conceptseg.network.layers import LayerInfo
 
 POSITION = "position alone"
 """The name of the baseline that sees where a pixel lies and nothing else."""
@@ -22,8 +17,6 @@ def chosen(context: Context, wanted: tuple[str, ...], most: int) -> tuple[str, .
     Stages: starting from the outermost modules with a spatial map, the one that holds the most
     parameters is replaced by its own parts while the parts have maps and there is room.
     """
-    import torch
-
     first = context.manifest.samples[0]
     image = torch.from_numpy(context.manifest.image(first))[None].to(context.run.device)
     infos = [info for info in context.model.layers(image) if info.spatial]

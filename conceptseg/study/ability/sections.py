@@ -35,26 +35,30 @@ PARTS = (("truth", "labels"), ("layer", "the layer's map"), ("output", "output")
 
 def levels(result: Result) -> Section:
     """Three heat maps of classes by layers: ability, and what is above either control."""
-    captions = (
-        "Dice of each class when a pixel is given to the nearest of the classes' mean features, "
-        "learnt on the other half of the images.",
-        "The same less what a network with shuffled weights reaches, both learnt and read on the "
-        f"same images (of a class {_range(result, 'excess_images')}): what was learnt. The image "
-        "itself leaves much to be read in layers that learnt nothing.",
-        "Above zero, later layers lose what this one holds. Computed over the images with a class, "
-        "and those without it in which the layer or the output sees it: there, seeing it counts as "
-        f"a Dice of 0, not seeing it as 1. {_dots(result)}",
-    )
-    headings = (
-        "Ability",
-        "Ability above that of a shuffled network",
-        "Ability above the network's own output",
-    )
     blocks = [
-        _map(result, column, heading, caption)
-        for column, heading, caption in zip(
-            (ABILITY, EXCESS, ABOVE), headings, captions, strict=True
-        )
+        _map(
+            result,
+            ABILITY,
+            "Ability",
+            "Dice of each class when a pixel is given to the nearest of the classes' mean "
+            "features, learnt on the other half of the images.",
+        ),
+        _map(
+            result,
+            EXCESS,
+            "Ability above that of a shuffled network",
+            "The same less what a network with shuffled weights reaches, both learnt and read on "
+            f"the same images (of a class {_range(result, 'excess_images')}): what was learnt. "
+            "The image itself leaves much to be read in layers that learnt nothing.",
+        ),
+        _map(
+            result,
+            ABOVE,
+            "Ability above the network's own output",
+            "Above zero, later layers lose what this one holds. Computed over the images with a "
+            "class, and those without it in which the layer or the output sees it: there, seeing "
+            f"it counts as a Dice of 0, not seeing it as 1. {_dots(result)}",
+        ),
     ]
     return Section("levels", "What each layer can tell", "", blocks)
 
