@@ -26,7 +26,7 @@ GROUPS_SHOWN = 12
 
 
 def conclude(study: Bottleneck, context: Context, known: Known) -> Result:
-    judged, comparison, shifted = known[JUDGED], known[COMPARISON], known[SHIFTED]
+    judged, comparison = known[JUDGED], known[COMPARISON]
     seed, classes = context.seed, context.model.classes
     layer, points = judged.features["layer"].rows, known[MAPS].result()
     flags, standing = flags_of(study, judged), _standing(study, judged)
@@ -45,7 +45,7 @@ def conclude(study: Bottleneck, context: Context, known: Known) -> Result:
             "curve": tables.curve_table(flags),
             "calibration": tables.calibration_table(judged),
             "coverage": tables.coverage_table(judged, few),
-            "shift": tables.shift_table(shifted),
+            "shift": known[SHIFTED],
             "slices": tables.slice_table(slices),
             "enrichment": tables.enrichment_table(cluster, values, judged.sampling.groups),
             "classes": tables.class_table(judged, classes, seed),

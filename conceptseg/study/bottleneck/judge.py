@@ -1,10 +1,7 @@
 """All that is concluded of the measured images: predictions, intervals, gate, predictor."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +10,7 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.stats.estimate import Sampling
 from conceptseg.study.bottleneck.confidence import NAMES
+from conceptseg.study.bottleneck.config import Bottleneck
 from conceptseg.study.bottleneck.conformal import enough
 from conceptseg.study.bottleneck.coverage import Slicing, calibrated, left_out_intervals
 from conceptseg.study.bottleneck.evaluate import SETS, Fitted, crossed
@@ -22,9 +20,8 @@ from conceptseg.study.bottleneck.measure import MEASURED, Measured
 from conceptseg.study.bottleneck.predictor import Predictor, part_of
 from conceptseg.study.bottleneck.presence import Presence, presence
 from conceptseg.study.bottleneck.regress import Features, Search, check_folds, varying
-
-if TYPE_CHECKING:
-    from conceptseg.study.bottleneck.config import Bottleneck
+from conceptseg.study.shared.overlap import class_mean
+from conceptseg.study.shared.studied import labelled
 
 DRAWS = 1000
 
@@ -173,9 +170,7 @@ def qualities(
     counted = held > study.min_share * np.maximum(total, 1)
     value = study.overlap(measured.shared[:, list(ids)], measured.predicted[:, list(ids)], held)
     classes = np.where(counted, value, np.nan)
-    number = counted.sum(1)
-    mean = np.where(number > 0, np.nansum(classes, 1) / np.maximum(number, 1), np.nan)
-    return classes, mean
+    return classes, class_mean(classes)
 
 
 def grouped(study: Bottleneck, context: Context, ids: Sequence[str]) -> tuple[np.ndarray, Sampling]:
@@ -193,13 +188,12 @@ def grouped(study: Bottleneck, context: Context, ids: Sequence[str]) -> tuple[np
 
 def check_masks(study: Bottleneck, context: Context) -> None:
     """Refuse data of too few masks, or whose masks are of fewer groups than folds."""
-    manifest = context.manifest
-    ids = [sample.id for sample in manifest.samples if manifest.labelled(sample)]
-    given = len(manifest.samples)
+    ids = [sample.id for sample in labelled(context)]
     if not ids:
         raise InputError(
-            f"{manifest.where}: none of the {given} images has a mask, and quality is learnt from "
-            "images with masks; add masks (new images are scored by predict-quality)"
+            f"{context.manifest.where}: none of the {len(context.manifest.samples)} images has a "
+            "mask, and quality is learnt from images with masks; add masks (new images are scored "
+            "by predict-quality)"
         )
     _check_count(study, context, f"at most {len(ids)}", len(ids), len(ids))
     check_folds(grouped(study, context, ids)[0], study.folds)
