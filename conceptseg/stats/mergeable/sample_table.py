@@ -50,7 +50,7 @@ class SampleTable:
         return cls(capacity, {sample_id: priority}, {sample_id: held}, {sample_id: tables})
 
     @classmethod
-    def of_rows(cls, ids: Sequence[str], arrays: Tables) -> SampleTable:
+    def batch(cls, ids: Sequence[str], arrays: Tables) -> SampleTable:
         """Of each sample its row of arrays [n, ...], as an array [1, ...]."""
         rows = {
             sample_id: {name: array[i : i + 1] for name, array in arrays.items()}

@@ -12,7 +12,7 @@ from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test, by_joint_flips, judge
 from conceptseg.stats.ranks import spearman
 from conceptseg.study.ability.config import Ability
-from conceptseg.study.ability.forgotten import Forgotten, by_chance, halved, in_vain, lost, settled
+from conceptseg.study.ability.forgotten import Forgotten, by_chance, in_vain, lost, settled
 from conceptseg.study.ability.leaders import Leader, leaders, reseeded
 from conceptseg.study.ability.read import (
     ABILITIES,
@@ -116,14 +116,14 @@ def assess(study: Ability, context: Context, known: Known) -> Known:
             f"({context.model.classes[most]!r} is in most, {held[most]}); add images or lower "
             "min_images"
         )
-    fixed = settled(study, abilities, "global", class_ids, sampling.groups)
+    fixed = settled(study, abilities, "global", class_ids, sampling)
     assessed = Assessed(
         class_ids,
         sampling,
         levels(study, abilities, class_ids, sampling, context.seed),
         [emerged(study, abilities, c, sampling) for c in class_ids],
         lost(study, abilities, fixed),
-        by_chance(study, abilities, class_ids, sampling.groups),
+        by_chance(study, abilities, class_ids, sampling),
         in_vain(study, abilities, fixed),
         {c: leaders(study, abilities, c, sampling) for c in class_ids},
         estimates(abilities, class_ids, sampling),
@@ -223,7 +223,7 @@ def faded(rows: np.ndarray, sampling: Sampling) -> Estimate | None:
     that of a bootstrap would be above zero for 8 % of classes that nothing fades of. None where all
     images are of one group.
     """
-    half = halved(sampling.groups)
+    half = sampling.place % 2
     if not half.any():
         return None
     best = np.array([int(np.argmax(rows[half != own].mean(0))) for own in (0, 1)])

@@ -116,7 +116,7 @@ class Read(Sweep):
             "true_areas": area(truth, truth, k),
         }
         units = self._units(context, batch, known, features)
-        return READ(SampleTable.of_rows(batch.ids, arrays)) | UNITS(units)
+        return READ(SampleTable.batch(batch.ids, arrays)) | UNITS(units)
 
     def _units(
         self, context: Context, batch: Batch, known: Known, features: Mapping[str, Tensor]

@@ -5,15 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from conceptseg.report import charts, cover
-from conceptseg.report.blocks import (
-    Block,
-    ColourBar,
-    FigureBlock,
-    Gallery,
-    Picture,
-    Section,
-    TableBlock,
-)
+from conceptseg.report.blocks import ColourBar, FigureBlock, Gallery, Picture, Section, TableBlock
 from conceptseg.result.columns import Column
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
@@ -139,14 +131,10 @@ def forgotten(result: Result) -> Section:
         title = f"{name}, {row['layer']}: {row['seen']:.2f}, output {row['output']:.2f}"
         keys = [(safe_key(f"drawn-{row['picture']}-{key}"), what) for key, what in PARTS]
         rows.append((title, [Picture(key, f"{name}: {what} outlined") for key, what in keys]))
-    blocks: list[Block | None] = [
-        Gallery([what for _, what in PARTS], rows, "The largest losses") if rows else None,
-        TableBlock(
-            table.show(*table.columns[:-1]), "All forgotten objects", folded=len(table.rows) > 12
-        )
-        if table.rows
-        else None,
-    ]
+    shown = Gallery([what for _, what in PARTS], rows, "The largest losses") if rows else None
+    every = table.show(*table.columns[:-1])
+    listed = TableBlock(every, "All forgotten objects", folded=len(table.rows) > 12)
+    blocks = [shown, listed if table.rows else None]
     return Section("forgotten", "Forgotten objects", intro, blocks)
 
 
@@ -166,25 +154,22 @@ def units(result: Result) -> Section:
 
 
 def _unit_maps(table: Table) -> Gallery | None:
-    classes = {name: own.rows for name, own in table.by("class").items()}
-    if not classes:
-        return None
-    most = max(len(own) for own in classes.values())
-    rows = []
-    for name, own in classes.items():
-        pictures: list[Picture | None] = [
+    rows: list[tuple[str, list[Picture | None]]] = []
+    most = max((len(own.rows) for own in table.by("class").values()), default=0)
+    for name, own in table.by("class").items():
+        pictures = [
             Picture(
                 row["picture"],
                 f"Unit {row['unit']} of {row['layer']} in {row['sample']}, {name} outlined",
                 f"{row['layer']} unit {row['unit']}",
             )
-            for row in own
+            for row in own.rows
         ]
-        pictures += [None] * (most - len(pictures))
-        rows.append((f"{name} in {own[0]['sample']}", pictures))
+        empty = [None] * (most - len(pictures))
+        rows.append((f"{name} in {own.rows[0]['sample']}", [*pictures, *empty]))
     bar = ColourBar("cividis", 0.0, 1.0, "the unit's value, from its smallest to its largest")
     heads = ["best unit", *(f"unit {rank}" for rank in range(2, most + 1))]
-    return Gallery(heads, rows, "Their maps", "The labels are outlined.", bar)
+    return Gallery(heads, rows, "Their maps", "The labels are outlined.", bar) if rows else None
 
 
 def chance(result: Result) -> Section:

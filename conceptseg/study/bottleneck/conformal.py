@@ -56,17 +56,13 @@ def interval(
     where even all rows are too few.
     """
     low, high = np.full(len(predictions), -np.inf), np.full(len(predictions), np.inf)
-    usable = set(calibration.usable(alpha))
-    for place in sorted({int(s) if int(s) in usable else EVERYTHING for s in slices}):
-        rows: np.ndarray = (
-            np.isin(slices, [*usable], invert=True) if place == EVERYTHING else slices == place
-        )
-        kept = np.ones(len(calibration.slice), bool)
-        if place != EVERYTHING:
-            kept = calibration.slice == place
+    own = np.where(np.isin(slices, calibration.usable(alpha)), slices, EVERYTHING)
+    for place in np.unique(own):
+        kept = (calibration.slice == place) | (place == EVERYTHING)
         weight = weights(calibration.group[kept])
         residual, fold = calibration.residual[kept], calibration.fold[kept]
-        for block in np.array_split(np.flatnonzero(rows), 1 + int(rows.sum()) // BLOCK):
+        rows = np.flatnonzero(own == place)
+        for block in np.array_split(rows, 1 + len(rows) // BLOCK):
             centre = predictions[np.ix_(block, fold)]
             high[block] = quantile(centre + residual, weight, 1 - alpha)
             low[block] = -quantile(residual - centre, weight, 1 - alpha)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -90,12 +91,11 @@ def left_out_intervals(
     """
     target = log_odds(quality)
     pairs = {}
-    for a in range(len(folds)):
-        for b in range(a):
-            fit = np.setdiff1d(folds[a].fit, folds[b].held)
-            held = np.union1d(folds[a].held, folds[b].held)
-            (both,) = nested(search, features, target, fold_groups, [(fit, held)])
-            pairs[a, b] = pairs[b, a] = both.fitted
+    for a, b in combinations(range(len(folds)), 2):
+        fit = np.setdiff1d(folds[a].fit, folds[b].held)
+        held = np.union1d(folds[a].held, folds[b].held)
+        (both,) = nested(search, features, target, fold_groups, [(fit, held)])
+        pairs[a, b] = pairs[b, a] = both.fitted
     low, high = np.zeros(len(features)), np.zeros(len(features))
     for k, fold in enumerate(folds):
         others = [j for j in range(len(folds)) if j != k]

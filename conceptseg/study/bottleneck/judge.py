@@ -19,7 +19,7 @@ from conceptseg.study.bottleneck.maps import standardised
 from conceptseg.study.bottleneck.measure import MEASURED, Measured
 from conceptseg.study.bottleneck.predictor import Predictor, part_of
 from conceptseg.study.bottleneck.presence import Presence, presence
-from conceptseg.study.bottleneck.regress import Features, Search, check_folds, varying
+from conceptseg.study.bottleneck.regress import Features, Fold, Search, check_folds, varying
 from conceptseg.study.shared.overlap import class_mean
 from conceptseg.study.shared.studied import labelled
 
@@ -58,16 +58,13 @@ class Rated:
 class Judged(Rated):
     """And what is concluded of them.
 
-    `fitted` by feature set; `slices` [n] those that intervals are calibrated in, `by_group` whether
-    groups were counted in that; `low`, `high` [n] the intervals; `outside` [n] by a gate that knew
-    nothing of the fold; `per_class` each class's own overlap by class and feature set.
+    `fitted` by feature set; `predictor` the one that is saved, calibrated in slices of all images;
+    `low`, `high` [n] the intervals; `outside` [n] by a gate that knew nothing of the fold;
+    `per_class` each class's own overlap by class and feature set.
     """
 
     fitted: Mapping[str, Fitted]
     predictor: Predictor
-    slices: np.ndarray
-    slicing: Slicing
-    by_group: bool
     low: np.ndarray
     high: np.ndarray
     outside: np.ndarray
@@ -121,29 +118,19 @@ def _judged(study: Bottleneck, context: Context, rated: Rated) -> Judged:
         name: crossed(search, rated.features[name], target, whole, study.folds, study.repeats)
         for name in SETS
     }
-    deployed = fitted[study.deploy]
-    slicing = Slicing.of(rated.size, "predicted area")
-    calibrating = _calibrating(study, rated.sampling)
+    folds, features = fitted[study.deploy].folds, rated.features[study.deploy]
+    predictor = _deployable(study, context, rated, folds)
+    slices, groups = predictor.calibration.slice, predictor.calibration.group
     low, high = left_out_intervals(
-        search,
-        deployed.folds,
-        rated.features[study.deploy],
-        target,
-        slicing(rated.size),
-        calibrating,
-        whole,
-        alpha=1 - study.coverage,
+        search, folds, features, target, slices, groups, whole, alpha=1 - study.coverage
     )
     return Judged(
         **vars(rated),
         fitted=fitted,
-        predictor=_deployable(study, context, rated, deployed, slicing, calibrating),
-        slices=slicing(rated.size),
-        slicing=slicing,
-        by_group=len(np.unique(calibrating)) == rated.sampling.n,
+        predictor=predictor,
         low=low,
         high=high,
-        outside=_outside(study, rated, deployed),
+        outside=_outside(study, rated, folds),
         per_class=_per_class(study, rated),
         presence=_presences(study, context, rated.measured),
     )
@@ -152,13 +139,6 @@ def _judged(study: Bottleneck, context: Context, rated: Rated) -> Judged:
 def search_of(study: Bottleneck) -> Search:
     """How each fold's regressor is chosen."""
     return Search(study.regressors, study.inner, study.components, study.seed)
-
-
-def _calibrating(study: Bottleneck, sampling: Sampling) -> np.ndarray:
-    """What calibration counts [n]: the groups, or images where groups are too few for an end."""
-    groups = sampling.n * (study.folds - 1) // study.folds
-    few = not enough(groups, 1 - study.coverage)
-    return np.arange(len(sampling.ids)) if few else sampling.place
 
 
 def qualities(
@@ -224,15 +204,17 @@ def _refuse(study: Bottleneck, context: Context, measured: Measured, quality: np
 
 
 def _deployable(
-    study: Bottleneck,
-    context: Context,
-    rated: Rated,
-    deployed: Fitted,
-    slicing: Slicing,
-    calibrating: np.ndarray,
+    study: Bottleneck, context: Context, rated: Rated, folds: Sequence[Fold]
 ) -> Predictor:
-    """The predictor that is saved: the first repeat's folds, calibrated on each other."""
-    features = rated.features[study.deploy]
+    """The predictor that is saved: the first repeat's folds, calibrated on each other.
+
+    Calibration counts groups, or images where groups are too few for an end.
+    """
+    features, sampling = rated.features[study.deploy], rated.sampling
+    slicing = Slicing.of(rated.size, "predicted area")
+    few = not enough(sampling.n * (study.folds - 1) // study.folds, 1 - study.coverage)
+    counted = np.arange(len(sampling.ids)) if few else sampling.place
+    layer, confidence = (rated.features[name].rows for name in ("layer", "confidence"))
     facts = {
         "features": study.deploy,
         "alpha": 1 - study.coverage,
@@ -244,28 +226,22 @@ def _deployable(
         "confidence": list(NAMES),
     }
     return Predictor(
-        tuple(part_of(fold.fitted, features.rows.shape[1]) for fold in deployed.folds),
-        calibrated(deployed.folds, features, rated.quality, slicing(rated.size), calibrating),
+        tuple(part_of(fold.fitted, features.rows.shape[1]) for fold in folds),
+        calibrated(folds, features, rated.quality, slicing(rated.size), counted),
         slicing,
-        _gates(study, rated, np.arange(len(rated.rows))),
+        Gates.of(layer, confidence, rated.fold_groups, study.gate),
         rated.columns,
         facts,
     )
 
 
-def _gates(study: Bottleneck, rated: Rated, rows: np.ndarray) -> Gates:
-    """Gates around some of the images."""
-    layer, confidence = (rated.features[name].rows[rows] for name in ("layer", "confidence"))
-    return Gates.of(layer, confidence, rated.fold_groups[rows], study.gate)
-
-
-def _outside(study: Bottleneck, rated: Rated, fitted: Fitted) -> np.ndarray:
+def _outside(study: Bottleneck, rated: Rated, folds: Sequence[Fold]) -> np.ndarray:
     """Which images [n] a gate around the other folds rejects."""
-    layer, confidence = rated.features["layer"].rows, rated.features["confidence"].rows
-    outside = np.zeros(len(rated.rows), bool)
-    for fold in fitted.folds:
-        gates = _gates(study, rated, fold.fit)
-        outside[fold.held] = gates.distance(layer[fold.held], confidence[fold.held]) > 1
+    layer, confidence = (rated.features[name].rows for name in ("layer", "confidence"))
+    outside, groups = np.zeros(len(rated.rows), bool), rated.fold_groups
+    for fit, held in ((fold.fit, fold.held) for fold in folds):
+        gates = Gates.of(layer[fit], confidence[fit], groups[fit], study.gate)
+        outside[held] = gates.distance(layer[held], confidence[held]) > 1
     return outside
 
 

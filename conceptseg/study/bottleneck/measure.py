@@ -76,7 +76,7 @@ class Measure(Pass):
                 data = panels(image, truth, prediction, palette, self.study.picture_px)
                 picture = {"picture": np.frombuffer(data, dtype=np.uint8)}
                 pictures = pictures.merge(SampleTable.of(sample_id, picture))
-        return TABLE(SampleTable.of_rows(batch.ids, numbers | counts)) | PICTURES(pictures)
+        return TABLE(SampleTable.batch(batch.ids, numbers | counts)) | PICTURES(pictures)
 
     def finish(self, context: Context, state: Known, known: Known) -> Known:
         table, pictures = state[TABLE], state[PICTURES].tables

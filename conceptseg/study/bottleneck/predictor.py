@@ -22,6 +22,8 @@ from conceptseg.study.bottleneck.regress import from_log_odds
 PREFIX = "predictor-"
 HEAD = f"{PREFIX}head"
 VERSION = 1
+NODES = {"left": int, "right": int, "feature": int, "threshold": float, "value": float}
+"""What is known of a tree's nodes; a leaf's children are -1."""
 
 
 @dataclass(frozen=True)
@@ -135,16 +137,18 @@ def _boosted(fitted: Any) -> dict[str, np.ndarray]:
 def _joined(trees: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """The nodes of all trees end to end; children are counted from the first node of all."""
     sizes = [len(tree["left"]) for tree in trees]
-    roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
-    whole, real = ("left", "right", "feature"), ("threshold", "value")
+    roots = np.cumsum([0, *sizes[:-1]])
     arrays = {
         name: np.concatenate([tree[name] for tree in trees]).astype(kind)
-        for kind, names in ((np.int64, whole), (np.float64, real))
-        for name in names
+        for name, kind in NODES.items()
     }
-    inner, shift = arrays["left"] >= 0, np.repeat(roots, sizes)
-    sides = {side: np.where(inner, arrays[side] + shift, -1) for side in ("left", "right")}
-    return {"roots": roots, **arrays, **sides}
+    shift = np.where(arrays["left"] >= 0, np.repeat(roots, sizes), 0)
+    return {
+        "roots": roots,
+        **arrays,
+        "left": arrays["left"] + shift,
+        "right": arrays["right"] + shift,
+    }
 
 
 @dataclass(frozen=True)

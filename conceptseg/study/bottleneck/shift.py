@@ -63,7 +63,7 @@ class Shift(Pass):
             every.append(numbers | {"counts": class_counts(logits, batch.labels).swapaxes(0, 1)})
         names = ("pooled", "confidence", "counts")
         arrays = {name: np.stack([each[name] for each in every], 1) for name in names}
-        return SPOILT(SampleTable.of_rows(batch.ids, arrays))
+        return SPOILT(SampleTable.batch(batch.ids, arrays))
 
 
 def try_gate(study: Bottleneck, context: Context, known: Known) -> Known:

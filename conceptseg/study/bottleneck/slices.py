@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import combinations
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def columns(metadata: Mapping[str, Sequence[str | float]]) -> dict[str, list[str
     """Metadata as values that repeat: numbers of many values become thirds; others are left out."""
     kept = {}
     for name, given in metadata.items():
-        texts = [_text(value) for value in given]
+        texts = [f"{value:g}" if isinstance(value, float) else str(value) for value in given]
         if 1 < len(set(texts)) <= VALUES:
             kept[name] = texts
         elif len(set(texts)) > VALUES and all(isinstance(value, (int, float)) for value in given):
@@ -66,24 +67,18 @@ def columns(metadata: Mapping[str, Sequence[str | float]]) -> dict[str, list[str
     return kept
 
 
-def _text(value: str | float) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def pairs(kinds: Mapping[str, np.ndarray], least: int) -> dict[str, np.ndarray]:
     """Members of two values of different columns, "column = value", where enough images are both.
 
     Pairs that say no more than one of the two are left out.
     """
-    names = sorted(kinds)
     kept = {}
-    for i, one in enumerate(names):
-        for other in names[i + 1 :]:
-            both = kinds[one] & kinds[other]
-            same_column = one.partition(" = ")[0] == other.partition(" = ")[0]
-            alone = min(kinds[one].sum(), kinds[other].sum())
-            if not same_column and least <= both.sum() < alone:
-                kept[f"{one}, {other}"] = both
+    for one, other in combinations(sorted(kinds), 2):
+        both = kinds[one] & kinds[other]
+        same_column = one.partition(" = ")[0] == other.partition(" = ")[0]
+        alone = min(kinds[one].sum(), kinds[other].sum())
+        if not same_column and least <= both.sum() < alone:
+            kept[f"{one}, {other}"] = both
     return kept
 
 

@@ -112,9 +112,10 @@ def curve_table(flags: Flagging) -> Table:
 
 def coverage_table(judged: Judged, column: Sequence[str] | None) -> Table:
     """Coverage of the intervals over all images, by slice of calibration, and by group."""
-    names, groups = judged.slicing.names(), np.array(column or ())
+    names, groups = judged.predictor.slicing.names(), np.array(column or ())
+    slices = judged.predictor.calibration.slice
     parts = [("all images", np.ones(len(judged.quality), bool))]
-    parts += [(names[s], judged.slices == s) for s in np.unique(judged.slices)]
+    parts += [(names[s], slices == s) for s in np.unique(slices)]
     parts += [(f"group {name}", groups == name) for name in np.unique(groups)]
     inside = (judged.quality >= judged.low - 1e-9) & (judged.quality <= judged.high + 1e-9)
     width = judged.high - judged.low
