@@ -86,9 +86,30 @@ def judge(study: Bottleneck, context: Context, known: Known) -> Known:
     """
     from threadpoolctl import threadpool_limits
 
-    rated = rate(study, context, known[MEASURED])
+    rated, search = rate(study, context, known[MEASURED]), search_of(study)
+    target, whole = rated.quality, rated.fold_groups
     with threadpool_limits(1):  # on so small tables threads wait for each other, and no more
-        return JUDGED(_judged(study, context, rated))
+        fitted = {
+            name: crossed(search, rated.features[name], target, whole, study.folds, study.repeats)
+            for name in SETS
+        }
+        folds, features = fitted[study.deploy].folds, rated.features[study.deploy]
+        predictor = _deployable(study, context, rated, folds)
+        slices, groups = predictor.calibration.slice, predictor.calibration.group
+        low, high = left_out_intervals(
+            search, folds, features, target, slices, groups, whole, alpha=1 - study.coverage
+        )
+        judged = Judged(
+            **vars(rated),
+            fitted=fitted,
+            predictor=predictor,
+            low=low,
+            high=high,
+            outside=_outside(study, rated, folds),
+            per_class=_per_class(study, rated),
+            presence=_presences(study, context, rated.measured),
+        )
+    return JUDGED(judged)
 
 
 def rate(study: Bottleneck, context: Context, measured: Measured) -> Rated:
@@ -109,30 +130,6 @@ def rate(study: Bottleneck, context: Context, measured: Measured) -> Rated:
     }
     return Rated(
         measured, rows, quality[rows], classes[rows], ids, fold_groups, sampling, columns, features
-    )
-
-
-def _judged(study: Bottleneck, context: Context, rated: Rated) -> Judged:
-    search, target, whole = search_of(study), rated.quality, rated.fold_groups
-    fitted = {
-        name: crossed(search, rated.features[name], target, whole, study.folds, study.repeats)
-        for name in SETS
-    }
-    folds, features = fitted[study.deploy].folds, rated.features[study.deploy]
-    predictor = _deployable(study, context, rated, folds)
-    slices, groups = predictor.calibration.slice, predictor.calibration.group
-    low, high = left_out_intervals(
-        search, folds, features, target, slices, groups, whole, alpha=1 - study.coverage
-    )
-    return Judged(
-        **vars(rated),
-        fitted=fitted,
-        predictor=predictor,
-        low=low,
-        high=high,
-        outside=_outside(study, rated, folds),
-        per_class=_per_class(study, rated),
-        presence=_presences(study, context, rated.measured),
     )
 
 

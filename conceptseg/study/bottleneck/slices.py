@@ -96,15 +96,14 @@ def judged_slices(
     Slices of fewer than `least` images, or that leave fewer outside, are left out; of slices with
     the same images the first is kept.
     """
-    kept: dict[tuple[str, str], np.ndarray] = {}
-    seen: set[bytes] = set()
-    for key, members in kinds.items():
-        if min(members.sum(), (~members).sum()) >= least and members.tobytes() not in seen:
-            seen.add(members.tobytes())
-            kept[key] = members
+    kept: dict[bytes, tuple[str, str, np.ndarray]] = {}
+    for (kind, name), members in kinds.items():
+        if min(members.sum(), (~members).sum()) >= least:
+            kept.setdefault(members.tobytes(), (kind, name, members))
     if not kept:
         return []
-    tests = slice_tests(np.stack(list(kept.values())), quality, sampling, seed)
+    every = np.stack([members for *_, members in kept.values()])
+    tests = slice_tests(every, quality, sampling, seed)
     able = [test.p for test in tests if test.testable]
     screened = iter(benjamini_hochberg(able).tolist())
     slices = [
@@ -118,7 +117,7 @@ def judged_slices(
             test,
             next(screened) if test.testable else None,
         )
-        for ((kind, name), members), test in zip(kept.items(), tests, strict=True)
+        for (kind, name, members), test in zip(kept.values(), tests, strict=True)
     ]
     return sorted(slices, key=lambda one: (one.quality.value, one.kind, one.name))
 
