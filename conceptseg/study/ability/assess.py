@@ -178,10 +178,6 @@ def levels(
 def emerged(study: Ability, abilities: Abilities, class_id: int, sampling: Sampling) -> Emergence:
     hidden = abilities.layers[:-1]  # the last is position alone
     known = np.flatnonzero(np.isfinite(abilities.output[:, class_id]))
-    rows, probe = (
-        np.stack([dice_of(abilities, variant, layer, class_id)[known] for layer in hidden], 1)
-        for variant in ("global", "probe")
-    )
     output, own = abilities.output[known, class_id], sampling.at(known)
 
     def first(dice: np.ndarray, output: np.ndarray) -> int:
@@ -190,13 +186,15 @@ def emerged(study: Ability, abilities: Abilities, class_id: int, sampling: Sampl
         reached = np.flatnonzero(average >= study.enough * bar)
         return int(reached[0]) if len(reached) and bar > 0 else -1
 
-    place = first(rows, output)
-    reached = hidden[place] if place >= 0 else None
-    why = doubt(study, abilities, class_id, "global", reached, sampling)
-    by_probe = None
-    if np.isfinite(probe).all() and (at := first(probe, output)) >= 0:
-        unsure = doubt(study, abilities, class_id, "probe", hidden[at], sampling)
-        by_probe = None if unsure else hidden[at]
+    def read_by(variant: str) -> tuple[np.ndarray, int, str | None, str]:
+        dice = [dice_of(abilities, variant, layer, class_id)[known] for layer in hidden]
+        place = first(np.stack(dice, 1), output)
+        layer = hidden[place] if place >= 0 else None
+        why = doubt(study, abilities, class_id, variant, layer, sampling)
+        return np.stack(dice, 1), place, layer, why
+
+    rows, place, reached, why = read_by("global")
+    *_, by_probe, unsure = read_by("probe")
     drawn = reseeded(own, 21, class_id).drawn(lambda taken: first(rows[taken], output[taken]))
     average = rows.mean(0)
     return Emergence(
@@ -211,7 +209,7 @@ def emerged(study: Ability, abilities: Abilities, class_id: int, sampling: Sampl
         float(average.max()),
         float(average[-1]),
         faded(rows, own),
-        by_probe,
+        None if unsure else by_probe,
     )
 
 

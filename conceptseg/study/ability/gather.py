@@ -18,7 +18,7 @@ from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import Recorder
 from conceptseg.stats.mergeable.sums import Sums
 from conceptseg.study.ability.config import Ability
-from conceptseg.study.ability.layers import POSITION, chosen
+from conceptseg.study.ability.layers import POSITION, chosen, evenly
 from conceptseg.study.ability.linear import positions, weighted_sums
 from conceptseg.study.shared.studied import labelled
 
@@ -187,17 +187,12 @@ def layer_sums(x: Tensor, p: Tensor) -> dict[str, Tensor]:
     return {"classes": classes, "mass": mass, **sums, "count": count}
 
 
-def read_units(units: int, most: int) -> np.ndarray:
-    """The units that a probe reads: all, or `most` evenly spread."""
-    return np.unique(np.linspace(0, units - 1, min(units, most)).round().astype(np.int64))
-
-
 def probe_sums(x: Tensor, shares: Tensor, most: int) -> dict[str, Tensor]:
     """Per image: `gram` [n, m + 1, m + 1] of units and a one, `target` [n, m + 1, k].
 
     Positions weigh by how much of them is labelled; the target is the share of each class there.
     """
-    kept = torch.from_numpy(read_units(x.shape[1], most)).to(x.device)
+    kept = torch.from_numpy(evenly(x.shape[1], most)).to(x.device)
     share = F.adaptive_avg_pool2d(shares, (x.shape[2], x.shape[3])).flatten(2)
     weight = share.sum(1, keepdim=True)
     rows = torch.cat([x[:, kept].flatten(2), torch.ones_like(weight)], 1)
@@ -255,5 +250,5 @@ def ridge(gram: np.ndarray, target: np.ndarray, units: int) -> tuple[np.ndarray,
     offset = target[m] / count - mean @ weights
     held = target[m] > 0
     direction = np.zeros((target.shape[1], units))
-    direction[:, read_units(units, m)] = np.where(held, weights, 0.0).T
+    direction[:, evenly(units, m)] = np.where(held, weights, 0.0).T
     return direction, np.where(held, offset, -np.inf)

@@ -43,17 +43,16 @@ def stages(infos: list[LayerInfo], most: int) -> tuple[str, ...]:
 
     current = [n for n in by_name if not any(n.startswith(f"{o}.") for o in by_name)]
     settled: set[str] = set()
-    while True:
-        open_ones = [name for name in current if name not in settled and len(parts(name)) > 1]
-        if not open_ones:
-            break
+    while open_ones := [n for n in current if n not in settled and len(parts(n)) > 1]:
         widest = max(open_ones, key=lambda name: (by_name[name].parameters, name))
         if len(current) - 1 + len(parts(widest)) > most:
             settled.add(widest)
-            continue
-        current = [n for n in current if n != widest] + parts(widest)
+        else:
+            current = [n for n in current if n != widest] + parts(widest)
     order = [info.name for info in infos if info.name in set(current)]
-    if len(order) > most:
-        kept = np.unique(np.linspace(0, len(order) - 1, most).round().astype(int))
-        order = [order[i] for i in kept]
-    return tuple(order)
+    return tuple(order[place] for place in evenly(len(order), most))
+
+
+def evenly(count: int, most: int) -> np.ndarray:
+    """Places 0 to count - 1: all of them, or `most` evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))

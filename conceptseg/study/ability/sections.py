@@ -83,12 +83,8 @@ def emergence(result: Result) -> Section:
     table = result.tables["classes"]
     worst = [row["class"] for row in table.sorted(OUTPUT).rows[:CURVES]]
     ability = dict(zip(result.notes["classes"], _grid(result, ABILITY, layers), strict=True))
-    by_layer = [
-        {"layer": layer, **{name: float(ability[name][place]) for name in worst}}
-        for place, layer in enumerate(layers)
-    ]
     curves = charts.curves(
-        Table(by_layer),
+        Table.of_columns({"layer": layers, **{name: ability[name].tolist() for name in worst}}),
         Column("layer", "layer, in running order"),
         worst,
         axis="Dice",

@@ -145,19 +145,15 @@ def estimates(assessed: Assessed) -> Table:
 def images(abilities: Abilities, assessed: Assessed, classes: Sequence[str]) -> Table:
     """Each image and class it holds: the output's Dice, and the best layer's by prototypes."""
     dice = abilities.dice[:, VARIANTS.index("global"), :-1]
-    held = np.isfinite(abilities.output[:, list(assessed.class_ids)])
-    rows = []
-    for row, place in np.argwhere(held).tolist():
-        class_id = assessed.class_ids[place]
-        layer = int(np.argmax(dice[row, :, class_id]))
-        rows.append(
-            {
-                "sample": abilities.ids[row],
-                "class": classes[class_id],
-                "output": float(abilities.output[row, class_id]),
-                "best_layer": abilities.layers[layer],
-                "seen": float(dice[row, layer, class_id]),
-            }
-        )
+    rows, places = np.nonzero(np.isfinite(abilities.output[:, list(assessed.class_ids)]))
+    ids = np.array(assessed.class_ids)[places]
+    seen = dice[rows, :, ids]
+    columns = {
+        "sample": [abilities.ids[row] for row in rows],
+        "class": [classes[class_id] for class_id in ids],
+        "output": abilities.output[rows, ids],
+        "best_layer": [abilities.layers[layer] for layer in seen.argmax(1)],
+        "seen": seen.max(1),
+    }
     caption = "Each image and class: Dice of the output and of the best layer, by hindsight"
-    return Table(rows, caption=caption)
+    return Table.of_columns(columns, caption)

@@ -12,11 +12,12 @@ from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
 from conceptseg.study.bottleneck import gate, tables
 from conceptseg.study.bottleneck.config import Bottleneck
-from conceptseg.study.bottleneck.evaluate import Flagging, Standing, crossed, flagging, standings
+from conceptseg.study.bottleneck.evaluate import Flagging, Standing, flagging, standings
 from conceptseg.study.bottleneck.findings import findings
 from conceptseg.study.bottleneck.judge import JUDGED, Judged, search_of
 from conceptseg.study.bottleneck.maps import quality_of
 from conceptseg.study.bottleneck.plan import MAPS, SHOWN
+from conceptseg.study.bottleneck.regress import crossed
 from conceptseg.study.bottleneck.shift import SHIFTED
 from conceptseg.study.bottleneck.slices import Slice, clusters, columns, judged_slices, pairs
 from conceptseg.study.shared import local_maps, studied

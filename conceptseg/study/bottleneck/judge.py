@@ -11,17 +11,23 @@ from conceptseg.errors import InputError
 from conceptseg.stats.estimate import Sampling
 from conceptseg.study.bottleneck.confidence import NAMES
 from conceptseg.study.bottleneck.config import Bottleneck
-from conceptseg.study.bottleneck.conformal import enough
-from conceptseg.study.bottleneck.coverage import Slicing, calibrated, left_out_intervals
-from conceptseg.study.bottleneck.evaluate import SETS, Fitted, crossed
+from conceptseg.study.bottleneck.conformal import Slicing, calibrated, enough, left_out_intervals
+from conceptseg.study.bottleneck.evaluate import SETS
 from conceptseg.study.bottleneck.gate import Gates
 from conceptseg.study.bottleneck.maps import standardised
 from conceptseg.study.bottleneck.measure import MEASURED, Measured
 from conceptseg.study.bottleneck.predictor import Predictor, part_of
 from conceptseg.study.bottleneck.presence import Presence, presence
-from conceptseg.study.bottleneck.regress import Features, Fold, Search, check_folds, varying
+from conceptseg.study.bottleneck.regress import (
+    Features,
+    Fitted,
+    Fold,
+    Search,
+    check_folds,
+    crossed,
+    varying,
+)
 from conceptseg.study.shared.overlap import class_mean
-from conceptseg.study.shared.studied import labelled
 
 DRAWS = 1000
 
@@ -163,20 +169,7 @@ def grouped(study: Bottleneck, context: Context, ids: Sequence[str]) -> tuple[np
     return np.unique(np.array(ids if few else names), return_inverse=True)[1], sampling
 
 
-def check_masks(study: Bottleneck, context: Context) -> None:
-    """Refuse data of too few masks, or whose masks are of fewer groups than folds."""
-    ids = [sample.id for sample in labelled(context)]
-    if not ids:
-        raise InputError(
-            f"{context.manifest.where}: none of the {len(context.manifest.samples)} images has a "
-            "mask, and quality is learnt from images with masks; add masks (new images are scored "
-            "by predict-quality)"
-        )
-    _check_count(study, context, f"at most {len(ids)}", len(ids), len(ids))
-    check_folds(grouped(study, context, ids)[0], study.folds)
-
-
-def _check_count(study: Bottleneck, context: Context, many: str, count: int, labelled: int) -> None:
+def check_count(study: Bottleneck, context: Context, many: str, count: int, labelled: int) -> None:
     least = max(2 * study.folds, 10)
     if count < least:
         raise InputError(
@@ -188,7 +181,7 @@ def _check_count(study: Bottleneck, context: Context, many: str, count: int, lab
 
 def _refuse(study: Bottleneck, context: Context, measured: Measured, quality: np.ndarray) -> None:
     where, labelled = context.manifest.where, int((measured.labelled.sum(1) > 0).sum())
-    _check_count(study, context, str(len(quality)), len(quality), labelled)
+    check_count(study, context, str(len(quality)), len(quality), labelled)
     if float(quality.max() - quality.min()) < 1e-6:
         raise InputError(
             f"{where}: the {study.quality} of all {len(quality)} images is {quality[0]:.3f}, so "

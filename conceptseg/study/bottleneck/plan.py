@@ -5,12 +5,15 @@ import numpy as np
 from conceptseg.engine.beside import Beside
 from conceptseg.engine.contract import Context, Step
 from conceptseg.engine.known import Key, Known
+from conceptseg.errors import InputError
 from conceptseg.study.bottleneck import maps
 from conceptseg.study.bottleneck.config import Bottleneck
-from conceptseg.study.bottleneck.judge import JUDGED, check_masks, judge
+from conceptseg.study.bottleneck.judge import JUDGED, check_count, grouped, judge
 from conceptseg.study.bottleneck.measure import Measure, shown_ids
+from conceptseg.study.bottleneck.regress import check_folds
 from conceptseg.study.bottleneck.shift import Shift, try_gate
 from conceptseg.study.shared.compare import CHOSEN, Compare
+from conceptseg.study.shared.studied import labelled
 
 COMPARED = 4
 MAPS, SHOWN = Key("maps", Beside), Key("shown", np.ndarray)
@@ -47,8 +50,16 @@ def lay_out_maps(study: Bottleneck, context: Context, known: Known) -> Known:
 
 
 def check(study: Bottleneck, context: Context) -> None:
-    """Refuse data of too few masks, or of fewer groups than folds."""
-    check_masks(study, context)
+    """Refuse data of too few masks, or whose masks are of fewer groups than folds."""
+    ids = [sample.id for sample in labelled(context)]
+    if not ids:
+        raise InputError(
+            f"{context.manifest.where}: none of the {len(context.manifest.samples)} images has a "
+            "mask, and quality is learnt from images with masks; add masks (new images are scored "
+            "by predict-quality)"
+        )
+    check_count(study, context, f"at most {len(ids)}", len(ids), len(ids))
+    check_folds(grouped(study, context, ids)[0], study.folds)
 
 
 def to_compare(study: Bottleneck, context: Context, known: Known) -> Known:

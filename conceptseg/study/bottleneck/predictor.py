@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from conceptseg.errors import InputError
-from conceptseg.study.bottleneck.conformal import Calibration, interval
-from conceptseg.study.bottleneck.coverage import Slicing, quality_ends
+from conceptseg.study.bottleneck.conformal import Calibration, Slicing, interval, quality_ends
 from conceptseg.study.bottleneck.gate import Gate, Gates, Space
 from conceptseg.study.bottleneck.regress import from_log_odds
 

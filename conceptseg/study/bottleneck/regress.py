@@ -8,7 +8,7 @@ fold, and groups are never cut.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -216,6 +216,33 @@ def out_of_fold(folds: Sequence[Fold], features: Features) -> np.ndarray:
     for fold in folds:
         predicted[fold.held] = fold.fitted.predict(features.rows[fold.held])
     return predicted
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Out-of-fold qualities [repeats, n] of one feature set, and the folds of the first repeat."""
+
+    predicted: np.ndarray
+    folds: tuple[Fold, ...]
+    chosen: tuple[str, ...]
+
+
+def crossed(
+    search: Search,
+    features: Features,
+    quality: np.ndarray,
+    groups: np.ndarray,
+    folds: int,
+    repeats: int,
+) -> Fitted:
+    """Nested cross-validation, repeated with other folds each time."""
+    target, every = log_odds(quality), []
+    for repeat in range(repeats):
+        own = replace(search, seed=search.seed + repeat)
+        outer = splits(groups, folds, own.seed)
+        every.append(tuple(nested(own, features, target, groups, outer)))
+    predicted = np.stack([from_log_odds(out_of_fold(done, features)) for done in every])
+    return Fitted(predicted, every[0], tuple(str(fold.chosen) for done in every for fold in done))
 
 
 def varying(rows: np.ndarray) -> np.ndarray:
