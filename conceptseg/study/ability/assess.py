@@ -14,14 +14,7 @@ from conceptseg.stats.ranks import spearman
 from conceptseg.study.ability.config import Ability
 from conceptseg.study.ability.forgotten import Forgotten, by_chance, in_vain, lost, settled
 from conceptseg.study.ability.leaders import Leader, leaders, reseeded
-from conceptseg.study.ability.read import (
-    ABILITIES,
-    CONTROLS,
-    VARIANTS,
-    Abilities,
-    area_of,
-    dice_of,
-)
+from conceptseg.study.ability.read import ABILITIES, CONTROLS, VARIANTS, Abilities, area_of, dice_of
 from conceptseg.study.shared.overlap import class_mean
 
 OUTPUT_FAILS = "the output itself hardly finds it"

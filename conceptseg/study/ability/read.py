@@ -129,14 +129,11 @@ class Read(Sweep):
             counts, half = {}, 1 - ready.half[sample_id]
             for name in ready.layers:
                 reading = known[READINGS]["trained", name]
-                means_of = reading.prototypes[half], reading.background[half]
+                ends = reading.prototypes[half], reading.background[half]
+                counts[name] = np.zeros((0, *ends[0].T.shape, 3), np.float32)
                 if sample_id in drawn_ids:
-                    one = unit_counts(
-                        features[name][i], batch.labels[i], *means_of, self.study.unit_px
-                    )
-                    counts[name] = one[None]
-                else:
-                    counts[name] = np.zeros((0, *means_of[0].T.shape, 3), np.float32)
+                    seen = features[name][i], batch.labels[i]
+                    counts[name] = unit_counts(*seen, *ends, self.study.unit_px)[None]
             table = table.merge(SampleTable.of(sample_id, counts))
         return table
 

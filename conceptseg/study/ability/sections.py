@@ -10,16 +10,8 @@ from conceptseg.result.columns import Column
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
 from conceptseg.stats.intervals import ALPHA
+from conceptseg.study.ability import tables
 from conceptseg.study.ability.layers import POSITION
-from conceptseg.study.ability.tables import (
-    ABILITY,
-    ABOVE,
-    DICE,
-    EXCESS,
-    OUTPUT,
-    P_ADJUSTED,
-    SPEARMAN,
-)
 
 CURVES = 8
 PARTS = (("truth", "labels"), ("layer", "the layer's map"), ("output", "output"))
@@ -30,14 +22,14 @@ def levels(result: Result) -> Section:
     blocks = [
         _map(
             result,
-            ABILITY,
+            tables.ABILITY,
             "Ability",
             "Dice of each class when a pixel is given to the nearest of the classes' mean "
             "features, learnt on the other half of the images.",
         ),
         _map(
             result,
-            EXCESS,
+            tables.EXCESS,
             "Ability above that of a shuffled network",
             "The same less what a network with shuffled weights reaches, both learnt and read on "
             f"the same images (of a class {_range(result, 'excess_images')}): what was learnt. "
@@ -45,7 +37,7 @@ def levels(result: Result) -> Section:
         ),
         _map(
             result,
-            ABOVE,
+            tables.ABOVE,
             "Ability above the network's own output",
             "Above zero, later layers lose what this one holds. Computed over the images with a "
             "class, and those without it in which the layer or the output sees it: there, seeing "
@@ -56,8 +48,8 @@ def levels(result: Result) -> Section:
 
 
 def _map(result: Result, column: Column, heading: str, caption: str) -> FigureBlock | None:
-    layers, whole = [*result.notes["layers"], POSITION], column is ABILITY
-    marked = {"all cells together": _grid(result, P_ADJUSTED, layers) <= ALPHA}
+    layers, whole = [*result.notes["layers"], POSITION], column is tables.ABILITY
+    marked = {"all cells together": _grid(result, tables.P_ADJUSTED, layers) <= ALPHA}
     return charts.heatmap(
         _grid(result, column, layers),
         result.notes["classes"],
@@ -65,7 +57,7 @@ def _map(result: Result, column: Column, heading: str, caption: str) -> FigureBl
         value="Dice" if whole else "difference of Dice",
         centre=None if whole else 0.0,
         ends=(0.0, 1.0) if whole else (None, None),
-        marked=marked if column is ABOVE else None,
+        marked=marked if column is tables.ABOVE else None,
         heading=heading,
         caption=caption,
         id=f"levels-{column.key}",
@@ -81,8 +73,8 @@ def _grid(result: Result, column: Column, layers: Sequence[str]) -> np.ndarray:
 def emergence(result: Result) -> Section:
     layers, enough = list(result.notes["layers"]), result.notes["enough"]
     table = result.tables["classes"]
-    worst = [row["class"] for row in table.sorted(OUTPUT).rows[:CURVES]]
-    ability = dict(zip(result.notes["classes"], _grid(result, ABILITY, layers), strict=True))
+    worst = [row["class"] for row in table.sorted(tables.OUTPUT).rows[:CURVES]]
+    ability = dict(zip(result.notes["classes"], _grid(result, tables.ABILITY, layers), strict=True))
     curves = charts.curves(
         Table.of_columns({"layer": layers, **{name: ability[name].tolist() for name in worst}}),
         Column("layer", "layer, in running order"),
@@ -137,9 +129,9 @@ def forgotten(result: Result) -> Section:
 def units(result: Result) -> Section:
     table = result.tables["units"]
     forest = charts.forest(
-        table.show("class", "rank", "layer", "unit", DICE, "images"),
+        table.show("class", "rank", "layer", "unit", tables.DICE, "images"),
         lambda row: f"{row['class']} · {row['layer']} unit {row['unit']}",
-        DICE,
+        tables.DICE,
         heading="Units that read a class best",
         caption="One unit alone, on where it is nearer to its mean inside the class than outside, "
         "over all pixels of images with and without the class. Chosen on half of "
@@ -185,7 +177,7 @@ def estimate(result: Result) -> Section:
     forest = charts.forest(
         result.tables["estimates"],
         "told_from",
-        SPEARMAN,
+        tables.SPEARMAN,
         axis="rank correlation with the true Dice of the image",
         reference=0.0,
         heading="Quality without labels",
