@@ -68,7 +68,7 @@ def to_compare(study: Bottleneck, context: Context, known: Known) -> Known:
     Of each image the studied class that is predicted most; images without one are left out.
     """
     judged = known[JUDGED]
-    counts = judged.measured.predicted[np.ix_(judged.rows, judged.class_ids)]
+    counts = judged.measured.predicted[np.ix_(judged.rows, np.array(judged.class_ids))]
     ranked = [
         (judged.ids[row], judged.class_ids[counts[row].argmax()])
         for row in np.argsort(judged.predicted(), kind="stable")

@@ -137,7 +137,7 @@ def _joined(trees: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """The nodes of all trees end to end; children are counted from the first node of all."""
     sizes = [len(tree["left"]) for tree in trees]
     roots = np.cumsum([0, *sizes[:-1]])
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         name: np.concatenate([tree[name] for tree in trees]).astype(kind)
         for name, kind in NODES.items()
     }

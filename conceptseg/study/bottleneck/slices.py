@@ -171,8 +171,8 @@ def slice_tests(
             largest += (null.max(1)[:, None] >= observed).sum(0)
         p[tested], adjusted[tested] = alone / (1 + DRAWS), largest / (1 + DRAWS)
     return [
-        Test(*pair, floor, floor, NAN, level, sampling.n, sampling.of, "largest")
-        for *pair, floor in np.stack([p, adjusted, floors], 1).tolist()
+        Test(alone_p, family_p, floor, floor, NAN, level, sampling.n, sampling.of, "largest")
+        for alone_p, family_p, floor in np.stack([p, adjusted, floors], 1).tolist()
     ]
 
 
