@@ -272,12 +272,8 @@ def histogram(
     if not null.size:
         return None
     columns = {null_name: null, **(beside or {})}
-    table = Table(
-        [
-            {"quantile": q, **{name: float(np.quantile(one, q)) for name, one in columns.items()}}
-            for q in quantiles
-        ]
-    )
+    drawn = {name: np.quantile(one, quantiles).tolist() for name, one in columns.items()}
+    table = Table.of_columns({"quantile": quantiles, **drawn})
     figure = figures.null_histogram(null, marks, value_name=value)
     return _block(figure, alt.histogram(null, marks, value), table, words)
 

@@ -59,10 +59,6 @@ class Estimate:
         """Whether all of the interval lies between -limit and limit; never without an interval."""
         return self.above(-limit) and self.below(limit)
 
-    def columns(self, name: str) -> dict[str, float]:
-        """For a table's row: `name`, and the interval's ends as `name_low`, `name_high`."""
-        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
-
 
 @dataclass(frozen=True)
 class Sampling:

@@ -205,7 +205,7 @@ def by_largest(observed: ArrayLike, null: ArrayLike, *, of: str) -> list[Test]:
 
 def _floors(questions: Sequence[Question], side: Side, also: Also) -> Floats:
     """The smallest p that each question could give, [m]."""
-    draws = max(9999, 40 * len(questions))  # as many as sign_flip_p takes for so many tests
+    draws = max(9999, 40 * len(questions))  # as many as sign_flip_ps takes for so many tests
     own = np.array([smallest_p(one.sampling.n, draws, side) for one in questions])
     return _largest(own, also, "floor")
 

@@ -89,33 +89,3 @@ def wilson_interval(share: float, n: float, z: float = 1.959964) -> tuple[float,
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * float(np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)))
     return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def detectable_effect(values: ArrayLike, groups: Sequence[str], level: float = 0.025) -> float:
-    """The mean effect that n groups like these would show with power 0.8, one-sided at `level`.
-
-    (z_{1 - level} + z_{0.8}) * sd / sqrt(groups): what "no evidence" leaves possible. The default
-    is that of a two-sided test at 0.05.
-    """
-    from scipy.stats import norm
-
-    means = group_means(values, groups)
-    if means.size < 2:
-        return float("nan")
-    reach = norm.ppf(1 - level) + norm.ppf(0.8)
-    return float(reach * means.std(ddof=1) / np.sqrt(means.size))
-
-
-def detectable_at(values: ArrayLike, groups: Sequence[str], level: float, side: str) -> float:
-    """:func:`detectable_effect` at another level, of a test of one side or of two.
-
-    (z_{1-level} + z_{0.8}) * sd / sqrt(groups), for two sides with level / 2: after Bonferroni's
-    or Holm's correction for m tests the level is alpha / m. nan for fewer than two groups.
-    """
-    from scipy.stats import norm
-
-    means = group_means(values, groups)
-    if means.size < 2:
-        return float("nan")
-    reach = float(norm.ppf(1 - (level / 2 if side == "two" else level)) + norm.ppf(0.8))
-    return reach * float(means.std(ddof=1) / np.sqrt(means.size))

@@ -4,7 +4,7 @@ The unit is the image, or its group (patient, scene) where the manifest names on
 or the segment, which are not independent.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,32 +18,17 @@ FINE = 5e-4
 Side = Literal["two", "less", "greater"]
 
 
-def sign_flip_p(
-    values: ArrayLike,
-    groups: Sequence[str],
-    *,
-    seed: int,
-    draws: int = 9999,
-    side: Side = "two",
-    tests: int = 1,
-) -> float:
-    """P-value of "the mean of `values` [n] is zero" by flipping the signs of whole groups.
-
-    Exact under the hypothesis that each group's effect is symmetric about zero:
-    p = (1 + #{null at least as extreme}) / (1 + draws). All sign patterns are used in place of
-    draws where there are no more than `draws` of them. As it cannot fall below 1 / (1 + draws),
-    a small one among many `tests` is drawn again, 40 times as often as there are tests.
-    """
-    values = np.asarray(values, dtype=np.float64)
-    _, index = np.unique(np.asarray(groups), return_inverse=True)
-    sums = np.bincount(index, weights=values)[None]
-    return float(sign_flip_ps(sums, seed=seed, draws=draws, side=side, tests=tests)[0])
-
-
 def sign_flip_ps(
     sums: ArrayLike, *, seed: int, draws: int = 9999, side: Side = "two", tests: int = 1
 ) -> Floats:
-    """:func:`sign_flip_p` of each row of sums over groups [m, g], [m]; the draws are shared."""
+    """P-values [m] of "the mean is zero" by flipping the signs of groups; the draws are shared.
+
+    `sums` [m, g] are the values of each test summed over each group. Exact under the hypothesis
+    that each group's effect is symmetric about zero: p = (1 + #{null at least as extreme}) /
+    (1 + draws). All sign patterns are used in place of draws where there are no more than `draws`
+    of them. As it cannot fall below 1 / (1 + draws), a small one among many `tests` is drawn again,
+    40 times as often as there are tests.
+    """
     sums = np.asarray(sums, dtype=np.float64)
     p = _flipped(sums, seed, draws, side)
     fine = p <= FINE
@@ -199,7 +184,7 @@ def detectable_draw(null: ArrayLike, level: float) -> float:
 
 
 def smallest_p(groups: int, draws: int = 9999, side: str = "two") -> float:
-    """The smallest p-value that :func:`sign_flip_p` can give for this many groups."""
+    """The smallest p-value that :func:`sign_flip_ps` can give for this many groups."""
     if 2**groups <= draws:
         return min(1.0, (2 if side == "two" else 1) / 2**groups)
     return 1 / (1 + draws)

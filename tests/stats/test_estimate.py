@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conceptseg.result.columns import Column
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.intervals import FEWEST, MIN_GROUPS, bootstrap_interval, wilson_interval
 
@@ -145,7 +146,7 @@ def test_an_interval_excludes_what_lies_outside_of_it(a, b, null):
     one = Estimate((low + high) / 2, low, high, 9)
     assert one.excludes(null) == (not low <= null <= high)
     assert one.above(null) == (low > null) and one.below(null) == (high < null)
-    assert one.columns("x") == {"x": one.value, "x_low": low, "x_high": high}
+    assert Column("x", interval=True).cells(one) == {"x": one.value, "x_low": low, "x_high": high}
 
 
 def test_intervals_cover():

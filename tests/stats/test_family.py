@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from scipy.stats import fisher_exact, nct
+from scipy.stats import fisher_exact, nct, norm
 from scipy.stats import t as student
 
 from conceptseg.stats.corrections import benjamini_hochberg, holm
@@ -21,8 +21,8 @@ from conceptseg.stats.family import (
     given,
     judge,
 )
-from conceptseg.stats.intervals import ALPHA, detectable_at
-from conceptseg.stats.p_values import detectable_draw, prediction_p, sign_flip_p
+from conceptseg.stats.intervals import ALPHA
+from conceptseg.stats.p_values import detectable_draw, prediction_p, sign_flip_ps
 
 NAN = float("nan")
 
@@ -79,8 +79,7 @@ def test_joint_flips_by_enumeration(side):
 def test_holm_and_benjamini_hochberg_by_their_definitions(side):
     values = drawn(6, 12, seed=3, mean=0.4)
     asked = questions(values)
-    names = asked[0].sampling.groups
-    p = [sign_flip_p(row, names, seed=0, side=side) for row in values]
+    p = sign_flip_ps(values, seed=0, side=side).tolist()
     floor = (2 if side == "two" else 1) / 2**12
     for policy, correction in ((by_holm, holm), (by_bh, benjamini_hochberg)):
         tests = judge(asked, side=side, seed=0, policy=policy)
@@ -102,7 +101,8 @@ def test_detectable_is_at_the_level_that_the_correction_leaves():
             centre = test.detectable / values[0].std(ddof=1) * np.sqrt(40)
             bar = student.ppf(1 - ALPHA / m / tails, 39)
             assert nct.sf(bar, 39, centre) == pytest.approx(0.8)
-            normal = detectable_at(values[0], questions(values)[0].sampling.groups, ALPHA / m, side)
+            z = norm.ppf(1 - ALPHA / m / tails) + norm.ppf(0.8)
+            normal = z * values[0].std(ddof=1) / np.sqrt(40)
             assert normal < test.detectable < 1.15 * normal
         assert first.detectable > alone.detectable
 
@@ -245,8 +245,8 @@ def test_questions_of_different_groups_are_flipped_as_each_alone(side):
     tests = judge(asked, side=side, seed=4, policy=by_bh)
     kept = sum(t.testable for t in tests)
     for one, test in list(zip(asked, tests, strict=True))[:12]:
-        alone = sign_flip_p(one.values, one.sampling.groups, seed=4, side=side, tests=kept)
-        assert test.p == alone
+        alone = sign_flip_ps(one.values[None], seed=4, side=side, tests=kept)
+        assert test.p == alone[0]
 
 
 def test_nothing_is_a_family():

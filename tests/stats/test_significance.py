@@ -10,11 +10,11 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from conceptseg.stats.corrections import attainable, benjamini_hochberg, holm, max_statistic_p
+from conceptseg.stats.estimate import Sampling
+from conceptseg.stats.family import Question, judge
 from conceptseg.stats.intervals import (
     MIN_GROUPS,
     bootstrap_interval,
-    detectable_at,
-    detectable_effect,
     group_means,
     units,
     wilson_interval,
@@ -24,7 +24,7 @@ from conceptseg.stats.p_values import (
     joint_flips,
     prediction_p,
     sign_flip_floor,
-    sign_flip_p,
+    sign_flip_ps,
     smallest_p,
 )
 from conceptseg.stats.ranks import auc
@@ -41,6 +41,20 @@ def grouped(count: int, groups: int, seed: int = 0) -> tuple[np.ndarray, list[st
     return rng.normal(size=groups)[owner] + 0.3 * rng.normal(size=count), [f"g{i}" for i in owner]
 
 
+def counting(groups) -> Sampling:
+    return Sampling(tuple(map(str, range(len(groups)))), tuple(groups), "groups", 0)
+
+
+def flip_p(values, groups, **options) -> float:
+    """The p of values [n] whose groups' signs are flipped."""
+    return sign_flip_ps(counting(groups).sums(values)[None], seed=0, **options)[0]
+
+
+def detectable(values, groups) -> float:
+    (test,) = judge([Question(values, counting(groups))], side="two", seed=0)
+    return test.detectable
+
+
 def test_units():
     ids = [f"i{n}" for n in range(2 * MIN_GROUPS)]
     few = [f"g{n % (MIN_GROUPS - 1)}" for n in range(len(ids))]
@@ -53,7 +67,7 @@ def test_units():
 
 def test_the_least_number_of_groups_leaves_room_for_a_correction():
     values, groups = np.ones(MIN_GROUPS), [str(n) for n in range(MIN_GROUPS)]
-    assert sign_flip_p(values, groups, seed=0, side="greater") == 2.0**-MIN_GROUPS
+    assert flip_p(values, groups, side="greater") == 2.0**-MIN_GROUPS
     assert 2.0**-MIN_GROUPS * 10 < 0.05
 
 
@@ -100,7 +114,7 @@ def test_coverage_of_the_bootstrap(whole_groups):
 
 def test_one_group_has_no_interval():
     assert np.isnan(bootstrap_interval([1.0, 2.0], ["a", "a"], seed=0)).all()
-    assert np.isnan(detectable_effect([1.0, 2.0], ["a", "a"]))
+    assert np.isnan(detectable([1.0, 2.0], ["a", "a"]))
 
 
 @pytest.mark.parametrize("side", ["two", "less", "greater"])
@@ -117,7 +131,7 @@ def test_sign_flips_by_enumeration(side, seed):
             extreme += flipped <= observed + 1e-12
         else:
             extreme += flipped >= observed - 1e-12
-    found = sign_flip_p(values, groups, seed=0, side=side)
+    found = flip_p(values, groups, side=side)
     assert found == extreme / 2 ** len(names)
 
 
@@ -127,50 +141,49 @@ def test_sign_flips_against_scipy(side):
     peer = stats.permutation_test(
         (values,), np.mean, permutation_type="samples", n_resamples=np.inf, alternative=side
     )
-    found = sign_flip_p(values, [str(i) for i in range(9)], seed=0, side=side.split("-")[0])
+    found = flip_p(values, [str(i) for i in range(9)], side=side.split("-")[0])
     # scipy doubles the smaller tail, which for a symmetric null is the two-sided p.
     assert found == pytest.approx(peer.pvalue, abs=1e-12)
 
 
 def test_drawn_sign_flips_estimate_the_exact_p():
     values, groups = np.random.default_rng(4).normal(0.4, 1, 12), [str(i) for i in range(12)]
-    exact = sign_flip_p(values, groups, seed=0)
-    drawn = sign_flip_p(values, groups, seed=0, draws=2000)
+    exact = flip_p(values, groups)
+    drawn = flip_p(values, groups, draws=2000)
     assert drawn != exact
     assert drawn == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 2000) + 1 / 2000)
 
 
 def test_among_many_tests_a_small_p_is_drawn_finely_enough():
     values, groups = np.linspace(1, 2, 40), [str(i) for i in range(40)]
-    assert sign_flip_p(values, groups, seed=0) == 1 / 10000
-    fine = sign_flip_p(values, groups, seed=0, tests=2000)
+    assert flip_p(values, groups) == 1 / 10000
+    fine = flip_p(values, groups, tests=2000)
     assert fine == 1 / 80001 and holm([fine, *[1.0] * 1999])[0] <= 0.05
     # One that is not small stays; and where all patterns are used there is nothing to add.
     rng = np.random.default_rng(1)
     noise = rng.normal(size=40)
-    once = sign_flip_p(noise, groups, seed=0)
-    assert once > 0.01 and sign_flip_p(noise, groups, seed=0, tests=2000) == once
-    few = sign_flip_p(values[:9], groups[:9], seed=0, side="greater", tests=2000)
+    once = flip_p(noise, groups)
+    assert once > 0.01 and flip_p(noise, groups, tests=2000) == once
+    few = flip_p(values[:9], groups[:9], side="greater", tests=2000)
     assert few == sign_flip_floor(9, "greater") == 1 / 512
-    assert sign_flip_p(values[:9], groups[:9], seed=0) == sign_flip_floor(9) == 2 / 512
+    assert flip_p(values[:9], groups[:9]) == sign_flip_floor(9) == 2 / 512
 
 
 def test_sign_flips_of_nothing_and_their_ties():
     groups = [str(i) for i in range(6)]
-    assert sign_flip_p(np.zeros(6), groups, seed=0) == 1.0
+    assert flip_p(np.zeros(6), groups) == 1.0
     # 0.1 + 0.2 != 0.3: patterns of equal sum must count as equal.
-    assert sign_flip_p([0.1, 0.2, 0.3], groups[:3], seed=0, side="greater") == 1 / 8
-    assert sign_flip_p([0.3, -0.1, -0.2], groups[:3], seed=0, side="greater") == 5 / 8
+    assert flip_p([0.1, 0.2, 0.3], groups[:3], side="greater") == 1 / 8
+    assert flip_p([0.3, -0.1, -0.2], groups[:3], side="greater") == 5 / 8
 
 
 def test_sign_flips_hold_their_level():
     rng = np.random.default_rng(5)
     names = [str(n // 3) for n in range(30)]
     p = [
-        sign_flip_p(
-            rng.normal(size=10).repeat(3) + rng.normal(size=30), names, seed=trial, draws=199
-        )
+        sign_flip_ps(counting(names).sums(values)[None], seed=trial, draws=199)[0]
         for trial in range(600)
+        for values in [rng.normal(size=10).repeat(3) + rng.normal(size=30)]
     ]
     assert stats.kstest(p, "uniform").pvalue > 0.01
     assert 0.03 <= np.mean(np.array(p) <= 0.05) <= 0.07
@@ -268,19 +281,18 @@ def test_the_detectable_effect_is_detected_four_times_in_five():
     """Power of the two-sided test at that effect, over groups of unlike sizes of one image each."""
     rng, groups = np.random.default_rng(8), [str(n) for n in range(40)]
     pilot = rng.normal(0, 2, size=(200, 40))
-    effect = np.mean([detectable_effect(row, groups) for row in pilot])
-    assert effect == pytest.approx(2.801585 * 2 / np.sqrt(40), rel=0.03)
+    effect = np.mean([detectable(row, groups) for row in pilot])
+    assert effect == pytest.approx(2.801585 * 2 / np.sqrt(40), rel=0.06)  # of normal quantiles
     trials = rng.normal(effect, 2, size=(300, 40))
-    power = np.mean([sign_flip_p(row, groups, seed=0, draws=399) <= 0.05 for row in trials])
+    power = np.mean([flip_p(row, groups, draws=399) <= 0.05 for row in trials])
     assert 0.72 <= power <= 0.87
 
 
 def test_the_detectable_effect_counts_groups():
     values, groups = grouped(60, 12)
     means = group_means(values, groups)
-    z = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
-    expected = z * np.std(means, ddof=1) / np.sqrt(12)
-    assert detectable_effect(values, groups) == pytest.approx(expected, rel=1e-6)
+    away = detectable(values, groups) / np.std(means, ddof=1) * np.sqrt(12)
+    assert stats.nct.sf(stats.t.ppf(0.975, 11), 11, away) == pytest.approx(0.8)
 
 
 def test_prediction_p_is_calibrated_and_matches_students_t():
@@ -442,16 +454,14 @@ def test_the_smallest_p_is_that_of_values_of_one_sign():
     for n in (3, 6, 20):
         groups = [str(i) for i in range(n)]
         for side in ("two", "greater"):
-            found = sign_flip_p(np.ones(n), groups, seed=0, side=side)
+            found = flip_p(np.ones(n), groups, side=side)
             assert smallest_p(n, side=side) == pytest.approx(found, abs=1e-4)
 
 
-def test_detectable_at_a_corrected_level():
-    values = np.random.default_rng(0).normal(size=30)
-    groups = [str(i) for i in range(30)]
-    plain = detectable_effect(values, groups)
-    assert detectable_at(values, groups, 0.05, "two") == pytest.approx(plain)
-    one = detectable_at(values, groups, 0.025, "greater")
-    assert one == pytest.approx(plain)
-    assert detectable_at(values, groups, 0.05 / 40, "two") > 1.4 * plain
-    assert np.isnan(detectable_at(values[:1], groups[:1], 0.05, "two"))
+def test_what_is_detectable_at_a_corrected_level():
+    values, groups = np.random.default_rng(0).normal(size=30), [str(i) for i in range(30)]
+    plain, asked = detectable(values, groups), Question(values, counting(groups))
+    (one,) = judge([Question(values, counting(groups))], side="greater", seed=0)
+    assert one.detectable < plain  # at 0.05 on one side, not at 0.025
+    assert judge([asked] * 40, side="two", seed=0)[0].detectable > 1.4 * plain
+    assert np.isnan(detectable(values[:1], groups[:1]))

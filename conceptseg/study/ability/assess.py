@@ -1,11 +1,7 @@
 """What the readings say: where classes emerge, what later layers lose, which units carry them."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,15 +11,11 @@ from conceptseg.errors import InputError
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test, by_joint_flips, judge
 from conceptseg.stats.ranks import spearman
-from conceptseg.study.ability.forgotten import Forgotten, by_chance, halved, in_vain, lost, settled
+from conceptseg.study.ability.config import Ability
+from conceptseg.study.ability.forgotten import Forgotten, by_chance, in_vain, lost, settled
 from conceptseg.study.ability.leaders import Leader, leaders, reseeded
-from conceptseg.study.ability.read import ABILITIES, VARIANTS, Abilities, area_of, dice_of
-
-if TYPE_CHECKING:
-    from conceptseg.study.ability.config import Ability
-
-CONTROLS = {"global": "shuffled", "probe": "shuffled_probe"}
-"""The readings that have a control, and those of the shuffled network beside them."""
+from conceptseg.study.ability.read import ABILITIES, CONTROLS, VARIANTS, Abilities, area_of, dice_of
+from conceptseg.study.shared.overlap import class_mean
 
 OUTPUT_FAILS = "the output itself hardly finds it"
 TOO_FEW = "too few images or groups to show what was learnt"
@@ -117,14 +109,14 @@ def assess(study: Ability, context: Context, known: Known) -> Known:
             f"({context.model.classes[most]!r} is in most, {held[most]}); add images or lower "
             "min_images"
         )
-    fixed = settled(study, abilities, "global", class_ids, sampling.groups)
+    fixed = settled(study, abilities, "global", class_ids, sampling)
     assessed = Assessed(
         class_ids,
         sampling,
         levels(study, abilities, class_ids, sampling, context.seed),
         [emerged(study, abilities, c, sampling) for c in class_ids],
         lost(study, abilities, fixed),
-        by_chance(study, abilities, class_ids, sampling.groups),
+        by_chance(study, abilities, class_ids, sampling),
         in_vain(study, abilities, fixed),
         {c: leaders(study, abilities, c, sampling) for c in class_ids},
         estimates(abilities, class_ids, sampling),
@@ -147,7 +139,7 @@ def levels(
 ) -> list[Level]:
     """All classes at all layers, tested together."""
     places = [(class_id, layer) for class_id in class_ids for layer in abilities.layers]
-    above = [surplus(study, abilities, "global", layer, c) for c, layer in places]
+    above = [np.subtract(*paired(study, abilities, "global", layer, c)) for c, layer in places]
     tests = judge(
         [Question(one - study.smallest_effect, sampling) for one in above],
         side="greater",
@@ -179,10 +171,6 @@ def levels(
 def emerged(study: Ability, abilities: Abilities, class_id: int, sampling: Sampling) -> Emergence:
     hidden = abilities.layers[:-1]  # the last is position alone
     known = np.flatnonzero(np.isfinite(abilities.output[:, class_id]))
-    rows, probe = (
-        np.stack([dice_of(abilities, variant, layer, class_id)[known] for layer in hidden], 1)
-        for variant in ("global", "probe")
-    )
     output, own = abilities.output[known, class_id], sampling.at(known)
 
     def first(dice: np.ndarray, output: np.ndarray) -> int:
@@ -191,13 +179,15 @@ def emerged(study: Ability, abilities: Abilities, class_id: int, sampling: Sampl
         reached = np.flatnonzero(average >= study.enough * bar)
         return int(reached[0]) if len(reached) and bar > 0 else -1
 
-    place = first(rows, output)
-    reached = hidden[place] if place >= 0 else None
-    why = doubt(study, abilities, class_id, "global", reached, sampling)
-    by_probe = None
-    if np.isfinite(probe).all() and (at := first(probe, output)) >= 0:
-        unsure = doubt(study, abilities, class_id, "probe", hidden[at], sampling)
-        by_probe = None if unsure else hidden[at]
+    def read_by(variant: str) -> tuple[np.ndarray, int, str | None, str]:
+        dice = [dice_of(abilities, variant, layer, class_id)[known] for layer in hidden]
+        place = first(np.stack(dice, 1), output)
+        layer = hidden[place] if place >= 0 else None
+        why = doubt(study, abilities, class_id, variant, layer, sampling)
+        return np.stack(dice, 1), place, layer, why
+
+    rows, place, reached, why = read_by("global")
+    *_, by_probe, unsure = read_by("probe")
     drawn = reseeded(own, 21, class_id).drawn(lambda taken: first(rows[taken], output[taken]))
     average = rows.mean(0)
     return Emergence(
@@ -212,7 +202,7 @@ def emerged(study: Ability, abilities: Abilities, class_id: int, sampling: Sampl
         float(average.max()),
         float(average[-1]),
         faded(rows, own),
-        by_probe,
+        None if unsure else by_probe,
     )
 
 
@@ -224,7 +214,7 @@ def faded(rows: np.ndarray, sampling: Sampling) -> Estimate | None:
     that of a bootstrap would be above zero for 8 % of classes that nothing fades of. None where all
     images are of one group.
     """
-    half = halved(sampling.groups)
+    half = sampling.place % 2
     if not half.any():
         return None
     best = np.array([int(np.argmax(rows[half != own].mean(0))) for own in (0, 1)])
@@ -258,14 +248,6 @@ def paired(
     return np.where(vain, ~seen, own), np.where(vain, ~shown, output)
 
 
-def surplus(
-    study: Ability, abilities: Abilities, variant: str, layer: str, class_id: int
-) -> np.ndarray:
-    """What a reading has above the output [n], as :func:`paired`."""
-    own, output = paired(study, abilities, variant, layer, class_id)
-    return np.asarray(own - output)
-
-
 def doubt(
     study: Ability,
     abilities: Abilities,
@@ -276,11 +258,9 @@ def doubt(
 ) -> str:
     """Why no depth may be reported of a class that `layer` reads like the output; "" if it may.
 
-    A share of the output's Dice says something only where the output finds the class, and where
-    the layer reads it by what was learnt: each has to lie above what
-    needs no learning, by its interval.
+    A share of the output's Dice says something only where the output finds the class, and where the
+    layer reads it by what was learnt: each has to lie above what needs no learning.
     """
-
     control = VARIANTS.index(CONTROLS[variant])
     position = dice_of(abilities, variant, abilities.layers[-1], class_id)
     asked = [(abilities.output[:, class_id] - position, OUTPUT_FAILS)]
@@ -309,20 +289,15 @@ def estimates(
     """
     output = abilities.output[:, list(class_ids)]
     known = np.flatnonzero(np.isfinite(output).any(1))
-    truth = np.nansum(output[known], 1) / np.isfinite(output[known]).sum(1)
-    scores = (
-        np.nan_to_num(abilities.agreement[known][:, :-1], nan=0.0).mean(1),
-        abilities.confidence[known],
-    )
-    own = reseeded(sampling.at(known), 22)
-    values = [spearman(truth, score) for score in scores]
-    drawn = [own.drawn(partial(_correlation, truth, score)) for score in scores]
+    truth, own = class_mean(output[known]), reseeded(sampling.at(known), 22)
+
+    def told_by(scores: np.ndarray) -> Callable[[np.ndarray], float]:
+        return lambda rows: spearman(truth[rows], scores[rows])
+
+    agreement = told_by(np.nan_to_num(abilities.agreement[known, :-1], nan=0.0).mean(1))
+    confidence = told_by(abilities.confidence[known])
     return {
-        "agreement": own.of_draws(values[0], drawn[0]),
-        "confidence": own.of_draws(values[1], drawn[1]),
-        "difference": own.of_draws(values[0] - values[1], drawn[0] - drawn[1]),
+        "agreement": own.statistic(agreement),
+        "confidence": own.statistic(confidence),
+        "difference": own.statistic(lambda rows: agreement(rows) - confidence(rows)),
     }
-
-
-def _correlation(truth: np.ndarray, score: np.ndarray, rows: np.ndarray) -> float:
-    return spearman(truth[rows], score[rows])

@@ -1,17 +1,13 @@
 """Forgotten objects: those that a layer reads far better than the output does."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from conceptseg.stats.estimate import Sampling
+from conceptseg.study.ability.config import Ability
 from conceptseg.study.ability.read import Abilities, area_of, dice_of
-
-if TYPE_CHECKING:
-    from conceptseg.study.ability.config import Ability
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,7 @@ def settled(
     abilities: Abilities,
     variant: str,
     class_ids: Sequence[int],
-    groups: Sequence[str],
+    sampling: Sampling,
 ) -> Settled:
     """Of each image and class, the layer that reads most objects far better than the output does
     (by `forgotten`) in the other half's groups.
@@ -43,7 +39,7 @@ def settled(
     The best of all layers in each image would be chosen by luck. Images whose other half does not
     hold a class are left out; of equal layers the last is taken, which is nearest to the output.
     """
-    half = halved(groups if len(set(groups)) > 1 else abilities.ids)
+    half = (sampling.place if sampling.n > 1 else np.arange(len(abilities.ids))) % 2
     hidden = abilities.layers[:-1]  # the last is position alone
     fixed: dict[tuple[int, int], str] = {}
     for class_id in class_ids:
@@ -89,18 +85,13 @@ def in_vain(study: Ability, abilities: Abilities, fixed: Settled) -> int:
 
 
 def by_chance(
-    study: Ability, abilities: Abilities, class_ids: Sequence[int], groups: Sequence[str]
+    study: Ability, abilities: Abilities, class_ids: Sequence[int], sampling: Sampling
 ) -> tuple[int, int, int]:
     """Objects, those forgotten, and those that a shuffled network's layers, learnt, settled and
     read on the same images, would have us call forgotten; all 0 without the control."""
-    fixed = settled(study, abilities, "shuffled", class_ids, groups)
+    fixed = settled(study, abilities, "shuffled", class_ids, sampling)
     if not fixed:
         return 0, 0, 0
     objects = int(np.isfinite(abilities.output[:, list(class_ids)]).sum())
-    trained = lost(study, abilities, settled(study, abilities, "global", class_ids, groups))
+    trained = lost(study, abilities, settled(study, abilities, "global", class_ids, sampling))
     return objects, len(trained), len(lost(study, abilities, fixed, "shuffled"))
-
-
-def halved(owners: Sequence[str]) -> np.ndarray:
-    """0 or 1 for each image, by every other group."""
-    return np.asarray(np.unique(np.array(owners), return_inverse=True)[1] % 2)

@@ -1,26 +1,26 @@
 """First sweep: what each layer holds of each class, as sums over half of the images each."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-from conceptseg.data.draw import sample_priority
+from conceptseg.data.batch import Batch
+from conceptseg.data.draw import drawn, sample_priority
+from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
+from conceptseg.network import shuffle
+from conceptseg.network.model import SegmentationModel
+from conceptseg.network.record import Recorder
 from conceptseg.stats.mergeable.sums import Sums
-from conceptseg.study.ability.layers import POSITION, chosen
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from conceptseg.data.batch import Batch
-    from conceptseg.data.manifest import Sample
-    from conceptseg.network.model import SegmentationModel
-    from conceptseg.study.ability.config import Ability
+from conceptseg.study.ability.config import Ability
+from conceptseg.study.ability.layers import POSITION, chosen, evenly
+from conceptseg.study.ability.linear import positions, weighted_sums
+from conceptseg.study.shared.studied import labelled
 
 HALVES = (0, 1)
 NETS = ("trained", "shuffled")
@@ -46,16 +46,16 @@ class Prepared:
 class Reading:
     """What reads one layer of one network: prototypes and probe learnt on each half.
 
-    `prototypes` [2, k, u] (nan for a class without weight), `scale` [2, u] the units' standard
-    deviations, `direction` [2, k, u] and `offset` [2, k] of the probe on all units (zeros on those
-    it does not read), None without one.
+    `prototypes` [2, k, u] (nan for a class without weight), those of all else as `background`,
+    `scale` [2, u] the units' standard deviations, `direction` [2, k, u] and `offset` [2, k] of the
+    probe on all units (zeros on those it does not read), None without one.
     """
 
     prototypes: np.ndarray
     background: np.ndarray
     scale: np.ndarray
-    direction: np.ndarray | None
-    offset: np.ndarray | None
+    direction: np.ndarray | None = None
+    offset: np.ndarray | None = None
 
 
 PREPARED = Key("prepared", Prepared)
@@ -65,16 +65,11 @@ READINGS: Key[dict[tuple[str, str], Reading]] = Key("readings", dict)
 
 
 @dataclass(frozen=True)
-class Gather(Pass):
-    """One forward per image with all layers recorded, and one of the shuffled network.
-
-    Both networks are gathered on all images: prototypes of few images read worse than those of
-    many, so a control that learnt on fewer would make any network look as if it had learnt.
-    """
+class Sweep(Pass):
+    """All images with labels, through the network and, if there is that control, a shuffled one."""
 
     study: Ability
 
-    name = "gather"
     cost = "1 forward per image, 1 more of the shuffled network unless control_images is 0"
     labels = "required"
 
@@ -84,41 +79,41 @@ class Gather(Pass):
     def forwards(self, context: Context) -> float:
         return float(len(context.manifest.samples) * (2 if self.study.control_images else 1))
 
+
+@dataclass(frozen=True)
+class Gather(Sweep):
+    """Sums over the images, with all layers recorded, of both networks.
+
+    Both are gathered on all images: prototypes of few images read worse than those of many, so a
+    control that learnt on fewer would make any network look as if it had learnt.
+    """
+
+    name = "gather"
+
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         ready = known[PREPARED]
         assert batch.labels is not None
         logits, features = recorded(context.model, batch.images, ready.layers)
         context.model.check_finite(logits, batch.ids)
+        of_network = {"trained": features}
+        if ready.shuffled is not None:
+            of_network["shuffled"] = recorded(ready.shuffled, batch.images, ready.layers)[1]
+            del of_network["shuffled"][POSITION]
         p = logits.float().softmax(1)
         shares = label_shares(batch.labels, logits.shape[1])
-        sums = self._sums(ready, batch.ids, features, p, shares, "trained")
-        if ready.shuffled is not None:
-            _, other = recorded(ready.shuffled, batch.images, ready.layers)
-            sums = sums.merge(self._sums(ready, batch.ids, other, p, shares, "shuffled"))
-        return SUMS(sums)
-
-    def _sums(
-        self,
-        ready: Prepared,
-        ids: Sequence[str],
-        features: Mapping[str, Tensor],
-        p: Tensor,
-        shares: Tensor,
-        net: str,
-    ) -> Sums:
-        """All sums of a batch; images are added one by one, so that batches do not matter."""
         total = Sums.empty()
-        for place, (name, x) in enumerate(features.items()):
-            if net == "shuffled" and name == POSITION:
-                continue
-            parts = {**class_sums(x, p), **unit_sums(x)}
-            if self.study.probe:
-                parts |= probe_sums(x, shares, self.study.probe_units)
-            for i, sample_id in enumerate(ids):
-                head = f"{net}/{ready.half[sample_id]}/{place}"
-                one = {f"{head}/{key}": value[i] for key, value in parts.items()}
-                total = total.merge(Sums.of(one))
-        return total
+        for net, layers in of_network.items():
+            for place, x in enumerate(layers.values()):
+                sums = layer_sums(x, p)
+                if self.study.probe:
+                    sums |= probe_sums(x, shares, self.study.probe_units)
+                parts = {key: value.double().cpu().numpy() for key, value in sums.items()}
+                # Images are added one by one, so that batches do not matter.
+                for i, name in enumerate(batch.ids):
+                    head = f"{net}/{ready.half[name]}/{place}"
+                    own = {f"{head}/{key}": value[i] for key, value in parts.items()}
+                    total = total.merge(Sums.of(own))
+        return SUMS(total)
 
 
 def learn(study: Ability, context: Context, known: Known) -> Known:
@@ -126,7 +121,7 @@ def learn(study: Ability, context: Context, known: Known) -> Known:
     sums, names = known[SUMS].values, (*known[PREPARED].layers, POSITION)
     return READINGS(
         {
-            (net, name): reading(sums, net, place, study.probe)
+            (net, name): reading(sums, net, place)
             for net in NETS
             for place, name in enumerate(names)
             if f"{net}/0/{place}/mass" in sums and f"{net}/1/{place}/mass" in sums
@@ -134,22 +129,12 @@ def learn(study: Ability, context: Context, known: Known) -> Known:
     )
 
 
-def labelled(context: Context) -> list[Sample]:
-    """The samples with labels."""
-    return [one for one in context.manifest.samples if context.manifest.labelled(one)]
-
-
 def prepare(study: Ability, context: Context, known: Known) -> Known:
     """Choose layers, deal the halves, shuffle a copy of the network; InputError for the layers."""
-    from conceptseg.network.shuffle import shuffled
-
     samples = labelled(context)
     half, by_group = halves(samples, context.seed)
-    ranked = sorted(
-        (s.id for s in samples), key=lambda one: (sample_priority(study.seed, one), one)
-    )
-    control = frozenset(ranked[: study.control_images])
-    other = shuffled(context.model, context.seed) if control else None
+    control = frozenset(drawn(study.seed, half, study.control_images))
+    other = shuffle.shuffled(context.model, context.seed) if control else None
     layers = chosen(context, study.layers, study.most_layers)
     return PREPARED(Prepared(layers, half, by_group, control, other))
 
@@ -177,102 +162,73 @@ def recorded(
     model: SegmentationModel, images: Tensor, layers: Sequence[str]
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Logits, and the features of all layers and of positions, from one pass."""
-    import torch
-
-    from conceptseg.network.record import Recorder
-    from conceptseg.study.ability.linear import positions
-
     with torch.no_grad(), Recorder(model, layers) as recorder:
         logits = recorder(images)
     assert logits is not None
-    grid = tuple(max(1, side // POSITION_GRID) for side in images.shape[2:])
     found = {name: recorder.activations[name].detach().float() for name in layers}
-    return logits, {**found, POSITION: positions(images, (grid[0], grid[1]))}
+    height, width = (max(1, side // POSITION_GRID) for side in images.shape[2:])
+    return logits, {**found, POSITION: positions(images, (height, width))}
 
 
 def label_shares(labels: Tensor, k: int) -> Tensor:
     """One-hot labels float32 [n, k, h, w], all zero where ignored."""
-    import torch
-
     known = (labels >= 0) & (labels < k)
-    hot = torch.nn.functional.one_hot(labels.clamp(0, k - 1), k).movedim(-1, 1).float()
+    hot = F.one_hot(labels.clamp(0, k - 1), k).movedim(-1, 1).float()
     return hot * known[:, None]
 
 
-def class_sums(x: Tensor, p: Tensor) -> dict[str, np.ndarray]:
-    """Per image: `classes` [n, k, u] and `mass` [n, k], weighted by the predicted probability."""
-    from conceptseg.study.ability.linear import weighted_sums
-
-    sums, mass = weighted_sums(x, p)
-    return {"classes": sums.double().cpu().numpy(), "mass": mass.double().cpu().numpy()}
-
-
-def unit_sums(x: Tensor) -> dict[str, np.ndarray]:
-    """Per image: `units` and `squares` [n, u] and `count` [n] over the layer's own positions."""
+def layer_sums(x: Tensor, p: Tensor) -> dict[str, Tensor]:
+    """Per image: `classes` [n, k, u] and `mass` [n, k], weighted by the predicted probability, and
+    over the layer's own positions `units` and `squares` [n, u], and their `count` [n]."""
+    classes, mass = weighted_sums(x, p)
     flat = x.flatten(2).double()
-    return {
-        "units": flat.sum(2).cpu().numpy(),
-        "squares": (flat**2).sum(2).cpu().numpy(),
-        "count": np.full(len(x), float(flat.shape[2])),
-    }
+    sums = {"units": flat.sum(2), "squares": (flat**2).sum(2)}
+    count = flat.new_full((len(x),), flat.shape[2])
+    return {"classes": classes, "mass": mass, **sums, "count": count}
 
 
-def read_units(units: int, most: int) -> np.ndarray:
-    """The units that a probe reads: all, or `most` evenly spread."""
-    kept = np.linspace(0, units - 1, min(units, most)).round().astype(np.int64)
-    found: np.ndarray = np.unique(kept)
-    return found
-
-
-def probe_sums(x: Tensor, shares: Tensor, most: int) -> dict[str, np.ndarray]:
+def probe_sums(x: Tensor, shares: Tensor, most: int) -> dict[str, Tensor]:
     """Per image: `gram` [n, m + 1, m + 1] of units and a one, `target` [n, m + 1, k].
 
     Positions weigh by how much of them is labelled; the target is the share of each class there.
     """
-    import torch
-    import torch.nn.functional as F
-
-    kept = torch.from_numpy(read_units(x.shape[1], most)).to(x.device)
+    kept = torch.from_numpy(evenly(x.shape[1], most)).to(x.device)
     share = F.adaptive_avg_pool2d(shares, (x.shape[2], x.shape[3])).flatten(2)
     weight = share.sum(1, keepdim=True)
     rows = torch.cat([x[:, kept].flatten(2), torch.ones_like(weight)], 1)
     gram = torch.einsum("nup,nvp->nuv", rows * weight, rows)
-    target = torch.einsum("nup,nkp->nuk", rows, share)
-    return {"gram": gram.double().cpu().numpy(), "target": target.double().cpu().numpy()}
+    return {"gram": gram, "target": torch.einsum("nup,nkp->nuk", rows, share)}
 
 
-def reading(sums: Mapping[str, Any], net: str, place: int, probe: bool) -> Reading:
+def reading(sums: Mapping[str, np.ndarray], net: str, place: int) -> Reading:
     """What reads a layer, learnt on each half."""
-    found: dict[str, list[np.ndarray]] = {}
-    for half in HALVES:
-        head = f"{net}/{half}/{place}"
-        units, squares = sums[f"{head}/units"], sums[f"{head}/squares"]
-        count = float(sums[f"{head}/count"])
-        mean = units / count
-        spread = np.sqrt(np.maximum(squares / count - mean**2, 0))
-        classes, mass = sums[f"{head}/classes"], sums[f"{head}/mass"]
-        found.setdefault("prototypes", []).append(_means(classes, mass))
-        rest = classes.sum(0)[None] - classes, mass.sum() - mass
-        found.setdefault("background", []).append(_means(*rest))
-        floor = 1e-6 * max(float(np.abs(mean).max(initial=0)), float(spread.max(initial=0)), 1e-30)
-        found.setdefault("scale", []).append(np.where(spread > floor, spread, np.inf))
-        if probe and f"{head}/gram" in sums:
-            direction, offset = ridge(sums[f"{head}/gram"], sums[f"{head}/target"], len(units))
-            found.setdefault("direction", []).append(direction)
-            found.setdefault("offset", []).append(offset)
-    stacked = {name: np.stack(parts) for name, parts in found.items()}
-    return Reading(
-        stacked["prototypes"],
-        stacked["background"],
-        stacked["scale"],
-        stacked.get("direction"),
-        stacked.get("offset"),
-    )
+    halves = [_learnt(sums, f"{net}/{half}/{place}") for half in HALVES]
+    return Reading(**{name: np.stack([half[name] for half in halves]) for name in halves[0]})
+
+
+def _learnt(sums: Mapping[str, np.ndarray], head: str) -> dict[str, np.ndarray]:
+    """What one half teaches, by the names of :class:`Reading`."""
+    own = {
+        key.removeprefix(f"{head}/"): value
+        for key, value in sums.items()
+        if key.startswith(f"{head}/")
+    }
+    mean = own["units"] / own["count"]
+    spread = np.sqrt(np.maximum(own["squares"] / own["count"] - mean**2, 0))
+    floor = 1e-6 * max(float(np.abs(mean).max(initial=0)), float(spread.max(initial=0)), 1e-30)
+    classes, mass = own["classes"], own["mass"]
+    learnt = {
+        "prototypes": _means(classes, mass),
+        "background": _means(classes.sum(0)[None] - classes, mass.sum() - mass),
+        "scale": np.where(spread > floor, spread, np.inf),
+    }
+    if "gram" in own:
+        learnt["direction"], learnt["offset"] = ridge(own["gram"], own["target"], len(mean))
+    return learnt
 
 
 def _means(sums: np.ndarray, mass: np.ndarray) -> np.ndarray:
-    found: np.ndarray = sums / np.where(mass > 0, mass, np.nan)[:, None]
-    return found
+    return np.asarray(sums / np.where(mass > 0, mass, np.nan)[:, None])
 
 
 def ridge(gram: np.ndarray, target: np.ndarray, units: int) -> tuple[np.ndarray, np.ndarray]:
@@ -294,5 +250,5 @@ def ridge(gram: np.ndarray, target: np.ndarray, units: int) -> tuple[np.ndarray,
     offset = target[m] / count - mean @ weights
     held = target[m] > 0
     direction = np.zeros((target.shape[1], units))
-    direction[:, read_units(units, m)] = np.where(held, weights, 0.0).T
+    direction[:, evenly(units, m)] = np.where(held, weights, 0.0).T
     return direction, np.where(held, offset, -np.inf)

@@ -1,16 +1,11 @@
 """Which layers are looked at, in the order in which they run."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
+import torch
 
+from conceptseg.engine.contract import Context
 from conceptseg.errors import InputError
-
-if TYPE_CHECKING:
-    from conceptseg.engine.contract import Context
-    from conceptseg.network.layers import LayerInfo
+from conceptseg.network.layers import LayerInfo
 
 POSITION = "position alone"
 """The name of the baseline that sees where a pixel lies and nothing else."""
@@ -22,8 +17,6 @@ def chosen(context: Context, wanted: tuple[str, ...], most: int) -> tuple[str, .
     Stages: starting from the outermost modules with a spatial map, the one that holds the most
     parameters is replaced by its own parts while the parts have maps and there is room.
     """
-    import torch
-
     first = context.manifest.samples[0]
     image = torch.from_numpy(context.manifest.image(first))[None].to(context.run.device)
     infos = [info for info in context.model.layers(image) if info.spatial]
@@ -50,17 +43,16 @@ def stages(infos: list[LayerInfo], most: int) -> tuple[str, ...]:
 
     current = [n for n in by_name if not any(n.startswith(f"{o}.") for o in by_name)]
     settled: set[str] = set()
-    while True:
-        open_ones = [name for name in current if name not in settled and len(parts(name)) > 1]
-        if not open_ones:
-            break
+    while open_ones := [n for n in current if n not in settled and len(parts(n)) > 1]:
         widest = max(open_ones, key=lambda name: (by_name[name].parameters, name))
         if len(current) - 1 + len(parts(widest)) > most:
             settled.add(widest)
-            continue
-        current = [n for n in current if n != widest] + parts(widest)
+        else:
+            current = [n for n in current if n != widest] + parts(widest)
     order = [info.name for info in infos if info.name in set(current)]
-    if len(order) > most:
-        kept = np.unique(np.linspace(0, len(order) - 1, most).round().astype(int))
-        order = [order[i] for i in kept]
-    return tuple(order)
+    return tuple(order[place] for place in evenly(len(order), most))
+
+
+def evenly(count: int, most: int) -> np.ndarray:
+    """Places 0 to count - 1: all of them, or `most` evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))

@@ -1,18 +1,13 @@
 """The single units that read a class best."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from conceptseg.stats.estimate import Estimate, Sampling
+from conceptseg.study.ability.config import Ability
 from conceptseg.study.ability.read import Abilities
 from conceptseg.study.ability.units import pooled_dice
-
-if TYPE_CHECKING:
-    from conceptseg.study.ability.config import Ability
 
 
 @dataclass(frozen=True)
@@ -20,6 +15,8 @@ class Leader:
     """A unit that reads a class well, chosen on half of the images, measured on the other half, of
     so many images."""
 
+    class_id: int
+    rank: int
     layer: str
     unit: int
     dice: Estimate
@@ -44,8 +41,8 @@ def leaders(
         scores += [(-float(dice[u]), layer, int(u)) for u in best]
     measuring = own.at(~choosing)
     return [
-        Leader(layer, unit, dice_of_unit(counts, measuring), len(counts))
-        for _, layer, unit in sorted(scores)[: study.units_shown]
+        Leader(class_id, rank, layer, unit, dice_of_unit(counts, measuring), len(counts))
+        for rank, (_, layer, unit) in enumerate(sorted(scores)[: study.units_shown], start=1)
         for counts in [abilities.units[layer][~choosing][:, unit, class_id]]
     ]
 

@@ -9,18 +9,18 @@ is the adjoint of the resizing. Both are exact.
 Source: He et al. 2023, "Segmentation ability map" (ProtoSeg), arXiv 2212.09206, section 3.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-POSITION_UNITS = 5
 
-
-def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def resized(maps: Tensor, size: Sequence[int]) -> Tensor:
     """Maps [n, k, y, x] on another grid, bilinearly, corners not aligned."""
     if tuple(maps.shape[2:]) == tuple(size):
         return maps
-    return F.interpolate(maps, size, mode="bilinear", align_corners=False)
+    return F.interpolate(maps, list(size), mode="bilinear", align_corners=False)
 
 
 def adjoint(weights: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -48,7 +48,7 @@ def weighted_sums(features: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def nearest(
-    features: Tensor, prototypes: Tensor, scale: Tensor | None, size: tuple[int, int]
+    features: Tensor, prototypes: Tensor, scale: Tensor | None, size: Sequence[int]
 ) -> Tensor:
     """The class of nearest prototype at each pixel, int64 [n, h, w].
 
@@ -56,15 +56,14 @@ def nearest(
     deviation, so that loud units do not rule). A class whose prototype is not finite is never
     chosen; of equal distances the lower class wins.
     """
-    mu = prototypes if scale is None else prototypes / _per_unit(scale)
-    direction = mu if scale is None else mu / _per_unit(scale)
+    by = 1.0 if scale is None else scale[..., None, :]
+    mu = prototypes / by
     known = torch.isfinite(mu).all(2)
-    offset = torch.where(known, -0.5 * (mu**2).sum(2), torch.full_like(mu[..., 0], -torch.inf))
-    direction = torch.where(known[..., None], direction, torch.zeros_like(direction))
-    return assigned(features, direction, offset, size)
+    offset = torch.where(known, -0.5 * (mu**2).sum(2), -torch.inf)
+    return assigned(features, torch.where(known[..., None], mu / by, 0.0), offset, size)
 
 
-def assigned(features: Tensor, direction: Tensor, offset: Tensor, size: tuple[int, int]) -> Tensor:
+def assigned(features: Tensor, direction: Tensor, offset: Tensor, size: Sequence[int]) -> Tensor:
     """Class of largest X . direction + offset at each pixel, int64 [n, h, w].
 
     Directions [n, k, u] and offsets [n, k]; -inf bars a class.
@@ -73,15 +72,9 @@ def assigned(features: Tensor, direction: Tensor, offset: Tensor, size: tuple[in
     return (resized(maps, size) + offset[:, :, None, None]).argmax(1)
 
 
-def _per_unit(scale: Tensor) -> Tensor:
-    return scale if scale.dim() == 1 else scale[:, None]
-
-
 def means(sums: Tensor, mass: Tensor) -> Tensor:
     """Prototypes [..., k, u] of weighted sums and masses; nan for a class without any weight."""
-    nothing = mass <= 0
-    found = sums / torch.where(nothing, torch.ones_like(mass), mass)[..., None]
-    return torch.where(nothing[..., None], torch.full_like(found, torch.nan), found)
+    return sums / torch.where(mass > 0, mass, torch.nan)[..., None]
 
 
 def positions(images: Tensor, grid: tuple[int, int]) -> Tensor:

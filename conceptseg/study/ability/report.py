@@ -39,12 +39,13 @@ def _lead(result: Result) -> str:
     rows = result.tables["classes"].rows
     early = [row for row in rows if row["emerges"] not in (None, notes["layers"][-1])]
     faded = [row for row in rows if (row["fade_low"] or 0.0) > 0]
-    unclear = [row for row in rows if row["doubt"]]
+    unclear = sum(bool(row["doubt"]) for row in rows)
+    no_depth = f"; for {unclear} no depth can be reported" if unclear else ""
     text = (
         f"{len(notes['layers'])} layers of {notes['model']} were read for "
         f"{len(notes['classes'])} classes in {notes['images']} images. {len(early)} classes reach "
         f"{notes['enough']:.0%} of the output's Dice before the last layer that was read"
-        f"{_no_depth(len(unclear))}. For {len(faded)} the layer that reads best in one half of the "
+        f"{no_depth}. For {len(faded)} the layer that reads best in one half of the "
         "images is above the last in the other half, each class's 95 % interval taken by itself. "
     )
     if notes["forgotten"]:
@@ -52,10 +53,6 @@ def _lead(result: Result) -> str:
     else:
         text += "No object is seen by a layer and lost by the output."
     return text
-
-
-def _no_depth(count: int) -> str:
-    return f"; for {count} no depth can be reported" if count else ""
 
 
 def _limits(result: Result) -> tuple[str, ...]:

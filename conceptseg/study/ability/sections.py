@@ -5,29 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from conceptseg.report import charts, cover
-from conceptseg.report.blocks import (
-    Block,
-    ColourBar,
-    FigureBlock,
-    Gallery,
-    Picture,
-    Section,
-    TableBlock,
-)
+from conceptseg.report.blocks import ColourBar, FigureBlock, Gallery, Picture, Section, TableBlock
 from conceptseg.result.columns import Column
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
 from conceptseg.stats.intervals import ALPHA
+from conceptseg.study.ability import tables
 from conceptseg.study.ability.layers import POSITION
-from conceptseg.study.ability.tables import (
-    ABILITY,
-    ABOVE,
-    DICE,
-    EXCESS,
-    OUTPUT,
-    P_ADJUSTED,
-    SPEARMAN,
-)
 
 CURVES = 8
 PARTS = (("truth", "labels"), ("layer", "the layer's map"), ("output", "output"))
@@ -35,33 +19,37 @@ PARTS = (("truth", "labels"), ("layer", "the layer's map"), ("output", "output")
 
 def levels(result: Result) -> Section:
     """Three heat maps of classes by layers: ability, and what is above either control."""
-    captions = (
-        "Dice of each class when a pixel is given to the nearest of the classes' mean features, "
-        "learnt on the other half of the images.",
-        "The same less what a network with shuffled weights reaches, both learnt and read on the "
-        f"same images (of a class {_range(result, 'excess_images')}): what was learnt. The image "
-        "itself leaves much to be read in layers that learnt nothing.",
-        "Above zero, later layers lose what this one holds. Computed over the images with a class, "
-        "and those without it in which the layer or the output sees it: there, seeing it counts as "
-        f"a Dice of 0, not seeing it as 1. {_dots(result)}",
-    )
-    headings = (
-        "Ability",
-        "Ability above that of a shuffled network",
-        "Ability above the network's own output",
-    )
     blocks = [
-        _map(result, column, heading, caption)
-        for column, heading, caption in zip(
-            (ABILITY, EXCESS, ABOVE), headings, captions, strict=True
-        )
+        _map(
+            result,
+            tables.ABILITY,
+            "Ability",
+            "Dice of each class when a pixel is given to the nearest of the classes' mean "
+            "features, learnt on the other half of the images.",
+        ),
+        _map(
+            result,
+            tables.EXCESS,
+            "Ability above that of a shuffled network",
+            "The same less what a network with shuffled weights reaches, both learnt and read on "
+            f"the same images (of a class {_range(result, 'excess_images')}): what was learnt. "
+            "The image itself leaves much to be read in layers that learnt nothing.",
+        ),
+        _map(
+            result,
+            tables.ABOVE,
+            "Ability above the network's own output",
+            "Above zero, later layers lose what this one holds. Computed over the images with a "
+            "class, and those without it in which the layer or the output sees it: there, seeing "
+            f"it counts as a Dice of 0, not seeing it as 1. {_dots(result)}",
+        ),
     ]
     return Section("levels", "What each layer can tell", "", blocks)
 
 
 def _map(result: Result, column: Column, heading: str, caption: str) -> FigureBlock | None:
-    layers, whole = [*result.notes["layers"], POSITION], column is ABILITY
-    marked = {"all cells together": _grid(result, P_ADJUSTED, layers) <= ALPHA}
+    layers, whole = [*result.notes["layers"], POSITION], column is tables.ABILITY
+    marked = {"all cells together": _grid(result, tables.P_ADJUSTED, layers) <= ALPHA}
     return charts.heatmap(
         _grid(result, column, layers),
         result.notes["classes"],
@@ -69,7 +57,7 @@ def _map(result: Result, column: Column, heading: str, caption: str) -> FigureBl
         value="Dice" if whole else "difference of Dice",
         centre=None if whole else 0.0,
         ends=(0.0, 1.0) if whole else (None, None),
-        marked=marked if column is ABOVE else None,
+        marked=marked if column is tables.ABOVE else None,
         heading=heading,
         caption=caption,
         id=f"levels-{column.key}",
@@ -85,14 +73,10 @@ def _grid(result: Result, column: Column, layers: Sequence[str]) -> np.ndarray:
 def emergence(result: Result) -> Section:
     layers, enough = list(result.notes["layers"]), result.notes["enough"]
     table = result.tables["classes"]
-    worst = [row["class"] for row in table.sorted(OUTPUT).rows[:CURVES]]
-    ability = dict(zip(result.notes["classes"], _grid(result, ABILITY, layers), strict=True))
-    by_layer = [
-        {"layer": layer, **{name: float(ability[name][place]) for name in worst}}
-        for place, layer in enumerate(layers)
-    ]
+    worst = [row["class"] for row in table.sorted(tables.OUTPUT).rows[:CURVES]]
+    ability = dict(zip(result.notes["classes"], _grid(result, tables.ABILITY, layers), strict=True))
     curves = charts.curves(
-        Table(by_layer),
+        Table.of_columns({"layer": layers, **{name: ability[name].tolist() for name in worst}}),
         Column("layer", "layer, in running order"),
         worst,
         axis="Dice",
@@ -135,23 +119,19 @@ def forgotten(result: Result) -> Section:
         title = f"{name}, {row['layer']}: {row['seen']:.2f}, output {row['output']:.2f}"
         keys = [(safe_key(f"drawn-{row['picture']}-{key}"), what) for key, what in PARTS]
         rows.append((title, [Picture(key, f"{name}: {what} outlined") for key, what in keys]))
-    blocks: list[Block | None] = [
-        Gallery([what for _, what in PARTS], rows, "The largest losses") if rows else None,
-        TableBlock(
-            table.show(*table.columns[:-1]), "All forgotten objects", folded=len(table.rows) > 12
-        )
-        if table.rows
-        else None,
-    ]
+    shown = Gallery([what for _, what in PARTS], rows, "The largest losses") if rows else None
+    every = table.show(*table.columns[:-1])
+    listed = TableBlock(every, "All forgotten objects", folded=len(table.rows) > 12)
+    blocks = [shown, listed if table.rows else None]
     return Section("forgotten", "Forgotten objects", intro, blocks)
 
 
 def units(result: Result) -> Section:
     table = result.tables["units"]
     forest = charts.forest(
-        table.show("class", "rank", "layer", "unit", DICE, "images"),
+        table.show("class", "rank", "layer", "unit", tables.DICE, "images"),
         lambda row: f"{row['class']} · {row['layer']} unit {row['unit']}",
-        DICE,
+        tables.DICE,
         heading="Units that read a class best",
         caption="One unit alone, on where it is nearer to its mean inside the class than outside, "
         "over all pixels of images with and without the class. Chosen on half of "
@@ -162,25 +142,22 @@ def units(result: Result) -> Section:
 
 
 def _unit_maps(table: Table) -> Gallery | None:
-    classes = {name: own.rows for name, own in table.by("class").items()}
-    if not classes:
-        return None
-    most = max(len(own) for own in classes.values())
-    rows = []
-    for name, own in classes.items():
-        pictures: list[Picture | None] = [
+    rows: list[tuple[str, list[Picture | None]]] = []
+    most = max((len(own.rows) for own in table.by("class").values()), default=0)
+    for name, own in table.by("class").items():
+        pictures = [
             Picture(
                 row["picture"],
                 f"Unit {row['unit']} of {row['layer']} in {row['sample']}, {name} outlined",
                 f"{row['layer']} unit {row['unit']}",
             )
-            for row in own
+            for row in own.rows
         ]
-        pictures += [None] * (most - len(pictures))
-        rows.append((f"{name} in {own[0]['sample']}", pictures))
+        empty = [None] * (most - len(pictures))
+        rows.append((f"{name} in {own.rows[0]['sample']}", [*pictures, *empty]))
     bar = ColourBar("cividis", 0.0, 1.0, "the unit's value, from its smallest to its largest")
     heads = ["best unit", *(f"unit {rank}" for rank in range(2, most + 1))]
-    return Gallery(heads, rows, "Their maps", "The labels are outlined.", bar)
+    return Gallery(heads, rows, "Their maps", "The labels are outlined.", bar) if rows else None
 
 
 def chance(result: Result) -> Section:
@@ -200,7 +177,7 @@ def estimate(result: Result) -> Section:
     forest = charts.forest(
         result.tables["estimates"],
         "told_from",
-        SPEARMAN,
+        tables.SPEARMAN,
         axis="rank correlation with the true Dice of the image",
         reference=0.0,
         heading="Quality without labels",

@@ -1,39 +1,26 @@
 """The tables of an ability result."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import numpy as np
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
-from conceptseg.result.columns import Column, labels_of
+from conceptseg.result.columns import Column
 from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
 from conceptseg.study.ability.assess import ASSESSED, Assessed
+from conceptseg.study.ability.config import Ability
 from conceptseg.study.ability.pictures import exemplars, shown
 from conceptseg.study.ability.read import VARIANTS, Abilities
 
-if TYPE_CHECKING:
-    from conceptseg.study.ability.config import Ability
-
 ABILITY = Column("global", "ability", interval=True, of=lambda one: one.readings["global"])
 EXCESS = Column("excess", "above the shuffled network", interval=True, brief="above shuffled")
-PROBE_EXCESS = Column(
-    "probe_excess",
-    "probe above the shuffled network's",
-    interval=True,
-    brief="probe above shuffled's",
-)
 ABOVE = Column("above", "above the output", interval=True)
 P_ADJUSTED = Column("p_adjusted", "p, all cells together", of=lambda one: one.test.adjusted)
 OUTPUT = Column("output", "Dice of the output", interval=True, brief="Dice")
-FADE = Column(
-    "fade", "best above last, chosen on other images", interval=True, brief="best above last"
-)
 DICE = Column(
     "dice", "Dice on images that did not choose it", interval=True, brief="", ends=("low", "high")
 )
@@ -72,7 +59,12 @@ def levels(assessed: Assessed, classes: Sequence[str]) -> Table:
         *(_reading(name, label) for name, label in READINGS.items()),
         EXCESS,
         Column("excess_images", "above shuffled, images"),
-        PROBE_EXCESS,
+        Column(
+            "probe_excess",
+            "probe above the shuffled network's",
+            interval=True,
+            brief="probe above shuffled's",
+        ),
         ABOVE,
         Column("p", of=lambda one: one.test.p),
         P_ADJUSTED,
@@ -98,29 +90,31 @@ def emergence(assessed: Assessed, classes: Sequence[str]) -> Table:
         Column("best_dice", "ability there"),
         Column("last_dice", "ability of the last layer"),
         Column("forgotten", "forgotten objects", of=lambda one: lost[one.class_id]),
-        FADE,
+        Column(
+            "fade",
+            "best above last, chosen on other images",
+            interval=True,
+            brief="best above last",
+        ),
     )
     return Table.of(assessed.emergence, columns, "Where each class emerges")
 
 
 def units(study: Ability, context: Context, known: Known) -> Table:
-    assessed = known[ASSESSED]
+    """A row for each unit, class by class."""
     where = exemplars(study, context, known)
-    rows = [
-        {
-            "class": context.model.classes[class_id],
-            "rank": rank + 1,
-            "layer": one.layer,
-            "unit": one.unit,
-            **DICE.cells(one.dice),
-            "images": one.images,
-            "sample": where[class_id][0],
-            "picture": safe_key(f"drawn-unit-{class_id}-{rank}"),
-        }
-        for class_id, leaders in assessed.leaders.items()
-        for rank, one in enumerate(leaders)
-    ]
-    return Table(rows, labels=labels_of([DICE]), caption="Units that read a class best")
+    columns = (
+        _class(context.model.classes),
+        "rank",
+        "layer",
+        "unit",
+        DICE,
+        "images",
+        Column("sample", of=lambda one: where[one.class_id][0]),
+        Column("picture", of=lambda one: safe_key(f"drawn-unit-{one.class_id}-{one.rank - 1}")),
+    )
+    every = [one for leaders in known[ASSESSED].leaders.values() for one in leaders]
+    return Table.of(every, columns, "Units that read a class best")
 
 
 def forgotten(study: Ability, known: Known, classes: Sequence[str]) -> Table:
@@ -140,31 +134,26 @@ def forgotten(study: Ability, known: Known, classes: Sequence[str]) -> Table:
 
 
 def estimates(assessed: Assessed) -> Table:
-    rows = [
-        {"told_from": SOURCES[name], **SPEARMAN.cells(one), "images": assessed.judged}
-        for name, one in assessed.estimates.items()
-    ]
-    labels = {"told_from": "predicted from", **SPEARMAN.labels}
-    return Table(rows, labels=labels, caption="Quality predicted without labels")
+    columns = (
+        Column("told_from", "predicted from", of=SOURCES.get),
+        replace(SPEARMAN, of=assessed.estimates.get),
+        Column("images", of=lambda name: assessed.judged),
+    )
+    return Table.of(assessed.estimates, columns, "Quality predicted without labels")
 
 
 def images(abilities: Abilities, assessed: Assessed, classes: Sequence[str]) -> Table:
     """Each image and class it holds: the output's Dice, and the best layer's by prototypes."""
     dice = abilities.dice[:, VARIANTS.index("global"), :-1]
-    rows = []
-    for row, sample in enumerate(abilities.ids):
-        for class_id in assessed.class_ids:
-            output = abilities.output[row, class_id]
-            if np.isfinite(output):
-                layer = int(np.argmax(dice[row, :, class_id]))
-                rows.append(
-                    {
-                        "sample": sample,
-                        "class": classes[class_id],
-                        "output": float(output),
-                        "best_layer": abilities.layers[layer],
-                        "seen": float(dice[row, layer, class_id]),
-                    }
-                )
+    rows, places = np.nonzero(np.isfinite(abilities.output[:, list(assessed.class_ids)]))
+    ids = np.array(assessed.class_ids)[places]
+    seen = dice[rows, :, ids]
+    columns = {
+        "sample": [abilities.ids[row] for row in rows],
+        "class": [classes[class_id] for class_id in ids],
+        "output": abilities.output[rows, ids],
+        "best_layer": [abilities.layers[layer] for layer in seen.argmax(1)],
+        "seen": seen.max(1),
+    }
     caption = "Each image and class: Dice of the output and of the best layer, by hindsight"
-    return Table(rows, caption=caption)
+    return Table.of_columns(columns, caption)

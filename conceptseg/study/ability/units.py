@@ -1,13 +1,9 @@
 """Single units as detectors of a class: one threshold, midway between two means."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    from torch import Tensor
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 
 def unit_counts(
@@ -25,9 +21,6 @@ def unit_counts(
     grid whose longer side is `side` px, labels [h, w] by their nearest pixel; pixels without a
     label count nowhere. Where the means are equal, or a class has none, the unit is never on.
     """
-    import torch
-    import torch.nn.functional as F
-
     height, width = labels.shape
     scale = min(1.0, side / max(height, width))
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
@@ -39,10 +32,10 @@ def unit_counts(
     for c in range(len(inside)):
         held = truth == c
         found[:, c, 2] = float(held.sum())
-        if not np.isfinite(inside[c]).all() or not np.isfinite(outside[c]).all():
+        ends = np.array([inside[c], outside[c]], np.float32)
+        if not np.isfinite(ends).all():
             continue
-        near = torch.from_numpy(np.asarray(inside[c], np.float32)).to(x.device)
-        far = torch.from_numpy(np.asarray(outside[c], np.float32)).to(x.device)
+        near, far = torch.from_numpy(ends).to(x.device)
         on = (x - ((near + far) / 2)[:, None]) * (near - far)[:, None] > 0
         found[:, c, 0] = (on & held).sum(1).cpu().numpy()
         found[:, c, 1] = on.sum(1).cpu().numpy()
@@ -56,5 +49,4 @@ def pooled_dice(counts: np.ndarray) -> np.ndarray:
     """
     total = counts.astype(np.float64).sum(0)
     sizes = total[..., 1] + total[..., 2]
-    found: np.ndarray = np.where(sizes > 0, 2 * total[..., 0] / np.maximum(sizes, 1), np.nan)
-    return found
+    return np.where(sizes > 0, 2 * total[..., 0] / np.maximum(sizes, 1), np.nan)

@@ -10,11 +10,10 @@ import numpy as np
 from conceptseg.data.batch import Batch
 from conceptseg.engine.contract import Context
 from conceptseg.errors import InputError
+from conceptseg.result.table import Table
 from conceptseg.study.bottleneck.config import Bottleneck
 from conceptseg.study.bottleneck.measure import look
 from conceptseg.study.bottleneck.predictor import Predictor
-
-COLUMNS = ("sample", "quality", "low", "high", "distance", "known_kind", "review")
 
 
 def check(predictor: Predictor, context: Context, where: str) -> None:
@@ -36,39 +35,29 @@ def read(study: Bottleneck, context: Context, batch: Batch) -> dict[str, np.ndar
 
 def scored(
     predictor: Predictor, ids: Sequence[str], pooled: np.ndarray, confidence: np.ndarray
-) -> list[dict[str, Any]]:
+) -> Table:
     """One row per image, most doubtful first: images of an unknown kind, then lowest quality.
 
-    `review` counts from 1. Ends are empty for an image of an unknown kind.
+    `review` counts from 1. Ends are nan for an image of an unknown kind.
     """
     size = confidence[:, list(predictor.facts["confidence"]).index("foreground")]
-    scores = predictor.score(pooled, confidence, size)
-    order = np.lexsort((np.array(ids), scores.quality, scores.inside))
-    return [
-        {
-            "sample": ids[i],
-            "quality": float(scores.quality[i]),
-            "low": float(scores.low[i]) if scores.inside[i] else None,
-            "high": float(scores.high[i]) if scores.inside[i] else None,
-            "distance": float(scores.distance[i]),
-            "known_kind": bool(scores.inside[i]),
-            "review": place,
-        }
-        for place, i in enumerate(order.tolist(), start=1)
-    ]
+    scores, names = predictor.score(pooled, confidence, size), np.array(ids)
+    order = np.lexsort((names, scores.quality, scores.inside))
+    columns = {"sample": names, **vars(scores), "known_kind": scores.inside}
+    ranked = {name: values[order].tolist() for name, values in columns.items()}
+    return Table.of_columns({**ranked, "review": range(1, len(names) + 1)})
 
 
-def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+def as_csv(table: Table) -> str:
     """The rows as CSV; numbers to six digits, nothing where there is no interval."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        writer.writerow([_cell(row[column]) for column in COLUMNS])
+    writer.writerow(table.columns)
+    writer.writerows(map(_cell, row.values()) for row in table.rows)
     return buffer.getvalue()
 
 
 def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return "" if np.isnan(value) else f"{value:.6g}"

@@ -12,11 +12,12 @@ from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
 from conceptseg.study.bottleneck import gate, tables
 from conceptseg.study.bottleneck.config import Bottleneck
-from conceptseg.study.bottleneck.evaluate import Flagging, Standing, crossed, flagging, standings
+from conceptseg.study.bottleneck.evaluate import Flagging, Standing, flagging, standings
 from conceptseg.study.bottleneck.findings import findings
 from conceptseg.study.bottleneck.judge import JUDGED, Judged, search_of
-from conceptseg.study.bottleneck.layout import MAPS, SHOWN
 from conceptseg.study.bottleneck.maps import quality_of
+from conceptseg.study.bottleneck.plan import MAPS, SHOWN
+from conceptseg.study.bottleneck.regress import crossed
 from conceptseg.study.bottleneck.shift import SHIFTED
 from conceptseg.study.bottleneck.slices import Slice, clusters, columns, judged_slices, pairs
 from conceptseg.study.shared import local_maps, studied
@@ -26,13 +27,13 @@ GROUPS_SHOWN = 12
 
 
 def conclude(study: Bottleneck, context: Context, known: Known) -> Result:
-    judged, comparison, shifted = known[JUDGED], known[COMPARISON], known[SHIFTED]
+    judged, comparison = known[JUDGED], known[COMPARISON]
     seed, classes = context.seed, context.model.classes
     layer, points = judged.features["layer"].rows, known[MAPS].result()
     flags, standing = flags_of(study, judged), _standing(study, judged)
     cluster = clusters(layer, study.slices, seed)
     values = columns(_metadata(context, judged))
-    slices = _slices(study, judged, cluster, values)
+    slices = _slices(study, judged, flags.scores["raw"][0], cluster, values)
     groups = [context.manifest.sample(name).group for name in judged.ids]
     few = groups if 1 < len(set(groups)) <= GROUPS_SHOWN else None
     pictures = judged.measured.pictures
@@ -45,7 +46,7 @@ def conclude(study: Bottleneck, context: Context, known: Known) -> Result:
             "curve": tables.curve_table(flags),
             "calibration": tables.calibration_table(judged),
             "coverage": tables.coverage_table(judged, few),
-            "shift": tables.shift_table(shifted),
+            "shift": known[SHIFTED],
             "slices": tables.slice_table(slices),
             "enrichment": tables.enrichment_table(cluster, values, judged.sampling.groups),
             "classes": tables.class_table(judged, classes, seed),
@@ -108,7 +109,11 @@ def flags_of(study: Bottleneck, judged: Judged) -> Flagging:
 
 
 def _slices(
-    study: Bottleneck, judged: Judged, cluster: np.ndarray, values: dict[str, list[str]]
+    study: Bottleneck,
+    judged: Judged,
+    confidence: np.ndarray,
+    cluster: np.ndarray,
+    values: dict[str, list[str]],
 ) -> list[Slice]:
     """Clusters of the layer, values of metadata, and pairs of these."""
     single = {
@@ -119,15 +124,8 @@ def _slices(
     kinds = {("cluster", f"cluster {c + 1}"): cluster == c for c in np.unique(cluster)}
     for kind, own in (("metadata", single), ("pair", pairs(single, study.min_slice))):
         kinds |= {(kind, name): members for name, members in own.items()}
-    confidence = judged.measured.confidence[judged.rows, 0].astype(np.float64)
-    return judged_slices(
-        kinds,
-        judged.quality,
-        confidence,
-        judged.sampling,
-        least=study.min_slice,
-        seed=study.seed,
-    )
+    sampling, options = judged.sampling, {"least": study.min_slice, "seed": study.seed}
+    return judged_slices(kinds, judged.quality, confidence, sampling, **options)
 
 
 def _metadata(context: Context, judged: Judged) -> dict[str, list[str | float]]:
@@ -154,7 +152,7 @@ def _notes(
         layer=context.layer,
         classes=[context.model.classes[c] for c in judged.class_ids],
         fold_groups=folded,
-        by_group=bool(judged.by_group),
+        by_group=len(np.unique(judged.predictor.calibration.group)) == judged.sampling.n,
         quality=study.quality,
         mean_quality=float(judged.quality.mean()),
         limit=flags.limit,

@@ -3,13 +3,10 @@
 All are read off the logits, so they cost no pass but that of the mirrored image.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import torch
+from torch import Tensor
 
 NAMES = (
     "confidence",
@@ -34,8 +31,6 @@ def summaries(logits: Tensor, studied: Sequence[int]) -> tuple[Tensor, Tensor]:
     predicted, the border where a neighbour to any of four sides is predicted differently; where
     either has no pixel its mean is that of the whole image for the foreground, 0 for the border.
     """
-    import torch
-
     n, k = logits.shape[:2]
     log_p = logits.float().log_softmax(1)
     p = log_p.exp()
@@ -52,7 +47,7 @@ def summaries(logits: Tensor, studied: Sequence[int]) -> tuple[Tensor, Tensor]:
         _mean(top, everywhere),
         _mean(top - second, everywhere),
         _mean(entropy, everywhere),
-        _quantile(top.flatten(1), 0.05),
+        top.flatten(1).kthvalue(max(1, round(0.05 * top[0].numel())), dim=1).values,
         foreground.float().mean((1, 2)),
         _mean(top, foreground, _mean(top, everywhere)),
         _mean(entropy, foreground, _mean(entropy, everywhere)),
@@ -69,14 +64,9 @@ def agreement(prediction: Tensor, mirrored: Tensor, studied: Sequence[int]) -> T
     The share of pixels of equal class, and the mean over the studied classes that either holds of
     their intersection over union; 1 where neither holds any.
     """
-    import torch
-
-    both, either = [], []
-    for c in studied:
-        one, other = prediction == c, mirrored == c
-        both.append((one & other).flatten(1).sum(1))
-        either.append((one | other).flatten(1).sum(1))
-    shared, union = torch.stack(both, 1).float(), torch.stack(either, 1).float()
+    pairs = [(prediction == c, mirrored == c) for c in studied]
+    shared = torch.stack([(one & other).flatten(1).sum(1) for one, other in pairs], 1)
+    union = torch.stack([(one | other).flatten(1).sum(1) for one, other in pairs], 1)
     held = union > 0
     mean = (shared / union.clamp(min=1)).sum(1) / held.sum(1).clamp(min=1)
     overlap = torch.where(held.any(1), mean, torch.ones_like(mean))
@@ -85,28 +75,16 @@ def agreement(prediction: Tensor, mirrored: Tensor, studied: Sequence[int]) -> T
 
 def borders(prediction: Tensor) -> Tensor:
     """Pixels [n, h, w] of which a neighbour above, below, left or right is of another class."""
-    import torch
-
     border = torch.zeros_like(prediction, dtype=torch.bool)
-    down = prediction[:, 1:] != prediction[:, :-1]
-    across = prediction[:, :, 1:] != prediction[:, :, :-1]
-    border[:, 1:] |= down
-    border[:, :-1] |= down
-    border[:, :, 1:] |= across
-    border[:, :, :-1] |= across
+    for axis, size in ((1, prediction.shape[1] - 1), (2, prediction.shape[2] - 1)):
+        differ = prediction.narrow(axis, 1, size) != prediction.narrow(axis, 0, size)
+        border.narrow(axis, 0, size).logical_or_(differ)
+        border.narrow(axis, 1, size).logical_or_(differ)
     return border
 
 
 def _mean(values: Tensor, where: Tensor, otherwise: Tensor | None = None) -> Tensor:
     """Mean of values [n, h, w] over booleans of that shape, [n]; `otherwise` where none holds."""
-    import torch
-
     count = where.flatten(1).sum(1)
     mean = (values * where).flatten(1).sum(1) / count.clamp(min=1)
     return mean if otherwise is None else torch.where(count > 0, mean, otherwise)
-
-
-def _quantile(values: Tensor, share: float) -> Tensor:
-    """The value [n] that a share of each row [n, m] does not exceed."""
-    rank = max(1, round(share * values.shape[1]))
-    return values.kthvalue(rank, dim=1).values

@@ -10,48 +10,12 @@ from conceptseg.stats.family import Question, Test, given, judge
 from conceptseg.stats.intervals import FEWEST
 from conceptseg.stats.ranks import spearman
 from conceptseg.study.bottleneck import flag
-from conceptseg.study.bottleneck.regress import (
-    Features,
-    Fold,
-    Search,
-    from_log_odds,
-    log_odds,
-    nested,
-    out_of_fold,
-    splits,
-)
+from conceptseg.study.bottleneck.regress import Fitted
 
 SETS = ("layer", "confidence", "both")
 """What quality is predicted from: the layer's pooled units, the confidence numbers, or both."""
 
 Measure = Callable[[np.ndarray, np.ndarray], float]
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """Out-of-fold qualities [repeats, n] of one feature set, and the folds of the first repeat."""
-
-    predicted: np.ndarray
-    folds: tuple[Fold, ...]
-    chosen: tuple[str, ...]
-
-
-def crossed(
-    search: Search,
-    features: Features,
-    quality: np.ndarray,
-    groups: np.ndarray,
-    folds: int,
-    repeats: int,
-) -> Fitted:
-    """Nested cross-validation, repeated with other folds each time."""
-    target, every = log_odds(quality), []
-    for repeat in range(repeats):
-        own = replace(search, seed=search.seed + repeat)
-        outer = splits(groups, folds, own.seed)
-        every.append(tuple(nested(own, features, target, groups, outer)))
-    predicted = np.stack([from_log_odds(out_of_fold(done, features)) for done in every])
-    return Fitted(predicted, every[0], tuple(str(fold.chosen) for done in every for fold in done))
 
 
 def r_squared(quality: np.ndarray, predicted: np.ndarray) -> float:
@@ -160,34 +124,32 @@ def flagging(
     """
     failed, limit = flag.failures(quality, below)
     count = flag.reviewed(len(quality), budget)
-    measures: dict[str, Measure] = {
-        "precision": lambda truth, score: flag.precision(score, truth, budget),
-        "recall": lambda truth, score: flag.recall(score, truth, budget),
-        "average": lambda truth, score: flag.average_precision(score, truth),
-    }
-    values = {
-        (key, name): averaged(measure, failed, score)
-        for key, measure in measures.items()
-        for name, score in scores.items()
-    }
-    first = {name: np.argsort(score[0], kind="stable")[:count] for name, score in scores.items()}
-    every = {key: sampling.statistic(value) for key, value in values.items()}
-    gains, p = {}, {}
-    for name in scores:
-        if name != reference:
-            own, other = values["precision", name], values["precision", reference]
-            gains[name], p[name] = _gain(lambda r, a=own, b=other: a(r) - b(r), sampling)  # type: ignore[misc]
-    claimed = [name for name in gains if name in SETS]
+
+    def each(measure: Measure) -> dict[str, Callable[[np.ndarray], float]]:
+        return {name: averaged(measure, failed, score) for name, score in scores.items()}
+
+    precise = each(lambda truth, score: flag.precision(score, truth, budget))
+    recalled = each(lambda truth, score: flag.recall(score, truth, budget))
+    average = each(lambda truth, score: flag.average_precision(score, truth))
+    others = [name for name in scores if name != reference]
+    gained = {name: _gain(precise[name], precise[reference], sampling) for name in others}
+    p = {name: own for name, (_, own) in gained.items()}
+    claimed = [name for name in others if name in SETS]
     floor = 2 / (1 + sampling.draws) if sampling.n >= FEWEST else 1.0
     tests = given([p[name] for name in claimed], floor, n=sampling.n, of=sampling.of)
+    precision, recall = {}, {}
+    for name, score in scores.items():
+        reviewed = sampling.at(np.argsort(score[0], kind="stable")[:count])
+        precision[name] = reviewed.opened(sampling.statistic(precise[name]))
+        recall[name] = sampling.at(failed).opened(sampling.statistic(recalled[name]))
     return Flagging(
         failed,
         limit,
         scores,
-        {name: sampling.at(first[name]).opened(every["precision", name]) for name in scores},
-        {name: sampling.at(failed).opened(every["recall", name]) for name in scores},
-        {name: every["average", name] for name in scores},
-        gains,
+        precision,
+        recall,
+        {name: sampling.statistic(value) for name, value in average.items()},
+        {name: gain for name, (gain, _) in gained.items()},
         p,
         {
             name: test if test.testable else replace(test, p=NAN, adjusted=NAN)
@@ -196,10 +158,13 @@ def flagging(
     )
 
 
-def _gain(value: Callable[[np.ndarray], float], sampling: Sampling) -> tuple[Estimate, float]:
-    """The value of all rows, and its p."""
-    null = sampling.drawn(value)
-    estimate = sampling.of_draws(value(np.arange(len(sampling.groups))), null)
+def _gain(
+    own: Callable[[np.ndarray], float], other: Callable[[np.ndarray], float], sampling: Sampling
+) -> tuple[Estimate, float]:
+    """How far one value of all rows is above another, and its p."""
+    null = sampling.drawn(lambda rows: own(rows) - other(rows))
+    every = np.arange(len(sampling.groups))
     tail = min(int((null <= 0).sum()), int((null >= 0).sum()))
     p = min(1.0, 2 * (1 + tail) / (1 + len(null)))
-    return estimate, p if sampling.n >= FEWEST else NAN
+    gain = sampling.of_draws(own(every) - other(every), null)
+    return gain, p if sampling.n >= FEWEST else NAN

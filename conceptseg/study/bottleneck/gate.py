@@ -13,7 +13,7 @@ a gate that is open.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -95,19 +95,30 @@ class Gate:
         :func:`share`.
         """
         pooled = np.asarray(pooled, np.float64)
-        held = _held(groups)
+        names, place = np.unique(groups, return_inverse=True)
+        count = min(FOLDS, len(names))
+        folds = [place % count == fold for fold in range(count)] if count > 1 else []
         # A limit says nothing of a space of more components than those that it was taken in.
-        most = min(int((~each).sum()) for each in held) // 2 if held else None
-        unseen = _unseen(pooled, held, most)
-        space = Space.of(pooled, most)
+        most = min(int((~held).sum()) for held in folds) // 2 if folds else None
+        unseen = np.full((2, len(pooled)), np.inf)
+        for held in folds:
+            unseen[:, held] = cls._around(pooled[~held], most).distances(pooled[held])
         limits = [_limit(each, groups, gamma / 2) for each in unseen]
-        return cls(space, space.points(pooled), np.array(limits))
+        return replace(cls._around(pooled, most), limits=np.array(limits))
+
+    @classmethod
+    def _around(cls, rows: np.ndarray, most: int | None) -> Gate:
+        """The gate around rows [n, d], its limits still one."""
+        space = Space.of(rows, most)
+        return cls(space, space.points(rows), np.ones(2))
+
+    def distances(self, rows: np.ndarray) -> np.ndarray:
+        """Near and far distance [2, m] of new rows [m, d]."""
+        return np.stack([_nearest(self.space.points(rows), self.known), self.space.far(rows)])
 
     def distance(self, pooled: np.ndarray) -> np.ndarray:
         """Of new rows [m, d] the larger of both distances, each by its limit: beyond 1 is out."""
-        near = _nearest(self.space.points(pooled), self.known)
-        far = self.space.far(pooled)
-        return np.asarray(np.maximum(near / self.limits[0], far / self.limits[1]))
+        return np.asarray((self.distances(pooled) / self.limits[:, None]).max(0))
 
 
 @dataclass(frozen=True)
@@ -137,23 +148,6 @@ def share(groups: int, gamma: float) -> float:
     more.
     """
     return max(gamma, min(1.0, LIMITS / (groups + 1)))
-
-
-def _held(groups: np.ndarray) -> list[np.ndarray]:
-    """Rows held out by each fold, as booleans [n], that cut no group; none of a single group."""
-    names, place = np.unique(groups, return_inverse=True)
-    count = min(FOLDS, len(names))
-    return [place % count == fold for fold in range(count)] if count > 1 else []
-
-
-def _unseen(pooled: np.ndarray, folds: list[np.ndarray], most: int | None) -> np.ndarray:
-    """Near and far distance [2, n] of each row in its fold's space; infinite without folds."""
-    distances = np.full((2, len(pooled)), np.inf)
-    for held in folds:
-        space = Space.of(pooled[~held], most)
-        known, new = space.points(pooled[~held]), space.points(pooled[held])
-        distances[:, held] = _nearest(new, known), space.far(pooled[held])
-    return distances
 
 
 def _limit(distance: np.ndarray, groups: np.ndarray, gamma: float) -> float:

@@ -1,10 +1,7 @@
 """All that is concluded of the measured images: predictions, intervals, gate, predictor."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,18 +10,24 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.stats.estimate import Sampling
 from conceptseg.study.bottleneck.confidence import NAMES
-from conceptseg.study.bottleneck.conformal import enough
-from conceptseg.study.bottleneck.coverage import Slicing, calibrated, left_out_intervals
-from conceptseg.study.bottleneck.evaluate import SETS, Fitted, crossed
+from conceptseg.study.bottleneck.config import Bottleneck
+from conceptseg.study.bottleneck.conformal import Slicing, calibrated, enough, left_out_intervals
+from conceptseg.study.bottleneck.evaluate import SETS
 from conceptseg.study.bottleneck.gate import Gates
 from conceptseg.study.bottleneck.maps import standardised
 from conceptseg.study.bottleneck.measure import MEASURED, Measured
 from conceptseg.study.bottleneck.predictor import Predictor, part_of
 from conceptseg.study.bottleneck.presence import Presence, presence
-from conceptseg.study.bottleneck.regress import Features, Search, check_folds, varying
-
-if TYPE_CHECKING:
-    from conceptseg.study.bottleneck.config import Bottleneck
+from conceptseg.study.bottleneck.regress import (
+    Features,
+    Fitted,
+    Fold,
+    Search,
+    check_folds,
+    crossed,
+    varying,
+)
+from conceptseg.study.shared.overlap import class_mean
 
 DRAWS = 1000
 
@@ -61,16 +64,13 @@ class Rated:
 class Judged(Rated):
     """And what is concluded of them.
 
-    `fitted` by feature set; `slices` [n] those that intervals are calibrated in, `by_group` whether
-    groups were counted in that; `low`, `high` [n] the intervals; `outside` [n] by a gate that knew
-    nothing of the fold; `per_class` each class's own overlap by class and feature set.
+    `fitted` by feature set; `predictor` the one that is saved, calibrated in slices of all images;
+    `low`, `high` [n] the intervals; `outside` [n] by a gate that knew nothing of the fold;
+    `per_class` each class's own overlap by class and feature set.
     """
 
     fitted: Mapping[str, Fitted]
     predictor: Predictor
-    slices: np.ndarray
-    slicing: Slicing
-    by_group: bool
     low: np.ndarray
     high: np.ndarray
     outside: np.ndarray
@@ -92,9 +92,30 @@ def judge(study: Bottleneck, context: Context, known: Known) -> Known:
     """
     from threadpoolctl import threadpool_limits
 
-    rated = rate(study, context, known[MEASURED])
+    rated, search = rate(study, context, known[MEASURED]), search_of(study)
+    target, whole = rated.quality, rated.fold_groups
     with threadpool_limits(1):  # on so small tables threads wait for each other, and no more
-        return JUDGED(_judged(study, context, rated))
+        fitted = {
+            name: crossed(search, rated.features[name], target, whole, study.folds, study.repeats)
+            for name in SETS
+        }
+        folds, features = fitted[study.deploy].folds, rated.features[study.deploy]
+        predictor = _deployable(study, context, rated, folds)
+        slices, groups = predictor.calibration.slice, predictor.calibration.group
+        low, high = left_out_intervals(
+            search, folds, features, target, slices, groups, whole, alpha=1 - study.coverage
+        )
+        judged = Judged(
+            **vars(rated),
+            fitted=fitted,
+            predictor=predictor,
+            low=low,
+            high=high,
+            outside=_outside(study, rated, folds),
+            per_class=_per_class(study, rated),
+            presence=_presences(study, context, rated.measured),
+        )
+    return JUDGED(judged)
 
 
 def rate(study: Bottleneck, context: Context, measured: Measured) -> Rated:
@@ -118,50 +139,9 @@ def rate(study: Bottleneck, context: Context, measured: Measured) -> Rated:
     )
 
 
-def _judged(study: Bottleneck, context: Context, rated: Rated) -> Judged:
-    search, target, whole = search_of(study), rated.quality, rated.fold_groups
-    fitted = {
-        name: crossed(search, rated.features[name], target, whole, study.folds, study.repeats)
-        for name in SETS
-    }
-    deployed = fitted[study.deploy]
-    slicing = Slicing.of(rated.size, "predicted area")
-    calibrating = _calibrating(study, rated.sampling)
-    low, high = left_out_intervals(
-        search,
-        deployed.folds,
-        rated.features[study.deploy],
-        target,
-        slicing(rated.size),
-        calibrating,
-        whole,
-        alpha=1 - study.coverage,
-    )
-    return Judged(
-        **vars(rated),
-        fitted=fitted,
-        predictor=_deployable(study, context, rated, deployed, slicing, calibrating),
-        slices=slicing(rated.size),
-        slicing=slicing,
-        by_group=len(np.unique(calibrating)) == rated.sampling.n,
-        low=low,
-        high=high,
-        outside=_outside(study, rated, deployed),
-        per_class=_per_class(study, rated),
-        presence=_presences(study, context, rated.measured),
-    )
-
-
 def search_of(study: Bottleneck) -> Search:
     """How each fold's regressor is chosen."""
     return Search(study.regressors, study.inner, study.components, study.seed)
-
-
-def _calibrating(study: Bottleneck, sampling: Sampling) -> np.ndarray:
-    """What calibration counts [n]: the groups, or images where groups are too few for an end."""
-    groups = sampling.n * (study.folds - 1) // study.folds
-    few = not enough(groups, 1 - study.coverage)
-    return np.arange(len(sampling.ids)) if few else sampling.place
 
 
 def qualities(
@@ -173,9 +153,7 @@ def qualities(
     counted = held > study.min_share * np.maximum(total, 1)
     value = study.overlap(measured.shared[:, list(ids)], measured.predicted[:, list(ids)], held)
     classes = np.where(counted, value, np.nan)
-    number = counted.sum(1)
-    mean = np.where(number > 0, np.nansum(classes, 1) / np.maximum(number, 1), np.nan)
-    return classes, mean
+    return classes, class_mean(classes)
 
 
 def grouped(study: Bottleneck, context: Context, ids: Sequence[str]) -> tuple[np.ndarray, Sampling]:
@@ -191,21 +169,7 @@ def grouped(study: Bottleneck, context: Context, ids: Sequence[str]) -> tuple[np
     return np.unique(np.array(ids if few else names), return_inverse=True)[1], sampling
 
 
-def check_masks(study: Bottleneck, context: Context) -> None:
-    """Refuse data of too few masks, or whose masks are of fewer groups than folds."""
-    manifest = context.manifest
-    ids = [sample.id for sample in manifest.samples if manifest.labelled(sample)]
-    given = len(manifest.samples)
-    if not ids:
-        raise InputError(
-            f"{manifest.where}: none of the {given} images has a mask, and quality is learnt from "
-            "images with masks; add masks (new images are scored by predict-quality)"
-        )
-    _check_count(study, context, f"at most {len(ids)}", len(ids), len(ids))
-    check_folds(grouped(study, context, ids)[0], study.folds)
-
-
-def _check_count(study: Bottleneck, context: Context, many: str, count: int, labelled: int) -> None:
+def check_count(study: Bottleneck, context: Context, many: str, count: int, labelled: int) -> None:
     least = max(2 * study.folds, 10)
     if count < least:
         raise InputError(
@@ -217,7 +181,7 @@ def _check_count(study: Bottleneck, context: Context, many: str, count: int, lab
 
 def _refuse(study: Bottleneck, context: Context, measured: Measured, quality: np.ndarray) -> None:
     where, labelled = context.manifest.where, int((measured.labelled.sum(1) > 0).sum())
-    _check_count(study, context, str(len(quality)), len(quality), labelled)
+    check_count(study, context, str(len(quality)), len(quality), labelled)
     if float(quality.max() - quality.min()) < 1e-6:
         raise InputError(
             f"{where}: the {study.quality} of all {len(quality)} images is {quality[0]:.3f}, so "
@@ -230,15 +194,17 @@ def _refuse(study: Bottleneck, context: Context, measured: Measured, quality: np
 
 
 def _deployable(
-    study: Bottleneck,
-    context: Context,
-    rated: Rated,
-    deployed: Fitted,
-    slicing: Slicing,
-    calibrating: np.ndarray,
+    study: Bottleneck, context: Context, rated: Rated, folds: Sequence[Fold]
 ) -> Predictor:
-    """The predictor that is saved: the first repeat's folds, calibrated on each other."""
-    features = rated.features[study.deploy]
+    """The predictor that is saved: the first repeat's folds, calibrated on each other.
+
+    Calibration counts groups, or images where groups are too few for an end.
+    """
+    features, sampling = rated.features[study.deploy], rated.sampling
+    slicing = Slicing.of(rated.size, "predicted area")
+    few = not enough(sampling.n * (study.folds - 1) // study.folds, 1 - study.coverage)
+    counted = np.arange(len(sampling.ids)) if few else sampling.place
+    layer, confidence = (rated.features[name].rows for name in ("layer", "confidence"))
     facts = {
         "features": study.deploy,
         "alpha": 1 - study.coverage,
@@ -250,28 +216,22 @@ def _deployable(
         "confidence": list(NAMES),
     }
     return Predictor(
-        tuple(part_of(fold.fitted, features.rows.shape[1]) for fold in deployed.folds),
-        calibrated(deployed.folds, features, rated.quality, slicing(rated.size), calibrating),
+        tuple(part_of(fold.fitted, features.rows.shape[1]) for fold in folds),
+        calibrated(folds, features, rated.quality, slicing(rated.size), counted),
         slicing,
-        _gates(study, rated, np.arange(len(rated.rows))),
+        Gates.of(layer, confidence, rated.fold_groups, study.gate),
         rated.columns,
         facts,
     )
 
 
-def _gates(study: Bottleneck, rated: Rated, rows: np.ndarray) -> Gates:
-    """Gates around some of the images."""
-    layer, confidence = (rated.features[name].rows[rows] for name in ("layer", "confidence"))
-    return Gates.of(layer, confidence, rated.fold_groups[rows], study.gate)
-
-
-def _outside(study: Bottleneck, rated: Rated, fitted: Fitted) -> np.ndarray:
+def _outside(study: Bottleneck, rated: Rated, folds: Sequence[Fold]) -> np.ndarray:
     """Which images [n] a gate around the other folds rejects."""
-    layer, confidence = rated.features["layer"].rows, rated.features["confidence"].rows
-    outside = np.zeros(len(rated.rows), bool)
-    for fold in fitted.folds:
-        gates = _gates(study, rated, fold.fit)
-        outside[fold.held] = gates.distance(layer[fold.held], confidence[fold.held]) > 1
+    layer, confidence = (rated.features[name].rows for name in ("layer", "confidence"))
+    outside, groups = np.zeros(len(rated.rows), bool), rated.fold_groups
+    for fit, held in ((fold.fit, fold.held) for fold in folds):
+        gates = Gates.of(layer[fit], confidence[fit], groups[fit], study.gate)
+        outside[held] = gates.distance(layer[held], confidence[held]) > 1
     return outside
 
 

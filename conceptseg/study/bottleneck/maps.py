@@ -67,18 +67,15 @@ def faithfulness(rows: np.ndarray, points: np.ndarray) -> dict[str, float]:
 
 def shared_neighbours(one: np.ndarray, other: np.ndarray, k: int = NEIGHBOURS) -> float:
     """Mean share of each row's k nearest neighbours that are the same in both spaces."""
-    k = min(k, len(one) - 1)
-    kept = [
-        set(a) & set(b) for a, b in zip(_neighbours(one, k), _neighbours(other, k), strict=True)
-    ]
-    return float(np.mean([len(both) / k for both in kept]))
-
-
-def _neighbours(points: np.ndarray, k: int) -> list[list[int]]:
     from sklearn.neighbors import NearestNeighbors
 
-    nearest = NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)
-    return np.asarray(nearest).tolist()
+    k = min(k, len(one) - 1)
+    near, other_near = (
+        NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)
+        for points in (one, other)
+    )
+    kept = (near[:, :, None] == other_near[:, None]).any(2).sum(1)
+    return float((kept / k).mean())
 
 
 def quality_of(rows: np.ndarray, maps: Mapping[str, np.ndarray]) -> list[dict[str, object]]:

@@ -2,16 +2,22 @@
 
 import numpy as np
 
+from conceptseg.engine.beside import Beside
 from conceptseg.engine.contract import Context, Step
-from conceptseg.engine.known import Known
+from conceptseg.engine.known import Key, Known
+from conceptseg.errors import InputError
+from conceptseg.study.bottleneck import maps
 from conceptseg.study.bottleneck.config import Bottleneck
-from conceptseg.study.bottleneck.judge import JUDGED, check_masks, judge
-from conceptseg.study.bottleneck.layout import lay_out_maps, warm_maps
-from conceptseg.study.bottleneck.measure import Measure
+from conceptseg.study.bottleneck.judge import JUDGED, check_count, grouped, judge
+from conceptseg.study.bottleneck.measure import Measure, shown_ids
+from conceptseg.study.bottleneck.regress import check_folds
 from conceptseg.study.bottleneck.shift import Shift, try_gate
 from conceptseg.study.shared.compare import CHOSEN, Compare
+from conceptseg.study.shared.studied import labelled
 
 COMPARED = 4
+MAPS, SHOWN = Key("maps", Beside), Key("shown", np.ndarray)
+"""The process that lays out the maps, and which of the judged images [m] they show."""
 
 
 def steps(study: Bottleneck) -> tuple[Step, ...]:
@@ -28,9 +34,32 @@ def steps(study: Bottleneck) -> tuple[Step, ...]:
     )
 
 
+def warm_maps(study: Bottleneck, context: Context, known: Known) -> Known:
+    """Starts the process that draws the maps; it warms up while images are measured."""
+    seeds = [str(study.seed + number) for number in range(study.map_seeds)]
+    enough = len(context.manifest.samples) >= maps.LEAST
+    return MAPS(Beside(maps.__name__, *seeds, warm=enough))
+
+
+def lay_out_maps(study: Bottleneck, context: Context, known: Known) -> Known:
+    """Gives the process the rows of the images that are shown."""
+    judged = known[JUDGED]
+    shown = np.flatnonzero(np.isin(judged.ids, list(shown_ids(study, context))))
+    known[MAPS].give(judged.features["layer"].rows[shown])
+    return SHOWN(shown)
+
+
 def check(study: Bottleneck, context: Context) -> None:
-    """Refuse data of too few masks, or of fewer groups than folds."""
-    check_masks(study, context)
+    """Refuse data of too few masks, or whose masks are of fewer groups than folds."""
+    ids = [sample.id for sample in labelled(context)]
+    if not ids:
+        raise InputError(
+            f"{context.manifest.where}: none of the {len(context.manifest.samples)} images has a "
+            "mask, and quality is learnt from images with masks; add masks (new images are scored "
+            "by predict-quality)"
+        )
+    check_count(study, context, f"at most {len(ids)}", len(ids), len(ids))
+    check_folds(grouped(study, context, ids)[0], study.folds)
 
 
 def to_compare(study: Bottleneck, context: Context, known: Known) -> Known:
@@ -39,13 +68,12 @@ def to_compare(study: Bottleneck, context: Context, known: Known) -> Known:
     Of each image the studied class that is predicted most; images without one are left out.
     """
     judged = known[JUDGED]
-    ids = judged.class_ids
-    chosen: list[tuple[str, int]] = []
-    spare: list[tuple[str, int]] = []
-    for row in np.argsort(judged.predicted(), kind="stable"):
-        counts = judged.measured.predicted[judged.rows[row], list(ids)]
-        if not counts.any():
-            continue
-        pair = (judged.ids[row], ids[int(np.argmax(counts))])
-        (spare if any(pair[1] == c for _, c in chosen) else chosen).append(pair)
-    return CHOSEN(tuple(chosen + spare)[:COMPARED])
+    counts = judged.measured.predicted[np.ix_(judged.rows, np.array(judged.class_ids))]
+    ranked = [
+        (judged.ids[row], judged.class_ids[counts[row].argmax()])
+        for row in np.argsort(judged.predicted(), kind="stable")
+        if counts[row].any()
+    ]
+    _, first = np.unique([class_id for _, class_id in ranked], return_index=True)
+    order = [*np.sort(first), *np.setdiff1d(np.arange(len(ranked)), first)]
+    return CHOSEN(tuple(ranked[place] for place in order[:COMPARED]))

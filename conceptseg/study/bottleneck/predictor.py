@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 
 from conceptseg.errors import InputError
-from conceptseg.study.bottleneck.conformal import Calibration, interval
-from conceptseg.study.bottleneck.coverage import Slicing, quality_ends
+from conceptseg.study.bottleneck.conformal import Calibration, Slicing, interval, quality_ends
 from conceptseg.study.bottleneck.gate import Gate, Gates, Space
 from conceptseg.study.bottleneck.regress import from_log_odds
 
 PREFIX = "predictor-"
 HEAD = f"{PREFIX}head"
 VERSION = 1
+NODES = {"left": int, "right": int, "feature": int, "threshold": float, "value": float}
+"""What is known of a tree's nodes; a leaf's children are -1."""
 
 
 @dataclass(frozen=True)
@@ -135,27 +136,39 @@ def _boosted(fitted: Any) -> dict[str, np.ndarray]:
 def _joined(trees: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """The nodes of all trees end to end; children are counted from the first node of all."""
     sizes = [len(tree["left"]) for tree in trees]
-    roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
-    whole, real = ("left", "right", "feature"), ("threshold", "value")
-    arrays = {
+    roots = np.cumsum([0, *sizes[:-1]])
+    arrays: dict[str, np.ndarray] = {
         name: np.concatenate([tree[name] for tree in trees]).astype(kind)
-        for kind, names in ((np.int64, whole), (np.float64, real))
-        for name in names
+        for name, kind in NODES.items()
     }
-    inner, shift = arrays["left"] >= 0, np.repeat(roots, sizes)
-    sides = {side: np.where(inner, arrays[side] + shift, -1) for side in ("left", "right")}
-    return {"roots": roots, **arrays, **sides}
+    shift = np.where(arrays["left"] >= 0, np.repeat(roots, sizes), 0)
+    return {
+        "roots": roots,
+        **arrays,
+        "left": arrays["left"] + shift,
+        "right": arrays["right"] + shift,
+    }
 
 
 @dataclass(frozen=True)
 class Scored:
-    """New images: predicted quality [m], its interval, distance to the known, inside or not."""
+    """New images: predicted quality [m], its interval, and the distance to those that are known.
+
+    Beyond a distance of 1 an image is of another kind, and its ends are nan.
+    """
 
     quality: np.ndarray
     low: np.ndarray
     high: np.ndarray
     distance: np.ndarray
-    inside: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            object.__setattr__(self, name, np.where(self.inside, getattr(self, name), np.nan))
+
+    @property
+    def inside(self) -> np.ndarray:
+        return np.asarray(self.distance <= 1)
 
 
 @dataclass(frozen=True)
@@ -175,13 +188,12 @@ class Predictor:
 
     def features(self, pooled: np.ndarray, confidence: np.ndarray) -> np.ndarray:
         """The rows that the models read, [m, d]."""
-        use = self.facts["features"]
-        read = {
-            "layer": [pooled[:, self.columns]],
-            "confidence": [confidence],
-            "both": [pooled[:, self.columns], confidence],
-        }[use]
-        return np.concatenate([np.asarray(part, np.float64) for part in read], axis=1)
+        use, parts = (
+            self.facts["features"],
+            {"layer": pooled[:, self.columns], "confidence": confidence},
+        )
+        read = [part for name, part in parts.items() if use in (name, "both")]
+        return np.concatenate(read, axis=1).astype(np.float64)
 
     def score(self, pooled: np.ndarray, confidence: np.ndarray, size: np.ndarray) -> Scored:
         """Quality and intervals of new images; those outside of the gate get nan for ends.
@@ -191,19 +203,8 @@ class Predictor:
         rows = self.features(pooled, confidence)
         each = np.stack([part.predict(rows) for part in self.parts], axis=1)
         ends = interval(each, self.slicing(size), self.calibration, self.facts["alpha"])
-        low, high = quality_ends(*ends)
-        distance = self.gates.distance(
-            np.asarray(pooled, np.float64)[:, self.columns], np.asarray(confidence, np.float64)
-        )
-        inside = distance <= 1
-        quality = from_log_odds(each.mean(1))
-        return Scored(
-            quality,
-            np.where(inside, low, np.nan),
-            np.where(inside, high, np.nan),
-            distance,
-            inside,
-        )
+        distance = self.gates.distance(pooled[:, self.columns], confidence)
+        return Scored(from_log_odds(each.mean(1)), *quality_ends(*ends), distance)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """All of it as plain arrays, whose names begin with "predictor-"."""
@@ -217,10 +218,7 @@ class Predictor:
         arrays = {
             "head": np.frombuffer(text, dtype=np.uint8).copy(),
             "columns": self.columns,
-            "residual": self.calibration.residual,
-            "fold": self.calibration.fold,
-            "slice": self.calibration.slice,
-            "group": self.calibration.group,
+            **vars(self.calibration),
         }
         for name, gate in vars(self.gates).items():
             arrays |= {f"{name}-{field}": value for field, value in vars(gate.space).items()}
@@ -244,14 +242,13 @@ class Predictor:
                 raise ValueError(f"version {head['version']}, this program reads {VERSION}")
             parts = []
             for number, kind in enumerate(head["kinds"]):
-                mine = {
-                    k.partition(".")[2]: v for k, v in own.items() if k.startswith(f"{number}.")
-                }
+                start = f"{number}."
+                mine = {k.removeprefix(start): v for k, v in own.items() if k.startswith(start)}
                 parts.append(Part(kind, own[f"{number}-offset"], own[f"{number}-matrix"], mine))
             name, edges = head["slicing"]
             return cls(
                 tuple(parts),
-                Calibration(*(own[key] for key in ("residual", "fold", "slice", "group"))),
+                Calibration(*(own[key] for key in Calibration.__dataclass_fields__)),
                 Slicing(name, tuple(edges)),
                 Gates(_gate(own, "layer"), _gate(own, "confidence")),
                 own["columns"],

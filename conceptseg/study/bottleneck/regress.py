@@ -8,7 +8,7 @@ fold, and groups are never cut.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -78,13 +78,13 @@ def components_of(kept: int, rows: int, units: int) -> Any:
     return PCA(kept, svd_solver="full")
 
 
-def reducer(units: int, width: int, rows: int, components: int) -> Any:
+def reducer(features: Features, components: int) -> Any:
     """Scaling, then the layer's columns alone through a PCA; a scikit-learn transformer."""
     from sklearn.compose import ColumnTransformer
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    parts = []
+    parts, units, (rows, width) = [], features.units, features.rows.shape
     if units:
         kept = min(components, units, max(1, rows - 1))
         steps = make_pipeline(StandardScaler(), components_of(kept, rows, units))
@@ -124,8 +124,8 @@ def pipeline(candidate: Candidate, features: Features, components: int, seed: in
     """The whole of it, not fitted: scaling, PCA, regressor, in one scikit-learn pipeline."""
     from sklearn.pipeline import Pipeline
 
-    steps = reducer(features.units, features.rows.shape[1], len(features), components)
-    return Pipeline([("reduce", steps), ("regress", regressor(candidate, seed, len(features)))])
+    last = regressor(candidate, seed, len(features))
+    return Pipeline([("reduce", reducer(features, components)), ("regress", last)])
 
 
 def check_folds(groups: np.ndarray, folds: int) -> None:
@@ -177,7 +177,7 @@ def choose(search: Search, features: Features, target: np.ndarray, groups: np.nd
         return candidates[0]
     errors = np.zeros(len(candidates))
     for fit, held in splits(groups, folds, search.seed):
-        steps = reducer(features.units, features.rows.shape[1], len(fit), search.components)
+        steps = reducer(features[fit], search.components)
         known, new = steps.fit_transform(features.rows[fit]), steps.transform(features.rows[held])
         for place, candidate in enumerate(candidates):
             fitted = regressor(candidate, search.seed, len(fit)).fit(known, target[fit])
@@ -216,6 +216,33 @@ def out_of_fold(folds: Sequence[Fold], features: Features) -> np.ndarray:
     for fold in folds:
         predicted[fold.held] = fold.fitted.predict(features.rows[fold.held])
     return predicted
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Out-of-fold qualities [repeats, n] of one feature set, and the folds of the first repeat."""
+
+    predicted: np.ndarray
+    folds: tuple[Fold, ...]
+    chosen: tuple[str, ...]
+
+
+def crossed(
+    search: Search,
+    features: Features,
+    quality: np.ndarray,
+    groups: np.ndarray,
+    folds: int,
+    repeats: int,
+) -> Fitted:
+    """Nested cross-validation, repeated with other folds each time."""
+    target, every = log_odds(quality), []
+    for repeat in range(repeats):
+        own = replace(search, seed=search.seed + repeat)
+        outer = splits(groups, folds, own.seed)
+        every.append(tuple(nested(own, features, target, groups, outer)))
+    predicted = np.stack([from_log_odds(out_of_fold(done, features)) for done in every])
+    return Fitted(predicted, every[0], tuple(str(fold.chosen) for done in every for fold in done))
 
 
 def varying(rows: np.ndarray) -> np.ndarray:

@@ -19,15 +19,8 @@ from conceptseg.report.blocks import (
 from conceptseg.result.columns import Column, as_number
 from conceptseg.result.saved import Result
 from conceptseg.stats.intervals import ALPHA
+from conceptseg.study.bottleneck import tables
 from conceptseg.study.bottleneck.charts import coloured_map, predicted_against_true
-from conceptseg.study.bottleneck.tables import (
-    COVERED,
-    DIFFERENCE,
-    P_FAMILY,
-    PREDICTED_MEAN,
-    R2,
-    TRUE_MEAN,
-)
 
 PANELS = "image, labels, prediction"
 WORST = 12
@@ -55,9 +48,9 @@ def unseen(notes: Mapping[str, Any]) -> str:
 def standing(result: Result) -> Section:
     notes, table = result.notes, result.tables["standing"]
     explained = charts.forest(
-        table.show("told_from", R2),
+        table.show("told_from", tables.R2),
         "told_from",
-        R2,
+        tables.R2,
         axis="R2, out of fold",
         reference=0.0,
         heading="Explained variance",
@@ -70,8 +63,8 @@ def standing(result: Result) -> Section:
     calibration = charts.trade_off(
         result.tables["calibration"],
         lambda row: "images in bins",
-        Column("predicted", PREDICTED_MEAN.name),
-        Column("true", TRUE_MEAN.name),
+        Column("predicted", tables.PREDICTED_MEAN.name),
+        Column("true", tables.TRUE_MEAN.name),
         diagonal="perfect",
         heading="Calibration",
         caption="Bins of equally many images: whether a predicted quality means what it says.",
@@ -150,7 +143,7 @@ def intervals(result: Result) -> Section:
     covered = charts.forest(
         result.tables["coverage"],
         "slice",
-        COVERED,
+        tables.COVERED,
         axis="share of images whose quality lies in the interval",
         reference=notes["coverage"],
         heading="Coverage",
@@ -244,12 +237,12 @@ def _cluster_map(result: Result) -> FigureBlock | None:
 def _slices(result: Result) -> list[Block | None]:
     table, enrichment = result.tables["slices"], result.tables["enrichment"]
     forest = charts.forest(
-        table.sorted(DIFFERENCE).first(SLICES_SHOWN),
+        table.sorted(tables.DIFFERENCE).first(SLICES_SHOWN),
         lambda row: row["slice"].replace(" = ", "="),
-        DIFFERENCE,
+        tables.DIFFERENCE,
         axis="mean quality against all other images",
         reference=0.0,
-        filled=lambda row: as_number(row[P_FAMILY.key]) <= ALPHA,
+        filled=lambda row: as_number(row[tables.P_FAMILY.key]) <= ALPHA,
         heading="Which kinds of images fail",
         caption="Clusters of the layer, made without knowing quality, values of the manifest's "
         f"metadata and pairs of them; the {SLICES_SHOWN} that fail most. Filled: significant, "

@@ -1,8 +1,8 @@
 """Which kinds of images the network fails on: clusters of the layer, and values of metadata."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -54,7 +54,7 @@ def columns(metadata: Mapping[str, Sequence[str | float]]) -> dict[str, list[str
     """Metadata as values that repeat: numbers of many values become thirds; others are left out."""
     kept = {}
     for name, given in metadata.items():
-        texts = [_text(value) for value in given]
+        texts = [f"{value:g}" if isinstance(value, float) else str(value) for value in given]
         if 1 < len(set(texts)) <= VALUES:
             kept[name] = texts
         elif len(set(texts)) > VALUES and all(isinstance(value, (int, float)) for value in given):
@@ -66,24 +66,18 @@ def columns(metadata: Mapping[str, Sequence[str | float]]) -> dict[str, list[str
     return kept
 
 
-def _text(value: str | float) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def pairs(kinds: Mapping[str, np.ndarray], least: int) -> dict[str, np.ndarray]:
     """Members of two values of different columns, "column = value", where enough images are both.
 
     Pairs that say no more than one of the two are left out.
     """
-    names = sorted(kinds)
     kept = {}
-    for i, one in enumerate(names):
-        for other in names[i + 1 :]:
-            both = kinds[one] & kinds[other]
-            same_column = one.partition(" = ")[0] == other.partition(" = ")[0]
-            alone = min(kinds[one].sum(), kinds[other].sum())
-            if not same_column and least <= both.sum() < alone:
-                kept[f"{one}, {other}"] = both
+    for one, other in combinations(sorted(kinds), 2):
+        both = kinds[one] & kinds[other]
+        same_column = one.partition(" = ")[0] == other.partition(" = ")[0]
+        alone = min(kinds[one].sum(), kinds[other].sum())
+        if not same_column and least <= both.sum() < alone:
+            kept[f"{one}, {other}"] = both
     return kept
 
 
@@ -101,15 +95,14 @@ def judged_slices(
     Slices of fewer than `least` images, or that leave fewer outside, are left out; of slices with
     the same images the first is kept.
     """
-    kept: dict[tuple[str, str], np.ndarray] = {}
-    seen: set[bytes] = set()
-    for key, members in kinds.items():
-        if min(members.sum(), (~members).sum()) >= least and members.tobytes() not in seen:
-            seen.add(members.tobytes())
-            kept[key] = members
+    kept: dict[bytes, tuple[str, str, np.ndarray]] = {}
+    for (kind, name), members in kinds.items():
+        if min(members.sum(), (~members).sum()) >= least:
+            kept.setdefault(members.tobytes(), (kind, name, members))
     if not kept:
         return []
-    tests = slice_tests(np.stack(list(kept.values())), quality, sampling, seed)
+    every = np.stack([members for *_, members in kept.values()])
+    tests = slice_tests(every, quality, sampling, seed)
     able = [test.p for test in tests if test.testable]
     screened = iter(benjamini_hochberg(able).tolist())
     slices = [
@@ -123,7 +116,7 @@ def judged_slices(
             test,
             next(screened) if test.testable else None,
         )
-        for ((kind, name), members), test in zip(kept.items(), tests, strict=True)
+        for (kind, name, members), test in zip(kept.values(), tests, strict=True)
     ]
     return sorted(slices, key=lambda one: (one.quality.value, one.kind, one.name))
 
@@ -157,45 +150,30 @@ def slice_tests(
     floors = [least if single else max(least, sign_flip_floor(count)) for count in counts]
     tested = np.array(floors) <= ALPHA
     level = ALPHA / max(1, int(tested.sum()))
-    tests = [
-        Test(NAN, NAN, floor, floor, NAN, level, sampling.n, sampling.of, "largest")
-        for floor in floors
+    p, adjusted = np.full((2, len(members)), NAN)
+    if tested.any():
+        sums = [each if single else sampling.sums(each * away) for each in inside[tested]]
+        length = np.sqrt((np.stack(sums) ** 2).sum(1, keepdims=True))
+        # What is zero but for rounding becomes zero.
+        unit = np.stack(sums) / np.where(length > 1e-12, length, np.inf)
+        # Sums of the same numbers in another order differ in the last bits: ties must count.
+        observed = np.abs(unit @ away if single else unit.sum(1)) - 1e-9
+        rng = np.random.default_rng([seed, 12])
+        alone, largest = np.ones((2, len(observed)))
+        for start in range(0, DRAWS, BLOCK):
+            count = min(BLOCK, DRAWS - start)
+            if single:
+                drawn = rng.permuted(np.tile(away, (count, 1)), axis=1)
+            else:
+                drawn = 1.0 - 2.0 * rng.integers(0, 2, (count, sampling.n))
+            null = np.abs(drawn @ unit.T)
+            alone += (null >= observed).sum(0)
+            largest += (null.max(1)[:, None] >= observed).sum(0)
+        p[tested], adjusted[tested] = alone / (1 + DRAWS), largest / (1 + DRAWS)
+    return [
+        Test(alone_p, family_p, floor, floor, NAN, level, sampling.n, sampling.of, "largest")
+        for alone_p, family_p, floor in np.stack([p, adjusted, floors], 1).tolist()
     ]
-    if not tested.any():
-        return tests
-    if single:
-        unit, draw = _unit(inside[tested]), partial(_exchanged, away)
-        observed = unit @ away
-    else:
-        unit = _unit(np.stack([np.bincount(place, each * away) for each in inside[tested]]))
-        draw, observed = partial(_signs, unit.shape[1]), unit.sum(1)
-    # Sums of the same numbers in another order differ in the last bits: ties must count.
-    observed = np.abs(observed) - 1e-9
-    rng = np.random.default_rng([seed, 12])
-    alone, largest = np.ones((2, len(observed)))
-    for start in range(0, DRAWS, BLOCK):
-        null = np.abs(draw(rng, min(BLOCK, DRAWS - start)) @ unit.T)
-        alone += (null >= observed).sum(0)
-        largest += (null.max(1)[:, None] >= observed).sum(0)
-    for row, p, adjusted in zip(
-        np.flatnonzero(tested), alone / (1 + DRAWS), largest / (1 + DRAWS), strict=True
-    ):
-        tests[row] = replace(tests[row], p=float(p), adjusted=float(adjusted))
-    return tests
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    """Rows [s, d] of length one; what is zero but for rounding becomes zero."""
-    length = np.sqrt((rows**2).sum(1, keepdims=True))
-    return np.asarray(rows / np.where(length > 1e-12, length, np.inf))
-
-
-def _exchanged(values: np.ndarray, rng: np.random.Generator, draws: int) -> np.ndarray:
-    return rng.permuted(np.tile(values, (draws, 1)), axis=1)
-
-
-def _signs(groups: int, rng: np.random.Generator, draws: int) -> np.ndarray:
-    return np.asarray(1.0 - 2.0 * rng.integers(0, 2, (draws, groups)))
 
 
 def effective_groups(members: np.ndarray, groups: np.ndarray) -> float:

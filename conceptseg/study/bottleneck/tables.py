@@ -1,8 +1,11 @@
 """The tables of a bottleneck study's result."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,19 +15,13 @@ from conceptseg.result.table import Table
 from conceptseg.stats.enrichment import enriched
 from conceptseg.stats.family import Question, judge
 from conceptseg.study.bottleneck import flag
-from conceptseg.study.bottleneck.evaluate import (
-    Flagging,
-    Standing,
-    averaged,
-    error,
-    r_squared,
-)
-from conceptseg.study.bottleneck.judge import Judged
+from conceptseg.study.bottleneck.evaluate import Flagging, Standing, averaged, error, r_squared
 from conceptseg.study.bottleneck.presence import Presence
-from conceptseg.study.bottleneck.shift import Shifted
 from conceptseg.study.bottleneck.slices import Slice
 
-Row = dict[str, Any]
+if TYPE_CHECKING:
+    from conceptseg.study.bottleneck.judge import Judged
+
 NAMES = {
     "layer": "layer",
     "confidence": "confidence, fitted",
@@ -35,6 +32,7 @@ NAMES = {
 R2 = Column("r2", "R2", interval=True)
 BEATS = Column("beats", "error below that of confidence", interval=True, brief="below confidence")
 COVERED = Column("covered", "share covered", interval=True, brief="", ends=("low", "high"))
+TURNED_AWAY = Column("turned_away", "rejected by the gate")
 DIFFERENCE = Column("difference", "below or above all others", interval=True, brief="")
 P_FAMILY = Column("p_family", "p of any (max. statistic)", of=lambda one: one.test.adjusted)
 TRUE_MEAN = Column("quality", "mean true quality")
@@ -95,75 +93,63 @@ def flag_table(flags: Flagging, budget: float) -> Table:
         {"score": "chance", "precision": base, "recall": budget, "average": base},
         {"score": "at best", "precision": best, "recall": most, "average": 1.0},
     ]
-    return Table([*table.rows, *ends], table.columns, table.labels, table.caption)
+    return replace(table, rows=[*table.rows, *ends])
 
 
 def curve_table(flags: Flagging) -> Table:
     """Recall over the share reviewed, for each score, at 21 shares."""
-    n, total = len(flags.failed), max(1.0, float(flags.failed.sum()))
+    shares = np.linspace(0, 1, 21)
+    counts = [round(share * len(flags.failed)) for share in shares.tolist()]
+    total = max(1.0, float(flags.failed.sum()))
     curves = {
-        NAMES[name]: np.mean([flag.found_by(one, flags.failed) for one in score], 0) / total
+        NAMES[name]: np.mean([flag.found_by(one, flags.failed) for one in score], 0)[counts] / total
         for name, score in flags.scores.items()
     }
-    curves["at best"] = np.minimum(1.0, np.arange(n + 1) / total)
-    rows = [
-        {
-            "reviewed": share,
-            **{name: float(each[round(share * n)]) for name, each in curves.items()},
-        }
-        for share in np.linspace(0, 1, 21).tolist()
-    ]
-    return Table(rows, caption="Share of failures found over share of images reviewed")
+    best = np.minimum(1.0, np.array(counts) / total)
+    columns = {"reviewed": shares, **curves, "at best": best}
+    return Table.of_columns(columns, "Share of failures found over share of images reviewed")
 
 
 def coverage_table(judged: Judged, column: Sequence[str] | None) -> Table:
     """Coverage of the intervals over all images, by slice of calibration, and by group."""
-    names, groups = judged.slicing.names(), np.array(column or ())
+    names, groups = judged.predictor.slicing.names(), np.array(column or ())
+    slices = judged.predictor.calibration.slice
     parts = [("all images", np.ones(len(judged.quality), bool))]
-    parts += [(names[s], judged.slices == s) for s in np.unique(judged.slices)]
+    parts += [(names[s], slices == s) for s in np.unique(slices)]
     parts += [(f"group {name}", groups == name) for name in np.unique(groups)]
     inside = (judged.quality >= judged.low - 1e-9) & (judged.quality <= judged.high + 1e-9)
-    rows = [
-        {
-            "slice": name,
-            "images": int(where.sum()),
-            **COVERED.cells(judged.sampling.at(where).share(inside[where])),
-            "width": float((judged.high - judged.low)[where].mean()),
-            "turned_away": float(judged.outside[where].mean()),
-        }
-        for name, where in parts
-    ]
-    labels = {"width": "mean width", "turned_away": "rejected by the gate"}
-    return Table(rows, labels=labels | labels_of([COVERED]), caption="Coverage of the intervals")
-
-
-def shift_table(shifted: Sequence[Shifted]) -> Table:
-    """A row for each kind of damage."""
+    width = judged.high - judged.low
     columns = (
-        "kind",
-        "images",
-        Column("outside", "rejected by the gate"),
-        TRUE_MEAN,
-        PREDICTED_MEAN,
-        Column("covered", "covered, of those accepted"),
+        Column("slice", of=lambda part: part[0]),
+        Column("images", of=lambda part: part[1].sum()),
+        replace(COVERED, of=lambda part: judged.sampling.at(part[1]).share(inside[part[1]])),
+        Column("width", "mean width", of=lambda part: width[part[1]].mean()),
+        replace(TURNED_AWAY, of=lambda part: judged.outside[part[1]].mean()),
     )
-    return Table.of(shifted, columns, "The predictor on spoilt images")
+    return Table.of(parts, columns, "Coverage of the intervals")
 
 
 def class_table(judged: Judged, classes: Sequence[str], seed: int) -> Table:
     """Each class's own overlap, predicted from the layer and from confidence by ridge."""
     rows = []
     for class_id, fitted in judged.per_class.items():
-        place = judged.class_ids.index(class_id)
-        held = np.flatnonzero(np.isfinite(judged.classes[:, place]))
-        own, sampling = judged.classes[held, place], judged.sampling.at(held)
+        values = judged.classes[:, judged.class_ids.index(class_id)]
+        held = np.flatnonzero(np.isfinite(values))
+        own, sampling = values[held], judged.sampling.at(held)
         layer, confidence = fitted["layer"].predicted, fitted["confidence"].predicted
-        row: Row = {"class": classes[class_id], "images": len(held), "quality": float(own.mean())}
-        row |= R2.cells(sampling.statistic(averaged(r_squared, own, layer)))
-        row["r2_confidence"] = averaged(r_squared, own, confidence)(np.arange(len(held)))
         fall = error(confidence, own) - error(layer, own)
         (test,) = judge([Question(fall, sampling)], side="two", seed=seed)
-        rows.append(row | BEATS.cells(sampling.mean(fall)) | {"p_beats": test.p})
+        rows.append(
+            {
+                "class": classes[class_id],
+                "images": len(held),
+                "quality": own.mean(),
+                **R2.cells(sampling.statistic(averaged(r_squared, own, layer))),
+                "r2_confidence": averaged(r_squared, own, confidence)(np.arange(len(held))),
+                **BEATS.cells(sampling.mean(fall)),
+                P_BEATS.key: test.p,
+            }
+        )
     labels = {"r2_confidence": "R2 of confidence", "quality": "mean overlap"}
     labels |= labels_of([R2, BEATS, P_BEATS])
     return Table(rows, labels=labels, caption="Each class's own overlap")
@@ -223,73 +209,60 @@ def image_table(
     judged: Judged, flags: Flagging, cluster: np.ndarray, groups: Sequence[str]
 ) -> Table:
     """Every image with a quality: true, predicted, interval, confidence, cluster; worst first."""
-    predicted = judged.predicted()
-    order = np.argsort(predicted, kind="stable")
     shown = judged.measured.pictures
-    layer, confidence = judged.predicted("layer"), judged.predicted("confidence")
-    rows = [
-        {
-            "sample": judged.ids[i],
-            "group": groups[i],
-            "predicted": float(predicted[i]),
-            "low": float(judged.low[i]),
-            "high": float(judged.high[i]),
-            "true": float(judged.quality[i]),
-            "failed": bool(flags.failed[i]),
-            "told_by_layer": float(layer[i]),
-            "told_by_confidence": float(confidence[i]),
-            "confidence": float(flags.scores["raw"][0][i]),
-            "cluster": int(cluster[i]) + 1,
-            "turned_away": bool(judged.outside[i]),
-            "picture": picture_key(judged.ids[i]) if judged.ids[i] in shown else None,
-        }
-        for i in order
-    ]
+    columns = {
+        "sample": judged.ids,
+        "group": groups,
+        "predicted": judged.predicted(),
+        "low": judged.low,
+        "high": judged.high,
+        "true": judged.quality,
+        "failed": flags.failed,
+        "told_by_layer": judged.predicted("layer"),
+        "told_by_confidence": judged.predicted("confidence"),
+        "confidence": flags.scores["raw"][0],
+        "cluster": cluster + 1,
+        "turned_away": judged.outside,
+        "picture": [picture_key(name) if name in shown else None for name in judged.ids],
+    }
     labels = {
         "told_by_layer": "predicted by the layer",
         "told_by_confidence": "predicted by confidence",
-        "turned_away": "rejected by the gate",
+        **TURNED_AWAY.labels,
     }
-    return Table(rows, labels=labels, caption="Every image with a quality, lowest prediction first")
+    caption = "Every image with a quality, lowest prediction first"
+    return Table.of_columns(columns, caption, labels).sorted("predicted")
 
 
 def mapped_table(
     judged: Judged, shown: np.ndarray, points: Mapping[str, np.ndarray], cluster: np.ndarray
 ) -> Table:
     """The images on the maps, with their places by the first seed of each map."""
-    predicted = judged.predicted()
-    rows = [
-        {
-            "sample": judged.ids[row],
-            "true": float(judged.quality[row]),
-            "predicted": float(predicted[row]),
-            "cluster": int(cluster[row]) + 1,
-            "picture": picture_key(judged.ids[row]),
-            **{
-                f"{name}_{axis}": float(each[0, place, k])
-                for name, each in points.items()
-                for k, axis in enumerate("xy")
-            },
-        }
-        for place, row in enumerate(shown.tolist())
-    ]
-    return Table(rows, caption="Images on the maps")
+    columns = {
+        "sample": [judged.ids[row] for row in shown],
+        "true": judged.quality[shown],
+        "predicted": judged.predicted()[shown],
+        "cluster": cluster[shown] + 1,
+        "picture": [picture_key(judged.ids[row]) for row in shown],
+    }
+    for name, each in points.items():
+        columns |= {f"{name}_x": each[0, :, 0], f"{name}_y": each[0, :, 1]}
+    return Table.of_columns(columns, "Images on the maps")
 
 
 def calibration_table(judged: Judged, bins: int = 8) -> Table:
     """Mean predicted and mean true quality in bins of equally many images."""
     predicted = judged.predicted()
     order = np.argsort(predicted, kind="stable")
-    rows = [
-        {
-            "bin": number + 1,
-            "predicted": float(predicted[own].mean()),
-            "true": float(judged.quality[own].mean()),
-            "images": len(own),
-        }
-        for number, own in enumerate(np.array_split(order, min(bins, len(order))))
-    ]
-    return Table(rows, caption="Predicted against true quality, in bins of equally many images")
+    parts = np.array_split(order, min(bins, len(order)))
+    columns = {
+        "bin": range(1, len(parts) + 1),
+        "predicted": [predicted[own].mean() for own in parts],
+        "true": [judged.quality[own].mean() for own in parts],
+        "images": [len(own) for own in parts],
+    }
+    caption = "Predicted against true quality, in bins of equally many images"
+    return Table.of_columns(columns, caption)
 
 
 def picture_key(sample_id: str) -> str:

@@ -1,28 +1,43 @@
 """Overlap of a prediction with a reference, per image and class, and which classes count there."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
 
-def class_iou(prediction: Tensor, reference: Tensor, classes: int) -> Tensor:
-    """Intersection over union of each class in each image, float32 [n, classes].
+def pixel_counts(prediction: Tensor, reference: Tensor, classes: int) -> Tensor:
+    """Pixels of each class in each image, int64 [3, n, classes] in the CPU's memory.
 
-    Both maps are int [n, h, w]; pixels whose reference is outside 0..classes-1 (ignored ones) do
-    not count. nan for a class that the reference lacks, whatever is predicted: so the same images
-    count for every prediction that is compared on one reference.
+    They are those in both maps, in the prediction, and in the reference, both int [n, h, w]; pixels
+    whose reference is outside 0..classes-1 (ignored ones) do not count.
     """
     n = len(prediction)
     known = (reference >= 0) & (reference < classes)
     image = torch.arange(n, device=prediction.device)[:, None, None].expand_as(prediction)
     cells = (image * classes + reference) * classes + prediction
     counts = torch.bincount(cells[known], minlength=n * classes * classes)
+    confusion = counts.reshape(n, classes, classes).cpu()
+    return torch.stack([confusion.diagonal(dim1=1, dim2=2), confusion.sum(1), confusion.sum(2)])
+
+
+def class_iou(prediction: Tensor, reference: Tensor, classes: int) -> Tensor:
+    """Intersection over union of each class in each image, float32 [n, classes].
+
+    Counted as by :func:`pixel_counts`. nan for a class that the reference lacks, whatever is
+    predicted: so the same images count for every prediction that is compared on one reference.
+    """
+    import torch
+
     # Not every device has float64 (MPS); the counts are few.
-    confusion = counts.reshape(n, classes, classes).cpu().double()
-    shared = confusion.diagonal(dim1=1, dim2=2)
-    union = confusion.sum(1) + confusion.sum(2) - shared
-    iou = shared / union.clamp(min=1)
-    held = confusion.sum(2) > 0
-    return torch.where(held, iou, torch.full_like(iou, float("nan"))).float().to(prediction.device)
+    shared, predicted, held = pixel_counts(prediction, reference, classes).double()
+    iou = shared / (predicted + held - shared).clamp(min=1)
+    return torch.where(held > 0, iou, torch.nan).float().to(prediction.device)
+
+
+def class_mean(values: np.ndarray) -> np.ndarray:
+    """Mean over the classes that an image has, [n, k] -> [n]; nan where it has none."""
+    count = np.isfinite(values).sum(1)
+    return np.where(count > 0, np.nansum(values, 1) / np.maximum(count, 1), np.nan)
 
 
 def without_small(labels: Tensor, classes: int, min_share: float) -> Tensor:
@@ -30,9 +45,8 @@ def without_small(labels: Tensor, classes: int, min_share: float) -> Tensor:
 
     That is a class of at most `min_share` of the known pixels of its image.
     """
-    known = (labels >= 0) & (labels < classes)
     safe = labels.clamp(0, classes - 1)
-    pixels = torch.stack([(known & (safe == c)).flatten(1).sum(1) for c in range(classes)], 1)
+    pixels = pixel_counts(safe, labels, classes)[2].to(labels.device)
     small = pixels <= min_share * pixels.sum(1, keepdim=True)
-    dropped = small.gather(1, safe.flatten(1)).reshape(labels.shape)
-    return torch.where(known & ~dropped, labels, torch.full_like(labels, -1))
+    dropped = small.gather(1, safe.flatten(1)).reshape(labels.shape) | (safe != labels)
+    return torch.where(dropped, -1, labels)

@@ -160,7 +160,7 @@ def test_a_layer_that_always_gives_one_answer_is_not_above_a_guess():
     told = levels(found, [0, 1], found.ids)
     assert not any(one.test.passed for one in told)
     assert abs(told[0].above.value) < 0.15  # on images of class 0 alone it is about 0.45
-    fixed = forgotten.settled(STUDY, found, "global", [0], found.ids)
+    fixed = forgotten.settled(STUDY, found, "global", [0], counting(found.ids))
     assert forgotten.in_vain(STUDY, found, fixed) == int(((truth == 1) & (output == 1)).sum())
     own, other = assess.paired(STUDY, found, "global", "L0", 0)
     held = truth == 0
@@ -174,7 +174,7 @@ def test_a_layer_that_knows_is_above_the_output_and_names_what_is_forgotten():
     found = told_of([1 - truth, truth, rng.integers(0, 2, 100)], output, truth)
     told = {(o.class_id, o.layer): o for o in levels(found, [0, 1], found.ids)}
     assert told[0, "L1"].test.adjusted < 0.01 and told[0, "L1"].above.value > 0.4
-    fixed = forgotten.settled(STUDY, found, "global", [0, 1], found.ids)
+    fixed = forgotten.settled(STUDY, found, "global", [0, 1], counting(found.ids))
     assert set(fixed.values()) == {"L1"}
     listed = forgotten.lost(STUDY, found, fixed)
     assert {one.sample for one in listed} == {found.ids[i] for i in np.flatnonzero(truth != output)}
@@ -186,11 +186,12 @@ def test_many_guessing_layers_forget_no_more_than_one():
     truth, output = rng.integers(0, 2, (2, 400))
     found = told_of(rng.integers(0, 2, (10, 400)), output, truth)
     listed = forgotten.lost(
-        STUDY, found, forgotten.settled(STUDY, found, "global", [0, 1], found.ids)
+        STUDY, found, forgotten.settled(STUDY, found, "global", [0, 1], counting(found.ids))
     )
     wrong = int((truth != output).sum())
     assert len(listed) < 0.65 * wrong  # a guess is right in half; one of ten nearly always
-    assert forgotten.by_chance(STUDY, found, [0, 1], found.ids) == (400, len(listed), len(listed))
+    chance = forgotten.by_chance(STUDY, found, [0, 1], counting(found.ids))
+    assert chance == (400, len(listed), len(listed))
 
 
 def test_rule_d_findings_say_that_groups_are_counted():

@@ -8,7 +8,7 @@ from sklearn.linear_model import Ridge
 from conceptseg.data.manifest import Sample
 from conceptseg.network.layers import LayerInfo
 from conceptseg.study.ability import gather
-from conceptseg.study.ability.layers import stages
+from conceptseg.study.ability.layers import evenly, stages
 from conceptseg.study.ability.units import pooled_dice, unit_counts
 
 
@@ -39,8 +39,8 @@ def test_probe_sums_weigh_positions_by_what_is_labelled():
 
 
 def test_a_probe_of_some_units_leaves_the_others_alone():
-    assert gather.read_units(4, 512).tolist() == [0, 1, 2, 3]
-    assert gather.read_units(10, 4).tolist() == [0, 3, 6, 9]
+    assert evenly(4, 512).tolist() == [0, 1, 2, 3]
+    assert evenly(10, 4).tolist() == [0, 3, 6, 9]
 
 
 def test_halves_cut_no_group_and_are_of_like_size():

@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from conceptseg.stats.corrections import benjamini_hochberg, holm, max_statistic_p
-from conceptseg.stats.intervals import bootstrap_interval, detectable_effect
-from conceptseg.stats.p_values import detectable_draw, exchangeable_p, sign_flip_p
+from conceptseg.stats.intervals import bootstrap_interval
+from conceptseg.stats.p_values import detectable_draw, exchangeable_p, sign_flip_ps
 from conceptseg.study.ace.assess import PAIRS, assess, describe, enrichment
 from conceptseg.study.ace.discovery import DISCOVERY
 from conceptseg.study.ace.erase import ERASURES, Erasures
@@ -137,7 +137,8 @@ def test_numbers_by_their_definitions():
     assert one.erased_images == 10 and one.images == IMAGES
     assert one.loss.value == pytest.approx(loss.mean()) and one.null_loss == pytest.approx(-0.05)
     assert one.loss.ci == pytest.approx(bootstrap_interval(loss, names, seed=0))
-    assert one.p_loss == sign_flip_p(loss - null, names, seed=0, side="less")
+    sums = found.sampling.at(rows).sums(loss - null)
+    assert one.p_loss == sign_flip_ps(sums[None], seed=0, side="less")[0]
     moves = found.influence[1, 0]
     assert one.moves.value == moves.effect and one.moved.p == moves.p_effect
     assert one.moves.ci == bootstrap_interval(moves.derivatives, found.sampling.groups, seed=0)
@@ -156,7 +157,8 @@ def test_what_is_detectable_is_at_the_level_that_correction_leaves(others):
     shift = one.test.detectable / (loss.std(ddof=1) / np.sqrt(12))
     bar = stats.t.ppf(1 - 0.05 / (1 + others), 11)
     assert stats.nct.sf(bar, 11, shift) == pytest.approx(0.8, abs=1e-3)
-    assert one.test.detectable > detectable_effect(loss, found.sampling.groups)
+    normal = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
+    assert one.test.detectable > normal * loss.std(ddof=1) / np.sqrt(12)
 
 
 def test_of_scattered_random_directions_only_a_larger_loss_is_detectable():

@@ -9,8 +9,8 @@ from conceptseg.result.saved import Result
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Test
 from conceptseg.study.bottleneck import conclude, findings, report, tables
-from conceptseg.study.bottleneck.evaluate import Fitted, Standing, crossed, standings
-from conceptseg.study.bottleneck.regress import Features, Search, from_log_odds
+from conceptseg.study.bottleneck.evaluate import Fitted, Standing, standings
+from conceptseg.study.bottleneck.regress import Features, Search, crossed, from_log_odds
 
 STUDY = SimpleNamespace(failure=None, budget=0.2, quality="iou")
 

@@ -3,14 +3,19 @@
 import numpy as np
 import pytest
 
-from conceptseg.study.bottleneck.coverage import (
+from conceptseg.study.bottleneck.conformal import (
     Slicing,
     calibrated,
     left_out_intervals,
     quality_ends,
 )
-from conceptseg.study.bottleneck.evaluate import crossed
-from conceptseg.study.bottleneck.regress import Features, Search, from_log_odds, log_odds
+from conceptseg.study.bottleneck.regress import (
+    Features,
+    Search,
+    crossed,
+    from_log_odds,
+    log_odds,
+)
 
 RIDGE = Search(("ridge",), inner=2, components=3, seed=0)
 

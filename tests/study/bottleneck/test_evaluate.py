@@ -7,7 +7,7 @@ from sklearn.metrics import r2_score
 
 from conceptseg.stats.estimate import Sampling
 from conceptseg.study.bottleneck import evaluate
-from conceptseg.study.bottleneck.regress import Features, Search, from_log_odds
+from conceptseg.study.bottleneck.regress import Features, Search, crossed, from_log_odds
 
 RIDGE = Search(("ridge",), inner=3, components=5, seed=0)
 
@@ -31,7 +31,7 @@ def synthetic(n=300, noise=1.0, seed=0):
 
 def test_explained_variance_reaches_its_ceiling():
     rows, signal, quality = synthetic()
-    one = evaluate.crossed(RIDGE, Features(rows, 5), quality, np.arange(300), 5, 1)
+    one = crossed(RIDGE, Features(rows, 5), quality, np.arange(300), 5, 1)
     value = evaluate.averaged(evaluate.r_squared, quality, one.predicted)
     found = sampling(range(300)).statistic(value)
     ceiling = evaluate.r_squared(quality, from_log_odds(signal))
@@ -45,7 +45,7 @@ def test_permuted_quality_is_not_predicted():
     for seed in range(5):
         mixed = np.random.default_rng(seed).permutation(quality)
         search = Search(("ridge", "neighbours"), 3, 5, 0)
-        one = evaluate.crossed(search, Features(rows, 5), mixed, np.arange(300), 5, 1)
+        one = crossed(search, Features(rows, 5), mixed, np.arange(300), 5, 1)
         found.append(evaluate.r_squared(mixed, one.predicted[0]))
     assert np.mean(found) <= 0
 

@@ -7,8 +7,7 @@ import pytest
 
 from conceptseg.errors import InputError
 from conceptseg.study.bottleneck import regress
-from conceptseg.study.bottleneck.conformal import Calibration
-from conceptseg.study.bottleneck.coverage import Slicing
+from conceptseg.study.bottleneck.conformal import Calibration, Slicing
 from conceptseg.study.bottleneck.gate import Gates
 from conceptseg.study.bottleneck.predictor import Predictor, part_of
 from conceptseg.study.bottleneck.regress import CANDIDATES, Features

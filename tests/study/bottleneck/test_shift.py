@@ -57,8 +57,8 @@ def test_images_as_they_are_are_scored_by_folds_that_did_not_see_them():
     ids = ("a", "b", "c", "d")
 
     def known(pooled, confidence, size):
-        half, inside = np.full(4, 0.5), np.ones(4, bool)
-        return Scored(half, half, half, np.zeros(4), inside)
+        half = np.full(4, 0.5)
+        return Scored(half, half, half, np.zeros(4))
 
     judged = SimpleNamespace(
         ids=list(ids),
@@ -76,8 +76,8 @@ def test_images_as_they_are_are_scored_by_folds_that_did_not_see_them():
     table = SampleTable.empty()
     for name in ids:
         table = table.merge(SampleTable.of(name, columns))
-    rows = {row.kind: row for row in shift.shifted(study, judged, table)}
+    rows = {row["kind"]: row for row in shift.shifted(study, judged, table).rows}
     first, noise = rows["as it is"], rows["noise"]
-    assert first.outside == 0.25 and first.covered == pytest.approx(2 / 3)
-    assert first.predicted == pytest.approx(0.5) and first.quality == pytest.approx(0.5)
-    assert noise.outside == 0 and noise.covered == 1
+    assert first["outside"] == 0.25 and first["covered"] == pytest.approx(2 / 3)
+    assert first["predicted"] == pytest.approx(0.5) and first["quality"] == pytest.approx(0.5)
+    assert noise["outside"] == 0 and noise["covered"] == 1

@@ -5,7 +5,7 @@ import pytest
 
 from conceptseg.result.finding import ranked
 from conceptseg.stats.corrections import holm
-from conceptseg.stats.p_values import sign_flip_p
+from conceptseg.stats.p_values import sign_flip_ps
 from conceptseg.study.saliency.judge import _chance
 from conceptseg.study.saliency.standing import KNOWN, differences
 from tests.study.saliency.made import claims, judged, sampling
@@ -36,8 +36,7 @@ def test_a_method_sees_context_if_its_mass_lies_there_more_than_by_chance():
     one, counted = judged(values, ("cbl",), METHODS, chance), sampling(GROUPS)
     tested = differences(one, "cbl", KNOWN, counted, 0)
     change = values - chance[:, None]
-    p = [sign_flip_p(change[1:, 0], GROUPS[1:], seed=0)]
-    p += [sign_flip_p(change[:, m], GROUPS, seed=0) for m in (1, 2)]
+    p = [*sign_flip_ps([change[1:, 0]], seed=0), *sign_flip_ps(change[:, 1:].T, seed=0)]
     assert [d.cases for d in tested] == [11, 12, 12]
     assert [d.estimate.value for d in tested] == pytest.approx(np.nanmean(change, 0).tolist())
     assert [d.test.adjusted for d in tested] == pytest.approx(list(holm(p)))

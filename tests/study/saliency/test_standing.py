@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import nct
 from scipy.stats import t as student
 
-from conceptseg.stats.p_values import sign_flip_p
+from conceptseg.stats.p_values import sign_flip_ps
 from conceptseg.study.saliency.standing import MASK_COPY, differences, means, overall, ranks
 from tests.study.saliency.made import judged, sampling
 
@@ -71,7 +71,7 @@ def test_differences_are_paired_and_positive_where_better():
     assert (a.method, b.method) == ("a", "b")
     assert a.estimate.value == pytest.approx(float((base - values[:, 0]).mean()))
     assert a.estimate.above(0) and b.estimate.value == pytest.approx(-2) and b.estimate.below(0)
-    p = sign_flip_p(base - values[:, 0], groups, seed=0)
+    (p,) = sign_flip_ps([base - values[:, 0]], seed=0)
     assert a.test.p == p and a.test.adjusted == pytest.approx(2 * p)
 
 
