@@ -147,8 +147,8 @@ class Evidence(Pass):
                     left = target.mask & ~mask.to(target.mask.device)
                     # A part that holds most of the pixels themselves is not evidence beside them.
                     if left.sum() * 2 >= target.mask.sum():
-                        own = target.on_mask(left)
-                        row[1 + number] = float(own(one[None])[0]) - float(own(scene.logits)[0])
+                        kept = target.on_mask(left)
+                        row[1 + number] = float(kept(one[None])[0]) - float(kept(scene.logits)[0])
         return {"margin": margins, "removed": removed, "parts": rows}
 
     def _parts(self, context: Context, scene: Scene, sample_id: str) -> list[tuple[int, Tensor]]:

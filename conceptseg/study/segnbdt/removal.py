@@ -78,8 +78,8 @@ def assess(study: Segnbdt, context: Context, known: Known) -> Known:
     evidence, parts = [], []
     for edge in sorted(gone):
         margin, removed, by_chance = np.array(list(gone[edge].values())).T
-        own = {"margin": margin, "removed": removed, "by_chance": by_chance}
-        row = words(edge) | {name: float(values.mean()) for name, values in own.items()}
+        columns = {"margin": margin, "removed": removed, "by_chance": by_chance}
+        row = words(edge) | {name: float(values.mean()) for name, values in columns.items()}
         evidence.append((row, list(gone[edge]), removed - by_chance))
     for edge, part in sorted(moved):
         row = words(edge) | {"part": "known context" if part == CONTEXT else classes[part]}

@@ -26,8 +26,6 @@ def class_iou(prediction: Tensor, reference: Tensor, classes: int) -> Tensor:
     Counted as by :func:`pixel_counts`. nan for a class that the reference lacks, whatever is
     predicted: so the same images count for every prediction that is compared on one reference.
     """
-    import torch
-
     # Not every device has float64 (MPS); the counts are few.
     shared, predicted, held = pixel_counts(prediction, reference, classes).double()
     iou = shared / (predicted + held - shared).clamp(min=1)
