@@ -9,10 +9,12 @@ from torch.nn import functional as F
 
 from conceptseg.config import ModelConfig, Preprocessing
 from conceptseg.errors import InputError, nearest
+from conceptseg.network.blame import Others, is_theirs, out_of_memory, told, where
 from conceptseg.network.checkpoint import hash_tensors
 from conceptseg.network.contract import Network
 from conceptseg.network.layers import LayerInfo, survey
 from conceptseg.network.outputs import class_maps
+from conceptseg.network.plain import as_written, in_float32, plain
 from conceptseg.network.preprocess import check_preprocessing, prepare
 
 
@@ -26,8 +28,9 @@ class SegmentationModel(Network):
     logits become (0, z), with z at `positive_class` (by default the second), so their softmax is
     the sigmoid and the margin is z.
 
-    The network is put into evaluation mode once, here. Under autocast logits still come as
-    float32. Layout in memory follows the images.
+    The network is put into evaluation mode once, here, its weights into float32, and taken out of
+    wrappers that compile or spread it (:mod:`conceptseg.network.plain`). Under autocast logits
+    still come as float32. Layout in memory follows the images.
 
     Args:
         module: the user's network, unchanged.
@@ -37,6 +40,7 @@ class SegmentationModel(Network):
         channels: of the images; None leaves it to the first weight to tell.
         positive_class: of a network with one output map, the class it scores.
         origin: where the weights come from, for reports: a file, a name, or "random".
+        remarks: what else a reader should know of them, such as keys that were left out.
 
     Raises:
         InputError: duplicate class names, an unknown positive class, preprocessing that cannot be.
@@ -52,14 +56,19 @@ class SegmentationModel(Network):
         channels: int | None = None,
         positive_class: str | None = None,
         origin: str = "random",
+        remarks: Sequence[str] = (),
     ):
         super().__init__()
-        self.module = module.eval()
+        with Others(f"model {name!r} cannot be set up"):
+            self.module = plain(module).eval()
+            other = in_float32(self.module)
+        if other is not None:
+            remarks = (*remarks, f"weights of {other} run in float32")
         self.eval()
         self.classes = tuple(classes)
         self.preprocessing = preprocessing or Preprocessing()
         self.name = name
-        self.origin = origin
+        self.origin = "; ".join([origin, *remarks])
         self.positive_class = positive_class
         self._check_classes()
         check_preprocessing(self.preprocessing)
@@ -70,14 +79,19 @@ class SegmentationModel(Network):
         """Logits [n, k, h, w] of images [n, c, h, w] in [0, 1].
 
         Raises :class:`~conceptseg.errors.InputError` for images of another number of channels,
-        of a size that the network cannot take, and for a number of outputs that is not that of
-        the classes.
+        of a size that the network cannot take, for a number of outputs that is not that of the
+        classes, and for whatever the network itself raises
+        (:mod:`conceptseg.network.blame`).
         """
         self.check_images(images)
         try:
-            output = self.module(prepare(images, self.preprocessing))
-        except (RuntimeError, ValueError, AssertionError) as error:
-            raise self._explained(error, images) from error
+            with as_written():
+                output = self.module(prepare(images, self.preprocessing))
+        except (Exception, SystemExit) as error:
+            found = self._explained(error, images)
+            if found is error:
+                raise
+            raise found from error
         maps = self._two_classes(class_maps(output, len(self.classes), images.shape[0]))
         if maps.shape[1] != len(self.classes):
             raise InputError(
@@ -212,17 +226,22 @@ class SegmentationModel(Network):
             f"pick channels by model.preprocessing.channels, e.g. {example}"
         )
 
-    def _explained(self, error: Exception, images: Tensor) -> Exception:
+    def _explained(self, error: BaseException, images: Tensor) -> BaseException:
         """What the user can do about an error inside the network; the error itself if nothing."""
-        text = str(error)
-        if isinstance(error, torch.OutOfMemoryError) or not _ABOUT_SHAPES.search(text):
+        if isinstance(error, InputError) or out_of_memory(error):
             return error
-        if self.preprocessing.channels is None and images.shape[1] != self.channels:
-            return self._wrong_channels(images.shape[1])
-        return InputError(
-            f"model {self.name!r} cannot take images {list(images.shape)} "
-            f"({_first_line(text)}); set model.preprocessing.multiple or .size"
-        )
+        text = str(error)
+        shapes = isinstance(error, (RuntimeError, ValueError, AssertionError))
+        if shapes and _ABOUT_SHAPES.search(text) and not _ABOUT_TYPES.search(text):
+            if self.preprocessing.channels is None and images.shape[1] != self.channels:
+                return self._wrong_channels(images.shape[1])
+            return InputError(
+                f"model {self.name!r} cannot take images {list(images.shape)} "
+                f"({_first_line(text)}){where(error)}; set model.preprocessing.multiple or .size"
+            )
+        if not is_theirs(error, error.__traceback__):
+            return error
+        return told(error, f"model {self.name!r} fails in its forward pass")
 
     def _two_classes(self, maps: Tensor) -> Tensor:
         if maps.shape[1] != 1:
@@ -257,6 +276,9 @@ def load_model(
 _ABOUT_SHAPES = re.compile(
     r"\b(sizes?|shapes?|channels?|dimensions?|expected input|divisible|match)\b", re.IGNORECASE
 )
+
+
+_ABOUT_TYPES = re.compile(r"\b(dtype|cuda|nvidia|type \()", re.IGNORECASE)
 
 
 def _without_addresses(text: str) -> str:
