@@ -49,6 +49,7 @@ EXTRAS = {
     "timm": "smp",
     "transformers": "transformers",
     "monai": "monai",
+    "dynamic_network_architectures": "nnunet",
     "pycocotools": "coco",
 }
 """Package that a technique may need -> the extra of this package that installs it."""

@@ -8,7 +8,6 @@ found is taken off. What is then left over is named and left if it lies outside 
 refused if it lies within, where it shows that another network was saved.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,23 +20,12 @@ from torch import Tensor, nn
 from conceptseg.errors import InputError, nearest
 from conceptseg.network.blame import where
 from conceptseg.network.checkpoint import States, hash_tensors, load_state
+from conceptseg.network.leftover import COUNTERS, described, is_foreign
 from conceptseg.network.weight_norm import renormed
-
-COUNTERS = ("num_batches_tracked", "total_ops", "total_params", "n_averaged")
-"""Endings of keys that evaluation never reads: they may be missing, and are not named."""
 
 WRAPPING = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 """What torch puts into keys, before them or within, where it wraps a module."""
 
-BUFFERS = re.compile(
-    r"(^|_)(mean|std)$|position_ids$|relative_position_index$|relative_coords_table$|attn_mask$"
-)
-"""Names of constants, which carry nothing that was learnt."""
-
-HEADS = {"fc", "classifier", "last_linear"}
-"""Classification heads of backbones, which segmentation networks drop."""
-
-NAMED = 3
 TRIED = 4
 
 
@@ -94,10 +82,10 @@ def fit_state(
                 given = {start + key: value for key, value in state.items()}
                 extra = _load(target, given)
                 extra = [key.removeprefix(start) for key in extra]
-                foreign = [key for key in extra if _is_foreign(key, state[key], core)]
+                foreign = [key for key in extra if is_foreign(key, state[key], core)]
                 if not foreign:
                     return _left(reading, extra)
-                problems.append(_described([], foreign, []))
+                problems.append(described([], foreign, []))
             except _Unfit as unfit:
                 problems.append(unfit.words or _compared(state, wanted, core))
             _restore(module, before_loading)
@@ -105,14 +93,6 @@ def fit_state(
         f"{source}: does not fit the network: {problems[0]}; check model.name, model.arguments "
         "and model.classes"
     )
-
-
-def listed(keys: Sequence[str]) -> str:
-    """The first of some keys; where they are many, of each part of a network how many."""
-    if len(keys) > NAMED:
-        parts = Counter(key.partition(".")[0] for key in keys)
-        keys = [f"{part} ({count} tensors)" if count > 1 else part for part, count in parts.items()]
-    return ", ".join(keys[:NAMED]) + (f", ... ({len(keys)})" if len(keys) > NAMED else "")
 
 
 class _Unfit(Exception):
@@ -309,25 +289,6 @@ def _restore(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             value.copy_(tensors[key])
 
 
-def _is_foreign(key: str, tensor: Tensor, module: nn.Module) -> bool:
-    """Whether a key that a network lacks shows that another network was saved."""
-    parts = key.split(".")
-    if not tensor.is_floating_point() or tensor.numel() <= 1 or BUFFERS.search(parts[-1]):
-        return False
-    if any(re.search(r"aux|deep_?sup", part) for part in parts):
-        return False
-    depth, holder = 0, module
-    while depth < len(parts) - 1 and (inner := holder._modules.get(parts[depth])) is not None:
-        depth, holder = depth + 1, inner
-    if depth:
-        return parts[depth] not in HEADS
-    # Beside the network's own parts: conv3 or layer5 of a deeper one, or something else.
-    stem = parts[0].rstrip("0123456789")
-    return stem != parts[0] and any(
-        name != stem and name.rstrip("0123456789") == stem for name, _ in module.named_children()
-    )
-
-
 def _left(reading: Reading, extra: Iterable[str]) -> tuple[str, ...]:
     inside = [reading.prefix + key for key in extra]
     return tuple(key for key in (*inside, *reading.outside) if not key.endswith(COUNTERS))
@@ -337,23 +298,13 @@ def _compared(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], core: n
     """What keeps a state from filling a network, key by key."""
     missing = [key for key in wanted if key not in state and not key.endswith(COUNTERS)]
     extra = [key for key in state if key not in wanted and not key.endswith(COUNTERS)]
-    foreign = [key for key in extra if missing or _is_foreign(key, state[key], core)]
+    foreign = [key for key in extra if missing or is_foreign(key, state[key], core)]
     other = [
         f"{key} is {list(state[key].shape)}, the network's {list(_shape(wanted[key]))}"
         for key in wanted
         if key in state and state[key].shape != _shape(wanted[key])
     ]
-    return _described(missing, foreign, other)
-
-
-def _described(missing: list[str], extra: list[str], other: list[str]) -> str:
-    kinds = (("missing", missing), ("unexpected", extra), ("of another shape", other))
-    words = [
-        f"{len(keys)} {what} ({', '.join(keys[:NAMED])}{', ...' if len(keys) > NAMED else ''})"
-        for what, keys in kinds
-        if keys
-    ]
-    return "; ".join(words) or "its own loader leaves weights out"
+    return described(missing, foreign, other)
 
 
 def _shape(tensor: Tensor) -> Sequence[int]:

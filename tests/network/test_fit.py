@@ -7,7 +7,8 @@ from torch import nn
 
 from conceptseg.config import ModelConfig
 from conceptseg.errors import InputError
-from conceptseg.network.fit import fit_state, listed, load_weights
+from conceptseg.network.fit import fit_state, load_weights
+from conceptseg.network.leftover import listed
 from conceptseg.network.sources._common import finish
 from conceptseg.network.weight_norm import renormed
 

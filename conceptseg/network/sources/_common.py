@@ -13,7 +13,8 @@ from conceptseg.config import ModelConfig, Preprocessing
 from conceptseg.data.labels import plain_name
 from conceptseg.errors import InputError, nearest
 from conceptseg.network.blame import Others
-from conceptseg.network.fit import listed, load_weights
+from conceptseg.network.fit import load_weights
+from conceptseg.network.leftover import listed
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.plain import plain
 

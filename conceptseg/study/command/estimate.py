@@ -33,6 +33,7 @@ def estimate(settings: Settings[Study]) -> tuple[Lines, list[str]]:
     context = start.prepare(study)
     parameters = sum(weights.numel() for weights in context.model.parameters())
     lines.append(("network", f"{context.model.name}: {parameters / 1e6:.2f} M parameters"))
+    lines.append(("weights", context.model.origin))
     run.refuse(study, context)
     lines += _costs(context, study)
     lines.append(("result", str(settings.default_out())))
