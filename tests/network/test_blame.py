@@ -14,6 +14,7 @@ from conceptseg.errors import EXIT_DEFECT, EXIT_INPUT, EXIT_MEMORY, InputError
 from conceptseg.network.blame import Others, escaped, is_theirs, missing_module
 from conceptseg.network.model import SegmentationModel, load_model
 from conceptseg.network.record import Recorder, Tail
+from conceptseg.study.__main__ import main
 from conceptseg.study.command.failure import report_failure
 
 NETS = """
@@ -279,3 +280,15 @@ def test_blame_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_the_command_tells_it_in_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "ends_here.py").write_text(textwrap.dedent(FACTORIES))
+    monkeypatch.chdir(tmp_path)
+    words = ["layers", "--model", "factory:ends_here:Net", "--classes", "2"]
+    assert main([*words, "--set", "model.arguments={width: 6}"]) == EXIT_INPUT
+    said = capsys.readouterr()
+    assert said.out == "" and "line 13 of ends_here.py" in said.err and "Traceback" not in said.err
+    assert main([*words, "--channels", "4", "--set", "model.arguments={width: 3}"]) == EXIT_INPUT
+    assert "building 3" in capsys.readouterr().err
+    sys.modules.pop("ends_here", None)

@@ -99,21 +99,21 @@ def finish(
     own: Preprocessing | None = None,
     channels: int | None = None,
     origin: str | None = None,
+    remarks: Sequence[str] = (),
 ) -> SegmentationModel:
     """Fill a network with the configured checkpoint, if one is, and wrap it.
 
     `own` is the preprocessing that the source knows; the configuration's goes first. `origin`
-    says where weights come from that are in the network already. A network in a file is called by
-    the file's name, for reports tell no folders.
+    says where weights come from that are in the network already, `remarks` what else is to be known
+    of them. A network in a file is called by the file's name, for reports tell no folders.
     """
-    remarks = []
     if origin is None and config.weights is not None:
         with Others(f"model {config.name!r} cannot take weights"):
             module = plain(module)
             left = load_weights(module, config.weights, config.weights_key)
         origin = Path(config.weights).name
         if left:
-            remarks.append(f"left out of the checkpoint: {listed(left)}")
+            remarks = (*remarks, f"left out of the checkpoint: {listed(left)}")
     return SegmentationModel(
         module,
         names,

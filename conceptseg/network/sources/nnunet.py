@@ -68,6 +68,7 @@ def load(config: ModelConfig, classes: Sequence[str]) -> SegmentationModel:
         names,
         own=Preprocessing(multiple=_stride(arguments)),
         channels=channels,
+        remarks=[f"{weights.parent.name} alone, without mirroring"],
     )
 
 

@@ -85,7 +85,7 @@ def test_the_folder_is_all_it_takes(tmp_path):
     model = load(tmp_path)
     assert model.classes == ("background", "edema", "core")
     assert model.preprocessing.multiple == 4 and model.channels == 2
-    assert model.origin == "checkpoint_final.pth"
+    assert model.origin == "checkpoint_final.pth; fold_0 alone, without mirroring"
     images = torch.rand(2, 2, 16, 24)
     scored = (images - images.mean((2, 3), keepdim=True)) / images.std(
         (2, 3), keepdim=True, correction=0
@@ -115,7 +115,9 @@ def test_folds_are_chosen(tmp_path):
     write(tmp_path, folds=("0", "3", "all"))
     with pytest.raises(InputError, match=r"model.arguments.fold; there are: 0, 3, all"):
         load(tmp_path)
-    assert load(tmp_path, arguments={"fold": 3}).origin == "checkpoint_final.pth"
+    assert load(tmp_path, arguments={"fold": 3}).origin.endswith(
+        "; fold_3 alone, without mirroring"
+    )
     with pytest.raises(InputError, match=r"checkpoint_best.pth: no such checkpoint"):
         load(tmp_path, arguments={"fold": "all", "checkpoint": "checkpoint_best.pth"})
 
