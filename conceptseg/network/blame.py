@@ -140,8 +140,9 @@ def where(error: BaseException) -> str:
 
 
 def escaped(error: BaseException) -> InputError | None:
-    """What to say of an error that nobody caught, when the user's own file raised it; else None.
+    """What to say of an error that nobody caught, when a network's code raised it; else None.
 
+    That is code of the user's own which torch called: a module, or the derivative of a function.
     Of errors that autograd raises about how a network computes, the network is to blame, though
     no line of it is on the stack.
     """
@@ -150,7 +151,8 @@ def escaped(error: BaseException) -> InputError | None:
     if owner is None or not isinstance(error, Exception):
         return None
     if not owner.ours:
-        return told(error, "code that is not conceptseg's fails")
+        called = _called_by_torch(lines, lines.index(owner))
+        return told(error, "the network's own code fails") if called else None
     gradients = Path(lines[-1].file).parts[-2:] == ("autograd", "graph.py")
     if gradients and _BACKWARD.search(str(error)):
         return told(error, "the network's gradient cannot be computed")
@@ -205,6 +207,16 @@ def _owner(lines: list[Line]) -> Line | None:
         if not line.hands_on and (line.ours or not line.installed):
             return line
     return None
+
+
+def _called_by_torch(lines: list[Line], place: int) -> bool:
+    """Whether torch stands between a frame and the innermost one of this package around it."""
+    for line in reversed(lines[:place]):
+        if line.ours and not line.hands_on:
+            return False
+        if PACKAGES.intersection(Path(line.file).parts) and _package(line.file)[0] == "torch":
+            return True
+    return False
 
 
 def _lines(trace: TracebackType | None) -> Iterator[Line]:

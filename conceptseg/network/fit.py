@@ -110,7 +110,9 @@ def _core(module: nn.Module) -> tuple[nn.Module, str]:
         keys = list(module.state_dict())
         first = {key.partition(".")[0] for key in keys}
         child = module._modules.get(next(iter(first))) if len(first) == 1 else None
-        if child is None or isinstance(module, (nn.Sequential, torch.jit.ScriptModule)):
+        # One layer alone is no network that a checkpoint could hold: any like it would do.
+        single = child is None or not any("." in key for key in child.state_dict())
+        if child is None or single or isinstance(module, torch.jit.ScriptModule):
             return module, before
         before += next(iter(first)) + "."
         module = child

@@ -33,7 +33,7 @@ class SegmentationModel(Network):
     still come as float32. Layout in memory follows the images.
 
     Args:
-        module: the user's network, unchanged.
+        module: the user's network; what it computes stays as it was.
         classes: names of its outputs, in their order.
         preprocessing: what happens to an image before `module` sees it.
         name: for messages and reports.

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from conceptseg import catalogue
 from conceptseg.config import ModelConfig
 from conceptseg.errors import EXIT_DEFECT, EXIT_INPUT, EXIT_MEMORY, InputError
 from conceptseg.network.blame import Others, escaped, is_theirs, missing_module
@@ -202,6 +203,13 @@ def test_our_own_errors_stay_defects(nets, capsys):
     with pytest.raises(AttributeError):
         model.check_images(None)
     assert escaped(ValueError("never raised")) is None
+
+
+def test_a_study_of_others_that_fails_is_no_network():
+    """Only what torch has called is a network; a study outside of the package has its traceback."""
+    with pytest.raises(ZeroDivisionError) as raised:
+        catalogue.names({}.__getitem__(1 // 0))
+    assert escaped(raised.value) is None
 
 
 def test_what_is_passed_on_as_it_is():

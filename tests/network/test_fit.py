@@ -86,6 +86,18 @@ def test_round_trip(form, held, tmp_path):
         assert same(net, network(0))
 
 
+def test_steps_before_a_network(tmp_path):
+    net = nn.Sequential(nn.Identity(), network(1))
+    fit_state(net, {"state_dict": prefixed("module.")}, "f")
+    assert same(net[1], network(0))
+
+
+def test_one_layer_is_not_filled_by_any_other_like_it():
+    with pytest.raises(InputError, match=r"2 missing \(net.weight, net.bias\)"):
+        fit_state(Holder(nn.Conv2d(3, 2, 1)), {"": {"other.weight": torch.ones(2, 3, 1, 1),
+                                                    "other.bias": torch.ones(2)}}, "f")  # fmt: skip
+
+
 def test_safetensors(tmp_path):
     path = tmp_path / "net.safetensors"
     save_file(prefixed("module."), path)
