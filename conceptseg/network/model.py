@@ -14,7 +14,7 @@ from conceptseg.network.checkpoint import hash_tensors
 from conceptseg.network.contract import Network
 from conceptseg.network.layers import LayerInfo, survey
 from conceptseg.network.outputs import class_maps
-from conceptseg.network.plain import as_written, in_float32, plain
+from conceptseg.network.plain import as_written, plain
 from conceptseg.network.preprocess import check_preprocessing, prepare
 
 
@@ -28,9 +28,9 @@ class SegmentationModel(Network):
     logits become (0, z), with z at `positive_class` (by default the second), so their softmax is
     the sigmoid and the margin is z.
 
-    The network is put into evaluation mode once, here, its weights into float32, and taken out of
-    wrappers that compile or spread it (:mod:`conceptseg.network.plain`). Under autocast logits
-    still come as float32. Layout in memory follows the images.
+    The network is put into evaluation mode once, here, and taken out of wrappers that compile or
+    spread it (:mod:`conceptseg.network.plain`). Under autocast logits still come as float32. Layout
+    in memory follows the images.
 
     Args:
         module: the user's network; what it computes stays as it was.
@@ -61,9 +61,6 @@ class SegmentationModel(Network):
         super().__init__()
         with Others(f"model {name!r} cannot be set up"):
             self.module = plain(module).eval()
-            other = in_float32(self.module)
-        if other is not None:
-            remarks = (*remarks, f"weights of {other} run in float32")
         self.eval()
         self.classes = tuple(classes)
         self.preprocessing = preprocessing or Preprocessing()

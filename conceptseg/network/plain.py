@@ -51,18 +51,18 @@ def _within(module: nn.Module) -> nn.Module:
     return module
 
 
-def in_float32(module: nn.Module) -> str | None:
+def in_float32(module: nn.Module) -> list[str]:
     """Turn weights and buffers of other floating types to float32, in place.
 
-    Returns the types that weights had, such as "float16", or None if all were float32.
+    Returns what a report should say of it: nothing if all were float32.
     """
     tensors = [*module.named_parameters(), *module.named_buffers()]
     other = [one for _, one in tensors if one.is_floating_point() and one.dtype != torch.float32]
     if not other:
-        return None
+        return []
     kinds = sorted({str(one.dtype).removeprefix("torch.") for one in other})
     module.float()
-    return ", ".join(kinds)
+    return [f"weights of {', '.join(kinds)} run in float32"]
 
 
 @contextmanager

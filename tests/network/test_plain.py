@@ -3,6 +3,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
+from conceptseg import notebook
 from conceptseg.catalogue import load
 from conceptseg.config import ModelConfig
 from conceptseg.errors import InputError
@@ -10,6 +11,7 @@ from conceptseg.explain.target import Target
 from conceptseg.network.model import SegmentationModel, load_model
 from conceptseg.network.plain import as_written, plain
 from conceptseg.network.record import Recorder, Tail
+from conceptseg.network.sources._common import finish
 
 CLASSES = ("a", "b")
 LAYER = "down.0"
@@ -164,7 +166,8 @@ def test_a_layer_without_gradients_is_named():
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_types_run_in_float32(kind):
-    model = SegmentationModel(self_made(Net).to(kind), CLASSES, origin="w.pt")
+    config = ModelConfig(source="factory", name="x")
+    model = finish(config, self_made(Net).to(kind), CLASSES, origin="w.pt")
     assert model(images()).dtype == torch.float32
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     name = str(kind).removeprefix("torch.")
@@ -174,7 +177,7 @@ def test_other_types_run_in_float32(kind):
 def test_one_part_in_half():
     net = self_made(Net)
     net.down.half()
-    model = SegmentationModel(net, CLASSES)
+    model = notebook.own(net, CLASSES)
     assert model.origin == "random; weights of float16 run in float32"
     assert torch.isfinite(model(images())).all()
 

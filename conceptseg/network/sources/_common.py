@@ -16,7 +16,7 @@ from conceptseg.network.blame import Others
 from conceptseg.network.fit import load_weights
 from conceptseg.network.leftover import listed
 from conceptseg.network.model import SegmentationModel
-from conceptseg.network.plain import plain
+from conceptseg.network.plain import in_float32, plain
 
 PRETRAINED = "pretrained:"
 
@@ -114,6 +114,8 @@ def finish(
         origin = Path(config.weights).name
         if left:
             remarks = (*remarks, f"left out of the checkpoint: {listed(left)}")
+    with Others(f"model {config.name!r} cannot be turned to float32"):
+        remarks = (*remarks, *in_float32(module))
     return SegmentationModel(
         module,
         names,
