@@ -49,6 +49,7 @@ EXTRAS = {
     "timm": "smp",
     "transformers": "transformers",
     "monai": "monai",
+    "dynamic_network_architectures": "nnunet",
     "pycocotools": "coco",
 }
 """Package that a technique may need -> the extra of this package that installs it."""
@@ -167,13 +168,20 @@ def _path(kind: str, name: str) -> str:
 def _module(path: str) -> ModuleType:
     try:
         return importlib.import_module(path)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in EXTRAS:
+        if package == __package__:
             raise
-        cure = f"pip install 'conceptseg[{EXTRAS[package]}]'"
         name = path.removesuffix(".config").rpartition(".")[2]
-        raise InputError(f"{name!r} needs the package {package}; install it by {cure}") from error
+        if isinstance(error, ModuleNotFoundError) and package in EXTRAS:
+            cure = f"pip install 'conceptseg[{EXTRAS[package]}]'"
+            raise InputError(
+                f"{name!r} needs the package {package}; install it by {cure}"
+            ) from error
+        raise InputError(
+            f"{name!r} needs a package that cannot be imported ({error}); install or upgrade it "
+            "(`conceptseg doctor` lists versions)"
+        ) from error
 
 
 def _technique(module: ModuleType, function: str | None) -> Any:

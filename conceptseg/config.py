@@ -129,6 +129,11 @@ class ModelConfig(Reading):
         description="Checkpoint (.safetensors, or .pt/.pth loaded as weights only); or a name "
         "that the source library downloads, written as 'pretrained:NAME'.",
     )
+    weights_key: str | None = Field(
+        None,
+        description="Of a checkpoint that holds several networks: the entry or prefix of the one "
+        "to study, such as ema.",
+    )
     classes: tuple[str, ...] = Field((), description="Class names; the manifest's when empty.")
     preprocessing: Preprocessing | None = Field(
         None, description="The source's own when it knows one, else none at all."

@@ -32,6 +32,7 @@ from conceptseg.explain.regions import Region
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
 from conceptseg.network.model import SegmentationModel, load_model
+from conceptseg.network.plain import in_float32
 from conceptseg.report.thumbnails import outlined, overlay, shared_limit
 
 if TYPE_CHECKING:
@@ -62,13 +63,17 @@ def own(
     std: Sequence[float] | None = None,
     **preprocessing: Any,
 ) -> SegmentationModel:
-    """Your own network, for images in [0, 1]: its classes and what it wants done to an image."""
+    """Your own network, for images in [0, 1]: its classes and what it wants done to an image.
+
+    Its weights are turned to float32, in place, if they are of another type.
+    """
     steps = Preprocessing(
         mean=None if mean is None else tuple(mean),
         std=None if std is None else tuple(std),
         **preprocessing,
     )
-    return SegmentationModel(network, classes, steps, name=type(network).__name__)
+    remarks = in_float32(network)
+    return SegmentationModel(network, classes, steps, name=type(network).__name__, remarks=remarks)
 
 
 @dataclass(frozen=True)

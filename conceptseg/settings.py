@@ -26,6 +26,8 @@ MAX_BYTES = 16_000_000
 """Room for a manifest that lists 100,000 samples; a larger file is something else."""
 
 PATHS = ("data.manifest", "data.root", "model.weights")
+FOLDERS = ("nnunet", "monai_bundle")
+"""Sources whose `model.name` is a folder."""
 NAMES = ("pretrained:", "builtin:")
 """Prefixes of values that name something, in a key that else holds a path."""
 
@@ -199,7 +201,8 @@ def _absolute(
             continue
         base = Path.cwd() if key in given else folder
         path = (base / Path(value).expanduser()).absolute()
-        if key == "model.name" and not path.is_file():
+        in_folder = (recorded.get("model") or {}).get("source") in FOLDERS and path.is_dir()
+        if key == "model.name" and not (path.is_file() or in_folder):
             continue  # an architecture or a factory, not a file
         resolved.setdefault(group, {})[name] = str(path)
     return resolved

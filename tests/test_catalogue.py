@@ -70,6 +70,22 @@ def test_missing_optional_package_names_its_extra(monkeypatch):
         catalogue.load("cavs", "ridge")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModuleNotFoundError("No module named 'scipy'", name="scipy"),
+        ImportError("cannot import name 'x' from 'timm.layers'", name="timm.layers"),
+    ],
+)
+def test_a_package_that_does_not_import_is_no_defect(monkeypatch, error):
+    def broken(path):
+        raise error
+
+    monkeypatch.setattr(catalogue.importlib, "import_module", broken)
+    with pytest.raises(InputError, match=r"'ridge' needs a package that cannot be imported \(.*'"):
+        catalogue.load("cavs", "ridge")
+
+
 def test_a_missing_module_of_our_own_is_a_defect(monkeypatch):
     def absent(path):
         raise ModuleNotFoundError("No module named 'conceptseg.gone'", name="conceptseg.gone")

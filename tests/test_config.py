@@ -77,6 +77,11 @@ def test_model_name_that_is_a_file_is_found_beside_the_study(tmp_path):
     assert settings(tmp_path).study.model.name == "tests.toys:Net"
     text = GOOD.replace('"tests.toys:Net"', "net.pt2")
     assert settings(tmp_path, text).study.model.name == str(tmp_path / "net.pt2")
+    (tmp_path / "bundle").mkdir()
+    text = GOOD.replace('"tests.toys:Net"', "bundle")
+    assert settings(tmp_path, text).study.model.name == "bundle"  # a factory's name
+    text = text.replace("factory", "monai_bundle")
+    assert settings(tmp_path, text).study.model.name == str(tmp_path / "bundle")
 
 
 @pytest.mark.parametrize(

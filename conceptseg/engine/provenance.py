@@ -29,7 +29,14 @@ PACKAGES = (
     "zennit",
     "pydantic",
 )
-OPTIONAL = ("segmentation-models-pytorch", "transformers", "monai", "pycocotools")
+OPTIONAL = (
+    "segmentation-models-pytorch",
+    "timm",
+    "transformers",
+    "monai",
+    "dynamic-network-architectures",
+    "pycocotools",
+)
 
 HOW_ONLY = {"--out": 1, "--quiet": 0, "-q": 0, "--fresh": 0}
 """Options that say where and how loudly, not what; with how many values they take."""

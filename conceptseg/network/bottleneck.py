@@ -138,7 +138,7 @@ def _walks_down(inside: Sequence[tuple[str, Seen]], child: str, coarsest: int) -
 
 
 def size_of(module: nn.Module, sizes: dict[nn.Module, int]) -> int:
-    return sum(sizes.get(part, 0) for part in module.modules())
+    return sum(sizes.get(part, 0) for _, part in module.named_modules())
 
 
 def _width(call: Seen) -> int:

@@ -1,4 +1,4 @@
-"""Weights from files: read without running anything, fitted to a network or refused by key."""
+"""Weights from files: read without running anything."""
 
 import hashlib
 import pickle
@@ -9,82 +9,69 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from conceptseg.errors import InputError
 
-WRAPPERS = (
-    "state_dict", "model_state_dict", "model_state", "model", "net", "network", "module",
-    "weights", "ema", "model_ema", "state_dict_ema", "ema_state_dict",
-)  # fmt: skip
-"""Keys under which training code stores a network's weights beside other things."""
+States = dict[str, dict[str, Tensor]]
+"""Of each mapping in a checkpoint that holds tensors: its path in dots ("" for the file itself,
+"ema.module" for one within another) -> its tensors by key."""
 
-PREFIXES = ("module.", "model.", "net.", "network.", "_orig_mod.")
-"""What DataParallel, Lightning, wrappers and torch.compile put before every key."""
+DEEPEST = 6
 
-UNUSED = "num_batches_tracked"
-"""Batch norm's counter; evaluation never reads it, and old checkpoints lack it."""
+RECORDS = {
+    "numpy": "dtype ndarray",
+    "numpy.core.multiarray": "scalar _reconstruct",
+    "numpy._core.multiarray": "scalar _reconstruct",
+    "argparse": "Namespace",
+    "pathlib": "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath",
+    "pathlib._local": "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath",
+    "datetime": "date datetime time timedelta timezone",
+    "builtins": "bool complex dict float frozenset int list range slice str tuple",
+    "typing": "Any",
+    "mmengine.logging.history_buffer": "HistoryBuffer",
+    "omegaconf.base": "ContainerMetadata Metadata",
+    "omegaconf.dictconfig": "DictConfig",
+    "omegaconf.listconfig": "ListConfig",
+    "omegaconf.nodes": "AnyNode BooleanNode FloatNode IntegerNode StringNode",
+}
+"""Objects that training code stores beside weights, by module: records, which are not needed."""
 
-NAMED = 3
+DICTIONARIES = {
+    "collections": "defaultdict",
+    "addict.addict": "Dict",
+    "easydict": "EasyDict",
+    "mmengine.config.config": "ConfigDict",
+    "pytorch_lightning.utilities.parsing": "AttributeDict",
+    "lightning.pytorch.utilities.parsing": "AttributeDict",
+    "lightning.fabric.utilities.data": "AttributeDict",
+    "lightning_fabric.utilities.data": "AttributeDict",
+    "yacs.config": "CfgNode",
+}
+"""The like for kinds of dictionaries."""
 
 
-def load_state(path: Path | str) -> dict[str, Tensor]:
-    """Tensors of a checkpoint by key, on the CPU, taken out of any nesting of :data:`WRAPPERS`.
+def load_state(path: Path | str) -> States:
+    """Tensors of a checkpoint, on the CPU.
 
     `.safetensors` files are read as such; all others by torch's weights-only unpickler, which runs
-    no code. Entries that are no tensors (epoch, optimiser) are left out.
+    no code: where a file names an object of :data:`RECORDS` or :data:`DICTIONARIES`, an empty
+    stand-in takes its place. Entries that are no tensors (epoch, history) are left out.
 
-    Raises :class:`~conceptseg.errors.InputError` for a file that is missing, damaged, holds Python
-    objects or several networks.
+    Raises :class:`~conceptseg.errors.InputError` for a file that is missing, damaged, or holds
+    other Python objects.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint; check model.weights")
     content = _safetensors(path) if path.suffix == ".safetensors" else _weights_only(path)
-    state = _unwrap(content, path)
-    if not state:
+    states: States = {}
+    _collect(content, (), states)
+    if not states:
         raise InputError(
             f"{path}: holds no weights by name; save the network's state_dict() into it"
         )
-    return state
-
-
-def fit_state(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Load tensors into a network, all or none of them.
-
-    Prefixes of :data:`PREFIXES` are taken off the keys, or put before them, when that makes more
-    keys fit. Only `num_batches_tracked` may be missing or left over. `source` names the checkpoint
-    in the message.
-
-    Raises :class:`~conceptseg.errors.InputError` naming the first keys that are missing, left over
-    or of another shape; the network is then as it was.
-    """
-    wanted = module.state_dict()
-    state = _best_prefix(state, wanted)
-    missing = [k for k in wanted if k not in state and not k.endswith(UNUSED)]
-    extra = [k for k in state if k not in wanted and not k.endswith(UNUSED)]
-    both = [key for key in wanted if key in state]
-    other = [
-        f"{key} is {list(state[key].shape)}, the network's {list(wanted[key].shape)}"
-        for key in both
-        if state[key].shape != wanted[key].shape
-    ]
-    problems = [
-        f"{len(keys)} {what} ({_first(keys)})"
-        for what, keys in (("missing", missing), ("unexpected", extra), ("of another shape", other))
-        if keys
-    ]
-    if problems:
-        raise InputError(
-            f"{source}: does not fit the network: {'; '.join(problems)}; "
-            f"check model.name, model.arguments and model.classes{_hint(extra)}"
-        )
-    module.load_state_dict({key: state[key] for key in both}, strict=False)
-
-
-def load_weights(module: nn.Module, path: Path | str) -> None:
-    """:func:`load_state`, then :func:`fit_state`."""
-    fit_state(module, load_state(path), str(path))
+    return states
 
 
 def hash_tensors(named: Iterable[tuple[str, Tensor]]) -> str:
@@ -100,6 +87,16 @@ def hash_tensors(named: Iterable[tuple[str, Tensor]]) -> str:
     return digest.hexdigest()
 
 
+def _collect(content: Any, path: tuple[str, ...], states: States) -> None:
+    if not isinstance(content, Mapping) or len(path) > DEEPEST:
+        return
+    here = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    if here:
+        states[".".join(path)] = here
+    for key, value in content.items():
+        _collect(value, (*path, str(key)), states)
+
+
 def _safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -110,9 +107,39 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: damaged or no safetensors file ({_line(error)})") from error
 
 
+class _Record:
+    """Stands for an object that is not needed: takes everything, keeps nothing, does nothing."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        return object.__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+class _Dictionary(_Record):
+    """Stands for a kind of dictionary: torch lets entries be set in a plain one only."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        return {}
+
+
+def _stand_ins() -> list[Any]:
+    """Classes that go by the names in a pickle; the objects of these names are never imported."""
+    return [
+        type(name, (base,), {"__module__": module, "__qualname__": name})
+        for base, known in ((_Record, RECORDS), (_Dictionary, DICTIONARIES))
+        for module, names in known.items()
+        for name in names.split()
+    ]
+
+
 def _weights_only(path: Path) -> Any:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_stand_ins()):
             warnings.simplefilter("ignore")  # torch warns of what the errors below say
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -132,59 +159,6 @@ def _weights_only(path: Path) -> Any:
         raise InputError(
             f"{path}: damaged or no torch checkpoint ({_line(error)}); copy or save it again"
         ) from error
-
-
-def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
-    if not isinstance(content, Mapping):
-        return {}
-    flat = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
-    nested = {key: found for key in WRAPPERS if (found := _unwrap(content.get(key), path))}
-    if flat and not nested:
-        return flat
-    if not nested:
-        return {}
-    distinct = {hash_tensors(state.items()) for state in nested.values()}
-    if len(distinct) > 1:
-        raise InputError(
-            f"{path}: holds several networks ({', '.join(nested)}); save the one to study alone"
-        )
-    return next(iter(nested.values()))
-
-
-def _best_prefix(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The renaming of keys under which most of them are the network's; the plainest of equals."""
-    plain = dict(state)
-    candidates = [plain]
-    compiled = {key.replace("_orig_mod.", ""): value for key, value in plain.items()}
-    for start in (plain, compiled) if compiled.keys() != plain.keys() else (plain,):
-        stripped: dict[str, Tensor] | None = start
-        while stripped is not None:
-            candidates.append(stripped)
-            stripped = _strip(stripped)
-    candidates += [{prefix + key: value for key, value in plain.items()} for prefix in PREFIXES]
-    return max(candidates, key=lambda renamed: len(renamed.keys() & wanted.keys()))
-
-
-def _strip(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """Keys without the prefix that most of them have; None when there is none, or keys would clash.
-
-    Keys without the prefix stay as they are, to be named as left over.
-    """
-    for prefix in PREFIXES:
-        if 2 * sum(key.startswith(prefix) for key in state) > len(state):
-            stripped = {key.removeprefix(prefix): value for key, value in state.items()}
-            return stripped if len(stripped) == len(state) else None
-    return None
-
-
-def _first(keys: list[str]) -> str:
-    return ", ".join(keys[:NAMED]) + (", ..." if len(keys) > NAMED else "")
-
-
-def _hint(extra: list[str]) -> str:
-    if extra and all(key.startswith("aux_classifier.") for key in extra):
-        return " (aux_classifier comes with model.arguments.aux_loss: true)"
-    return ""
 
 
 def _line(error: BaseException) -> str:

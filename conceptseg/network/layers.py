@@ -170,7 +170,7 @@ def _own_sizes(root: nn.Module) -> dict[nn.Module, int]:
     """Parameters that each module holds itself; one shared by several is counted once."""
     counted: set[int] = set()
     sizes: dict[nn.Module, int] = {}
-    for module in root.modules():
+    for _, module in root.named_modules():
         own = [p for p in module.parameters(recurse=False) if id(p) not in counted]
         counted.update(map(id, own))
         if own:

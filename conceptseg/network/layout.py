@@ -114,7 +114,7 @@ def within(
 
 def channel_order(module: nn.Module) -> Order | None:
     """Where a module has its channels, as far as its parts tell: a tie-breaker for `as_map`."""
-    parts = list(module.modules())
+    parts = [part for _, part in module.named_modules()]
     first = any(isinstance(part, _CHANNELS_FIRST) for part in parts)
     last = any(isinstance(part, (nn.LayerNorm, nn.Linear)) for part in parts)
     if first == last:

@@ -12,12 +12,14 @@ from torch.nn import functional as F
 from conceptseg.config import ModelConfig, Preprocessing, Reading
 from conceptseg.errors import InputError, nearest
 from conceptseg.network.alone import alone
+from conceptseg.network.blame import Others, is_theirs, out_of_memory, told, where
 from conceptseg.network.checkpoint import hash_tensors
 from conceptseg.network.contract import Network
 from conceptseg.network.interpret import Interpretation
 from conceptseg.network.layers import LayerInfo, survey
 from conceptseg.network.layout import Window
 from conceptseg.network.place import Placed, Placement
+from conceptseg.network.plain import as_written, plain
 from conceptseg.network.preprocess import check_preprocessing, input_size, prepare
 
 
@@ -35,12 +37,13 @@ class SegmentationModel(Network):
     margin is z. Of independent classes the positive class is studied in the same way: its own z
     against 0 for all that it is not.
 
-    The network is put into evaluation mode once, here, and norms that take their statistics from
-    the batch even then are made to take each image's own (`mended` says so). Under autocast logits
-    still come as float32. Layout in memory follows the images.
+    The network is put into evaluation mode once, here, and taken out of wrappers that compile or
+    spread it (:mod:`conceptseg.network.plain`). Norms that take their statistics from the batch
+    even then are made to take each image's own (`mended` says so). Under autocast logits still come
+    as float32. Layout in memory follows the images.
 
     Args:
-        module: the user's network, unchanged.
+        module: the user's network.
         classes: names of its outputs, in their order. `reading` may merge and drop some: the
             attribute `classes` names what is left.
         preprocessing: what happens to an image before `module` sees it.
@@ -50,6 +53,7 @@ class SegmentationModel(Network):
             classes the one that is studied.
         origin: where the weights come from, for reports: a file, a name, or "random".
         reading: how its output is read, where that is not to be found out.
+        remarks: what else a reader should know of them, such as keys that were left out.
 
     Raises:
         InputError: duplicate class names, an unknown positive class, preprocessing that cannot be,
@@ -67,13 +71,15 @@ class SegmentationModel(Network):
         positive_class: str | None = None,
         origin: str = "random",
         reading: Reading | None = None,
+        remarks: Sequence[str] = (),
     ):
         super().__init__()
-        self.module = module.eval()
+        with Others(f"model {name!r} cannot be set up"):
+            self.module = plain(module).eval()
         self.eval()
         self.preprocessing = preprocessing or Preprocessing()
         self.name = name
-        self.origin = origin
+        self.origin = "; ".join([origin, *remarks])
         self.mended = alone(self.module)
         self.interpretation = Interpretation(classes, reading or Reading(), positive_class)
         self.placement = Placement(self.interpretation.reading.place)
@@ -86,8 +92,9 @@ class SegmentationModel(Network):
         """Logits [n, k, h, w] of images [n, c, h, w] in [0, 1].
 
         Raises :class:`~conceptseg.errors.InputError` for images of another number of channels,
-        of a size that the network cannot take, and for a number of outputs that is not that of
-        the classes.
+        of a size that the network cannot take, for a number of outputs that is not that of the
+        classes, and for whatever the network itself raises
+        (:mod:`conceptseg.network.blame`).
         """
         self.check_images(images)
         self.settle(images)
@@ -130,9 +137,13 @@ class SegmentationModel(Network):
 
     def _output(self, x: Tensor, images: Tensor) -> object:
         try:
-            return self.module(x)
-        except (RuntimeError, ValueError, AssertionError) as error:
-            raise self._explained(error, images) from error
+            with as_written():
+                return self.module(x)
+        except (Exception, SystemExit) as error:
+            found = self._explained(error, images)
+            if found is error:
+                raise
+            raise found from error
 
     def _maps(self, x: Tensor, images: Tensor) -> Tensor:
         """Logits of the classes on the network's own grid, for its input x of these images."""
@@ -275,17 +286,22 @@ class SegmentationModel(Network):
             f"pick channels by model.preprocessing.channels, e.g. {example}"
         )
 
-    def _explained(self, error: Exception, images: Tensor) -> Exception:
+    def _explained(self, error: BaseException, images: Tensor) -> BaseException:
         """What the user can do about an error inside the network; the error itself if nothing."""
-        text = str(error)
-        if isinstance(error, torch.OutOfMemoryError) or not _ABOUT_SHAPES.search(text):
+        if isinstance(error, InputError) or out_of_memory(error):
             return error
-        if self.preprocessing.channels is None and images.shape[1] != self.channels:
-            return self._wrong_channels(images.shape[1])
-        return InputError(
-            f"model {self.name!r} cannot take images {list(images.shape)} "
-            f"({_first_line(text)}); set model.preprocessing.multiple or .size"
-        )
+        text = str(error)
+        shapes = isinstance(error, (RuntimeError, ValueError, AssertionError))
+        if shapes and _ABOUT_SHAPES.search(text) and not _ABOUT_TYPES.search(text):
+            if self.preprocessing.channels is None and images.shape[1] != self.channels:
+                return self._wrong_channels(images.shape[1])
+            return InputError(
+                f"model {self.name!r} cannot take images {list(images.shape)} "
+                f"({_first_line(text)}){where(error)}; set model.preprocessing.multiple or .size"
+            )
+        if not is_theirs(error, error.__traceback__):
+            return error
+        return told(error, f"model {self.name!r} fails in its forward pass")
 
 
 def load_model(
@@ -306,6 +322,9 @@ def load_model(
 _ABOUT_SHAPES = re.compile(
     r"\b(sizes?|shapes?|channels?|dimensions?|expected input|divisible|match)\b", re.IGNORECASE
 )
+
+
+_ABOUT_TYPES = re.compile(r"\b(dtype|cuda|nvidia|type \()", re.IGNORECASE)
 
 
 def _without_addresses(text: str) -> str:

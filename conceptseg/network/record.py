@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from conceptseg.errors import InputError, nearest
 from conceptseg.network.contract import Network
 from conceptseg.network.layout import Restore, full, read
+from conceptseg.network.refused import did_not_run, without_gradients
 from conceptseg.network.replay import Capture, Replay
 
 Edit = Callable[[Tensor], Tensor]
@@ -56,7 +57,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         with torch.inference_mode(False):
             yield
         return
-    modules = list(model.modules())
+    modules = [module for _, module in model.named_modules()]
     training = [module for module in modules if module.training]
     own = (module._parameters.values() for module in modules)
     learning = [p for owned in own for p in owned if p is not None and p.requires_grad]
@@ -146,7 +147,7 @@ class Recorder:
             self._logits = full(self._model(_usable(images)))
         for layer in self.layers:
             if layer not in self.activations:
-                raise _did_not_run(layer, self._calls[layer])
+                raise did_not_run(layer, self._calls[layer])
         return self._logits
 
     def gradient(self, score: Score) -> dict[str, Tensor]:
@@ -176,6 +177,8 @@ class Recorder:
             found, restore = read(layer, module, output, self._size, self._batch, window)
             if layer in self._edit:
                 found = self._edit[layer](found)
+            if self._keep_graph and not torch.is_grad_enabled():
+                raise without_gradients(layer)
             if self._keep_graph and not found.requires_grad:
                 found = found.detach().requires_grad_()
             self.activations[layer] = found
@@ -237,6 +240,8 @@ class Tail:
             seen.append(_input_size(args, kwargs))
 
         def split(raw: Any) -> Any:
+            if graph and not torch.is_grad_enabled():
+                raise without_gradients(self.layer)
             size, batch = seen[-1]
             window = self.model.window(size)
             found, self._restore = read(self.layer, capture.target, raw, size, batch, window)
@@ -251,7 +256,7 @@ class Tail:
             stack.enter_context(capture.watching(split))
             self.logits = full(self.model(self.images))
         if not capture.finished:
-            raise _did_not_run(self.layer, None)
+            raise did_not_run(self.layer, None)
         self._replay = Replay(capture, self.images.shape[0])
 
     def resume(self, activation: Tensor) -> Tensor:
@@ -333,15 +338,6 @@ def _usable(images: Tensor) -> Tensor:
     """Images that autograd can work with, though they were made in inference mode."""
     with torch.inference_mode(False):
         return images.clone() if images.is_inference() else images
-
-
-def _did_not_run(layer: str, calls: int | None) -> InputError:
-    if calls:
-        return InputError(f"layer {layer!r}: that module ran only {calls} times in the pass")
-    return InputError(
-        f"layer {layer!r} did not run in the forward pass (or runs inside TorchScript or a "
-        "compiled graph, where it cannot be reached); choose another"
-    )
 
 
 Score = Callable[["Tensor"], "Tensor"]

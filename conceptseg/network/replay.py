@@ -72,7 +72,9 @@ class Capture:
 
     def __init__(self, root: nn.Module, target: nn.Module, call: int, copied: Set[nn.Module]):
         self.target = target
-        self._modules = [m for m in root.modules() if not isinstance(m, torch.jit.ScriptModule)]
+        self._modules = [
+            m for _, m in root.named_modules() if not isinstance(m, torch.jit.ScriptModule)
+        ]
         self._call = call
         self._copied = copied
         self._stack: list[list[Kept]] = []
@@ -95,6 +97,7 @@ class Capture:
 
         @wraps(own)
         def forward(*args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
             if self.finished:
                 return own(*args, **kwargs)
             self._stack.append([])
@@ -154,6 +157,7 @@ class Replay:
 
         @wraps(own)
         def forward(*args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
             if not queue:
                 return own(*args, **kwargs)
             left[0] -= 1

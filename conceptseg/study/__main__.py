@@ -155,6 +155,14 @@ def schema(study: Annotated[str, typer.Argument(help="Name of the study.")] = "a
 
 
 @app.command()
+def doctor() -> None:
+    """Print what a bug report needs: versions, extras, devices, threads; nothing private."""
+    from conceptseg.study.command import doctor as about
+
+    print(about.page())
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
 ) -> None:

@@ -158,7 +158,7 @@ def test_no_hook_is_left_after_an_error(explainer, x):
         raise RuntimeError("the network's own")
 
     handle = model.module.dec1.conv1.register_forward_pre_hook(fail)
-    with pytest.raises(RuntimeError, match="the network's own"):
+    with pytest.raises(InputError, match="RuntimeError: the network's own"):
         explainer(model, x, WHOLE)
     handle.remove()
     assert hooks(model) == 0

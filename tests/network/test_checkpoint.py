@@ -1,16 +1,18 @@
 """Checkpoints in every form they come in, and those that must not be opened."""
 
 import os
+import pathlib
 import pickle
+import subprocess
+import sys
 import zipfile
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from conceptseg.errors import InputError
-from conceptseg.network.checkpoint import fit_state, hash_tensors, load_state, load_weights
+from conceptseg.network.checkpoint import RECORDS, hash_tensors, load_state
 
 
 def network(seed: int, outputs: int = 2) -> nn.Module:
@@ -24,107 +26,8 @@ def network(seed: int, outputs: int = 2) -> nn.Module:
     return net
 
 
-def same(a: nn.Module, b: nn.Module) -> bool:
-    left, right = a.state_dict(), b.state_dict()
-    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
-
-
 def prefixed(prefix: str) -> dict:
     return {prefix + key: value for key, value in network(0).state_dict().items()}
-
-
-FORMS = {
-    "plain": lambda: prefixed(""),
-    "data-parallel": lambda: nn.DataParallel(network(0)).state_dict(),
-    "model.": lambda: prefixed("model."),
-    "net.": lambda: prefixed("net."),
-    "compiled": lambda: prefixed("_orig_mod."),
-    "stacked": lambda: prefixed("module.model._orig_mod."),
-    "compiled-inside": lambda: {
-        key.replace("stem.", "stem._orig_mod."): v for key, v in prefixed("model.").items()
-    },
-    "state_dict": lambda: {"epoch": 3, "state_dict": prefixed("module.")},
-    "model": lambda: {"model": prefixed(""), "optimizer": {"state": {0: torch.zeros(2)}}},
-    "model_state": lambda: {"model_state": prefixed("")},
-    "ema": lambda: {"ema": {"module": prefixed("")}, "step": torch.tensor(4)},
-    "same-twice": lambda: {"model": prefixed(""), "ema": prefixed("")},
-    "half": lambda: {k: v.half().float() for k, v in prefixed("").items()},
-}
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_round_trip(form, tmp_path):
-    path = tmp_path / "net.pt"
-    torch.save(FORMS[form](), path)
-    net = network(1)
-    assert not same(net, network(0))
-    load_weights(net, path)
-    if form != "half":
-        assert same(net, network(0))
-
-
-def test_safetensors(tmp_path):
-    path = tmp_path / "net.safetensors"
-    save_file(prefixed("module."), path)
-    net = network(1)
-    load_weights(net, path)
-    assert same(net, network(0))
-
-
-def test_a_prefix_that_only_the_network_has(tmp_path):
-    wrapper = nn.Module()
-    wrapper.model = network(1)
-    fit_state(wrapper, prefixed(""), "file")
-    assert same(wrapper.model, network(0))
-
-
-def test_a_missing_counter_changes_nothing():
-    state = {k: v for k, v in prefixed("").items() if not k.endswith("num_batches_tracked")}
-    net = network(1)
-    fit_state(net, state, "file")
-    assert torch.equal(net.norm.running_var, network(0).norm.running_var)
-
-
-def broken(**changes) -> dict:
-    state = prefixed("")
-    for key, value in changes.items():
-        key = key.replace("__", ".")
-        if value is None:
-            del state[key]
-        else:
-            state[key] = value
-    return state
-
-
-@pytest.mark.parametrize(
-    ("state", "words"),
-    [
-        (broken(head__weight=None), r"1 missing \(head.weight\)"),
-        (broken(extra=torch.zeros(1)), r"1 unexpected \(extra\)"),
-        (
-            broken(head__weight=torch.zeros(5, 4, 1, 1)),
-            r"1 of another shape \(head.weight is \[5, 4, 1, 1\], the network's \[2, 4, 1, 1\]\)",
-        ),
-        (broken(norm__running_mean=None, head__bias=None), "norm.running_mean, head.bias"),
-        (
-            {"other.weight": torch.zeros(2)},
-            r"8 missing \(stem.weight, stem.bias, norm.weight, ...\)",
-        ),
-    ],
-)
-def test_mismatches_are_named_and_nothing_is_loaded(state, words):
-    net = network(1)
-    with pytest.raises(InputError, match=words) as raised:
-        fit_state(net, state, "some.pt")
-    assert str(raised.value).startswith("some.pt: ")
-    assert "\n" not in str(raised.value)
-    assert same(net, network(1))
-
-
-def test_lightning_leftovers_are_named(tmp_path):
-    state = prefixed("model.") | {"criterion.weight": torch.zeros(2)}
-    with pytest.raises(InputError, match=r"1 unexpected \(criterion.weight\)"):
-        fit_state(network(1), state, "file")
 
 
 class Malicious:
@@ -202,17 +105,81 @@ def test_no_weights(tmp_path, content):
         load_state(tmp_path / "net.pt")
 
 
-def test_several_networks(tmp_path):
-    torch.save({"model": prefixed(""), "ema": broken(head__bias=torch.ones(2))}, tmp_path / "n.pt")
-    with pytest.raises(InputError, match=r"several networks \(model, ema\)"):
-        load_state(tmp_path / "n.pt")
-
-
 def test_torchscript_is_sent_to_its_source(tmp_path):
     path = tmp_path / "net.pt"
     torch.jit.save(torch.jit.trace(network(0).eval(), torch.rand(1, 3, 8, 8)), path)
     with pytest.raises(InputError, match="model.source torchscript"):
         load_state(path)
+
+
+HISTORY = """
+import sys, types
+import numpy as np, torch
+from pathlib import Path
+from argparse import Namespace
+from collections import defaultdict
+
+
+def module(name, kind, base=object):
+    made = type(kind, (base,), {"__module__": name})
+    for part in range(1, name.count(".") + 2):
+        path = ".".join(name.split(".")[:part])
+        sys.modules.setdefault(path, types.ModuleType(path))
+    setattr(sys.modules[name], kind, made)
+    return made
+
+
+buffer = module("mmengine.logging.history_buffer", "HistoryBuffer")()
+buffer.values = np.arange(3.0)
+given = module("lightning.fabric.utilities.data", "AttributeDict", dict)(width=3)
+node = module("omegaconf.dictconfig", "DictConfig")()
+node.content = {"lr": 0.1}
+torch.save(
+    {
+        "state_dict": {"head.weight": torch.ones(2, 3)},
+        "best": np.float64(0.7),
+        "losses": [np.float32(0.1), np.int64(3)],
+        "curve": np.zeros((2, 2)),
+        "args": Namespace(out=Path("runs"), lr=0.1),
+        "counts": defaultdict(list, {"a": [1]}),
+        "message_hub": {"loss": buffer},
+        "hyper_parameters": given,
+        "cfg": node,
+    },
+    sys.argv[1],
+)
+"""
+
+
+def test_records_beside_the_weights_are_passed_over(tmp_path):
+    path = tmp_path / "net.pth"
+    subprocess.run([sys.executable, "-c", HISTORY, str(path)], check=True)
+    before = torch.serialization.get_safe_globals()
+    states = load_state(path)
+    assert torch.equal(states["state_dict"]["head.weight"], torch.ones(2, 3))
+    assert "mmengine" not in sys.modules and "omegaconf" not in sys.modules
+    assert set(torch.serialization.get_safe_globals()) == set(before)
+
+
+def test_stand_ins_run_nothing(tmp_path):
+    """A pickle that calls a record with what would do harm calls a stand-in."""
+    path = tmp_path / "net.pt"
+
+    class Called:
+        def __reduce__(self):
+            return pathlib.PosixPath, (str(tmp_path), "x")
+
+    torch.save({"state_dict": prefixed(""), "more": Called()}, path)
+    assert load_state(path).keys() == {"state_dict"}
+    assert not {"os", "posix", "subprocess", "functools", "operator"} & RECORDS.keys()
+    assert not {"eval", "exec", "getattr", "open"} & set(RECORDS["builtins"].split())
+
+
+def test_every_mapping_of_tensors_is_found_by_its_path(tmp_path):
+    torch.save({"ema": {"module": prefixed("")}, "step": torch.tensor(4)}, tmp_path / "net.pt")
+    states = load_state(tmp_path / "net.pt")
+    assert states.keys() == {"", "ema.module"} and states[""].keys() == {"step"}
+    assert states["ema.module"].keys() == prefixed("").keys()
 
 
 def test_hash_sees_every_bit_and_nothing_else():

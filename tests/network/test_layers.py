@@ -102,7 +102,7 @@ def test_no_hook_after_an_exception():
             raise KeyError("inside")
 
     model = wrap(Fails())
-    with pytest.raises(KeyError):
+    with pytest.raises(InputError, match="KeyError: 'inside'"):
         model.layers(torch.rand(1, 3, 32, 32))
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 

@@ -207,7 +207,7 @@ def test_nothing_is_left_behind(use):
 def test_nothing_is_left_behind_after_an_error(odd, use):
     odd.module.fail = True
     odd.train()
-    with pytest.raises(RuntimeError, match="the network's own"):
+    with pytest.raises(InputError, match="RuntimeError: the network's own"):
         use(odd, images())
     assert hooks(odd) == 0
     assert odd.module.conv.training
@@ -215,7 +215,7 @@ def test_nothing_is_left_behind_after_an_error(odd, use):
     odd.module.fail = False
     tail = Tail.of(odd, images(), "same")
     odd.module.fail = True
-    with pytest.raises(RuntimeError, match="the network's own"):
+    with pytest.raises(InputError, match="the network's own"):
         tail.resume(tail.activation)
     assert hooks(odd) == 0
 

@@ -70,7 +70,7 @@ def _positive(gradients: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]
 def dropout_layers(model: nn.Module) -> list[nn.Module]:
     """The dropout modules that drop anything."""
     kinds = (nn.Dropout, *_CHANNELWISE)
-    return [m for m in model.modules() if isinstance(m, kinds) and m.p > 0]
+    return [m for _, m in model.named_modules() if isinstance(m, kinds) and m.p > 0]
 
 
 @contextmanager

@@ -92,7 +92,7 @@ def canonise(model: SegmentationModel, images: Tensor) -> Canonical:
 def _plain(model: nn.Module) -> None:
     """Evaluation mode, nothing to be learnt, and tensors that may take part in a graph."""
     model.eval()
-    for module in model.modules():
+    for _, module in model.named_modules():
         for name, parameter in module._parameters.items():
             if parameter is not None:
                 module._parameters[name] = nn.Parameter(
@@ -193,7 +193,7 @@ def _fold(layer: Any, factor: Tensor, shift: Tensor) -> None:
 
 def _replace(root: nn.Module, old: nn.Module, new: nn.Module) -> None:
     """Put `new` wherever `old` is held; hooks of the network's own (none as a rule) go with it."""
-    for module in root.modules():
+    for _, module in root.named_modules():
         for name, child in module.named_children():
             if child is old:
                 setattr(module, name, new)

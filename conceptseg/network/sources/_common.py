@@ -1,7 +1,9 @@
 """What the sources share: class names, weights, and clear words when a constructor refuses."""
 
+import contextlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,11 @@ from torch import nn
 from conceptseg.config import ModelConfig, Preprocessing
 from conceptseg.data.labels import plain_name
 from conceptseg.errors import InputError, nearest
-from conceptseg.network.checkpoint import load_weights
+from conceptseg.network.blame import Others
+from conceptseg.network.fit import load_weights
+from conceptseg.network.leftover import listed
 from conceptseg.network.model import SegmentationModel
+from conceptseg.network.plain import in_float32, plain
 
 PRETRAINED = "pretrained:"
 
@@ -67,7 +72,7 @@ def build(
 ) -> Any:
     """`make(**arguments)`; arguments it does not know or take become an input error.
 
-    Errors from inside are passed on in one line, for arguments are the only thing a user chose.
+    Errors from inside are told by :mod:`conceptseg.network.blame`.
     `named_only` refuses arguments that only a catch-all `**kwargs` would swallow.
     """
     known = parameters_of(make, named_only)
@@ -76,16 +81,15 @@ def build(
         raise InputError(
             f"model.arguments: {what} takes no {unknown[0]!r}; {nearest(unknown[0], known or ())}"
         )
-    try:
+    with Others(f"{what} could not be built", cure="check model.arguments"), quiet():
         return make(**arguments)
-    except InputError:
-        raise
-    except Exception as error:
-        text = (str(error).strip() or "no message").splitlines()[0]
-        raise InputError(
-            f"{what} could not be built: {type(error).__name__}: {text[:200]}; check "
-            "model.arguments"
-        ) from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """What a network's code prints goes to the error stream: the output stream is the command's."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
 
 
 def finish(
@@ -96,16 +100,23 @@ def finish(
     own: Preprocessing | None = None,
     channels: int | None = None,
     origin: str | None = None,
+    remarks: Sequence[str] = (),
 ) -> SegmentationModel:
     """Fill a network with the configured checkpoint, if one is, and wrap it.
 
     `own` is the preprocessing that the source knows; the configuration's goes first. `origin`
-    says where weights come from that are in the network already. A network in a file is called by
-    the file's name, for reports tell no folders.
+    says where weights come from that are in the network already, `remarks` what else is to be known
+    of them. A network in a file is called by the file's name, for reports tell no folders.
     """
     if origin is None and config.weights is not None:
-        load_weights(module, config.weights)
+        with Others(f"model {config.name!r} cannot take weights"):
+            module = plain(module)
+            left = load_weights(module, config.weights, config.weights_key)
         origin = Path(config.weights).name
+        if left:
+            remarks = (*remarks, f"left out of the checkpoint: {listed(left)}")
+    with Others(f"model {config.name!r} cannot be turned to float32"):
+        remarks = (*remarks, *in_float32(module))
     return SegmentationModel(
         module,
         names,
@@ -115,6 +126,7 @@ def finish(
         positive_class=config.positive_class,
         origin=origin or "random",
         reading=config.reading,
+        remarks=remarks,
     )
 
 
@@ -151,3 +163,33 @@ def parameters_of(make: Callable[..., Any], named_only: bool = False) -> list[st
         return None
     passed = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [p.name for p in parameters if p.kind in passed]
+
+
+def with_classes(make: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments in which names of `torch.nn`'s modules are these classes.
+
+    YAML and JSON have no classes, so `torch.nn.modules.conv.Conv2d` stands for one, unless the
+    parameter is annotated as a string.
+    """
+    try:
+        known = dict(inspect.signature(make).parameters)
+    except (TypeError, ValueError):
+        known = {}
+    strings = {name for name, one in known.items() if one.annotation in (str, "str")}
+    return {
+        key: value if key in strings else torch_class(value) or value
+        for key, value in arguments.items()
+    }
+
+
+def torch_class(name: Any) -> type[nn.Module] | None:
+    """The class of `torch.nn` that a dotted name such as `torch.nn.Conv2d` stands for, else None.
+
+    Nothing is imported for it.
+    """
+    if not isinstance(name, str) or not name.startswith("torch.nn."):
+        return None
+    found: Any = nn
+    for part in name.split(".")[2:]:
+        found = vars(found).get(part) if inspect.ismodule(found) else None
+    return found if isinstance(found, type) and issubclass(found, nn.Module) else None

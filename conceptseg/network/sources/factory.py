@@ -1,7 +1,8 @@
 """Any network that a callable of yours returns: `name: "package.module:callable"`.
 
-The callable gets `arguments` and returns a `torch.nn.Module`. This imports and runs your own code,
-found as Python finds it or in the working folder.
+The callable gets `arguments` and returns a `torch.nn.Module`. An argument that names a class of
+`torch.nn` (`torch.nn.Conv2d`) stands for the class, unless the callable asks for a string.
+This imports and runs your own code, found as Python finds it or in the working folder.
 """
 
 import importlib
@@ -15,8 +16,16 @@ from torch import nn
 
 from conceptseg.config import ModelConfig
 from conceptseg.errors import InputError, nearest
+from conceptseg.network.blame import Others, missing_module
 from conceptseg.network.model import SegmentationModel
-from conceptseg.network.sources._common import build, class_names, finish, pretrained
+from conceptseg.network.sources._common import (
+    build,
+    class_names,
+    finish,
+    pretrained,
+    quiet,
+    with_classes,
+)
 
 
 def load(config: ModelConfig, classes: Sequence[str]) -> SegmentationModel:
@@ -31,7 +40,7 @@ def load(config: ModelConfig, classes: Sequence[str]) -> SegmentationModel:
     make = _find(config.name)
     names = class_names(config, classes)
     with _working_folder():
-        module = build(make, config.name, config.arguments)
+        module = build(make, config.name, with_classes(make, config.arguments))
     if not isinstance(module, nn.Module):
         raise InputError(
             f"model.name: {config.name} returned a {type(module).__name__}; it must return a "
@@ -58,20 +67,16 @@ def _find(name: str) -> Callable[..., Any]:
 
 def _import(path: str) -> Any:
     try:
-        return importlib.import_module(path)
-    except ModuleNotFoundError as error:
-        missing = error.name or path
-        if path == missing or path.startswith(missing + "."):
+        with Others(f"model.name: importing {path} failed"), quiet():
+            return importlib.import_module(path)
+    except InputError as error:
+        missing = missing_module(error)
+        if missing is not None and (path == missing or path.startswith(missing + ".")):
             raise InputError(
                 f"model.name: no module {missing!r}; start in the folder that holds it or install "
                 "its package"
             ) from error
-        raise InputError(f"model.name: {path} needs the module {missing!r}; install it") from error
-    except Exception as error:
-        text = (str(error).strip() or "no message").splitlines()[0]
-        raise InputError(
-            f"model.name: importing {path} failed: {type(error).__name__}: {text[:200]}"
-        ) from error
+        raise
 
 
 @contextmanager

@@ -36,6 +36,7 @@ class Program(nn.Module):
         return str(self.program.code)
 
     def forward(self, images: Tensor) -> object:
+        __tracebackhide__ = True
         return self.program(images)
 
 

@@ -8,6 +8,7 @@ never run.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import transformers
@@ -57,7 +58,12 @@ def _trained(config: ModelConfig, classes: Sequence[str], source: str) -> Segmen
     _check_complete(source, told)
     names = class_names(config, classes, _own_names(settings))
     own = _processing(source)
-    return finish(config, module, names, own=own, origin=source)
+    return finish(config, module, names, own=own, origin=tidy(source))
+
+
+def tidy(source: str) -> str:
+    """A hub id as it is; of a folder its name, for reports tell no folders."""
+    return Path(source).name if Path(source).is_absolute() else source
 
 
 def _fetch(auto: Any, source: str, **options: Any) -> Any:

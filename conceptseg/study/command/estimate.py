@@ -51,6 +51,7 @@ def estimate(settings: Settings[Study]) -> Estimate:
     context = start.prepare(study)
     parameters = sum(weights.numel() for weights in context.model.parameters())
     lines.append(("network", f"{context.model.name}: {parameters / 1e6:.2f} M parameters"))
+    lines.append(("weights", context.model.origin))
     run.refuse(study, context)
     examination = examine(context)
     lines += _costs(context, study)

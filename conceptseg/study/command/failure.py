@@ -13,6 +13,7 @@ from conceptseg.errors import (
     EXIT_MEMORY,
     InputError,
 )
+from conceptseg.network.blame import escaped, out_of_memory
 
 UNWRITABLE = {
     errno.ENOSPC,
@@ -48,7 +49,7 @@ def report_failure(error: BaseException) -> int:
         )
     if isinstance(error, InputError):
         return _say(str(error), EXIT_INPUT)
-    if _out_of_memory(error):
+    if out_of_memory(error):
         return _say(
             "out of memory; choose a smaller --batch-size or smaller images; finished "
             "parts are kept, the same command resumes",
@@ -63,6 +64,9 @@ def report_failure(error: BaseException) -> int:
     if callable(wrong_usage):  # raised by typer for options that do not parse
         text = str(wrong_usage())
         return _say(text, EXIT_INPUT) if text else EXIT_INPUT
+    theirs = escaped(error)
+    if theirs is not None:
+        return _say(str(theirs), EXIT_INPUT)
     traceback.print_exception(error)
     return _say(
         "this is a defect of conceptseg, not of your input; please report it with the lines above",
@@ -73,15 +77,3 @@ def report_failure(error: BaseException) -> int:
 def _say(text: str, code: int, word: str = "error: ") -> int:
     print(word + " ".join(text.split()), file=sys.stderr)
     return code
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: Python's, CUDA's, or torch's allocator for the CPU."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        "can't allocate memory" in text or "not enough memory" in text or "out of memory" in text
-    )

@@ -82,8 +82,10 @@ def test_refused(name, options, words):
     assert "\n" not in str(raised.value)
 
 
-def test_auxiliary_head_in_a_checkpoint_names_its_cure(tmp_path):
+def test_an_auxiliary_head_in_a_checkpoint_is_named_and_left(tmp_path):
     whole = load("lraspp_mobilenet_v3_large").module.state_dict()
     torch.save(whole | {"aux_classifier.0.weight": torch.zeros(2)}, tmp_path / "net.pth")
-    with pytest.raises(InputError, match=r"aux_loss: true"):
-        load("lraspp_mobilenet_v3_large", weights=str(tmp_path / "net.pth"))
+    model = load("lraspp_mobilenet_v3_large", weights=str(tmp_path / "net.pth"))
+    assert model.origin == "net.pth; left out of the checkpoint: aux_classifier.0.weight"
+    assert torch.equal(model.module.state_dict()["classifier.low_classifier.weight"],
+                       whole["classifier.low_classifier.weight"])  # fmt: skip
