@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from conceptseg.catalogue import choice_labels, parse
-from conceptseg.config import ModelConfig, Preprocessing, ScoreName
+from conceptseg.config import ModelConfig, Preprocessing, Reading, ScoreName
 from conceptseg.data.images import read_image
 from conceptseg.data.raster import Rules
-from conceptseg.errors import InputError
+from conceptseg.errors import InputError, nearest
 from conceptseg.explain.contract import Explainer
 from conceptseg.explain.regions import Region
 from conceptseg.explain.scene import Scene
@@ -61,19 +62,42 @@ def own(
     *,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    **preprocessing: Any,
+    positive_class: str | None = None,
+    **settings: Any,
 ) -> SegmentationModel:
     """Your own network, for images in [0, 1]: its classes and what it wants done to an image.
 
-    Its weights are turned to float32, in place, if they are of another type.
+    `settings` are further keys of `model.preprocessing` (range, channels, normalise, ...) and those
+    that say how the output is read (output, values, place, merge, drop). `positive_class` is the
+    class that a network with one output map scores, or the one studied of independent classes.
+
+    Weights of another type are turned to float32, in place. Raises InputError for keys that do not exist or do not hold what they should.
     """
-    steps = Preprocessing(
-        mean=None if mean is None else tuple(mean),
-        std=None if std is None else tuple(std),
-        **preprocessing,
+    reading = {key: settings.pop(key) for key in Reading.model_fields if key in settings}
+    known = [*Preprocessing.model_fields, *Reading.model_fields]
+    for key in settings:
+        if key not in known:
+            raise InputError(f"own() takes no {key!r}; {nearest(key, known)}")
+    try:
+        steps = Preprocessing(
+            mean=None if mean is None else tuple(mean),
+            std=None if std is None else tuple(std),
+            **settings,
+        )
+        read = Reading(**reading)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"own(): {where}: {first['msg']}, got {first['input']!r}") from None
+    return SegmentationModel(
+        network,
+        classes,
+        steps,
+        name=type(network).__name__,
+        positive_class=positive_class,
+        remarks=in_float32(network),
+        reading=read,
     )
-    remarks = in_float32(network)
-    return SegmentationModel(network, classes, steps, name=type(network).__name__, remarks=remarks)
 
 
 @dataclass(frozen=True)

@@ -106,3 +106,29 @@ def test_networks_by_name():
         notebook.model("planted", "biased", wheels=4)
     with pytest.raises(InputError, match="unknown model"):
         notebook.model("plantd", "biased")
+
+
+def test_own_says_how_the_output_is_read():
+    class Two(torch.nn.Module):
+        def forward(self, x):
+            return [x[:, :1], 4 * x[:, 1:2] - 2]
+
+    network = own(Two(), ("ground", "green"), positive_class="green", output=1, values="logits")
+    logits = network(torch.full((1, 3, 4, 4), 0.75))
+    assert logits[0, :, 0, 0].tolist() == [0.0, 1.0]
+    flipped = own(Two(), ("green", "ground"), positive_class="green", output=1, values="logits")
+    assert flipped(torch.full((1, 3, 4, 4), 0.75))[0, :, 0, 0].tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"maen": [0.5]}, "own.. takes no 'maen'; did you mean 'mean'"),
+        ({"values": "logit"}, "own..: values: .*got 'logit'"),
+        ({"normalise": True}, "own..: normalise"),
+        ({"positive_class": "gren"}, "no class 'gren'; did you mean 'green'"),
+    ],
+)
+def test_own_names_the_key_that_is_wrong(settings, words):
+    with pytest.raises(InputError, match=words):
+        own(torch.nn.Conv2d(3, 2, 1), ("ground", "green"), **settings)

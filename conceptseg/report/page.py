@@ -19,7 +19,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from conceptseg.errors import InputError, nearest
-from conceptseg.report import blocks
+from conceptseg.report import blocks, examined
 from conceptseg.report.colours import SCALES
 from conceptseg.report.scripts import asset, environment, in_script, policy, script_text
 from conceptseg.result.encoding import plain
@@ -56,6 +56,7 @@ def render(report: blocks.Report, result: Result) -> str:
             alpha=ALPHA,
             sections=shown,
             view=view,
+            doubts=view.doubts(),
             findings=view.findings(),
             n_shown=report.findings_shown,
             style=Markup(asset("report.css")),
@@ -87,6 +88,11 @@ class _View:
                 self._block(block, f"{anchor}-{number}") for number, block in enumerate(blocks, 1)
             ],
         }
+
+    def doubts(self) -> dict[str, Any] | None:
+        """What the examination of the network doubts: whoever reads findings reads it first."""
+        notice = examined.doubts(self.result)
+        return notice and self._block(notice, "doubts")
 
     def findings(self) -> list[dict[str, Any]]:
         """The findings with their link and a drawing of the interval, on one scale per effect."""
@@ -214,11 +220,11 @@ class _View:
 
 def _sections(report: blocks.Report, result: Result) -> list[blocks.Section]:
     """The study's sections, then what every report ends with."""
-    ends = [_coverage(result)]
+    ends: list[blocks.Section | None] = [_coverage(result)]
     if report.limits:
         limits = blocks.Notice("", level="limit", points=tuple(report.limits))
         ends.append(blocks.Section("limits", "Limits", "What this report cannot say.", [limits]))
-    ends.append(_provenance(result))
+    ends += [examined.section(result), _provenance(result)]
     sections = [section for section in (*report.sections, *ends) if section is not None]
     twice = [name for name, count in Counter(s.id for s in sections).items() if count > 1]
     if twice or any(section.id == "findings" for section in sections):
@@ -247,7 +253,8 @@ def _coverage(result: Result) -> blocks.Section:
 
 
 def _provenance(result: Result) -> blocks.Section:
-    rows = [{"what": name, "value": value} for name, value in _flat(result.provenance)]
+    made_with = {key: value for key, value in result.provenance.items() if key != "examination"}
+    rows = [{"what": name, "value": value} for name, value in _flat(made_with)]
     times = [{"step": name, "value": value} for name, value in _flat(result.timings)]
     config = [{"key": name, "value": value} for name, value in _flat(result.config)]
     tables = [

@@ -152,6 +152,26 @@ def test_findings_come_first_in_order_and_link_to_their_evidence(html, page):
     assert "−0.267" in html and "[−0.317, −0.217]" in html
 
 
+EXAMINED = {
+    "verdicts": {"output": "the output itself: 2 classes", "masks": "mean IoU 0.03 on 4 images"},
+    "classes": [{"output": "car", "class": "car", "masks": "car", "iou": 0.03}],
+    "doubts": [{"what": "class <b>names</b>", "found": "IoU 0.71 against 0.03", "doubt": True}],
+    "images": 4,
+}
+
+
+def test_doubts_about_the_network_stand_before_the_findings():
+    result, report = example()
+    result = replace(result, provenance={"examination": EXAMINED})
+    html = render(report, result)
+    doubt = html.index("It is doubtful whether the network was read")
+    assert doubt < html.index('id="findings"')
+    assert "class &lt;b&gt;names&lt;/b&gt;: IoU 0.71 against 0.03" in html
+    assert "How the network was read" in html and "Tried on 4 images" in html
+    sure = replace(result, provenance={"examination": EXAMINED | {"doubts": []}})
+    assert "It is doubtful" not in render(report, sure)
+
+
 def test_evidence_that_is_a_table_is_named_not_linked():
     finding = Finding(claim="c", n=3, evidence="pairs")
     html = render(Report("t"), Result("ace", [finding]))

@@ -309,7 +309,7 @@ def test_output_that_cannot_be_written_is_told_before_any_work(capsys, study, tm
 
 def test_network_that_returns_nan_names_the_sample(capsys, study):
     line = refused(capsys, "check", "-c", study, "--set", "model.arguments={poison: true}")
-    assert "NaN" in line and "'i0'" in line
+    assert "NaN" in line and "sample 'i" in line
 
 
 def test_check_tells_what_a_run_will_be(capsys, study):
