@@ -70,8 +70,9 @@ def own(
     `settings` are further keys of `model.preprocessing` (range, channels, normalise, ...) and those
     that say how the output is read (output, values, place, merge, drop). `positive_class` is the
     class that a network with one output map scores, or the one studied of independent classes.
+    Weights of another type are turned to float32, in place.
 
-    Weights of another type are turned to float32, in place. Raises InputError for keys that do not exist or do not hold what they should.
+    Raises InputError for keys that do not exist or do not hold what they should.
     """
     reading = {key: settings.pop(key) for key in Reading.model_fields if key in settings}
     known = [*Preprocessing.model_fields, *Reading.model_fields]

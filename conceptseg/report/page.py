@@ -92,7 +92,7 @@ class _View:
     def doubts(self) -> dict[str, Any] | None:
         """What the examination of the network doubts: whoever reads findings reads it first."""
         notice = examined.doubts(self.result)
-        return notice and self._block(notice, "doubts")
+        return None if notice is None else self._block(notice, "doubts")
 
     def findings(self) -> list[dict[str, Any]]:
         """The findings with their link and a drawing of the interval, on one scale per effect."""

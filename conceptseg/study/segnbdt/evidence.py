@@ -121,7 +121,7 @@ class Evidence(Pass):
         scene: Scene,
         sample_id: str,
         targets: Sequence[Decision],
-        maps: Sequence[np.ndarray],
+        maps: np.ndarray | tuple[()],
     ) -> dict[str, np.ndarray]:
         """`margin` [e] of each target, and its changes: `removed` [e, 1 + controls] without the
         evidence of its map and without the same shape elsewhere, `parts` [p, 1 + e]."""
