@@ -187,7 +187,8 @@ class Manifest:
         if tuple(mask) == tuple(image):
             return
         turned = (
-            "; the image may carry an EXIF orientation, which is not applied: turn its pixels"
+            "; if the mask was drawn on pixels as stored, before an EXIF orientation turned "
+            "them, set orientation: apply_to_masks (or ignore, which turns neither)"
             if tuple(mask) == tuple(image)[::-1]
             else "; mask and image must have one size"
         )

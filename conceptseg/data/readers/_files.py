@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from conceptseg.data.images import image_size, read_image, read_mask
-from conceptseg.data.labels import LabelBlock
+from conceptseg.data.images import image_size, lacking, orientation, read_image, read_mask_raster
+from conceptseg.data.labels import IGNORE, LabelBlock
 from conceptseg.data.manifest import Sample, Source
-from conceptseg.data.raster import Rules
+from conceptseg.data.raster import Rules, turned
 from conceptseg.errors import InputError
 
 
@@ -84,10 +84,25 @@ class FileSource(Source):
         return read_image(self._paths(sample), self.rules)
 
     def labels(self, sample: Sample) -> np.ndarray | None:
+        """The drawn labels, turned with their image if the rules say so, ignored without data."""
+        labels = self.drawn(sample)
+        if labels is None:
+            return None
+        paths = self._paths(sample)
+        if self.rules.orientation == "apply_to_masks":
+            labels = np.ascontiguousarray(turned(labels, orientation(paths[0], self.rules)))
+        hidden = lacking(paths, self.rules)
+        if hidden is not None and hidden.shape == labels.shape:
+            labels[hidden] = IGNORE
+        return labels
+
+    def drawn(self, sample: Sample) -> np.ndarray | None:
+        """int64 [h, w] as the mask is drawn; None when the sample has no mask."""
         if sample.mask is None:
             return None
         path = resolve(self.root, sample.mask)
-        return self.block.encode(read_mask(path, self.rules.max_pixels), str(path))
+        mask = read_mask_raster(path, self.rules, self.block.graded)
+        return self.block.encode(mask.values, str(path), mask.nodata)
 
     def labelled(self, sample: Sample) -> bool:
         return sample.mask is not None

@@ -24,7 +24,7 @@ RGB = tuple[Level, Level, Level]
 
 
 def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, int) else value
+    return [value] if isinstance(value, (int, float)) else value
 
 
 class LabelSpec(Strict):
@@ -44,6 +44,23 @@ class LabelSpec(Strict):
     remap: dict[StrictInt, StrictInt | str] = Field(
         default_factory=dict,
         description="Raw value -> class (index or name). When given, it lists every raw value.",
+    )
+
+    first: int = Field(
+        0, strict=True, description="Raw value of the first class, where masks do not count from 0."
+    )
+    threshold: Annotated[tuple[float, ...], BeforeValidator(_listed)] = Field(
+        (),
+        description="Least grey value of the second class, or rising values of the second, third, "
+        "...; JPEG masks and floats can be read so.",
+    )
+    tolerance: int = Field(
+        0,
+        strict=True,
+        ge=0,
+        le=255,
+        description="How far, in each channel, a pixel may be from its class's colour; JPEG masks "
+        "can be read so.",
     )
 
     @field_validator("names")
@@ -72,12 +89,45 @@ class LabelSpec(Strict):
                 f"labels.background: no class {self.background!r}; "
                 f"{nearest(self.background, self.names)}"
             )
+        self._check_values()
         both = sorted(set(self.remap) & set(self.ignore))
         if both:
             raise ValueError(f"labels: the raw value {both[0]} is in both remap and ignore")
         for raw, target in self.remap.items():
             self._index(raw, target)
         return self
+
+    def _check_values(self) -> None:
+        """What says which raw value is which class says it once, and takes no class away."""
+        ways = [key for key in ("remap", "first", "threshold") if getattr(self, key)]
+        if len(ways) > 1:
+            raise ValueError(
+                f"labels: {ways[0]} and {ways[1]} both say what raw values mean; give one"
+            )
+        if self.threshold:
+            if len(self.threshold) != len(self.names) - 1:
+                raise ValueError(
+                    f"labels.threshold: {len(self.threshold)} values part "
+                    f"{len(self.threshold) + 1} classes, but there are {len(self.names)} names"
+                )
+            steps = (-float("inf"), *self.threshold, float("inf"))
+            if not all(low < high for low, high in zip(steps, steps[1:], strict=False)):
+                raise ValueError("labels.threshold: values must rise and be finite")
+        if self.tolerance and self.colours is None:
+            raise ValueError("labels.tolerance: is for masks in colours; give labels.colours")
+        own = [raw for raw in self.ignore if 0 <= raw - self.first < len(self.names)]
+        if own and not self.remap and not self.threshold:
+            name = self.names[own[0] - self.first]
+            shift = (
+                f"If the masks count classes from {own[0] + 1} on, set labels.first: "
+                f"{own[0] + 1}; if"
+                if own == [self.first]
+                else "If"
+            )
+            raise ValueError(
+                f"labels.ignore: {own[0]} is the raw value of the class {name!r} itself. {shift} "
+                f"{name!r} is to be left out, list the others' values in labels.remap"
+            )
 
     def _index(self, raw: int, target: int | str) -> int:
         if isinstance(target, str):
@@ -101,6 +151,9 @@ class LabelSpec(Strict):
             ignore_colours=self.ignore_colours,
             background=self.background,
             remap={raw: self._index(raw, target) for raw, target in self.remap.items()},
+            first=self.first,
+            threshold=self.threshold,
+            tolerance=self.tolerance,
         )
 
 
@@ -125,6 +178,18 @@ class FilesSpec(Strict):
         MAX_PIXELS, strict=True, ge=1, description="Larger images are refused unread."
     )
 
+    orientation: Literal["apply", "apply_to_masks", "ignore"] = Field(
+        "apply",
+        description="What EXIF orientation does: apply turns the image as viewers show it, and "
+        "masks are drawn on that; apply_to_masks turns masks along, which are drawn on pixels as "
+        "stored; ignore turns neither.",
+    )
+    nodata: Literal["file", "none"] | float = Field(
+        "file",
+        description="Value of pixels without data, which become 0 and are ignored in labels; file: "
+        "what a GeoTIFF declares itself; none: there is none.",
+    )
+
     @field_validator("range")
     @classmethod
     def _rising(cls, span: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -133,7 +198,15 @@ class FilesSpec(Strict):
         return span
 
     def rules(self) -> Rules:
-        return Rules(self.channels, self.alpha, self.range, self.clip, self.max_pixels)
+        return Rules(
+            self.channels,
+            self.alpha,
+            self.range,
+            self.clip,
+            self.max_pixels,
+            self.orientation,
+            self.nodata,
+        )
 
 
 def parse(model: type[M], content: Mapping[str, Any], where: str) -> M:
