@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -29,7 +29,8 @@ class LabelBlock:
     and so on. Values in `ignore` become :data:`IGNORE`. RGB masks go by `colours` (one per class)
     and `ignore_colours` instead, of which the nearest counts that no channel leaves by more than
     `tolerance`; without `colours`, one of three equal channels is grey. Anything else in a mask is
-    an error.
+    an error. Where each class has a mask file of its own, `overlap` says what pixels of two classes
+    are, and `missing` what a class without a file is.
     """
 
     names: tuple[str, ...]
@@ -41,6 +42,8 @@ class LabelBlock:
     first: int = 0
     threshold: tuple[float, ...] = ()
     tolerance: int = 0
+    overlap: Literal["refuse", "last"] = "refuse"
+    missing: Literal["refuse", "absent"] = "refuse"
 
     @property
     def graded(self) -> bool:
@@ -85,6 +88,11 @@ class LabelBlock:
 
     def _encode_grades(self, raw: np.ndarray, where: str, nodata: float | None) -> np.ndarray:
         """The number of thresholds that a value reaches; NaN is ignored where it is no data."""
+        if len(self.threshold) != len(self.names) - 1:
+            raise InputError(
+                f"{where}: {len(self.threshold)} values of labels.threshold part "
+                f"{len(self.threshold) + 1} classes, but there are {len(self.names)} names"
+            )
         labels = np.searchsorted(np.array(self.threshold), raw, side="right").astype(np.int64)
         labels[np.isin(raw, np.array(self.ignore, np.float64))] = IGNORE
         if raw.dtype.kind == "f" and (nan := np.isnan(raw)).any():

@@ -32,7 +32,8 @@ class Sample:
     """One image, perhaps with its mask.
 
     `image` lists files relative to the manifest's root; several are stacked as channels; none
-    when the image is drawn. `group` says what is not independent (patient, scene, drive); a
+    when the image is drawn. Labels lie in one file, `mask`, or in one for each class (`masks`, pairs
+    of a class's name and its file). `group` says what is not independent (patient, scene, drive); a
     sample without one is a group by itself. `payload` belongs to the reader.
     """
 
@@ -43,6 +44,7 @@ class Sample:
     group: str = ""
     metadata: Mapping[str, str | float] = field(default_factory=dict)
     payload: Any = field(default=None, repr=False, compare=False)
+    masks: tuple[tuple[str, Path], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.group:
@@ -192,9 +194,10 @@ class Manifest:
             if tuple(mask) == tuple(image)[::-1]
             else "; mask and image must have one size"
         )
+        drawn = sample.mask or (sample.masks[0][1] if sample.masks else sample.id)
         raise InputError(
-            f"{sample.mask or sample.id}: the mask is {mask[0]} x {mask[1]} pixels (h x w), its "
-            f"image {' + '.join(map(str, sample.image)) or sample.id} is {image[0]} x {image[1]}"
+            f"{drawn}: the mask is {mask[0]} x {mask[1]} pixels (h x w), its image "
+            f"{' + '.join(map(str, sample.image)) or sample.id} is {image[0]} x {image[1]}"
             f"{turned}"
         )
 

@@ -14,6 +14,7 @@ from conceptseg.data.images import image_size, lacking, orientation, read_image,
 from conceptseg.data.labels import IGNORE, LabelBlock
 from conceptseg.data.manifest import Sample, Source
 from conceptseg.data.raster import Rules, turned
+from conceptseg.data.readers._per_class import compose
 from conceptseg.errors import InputError
 
 
@@ -98,14 +99,24 @@ class FileSource(Source):
 
     def drawn(self, sample: Sample) -> np.ndarray | None:
         """int64 [h, w] as the mask is drawn; None when the sample has no mask."""
+        if sample.masks:
+            files = [(name, resolve(self.root, path)) for name, path in sample.masks]
+            return compose(files, self.block, self.rules, self._size_as_drawn(sample))
         if sample.mask is None:
             return None
         path = resolve(self.root, sample.mask)
         mask = read_mask_raster(path, self.rules, self.block.graded)
         return self.block.encode(mask.values, str(path), mask.nodata)
 
+    def _size_as_drawn(self, sample: Sample) -> tuple[int, int]:
+        """Of the image as its masks are drawn: before it is turned if they are turned along."""
+        height, width = self.size(sample)
+        along = self.rules.orientation == "apply_to_masks"
+        across = along and orientation(self._paths(sample)[0], self.rules) > 4
+        return (width, height) if across else (height, width)
+
     def labelled(self, sample: Sample) -> bool:
-        return sample.mask is not None
+        return sample.mask is not None or bool(sample.masks)
 
     def size(self, sample: Sample) -> tuple[int, int]:
         return image_size(self._paths(sample), self.rules)
@@ -113,6 +124,9 @@ class FileSource(Source):
     def digest(self, sample: Sample) -> str:
         files = [*sample.image, *([] if sample.mask is None else [sample.mask])]
         parts = [digest_file(resolve(self.root, path)) for path in files]
+        for name, path in sample.masks:
+            there = (self.root / path).exists() or self.block.missing == "refuse"
+            parts.append(f"{name}: {digest_file(resolve(self.root, path)) if there else 'absent'}")
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def settings(self) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class LabelSpec(Strict):
     threshold: Annotated[tuple[float, ...], BeforeValidator(_listed)] = Field(
         (),
         description="Least grey value of the second class, or rising values of the second, third, "
-        "...; JPEG masks and floats can be read so.",
+        "...; JPEG masks and floats can be read so. Of one mask per class: its least grey value.",
     )
     tolerance: int = Field(
         0,
@@ -61,6 +61,14 @@ class LabelSpec(Strict):
         le=255,
         description="How far, in each channel, a pixel may be from its class's colour; JPEG masks "
         "can be read so.",
+    )
+
+    overlap: Literal["refuse", "last"] = Field(
+        "refuse",
+        description="Of one mask per class: what pixels of several are; last: the one listed last.",
+    )
+    missing: Literal["refuse", "absent"] = Field(
+        "refuse", description="Of one mask per class: what a missing file means."
     )
 
     @field_validator("names")
@@ -105,7 +113,7 @@ class LabelSpec(Strict):
                 f"labels: {ways[0]} and {ways[1]} both say what raw values mean; give one"
             )
         if self.threshold:
-            if len(self.threshold) != len(self.names) - 1:
+            if len(self.threshold) not in (1, len(self.names) - 1):
                 raise ValueError(
                     f"labels.threshold: {len(self.threshold)} values part "
                     f"{len(self.threshold) + 1} classes, but there are {len(self.names)} names"
@@ -154,6 +162,8 @@ class LabelSpec(Strict):
             first=self.first,
             threshold=self.threshold,
             tolerance=self.tolerance,
+            overlap=self.overlap,
+            missing=self.missing,
         )
 
 

@@ -62,6 +62,7 @@ def check(name: str, path: Path, overrides: Overrides) -> list[str]:
     Raises :class:`~conceptseg.errors.InputError` for the configuration, the manifest, the network
     or the layer, and for whatever a run would refuse before its first pass.
     """
+    from conceptseg.data.problems import sum_up
     from conceptseg.study.command.estimate import estimate
 
     settings = read_settings(name, catalogue.load("study", name), path, overrides)
@@ -71,7 +72,7 @@ def check(name: str, path: Path, overrides: Overrides) -> list[str]:
     for what, value in lines:
         table.add_row(what, value)
     _console().print(table)
-    return errors
+    return sum_up(errors)
 
 
 def show_table(kinds: Sequence[str]) -> None:

@@ -191,7 +191,7 @@ BAD_KEYS = {
         {"labels": LABELS | {"first": 1, "threshold": [1, 2]}},
         "first and threshold both say what raw values mean",
     ),
-    "thresholds": ({"labels": LABELS | {"threshold": 128}}, "1 values part 2 classes, but .* 3"),
+    "thresholds": ({"labels": LABELS | {"threshold": [1, 2, 3]}}, "3 values part 4 classes.* 3"),
     "falling": ({"labels": LABELS | {"threshold": [9, 3]}}, "values must rise"),
     "tolerance": ({"labels": LABELS | {"tolerance": 3}}, "is for masks in colours"),
     "orientation": ({"orientation": "turn"}, "orientation"),
