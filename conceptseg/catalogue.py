@@ -50,6 +50,9 @@ EXTRAS = {
     "transformers": "transformers",
     "monai": "monai",
     "pycocotools": "coco",
+    "nibabel": "nifti",
+    "pydicom": "dicom",
+    "imagecodecs": "imagecodecs",
 }
 """Package that a technique may need -> the extra of this package that installs it."""
 

@@ -19,6 +19,7 @@ _FORMATS = {
     "netpbm": (".pbm", ".pgm", ".ppm", ".pnm"),
     "tiff": (".tif", ".tiff"),
     "npy": (".npy",),
+    "dicom": (".dcm", ".dicom"),
 }
 SUFFIXES = {suffix: name for name, suffixes in _FORMATS.items() for suffix in suffixes}
 """Suffix -> the module that reads it, imported when the first such file is read."""
@@ -50,9 +51,20 @@ def header(path: Path, max_pixels: int) -> tuple[int, int, int] | None:
 
 def _reader(path: Path) -> ModuleType:
     suffix = path.suffix.lower()
+    if suffix not in SUFFIXES and _is_dicom(path):
+        suffix = ".dcm"
     if suffix not in SUFFIXES:
         raise InputError(f"{path}: {suffix or 'no suffix'} is not read; use {', '.join(SUFFIXES)}")
     return import_module(f"conceptseg.data.formats.{SUFFIXES[suffix]}")
+
+
+def _is_dicom(path: Path) -> bool:
+    """Whether a file says so itself: scanners name theirs without a suffix, or by numbers."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -124,7 +124,11 @@ def orientation(path: Path, rules: Rules) -> int:
 
 def _image(path: Path, channels: int, rules: Rules) -> np.ndarray:
     """One file's part of an image: float32 [channels, h, w] in [0, 1]."""
-    raster = decode(path, channels, rules.max_pixels, mask=False)
+    return to_unit(decode(path, channels, rules.max_pixels, mask=False), path, channels, rules)
+
+
+def to_unit(raster: Raster, path: Path, channels: int, rules: Rules) -> np.ndarray:
+    """What was decoded -> float32 [channels, h, w] in [0, 1], turned; 0 where there are no data."""
     values = _shown(raster, rules)
     hidden = _hidden(values, raster, rules)
     bands = _bands(values, raster.alpha, path, channels, rules)

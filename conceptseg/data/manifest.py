@@ -32,9 +32,9 @@ class Sample:
     """One image, perhaps with its mask.
 
     `image` lists files relative to the manifest's root; several are stacked as channels; none
-    when the image is drawn. Labels lie in one file, `mask`, or in one for each class (`masks`, pairs
-    of a class's name and its file). `group` says what is not independent (patient, scene, drive); a
-    sample without one is a group by itself. `payload` belongs to the reader.
+    when the image is drawn. Labels lie in one file, `mask`, or in one for each class (`masks`,
+    pairs of a class's name and its file). `group` says what is not independent (patient, scene,
+    drive); a sample without one is a group by itself. `payload` belongs to the reader.
     """
 
     id: str

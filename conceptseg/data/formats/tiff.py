@@ -38,8 +38,8 @@ def read(path: Path, channels: int, max_pixels: int, mask: bool) -> Raster:
         packed = str(getattr(page.compression, "name", page.compression))
         try:
             values = series.asarray()
-        except ValueError as error:
-            if "imagecodecs" not in str(error):
+        except (ValueError, ImportError) as error:
+            if isinstance(error, ValueError) and "imagecodecs" not in str(error):
                 raise
             values = _by_pillow(path, page, packed)
         else:
@@ -116,6 +116,7 @@ def _by_pillow(path: Path, page: Any, packed: str) -> np.ndarray:
     with image:
         wanted = ("L", "RGB", "P", "I;16", "I;16B", "F", "1")
         exact = image.mode in wanted and page.photometric != _MINISWHITE
+        exact = exact and len(image.getbands()) == page.samplesperpixel
         deep = page.bitspersample not in (1, 8) and image.mode in ("RGB", "L", "P")
         if not exact or deep or getattr(image, "n_frames", 1) > 1:
             raise needs

@@ -184,6 +184,11 @@ class FilesSpec(Strict):
         None, description="File values of black and white, where the type does not tell."
     )
     clip: bool = Field(False, description="Clip values that leave `range` rather than refuse.")
+    window: tuple[float, float] | None = Field(
+        None,
+        description="[level, width] as radiologists say it: the range around level, clipped, in "
+        "the file's units (Hounsfield units of CT).",
+    )
     max_pixels: int = Field(
         MAX_PIXELS, strict=True, ge=1, description="Larger images are refused unread."
     )
@@ -207,12 +212,27 @@ class FilesSpec(Strict):
             raise ValueError("the lowest value must be below the highest, both finite")
         return span
 
+    @model_validator(mode="after")
+    def _one_range(self) -> FilesSpec:
+        if self.window is None:
+            return self
+        if self.range is not None:
+            raise ValueError("range and window both say what black and white are; give one")
+        level, width = self.window
+        if not (abs(level) < float("inf") and 0 < width < float("inf")):
+            raise ValueError("window: [level, width], both finite, the width above 0")
+        return self
+
     def rules(self) -> Rules:
+        span = self.range
+        if self.window is not None:
+            level, width = self.window
+            span = (level - width / 2, level + width / 2)
         return Rules(
             self.channels,
             self.alpha,
-            self.range,
-            self.clip,
+            span,
+            self.clip or self.window is not None,
             self.max_pixels,
             self.orientation,
             self.nodata,

@@ -22,18 +22,15 @@ def nodata(value):
 
 
 @pytest.mark.skipif(CODECS, reason="imagecodecs reads it")
-@pytest.mark.parametrize("code", [5, 50000, 34887, 34925])
+@pytest.mark.parametrize("code", [5, 50000, 34887])
 def test_a_compression_that_needs_it_names_the_package(tmp_path, code):
-    """LZW, ZSTD, LERC, LZMA: whatever tifffile and Pillow cannot unpack is not called damaged."""
+    """LZW, ZSTD, LERC: whatever tifffile and Pillow cannot unpack is not called damaged."""
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, DEEP, photometric="minisblack", planarconfig="separate")
     with tifffile.TiffFile(path, mode="r+b") as file:
         file.pages[0].tags["Compression"].overwrite(code)
-    try:
+    with pytest.raises(InputError, match=r"pip install 'conceptseg\[imagecodecs\]'"):
         read_image([path], Rules(5))
-    except InputError as error:
-        assert "pip install 'conceptseg[imagecodecs]'" in str(error) or code == 34925
-        assert "\n" not in str(error)
 
 
 @pytest.mark.skipif(not CODECS, reason="needs imagecodecs")
@@ -49,6 +46,7 @@ def test_compressions(tmp_path, compression, tile):
 
 @pytest.mark.parametrize("options", [{"compress": "lzw", "predictor": 2}, {"compress": "zstd"}, {}])
 @pytest.mark.parametrize("driver", ["GTiff", "COG"])
+@pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
 def test_what_gdal_writes(tmp_path, options, driver):
     rasterio = pytest.importorskip("rasterio")
     pytest.importorskip("imagecodecs")
@@ -67,7 +65,8 @@ def scene(folder, values, value, mask=None, mask_value=None):
     image.parent.mkdir(exist_ok=True)
     labels.parent.mkdir(exist_ok=True)
     tags = {} if value is None else {"extratags": nodata(value)}
-    tifffile.imwrite(image, values, photometric="minisblack", planarconfig="separate", **tags)
+    planes = {"planarconfig": "separate"} if len(values) > 1 else {}
+    tifffile.imwrite(image, values, photometric="minisblack", **planes, **tags)
     tags = {} if mask_value is None else {"extratags": nodata(mask_value)}
     mask = np.ones(values.shape[1:], np.uint8) if mask is None else mask
     tifffile.imwrite(labels, mask, photometric="minisblack", **tags)
@@ -121,7 +120,7 @@ def test_the_no_data_of_a_mask_is_ignored_unless_it_is_a_class(tmp_path):
     mask = RNG.choice(np.array([0, 1, 7], np.uint8), (6, 8))
     keys = scene(tmp_path, np.zeros((3, 6, 8), np.uint8), None, mask, 7)
     whole = manifest(tmp_path, **keys)
-    assert np.array_equal(whole.labels(whole.samples[0]), np.where(mask == 7, -1, mask))
+    assert np.array_equal(whole.labels(whole.samples[0]), np.where(mask == 7, -1, mask.astype(int)))
     keys = scene(tmp_path, np.zeros((3, 6, 8), np.uint8), None, np.minimum(mask, 1), 0)
     whole = manifest(tmp_path, **keys)
     assert np.array_equal(whole.labels(whole.samples[0]), np.minimum(mask, 1))
