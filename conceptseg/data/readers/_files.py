@@ -101,14 +101,14 @@ class FileSource(Source):
         """int64 [h, w] as the mask is drawn; None when the sample has no mask."""
         if sample.masks:
             files = [(name, resolve(self.root, path)) for name, path in sample.masks]
-            return compose(files, self.block, self.rules, self._size_as_drawn(sample))
+            return compose(files, self.block, self.rules, self.size_as_drawn(sample))
         if sample.mask is None:
             return None
         path = resolve(self.root, sample.mask)
         mask = read_mask_raster(path, self.rules, self.block.graded)
         return self.block.encode(mask.values, str(path), mask.nodata)
 
-    def _size_as_drawn(self, sample: Sample) -> tuple[int, int]:
+    def size_as_drawn(self, sample: Sample) -> tuple[int, int]:
         """Of the image as its masks are drawn: before it is turned if they are turned along."""
         height, width = self.size(sample)
         along = self.rules.orientation == "apply_to_masks"
