@@ -49,6 +49,16 @@ def header(path: Path, max_pixels: int) -> tuple[int, int, int] | None:
     return height, width, orientation
 
 
+def orientation(path: Path, max_pixels: int) -> int:
+    """EXIF's orientation of an image file, 1 to 8, by its header; 1 where the format has none."""
+    told = header(path, max_pixels)
+    if told is not None:
+        return told[2]
+    reader = _reader(path)
+    with reading(path):
+        return int(reader.orientation(path)) if hasattr(reader, "orientation") else 1
+
+
 def _reader(path: Path) -> ModuleType:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES and _is_dicom(path):

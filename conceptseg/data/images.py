@@ -114,14 +114,6 @@ def image_size(paths: Sequence[Path], rules: Rules) -> tuple[int, int]:
     return (width, height) if across else (height, width)
 
 
-def orientation(path: Path, rules: Rules) -> int:
-    """EXIF's orientation of an image file, 1 to 8; 1 where it says nothing."""
-    told = header(path, rules.max_pixels)
-    if told is not None:
-        return told[2]
-    return decode(path, rules.channels, rules.max_pixels, mask=False).orientation
-
-
 def _image(path: Path, channels: int, rules: Rules) -> np.ndarray:
     """One file's part of an image: float32 [channels, h, w] in [0, 1]."""
     return to_unit(decode(path, channels, rules.max_pixels, mask=False), path, channels, rules)
@@ -178,8 +170,8 @@ def _scaled(
     """[h, w, c] of any type -> float32 [c, h, w] in [0, 1]; 0 where `hidden`."""
     if hidden is not None and hidden.any():
         lowest = rules.range[0] if rules.range else 0
-        kind = np.result_type(values.dtype, np.min_scalar_type(lowest))
-        values = np.where(hidden[..., None], np.asarray(lowest, kind), values)
+        wide = np.result_type(values.dtype, np.min_scalar_type(lowest))
+        values = np.where(hidden[..., None], np.asarray(lowest, wide), values)
     bands = values.transpose(2, 0, 1)
     kind, size = values.dtype.kind, values.dtype.itemsize
     if rules.range is None and kind == "u" and size <= 2:

@@ -74,6 +74,14 @@ class Source(ABC):
         """bool [h, w]: surroundings that are known to matter to a class; None if none are."""
         return None
 
+    def orientation(self, sample: Sample) -> int:
+        """EXIF's orientation by which the image is turned, 1 to 8; 1 if it is not."""
+        return 1
+
+    def as_shown(self, sample: Sample, drawn: np.ndarray) -> np.ndarray:
+        """[h, w, ...] drawn for a sample, turned with its image if the source's rules say so."""
+        return drawn
+
     @abstractmethod
     def digest(self, sample: Sample) -> str:
         """SHA-256 of everything that decides the sample's pixels and labels."""

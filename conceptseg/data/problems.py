@@ -1,10 +1,32 @@
 """What is wrong with many files, in a few lines."""
 
+from __future__ import annotations
+
 import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from conceptseg.data.manifest import Manifest
 
 SHOWN = 5
+
+
+def remarks(manifest: Manifest) -> list[str]:
+    """What was decided for files that can be read in more than one way; only headers are read."""
+    source, samples = manifest.source, manifest.samples
+    count = sum(source.orientation(sample) > 1 for sample in samples)
+    if not count:
+        return []
+    drawn = any(map(source.labelled, samples))
+    along = source.settings().get("orientation") == "apply_to_masks"
+    masks = ", masks along with them" if along else "; masks are taken as drawn on what is shown"
+    return [
+        f"{count} of {len(samples)} images have an EXIF orientation and are turned"
+        + (f"{masks} (key orientation)" if drawn else "")
+    ]
+
 
 _VARIES = re.compile(r"'[^']*'|\"[^\"]*\"|\([^()]*\)|\[[^\[\]]*\]|\S*/\S*|[-+]?\d[\d.,e+-]*")
 

@@ -67,15 +67,17 @@ def without_data(values: np.ndarray, nodata: float | None) -> np.ndarray | None:
     """
     if nodata is None:
         return None
+    found: np.ndarray
     if np.isnan(nodata):
         found = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
     elif values.dtype.kind == "f":
-        found = values == values.dtype.type(nodata)
+        found = np.equal(values, values.dtype.type(nodata))
     else:
-        found = values == nodata
+        found = np.equal(values, nodata)
     if found.ndim == 2:
         return found
-    return found.any(2) if np.isnan(nodata) or nodata < 0 else found.all(2)
+    one = np.isnan(nodata) or nodata < 0
+    return np.asarray(found.any(2) if one else found.all(2))
 
 
 def check_pixels(path: Path, height: int, width: int, max_pixels: int) -> None:

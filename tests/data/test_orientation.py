@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from conceptseg.data.images import image_size, read_image
+from conceptseg.data.problems import remarks
 from conceptseg.data.raster import Rules, stored, turned
 from conceptseg.errors import InputError
 from tests.files import manifest, png, write
@@ -116,3 +117,14 @@ def test_a_mask_that_is_tagged_itself_is_turned_once(tmp_path):
         whole = manifest(tmp_path, **KEYS, orientation=orientation)
         image, labels = whole.pair(whole.samples[0])
         assert np.array_equal(labels, image[0] > 0.5)
+
+
+def test_a_remark_says_what_was_turned(tmp_path):
+    scene(tmp_path, 3, LABELS)
+    (remark,) = remarks(manifest(tmp_path, **KEYS))
+    assert remark.startswith("1 of 1 images have an EXIF orientation and are turned; masks are ta")
+    (remark,) = remarks(manifest(tmp_path, **KEYS, orientation="apply_to_masks"))
+    assert "turned, masks along with them (key orientation)" in remark
+    assert remarks(manifest(tmp_path, **KEYS, orientation="ignore")) == []
+    scene(tmp_path, 1, LABELS)
+    assert remarks(manifest(tmp_path, **KEYS)) == []

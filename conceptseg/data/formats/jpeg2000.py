@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from conceptseg.data.formats.pictures import opened, orientation_of
+from conceptseg.data.formats.pictures import opened
 from conceptseg.data.raster import Raster
 from conceptseg.errors import InputError
 
@@ -30,7 +30,6 @@ def read(path: Path, channels: int, max_pixels: int, mask: bool) -> Raster:
         image.load()
         told: dict[str, Any] = {
             "white": 2**bits - 1,
-            "orientation": orientation_of(image),
             "lossy": "JPEG 2000",
         }
         if image.mode in ("L", "LA", "RGB", "RGBA") and bits <= 8:

@@ -30,7 +30,10 @@ def read(path: Path, channels: int, max_pixels: int, mask: bool) -> Raster:
     """A PNG, JPEG, GIF, BMP or WebP file. Raises InputError for an animation."""
     with opened(path, max_pixels) as image:
         image.load()
-        told = {"orientation": orientation_of(image), "lossy": _lossy(path, image.format)}
+        told: dict[str, Any] = {
+            "orientation": orientation_of(image),
+            "lossy": _lossy(path, image.format),
+        }
         bits, colour = _png_header(path)
         if bits == 16 and colour in _PNG_COLOURED:
             return Raster(_png_16bit(path), alpha=colour != 2, **told)
@@ -59,6 +62,7 @@ def opened(path: Path, max_pixels: int, formats: tuple[str, ...] = FORMATS) -> I
     """An image file that Pillow reads, its header read, its size and number of frames checked."""
     from PIL import Image, UnidentifiedImageError
 
+    image: Any
     try:
         with warnings.catch_warnings():
             # Our own limit, below, is the one that counts.

@@ -57,6 +57,14 @@ def read(path: Path, channels: int, max_pixels: int, mask: bool) -> Raster:
         )
 
 
+def orientation(path: Path) -> int:
+    """EXIF's orientation of the first page; no pixels are read."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        return orientation_of(file.series[0].keyframe)
+
+
 def orientation_of(page: Any) -> int:
     """The tag Orientation, 1 to 8; 1 where none, or none that exists, is given."""
     tag = page.tags.get(_ORIENTATION)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from conceptseg.data.images import image_size, lacking, orientation, read_image, read_mask_raster
+from conceptseg.data.decode import orientation
+from conceptseg.data.images import image_size, lacking, read_image, read_mask_raster
 from conceptseg.data.labels import IGNORE, LabelBlock
 from conceptseg.data.manifest import Sample, Source
 from conceptseg.data.raster import Rules, turned
@@ -89,10 +90,8 @@ class FileSource(Source):
         labels = self.drawn(sample)
         if labels is None:
             return None
-        paths = self._paths(sample)
-        if self.rules.orientation == "apply_to_masks":
-            labels = np.ascontiguousarray(turned(labels, orientation(paths[0], self.rules)))
-        hidden = lacking(paths, self.rules)
+        labels = self.as_shown(sample, labels)
+        hidden = lacking(self._paths(sample), self.rules)
         if hidden is not None and hidden.shape == labels.shape:
             labels[hidden] = IGNORE
         return labels
@@ -112,8 +111,17 @@ class FileSource(Source):
         """Of the image as its masks are drawn: before it is turned if they are turned along."""
         height, width = self.size(sample)
         along = self.rules.orientation == "apply_to_masks"
-        across = along and orientation(self._paths(sample)[0], self.rules) > 4
-        return (width, height) if across else (height, width)
+        return (width, height) if along and self.orientation(sample) > 4 else (height, width)
+
+    def orientation(self, sample: Sample) -> int:
+        if self.rules.orientation == "ignore":
+            return 1
+        return orientation(self._paths(sample)[0], self.rules.max_pixels)
+
+    def as_shown(self, sample: Sample, drawn: np.ndarray) -> np.ndarray:
+        if self.rules.orientation != "apply_to_masks":
+            return drawn
+        return np.ascontiguousarray(turned(drawn, self.orientation(sample)))
 
     def labelled(self, sample: Sample) -> bool:
         return sample.mask is not None or bool(sample.masks)

@@ -11,7 +11,7 @@ nibabel (the extra `nifti`). Source: NIfTI-1 and its affine, in nibabel's RAS+ t
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -80,6 +80,9 @@ class NiftiSource(FileSource):
     def labels(self, sample: Sample) -> np.ndarray | None:
         return self.drawn(sample)
 
+    def orientation(self, sample: Sample) -> int:
+        return 1
+
     def size(self, sample: Sample) -> tuple[int, int]:
         shape, _ = grid(self._paths(sample)[0], self.plane)
         left = [n for axis, n in enumerate(shape[:3]) if axis != _axis(self.plane)]
@@ -127,7 +130,7 @@ def _slices(volume: Sample, keys: NiftiSpec, root: Path) -> list[Sample]:
                 f"({shape[:3]}); resample one to the other"
             )
     axis, digits = _axis(keys.plane), len(str(shape[_axis(keys.plane)] - 1))
-    places = range(0, shape[axis], keys.every)
+    places: Sequence[int] = range(0, shape[axis], keys.every)
     if keys.slices == "labelled":
         if not masks:
             raise InputError(f"{paths[0]}: slices: labelled needs masks")

@@ -17,6 +17,7 @@ def estimate(settings: Settings[Study]) -> tuple[Lines, list[str]]:
     Raises :class:`~conceptseg.errors.InputError` for the network, the layer, or the first batch.
     """
     from conceptseg.data.manifest import check_files
+    from conceptseg.data.problems import remarks
 
     study = settings.study
     manifest = start.read_manifest(study)
@@ -30,6 +31,7 @@ def estimate(settings: Settings[Study]) -> tuple[Lines, list[str]]:
     ]
     if errors:
         return lines, errors
+    lines += [("files", remark) for remark in remarks(manifest)]
     context = start.prepare(study)
     parameters = sum(weights.numel() for weights in context.model.parameters())
     lines.append(("network", f"{context.model.name}: {parameters / 1e6:.2f} M parameters"))
