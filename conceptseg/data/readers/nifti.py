@@ -9,7 +9,9 @@ the later of the two others as rows. Which values are black and white is `range`
 nibabel (the extra `nifti`). Source: NIfTI-1 and its affine, in nibabel's RAS+ terms.
 """
 
+import gzip
 import hashlib
+import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -172,7 +174,31 @@ def _opened(path: Path, plane: Plane) -> Any:
         raise InputError(f"{path}: not a NIfTI volume, whatever its name says") from None
     if len(image.shape) not in (3, 4):
         raise InputError(f"{path}: {len(image.shape)} dimensions; a volume has three, or four")
+    needed = int(image.dataobj.offset) + image.get_data_dtype().itemsize * math.prod(image.shape)
+    if (there := _bytes_of(path, needed)) < needed:
+        raise InputError(f"{path}: damaged: {there} of the {needed} bytes that its header promises")
     return nibabel.as_closest_canonical(image) if isinstance(plane, str) else image
+
+
+def _bytes_of(path: Path, needed: int) -> int:
+    """Bytes of a file once unpacked, or `needed` if there are as many.
+
+    The end of a gzip file tells them, but modulo 2^32 and of its last part only: what seems too
+    short is unpacked to be sure.
+    """
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+        end = file.seek(0, 2)
+        if not packed:
+            return end
+        file.seek(max(end - 4, 0))
+        if int.from_bytes(file.read(4), "little") >= needed:
+            return needed
+    total = 0
+    with gzip.open(path) as unpacked:
+        while total < needed and (part := unpacked.read(1 << 20)):
+            total += len(part)
+    return total
 
 
 _volumes: OrderedDict[tuple[Any, ...], np.ndarray] = OrderedDict()

@@ -1,5 +1,7 @@
 """Volumes are written with known affines; where things lie is told in the patient's own terms."""
 
+import gzip
+
 import numpy as np
 import pytest
 
@@ -132,3 +134,31 @@ def test_refusals(tmp_path):
     (tmp_path / "m/p1.nii.gz").unlink()
     with pytest.raises(InputError, match=r"m/p1\.nii\.gz: no such file"):
         manifest(tmp_path, **keys)
+
+
+@pytest.mark.parametrize("suffix", ["nii", "nii.gz"])
+def test_a_header_that_promises_more_than_there_is(tmp_path, suffix):
+    """30,000 slices would otherwise each be found damaged, one after the other."""
+    values = np.zeros(SHAPE, np.int16)
+    image = nibabel.Nifti1Image(values, np.eye(4))
+    (tmp_path / "i").mkdir()
+    image.to_filename(tmp_path / "a.nii")
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    data[46:48] = (30_000).to_bytes(2, "little")  # dim[3]
+    content = bytes(data) if suffix == "nii" else gzip.compress(bytes(data))
+    write(tmp_path / f"i/a.{suffix}", content)
+    volumes = [{"images": f"i/{{id}}.{suffix}"}]
+    with pytest.raises(InputError, match="damaged: 832 of the 2880352 bytes that its header prom"):
+        manifest(tmp_path, format="nifti", labels=LABELS, volumes=volumes)
+
+
+def test_a_gzip_file_of_several_parts(tmp_path):
+    values, _ = patient(tmp_path)
+    path = tmp_path / "i/p1.nii.gz"
+    data = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(data[:500]) + gzip.compress(data[500:]))
+    whole = manifest(
+        tmp_path, format="nifti", labels=LABELS, volumes=VOLUMES, plane=2, range=[-100, 250]
+    )
+    wanted = (values[:, :, 1].T + 100) / 350
+    np.testing.assert_allclose(whole.image(whole.samples[1])[0], wanted, atol=1e-6)
