@@ -51,6 +51,9 @@ EXTRAS = {
     "monai": "monai",
     "dynamic_network_architectures": "nnunet",
     "pycocotools": "coco",
+    "nibabel": "nifti",
+    "pydicom": "dicom",
+    "imagecodecs": "imagecodecs",
 }
 """Package that a technique may need -> the extra of this package that installs it."""
 

@@ -1,32 +1,27 @@
-"""Reads image and mask files: PNG, JPEG, TIFF and .npy, 8 and 16 bit, one or more channels.
+"""Reads image and mask files of every format in `formats`, by the manifest's rules.
 
 Nothing is guessed. What a file holds is scaled by its type (8 bit / 255, 16 bit / 65535, floats
 must lie in [0, 1]) unless a range is declared; a grey file becomes three equal channels when three
-are declared; alpha is dropped only when that is declared; pixels are taken as stored, so an EXIF
-orientation is not applied (masks are drawn on stored pixels). Anything else is an
-:class:`~conceptseg.errors.InputError` that names the file and the cure.
+are declared; alpha is dropped only when that is declared. A picture with an EXIF orientation is
+turned as viewers show it, which is what masks are drawn on, unless `orientation` says otherwise.
+Anything else is an :class:`~conceptseg.errors.InputError` that names the file and the cure.
 """
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from conceptseg.data.raster import MAX_PIXELS, Raster, Rules, arrange, check_pixels
+from conceptseg.data.decode import decode, header
+from conceptseg.data.raster import MAX_PIXELS, Raster, Rules, turned, without_data
 from conceptseg.errors import InputError
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy")
-
-_PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_COLOURED = (2, 4, 6)  # colour types with several samples a pixel
 
 
 def read_image(paths: Sequence[Path], rules: Rules) -> np.ndarray:
     """The image in a file, or in several files stacked as channels: float32 [c, h, w] in [0, 1].
 
-    Raises :class:`~conceptseg.errors.InputError` for a file that is missing, damaged, larger than
+    Pixels without data (see :func:`lacking`) are 0. Raises
+    :class:`~conceptseg.errors.InputError` for a file that is missing, damaged, larger than
     `rules.max_pixels`, or not of the declared channels and range.
     """
     each, rest = divmod(rules.channels, len(paths))
@@ -35,7 +30,7 @@ def read_image(paths: Sequence[Path], rules: Rules) -> np.ndarray:
             f"{paths[0]}: one of {len(paths)} files of a sample, which cannot make up "
             f"{rules.channels} channels; set channels to a multiple of {len(paths)}"
         )
-    parts = [_scaled(_bands(path, each, rules), path, rules) for path in paths]
+    parts = [_image(path, each, rules) for path in paths]
     for path, part in zip(paths, parts, strict=True):
         if part.shape != parts[0].shape:
             raise InputError(
@@ -45,6 +40,24 @@ def read_image(paths: Sequence[Path], rules: Rules) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
+def lacking(paths: Sequence[Path], rules: Rules) -> np.ndarray | None:
+    """Where any file of an image holds no data: bool [h, w]; None where no file declares such.
+
+    What counts as none is the number `rules.nodata`, or with "file" what a file declares itself.
+    """
+    if rules.nodata == "none":
+        return None
+    found: np.ndarray | None = None
+    for path in paths:
+        if rules.nodata == "file" and path.suffix.lower() not in (".tif", ".tiff"):
+            continue  # no other format can declare it
+        raster = decode(path, rules.channels // len(paths), rules.max_pixels, mask=False)
+        here = _hidden(_shown(raster, rules), raster, rules)
+        if here is not None:
+            found = here if found is None else found | here
+    return found
+
+
 def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The raw values of a mask file: integers [h, w], or uint8 [h, w, 3] if it is in colours.
 
@@ -52,7 +65,21 @@ def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     at 2 and 4 bits too. Raises :class:`~conceptseg.errors.InputError` for a lossy file, floats,
     and transparency.
     """
-    raster = _decode(path, 1, max_pixels, mask=True)
+    return read_mask_raster(path, Rules(max_pixels=max_pixels)).values
+
+
+def read_mask_raster(path: Path, rules: Rules, graded: bool = False) -> Raster:
+    """A mask's raw values, turned by its own orientation if `rules.orientation` is "apply".
+
+    `graded` admits lossy files and floats, for masks that are read by a threshold or with a
+    tolerance. Raises :class:`~conceptseg.errors.InputError` as :func:`read_mask` does.
+    """
+    raster = decode(path, 1, rules.max_pixels, mask=True)
+    if raster.lossy and not graded:
+        raise InputError(
+            f"{path}: a {raster.lossy} mask; {raster.lossy} changes values, so save masks as PNG, "
+            "TIFF or .npy, or give labels.threshold (grey) or labels.tolerance (colours)"
+        )
     values = raster.values
     if raster.alpha:
         if values[..., -1].min() < np.iinfo(values.dtype).max:
@@ -62,31 +89,62 @@ def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         values = values[..., 0]
     if values.dtype == bool:
         values = values.astype(np.uint8)
-    if values.dtype.kind not in "iu":
-        raise InputError(f"{path}: a mask of {values.dtype}; save it as integers")
+    if values.dtype.kind not in ("iuf" if graded else "iu"):
+        raise InputError(
+            f"{path}: a mask of {values.dtype}; save it as integers, or give labels.threshold"
+        )
     if values.ndim == 3 and (values.shape[2] != 3 or values.dtype != np.uint8):
         raise InputError(
             f"{path}: a mask of {values.shape[2]} channels of {values.dtype}; save it as one "
             "channel of class indices, or as 8 bit RGB with labels.colours"
         )
-    return values
+    if rules.orientation == "apply":
+        values = turned(values, raster.orientation)
+    return Raster(values, nodata=raster.nodata if rules.nodata == "file" else None)
 
 
 def image_size(paths: Sequence[Path], rules: Rules) -> tuple[int, int]:
-    """Height and width in pixels; of PNG and JPEG only the header is read."""
-    if paths[0].suffix.lower() in (".png", ".jpg", ".jpeg"):
-        with _reading(paths[0]), _opened(paths[0], rules.max_pixels) as image:
-            return image.height, image.width
-    height, width = read_image(paths, rules).shape[1:]
-    return height, width
+    """Height and width in pixels, as turned; of PNG, JPEG and the like only the header is read."""
+    told = header(paths[0], rules.max_pixels)
+    if told is None:
+        height, width = read_image(paths, rules).shape[1:]
+        return height, width
+    height, width, orientation = told
+    across = rules.orientation != "ignore" and orientation > 4
+    return (width, height) if across else (height, width)
 
 
-def _bands(path: Path, channels: int, rules: Rules) -> np.ndarray:
+def _image(path: Path, channels: int, rules: Rules) -> np.ndarray:
+    """One file's part of an image: float32 [channels, h, w] in [0, 1]."""
+    return to_unit(decode(path, channels, rules.max_pixels, mask=False), path, channels, rules)
+
+
+def to_unit(raster: Raster, path: Path, channels: int, rules: Rules) -> np.ndarray:
+    """What was decoded -> float32 [channels, h, w] in [0, 1], turned; 0 where there are no data."""
+    values = _shown(raster, rules)
+    hidden = _hidden(values, raster, rules)
+    bands = _bands(values, raster.alpha, path, channels, rules)
+    return _scaled(bands, path, rules, raster.white, hidden)
+
+
+def _shown(raster: Raster, rules: Rules) -> np.ndarray:
+    turn = 1 if rules.orientation == "ignore" else raster.orientation
+    return turned(raster.values, turn)
+
+
+def _hidden(values: np.ndarray, raster: Raster, rules: Rules) -> np.ndarray | None:
+    """Where there are no data: bool [h, w]; alpha says nothing of it."""
+    if rules.nodata == "none":
+        return None
+    wanted = raster.nodata if rules.nodata == "file" else float(rules.nodata)
+    return without_data(values[..., :-1] if raster.alpha else values, wanted)
+
+
+def _bands(values: np.ndarray, alpha: bool, path: Path, channels: int, rules: Rules) -> np.ndarray:
     """[h, w, channels], unscaled."""
-    raster = _decode(path, channels, rules.max_pixels, mask=False)
-    values = raster.values if raster.values.ndim == 3 else raster.values[..., None]
+    values = values if values.ndim == 3 else values[..., None]
     found = values.shape[2]
-    if raster.alpha and found != channels:
+    if alpha and found != channels:
         if rules.alpha != "drop":
             raise InputError(
                 f"{path}: has an alpha channel; set alpha: drop to ignore it, or save without it"
@@ -102,12 +160,22 @@ def _bands(path: Path, channels: int, rules: Rules) -> np.ndarray:
     return values
 
 
-def _scaled(values: np.ndarray, path: Path, rules: Rules) -> np.ndarray:
-    """[h, w, c] of any type -> float32 [c, h, w] in [0, 1]."""
+def _scaled(
+    values: np.ndarray,
+    path: Path,
+    rules: Rules,
+    white: float | None,
+    hidden: np.ndarray | None,
+) -> np.ndarray:
+    """[h, w, c] of any type -> float32 [c, h, w] in [0, 1]; 0 where `hidden`."""
+    if hidden is not None and hidden.any():
+        lowest = rules.range[0] if rules.range else 0
+        wide = np.result_type(values.dtype, np.min_scalar_type(lowest))
+        values = np.where(hidden[..., None], np.asarray(lowest, wide), values)
     bands = values.transpose(2, 0, 1)
     kind, size = values.dtype.kind, values.dtype.itemsize
     if rules.range is None and kind == "u" and size <= 2:
-        whole = np.float32(255 if size == 1 else 65535)
+        whole = np.float32(white or (255 if size == 1 else 65535))
         return np.divide(bands, whole, dtype=np.float32, order="C")
     if rules.range is None and kind == "b":
         return np.ascontiguousarray(bands, np.float32)
@@ -121,131 +189,15 @@ def _scaled(values: np.ndarray, path: Path, rules: Rules) -> np.ndarray:
     low, high = rules.range or (0.0, 1.0)
     least, most = float(bands.min()), float(bands.max())
     if not (np.isfinite(least) and np.isfinite(most)):
-        raise InputError(f"{path}: holds NaN or infinite values; replace them")
+        raise InputError(
+            f"{path}: holds NaN or infinite values; replace them, or set nodata: .nan if they "
+            "mark pixels without data"
+        )
     if not rules.clip and (least < low or most > high):
         cure = "widen it or set clip: true" if rules.range else "give range: [lowest, highest]"
         raise InputError(
-            f"{path}: values from {least:g} to {most:g} leave the range [{low:g}, {high:g}]; {cure}"
+            f"{path}: values from {least:g} to {most:g} leave the range [{low:g}, {high:g}]; "
+            f"{cure}, or set nodata: VALUE if one of them marks pixels without data"
         )
     unit = (bands.astype(np.float64) - low) / (high - low)
     return np.ascontiguousarray(np.clip(unit, 0.0, 1.0), np.float32)
-
-
-def _decode(path: Path, channels: int, max_pixels: int, *, mask: bool) -> Raster:
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise InputError(f"{path}: {suffix or 'no suffix'} is not read; use {', '.join(SUFFIXES)}")
-    decoders: dict[str, Callable[[Path, int, int, bool], Raster]] = {".npy": _npy}
-    if suffix in (".tif", ".tiff"):
-        from conceptseg.data.tiff import read_tiff
-
-        decoders[suffix] = read_tiff
-    with _reading(path):
-        raster = decoders.get(suffix, _pillow)(path, channels, max_pixels, mask)
-    if raster.values.size == 0:
-        raise InputError(f"{path}: has no pixels")
-    return raster
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Whatever a decoder raises becomes one line that names the file."""
-    try:
-        yield
-    except (InputError, MemoryError):
-        raise
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such file; is the root right (manifest key root, or --data-root)?"
-        ) from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: a folder, not a file") from None
-    except PermissionError:
-        raise InputError(f"{path}: cannot be opened (permission denied)") from None
-    except Exception as error:
-        # A damaged file can make a decoder fail in any way (struct.error, IndexError, zlib.error,
-        # SyntaxError from Pillow), and all of them mean the same to the user.
-        says = " ".join(str(error).split()).replace(str(path), "it")[:200]
-        raise InputError(
-            f"{path}: damaged, or not what its name says ({says or type(error).__name__})"
-        ) from None
-
-
-@contextmanager
-def _opened(path: Path, max_pixels: int):  # type: ignore[no-untyped-def]
-    """A PNG or JPEG, its header read and its size checked."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with warnings.catch_warnings():
-            # Our own limit, below, is the one that counts.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path, formats=("PNG", "JPEG"))
-    except UnidentifiedImageError:
-        raise InputError(f"{path}: not a PNG or JPEG image, whatever its name says") from None
-    except Image.DecompressionBombError:
-        raise InputError(
-            f"{path}: more pixels than Pillow opens (a decompression bomb?); cut it into tiles or "
-            "save it as TIFF or .npy"
-        ) from None
-    with image:
-        check_pixels(path, image.height, image.width, max_pixels)
-        yield image
-
-
-def _pillow(path: Path, channels: int, max_pixels: int, mask: bool) -> Raster:
-    with _opened(path, max_pixels) as image:
-        if mask and image.format == "JPEG":
-            raise InputError(
-                f"{path}: a JPEG mask; JPEG changes values, so save masks as PNG, TIFF or .npy"
-            )
-        image.load()
-        bits, colour = _png_header(path)
-        if bits == 16 and colour in _PNG_COLOURED:
-            return Raster(_png_16bit(path), alpha=colour != 2)
-        see_through = "transparency" in image.info
-        if image.mode == "P" and not mask:
-            image = image.convert("RGBA" if see_through else "RGB")
-        if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16", "I;16B"):
-            raise InputError(f"{path}: colour mode {image.mode} is not read; convert it to RGB")
-        values = np.asarray(image)
-        if image.mode == "I" and bits == 16:
-            values = values.astype(np.uint16)  # older versions of Pillow widen 16 bit grey
-        if mask and colour == 0 and bits in (2, 4):
-            values = values // (255 // (2**bits - 1))  # Pillow spreads them over 0 to 255
-        alpha = image.mode in ("LA", "RGBA")
-        if see_through and not alpha and not mask:
-            # One colour is declared transparent: alpha all the same, to be refused or dropped.
-            bands = values.reshape(*values.shape[:2], -1)
-            return Raster(np.concatenate([bands, np.zeros_like(bands[..., :1])], 2), True)
-        return Raster(values, alpha)
-
-
-def _png_header(path: Path) -> tuple[int, int]:
-    """Bit depth and colour type of a PNG; (8, -1) for a JPEG."""
-    with path.open("rb") as file:
-        head = file.read(26)
-    return (head[24], head[25]) if head.startswith(_PNG) else (8, -1)
-
-
-def _png_16bit(path: Path) -> np.ndarray:
-    """[h, w, c] uint16, by torchvision: Pillow would cut coloured 16 bit PNGs down to 8 bit."""
-    from torchvision.io import ImageReadMode, decode_image, read_file
-
-    decoded = decode_image(read_file(str(path)), mode=ImageReadMode.UNCHANGED)
-    values = decoded.permute(1, 2, 0).numpy()
-    if values.dtype != np.uint16:
-        raise InputError(f"{path}: 16 bit colour, which this torchvision cannot read; update it")
-    return values
-
-
-def _npy(path: Path, channels: int, max_pixels: int, mask: bool) -> Raster:
-    with path.open("rb") as file:
-        if file.read(6) != b"\x93NUMPY":
-            raise InputError(f"{path}: not a .npy file, whatever its name says")
-    # Mapped first, so that the shape is known before anything is read; objects are never loaded.
-    mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    bands = 3 if mask else channels
-    planes = arrange(mapped, bands, path)
-    check_pixels(path, planes.shape[0], planes.shape[1], max_pixels)
-    return Raster(np.array(planes))

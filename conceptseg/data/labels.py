@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from conceptseg.data.raster import without_data
 from conceptseg.errors import InputError
 
 IGNORE = -1
@@ -15,6 +16,7 @@ IGNORE = -1
 Colour = tuple[int, int, int]
 
 _UNKNOWN = -2  # in a lookup table: a raw value that the label block does not name
+_NEAR = 64  # a colour this far from a class's may be blurred or compressed rather than another
 _TABLE = 1 << 16  # raw values below this are looked up, others searched for
 
 
@@ -22,9 +24,13 @@ _TABLE = 1 << 16  # raw values below this are looked up, others searched for
 class LabelBlock:
     """What the values of a mask mean.
 
-    Without `remap`, raw value i is class i; with it, `remap` lists every raw value that is a
-    class. Values in `ignore` become :data:`IGNORE`. RGB masks go by `colours` (one per class) and
-    `ignore_colours` instead. Anything else in a mask is an error.
+    Without `remap`, raw value `first` + i is class i; with it, `remap` lists every raw value that
+    is a class. With `threshold`, values below its first number are class 0, from there on class 1,
+    and so on. Values in `ignore` become :data:`IGNORE`. RGB masks go by `colours` (one per class)
+    and `ignore_colours` instead, of which the nearest counts that no channel leaves by more than
+    `tolerance`; without `colours`, one of three equal channels is grey. Anything else in a mask is
+    an error. Where each class has a mask file of its own, `overlap` says what pixels of two classes
+    are, and `missing` what a class without a file is.
     """
 
     names: tuple[str, ...]
@@ -33,33 +39,74 @@ class LabelBlock:
     ignore_colours: tuple[Colour, ...] = ()
     background: str | None = None
     remap: Mapping[int, int] = field(default_factory=dict)
+    first: int = 0
+    threshold: tuple[float, ...] = ()
+    tolerance: int = 0
+    overlap: Literal["refuse", "last"] = "refuse"
+    missing: Literal["refuse", "absent"] = "refuse"
 
-    def encode(self, raw: np.ndarray, where: str) -> np.ndarray:
+    @property
+    def graded(self) -> bool:
+        """Whether values near to another mean the same, so that lossy masks can be read."""
+        return bool(self.threshold or self.tolerance)
+
+    def encode(self, raw: np.ndarray, where: str, nodata: float | None = None) -> np.ndarray:
         """Mask values [h, w], or colours [h, w, 3], to classes: int64 [h, w], -1 where ignored.
 
+        `nodata`, which a file declares, is ignored too unless the block makes a class of it.
         Raises :class:`~conceptseg.errors.InputError` that begins with `where` for any value or
         colour that the block does not name.
         """
         if raw.ndim == 3:
-            return self._encode_colours(raw, where)
+            if self.colours is not None:
+                return self._encode_colours(raw, where)
+            if (raw != raw[..., :1]).any():
+                raise InputError(f"{where}: a mask in colours; give labels.colours, one per class")
+            raw = raw[..., 0]
+        if self.threshold:
+            return self._encode_grades(raw, where, nodata)
+        if raw.dtype.kind == "f":
+            raise InputError(f"{where}: a mask of {raw.dtype}; give labels.threshold")
         if raw.size and raw.min() >= 0 and raw.max() < _TABLE:
             labels = self._table[raw]
         else:
             values, inverse = np.unique(raw, return_inverse=True)
             known = [self._classes.get(int(value), _UNKNOWN) for value in values]
             labels = np.array(known, np.int64)[inverse.reshape(raw.shape)]
+        hidden = without_data(raw, nodata)
+        if hidden is not None:
+            labels[hidden & (labels == _UNKNOWN)] = IGNORE
         if labels.size and labels.min() == _UNKNOWN:
             unknown = np.unique(raw[labels == _UNKNOWN]).tolist()
+            grey = "; of grey edges labels.threshold: 128, say, in place of remap, makes classes"
+            grey = grey if len(unknown) > 2 and unknown[-1] > len(self.names) else ""
             raise InputError(
                 f"{where}: {_several('value', unknown)} outside the label block "
-                f"({self._describe()}); add it to labels.remap or labels.ignore"
+                f"({self._describe()}); add it to labels.remap or labels.ignore{grey}"
             )
+        return labels
+
+    def _encode_grades(self, raw: np.ndarray, where: str, nodata: float | None) -> np.ndarray:
+        """The number of thresholds that a value reaches; NaN is ignored where it is no data."""
+        if len(self.threshold) != len(self.names) - 1:
+            raise InputError(
+                f"{where}: {len(self.threshold)} values of labels.threshold part "
+                f"{len(self.threshold) + 1} classes, but there are {len(self.names)} names"
+            )
+        labels = np.searchsorted(np.array(self.threshold), raw, side="right").astype(np.int64)
+        labels[np.isin(raw, np.array(self.ignore, np.float64))] = IGNORE
+        if raw.dtype.kind == "f" and (nan := np.isnan(raw)).any():
+            if nodata is None or not np.isnan(nodata):
+                raise InputError(f"{where}: a mask with NaN; replace it")
+            labels[nan] = IGNORE
         return labels
 
     @cached_property
     def _classes(self) -> dict[int, int]:
-        classes = dict(self.remap) or {index: index for index in range(len(self.names))}
-        return classes | dict.fromkeys(self.ignore, IGNORE)
+        """Raw value -> class; with thresholds every class stands for itself."""
+        first = 0 if self.threshold else self.first
+        classes = dict(self.remap) or {first + index: index for index in range(len(self.names))}
+        return classes | ({} if self.threshold else dict.fromkeys(self.ignore, IGNORE))
 
     @cached_property
     def _table(self) -> np.ndarray:
@@ -70,22 +117,26 @@ class LabelBlock:
         return table
 
     def _encode_colours(self, raw: np.ndarray, where: str) -> np.ndarray:
-        if self.colours is None:
-            raise InputError(f"{where}: a mask in colours; give labels.colours, one per class")
-        palette = {_code(colour): index for index, colour in enumerate(self.colours)}
-        palette |= {_code(colour): IGNORE for colour in self.ignore_colours}
-        codes = np.array(sorted(palette), np.int64)
+        """The class of the nearest colour; distances are computed once for each colour there is."""
         red, green, blue = (raw[..., band].astype(np.int64) for band in range(3))
-        code = red << 16 | green << 8 | blue
-        place = np.minimum(np.searchsorted(codes, code), len(codes) - 1)
-        wrong = codes[place] != code
-        if wrong.any():
-            unknown = [_colour(value) for value in np.unique(code[wrong]).tolist()]
+        codes, inverse = np.unique(red << 16 | green << 8 | blue, return_inverse=True)
+        found = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], 1)
+        known = np.array([*(self.colours or ()), *self.ignore_colours], np.int64)
+        nearest, best = np.zeros(len(codes), np.int64), np.full(len(codes), np.iinfo(np.int64).max)
+        for index, colour in enumerate(known):
+            squared = ((found - colour) ** 2).sum(1)
+            nearer = squared < best
+            nearest[nearer], best[nearer] = index, squared[nearer]
+        off = np.abs(found - known[nearest]).max(1, initial=0)
+        if (off > self.tolerance).any():
+            unknown = [_colour(code) for code in codes[off > self.tolerance].tolist()]
+            near = f"; or set labels.tolerance: {off.max()}" if off.max() <= _NEAR else ""
             raise InputError(
                 f"{where}: {_several('colour', unknown)} that no class has; "
-                "add it to labels.colours or labels.ignore_colours"
+                f"add it to labels.colours or labels.ignore_colours{near}"
             )
-        return np.array([palette[code] for code in codes.tolist()], np.int64)[place]
+        classes = [*range(len(self.names)), *[IGNORE] * len(self.ignore_colours)]
+        return np.array(classes, np.int64)[nearest][inverse].reshape(raw.shape[:2])
 
     @cached_property
     def used(self) -> tuple[int, ...]:
@@ -101,7 +152,7 @@ class LabelBlock:
         if self.remap:
             classes = "remap lists " + ", ".join(map(str, sorted(self.remap)))
         else:
-            classes = f"classes are 0 to {len(self.names) - 1}"
+            classes = f"classes are {self.first} to {self.first + len(self.names) - 1}"
         ignored = ", ".join(map(str, self.ignore)) or "none"
         return f"{classes}; ignored: {ignored}"
 
@@ -123,10 +174,6 @@ def places(names: Sequence[str], among: Sequence[str]) -> list[int | None]:
         same = same or [i for i, other in enumerate(plain) if other and other == plain_name(name)]
         found.append(same[0] if len(same) == 1 else None)
     return found
-
-
-def _code(colour: Colour) -> int:
-    return colour[0] << 16 | colour[1] << 8 | colour[2]
 
 
 def _colour(code: int) -> str:

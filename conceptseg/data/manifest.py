@@ -32,8 +32,9 @@ class Sample:
     """One image, perhaps with its mask.
 
     `image` lists files relative to the manifest's root; several are stacked as channels; none
-    when the image is drawn. `group` says what is not independent (patient, scene, drive); a
-    sample without one is a group by itself. `payload` belongs to the reader.
+    when the image is drawn. Labels lie in one file, `mask`, or in one for each class (`masks`,
+    pairs of a class's name and its file). `group` says what is not independent (patient, scene,
+    drive); a sample without one is a group by itself. `payload` belongs to the reader.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Sample:
     group: str = ""
     metadata: Mapping[str, str | float] = field(default_factory=dict)
     payload: Any = field(default=None, repr=False, compare=False)
+    masks: tuple[tuple[str, Path], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.group:
@@ -71,6 +73,14 @@ class Source(ABC):
     def context(self, sample: Sample) -> np.ndarray | None:
         """bool [h, w]: surroundings that are known to matter to a class; None if none are."""
         return None
+
+    def orientation(self, sample: Sample) -> int:
+        """EXIF's orientation by which the image is turned, 1 to 8; 1 if it is not."""
+        return 1
+
+    def as_shown(self, sample: Sample, drawn: np.ndarray) -> np.ndarray:
+        """[h, w, ...] drawn for a sample, turned with its image if the source's rules say so."""
+        return drawn
 
     @abstractmethod
     def digest(self, sample: Sample) -> str:
@@ -187,13 +197,15 @@ class Manifest:
         if tuple(mask) == tuple(image):
             return
         turned = (
-            "; the image may carry an EXIF orientation, which is not applied: turn its pixels"
+            "; if the mask was drawn on pixels as stored, before an EXIF orientation turned "
+            "them, set orientation: apply_to_masks (or ignore, which turns neither)"
             if tuple(mask) == tuple(image)[::-1]
             else "; mask and image must have one size"
         )
+        drawn = sample.mask or (sample.masks[0][1] if sample.masks else sample.id)
         raise InputError(
-            f"{sample.mask or sample.id}: the mask is {mask[0]} x {mask[1]} pixels (h x w), its "
-            f"image {' + '.join(map(str, sample.image)) or sample.id} is {image[0]} x {image[1]}"
+            f"{drawn}: the mask is {mask[0]} x {mask[1]} pixels (h x w), its image "
+            f"{' + '.join(map(str, sample.image)) or sample.id} is {image[0]} x {image[1]}"
             f"{turned}"
         )
 

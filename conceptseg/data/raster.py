@@ -20,14 +20,64 @@ class Rules:
     range: tuple[float, float] | None = None
     clip: bool = False
     max_pixels: int = MAX_PIXELS
+    orientation: Literal["apply", "apply_to_masks", "ignore"] = "apply"
+    nodata: Literal["file", "none"] | float = "file"
 
 
 @dataclass(frozen=True)
 class Raster:
-    """A decoded file: values [h, w] or [h, w, c]; whether the last channel is alpha."""
+    """A decoded file: values [h, w] or [h, w, c], as stored.
+
+    `alpha`: the last channel is alpha. `white`: the value of white, where the type does not tell.
+    `orientation`: EXIF's, 1 to 8. `nodata`: the value that the file itself declares to be none.
+    `lossy`: the compression that may have changed values, if one did.
+    """
 
     values: np.ndarray
     alpha: bool = False
+    white: float | None = None
+    orientation: int = 1
+    nodata: float | None = None
+    lossy: str | None = None
+
+
+def turned(values: np.ndarray, orientation: int) -> np.ndarray:
+    """[h, w, ...] as stored -> as shown, by EXIF's orientation; others than 2 to 8 change nothing.
+
+    Source: Exif 2.32, tag 0x0112: which edges of the picture are the 0th row and 0th column.
+    """
+    if orientation in (5, 6, 7, 8):
+        values = values.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    if orientation in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    return values
+
+
+def stored(values: np.ndarray, orientation: int) -> np.ndarray:
+    """The inverse of :func:`turned`: only the quarter turns are not their own."""
+    return turned(values, {6: 8, 8: 6}.get(orientation, orientation))
+
+
+def without_data(values: np.ndarray, nodata: float | None) -> np.ndarray | None:
+    """Where [h, w] or [h, w, c] holds no data: bool [h, w]; None where nothing is declared.
+
+    A pixel has none if all its bands hold the value; if that is NaN or negative, if one does.
+    """
+    if nodata is None:
+        return None
+    found: np.ndarray
+    if np.isnan(nodata):
+        found = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
+    elif values.dtype.kind == "f":
+        found = np.equal(values, values.dtype.type(nodata))
+    else:
+        found = np.equal(values, nodata)
+    if found.ndim == 2:
+        return found
+    one = np.isnan(nodata) or nodata < 0
+    return np.asarray(found.any(2) if one else found.all(2))
 
 
 def check_pixels(path: Path, height: int, width: int, max_pixels: int) -> None:

@@ -62,3 +62,72 @@ def test_colours_of_no_class():
         LabelBlock(NAMES, colours=COLOURS).encode(raw, "a.png")
     with pytest.raises(InputError, match=r"a\.png: a mask in colours; give labels\.colours"):
         LabelBlock(NAMES).encode(raw, "a.png")
+
+
+def test_masks_that_count_from_another_number():
+    block = LabelBlock(NAMES, first=1, ignore=(0,))
+    assert block.encode(np.array([[0, 1, 2, 3]], np.uint8), "m").tolist() == [[-1, 0, 1, 2]]
+    assert block.used == (0, 1, 2)
+    with pytest.raises(InputError, match=r"the value 4 outside .*classes are 1 to 3; ignored: 0"):
+        block.encode(np.array([[4]]), "m")
+
+
+@given(
+    raw=hnp.arrays(np.float64, (3, 5), elements=st.floats(-10, 300)),
+    bounds=st.lists(st.integers(0, 255), min_size=2, max_size=2, unique=True).map(sorted),
+)
+def test_thresholds_against_a_loop(raw, bounds):
+    block = LabelBlock(NAMES, threshold=tuple(map(float, bounds)), ignore=(255,))
+    raw[0, 0] = 255
+    for values in (raw, raw.astype(np.int64)):
+        found = block.encode(values, "m")
+        for value, index in zip(values.ravel(), found.ravel(), strict=True):
+            assert index == (-1 if value == 255 else sum(value >= bound for bound in bounds))
+    assert block.used == (0, 1, 2)
+
+
+def test_nan_has_no_grade():
+    block = LabelBlock(("a", "b"), threshold=(0.5,))
+    raw = np.array([[0.2, np.nan, 0.7]])
+    with pytest.raises(InputError, match="a mask with NaN"):
+        block.encode(raw, "m")
+    assert block.encode(raw, "m", np.nan).tolist() == [[0, -1, 1]]
+
+
+@given(raw=hnp.arrays(np.uint8, (2, 4, 3)), tolerance=st.integers(1, 80))
+def test_colours_with_a_tolerance_against_a_loop(raw, tolerance):
+    block = LabelBlock(
+        NAMES, colours=COLOURS, ignore_colours=((255, 255, 255),), tolerance=tolerance
+    )
+    table = {**{colour: i for i, colour in enumerate(COLOURS)}, (255, 255, 255): -1}
+    wanted = []
+    for pixel in raw.reshape(-1, 3).astype(int):
+        near = min(table, key=lambda colour: sum((pixel - colour) ** 2))
+        fits = max(abs(pixel - np.array(near))) <= tolerance
+        wanted.append(table[near] if fits else None)
+    if None in wanted:
+        with pytest.raises(InputError, match="that no class has"):
+            block.encode(raw, "m")
+    else:
+        assert block.encode(raw, "m").ravel().tolist() == wanted
+
+
+def test_a_near_colour_is_met_with_the_tolerance_that_it_takes():
+    raw = np.array([[(0, 0, 0), (3, 250, 0)]], np.uint8)
+    with pytest.raises(InputError, match=r"or set labels\.tolerance: 5$"):
+        LabelBlock(NAMES, colours=COLOURS).encode(raw, "m")
+    assert LabelBlock(NAMES, colours=COLOURS, tolerance=5).encode(raw, "m").tolist() == [[0, 1]]
+
+
+def test_grey_in_three_channels_and_no_data():
+    raw = np.array([[0, 2], [1, 7]], np.uint8)
+    block = LabelBlock(NAMES)
+    assert block.encode(np.stack([raw] * 3, 2), "m", 7).tolist() == [[0, 2], [1, -1]]
+    assert block.encode(raw, "m", 7).tolist() == [[0, 2], [1, -1]]
+    assert block.encode(raw[:1], "m", 0).tolist() == [[0, 2]], "a class stays a class"
+
+
+def test_grey_edges_are_met_with_the_key():
+    raw = np.array([[0, 60, 130, 200, 255]], np.uint8)
+    with pytest.raises(InputError, match=r"of grey edges labels\.threshold: 128"):
+        LabelBlock(NAMES[:2], remap={0: 0, 255: 1}).encode(raw, "m")

@@ -130,7 +130,8 @@ def test_nothing_is_kept_after_a_batch():
 
 def test_pixels_labels_and_facts_of_a_manifest(tmp_path):
     written = pairs(tmp_path)
-    whole = manifest(tmp_path, labels=LABELS | {"ignore": 2}, folders=FOLDERS, name="set.yaml")
+    block = LABELS | {"remap": {0: 0, 1: "tree"}, "ignore": 2}
+    whole = manifest(tmp_path, labels=block, folders=FOLDERS, name="set.yaml")
     assert (whole.name, whole.classes, whole.channels) == ("set", ("ground", "tree", "rock"), 3)
     assert whole.groups == ("a", "b", "c")
     for sample in whole.samples:
@@ -160,7 +161,11 @@ def test_the_fingerprint_follows_what_can_change_a_result(tmp_path):
     pairs(moved)
     assert fingerprints(moved) == first
     changes = [
-        {"labels": LABELS | {"ignore": 2}},
+        {"labels": LABELS | {"ignore": 9}},
+        {"labels": LABELS | {"first": 1}},
+        {"labels": LABELS | {"threshold": [1, 2]}},
+        {"orientation": "ignore"},
+        {"nodata": 0},
         {"labels": LABELS | {"remap": {0: 1, 1: 0, 2: 2}}},
         {"labels": {"names": ["ground", "tree", "stone"]}},
         {"range": [0, 300]},
@@ -170,7 +175,7 @@ def test_the_fingerprint_follows_what_can_change_a_result(tmp_path):
     ]
     others = [fingerprints(tmp_path, **change) for change in changes]
     # Every sample is its own group with or without the expression.
-    assert others.pop(4) == first
+    assert others.pop(8) == first
     for name in ("images", "masks"):
         path = tmp_path / f"train/{name}/b.png"
         before = path.read_bytes()
@@ -201,7 +206,7 @@ def test_check_opens_everything_and_tells_each(tmp_path):
     found = list(problems(whole))
     assert [problem is None for problem in found] == [False, False, False, True]
     assert "a.png: no such file" in found[0]
-    assert "b.png: not a PNG" in found[1]
+    assert "b.png: not an image (PNG," in found[1]
     assert "c.png: has the value 9 outside the label block" in found[2]
     assert check_files(whole) == found[:3]
 
@@ -215,7 +220,7 @@ def test_a_mask_of_another_size(tmp_path):
         with pytest.raises(InputError, match=says):
             read(whole.samples[0])
     write(tmp_path / "train/images/a.png", png(np.zeros((4, 5, 3), np.uint8)))
-    with pytest.raises(InputError, match="EXIF orientation, which is not applied"):
+    with pytest.raises(InputError, match="set orientation: apply_to_masks"):
         whole.pair(whole.samples[0])
 
 

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from conceptseg.data.images import image_size, read_image, read_mask
-from conceptseg.data.labels import LabelBlock
+from conceptseg.data.decode import orientation
+from conceptseg.data.images import image_size, lacking, read_image, read_mask_raster
+from conceptseg.data.labels import IGNORE, LabelBlock
 from conceptseg.data.manifest import Sample, Source
-from conceptseg.data.raster import Rules
+from conceptseg.data.raster import Rules, turned
+from conceptseg.data.readers._per_class import compose
 from conceptseg.errors import InputError
 
 
@@ -84,13 +86,45 @@ class FileSource(Source):
         return read_image(self._paths(sample), self.rules)
 
     def labels(self, sample: Sample) -> np.ndarray | None:
+        """The drawn labels, turned with their image if the rules say so, ignored without data."""
+        labels = self.drawn(sample)
+        if labels is None:
+            return None
+        labels = self.as_shown(sample, labels)
+        hidden = lacking(self._paths(sample), self.rules)
+        if hidden is not None and hidden.shape == labels.shape:
+            labels[hidden] = IGNORE
+        return labels
+
+    def drawn(self, sample: Sample) -> np.ndarray | None:
+        """int64 [h, w] as the mask is drawn; None when the sample has no mask."""
+        if sample.masks:
+            files = [(name, resolve(self.root, path)) for name, path in sample.masks]
+            return compose(files, self.block, self.rules, self.size_as_drawn(sample))
         if sample.mask is None:
             return None
         path = resolve(self.root, sample.mask)
-        return self.block.encode(read_mask(path, self.rules.max_pixels), str(path))
+        mask = read_mask_raster(path, self.rules, self.block.graded)
+        return self.block.encode(mask.values, str(path), mask.nodata)
+
+    def size_as_drawn(self, sample: Sample) -> tuple[int, int]:
+        """Of the image as its masks are drawn: before it is turned if they are turned along."""
+        height, width = self.size(sample)
+        along = self.rules.orientation == "apply_to_masks"
+        return (width, height) if along and self.orientation(sample) > 4 else (height, width)
+
+    def orientation(self, sample: Sample) -> int:
+        if self.rules.orientation == "ignore":
+            return 1
+        return orientation(self._paths(sample)[0], self.rules.max_pixels)
+
+    def as_shown(self, sample: Sample, drawn: np.ndarray) -> np.ndarray:
+        if self.rules.orientation != "apply_to_masks":
+            return drawn
+        return np.ascontiguousarray(turned(drawn, self.orientation(sample)))
 
     def labelled(self, sample: Sample) -> bool:
-        return sample.mask is not None
+        return sample.mask is not None or bool(sample.masks)
 
     def size(self, sample: Sample) -> tuple[int, int]:
         return image_size(self._paths(sample), self.rules)
@@ -98,6 +132,9 @@ class FileSource(Source):
     def digest(self, sample: Sample) -> str:
         files = [*sample.image, *([] if sample.mask is None else [sample.mask])]
         parts = [digest_file(resolve(self.root, path)) for path in files]
+        for name, path in sample.masks:
+            there = (self.root / path).exists() or self.block.missing == "refuse"
+            parts.append(f"{name}: {digest_file(resolve(self.root, path)) if there else 'absent'}")
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def settings(self) -> dict[str, Any]:

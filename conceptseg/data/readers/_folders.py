@@ -28,11 +28,23 @@ class FolderSpec(Strict):
         description="Pattern of the image file, such as train/images/{id}.jpg; several patterns "
         "are stacked as channels.",
     )
-    masks: str | None = Field(None, description="Pattern of the mask file; none without masks.")
+    masks: str | dict[str, str] | None = Field(
+        None,
+        description="Pattern of the mask file, or {class: pattern} of one file for each class; "
+        "none without masks.",
+    )
+    group: str | None = Field(
+        None, description="Template of the group, such as {patient}, a word of the patterns."
+    )
     split: str | None = Field(None, description="Split of these samples.")
     ids: str | None = Field(
         None, description="Text file that lists the ids to take, one a line; all when absent."
     )
+
+    @field_validator("masks", mode="before")
+    @classmethod
+    def _named(cls, masks: Any) -> Any:
+        return check_masks(masks)
 
     @field_validator("images")
     @classmethod
@@ -40,6 +52,16 @@ class FolderSpec(Strict):
         if any("id" not in _WORD.findall(pattern) for pattern in patterns):
             raise ValueError("each pattern needs {id}, for example train/images/{id}.jpg")
         return patterns
+
+
+def check_masks(masks: Any) -> Any:
+    """Masks as given, unless they are a list, which does not say which class each file shows."""
+    if isinstance(masks, (list, tuple)):
+        raise ValueError(
+            "a list does not say which class each mask shows; write {class: file, ...}, with the "
+            "names of labels.names"
+        )
+    return masks
 
 
 def fill(template: str, words: Mapping[str, Any], where: str) -> str:
@@ -64,7 +86,8 @@ def find(spec: FolderSpec, root: Path, where: str) -> list[Sample]:
 
     Raises :class:`~conceptseg.errors.InputError` if there is none.
     """
-    for pattern in (*spec.images, *([spec.masks] if spec.masks else [])):
+    masks = spec.masks if isinstance(spec.masks, dict) else {"": spec.masks}
+    for pattern in (*spec.images, *(pattern for pattern in masks.values() if pattern)):
         relative(pattern, where)
     if spec.ids is not None:
         found = [{"id": name} for name in read_lines(root, spec.ids, where)]
@@ -80,9 +103,16 @@ def find(spec: FolderSpec, root: Path, where: str) -> list[Sample]:
 
 def _sample(spec: FolderSpec, words: Mapping[str, str], where: str) -> Sample:
     images = tuple(relative(fill(pattern, words, where), where) for pattern in spec.images)
-    mask = relative(fill(spec.masks, words, where), where) if spec.masks else None
-    metadata = {word: value for word, value in words.items() if word != "id"}
-    return Sample(words["id"], images, mask, spec.split, metadata=metadata)
+    alone, each = (None, spec.masks) if isinstance(spec.masks, dict) else (spec.masks, {})
+    return Sample(
+        words["id"],
+        images,
+        mask=relative(fill(alone, words, where), where) if alone else None,
+        masks=tuple((name, relative(fill(p, words, where), where)) for name, p in each.items()),
+        split=spec.split,
+        group=fill(spec.group, words, where) if spec.group else "",
+        metadata={word: value for word, value in words.items() if word != "id"},
+    )
 
 
 def _matches(root: Path, pattern: str) -> list[dict[str, str]]:

@@ -24,7 +24,7 @@ RGB = tuple[Level, Level, Level]
 
 
 def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, int) else value
+    return [value] if isinstance(value, (int, float)) else value
 
 
 class LabelSpec(Strict):
@@ -44,6 +44,31 @@ class LabelSpec(Strict):
     remap: dict[StrictInt, StrictInt | str] = Field(
         default_factory=dict,
         description="Raw value -> class (index or name). When given, it lists every raw value.",
+    )
+
+    first: int = Field(
+        0, strict=True, description="Raw value of the first class, where masks do not count from 0."
+    )
+    threshold: Annotated[tuple[float, ...], BeforeValidator(_listed)] = Field(
+        (),
+        description="Least grey value of the second class, or rising values of the second, third, "
+        "...; JPEG masks and floats can be read so. Of one mask per class: its least grey value.",
+    )
+    tolerance: int = Field(
+        0,
+        strict=True,
+        ge=0,
+        le=255,
+        description="How far, in each channel, a pixel may be from its class's colour; JPEG masks "
+        "can be read so.",
+    )
+
+    overlap: Literal["refuse", "last"] = Field(
+        "refuse",
+        description="Of one mask per class: what pixels of several are; last: the one listed last.",
+    )
+    missing: Literal["refuse", "absent"] = Field(
+        "refuse", description="Of one mask per class: what a missing file means."
     )
 
     @field_validator("names")
@@ -72,12 +97,45 @@ class LabelSpec(Strict):
                 f"labels.background: no class {self.background!r}; "
                 f"{nearest(self.background, self.names)}"
             )
+        self._check_values()
         both = sorted(set(self.remap) & set(self.ignore))
         if both:
             raise ValueError(f"labels: the raw value {both[0]} is in both remap and ignore")
         for raw, target in self.remap.items():
             self._index(raw, target)
         return self
+
+    def _check_values(self) -> None:
+        """What says which raw value is which class says it once, and takes no class away."""
+        ways = [key for key in ("remap", "first", "threshold") if getattr(self, key)]
+        if len(ways) > 1:
+            raise ValueError(
+                f"labels: {ways[0]} and {ways[1]} both say what raw values mean; give one"
+            )
+        if self.threshold:
+            if len(self.threshold) not in (1, len(self.names) - 1):
+                raise ValueError(
+                    f"labels.threshold: {len(self.threshold)} values part "
+                    f"{len(self.threshold) + 1} classes, but there are {len(self.names)} names"
+                )
+            steps = (-float("inf"), *self.threshold, float("inf"))
+            if not all(low < high for low, high in zip(steps, steps[1:], strict=False)):
+                raise ValueError("labels.threshold: values must rise and be finite")
+        if self.tolerance and self.colours is None:
+            raise ValueError("labels.tolerance: is for masks in colours; give labels.colours")
+        own = [raw for raw in self.ignore if 0 <= raw - self.first < len(self.names)]
+        if own and not self.remap and not self.threshold:
+            name = self.names[own[0] - self.first]
+            shift = (
+                f"If the masks count classes from {own[0] + 1} on, set labels.first: "
+                f"{own[0] + 1}; if"
+                if own == [self.first]
+                else "If"
+            )
+            raise ValueError(
+                f"labels.ignore: {own[0]} is the raw value of the class {name!r} itself. {shift} "
+                f"{name!r} is to be left out, list the others' values in labels.remap"
+            )
 
     def _index(self, raw: int, target: int | str) -> int:
         if isinstance(target, str):
@@ -101,6 +159,11 @@ class LabelSpec(Strict):
             ignore_colours=self.ignore_colours,
             background=self.background,
             remap={raw: self._index(raw, target) for raw, target in self.remap.items()},
+            first=self.first,
+            threshold=self.threshold,
+            tolerance=self.tolerance,
+            overlap=self.overlap,
+            missing=self.missing,
         )
 
 
@@ -121,8 +184,25 @@ class FilesSpec(Strict):
         None, description="File values of black and white, where the type does not tell."
     )
     clip: bool = Field(False, description="Clip values that leave `range` rather than refuse.")
+    window: tuple[float, float] | None = Field(
+        None,
+        description="[level, width] as radiologists say it: the range around level, clipped, in "
+        "the file's units (Hounsfield units of CT).",
+    )
     max_pixels: int = Field(
         MAX_PIXELS, strict=True, ge=1, description="Larger images are refused unread."
+    )
+
+    orientation: Literal["apply", "apply_to_masks", "ignore"] = Field(
+        "apply",
+        description="What EXIF orientation does: apply turns the image as viewers show it, and "
+        "masks are drawn on that; apply_to_masks turns masks along, which are drawn on pixels as "
+        "stored; ignore turns neither.",
+    )
+    nodata: Literal["file", "none"] | float = Field(
+        "file",
+        description="Value of pixels without data, which become 0 and are ignored in labels; file: "
+        "what a GeoTIFF declares itself; none: there is none.",
     )
 
     @field_validator("range")
@@ -132,8 +212,31 @@ class FilesSpec(Strict):
             raise ValueError("the lowest value must be below the highest, both finite")
         return span
 
+    @model_validator(mode="after")
+    def _one_range(self) -> FilesSpec:
+        if self.window is None:
+            return self
+        if self.range is not None:
+            raise ValueError("range and window both say what black and white are; give one")
+        level, width = self.window
+        if not (abs(level) < float("inf") and 0 < width < float("inf")):
+            raise ValueError("window: [level, width], both finite, the width above 0")
+        return self
+
     def rules(self) -> Rules:
-        return Rules(self.channels, self.alpha, self.range, self.clip, self.max_pixels)
+        span = self.range
+        if self.window is not None:
+            level, width = self.window
+            span = (level - width / 2, level + width / 2)
+        return Rules(
+            self.channels,
+            self.alpha,
+            span,
+            self.clip or self.window is not None,
+            self.max_pixels,
+            self.orientation,
+            self.nodata,
+        )
 
 
 def parse(model: type[M], content: Mapping[str, Any], where: str) -> M:

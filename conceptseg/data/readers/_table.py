@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from conceptseg.config import Strict
 from conceptseg.data.manifest import Sample
 from conceptseg.data.readers._files import read_text, relative
-from conceptseg.data.readers._folders import fill
+from conceptseg.data.readers._folders import check_masks, fill
 from conceptseg.errors import InputError, nearest
 
 PARTS = ("id", "image", "mask", "split", "group")
@@ -45,8 +45,16 @@ class TableSpec(Strict):
         "channels; else column image.",
     )
     mask: str | None = Field(None, description="Template; else column mask.")
+    masks: dict[str, str] = Field(
+        default_factory=dict, description="{class: template} of one mask for each class."
+    )
     split: str | None = Field(None, description="Template; else column split.")
     group: str | None = Field(None, description="Template; else column group.")
+
+    @field_validator("masks", mode="before")
+    @classmethod
+    def _named(cls, masks: Any) -> Any:
+        return check_masks(masks)
 
 
 def read_table(spec: TableSpec, path: Path, root: Path) -> list[Sample]:
@@ -172,6 +180,11 @@ def _sample(row: Row, spec: TableSpec, numeric: Mapping[str, bool], place: str) 
         id=part("id") or PurePosixPath(images[0]).stem,
         image=tuple(relative(text, place) for text in images),
         mask=relative(mask, place) if mask else None,
+        masks=tuple(
+            (name, relative(text, place))
+            for name, template in spec.masks.items()
+            if (text := fill(template, words, place)).strip()
+        ),
         split=part("split") or None,
         group=part("group"),
         metadata=metadata,

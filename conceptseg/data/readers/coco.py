@@ -71,7 +71,7 @@ class Annotated:
 class CocoSource(FileSource):
     """Images in files, labels drawn from annotations (the samples' payloads)."""
 
-    def labels(self, sample: Sample) -> np.ndarray:
+    def drawn(self, sample: Sample) -> np.ndarray:
         drawing: Annotated = sample.payload
         labels = np.zeros((drawing.height, drawing.width), np.int64)
         for shape in drawing.shapes:

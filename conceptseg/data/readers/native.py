@@ -11,6 +11,9 @@ example `image: "{split}/images/{name}.png"`. Several images in a CSV cell are s
 
 `folders`: patterns such as `images: "train/images/{id}.jpg"` and `masks: "train/masks/{id}.png"`;
 further words in braces become metadata, and `ids` may name a file that lists the ids to take.
+
+Everywhere `masks: {class: file, ...}` names one binary mask for each class; pixels of none are
+`labels.background`.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from conceptseg.config import Strict
 from conceptseg.data.manifest import Manifest, Sample
 from conceptseg.data.readers._files import relative
-from conceptseg.data.readers._folders import FolderSpec, find
+from conceptseg.data.readers._folders import FolderSpec, check_masks, find
+from conceptseg.data.readers._per_class import check
 from conceptseg.data.readers._spec import FilesSpec, LabelSpec, from_files, group_by, parse, root_of
 from conceptseg.data.readers._table import TableSpec, read_table
 
@@ -43,9 +47,17 @@ class EntrySpec(Strict):
     )
     id: str | None = Field(None, description="The first image's stem when absent.")
     mask: str | None = Field(None, description="Mask file.")
+    masks: dict[str, str] = Field(
+        default_factory=dict, description="{class: file} of one mask for each class."
+    )
     split: str | None = Field(None, description="train, val, test, ...")
     group: str | None = Field(None, description="What is not independent: patient, scene, ...")
     metadata: dict[str, float | str] = Field(default_factory=dict, description="Free columns.")
+
+    @field_validator("masks", mode="before")
+    @classmethod
+    def _named(cls, masks: Any) -> Any:
+        return check_masks(masks)
 
 
 class NativeSpec(FilesSpec):
@@ -92,8 +104,10 @@ def read(path: Path, spec: Mapping[str, Any], root_override: Path | None = None)
         samples = read_table(keys.table, path, root)
     else:
         samples = _in_folders(keys.folders or (), root, where)
+    block = keys.labels.block()
+    check(samples, block, root, where)
     grouped = [_with_group(sample, keys.group, where) for sample in samples]
-    return from_files(path, keys, root, keys.labels.block(), grouped)
+    return from_files(path, keys, root, block, grouped)
 
 
 def _inline(entries: Sequence[Any], where: str) -> list[Sample]:
@@ -107,6 +121,7 @@ def _inline(entries: Sequence[Any], where: str) -> list[Sample]:
                 id=keys.id or PurePosixPath(keys.image[0]).stem,
                 image=images,
                 mask=relative(keys.mask, place) if keys.mask else None,
+                masks=tuple((name, relative(text, place)) for name, text in keys.masks.items()),
                 split=keys.split,
                 group=keys.group or "",
                 metadata=keys.metadata,

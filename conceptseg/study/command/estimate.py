@@ -34,6 +34,7 @@ def estimate(settings: Settings[Study]) -> Estimate:
     Raises :class:`~conceptseg.errors.InputError` for the network, the layer, or the first batch.
     """
     from conceptseg.data.manifest import check_files
+    from conceptseg.data.problems import remarks
     from conceptseg.engine.examine import examine
 
     study = settings.study
@@ -48,6 +49,7 @@ def estimate(settings: Settings[Study]) -> Estimate:
     ]
     if errors:
         return Estimate(lines, errors)
+    lines += [("files", remark) for remark in remarks(manifest)]
     context = start.prepare(study)
     parameters = sum(weights.numel() for weights in context.model.parameters())
     lines.append(("network", f"{context.model.name}: {parameters / 1e6:.2f} M parameters"))

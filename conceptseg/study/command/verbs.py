@@ -69,6 +69,7 @@ def check(name: str, path: Path, overrides: Overrides) -> list[str]:
     Raises :class:`~conceptseg.errors.InputError` for the configuration, the manifest, the network
     or the layer, and for whatever a run would refuse before its first pass.
     """
+    from conceptseg.data.problems import sum_up
     from conceptseg.study.command.estimate import estimate
 
     settings = read_settings(name, catalogue.load("study", name), path, overrides)
@@ -81,7 +82,7 @@ def check(name: str, path: Path, overrides: Overrides) -> list[str]:
     console.print(table)
     if estimated.examination is not None:
         _print_examination(estimated.examination, console)
-    return estimated.errors
+    return sum_up(estimated.errors)
 
 
 def show_table(kinds: Sequence[str]) -> None:

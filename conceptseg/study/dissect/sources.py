@@ -292,13 +292,14 @@ class UserMasks(ConceptSource):
     def map(self, view: View) -> Tensor:
         slots = torch.full(view.truth().shape, self.category.unknown, dtype=torch.int64)
         for i, sample_id in enumerate(view.ids):
-            path = self._path(self._manifest.sample(sample_id))
+            sample = self._manifest.sample(sample_id)
+            path = self._path(sample)
             if path is not None:
-                slots[i] = torch.from_numpy(self._slots(path, tuple(slots.shape[1:])))
+                values = self._manifest.source.as_shown(sample, read_mask(path))
+                slots[i] = torch.from_numpy(self._slots(path, values, tuple(slots.shape[1:])))
         return slots.to(view.images.device)
 
-    def _slots(self, path: Path, size: tuple[int, ...]) -> np.ndarray:
-        values = read_mask(path)
+    def _slots(self, path: Path, values: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
         shown = (values if values.ndim == 2 else values.any(-1)) != 0
         if shown.shape != size:
             raise InputError(

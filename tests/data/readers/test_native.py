@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from conceptseg.errors import InputError
 from tests.files import FOLDERS, LABELS, manifest, pairs, png, write
@@ -177,6 +178,24 @@ BAD_KEYS = {
     ),
     "remap": ({"labels": LABELS | {"remap": {0: 3}}}, "remap.0: class 3, but classes are 0 to 2"),
     "remap name": ({"labels": LABELS | {"remap": {0: "tre"}}}, "no class 'tre'; did you mean"),
+    "own index": (
+        {"labels": LABELS | {"ignore": 0}},
+        r"0 is the raw value of the class 'ground' itself\. If the masks count classes from 1 on, "
+        "set labels.first: 1; if 'ground' is to be left out",
+    ),
+    "own index, shifted": (
+        {"labels": LABELS | {"ignore": [0, 2], "first": 1}},
+        r"2 is the raw value of the class 'tree' itself\. If 'tree' is to be left out, list",
+    ),
+    "two ways": (
+        {"labels": LABELS | {"first": 1, "threshold": [1, 2]}},
+        "first and threshold both say what raw values mean",
+    ),
+    "thresholds": ({"labels": LABELS | {"threshold": [1, 2, 3]}}, "3 values part 4 classes.* 3"),
+    "falling": ({"labels": LABELS | {"threshold": [9, 3]}}, "values must rise"),
+    "tolerance": ({"labels": LABELS | {"tolerance": 3}}, "is for masks in colours"),
+    "orientation": ({"orientation": "turn"}, "orientation"),
+    "nodata": ({"nodata": "auto"}, "nodata"),
     "both": ({"labels": LABELS | {"remap": {9: 0}, "ignore": [9]}}, "9 is in both remap and ign"),
     "range": ({"range": [1, 0]}, "the lowest value must be below"),
     "range nan": ({"range": [0, float("nan")]}, "the lowest value must be below"),
@@ -279,3 +298,29 @@ def test_bad_folders(tmp_path, folder, says):
     pairs(tmp_path)
     with pytest.raises(InputError, match=says):
         manifest(tmp_path, labels=LABELS, folders=[folder])
+
+
+@pytest.mark.parametrize("form", ["jpg", "npy"])
+def test_lossy_and_float_masks_are_read_by_a_threshold(tmp_path, form):
+    """A disc of soft edge; a class begins where its grey reaches the threshold."""
+    away = np.hypot(*(np.mgrid[:40, :48] - 20))
+    grey = np.clip(1.5 - away / 16, 0, 1)
+    pairs(tmp_path, names=("a",), side=4)
+    if form == "jpg":
+        path = tmp_path / "m/a.jpg"
+        path.parent.mkdir()
+        Image.fromarray(np.uint8(np.rint(grey * 255))).save(path, quality=95)
+    else:
+        (tmp_path / "m").mkdir()
+        np.save(tmp_path / "m/a.npy", grey)
+    write(tmp_path / "i/a.png", png(np.zeros((40, 48, 3), np.uint8)))
+    folders = [{"images": "i/{id}.png", "masks": f"m/{{id}}.{form}"}]
+    names = {"names": ["skin", "lesion"]}
+    threshold = 128 if form == "jpg" else 0.5
+    soft = manifest(tmp_path, labels=names | {"threshold": threshold}, folders=folders)
+    found = soft.labels(soft.samples[0])
+    sure = np.abs(away - 16) > 1
+    assert np.array_equal(found[sure] == 1, away[sure] < 16)
+    hard = manifest(tmp_path, labels=names, folders=folders)
+    with pytest.raises(InputError, match=r"labels\.threshold"):
+        hard.labels(hard.samples[0])

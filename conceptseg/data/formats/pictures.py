@@ -1,0 +1,153 @@
+"""Reads what Pillow reads: PNG, JPEG, GIF, BMP and WebP.
+
+Of an animation no frame is chosen: it is refused. A palette is for the eye, and a mask's values are
+its indices; but GIF knows no grey, and its writers order palettes as they like, so that a GIF mask
+is grey where its palette is, and in colours otherwise.
+"""
+
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conceptseg.data.raster import Raster, check_pixels
+from conceptseg.errors import InputError
+
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
+"""Pillow's names; the content decides which of them a file is, whatever its suffix says."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_COLOURED = (2, 4, 6)  # colour types with several samples a pixel
+_ORIENTATION = 0x0112
+_TOLD = (b"eXIf", b"iTXt", b"tEXt", b"zTXt")  # chunks that may tell a PNG's orientation
+
+
+def read(path: Path, channels: int, max_pixels: int, mask: bool) -> Raster:
+    """A PNG, JPEG, GIF, BMP or WebP file. Raises InputError for an animation."""
+    with opened(path, max_pixels) as image:
+        image.load()
+        told: dict[str, Any] = {
+            "orientation": orientation_of(image),
+            "lossy": _lossy(path, image.format),
+        }
+        bits, colour = _png_header(path)
+        if bits == 16 and colour in _PNG_COLOURED:
+            return Raster(_png_16bit(path), alpha=colour != 2, **told)
+        see_through = "transparency" in image.info
+        if image.mode == "P" and mask and image.format == "GIF":
+            return Raster(_grey_if_equal(np.asarray(image.convert("RGB"))), **told)
+        if image.mode == "P" and not mask:
+            image = image.convert("RGBA" if see_through else "RGB")
+        if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16", "I;16B"):
+            raise InputError(f"{path}: colour mode {image.mode} is not read; convert it to RGB")
+        values = np.asarray(image)
+        if image.mode == "I" and bits == 16:
+            values = values.astype(np.uint16)  # older versions of Pillow widen 16 bit grey
+        if mask and colour == 0 and bits in (2, 4):
+            values = values // (255 // (2**bits - 1))  # Pillow spreads them over 0 to 255
+        alpha = image.mode in ("LA", "RGBA")
+        if see_through and not alpha and not mask:
+            # One colour is declared transparent: alpha all the same, to be refused or dropped.
+            bands = values.reshape(*values.shape[:2], -1)
+            values, alpha = np.concatenate([bands, np.zeros_like(bands[..., :1])], 2), True
+        return Raster(values, alpha, **told)
+
+
+@contextmanager
+def opened(path: Path, max_pixels: int, formats: tuple[str, ...] = FORMATS) -> Iterator[Any]:
+    """An image file that Pillow reads, its header read, its size and number of frames checked."""
+    from PIL import Image, UnidentifiedImageError
+
+    image: Any
+    try:
+        with warnings.catch_warnings():
+            # Our own limit, below, is the one that counts.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path, formats=formats)
+    except UnidentifiedImageError:
+        kinds = ", ".join(formats)
+        raise InputError(f"{path}: not an image ({kinds}), whatever its name says") from None
+    except Image.DecompressionBombError:
+        raise InputError(
+            f"{path}: more pixels than Pillow opens (a decompression bomb?); cut it into tiles or "
+            "save it as TIFF or .npy"
+        ) from None
+    with image:
+        check_pixels(path, image.height, image.width, max_pixels)
+        # MPO is a JPEG with further views behind it, the first of which is the photograph.
+        if getattr(image, "is_animated", False) and image.format != "MPO":
+            raise InputError(
+                f"{path}: an animation of {image.n_frames} frames; save the frame that is meant "
+                "as a file of its own"
+            )
+        yield image
+
+
+def size(path: Path, max_pixels: int) -> tuple[int, int, int]:
+    """Height, width (as stored) and orientation; little more than the header is read."""
+    with opened(path, max_pixels) as image:
+        plain = image.format == "PNG" and not _png_tells(path)
+        return image.height, image.width, 1 if plain else orientation_of(image)
+
+
+def orientation_of(image: Any) -> int:
+    """EXIF's orientation, 1 to 8, from EXIF or XMP; 1 where none, or none that exists, is given."""
+    found = image.getexif().get(_ORIENTATION, 1)
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def _grey_if_equal(rgb: np.ndarray) -> np.ndarray:
+    grey = rgb[..., 0]
+    return grey if (rgb == grey[..., None]).all() else rgb
+
+
+def _lossy(path: Path, kind: str | None) -> str | None:
+    if kind in ("JPEG", "MPO"):
+        return "JPEG"
+    return "WebP" if kind == "WEBP" and not _lossless_webp(path) else None
+
+
+def _lossless_webp(path: Path) -> bool:
+    """Whether the picture of a WebP file is in a chunk VP8L, and not in a lossy chunk VP8."""
+    with path.open("rb") as file:
+        file.seek(12)
+        while len(head := file.read(8)) == 8:
+            kind, length = struct.unpack("<4sI", head)
+            if kind in (b"VP8L", b"VP8 "):
+                return kind == b"VP8L"
+            file.seek(length + length % 2, 1)
+    return False
+
+
+def _png_tells(path: Path) -> bool:
+    """Whether a PNG has a chunk that may tell its orientation; only chunks' heads are read."""
+    with path.open("rb") as file:
+        file.seek(len(_PNG))
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if kind in _TOLD:
+                return True
+            file.seek(length + 4, 1)
+    return False
+
+
+def _png_header(path: Path) -> tuple[int, int]:
+    """Bit depth and colour type of a PNG; (8, -1) for others."""
+    with path.open("rb") as file:
+        head = file.read(26)
+    return (head[24], head[25]) if head.startswith(_PNG) else (8, -1)
+
+
+def _png_16bit(path: Path) -> np.ndarray:
+    """[h, w, c] uint16, by torchvision: Pillow would cut coloured 16 bit PNGs down to 8 bit."""
+    from torchvision.io import ImageReadMode, decode_image, read_file
+
+    decoded = decode_image(read_file(str(path)), mode=ImageReadMode.UNCHANGED)
+    values = decoded.permute(1, 2, 0).numpy()
+    if values.dtype != np.uint16:
+        raise InputError(f"{path}: 16 bit colour, which this torchvision cannot read; update it")
+    return values

@@ -1,0 +1,131 @@
+"""Reads TIFF files: any number of bands, 8 and 16 bit integers and floats.
+
+Bands may lie in pixels (YXS), in planes (SYX) or in pages of one size (CYX and the like). What
+tifffile cannot unpack by itself (LZW, JPEG, CCITT, ZSTD, LERC, ...) is read by imagecodecs (the
+extra `imagecodecs`), or without it by Pillow where that is exact. What GDAL declares as no data in
+its tag is handed on. Of a cloud-optimised file (COG) the first series is the full picture.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conceptseg.data.raster import Raster, arrange, check_pixels, stored
+from conceptseg.errors import InputError
+
+_MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
+_ORIENTATION, _GDAL_NODATA = 274, 42113
+
+
+def read(path: Path, channels: int, max_pixels: int, mask: bool) -> Raster:
+    """The first image series of a TIFF file, palette and inverted grey resolved unless `mask`."""
+    import tifffile
+
+    try:
+        file = tifffile.TiffFile(path)
+    except tifffile.TiffFileError:
+        raise InputError(f"{path}: not a TIFF image, whatever its name says") from None
+    with file:
+        series = file.series[0]
+        page: Any = series.keyframe
+        check_pixels(path, page.imagelength, page.imagewidth, max_pixels)
+        if np.prod(series.shape, dtype=float) > max_pixels * max(channels, 4):
+            raise InputError(f"{path}: {series.shape} is more than max_pixels a channel")
+        if page.photometric not in (_MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _YCBCR):
+            colours = getattr(page.photometric, "name", page.photometric)
+            raise InputError(f"{path}: colours of kind {colours}; save it as RGB")
+        packed = str(getattr(page.compression, "name", page.compression))
+        try:
+            values = series.asarray()
+        except (ValueError, ImportError) as error:
+            if isinstance(error, ValueError) and "imagecodecs" not in str(error):
+                raise
+            values = _by_pillow(path, page, packed)
+        else:
+            values = _planes(values, series.axes, 3 if mask else channels, path)
+        if not mask:
+            values = _as_seen(values, page)
+        # A palette's and inverted grey's no data would be another value once they are resolved.
+        plain = mask or page.photometric not in (_PALETTE, _MINISWHITE)
+        return Raster(
+            values,
+            alpha=_has_alpha(page, values),
+            orientation=orientation_of(page),
+            nodata=_nodata(page) if plain else None,
+            lossy=packed if any(word in packed for word in ("JPEG", "WEBP")) else None,
+        )
+
+
+def orientation(path: Path) -> int:
+    """EXIF's orientation of the first page; no pixels are read."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        return orientation_of(file.series[0].keyframe)
+
+
+def orientation_of(page: Any) -> int:
+    """The tag Orientation, 1 to 8; 1 where none, or none that exists, is given."""
+    tag = page.tags.get(_ORIENTATION)
+    return int(tag.value) if tag is not None and tag.value in range(1, 9) else 1
+
+
+def _nodata(page: Any) -> float | None:
+    """What GDAL declares as no data in its tag, a number in ASCII; None for what is no number."""
+    tag = page.tags.get(_GDAL_NODATA)
+    try:
+        return None if tag is None else float(str(tag.value).strip("\0 "))
+    except ValueError:
+        return None
+
+
+def _planes(values: np.ndarray, axes: str, channels: int, path: Path) -> np.ndarray:
+    """Any array with named axes -> [h, w] or [h, w, c]."""
+    keep = [i for i, n in enumerate(values.shape) if n > 1 or axes[i] in "YX"]
+    values = values.reshape([values.shape[i] for i in keep])
+    axes = "".join(axes[i] for i in keep)
+    if axes in ("YX", "YXS"):
+        return values
+    if axes == "SYX":
+        return np.moveaxis(values, 0, 2)
+    if len(axes) == 3 and axes.endswith("YX"):
+        # Pages; a writer that was not told of bands stores [h, w, c] as h pages of w x c.
+        return arrange(values, channels, path)
+    raise InputError(f"{path}: axes {axes} of shape {values.shape}; save one plane, [h, w, c]")
+
+
+def _as_seen(values: np.ndarray, page: Any) -> np.ndarray:
+    """Palette indices to colours, and white-is-zero grey turned round."""
+    if page.photometric == _PALETTE:
+        return np.moveaxis(page.colormap[:, values], 0, -1)
+    if page.photometric == _MINISWHITE and values.dtype.kind in "ub":
+        top = True if values.dtype == bool else np.iinfo(values.dtype).max
+        return values ^ True if values.dtype == bool else top - values
+    return values
+
+
+def _has_alpha(page: Any, values: np.ndarray) -> bool:
+    return values.ndim == 3 and any(int(extra) in (1, 2) for extra in page.extrasamples)
+
+
+def _by_pillow(path: Path, page: Any, packed: str) -> np.ndarray:
+    """One page of 8 bit grey, colour or palette, or of 16 bit grey, which Pillow reads exactly."""
+    from PIL import Image
+
+    needs = InputError(
+        f"{path}: compressed by {packed}, which needs the package imagecodecs: "
+        "pip install 'conceptseg[imagecodecs]', or save the file without compression"
+    )
+    try:
+        image = Image.open(path, formats=("TIFF",))
+    except Exception:
+        raise needs from None  # 12 bands of 16 bit, say, are no picture to Pillow
+    with image:
+        wanted = ("L", "RGB", "P", "I;16", "I;16B", "F", "1")
+        exact = image.mode in wanted and page.photometric != _MINISWHITE
+        exact = exact and len(image.getbands()) == page.samplesperpixel
+        deep = page.bitspersample not in (1, 8) and image.mode in ("RGB", "L", "P")
+        if not exact or deep or getattr(image, "n_frames", 1) > 1:
+            raise needs
+        return stored(np.asarray(image), orientation_of(page))  # Pillow has turned it

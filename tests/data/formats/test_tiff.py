@@ -1,0 +1,161 @@
+"""Compressed and georeferenced TIFF; imagecodecs and rasterio write where they are installed."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import tifffile
+
+from conceptseg.data.images import read_image, read_mask
+from conceptseg.data.raster import Rules, without_data
+from conceptseg.errors import InputError
+from tests.files import manifest, png, write
+
+RNG = np.random.default_rng(0)
+CODECS = importlib.util.find_spec("imagecodecs") is not None
+DEEP = RNG.integers(0, 10_000, (5, 40, 48)).astype(np.uint16)
+TAG = 42113
+
+
+def nodata(value):
+    return [(TAG, "s", 0, str(value))]
+
+
+@pytest.mark.skipif(CODECS, reason="imagecodecs reads it")
+@pytest.mark.parametrize("code", [5, 50000, 34887])
+def test_a_compression_that_needs_it_names_the_package(tmp_path, code):
+    """LZW, ZSTD, LERC: whatever tifffile and Pillow cannot unpack is not called damaged."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, DEEP, photometric="minisblack", planarconfig="separate")
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags["Compression"].overwrite(code)
+    with pytest.raises(InputError, match=r"pip install 'conceptseg\[imagecodecs\]'"):
+        read_image([path], Rules(5))
+
+
+@pytest.mark.skipif(not CODECS, reason="needs imagecodecs")
+@pytest.mark.parametrize("compression", ["lzw", "zstd", "lerc", "zlib", "lzma", "jpeg2000"])
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_compressions(tmp_path, compression, tile):
+    path = tmp_path / "a.tif"
+    options = {"photometric": "minisblack", "planarconfig": "separate", "tile": tile}
+    tifffile.imwrite(path, DEEP, compression=compression, **options)
+    found = read_image([path], Rules(5, range=(0, 10_000)))
+    np.testing.assert_allclose(found, DEEP / 10_000, atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{"compress": "lzw", "predictor": 2}, {"compress": "zstd"}, {}])
+@pytest.mark.parametrize("driver", ["GTiff", "COG"])
+@pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
+def test_what_gdal_writes(tmp_path, options, driver):
+    rasterio = pytest.importorskip("rasterio")
+    pytest.importorskip("imagecodecs")
+    size = {"count": 5, "height": 600, "width": 560, "dtype": "uint16", "nodata": 0}
+    values = RNG.integers(1, 10_000, (5, 600, 560)).astype(np.uint16)
+    values[:, :50] = 0
+    keys = {k: v for k, v in options.items() if driver == "GTiff" or k != "predictor"}
+    with rasterio.open(tmp_path / "a.tif", "w", driver=driver, **size, **keys) as file:
+        file.write(values)
+    found = read_image([tmp_path / "a.tif"], Rules(5, range=(0, 10_000)))
+    np.testing.assert_allclose(found, values / 10_000, atol=1e-6)
+
+
+def scene(folder, values, value, mask=None, mask_value=None):
+    image, labels = folder / "i/a.tif", folder / "m/a.tif"
+    image.parent.mkdir(exist_ok=True)
+    labels.parent.mkdir(exist_ok=True)
+    tags = {} if value is None else {"extratags": nodata(value)}
+    planes = {"planarconfig": "separate"} if len(values) > 1 else {}
+    tifffile.imwrite(image, values, photometric="minisblack", **planes, **tags)
+    tags = {} if mask_value is None else {"extratags": nodata(mask_value)}
+    mask = np.ones(values.shape[1:], np.uint8) if mask is None else mask
+    tifffile.imwrite(labels, mask, photometric="minisblack", **tags)
+    return {
+        "labels": {"names": ["land", "water"]},
+        "folders": [{"images": "i/{id}.tif", "masks": "m/{id}.tif"}],
+        "channels": len(values),
+    }
+
+
+def test_declared_no_data_is_left_out(tmp_path):
+    values = RNG.uniform(0, 1, (3, 6, 8)).astype(np.float32)
+    values[0, 2, 3] = values[2, 4, 4] = -9999
+    keys = scene(tmp_path, values, -9999)
+    whole = manifest(tmp_path, **keys)
+    image, labels = whole.pair(whole.samples[0])
+    gone = (values == -9999).any(0)
+    assert np.array_equal(labels == -1, gone)
+    assert np.array_equal(image, np.where(gone, 0, values))
+    assert np.array_equal(whole.labels(whole.samples[0]), labels)
+    kept = manifest(tmp_path, **keys, nodata="none")
+    with pytest.raises(InputError, match=r"from -9999 to .* or set nodata: VALUE"):
+        kept.image(kept.samples[0])
+
+
+def test_a_dark_band_is_data_where_another_band_has_some(tmp_path):
+    values = RNG.integers(1, 200, (3, 6, 8)).astype(np.uint8)
+    values[:, 0] = 0
+    values[0, 1] = 0
+    whole = manifest(tmp_path, **scene(tmp_path, values, 0))
+    labels = whole.labels(whole.samples[0])
+    assert (labels[0] == -1).all() and (labels[1:] == 1).all()
+    kept = manifest(tmp_path, **scene(tmp_path, values, 0), nodata="none")
+    assert (kept.labels(kept.samples[0]) == 1).all()
+
+
+def test_no_data_is_turned_with_its_image_and_filled_by_the_lowest(tmp_path):
+    values = RNG.uniform(-40, 60, (1, 6, 8)).astype(np.float32)
+    values[0, :2, :3] = np.nan
+    keys = scene(tmp_path, values, None, mask=np.ones((8, 6), np.uint8))
+    tags = [(274, "H", 1, 6)]
+    tifffile.imwrite(tmp_path / "i/a.tif", values[0], extratags=tags)
+    whole = manifest(tmp_path, **keys, nodata=float("nan"), range=[-50, 70])
+    image, labels = whole.pair(whole.samples[0])
+    gone = np.isnan(np.rot90(values[0], -1))
+    assert np.array_equal(labels == -1, gone)
+    assert (image[0][gone] == 0).all() and (image[0][~gone] > 0).all()
+
+
+def test_the_no_data_of_a_mask_is_ignored_unless_it_is_a_class(tmp_path):
+    mask = RNG.choice(np.array([0, 1, 7], np.uint8), (6, 8))
+    keys = scene(tmp_path, np.zeros((3, 6, 8), np.uint8), None, mask, 7)
+    whole = manifest(tmp_path, **keys)
+    assert np.array_equal(whole.labels(whole.samples[0]), np.where(mask == 7, -1, mask.astype(int)))
+    keys = scene(tmp_path, np.zeros((3, 6, 8), np.uint8), None, np.minimum(mask, 1), 0)
+    whole = manifest(tmp_path, **keys)
+    assert np.array_equal(whole.labels(whole.samples[0]), np.minimum(mask, 1))
+
+
+def test_a_number_counts_in_any_format_and_a_tag_that_is_none_in_none(tmp_path):
+    values = RNG.integers(1, 256, (6, 8, 3), np.uint8)
+    values[3:, 3:] = 9
+    write(tmp_path / "i/a.png", png(values))
+    write(tmp_path / "m/a.png", png(np.ones((6, 8), np.uint8)))
+    folders = [{"images": "i/{id}.png", "masks": "m/{id}.png"}]
+    whole = manifest(tmp_path, labels={"names": ["a", "b"]}, folders=folders, nodata=9)
+    image, labels = whole.pair(whole.samples[0])
+    assert (labels[3:, 3:] == -1).all() and (image[:, 3:, 3:] == 0).all()
+    assert (labels[:3] == 1).all()
+    keys = scene(tmp_path, values.transpose(2, 0, 1), "n/a")
+    odd = manifest(tmp_path, **keys)
+    assert (odd.labels(odd.samples[0]) == 1).all()
+
+
+def test_without_data_by_type():
+    floats = np.array([[[1.5, np.float32(-3.4e38)], [2.0, 2.0]]], np.float32)
+    assert without_data(floats, -3.4e38).tolist() == [[True, False]]
+    assert without_data(floats, np.nan).tolist() == [[False, False]]
+    assert without_data(floats, 2).tolist() == [[False, True]]
+    small = np.array([[0, 255]], np.uint8)
+    assert without_data(small, 255).tolist() == [[False, True]]
+    assert not without_data(small, -9999).any() and not without_data(small, np.nan).any()
+    assert without_data(small, None) is None
+
+
+def test_a_lossy_mask_is_refused(tmp_path):
+    codecs = pytest.importorskip("imagecodecs")
+    assert codecs
+    values = RNG.integers(0, 3, (32, 32), np.uint8)
+    tifffile.imwrite(tmp_path / "m.tif", values, compression="jpeg")
+    with pytest.raises(InputError, match="a JPEG mask"):
+        read_mask(tmp_path / "m.tif")
