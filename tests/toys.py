@@ -93,9 +93,13 @@ class Wrapped(torch.nn.Module):
         super().__init__()
         self.module = Net(slope=slope)
         self.classes = ("low", "high")
+        self.rest = None
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.module(images)
+
+    def names_of(self, class_id: int) -> tuple[str, ...]:
+        return (self.classes[class_id],)
 
     def fingerprint(self) -> str:
         weights = self.module.body.weight.detach().numpy()

@@ -82,8 +82,8 @@ def examine(context: Context) -> Examination:
     """Look at the network's output for a few images, alone, again and otherwise read.
 
     Raises :class:`~conceptseg.errors.InputError` for a network that answers differently when asked
-    again, or that answers for an image by what else is in the batch; for a layer without influence
-    on the output; and for numbers that are not finite.
+    again, or that answers for an image by what else is in the batch, and for numbers that are not
+    finite.
     """
     batch = max(read(context, _spread(context), "optional"), key=len)
     with torch.no_grad(), precision(context.run):
@@ -96,7 +96,7 @@ class _Examiner:
     def __init__(self, context: Context, batch: Batch):
         self.context, self.batch = context, batch
         self.model = context.model
-        self.labels = batch.labels if batch.labels is not None else None
+        self.labels = batch.labels
         self.passed = 0
         self.logits = self.forward(self.model, batch.images)
         self.model.check_finite(self.logits, batch.ids)
@@ -223,28 +223,30 @@ class _Examiner:
         return Verdict("other sizes", "taken")
 
     def layer(self) -> Verdict:
-        """Whether the layer has influence: the gradient of the logits is asked."""
+        """Whether the layer has influence on the output: by its gradient, else by erasing it."""
         from conceptseg.network.record import Tail
 
         name, images = self.context.layer, self.batch.images[:1]
         try:
-            tail = Tail.of(self.model, images, name, graph=True)
+            tail = Tail.of(self.model, images, name)
+            with_graph = Tail.of(self.model, images, name, graph=True)
         except InputError as error:
-            if "influence" not in str(error):
-                return Verdict("layer", f"{name}: {error}", doubt=True)
-            raise
-        self.passed += 2
-        signs = torch.sign(tail.logits.detach() - tail.logits.detach().mean(1, keepdim=True))
-        gradient = tail.gradient(lambda logits: (logits * signs).mean((1, 2, 3)), retain=False)
-        acting = float((gradient.abs().amax((0, 2, 3)) > 0).float().mean())
-        if acting == 0:
-            raise InputError(
-                f"layer {name!r} has no influence on the logits of model {self.model.name!r}; "
-                "choose another (conceptseg layers shows them)"
-            )
+            return Verdict("layer", str(error), doubt=True)
+        self.passed += 3
         u, y, x = tail.activation.shape[1:]
+        size = f"{name}: {u} channels on {y} x {x}"
+        signs = torch.sign(self.logits[:1] - self.logits[:1].mean(1, keepdim=True))
+        gradient = with_graph.gradient(lambda z: (z * signs).mean((1, 2, 3)), retain=False)
+        acting = float((gradient.abs().amax((0, 2, 3)) > 0).float().mean())
+        if acting:
+            return Verdict("layer", f"{size}, {acting:.0%} of them act on the logits")
+        if not torch.equal(tail.resume(0 * tail.activation), tail.logits):
+            return Verdict("layer", f"{size}; it acts by steps, without a gradient")
         return Verdict(
-            "layer", f"{name}: {u} channels on {y} x {x}, {acting:.0%} of them act on the logits"
+            "layer",
+            f"{size}; it has no influence on the logits, so that nothing can be shown to be used "
+            "there: choose another (conceptseg layers shows them)",
+            doubt=True,
         )
 
     def classes(self) -> tuple[dict[str, Any], ...]:

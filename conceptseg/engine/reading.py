@@ -53,7 +53,7 @@ def outputs_of_labels(manifest: Manifest, model: SegmentationModel) -> tuple[int
     """
     from conceptseg.data.labels import IGNORE, places
 
-    rest = model.interpretation.rest
+    rest = model.rest
     names = [(name, c) for c in range(len(model.classes)) for name in model.names_of(c)]
     found = [
         None if place is None else names[place][1]

@@ -142,8 +142,8 @@ def _with_model_background(manifest: Manifest, model: SegmentationModel) -> Mani
     """The manifest with its background called as the network calls it."""
     from conceptseg.data.labels import places
 
-    if model.interpretation.rest is not None:
-        return _with_background(manifest, model.interpretation.rest)
+    if model.rest is not None:
+        return _with_background(manifest, model.rest)
     if manifest.background is None:
         return manifest
     place = places([manifest.background], model.classes)[0]

@@ -118,15 +118,27 @@ class SegmentationModel(Network):
         if self.interpretation.numbers is not None and self.placement.known(size) is not None:
             return
         first = images[:1].detach().clone()
-        with torch.inference_mode(False), torch.enable_grad():
-            x = prepare(first.clone().requires_grad_(), self.preprocessing)
-            output = self._output(x, first)
-            with self._named():
-                self.interpretation.settle(output, 1, x.shape[2:])
+        with torch.inference_mode(False), self._named():
+            output = self._first_output(first)
+            inner = prepare(first, self.preprocessing).shape[2:]
+            self.interpretation.settle(output, 1, inner)
         del output
         with torch.no_grad(), self._named():
             x = prepare(first, self.preprocessing)
             self.placement.settle(x, lambda wider: self._maps(wider, first))
+
+    def _first_output(self, image: Tensor) -> object:
+        """What the network returns for an image, with the graph that tells its last step.
+
+        Without one where it cannot be run with one, as where its code leaves torch.
+        """
+        try:
+            with torch.enable_grad():
+                inputs = image.clone().requires_grad_()
+                return self._output(prepare(inputs, self.preprocessing), image)
+        except InputError:
+            with torch.no_grad():
+                return self._output(prepare(image, self.preprocessing), image)
 
     def window(self, size: tuple[int, int]) -> Window | None:
         """Corner and size of the image on the network's input of `size`, if it is not all of it.
@@ -193,11 +205,6 @@ class SegmentationModel(Network):
         encode(self, images[:1], name)
         return name
 
-    def layer(self, name: str, images: Tensor) -> nn.Module:
-        """The module of :meth:`layer_name`."""
-        found = self.layer_name(name, images)
-        return self.module.get_submodule(found.partition("#")[0])
-
     def class_id(self, name: str) -> int:
         """Index of a class among the logits' channels.
 
@@ -218,6 +225,11 @@ class SegmentationModel(Network):
     def input_size(self, image: Sequence[int]) -> tuple[int, int]:
         """Height and width of the network's input, before any margin, for an image's."""
         return input_size(image, self.preprocessing)
+
+    @property
+    def rest(self) -> str | None:
+        """Of independent classes the class of all that is not the one studied, else None."""
+        return self.interpretation.rest
 
     def names_of(self, class_id: int) -> tuple[str, ...]:
         """The name of a class, and those of the outputs that are merged into it."""
@@ -322,8 +334,6 @@ def load_model(
 _ABOUT_SHAPES = re.compile(
     r"\b(sizes?|shapes?|channels?|dimensions?|expected input|divisible|match)\b", re.IGNORECASE
 )
-
-
 _ABOUT_TYPES = re.compile(r"\b(dtype|cuda|nvidia|type \()", re.IGNORECASE)
 
 

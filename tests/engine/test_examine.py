@@ -184,9 +184,25 @@ def test_norms_of_the_batch_are_made_to_be_of_the_image():
     torch.testing.assert_close(context.model.module.norm(images[:1]), norm(images[:1]))
 
 
-def test_a_layer_without_influence_is_refused():
-    with pytest.raises(InputError, match="'unused' has no influence"):
-        examine(context_of(layer="unused"))
+def test_a_layer_without_influence_is_doubted():
+    class Steps(Colours):
+        def forward(self, x):
+            return super().forward(x + (self.unused(x) > 0).float().mean())
+
+    assert "it has no influence on the logits" in doubts(context_of(layer="unused"))["layer"]
+    found = examine(context_of(Steps(), layer="unused"))
+    assert {v.what: v.found for v in found.verdicts}["layer"].endswith(
+        "acts by steps, without a gradient"
+    )
+
+
+def test_a_network_that_leaves_torch_is_examined_too():
+    class Leaves(Colours):
+        def forward(self, x):
+            return torch.from_numpy(super().forward(x).numpy())
+
+    found = examine(context_of(Leaves()))
+    assert [v.what for v in found.doubts] == ["layer"]
 
 
 def test_outputs_that_may_be_independent_are_doubted_until_it_is_said():

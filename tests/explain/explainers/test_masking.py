@@ -18,7 +18,7 @@ from conceptseg.explain.regions import Box, Everything, Labelled, Predicted
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
 from conceptseg.network.model import SegmentationModel
-from tests.small_models import images, unet
+from tests.small_models import LOGITS, images, unet
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def scene():
 def test_hidden_images_by_loops(fill, own):
     net = unet().double()
     settings = Preprocessing(mean=(0.4, 0.5, 0.6))
-    model = SegmentationModel(net.module, net.classes, settings, name="small")
+    model = SegmentationModel(net.module, net.classes, settings, name="small", reading=LOGITS)
     x = images(2, 5, 7).double()
     random = torch.Generator().manual_seed(0)
     masks = torch.rand(*((2,) if own else ()), 3, 5, 7, generator=random, dtype=torch.float64)
