@@ -229,25 +229,28 @@ class _Examiner:
         name, images = self.context.layer, self.batch.images[:1]
         try:
             tail = Tail.of(self.model, images, name)
-            with_graph = Tail.of(self.model, images, name, graph=True)
         except InputError as error:
             return Verdict("layer", str(error), doubt=True)
-        self.passed += 3
+        self.passed += 2
         u, y, x = tail.activation.shape[1:]
         size = f"{name}: {u} channels on {y} x {x}"
-        signs = torch.sign(self.logits[:1] - self.logits[:1].mean(1, keepdim=True))
-        gradient = with_graph.gradient(lambda z: (z * signs).mean((1, 2, 3)), retain=False)
-        acting = float((gradient.abs().amax((0, 2, 3)) > 0).float().mean())
-        if acting:
-            return Verdict("layer", f"{size}, {acting:.0%} of them act on the logits")
-        if not torch.equal(tail.resume(0 * tail.activation), tail.logits):
+        if torch.equal(tail.resume(0 * tail.activation), tail.logits):
+            return Verdict(
+                "layer",
+                f"{size}; it has no influence on the logits, so that nothing can be shown to be "
+                "used there: choose another (conceptseg layers shows them)",
+                doubt=True,
+            )
+        signs = torch.sign(tail.logits - tail.logits.mean(1, keepdim=True))
+        try:
+            tail = Tail.of(self.model, images, name, graph=True)
+            gradient = tail.gradient(lambda z: (z * signs).mean((1, 2, 3)), retain=False)
+            acting = float((gradient.abs().amax((0, 2, 3)) > 0).float().mean())
+        except InputError:
+            acting = 0.0
+        if acting == 0:
             return Verdict("layer", f"{size}; it acts by steps, without a gradient")
-        return Verdict(
-            "layer",
-            f"{size}; it has no influence on the logits, so that nothing can be shown to be used "
-            "there: choose another (conceptseg layers shows them)",
-            doubt=True,
-        )
+        return Verdict("layer", f"{size}, {acting:.0%} of them act on the logits")
 
     def classes(self) -> tuple[dict[str, Any], ...]:
         """Each output, the class it counts as, the masks' names of it, and its IoU."""

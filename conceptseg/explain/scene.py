@@ -54,7 +54,6 @@ class Scene:
         memory_gib: float = 4.0,
     ):
         check_images(model, images)
-        model.settle(images)
         self.model = model
         self.images = images.detach()
         self.labels = labels
