@@ -6,7 +6,7 @@ InputError; what is doubtful becomes a verdict with its number and the key that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from conceptseg.engine.agreement import agreement, confusion, displaced, renamed
 from conceptseg.engine.contract import Context
 from conceptseg.engine.otherwise import as_yaml, readings
-from conceptseg.engine.reading import read
+from conceptseg.engine.reading import read, some
 from conceptseg.engine.start import precision
 from conceptseg.errors import InputError
 from conceptseg.network.preprocess import prepare
@@ -85,7 +85,7 @@ def examine(context: Context) -> Examination:
     again, or that answers for an image by what else is in the batch, and for numbers that are not
     finite.
     """
-    batch = max(read(context, _spread(context), "optional"), key=len)
+    batch = max(read(context, some(context, IMAGES), "optional"), key=len)
     with torch.no_grad(), precision(context.run):
         return _Examiner(context, batch).all()
 
@@ -342,13 +342,3 @@ class _Examiner:
 
 def _sureness(logits: Tensor) -> float:
     return float(logits.float().softmax(1).amax(1).mean())
-
-
-def _spread(context: Context) -> Sequence[Any]:
-    """A few samples, spread over the manifest; with masks, if some have one."""
-    manifest = context.manifest
-    able = [sample for sample in manifest.samples if manifest.labelled(sample)] or list(
-        manifest.samples
-    )
-    count = min(IMAGES, len(able))
-    return [able[(2 * i + 1) * len(able) // (2 * count)] for i in range(count)]

@@ -42,6 +42,14 @@ def read(context: Context, samples: Sequence[Sample], labels: str) -> Iterator[B
         yield _laid_out(_as_outputs(batch, context), run)
 
 
+def some(context: Context, count: int) -> list[Sample]:
+    """So many samples, spread evenly over the manifest; with masks, if some have one."""
+    manifest = context.manifest
+    able = [one for one in manifest.samples if manifest.labelled(one)] or list(manifest.samples)
+    count = min(count, len(able))
+    return [able[(2 * i + 1) * len(able) // (2 * count)] for i in range(count)]
+
+
 def outputs_of_labels(manifest: Manifest, model: SegmentationModel) -> tuple[int, ...]:
     """For each class of the manifest, the index of the network's class of that name.
 
