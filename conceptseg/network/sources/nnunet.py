@@ -13,7 +13,7 @@ from typing import Any
 
 import dynamic_network_architectures.architectures.unet as unets
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from conceptseg.config import ModelConfig, Preprocessing
 from conceptseg.errors import InputError, nearest
@@ -60,38 +60,26 @@ def load(config: ModelConfig, classes: Sequence[str]) -> SegmentationModel:
     }  # fmt: skip
     module: nn.Module = build(make, f"nnU-Net's {make.__name__}", arguments)
     weights = _checkpoint(folder, config.arguments)
+    own = Preprocessing(multiple=_stride(arguments))
     if config.preprocessing is None:
-        _normalise(module, plan, folder / "plans.json")
+        own = own.model_copy(update={"normalise": _normalise(plan, folder / "plans.json")})
     return finish(
         config.model_copy(update={"weights": str(weights)}),
         module,
         names,
-        own=Preprocessing(multiple=_stride(arguments)),
+        own=own,
         channels=channels,
         remarks=[f"{weights.parent.name} alone, without mirroring"],
     )
 
 
-def z_score(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Every image and channel minus its mean, over its standard deviation; a forward pre-hook.
-
-    As nnU-Net's ZScoreNormalization (Isensee et al., Nature Methods 2021), so values may come in
-    any unit.
-    """
-    images, *rest = inputs
-    mean = images.mean((2, 3), keepdim=True)
-    spread = images.var((2, 3), keepdim=True, correction=0).clamp_min(1e-16).sqrt()
-    return ((images - mean) / spread, *rest)
-
-
-def _normalise(module: nn.Module, plan: Mapping[str, Any], path: Path) -> None:
-    """Let a network do to its input what the plans say, or refuse."""
+def _normalise(plan: Mapping[str, Any], path: Path) -> str:
+    """What the plans do to intensities, as `preprocessing.normalise` has it, or refused."""
     schemes = set(plan.get("normalization_schemes") or ["ZScoreNormalization"])
     if schemes == {"RGBTo01Normalization"}:
-        return  # images come in [0, 1]
+        return "none"  # images come in [0, 1]
     if schemes == {"ZScoreNormalization"} and not any(plan.get("use_mask_for_norm") or ()):
-        module.register_forward_pre_hook(z_score)
-        return
+        return "image"
     kind = "ZScoreNormalization within a mask" if len(schemes) == 1 and any(
         plan.get("use_mask_for_norm") or ()
     ) else ", ".join(sorted(schemes))  # fmt: skip
