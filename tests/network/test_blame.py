@@ -17,6 +17,7 @@ from conceptseg.network.model import SegmentationModel, load_model
 from conceptseg.network.record import Recorder, Tail
 from conceptseg.study.__main__ import main
 from conceptseg.study.command.failure import report_failure
+from tests.small_models import LOGITS
 
 NETS = """
 import torch
@@ -163,7 +164,7 @@ def test_a_forward_pass_that_fails(nets, name, words):
 
 
 def test_a_backward_pass_that_fails(nets, capsys):
-    model = SegmentationModel(nets.Backward(), ("a", "b"))
+    model = SegmentationModel(nets.Backward(), ("a", "b"), reading=LOGITS)
     with pytest.raises(KeyError) as raised:
         model(images().requires_grad_()).sum().backward()
     assert report_failure(raised.value) == EXIT_INPUT
@@ -172,7 +173,7 @@ def test_a_backward_pass_that_fails(nets, capsys):
 
 
 def test_a_gradient_that_the_network_makes_impossible(nets, capsys):
-    model = SegmentationModel(nets.Overwrites(), ("a", "b"))
+    model = SegmentationModel(nets.Overwrites(), ("a", "b"), reading=LOGITS)
     tail = Tail.of(model, images(), "body", graph=True)
     with pytest.raises(RuntimeError) as raised:
         tail.gradient(lambda logits: logits.sum((1, 2, 3)))

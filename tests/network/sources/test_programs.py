@@ -70,7 +70,7 @@ def test_torchscript_has_no_layers_and_says_so(script, name):
     model = load("torchscript", script)
     images = torch.rand(1, 3, 16, 16)
     with pytest.raises(InputError, match=r"TorchScript.*source: factory"):
-        model.layer(name, images)
+        model.layer_name(name, images)
     with pytest.raises(InputError, match="TorchScript"):
         model.layers(images)
 
