@@ -154,19 +154,26 @@ class SegmentationModel(Network):
         """Every module that runs on the first of `images`, in that order, the bottleneck marked.
 
         See :func:`conceptseg.network.layers.survey` and
-        :func:`conceptseg.network.bottleneck.bottleneck`.
+        :func:`conceptseg.network.bottleneck.bottlenecks`.
         """
         return survey(self, images)
 
     def layer_name(self, name: str, images: Tensor) -> str:
         """The layer's own name: `name` after checks, or for "auto" the recommended bottleneck.
 
-        Raises :class:`~conceptseg.errors.InputError` for a layer that does not exist (with the
-        nearest), does not run, or puts out no spatial map.
+        The recommended one has influence on the logits of the first of `images`. Raises
+        :class:`~conceptseg.errors.InputError` for a layer that does not exist (with the nearest),
+        does not run, or puts out no spatial map; for "auto" where no layer has a map or influence.
         """
         if name == "auto":
             infos = self.layers(images)
             found = next((info.name for info in infos if info.recommended), None)
+            if found is None and any(info.spatial for info in infos):
+                raise InputError(
+                    f"layer 'auto': no layer of model {self.name!r} has influence on the logits of "
+                    f"the first image ({images.shape[2]} x {images.shape[3]}): neither gradients "
+                    "nor zeros in a layer's place change them; check the weights, or name a layer"
+                )
             if found is None:
                 raise InputError(
                     f"layer 'auto': model {self.name!r} has no layer with a map of more than one "
