@@ -37,7 +37,8 @@ def first_with_influence(model: Network, image: Tensor, layers: Sequence[str]) -
 def sloping(model: Network, images: Tensor, layers: Sequence[str]) -> set[str]:
     """Those of `layers` where the gradient of a random sum of the logits meets an activation.
 
-    That is, where their product is not zero at every unit: to first order, what zeros would change.
+    That is, where the modulus of their product, summed, is more than the rounding of the largest
+    logit: to first order, what zeros in the layer's place would change.
     """
     from conceptseg.network.record import Recorder
 
@@ -45,15 +46,17 @@ def sloping(model: Network, images: Tensor, layers: Sequence[str]) -> set[str]:
         return set()
     try:
         with Recorder(model, layers, gradients=True) as recorder:
-            recorder(images)
+            logits = recorder(images)
             slopes = recorder.gradient(_random_sum)
     except InputError:  # of a layer that cannot be written back; none of them is believed
         if len(layers) == 1:
             return set()
         return {name for one in layers[:MOST_ERASED] for name in sloping(model, images, [one])}
-    # Not a number is no zero: it is for the pass over the data to name the image.
-    there = recorder.activations
-    return {name for name, slope in slopes.items() if bool((slope * there[name] != 0).any())}
+    assert logits is not None
+    least = torch.finfo(torch.float32).eps * float(logits.detach().abs().max())
+    effects = {name: (slopes[name] * recorder.activations[name]).abs().sum() for name in slopes}
+    # Not a number is not little: it is for the pass over the data to name the image.
+    return {name for name, effect in effects.items() if not float(effect) <= least}
 
 
 def _random_sum(logits: Tensor) -> Tensor:

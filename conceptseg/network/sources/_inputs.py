@@ -83,7 +83,8 @@ def give_task(module: nn.Module, ids: Sequence[int]) -> None:
 
     Raises :class:`~conceptseg.errors.InputError` for another number of ids than it takes.
     """
-    length = module.config.task_seq_len
+    settings: Any = module.config
+    length = settings.task_seq_len
     given = ids if isinstance(ids, (list, tuple)) else [ids]
     if len(given) != length or not all(type(one) is int for one in given):
         raise InputError(
