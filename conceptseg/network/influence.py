@@ -54,7 +54,9 @@ def sloping(model: Network, images: Tensor, layers: Sequence[str]) -> set[str]:
         return {name for one in layers[:MOST_ERASED] for name in sloping(model, images, [one])}
     assert logits is not None
     least = torch.finfo(torch.float32).eps * float(logits.detach().abs().max())
-    effects = {name: (slopes[name] * recorder.activations[name]).abs().sum() for name in slopes}
+    effects = {
+        name: (slopes[name] * recorder.activations[name].detach()).abs().sum() for name in slopes
+    }
     # Not a number is not little: it is for the pass over the data to name the image.
     return {name for name, effect in effects.items() if not float(effect) <= least}
 

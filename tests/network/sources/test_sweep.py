@@ -174,7 +174,6 @@ MONAI: dict[str, dict[str, Any]] = {
     "DynUNet": {**KERNELS, "filters": [4, 8, 16]},
     "FlexibleUNet": {"backbone": "efficientnet-b0"},
     "HighResNet": {},
-    "HoVerNet": {"out_classes": 3, "mode": "original"},
     "MedNeXt": {"init_filters": 4},
     "Quicknat": {"num_classes": 3, "num_channels": 3, "num_filters": 8},
     "SegResNet": {"init_filters": 8},
@@ -190,8 +189,8 @@ MONAI: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-SIDES = {"AHNet": 128, "HoVerNet": 270, "PAN": 128}
-"""Of networks that want larger images than 64 px, or others."""
+SIDES = {"AHNet": 128, "PAN": 128}
+"""Of networks that want larger images than 64 px."""
 
 
 def monai_cases() -> dict[str, Case]:
