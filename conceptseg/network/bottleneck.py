@@ -29,8 +29,10 @@ class Seen:
     calls: int = 0
 
 
-def bottleneck(seen: dict[str, Seen], sizes: dict[nn.Module, int]) -> str | None:
-    """The layer where an encoder ends, by rule; None if no module puts out a map with weights.
+def bottlenecks(seen: dict[str, Seen], sizes: dict[nn.Module, int]) -> list[str]:
+    """The layer where an encoder ends, by rule, and what is next best, in that order.
+
+    Empty if no module puts out a map. The rule:
 
     1. A level is a stride, rounded to a power of two. Levels at which less than 5 % of the
        parameters run are set aside: they are pyramids of pooled maps, gates, attention's reduced
@@ -47,11 +49,16 @@ def bottleneck(seen: dict[str, Seen], sizes: dict[nn.Module, int]) -> str | None
 
     The widest, because heads narrow: on a flat network it is what tells the last encoder block
     from the classifier that follows on the same grid.
+
+    The next best are the encoder's other modules at this level, then at the nearest levels (finer
+    ones before coarser), then those outside of it, in the same order; at one level those with
+    weights first, then containers before their contents, then the last to run. What holds all
+    weights that run is none of them.
     """
     maps = {name: call for name, call in seen.items() if call.shape and call.plain}
     coarsest = _coarsest(maps, sizes)
     if coarsest is None:
-        return None
+        return []
     scope = _encoder(maps, coarsest)
     column = _column(maps, sizes)
     if column is not None and column[1] <= coarsest:
@@ -63,14 +70,26 @@ def bottleneck(seen: dict[str, Seen], sizes: dict[nn.Module, int]) -> str | None
     weighted = {name: call for name, call in there.items() if 0 < inside[name] < ran}
     outermost = _outermost(weighted or there)
     named = [name for name in outermost if name.rpartition(".")[2] == "bottleneck"]
-    if named:
-        return named[-1]
     apart = any(
         call.ended > max(there[name].ended for name in outermost)
         for name, call in seen.items()
         if sizes.get(call.module) and not _within(name, scope)
     )
-    return max(outermost, key=lambda n: (0 if apart else _width(there[n]), there[n].ended))
+    best = (
+        named[-1]
+        if named
+        else max(outermost, key=lambda n: (0 if apart else _width(there[n]), there[n].ended))
+    )
+    rest = [n for n in maps if n != best and size_of(maps[n].module, sizes) < ran]
+    return [best, *sorted(rest, key=lambda n: _distance(n, maps[n], sizes, scope, coarsest))]
+
+
+def _distance(
+    name: str, call: Seen, sizes: dict[nn.Module, int], scope: str, level: int
+) -> tuple[bool, int, bool, bool, int]:
+    """How far a module is from what the rule asks for, in the order of what counts."""
+    away, coarser = abs(call.level - level), call.level > level
+    return not _within(name, scope), away, coarser, not size_of(call.module, sizes), -call.ended
 
 
 def _coarsest(maps: dict[str, Seen], sizes: dict[nn.Module, int]) -> int | None:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from conceptseg.config import Reading
 from conceptseg.errors import InputError, nearest
-from conceptseg.network.outputs import Taken, describe, take
+from conceptseg.network.outputs import FOLDED, Taken, describe, take
 from conceptseg.network.values import Numbers, as_logits, judge, merged, paired
 
 
@@ -57,8 +57,8 @@ class Interpretation:
         :func:`take` do.
         """
         taken = take(output, len(self.outputs), images, size, self.reading.output)
-        if taken.rule == "queries, folded":
-            self.numbers = Numbers("logits", "logarithms of sums over queries")
+        if taken.rule in FOLDED:
+            self.numbers = Numbers("logits", FOLDED[taken.rule])
         else:
             self.numbers = judge(taken.maps, self.reading.values)
         self.taken = Taken(taken.maps[:0].detach(), taken.path, taken.rule)

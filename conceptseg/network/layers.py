@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from conceptseg.errors import InputError
-from conceptseg.network.bottleneck import Seen, bottleneck, size_of
+from conceptseg.network.bottleneck import Seen, bottlenecks, size_of
+from conceptseg.network.influence import first_with_influence
 
 if TYPE_CHECKING:
     from conceptseg.network.contract import Network
@@ -52,7 +53,9 @@ def survey(model: Network, images: Tensor) -> list[LayerInfo]:
     """All modules that run on the first of `images`, in the order in which they begin.
 
     Modules that do not run (containers that only hold others, training-only heads) are left out.
-    The bottleneck is marked as :func:`conceptseg.network.bottleneck.bottleneck` finds it.
+    Of the candidates that :func:`conceptseg.network.bottleneck.bottlenecks` ranks, the first is
+    marked as recommended that has influence on the logits of this image
+    (:func:`conceptseg.network.influence.first_with_influence`); none if none has.
 
     Raises :class:`~conceptseg.errors.InputError` for a TorchScript network, which takes no hooks.
     """
@@ -69,7 +72,7 @@ def survey(model: Network, images: Tensor) -> list[LayerInfo]:
     total = max(sum(sizes.values()), 1)
     # Twice the same image: what has not one row per image (biases, windows) is then told apart.
     seen = _watch(model, images[:1].expand(2, -1, -1, -1), names, sizes)
-    marked = bottleneck(seen, sizes)
+    marked = first_with_influence(model, images[:1], bottlenecks(seen, sizes))
     infos = []
     for name, call in sorted(seen.items(), key=lambda item: item[1].began):
         infos.append(

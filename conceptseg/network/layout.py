@@ -5,7 +5,7 @@ Layers speak different languages: convolutions put out [n, u, y, x], some vision
 library blocks wrap any of these in tuples, dictionaries or output objects.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import lru_cache
 from math import floor, log2
@@ -21,6 +21,7 @@ Order = Literal["first", "last"]
 Window = tuple[tuple[int, int], tuple[int, int]]
 
 MOST_EXTRA_TOKENS = 8
+_PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, torch.device, slice)
 _HALF = (torch.float16, torch.bfloat16)
 
 
@@ -51,17 +52,17 @@ def as_map(
     if isinstance(raw, Tensor):
         return _tensor_map(raw, image_size, batch, channels)
     seen = []
-    maps: dict[Any, tuple[Tensor, Restore]] = {}
-    for key, part in _parts(raw):
+    maps: dict[tuple[Any, ...], tuple[Tensor, Restore]] = {}
+    for path, part in _leaves(raw):
         try:
-            maps[key] = as_map(part, image_size, batch, channels)
+            maps[path] = _tensor_map(part, image_size, batch, channels)
         except InputError as error:
             seen.append(str(error))
     if maps:
         first, *others = maps
         inner = maps[first][0]
-        same = [key for key in others if _equal(maps[key][0], inner)]
-        restores = {key: maps[key][1] for key in (first, *same)}
+        same = [path for path in others if _equal(maps[path][0], inner)]
+        restores = {path: maps[path][1] for path in (first, *same)}
         return inner, _Container(raw, restores, inner.shape[0])
     raise InputError(seen[0] if seen else f"it puts out {_describe(raw)}, no spatial map")
 
@@ -134,10 +135,16 @@ _CHANNELS_FIRST = (
 
 
 def rows_match(value: Any, n: int) -> bool:
-    """Whether every tensor within has n rows, one for each image."""
+    """Whether every tensor within has n rows, one for each image.
+
+    Not so of objects that cannot be looked into, such as torchvision's `ImageList`: what they
+    hold of each image cannot be repeated.
+    """
     if isinstance(value, Tensor):
         return value.dim() > 0 and value.shape[0] == n
-    return all(rows_match(part, n) for _, part in _parts(value))
+    if isinstance(value, (Mapping, tuple, list)):
+        return all(rows_match(part, n) for _, part in _parts(value))
+    return value is None or isinstance(value, _PLAIN)
 
 
 def spread(value: Any, n: int, repeats: int) -> Any:
@@ -152,16 +159,22 @@ def spread(value: Any, n: int, repeats: int) -> Any:
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
     """All tensors within a raw output."""
+    for _, tensor in _leaves(value):
+        yield tensor
+
+
+def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Tensor]]:
+    """All tensors within a raw output, each with the keys that lead to it."""
     if isinstance(value, Tensor):
-        yield value
-    for _, part in _parts(value):
-        yield from tensors_in(part)
+        yield path, value
+    for key, part in _parts(value):
+        yield from _leaves(part, (*path, key))
 
 
 class _Container:
     """Rebuilds a tuple, list or mapping around the part that is a map, and parts equal to it."""
 
-    def __init__(self, raw: Any, restores: dict[Any, Restore], n: int):
+    def __init__(self, raw: Any, restores: dict[tuple[Any, ...], Restore], n: int):
         self.raw, self.restores, self.n = raw, restores, n
 
     def __call__(self, new: Tensor) -> Any:
@@ -169,8 +182,8 @@ class _Container:
         result = self.raw
         if repeats > 1:
             result = spread(result, self.n, repeats)
-        for key, restore in self.restores.items():
-            result = _replaced(result, key, restore(new))
+        for path, restore in self.restores.items():
+            result = _deep_replaced(result, path, restore(new))
         return result
 
 
@@ -195,6 +208,14 @@ def _replaced(value: Any, key: Any, part: Any) -> Any:
     changed = copy(value)
     changed[key] = part
     return changed
+
+
+def _deep_replaced(value: Any, path: Sequence[Any], part: Any) -> Any:
+    """A copy of nested containers with the part at the end of a path of keys replaced."""
+    if not path:
+        return part
+    key, *rest = path
+    return _replaced(value, key, _deep_replaced(value[key], rest, part))
 
 
 def _describe(raw: Any) -> str:

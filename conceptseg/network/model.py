@@ -177,19 +177,26 @@ class SegmentationModel(Network):
         """Every module that runs on the first of `images`, in that order, the bottleneck marked.
 
         See :func:`conceptseg.network.layers.survey` and
-        :func:`conceptseg.network.bottleneck.bottleneck`.
+        :func:`conceptseg.network.bottleneck.bottlenecks`.
         """
         return survey(self, images)
 
     def layer_name(self, name: str, images: Tensor) -> str:
         """The layer's own name: `name` after checks, or for "auto" the recommended bottleneck.
 
-        Raises :class:`~conceptseg.errors.InputError` for a layer that does not exist (with the
-        nearest), does not run, or puts out no spatial map.
+        The recommended one has influence on the logits of the first of `images`. Raises
+        :class:`~conceptseg.errors.InputError` for a layer that does not exist (with the nearest),
+        does not run, or puts out no spatial map; for "auto" where no layer has a map or influence.
         """
         if name == "auto":
             infos = self.layers(images)
             found = next((info.name for info in infos if info.recommended), None)
+            if found is None and any(info.spatial for info in infos):
+                raise InputError(
+                    f"layer 'auto': no layer of model {self.name!r} has influence on the logits of "
+                    f"the first image ({images.shape[2]} x {images.shape[3]}): neither gradients "
+                    "nor zeros in a layer's place change them; check the weights, or name a layer"
+                )
             if found is None:
                 raise InputError(
                     f"layer 'auto': model {self.name!r} has no layer with a map of more than one "
@@ -263,7 +270,9 @@ class SegmentationModel(Network):
         facts = {
             "structure": _without_addresses(repr(self.module)),
             "code": str(getattr(self.module, "code", "")),
-            "preprocessing": self.preprocessing.model_dump_json(),
+            "preprocessing": self.preprocessing.model_dump_json(
+                exclude=_unused(self.preprocessing)
+            ),
             "classes": "\0".join(self.interpretation.outputs),
             "positive_class": self.interpretation.positive_class or "",
             **self.interpretation.facts(),
@@ -335,6 +344,11 @@ _ABOUT_SHAPES = re.compile(
     r"\b(sizes?|shapes?|channels?|dimensions?|expected input|divisible|match)\b", re.IGNORECASE
 )
 _ABOUT_TYPES = re.compile(r"\b(dtype|cuda|nvidia|type \()", re.IGNORECASE)
+
+
+def _unused(preprocessing: Preprocessing) -> set[str]:
+    """Keys that say nothing, so that weights are known by the fingerprint they had before them."""
+    return {"normalise", "percentiles"} if preprocessing.normalise == "none" else set()
 
 
 def _without_addresses(text: str) -> str:

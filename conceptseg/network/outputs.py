@@ -9,12 +9,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from conceptseg.errors import InputError, nearest
+from conceptseg.network.instances import are_instances, fold_instances
 
 KEYS = ("out", "logits", "seg_logits", "sem_seg", "output", "pred", "masks", "seg", "main")
 """Entries of dictionaries and output objects that hold class maps."""
 
 QUERIES = (("class_queries_logits", "masks_queries_logits"), ("logits", "pred_masks"))
 """Pairs of entries, class and mask logits of queries: of MaskFormer and its heirs, and of DETR."""
+
+FOLDED = {
+    "queries, folded": "logarithms of sums over queries",
+    "instances, folded": "logarithms of the largest score x mask of a class",
+}
+"""Rules that make logits of something else than maps, and what these are."""
 
 Size = Sequence[int]
 Wanted = int | str
@@ -56,7 +63,8 @@ def take(
     tensor [n, k, y, x]                    itself; [n, y, x] of the image's proportions is one map
     mapping or output object               query outputs folded (:func:`fold_queries`), else the
                                            entry of :data:`KEYS`, else its only class map
-    tuple or list                          the class maps with `classes` channels (or one), else
+    list of instances, for each image      folded (:func:`fold_instances`)
+    other tuple or list                    the class maps with `classes` channels (or one), else
                                            any; of these the finest (deep supervision, logits
                                            beside features)
     =====================================  =======================================================
@@ -106,6 +114,8 @@ class _Search:
         entries = _entries(output)
         if entries is not None:
             return self._entry(entries)
+        if are_instances(output, self.images):
+            return Taken(fold_instances(output, self.classes), rule="instances, folded")
         if isinstance(output, (tuple, list)):
             parts = [self.find(part) for part in output]
             return self._of_several({i: part for i, part in enumerate(parts) if part})

@@ -130,7 +130,8 @@ class Recorder:
             stack.callback(root.register_forward_pre_hook(self._begin, with_kwargs=True).remove)
             for layer, (module, call) in self._found.items():
                 hook = self._hook(layer, call)
-                stack.callback(module.register_forward_hook(hook).remove)
+                # Before hooks that the network has itself: transformers collects features by such.
+                stack.callback(module.register_forward_hook(hook, prepend=True).remove)
             self._open = stack.pop_all()
         return self
 

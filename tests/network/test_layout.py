@@ -130,6 +130,20 @@ def test_containers(wrap, get):
     assert torch.equal(get(restore(found.repeat_interleave(2, 0)))[2], raw[1])
 
 
+def test_all_parts_that_hold_the_same_numbers_change():
+    """As where a stage returns tokens, and beside sizes and its input the same again as a map."""
+    tokens = randn(2, 24, 5)
+    same = tokens.transpose(1, 2).unflatten(2, (4, 6))
+    earlier = randn(2, 5, 4, 6)
+    whole = (tokens, (4, 6), {"states": (earlier, same)})
+    found, restore = as_map(whole, (16, 24), batch=2)
+    new = restore(found + 1)
+    assert torch.equal(new[0], tokens + 1)
+    assert torch.equal(new[2]["states"][1], same + 1)
+    assert torch.equal(new[2]["states"][0], earlier)
+    assert torch.equal(whole[2]["states"][1], same)
+
+
 def test_output_objects():
     outputs = pytest.importorskip("transformers.modeling_outputs")
     raw = outputs.BaseModelOutput(last_hidden_state=randn(2, 24, 5))
@@ -152,6 +166,7 @@ def test_spread_and_rows():
     value = (torch.arange(2), {"a": torch.ones(3, 1), "b": 5})
     assert not rows_match(value, 2)
     assert rows_match((torch.ones(2, 1), None), 2)
+    assert not rows_match((torch.ones(2, 1), object()), 2), "nobody knows what it holds"
     first, rest = spread(value, 2, 2)
     assert first.tolist() == [0, 0, 1, 1]
     assert rest["a"].shape == (3, 1) and rest["b"] == 5

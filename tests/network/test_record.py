@@ -536,3 +536,31 @@ def test_undisturbed_nests():
         assert not model.training
         assert not any(parameter.requires_grad for parameter in model.parameters())
     assert model.training and all(parameter.requires_grad for parameter in model.parameters())
+
+
+class Collecting(nn.Module):
+    """Takes its features by a hook of its own, as transformers' backbones do."""
+
+    def __init__(self):
+        super().__init__()
+        self.block, self.head = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 3, 1)
+        self.features = []
+        self.block.register_forward_hook(lambda m, args, output: self.features.append(output))
+
+    def forward(self, x):
+        self.features = []
+        self.block(x)
+        return self.head(self.features[0])
+
+
+def test_what_the_network_collects_by_hooks_is_recorded_and_edited():
+    model = wrapped(Collecting())
+    images = torch.rand(2, 3, 16, 16)
+    with Recorder(model, ["block"], gradients=True) as recorder:
+        logits = recorder(images)
+        assert recorder.gradient(lambda z: z.flatten(1).sum(1))["block"].abs().max() > 0
+    with torch.no_grad(), Recorder(model, [], edit={"block": torch.zeros_like}) as recorder:
+        edited = recorder(images)
+    tail = Tail.of(model, images, "block")
+    assert not torch.equal(edited, logits)
+    torch.testing.assert_close(edited, tail.resume(torch.zeros_like(tail.activation)))

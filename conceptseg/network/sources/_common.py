@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,25 +27,36 @@ def class_names(
 ) -> tuple[str, ...]:
     """Names of a network's outputs: the configuration's, else its own, else the manifest's.
 
-    `own` are names that come with trained weights. A manifest that names other classes would be
-    read under wrong names, so it is refused unless the configuration settles it.
+    `own` are names that come with trained weights; one that is given to several outputs (COCO's
+    "N/A") gets their numbers. They are taken where the masks' classes are among them. A manifest
+    that names others would be read under wrong names, so it is refused unless the configuration
+    settles it.
 
     Raises :class:`~conceptseg.errors.InputError` for that, and when nobody names any.
     """
     if config.classes:
         return config.classes
+    own = _told_apart(own or ())
     if own and manifest_classes and _plain(own) != _plain(manifest_classes):
+        if len(own) > len(manifest_classes) and {*_plain(manifest_classes)} <= {*_plain(own)}:
+            return own
         raise InputError(
             f"model {config.name!r}: its weights know {len(own)} classes ({', '.join(own[:3])}, "
             f"...), the manifest has {len(manifest_classes)} "
             f"({', '.join(manifest_classes[:3])}, ...); list the network's in model.classes"
         )
-    names = tuple(manifest_classes) or tuple(own or ())
+    names = tuple(manifest_classes) or own
     if not names:
         raise InputError(
             f"model {config.name!r}: no class names; list the network's in model.classes"
         )
     return names
+
+
+def _told_apart(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, those that several outputs share with the output's index behind."""
+    counts = Counter(names)
+    return tuple(n if counts[n] == 1 else f"{n} ({index})" for index, n in enumerate(names))
 
 
 def _plain(names: Sequence[str]) -> list[str]:

@@ -5,6 +5,12 @@ the `arguments`, and weights are random or a checkpoint's; or `name` is a hub id
 `weights: pretrained:DEFAULT` (or `pretrained:ID`) loads the weights there with its class names and
 its image processor's scale, normalisation, channel order and size. Code of a hub repository is
 never run.
+
+Queries (MaskFormer and its heirs, EoMT, DETR with masks) are folded to class maps
+(:func:`conceptseg.network.outputs.fold_queries`). OneFormer gets its task by `arguments.task`:
+semantic (the default), instance or panoptic, turned into token ids by the processor that lies
+beside its weights; without one by `arguments.task_inputs`, the ids themselves. With random weights
+no id means anything, and ones are given.
 """
 
 from collections.abc import Sequence
@@ -16,6 +22,7 @@ import transformers
 from conceptseg.config import ModelConfig, Preprocessing
 from conceptseg.errors import InputError, nearest
 from conceptseg.network.model import SegmentationModel
+from conceptseg.network.sources import _inputs
 from conceptseg.network.sources._common import build, class_names, finish, outputs, pretrained
 
 HEADS = (
@@ -37,13 +44,29 @@ def load(config: ModelConfig, classes: Sequence[str]) -> SegmentationModel:
             "pretrained:DEFAULT)"
         )
     names = class_names(config, classes)
-    arguments = {"num_labels": outputs(config, names), **config.arguments}
+    given, _, ids = _inputs.split_task(config.name, dict(config.arguments))
+    arguments = {"num_labels": outputs(config, names), **given}
     what = f"transformers' {config.name}"
     settings = build(
         lambda **given: transformers.AutoConfig.for_model(config.name, **given), what, arguments
     )
     module = build(known[config.name].from_config, what, {"config": settings})
+    if config.name == "oneformer":
+        _inputs.give_task(module, _own_ids(config, settings, ids))
+    _inputs.takes_images(module, what)
     return finish(config, module, names, channels=getattr(settings, "num_channels", None))
+
+
+def _own_ids(config: ModelConfig, settings: Any, ids: Any) -> Any:
+    """The token ids that are given, and for random weights any: ones."""
+    if ids is None and config.weights is not None:
+        raise InputError(
+            "model.arguments.task_inputs: OneFormer is told its task by token ids, which a "
+            "checkpoint does not hold; give those that its processor returns as task_inputs, or "
+            "load a folder with its processor (model.name: the folder, model.weights: "
+            "pretrained:DEFAULT, model.arguments.task: semantic)"
+        )
+    return [1] * settings.task_seq_len if ids is None else ids
 
 
 def _trained(config: ModelConfig, classes: Sequence[str], source: str) -> SegmentationModel:
@@ -54,8 +77,12 @@ def _trained(config: ModelConfig, classes: Sequence[str], source: str) -> Segmen
             f"model.name: {source} is a {settings.model_type}, which transformers does not use for "
             "semantic segmentation"
         )
-    module, told = _fetch(head, source, output_loading_info=True, **config.arguments)
+    given, task, ids = _inputs.split_task(settings.model_type, dict(config.arguments))
+    module, told = _fetch(head, source, output_loading_info=True, **given)
     _check_complete(source, told)
+    if task is not None:
+        _inputs.give_task(module, _inputs.task_tokens(source, task) if ids is None else ids)
+    _inputs.takes_images(module, source)
     names = class_names(config, classes, _own_names(settings))
     own = _processing(source)
     return finish(config, module, names, own=own, origin=tidy(source))

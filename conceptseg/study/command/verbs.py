@@ -129,7 +129,8 @@ def show_model_layers(
     device = start.resolve_device(study.run.device)
     torch.manual_seed(study.seed)
     model = load_model(study.model, names, device)
-    _print_layers(model.layers(torch.zeros(1, channels, *size, device=device)))
+    # Not zeros: on these, layers without biases are dead.
+    _print_layers(model.layers(torch.rand(1, channels, *size).to(device)))
 
 
 def render_again(folder: Path) -> Path:

@@ -24,7 +24,7 @@ def load(name: str, classes=CLASSES, **options):
     ],
 )
 def test_runs_and_finds_its_bottleneck(name, layer, shape):
-    model = load(name)
+    model = load(name, values="logits")  # random ones may lie within 0 and 1
     images = torch.rand(1, 3, 64, 96)
     with torch.no_grad():
         logits = model(images)
@@ -80,6 +80,44 @@ def test_refused(name, options, words):
     with pytest.raises(InputError, match=words) as raised:
         load(name, **options)
     assert "\n" not in str(raised.value)
+
+
+SMALL = {"min_size": 64, "max_size": 128, "box_detections_per_img": 10}
+
+
+@pytest.mark.slow
+def test_mask_r_cnn_is_seen_as_a_semantic_network():
+    from conceptseg.network.instances import fold_instances
+    from conceptseg.network.record import Tail
+
+    model = load("maskrcnn_resnet50_fpn", classes=("background", "a", "b"), arguments=SMALL)
+    images = torch.rand(2, 3, 64, 96)
+    layer = model.layer_name("auto", images)
+    assert layer == "backbone.body.layer4"
+    with torch.no_grad():
+        torch.testing.assert_close(model(images), fold_instances(model.module(list(images)), 3))
+    tail = Tail.of(model, images, layer, graph=True)
+    assert tail.gradient(lambda logits: logits[:, 0].flatten(1).sum(1)).abs().max() > 0
+    # What is kept of each image lies in objects that cannot be repeated: one variant at a time.
+    erased = torch.zeros_like(tail.activation)
+    variants = torch.stack([tail.activation.detach(), erased], 1).flatten(0, 1)
+    with torch.no_grad():
+        torch.testing.assert_close(tail.resume(variants)[::2], tail.logits)
+        torch.testing.assert_close(tail.resume(variants)[1::2], tail.resume(erased))
+    assert not torch.equal(tail.resume(erased), tail.logits)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("fasterrcnn_resnet50_fpn", {}, "finds boxes or keypoints and no masks.*maskrcnn_resnet50"),
+        ("maskrcnn_resnet50_fpm", {}, "did you mean 'maskrcnn_resnet50_fpn'"),
+        ("maskrcnn_resnet50_fpn", {"min_sise": 3}, "did you mean 'min_size'"),
+    ],
+)
+def test_detectors_refused(name, arguments, words):
+    with pytest.raises(InputError, match=words):
+        load(name, arguments=arguments)
 
 
 def test_an_auxiliary_head_in_a_checkpoint_is_named_and_left(tmp_path):

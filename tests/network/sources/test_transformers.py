@@ -8,6 +8,7 @@ from conceptseg.config import ModelConfig, Preprocessing
 from conceptseg.errors import InputError
 from conceptseg.network.model import load_model
 from conceptseg.network.outputs import fold_queries
+from conceptseg.network.record import Tail
 
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.slow  # importing the library alone takes seconds
@@ -155,3 +156,118 @@ def test_checkpoint_round_trip(tmp_path, folder):
     model = load("segformer", SEGFORMER, weights=str(tmp_path / "net.pt"))
     assert model.origin == "net.pt"
     assert all(torch.equal(v, net.state_dict()[k]) for k, v in model.module.state_dict().items())
+
+
+SWINS = {
+    "mask2former": MASK2FORMER,
+    "maskformer": {
+        "fpn_feature_size": 32, "mask_feature_size": 32, "backbone_config": SWIN,
+        "decoder_config": {
+            "model_type": "detr", "d_model": 32, "encoder_layers": 1, "decoder_layers": 1,
+            "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "encoder_attention_heads": 2,
+            "decoder_attention_heads": 2, "num_queries": 7,
+        },
+    },
+    "upernet": {**UPERNET, "backbone_config": SWIN},
+    "oneformer": {
+        "backbone_config": SWIN, "hidden_dim": 32, "conv_dim": 32, "mask_dim": 32,
+        "encoder_feedforward_dim": 32, "dim_feedforward": 32, "encoder_layers": 2,
+        "decoder_layers": 2, "num_attention_heads": 2, "num_queries": 6, "query_dec_layers": 1,
+        "text_encoder_width": 32, "text_encoder_num_layers": 1, "text_encoder_proj_layers": 1,
+        "text_encoder_n_ctx": 4, "task_seq_len": 7,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SWINS)
+def test_a_swin_s_recommended_layer_acts(name):
+    model = load(name, SWINS[name])
+    images = torch.rand(1, 3, 64, 96)
+    layer = model.layer_name("auto", images)
+    assert layer.endswith("encoder.layers.3"), "its last stage, whatever it returns twice"
+    tail = Tail.of(model, images, layer, graph=True)
+    assert tail.gradient(lambda logits: logits[:, 0].flatten(1).sum(1)).abs().max() > 0
+    with torch.no_grad():
+        assert not torch.equal(tail.resume(torch.zeros_like(tail.activation)), tail.logits)
+
+
+def test_oneformer_is_called_with_its_task():
+    ids = [5, 3, 1, 0, 0, 0, 0]
+    model = load("oneformer", {**SWINS["oneformer"], "task_inputs": ids})
+    other = load("oneformer", SWINS["oneformer"])
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        own = model.module(pixel_values=images, task_inputs=torch.tensor([ids, ids]))
+        called = model.module(images)
+        assert torch.equal(called.class_queries_logits, own.class_queries_logits)
+        assert not torch.equal(model(images), other(images))
+    assert "task_inputs" not in model.module.state_dict()
+    assert model.fingerprint() != other.fingerprint()
+
+
+class Processor:
+    """As of a folder with a processor: ids of a text, padded with zeros."""
+
+    task_seq_length = 7
+
+    def _preprocess_text(self, texts, length):
+        return torch.tensor([[len(word) for word in texts[0].split()] + [0] * (length - 4)])
+
+
+def test_a_folder_of_oneformer_tells_it_the_task(tmp_path, monkeypatch):
+    load("oneformer", SWINS["oneformer"]).module.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"has no processor that tells OneFormer its task"):
+        load(str(tmp_path), weights="pretrained:DEFAULT")
+    maker = transformers.OneFormerProcessor
+    monkeypatch.setattr(maker, "from_pretrained", lambda source: Processor())
+    model = load(str(tmp_path), {"task": "panoptic"}, weights="pretrained:DEFAULT")
+    assert model.module.task_inputs.tolist() == [[3, 4, 2, 8, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "weights", "words"),
+    [
+        ({"task": "sematic"}, None, "'sematic' is none of semantic"),
+        ({"is_training": True}, None, "leave the key out"),
+        ({"task_inputs": [1, 2]}, None, r"by 7 token ids .*got 2"),
+        ({}, "net.pt", "a checkpoint does not hold"),
+    ],
+)
+def test_oneformer_refused(arguments, weights, words):
+    with pytest.raises(InputError, match=words):
+        load("oneformer", {**SWINS["oneformer"], **arguments}, weights=weights)
+
+
+def test_a_network_of_more_than_images_is_refused():
+    small = {
+        "image_size": 64, "patch_size": 16, "hidden_size": 32, "num_hidden_layers": 4,
+        "num_attention_heads": 2, "num_queries": 5, "num_blocks": 2, "num_upscale_blocks": 1,
+    }  # fmt: skip
+    if "videomt" not in transformers.models.auto.configuration_auto.CONFIG_MAPPING_NAMES:
+        pytest.skip("this release has no network of videos")
+    with pytest.raises(InputError, match="takes pixel_values_videos; wrap it"):
+        load("videomt", small)
+
+
+def test_names_that_come_with_detr(tmp_path):
+    """COCO's numbering has gaps, all named alike; the masks hold some of the classes."""
+    settings = transformers.DetrConfig(
+        use_timm_backbone=False, backbone=None, use_pretrained_backbone=False,
+        backbone_config=transformers.ResNetConfig(
+            embedding_size=16, hidden_sizes=[16, 32, 48, 64], depths=[1, 1, 1, 1],
+            out_features=STAGES,
+        ),
+        d_model=64, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=32, decoder_ffn_dim=32,
+        num_queries=6, id2label=dict(enumerate(["N/A", "dog", "N/A", "tree"])), label2id={},
+    )  # fmt: skip
+    transformers.DetrForSegmentation(settings).save_pretrained(tmp_path)
+    model = load(str(tmp_path), classes=("Tree", "dog"), weights="pretrained:DEFAULT")
+    assert model.classes == ("N/A (0)", "dog", "N/A (2)", "tree")
+    images = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        own = model.module(images)
+        folded = fold_queries(own.logits, own.pred_masks)
+        expected = nn.functional.interpolate(folded, (64, 96), mode="bilinear")
+        torch.testing.assert_close(model(images), expected)
+    with pytest.raises(InputError, match=r"know 4 classes.*the manifest has 2"):
+        load(str(tmp_path), classes=("tree", "cat"), weights="pretrained:DEFAULT")

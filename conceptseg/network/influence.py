@@ -1,0 +1,82 @@
+"""Whether layers have influence on a network's logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from conceptseg.errors import InputError
+
+if TYPE_CHECKING:
+    from conceptseg.network.contract import Network
+
+MOST_ERASED = 16
+"""Layers of a network without gradients that are erased, one pass each, to find one that acts."""
+
+
+def first_with_influence(model: Network, image: Tensor, layers: Sequence[str]) -> str | None:
+    """The first of `layers` on which the logits of one image [1, c, h, w] depend; None if none.
+
+    The gradient of a sum of the logits with random weights, times the activation, tells: of the
+    first layer in a pass of its own, and where that is zero all over of the others together. Where
+    it is zero at every layer (logits that are rounded, compared or saturated on the way), zeros in
+    a layer's place tell, of the first 16.
+    """
+    if not layers:
+        return None
+    for asked in (layers[:1], layers[1:]):
+        found = next((name for name in asked if name in sloping(model, image, asked)), None)
+        if found is not None:
+            return found
+    return next((name for name in layers[:MOST_ERASED] if _acts(model, image, name)), None)
+
+
+def sloping(model: Network, images: Tensor, layers: Sequence[str]) -> set[str]:
+    """Those of `layers` where the gradient of a random sum of the logits meets an activation.
+
+    That is, where the modulus of their product, summed, is more than the rounding of the largest
+    logit: to first order, what zeros in the layer's place would change.
+    """
+    from conceptseg.network.record import Recorder
+
+    if not layers:
+        return set()
+    try:
+        with Recorder(model, layers, gradients=True) as recorder:
+            logits = recorder(images)
+            slopes = recorder.gradient(_random_sum)
+    except InputError:  # of a layer that cannot be written back; none of them is believed
+        if len(layers) == 1:
+            return set()
+        return {name for one in layers[:MOST_ERASED] for name in sloping(model, images, [one])}
+    assert logits is not None
+    least = torch.finfo(torch.float32).eps * float(logits.detach().abs().max())
+    effects = {
+        name: (slopes[name] * recorder.activations[name].detach()).abs().sum() for name in slopes
+    }
+    # Not a number is not little: it is for the pass over the data to name the image.
+    return {name for name, effect in effects.items() if not float(effect) <= least}
+
+
+def _random_sum(logits: Tensor) -> Tensor:
+    """Random, so that no symmetry of the network can cancel it; always the same."""
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(logits.shape, generator=generator).to(logits)
+    return (logits * weights).flatten(1).sum(1)
+
+
+def _acts(model: Network, images: Tensor, layer: str) -> bool:
+    """Whether zeros in a layer's place change the logits."""
+    from conceptseg.network.record import Recorder
+
+    try:
+        with torch.no_grad(), Recorder(model, [layer]) as recorder:
+            before = recorder(images)
+        with torch.no_grad(), Recorder(model, [], edit={layer: torch.zeros_like}) as recorder:
+            after = recorder(images)
+    except InputError:
+        return False
+    return before is not None and after is not None and not torch.equal(before, after)
