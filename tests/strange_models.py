@@ -22,13 +22,14 @@ from torch.utils.checkpoint import checkpoint
 from conceptseg.config import ModelConfig
 from conceptseg.network.model import SegmentationModel, load_model
 
-CLASSES = ("ground", "crimson", "azure")
+CLASSES = ("ground", "crimson", "azure", "verdant")
+COLOURS = ((220, 30, 30), (30, 30, 220), (30, 220, 30))
 HEIGHT, WIDTH = 24, 32
 UNITS = 6
 
 
 class Plain(nn.Module):
-    """Logits of ground, crimson and azure by a small U-Net: excess of red and of blue is read.
+    """Logits of the classes by a small U-Net that reads the excess of red, blue and green.
 
     `first` and `body`, at half the size, hold excess of red, green and blue, brightness and two
     mixtures of these; `head` reads both. `padding` 0 makes all of it without padding: the map
@@ -50,9 +51,9 @@ class Plain(nn.Module):
         dice = torch.Generator().manual_seed(0)
         colours = torch.cat([1.5 * torch.eye(3) - 0.5, torch.full((1, 3), 0.3)])
         mixtures = torch.randn(UNITS - len(colours), 3, generator=dice) / 2
-        reads = torch.zeros(3, 2 * UNITS)
-        reads[1, 0] = reads[2, 2] = 4.0
-        reads[1, UNITS] = reads[2, UNITS + 2] = 6.0
+        reads = torch.zeros(len(CLASSES), 2 * UNITS)
+        for c, unit in ((1, 0), (2, 2), (3, 1)):
+            reads[c, unit], reads[c, UNITS + unit] = 4.0, 6.0
         with torch.no_grad():
             for conv in (self.first[0], self.body[0]):
                 conv.weight.copy_(0.02 * torch.randn(conv.weight.shape, generator=dice))
@@ -63,7 +64,8 @@ class Plain(nn.Module):
             self.up.weight.copy_(torch.eye(UNITS)[:, :, None, None].expand(-1, -1, 2, 2))
             self.up.bias.zero_()
             self.head.weight.copy_(reads[:, :, None, None])
-            self.head.bias.copy_(torch.tensor([1.0, 0.0, 0.0]))
+            # No two classes alike anywhere, or rounding would decide between them.
+            self.head.bias.copy_(torch.tensor([1.0, 0.0, -0.05, -0.1]))
 
     def coarse(self, first: Tensor) -> Tensor:
         return self.up(self.body(self.pool(first)))
@@ -118,7 +120,7 @@ class Sigmoid(One):
 
 
 class Independent(Plain):
-    """Each class of crimson and azure is a yes or no of its own."""
+    """Each class but ground is a yes or no of its own."""
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.logits(x)
@@ -211,14 +213,17 @@ def model_of(name: str) -> SegmentationModel:
 
 
 def paint(number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scene `number`: uint8 [h, w, 3] of a red and a blue rectangle, or one of them, and labels."""
+    """Scene `number`: uint8 [h, w, 3], and labels.
+
+    Of a red, a blue and a green rectangle one is missing, in every fourth scene none.
+    """
     dice = np.random.default_rng([11, number])
     pixels = dice.normal(110, 8, (HEIGHT, WIDTH, 3))
     labels = np.zeros((HEIGHT, WIDTH), np.uint8)
-    for c, colour in ((1, (220, 30, 30)), (2, (30, 30, 220))):
+    for c, colour in enumerate(COLOURS, start=1):
         if number % 4 != c:
-            top, left = int(dice.integers(0, 10)), 16 * (c - 1) + int(dice.integers(0, 5))
-            place = slice(top, top + int(dice.integers(8, 14))), slice(left, left + 10)
+            top, left = int(dice.integers(0, 10)), 10 * (c - 1) + int(dice.integers(0, 4))
+            place = slice(top, top + int(dice.integers(8, 14))), slice(left, left + 8)
             pixels[place] = np.array(colour) + dice.normal(0, 8, pixels[place].shape)
             labels[place] = c
     return pixels.clip(0, 255).astype(np.uint8), labels
@@ -233,7 +238,7 @@ def images(count: int = 2) -> Tensor:
 def write_scenes(folder: Path, count: int, outputs: tuple[str, ...] = CLASSES) -> Path:
     """Scenes, masks and their manifest, in groups of two; returns the manifest's file.
 
-    Of a network that puts out ground and crimson alone, azure is ground.
+    For a network that puts out ground and crimson alone, all else is ground.
     """
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)
@@ -248,7 +253,7 @@ def write_scenes(folder: Path, count: int, outputs: tuple[str, ...] = CLASSES) -
         "labels": {"names": list(CLASSES), "background": CLASSES[0]},
     }
     if outputs == CLASSES[:2]:
-        remap = {0: "ground", 1: "crimson", 2: "ground"}
+        remap = {0: "ground", 1: "crimson", 2: "ground", 3: "ground"}
         content["labels"] = {"names": list(outputs), "background": "ground", "remap": remap}
     path = folder / "set.yaml"
     path.write_text(yaml.safe_dump(content))
