@@ -11,6 +11,8 @@ from conceptseg.config import Preprocessing
 from conceptseg.errors import InputError
 
 EPSILON = 1e-8
+MOST_PX = 65_536
+"""Sides of a network's input, in pixels, at most: a typing error should not take all memory."""
 
 
 def prepare(images: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -97,7 +99,8 @@ def check_preprocessing(preprocessing: Preprocessing) -> None:
     """Refuse what no image could pass through.
 
     Raises :class:`~conceptseg.errors.InputError` for negative channels, an empty range, a size
-    below one pixel, a std that is not positive, lists of different lengths.
+    below one pixel or above :data:`MOST_PX`, a std that is not positive, lists of different
+    lengths.
     """
     low, high = preprocessing.range
     if low == high:
@@ -110,8 +113,10 @@ def check_preprocessing(preprocessing: Preprocessing) -> None:
         not preprocessing.channels or min(preprocessing.channels) < 0
     ):
         raise InputError("model.preprocessing.channels: give indices from 0, at least one")
-    if preprocessing.size is not None and min(preprocessing.size) < 1:
-        raise InputError("model.preprocessing.size: height and width must be at least 1")
+    if preprocessing.size is not None and not _sides(preprocessing.size):
+        raise InputError(f"model.preprocessing.size: height and width are from 1 to {MOST_PX}")
+    if preprocessing.multiple > MOST_PX:
+        raise InputError(f"model.preprocessing.multiple: at most {MOST_PX}")
     if preprocessing.std is not None and min(preprocessing.std, default=0.0) <= 0:
         raise InputError("model.preprocessing.std: values must be above 0")
     lengths = {
@@ -123,6 +128,10 @@ def check_preprocessing(preprocessing: Preprocessing) -> None:
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{key} has {count}" for key, count in lengths.items())
         raise InputError(f"model.preprocessing: {listed} values; give one per channel in each")
+
+
+def _sides(size: Sequence[int]) -> bool:
+    return min(size) >= 1 and max(size) <= MOST_PX
 
 
 def _per_channel(values: Sequence[float], x: Tensor) -> Tensor:

@@ -95,9 +95,12 @@ class Table:
     def from_json(cls, saved: Mapping[str, Any]) -> Table:
         if not all(isinstance(row, dict) for row in saved["rows"]):
             raise TypeError("rows must be mappings")
+        texts = [saved["caption"], *saved["columns"], *dict(saved["labels"]).values()]
+        if isinstance(saved["columns"], str) or not all(isinstance(one, str) for one in texts):
+            raise TypeError("caption, columns and labels must be texts")
         return cls(
             list(saved["rows"]),
             tuple(saved["columns"]),
             dict(saved["labels"]),
-            str(saved["caption"]),
+            saved["caption"],
         )

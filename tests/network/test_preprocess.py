@@ -88,6 +88,8 @@ def test_gradient_reaches_the_image():
         ({"range": (1, 1)}, "range"),
         ({"std": (0.0, 1.0)}, "std"),
         ({"size": (0, 4)}, "size"),
+        ({"size": (64, 16_000_000)}, "size"),
+        ({"multiple": 10**9}, "multiple"),
         ({"channels": (0, -1)}, "channels"),
         ({"mean": (1, 2, 3), "std": (1, 2)}, "mean has 3, std has 2"),
         ({"channels": (0, 1), "mean": (1, 2, 3)}, "channels has 2"),

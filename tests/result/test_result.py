@@ -234,6 +234,10 @@ def test_a_link_to_a_folder_stays_a_link(tmp_path):
     assert Result.load(tmp_path / "out").study == "ace"
 
 
+def table(**changes):
+    return {"rows": [{"a": 1}], "columns": ["a"], "labels": {}, "caption": "", **changes}
+
+
 def change(folder, **changes):
     path = folder / "result.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
@@ -254,6 +258,9 @@ def change(folder, **changes):
         (lambda f: change(f, findings=[{"claim": "x", "n": -1, "evidence": "e"}]), "finding's n"),
         (lambda f: change(f, tables={"t": {"rows": [1]}}), "not a result"),
         (lambda f: change(f, tables=7), "not a result"),
+        (lambda f: change(f, tables={"t": table(columns=[["a"]])}), "must be texts"),
+        (lambda f: change(f, tables={"t": table(columns="ab")}), "must be texts"),
+        (lambda f: change(f, tables={"t": table(labels={"a": 1.5})}), "must be texts"),
         (lambda f: change(f, files={"../secret": "0"}), "no result contains"),
         (lambda f: change(f, files={"images/../../secret.png": "0"}), "no result contains"),
         (lambda f: change(f, files={"/etc/passwd": "0"}), "no result contains"),

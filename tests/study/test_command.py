@@ -176,6 +176,19 @@ def test_report_of_a_result_that_lacks_a_table(capsys, study):
     assert "o: result.json lacks 'sums'" in line and "run the study again" in line
 
 
+def test_report_of_a_result_that_was_edited(capsys, study):
+    assert call(capsys, "toy", "-c", study, "--out", "o")[0] == 0
+    before = Path("o/report.html").read_bytes()
+    file = Path("o/result.json")
+    content = json.loads(file.read_text())
+    content["tables"]["sums"]["rows"][0].pop("value")
+    content["tables"]["sums"]["rows"][0]["name"] = ["a", "list"]
+    file.write_text(json.dumps(content))
+    line = refused(capsys, "report", "o")
+    assert "o: result.json" in line and "edited" in line
+    assert Path("o/report.html").read_bytes() == before
+
+
 def test_interrupted_says_how_to_go_on_and_does(capsys, study):
     toys.Calls.reset(at=4, error=KeyboardInterrupt())
     code, out, err = call(capsys, "toy", "-c", study, "--out", "o")

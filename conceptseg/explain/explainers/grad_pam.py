@@ -57,7 +57,7 @@ class GradPam(GradientCam):
         drawn = self.draw(score.mask)
         total = activation.new_zeros(activation.shape[0], *activation.shape[2:])
         step = max(1, scene.batch_size // len(scene))
-        for positions in drawn.split(step):
+        for positions in drawn.split(step) if len(drawn) else ():  # no image has the region
             for gradient in _pull(tail, _seeds(slope, positions)):
                 found = self.weigh(activation, gradient)
                 total = total + (found.relu() if self.relu else found)

@@ -8,7 +8,7 @@ ACTIVATIONS = frozenset(
 )  # fmt: skip
 _VALUE_GATES = frozenset(
     {"sigmoid", "sigmoid_", "hardsigmoid", "logsigmoid", "exp", "sqrt", "rsqrt", "reciprocal"}
-    | {"pow", "square", "__pow__", "log"}
+    | {"pow", "square", "__pow__", "log", "logit"}
 )  # fmt: skip
 GATES = _VALUE_GATES | frozenset(
     {"softmax", "log_softmax", "softmin", "var", "std", "norm", "vector_norm"}

@@ -134,20 +134,27 @@ def show_model_layers(
 
 
 def render_again(folder: Path) -> Path:
-    """Render the report of a saved result into its folder; returns the report's path."""
+    """Render the report of a saved result into its folder; returns the report's path.
+
+    Raises :class:`~conceptseg.errors.InputError` for a folder without a result, and for one whose
+    `result.json` holds what the report cannot show: it is a file that may have been edited.
+    """
     from conceptseg.report.page import write
     from conceptseg.result.saved import Result
 
     result = Result.load(folder)
     study = catalogue.load("study", result.study)
     try:
-        report = study.report(result)
-    except KeyError as error:
+        return write(study.report(result), result, folder / "report.html")
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, KeyError):
+            what = f"lacks {error.args[0]!r}, which the report shows"
+        else:
+            what = f"cannot be shown ({type(error).__name__}: {str(error)[:200]})"
         raise InputError(
-            f"{folder}: result.json lacks {error.args[0]!r}, which the report shows; it is damaged "
-            "or of another version: run the study again"
+            f"{folder}: result.json {what}; it is damaged, edited or of "
+            "another version: run the study again"
         ) from error
-    return write(report, result, folder / "report.html")
 
 
 def predict_quality(folder: Path, path: Path, overrides: Overrides, out: Path | None) -> str:

@@ -58,6 +58,8 @@ def find_last_layer(study: Segnbdt, context: Context, known: Known) -> Known:
 def find_head(model: SegmentationModel, images: Tensor, name: str = "auto") -> Head | None:
     """The convolution or linear layer whose output, resized to the image, is the logits.
 
+    It is found behind a softmax too.
+
     None where there is none (several heads that are added, queries, a transposed convolution).
     A layer that is named is not checked but for its number of outputs; InputError if that is not
     the number of classes.
@@ -104,9 +106,14 @@ def _linear(module: nn.Module, classes: int) -> bool:
 
 
 def _same(output: Tensor, logits: Tensor) -> bool:
-    """Whether a layer's output is the logits, perhaps before they were resized bilinearly."""
+    """Whether a layer's output is the logits, perhaps before they were resized bilinearly.
+
+    Up to one number at each pixel that all classes share: a softmax takes it off, and no decision
+    between classes depends on it.
+    """
     if output.dim() != 4 or output.shape[1] != logits.shape[1]:
         return False
+    output, logits = (one - one.mean(1, keepdim=True) for one in (output, logits))
     scale = float(logits.abs().max()) or 1.0
     outputs = [output]
     if output.shape != logits.shape:

@@ -24,6 +24,17 @@ def test_the_head_is_found_before_resizing_too(upsample):
     assert not net.head._forward_hooks and not net.body._forward_hooks
 
 
+def test_the_head_is_found_behind_a_softmax():
+    class Probabilities(ThreeGroups):
+        def forward(self, images):
+            return super().forward(images).softmax(1)
+
+    net = Probabilities()
+    head = find_head(SegmentationModel(net, CLASSES), IMAGES)
+    assert head is not None and head.name == "head"
+    assert torch.equal(torch.from_numpy(head.weight), net.head.weight.detach().flatten(1))
+
+
 def test_what_enters_the_head_is_told_by_name():
     class Through(nn.Module):
         """The head reads what `act` puts out in place of `stem`; `aside` only looks alike."""
