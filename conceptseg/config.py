@@ -75,6 +75,12 @@ class Preprocessing(Strict):
         None, description="Order in which the image's channels enter, e.g. [2, 1, 0] for BGR."
     )
 
+    def facts(self) -> str:
+        """All keys as JSON, for a fingerprint; those that came later only where they say something,
+        so that what was saved before them still knows its network."""
+        later = {"normalise", "percentiles"} if self.normalise == "none" else set()
+        return self.model_dump_json(exclude=later)
+
 
 Values = Literal["logits", "probabilities", "independent", "independent_probabilities"]
 Place = Literal["stretch", "centre"]

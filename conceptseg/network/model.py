@@ -93,8 +93,7 @@ class SegmentationModel(Network):
 
         Raises :class:`~conceptseg.errors.InputError` for images of another number of channels,
         of a size that the network cannot take, for a number of outputs that is not that of the
-        classes, and for whatever the network itself raises
-        (:mod:`conceptseg.network.blame`).
+        classes, and for whatever the network itself raises (:mod:`conceptseg.network.blame`).
         """
         self.check_images(images)
         self.settle(images)
@@ -120,8 +119,7 @@ class SegmentationModel(Network):
         first = images[:1].detach().clone()
         with torch.inference_mode(False), self._named():
             output = self._first_output(first)
-            inner = prepare(first, self.preprocessing).shape[2:]
-            self.interpretation.settle(output, 1, inner)
+            self.interpretation.settle(output, 1, size)
         del output
         with torch.no_grad(), self._named():
             x = prepare(first, self.preprocessing)
@@ -270,9 +268,7 @@ class SegmentationModel(Network):
         facts = {
             "structure": _without_addresses(repr(self.module)),
             "code": str(getattr(self.module, "code", "")),
-            "preprocessing": self.preprocessing.model_dump_json(
-                exclude=_unused(self.preprocessing)
-            ),
+            "preprocessing": self.preprocessing.facts(),
             "classes": "\0".join(self.interpretation.outputs),
             "positive_class": self.interpretation.positive_class or "",
             **self.interpretation.facts(),
@@ -318,7 +314,8 @@ class SegmentationModel(Network):
                 return self._wrong_channels(images.shape[1])
             return InputError(
                 f"model {self.name!r} cannot take images {list(images.shape)} "
-                f"({_first_line(text)}){where(error)}; set model.preprocessing.multiple or .size"
+                f"({text.strip().splitlines()[0][:160]}){where(error)}; set "
+                "model.preprocessing.multiple or .size"
             )
         if not is_theirs(error, error.__traceback__):
             return error
@@ -346,17 +343,8 @@ _ABOUT_SHAPES = re.compile(
 _ABOUT_TYPES = re.compile(r"\b(dtype|cuda|nvidia|type \()", re.IGNORECASE)
 
 
-def _unused(preprocessing: Preprocessing) -> set[str]:
-    """Keys that say nothing, so that weights are known by the fingerprint they had before them."""
-    return {"normalise", "percentiles"} if preprocessing.normalise == "none" else set()
-
-
 def _without_addresses(text: str) -> str:
     return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
-
-
-def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0][:160]
 
 
 Loader = Callable[[ModelConfig, Sequence[str]], "SegmentationModel"]

@@ -21,7 +21,7 @@ REFUSED = {
     ("lrp", "probabilities"): "the network ends in a softmax or another gate",
     ("lrp", "sigmoid"): "the network ends in a softmax or another gate",
 }
-LATER = {"recomputing", "reentrant", "compiled", "half"}
+LATER: set[str] = set()
 """Read as they were written, in float32, by what is not here yet."""
 FAST = {"probabilities", "cropped", "independent"}
 CRIMSON = Target(1, Predicted(1))

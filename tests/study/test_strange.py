@@ -45,7 +45,7 @@ REFUSED = {
     **{("lcrp", network): GATE for network in ("probabilities", "sigmoid")},
 }
 """Where a study makes no sense, and the words of its refusal."""
-LATER = {"recomputing", "reentrant", "compiled", "half"}
+LATER: set[str] = set()
 """Read as they were written, in float32, by what is not here yet."""
 FAST = {
     ("saliency", "probabilities"),
