@@ -37,8 +37,8 @@ def first_with_influence(model: Network, image: Tensor, layers: Sequence[str]) -
 def sloping(model: Network, images: Tensor, layers: Sequence[str]) -> set[str]:
     """Those of `layers` where the gradient of a random sum of the logits meets an activation.
 
-    That is, where the modulus of their product, summed, is more than the rounding of the largest
-    logit: to first order, what zeros in the layer's place would change.
+    That is, where the sum over the layer of |gradient| times what its activation may change by is
+    more than the rounding of the largest logit.
     """
     from conceptseg.network.record import Recorder
 
@@ -55,10 +55,21 @@ def sloping(model: Network, images: Tensor, layers: Sequence[str]) -> set[str]:
     assert logits is not None
     least = torch.finfo(torch.float32).eps * float(logits.detach().abs().max())
     effects = {
-        name: (slopes[name] * recorder.activations[name].detach()).abs().sum() for name in slopes
+        name: (slopes[name].abs() * _reach(recorder.activations[name].detach())).sum()
+        for name in slopes
     }
     # Not a number is not little: it is for the pass over the data to name the image.
     return {name for name, effect in effects.items() if not float(effect) <= least}
+
+
+def _reach(activation: Tensor) -> Tensor:
+    """By how much each entry may change: its modulus and the layer's mean; 1 where all are silent.
+
+    A layer that is silent on one image (noise, an image of something else) may act on others.
+    """
+    size = activation.abs()
+    mean = size.mean()
+    return size + torch.where(mean > 0, mean, 1.0)
 
 
 def _random_sum(logits: Tensor) -> Tensor:
