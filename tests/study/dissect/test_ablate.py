@@ -117,6 +117,7 @@ def test_a_class_in_few_images_is_not_tested_and_costs_the_others_nothing():
     assert own[0].used
 
 
+@pytest.mark.slow
 def test_the_smallest_loss_that_would_be_shown_is_shown_four_times_in_five():
     """Where images decide, where random sets do, and among twenty tests."""
     for images, spread, sets in ((0.1, 0.0, 10), (0.02, 0.05, 10)):

@@ -43,6 +43,7 @@ def test_one_change_among_hundreds_can_be_shown():
     assert shown[0] and sum(shown) <= 2
 
 
+@pytest.mark.slow
 def test_what_would_have_been_shown_is_shown_four_times_in_five():
     found = []
     for seed in range(60):
