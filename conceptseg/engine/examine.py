@@ -288,7 +288,8 @@ class _Examiner:
         best, order = renamed(counts)
         moved = [f"{names[c]} by {names[o]}" for c, o in enumerate(order) if c != o]
         steps = {(o - c) % k for c, o in enumerate(order) if counts[c].sum()}
-        shifted = f"all are shifted by {steps.pop()}: " if len(steps) == 1 else ""
+        step = steps.pop() if len(steps) == 1 else 0
+        shifted = f"all are shifted by {step - k * (step > k // 2):+d}: " if step else ""
         others = [
             (
                 "class names",

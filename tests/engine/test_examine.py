@@ -125,7 +125,7 @@ def test_masks_that_do_not_fit_are_named_with_their_number(change, words):
 
 def test_names_shifted_by_one_are_called_so():
     found = doubts(context_of(data=Data(lambda m: (m + 1) % 4)))
-    assert "all are shifted by 3" in found["class names"]
+    assert "all are shifted by -1" in found["class names"]
 
 
 @pytest.mark.parametrize(
