@@ -58,6 +58,12 @@ class Interpretation:
         """
         taken = take(output, len(self.outputs), images, size, self.reading.output)
         if taken.rule in FOLDED:
+            if self.reading.values not in (None, "logits"):
+                raise InputError(
+                    f"model.values is {self.reading.values}, but what the network returns is "
+                    f"folded to {FOLDED[taken.rule]}, of classes of which each pixel has one: "
+                    "leave the key out"
+                )
             self.numbers = Numbers("logits", FOLDED[taken.rule])
         else:
             self.numbers = judge(taken.maps, self.reading.values)

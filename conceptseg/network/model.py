@@ -18,7 +18,7 @@ from conceptseg.network.contract import Network
 from conceptseg.network.interpret import Interpretation
 from conceptseg.network.layers import LayerInfo, survey
 from conceptseg.network.layout import Window
-from conceptseg.network.place import Placed, Placement
+from conceptseg.network.place import Placement
 from conceptseg.network.plain import as_written, plain
 from conceptseg.network.preprocess import check_preprocessing, input_size, prepare
 
@@ -98,8 +98,8 @@ class SegmentationModel(Network):
         self.check_images(images)
         self.settle(images)
         x = prepare(images, self.preprocessing)
-        placed = self.placement.known(x.shape[2:]) or Placed()
-        maps = placed.cut(self._maps(placed.widened(x), images), x.shape[2:])
+        widened, placed = self.placement.widened(x)
+        maps = placed.cut(self._maps(widened, images), x.shape[2:])
         if maps.dtype in (torch.float16, torch.bfloat16):
             maps = maps.float()
         if maps.shape[2:] == images.shape[2:]:
@@ -117,10 +117,9 @@ class SegmentationModel(Network):
         if self.interpretation.numbers is not None and self.placement.known(size) is not None:
             return
         first = images[:1].detach().clone()
-        with torch.inference_mode(False), self._named():
-            output = self._first_output(first)
-            self.interpretation.settle(output, 1, size)
-        del output
+        if self.interpretation.numbers is None:
+            with torch.inference_mode(False), self._named():
+                self.interpretation.settle(self._first_output(first), 1, size)
         with torch.no_grad(), self._named():
             x = prepare(first, self.preprocessing)
             self.placement.settle(x, lambda wider: self._maps(wider, first))

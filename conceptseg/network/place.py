@@ -74,14 +74,25 @@ class Placement:
         self.grid: Size | None = None
         self._covers = False
         self._known: dict[Size, Placed] = {}
+        self._latest: Size | None = None
 
     def known(self, size: Sequence[int]) -> Placed | None:
         """How inputs of a size are run, if that has been found out."""
         return Placed() if self._covers else self._known.get((size[0], size[1]))
 
+    def widened(self, x: Tensor) -> tuple[Tensor, Placed]:
+        """The input [n, c, h, w] with its margin, and how it is run."""
+        self._latest = (x.shape[2], x.shape[3])
+        placed = self.known(self._latest) or Placed()
+        return placed.widened(x), placed
+
     def window(self, widened: Size) -> Window | None:
-        """Corner and size of the image on a widened input; None where none was widened to that."""
-        for size, placed in self._known.items():
+        """Corner and size of the image on a widened input; None where none was widened to that.
+
+        Inputs of several sizes may be widened to one: the latest that was run is meant then.
+        """
+        latest = {size: self._known[size] for size in [self._latest] if size in self._known}
+        for size, placed in (latest | self._known).items():
             if placed.margin != (0, 0) and widened == placed.size_of(size):
                 return (placed.margin[0] // 2, placed.margin[1] // 2), size
         return None
@@ -111,7 +122,8 @@ class Placement:
             lost = [n - g * stride for n, g in zip(size, grid, strict=True)]
             if self.wanted == "centre" or min(lost) >= stride:
                 return self._margin(x, run, size, stride)
-        scaled = by_a_stride(grid, size) or (wider and _in_proportion(grid, wider, size))
+        # What a second size shows goes before what the first may look like by chance.
+        scaled = _in_proportion(grid, wider, size) if wider else by_a_stride(grid, size)
         if self.wanted is None and scaled:
             return Placed()
         raise InputError(

@@ -47,7 +47,7 @@ def judge(maps: Tensor, wanted: Values | None) -> Numbers:
     """
     low, high = (float(one) for one in maps.detach().float().aminmax())
     spread = f"from {low:.4g} to {high:.4g}"
-    inside = 0 <= low < high <= 1 + SUM_TOLERANCE
+    inside, step = 0 <= low < high <= 1 + SUM_TOLERANCE, last_step(maps)
     if wanted is not None:
         if wanted in ("probabilities", "independent_probabilities") and not (
             low >= 0 and high <= 1 + SUM_TOLERANCE
@@ -56,8 +56,13 @@ def judge(maps: Tensor, wanted: Values | None) -> Numbers:
                 f"model.values is {wanted}, but the network puts out numbers {spread}; "
                 f"give {'logits' if wanted == 'probabilities' else 'independent'}"
             )
+        if wanted == "independent" and step in ("sigmoid", "softmax"):
+            raise InputError(
+                f"model.values is independent, but the network ends in a {step} (numbers "
+                f"{spread}); give independent_probabilities"
+            )
         return Numbers(wanted, f"by model.values; numbers {spread}")
-    step, k = last_step(maps), maps.shape[1]
+    k = maps.shape[1]
     off = float((maps.detach().float().sum(1) - 1).abs().max())
     if k > 1 and inside and off <= SUM_TOLERANCE:
         return Numbers("probabilities", f"numbers {spread}, which sum to 1 at every pixel")

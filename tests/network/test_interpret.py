@@ -100,3 +100,17 @@ def test_the_part_that_is_asked_for():
     last = SegmentationModel(Two(Z), NAMES, reading=Reading(output="last"))
     torch.testing.assert_close(last(IMAGES), -Z)
     assert (last.interpretation.taken.where, last.interpretation.numbers.values) == ("1", "logits")
+
+
+def test_folded_queries_are_one_class_for_each_pixel():
+    class Queries(nn.Module):
+        def forward(self, x):
+            return {"logits": torch.zeros(len(x), 3, 6), "pred_masks": x[:, :3]}
+
+    plain = SegmentationModel(Queries(), NAMES)
+    assert plain(IMAGES).shape == (2, 5, 6, 7)
+    with pytest.raises(InputError, match="folded to logarithms of sums over queries.*key out"):
+        model = SegmentationModel(
+            Queries(), NAMES, positive_class="tree", reading=Reading(values="independent")
+        )
+        model(IMAGES)

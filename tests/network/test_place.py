@@ -138,6 +138,22 @@ def test_strides(grid, size, fits):
     assert by_a_stride(grid, size) is fits
 
 
+def test_a_second_size_goes_before_what_the_first_looks_like():
+    """Half of 40 px by chance: of 72 px neither a half nor a crop is left."""
+    module = Unpadded(0)
+    module.forward = lambda x: x[:, :, : x.shape[2] - 20, :24] if x.shape[2] == 40 else x[..., :9]
+    with pytest.raises(InputError, match="map of 20 x 24 for .* 40 x 48, of 72 x 9.*model.place"):
+        model_of(module)(torch.rand(1, 3, 40, 48))
+
+
+def test_sizes_that_are_widened_to_one_have_windows_of_their_own():
+    model = model_of(Unpadded(2))
+    model.placement._known.update({(38, 38): Placed((6, 6), (4, 4)), (40, 40): Placed((4, 4))})
+    for side, corner in ((38, 3), (40, 2)):
+        model.placement.widened(torch.rand(1, 3, side, side))
+        assert model.window((44, 44)) == ((corner, corner), (side, side))
+
+
 def test_the_centre_needs_a_whole_stride():
     with pytest.raises(InputError, match="model.place"):
         Placement("centre").settle(

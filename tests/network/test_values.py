@@ -100,3 +100,9 @@ def test_merged_classes_have_the_sum_of_their_probabilities():
 def test_a_pair_has_the_sigmoid_as_its_softmax():
     torch.testing.assert_close(paired(ONE).softmax(1)[:, 1:], ONE.sigmoid())
     torch.testing.assert_close(paired(ONE, first=True).softmax(1)[:, :1], ONE.sigmoid())
+
+
+def test_logits_are_no_probabilities_of_independent_classes():
+    with pytest.raises(InputError, match="ends in a sigmoid .*give independent_probabilities"):
+        judge(Z.sigmoid(), "independent")
+    assert judge(Z, "independent").values == "independent"
