@@ -17,10 +17,14 @@ from torch import Tensor
 from conceptseg.engine.agreement import agreement, confusion, displaced, renamed
 from conceptseg.engine.contract import Context
 from conceptseg.engine.otherwise import as_yaml, readings
-from conceptseg.engine.reading import read, some
+from conceptseg.engine.reading import outputs_of_labels, read, some
 from conceptseg.engine.start import precision
 from conceptseg.errors import InputError
+from conceptseg.network.influence import acts
+from conceptseg.network.outputs import FOLDED
+from conceptseg.network.place import Placed
 from conceptseg.network.preprocess import prepare
+from conceptseg.network.record import Tail, encode
 from conceptseg.network.values import saturated
 
 if TYPE_CHECKING:
@@ -142,18 +146,22 @@ class _Examiner:
 
     def place(self) -> Verdict:
         grid, size = self.model.placement.grid, self.batch.images.shape[2:]
-        placed = self.model.placement.known(self.model.input_size(size))
+        placed = self._placed()
         on = f"on {size[0]} x {size[1]}"
-        if placed is not None and placed.margin != (0, 0):
+        if placed.margin != (0, 0):
             return Verdict(
                 "place",
                 f"a map of the image's middle, {on}: the image is mirrored at its edges by "
                 f"{placed.margin[0]} x {placed.margin[1]} px in all, so that it is covered",
             )
-        kind = (
-            "all over the image" if self.model.placement.wanted is None else "as model.place says"
-        )
+        wanted = self.model.placement.wanted
+        kind = "all over the image" if wanted is None else "as model.place says"
         return Verdict("place", f"a map of {grid[0]} x {grid[1]} {on}, {kind}" if grid else kind)
+
+    def _placed(self) -> Placed:
+        """How inputs of the images' size are run."""
+        size = self.model.input_size(self.batch.images.shape[2:])
+        return self.model.placement.known(size) or Placed()
 
     def independence(self) -> Iterator[Verdict]:
         """Whether at many pixels no class has a positive logit, as independent classes have it."""
@@ -165,7 +173,7 @@ class _Examiner:
         many = len(interpretation.outputs) > 2
         named = any(name.lower().strip("_ ") in NO_CLASS for name in interpretation.outputs)
         logits = interpretation.numbers is not None and interpretation.numbers.values == "logits"
-        folded = interpretation.taken is not None and interpretation.taken.rule.startswith("quer")
+        folded = interpretation.taken is not None and interpretation.taken.rule in FOLDED
         doubt = many and not named and logits and not folded and none > UNSURE
         said = interpretation.reading.values is not None
         yield Verdict(
@@ -215,6 +223,8 @@ class _Examiner:
 
     def other_size(self) -> Verdict:
         images = self.batch.images[:1]
+        if self._placed().margin != (0, 0):  # that was found out by trying other sizes
+            return Verdict("other sizes", "taken")
         wider = torch.nn.functional.pad(images, (0, 32, 0, 32), mode="replicate")
         try:
             self.forward(self.model, wider)
@@ -224,24 +234,21 @@ class _Examiner:
 
     def layer(self) -> Verdict:
         """Whether the layer has influence on the output: by its gradient, else by erasing it."""
-        from conceptseg.network.record import Tail
-
         name, images = self.context.layer, self.batch.images[:1]
         try:
-            tail = Tail.of(self.model, images, name)
+            u, y, x = encode(self.model, images, name).shape[1:]
         except InputError as error:
             return Verdict("layer", str(error), doubt=True)
-        self.passed += 2
-        u, y, x = tail.activation.shape[1:]
+        self.passed += 4
         size = f"{name}: {u} channels on {y} x {x}"
-        if torch.equal(tail.resume(0 * tail.activation), tail.logits):
+        if not acts(self.model, images, name):
             return Verdict(
                 "layer",
                 f"{size}; it has no influence on the logits, so that nothing can be shown to be "
                 "used there: choose another (conceptseg layers shows them)",
                 doubt=True,
             )
-        signs = torch.sign(tail.logits - tail.logits.mean(1, keepdim=True))
+        signs = torch.sign(self.logits[:1] - self.logits[:1].mean(1, keepdim=True))
         try:
             tail = Tail.of(self.model, images, name, graph=True)
             gradient = tail.gradient(lambda z: (z * signs).mean((1, 2, 3)), retain=False)
@@ -254,8 +261,6 @@ class _Examiner:
 
     def classes(self) -> tuple[dict[str, Any], ...]:
         """Each output, the class it counts as, the masks' names of it, and its IoU."""
-        from conceptseg.engine.reading import outputs_of_labels
-
         interpretation, manifest = self.model.interpretation, self.context.manifest
         iou = np.full(len(self.model.classes), np.nan)
         masks: dict[int, list[str]] = {}

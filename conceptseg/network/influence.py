@@ -31,7 +31,7 @@ def first_with_influence(model: Network, image: Tensor, layers: Sequence[str]) -
         found = next((name for name in asked if name in sloping(model, image, asked)), None)
         if found is not None:
             return found
-    return next((name for name in layers[:MOST_ERASED] if _acts(model, image, name)), None)
+    return next((name for name in layers[:MOST_ERASED] if acts(model, image, name)), None)
 
 
 def sloping(model: Network, images: Tensor, layers: Sequence[str]) -> set[str]:
@@ -79,7 +79,7 @@ def _random_sum(logits: Tensor) -> Tensor:
     return (logits * weights).flatten(1).sum(1)
 
 
-def _acts(model: Network, images: Tensor, layer: str) -> bool:
+def acts(model: Network, images: Tensor, layer: str) -> bool:
     """Whether zeros in a layer's place change the logits."""
     from conceptseg.network.record import Recorder
 

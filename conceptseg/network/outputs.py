@@ -45,13 +45,6 @@ class Taken:
         return Taken(self.maps, (str(key), *self.path), rule or self.rule)
 
 
-def class_maps(
-    output: Any, classes: int, images: int, size: Size | None = None, wanted: Wanted | None = None
-) -> Tensor:
-    """The maps of :func:`take`."""
-    return take(output, classes, images, size, wanted).maps
-
-
 def take(
     output: Any, classes: int, images: int, size: Size | None = None, wanted: Wanted | None = None
 ) -> Taken:

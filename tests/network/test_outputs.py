@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from conceptseg.errors import InputError
-from conceptseg.network.outputs import class_maps, fits, fold_queries, take
+from conceptseg.network.outputs import fits, fold_queries, take
 
 MAPS = torch.arange(2 * 3 * 4 * 5, dtype=torch.float32).view(2, 3, 4, 5)
 COARSE = torch.zeros(2, 3, 2, 2)
@@ -45,11 +45,11 @@ Named = namedtuple("Named", ["out", "aux"])
     ],
 )
 def test_taken(output):
-    assert torch.equal(class_maps(output, classes=3, images=2), MAPS)
+    assert torch.equal(take(output, classes=3, images=2).maps, MAPS)
 
 
 def test_one_map_without_its_axis():
-    assert class_maps(MAPS[:, 0], classes=2, images=2).shape == (2, 1, 4, 5)
+    assert take(MAPS[:, 0], classes=2, images=2).maps.shape == (2, 1, 4, 5)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_one_map_without_its_axis():
 )
 def test_refused(output, named):
     with pytest.raises(InputError, match=named):
-        class_maps(output, classes=3, images=2)
+        take(output, classes=3, images=2)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_query_outputs_of_either_family_are_folded():
     class_logits, mask_logits = queries()
     for names in (("class_queries_logits", "masks_queries_logits"), ("logits", "pred_masks")):
         output = dict(zip(names, (class_logits, mask_logits), strict=True))
-        assert torch.equal(class_maps(output, 3, 2), fold_queries(class_logits, mask_logits))
+        assert torch.equal(take(output, 3, 2).maps, fold_queries(class_logits, mask_logits))
 
 
 @pytest.mark.parametrize(
@@ -175,4 +175,4 @@ def test_fold_gradient():
 def test_query_outputs_are_found_by_name():
     class_logits, mask_logits = queries()
     output = {"class_queries_logits": class_logits, "masks_queries_logits": mask_logits}
-    assert torch.equal(class_maps(output, 3, 2), fold_queries(class_logits, mask_logits))
+    assert torch.equal(take(output, 3, 2).maps, fold_queries(class_logits, mask_logits))

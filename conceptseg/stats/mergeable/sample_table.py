@@ -60,18 +60,13 @@ class SampleTable:
         capacity: int | None = None,
     ) -> SampleTable:
         """The statistic of n samples: of each array [n, ...], a sample keeps its row [1, ...]."""
-        table = cls.empty(capacity)
-        for i, key in enumerate(ids):
-            table = table.merge(
-                cls.of(
-                    key,
-                    {name: rows[i : i + 1].copy() for name, rows in arrays.items()},
-                    priority=priority[i] if priority else 0,
-                    classes=classes[i] if classes else (),
-                    capacity=capacity,
-                )
-            )
-        return table
+        tables = {
+            key: {name: rows[i : i + 1].copy() for name, rows in arrays.items()}
+            for i, key in enumerate(ids)
+        }
+        ranks = dict(zip(ids, priority or [0] * len(ids), strict=True))
+        held = dict(zip(ids, map(frozenset, classes or [()] * len(ids)), strict=True))
+        return cls.empty(capacity).merge(cls(capacity, ranks, held, tables))
 
     @classmethod
     def each(cls, tables: Mapping[str, Tables]) -> SampleTable:
