@@ -9,25 +9,10 @@ import zipfile
 
 import pytest
 import torch
-from torch import nn
 
 from conceptseg.errors import InputError
 from conceptseg.network.checkpoint import RECORDS, hash_tensors, load_state
-
-
-def network(seed: int, outputs: int = 2) -> nn.Module:
-    torch.manual_seed(seed)
-    net = nn.Sequential()
-    net.add_module("stem", nn.Conv2d(3, 4, 3))
-    net.add_module("norm", nn.BatchNorm2d(4))
-    net.add_module("head", nn.Conv2d(4, outputs, 1))
-    for buffer in (net.norm.running_mean, net.norm.running_var):
-        buffer.uniform_(0.5, 1.0)
-    return net
-
-
-def prefixed(prefix: str) -> dict:
-    return {prefix + key: value for key, value in network(0).state_dict().items()}
+from tests.network.small_states import network, prefixed
 
 
 class Malicious:

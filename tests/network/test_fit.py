@@ -11,26 +11,12 @@ from conceptseg.network.fit import fit_state, load_weights
 from conceptseg.network.leftover import listed
 from conceptseg.network.sources._common import finish
 from conceptseg.network.weight_norm import renormed
-
-
-def network(seed: int, outputs: int = 2) -> nn.Module:
-    torch.manual_seed(seed)
-    net = nn.Sequential()
-    net.add_module("stem", nn.Conv2d(3, 4, 3))
-    net.add_module("norm", nn.BatchNorm2d(4))
-    net.add_module("head", nn.Conv2d(4, outputs, 1))
-    for buffer in (net.norm.running_mean, net.norm.running_var):
-        buffer.uniform_(0.5, 1.0)
-    return net
+from tests.network.small_states import network, prefixed
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
     left, right = a.state_dict(), b.state_dict()
     return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
-
-
-def prefixed(prefix: str, seed: int = 0) -> dict:
-    return {prefix + key: value for key, value in network(seed).state_dict().items()}
 
 
 def pieces() -> dict:
