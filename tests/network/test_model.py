@@ -42,7 +42,12 @@ def test_forward_is_preprocess_module_resize():
 
 
 def test_bilinear_by_hand():
-    model = model_of(lambda x: x[..., :1, ::2], preprocessing=Preprocessing(size=(1, 4)))
+    # Of another size it would keep one row all the same: nothing tells where that lies.
+    model = model_of(
+        lambda x: x[..., :1, ::2],
+        preprocessing=Preprocessing(size=(1, 4)),
+        reading=Reading(values="logits", place="stretch"),
+    )
     image = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(1, 3, 1, 4)
     # from two values to four with corners not aligned: positions -1/4, 1/4, 3/4, 5/4
     torch.testing.assert_close(model(image)[0, 0, 0], torch.tensor([0.0, 0.25, 0.75, 1.0]))
