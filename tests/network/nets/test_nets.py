@@ -1,4 +1,4 @@
-"""The two networks rebuilt from a description give the published networks' own logits."""
+"""The three networks rebuilt from a description give the published networks' own logits."""
 
 import numpy as np
 import pytest
@@ -8,14 +8,21 @@ from conceptseg.config import ModelConfig, Preprocessing
 from conceptseg.network.model import load_model
 
 CGNET = Preprocessing(range=(0, 255), mean=(105.65772519, 103.32976184, 99.62539586))
-ESPNET = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+ESPNETV2 = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+ESPNET = Preprocessing(
+    channels=[2, 1, 0],
+    range=(0, 255),
+    mean=(110.33102643, 108.40886315, 105.03319369),
+    std=(255 * 72.12571015, 255 * 72.69074534, 255 * 69.90434816),
+)
 
 
 @pytest.mark.parametrize(
     ("name", "folder", "preprocessing", "classes"),
     [
         ("tests.network.nets.cgnet:CGNet", "cgnet_camvid", CGNET, 11),
-        ("tests.network.nets.espnetv2:ESPNetv2", "espnetv2_voc", ESPNET, 21),
+        ("tests.network.nets.espnetv2:ESPNetv2", "espnetv2_voc", ESPNETV2, 21),
+        ("tests.network.nets.espnet:ESPNet", "espnet_camvid", ESPNET, 12),
     ],
 )
 def test_reference_logits(shared_dir, name, folder, preprocessing, classes):
