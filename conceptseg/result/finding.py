@@ -42,6 +42,9 @@ class Finding(Strict):
         description="Id of the section, chart or card of the report that shows "
         "it, or the name of a table."
     )
+    fault: bool = Field(
+        False, description="Whether it is of the network's mistakes; these come first."
+    )
     details: dict[str, Any] = Field(
         default_factory=dict, description="Further numbers; `effect_name` names the effect."
     )
@@ -56,6 +59,7 @@ class Finding(Strict):
         evidence: str,
         class_name: str | None = None,
         null: float | None = None,
+        fault: bool = False,
         **details: Any,
     ) -> Finding:
         """A claim with its number. Decided by its `test`; without one by whether the interval
@@ -73,6 +77,7 @@ class Finding(Strict):
             by="test" if test is not None else "description" if null is None else "interval",
             null=null or 0.0,
             evidence=evidence,
+            fault=fault,
             details=details,
         )
 
@@ -120,7 +125,7 @@ class Finding(Strict):
 
 
 def ranked(findings: Iterable[Finding]) -> list[Finding]:
-    """Evidence first, then descriptions, then the rest; in each the largest first.
+    """Evidence first, then descriptions, then the rest; in each faults, then the largest first.
 
     By size, not by p: p-values of clear effects all lie at the least that the draws can give, and
     of what is sure, how large it is matters. Size is the distance from the null: from 0, or from
@@ -128,10 +133,10 @@ def ranked(findings: Iterable[Finding]) -> list[Finding]:
     """
     order = ("evidence", "description", "no evidence", "not testable")
 
-    def key(finding: Finding) -> tuple[int, float, float, float, str]:
+    def key(finding: Finding) -> tuple[int, bool, float, float, float, str]:
         place = order.index(finding.standing)
         size = 0.0 if finding.effect is None else abs(finding.effect - finding.null)
         p = 1.0 if finding.p_adjusted is None else finding.p_adjusted
-        return place, p if place > 1 else 0.0, -size, p, finding.claim
+        return place, not finding.fault, p if place > 1 else 0.0, -size, p, finding.claim
 
     return sorted(findings, key=key)

@@ -153,7 +153,7 @@ class Sampling:
             return self.of_draws(NAN, np.empty(0))
         picks = self.picks()
         value = np.asarray(parts, np.float64).sum() / np.asarray(wholes, np.float64).sum()
-        return self.of_draws(value, _divided(part[picks].sum(1), whole[picks].sum(1)))
+        return self.of_draws(value, divided(part[picks].sum(1), whole[picks].sum(1)))
 
     def share(self, held: ArrayLike) -> Estimate:
         """The share of values [m] that `held` is true of, its interval never of one point."""
@@ -180,7 +180,7 @@ class Sampling:
         values, inside = np.asarray(values, np.float64), np.asarray(members, bool)
         picks = self.picks()
         each = [
-            _divided(self.sums(values * rows)[picks].sum(1), self.sums(rows)[picks].sum(1))
+            divided(self.sums(values * rows)[picks].sum(1), self.sums(rows)[picks].sum(1))
             for rows in (inside, ~inside)
         ]
         both = inside.any() and not inside.all()
@@ -210,6 +210,6 @@ class Sampling:
         return Estimate(float(value), float(low), float(high), self.n, self.of)
 
 
-def _divided(parts: Floats, wholes: Floats) -> Floats:
-    """nan where the whole is 0."""
+def divided(parts: Floats, wholes: Floats) -> Floats:
+    """Quotients [m]; nan where the whole is 0."""
     return np.divide(parts, wholes, out=np.full(len(parts), NAN), where=wholes != 0)

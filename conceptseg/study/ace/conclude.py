@@ -21,13 +21,14 @@ from conceptseg.study.ace.findings import findings
 from conceptseg.study.ace.gradients import needs_labels
 from conceptseg.study.ace.pictures import MAP, SHOWN, shown_rows
 from conceptseg.study.ace.scored import REGIONS, scored_on
-from conceptseg.study.shared import local_maps, studied
+from conceptseg.study.shared import local_maps, mistaken_report, studied
 from conceptseg.study.shared.compare import COMPARISON, Comparison
+from conceptseg.study.shared.mistaken import MISTAKES
 
 
 def conclude(study: Ace, context: Context, known: Known) -> Result:
     discovery, pairs, erasures = known[DISCOVERY], known[PAIRS], known[ERASURES]
-    shown, comparison = known[SHOWN], known[COMPARISON]
+    shown, comparison, mistakes = known[SHOWN], known[COMPARISON], known[MISTAKES]
     classes = context.model.classes
     names = [describe(discovery, concept, classes) for concept in discovery.concepts]
     frequent = enrichment(discovery, _metadata(context, discovery))
@@ -36,7 +37,9 @@ def conclude(study: Ace, context: Context, known: Known) -> Result:
     sampling = discovery.sampling
     return Result(
         study="ace",
-        findings=ranked(findings(discovery, pairs, classes, names)),
+        findings=ranked(
+            mistaken_report.findings(mistakes, classes) + findings(discovery, pairs, classes, names)
+        ),
         tables={
             "pairs": tables.pair_table(pairs, classes),
             "concepts": tables.concept_table(study, known, names),
@@ -47,9 +50,10 @@ def conclude(study: Ace, context: Context, known: Known) -> Result:
             "enrichment": Table.of(frequent, tables.FREQUENT, caption),
             "segments": tables.map_table(discovery, shown_rows(study, discovery), shown),
             "saliency": local_maps.table(comparison, classes),
+            **mistaken_report.tables(mistakes, classes),
         },
         arrays=_arrays(discovery, known[MAP].result()["points"], comparison),
-        images=photos | local_maps.pictures(comparison),
+        images=photos | local_maps.pictures(comparison) | mistaken_report.pictures(mistakes),
         skipped=_skipped(study, context, discovery, classes),
         notes=studied.notes(
             context,
@@ -68,6 +72,7 @@ def conclude(study: Ace, context: Context, known: Known) -> Result:
             labelled_images=int(erasures.labelled.sum()),
             erased_images=len(erasures.ids),
             smallest_effect=study.smallest_effect,
+            mistaken_images=mistakes.images,
             limits={method: comparison.limits[method] for method in comparison.methods},
         ),
     )

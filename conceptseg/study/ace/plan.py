@@ -11,9 +11,11 @@ from conceptseg.study.ace.control import Control, count_control
 from conceptseg.study.ace.discover import discover
 from conceptseg.study.ace.discovery import DISCOVERY
 from conceptseg.study.ace.erase import Erase
+from conceptseg.study.ace.mistaken import FoundConcepts
 from conceptseg.study.ace.pictures import Pictures, lay_out_map, warm_map
 from conceptseg.study.ace.survey import Survey, usable_samples
 from conceptseg.study.shared.compare import CHOSEN, Compare
+from conceptseg.study.shared.mistaken import mistake_steps
 
 
 def steps(study: Ace) -> tuple[Step, ...]:
@@ -25,6 +27,7 @@ def steps(study: Ace) -> tuple[Step, ...]:
         lay_out_map,
         Erase(study),
         assess,
+        *mistake_steps(FoundConcepts.of(study)),
         Pictures(study),
         Control(study),
         count_control,

@@ -5,7 +5,7 @@ from conceptseg.report.blocks import Report
 from conceptseg.result.columns import as_number
 from conceptseg.result.saved import Result
 from conceptseg.study.ace import exhibits, sections
-from conceptseg.study.shared import local_maps
+from conceptseg.study.shared import local_maps, mistaken_report
 
 EMBEDDINGS = {
     "pooled": "mean of the layer under the segment, in its image",
@@ -44,6 +44,7 @@ def compose(result: Result) -> Report:
             ("Concepts", len(result.tables["concepts"].rows)),
         ),
         sections=(
+            mistaken_report.section(result),
             sections.classes(result),
             sections.erasure(result),
             sections.where(result),

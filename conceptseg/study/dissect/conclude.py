@@ -17,18 +17,22 @@ from conceptseg.study.dissect.findings import findings
 from conceptseg.study.dissect.pictures import OUTLINES, PHOTOS
 from conceptseg.study.dissect.published import PUBLISHED
 from conceptseg.study.dissect.sources import UserMasks
-from conceptseg.study.shared import local_maps, studied
+from conceptseg.study.shared import local_maps, mistaken_report, studied
 from conceptseg.study.shared.compare import COMPARISON
+from conceptseg.study.shared.mistaken import MISTAKES
 
 
 def conclude(study: Dissect, context: Context, known: Known) -> Result:
     detection, ablations = known[DETECTION], known[ABLATIONS]
+    mistakes = known[MISTAKES]
     comparison, classes = known[COMPARISON], context.model.classes
     photos = {tables.picture_key(name): data for name, data in known[PHOTOS].items()}
     sampling, published = detection.plan.sampling, known.get(PUBLISHED, [])
     return Result(
         study="dissect",
-        findings=ranked(findings(detection, ablations, classes)),
+        findings=ranked(
+            mistaken_report.findings(mistakes, classes) + findings(detection, ablations, classes)
+        ),
         tables={
             "units": tables.units(detection, ablations, classes),
             "concepts": tables.concepts(detection, ablations, classes),
@@ -40,9 +44,10 @@ def conclude(study: Dissect, context: Context, known: Known) -> Result:
             "rotation": tables.rotation(detection),
             "saliency": local_maps.table(comparison, classes),
             "published": Table(published),
+            **mistaken_report.tables(mistakes, classes),
         },
         arrays=_arrays(detection) | local_maps.arrays(comparison),
-        images=photos | local_maps.pictures(comparison),
+        images=photos | local_maps.pictures(comparison) | mistaken_report.pictures(mistakes),
         skipped=_skipped(study, detection),
         notes=studied.notes(
             context,
@@ -51,6 +56,7 @@ def conclude(study: Dissect, context: Context, known: Known) -> Result:
             sampling.of.removesuffix("s"),
             comparison,
             **_notes(study, context, detection, ablations),
+            mistaken_images=mistakes.images,
             limits={method: comparison.limits[method] for method in comparison.methods},
         ),
     )

@@ -7,11 +7,13 @@ from conceptseg.study.dissect.ablate import ABLATIONS, Ablate, judge_losses
 from conceptseg.study.dissect.chosen_sources import UNLEARNT, sources
 from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.dissect.detect import DETECTION, detect
+from conceptseg.study.dissect.mistaken import SeenConcepts
 from conceptseg.study.dissect.pictures import Pictures
 from conceptseg.study.dissect.pilot import Pilot, make_plan
 from conceptseg.study.dissect.published import Published, check_sizes, count_published, find_levels
 from conceptseg.study.dissect.tally import Tally
 from conceptseg.study.shared.compare import CHOSEN, Compare
+from conceptseg.study.shared.mistaken import mistake_steps
 
 
 def steps(study: Dissect) -> tuple[Step, ...]:
@@ -25,6 +27,7 @@ def steps(study: Dissect) -> tuple[Step, ...]:
         *published,
         Ablate(study),
         judge_losses,
+        *mistake_steps(SeenConcepts.of(study)),
         Pictures(study),
         to_compare,
         Compare(study.compare, picture_px=study.picture_px),

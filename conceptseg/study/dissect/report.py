@@ -6,7 +6,7 @@ from conceptseg.report import cover
 from conceptseg.report.blocks import Report
 from conceptseg.result.saved import Result
 from conceptseg.study.dissect import exhibits, sections
-from conceptseg.study.shared import local_maps
+from conceptseg.study.shared import local_maps, mistaken_report
 
 
 def compose(result: Result) -> Report:
@@ -25,6 +25,7 @@ def compose(result: Result) -> Report:
             ("Detectors", notes["detectors"]),
         ),
         sections=(
+            mistaken_report.section(result),
             sections.detectors(result),
             sections.causal(result),
             exhibits.cards(result),

@@ -82,6 +82,8 @@ class ConceptSource(ABC):
     category: Category
     predicts = False
     """Whether it needs the network's prediction, and with it the whole network."""
+    seen_alone = True
+    """Whether it is told by the image or the data set, not by labels or predictions of classes."""
 
     @abstractmethod
     def map(self, view: View) -> Tensor:
@@ -90,6 +92,8 @@ class ConceptSource(ABC):
 
 class Labels(ConceptSource):
     """The classes of the label map."""
+
+    seen_alone = False
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.category = Category("class", tuple(classes))
@@ -103,6 +107,7 @@ class Predictions(ConceptSource):
     """The classes that the network predicts."""
 
     predicts = True
+    seen_alone = False
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.category = Category("predicted", tuple(f"predicted {name}" for name in classes))
@@ -119,6 +124,7 @@ class Errors(ConceptSource):
     """
 
     predicts = True
+    seen_alone = False
 
     def __init__(self, classes: Sequence[str], missed: bool) -> None:
         self._missed = missed
@@ -137,6 +143,7 @@ class BoundaryBand(ConceptSource):
     """A band along the borders between classes, 3 px to either side."""
 
     predicts = True
+    seen_alone = False
     category = Category("boundary", ("boundary",))
 
     def map(self, view: View) -> Tensor:
@@ -153,6 +160,7 @@ class Sizes(ConceptSource):
     """Objects by size: connected parts of one class other than the background."""
 
     predicts = True
+    seen_alone = False
     category = Category("size", ("small object", "medium object", "large object"))
 
     def __init__(self, background: int | None) -> None:

@@ -1,0 +1,300 @@
+"""The passes that ask which concepts a network's mistakes lie on, and how a report shows it.
+
+A study says where its concepts lie and how one is erased (:class:`Concepts`)::
+
+    *mistake_steps(MyConcepts.of(study))     # among the study's steps
+    known[MISTAKES]                          # for its findings, tables and report
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from conceptseg.data.batch import Batch
+from conceptseg.data.draw import sample_priority
+from conceptseg.data.manifest import Sample
+from conceptseg.engine.contract import Context, Pass, Step, Study
+from conceptseg.engine.known import Key, Known
+from conceptseg.network.record import Tail
+from conceptseg.report.thumbnails import outline, photo, to_rgb
+from conceptseg.stats.estimate import Estimate, Sampling
+from conceptseg.stats.family import Test
+from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
+from conceptseg.study.shared.edits import Change, beyond_random
+from conceptseg.study.shared.mistakes import KINDS, Mistake, counted, judged, mistakes
+from conceptseg.study.shared.overlap import pixel_counts
+from conceptseg.study.shared.sweep import One, Sweep
+
+Edit = Callable[[Tensor], Tensor]
+MOST_IMAGES = 400
+ERASED_IMAGES = 60
+MOST_SHOWN = 12
+PICTURES_EACH = 4
+
+
+@dataclass(frozen=True)
+class Concepts(ABC):
+    """A study's concepts, q of them: where they lie, and how the layer loses one.
+
+    Of a concept with rates in fewer than `min_images` images, or of mistakes worth less IoU than
+    `smallest`, nothing is said. `random` edits are compared with each erasure; `unit` is what tests
+    count.
+    """
+
+    min_images: int
+    smallest: float
+    random: int
+    unit: Literal["auto", "group", "image"]
+    picture_px: int
+
+    @abstractmethod
+    def names(self, known: Known) -> tuple[str, ...]:
+        """What each is called in a sentence."""
+
+    @abstractmethod
+    def where(
+        self, context: Context, ids: Sequence[str], images: Tensor, known: Known
+    ) -> tuple[Tensor, Tensor]:
+        """Where each lies in n images, and where that is known: bool [n, q, h, w] each."""
+
+    @abstractmethod
+    def edits(self, context: Context, concept: int, known: Known) -> list[Edit] | None:
+        """How the layer's activation [n, u, y, x] loses it, and `random` edits to compare with.
+
+        None where the layer is not known to hold it.
+        """
+
+
+@dataclass(frozen=True)
+class Erased:
+    """Change of the rate of mistakes on a concept when it is erased, and what random edits do."""
+
+    change: Estimate
+    random: float
+    test: Test
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """All that was asked, `shown` of it in pictures; `erased` by its place in `asked`.
+
+    `images` with labels were counted. `examples` of a place are the images with most such mistakes.
+    """
+
+    names: tuple[str, ...]
+    images: int
+    asked: tuple[Mistake, ...]
+    examples: dict[int, tuple[str, ...]]
+    erased: dict[int, Erased] = field(default_factory=dict)
+    photos: dict[tuple[int, str], bytes] = field(default_factory=dict)
+    outlines: dict[tuple[int, str], str] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> list[int]:
+        """The places of the mistakes that are told, the best fit first."""
+        places = [i for i, one in enumerate(self.asked) if one.shown]
+        return sorted(places, key=lambda i: -self.asked[i].fit)[:MOST_SHOWN]
+
+
+COUNTED, ERASED = Key("counted mistakes", SampleTable), Key("erased mistakes", SampleTable)
+PICTURED = Key("pictured mistakes", SampleTable)
+MISTAKES = Key("mistakes", Mistakes)
+
+
+def mistake_steps(concepts: Concepts) -> tuple[Step, ...]:
+    """The steps that make `MISTAKES` known, for a study's plan; after its concepts are known."""
+
+    def judge_mistakes(study: Study, context: Context, known: Known) -> Known:
+        table, names = known[COUNTED], concepts.names(known)
+        groups = [context.manifest.sample(sample_id).group for sample_id in table.ids]
+        sampling = Sampling.counting(table.ids, groups, concepts.unit, context.seed)
+        asked = judged(
+            table,
+            sampling,
+            study.class_ids(context),
+            smallest=concepts.smallest,
+            min_images=concepts.min_images,
+            seed=context.seed,
+        )
+        found = Mistakes(names, len(table.ids), tuple(asked), {})
+        examples = {i: _worst(table, asked[i])[:PICTURES_EACH] for i in found.shown}
+        return MISTAKES(replace(found, examples=examples))
+
+    def judge_erased(study: Study, context: Context, known: Known) -> Known:
+        found, table, changes = known[MISTAKES], known[ERASED], {}
+        rates = table.column("rates") if table.ids else np.empty((0, len(found.shown), 1))
+        for place, i in enumerate(found.shown):
+            rows = np.flatnonzero(np.isfinite(rates[:, place, 0]))
+            if len(rows):
+                own = [table.ids[row] for row in rows.tolist()]
+                groups = [context.manifest.sample(name).group for name in own]
+                sampling = Sampling.counting(own, groups, concepts.unit, context.seed)
+                lost = rates[rows, place, 1:] - rates[rows, place, :1]
+                changes[i] = Change(lost[:, 0], lost[:, 1:], sampling)
+        tests = beyond_random(list(changes.values()), seed=context.seed)
+        erased = {
+            i: Erased(change.estimate, float(change.random.mean()), test)
+            for (i, change), test in zip(changes.items(), tests, strict=True)
+        }
+        return MISTAKES(replace(found, erased=erased))
+
+    return (
+        CountMistakes(concepts),
+        judge_mistakes,
+        EraseMistakes(concepts),
+        judge_erased,
+        PictureMistakes(concepts),
+    )
+
+
+def _worst(table: SampleTable, one: Mistake) -> tuple[str, ...]:
+    """The images with mistakes of that kind on that concept, those with most first."""
+    made = table.column("made")[:, one.concept, 0, KINDS.index(one.kind), one.class_id]
+    order = np.argsort(-made, kind="stable")
+    return tuple(table.ids[i] for i in order.tolist() if made[i])
+
+
+@dataclass(frozen=True)
+class CountMistakes(Pass):
+    """What is mistaken on each concept and off it, in images with labels that hashing draws."""
+
+    concepts: Concepts
+
+    name = "mistakes"
+    cost = "1 forward per image with labels, at most 400"
+    labels = "required"
+
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
+        own = [sample for sample in context.manifest.samples if context.manifest.labelled(sample)]
+        own.sort(key=lambda sample: sample_priority(context.seed, sample.id))
+        return own[:MOST_IMAGES]
+
+    def forwards(self, context: Context) -> float:
+        return float(len(self.samples(context, Known())))
+
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
+        classes = len(context.model.classes)
+        with torch.no_grad():
+            prediction = context.model(batch.images).argmax(1)
+        assert batch.labels is not None
+        rows = counted(
+            *mistakes(batch.labels, prediction, classes),
+            *self.concepts.where(context, batch.ids, batch.images, known),
+        )
+        sizes = pixel_counts(prediction, batch.labels, classes).transpose(0, 1)
+        return COUNTED(SampleTable.batch(batch.ids, rows | {"sizes": sizes.numpy()}))
+
+    def finish(self, context: Context, state: Known, known: Known) -> Known:
+        return COUNTED(state.get(COUNTED, SampleTable.empty()))
+
+
+@dataclass(frozen=True)
+class EraseMistakes(Pass):
+    """The tail of the network runs for each mistake that was shown, and for each random edit."""
+
+    concepts: Concepts
+
+    name = "mistakes erased"
+    cost = "1 forward + 1 tail per mistake shown and random edit, on images that hold it"
+    labels = "required"
+
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
+        wanted = {name for i in known[MISTAKES].shown for name in self._of(i, context, known)}
+        return [sample for sample in context.manifest.samples if sample.id in wanted]
+
+    def forwards(self, context: Context) -> float:
+        return 0.0  # none, unless mistakes are found
+
+    def _of(self, place: int, context: Context, known: Known) -> list[str]:
+        own = _worst(known[COUNTED], known[MISTAKES].asked[place])
+        return sorted(own, key=lambda name: sample_priority(context.seed, name))[:ERASED_IMAGES]
+
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
+        found, rows = known[MISTAKES], []
+        with torch.no_grad():
+            tail = Tail.of(context.model, batch.images, context.layer)
+            shows, told = self.concepts.where(context, batch.ids, batch.images, known)
+            for i in found.shown:
+                one, own = found.asked[i], set(self._of(i, context, known))
+                edits = self.concepts.edits(context, one.concept, known)
+                on = (shows & told)[:, one.concept]
+                logits = [tail.logits]
+                if edits is not None:
+                    logits += [tail.resume(edit(tail.activation)) for edit in edits]
+                rates = [self._rate(context, batch, each.argmax(1), one, on) for each in logits]
+                meant = torch.tensor([name in own and edits is not None for name in batch.ids])
+                rates += [rates[0]] * (2 + self.concepts.random - len(rates))
+                rows.append(torch.where(meant[:, None], torch.stack(rates, 1), torch.nan))
+        return ERASED(SampleTable.batch(batch.ids, {"rates": torch.stack(rows, 1).numpy()}))
+
+    def _rate(
+        self, context: Context, batch: Batch, prediction: Tensor, one: Mistake, on: Tensor
+    ) -> Tensor:
+        """The rate of mistakes on a concept, in each image, [n]."""
+        assert batch.labels is not None
+        maps = mistakes(batch.labels, prediction, len(context.model.classes))
+        possible, made = (each[:, KINDS.index(one.kind), one.class_id] & on for each in maps)
+        return (made.sum((1, 2)) / possible.sum((1, 2)).clamp(min=1)).cpu()
+
+    def finish(self, context: Context, state: Known, known: Known) -> Known:
+        return ERASED(state.get(ERASED, SampleTable.empty()))
+
+
+@dataclass(frozen=True)
+class PictureMistakes(Sweep):
+    """A few images of each mistake that was shown: where the concept lies, and what is mistaken."""
+
+    concepts: Concepts
+
+    name = "mistakes pictured"
+    cost = "1 forward per image that is shown"
+    labels = "required"
+    rows = PICTURED
+
+    def wanted(self, known: Known) -> Collection[str]:
+        return {name for names in known[MISTAKES].examples.values() for name in names}
+
+    def forwards(self, context: Context) -> float:
+        return 0.0  # none, unless mistakes are found
+
+    def look(self, context: Context, one: One, known: Known) -> Tables:
+        assert one.labels is not None
+        found, side = known[MISTAKES], self.concepts.picture_px
+        with torch.no_grad():
+            prediction = context.model(one.image).argmax(1)
+            shows, told = self.concepts.where(context, (one.id,), one.image, known)
+        _, made = mistakes(one.labels[None], prediction, len(context.model.classes))
+        image = one.image[0].float().cpu().numpy()
+        places = [i for i, names in found.examples.items() if one.id in names]
+        photos, lines = [], []
+        for asked in (found.asked[i] for i in places):
+            on = (shows & told)[0, asked.concept]
+            wrong = (made[0, KINDS.index(asked.kind), asked.class_id] & on).cpu().numpy()
+            photos.append(np.frombuffer(photo(marked(image, wrong), side), np.uint8))
+            lines.append(outline(on.cpu().numpy()))
+        return {
+            "place": np.array(places),
+            "photo": np.concatenate(photos),
+            "bytes": np.array([len(data) for data in photos]),
+            "outline": np.array(lines, np.str_),
+        }
+
+    def gathered(self, table: SampleTable, known: Known) -> Known:
+        photos, lines = {}, {}
+        for name, own in table.tables.items():
+            each = np.split(own["photo"], np.cumsum(own["bytes"])[:-1])
+            for i, data, line in zip(own["place"].tolist(), each, own["outline"], strict=True):
+                photos[i, name], lines[i, name] = data.tobytes(), str(line)
+        return MISTAKES(replace(known[MISTAKES], photos=photos, outlines=lines))
+
+
+def marked(image: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+    """An image [c, h, w] in [0, 1] as red, green, blue, with the pixels of a mask [h, w] in red."""
+    rgb = to_rgb(image).transpose(2, 0, 1) / 255
+    red = np.array([0.9, 0.1, 0.1])[:, None, None]
+    return np.where(wrong, 0.35 * rgb + 0.65 * red, rgb)

@@ -1,0 +1,168 @@
+"""How a result and its report show which concepts a network's mistakes lie on."""
+
+from collections.abc import Sequence
+
+from conceptseg.report.blocks import Block, Card, Cards, Notice, Picture, Section, TableBlock
+from conceptseg.result.columns import Column
+from conceptseg.result.finding import Finding
+from conceptseg.result.saved import Result, safe_key
+from conceptseg.result.table import Table
+from conceptseg.study.shared.mistaken import Erased, Mistakes
+from conceptseg.study.shared.mistakes import Mistake
+
+SECTION = "mistakes"
+ON = Column("on", "rate on the concept")
+OFF = Column("off", "rate elsewhere")
+EXCESS = Column("excess", "rate on, less elsewhere", interval=True, brief="excess")
+WORTH = Column("worth", "IoU they cost", interval=True)
+FIT = Column("fit", "Dice of the concept and the mistakes")
+P = Column("p_adjusted", "p corrected", of=lambda one: one.test.adjusted)
+
+
+def findings(found: Mistakes, classes: Sequence[str]) -> list[Finding]:
+    """The mistakes that were shown, as faults of the network."""
+    result = []
+    for i in found.shown:
+        one, erased = found.asked[i], found.erased.get(i)
+        finding = Finding.about(
+            claim(one, found.names[one.concept], classes[one.class_id], erased),
+            one.excess,
+            one.test,
+            evidence=f"mistake-{i}",
+            class_name=classes[one.class_id],
+            fault=True,
+            effect_name="rate of mistakes on the concept less that elsewhere",
+            concept=found.names[one.concept],
+            kind=one.kind,
+            rate_on=one.on,
+            rate_off=one.off,
+            iou_cost=one.worth.value,
+            fit=one.fit,
+            images=one.images,
+            rate_change_erased=erased and erased.change.value,
+            p_erased=erased and erased.test.adjusted,
+        )
+        result.append(finding)
+    return result
+
+
+def claim(one: Mistake, concept: str, name: str, erased: Erased | None) -> str:
+    if one.kind == "false":
+        said = (
+            f"{name} is seen on {concept} where there is none: {one.on:.0%} of {concept} that is "
+            f"not {name} is taken for it, {one.off:.1%} of the rest of these images."
+        )
+    else:
+        said = (
+            f"{name} is missed on {concept}: {one.on:.0%} of its pixels there, {one.off:.1%} of "
+            "those elsewhere in these images."
+        )
+    said += f" These mistakes cost the class {one.worth.value:.2f} IoU."
+    if erased is not None:
+        less = f"changes that rate by {erased.change.value:+.2f}, random edits {erased.random:+.2f}"
+        shown = erased.test.passed and erased.change.below(0.0)
+        cause = "so they come from it" if shown else "which does not show that they come from it"
+        said += f" Erasing {concept} from the layer {less}, {cause}."
+    return said
+
+
+def tables(found: Mistakes, classes: Sequence[str]) -> dict[str, Table]:
+    """All that was asked, and the pictures of what was shown."""
+    erased = {id(found.asked[i]): one for i, one in found.erased.items()}
+    columns = (
+        Column("class", of=lambda one: classes[one.class_id]),
+        Column("concept", of=lambda one: found.names[one.concept]),
+        Column("kind"),
+        Column("images"),
+        ON,
+        OFF,
+        EXCESS,
+        WORTH,
+        FIT,
+        P,
+        Column("passed"),
+        Column("shown", "told (not covered by another)"),
+        Column(
+            "erased",
+            "change of the rate when erased",
+            interval=True,
+            brief="erased",
+            of=lambda one: erased[id(one)].change if id(one) in erased else None,
+        ),
+        Column(
+            "erased_p",
+            "p of that, corrected",
+            of=lambda one: erased[id(one)].test.adjusted if id(one) in erased else None,
+        ),
+    )
+    asked = sorted(found.asked, key=lambda one: (not one.shown, -one.fit))
+    rows = [
+        {
+            "mistake": i,
+            "claim": claim(
+                found.asked[i],
+                found.names[found.asked[i].concept],
+                classes[found.asked[i].class_id],
+                found.erased.get(i),
+            ),
+            "title": f"{classes[found.asked[i].class_id]}: {found.asked[i].kind} on "
+            f"{found.names[found.asked[i].concept]}",
+            "sample": name,
+            "picture": _key(i, name),
+            "outline": found.outlines[i, name],
+        }
+        for i in found.shown
+        for name in found.examples[i]
+    ]
+    return {
+        "mistakes": Table.of(asked, columns, "Which concepts mistakes lie on"),
+        "mistake_pictures": Table(rows),
+    }
+
+
+def pictures(found: Mistakes) -> dict[str, bytes]:
+    """Encoded pictures by the keys of :func:`tables`."""
+    return {_key(i, name): data for (i, name), data in found.photos.items()}
+
+
+def section(result: Result) -> Section | None:
+    """The mistakes that were shown, with pictures, and all that was asked; None without labels."""
+    if "mistakes" not in result.tables or not result.notes.get("mistaken_images"):
+        return None
+    asked, shown = result.tables["mistakes"], result.tables["mistake_pictures"].by("mistake")
+    text = (
+        "Pixels away from a class's border that are taken for it, or are it and missed, in "
+        f"{result.notes['mistaken_images']} images with labels: do they lie on one concept rather "
+        "than on others? Concepts told by the labels themselves are not asked."
+    )
+    cards = []
+    for number, own in shown.items():
+        pictured = [
+            Picture(
+                row["picture"],
+                f"{row['title']} in {row['sample']}: the concept outlined, mistakes on it in red",
+                row["sample"],
+                outlines=(row["outline"],),
+            )
+            for row in own.rows
+        ]
+        first = own.rows[0]
+        cards.append(
+            Card(first["title"], pictures=pictured, text=first["claim"], id=f"mistake-{number}")
+        )
+    blocks: list[Block] = [Cards(cards)] if cards else []
+    if not cards:
+        said = "No concept was shown to hold a class's mistakes."
+        if not asked.rows:
+            said = (
+                "Nothing was asked: no class has mistakes away from its border that could cost it "
+                f"{result.notes['smallest_effect']:g} IoU, or too few images hold a concept."
+            )
+        blocks.append(Notice(said))
+    if asked.rows:
+        blocks.append(TableBlock(asked, "All pairs of class and concept", folded=bool(cards)))
+    return Section(SECTION, "What the network's mistakes lie on", text, blocks)
+
+
+def _key(place: int, sample_id: str) -> str:
+    return safe_key(f"mistake-{place}-{sample_id}")

@@ -1,0 +1,193 @@
+"""Which concepts a network's mistakes lie on: what it takes for a class, and what it misses.
+
+The pixels of image i on which a class c could be put by mistake are those that are labelled, not
+c, and further than `MARGIN_PX` from c; on which it could be missed those that are labelled c, as
+far from the rest. A border that is off by a pixel is no mistake in this sense, and lies on every
+concept of edges. Of concept q, in image i:
+
+    rate on     = mistakes on q / pixels of q on which one could be made
+    rate off    = the same of the image's other pixels
+    worth       = IoU of c over all images if its mistakes on q were none, less its IoU
+
+A concept is what mistakes lie on if, in the images that hold it, the rate on it exceeds the rate
+off it by a tenth at least (signs of whole groups are flipped, all pairs corrected together), and if
+they are worth it.
+Where a mistake lies is not yet its cause; that it goes when the concept is erased says more
+(:mod:`conceptseg.study.shared.mistaken`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from conceptseg.stats.estimate import Estimate, Sampling, divided
+from conceptseg.stats.family import Question, Test, judge
+from conceptseg.stats.intervals import Floats
+from conceptseg.stats.mergeable.sample_table import SampleTable
+
+MARGIN_PX = 3
+Kind = Literal["false", "missed"]
+KINDS: tuple[Kind, ...] = ("false", "missed")
+
+
+def mistakes(labels: Tensor, prediction: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Where a class could be mistaken and where it is, bool [n, kinds, classes, h, w] each.
+
+    labels, prediction: int64 [n, h, w], labels outside of 0..classes-1 where they are ignored.
+    """
+    one_hot = torch.arange(classes, device=labels.device)[None, :, None, None]
+    held, predicted = labels[:, None] == one_hot, prediction[:, None] == one_hot
+    known = ((labels >= 0) & (labels < classes))[:, None]
+    rest = known & ~held
+    possible = torch.stack([rest & ~_widened(held), held & ~_widened(rest)], 1)
+    return possible, possible & torch.stack([predicted, ~predicted], 1)
+
+
+def _widened(masks: Tensor) -> Tensor:
+    """Masks bool [n, k, h, w] with all that lies within `MARGIN_PX` of them."""
+    side = 2 * MARGIN_PX + 1
+    return F.max_pool2d(masks.float(), side, stride=1, padding=MARGIN_PX) > 0
+
+
+LEAST_EXCESS = 0.1
+LEAST_PX = 10
+"""With fewer pixels on a concept or off it, an image has no rate."""
+
+
+def counted(possible: Tensor, made: Tensor, shows: Tensor, told: Tensor) -> dict[str, np.ndarray]:
+    """Pixels on each concept and off it where mistakes could be made, and where they are.
+
+    possible, made: bool [n, kinds, k, h, w] (:func:`mistakes`, on any grid); shows, told: bool
+    [n, q, h, w], where each concept lies and where that is known. -> int32 `possible` and `made`
+    [n, q, 2, kinds, k], on the concept and off it.
+    """
+    sides = torch.stack([shows & told, told & ~shows], 2).flatten(3).float()
+    rows = {
+        name: torch.einsum("nqsp,nxkp->nqsxk", sides, maps.flatten(3).float())
+        for name, maps in (("possible", possible), ("made", made))
+    }
+    return {name: pixels.round().int().cpu().numpy() for name, pixels in rows.items()}
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """Mistakes of one kind, of one class, on one concept, over the `images` that hold it.
+
+    `on`, `off` [0, 1] pooled rates of mistakes, `excess` the mean over images of the rate on less
+    the rate off; `worth` in IoU; `test` that the excess is above zero; `shown` whether it counts.
+    """
+
+    class_id: int
+    concept: int
+    kind: Kind
+    images: int
+    on: float
+    off: float
+    excess: Estimate
+    worth: Estimate
+    fit: float
+    test: Test
+    passed: bool
+    shown: bool = False
+
+
+def judged(
+    table: SampleTable,
+    sampling: Sampling,
+    class_ids: Sequence[int],
+    *,
+    smallest: float,
+    min_images: int,
+    seed: int,
+) -> list[Mistake]:
+    """Every pair of class and concept that could matter, tested together.
+
+    Left out are classes all whose mistakes of a kind are worth less IoU than `smallest`, which no
+    concept can exceed, and concepts with rates in fewer than `min_images` images. `sampling` is of
+    the table's images.
+    """
+    possible, made = (table.column(name).astype(np.float64) for name in ("possible", "made"))
+    sizes = table.column("sizes").astype(np.float64)
+    pairs: list[tuple[int, int, int]] = []
+    questions = []
+    for x, c in ((x, c) for x in range(len(KINDS)) for c in class_ids):
+        everything = _everything(made[..., x, c])
+        if not _worth(sizes[:, :, c], everything, KINDS[x], sampling).value >= smallest:
+            continue
+        for q in range(possible.shape[1]):
+            could, did = possible[:, q, :, x, c], made[:, q, :, x, c]
+            held = (could >= LEAST_PX).all(1)
+            if held.sum() >= min_images:
+                rates = did[held] / could[held]
+                questions.append(Question(rates[:, 0] - rates[:, 1], sampling.at(held)))
+                pairs.append((c, q, x))
+    tests = judge(questions, side="greater", seed=seed)
+    result = []
+    for (c, q, x), asked, test in zip(pairs, questions, tests, strict=True):
+        could, did = possible[:, q, :, x, c], made[:, q, :, x, c]
+        worth = _worth(sizes[:, :, c], did[:, 0], KINDS[x], sampling)
+        excess = asked.sampling.mean(asked.values)
+        fit = 2 * did[:, 0].sum() / max(could[:, 0].sum() + _everything(made[..., x, c]).sum(), 1)
+        held = np.isin(table.ids, asked.sampling.ids)
+        on, off = (did[held].sum(0) / could[held].sum(0)).tolist()
+        material = worth.value >= smallest and worth.above(0.0) and excess.value >= LEAST_EXCESS
+        numbers = (len(asked.values), on, off, excess, worth, float(fit), test)
+        result.append(Mistake(c, q, KINDS[x], *numbers, passed=test.passed and material))
+    shown = _uncovered(result, made, sizes, sampling, smallest)
+    return [replace(one, shown=i in shown) for i, one in enumerate(result)]
+
+
+def _everything(made: np.ndarray) -> np.ndarray:
+    """All mistakes of a class in each image, from those on and off each concept [n, q, 2]."""
+    return np.asarray(made.sum(2).max(1, initial=0))
+
+
+def _uncovered(
+    found: Sequence[Mistake],
+    made: np.ndarray,
+    sizes: np.ndarray,
+    sampling: Sampling,
+    smallest: float,
+) -> set[int]:
+    """Places of those that passed, without those that better fits of their class and kind cover.
+
+    Mistakes on text lie on black as well, and at the bottom. A concept is covered if what can be
+    left for it, of all mistakes those that are not on better ones, is worth too little.
+    """
+    shown: set[int] = set()
+    left: dict[tuple[int, str], np.ndarray] = {}
+    for i in sorted(range(len(found)), key=lambda i: (-found[i].fit, found[i].concept)):
+        one, x = found[i], KINDS.index(found[i].kind)
+        every, own = (
+            _everything(made[..., x, one.class_id]),
+            made[:, one.concept, 0, x, one.class_id],
+        )
+        rest = left.get((one.class_id, one.kind), every)
+        if one.passed:
+            new = _worth(sizes[:, :, one.class_id], np.minimum(own, rest), one.kind, sampling)
+            if new.value >= smallest:
+                shown.add(i)
+                left[one.class_id, one.kind] = np.minimum(rest, every - own)
+    return shown
+
+
+def _worth(sizes: np.ndarray, made: np.ndarray, kind: Kind, sampling: Sampling) -> Estimate:
+    """What the IoU over all images would gain without the mistakes `made` [n] on a class.
+
+    sizes: float [n, 3], the pixels of the class in both maps, in the prediction, in the labels.
+    """
+    sums = np.stack([sampling.sums(one) for one in (*sizes.T, made)])
+
+    def gain(right: Floats, predicted: Floats, held: Floats, gone: Floats) -> Floats:
+        union = predicted + held - right
+        # A false pixel leaves the union, a missed one joins what is right.
+        better = (right, union - gone) if kind == "false" else (right + gone, union)
+        return divided(*better) - divided(right, union)
+
+    value = gain(*sums.sum(1, keepdims=True))
+    return sampling.of_draws(float(value[0]), gain(*sums[:, sampling.picks()].sum(2)))
