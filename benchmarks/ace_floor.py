@@ -33,7 +33,7 @@ def main() -> None:
     from conceptseg.engine import run, start
     from conceptseg.settings import parse_override, read_settings
     from conceptseg.study.ace.config import Ace
-    from conceptseg.study.ace.erase import candidates
+    from conceptseg.study.ace.outside import tried
 
     overrides = [parse_override(text) for text in arguments.set]
     if arguments.data_root:
@@ -65,14 +65,15 @@ def main() -> None:
     held = sum(len(images) for images in found.class_images.values()) / n
     erased = len(kept["erasures"].ids)
     edits = len(found.concepts) + len(found.null_directions) + 1
-    outside = sum(len(found.class_images[c]) for c, _ in candidates(study, found)) / n
+    used = [pair.class_id for pair in tried(study, kept["judged pairs"])]
+    outside = sum(len(found.class_images[c]) for c in used) / n
     control = kept["control"]["images"]
     crops = len(kept["pictures"].isolation)
     if study.embedding == "crops":
         crops = len(found.image) * (1 + control / n)
     turns = bare.turns
     passes = {
-        "forwards": (n + erased + 2 * control) * unit["forward"],
+        "forwards": (n + erased * (1 + bool(used)) + 2 * control) * unit["forward"],
         "backwards": (n * (1 + study.references) + control) * turns * unit["backward"],
         "tails": (n * study.references + erased * (edits + outside)) * unit["tail"],
         "encoders": crops * unit["encode"],

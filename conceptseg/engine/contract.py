@@ -99,6 +99,14 @@ class Study(StudyKeys, ABC):
         every = [c for c, n in enumerate(model.classes) if n != context.manifest.background]
         return tuple(c for c in every if held is None or c in held) or tuple(every)
 
+    def remarks(self, context: Context) -> list[str]:
+        """What the user should know before the first step, besides what :meth:`check` refuses.
+
+        Such as tests that could not pass with so many groups. The command's `check` prints them.
+        """
+        remarks = getattr(_beside(type(self), "plan"), "remarks", None)
+        return [] if remarks is None else list(remarks(self, context))
+
     def local_methods(self) -> tuple[Choice, ...]:
         """All entries of the study's file that name local methods."""
         return self.compare

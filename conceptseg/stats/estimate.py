@@ -15,7 +15,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from conceptseg.stats.intervals import FEWEST, Floats, units, wilson_interval
+from conceptseg.stats.intervals import (
+    FEWEST,
+    MIN_GROUPS,
+    Floats,
+    bounded_interval,
+    units,
+    wilson_interval,
+)
 
 NAN = float("nan")
 Ints = NDArray[np.int64]
@@ -85,9 +92,10 @@ class Sampling:
         unit: Literal["auto", "group", "image"],
         seed: int | tuple[int, ...],
         draws: int = 2000,
+        fewest: int = MIN_GROUPS,
     ) -> "Sampling":
         """Of images with their groups: what counts is taken by :func:`units`."""
-        counted, taken = units(ids, groups, unit)
+        counted, taken = units(ids, groups, unit, fewest)
         return cls(tuple(ids), counted, f"{taken}s", seed, draws)
 
     def at(self, rows: ArrayLike) -> "Sampling":
@@ -145,6 +153,20 @@ class Sampling:
         # The plain mean rounds otherwise than the ratio of two sums.
         plain = weights is None and len(values)
         return replace(found, value=float(values.mean())) if plain else found
+
+    def bounded(self, values: ArrayLike, low: float, high: float) -> Estimate:
+        """Mean of values [m] that lie between bounds, by :func:`bounded_interval`.
+
+        What is not finite is left out.
+        """
+        values = np.asarray(values, np.float64)
+        known = np.isfinite(values)
+        if not known.all():
+            return self.at(known).bounded(values[known], low, high)
+        if not len(values):
+            return Estimate(NAN, NAN, NAN, 0, self.of)
+        ends = bounded_interval(values, self.place, low, high)
+        return Estimate(float(values.mean()), *ends, self.n, self.of)
 
     def ratio(self, parts: ArrayLike, wholes: ArrayLike) -> Estimate:
         """sum(parts) / sum(wholes) of parts [m] and wholes [m]; nan where the wholes sum to 0."""

@@ -11,7 +11,7 @@ after correction even so is not run: it is "not testable", and leaves the family
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -31,7 +31,7 @@ class Test:
     `floor` and `least` are the smallest values that the two could take with so many groups or
     draws; `detectable` the mean that passes the correction with power 0.8, nan where none would;
     `level` what the correction leaves to one test; `n` the number of what is flipped or drawn, `of`
-    its name; `by` the correction.
+    its name; `by` the correction; `needs` what would make a test testable that is not: "6 groups".
     """
 
     __test__ = False  # pytest is not to collect it
@@ -45,6 +45,7 @@ class Test:
     n: int
     of: str
     by: str
+    needs: str = ""
 
     @property
     def testable(self) -> bool:
@@ -152,7 +153,8 @@ def by_joint_flips(
     ]
     reach = [_detectable(m, NAN, r) for m, r in zip(parts_of, flips.reach.tolist(), strict=True)]
     floors, level = _floors(questions, side, also), ALPHA / parts / len(questions)
-    return _made(questions, p, adjusted, floors, least, reach, level, "joint flips")
+    tests = _made(questions, p, adjusted, floors, least, reach, level, "joint flips")
+    return _told(questions, tests, side, also)
 
 
 def few(policy: Policy) -> Policy:
@@ -203,6 +205,30 @@ def by_largest(observed: ArrayLike, null: ArrayLike, *, of: str) -> list[Test]:
     return [Test(*pair, least, least, NAN, ALPHA / len(p), n, of, "largest") for pair in both]
 
 
+def fewest(side: Side, families: int = 1) -> int:
+    """The least number of groups with which some effect passes a family, however many tests it has.
+
+    By joint flips, of a claim that needs its test in so many `families`. 6 for "less" and three.
+    """
+    groups = 1
+    while families * sign_flip_floor(groups, side) > ALPHA:
+        groups += 1
+    return groups
+
+
+def _needs(one: Question, side: Side, partners: Sequence[Test]) -> str:
+    """What would make a question testable that is not, in words."""
+    least, families = fewest(side, 1 + len(partners)), 1 + len(partners)
+    if one.sampling.n < least:
+        return f"{least} {one.sampling.of}"
+    for test in partners:  # random draws, of which one more than there are is the smallest p
+        if families * test.least > ALPHA:
+            return (
+                f"{int(np.ceil((1 + test.n) * families * test.least / ALPHA - 1e-9)) - 1} {test.of}"
+            )
+    return f"more than {one.sampling.n} {one.sampling.of}"
+
+
 def _floors(questions: Sequence[Question], side: Side, also: Also) -> Floats:
     """The smallest p that each question could give, [m]."""
     draws = max(9999, 40 * len(questions))  # as many as sign_flip_ps takes for so many tests
@@ -244,7 +270,18 @@ def _singly(
     p = _largest(p, also, "p")
     adjusted[able] = correction(p[able])
     floors = _floors(questions, side, also)
-    return _made(questions, p, adjusted, floors, least, reach, level, correction.__name__)
+    tests = _made(questions, p, adjusted, floors, least, reach, level, correction.__name__)
+    return _told(questions, tests, side, also)
+
+
+def _told(
+    questions: Sequence[Question], tests: Sequence[Test], side: Side, also: Also
+) -> list[Test]:
+    """The tests, those that could not pass with what they would need."""
+    return [
+        test if test.testable else replace(test, needs=_needs(one, side, [f[i] for f in also]))
+        for i, (one, test) in enumerate(zip(questions, tests, strict=True))
+    ]
 
 
 def _made(

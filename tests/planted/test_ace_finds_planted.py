@@ -126,12 +126,12 @@ def test_constructed_without_reliance_does_not_use_the_stripes(tmp_path):
 
 
 def test_false_positives_of_the_test_are_as_many_as_promised(full):
-    """Over at least 300 random concepts: 5 % +- 2 %."""
+    """Over at least 300 random sets of segments: 5 % +- 4 %, three standard errors."""
     result, _ = full
     rows = result["tables"]["calibration"]["rows"]
     assert rows and all(row["random_concepts"] >= 300 for row in rows)
     for row in rows:
-        assert row["false_positive_rate"] == pytest.approx(0.05, abs=0.02), row
+        assert row["false_positive_rate"] == pytest.approx(0.05, abs=0.04), row
 
 
 def trained(name):

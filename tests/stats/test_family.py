@@ -18,6 +18,7 @@ from conceptseg.stats.family import (
     by_joint_flips,
     by_largest,
     few,
+    fewest,
     given,
     judge,
 )
@@ -136,6 +137,27 @@ def test_what_nothing_helps_is_not_testable():
     tests = judge(questions(-1 - drawn(3, 4, 0) ** 2), side="less", seed=0)
     assert not any(t.testable or t.passed for t in tests)
     assert all(t.least >= 1 / 16 and np.isnan(t.adjusted) for t in tests)
+
+
+@pytest.mark.parametrize(
+    ("side", "families", "least"), [("less", 1, 5), ("less", 3, 6), ("two", 2, 7)]
+)
+def test_the_fewest_groups_are_the_fewest_that_pass(side, families, least):
+    assert fewest(side, families) == least
+    for groups in (least - 1, least):
+        partners = [given([1e-9] * 9, 0.0, n=99, of="draws")] * (families - 1)
+        values = drawn(9, groups, 0) * 0.1
+        values[3] = -1.0
+        test = judge(questions(values), side=side, seed=0, also=partners)[3]
+        assert test.passed == test.testable == (groups == least)
+        assert test.needs == ("" if test.testable else f"{least} groups")
+
+
+def test_too_few_draws_are_named_as_what_is_needed():
+    short = given([0.02] * 4, 0.02, n=49, of="draws")
+    tests = judge(questions(drawn(4, 30, 2, mean=-2)), side="less", seed=0, also=[short])
+    # Holm over four tests: 4 / (1 + r) has to be half of 0.05.
+    assert {t.needs for t in tests} == {"159 draws"}
 
 
 def test_a_question_of_too_few_groups_leaves_holms_family():

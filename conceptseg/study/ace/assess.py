@@ -16,7 +16,7 @@ from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.discovery import DISCOVERY, Concept, Discovery
 from conceptseg.study.ace.erase import ERASURES, Erasures
 from conceptseg.study.ace.tcav import Influence
-from conceptseg.study.shared.edits import Change, beyond_random
+from conceptseg.study.shared.edits import Change, Verdict, beyond_random, verdict
 
 NAN = float("nan")
 
@@ -31,17 +31,19 @@ class Pair:
     which Holm's correction (`p_moves_holm`) cannot match where concepts are many.
 
     `loss`: change of IoU in `erased_images` when the concept is erased, `null_loss` the same for
-    random directions; `p_loss` that it is a loss beyond theirs. `outside`: the same for erasure
-    outside the class's region alone, None where that was not tried. `where` the concept lies.
+    random directions; `p_loss` that it is a loss beyond theirs; `to_lose` the class's IoU.
+    `outside`: the loss by erasure away from the class's region alone (the ring around it spared),
+    None where that was not tried. `where` the concept lies.
 
     `test` belongs to the claim that the concept both moves the score and is needed: its p is the
     largest of all, which is valid for a conjunction (intersection-union test, Berger 1982). It is
     corrected within the class, `p_bh` over all pairs.
 
     A concept is `used` by the class when that test passes, the score rises along the concept, and
-    the loss is at least the study's smallest effect with an interval below zero. It acts
-    `from_context` when, besides, it lies mostly outside the class's region and at least half of
-    the loss remains when it is erased outside of the region alone.
+    the loss is at least the study's smallest effect with an interval below zero; `verdict` says
+    what is known of it otherwise. It acts `from_context` when, besides, it lies mostly away from
+    the class's region and at least half of the loss remains when it is erased there alone; it does
+    not when less than half remains; None where that was not tried or stayed open.
     """
 
     class_id: int
@@ -59,14 +61,18 @@ class Pair:
     p_loss: float
     outside: Estimate | None
     where: dict[str, float]
+    to_lose: float
     test: Test
     used: bool
-    from_context: bool
+    verdict: Verdict
+    from_context: bool | None = None
     p_bh: float = NAN
     p_moves_bh: float = NAN
 
 
+JUDGED: Key[tuple[Pair, ...]] = Key("judged pairs", tuple)
 PAIRS: Key[tuple[Pair, ...]] = Key("pairs", tuple)
+"""Those judged, with where their uses act."""
 
 
 def assess(study: Ace, context: Context, known: Known) -> Known:
@@ -83,7 +89,7 @@ def assess(study: Ace, context: Context, known: Known) -> Known:
     both[able] = benjamini_hochberg(both[able])
     moves = benjamini_hochberg([pair.moved.p for pair in pairs])
     screened = zip(pairs, both.tolist(), moves.tolist(), strict=True)
-    return PAIRS(tuple(replace(pair, p_bh=p, p_moves_bh=q) for pair, p, q in screened))
+    return JUDGED(tuple(replace(pair, p_bh=p, p_moves_bh=q) for pair, p, q in screened))
 
 
 def _of_class(study: Ace, discovery: Discovery, erasures: Erasures, class_id: int) -> list[Pair]:
@@ -97,26 +103,17 @@ def _of_class(study: Ace, discovery: Discovery, erasures: Erasures, class_id: in
     effects, null_moves = zip(*((one.effect, one.null_effect) for one in influences), strict=True)
     moved = by_largest(effects, np.stack(null_moves), of="random concepts")
     sampling = discovery.sampling.named(erasures.ids)
-    lost, null, gone = (erasures.change(kind, class_id) for kind in ("concept", "null", "outside"))
-    changes = [Change(lost[:, q], null, sampling) for q in concepts]
+    lost, null = (erasures.change(kind, class_id) for kind in ("concept", "null"))
+    changes = [Change(lost[:, q], null, erasures.clean[:, class_id], sampling) for q in concepts]
     losses = beyond_random(changes, seed=study.seed)
-    tests = beyond_random(changes, seed=study.seed, also=[moved])
+    tests = beyond_random(changes, seed=study.seed, also=[moved], smallest=study.smallest_effect)
     moves_holm = holm([test.p for test in moved]).tolist()
     images = discovery.class_images[class_id]
     pairs = []
     for place, q in enumerate(concepts):
         change, influence, test = changes[place], influences[place], tests[place]
-        loss, where = change.estimate, discovery.where(discovery.concepts[q], class_id)
-        outside = None
-        if (class_id, q) in erasures.pairs:
-            outside = sampling.mean(gone[:, erasures.pairs.index((class_id, q))])
-        smallest = -study.smallest_effect
+        loss, smallest = change.estimate, -study.smallest_effect
         used = test.passed and influence.effect > 0 and loss.value <= smallest and loss.below(0.0)
-        remains = (
-            outside is not None
-            and outside.below(0.0)
-            and outside.value <= min(smallest, loss.value / 2)
-        )
         pairs.append(
             Pair(
                 class_id=class_id,
@@ -132,11 +129,12 @@ def _of_class(study: Ace, discovery: Discovery, erasures: Erasures, class_id: in
                 loss=loss,
                 null_loss=float(change.random.mean(1).mean()) if change.random.size else NAN,
                 p_loss=losses[place].p,
-                outside=outside,
-                where=where,
+                outside=None,
+                where=discovery.where(discovery.concepts[q], class_id),
+                to_lose=change.to_lose,
                 test=test,
                 used=used,
-                from_context=used and remains and where["inside"] < 0.5,
+                verdict=verdict(test, change.to_lose, used=used),
             )
         )
     return pairs

@@ -86,14 +86,17 @@ class Ace(Study):
     )
     nulls: int = Field(999, ge=19, description="Random concepts that each concept is tested with.")
     calibration: int = Field(
-        1000, ge=0, description="Random concepts per class by which the test itself is checked."
+        300, ge=0, description="Random concepts per class by which the test itself is checked."
     )
     erase_images: int = Field(60, ge=2, description="Images of each class for the erasures.")
     null_erasures: int = Field(
         10, ge=2, description="Random directions that are erased as well, to compare with."
     )
     outside_pairs: int = Field(
-        3, ge=0, description="Concepts per class that are also erased outside its region alone."
+        12,
+        ge=0,
+        description="Used concepts per class, those that cost most first, that are also erased "
+        "away from its region alone: whether a use acts from context is told of these only.",
     )
     smallest_effect: float = Field(
         0.02, ge=0, description="Loss of IoU below which a concept does not count as used."
@@ -102,7 +105,7 @@ class Ace(Study):
     unit: Literal["auto", "group", "image"] = Field(
         "auto",
         description="What intervals and tests count: the manifest's groups, or single images; auto "
-        "takes groups where there are at least eight, below which no test can reach 0.05.",
+        "takes groups where there are at least six, below which no use can be shown by any test.",
     )
     exemplars: int = Field(12, ge=1, description="Segments shown for each concept.")
     map_images: int = Field(100, ge=1, description="Images whose segments the map shows.")

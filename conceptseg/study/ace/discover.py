@@ -13,6 +13,7 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
 from conceptseg.errors import InputError
 from conceptseg.stats.estimate import Sampling
+from conceptseg.stats.family import fewest
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.stats.ranks import auc
 from conceptseg.study.ace.clusters import core_of, drop, survivors
@@ -24,9 +25,12 @@ from conceptseg.study.ace.survey import ACTIVATION, SEGMENTS
 from conceptseg.study.ace.tcav import TINY, Tester, concept_step, published_p
 
 CONTRAST_PER_SEGMENT = 10
+TESTS = 3
+"""That a use needs: of the score, over images, and over random directions."""
 PUBLISHED_SETS = 20
-CALIBRATION_DRAWS = 4999
-"""Many, since all random concepts of one make-up are compared with the same draws."""
+CALIBRATION_DRAWS = 199
+FITTED = 5
+"""Random concepts of each concept that calibrate the test of a CAV that has to be fitted."""
 COLUMNS = ("embedding", "level", "number", "box", "area", "share", "ring", "truth")
 
 
@@ -39,7 +43,8 @@ def discover(study: Ace, context: Context, known: Known) -> Known:
     ids = table.ids
     _check_predicted(study, context, class_ids, table)
     groups = [context.manifest.sample(sample_id).group for sample_id in ids]
-    sampling = Sampling.counting(ids, groups, study.unit, context.seed)
+    least = fewest("less", TESTS)
+    sampling = Sampling.counting(ids, groups, study.unit, context.seed, fewest=least)
     image = table.owner("embedding")
     columns: dict[str, Any] = {name: table.column(name) for name in COLUMNS}
     place = columns["embedding"] if study.embedding == "pooled" else table.column("place")
@@ -205,13 +210,15 @@ def _test_class(
         discovery.influence[class_id, q] = tester.against(rows, null)
         discovery.local[class_id, q] = local_tester.against(rows, null)
     if discovery.concepts:
-        draws = CALIBRATION_DRAWS if isinstance(study.cav, Pattern) else study.nulls
         repeats = -(-study.calibration // len(discovery.concepts))
+        if not isinstance(study.cav, Pattern):  # each draw is a fit
+            repeats = min(repeats, FITTED)
+        rngs = [
+            np.random.default_rng([seed, 3, class_id, q]) for q in range(len(discovery.concepts))
+        ]
         discovery.null_p[class_id] = np.concatenate([
-            tester.null_p(
-                concept.core, draws, repeats, np.random.default_rng([seed, 3, class_id, q])
-            )
-            for q, concept in enumerate(discovery.concepts)
+            tester.null_p(concept.core, CALIBRATION_DRAWS, repeats, rng)
+            for concept, rng in zip(discovery.concepts, rngs, strict=True)
         ])  # fmt: skip
     for q, p in enumerate(_published(study, discovery, local.sum(1), seed)):
         discovery.published[class_id, q] = p

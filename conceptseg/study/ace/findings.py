@@ -27,6 +27,7 @@ def findings(
                 concept=concept.number,
                 erased_images=pair.erased_images,
                 from_context=pair.from_context,
+                verdict=pair.verdict,
                 outside_loss=pair.outside.value if pair.outside else None,
                 tcav=pair.local.tcav,
                 score_change=pair.moves.value,
@@ -50,12 +51,22 @@ def claim(pair: Pair, concept: str, class_name: str, seen_on: str) -> str:
         f"{class_name} uses {concept}, which lies on {seen_on}, {lies}. Erasing it costs the class "
         f"{cost(pair.loss.value)} IoU; erasing random directions costs {cost(pair.null_loss)}."
     )
-    if pair.from_context and pair.outside:
-        claim += (
-            " It acts from context: erased outside the class's own region alone, it still costs "
-            f"{cost(pair.outside.value)}."
-        )
-    return claim
+    return f"{claim} {_from_context(pair)}"
+
+
+def _from_context(pair: Pair) -> str:
+    """Whether a use acts from context, in a sentence."""
+    if pair.outside is None or np.isnan(pair.outside.value):
+        return "Whether it acts from context was not tested."
+    there = f"erased away from the class alone, it costs {cost(pair.outside.value)}"
+    if pair.from_context:
+        return f"It acts from context: {there.replace('it costs', 'it still costs')}."
+    if pair.from_context is False:
+        return f"Less than half of that is context: {there}."
+    if pair.where["inside"] + pair.where["ring"] > pair.where["elsewhere"]:
+        near = "it lies in the class or right around it, where edge and context are one"
+        return f"Whether it acts from context stays open: {near}; {there}."
+    return f"Whether it acts from context stays open: {there}."
 
 
 def cost(change: float) -> str:

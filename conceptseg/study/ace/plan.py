@@ -8,14 +8,16 @@ from conceptseg.errors import InputError
 from conceptseg.study.ace.assess import PAIRS, assess
 from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.control import Control, count_control
-from conceptseg.study.ace.discover import discover
+from conceptseg.study.ace.discover import TESTS, discover
 from conceptseg.study.ace.discovery import DISCOVERY
 from conceptseg.study.ace.erase import Erase
 from conceptseg.study.ace.mistaken import FoundConcepts
+from conceptseg.study.ace.outside import Outside, place_uses
 from conceptseg.study.ace.pictures import Pictures, lay_out_map, warm_map
 from conceptseg.study.ace.survey import Survey, usable_samples
 from conceptseg.study.shared.compare import CHOSEN, Compare
 from conceptseg.study.shared.mistaken import mistake_steps
+from conceptseg.study.shared.open_cases import unreachable
 
 
 def steps(study: Ace) -> tuple[Step, ...]:
@@ -28,6 +30,8 @@ def steps(study: Ace) -> tuple[Step, ...]:
         Erase(study),
         assess,
         *mistake_steps(FoundConcepts.of(study)),
+        Outside(study),
+        place_uses,
         Pictures(study),
         Control(study),
         count_control,
@@ -50,6 +54,13 @@ def check(study: Ace, context: Context) -> None:
             f"min_images: a class needs {study.min_images} images, and {manifest.name} has "
             f"{images} that can be used: give more, or set min_images lower"
         )
+
+
+def remarks(study: Ace, context: Context) -> list[str]:
+    """Whether images or groups, and random concepts, are enough for any use to be shown."""
+    samples = usable_samples(study, context)
+    ids, groups = [one.id for one in samples], [one.group for one in samples]
+    return unreachable(ids, groups, study.unit, TESTS, ("nulls", study.nulls))
 
 
 COMPARED_CLASSES = 4

@@ -8,6 +8,8 @@ import numpy as np
 
 TAGS = ("inside", "ring", "elsewhere")
 INSIDE = TAGS.index("inside")
+BELONGS = 0.001
+"""Random sets of segments are taken for a class's own parts this rarely."""
 
 
 @dataclass(frozen=True)
@@ -68,20 +70,58 @@ def tags(share: np.ndarray, around: np.ndarray) -> np.ndarray:
     return tag
 
 
+def belongs(pool: Pool, members: np.ndarray) -> bool:
+    """Whether a concept is made of the class: it lies inside in more images than by chance.
+
+    At least half of its segments do, and in so many of its images that of as many random segments
+    so many lie inside with a probability of at most `BELONGS`.
+    """
+    from scipy.stats import binom
+
+    inside = pool.tag[members] == INSIDE
+    _, image = np.unique(pool.image[members], return_inverse=True)
+    own = int((np.bincount(image, inside) >= np.bincount(image) / 2).sum())
+    by_chance = float((pool.tag == INSIDE).mean())
+    rare = binom.sf(own - 1, int(image.max()) + 1, by_chance) <= BELONGS
+    return bool(inside.mean() >= 0.5 and rare)
+
+
 def random_concepts(
     pool: Pool, members: np.ndarray, draws: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Random concepts of the same make-up as the segments `members`: rows of the pool [draws, m].
+    """Random concepts to compare the segments `members` with: rows of the pool [draws, m].
 
     Each image of the concept is replaced by a random image, no image twice, that holds as many
-    segments of each kind as are needed: any segments for those inside the class's region, segments
-    of the same tag for the others. Where too few images qualify, images may repeat; where none
-    does, the images with most segments serve. `rows % len(pool)` are the segments.
+    segments of each tag as are needed. A concept that :func:`belongs` to the class is asked
+    whether any segments would do: those inside are replaced by any. Of all others the few that
+    lie inside are replaced by such that do as well; with any in their place, random sets that
+    happen to hold some of the object come out as significant in 10 to 40 % of cases. Where too few
+    images qualify, images may repeat; where none does, the images with most segments serve.
+    `rows % len(pool)` are the segments.
     """
-    stock, order, start = _stock(pool, rng)
     owners = np.unique(pool.image[members])
     needs = np.zeros((len(owners), len(TAGS)), dtype=np.int64)
     np.add.at(needs, (np.searchsorted(owners, pool.image[members]), pool.tag[members]), 1)
+    return _made_up(pool, needs, draws, rng, anywhere=belongs(pool, members))
+
+
+def random_sets(
+    pool: Pool, members: np.ndarray, draws: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Random segments wherever they lie, as many images and of each as `members`, [draws, m]."""
+    needs = np.zeros((len(np.unique(pool.image[members])), len(TAGS)), dtype=np.int64)
+    needs[:, INSIDE] = np.unique(pool.image[members], return_counts=True)[1]
+    return _made_up(pool, needs, draws, rng, anywhere=True) % len(pool)
+
+
+def _made_up(
+    pool: Pool, needs: np.ndarray, draws: int, rng: np.random.Generator, *, anywhere: bool
+) -> np.ndarray:
+    """Rows [draws, m] of random images with as many segments of each kind as `needs` [i, tags].
+
+    `anywhere`: any segment counts as one inside.
+    """
+    stock, order, start = _stock(pool, rng, anywhere)
     kinds, sizes = np.unique(needs, axis=0, return_counts=True)
     # The most demanding first, while all images are still free.
     ranking = np.argsort(-kinds.sum(1), kind="stable")
@@ -90,7 +130,8 @@ def random_concepts(
     for kind, size in zip(kinds[ranking], sizes[ranking], strict=True):
         fits = (stock >= kind).all(1)
         if not fits.any():
-            fits = stock[:, INSIDE] == stock[:, INSIDE].max()
+            most = np.minimum(stock, kind).sum(1)
+            fits = most == most.max()
         picked = _pick(keys, fits, int(size), rng)
         for tag in np.flatnonzero(kind):
             first = rng.random(picked.shape)
@@ -103,9 +144,9 @@ def random_concepts(
 
 
 def _stock(
-    pool: Pool, rng: np.random.Generator
+    pool: Pool, rng: np.random.Generator, anywhere: bool
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...], np.ndarray]:
-    """What each image holds of each kind, where "inside" stands for any segment.
+    """What each image holds of each kind; `anywhere`, any segment counts as one inside.
 
     Counts [images, tags]; per kind the segments, image by image and in random order within; and
     where each image's begin there, [images, tags].
@@ -114,7 +155,8 @@ def _stock(
     shuffled = np.lexsort((rng.random(len(pool)), pool.image))
     counts, orders, starts = [], [], []
     for tag in range(len(TAGS)):
-        rows = shuffled if tag == INSIDE else shuffled[pool.tag[shuffled] == tag]
+        every = anywhere and tag == INSIDE
+        rows = shuffled if every else shuffled[pool.tag[shuffled] == tag]
         count = np.bincount(pool.image[rows], minlength=images_n)
         orders.append(rows)
         counts.append(count)

@@ -2,10 +2,11 @@
 
 from conceptseg.report import cover
 from conceptseg.report.blocks import Report
-from conceptseg.result.columns import as_number
 from conceptseg.result.saved import Result
+from conceptseg.result.table import Table
 from conceptseg.study.ace import exhibits, sections
 from conceptseg.study.shared import local_maps, mistaken_report
+from conceptseg.study.shared.open_cases import open_pairs
 
 EMBEDDINGS = {
     "pooled": "mean of the layer under the segment, in its image",
@@ -67,7 +68,6 @@ def _lead(result: Result) -> str:
     notes, pairs = result.notes, result.tables["pairs"]
     used = pairs.where(lambda row: row["used"])
     context = used.where(lambda row: row["from_context"])
-    untested = pairs.where(lambda row: row["p_holm"] is None)
     lead = (
         f"Layer {notes['layer']} of {notes['model']} was searched for visual concepts in "
         f"{notes['images']} images. Concepts found: {len(result.tables['concepts'].rows)}; used by "
@@ -78,16 +78,14 @@ def _lead(result: Result) -> str:
     if used.rows:
         acting = f"{len(context.rows)} of {len(used.rows)}"
         lead += f"Uses that act from outside the object itself: {acting}. "
-    elif len(untested.rows) < len(pairs.rows):
-        lead += "No use was shown; the table of classes gives the smallest detectable loss. "
-    if untested.rows:
-        least = min(as_number(row.get("least")) for row in untested.rows)
-        lead += (
-            f"{len(untested.rows)} of {len(pairs.rows)} pairs of class and concept could not be "
-            "tested: too few images or groups hold the class, or change at all, or too few random "
-            f"concepts were drawn; the smallest corrected p possible is {least:.2g}."
-        )
-    return lead.strip()
+    else:
+        lead += "No use was shown, which does not show that there is none. "
+    # Results of earlier versions have no verdicts.
+    return (lead + (_open(pairs) if "verdict" in pairs.columns else "")).strip()
+
+
+def _open(pairs: Table) -> str:
+    return open_pairs(pairs, "loss", " if the score moves along the concept as well")
 
 
 def _limits(result: Result) -> tuple[str, ...]:
@@ -106,8 +104,9 @@ def _limits(result: Result) -> tuple[str, ...]:
         "seen; the table of classes says how much that can be.",
         "Erasing moves the layer to states that the network may never have met. Random directions "
         "are erased too, as a measure of that.",
-        "Absence of evidence is not evidence of absence: the table of classes gives the smallest "
-        "loss of IoU that would have been detected, after correction.",
+        "Absence of evidence is not evidence of absence: nothing here says that a class does not "
+        "use a concept. The table of classes gives the loss of IoU that would have been shown, "
+        "after correction, in four of five such data sets.",
     ]
     target = notes["target"]
     if target["region"] != "predicted" or target["part"] != "whole" or target["box"] is not None:

@@ -97,10 +97,11 @@ def erasure(result: Result) -> Section:
             tables.OUTSIDE,
             reference=0.0,
             filled="from_context",
-            marks=("acts from context", "does not"),
-            heading="What erasing it around the object alone costs",
-            caption="The concept is left alone where the class itself is predicted, and erased "
-            "everywhere else. A loss here is context at work. Filled: acts from context.",
+            marks=("acts from context", "not shown"),
+            heading="What erasing it away from the object alone costs",
+            caption="Of the uses: the concept is left alone where the class is predicted and in "
+            "the ring around that (a tenth of the image's diagonal), and erased everywhere "
+            "else. A loss here is context at work. Filled: acts from context.",
             id="outside",
         ),
     ]
@@ -167,7 +168,7 @@ def _calibration(result: Result) -> list[Block]:
     share = (published <= ALPHA).mean() if len(published) else float("nan")
     text = (
         f"The test was tried on {int(calibration.numbers('random_concepts').sum())} random "
-        "concepts (sets of segments of the same make-up as a real one): it called "
+        "concepts (sets of as many segments as a real one's, wherever they lie): it called "
         f"{calibration.numbers(tables.RATE).mean():.1%} of them significant at {ALPHA}. The "
         "published TCAV test, which is shown only for comparison and is not calibrated, calls "
         f"{share:.0%} of the real pairs significant before any correction."

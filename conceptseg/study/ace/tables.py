@@ -15,16 +15,16 @@ from conceptseg.stats.estimate import Estimate
 from conceptseg.stats.intervals import ALPHA, wilson_interval
 from conceptseg.study.ace.assess import PAIRS, Pair
 from conceptseg.study.ace.config import Ace
-from conceptseg.study.ace.discover import CALIBRATION_DRAWS
 from conceptseg.study.ace.discovery import DISCOVERY, Concept, Discovery
 from conceptseg.study.ace.erase import ERASURES
 from conceptseg.study.ace.pictures import SHOWN, Shown, exemplars
 from conceptseg.study.ace.pool import TAGS
+from conceptseg.study.shared.edits import Verdict, lost
 
 LOSS = Column("loss", "IoU change", interval=True)
 MOVES = Column("moves", "score change", interval=True)
 OUTSIDE = Column(
-    "outside_loss", "IoU change, erased outside only", True, "outside only",
+    "outside_loss", "IoU change, erased away from the class only", True, "away only",
     ("outside_low", "outside_high"), "outside",
 )  # fmt: skip
 NULL_LOSS = Column("null_loss", "IoU change, random direction")
@@ -48,6 +48,7 @@ def _lies(tag: str) -> Column:
 PAIR: tuple[Column | str, ...] = (
     Column("concept", of=lambda pair: pair.concept + 1),
     "used",
+    "verdict",
     Column("from_context", "acts from context"),
     LOSS,
     "images",
@@ -65,11 +66,13 @@ PAIR: tuple[Column | str, ...] = (
     NULL_LOSS,
     Column("p_loss", "p (IoU change)"),
     OUTSIDE,
-    Column("detectable", "smallest detectable IoU change", of=get("test.detectable")),
+    Column("to_lose", "IoU before"),
+    Column("detectable", "smallest detectable loss of IoU", of=get("test.detectable")),
     *map(_lies, TAGS),
     P,
     P_HOLM,
     LEAST,
+    Column("needs", "would be testable with", of=lambda pair: pair.test.needs or None),
     Column("correction", of=get("test.by")),
     P_BH,
     Column("p_moves_holm", "p Holm (score change)"),
@@ -151,8 +154,15 @@ def class_table(known: Known, classes: Sequence[str]) -> Table:
     sampling = discovery.sampling.named(erasures.ids)
     of_class = {c: [pair for pair in pairs if pair.class_id == c] for c in discovery.class_images}
 
-    def middle(name: str) -> Callable[[int], float | None]:
-        return lambda c: _known(np.median, [getattr(pair.test, name) for pair in of_class[c]])
+    def counted(verdict: Verdict) -> Callable[[int], int]:
+        return lambda c: sum(pair.verdict == verdict for pair in of_class[c])
+
+    def detectable(c: int) -> float | None:
+        open_ones = [p.test.detectable for p in of_class[c] if p.verdict == "inconclusive"]
+        return _known(np.max, open_ones)
+
+    def layer_loss(c: int) -> Estimate:
+        return lost(sampling, erasures.change("layer", c)[:, 0], erasures.clean[:, c])
 
     columns = (
         Column("class", of=lambda c: classes[c]),
@@ -164,17 +174,19 @@ def class_table(known: Known, classes: Sequence[str]) -> Table:
             interval=True,
             brief="",
             ends=("layer_low", "layer_high"),
-            of=lambda c: sampling.mean(erasures.change("layer", c)[:, 0]),
+            of=layer_loss,
         ),
         Column("concepts_tested", "concepts tested", of=lambda c: len(of_class[c])),
         Column("concepts_used", "concepts used", of=lambda c: sum(p.used for p in of_class[c])),
         Column(
             "from_context",
             "of these from context",
-            of=lambda c: sum(pair.from_context for pair in of_class[c]),
+            of=lambda c: sum(bool(pair.from_context) for pair in of_class[c]),
         ),
-        Column("detectable", "median smallest detectable IoU change", of=middle("detectable")),
-        Column("least", "median smallest corrected p possible", of=middle("least")),
+        Column("inconclusive", of=counted("inconclusive")),
+        Column("detectable", "loss of IoU that any of these would have shown", of=detectable),
+        Column("underpowered", of=counted("underpowered")),
+        Column("not_testable", "not testable", of=counted("not testable")),
     )
     return Table.of(sorted(of_class), columns, "The classes")
 
@@ -191,8 +203,7 @@ def calibration_table(discovery: Discovery, classes: Sequence[str]) -> Table:
     for class_id, p in sorted(discovery.null_p.items()):
         if len(p):
             rate = float((p <= ALPHA).mean())
-            # All random concepts of a make-up are compared with the same draws.
-            ends = wilson_interval(rate, 1 / (1 / len(p) + 1 / CALIBRATION_DRAWS))
+            ends = wilson_interval(rate, len(p))
             cells = RATE.cells(Estimate(rate, *ends, len(p), "random concepts"))
             rows.append({"class": classes[class_id], "random_concepts": len(p), **cells})
     labels = {"random_concepts": "random concepts", **RATE.labels}

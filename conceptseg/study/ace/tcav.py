@@ -6,8 +6,10 @@ layer's activation, summed over positions; t(s) the segment's tag with respect t
 
 The contrast of a concept depends on where its segments lie. Segments outside the class's region
 are compared with segments at the same kind of place (ring, elsewhere), so that "lies outside the
-object" alone is no concept; segments inside are compared with segments from anywhere, because to
-be what the object is made of is just what makes a concept the class's own. With the residual
+object" alone is no concept; segments inside have all segments' mean for a contrast, because to be
+what the object is made of is just what makes a concept the class's own, and where a concept lies
+inside in more images than by chance, its random concepts are drawn from anywhere too. With the
+residual
 r_s = e_s - mean embedding of the segments that s is compared with, the pattern CAV of a concept Q
 is v = mean over Q of r_s. As both are linear, the derivative of the target along v is the mean
 over Q of r_s . g_i, which needs one product for all concepts and all nulls.
@@ -19,13 +21,14 @@ hypothesis that the concept is a random set of segments.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from conceptseg.concepts.cavs.pattern import Pattern
 from conceptseg.concepts.contract import CavLearner
 from conceptseg.stats.p_values import exchangeable_p
-from conceptseg.study.ace.pool import Pool, random_concepts
+from conceptseg.study.ace.pool import Pool, random_concepts, random_sets
 
 TINY = 1e-300
 
@@ -140,17 +143,18 @@ class Tester:
     def null_p(
         self, members: np.ndarray, draws: int, repeats: int, rng: np.random.Generator
     ) -> np.ndarray:
-        """P-values of `repeats` random concepts, made up like `members`, against fresh random ones.
+        """P-values of `repeats` sets of random segments, as large as `members`, [repeats].
 
-        The share below 0.05 is the test's measured false-positive rate on these data, [repeats].
+        They lie anywhere, and each is tested as a concept is, against `draws` random concepts of
+        its own: the share below 0.05 is the test's false-positive rate on these data.
         """
-        if not repeats:
-            return np.zeros(0)
-        sets = random_concepts(self.pool, members, repeats + draws, rng)
-        effects = np.abs(self._null_effects(sets))
-        concepts, null = effects[:repeats], np.sort(effects[repeats:])
-        above = draws - np.searchsorted(null, concepts, side="left")
-        return (1 + above) / (1 + draws)
+        sets = random_sets(self.pool, members, repeats, rng) if repeats else np.zeros((0, 1), int)
+        p = np.zeros(len(sets))
+        for i, segments in enumerate(sets):
+            null = random_concepts(self.pool, segments, draws, rng)
+            effects = np.abs(self._null_effects(np.vstack([self.pool.rows(segments), null])))
+            p[i] = exchangeable_p(float(effects[0]), effects[1:])
+        return p
 
     def _direction(self, rows: np.ndarray, contrast: np.ndarray) -> np.ndarray:
         """The step from the contrast to the concept, along the direction that was learnt, [u]."""
@@ -166,7 +170,12 @@ class Tester:
         if self.learner is not None:
             return self._null_moves(null, np.unique(null[:5]))[0].mean(1)
         # Means over images and over segments are taken in either order.
-        return self._moves.mean(1, dtype=np.float64)[null].mean(1)
+        return self._mean_moves[null].mean(1)
+
+    @cached_property
+    def _mean_moves(self) -> np.ndarray:
+        """The mean derivative along each row's residual, [2 s]."""
+        return self._moves.mean(1, dtype=np.float64)
 
     def _null_moves(self, null: np.ndarray, contrast: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Derivative of each target along each null's direction [r, n], and its length [r]."""

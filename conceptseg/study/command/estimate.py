@@ -56,6 +56,7 @@ def estimate(settings: Settings[Study]) -> Estimate:
     lines.append(("weights", context.model.origin))
     examination = examine(context)
     run.refuse(study, context)
+    lines += [("tests", remark) for remark in study.remarks(context)]
     lines += _costs(context, study)
     lines.append(("result", str(settings.default_out())))
     return Estimate(lines, errors, examination)

@@ -17,15 +17,16 @@ from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.dissect.detect import DETECTION, Detection
 from conceptseg.study.dissect.pilot import Plan
-from conceptseg.study.shared.edits import Change, Editable, beyond_random
+from conceptseg.study.shared.edits import Change, Editable, Verdict, beyond_random, verdict
 
 
 @dataclass(frozen=True)
 class Loss:
     """What ablating some units does to a class, over so many `images` that hold it.
 
-    `change` of its IoU, `random` that of random sets of as many units; `test` that the loss exceeds
-    theirs; `used` whether the class counts as using the units.
+    `change` of its IoU, which was `clean`, `random` that of random sets of as many other units;
+    `test` that the loss exceeds theirs; `used` whether the class counts as using the units, and
+    `verdict` what is known of it otherwise.
     """
 
     edit: int
@@ -36,18 +37,19 @@ class Loss:
     random: float
     test: Test
     used: bool
+    verdict: Verdict
 
 
 @dataclass(frozen=True)
 class Ablations:
-    """`concepts` whose units were ablated together, `cards` (places in live) one by one.
+    """`sets` of units that were ablated together, `cards` one by one; places in live.
 
-    `sets` are the units of each concept, places in live; `losses` of concepts and of single units,
-    their `edit` counting in `concepts` and `cards`; `labelled` of `images` had labels. Units were
-    set to `replaced_by`, "zero" or their "mean".
+    `concepts` are those of each set: several may be detected by the same units. `losses` are of
+    sets and of single units, their `edit` counting in `sets` and `cards`; `labelled` of `images`
+    had labels. Units were set to `replaced_by`, "zero" or their "mean".
     """
 
-    concepts: tuple[int, ...]
+    concepts: tuple[tuple[int, ...], ...]
     sets: tuple[tuple[int, ...], ...]
     cards: tuple[int, ...]
     concept_losses: tuple[Loss, ...]
@@ -62,12 +64,12 @@ ABLATED, ABLATIONS = Key("ablated", SampleTable), Key("ablations", Ablations)
 
 @dataclass(frozen=True)
 class Ablate(Pass):
-    """The tail of the network runs once per image for each concept, shown unit and random set."""
+    """The tail of the network runs once per image for each set of units, shown unit and random."""
 
     study: Dissect
 
     name = "ablate"
-    cost = "1 forward + 1 tail per concept, shown unit and random set, per image"
+    cost = "1 forward + 1 tail per concept, its random sets, and shown unit, per image"
     labels = "optional"
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
@@ -75,10 +77,10 @@ class Ablate(Pass):
         return [sample for sample in context.manifest.samples if sample.id in held]
 
     def forwards(self, context: Context) -> float:
-        """With a concept for every second shown unit, five sizes, and a tail for half a pass."""
+        """With a set of units for every second shown unit, and a tail for half a pass."""
         study, classes = self.study, len(context.model.classes)
         images = min(len(context.manifest.samples), study.ablate_images * classes)
-        edits = 1.5 * study.cards + 5 * study.random_sets
+        edits = 0.5 * study.cards * (1 + study.random_sets) + study.cards + study.random_sets
         return images * (1 + 0.5 * edits)
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
@@ -103,17 +105,23 @@ def judge_losses(study: Dissect, context: Context, known: Known) -> Known:
     ends = np.cumsum([1, *map(len, sets.values())])[:-1]
     clean, *edited = np.split(table.column("iou").astype(np.float64), ends, axis=1)
     by_set = dict(zip(sets, edited, strict=True))
+    if study.data.classes:
+        others = np.setdiff1d(np.arange(clean.shape[2]), study.class_ids(context))
+        clean[:, :, others] = np.nan
     sampling = detection.plan.sampling.named(table.ids)
-    together, alone = (
-        losses(study, clean[:, 0], by_set[name], [by_set[len(s)] for s in sets[name]], sampling)
-        for name in ("concepts", "cards")
-    )
+    own = ablated_sets(study, detection)
+    singles = [
+        by_set["singles"][:, [s != card for s in sets["singles"]]][:, : study.random_sets]
+        for card in sets["cards"]
+    ]
     ablations = Ablations(
-        ablated_concepts(detection),
-        tuple(sets["concepts"]),
+        tuple(own.values()),
+        tuple(own),
         shown_units(study, detection),
-        together,
-        alone,
+        losses(
+            study, clean[:, 0], by_set["concepts"], [by_set[e] for e in range(len(own))], sampling
+        ),
+        losses(study, clean[:, 0], by_set["cards"], singles, sampling),
         len(table.ids),
         int(table.column("labelled").sum()),
         "mean" if replacement(study, detection.plan).any() else "zero",
@@ -124,24 +132,48 @@ def judge_losses(study: Dissect, context: Context, known: Known) -> Known:
 def edits(
     study: Dissect, detection: Detection, seed: int
 ) -> dict[str | int, list[tuple[int, ...]]]:
-    """Units that are ablated together, places in live: of the "concepts", one by one ("cards"), and
-    random sets by their size, which is 1 or that of a concept's.
+    """Units that are ablated together, places in live: of the "concepts", one by one ("cards"),
+    random "singles", and for each set of the concepts, by its number, random sets of as many.
 
-    Random units are drawn among all that are not dead, so they may be those of a concept.
+    Random sets hold no unit that overlaps a concept of the set enough to be one of its own, unless
+    too few others are left; never one of the set itself. Singles are one more than are compared
+    with a card, since one may be the card's.
     """
-    own = [concept_units(study, detection, concept) for concept in ablated_concepts(detection)]
-    sets: dict[str | int, list[tuple[int, ...]]] = {"concepts": own}
+    own, live = ablated_sets(study, detection), np.arange(len(detection.plan.live))
+    sets: dict[str | int, list[tuple[int, ...]]] = {"concepts": list(own)}
     sets["cards"] = [(unit,) for unit in shown_units(study, detection)]
-    for size in sorted({1, *map(len, own)}):
-        rngs = [np.random.default_rng([seed, 14, size, draw]) for draw in range(study.random_sets)]
-        live = len(detection.plan.live)
-        sets[size] = [tuple(rng.choice(live, size, replace=False).tolist()) for rng in rngs]
+    rng = np.random.default_rng([seed, 14])
+    singles = rng.permutation(live)[: study.random_sets + 1]
+    sets["singles"] = [(unit,) for unit in singles.tolist()]
+    for edit, (units, concepts) in enumerate(own.items()):
+        near = np.unique([unit for one in concepts for unit in own_units(study, detection, one)])
+        others = np.setdiff1d(live, [*units, *near])
+        if len(others) < 2 * len(units):  # one set of all others would be no draw
+            others = np.setdiff1d(live, units)
+        rng = np.random.default_rng([seed, 14, edit])
+        sets[edit] = [
+            tuple(rng.choice(others, len(units), replace=False).tolist())
+            for _ in range(study.random_sets if len(others) else 0)
+        ]
     return sets
 
 
-def ablated_concepts(detection: Detection) -> tuple[int, ...]:
-    """The concepts that at least one unit detects."""
-    return tuple(np.unique(detection.chosen.concept[detection.detector]).tolist())
+def ablated_sets(study: Dissect, detection: Detection) -> dict[tuple[int, ...], tuple[int, ...]]:
+    """The sets of units that are ablated, each with the concepts that it is of.
+
+    They are those of all concepts that at least one unit detects; equal ones are one.
+    """
+    sets: dict[tuple[int, ...], tuple[int, ...]] = {}
+    for concept in np.unique(detection.chosen.concept[detection.detector]).tolist():
+        units = tuple(sorted(concept_units(study, detection, concept)))
+        sets[units] = (*sets.get(units, ()), concept)
+    return sets
+
+
+def own_units(study: Dissect, detection: Detection, concept: int) -> tuple[int, ...]:
+    """All units that overlap a concept by `min_overlap`, those that overlap it most first."""
+    enough = int((np.nan_to_num(detection.grid[:, concept]) >= study.min_overlap).sum())
+    return tuple(detection.best_units(concept, enough).tolist())
 
 
 def concept_units(study: Dissect, detection: Detection, concept: int) -> tuple[int, ...]:
@@ -149,12 +181,12 @@ def concept_units(study: Dissect, detection: Detection, concept: int) -> tuple[i
 
     All that overlap it by `min_overlap` on the images that did not choose, whatever their own
     concept: many units share what they detect, and the others would make up for a few that are
-    gone. Their number is cut to a power of two, at most `ablate_units`, so that a few sizes of
-    random sets serve all concepts.
+    gone. They are `ablate_units` at most, and a third of the layer: random sets of others have to
+    differ from each other.
     """
-    enough = int((np.nan_to_num(detection.grid[:, concept]) >= study.min_overlap).sum())
-    count = max(1, min(enough, study.ablate_units))
-    return tuple(detection.best_units(concept, 2 ** (count.bit_length() - 1)).tolist())
+    most = min(study.ablate_units, len(detection.plan.live) // 3)
+    count = max(1, min(len(own_units(study, detection, concept)), most))
+    return tuple(detection.best_units(concept, count).tolist())
 
 
 def shown_units(study: Dissect, detection: Detection) -> tuple[int, ...]:
@@ -207,15 +239,19 @@ def losses(
         Change(
             edited[:, edit, class_id] - clean[:, class_id],
             random[edit][:, :, class_id] - clean[:, class_id, None],
+            clean[:, class_id],
             sampling,
         )
         for edit, class_id in cells
     ]
-    tests = beyond_random(changes, seed=study.seed, gains=False)
+    smallest = study.smallest_effect
+    tests = beyond_random(changes, seed=study.seed, gains=False, smallest=smallest)
     result = []
     for (edit, class_id), change, test in zip(cells, changes, tests, strict=True):
-        base, lost = clean[np.isfinite(clean[:, class_id]), class_id], change.estimate
-        used = test.passed and lost.value <= -study.smallest_effect and lost.below(0)
-        before, by_chance = float(base.mean()), float(change.random.mean())
-        result.append(Loss(edit, class_id, len(base), before, lost, by_chance, test, used))
+        lost, before = change.estimate, change.to_lose
+        used = test.passed and lost.value <= -smallest and lost.below(0)
+        known = verdict(test, before, used=used)
+        by_chance = float(change.random.mean()) if change.random.size else float("nan")
+        images = len(change.edited)
+        result.append(Loss(edit, class_id, images, before, lost, by_chance, test, used, known))
     return tuple(result)

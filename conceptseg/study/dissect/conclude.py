@@ -16,6 +16,7 @@ from conceptseg.study.dissect.detect import DETECTION, Detection
 from conceptseg.study.dissect.findings import findings
 from conceptseg.study.dissect.pictures import OUTLINES, PHOTOS
 from conceptseg.study.dissect.published import PUBLISHED
+from conceptseg.study.dissect.remaining import REMAINING
 from conceptseg.study.dissect.sources import UserMasks
 from conceptseg.study.shared import local_maps, mistaken_report, studied
 from conceptseg.study.shared.compare import COMPARISON
@@ -31,11 +32,12 @@ def conclude(study: Dissect, context: Context, known: Known) -> Result:
     return Result(
         study="dissect",
         findings=ranked(
-            mistaken_report.findings(mistakes, classes) + findings(detection, ablations, classes)
+            mistaken_report.findings(mistakes, classes)
+            + findings(detection, ablations, known[REMAINING], classes)
         ),
         tables={
             "units": tables.units(detection, ablations, classes),
-            "concepts": tables.concepts(detection, ablations, classes),
+            "concepts": tables.concepts(detection, ablations, known[REMAINING], classes),
             "categories": tables.categories(detection),
             "losses": tables.losses(detection, ablations, classes),
             "unit_losses": tables.unit_losses(detection, ablations, classes),
@@ -110,7 +112,7 @@ def _notes(
         "live": len(plan.live),
         "two_sided": int(plan.two_sided.sum()),
         "detectors": int(detection.detector.sum()),
-        "unique": len(ablations.concepts),
+        "unique": sum(map(len, ablations.concepts)),
         "published_detectors": int(detection.published_detector.sum()),
         "null": {
             "permutations": chance.draws,

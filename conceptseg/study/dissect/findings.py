@@ -7,38 +7,61 @@ from conceptseg.result.finding import Finding
 from conceptseg.stats.family import Test
 from conceptseg.study.dissect.ablate import Ablations, Loss
 from conceptseg.study.dissect.detect import Detection
+from conceptseg.study.dissect.remaining import Remaining
 
 
-def findings(detection: Detection, ablations: Ablations, classes: Sequence[str]) -> list[Finding]:
-    """For each concept with a detector the classes that use its units, or that none does."""
+def findings(
+    detection: Detection,
+    ablations: Ablations,
+    remaining: Sequence[Remaining],
+    classes: Sequence[str],
+) -> list[Finding]:
+    """For each set of units the classes that use it, or what is known of their use.
+
+    `remaining` says of each set what the rest of the layer still reads.
+    """
     result = []
-    for edit, concept in enumerate(ablations.concepts):
-        name = detection.plan.vocabulary.names[concept]
+    for edit, concepts in enumerate(ablations.concepts):
+        name = words([detection.plan.vocabulary.names[one] for one in concepts])
         own = [loss for loss in ablations.concept_losses if loss.edit == edit]
-        used = [loss for loss in own if loss.used]
-        units, size = len(detection.detectors(concept)), len(ablations.sets[edit])
-        counts = {"concept": name, "detectors": units, "ablated": size}
-        for loss in used:
+        units = sum(len(detection.detectors(one)) for one in concepts)
+        size, rest = len(ablations.sets[edit]), remaining[edit]
+        counts = {"concept": name, "detectors": units, "ablated": size, "read": rest.auc}
+        for loss in own:
+            if loss.used:
+                claim = (
+                    f"{classes[loss.class_id]} uses the units that detect {name}: without the "
+                    f"{count(size)} that overlap it most, the class loses "
+                    f"{cost(loss.change.value)} IoU; without random sets of as many others, "
+                    f"{cost(loss.random)}."
+                )
+                result.append(_finding(claim, loss, loss.test, classes, counts))
+        if own and not any(loss.used for loss in own):
+            worst = min(own, key=lambda loss: (loss.change.value, loss.class_id))
             claim = (
-                f"{classes[loss.class_id]} uses the units that detect {name}: without the "
-                f"{count(size)} that overlap it most, the class loses {cost(loss.change.value)} "
-                f"IoU; without random sets of as many, {cost(loss.random)}."
-            )
-            result.append(_finding(claim, loss, loss.test, classes, counts))
-        if own and not used:
-            able = [loss for loss in own if loss.test.testable]
-            worst = min(able or own, key=lambda loss: (loss.change.value, loss.class_id))
-            shown = "no class was shown to use that" if able else "their use could not be tested"
-            among = "of the classes that could be tested, " if 0 < len(able) < len(own) else ""
-            claim = (
-                f"{count(units, capital=True)} {'detects' if units == 1 else 'detect'} {name}, but "
-                f"{shown}: without the {count(size)} that overlap it most, {among}"
-                f"{classes[worst.class_id]} loses most, {cost(worst.change.value)} IoU."
+                f"{count(units, capital=True)} {'detects' if units == 1 else 'detect'} {name}. "
+                f"Whether a class uses that stays open: without the {count(size)} that overlap it "
+                f"most, {_worst(worst, classes[worst.class_id])}. {rest.told}"
             )
             # A loss that passed is too small to count as use: its p says nothing of this claim.
             test = None if worst.test.passed else worst.test
             result.append(_finding(claim, worst, test, classes, counts))
     return result
+
+
+def _worst(loss: Loss, name: str) -> str:
+    """The largest loss, and what could have been shown of it."""
+    if loss.change.value >= 0:
+        return "no class loses any IoU in the mean, which random units may hide"
+    why = {
+        "below the criterion": "shown, but too little to count as use",
+        "inconclusive": f"a loss of {loss.test.detectable:.2f} would have been shown in four of "
+        "five such data sets",
+        "underpowered": "not even the loss of all of it would have been shown so often",
+        "not testable": f"no loss can be shown without {loss.test.needs} that hold the class",
+    }[loss.verdict]
+    lost, had = cost(loss.change.value), cost(-loss.clean)
+    return f"{name} loses most, {lost} of its {had} IoU ({why})"
 
 
 def _finding(
@@ -55,7 +78,13 @@ def _finding(
         images=loss.images,
         random=loss.random,
         used=loss.used,
+        verdict=loss.verdict,
     )
+
+
+def words(names: Sequence[str]) -> str:
+    """Names of concepts that the same units detect, as one."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def count(units: int, capital: bool = False) -> str:

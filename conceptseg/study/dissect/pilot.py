@@ -15,6 +15,7 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.network.record import Recorder, encode
 from conceptseg.stats.estimate import Sampling
+from conceptseg.stats.family import fewest
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.dissect.bins import Bins, resized
 from conceptseg.study.dissect.chosen_sources import UNLEARNT, sources
@@ -25,6 +26,9 @@ from conceptseg.study.dissect.vocabulary import Vocabulary
 
 VALUES_PER_IMAGE = 512
 PLACES_PER_IMAGE = 256
+
+TESTS = 2
+"""That a use needs: over images, and over random sets of units."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,8 @@ def make_plan(study: Dissect, context: Context, known: Known) -> Known:
     chosen = sources(study, context, codebook)
     alive, manifest = values[live], context.manifest
     ids = [sample.id for sample in manifest.samples]
-    sampling = Sampling.counting(ids, manifest.groups, study.unit, context.seed)
+    least = fewest("less", TESTS)
+    sampling = Sampling.counting(ids, manifest.groups, study.unit, context.seed, fewest=least)
     plan = Plan(
         live,
         len(values),

@@ -9,11 +9,13 @@ from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.dissect.detect import DETECTION, detect
 from conceptseg.study.dissect.mistaken import SeenConcepts
 from conceptseg.study.dissect.pictures import Pictures
-from conceptseg.study.dissect.pilot import Pilot, make_plan
+from conceptseg.study.dissect.pilot import TESTS, Pilot, make_plan
 from conceptseg.study.dissect.published import Published, check_sizes, count_published, find_levels
+from conceptseg.study.dissect.remaining import read_what_remains
 from conceptseg.study.dissect.tally import Tally
 from conceptseg.study.shared.compare import CHOSEN, Compare
 from conceptseg.study.shared.mistaken import mistake_steps
+from conceptseg.study.shared.open_cases import unreachable
 
 
 def steps(study: Dissect) -> tuple[Step, ...]:
@@ -24,6 +26,7 @@ def steps(study: Dissect) -> tuple[Step, ...]:
         make_plan,
         Tally(study),
         detect,
+        read_what_remains,
         *published,
         Ablate(study),
         judge_losses,
@@ -40,6 +43,13 @@ def check(study: Dissect, context: Context) -> None:
     if "bioexp" in study.published:
         manifest, entry = context.manifest, context.model.preprocessing
         check_sizes({input_size(manifest.size(sample), entry) for sample in manifest.samples})
+
+
+def remarks(study: Dissect, context: Context) -> list[str]:
+    """Whether there are images or groups enough for any use to be shown."""
+    samples = context.manifest.samples
+    ids, groups = [one.id for one in samples], [one.group for one in samples]
+    return unreachable(ids, groups, study.unit, TESTS)
 
 
 COMPARED = 4
@@ -59,7 +69,7 @@ def to_compare(study: Dissect, context: Context, known: Known) -> Known:
         ablations.concept_losses, key=lambda loss: (loss.change.value, loss.class_id)
     ):
         if loss.used and loss.class_id not in chosen:
-            best = int(detection.best_units(ablations.concepts[loss.edit], 1)[0])
+            best = int(detection.best_units(ablations.concepts[loss.edit][0], 1)[0])
             own = [name for name, classes in held.items() if loss.class_id in classes]
             high = [name for name, _ in detection.exemplars(best) if name in own]
             if own:

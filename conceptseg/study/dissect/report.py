@@ -7,6 +7,7 @@ from conceptseg.report.blocks import Report
 from conceptseg.result.saved import Result
 from conceptseg.study.dissect import exhibits, sections
 from conceptseg.study.shared import local_maps, mistaken_report
+from conceptseg.study.shared.open_cases import open_pairs
 
 
 def compose(result: Result) -> Report:
@@ -54,15 +55,16 @@ def _lead(result: Result) -> str:
         "of other images give, on images that did not choose the concept. "
     )
     if used:
-        return lead + (
+        lead += (
             f"{used} of these concepts {'is' if used == 1 else 'are'} used: a class loses at least "
             f"{notes['smallest_effect']:.2f} IoU without the units, and more than without random "
-            "ones."
+            "ones. "
         )
-    return lead + (
-        "No class was shown to use any of them; the table of losses gives the smallest loss that "
-        "would have been detected, where one could have been."
-    )
+    else:
+        lead += "No use was shown, which does not show that there is none. "
+    losses = result.tables["losses"]
+    # Results of earlier versions have no verdicts.
+    return (lead + (open_pairs(losses, "change") if "verdict" in losses.columns else "")).strip()
 
 
 def _limits(result: Result) -> tuple[str, ...]:
@@ -79,7 +81,8 @@ def _limits(result: Result) -> tuple[str, ...]:
         f"Ablated units are set to {'zero' if notes['ablated_to'] == 'zero' else 'their mean'} "
         "everywhere, which can move the network to states that it never met; random units are "
         "ablated too, as a measure of that. Units that share a job make up for each other, so a "
-        "single unit without effect may still be used.",
+        "single unit without effect may still be used; the table of concepts says how well what "
+        "remains of the layer still reads each.",
         "Concepts are compared on a coarser grid than the image's, on which small objects may be "
         "lost.",
     ]

@@ -11,6 +11,8 @@ from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
 from conceptseg.study.dissect.ablate import Ablations, Loss
 from conceptseg.study.dissect.detect import Detection
+from conceptseg.study.dissect.findings import words
+from conceptseg.study.dissect.remaining import Remaining
 
 NO_LOSS = "none"
 OVERLAP = Column("overlap", "overlap above chance", interval=True, brief="overlap")
@@ -85,18 +87,22 @@ def _worst(losses: Sequence[Loss], edit: int | None) -> Loss | None:
     return min(own, key=lambda loss: (loss.change.value, loss.class_id), default=None)
 
 
-def concepts(detection: Detection, ablations: Ablations, classes: Sequence[str]) -> Table:
+def concepts(
+    detection: Detection,
+    ablations: Ablations,
+    remaining: Sequence[Remaining],
+    classes: Sequence[str],
+) -> Table:
     """A row for every concept: how often it is seen, who detects it, who uses that."""
     vocabulary, live = detection.plan.vocabulary, detection.plan.live
     best = {c: int(detection.best_units(c, 1)[0]) for c in detection.allowed.tolist()}
     overlap = {c: detection.grid[unit, c] for c, unit in best.items()}
     normalised = {c: detection.grid_normalised[unit, c] for c, unit in best.items()}
     auroc = {c: np.nanmax(detection.auroc[:, c]) for c in best}
-    ablated = {c: len(units) for c, units in zip(ablations.concepts, ablations.sets, strict=True)}
-    used = {
-        c: used_by(ablations.concept_losses, edit, classes) or NO_LOSS
-        for edit, c in enumerate(ablations.concepts)
-    }
+    edit = {c: e for e, own in enumerate(ablations.concepts) for c in own}
+    ablated = {c: len(ablations.sets[e]) for c, e in edit.items()}
+    read = {c: remaining[e] for c, e in edit.items()}
+    used = {c: used_by(ablations.concept_losses, e, classes) or NO_LOSS for c, e in edit.items()}
     columns = (
         Column("concept").at(vocabulary.names),
         Column("category", of=vocabulary.kind),
@@ -108,7 +114,11 @@ def concepts(detection: Detection, ablations: Ablations, classes: Sequence[str])
         Column("best_normalised", "its IoU / largest possible", of=normalised.get),
         Column("best_auroc", "largest AUROC", of=auroc.get),
         Column("ablated_units", "units ablated", of=ablated.get),
-        Column("used_by", "classes that lose", of=used.get),
+        Column(
+            "read", "AUROC of the whole layer", of=lambda c: c in read and read[c].whole or None
+        ),
+        Column("rest", "AUROC without these units", of=lambda c: c in read and read[c].auc or None),
+        Column("used_by", "classes shown to lose", of=used.get),
     )
     caption = "Every concept that units were compared with"
     return Table.of(range(len(vocabulary.names)), columns, caption)
@@ -116,7 +126,8 @@ def concepts(detection: Detection, ablations: Ablations, classes: Sequence[str])
 
 def losses(detection: Detection, ablations: Ablations, classes: Sequence[str]) -> Table:
     """A row for each concept whose units were ablated together, and class."""
-    names = [detection.plan.vocabulary.names[concept] for concept in ablations.concepts]
+    vocabulary = detection.plan.vocabulary.names
+    names = [words([vocabulary[one] for one in concepts]) for concepts in ablations.concepts]
     edits = (
         Column("concept", of=lambda loss: names[loss.edit]),
         Column("units", "units ablated", of=lambda loss: len(ablations.sets[loss.edit])),
@@ -138,13 +149,15 @@ def _loss_columns(classes: Sequence[str]) -> tuple[Column | str, ...]:
     return (
         Column("class", of=lambda loss: classes[loss.class_id]),
         "used",
+        "verdict",
         CHANGE,
         RANDOM,
         Column("p", of=lambda loss: loss.test.p),
         P_HOLM,
         "images",
         Column("iou", "IoU before", of="clean"),
-        Column("detectable", "smallest detectable change", of=lambda loss: loss.test.detectable),
+        Column("detectable", "smallest detectable loss", of=lambda loss: loss.test.detectable),
+        Column("needs", "would be testable with", of=lambda loss: loss.test.needs or None),
     )
 
 

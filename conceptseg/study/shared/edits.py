@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -55,23 +56,37 @@ class Editable:
 class Change:
     """Change of one class's IoU by an edit, `edited` [m], and by r random edits, `random` [m, r].
 
-    `sampling` says what the images count as. Images without the class (nan) are left out.
+    `clean` [m] is the IoU before, which is what there is to lose; `sampling` says what the images
+    count as. Images without the class (nan) are left out.
     """
 
     edited: np.ndarray
     random: np.ndarray
+    clean: np.ndarray
     sampling: Sampling
 
     def __post_init__(self) -> None:
         known = np.isfinite(self.edited)
-        for name in ("edited", "random"):
+        for name in ("edited", "random", "clean"):
             object.__setattr__(self, name, getattr(self, name)[known].astype(np.float64))
         object.__setattr__(self, "sampling", self.sampling.at(known))
 
     @property
     def estimate(self) -> Estimate:
         """The mean change by the edit."""
-        return self.sampling.mean(self.edited)
+        return lost(self.sampling, self.edited, self.clean)
+
+    @property
+    def to_lose(self) -> float:
+        """The mean IoU before: no edit can cost more. nan of no image."""
+        return float(self.clean.mean()) if len(self.clean) else float("nan")
+
+    @property
+    def beyond(self) -> np.ndarray:
+        """The change in each image beyond the mean of the random edits, [m]; nan without any."""
+        if not self.random.shape[1]:
+            return np.full(len(self.edited), np.nan)
+        return np.asarray(self.edited - self.random.mean(1))
 
     @property
     def by_chance(self) -> np.ndarray:
@@ -79,16 +94,33 @@ class Change:
         return self.random.mean(0) if len(self.random) else np.empty(0)
 
 
+def lost(sampling: Sampling, change: np.ndarray, clean: np.ndarray) -> Estimate:
+    """The mean change of IoU [m] by an edit, from `clean` [m] before it; nan is left out.
+
+    Its interval holds for images that lose all of their IoU, or nothing, where none was seen that
+    does (:func:`conceptseg.stats.intervals.bounded_interval`).
+    """
+    known = np.isfinite(change)
+    least = -float(clean[known].mean()) if known.any() else 0.0
+    return sampling.bounded(change, least, 0.0)
+
+
 def beyond_random(
-    changes: Sequence[Change], *, seed: int, also: Also = (), gains: bool = True
+    changes: Sequence[Change],
+    *,
+    seed: int,
+    also: Also = (),
+    gains: bool = True,
+    smallest: float = 0.0,
 ) -> list[Test]:
     """Is each change a loss beyond that of random edits? All are corrected together.
 
     Two effects must be there. Over images, the loss exceeds the mean loss by the random edits
     (signs of whole groups are flipped); over edits, it is more than one further random edit would
     cost; without `gains`, what gains in the mean has lost nothing, whatever random edits do. `also`
-    are tests of further effects that the same claim needs. `detectable` is the larger of what the
-    images and what the random edits allow, at the level that the correction leaves.
+    are tests of further effects that the same claim needs. `detectable` is the loss that passes at
+    the level that the correction leaves: what random edits cost, and as much more as both the
+    images and the random edits ask for; at least `smallest`, below which none counts.
     """
     chance = [change.by_chance for change in changes]
     means = [float(c.edited.mean()) if len(c.edited) else np.nan for c in changes]
@@ -97,11 +129,38 @@ def beyond_random(
         for mean, null in zip(means, chance, strict=True)
     ]
     edits = given(p, 0.0, n=max(map(len, chance), default=0), of="random edits")
-    asked = [Question(c.edited - c.random.mean(1), c.sampling) for c in changes]
+    asked = [Question(c.beyond, c.sampling) for c in changes]
     tests = judge(asked, side="less", seed=seed, also=[edits, *also])
     return [
-        replace(
-            test, detectable=float(np.maximum(test.detectable, detectable_draw(null, test.level)))
-        )
+        replace(test, detectable=_detectable(test, null, smallest))
         for test, null in zip(tests, chance, strict=True)
     ]
+
+
+def _detectable(test: Test, chance: np.ndarray, smallest: float) -> float:
+    """nan where there is none."""
+    beyond = float(np.maximum(test.detectable, detectable_draw(chance, test.level)))
+    return float(np.maximum(smallest, beyond - chance.mean())) if len(chance) else float("nan")
+
+
+Verdict = Literal["used", "below the criterion", "inconclusive", "underpowered", "not testable"]
+VERDICTS: dict[Verdict, str] = {
+    "used": "the loss of IoU is shown and large enough",
+    "below the criterion": "the tests passed, but the loss is too small, or the interval reaches 0",
+    "inconclusive": "a loss of the detectable size would have been shown in four of five such data "
+    "sets; smaller ones may be there",
+    "underpowered": "not even the loss of all of the class's IoU would have been shown so often",
+    "not testable": "no loss whatever could have been shown",
+}
+"""What is known of a class's use of something. No verdict says that it is not used."""
+
+
+def verdict(test: Test, to_lose: float, *, used: bool) -> Verdict:
+    """What a test says of a loss, of a class whose IoU is `to_lose`."""
+    if used:
+        return "used"
+    if not test.testable:
+        return "not testable"
+    if test.passed:
+        return "below the criterion"
+    return "inconclusive" if test.detectable <= to_lose else "underpowered"

@@ -8,12 +8,14 @@ import pytest
 from scipy import stats
 
 from conceptseg.stats.corrections import benjamini_hochberg, holm, max_statistic_p
-from conceptseg.stats.intervals import bootstrap_interval
+from conceptseg.stats.intervals import bootstrap_interval, bounded_interval
+from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.stats.p_values import detectable_draw, exchangeable_p, sign_flip_ps
-from conceptseg.study.ace.assess import PAIRS, assess, describe, enrichment
+from conceptseg.study.ace.assess import JUDGED, PAIRS, assess, describe, enrichment
 from conceptseg.study.ace.discovery import DISCOVERY
 from conceptseg.study.ace.erase import ERASURES, Erasures
 from conceptseg.study.ace.findings import findings
+from conceptseg.study.ace.outside import OUTSIDE, place_uses
 from conceptseg.study.ace.tcav import Influence
 from tests.study.ace.small import concept, direction, discovery, study
 
@@ -36,8 +38,8 @@ def case(
     loss: float = -0.3,
     spread: float = 0.05,
     null: float = 0.0,
-    outside: float | None = -0.25,
     inside: float = 0.0,
+    around: float = 0.0,
     others: int = 1,
     groups: int = IMAGES,
     nan: int = 0,
@@ -55,11 +57,10 @@ def case(
     random = np.zeros((IMAGES, 2, 2)) + clean[:, None]
     random[:, 0, 1] += null
     random[:, 1, 1] += null
-    gone = np.zeros((IMAGES, 0, 2)) + clean[:, None]
-    if outside is not None:
-        gone = clean[:, None] + np.full((IMAGES, 1, 2), outside)
     share = np.zeros((IMAGES, 2), np.float32)
     share[: round(inside * IMAGES), 1] = 1
+    ring = np.zeros((IMAGES, 2), np.float32)
+    ring[IMAGES - round(around * IMAGES) :, 1] = 1
     moves = {(1, q): influence(effect if q == 0 else 0.0, p_effect if q == 0 else 1.0, draws)
              for q in range(concepts)}  # fmt: skip
     local = {key: influence(-one.effect, 0.5) for key, one in moves.items()}
@@ -71,19 +72,32 @@ def case(
         2,
         groups=names,
         share=share,
+        ring=ring,
         concepts=tuple(concept(q + 1, np.arange(IMAGES), AXIS) for q in range(concepts)),
         class_images={0: np.arange(0), 1: np.arange(IMAGES)},
         influence=moves,
         local=local,
         published={(1, 0): 0.25},
     )
-    pairs = ((1, 0),) if outside is not None else ()
-    return found, Erasures(found.ids, pairs, labelled, clean, kept, random, layer, gone)
+    return found, Erasures(found.ids, labelled, clean, kept, random, layer)
 
 
-def pair(**changes):
+def judged(found, erasures):
+    return assess(study(), None, DISCOVERY(found) | ERASURES(erasures))[JUDGED]
+
+
+def pair(outside=-0.25, apart=0.0, **changes):
+    """The first pair; erased away from the class it costs `outside`, `apart` more or less."""
     found, erasures = case(**changes)
-    return assess(study(), None, DISCOVERY(found) | ERASURES(erasures))[PAIRS][0]
+    known = DISCOVERY(found) | ERASURES(erasures)
+    known |= assess(study(), None, known)
+    if outside is None:
+        return place_uses(study(outside_pairs=0), None, known)[PAIRS][0]
+    used = sum(one.used for one in known[JUDGED])
+    sign = np.where(np.arange(IMAGES) % 2, 1, -1)
+    iou = (erasures.clean[:, 1] + outside + apart * sign)[:, None].repeat(used, 1)
+    known |= OUTSIDE(SampleTable.batch(found.ids, {"iou": iou}))
+    return place_uses(study(), None, known)[PAIRS][0]
 
 
 def test_a_concept_that_moves_the_score_and_is_needed_is_used():
@@ -113,30 +127,48 @@ def test_what_is_not_used(changes):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"inside": 0.5}, False),
+        ({"inside": 0.6}, None),
         ({"inside": 0.4}, True),
+        ({"inside": 0.3, "around": 0.4}, None),
+        ({"around": 1.0}, None),  # wholly in the ring: an object's edge is there too
+        ({"loss": -0.6, "around": 1.0, "outside": -0.01}, False),
         ({"outside": -0.16}, True),
-        ({"outside": -0.14}, False),  # less than half of -0.3
-        ({"outside": 0.0}, False),
-        ({"outside": None}, False),  # not tried
-        ({"loss": -0.03, "spread": 0.001, "outside": -0.017}, False),  # below the smallest effect
+        ({"outside": -0.14}, None),  # less than half of -0.3, but the interval reaches it
+        ({"outside": -0.05}, None),  # one of 12 images not seen could lose all
+        ({"loss": -0.6, "outside": -0.05}, False),
+        ({"outside": -0.2, "apart": 0.5}, None),  # its interval reaches zero
+        ({"outside": None}, None),  # not tried
+        ({"loss": -0.05, "spread": 0.001, "outside": -0.019}, None),  # below the smallest effect
     ],
 )
 def test_what_acts_from_context(changes, expected):
     one = pair(**changes)
-    assert one.used and one.from_context == expected
+    assert one.used and one.from_context is expected
+
+
+def test_what_was_not_tried_is_said_not_to_be():
+    """A used concept that lies wholly elsewhere, of which nothing was tried."""
+    found, _ = case()
+    (untried,) = findings(found, [pair(outside=None)], ["rest", "car"], ["road"] * 2)
+    assert untried.details["from_context"] is None and "not tested" in untried.claim
+    (tried,) = findings(found, [pair()], ["rest", "car"], ["road"] * 2)
+    assert tried.details["from_context"] and "acts from context" in tried.claim
+    (ring,) = findings(found, [pair(around=1.0)], ["rest", "car"], ["road"] * 2)
+    assert "stays open" in ring.claim and "right around it" in ring.claim
 
 
 def test_numbers_by_their_definitions():
     found, erasures = case(groups=9, nan=2, null=-0.05)
-    one = assess(study(), None, DISCOVERY(found) | ERASURES(erasures))[PAIRS][0]
+    one = judged(found, erasures)[0]
     rows = range(2, IMAGES)
     names = [found.sampling.groups[i] for i in rows]
     loss = np.array([erasures.concept[i, 0, 1] - 0.8 for i in rows])
     null = np.array([np.mean(erasures.null[i, :, 1]) - 0.8 for i in rows])
     assert one.erased_images == 10 and one.images == IMAGES
     assert one.loss.value == pytest.approx(loss.mean()) and one.null_loss == pytest.approx(-0.05)
-    assert one.loss.ci == pytest.approx(bootstrap_interval(loss, names, seed=0))
+    place = np.unique(names, return_inverse=True)[1]
+    assert one.loss.ci == pytest.approx(bounded_interval(loss, place, -0.8, 0.0))
+    assert one.to_lose == pytest.approx(0.8)
     sums = found.sampling.at(rows).sums(loss - null)
     assert one.p_loss == sign_flip_ps(sums[None], seed=0, side="less")[0]
     moves = found.influence[1, 0]
@@ -152,7 +184,7 @@ def test_numbers_by_their_definitions():
 def test_what_is_detectable_is_at_the_level_that_correction_leaves(others):
     """Rule (b): Student's test of the groups has power 0.8 there at 0.05 / concepts, one-sided."""
     found, erasures = case(groups=12, others=others)
-    one = assess(study(), None, DISCOVERY(found) | ERASURES(erasures))[PAIRS][0]
+    one = judged(found, erasures)[0]
     loss = erasures.change("concept", 1)[:, 0]
     shift = one.test.detectable / (loss.std(ddof=1) / np.sqrt(12))
     bar = stats.t.ppf(1 - 0.05 / (1 + others), 11)
@@ -163,19 +195,20 @@ def test_what_is_detectable_is_at_the_level_that_correction_leaves(others):
 
 def test_of_scattered_random_directions_only_a_larger_loss_is_detectable():
     found, erasures = case(spread=0.01)
-    near = assess(study(), None, DISCOVERY(found) | ERASURES(erasures))[PAIRS][0]
+    near = judged(found, erasures)[0]
     far = erasures.null.copy()
     far[:, 0, 1] -= 0.2
     both = DISCOVERY(found) | ERASURES(replace(erasures, null=far))
-    one = assess(study(), None, both)[PAIRS][0]
-    assert one.test.detectable == pytest.approx(detectable_draw([-0.2, 0.0], 0.05 / 2))
+    one = assess(study(), None, both)[JUDGED][0]
+    # Beyond what random directions cost in the mean.
+    assert one.test.detectable == pytest.approx(0.1 + detectable_draw([-0.2, 0.0], 0.05 / 2))
     assert one.test.detectable > 10 * near.test.detectable
 
 
 def test_no_interval_of_under_five_groups_and_no_use_without():
     """Rule (a)."""
     few, enough = pair(groups=4), pair(groups=5)
-    assert few.loss.ci is few.moves.ci is None and few.outside and few.outside.ci is None
+    assert few.loss.ci is few.moves.ci is None
     assert not few.used and few.loss.n == 4
     assert enough.loss.ci and enough.moves.ci
 
@@ -196,6 +229,8 @@ def test_what_could_not_pass_is_not_testable(changes):
     assert not one.used and not one.test.testable
     assert np.isnan([one.test.p, one.test.adjusted, one.test.detectable, one.p_bh]).all()
     assert one.test.least > 0.05 and np.isfinite(one.loss.value)
+    assert one.verdict == "not testable"
+    assert one.test.needs == ("6 groups" if "groups" in changes else "59 random concepts")
 
 
 def test_the_largest_statistic_is_that_of_the_concepts_of_one_class():
@@ -212,7 +247,7 @@ def test_the_largest_statistic_is_that_of_the_concepts_of_one_class():
         local={key: found.local[1, key[1]] for key in moves},
         class_images={c: np.arange(IMAGES) for c in (0, 1)},
     )
-    for one in assess(study(), None, DISCOVERY(both) | ERASURES(erasures))[PAIRS]:
+    for one in judged(both, erasures):
         nulls = np.stack([moves[one.class_id, q].null_effect for q in range(3)])
         effects = [moves[one.class_id, q].effect for q in range(3)]
         assert one.moved.adjusted == max_statistic_p(effects, nulls)[one.concept]
@@ -238,7 +273,7 @@ def test_corrections_are_within_each_class_and_screens_over_all():
         class_images={c: np.arange(IMAGES) for c in (0, 1)},
     )
     known = DISCOVERY(both) | ERASURES(replace(erasures, concept=lost))
-    pairs = assess(study(), None, known)[PAIRS]
+    pairs = assess(study(), None, known)[JUDGED]
     for name, p in (
         ("p_bh", [q.test.p for q in pairs]),
         ("p_moves_bh", [q.moved.p for q in pairs]),
@@ -260,7 +295,7 @@ def test_a_class_without_reference_has_no_loss():
 def test_a_finding_says_how_many_of_what_are_behind_it():
     """Rule (d): twelve images, nine groups."""
     found, erasures = case(groups=9)
-    pairs = assess(study(), None, DISCOVERY(found) | ERASURES(erasures))[PAIRS]
+    pairs = judged(found, erasures)
     (finding,) = findings(found, pairs, ["rest", "car"], ["road"] * 2)
     assert (finding.n, finding.of, finding.counted) == (9, "groups", "9 groups")
     assert finding.standing == "evidence" and finding.by == "test"
@@ -271,7 +306,7 @@ def test_a_finding_says_how_many_of_what_are_behind_it():
 def test_nothing_tested_is_nothing_assessed():
     found, erasures = case()
     found.influence.clear()
-    assert assess(study(), None, DISCOVERY(found) | ERASURES(erasures))[PAIRS] == ()
+    assert judged(found, erasures) == ()
 
 
 def test_descriptions():
@@ -341,5 +376,5 @@ def test_a_loss_among_scattered_random_directions_is_no_use():
     found, erasures = case(loss=-0.3, spread=0.01)
     far = erasures.null.copy()
     far[:, 0, 1] -= 0.6
-    one = assess(study(), None, DISCOVERY(found) | ERASURES(replace(erasures, null=far)))[PAIRS][0]
+    one = judged(found, replace(erasures, null=far))[0]
     assert one.p_loss > 0.05 and not one.used

@@ -6,7 +6,7 @@ import torch
 
 from conceptseg.data.draw import sample_priority
 from conceptseg.study.ace.discovery import DISCOVERY, Direction
-from conceptseg.study.ace.erase import ERASURES, IOU, Erase, Erasures, candidates, erased
+from conceptseg.study.ace.erase import ERASURES, IOU, Erase, Erasures, erased
 from conceptseg.study.ace.tcav import Influence
 from tests.small_models import images, unet
 from tests.study.ace.small import (
@@ -113,37 +113,6 @@ def test_every_erasure_is_a_full_pass_with_an_edited_layer(case):
     assert changed == [False, True, True, True, True]
 
 
-def test_outside_alone_is_a_full_pass_with_the_region_spared(case):
-    model, pictures, labels, found, state, one = case
-    pairs = candidates(one, found)
-    assert pairs == ((1, 1), (1, 0)), "significant ones that raise the score, strongest first"
-    with torch.no_grad():
-        clean = model(pictures).argmax(1)
-    reference = torch.where((labels >= 0).flatten(1).any(1)[:, None, None], labels, clean)
-    table = state[IOU]
-    for row, (class_id, q) in enumerate(pairs):
-
-        def edit(out, spare=True, class_id=class_id, q=q):
-            gone = without(out, found.concepts[q].direction)
-            for n in range(IMAGES):
-                for y in range(out.shape[2]):
-                    for x in range(out.shape[3]):
-                        cell = clean[n, 4 * y : 4 * y + 4, 4 * x : 4 * x + 4] == class_id
-                        share = cell.float().mean() if spare else 1 - cell.float().mean()
-                        gone[n, :, y, x] = share * out[n, :, y, x] + (1 - share) * gone[n, :, y, x]
-            return gone
-
-        expected = iou_by_loops(Edited(model, LAYER, edit)(pictures).argmax(1), reference)
-        mirrored = Edited(model, LAYER, lambda out, e=edit: e(out, spare=False))(pictures)
-        told_apart = iou_by_loops(mirrored.argmax(1), reference) - expected
-        assert np.nanmax(np.abs(told_apart)) > 0.03
-        held = np.isin(np.arange(IMAGES), found.class_images[class_id])
-        assert not held.all()
-        expected[~held] = np.nan
-        stored = np.stack([table.tables[i]["outside"][row] for i in table.ids])
-        assert np.allclose(stored, expected, atol=5e-3, equal_nan=True)
-
-
 def test_batches_of_one_are_the_batch(case):
     model, pictures, labels, found, state, one = case
     here = context(model, pictures, LAYER, labels=labels)
@@ -163,7 +132,7 @@ def test_finish_stacks_the_tables(case):
     for i, sample_id in enumerate(table.ids):
         one_table = table.tables[sample_id]
         assert np.array_equal(result.clean[i], one_table["clean"][0], equal_nan=True)
-        for kind in ("concept", "null", "layer", "outside"):
+        for kind in ("concept", "null", "layer"):
             assert np.array_equal(getattr(result, kind)[i], one_table[kind], equal_nan=True)
 
 
@@ -193,19 +162,16 @@ def test_losses_by_hand():
     nan = np.nan
     one = Erasures(
         ids=("a", "b"),
-        pairs=((1, 0),),
         labelled=np.array([True, True]),
         clean=np.array([[0.5, 1.0], [nan, 0.8]]),
         concept=np.array([[[0.25, 0.5]], [[nan, 0.9]]]),
         null=np.array([[[0.5, 0.75], [0.25, 1.0]], [[nan, 0.8], [nan, 0.6]]]),
         layer=np.array([[[0.0, 0.0]], [[nan, 0.1]]]),
-        outside=np.array([[[0.5, 0.75]], [[nan, 0.8]]]),
     )
     assert np.allclose(one.change("concept", 1), [[-0.5], [0.1]])
     assert np.allclose(one.change("concept", 0), [[-0.25], [nan]], equal_nan=True)
     assert np.allclose(one.change("null", 1), [[-0.25, 0.0], [0.0, -0.2]])
     assert np.allclose(one.change("layer", 1), [[-1.0], [-0.7]])
-    assert np.allclose(one.change("outside", 1), [[-0.25], [0.0]])
 
 
 def test_samples_are_each_classes_lowest_by_hash():

@@ -192,8 +192,16 @@ def test_result_keeps_the_conventions(finished):
     assert all(re.fullmatch("[0-9a-f]{64}", told[hashed]) for hashed in ("weights", "data"))
     assert torch.__version__.startswith(told["versions"]["torch"])
     names = [one["name"] for one in told["passes"]]
-    assert names == ["survey", "erase", "pictures", "control", "compare"]
-    steps = {"warm_map", "discover", "lay_out_map", "assess", "count_control", "to_compare"}
+    assert names == ["survey", "erase", "outside", "pictures", "control", "compare"]
+    steps = {
+        "warm_map",
+        "discover",
+        "lay_out_map",
+        "assess",
+        "place_uses",
+        "count_control",
+        "to_compare",
+    }
     assert set(result["timings"]["seconds"]) == {*names, *steps, "finish"}
     for kind in ("pairs", "concepts", "exemplars", "classes", "calibration", "choices", "segments"):
         assert result["tables"][kind]["rows"], kind

@@ -12,7 +12,7 @@ from conceptseg.concepts.cavs.ridge import Ridge
 from conceptseg.concepts.contract import CavLearner
 from conceptseg.stats.corrections import max_statistic_p
 from conceptseg.study.ace import tcav
-from conceptseg.study.ace.pool import TAGS, Pool, random_concepts, tags
+from conceptseg.study.ace.pool import TAGS, Pool, belongs, random_concepts, random_sets, tags
 from conceptseg.study.ace.tcav import Influence, concept_step, published_p
 
 
@@ -201,7 +201,8 @@ def test_random_concepts_keep_the_tags_where_images_are_scarce(seed, segments):
 def test_every_image_and_segment_that_fits_is_drawn_as_often(tag):
     """Chi-square over many calls: images of equal stock, then segments of an image."""
     one = pool(images=8, of_each=6)
-    members = np.flatnonzero((one.image < 3) & (one.tag == tag))[::2]
+    members = np.flatnonzero((one.image < (7 if tag == 0 else 3)) & (one.tag == tag))[::2]
+    assert belongs(one, members) == (TAGS[tag] == "inside")
     counts = np.zeros(len(one))
     for seed in range(200):
         rows = random_concepts(one, members, 20, np.random.default_rng(seed))
@@ -244,14 +245,60 @@ def test_p_values_of_random_concepts_are_uniform():
         assert 0.03 <= (p <= 0.05).mean() <= 0.07
 
 
+def object_pool(images: int = 60) -> Pool:
+    """Of each image twelve segments, one or two inside a class whose segments all look alike."""
+    rng = np.random.default_rng(8)
+    image = np.repeat(np.arange(images), 12)
+    tag = np.where(rng.random(len(image)) < 0.6, 2, 1)
+    tag[::12] = 0
+    tag[6::24] = 0
+    embeddings = rng.normal(size=(len(image), 8)).astype(np.float32)
+    embeddings[tag == 0] += np.array([4.0, *[0.0] * 7], np.float32)
+    return Pool.of(embeddings, image, tag)
+
+
+@pytest.mark.slow
+def test_random_sets_that_hold_some_of_the_object_are_no_concept():
+    """With any segments in place of those inside, 10 to 40 % of these had p <= 0.05."""
+    one, sets = object_pool(), 600
+    inside, outside = gradients(n=60, units=8)
+    inside[:, 0] += 2  # the class's score rises with what all its segments share
+    tester = tcav.Tester(one, inside, outside)
+    rng = np.random.default_rng(3)
+    drawn = random_sets(one, np.arange(0, 720, 18), sets, rng)
+    p = np.array([tester.test(segments, 199, rng).p_effect for segments in drawn])
+    some = (one.tag[drawn] == 0).any(1)
+    assert 0.5 < some.mean() < 1
+    for own in (p[some], p[~some], p):
+        assert (own <= 0.05).mean() <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / len(own))
+    assert stats.kstest(p - 1 / 400, "uniform").pvalue > 0.01
+
+
+def test_what_the_object_is_made_of_moves_its_score():
+    one = object_pool()
+    inside, outside = gradients(n=60, units=8)
+    inside[:, 0] += 2
+    members = np.flatnonzero(one.tag == 0)[:40]
+    assert belongs(one, members) and not belongs(one, np.arange(40))
+    found = tcav.Tester(one, inside, outside).test(members, 199, np.random.default_rng(0))
+    assert found.p_effect == 1 / 200 and found.effect > 0
+
+
+def test_a_class_that_is_nearly_everywhere_owns_no_concept():
+    one = object_pool()
+    wide = Pool.of(one.embeddings, one.image, np.where(one.tag == 2, 2, 0))
+    everywhere = Pool.of(one.embeddings, one.image, np.zeros(len(one), int))
+    assert not belongs(wide, np.arange(0, 720, 60)) and not belongs(everywhere, np.arange(40))
+
+
 def test_the_measured_false_positive_rate():
-    """`null_p`: concepts share one null, which is large enough here not to matter."""
+    """`null_p`: random sets of segments, each with random concepts of its own."""
     one = pool(images=60, units=24)
     tester = tcav.Tester(one, *gradients(n=60, units=24))
     members = np.concatenate([np.flatnonzero(one.image == i)[[0, 4]] for i in range(12)])
-    p = tester.null_p(members, 4999, 1000, np.random.default_rng(0))
-    assert len(p) == 1000
-    assert stats.kstest(p, "uniform").pvalue > 0.01
+    p = tester.null_p(members, 199, 600, np.random.default_rng(0))
+    assert len(p) == 600 and len(tester.null_p(members, 199, 0, np.random.default_rng(0))) == 0
+    assert stats.kstest(p - 1 / 400, "uniform").pvalue > 0.01
     assert 0.03 <= (p <= 0.05).mean() <= 0.07
 
 

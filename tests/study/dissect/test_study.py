@@ -209,6 +209,16 @@ def test_what_is_detected_and_what_is_used_are_told_apart(finished):
     assert at[BLUE, "azure"]["change"] == pytest.approx(-1)
     concepts = {row["concept"]: row for row in result["tables"]["concepts"]["rows"]}
     assert concepts["green"]["detectors"] >= 1 and concepts["green"]["used_by"] == "none"
+    (green,) = [one for one in result["findings"] if one["details"]["concept"] == "green"]
+    assert "stays open" in green["claim"] and not green["details"]["used"]
+    # Green is read off the unit for either as well.
+    assert concepts["green"]["read"] > 0.9 and concepts["green"]["rest"] > 0.75
+    assert {row["verdict"] for row in result["tables"]["losses"]["rows"]} <= {
+        "used",
+        "inconclusive",
+        "underpowered",
+        "below the criterion",
+    }
 
 
 def test_result_keeps_the_conventions(finished):

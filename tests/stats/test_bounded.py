@@ -1,0 +1,98 @@
+"""Intervals of losses near an end of their range, by simulation of what they promise."""
+
+import numpy as np
+import pytest
+
+from conceptseg.stats.estimate import Sampling
+from conceptseg.stats.intervals import bootstrap_interval, bounded_interval, unseen_share
+
+
+def near_total(rng, shape):
+    """19 of 20 lose all of an IoU of about 0.96, one nothing: mean -0.9."""
+    lost = np.clip(-0.957 + 0.03 * rng.normal(size=shape), -0.96, 0)
+    lost[rng.random(shape) < 0.045] = -0.02
+    return lost
+
+
+def total(rng, shape):
+    return -0.96 * rng.beta(8, 0.5, shape)
+
+
+def normal(rng, shape):
+    return -0.3 + 0.1 * rng.normal(size=shape)
+
+
+def rare(rng, shape):
+    """One in ten loses 0.3."""
+    return -0.3 * (rng.random(shape) < 0.1) + 0.005 * rng.normal(size=shape)
+
+
+def slight(rng, shape):
+    """Hardly any, with heavy tails."""
+    return np.clip(0.0065 * rng.standard_t(2.2, shape), -0.8, 0.2)
+
+
+LAWS = {near_total: -0.96, total: -0.96, normal: -0.8, rare: -0.8, slight: -0.8}
+
+
+def coverage(law, n, sets=500):
+    rng = np.random.default_rng(n)
+    mean = law(rng, 400_000).mean()
+    place = np.arange(n)
+    ends = np.array([bounded_interval(one, place, LAWS[law], 0.0) for one in law(rng, (sets, n))])
+    return float(((ends[:, 0] <= mean) & (mean <= ends[:, 1])).mean())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [6, 8, 20, 60])
+@pytest.mark.parametrize("law", LAWS)
+def test_intervals_hold_what_they_promise(law, n):
+    assert coverage(law, n) >= 0.92
+
+
+@pytest.mark.slow
+def test_of_usual_losses_they_cover_no_more_than_promised():
+    assert coverage(normal, 60, 2000) == pytest.approx(0.95, abs=0.015)
+
+
+def test_a_bootstrap_misses_a_loss_that_is_nearly_total():
+    rng, n = np.random.default_rng(0), 20
+    mean = near_total(rng, 400_000).mean()
+    names = [str(i) for i in range(n)]
+    drawn = near_total(rng, (100, n))
+    low, high = np.array([bootstrap_interval(one, names, seed=0) for one in drawn]).T
+    ends = np.array([bounded_interval(one, np.arange(n), -0.96, 0) for one in drawn])
+    assert ((low <= mean) & (mean <= high)).mean() < 0.75
+    assert ((ends[:, 0] <= mean) & (mean <= ends[:, 1])).mean() >= 0.95
+
+
+def test_images_of_a_group_are_one():
+    """Student's interval of 30 equal groups, each image ten times over."""
+    from scipy import stats
+
+    values = normal(np.random.default_rng(1), 30)
+    half = stats.t.ppf(0.975, 29) * values.std(ddof=1) / np.sqrt(30)
+    ends = bounded_interval(values.repeat(10), np.arange(30).repeat(10), -0.3, -0.3)
+    assert ends == pytest.approx((values.mean() - half, values.mean() + half))
+
+
+def test_it_holds_what_was_not_seen():
+    low, high = bounded_interval(np.full(20, -0.5), np.arange(20), -0.8, 0.0)
+    share = unseen_share(20)
+    assert low == pytest.approx(-0.5 - share * 0.3) and high == pytest.approx(-0.5 + share * 0.5)
+    assert share == pytest.approx(0.117, abs=0.001) and unseen_share(60) < unseen_share(20)
+    assert np.isnan(bounded_interval([1.0], [0], 0, 1)).all()
+    assert np.isnan(bounded_interval([], [], 0, 1)).all()
+
+
+def test_an_estimate_of_it_leaves_out_what_is_not_known():
+    names = tuple(f"i{i}" for i in range(9))
+    sampling = Sampling(names, names, "images", 0)
+    values = np.array([-0.2, np.nan, -0.3, -0.1, -0.5, np.nan, -0.4, -0.2, -0.3])
+    known = np.isfinite(values)
+    found = sampling.bounded(values, -0.8, 0.0)
+    assert (found.n, found.value) == (7, values[known].mean())
+    assert found.ci == bounded_interval(values[known], np.arange(7), -0.8, 0.0)
+    few = sampling.at(np.arange(4)).bounded(values[[0, 2, 3, 4]], -0.8, 0.0)
+    assert few.ci is None and few.n == 4
+    assert sampling.bounded(np.full(9, np.nan), -1, 0).n == 0

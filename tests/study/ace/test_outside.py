@@ -1,0 +1,111 @@
+"""Erasing away from a class alone, against a full pass of the network edited by a hook."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from conceptseg.stats.estimate import Estimate
+from conceptseg.study.ace.assess import JUDGED, PAIRS
+from conceptseg.study.ace.discovery import DISCOVERY
+from conceptseg.study.ace.erase import ERASURES, Erasures
+from conceptseg.study.ace.outside import OUTSIDE, Outside, place_uses, spared, tried
+from tests.small_models import images, unet
+from tests.study.ace.small import (
+    Edited,
+    activations,
+    batch,
+    concept,
+    context,
+    direction,
+    discovery,
+    study,
+)
+from tests.study.ace.test_erase import iou_by_loops, without
+
+LAYER, CLASSES, UNITS, IMAGES = "mid", 3, 16, 4
+
+
+def use(class_id: int, q: int, loss: float, used: bool = True) -> SimpleNamespace:
+    return SimpleNamespace(class_id=class_id, concept=q, used=used, loss=Estimate(loss, -1, 0, 9))
+
+
+USES = (use(1, 0, -0.2), use(1, 1, -0.4), use(2, 0, -0.3), use(2, 1, -0.9, used=False))
+
+
+@pytest.fixture(scope="module")
+def case():
+    model, pictures = unet(), images(IMAGES, 32, 32)
+    labels = torch.randint(-1, 3, (IMAGES, 32, 32), generator=torch.Generator().manual_seed(3))
+    labels[-1] = -1
+    grid = activations(model, LAYER, pictures)
+    rng = np.random.default_rng(0)
+    directions = [direction(rng.normal(size=UNITS), absent) for absent in (-12.0, -15.0)]
+    found = discovery(
+        IMAGES,
+        UNITS,
+        CLASSES,
+        mean=grid.mean((0, 2, 3)).double().numpy(),
+        concepts=(concept(1, [0], directions[0]), concept(2, [1], directions[1])),
+        class_images={0: np.arange(4), 1: np.array([0, 1, 3]), 2: np.arange(4)},
+    )
+    known = DISCOVERY(found) | JUDGED(USES)
+    one = study()
+    here = context(model, pictures, LAYER, labels=labels)
+    table = Outside(one).map(here, batch(pictures, labels), known)[OUTSIDE]
+    return model, pictures, labels, found, table, one
+
+
+def test_uses_alone_are_tried_the_costliest_first():
+    assert [(p.class_id, p.concept) for p in tried(study(), USES)] == [(1, 1), (1, 0), (2, 0)]
+    few = tried(study(outside_pairs=1), USES)
+    assert [(p.class_id, p.concept) for p in few] == [(1, 1), (2, 0)]
+    assert tried(study(outside_pairs=0), USES) == []
+
+
+def test_the_region_and_the_ring_around_it_are_spared():
+    region = torch.zeros(40, 30, dtype=torch.bool)
+    region[20:22, 10:12] = True
+    near = spared(region)
+    for y in range(40):
+        for x in range(30):
+            away = max(20 - y, y - 21, 10 - x, x - 11)
+            assert bool(near[y, x]) == (away <= 5), "a tenth of the diagonal of 50 px"
+
+
+def test_away_alone_is_a_full_pass_with_region_and_ring_spared(case):
+    model, pictures, labels, found, table, one = case
+    with torch.no_grad():
+        clean = model(pictures).argmax(1)
+    reference = torch.where((labels >= 0).flatten(1).any(1)[:, None, None], labels, clean)
+    changed = False
+    for row, pair in enumerate(tried(one, USES)):
+        near = torch.stack([spared(mask) for mask in clean == pair.class_id])
+
+        def edit(out, near=near, q=pair.concept):
+            gone = without(out, found.concepts[q].direction)
+            for n in range(IMAGES):
+                for y in range(out.shape[2]):
+                    for x in range(out.shape[3]):
+                        share = near[n, 4 * y : 4 * y + 4, 4 * x : 4 * x + 4].float().mean()
+                        gone[n, :, y, x] = share * out[n, :, y, x] + (1 - share) * gone[n, :, y, x]
+            return gone
+
+        iou = iou_by_loops(Edited(model, LAYER, edit)(pictures).argmax(1), reference)
+        changed |= not np.allclose(iou, iou_by_loops(clean, reference), equal_nan=True)
+        expected = iou[:, pair.class_id]
+        held = np.isin(np.arange(IMAGES), found.class_images[pair.class_id])
+        expected[~held] = np.nan
+        stored = np.stack([table.tables[i]["iou"][row] for i in table.ids])
+        assert np.allclose(stored, expected, atol=5e-3, equal_nan=True)
+    assert changed
+
+
+def test_without_a_use_no_image_is_looked_at(case):
+    model, pictures, _, found, _, one = case
+    none = DISCOVERY(found) | JUDGED(USES[3:])
+    nothing = np.ones((IMAGES, 1, CLASSES))
+    none |= ERASURES(Erasures(found.ids, nothing[:, 0, 0], nothing[:, 0], *[nothing] * 3))
+    assert Outside(one).samples(context(model, pictures, LAYER), none) == []
+    assert place_uses(one, None, none)[PAIRS] == USES[3:]
