@@ -72,8 +72,8 @@ class Sampling:
     """What each of m values counts as: `groups` [m], called `of`; and how they are drawn again.
 
     Whole groups are drawn, with replacement, `draws` times, as many as there are. Intervals are
-    percentile intervals, expanded for few groups (:func:`tail`). Equal seeds and equally many groups give the same draws, so estimates of
-    the same groups may be compared draw by draw.
+    percentile intervals, expanded for few groups (:func:`tail`). Equal seeds and equally many
+    groups give the same draws, so estimates of the same groups may be compared draw by draw.
 
     Source: Davison & Hinkley 1997, section 3.8 (strategy 1).
     """

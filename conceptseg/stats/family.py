@@ -11,7 +11,7 @@ after correction even so is not run: it is "not testable", and leaves the family
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -54,6 +54,11 @@ class Test:
     @property
     def passed(self) -> bool:
         return self.testable and self.adjusted <= ALPHA
+
+    def capped(self, room: float) -> "Test":
+        """The same test where no effect can be larger than `room` (there is no more to lose): an
+        effect that would have to be is none that it would have detected."""
+        return replace(self, detectable=NAN) if self.detectable > room else self
 
 
 @dataclass(frozen=True)
