@@ -20,6 +20,7 @@ from conceptseg.stats.intervals import (
     MIN_GROUPS,
     Floats,
     bounded_interval,
+    tail,
     units,
     wilson_interval,
 )
@@ -72,8 +73,8 @@ class Sampling:
     """What each of m values counts as: `groups` [m], called `of`; and how they are drawn again.
 
     Whole groups are drawn, with replacement, `draws` times, as many as there are. Intervals are
-    percentile intervals. Equal seeds and equally many groups give the same draws, so estimates of
-    the same groups may be compared draw by draw.
+    percentile intervals, expanded for few groups (:func:`tail`). Equal seeds and equally many
+    groups give the same draws, so estimates of the same groups may be compared draw by draw.
 
     Source: Davison & Hinkley 1997, section 3.8 (strategy 1).
     """
@@ -228,7 +229,8 @@ class Sampling:
         drawn = np.asarray(drawn, np.float64)
         finite, low, high = drawn[np.isfinite(drawn)], NAN, NAN
         if len(finite) and 2 * len(finite) >= len(drawn):
-            low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+            each = tail(self.n, level)
+            low, high = np.quantile(finite, [each, 1 - each])
         return Estimate(float(value), float(low), float(high), self.n, self.of)
 
 

@@ -56,6 +56,11 @@ class Test:
     def passed(self) -> bool:
         return self.testable and self.adjusted <= ALPHA
 
+    def capped(self, room: float) -> "Test":
+        """The same test where no effect can be larger than `room` (there is no more to lose): an
+        effect that would have to be is none that it would have detected."""
+        return replace(self, detectable=NAN) if self.detectable > room else self
+
 
 @dataclass(frozen=True)
 class Question:

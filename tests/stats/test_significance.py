@@ -90,7 +90,8 @@ def test_bootstrap_by_a_loop_over_draws_and_groups():
     for pick in picks:
         drawn = [v for i in pick for v, g in zip(values, groups, strict=True) if g == names[i]]
         means.append(sum(drawn) / len(drawn))
-    expected = np.quantile(means, [0.05, 0.95])
+    each = stats.norm.cdf(-np.sqrt(7 / 6) * stats.t.ppf(0.95, 6))
+    expected = np.quantile(means, [each, 1 - each])
     found = bootstrap_interval(values, groups, seed=3, draws=400, level=0.9)
     assert np.allclose(found, expected, rtol=1e-12)
 

@@ -11,10 +11,11 @@ from conceptseg.errors import InputError
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test, by_joint_flips, judge
 from conceptseg.stats.ranks import spearman
+from conceptseg.study.ability.certainty import Values, answer_of, mean_of, reading_of
 from conceptseg.study.ability.config import Ability
 from conceptseg.study.ability.forgotten import Forgotten, by_chance, in_vain, lost, settled
 from conceptseg.study.ability.leaders import Leader, leaders, reseeded
-from conceptseg.study.ability.read import ABILITIES, CONTROLS, VARIANTS, Abilities, area_of, dice_of
+from conceptseg.study.ability.read import ABILITIES, CONTROLS, VARIANTS, Abilities, dice_of
 from conceptseg.study.shared.overlap import class_mean
 
 OUTPUT_FAILS = "the output itself hardly finds it"
@@ -125,11 +126,6 @@ def assess(study: Ability, context: Context, known: Known) -> Known:
     return ASSESSED(assessed)
 
 
-def mean_of(values: np.ndarray, sampling: Sampling, least: int = 1) -> Estimate | None:
-    """Mean over the images that have a value; None if these are fewer than `least`."""
-    return sampling.mean(values) if np.isfinite(values).sum() >= least else None
-
-
 def levels(
     study: Ability,
     abilities: Abilities,
@@ -148,24 +144,32 @@ def levels(
     )
     result = []
     for (class_id, layer), gap, test in zip(places, above, tests, strict=True):
-        each = {v: dice_of(abilities, v, layer, class_id) for v in VARIANTS}
-        beyond, probe = (each[own] - each[other] for own, other in CONTROLS.items())
-        excess = mean_of(beyond, sampling, study.min_images)
+        each = {v: reading_of(abilities, v, layer, class_id) for v in VARIANTS}
+        beyond, probe = (less(each[own], each[other]) for own, other in CONTROLS.items())
+        excess = mean_of(abilities, beyond, sampling, study.min_images, (-1, 1))
+        answers = answer_of(abilities, "global", layer, class_id, study.min_share)
+        better = mean_of(abilities, lambda b, a=answers: np.subtract(*a(b)), sampling, 0, (-1, 1))
+        assert better is not None
         result.append(
             Level(
                 class_id,
                 layer,
-                {variant: mean_of(values, sampling) for variant, values in each.items()},
+                {v: mean_of(abilities, values, sampling) for v, values in each.items()},
                 excess,
-                mean_of(probe, sampling, study.min_images),
-                sampling.mean(gap),
+                mean_of(abilities, probe, sampling, study.min_images, (-1, 1)),
+                better,
                 test,
-                images=int(np.isfinite(each["global"]).sum()),
-                excess_images=int(np.isfinite(beyond).sum()) if excess else 0,
+                images=int(np.isfinite(each["global"](-1)).sum()),
+                excess_images=int(np.isfinite(beyond(-1)).sum()) if excess else 0,
                 above_images=int(np.isfinite(gap).sum()),
             )
         )
     return result
+
+
+def less(one: Values, other: Values) -> Values:
+    """The differences of two readings of the same images."""
+    return lambda block: one(block) - other(block)
 
 
 def emerged(study: Ability, abilities: Abilities, class_id: int, sampling: Sampling) -> Emergence:
@@ -235,17 +239,8 @@ def by_student(values: np.ndarray, sampling: Sampling) -> Estimate:
 def paired(
     study: Ability, abilities: Abilities, variant: str, layer: str, class_id: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Dice [n] of a reading of `ANSWERING` and of the output, also where either sees in vain.
-
-    In an image without the class the one that sees it (in more than `min_share` of the image) has 0
-    and the one that does not has 1; nan where neither does. On images with the class alone, a layer
-    that always answers with it would seem to see what the output loses.
-    """
-    own, output = dice_of(abilities, variant, layer, class_id), abilities.output[:, class_id]
-    area = area_of(abilities, variant, layer, class_id)
-    seen, shown = (one > study.min_share for one in (area, abilities.output_areas[:, class_id]))
-    vain = ~np.isfinite(output) & np.isfinite(area) & (seen | shown)
-    return np.where(vain, ~seen, own), np.where(vain, ~shown, output)
+    """Dice [n] of a reading of `ANSWERING` and of the output, also where either sees in vain."""
+    return answer_of(abilities, variant, layer, class_id, study.min_share)(-1)
 
 
 def doubt(
@@ -262,16 +257,17 @@ def doubt(
     layer reads it by what was learnt: each has to lie above what needs no learning.
     """
     control = VARIANTS.index(CONTROLS[variant])
-    position = dice_of(abilities, variant, abilities.layers[-1], class_id)
-    asked = [(abilities.output[:, class_id] - position, OUTPUT_FAILS)]
+    position = reading_of(abilities, variant, abilities.layers[-1], class_id)
+    asked = [(less(lambda block: abilities.output[:, class_id], position), OUTPUT_FAILS)]
     if layer is not None:
         if not np.isfinite(abilities.dice[:, control]).any():
             return NO_CONTROL
-        own = dice_of(abilities, variant, layer, class_id)
-        asked.append((own - dice_of(abilities, CONTROLS[variant], layer, class_id), LIKE_SHUFFLED))
-        asked.append((own - position, LIKE_POSITION))
+        own = reading_of(abilities, variant, layer, class_id)
+        shuffled = reading_of(abilities, CONTROLS[variant], layer, class_id)
+        asked.append((less(own, shuffled), LIKE_SHUFFLED))
+        asked.append((less(own, position), LIKE_POSITION))
     for difference, why in asked:
-        gap = mean_of(difference, sampling, study.min_images)
+        gap = mean_of(abilities, difference, sampling, study.min_images, (-1, 1))
         if gap is None or gap.ci is None:
             return TOO_FEW
         if not gap.above(0):

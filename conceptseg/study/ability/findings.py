@@ -77,7 +77,8 @@ def _better(study: Ability, assessed: Assessed, classes: Sequence[str]) -> list[
     """The layer that beats the output most, for each class of which a test shows one."""
     best: dict[int, Level] = {}
     for one in assessed.levels:
-        if not one.test.passed or one.layer == POSITION:
+        # The test is of these prototypes; the interval knows that others might have been learnt.
+        if not one.test.passed or one.layer == POSITION or one.above.low <= 0:
             continue
         if one.class_id not in best or one.above.value > best[one.class_id].above.value:
             best[one.class_id] = one

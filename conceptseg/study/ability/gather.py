@@ -24,19 +24,24 @@ from conceptseg.study.shared.studied import labelled
 
 HALVES = (0, 1)
 NETS = ("trained", "shuffled")
+KEPT, PROBE = ("classes", "mass", "units", "squares", "count"), ("gram", "target")
+"""The sums that prototypes are made from, by block, and those that the probe is."""
+BLOCKS = 10
+"""Parts of each half that are left out in turn, to see how much hangs on what taught it."""
 POSITION_GRID = 4
 """The baseline of positions has a grid this many times coarser than the image."""
 
 
 @dataclass
 class Prepared:
-    """What all batches of a run share: layers, halves, images of the control, its network.
+    """What all batches of a run share: layers, halves and their blocks, the control, its network.
 
     The control's images are read by noise; its network, with shuffled weights, reads all.
     """
 
     layers: tuple[str, ...]
     half: Mapping[str, int]
+    block: Mapping[str, int]
     by_group: bool
     control: frozenset[str]
     shuffled: SegmentationModel | None
@@ -48,12 +53,15 @@ class Reading:
 
     `prototypes` [2, k, u] (nan for a class without weight), those of all else as `background`,
     `scale` [2, u] the units' standard deviations, `direction` [2, k, u] and `offset` [2, k] of the
-    probe on all units (zeros on those it does not read), None without one.
+    probe on all units (zeros on those it does not read), None without one. `partly` and
+    `partly_scale` [2, b, k, u] and [2, b, u]: prototypes and scale with each block left out.
     """
 
     prototypes: np.ndarray
     background: np.ndarray
     scale: np.ndarray
+    partly: np.ndarray
+    partly_scale: np.ndarray
     direction: np.ndarray | None = None
     offset: np.ndarray | None = None
 
@@ -110,8 +118,11 @@ class Gather(Sweep):
                 parts = {key: value.double().cpu().numpy() for key, value in sums.items()}
                 # Images are added one by one, so that batches do not matter.
                 for i, name in enumerate(batch.ids):
-                    head = f"{net}/{ready.half[name]}/{place}"
-                    own = {f"{head}/{key}": value[i] for key, value in parts.items()}
+                    heads = f"{net}/{ready.half[name]}/{place}", f"block {ready.block[name]}/"
+                    own = {
+                        f"{heads[0]}/{'' if key in PROBE else heads[1]}{key}": value[i]
+                        for key, value in parts.items()
+                    }
                     total = total.merge(Sums.of(own))
         return SUMS(total)
 
@@ -124,7 +135,7 @@ def learn(study: Ability, context: Context, known: Known) -> Known:
             (net, name): reading(sums, net, place)
             for net in NETS
             for place, name in enumerate(names)
-            if f"{net}/0/{place}/mass" in sums and f"{net}/1/{place}/mass" in sums
+            if all(_blocks(sums, f"{net}/{half}/{place}") for half in HALVES)
         }
     )
 
@@ -136,7 +147,8 @@ def prepare(study: Ability, context: Context, known: Known) -> Known:
     control = frozenset(drawn(study.seed, half, study.control_images))
     other = shuffle.shuffled(context.model, context.seed) if control else None
     layers = chosen(context, study.layers, study.most_layers)
-    return PREPARED(Prepared(layers, half, by_group, control, other))
+    block = blocks(samples, half, by_group, context.seed)
+    return PREPARED(Prepared(layers, half, block, by_group, control, other))
 
 
 def halves(samples: Sequence[Sample], seed: int) -> tuple[dict[str, int], bool]:
@@ -156,6 +168,19 @@ def halves(samples: Sequence[Sample], seed: int) -> tuple[dict[str, int], bool]:
         size[half] += len(groups[name])
         found |= dict.fromkeys(groups[name], half)
     return found, by_group
+
+
+def blocks(
+    samples: Sequence[Sample], half: Mapping[str, int], by_group: bool, seed: int
+) -> dict[str, int]:
+    """Each sample's block in its half, of at most `BLOCKS`; whole groups where they were dealt."""
+    names = {one.id: one.group if by_group else one.id for one in samples}
+    place: dict[str, int] = {}
+    for own in HALVES:
+        mine = {name for i, name in names.items() if half[i] == own}
+        ranked = sorted(mine, key=lambda one: (sample_priority(seed + 1, one), one))
+        place |= {name: n % BLOCKS for n, name in enumerate(ranked)}
+    return {i: place[name] for i, name in names.items()}
 
 
 def recorded(
@@ -208,23 +233,42 @@ def reading(sums: Mapping[str, np.ndarray], net: str, place: int) -> Reading:
 
 def _learnt(sums: Mapping[str, np.ndarray], head: str) -> dict[str, np.ndarray]:
     """What one half teaches, by the names of :class:`Reading`."""
-    own = {
-        key.removeprefix(f"{head}/"): value
-        for key, value in sums.items()
-        if key.startswith(f"{head}/")
-    }
-    mean = own["units"] / own["count"]
-    spread = np.sqrt(np.maximum(own["squares"] / own["count"] - mean**2, 0))
-    floor = 1e-6 * max(float(np.abs(mean).max(initial=0)), float(spread.max(initial=0)), 1e-30)
-    classes, mass = own["classes"], own["mass"]
+    each = _blocks(sums, head)
+    total = {key: sum(one[key] for one in each.values()) for key in KEPT}
+    classes, mass = total["classes"], total["mass"]
     learnt = {
         "prototypes": _means(classes, mass),
         "background": _means(classes.sum(0)[None] - classes, mass.sum() - mass),
-        "scale": np.where(spread > floor, spread, np.inf),
+        "scale": _scale(total),
     }
-    if "gram" in own:
-        learnt["direction"], learnt["offset"] = ridge(own["gram"], own["target"], len(mean))
+    partly = [
+        {key: total[key] - each[b][key] for key in KEPT} if b in each and len(each) > 1 else total
+        for b in range(BLOCKS)
+    ]
+    learnt["partly"] = np.stack([_means(one["classes"], one["mass"]) for one in partly])
+    learnt["partly_scale"] = np.stack([_scale(one) for one in partly])
+    if f"{head}/gram" in sums:
+        gram, target = (sums[f"{head}/{key}"] for key in PROBE)
+        learnt["direction"], learnt["offset"] = ridge(gram, target, len(learnt["scale"]))
     return learnt
+
+
+def _blocks(sums: Mapping[str, np.ndarray], head: str) -> dict[int, dict[str, np.ndarray]]:
+    """The sums of each block of a half."""
+    keys = {b: {key: f"{head}/block {b}/{key}" for key in KEPT} for b in range(BLOCKS)}
+    return {
+        b: {key: sums[name] for key, name in own.items()}
+        for b, own in keys.items()
+        if own["mass"] in sums
+    }
+
+
+def _scale(total: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The units' standard deviations [u], inf where a unit does not vary."""
+    mean = total["units"] / total["count"]
+    spread = np.sqrt(np.maximum(total["squares"] / total["count"] - mean**2, 0))
+    floor = 1e-6 * max(float(np.abs(mean).max(initial=0)), float(spread.max(initial=0)), 1e-30)
+    return np.where(spread > floor, spread, np.inf)
 
 
 def _means(sums: np.ndarray, mass: np.ndarray) -> np.ndarray:

@@ -63,6 +63,20 @@ def nearest(
     return assigned(features, torch.where(known[..., None], mu / by, 0.0), offset, size)
 
 
+def nearest_of_each(
+    features: Tensor, prototypes: Tensor, scale: Tensor, size: Sequence[int]
+) -> Tensor:
+    """:func:`nearest` by several sets of prototypes [n, b, k, u] with scales [n, b, u], int64
+    [n, b, h, w]."""
+    n, b, k, _ = prototypes.shape
+    mu = prototypes / scale[:, :, None]
+    known = torch.isfinite(mu).all(3)
+    offset = torch.where(known, -0.5 * (mu**2).sum(3), -torch.inf)
+    rows = torch.where(known[..., None], mu / scale[:, :, None], 0.0).flatten(1, 2)
+    maps = resized(torch.einsum("nku,nuyx->nkyx", rows, features), size)
+    return (maps.view(n, b, k, *size) + offset[..., None, None]).argmax(2)
+
+
 def assigned(features: Tensor, direction: Tensor, offset: Tensor, size: Sequence[int]) -> Tensor:
     """Class of largest X . direction + offset at each pixel, int64 [n, h, w].
 

@@ -1,11 +1,14 @@
 """Second sweep: each layer read as a map of classes, and how well that map fits the labels."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from conceptseg.data.batch import Batch
 from conceptseg.data.draw import drawn, sample_priority
@@ -13,9 +16,16 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.ability.config import Ability
-from conceptseg.study.ability.gather import PREPARED, READINGS, Reading, Sweep, recorded
+from conceptseg.study.ability.gather import BLOCKS, PREPARED, READINGS, Reading, Sweep, recorded
 from conceptseg.study.ability.layers import POSITION
-from conceptseg.study.ability.linear import assigned, dice, means, nearest, weighted_sums
+from conceptseg.study.ability.linear import (
+    assigned,
+    dice,
+    means,
+    nearest,
+    nearest_of_each,
+    weighted_sums,
+)
 from conceptseg.study.ability.units import unit_counts
 from conceptseg.study.shared.overlap import class_iou, class_mean, pixel_counts, without_small
 from conceptseg.study.shared.studied import labelled
@@ -29,6 +39,18 @@ ANSWERING = ("global", "shuffled")
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Readings, on a grid of `unit_px`, by what all of the other half taught (first) and with each
+    of its blocks left out: `dice` and `areas` [n, 2, 1 + b, l, k]; `half` and `block` [n] of the
+    images themselves."""
+
+    dice: np.ndarray
+    areas: np.ndarray
+    half: np.ndarray
+    block: np.ndarray
+
+
+@dataclass(frozen=True)
 class Abilities:
     """Dice of every reading, in the order of the ids.
 
@@ -38,7 +60,9 @@ class Abilities:
     `confidence` [n] its mean largest probability; `areas` [n, 2, l, k] the share of an image's
     labelled pixels that a reading of `ANSWERING` gives to each class, nan where it was not made;
     `output_areas` and `true_areas` [n, k] the same of the output and of the labels; `units` the
-    counts [m, u, k, 3] of single units by layer, on the images `unit_rows` [m].
+    counts [m, u, k, 3] of single units by layer, on the images `unit_rows` [m]; `left_out` what the
+    readings of `ANSWERING` would be had a block of the other half not taught them, None where that
+    was not asked.
     """
 
     ids: tuple[str, ...]
@@ -52,6 +76,7 @@ class Abilities:
     true_areas: np.ndarray
     units: Mapping[str, np.ndarray]
     unit_rows: np.ndarray
+    left_out: LeftOut | None = None
 
 
 ABILITIES = Key("abilities", Abilities)
@@ -91,6 +116,8 @@ class Read(Sweep):
         found = np.full((n, len(VARIANTS), len(features), k), np.nan)
         areas = np.full((n, len(ANSWERING), len(features), k), np.nan)
         agreement = np.full((n, len(features)), np.nan)
+        partly = np.full((2, n, len(ANSWERING), 1 + BLOCKS, len(features), k), np.nan)
+        small = _small(truth, self.study.unit_px)
         for place, (name, x) in enumerate(features.items()):
             maps = by_other_half(x, readings["trained", name], other, size)
             agreement[:, place] = class_mean(scored(maps["global"], prediction, k))
@@ -98,6 +125,9 @@ class Read(Sweep):
             if ("shuffled", name) in readings:
                 control = by_other_half(shuffled[name], readings["shuffled", name], other, size)
                 maps |= {CONTROLS[variant]: labels for variant, labels in control.items()}
+                seen = left_out(shuffled[name], readings["shuffled", name], other, small, k)
+                partly[:, :, 1, :, place] = seen
+            partly[:, :, 0, :, place] = left_out(x, readings["trained", name], other, small, k)
             for variant, labels in maps.items():
                 found[:, VARIANTS.index(variant), place] = scored(labels, truth, k)
                 if variant in ANSWERING:
@@ -114,6 +144,8 @@ class Read(Sweep):
             "areas": areas,
             "output_areas": area(prediction, truth, k),
             "true_areas": area(truth, truth, k),
+            "partly_dice": partly[0],
+            "partly_areas": partly[1],
         }
         units = self._units(context, batch, known, features)
         return READ(SampleTable.batch(batch.ids, arrays)) | UNITS(units)
@@ -139,12 +171,17 @@ class Read(Sweep):
 
     def finish(self, context: Context, state: Known, known: Known) -> Known:
         table, layers = state[READ], known[PREPARED].layers
+        ready = known[PREPARED]
+        columns = {name: table.column(name) for name in table.tables[table.ids[0]]}
+        dealt = (np.array([which[i] for i in table.ids]) for which in (ready.half, ready.block))
+        partly = columns.pop("partly_dice"), columns.pop("partly_areas")
         abilities = Abilities(
             ids=tuple(table.ids),
             layers=(*layers, POSITION),
             units={name: state[UNITS].column(name) for name in layers},
             unit_rows=state[UNITS].owner(layers[0]),
-            **{name: table.column(name) for name in table.tables[table.ids[0]]},
+            left_out=LeftOut(*partly, *dealt),
+            **columns,
         )
         return ABILITIES(abilities)
 
@@ -161,6 +198,31 @@ def by_other_half(
     if reading.direction is not None and reading.offset is not None:
         maps["probe"] = assigned(x, own(reading.direction), own(reading.offset), size)
     return maps
+
+
+def left_out(
+    x: Tensor, reading: Reading, other: Tensor, truth: Tensor, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Dice and areas [n, 1 + b, k] on the grid of the truth [n, h, w], each image read by what its
+    `other` half [n] taught, and by that without each block."""
+    of_all = reading.prototypes[:, None], reading.scale[:, None]
+    rows, scale = (
+        torch.from_numpy(np.concatenate([whole, parts], 1)[other.numpy()].astype(np.float32))
+        for whole, parts in zip(of_all, (reading.partly, reading.partly_scale), strict=True)
+    )
+    size = truth.shape[1:]
+    labels = nearest_of_each(x, rows.to(x.device), scale.to(x.device), size).flatten(0, 1)
+    many = truth.repeat_interleave(rows.shape[1], 0)
+    shape = (len(x), rows.shape[1], k)
+    return scored(labels, many, k).reshape(shape), area(labels, many, k).reshape(shape)
+
+
+def _small(truth: Tensor, side: int) -> Tensor:
+    """Labels [n, h, w] on a grid whose longer side is `side` px, by the nearest pixel."""
+    height, width = truth.shape[1:]
+    scale = min(1.0, side / max(height, width))
+    size = [max(1, round(height * scale)), max(1, round(width * scale))]
+    return F.interpolate(truth[:, None].float(), size, mode="nearest-exact")[:, 0].long()
 
 
 def by_itself(x: Tensor, p: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test, by_joint_flips, judge
+from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.lcrp.background import SENSITIVITY, sensitivity
 from conceptseg.study.lcrp.choose import CHOSEN_PAIRS
 from conceptseg.study.lcrp.config import Lcrp
@@ -23,7 +24,8 @@ NETWORKS_SHARE = 0.8
 """Part of the level that the test over shuffled networks may spend, since these are few, and images
 many; the test over images has the rest. Claims that lack this effect and claims that lack that one
 may each come up by chance, so the two tests share one level."""
-Verdict = Literal["acts", "does not", "cannot be told"]
+Verdict = Literal["acts", "less than chance", "cannot be told"]
+"""None says that a channel does not act from context: maps can show that, and never refute it."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,17 @@ class Score:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether it acts from context, was shown not to (all of an interval lies below one of
-        the two baselines), or neither was shown."""
+        """Whether it acts from context, or else whether its maps hold less context than comes by
+        chance (all of an interval lies below one of the two baselines).
+
+        That is no evidence of the contrary: what the network rests on by its absence, or because
+        it silences another class, lies on no map, and a channel that mixes object and context may
+        act from both.
+        """
         if self.acts:
             return "acts"
         below = self.over_shuffled.below(0) or self.over_field.below(0)
-        return "does not" if below else "cannot be told"
+        return "less than chance" if below else "cannot be told"
 
     @property
     def shuffled(self) -> bool:
@@ -108,15 +115,19 @@ class Score:
         pass.
         """
         test = self.over_images
-        if test is None or not self.shuffled:
-            return test
+        if test is None:
+            return None
+        # No more of a map than all of it can lie outside of the object.
+        room = 1 - (self.context.value - self.excess.value)
+        if not self.shuffled:
+            return test.capped(room)
         shared = self.p_networks / NETWORKS_SHARE
         return replace(
             test,
             p=float(np.maximum(test.p, self.p_networks)),
             adjusted=float(np.minimum(1.0, np.maximum(test.adjusted, shared))),
             detectable=float(np.maximum(test.detectable, self.needed)),
-        )
+        ).capped(room)
 
 
 SCORES: Key[tuple[Score, ...]] = Key("scores", tuple)
@@ -199,7 +210,7 @@ def _score(
         over_field=random.mean(excess.over_field),
         over_images=over_images,
         p_networks=_p_networks(known, class_id, excess) if over_images else NAN,
-        needed=shuffles.detectable,
+        needed=shuffles.detectable(ALPHA * NETWORKS_SHARE),
         latent=_mean(maps.columns["latent"][best]),
         by_activation=_mean(maps.columns["by_activation"][best]),
         sensitivity=sensitivity(changed, chosen.sampling),

@@ -18,6 +18,7 @@ from conceptseg.study.lcrp.maps import MAPS, ContextScores
 from conceptseg.study.lcrp.shuffles import SHUFFLES
 from conceptseg.study.lcrp.tables import (
     CONTEXT,
+    LESS,
     OVER_FIELD,
     OVER_SHUFFLED,
     SENSITIVITY,
@@ -28,7 +29,7 @@ from conceptseg.study.lcrp.tables import (
 FROM_CONTEXT = (
     "class",
     Column("acting", "channels that act"),
-    Column("not_acting", "that do not"),
+    Column("less", "with less context than by chance"),
     Column("unknown", "inconclusive"),
     CONTEXT,
     Column("shuffled", "with shuffled weights"),
@@ -76,7 +77,7 @@ def _row(study: Lcrp, context: Context, known: Known, class_id: int) -> dict[str
         **SENSITIVITY.cells(sensitivity(changed, chosen.sampling)),
         "largest": max(finite, default=None),
         "acting": sum(score.acts for score in scores),
-        "not_acting": sum(score.verdict == "does not" for score in scores),
+        "less": sum(score.verdict == LESS for score in scores),
         "unknown": sum(score.verdict == UNKNOWN for score in scores),
         "covered": float(np.abs(chosen.mean[class_id])[list(concepts)].sum()),
         "complexity": float(np.nanmean(chosen.complexity[class_id])),

@@ -66,8 +66,8 @@ def _limits(result: Result) -> tuple[str, ...]:
         "score of a third is common in networks that do not use it; compare with shuffled weights, "
         "and with what replacing the background does.",
         "A channel that mixes object and context need not lie above shuffled weights, which spread "
-        "relevance widely: 'does not act' is relative to the baselines, and some context may be "
-        "used all the same.",
+        "relevance widely. Maps support the use of context and never refute it: a class that rests "
+        "on its context fully may have no channel with any of it on its map.",
         "Whether the largest channel of a shuffled network reaches as far is judged from "
         f"{len(notes['shuffled_largest'])} such networks, as if these largest were normal; confirm "
         "a corrected p-value near 0.05 with more (shuffled_networks).",

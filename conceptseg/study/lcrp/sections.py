@@ -14,6 +14,7 @@ from conceptseg.study.lcrp.classes import FROM_CONTEXT, SPREAD
 from conceptseg.study.lcrp.exhibits import title
 from conceptseg.study.lcrp.tables import (
     CONTEXT,
+    LESS,
     RELEVANCE,
     SENSITIVITY,
     TOP,
@@ -38,9 +39,10 @@ def acting(result: Result) -> Section:
         "class's region than shuffled weights would place there, over images drawn at random, "
         "after correction for all channels and classes; more than shuffled networks reach with "
         "any channel; and more than if relevance spread evenly over the receptive field (which "
-        "alone is tested where fewer than three of them have relevance). It does not where all of "
-        "the 95 % interval lies below shuffled weights or below the even spread. All other pairs "
-        "are inconclusive.",
+        "alone is tested where fewer than three of them have relevance). Nothing here shows that a "
+        "channel does not act from it: where all of the 95 % interval lies below shuffled weights "
+        "or below the even spread, its maps hold less context than comes by chance. All other "
+        "pairs are inconclusive.",
         [
             Prose("By class, strongest first:", lines, id="acting")
             if lines
@@ -243,9 +245,9 @@ def doubt(share: float) -> list[Block]:
 
 
 def everything(result: Result) -> Section:
-    """All scores; the verdict that neither was shown is called inconclusive."""
+    """All scores, their verdicts in a reader's words."""
     table = result.tables["scores"]
-    words = {"acts": "yes", "does not": "no", UNKNOWN: "inconclusive"}
-    rows = [{**row, "verdict": words[row["verdict"]]} for row in table.rows]
+    words = {"acts": "yes", LESS: "not on its maps", UNKNOWN: "inconclusive"}
+    rows = [{**row, "verdict": words.get(row["verdict"], words[LESS])} for row in table.rows]
     block = TableBlock(replace(table, rows=rows), "Every channel that was looked at", id="scores")
     return Section("all", "All numbers", "", [block])

@@ -7,7 +7,6 @@ from functools import cached_property
 import numpy as np
 
 from conceptseg.engine.known import Key
-from conceptseg.stats.intervals import ALPHA
 from conceptseg.stats.p_values import detectable_draw, prediction_p
 
 NAN = float("nan")
@@ -79,13 +78,12 @@ class Shuffles:
             return NAN
         return prediction_p(-excess, -largest)
 
-    @property
-    def detectable(self) -> float:
-        """The excess from which on `p` is small enough with power 0.8."""
+    def detectable(self, level: float) -> float:
+        """The excess from which on `p` is at most `level` with power 0.8."""
         largest = self.largest
         if len(largest) < LEAST:
             return NAN
-        return float(largest.mean()) + detectable_draw(largest, ALPHA)
+        return float(largest.mean()) + detectable_draw(largest, level)
 
     @property
     def _networks(self) -> Sequence[int]:

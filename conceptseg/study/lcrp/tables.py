@@ -32,8 +32,9 @@ CORRELATION = Column(
 )
 GAP = Column("gap", "minus that of random orders", interval=True, ends=("low", "high"))
 Row = Mapping[str, Any]
-UNKNOWN = "cannot be told"
-"""The verdict, in saved results, where neither was shown; readers see "inconclusive"."""
+LESS, UNKNOWN = "less than chance", "cannot be told"
+"""The verdicts, in saved results, where nothing was shown: the map holds less context than comes
+without any use of it; and all else, which readers see as "inconclusive"."""
 
 
 def shown(column: Column) -> Column:

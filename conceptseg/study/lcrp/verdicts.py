@@ -1,4 +1,4 @@
-"""What was shown, what was shown to be absent, and what could not have been shown, in words."""
+"""What was shown, what maps do not show, and what could not have been shown, in words."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,20 +9,29 @@ from conceptseg.report.charts import Row
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.stats.intervals import ALPHA
-from conceptseg.study.lcrp.tables import UNKNOWN, name_of
+from conceptseg.study.lcrp.tables import LESS, UNKNOWN, name_of
 
 FAR, APART = 0.4, 0.2
 """A sensitivity counts as unexplained if it lies this far above the score and other classes'."""
 
 
 def on_tests(result: Result, scores: Table) -> tuple[str, ...]:
-    """How many channels were shown to act or not to, and what the tests could have shown."""
+    """How many channels were shown to act, what maps do not show, what tests could have shown."""
     count = Counter(row["verdict"] for row in scores.rows)
     least, adjusted = scores.numbers("p_least"), scores.numbers("p_adjusted")
     lines = [
         f"{len(scores.rows)} pairs of class and channel were looked at. Acting from context: "
-        f"{count['acts']}; shown not to act: {count['does not']}; inconclusive: {count[UNKNOWN]}."
+        f"{count['acts']}; less of the map outside than by chance: {count[LESS]}; inconclusive: "
+        f"{count[UNKNOWN]}."
     ]
+    if count[LESS]:
+        lines.append(
+            "Maps that hold little context do not show that a channel, or its class, does without: "
+            "what the network misses, or what silences another class, lies on no map. What could "
+            "show it is a change of the context itself: the background sensitivity in the table of "
+            "classes, composite: rescale, the permutation study, or pictures in which the context "
+            "was exchanged."
+        )
     if left := int(np.isnan(least).sum()):
         lines.append(
             f"{_pairs(left)} not tested: less than an even share of the relevance, or no image "

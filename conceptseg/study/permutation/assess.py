@@ -40,7 +40,8 @@ class Importance:
 
     @property
     def detectable(self) -> float:
-        """The loss that the test would have shown, four times in five."""
+        """The loss that the test would have shown, four times in five; nan where it is more than
+        all of the IoU that there is."""
         return self.smallest + self.test.detectable
 
 
@@ -111,7 +112,7 @@ def assess(study: Permutation, context: Context, known: Known) -> Known:
                     deltas.variants[place],
                     name,
                     loss,
-                    test,
+                    test.capped(1 - before - study.smallest_effect),
                     smallest=study.smallest_effect,
                     ratio=(before + loss.value) / before if before > 1e-9 else float("nan"),
                     likely=_mean(deltas.extra[rows, place, 0][:, list(own)]),

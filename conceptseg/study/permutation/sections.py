@@ -43,7 +43,8 @@ def ranking(result: Result) -> Section:
         caption=f"Each part of the image replaced by that of another image, {notes['repeats']} to "
         f"{notes['most_repeats']} times; 95 % intervals over images and exchanges. Filled: loses "
         f"more than {notes['smallest_effect']:.3f} (dotted), corrected over all parts and classes "
-        "together. The table gives the loss that would have been detected.",
+        "together. The table gives the loss that would have been detected; none where it is "
+        "more than all of the class's IoU.",
         id="forest",
     )
     parts = [row["part"] for row in overall.rows]

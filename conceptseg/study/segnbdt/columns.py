@@ -33,7 +33,9 @@ P_HOLM = Column("p_holm", "corrected p", of=lambda r: r.test.adjusted)
 _BRANCH = ("node", "question", "branch", "edge")
 _TESTED = (EFFECT, DETECTABLE, P, P_HOLM)
 GONE = (*_BRANCH, "images", "margin", REMOVED, BY_CHANCE, *_TESTED)
-PARTS = (*_BRANCH, "part", "images", *_TESTED)
+SIZE = Column("size", "size of the change")
+ELSEWHERE = Column("elsewhere", "the same, as much filled elsewhere, as near")
+PARTS = (*_BRANCH, "part", "images", SIZE, ELSEWHERE, *_TESTED)
 """Those of a change by removal: of evidence, and of a part of the image."""
 COLUMNS = (
     AGREEMENT,

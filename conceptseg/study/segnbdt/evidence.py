@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.segnbdt.config import Segnbdt
 from conceptseg.study.segnbdt.grown import GROWN
 from conceptseg.study.segnbdt.judge import JUDGED
+from conceptseg.study.segnbdt.parts import moved_margins
 from conceptseg.study.segnbdt.rules import Rules, entropy
 from conceptseg.study.segnbdt.target import Decision, decision
 from conceptseg.study.segnbdt.views import chosen_images, view
@@ -37,7 +39,9 @@ class Evidence(Pass):
     study: Segnbdt
 
     name = "evidence"
-    cost = "per image 1 forward, an explanation per decision, and a forward per removed part"
+    cost = (
+        "per image 1 forward, an explanation per decision, a forward per removed part and control"
+    )
     labels = "optional"
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
@@ -53,7 +57,7 @@ class Evidence(Pass):
         """With six decisions and four parts in an image, an explanation taken for eight passes."""
         study = self.study
         images = min(study.evidence_images + study.inspected, len(context.manifest.samples))
-        return images * (1 + 6 * (8 * len(study.evidence) + 1 + study.controls) + 4)
+        return images * (1 + 6 * (8 * len(study.evidence) + 1 + 4 * study.controls) + 4)
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         tree = known[GROWN].tree
@@ -124,7 +128,8 @@ class Evidence(Pass):
         maps: np.ndarray | tuple[()],
     ) -> dict[str, np.ndarray]:
         """`margin` [e] of each target, and its changes: `removed` [e, 1 + controls] without the
-        evidence of its map and without the same shape elsewhere, `parts` [p, 1 + e]."""
+        evidence of its map and without the same shape elsewhere; `part` [p] the parts' numbers and
+        `parts` [p, 2, e] what :func:`moved_margins` says of them."""
         study = self.study
         fill = filling(context.model, scene.images, study.fill)
         rng = np.random.default_rng([sample_priority(context.seed, sample_id) % 2**63, 2])
@@ -138,18 +143,10 @@ class Evidence(Pass):
                 own[:] = [float(target(z[None])[0]) for z in _without(scene, fill, masks)]
                 own -= margin
         parts = self._parts(context, scene, sample_id)
-        rows = np.full((len(parts), 1 + len(fixed)), NAN)
-        if parts and fixed:
-            logits = _without(scene, fill, [mask for _, mask in parts])
-            for row, (part, mask), one in zip(rows, parts, logits, strict=True):
-                row[0] = part
-                for number, target in enumerate(fixed):
-                    left = target.mask & ~mask.to(target.mask.device)
-                    # A part that holds most of the pixels themselves is not evidence beside them.
-                    if left.sum() * 2 >= target.mask.sum():
-                        kept = target.on_mask(left)
-                        row[1 + number] = float(kept(one[None])[0]) - float(kept(scene.logits)[0])
-        return {"margin": margins, "removed": removed, "parts": rows}
+        without = partial(_without, scene, fill)
+        rows = moved_margins(without, scene.logits, fixed, parts, study.controls, rng)
+        numbers = np.array([part for part, _ in parts], np.int64)
+        return {"margin": margins, "removed": removed, "part": numbers, "parts": rows}
 
     def _parts(self, context: Context, scene: Scene, sample_id: str) -> list[tuple[int, Tensor]]:
         """The predicted region of each class, and the context that the data set knows to matter."""

@@ -151,7 +151,8 @@ def _parts(removals: Removals) -> list[Finding]:
         Finding.about(
             f"At node {r.node} ({r.question}) the decision for {r.branch} changes with "
             f"{_part(r.part)}, at other pixels: filling it moves the margin by "
-            f"{r.effect.value:+.2f}.",
+            f"{r.effect.value:+.2f}, by {r.size:.2f} in size; as much filled elsewhere, as near, "
+            f"moves it by {r.elsewhere:.2f}.",
             r.effect,
             r.test,
             evidence="removal",

@@ -21,8 +21,10 @@ from conceptseg.study.segnbdt.judge import JUDGED
 class Removal:
     """A branch of `edge`, and how its margin changes with something removed: a row of a table.
 
-    `effect` is the change less what chance would do. For evidence `margin`, `removed` and
-    `by_chance` are means over the images, for a `part` they are empty.
+    `effect` is the change, of evidence less what chance would do. For evidence `margin`, `removed`
+    and `by_chance` are means over the images. For a `part` `size` is the mean size of the change
+    and `elsewhere` that with as much filled elsewhere, as near (:mod:`.parts`), in the images in
+    which there is such a place; the test is of both: the margin moves, and by more than elsewhere.
     """
 
     node: int
@@ -36,6 +38,8 @@ class Removal:
     margin: float | None = None
     removed: float | None = None
     by_chance: float | None = None
+    size: float | None = None
+    elsewhere: float | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def assess(study: Segnbdt, context: Context, known: Known) -> Known:
     table, sampling = known[EVIDENCE], known[JUDGED].sampling
     tree, classes = known[GROWN].tree, context.model.classes
     gone: dict[int, dict[str, tuple[float, ...]]] = {}
-    moved: dict[tuple[int, int], dict[str, float]] = {}
+    moved: dict[tuple[int, int], dict[str, tuple[float, float]]] = {}
     for sample_id in table.ids:
         one = table.tables[sample_id]
         edges = one["edge"].tolist()
@@ -65,10 +69,10 @@ def assess(study: Segnbdt, context: Context, known: Known) -> Known:
             if np.isfinite(changes).all():
                 own = (margin, changes[0], changes[1:].mean())
                 gone.setdefault(edge, {})[sample_id] = own
-        for part, *changes in one["parts"].tolist():
-            for edge, change in zip(edges, changes, strict=True):
+        for part, changes in zip(one["part"].tolist(), one["parts"], strict=True):
+            for edge, (change, elsewhere) in zip(edges, changes.T.tolist(), strict=True):
                 if np.isfinite(change):
-                    moved.setdefault((edge, int(part)), {})[sample_id] = change
+                    moved.setdefault((edge, part), {})[sample_id] = (change, elsewhere)
 
     def words(edge: int) -> dict[str, Any]:
         number, branch = tree.edges[edge]
@@ -86,9 +90,45 @@ def assess(study: Segnbdt, context: Context, known: Known) -> Known:
         ids, changes = zip(*moved[edge, part].items(), strict=True)
         parts.append((row, ids, np.array(changes)))
     removals = Removals(
-        family(evidence, sampling, "less", study.seed), family(parts, sampling, "two", study.seed)
+        family(evidence, sampling, "less", study.seed), beyond(parts, sampling, study.seed)
     )
     return REMOVALS(removals)
+
+
+def beyond(
+    changes: Sequence[tuple[dict[str, Any], Sequence[str], np.ndarray]],
+    sampling: Sampling,
+    seed: int,
+) -> tuple[Removal, ...]:
+    """Rows of parts, by changes [m, 2] of so many images: with the part filled, and the size of
+    those with as much filled elsewhere, as near.
+
+    The claim is that of two tests, each over all rows together: that the mean change is not zero,
+    and that its size is larger than elsewhere.
+    """
+    moves = [Question(values[:, 0], sampling.named(ids)) for _, ids, values in changes]
+    sizes = [
+        Question(np.abs(values[:, 0]) - values[:, 1], sampling.named(ids))
+        for _, ids, values in changes
+    ]
+    larger = judge(sizes, side="greater", seed=seed)
+    tests = judge(moves, side="two", seed=seed, also=[larger])
+    rows = []
+    for (row, _, values), one, test in zip(changes, moves, tests, strict=True):
+        known = np.isfinite(values[:, 1])
+        size, elsewhere = np.abs(values[known]).mean(0).tolist() if known.any() else (None, None)
+        effect = one.sampling.mean(one.values)
+        rows.append(
+            Removal(
+                **row,
+                images=len(one.values),
+                effect=effect,
+                test=test,
+                size=size,
+                elsewhere=elsewhere,
+            )
+        )
+    return tuple(rows)
 
 
 def family(

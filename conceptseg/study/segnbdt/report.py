@@ -74,7 +74,9 @@ def _limits(result: Result) -> tuple[str, ...]:
         "A node's name only lists its classes. Evidence and removal show what the node looks at, "
         "and only for single decisions, at the layer and in the images that were studied.",
         f"Removed pixels are filled ({notes['fill']}); a filled place is something the network may "
-        "never have seen. Removal of a part has no control of its own shape; that of evidence has.",
+        "never have seen. So evidence is compared with its own shape at other places, and a part "
+        "of the image with as many pixels that lie as near; parts for which there are none are "
+        "not tested: nothing is said of them, neither that they matter nor that they do not.",
         "A wrong pixel goes wrong at the node where the path to its true class and the path to the "
         "decided class part. A wrong decision there says nothing about the nodes below, so each "
         "node's accuracy counts all pixels of its own classes.",
@@ -85,8 +87,8 @@ def _limits(result: Result) -> tuple[str, ...]:
     if notes["untested"]:
         limits.append(
             f"{notes['untested']} of {notes['removals']} changes by removal were measured in too "
-            "few images, or groups of them, to be tested, however large they are: they have no "
-            "p-value."
+            "few images, or groups of them, to be tested, however large they are, or had nothing "
+            "to be compared with: they have no p-value."
         )
     if notes["tune"] != "none":
         limits.append(

@@ -15,11 +15,13 @@ from conceptseg.study.segnbdt.columns import (
     COLUMNS,
     DETECTABLE,
     EFFECT,
+    ELSEWHERE,
     HARD,
     NETWORK,
     NETWORK_WRONG,
     P_HOLM,
     REMOVED,
+    SIZE,
     WRONG,
     P,
     passed,
@@ -158,15 +160,21 @@ def removal(result: Result) -> Section:
     first = parts.where(passed) if any(map(passed, parts.rows)) else parts
     filled = _forest(
         first.sorted(lambda row: row["part"] != "known context").first(MOST),
-        parts.show("node", "question", "branch", "part", "images", EFFECT, DETECTABLE, P, P_HOLM),
+        parts.show(
+            "node", "question", "branch", "part", "images", SIZE, ELSEWHERE, EFFECT, DETECTABLE, P,
+            P_HOLM,
+        ),
         _short,
         heading="Without a part of the image",
         caption="A part of the image (the region where a class is predicted, or the context that "
         "is known to matter in this data set) is filled, and the branch's margin is read at the "
-        "remaining pixels. Left of zero: the decision depends on that part. Branches of which the "
-        "part holds more than half are left out.",
+        "remaining pixels. Filled: the margin moves, and by more in size than with as many pixels "
+        "filled elsewhere, as near to those at which it is read; then the decision depends on that "
+        "part. Without such a place (a part that lies around them on all sides) nothing can be "
+        "told, as any fill moves margins. Branches of which the part holds more than half are left "
+        "out.",
         id="parts",
-    )
+    )  # fmt: skip
     none = Prose("No branch was taken by enough pixels of the images studied.")
     blocks: list[Block | None] = [gone, filled] if gone or filled else [none]
     text = (

@@ -62,7 +62,7 @@ def test_two_planted_channels_have_context_scores_0_and_1(tmp_path):
     assert found[CONTEXT]["top"] == pytest.approx(1.0, abs=1e-3)
     assert found[CONTEXT]["tile"] == pytest.approx(1.0, abs=1e-3)
     assert found[CONTEXT]["tile_chance"] < 0.6
-    assert found[CONTEXT]["verdict"] == "acts" and found[OBJECT]["verdict"] == "does not"
+    assert found[CONTEXT]["verdict"] == "acts" and found[OBJECT]["verdict"] == "less than chance"
     # Few shuffles of this network have relevance; the even spread is there to compare with.
     assert found[CONTEXT]["over_shuffled"] is None and found[CONTEXT]["over_field"] > 0.3
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from conceptseg.result.table import Table
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test
 from conceptseg.study.lcrp import flip
-from conceptseg.study.lcrp.assess import NETWORKS_SHARE, Score, agreements, judged, pearson
+from conceptseg.study.lcrp.assess import NETWORKS_SHARE, Score, Verdict, agreements, judged, pearson
 from conceptseg.study.lcrp.background import (
     BLENDS,
     Background,
@@ -327,7 +328,27 @@ def test_what_is_not_shown_is_not_shown_to_be_absent():
     for untested in (verdict_of(float("nan"), least=0.2), None):
         assert score(over_images=untested).verdict == "cannot be told"
     below = replace(open_, over_field=estimate(-0.2, -0.4, -0.1))
-    assert below.verdict == "does not"
+    assert below.verdict == "less than chance"
+
+
+def test_no_verdict_says_that_a_channel_does_not_act():
+    """Maps can support the use of context, and never refute it."""
+    row = {"verdict": "less than chance", "p_adjusted": 0.4, "p_least": 0.01, "detectable": 0.2}
+    said = words([row] * 12)
+    assert "shown not" not in said and "not to act" not in said and "do not show" in said
+    assert all("not" not in word for word in get_args(Verdict) if word != "cannot be told")
+
+
+def test_no_larger_excess_is_detectable_than_there_is_room_for():
+    """A score of 0.9, 0.3 above chance: 0.4 more would have to lie outside of the map."""
+    high = estimate(0.9), estimate(0.3)
+    few = verdict_of(detectable=0.5)
+    one = score(context=high[0], over_shuffled=high[1], over_images=few, needed=0.1)
+    assert np.isnan(one.test.detectable) and one.test.passed
+    assert score(context=high[0], over_shuffled=high[1], needed=0.1).test.detectable == 0.2
+    alone = estimate(float("nan"))
+    one = score(context=high[0], over_shuffled=alone, over_field=high[1], over_images=few)
+    assert np.isnan(one.test.detectable)
 
 
 def test_four_groups_of_many_images_do_not_show_that_nothing_acts():
@@ -443,7 +464,7 @@ def test_a_detectable_excess_over_networks_is_found_in_four_of_five():
     for seed in range(300):
         one = shuffles(seed=seed)
         sd = one.largest.std(ddof=1)
-        hits += one.p(one.detectable + rng.normal(0, sd)) <= 0.05
+        hits += one.p(one.detectable(0.05) + rng.normal(0, sd)) <= 0.05
     assert 0.72 < hits / 300 < 0.9
 
 
@@ -473,7 +494,7 @@ def test_what_shuffled_networks_show_of_an_image_follows_its_receptive_field():
 
 def test_too_few_networks_or_images_tell_nothing():
     one = shuffles(2)
-    assert np.isnan(one.p(0.9)) and np.isnan(one.detectable)
+    assert np.isnan(one.p(0.9)) and np.isnan(one.detectable(0.05))
     assert np.isnan(shuffles().excess(1, {"a": 0.9}))  # one image of three
     nan = float("nan")
     found = channel_means(np.array([[0.2, nan, 0.4], [nan, nan, 0.1]]))
@@ -495,11 +516,16 @@ def test_absence_of_a_test_is_not_reported_as_a_result():
     fields = ("p_adjusted", "p_least", "detectable")
     none = dict.fromkeys(fields) | {"verdict": "cannot be told"}
     text = words([none, none])
-    assert "from context: 0; shown not to act: 0; inconclusive: 2." in text
+    assert "from context: 0; less of the map outside than by chance: 0; inconclusive: 2." in text
     assert "2 pairs were not tested" in text and "p-value" not in text
-    row = {"verdict": "does not", "p_adjusted": 0.4, "p_least": 1 / 32, "detectable": 0.2}
+    row = {"verdict": "less than chance", "p_adjusted": 0.4, "p_least": 1 / 32, "detectable": 0.2}
     text = words([row] * 4, [0.1, 0.25])
-    assert "shown not to act: 4" in text and "is 0.031" in text and "only several" in text
+    assert (
+        "than by chance: 4" in text
+        and "lies on no map" in text
+        and "is 0.031" in text
+        and "only several" in text
+    )
     assert "20 points or less" in text and "10, 25." in text
     assert "only several" not in words([row | {"p_least": 0.001}] * 4)
     assert "only several" not in words([row] * 4, tests_by="joint flips")

@@ -21,7 +21,7 @@ def deltas(overlap, clean):
     return Deltas(ids, parts, clean, overlap[:, :, None], nothing[:, 0], nothing)
 
 
-def assessed(given: Deltas, group_of, unit="group"):
+def assessed(given: Deltas, group_of, unit="group", smallest=0.005):
     """By number of the part and name of the class; groups by number of the image."""
     samples = {name: Sample(id=name, group=group_of(i)) for i, name in enumerate(given.ids)}
     classes = range(given.clean.shape[1])
@@ -31,7 +31,10 @@ def assessed(given: Deltas, group_of, unit="group"):
         seed=0,
     )
     study = SimpleNamespace(
-        unit=unit, smallest_effect=0.005, min_images=2, class_ids=lambda context: tuple(classes)
+        unit=unit,
+        smallest_effect=smallest,
+        min_images=2,
+        class_ids=lambda context: tuple(classes),
     )
     known = assess.assess(study, context, Known() | DELTAS(given))[assess.IMPORTANCES]
     return {(given.variants.index(one.variant), one.class_name): one for one in known}

@@ -78,3 +78,13 @@ def test_no_interval_of_fewer_than_five_groups():
     for groups in (4, 5):
         sampling = Sampling(names, tuple(f"g{i % groups}" for i in range(40)), "groups", 0, 1000)
         assert (estimate(values, sampling).ci is None) == (groups == 4)
+
+
+def test_no_more_is_detectable_than_there_is_to_lose():
+    """A class of IoU 0.1 cannot lose 0.2: nothing would have been detected, and none is named."""
+    overlap = 0.2 * np.random.default_rng(0).normal(size=(24, 4, 2))
+    clean = np.tile([0.9, 0.2], (24, 1))
+    rows = assessed(deltas(overlap, clean), lambda i: f"g{i}")
+    for part in range(4):
+        assert np.isnan(rows[part, "c0"].detectable) and rows[part, "c0"].test.testable
+        assert 0.1 < rows[part, "c1"].detectable < 0.8

@@ -5,7 +5,7 @@ import pytest
 
 from conceptseg.stats.estimate import Sampling
 from conceptseg.study.segnbdt.findings import _evidence, _parts
-from conceptseg.study.segnbdt.removal import Removals, family
+from conceptseg.study.segnbdt.removal import Removals, beyond, family
 
 
 def false_findings(sets, groups, branches=15, each=2):
@@ -26,7 +26,13 @@ def false_findings(sets, groups, branches=15, each=2):
         changes = [(row, ids, own) for row, own in zip(rows, values, strict=True)]
         seed = int(rng.integers(99))
         gone = family(changes, sampling, "less", seed)
-        parts = family(changes, sampling, "two", seed)
+        # Any fill moves margins, here or elsewhere.
+        again = scale * (rng.normal(size=(branches, groups)) + rng.normal(size=groups))
+        again = again.repeat(each, 1) + rng.normal(size=(branches, len(ids)))
+        both = np.stack([3 + values, np.abs(3 + again)], 2)
+        parts = beyond(
+            [(*one[:2], own) for one, own in zip(changes, both, strict=True)], sampling, seed
+        )
         claims = _evidence(Removals(gone, ())), _parts(Removals((), parts))
         wrong += [any(one.standing == "evidence" for one in each) for each in claims]
     return wrong / sets
