@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from conceptseg.config import ModelConfig
-from conceptseg.explain.lrp.engine import Engine, retained
+from conceptseg.explain.lrp.engine import Engine
 from conceptseg.explain.lrp.start import relevance_of_logits
 from conceptseg.network.model import load_model
 from tests.network.nets.test_nets import CGNET, ESPNET
@@ -47,7 +47,7 @@ def share(model, image, composite):
     prediction = run.logits.detach().argmax(1)
     class_id = int(prediction.flatten().bincount().argmax())
     start = relevance_of_logits(run.logits, prediction == class_id, class_id)
-    return retained(run, start).share
+    return run.retained(start).share
 
 
 @pytest.mark.parametrize("composite", ["gamma", "epsilon"])
