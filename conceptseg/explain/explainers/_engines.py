@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from conceptseg.explain.fill import Fill
+from conceptseg.explain.grids import grid_energy
 from conceptseg.explain.lrp.composites import CompositeName
 from conceptseg.explain.lrp.doubts import doubts
 from conceptseg.explain.lrp.engine import Engine, Run
@@ -72,7 +73,8 @@ def _followed(engine: Engine, scene: Scene, run: Run, start: Tensor) -> Tensor:
     """The map [1, h, w]; what speaks against it is remarked in the scene."""
     found, told = run.followed(start)
     if told.given.absolute:
-        for doubt in doubts(told, engine.composite):
+        grid, _ = grid_energy(found[0], engine.canonical.graph.periods())
+        for doubt in doubts(told, engine.composite, grid):
             scene.remark(doubt)
     return found
 

@@ -1,10 +1,11 @@
 """A copy of a network in which BatchNorm is folded into the layer before it, checked.
 
 Relevance is shared out by what each input adds to a sum. A normalisation between the sum and its
-rectifier would be a layer of its own, with a bias that swallows relevance; folded in, it is part
-of the sum. One that follows the rectifier belongs to what reads it
-(:mod:`conceptseg.explain.lrp.constants`). Which norm follows which layer is told by the data, not by the order of definitions,
-and the norm's eps is folded with the rest, so that the logits stay what they were.
+rectifier would be a layer of its own, with a bias that swallows relevance; folded in, it is part of
+the sum. One that follows the rectifier belongs to what reads it
+(:mod:`conceptseg.explain.lrp.constants`). Which norm follows which layer is told by the data, not
+by the order of definitions, and the norm's eps is folded with the rest, so that the logits stay
+what they were.
 """
 
 from __future__ import annotations

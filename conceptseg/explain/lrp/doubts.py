@@ -8,32 +8,38 @@ LEAST_KEPT, MOST_KEPT = 0.3, 1.1
 """The same of the signed sum: less was lost, more was made."""
 MOST_SILENT = 0.01
 """Share of absolute relevance on units that say nothing, above which a map is to be doubted."""
+MOST_GRID = 0.3
+"""Share of a map's energy at a grid's frequencies above which its dots are told."""
 
 
-def doubts(told: Retained, composite: str) -> tuple[str, ...]:
+def doubts(told: Retained, composite: str, grid: float = 0.0) -> tuple[str, ...]:
     """What speaks against maps under a composite: sentences, none where nothing does."""
-    return worded(
-        composite, told.share, told.growth, told.inner_growth, told.worst[0], told.silent[0]
-    )
+    numbers = (told.share, told.growth, told.inner_growth, told.worst[0], told.silent[0])
+    return worded(composite, *numbers, grid)
 
 
 def worded(
-    composite: str, share: float, growth: float, inner: float, module: str, silent: float
+    composite: str,
+    share: float,
+    growth: float,
+    inner: float,
+    module: str,
+    silent: float,
+    grid: float,
 ) -> tuple[str, ...]:
     """:func:`doubts` from the numbers: signed share and absolute growth at the image, the largest
-    growth within with the module where it is, and the largest share on silent units."""
+    growth within with the module where it is, the largest share on silent units, and the share of
+    the map's energy at a grid's frequencies."""
     found = []
     sums = f"its sum is {share:.1%} of the logits', its absolute amount {growth:.3g} times theirs"
     within = f"up to {inner:.3g} times within, in module {module!r}"
     if growth > MOST_GROWN and LEAST_KEPT <= share <= MOST_KEPT:
         found.append(
-            f"Relevance at the image is conserved by cancellation alone: {sums} ({within}). What "
-            "the map shows are terms that cancel; do not rely on it."
+            f"Relevance at the image is conserved by cancellation alone: {sums} ({within}). Most "
+            "of the map is terms that cancel."
         )
     elif growth > MOST_GROWN or share > MOST_KEPT:
-        found.append(
-            f"Relevance grew on its way to the image: {sums} ({within}). Do not rely on the map."
-        )
+        found.append(f"Relevance grew on its way to the image: {sums} ({within}).")
     elif inner > MOST_GROWN * max(1.0, growth):
         found.append(
             f"Relevance is magnified inside the network: {within}, of which {growth:.3g} times the "
@@ -49,11 +55,18 @@ def worded(
             f"Of a rectifier's relevance up to {silent:.1%} lies on units that are silent, which "
             "say nothing."
         )
-    if found and composite not in ("epsilon_plus", "epsilon_plus_flat"):
+    plus = composite in ("epsilon_plus", "epsilon_plus_flat")
+    if found and not plus:
         found.append(
-            f"composite: {composite} can make relevance; epsilon_plus, which makes none but where "
+            f"{composite} can make relevance; composite: epsilon_plus, which makes none but where "
             "logits cancel, is the safer one."
         )
-    elif found:
+    if grid > MOST_GRID:
+        found.append(
+            f"{grid:.0%} of the map's energy lies at the frequencies of a grid that dilated or "
+            "strided convolutions draw: its dots are the network's, not the image's; look at it "
+            "blurred."
+        )
+    if found and plus:
         found.append("Compare with composite: rescale (DeepLIFT) and with occlusion.")
     return tuple(found)

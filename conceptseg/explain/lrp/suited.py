@@ -16,6 +16,7 @@ from conceptseg.explain.grids import grid_energy
 from conceptseg.explain.lrp.composites import CompositeName
 from conceptseg.explain.lrp.doubts import LEAST_KEPT, MOST_GROWN, MOST_SILENT
 from conceptseg.explain.lrp.engine import Engine
+from conceptseg.explain.lrp.names import MATRICES
 from conceptseg.explain.lrp.start import relevance_of_logits
 from conceptseg.network.record import undisturbed
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from conceptseg.network.model import SegmentationModel
 
 CANDIDATES: tuple[CompositeName, ...] = ("epsilon_plus", "gamma", "attention", "rescale")
-"""What is compared, the simplest first; epsilon_plus_flat differs from the first in one layer."""
+"""What is compared, the simplest first; epsilon_plus_flat differs from the first in one layer, and
+attention from gamma only where there is some."""
+ATTENDING = MATRICES | {"scaled_dot_product_attention"}
 CELLS, STEPS, AT_ONCE = 8, 8, 8
 CLEARLY = 0.2
 """How much better a composite must do than the one in use before it is recommended instead."""
@@ -173,7 +176,10 @@ def fits(
     or why it cannot be taken. Besides relevance it takes about 64 passes of the network, and 18
     for each composite."""
     hiding = Hiding.of(engine.model, image, region, class_id)
+    attends = any(node.name in ATTENDING for node in engine.canonical.graph.nodes)
     for name in dict.fromkeys((engine.composite, *candidates)):
+        if name == "attention" and name != engine.composite and not attends:
+            continue
         try:
             under = engine if name == engine.composite else engine.under(name)
             run = under.run(image)

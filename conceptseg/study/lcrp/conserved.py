@@ -88,6 +88,7 @@ def doubt(composite: str, kept: Mapping[str, Any]) -> list[Block]:
         kept["inner"],
         kept["module"],
         kept["silent"],
+        kept["grid"],
     )
     if not lines:
         return []

@@ -98,7 +98,7 @@ BETWEEN = {
     "overlapping maximum": lambda y, x: F.max_pool2d(y, 3, 2, 1),
     "adaptive maximum": lambda y, x: F.adaptive_max_pool2d(y, 5),
     "mean": lambda y, x: F.avg_pool2d(y, 2),
-    "resized": lambda y, x: F.interpolate(y, y.shape[3] * 3 // 4, mode="bilinear"),
+    "resized": lambda y, x: F.avg_pool2d(F.interpolate(y, scale_factor=2, mode="bilinear"), 4),
     "joined": lambda y, x: torch.cat([y[:, :3], torch.relu(x - 0.2)], 1),
     "sum": lambda y, x: y + 0.5 * y.flip(1),
     "difference": lambda y, x: y - 0.25 * y.roll(1, 1),

@@ -90,7 +90,7 @@ def test_composites_are_compared_and_what_cannot_be_taken_says_why():
     ).eval()  # fmt: skip
     model, x = wrapped(net, 2), torch.rand(1, 3, 16, 24)
     found = dict(fits(Engine(model, x), x, torch.ones(1, 16, 24, dtype=torch.bool), 1))
-    assert list(found) == ["epsilon_plus", "gamma", "attention", "rescale"]
+    assert list(found) == ["epsilon_plus", "gamma", "rescale"]
     for fit in found.values():
         assert -1 <= fit.occlusion <= 1 and -1 <= fit.flipping <= 1 and fit.silent == 0
     assert found["rescale"].share == pytest.approx(1, abs=1e-3)

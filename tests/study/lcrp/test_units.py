@@ -510,6 +510,7 @@ def test_relevance_that_is_lost_or_made_is_told():
     def said(given=2.0, reached=2.0, absolute=2.0, inner=1.0, silent=0.0):
         kept = {"given": given, "given_absolute": abs(given), "reached": reached}
         kept |= {"reached_absolute": absolute, "inner": inner, "module": "m", "silent": silent}
+        kept["grid"] = 0.0
         blocks = doubt("epsilon_plus", kept)
         return " ".join((*(b.heading for b in blocks), *(p for b in blocks for p in b.points)))
 
