@@ -32,7 +32,8 @@ def worded(
     the map's energy at a grid's frequencies."""
     found = []
     sums = f"its sum is {share:.1%} of the logits', its absolute amount {growth:.3g} times theirs"
-    within = f"up to {inner:.3g} times within, in module {module!r}"
+    where = f"module {module!r}" if module else "the network itself"
+    within = f"up to {inner:.3g} times within, in {where}"
     if growth > MOST_GROWN and LEAST_KEPT <= share <= MOST_KEPT:
         found.append(
             f"Relevance at the image is conserved by cancellation alone: {sums} ({within}). Most "

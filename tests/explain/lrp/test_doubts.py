@@ -92,7 +92,7 @@ def test_the_local_method_says_what_speaks_against_its_map():
     (lines,) = found.remarks.values()
     assert "times theirs" in lines[0] and "epsilon_plus, which makes none" in " ".join(lines)
     assert "epsilon_plus, which makes none" in found._repr_html_()
-    assert explain(model, x, name, "lrp", "deep_lift", "occlusion").remarks == {}
+    assert explain(model, x, name, "lrp", "occlusion").remarks == {}
 
 
 def test_passes_are_counted():
