@@ -46,7 +46,7 @@ def worded(
             f"Relevance is magnified inside the network: {within}, of which {growth:.3g} times the "
             "logits' reach the image. Maps of single channels may be terms that cancel."
         )
-    if growth < LEAST_KEPT:
+    if growth < LEAST_KEPT and share < LEAST_KEPT:
         found.append(
             f"Only {growth:.1%} of relevance reached the image; the rest met sums without a "
             "positive part, or biases. The map shows little of the decision."

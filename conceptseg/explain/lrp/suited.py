@@ -60,7 +60,7 @@ class Fit:
         found = []
         if not self.growth <= MOST_GROWN:
             found.append("absolute growth")
-        if self.growth < LEAST_KEPT:
+        if self.growth < LEAST_KEPT and self.share < LEAST_KEPT:
             found.append("relevance kept")
         if self.silent > MOST_SILENT:
             found.append("silent units")
@@ -125,20 +125,20 @@ class Hiding:
         found = []
         with undisturbed(self.model), torch.no_grad():
             for some in hidden.split(AT_ONCE):
-                small = some.view(-1, 1, *self.grid).to(self.image)
-                mask = F.interpolate(small, self.image.shape[2:], mode="nearest-exact")
+                mask = self._at_image_size(some.to(self.image))
                 logits = self.model(torch.where(mask > 0, blank, self.image))[:, self.class_id]
                 found.append((logits * self.region).sum((1, 2)) / self.region.sum())
         return torch.cat(found).double()
 
+    def _at_image_size(self, cells: Tensor) -> Tensor:
+        """Numbers of cells [m, cells], over the pixels of each: [m, 1, h, w]."""
+        small = cells.view(-1, 1, *self.grid)
+        return F.interpolate(small, self.image.shape[2:], mode="nearest-exact")
+
     def sums(self, attributions: Tensor) -> Tensor:
         """A map's sums over cells, [h, w] -> [cells]."""
-        height, width = self.image.shape[2:]
-        rows, columns = (
-            (torch.arange(side, device=attributions.device) * cells) // side
-            for side, cells in zip((height, width), self.grid, strict=True)
-        )
-        place = (rows[:, None] * self.grid[1] + columns).flatten()
+        numbers = torch.arange(len(self.drops), device=attributions.device).double()
+        place = self._at_image_size(numbers[None]).long().flatten()
         found = torch.zeros_like(self.drops)
         return found.index_add_(0, place, attributions.flatten().double())
 

@@ -69,7 +69,7 @@ def test_the_composite_in_use_stays_unless_it_fails_or_another_is_clearly_better
     bad = replace(GOOD, growth=212.0)
     assert bad.fails == ("absolute growth",) and GOOD.fails == ()
     assert replace(GOOD, silent=0.4).fails == ("silent units",)
-    assert replace(GOOD, growth=0.1, occlusion=-0.1).fails == (
+    assert replace(GOOD, growth=0.1, share=0.1, occlusion=-0.1).fails == (
         "relevance kept",
         "agreement with occlusion",
     )
