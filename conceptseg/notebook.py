@@ -107,7 +107,7 @@ class Explanation:
 
     `attributions` by method: float32 [h, w], signed, unnormalised; `image` [c, h, w] in [0, 1];
     `region` bool [h, w], the pixels whose class was explained; `passes` by method: how many
-    images went through the network.
+    images went through the network; `remarks` by method: what speaks against its map, sentences.
     """
 
     class_name: str
@@ -115,6 +115,7 @@ class Explanation:
     region: np.ndarray
     attributions: dict[str, np.ndarray]
     passes: dict[str, dict[str, int]] = field(default_factory=dict)
+    remarks: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def pictures(self, side: int = SIDE) -> dict[str, bytes]:
         """WebP pictures: "image" with the region outlined, then each method's map over it.
@@ -145,7 +146,11 @@ class Explanation:
             )
             for name, data in self.pictures().items()
         )
-        return f'<div style="display:flex;flex-wrap:wrap;gap:12px">{cells}</div>'
+        said = "".join(
+            f"<p><b>{escape(name)}</b>: {escape(' '.join(lines))}</p>"
+            for name, lines in self.remarks.items()
+        )
+        return f'<div style="display:flex;flex-wrap:wrap;gap:12px">{cells}</div>{said}'
 
 
 def explain(
@@ -181,13 +186,19 @@ def explain(
             f"the region of {class_name!r} is empty in this image, where the network predicts "
             f"{', '.join(present)}; choose one of these, or another region"
         )
-    found, passes = {}, {}
+    found, passes, remarks = {}, {}, {}
     for name, method in zip(names, made, strict=True):
-        before = scene.passes
+        before, known = scene.passes, len(scene.remarks)
         found[name] = method.on(scene, [target])[0, 0].cpu().numpy()
         passes[name] = {k: n - before.get(k, 0) for k, n in scene.passes.items()}
+        remarks[name] = tuple(scene.remarks[known:])
     return Explanation(
-        class_name, pixels.float().cpu().numpy(), fixed.mask[0].cpu().numpy(), found, passes
+        class_name,
+        pixels.float().cpu().numpy(),
+        fixed.mask[0].cpu().numpy(),
+        found,
+        passes,
+        {name: said for name, said in remarks.items() if said},
     )
 
 

@@ -64,6 +64,7 @@ class Scene:
         self._gradients: dict[tuple[str, FixedTarget], Tensor] = {}
         self._clean: Tensor | None = None
         self._own: Counter[str] = Counter()
+        self.remarks: list[str] = []
 
     def __len__(self) -> int:
         return self.images.shape[0]
@@ -81,6 +82,11 @@ class Scene:
     def count(self, passes: Mapping[str, int]) -> None:
         """Add passes that were run outside of the scene, in images."""
         self._own.update(passes)
+
+    def remark(self, text: str) -> None:
+        """Say something of the explanations made here that their readers must know; once."""
+        if text not in self.remarks:
+            self.remarks.append(text)
 
     @property
     def logits(self) -> Tensor:

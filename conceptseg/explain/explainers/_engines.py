@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from conceptseg.explain.fill import Fill
+from conceptseg.explain.grids import grid_energy
 from conceptseg.explain.lrp.composites import CompositeName
+from conceptseg.explain.lrp.doubts import doubts
 from conceptseg.explain.lrp.engine import Engine, Run
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import FixedTarget, Target
@@ -42,17 +44,39 @@ def relevance_maps(
     scene: Scene,
     targets: Sequence[Target],
     start: Callable[[Run, FixedTarget], Tensor],
-    finish: Callable[[Run, Tensor], Tensor] = Run.at_input,
+    finish: Callable[[Run, Tensor], Tensor] | None = None,
     layers: Sequence[str] = (),
 ) -> Tensor:
-    """Maps [t, n, h, w] of what `start` gives the logits for each target, handed on by `finish`."""
+    """Maps [t, n, h, w] of what `start` gives the logits for each target, handed on by `finish`.
+
+    The scene counts a forward pass of each image, and of its reference where changes are shared
+    out, and a backward pass for each target; making the engine, once for a network, is not counted.
+    Without a `finish` of its own the relevance is followed on its way to the image, and what speaks
+    against the maps is remarked in the scene.
+    """
     fixed = [scene.fix(target) for target in targets]
     parts = []
     for i in range(len(scene)):
         # One by one: sums near zero magnify the rounding by which batches differ.
         run = engine.run(scene.images[i : i + 1], layers)
-        parts.append(torch.cat([finish(run, start(run, target.image(i))) for target in fixed]))
+        scene.count({"forward": 2 if run.compares else 1})
+        starts = [start(run, target.image(i)) for target in fixed]
+        if finish is not None:
+            parts.append(torch.cat([finish(run, one) for one in starts]))
+        else:
+            parts.append(torch.cat([_followed(engine, scene, run, one) for one in starts]))
+        scene.count({"backward": len(fixed)})
     return torch.stack(parts, 1)
+
+
+def _followed(engine: Engine, scene: Scene, run: Run, start: Tensor) -> Tensor:
+    """The map [1, h, w]; what speaks against it is remarked in the scene."""
+    found, told = run.followed(start)
+    if told.given.absolute:
+        grid, _ = grid_energy(found[0], engine.canonical.graph.periods())
+        for doubt in doubts(told, engine.composite, grid):
+            scene.remark(doubt)
+    return found
 
 
 def _state(model: nn.Module) -> _Key:

@@ -34,26 +34,29 @@ from conceptseg.network.record import find
 class Lrp(Explainer):
     """Relevance of each pixel: the score shared out by what each input adds to each sum.
 
-    R_i = sum_j R_j (a_i w_ij)+ / sum_i (a_i w_ij)+ through convolutions (z+ rule), R_j a_i w_ij /
-    sum_i a_i w_ij through linear layers, sums, pooling and the last layer (epsilon rule), evenly
-    through the first layer (flat rule); summed over colours. R at the logits is the class's logit
-    in the region over the number of its pixels (their sum with `reduce="sum"`), so the map sums
-    to about the mean logit. Unbounded, signed, in units of logits. One forward pass of about twice
-    the cost, and one backward for each target.
+    R_i = sum_j R_j (a_i w_ij)+ / sum_i (a_i w_ij)+ through convolutions, sums and pooling (z+
+    rule), R_j a_i w_ij / sum_i a_i w_ij through linear layers and the last layer (epsilon rule),
+    evenly through the first layer (flat rule); summed over colours. R at the logits is the class's
+    logit in the region over the number of its pixels (their sum with `reduce="sum"`), so the map
+    sums to about the mean logit. Unbounded, signed, in units of logits. One forward pass of about
+    twice the cost, and one backward for each target.
 
     z+ is blind to what speaks against the class, and barely tells classes apart: maps of two
     classes in one region are alike. Relevance is lost where sums have no positive part and, with
     `zero_bias` off, to biases. It shows neither what is missing nor what speaks by silencing units.
     The latter `composite: rescale` shows, which is `deep_lift`, with the parts below.
 
-    Departures: BatchNorm, its eps included, is folded into the layer before it; the last layer
-    follows the epsilon rule, since z+ can erase a class; bilinear resizing shares out by what it
-    adds rather than by its gradient; gates of squeeze-and-excitation and attention weights are
-    taken as constants. With `channel`, `direction` or `box` only that part of a layer's relevance
-    goes on to the image (Achtibat et al. 2023, arXiv:2206.03208), along paths through the layer
-    alone; of a direction v it is v (A . v) R / A. `start: target` begins with z dT/dz, to first
-    order what each logit adds to the target, so that a margin's rivals count against it; so does a
-    target that is no class's, whatever `start` says.
+    What of it lies in terms that cancel, or on units that say nothing, is remarked in the scene.
+
+    Departures: BatchNorm, its eps included, is folded into the layer before it, or counts as a part
+    of the layer that reads it; the last layer follows the epsilon rule, since z+ can erase a class;
+    sums, means and resizing share out by positive parts, where Zennit shares in proportion to what
+    is added, which magnifies what cancels; gates of squeeze-and-excitation and attention weights
+    are taken as constants. With `channel`, `direction` or `box` only that part of a layer's
+    relevance goes on to the image (Achtibat et al. 2023, arXiv:2206.03208), along paths through the
+    layer alone; of a direction v it is v (A . v) R / A. `start: target` begins with z dT/dz, to
+    first order what each logit adds to the target, so that a margin's rivals count against it; so
+    does a target that is no class's, whatever `start` says.
 
     Source: Bach et al., "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by
     Layer-Wise Relevance Propagation", PLOS ONE 10(7), 2015; composite: Kohlbrenner et al. 2020,

@@ -54,6 +54,17 @@ def gathered(relevance: Tensor, shape: torch.Size) -> Tensor:
     return relevance.sum_to_size(shape)
 
 
+def taken(args: Any, kwargs: Any, left_out: str) -> tuple[Tensor, Any, dict[str, Any]]:
+    """A call's input, what else it has by place, and what by name."""
+    rest = {k: v for k, v in kwargs.items() if k not in ("input", left_out)}
+    return (args[0], args[1:], rest) if args else (kwargs["input"], (), rest)
+
+
+def of_images(own: Tensor) -> Tensor:
+    """Multipliers of images, and none of their references: [n, ...] -> [2n, ...]."""
+    return torch.cat([own, torch.zeros_like(own)])
+
+
 Back = Callable[[Tensor], tuple[Tensor | None, ...]]
 
 

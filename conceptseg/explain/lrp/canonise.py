@@ -1,9 +1,11 @@
 """A copy of a network in which BatchNorm is folded into the layer before it, checked.
 
 Relevance is shared out by what each input adds to a sum. A normalisation between the sum and its
-rectifier would be a layer of its own, with a bias that swallows relevance; folded in, it is part
-of the sum. Which norm follows which layer is told by the data, not by the order of definitions,
-and the norm's eps is folded with the rest, so that the logits stay what they were.
+rectifier would be a layer of its own, with a bias that swallows relevance; folded in, it is part of
+the sum. One that follows the rectifier belongs to what reads it
+(:mod:`conceptseg.explain.lrp.constants`). Which norm follows which layer is told by the data, not
+by the order of definitions, and the norm's eps is folded with the rest, so that the logits stay
+what they were.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from conceptseg.errors import InputError
 from conceptseg.explain.lrp.graph import Graph, Node, record
@@ -56,9 +59,10 @@ class Affine(nn.Module):
         self.register_buffer("shift", shift)
 
     def forward(self, x: Tensor) -> Tensor:
-        shape = (1, -1) + (1,) * (x.dim() - 2)
         factor, shift = self.get_buffer("factor"), self.get_buffer("shift")
-        return x * factor.view(shape) + shift.view(shape)
+        nothing, one = torch.zeros_like(factor), torch.ones_like(factor)
+        # As the norm that it is, so that the shift goes on as one.
+        return F.batch_norm(x, nothing, one, factor, shift, eps=0.0)
 
 
 def canonise(model: SegmentationModel, images: Tensor) -> Canonical:
@@ -194,9 +198,9 @@ def _fold(layer: Any, factor: Tensor, shift: Tensor) -> None:
 def _replace(root: nn.Module, old: nn.Module, new: nn.Module) -> None:
     """Put `new` wherever `old` is held; hooks of the network's own (none as a rule) go with it."""
     for _, module in root.named_modules():
-        for name, child in module.named_children():
+        for name, child in [*module._modules.items()]:
             if child is old:
-                setattr(module, name, new)
+                module._modules[name] = new
 
 
 def guard(

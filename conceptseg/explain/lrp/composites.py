@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from conceptseg.explain.lrp.shares import Way
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -25,8 +27,8 @@ CompositeName = Literal[
 class Rules:
     """Rules (hooks of Zennit) by kind of layer.
 
-    `plain`: no rule at all, the plain gradient times the input. `uniform`: operations without
-    weights share relevance out evenly too, whatever their inputs are. `compares`: what is shared
+    `plain`: no rule at all, the plain gradient times the input. `way`: how operations without
+    weights share relevance out (:mod:`conceptseg.explain.lrp.shares`). `compares`: what is shared
     out is the difference from a reference image (:mod:`conceptseg.explain.lrp.rescale`).
     """
 
@@ -35,7 +37,7 @@ class Rules:
     first: Any
     last: Any
     zero_bias: bool
-    uniform: bool = False
+    way: Way = "proportion"
     plain: bool = False
     compares: bool = False
 
@@ -77,6 +79,10 @@ def rules(name: CompositeName, zero_bias: bool = True, gamma: float = 0.25) -> R
     (Shrikumar et al. 2017): it shares out what the image changes against a reference, and so sees
     what speaks by silencing units that are active in the reference, as no other composite does.
 
+    Sums, means and resizing share out by positive parts under the composites of z+, a departure
+    from Zennit, whose Norm shares in proportion; evenly under `flat`; else in proportion. Of the
+    published composite that is the whole of the difference: on what is rectified they agree.
+
     z+ makes no relevance, and loses it where a sum has no positive part. epsilon and gamma lose
     none, but where inputs cancel, and biases carried the sum, they can magnify it without bound.
     """
@@ -95,10 +101,13 @@ def rules(name: CompositeName, zero_bias: bool = True, gamma: float = 0.25) -> R
         "gradient_x_input": (epsilon,) * 4,
         "rescale": (epsilon,) * 4,
     }
+    ways: dict[str, Way] = {
+        "epsilon_plus": "positive", "epsilon_plus_flat": "positive", "flat": "evenly",
+    }  # fmt: skip
     return Rules(
         *table[name],
         zero_bias,
-        uniform=name == "flat",
+        way=ways.get(name, "proportion"),
         plain=name == "gradient_x_input",
         compares=name == "rescale",
     )

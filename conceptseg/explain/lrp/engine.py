@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +13,7 @@ from conceptseg.errors import InputError
 from conceptseg.explain.fill import Fill, filling
 from conceptseg.explain.lrp.canonise import canonise, guard
 from conceptseg.explain.lrp.composites import CompositeName, rules
-from conceptseg.explain.lrp.flow import Flow, Ledger
+from conceptseg.explain.lrp.flow import Amount, Ledger, Retained
 from conceptseg.explain.lrp.graph import Where
 from conceptseg.explain.lrp.kept import Weights
 from conceptseg.explain.lrp.parts import quotient
@@ -115,16 +114,21 @@ class Engine:
         run = self.run(image)
         everywhere = torch.ones_like(run.logits[:, 0], dtype=torch.bool)
         best = run.logits.mean((0, 2, 3)).argsort(descending=True)[:CHECKED].tolist()
-        told = [retained(run, relevance_of_logits(run.evidence, everywhere, c)) for c in best]
-        gaps = [abs(one.reached - one.given) for one in told]
+        told = [run.retained(relevance_of_logits(run.evidence, everywhere, c)) for c in best]
+        gaps = [abs(one.reached.signed - one.given.signed) for one in told]
         if sum(gaps) <= MISSING * len(told):
             return
         worst = told[max(range(len(gaps)), key=gaps.__getitem__)]
-        amiss = worst.reached - worst.given
-        guilty = [n for n, r, p in worst.modules if abs(p - r - amiss) <= abs(amiss) / 2]
+        amiss = worst.reached.signed - worst.given.signed
+        guilty = [
+            one.name
+            for one in worst.modules
+            if abs(one.passed.signed - one.received.signed - amiss) <= abs(amiss) / 2
+        ]
         where = f"module {guilty[0]!r} does" if guilty else "an operation without a rule does"
         raise InputError(
-            f"lrp: rescale shares out {worst.reached:.3g} of a change of {worst.given:.3g}; "
+            f"lrp: rescale shares out {worst.reached.signed:.3g} of a change of "
+            f"{worst.given.signed:.3g}; "
             f"{where} that; take another composite"
         )
 
@@ -250,14 +254,18 @@ class Run:
         (found,) = _shared(self._outputs, [self.entry], self._from(start, self._outputs))
         return self._to(found, self.entry).sum(1)
 
-    def flows(self, start: Tensor) -> tuple[list[Flow], float]:
-        """What each operation received and handed on, and what reached the image, in sums."""
+    def followed(self, start: Tensor) -> tuple[Tensor, Retained]:
+        """Relevance of the network's input [n, y, x], and what became of it on its way there."""
         self._ledger.open, self._ledger.flows = True, []
         try:
-            reached = float(self.at_input(start).sum())
+            found = self.at_input(start)
         finally:
             self._ledger.open = False
-        return self._ledger.flows, reached
+        return found, Retained.of(Amount.of(start), Amount.of(found), self._ledger.flows)
+
+    def retained(self, start: Tensor) -> Retained:
+        """Where relevance is lost, or grows, between the logits and the image, over the batch."""
+        return self.followed(start)[1]
 
     def conditional(self, layer: str, parts: Tensor, at_once: int = 1) -> Tensor:
         """Maps [m, n, y, x] of m parts of a layer's relevance, [m, n, u, y, x].
@@ -308,31 +316,3 @@ def _shared(output: Tensor, inputs: Sequence[Tensor], relevance: Tensor) -> tupl
         output, inputs, relevance, retain_graph=True, materialize_grads=True
     )
     return found
-
-
-@dataclass(frozen=True)
-class Retained:
-    """How much relevance a network's operations keep: `reached` of `given` gets to the image.
-
-    `modules`: per module that lost (or gained) some, what its operations received and handed on.
-    """
-
-    given: float
-    reached: float
-    modules: tuple[tuple[str, float, float], ...]
-
-    @property
-    def share(self) -> float:
-        return self.reached / self.given if self.given else float("nan")
-
-
-def retained(run: Run, start: Tensor) -> Retained:
-    """Where relevance is lost on its way from the logits to the image, summed over the batch."""
-    flows, reached = run.flows(start)
-    received: dict[str, float] = {}
-    passed: dict[str, float] = {}
-    for flow in flows:
-        received[flow.owner] = received.get(flow.owner, 0.0) + flow.received
-        passed[flow.owner] = passed.get(flow.owner, 0.0) + flow.passed
-    rows = tuple((name, received[name], passed[name]) for name in received)
-    return Retained(float(start.sum()), reached, rows)

@@ -65,9 +65,17 @@ class OwnNorm:
             self._groups = given["num_groups"] if name == "group_norm" else self.x.shape[1]
             self.axes = tuple(range(2, self.x.dim() + 1))
 
+    def grouped(self, x: Tensor) -> Tensor:
+        return x if self._last else x.unflatten(1, (self._groups, -1))
+
     def centred(self, x: Tensor) -> Tensor:
-        parts = x if self._last else x.unflatten(1, (self._groups, -1))
+        parts = self.grouped(x)
         return parts - parts.mean(self.axes, keepdim=True) if self._mean else parts
+
+    def scale(self) -> Tensor:
+        """The inverse of the input's deviation, without a graph."""
+        variance = self.centred(self.x.detach()).square().mean(self.axes, keepdim=True)
+        return (variance + self.eps).rsqrt()
 
     def affine(self, parts: Tensor, bias: bool = True) -> Tensor:
         y = parts.reshape(self.x.shape)
@@ -80,6 +88,21 @@ class OwnNorm:
 def frozen_norm(name: str, args: Any, kwargs: Any) -> Callable[[Tensor], Tensor]:
     """The norm without shift, its deviation fixed at its input's."""
     norm = OwnNorm(name, args, kwargs)
-    variance = norm.centred(norm.x.detach()).square().mean(norm.axes, keepdim=True)
-    scale = (variance + norm.eps).rsqrt()
+    scale = norm.scale()
     return lambda v: norm.affine(norm.centred(v) * scale, bias=False)
+
+
+def own_part(name: str, args: Any, kwargs: Any) -> Tensor:
+    """What each value of the input alone adds to the norm's output, mean and deviation fixed."""
+    norm = OwnNorm(name, args, kwargs)
+    return norm.affine(norm.grouped(norm.x.detach()) * norm.scale(), bias=False)
+
+
+def norm_factor(args: Any, kwargs: Any) -> Tensor:
+    """The factor of a call of a norm with running statistics, [1, c, ...]."""
+    keys = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+    given = dict(zip(keys, args, strict=False)) | kwargs
+    factor = (given["running_var"] + given.get("eps", 1e-5)).rsqrt()
+    if given.get("weight") is not None:
+        factor = factor * given["weight"]
+    return factor.detach().view(1, -1, *[1] * (given["input"].dim() - 2))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from conceptseg.explain.lrp.kept import Operation, parse
 from conceptseg.network.layout import tensors_in
 
 WEIGHTED = frozenset(
@@ -34,7 +35,8 @@ they leave it the last, before the first one they leave it the first."""
 class Node:
     """One operation: its name, the module that runs it (a name, "" for the root), its sources.
 
-    `weight` is its second argument where that is a parameter of a weighted operation.
+    `weight` is its second argument where that is a parameter of a weighted operation, `period` the
+    distance in input pixels of what a dilated or strided one reads unevenly, 0 where it does not.
     """
 
     index: int
@@ -44,6 +46,7 @@ class Node:
     weight: Tensor | None = None
     axis: int | None = None
     sizes: tuple[int, ...] = ()
+    period: float = 0.0
 
 
 @dataclass(eq=False)
@@ -56,6 +59,11 @@ class Graph:
     entered: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
     left: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
     outputs: tuple[int, ...] = ()
+    width: int = 0
+
+    def periods(self) -> tuple[float, ...]:
+        """The periods of grids that convolutions may draw on the image, in pixels of the input."""
+        return tuple(sorted({node.period for node in self.nodes if node.period > 1}))
 
     def consumers(self) -> dict[int, list[int]]:
         found: dict[int, list[int]] = {node.index: [] for node in self.nodes}
@@ -192,7 +200,8 @@ class _Recording(TorchFunctionMode):
         if not node.inputs:
             return output
         if name in WEIGHTED:
-            node.weight = args[1] if len(args) > 1 else kwargs["weight"]
+            operation, x, (node.weight, _) = parse(func, name, args, kwargs)
+            node.period = _period(operation, node.weight, self.graph.width / x.shape[-1])
         if name in ("cat", "concat", "concatenate"):
             node.axis = int(args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis", 0)))
             node.sizes = tuple(t.shape[node.axis] for t in given)
@@ -200,6 +209,23 @@ class _Recording(TorchFunctionMode):
         for tensor in made:
             setattr(tensor, _MARK, node.index)
         return output
+
+
+def _period(operation: Operation, weight: Tensor, scale: float) -> float:
+    """Of a convolution on a grid `scale` pixels wide: its holes, or the step that it takes where
+    neighbouring kernels overlap unevenly."""
+    if operation.name == "linear" or operation.name.startswith("conv_transpose"):
+        return 0.0
+    holes, step = (_last(operation.rest.get(key, 1)) for key in ("dilation", "stride"))
+    if weight.shape[-1] == 1:
+        return scale * step if step > 1 else 0.0
+    if holes > 1:
+        return scale * holes
+    return scale * step if step > 1 and weight.shape[-1] % step else 0.0
+
+
+def _last(value: Any) -> int:
+    return int(value if isinstance(value, int) else value[-1])
 
 
 def record(root: nn.Module, run: Callable[[], Any]) -> Graph:
@@ -214,6 +240,7 @@ def record(root: nn.Module, run: Callable[[], Any]) -> Graph:
             graph.nodes.append(Node(0, "image", "", ()))
             for tensor in tensors_in(args):
                 setattr(tensor, _MARK, 0)
+                graph.width = tensor.shape[-1]
         graph.entered.setdefault(name, []).append(marks(args))
 
     def left(name: str, output: Any) -> None:

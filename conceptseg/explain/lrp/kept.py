@@ -114,13 +114,22 @@ def _modified(modifier: Any, parameters: Parameters) -> Parameters:
 
 
 class Kept:
-    """A weighted operation on an input x under a rule: relevance out -> relevance in."""
+    """A weighted operation on an input x under a rule: relevance out -> relevance in.
+
+    A `constant`, of the shape of x, is added to the input and counts as a part of the bias.
+    """
 
     def __init__(
-        self, rule: Any, operation: Operation, x: Tensor, parameters: Parameters, weights: Weights
+        self,
+        rule: Any,
+        operation: Operation,
+        x: Tensor,
+        parameters: Parameters,
+        weights: Weights,
+        constant: Tensor | None = None,
     ):
         self._rule, self._operation, self._x = rule, operation, x.detach()
-        self._parameters, self._weights = parameters, weights
+        self._parameters, self._weights, self._constant = parameters, weights, constant
         self._terms: list[tuple[Tensor, Tensor, Tensor] | None] | None = None
         self._product = _is_product(rule)
 
@@ -144,7 +153,7 @@ class Kept:
         rule, x = self._rule, self._x
         with torch.no_grad():
             inputs, outputs = [], []
-            modified = self._weights.of(rule, self._parameters)
+            modified = self._modified()
             for change, last, (weight, bias) in zip(
                 rule.input_modifiers, rule.output_modifiers, modified, strict=True
             ):
@@ -161,9 +170,18 @@ class Kept:
             for entered, (weight, _), factor in zip(inputs, modified, factors, strict=True)
         ]
 
+    def _modified(self) -> list[Parameters]:
+        rule, (weight, bias) = self._rule, self._parameters
+        if self._constant is None or not _reads_biases(rule):
+            return self._weights.of(rule, self._parameters)
+        whole = self._operation(self._constant, weight, bias)
+        return [_modified(change, (weight, whole)) for change in rule.param_modifiers]
+
     def _output(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, zero: bool, like: Tensor
     ) -> Tensor:
+        if self._constant is not None and bias is not None:
+            return bias if zero else self._operation(x, weight, None) + bias
         if not zero:
             return self._operation(x, weight, bias)
         if bias is None:
@@ -176,6 +194,12 @@ class Kept:
     def _full(self, outputs: list[Tensor], like: Tensor) -> Tensor:
         shaped = [output for output in outputs if output.dim() == self._x.dim()]
         return max(shaped, key=torch.numel) if shaped else like
+
+
+def _reads_biases(rule: Any) -> bool:
+    """Whether any of a rule's terms has a bias: of gamma one does, to know the sum's sign."""
+    probe = torch.ones(1), torch.tensor([1.0, -1.0])
+    return any(_modified(change, probe)[1] is not None for change in rule.param_modifiers)
 
 
 def _is_product(rule: Any) -> bool:

@@ -6,6 +6,13 @@ ACTIVATIONS = frozenset(
     | {"threshold", "threshold_", "clamp", "clamp_", "clip", "clamp_min", "clamp_max", "abs"}
     | {"tanh", "tanh_", "rrelu", "softsign", "batch_norm", "neg", "__neg__"}
 )  # fmt: skip
+RECTIFIERS = frozenset(
+    {"relu", "relu_", "relu6", "hardtanh", "hardtanh_", "threshold", "threshold_", "hardswish"}
+    | {"clamp", "clamp_", "clip", "clamp_min", "clamp_min_"}
+)
+"""Those of them whose zeros are units that say nothing."""
+NORMS = frozenset({"batch_norm", "instance_norm"})
+"""Norms by running statistics: instance_norm where it has such."""
 _VALUE_GATES = frozenset(
     {"sigmoid", "sigmoid_", "hardsigmoid", "logsigmoid", "exp", "sqrt", "rsqrt", "reciprocal"}
     | {"pow", "square", "__pow__", "log", "logit"}
@@ -32,8 +39,12 @@ OWN_NORMS = frozenset({"layer_norm", "group_norm", "instance_norm", "rms_norm"})
 MAXIMA = frozenset(
     {f"{a}max_pool{d}d" for a in ("", "_", "adaptive_") for d in (1, 2, 3)}
     | {f"{a}max_pool{d}d_with_indices" for a in ("", "adaptive_") for d in (1, 2, 3)}
-    | {"max", "amax", "maximum", "topk"}
+    | {"max", "amax", "maximum", "fmax", "min", "amin", "minimum", "fmin", "aminmax", "topk"}
+    | {"sort", "msort", "median", "nanmedian", "kthvalue", "quantile"}
 )  # fmt: skip
+MINIMA = frozenset({"min", "amin", "minimum", "fmin"})
+MASKS = frozenset({"where", "masked_fill", "masked_fill_"})
+"""Operations that choose by a mask, which is a constant."""
 MOVES = frozenset(
     {"view", "reshape", "permute", "transpose", "flatten", "unflatten", "squeeze", "unsqueeze"}
     | {"squeeze_", "unsqueeze_", "transpose_", "t", "movedim", "moveaxis", "swapaxes", "ravel"}

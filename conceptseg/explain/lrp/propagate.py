@@ -8,14 +8,18 @@ operation                               relevance
 ======================================  ======================================================
 convolutions, linear                    the composite's rule (`kept`)
 rectifiers, SiLU, GELU, Hardswish, ...  passed on as it is
-norms with running statistics           passed on (they are folded where they can be)
-norms of the image's own statistics     x J^T (R / y), the deviation taken as a constant
-sums of two things                      in proportion to what each adds (x R / z)
+norms with running statistics           passed on to x (they are folded into the layer before
+                                        where they can be; what they add else goes along to the
+                                        layer that reads them and counts as its bias: `constants`)
+norms of the image's own statistics     x J^T (R / y), the deviation taken as a constant; under z+
+                                        passed on, and the mean with it
+sums of two things                      in proportion to what each adds (x R / z); under z+ to the
+                                        positive parts, or where there are none by modulus: `shares`
 constants added                         take none, as biases; all of it with `zero_bias` off
 products with a gate or a constant      all to the other factor; of two equals half to each
 attention                               to the values; its weights are taken as constants
-pooling by mean, resizing, means        x J^T (R / z)
-pooling by maximum                      to the largest
+pooling by mean, resizing, means        x J^T (R / z); under z+ by positive parts
+maxima, minima, masks                   to the one that was chosen
 moves (concatenation, reshapes, ...)    moved
 ======================================  ======================================================
 
@@ -27,10 +31,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from conceptseg.errors import InputError
+from conceptseg.explain.lrp import constants
 from conceptseg.explain.lrp.calls import (
     Back,
     Rule,
@@ -44,8 +48,14 @@ from conceptseg.explain.lrp.calls import (
 )
 from conceptseg.explain.lrp.canonise import Canonical
 from conceptseg.explain.lrp.composites import Rules
-from conceptseg.explain.lrp.flow import Flow, Ledger
-from conceptseg.explain.lrp.frozen import attention_weights, frozen_norm
+from conceptseg.explain.lrp.constants import FOLLOWED, keep
+from conceptseg.explain.lrp.flow import Amount, Flow, Ledger
+from conceptseg.explain.lrp.frozen import (
+    attention_weights,
+    frozen_norm,
+    norm_factor,
+    own_part,
+)
 from conceptseg.explain.lrp.graph import WEIGHTED, Where
 from conceptseg.explain.lrp.kept import Kept, Weights, parse
 from conceptseg.explain.lrp.names import (
@@ -56,12 +66,15 @@ from conceptseg.explain.lrp.names import (
     MATRICES,
     MAXIMA,
     MOVES,
+    NORMS,
     OWN_NORMS,
     PRODUCTS,
     RATIOS,
+    RECTIFIERS,
     REVERSED_RATIOS,
     SUMS,
 )
+from conceptseg.explain.lrp.shares import mean_pooling, of_map, of_product, of_sum
 from conceptseg.network.layout import tensors_in
 
 _GATE = "_conceptseg_gate"
@@ -76,6 +89,8 @@ class Propagation(TorchFunctionMode):
         super().__init__()
         self._canonical, self._rules, self._weights = canonical, rules, weights
         self._where, self._ledger = where, ledger
+        self._even = rules.way == "evenly"
+        self._follows = not (self._even or rules.compares)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -85,7 +100,11 @@ class Propagation(TorchFunctionMode):
         if not carriers:
             return func(*args, **kwargs)
         name = getattr(func, "__name__", str(func))
+        if self._follows:
+            args, kwargs = constants.settled(name, args, kwargs, _GATE)
         output = self._handled(name, func, args, kwargs)
+        if self._follows and name in FOLLOWED:
+            constants.follow(name, func, args, kwargs, output, _GATE)
         if name in GATES or (
             name not in WEIGHTED
             and name not in ACTIVATIONS
@@ -153,17 +172,25 @@ class Propagation(TorchFunctionMode):
         def counted(relevance: Tensor) -> tuple[Tensor | None, ...]:
             found = back(relevance)
             if ledger.open:
-                pairs = zip(found, inputs, strict=True)
-                passed = sum(self._amount(f, x) for f, x in pairs if f is not None)
-                ledger.flows.append(Flow(owner, name, self._amount(relevance, output), passed))
+                pairs = [(f, x) for f, x in zip(found, inputs, strict=True) if f is not None]
+                passed = sum((Amount.of(self._worth(f, x)) for f, x in pairs), Amount())
+                received, inactive = self._worth(relevance, output), None
+                if name in RECTIFIERS:
+                    silent = self._silent(output.detach())
+                    inactive = float(received.abs()[silent].sum())
+                ledger.flows.append(Flow(owner, name, Amount.of(received), passed, inactive))
             return found
 
         applied: Tensor = Rule.apply(counted, output, *inputs)
         return applied
 
-    def _amount(self, flowing: Tensor, at: Tensor) -> float:
-        """How much relevance flows at a tensor."""
-        return float(flowing.sum())
+    def _worth(self, flowing: Tensor, at: Tensor) -> Tensor:
+        """The relevance that flows at a tensor."""
+        return flowing
+
+    def _silent(self, output: Tensor) -> Tensor:
+        """Which units of a rectifier's output say nothing."""
+        return output == 0
 
     def _gate(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
         return self._run(func, args, kwargs)
@@ -174,7 +201,8 @@ class Propagation(TorchFunctionMode):
         if not carries(x):
             return output
         rule = self._rules.of(name, parameters[0], self._canonical.first, self._canonical.last)
-        kept = Kept(rule, operation, x, parameters, self._weights)
+        own, constant = constants.own(x), constants.constant_of(x)
+        kept = Kept(rule, operation, own, parameters, self._weights, constant)
         return self._applied(name, lambda r: (kept(r),), output, x)
 
     def _activation(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
@@ -182,7 +210,9 @@ class Propagation(TorchFunctionMode):
         output = self._run(func, args, kwargs)
         if not carries(x) or output.shape != x.shape:
             return output
-        applied: Tensor = Rule.apply(lambda r: (r,), output, x)
+        applied = self._applied(name, lambda r: (r,), output, x)
+        if name in NORMS and self._follows:
+            constants.keep(applied, output - norm_factor(args, kwargs) * x.detach())
         return applied
 
     def _sum(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
@@ -190,24 +220,18 @@ class Propagation(TorchFunctionMode):
         output = self._run(func, args, kwargs)
         inside = bool(self._where.stack)
         carriers = [t for t in (first, second) if carries(t)]
-        if len(carriers) == 1 and (self._rules.zero_bias or not inside):
+        without_biases = self._rules.zero_bias or not inside
+        if len(carriers) == 1 and without_biases:
             only = carriers[0]
             return self._applied(name, lambda r: (gathered(r, only.shape),), output, only)
         parts = terms(name, args, kwargs)
-        if self._rules.uniform:
-            share = 1.0 / len(parts)
-            back: Back = lambda r: tuple(gathered(r * share, t.shape) for t, _ in parts)  # noqa: E731
-        else:
-            whole = stabilised(output)
+        besides = None
+        if len(parts) == 1 and not self._even:
+            besides = output - parts[0][0].detach() * parts[0][1]
+        shares = of_sum(self._rules.way, [constants.own(t) * s for t, s in parts], besides)
 
-            def back(r: Tensor) -> tuple[Tensor, ...]:
-                quotient = r / whole
-                return tuple(
-                    gathered(t.detach() * quotient * s, t.shape)
-                    if s != 1
-                    else gathered(t.detach() * quotient, t.shape)
-                    for t, s in parts
-                )
+        def back(r: Tensor) -> tuple[Tensor, ...]:
+            return tuple(gathered(f, t.shape) for f, (t, _) in zip(shares(r), parts, strict=True))
 
         return self._applied(name, back, output, *[t for t, _ in parts])
 
@@ -233,20 +257,12 @@ class Propagation(TorchFunctionMode):
         bearing = [i for i, t in enumerate(both) if carries(t) and not hasattr(t, _GATE)]
         bearing = bearing or [i for i, t in enumerate(both) if carries(t)]
         output = self._run(func, args, kwargs)
-        whole, share = stabilised(output), 1.0 / len(bearing)
         held = [t.detach() for t in both]
+        backs = [of_product(self._rules.way, held[i], held[1 - i], left=i == 0) for i in bearing]
+        share = 1.0 / len(bearing)
 
         def back(r: Tensor) -> tuple[Tensor, ...]:
-            quotient = r / whole * share
-            found = []
-            for i in bearing:
-                g = (
-                    quotient @ held[1].transpose(-1, -2)
-                    if i == 0
-                    else held[0].transpose(-1, -2) @ quotient
-                )
-                found.append(held[i] * gathered(g, held[i].shape))
-            return tuple(found)
+            return tuple(one(r * share) for one in backs)
 
         return self._applied("matmul", back, output, *[both[i] for i in bearing])
 
@@ -280,29 +296,25 @@ class Propagation(TorchFunctionMode):
         return attention_weights(query, key, mask, is_causal, scale, enable_gqa)
 
     def _linear(self, name: str, x: Tensor, call: Callable[[Tensor], Tensor]) -> Tensor:
-        """A linear map without weights: R_in = x J^T (R / z); uniform: J^T (R / J 1)."""
-        with torch.enable_grad(), torch._C.DisableTorchFunction():
-            held = x.detach()
-            entered = (torch.ones_like(held) if self._rules.uniform else held).requires_grad_()
-            local = call(entered)
-            output = call(held.detach()).detach() if self._rules.uniform else local.detach()
-        whole = stabilised(local.detach())
-
-        def back(r: Tensor) -> tuple[Tensor]:
-            with torch.enable_grad():
-                g = torch.autograd.grad(local, entered, r / whole, retain_graph=True)[0]
-            return (g if self._rules.uniform else g * held.detach(),)
-
-        return self._applied(name, back, output.clone(), x)
+        """A linear map without weights."""
+        with torch.no_grad():
+            output = call(x.detach())
+        back = of_map(self._rules.way, constants.own(x), call)
+        return self._applied(name, lambda r: (back(r),), output, x)
 
     def _own_norm(self, name: str, args: Any, kwargs: Any, func: Any) -> Tensor:
         """y = scale (x - mean) + shift by the image's own mean and deviation.
 
-        The deviation is a constant; the map x -> scale (x - mean) is linear.
+        The deviation is a constant; the map x -> scale (x - mean) is linear. Under rules of
+        positive parts the mean is a constant too, and each value's own part passes relevance on.
         """
         x = args[0]
         output = self._run(func, args, kwargs)
         frozen = frozen_norm(name, args, kwargs)
+        if self._rules.way == "positive":
+            applied: Tensor = Rule.apply(lambda r: (r,), output, x)
+            keep(applied, output - own_part(name, args, kwargs))
+            return applied
         with torch.enable_grad(), torch._C.DisableTorchFunction():
             entered = x.detach().requires_grad_()
             local = frozen(entered)
@@ -316,23 +328,16 @@ class Propagation(TorchFunctionMode):
         return self._applied(name, back, output, x)
 
     def _maximum(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
-        if not self._rules.uniform or "pool" not in name:
+        if self._follows and "pool" in name:
+            found = func(*args, **kwargs)
+            x = args[0] if args else kwargs["input"]
+            output = next(iter(tensors_in(found)))
+            constants.pooled(x, output, constants.with_indices(name, args, kwargs))
+            return found
+        if not self._even or "pool" not in name:
             return func(*args, **kwargs)
-        x, rest = args[0], args[1:]
-        dims = x.dim() - 2
-        mean = getattr(F, ("adaptive_" if "adaptive" in name else "") + f"avg_pool{dims}d")
         output = func(*[a.detach() if isinstance(a, Tensor) else a for a in args], **kwargs)
-        if "adaptive" in name:
-            size = rest[0] if rest else kwargs["output_size"]
-            call = lambda v: mean(v, size)  # noqa: E731
-        else:
-            keys = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
-            given = dict(zip(keys, rest, strict=False)) | kwargs
-            given = {
-                k: given[k] for k in ("kernel_size", "stride", "padding", "ceil_mode") if k in given
-            }
-            call = lambda v: mean(v, **given, count_include_pad=False)  # noqa: E731
-        even = self._linear(name, x, call)
+        even = self._linear(name, args[0], mean_pooling(name, args, kwargs))
         if isinstance(output, Tensor) and even.shape == output.shape:
             # The values of the maximum, the relevance of the mean.
             return Rule.apply(lambda r: (r,), output, even)

@@ -33,31 +33,38 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from conceptseg.explain.lrp.calls import carries, gathered, pair, terms
+from conceptseg.explain.lrp.calls import carries, gathered, of_images, pair, taken, terms
+from conceptseg.explain.lrp.choices import NEAR
+from conceptseg.explain.lrp.chosen import Choosing, Shares
 from conceptseg.explain.lrp.frozen import OwnNorm
 from conceptseg.explain.lrp.kept import parse
-from conceptseg.explain.lrp.names import BY_VALUE, LINEAR_MAPS, RATIOS, REVERSED_RATIOS
-from conceptseg.explain.lrp.propagate import Propagation
+from conceptseg.explain.lrp.names import (
+    BY_VALUE,
+    LINEAR_MAPS,
+    MASKS,
+    RATIOS,
+    REVERSED_RATIOS,
+)
 from conceptseg.network.layout import tensors_in
 
-NEAR = 1e-6
-"""Relative difference below which a quotient of differences is rounding, and the slope is taken."""
 
-Shares = list[tuple[Tensor, Tensor]]
-"""Inputs, and the factors by which the output's multiplier becomes theirs."""
-
-
-class Rescaling(Propagation):
+class Rescaling(Choosing):
     """The mode in which a canonised network's pass of images and their references is made."""
 
     def _handled(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
         if name in LINEAR_MAPS and sum(map(carries, tensors_in([*args, *kwargs.values()]))) > 1:
             raise self._no_rule(name)  # linear in one of them alone, as grids are not
+        if name in MASKS:
+            return self._masked(name, func, args, kwargs)
         return super()._handled(name, func, args, kwargs)
 
-    def _amount(self, flowing: Tensor, at: Tensor) -> float:
+    def _worth(self, flowing: Tensor, at: Tensor) -> Tensor:
         own, reference = at.detach().chunk(2)
-        return float((flowing[: len(own)] * (own - reference)).sum())
+        return flowing[: len(own)] * (own - reference)
+
+    def _silent(self, output: Tensor) -> Tensor:
+        own, reference = output.chunk(2)
+        return own == reference
 
     def _weighted(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
         _, _, parameters = parse(func, name, args, kwargs)
@@ -89,17 +96,8 @@ class Rescaling(Propagation):
 
         return self._applied(name, back, output, *[t for t, _ in parts])
 
-    def _scaled(self, name: str, output: Tensor, shares: Shares) -> Tensor:
-        """An output whose multiplier times a factor each is that of its inputs."""
-
-        def back(m: Tensor) -> tuple[Tensor, ...]:
-            own = m[: len(m) // 2]
-            return tuple(gathered(_first(own * factor), t.shape) for t, factor in shares)
-
-        return self._applied(name, back, output, *[t for t, _ in shares])
-
     def _by_value(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:
-        x, others, rest = _taken(args, kwargs, "inplace")
+        x, others, rest = taken(args, kwargs, "inplace")
         output = self._run(func, args, kwargs)
         if any(map(carries, [*others, *rest.values()])) or output.shape != x.shape:
             raise self._no_rule(name)
@@ -117,7 +115,7 @@ class Rescaling(Propagation):
 
         def back(m: Tensor) -> tuple[Tensor]:
             scaled = m[: len(own)] * a
-            return (_first(scaled - w * scaled.sum(axis, keepdim=True)),)
+            return (of_images(scaled - w * scaled.sum(axis, keepdim=True)),)
 
         return self._applied("softmax", back, x.detach().softmax(axis), x)
 
@@ -169,9 +167,9 @@ class Rescaling(Propagation):
             own = m[: len(m) // 2]
             found = []
             if carries(first):
-                found.append(gathered(_first(own @ right.transpose(-1, -2)), first.shape))
+                found.append(gathered(of_images(own @ right.transpose(-1, -2)), first.shape))
             if carries(second):
-                found.append(gathered(_first(left.transpose(-1, -2) @ own), second.shape))
+                found.append(gathered(of_images(left.transpose(-1, -2) @ own), second.shape))
             return tuple(found)
 
         return self._applied("matmul", back, output, *filter(carries, (first, second)))
@@ -210,9 +208,9 @@ class Rescaling(Propagation):
         """The larger of the two maxima goes to its own place: with c = max(y, y'), c - y' to where
         the image has its maximum, y - c to where the reference has it."""
         if "pool" not in name:
-            raise self._no_rule(name)
+            return self._extreme(name, func, args, kwargs)
         adaptive = "adaptive" in name
-        x, others, rest = _taken(args, kwargs, "return_indices")
+        x, others, rest = taken(args, kwargs, "return_indices")
         dims = x.dim() - 2
         pool = getattr(F, f"{'adaptive_' * adaptive}max_pool{dims}d_with_indices")
         with torch.no_grad():
@@ -233,7 +231,7 @@ class Rescaling(Propagation):
             shares = spread(flowing * (larger - reference), places[0])
             shares = shares + spread(flowing * (own - larger), places[1])
             found = shares / change.where(~small, torch.ones_like(change))
-            return (_first(torch.where(small, spread(flowing, places[0]), found)),)
+            return (of_images(torch.where(small, spread(flowing, places[0]), found)),)
 
         applied = self._applied(name, back, output, x)
         asked = kwargs.get("return_indices") or True in others[1 if adaptive else 5 :]
@@ -257,12 +255,6 @@ def slopes(x: Tensor, y: Tensor, call: Callable[[Tensor], Tensor]) -> Tensor:
     return torch.where(small, slope.nan_to_num(0.0, 0.0, 0.0), found)
 
 
-def _taken(args: Any, kwargs: Any, left_out: str) -> tuple[Tensor, Any, dict[str, Any]]:
-    """A call's input, what else it has by place, and what by name."""
-    rest = {k: v for k, v in kwargs.items() if k not in ("input", left_out)}
-    return (args[0], args[1:], rest) if args else (kwargs["input"], (), rest)
-
-
 def _mean_exponential(
     x: Tensor, other: Tensor, whole: Tensor | None = None, before: Tensor | None = None
 ) -> Tensor:
@@ -280,8 +272,3 @@ def _log_sinhc(d: Tensor) -> Tensor:
     """log(sinh(d) / d)."""
     size = d.abs().clamp(min=1e-4)  # below it d^2 / 6, which is less than rounding
     return size + torch.log(-torch.expm1(-2 * size) / (2 * size))
-
-
-def _first(own: Tensor) -> Tensor:
-    """Multipliers of images, and none of their references: [n, ...] -> [2n, ...]."""
-    return torch.cat([own, torch.zeros_like(own)])

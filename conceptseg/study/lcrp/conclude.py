@@ -21,11 +21,13 @@ from conceptseg.study.lcrp.findings import findings
 from conceptseg.study.lcrp.flip import CURVES
 from conceptseg.study.lcrp.maps import ACTIVE, MAPS
 from conceptseg.study.lcrp.shuffles import SHUFFLES
+from conceptseg.study.lcrp.suit import SUITED
 from conceptseg.study.lcrp.tables import (
     agreement_table,
     flip_table,
     kept_table,
     pair_key,
+    rules_table,
     score_table,
 )
 from conceptseg.study.shared import local_maps, studied
@@ -38,7 +40,7 @@ NOTED = {"composite", "zero_bias", "exemplars", "instance_pixels", "flip_mode"}
 
 def conclude(study: Lcrp, context: Context, known: Known) -> Result:
     chosen, scores, comparison = known[CHOSEN_PAIRS], known[SCORES], known[COMPARISON]
-    classes, channels = context.model.classes, known[CHANNELS]
+    classes, channels, suited = context.model.classes, known[CHANNELS], known[SUITED]
     return Result(
         study="lcrp",
         findings=ranked(findings(scores, classes, channels)),
@@ -48,6 +50,7 @@ def conclude(study: Lcrp, context: Context, known: Known) -> Result:
             "agreement": agreement_table(agreements(scores, context.seed)),
             "flipping": flip_table(chosen, known[CURVES], context.seed),
             "retained": kept_table(known[KEPT]),
+            "rules": rules_table(suited.fits, suited.refused, suited.recommended),
             "saliency": local_maps.table(comparison, classes),
         },
         arrays=_arrays(known) | local_maps.arrays(comparison),
@@ -131,5 +134,7 @@ def _notes(study: Lcrp, context: Context, known: Known) -> dict[str, Any]:
         limits=dict(comparison.limits),
         tests_by=next((s.test.by for s in known[SCORES] if s.test is not None), None),
         shuffled_largest=known[SHUFFLES].largest.tolist(),
+        rules_images=known[SUITED].images,
+        recommended=known[SUITED].recommended,
         kept={name: value for name, value in vars(kept).items() if name != "rows"},
     )

@@ -93,6 +93,11 @@ class Lcrp(Study):
     )
     random_orders: int = Field(5, ge=2, description="Random orders that curves are compared with.")
     conserve_images: int = Field(3, ge=1, description="Images in the table of retained relevance.")
+    rules_images: int = Field(
+        1,
+        ge=0,
+        description="Images on which the composites are compared, and one is recommended.",
+    )
     at_once: int = Field(
         1, ge=1, description="Conditional maps made together: more memory, less time on a GPU."
     )

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
-from conceptseg.explain.lrp.engine import retained
+from conceptseg.explain.grids import grid_energy
+from conceptseg.explain.lrp.flow import Amount
 from conceptseg.explain.lrp.parts import channel
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen
-from conceptseg.study.lcrp.config import Lcrp
 from conceptseg.study.lcrp.engines import (
     ENGINES,
     TWINS,
@@ -36,13 +36,25 @@ from conceptseg.study.shared.sweep import One
 
 @dataclass(frozen=True)
 class Kept:
-    """Relevance by module, summed over a few images: `rows` of name, received and handed on;
-    `given` at the logits, `reached` the image, `at_layer` through the layer; norms, folded ones."""
+    """Relevance by module, summed over a few images: `rows` of name, received and handed on, and
+    the same two in absolute amounts; `given` at the logits, `reached` the image, `at_layer` through
+    the layer, each signed and absolute. Of the images the largest: `inner`, the absolute relevance
+    that any operation, of `module`, handed on, over that of the logits; `silent`, the share of a
+    rectifier's on silent units; `grid`, that of the map's energy at a grid's frequencies. Norms,
+    folded ones.
+    """
 
-    rows: tuple[tuple[str, float, float], ...]
+    rows: tuple[tuple[str, float, float, float, float], ...]
     given: float
+    given_absolute: float
     reached: float
+    reached_absolute: float
     at_layer: float
+    at_layer_absolute: float
+    inner: float
+    module: str
+    silent: float
+    grid: float
     norms: int
     folded: int
     images: int
@@ -52,12 +64,21 @@ class Kept:
         sums: dict[str, np.ndarray] = {}
         for one in table.tables.values():
             for name, pair in zip(one["names"].tolist(), one["flow"], strict=True):
-                sums[name] = sums.get(name, np.zeros(2)) + pair
-        whole = np.concatenate([np.zeros((0, 5)), *(t["whole"] for t in table.tables.values())])
-        given, reached, at_layer = whole[:, :3].sum(0).tolist()
-        norms, folded = (int(v) for v in whole[:, 3:].max(0, initial=0))
-        rows = tuple((name, *pair.tolist()) for name, pair in sums.items())
-        return cls(rows, given, reached, at_layer, norms, folded, len(whole))
+                sums[name] = sums.get(name, np.zeros(4)) + pair
+        tables = list(table.tables.values())
+        whole = np.concatenate([np.zeros((0, 11)), *(one["whole"] for one in tables)])
+        inner, silent, grid, norms, folded = whole[:, 6:].max(0, initial=0).tolist()
+        return cls(
+            tuple((name, *pair.tolist()) for name, pair in sums.items()),
+            *whole[:, :6].sum(0).tolist(),
+            inner,
+            next((str(t["worst"][0]) for t in tables if (t["whole"][:, 6] == inner).any()), ""),
+            silent,
+            grid,
+            int(norms),
+            int(folded),
+            len(whole),
+        )
 
 
 KEPT = Key("kept", Kept)
@@ -74,7 +95,8 @@ class Control(TwinSweep):
 
     def wanted(self, known: Known) -> Collection[str]:
         chosen = known[CHOSEN_PAIRS]
-        return compared_images(self.study, chosen) | kept_images(self.study, chosen)
+        followed = kept_images(self.study.conserve_images, chosen)
+        return compared_images(self.study, chosen) | followed
 
     def forwards(self, context: Context) -> float:
         study, classes = self.study, len(self.study.class_ids(context))
@@ -97,7 +119,7 @@ class Control(TwinSweep):
                 maps = run.each(layer, (channel(relevance, k) for k in units), self.study.at_once)
                 for k, small in zip(units, maps, strict=True):
                     scores[number, class_id, k] = _score(enlarged(small, one.size), mask)
-        kept = one.id in kept_images(self.study, chosen)
+        kept = one.id in kept_images(self.study.conserve_images, chosen)
         return {
             "key": np.array(list(scores), np.int64).reshape(-1, 3),
             "context": np.array(list(scores.values()), np.float64),
@@ -112,12 +134,22 @@ class Control(TwinSweep):
         class_id = max(where, key=lambda c: int(where[c].sum()))
         start = start_of(self.study, run, where[class_id], class_id)
         (at_layer,) = run.at_layers(start, [context.layer])
-        flow, canonical = retained(run, start), engine.canonical
-        whole = [flow.given, flow.reached, float(at_layer.sum())]
+        (found, flow), canonical = run.followed(start), engine.canonical
+        amounts = [flow.given, flow.reached, Amount.of(at_layer)]
+        grid, _ = grid_energy(found[0], canonical.graph.periods())
+        rows = [
+            [m.received.signed, m.passed.signed, m.received.absolute, m.passed.absolute]
+            for m in flow.modules
+        ]
+        whole = [
+            *(part for one in amounts for part in (one.signed, one.absolute)),
+            *(flow.inner_growth, flow.silent[0], grid, canonical.norms, canonical.folded),
+        ]
         return {
-            "names": np.array([name for name, *_ in flow.modules], np.str_),
-            "flow": np.array([pair for _, *pair in flow.modules], np.float64).reshape(-1, 2),
-            "whole": np.array([[*whole, canonical.norms, canonical.folded]], np.float64),
+            "names": np.array([one.name for one in flow.modules], np.str_),
+            "flow": np.array(rows, np.float64).reshape(-1, 4),
+            "whole": np.array([whole], np.float64),
+            "worst": np.array([flow.worst[0]], np.str_),
         }
 
     def gathered(self, table: SampleTable, known: Known) -> Known:
@@ -142,8 +174,9 @@ class Control(TwinSweep):
 
 NOT_KEPT: Tables = {
     "names": np.zeros(0, np.str_),
-    "flow": np.zeros((0, 2)),
-    "whole": np.zeros((0, 5)),
+    "flow": np.zeros((0, 4)),
+    "whole": np.zeros((0, 11)),
+    "worst": np.zeros(0, np.str_),
 }
 
 
@@ -152,12 +185,12 @@ def _score(found: Tensor, mask: Tensor) -> float:
     return float(context_score(found, mask)[0]) if float(found.clamp(min=0).sum()) > 0 else np.nan
 
 
-def kept_images(study: Lcrp, chosen: Chosen) -> set[str]:
-    """The images whose relevance is followed module by module, over the classes in turn."""
+def kept_images(count: int, chosen: Chosen) -> set[str]:
+    """So many images on which the rules are judged, over the classes in turn."""
     found: list[str] = []
-    for turn in range(study.conserve_images):
+    for turn in range(count):
         for class_id in chosen.classes:
             mine = chosen.images[class_id]
             if turn < len(mine) and mine[turn] not in found:
                 found.append(mine[turn])
-    return set(found[: study.conserve_images])
+    return set(found[:count])

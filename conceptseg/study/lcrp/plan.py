@@ -11,6 +11,7 @@ from conceptseg.study.lcrp.engines import open_engines
 from conceptseg.study.lcrp.flip import Flip
 from conceptseg.study.lcrp.maps import Maps
 from conceptseg.study.lcrp.ranks import Ranks, rank
+from conceptseg.study.lcrp.suit import Suit
 from conceptseg.study.lcrp.survey import Survey
 from conceptseg.study.shared.compare import CHOSEN, Compare
 
@@ -29,6 +30,7 @@ def steps(study: Lcrp) -> tuple[Step, ...]:
         Ranks(study),
         rank,
         Control(study),
+        Suit(study),
         Background(study),
         Flip(study),
         assess,

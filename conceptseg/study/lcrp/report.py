@@ -3,7 +3,7 @@
 from conceptseg.report import cover
 from conceptseg.report.blocks import Report
 from conceptseg.result.saved import Result
-from conceptseg.study.lcrp import exhibits, sections
+from conceptseg.study.lcrp import conserved, exhibits, sections
 from conceptseg.study.lcrp.tables import UNKNOWN
 from conceptseg.study.shared import local_maps
 
@@ -26,7 +26,7 @@ def compose(result: Result) -> Report:
         title="What predictions rest on, and how much of it is context",
         method="L-CRP on",
         lead=lead,
-        facts=(("Rules", sections.rules_of(result)), ("Pairs of class and channel", len(rows))),
+        facts=(("Rules", conserved.rules_of(result)), ("Pairs of class and channel", len(rows))),
         sections=(
             sections.acting(result),
             exhibits.scatter(result),
@@ -34,7 +34,7 @@ def compose(result: Result) -> Report:
             exhibits.cards(result),
             sections.sensitivity(result),
             sections.flipping(result),
-            sections.retained(result),
+            conserved.retained(result),
             sections.everything(result),
             local_maps.section(
                 result,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from conceptseg.report import charts
-from conceptseg.report.blocks import Block, Facts, Notice, Prose, Section, TableBlock
+from conceptseg.report.blocks import Block, Notice, Prose, Section, TableBlock
 from conceptseg.result.columns import Column
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
@@ -24,8 +24,6 @@ from conceptseg.study.lcrp.tables import (
     shown,
 )
 from conceptseg.study.lcrp.verdicts import by_class, on_tests, unexplained
-
-LEAST_KEPT, MOST_KEPT = 0.3, 1.1
 
 
 def acting(result: Result) -> Section:
@@ -195,53 +193,6 @@ def _curves(result: Result) -> Block | None:
         "in the same way.",
         id="flipping-curves",
     )
-
-
-def retained(result: Result) -> Section:
-    kept = result.notes["kept"]
-    given = kept["given"] or float("nan")
-    share = kept["reached"] / given
-    bias = "take no relevance" if result.notes["zero_bias"] else "take their part"
-    if result.notes["reference"]:
-        bias = "cancel between image and reference"
-    facts = Facts(
-        [
-            ("Rules", rules_of(result)),
-            ("Biases", bias),
-            ("Norms folded into the layer before", f"{kept['folded']} of {kept['norms']}"),
-            ("Relevance that reached the image", f"{share:.1%}"),
-            ("Relevance through the layer", f"{kept['at_layer'] / given:.1%}"),
-            ("Images", kept["images"]),
-        ]
-    )
-    return Section(
-        "retained",
-        "What the rules retain",
-        "Relevance should be handed on whole."
-        if result.notes["reference"]
-        else "Relevance should be handed on whole. What a module loses went to its bias, or met "
-        "sums without a positive part; what it gains comes from sums near zero.",
-        [*doubt(share), facts, TableBlock(result.tables["retained"], "By module", folded=True)],
-    )
-
-
-def rules_of(result: Result) -> str:
-    """The composite, and for `rescale` what changes are counted from."""
-    name = str(result.notes["composite"]).replace("_", " ")
-    reference = result.notes["reference"]
-    return f"{name}, changes from a reference ({reference})" if reference else name
-
-
-def doubt(share: float) -> list[Block]:
-    """A warning where the maps show little of the relevance, or much that is none."""
-    if LEAST_KEPT <= share <= MOST_KEPT:
-        return []
-    why = "grew on the way" if share > MOST_KEPT else "was lost on the way"
-    text = (
-        f"{share:.3g} of the relevance reached the image: much {why}. Maps and context scores are "
-        "to be doubted; epsilon_plus, which makes no relevance, is the safest composite."
-    )
-    return [Notice(text, "warning", "Relevance is not conserved", id="doubt")]
 
 
 def everything(result: Result) -> Section:

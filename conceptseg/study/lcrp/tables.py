@@ -1,9 +1,10 @@
 """The tables of an L-CRP result, and the columns that its report draws."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from conceptseg.explain.lrp.suited import Fit
 from conceptseg.report.unit_cards import KnownUnit
 from conceptseg.result.columns import Column, as_number
 from conceptseg.result.saved import safe_key
@@ -156,6 +157,36 @@ def kept_table(kept: Kept) -> Table:
         Column("received", "relevance received", of=lambda row: row[1]),
         Column("passed", "handed on", of=lambda row: row[2]),
         Column("lost", "lost", of=lambda row: row[1] - row[2]),
+        Column("received_absolute", "absolute amount received", of=lambda row: row[3]),
+        Column("passed_absolute", "absolute amount handed on", of=lambda row: row[4]),
     )
     rows = sorted(kept.rows, key=lambda row: -abs(row[1] - row[2]))
     return Table.of(rows, columns, "Relevance by module, largest loss first")
+
+
+RULES_CRITERIA = (
+    Column("growth", "absolute growth"),
+    Column("inner", "largest growth within"),
+    Column("share", "signed sum kept"),
+    Column("silent", "share on silent units"),
+    Column("grid", "energy at a grid's frequencies"),
+    Column("occlusion", "correlation with occlusion"),
+    Column("flipping", "flipping"),
+)
+
+
+def rules_table(fits: Mapping[str, Fit], refused: Mapping[str, str], best: str) -> Table:
+    """By composite, how it does on this network; none where no image was asked for."""
+    columns = (
+        Column("composite", of=lambda row: row[0].replace("_", " ")),
+        *(replace(one, of=_criterion(one.key)) for one in RULES_CRITERIA),
+        Column("fails", "does not meet", of=lambda row: ", ".join(row[1].fails) if row[1] else ""),
+        Column("refused", "cannot be taken", of=lambda row: refused.get(row[0], "")),
+        Column("recommended", of=lambda row: row[0] == best),
+    )
+    rows = [(name, fits.get(name)) for name in dict.fromkeys((*fits, *refused))]
+    return Table.of(rows, columns, "Rules that were compared")
+
+
+def _criterion(key: str) -> Callable[[tuple[str, Fit | None]], float | None]:
+    return lambda row: None if row[1] is None else getattr(row[1], key)

@@ -95,6 +95,23 @@ def test_everything_of_a_residual_u_net_goes():
     assert [n.owner for n in found.graph.last()] == ["head"]
 
 
+class Hiding(nn.Module):
+    """An attribute that hides nn.Module's method of that name, as published code has."""
+
+    def __init__(self):
+        super().__init__()
+        self.modules = []
+        self.conv, self.norm = nn.Conv2d(3, 2, 3, padding=1), nn.BatchNorm2d(2)
+
+    def forward(self, x):
+        return self.norm(self.conv(x))
+
+
+def test_an_attribute_that_hides_a_method_of_modules():
+    found = folded(nn.Sequential(Hiding(), nn.ReLU(), nn.Conv2d(2, 2, 1)))
+    assert (found.norms, found.folded) == (1, 1)
+
+
 def test_statistics_of_the_batch_are_refused():
     """A norm of a kind of its own is not made to take each image's statistics."""
 

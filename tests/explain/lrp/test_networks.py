@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from conceptseg.explain.lrp.engine import Engine, retained
+from conceptseg.explain.lrp.engine import Engine
 from conceptseg.explain.lrp.start import relevance_of_logits
 from tests.explain.lrp import nets
 
@@ -20,7 +20,7 @@ def kept(name, composite):
     run = engine.run(images)
     assert torch.allclose(run.logits, model(images), atol=1e-9)
     whole = torch.ones(run.logits.shape[0], *run.logits.shape[2:], dtype=torch.bool)
-    return engine, retained(run, relevance_of_logits(run.logits, whole, 1))
+    return engine, run.retained(relevance_of_logits(run.logits, whole, 1))
 
 
 @pytest.mark.parametrize("name", marked(nets.RECTIFIED))
@@ -28,7 +28,7 @@ def test_of_a_rectified_network_z_plus_keeps_all(name):
     """Within 1 %: what is lost met a sum without a positive part."""
     engine, told = kept(name, "epsilon_plus")
     assert told.share == pytest.approx(1, abs=0.01), sorted(
-        told.modules, key=lambda row: -abs(row[1] - row[2])
+        told.modules, key=lambda one: -abs(one.received.signed - one.passed.signed)
     )[:4]
     assert engine.canonical.folded == engine.canonical.norms > 0
 

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from conceptseg.errors import InputError
-from conceptseg.explain.lrp.engine import Engine, retained
+from conceptseg.explain.lrp.engine import Engine
 from conceptseg.explain.lrp.start import relevance_of_logits
 from tests.small_models import Tokens, images, seeded, wrapped
 
@@ -75,6 +75,13 @@ CONSERVING = {
     "attention": lambda a: torch.softmax(a @ a.transpose(2, 3), -1) @ a,
     "fused attention": lambda a: F.scaled_dot_product_attention(a, a, a),
     "affine": lambda a: a.mul(2.0).add(1.0),
+    "maximum of two": lambda a: torch.maximum(a, 2 * a.flip(1)),
+    "minimum of two": lambda a: torch.minimum(a, 2 * a.flip(1)),
+    "largest": lambda a: a.max(1, keepdim=True)[0].expand_as(a),
+    "smallest": lambda a: a.amin(1, keepdim=True).expand_as(a),
+    "two largest": lambda a: a.topk(2, 1)[0].repeat(1, 2, 1, 1),
+    "mask by data": lambda a: torch.where(a > a.mean(), a, 0.5 * a),
+    "gate by the largest probability": lambda a: a * (1 - a.softmax(1).max(1, keepdim=True)[0]),
 }
 
 
@@ -155,11 +162,11 @@ def test_what_is_lost_is_told_by_module():
     model.module.first.weight.data[:2] *= -1  # two channels without a positive part
     model.module.first.bias = nn.Parameter(torch.full((4,), 4.0, dtype=torch.float64))
     run, start = traced(model, images(1, 4, 6).double() + 0.1)
-    told = retained(run, start)
-    rows = {name: (received, passed) for name, received, passed in told.modules}
+    told = run.retained(start)
+    rows = {one.name: (one.received.signed, one.passed.signed) for one in told.modules}
     assert rows["last"] == pytest.approx((1, 1), abs=1e-4)
     received, passed = rows["first"]
-    assert received == pytest.approx(1, abs=1e-4) and passed == pytest.approx(told.reached)
+    assert received == pytest.approx(1, abs=1e-4) and passed == pytest.approx(told.reached.signed)
     assert 0.1 < passed < 0.9
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from conceptseg.config import ModelConfig
-from conceptseg.explain.lrp.engine import Engine, retained
+from conceptseg.explain.lrp.engine import Engine
 from conceptseg.explain.lrp.start import relevance_of_logits
 from conceptseg.network.model import load_model
 from tests.network.nets.test_nets import CGNET, ESPNET
@@ -42,22 +42,26 @@ def without_biases(model):
     return other
 
 
-def share(model, image, composite):
+def told(model, image, composite):
     run = Engine(model, image, composite).run(image)
     prediction = run.logits.detach().argmax(1)
     class_id = int(prediction.flatten().bincount().argmax())
     start = relevance_of_logits(run.logits, prediction == class_id, class_id)
-    return retained(run, start).share
+    return run.retained(start)
 
 
 @pytest.mark.parametrize("composite", ["gamma", "epsilon"])
 def test_without_biases_trained_networks_keep_all(network, composite):
     model, image = network
-    assert share(without_biases(model), image, composite) == pytest.approx(1, abs=0.01)
+    assert told(without_biases(model), image, composite).share == pytest.approx(1, abs=0.01)
 
 
 def test_z_plus_makes_nothing_and_loses_where_nothing_is_positive(network):
     """Depthwise convolutions of both signs often have no positive part at all."""
     model, image = network
-    assert 0.85 < share(without_biases(model), image, "epsilon_plus") <= 1
-    assert 0.2 < share(model, image, "epsilon_plus") < 0.9
+    assert 0.85 < told(without_biases(model), image, "epsilon_plus").share <= 1
+    found = told(model, image, "epsilon_plus")
+    assert 0.2 < found.share <= 1
+    assert found.growth <= 3 and found.inner_growth <= 3 and found.silent == (0, 0)
+    # The epsilon rule conserves the sum, and magnifies what cancels.
+    assert told(model, image, "epsilon").inner_growth > 3

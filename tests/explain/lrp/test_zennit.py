@@ -56,6 +56,8 @@ def without_eps(net):
 
 
 def plain():
+    """Its transposed convolution reads both signs, its mean pooling one: of both signs we share
+    by positive parts under z+, where Zennit's Norm shares in proportion."""
     net = nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1),
         nn.BatchNorm2d(8),
@@ -64,9 +66,9 @@ def plain():
         nn.Conv2d(8, 12, 3, stride=2, padding=2, dilation=2, groups=2, bias=False),
         nn.BatchNorm2d(12),
         nn.LeakyReLU(0.2),
-        nn.AvgPool2d(2),
         nn.ConvTranspose2d(12, 8, 3, stride=2, padding=1, output_padding=1),
         nn.ReLU(),
+        nn.AvgPool2d(2),
         nn.Conv2d(8, 4, 1),
     )
     state = torch.random.get_rng_state()

@@ -94,8 +94,8 @@ def test_result_keeps_the_conventions(finished):
     result = read(finished)
     assert result["study"] == "lcrp"
     names = [one["name"] for one in result["provenance"]["passes"]]
-    assert names == ["survey", "maps", "ranks", "control", "background", "flip", "compare"]
-    for name in ("scores", "classes", "agreement", "flipping", "retained", "saliency"):
+    assert names == ["survey", "maps", "ranks", "control", "rules", "background", "flip", "compare"]
+    for name in ("scores", "classes", "agreement", "flipping", "retained", "rules", "saliency"):
         assert result["tables"][name]["rows"], name
     for row in result["tables"]["scores"]["rows"]:
         assert 0 <= row["context"] <= 1 and 0 <= row["top"] <= 1
@@ -110,7 +110,7 @@ def test_report_shows_the_evidence_of_every_finding(finished):
     result = read(finished)
     evidence = {finding["evidence"] for finding in result["findings"]}
     assert evidence <= page.ids and page.links <= page.ids
-    assert {"context", "map", "sensitivity", "flipping", "retained"} <= page.ids
+    assert {"context", "map", "sensitivity", "flipping", "retained", "rules"} <= page.ids
 
 
 def test_images_of_few_groups_are_a_limit(finished):

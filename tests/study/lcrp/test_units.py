@@ -27,6 +27,7 @@ from conceptseg.study.lcrp.background import (
 from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen, complexity
 from conceptseg.study.lcrp.classes import weighed
 from conceptseg.study.lcrp.config import Lcrp
+from conceptseg.study.lcrp.conserved import doubt
 from conceptseg.study.lcrp.engines import (
     ENGINES,
     Engines,
@@ -38,7 +39,6 @@ from conceptseg.study.lcrp.findings import findings
 from conceptseg.study.lcrp.flip import Curves, points
 from conceptseg.study.lcrp.maps import ContextScores
 from conceptseg.study.lcrp.ranks import able_channels, shuffled_relevance
-from conceptseg.study.lcrp.sections import doubt
 from conceptseg.study.lcrp.shuffles import Shuffles, channel_means
 from conceptseg.study.lcrp.tables import flip_table
 from conceptseg.study.lcrp.verdicts import on_tests
@@ -533,5 +533,15 @@ def test_absence_of_a_test_is_not_reported_as_a_result():
 
 
 def test_relevance_that_is_lost_or_made_is_told():
-    assert doubt(0.57) == doubt(1.0) == []
-    assert "lost on the way" in doubt(0.1)[0].text and "grew on the way" in doubt(2e14)[0].text
+    def said(given=2.0, reached=2.0, absolute=2.0, inner=1.0, silent=0.0):
+        kept = {"given": given, "given_absolute": abs(given), "reached": reached}
+        kept |= {"reached_absolute": absolute, "inner": inner, "module": "m", "silent": silent}
+        kept["grid"] = 0.0
+        blocks = doubt("epsilon_plus", kept)
+        return " ".join((*(b.heading for b in blocks), *(p for b in blocks for p in b.points)))
+
+    assert said() == said(reached=1.2, absolute=1.2) == said(given=0.0) == ""
+    assert "Only 10.0% of relevance reached" in said(reached=0.2, absolute=0.2)
+    assert "grew on its way" in said(reached=56.0, absolute=60.0)
+    assert "by cancellation alone: its sum is 100.0%" in said(absolute=424.0, inner=349.0)
+    assert "up to 78.0% lies on units that are silent" in said(silent=0.78)

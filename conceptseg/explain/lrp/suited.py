@@ -1,0 +1,203 @@
+"""Which composite suits a network: measured on an image, by criteria that no rule is made for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from conceptseg.errors import InputError
+from conceptseg.explain.fill import filling
+from conceptseg.explain.grids import grid_energy
+from conceptseg.explain.lrp.composites import CompositeName
+from conceptseg.explain.lrp.doubts import LEAST_KEPT, MOST_GROWN, MOST_SILENT
+from conceptseg.explain.lrp.engine import Engine
+from conceptseg.explain.lrp.names import MATRICES
+from conceptseg.explain.lrp.start import relevance_of_logits
+from conceptseg.network.record import undisturbed
+
+if TYPE_CHECKING:
+    from conceptseg.network.model import SegmentationModel
+
+CANDIDATES: tuple[CompositeName, ...] = ("epsilon_plus", "gamma", "attention", "rescale")
+"""What is compared, the simplest first; epsilon_plus_flat differs from the first in one layer, and
+attention from gamma only where there is some."""
+ATTENDING = MATRICES | {"scaled_dot_product_attention"}
+CELLS, STEPS, AT_ONCE = 8, 8, 8
+CLEARLY = 0.2
+"""How much better a composite must do than the one in use before it is recommended instead."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a composite does on a network.
+
+    `growth`: absolute relevance at the image over that at the logits. `inner`: the largest of it
+    that any operation handed on. `share`: the same of signed sums at the image. `silent`: largest
+    share of a rectifier's absolute relevance on units that say nothing. `grid`: the share of the
+    map's energy at a grid's frequencies (:func:`conceptseg.explain.grids.grid_energy`).
+    `occlusion`: correlation, over 8 x 8 cells of the image, of the map's sums with what the class's
+    logit loses when the cell is hidden under the image's mean colour. `flipping`: hidden one after
+    another, what the logit loses earlier when the most relevant cells go first than when they go
+    last, over the range of both curves; in [-1, 1], > 0 where the order is right.
+    """
+
+    growth: float
+    inner: float
+    share: float
+    silent: float
+    grid: float
+    occlusion: float
+    flipping: float
+
+    @property
+    def fails(self) -> tuple[str, ...]:
+        """The criteria that the composite does not meet."""
+        found = []
+        if not self.growth <= MOST_GROWN:
+            found.append("absolute growth")
+        if self.growth < LEAST_KEPT and self.share < LEAST_KEPT:
+            found.append("relevance kept")
+        if self.silent > MOST_SILENT:
+            found.append("silent units")
+        if self.occlusion <= 0:
+            found.append("agreement with occlusion")
+        if self.flipping <= 0:
+            found.append("flipping")
+        return tuple(found)
+
+    @property
+    def worth(self) -> float:
+        """The mean of `occlusion` and `flipping`, by which composites are ranked."""
+        return (self.occlusion + self.flipping) / 2
+
+    @classmethod
+    def mean(cls, fits: Sequence[Fit]) -> Fit:
+        """The mean over images."""
+        return cls(*(sum(getattr(f, one.name) for f in fits) / len(fits) for one in fields(cls)))
+
+
+def recommended(fits: dict[str, Fit], current: str) -> str:
+    """The composite to take: the current one, unless it fails what another meets, or another that
+    fails nothing is clearly better."""
+    sound = {name: fit for name, fit in fits.items() if not fit.fails}
+    if not sound:
+        return current
+    best = max(sound, key=lambda name: sound[name].worth)
+    if current in sound and sound[best].worth <= sound[current].worth + CLEARLY:
+        return current
+    return best
+
+
+@dataclass(frozen=True)
+class Hiding:
+    """What the mean logit of a class in its region loses when cells of an image are hidden.
+
+    `image` [1, c, h, w], `region` bool [1, h, w]. `drops` [cells] for each cell alone.
+    """
+
+    model: SegmentationModel
+    image: Tensor
+    region: Tensor
+    class_id: int
+    drops: Tensor
+
+    @classmethod
+    def of(cls, model: SegmentationModel, image: Tensor, region: Tensor, class_id: int) -> Hiding:
+        empty = cls(model, image, region, class_id, image.new_zeros(0))
+        cells = empty.grid[0] * empty.grid[1]
+        scores = empty.scores(torch.eye(cells, dtype=torch.bool, device=image.device))
+        whole = empty.scores(torch.zeros(1, cells, dtype=torch.bool, device=image.device))
+        return cls(model, image, region, class_id, whole - scores)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        height, width = self.image.shape[2:]
+        return min(CELLS, height), min(CELLS, width)
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        """The class's score with cells hidden, bool [m, cells] -> [m]."""
+        blank = filling(self.model, self.image, "mean")
+        found = []
+        with undisturbed(self.model), torch.no_grad():
+            for some in hidden.split(AT_ONCE):
+                mask = self._at_image_size(some.to(self.image))
+                logits = self.model(torch.where(mask > 0, blank, self.image))[:, self.class_id]
+                found.append((logits * self.region).sum((1, 2)) / self.region.sum())
+        return torch.cat(found).double()
+
+    def _at_image_size(self, cells: Tensor) -> Tensor:
+        """Numbers of cells [m, cells], over the pixels of each: [m, 1, h, w]."""
+        small = cells.view(-1, 1, *self.grid)
+        return F.interpolate(small, self.image.shape[2:], mode="nearest-exact")
+
+    def sums(self, attributions: Tensor) -> Tensor:
+        """A map's sums over cells, [h, w] -> [cells]."""
+        numbers = torch.arange(len(self.drops), device=attributions.device).double()
+        place = self._at_image_size(numbers[None]).long().flatten()
+        found = torch.zeros_like(self.drops)
+        return found.index_add_(0, place, attributions.flatten().double())
+
+    def agreement(self, attributions: Tensor) -> float:
+        """Pearson's correlation of a map's sums over cells with the drops; 0 without contrast."""
+        pair = torch.stack([self.sums(attributions), self.drops])
+        pair = pair - pair.mean(1, keepdim=True)
+        size = pair.norm(dim=1)
+        return float((pair[0] * pair[1]).sum() / size.prod()) if float(size.prod()) > 0 else 0.0
+
+    def faithfulness(self, attributions: Tensor) -> float:
+        """How much earlier the score falls with the most relevant cells first than with them last,
+        over the range of both curves."""
+        order = self.sums(attributions).argsort(descending=True)
+        cells = len(order)
+        steps = torch.linspace(0, cells, STEPS + 1).round().long().tolist()
+        hidden = torch.zeros(2, len(steps), cells, dtype=torch.bool, device=order.device)
+        for n, step in enumerate(steps):
+            hidden[0, n, order[:step]] = True
+            hidden[1, n, order[cells - step :]] = True
+        curves = self.scores(hidden.flatten(0, 1)).view(2, -1)
+        low, high = curves.min(), curves.max()
+        first, last = curves.mean(1)
+        return float((last - first) / (high - low)) if float(high - low) > 0 else 0.0
+
+
+def fits(
+    engine: Engine,
+    image: Tensor,
+    region: Tensor,
+    class_id: int,
+    candidates: Sequence[CompositeName] = CANDIDATES,
+) -> Iterator[tuple[str, Fit | str]]:
+    """By composite, how it does for a class in a region, bool [1, h, w], of an image [1, c, h, w];
+    or why it cannot be taken. Besides relevance it takes about 64 passes of the network, and 18
+    for each composite."""
+    hiding = Hiding.of(engine.model, image, region, class_id)
+    attends = any(node.name in ATTENDING for node in engine.canonical.graph.nodes)
+    for name in dict.fromkeys((engine.composite, *candidates)):
+        if name == "attention" and name != engine.composite and not attends:
+            continue
+        try:
+            under = engine if name == engine.composite else engine.under(name)
+            run = under.run(image)
+            start = relevance_of_logits(run.evidence, region, class_id)
+            found, told = run.followed(start)
+        except InputError as error:
+            yield name, str(error)
+            continue
+        whole = F.interpolate(found[None], image.shape[2:], mode="bilinear")[0, 0]
+        yield (
+            name,
+            Fit(
+                told.growth,
+                told.inner_growth,
+                told.share,
+                told.silent[0],
+                grid_energy(found[0], under.canonical.graph.periods())[0],
+                hiding.agreement(whole),
+                hiding.faithfulness(whole),
+            ),
+        )
