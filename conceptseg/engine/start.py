@@ -64,7 +64,10 @@ def _find_layer(
     images = images_to_weigh(manifest, run, study.seed)
     with precision(run):
         layer = model.layer_name(study.layer, images, run.batch_size)
-        return layer, chosen(model, images, run.batch_size, layer)
+        try:
+            return layer, chosen(model, images, run.batch_size, layer)
+        except InputError:  # a named layer is studied though others cannot be weighed
+            return layer, None
 
 
 def read_manifest(study: StudyKeys) -> Manifest:

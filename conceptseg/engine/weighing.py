@@ -73,7 +73,11 @@ def about_worth(context: Context) -> tuple[str, bool]:
     """What the layer is worth to the decision, beside the best and the runner-up; and the doubt."""
     choice, name = context.choice, context.layer
     if choice is None:
-        return "of no layer: none that is by structure fit changes the logits when it is set", False
+        return (
+            "not measured: the logits follow no layer that can be set to another value, or they "
+            "are not finite",
+            False,
+        )
     worth, share = choice.worth(name), choice.share(name)
     if worth is None or share is None:
         return f"not measured: what {name} puts out cannot be set to another value", False
@@ -118,7 +122,8 @@ def _no_deeper(choice: Choice) -> list[str]:
         return []
     return [
         "no layer on a coarser grid carries the decision alone (" + ", ".join(coarser) + "): "
-        "it passes through several at once, as by skips"
+        "it passes through several at once, as by skips, and this study reads one; "
+        "conceptseg ability reads several side by side (layers)"
     ]
 
 

@@ -34,8 +34,8 @@ def candidates(
 ) -> tuple[Candidate, ...]:
     """The candidates in the order in which they end; `scores` is the number of class maps.
 
-    Modules that put out one map, with weights (or if there are none, all), containers before their
-    contents on the same level. Left out are side branches
+    Modules that put out one map, that run once and have weights (where there are such), containers
+    before their contents on the same level. Left out are side branches
     (:func:`conceptseg.network.bottleneck.side_branches`), what holds all weights, and class scores:
     modules with as many channels as there are class maps, in a network that is wider elsewhere. Of
     each visit to a level those count that have at least half the channels of its widest module (a
@@ -54,6 +54,7 @@ def candidates(
         and not 0 < ran == weights[name]
         and not (_width(call) == scores < widest)
     }
+    kept = {name: call for name, call in kept.items() if call.calls == 1} or kept
     kept = {name: call for name, call in kept.items() if weights[name]} or kept
     outer = sorted(
         (n for n in kept if not _within_another(n, kept)), key=lambda name: kept[name].ended
