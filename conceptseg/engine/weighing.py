@@ -122,8 +122,8 @@ def _no_deeper(choice: Choice) -> list[str]:
         return []
     return [
         "no layer on a coarser grid carries the decision alone (" + ", ".join(coarser) + "): "
-        "it passes through several at once, as by skips, and this study reads one; "
-        "conceptseg ability reads several side by side (layers)"
+        "it passes through several at once, as by skips; conceptseg ability reads several "
+        "layers side by side (its key layers), the other studies one"
     ]
 
 

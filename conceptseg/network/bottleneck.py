@@ -1,6 +1,6 @@
 """Which layer of a network is its bottleneck: a rule over what one pass shows of its modules."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -112,29 +112,34 @@ def side_branches(maps: dict[str, Seen], sizes: dict[nn.Module, int]) -> set[str
     counts is all that runs in it on the map's grid and on coarser ones.
     """
     block = {name: _block(name, call, maps) for name, call in maps.items()}
+    inside: dict[str, dict[int, int]] = {scope: {} for scope in block.values() if scope}
+    for name, call in maps.items():
+        for scope in around(name):
+            if scope in inside:
+                held = inside[scope]
+                held[call.level] = held.get(call.level, 0) + sizes.get(call.module, 0)
     least = LEAST_SHARE * sum(sizes.get(call.module, 0) for call in maps.values())
     return {
         name
         for name, call in maps.items()
         if block[name]
-        and sum(
-            sizes.get(other.module, 0)
-            for inner, other in maps.items()
-            if _within(inner, block[name]) and other.level >= call.level
-        )
-        < least
+        and sum(size for lv, size in inside[block[name]].items() if lv >= call.level) < least
     }
 
 
 def _block(name: str, call: Seen, maps: dict[str, Seen]) -> str:
     """The smallest module around a map that is entered and left on one finer grid; "" if none."""
-    scope = name
-    while scope:
-        scope = scope.rpartition(".")[0]
-        around = maps.get(scope)
-        if around is not None and around.entered == around.level < call.level:
+    for scope in around(name):
+        outer = maps.get(scope)
+        if outer is not None and outer.entered == outer.level < call.level:
             return scope
     return ""
+
+
+def around(name: str) -> Iterator[str]:
+    """The names of the modules around one, from the innermost on."""
+    while name := name.rpartition(".")[0]:
+        yield name
 
 
 def _outermost(calls: dict[str, Seen]) -> dict[str, Seen]:

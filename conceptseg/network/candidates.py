@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from conceptseg.network.bottleneck import Seen, side_branches, size_of
+from conceptseg.network.bottleneck import Seen, around, side_branches, size_of
 
 VISITS = 3
 """Of one level, how many of the network's visits are looked at: the last ones."""
@@ -37,22 +37,23 @@ def candidates(
     Modules that put out one map, that run once and have weights (where there are such), containers
     before their contents on the same level. Left out are side branches
     (:func:`conceptseg.network.bottleneck.side_branches`), what holds all weights, and class scores:
-    modules with as many channels as there are class maps, in a network that is wider elsewhere. Of
-    each visit to a level those count that have at least half the channels of its widest module (a
-    head narrows, so that it is told from what comes before it), the last three; of each level the
-    last three visits.
+    modules with as many channels as there are class maps, in a network that is wider elsewhere or
+    with no weights after them. Of each visit to a level those count that have at least half the
+    channels of its widest module (a head narrows, so that it is told from what comes before it),
+    the last three; of each level the last three visits.
     """
     maps = {name: call for name, call in seen.items() if call.shape and call.plain}
     ran = sum(sizes.get(call.module, 0) for call in seen.values())
     weights = {name: size_of(call.module, sizes) for name, call in maps.items()}
     widest = max((_width(call) for call in maps.values()), default=0)
+    last = max((name for name in maps if weights[name]), key=lambda n: maps[n].ended, default="")
     aside = side_branches(maps, sizes)
     kept = {
         name: call
         for name, call in maps.items()
         if name not in aside
         and not 0 < ran == weights[name]
-        and not (_width(call) == scores < widest)
+        and not (_width(call) == scores and (scores < widest or f"{last}.".startswith(f"{name}.")))
     }
     kept = {name: call for name, call in kept.items() if call.calls == 1} or kept
     kept = {name: call for name, call in kept.items() if weights[name]} or kept
@@ -78,12 +79,8 @@ def candidates(
 
 def _within_another(name: str, kept: dict[str, Seen]) -> bool:
     """Whether a module lies within another candidate of its level."""
-    level, scope = kept[name].level, name.rpartition(".")[0]
-    while scope:
-        if scope in kept and kept[scope].level == level:
-            return True
-        scope = scope.rpartition(".")[0]
-    return False
+    level = kept[name].level
+    return any(scope in kept and kept[scope].level == level for scope in around(name))
 
 
 def _width(call: Seen) -> int:

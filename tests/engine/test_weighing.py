@@ -32,12 +32,13 @@ def context_of(model, layer=None, images=None):
     return Context(model, SimpleNamespace(), RunConfig(device="cpu"), name, 0, choice=choice)
 
 
-def test_the_planted_network_keeps_its_bottleneck_and_says_its_worth():
-    context = start.prepare(planted())
+@pytest.mark.parametrize("name", ["biased", "weak", "clean"])
+def test_the_planted_networks_keep_their_bottleneck_and_say_its_worth(name):
+    context = start.prepare(planted(model={"source": "planted", "name": name}))
     assert context.layer == context.choice.layer == "bottleneck"
     said, doubt = about_worth(context)
     assert not doubt and "bottleneck is set to its mean over 4 images" in said
-    assert "at most " in said and "runner-up decoder.0" in said
+    assert "at most " in said and "runner-up " in said
     kept = examine(context).recorded()
     assert kept["verdicts"]["layer's worth"] == said
 
