@@ -204,7 +204,10 @@ class StudyKeys(Strict):
     data: DataConfig
     model: ModelConfig
     run: RunConfig = RunConfig()
-    layer: str = Field("auto", description="Layer that is studied; auto takes the bottleneck.")
+    layer: str = Field(
+        "auto",
+        description="Layer that is studied; auto takes the deepest one that the decision passes.",
+    )
     seed: int = Field(0, ge=0, description="Seed of everything random.")
     compare: Methods = Field(
         ("seg_grad_cam", "seg_hires_grad_cam"),

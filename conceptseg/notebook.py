@@ -12,6 +12,7 @@ The same explainers, targets and networks serve the studies; nothing here is ano
 from __future__ import annotations
 
 import base64
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -32,6 +33,7 @@ from conceptseg.explain.contract import Explainer
 from conceptseg.explain.regions import Region
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
+from conceptseg.network.choice import chosen
 from conceptseg.network.model import SegmentationModel, load_model
 from conceptseg.network.plain import in_float32
 from conceptseg.report.thumbnails import outlined, overlay, shared_limit
@@ -107,7 +109,8 @@ class Explanation:
 
     `attributions` by method: float32 [h, w], signed, unnormalised; `image` [c, h, w] in [0, 1];
     `region` bool [h, w], the pixels whose class was explained; `passes` by method: how many
-    images went through the network; `remarks` by method: what speaks against its map, sentences.
+    images went through the network; `remarks` by method: what a reader must know of its map, in
+    sentences, such as that it is zero everywhere, which is no answer.
     """
 
     class_name: str
@@ -138,19 +141,23 @@ class Explanation:
         return path
 
     def _repr_html_(self) -> str:
-        cells = "".join(
-            '<figure style="margin:0"><img alt="{alt}" style="max-width:100%" src="data:image/webp;'
-            'base64,{data}"><figcaption>{alt}</figcaption></figure>'.format(
-                alt=escape(f"{self.class_name}, outlined" if name == "image" else name, quote=True),
-                data=base64.b64encode(data).decode(),
+        cells = ""
+        for name, data in self.pictures().items():
+            alt, encoded = escape(self._caption(name), quote=True), base64.b64encode(data).decode()
+            cells += (
+                f'<figure style="margin:0"><img alt="{alt}" style="max-width:100%" src="data:image/'
+                f'webp;base64,{encoded}"><figcaption>{alt}</figcaption></figure>'
             )
-            for name, data in self.pictures().items()
-        )
         said = "".join(
-            f"<p><b>{escape(name)}</b>: {escape(' '.join(lines))}</p>"
+            f"<p><b>{escape(name)}</b>: {escape('. '.join(lines))}</p>"
             for name, lines in self.remarks.items()
         )
         return f'<div style="display:flex;flex-wrap:wrap;gap:12px">{cells}</div>{said}'
+
+    def _caption(self, name: str) -> str:
+        if name == "image":
+            return f"{self.class_name}, outlined"
+        return name if self.attributions[name].any() else f"{name}: {ZERO}"
 
 
 def explain(
@@ -168,7 +175,9 @@ def explain(
     [0, 1] or of 8 bits. `methods` are names of `conceptseg list`, mappings with `kind` and
     parameters, or explainers; Seg-XRes-CAM when none is given. `region` limits whose score is
     explained (:mod:`conceptseg.explain.target`): by default all pixels where the class is
-    predicted.
+    predicted. Methods that read one layer take, where none is named, the one that carries the
+    decision on this image (:mod:`conceptseg.network.choice`). Of a map that is zero everywhere the
+    explanation's `remarks` say why that may be, and so does a UserWarning.
 
     Raises InputError for an unknown class or method, an image that does not suit the network, and
     a region that is empty in this image.
@@ -191,15 +200,32 @@ def explain(
         before, known = scene.passes, len(scene.remarks)
         found[name] = method.on(scene, [target])[0, 0].cpu().numpy()
         passes[name] = {k: n - before.get(k, 0) for k, n in scene.passes.items()}
-        remarks[name] = tuple(scene.remarks[known:])
-    return Explanation(
-        class_name,
-        pixels.float().cpu().numpy(),
-        fixed.mask[0].cpu().numpy(),
-        found,
-        passes,
-        {name: said for name, said in remarks.items() if said},
-    )
+        zero = () if found[name].any() else (_zero(method, scene),)
+        if zero:
+            warnings.warn(f"{name}: {zero[0]}", stacklevel=2)
+        said = (*zero, *scene.remarks[known:])
+        remarks |= {name: said} if said else {}
+    picture, mask = pixels.float().cpu().numpy(), fixed.mask[0].cpu().numpy()
+    return Explanation(class_name, picture, mask, found, passes, remarks)
+
+
+def _zero(method: Explainer, scene: Scene) -> str:
+    """What a map means that is zero everywhere, and what else can be tried."""
+    text = ZERO
+    layer = getattr(method, "layer", None)
+    if isinstance(layer, str):
+        layer = scene.layer(layer)
+        choice = chosen(scene.model, scene.images, layer=layer)
+        worth = None if choice is None else choice.worth(layer)
+        text += f" at layer {layer!r}"
+        if choice is not None and worth is not None:
+            text += f", which is worth {worth:.2f} of the {choice.by} ({choice.best!r} is worth "
+            text += f"{choice.worth(choice.best):.2f})"
+        text += ": name another layer"
+        if getattr(method, "relu", False):
+            text += ", or give relu: false to see what speaks against the class too"
+        return text
+    return f"{text}: the method finds nothing that the class depends on; try another"
 
 
 def _method(entry: str | dict[str, Any]) -> Explainer:

@@ -132,3 +132,17 @@ def test_own_says_how_the_output_is_read():
 def test_own_names_the_key_that_is_wrong(settings, words):
     with pytest.raises(InputError, match=words):
         own(torch.nn.Conv2d(3, 2, 1), ("ground", "green"), **settings)
+
+
+def test_a_map_of_zeros_is_called_so(image):
+    """No unit of the layer is active, so that none can speak for the class."""
+    network = red_finder()
+    silent = {"kind": "seg_grad_cam", "layer": "encoder"}
+    with torch.no_grad():
+        for parameter in network.module.encoder.parameters():
+            parameter.zero_()
+    with pytest.warns(UserWarning, match="zero everywhere at layer 'encoder'"):
+        found = explain(network, image, network.classes[0], silent)
+    (remark,) = found.remarks.values()
+    assert "name another layer" in remark and "relu: false" in remark
+    assert "zero everywhere" in found._repr_html_()

@@ -17,6 +17,7 @@ from conceptseg.engine.known import Known
 if TYPE_CHECKING:
     from conceptseg.data.batch import Batch
     from conceptseg.data.manifest import Manifest, Sample
+    from conceptseg.network.choice import Choice as LayerChoice
     from conceptseg.network.model import SegmentationModel
     from conceptseg.report.blocks import Report
     from conceptseg.result.saved import Result
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 class Context:
     """What a pass may see: the network, the data, and how to run.
 
-    `held` are the network's classes that masks can hold, None where there are no masks.
+    `held` are the network's classes that masks can hold, None where there are no masks. `choice`
+    is what layers are worth to the decision, None where that was not or cannot be measured.
     """
 
     model: SegmentationModel
@@ -35,6 +37,7 @@ class Context:
     layer: str
     seed: int
     held: frozenset[int] | None = None
+    choice: LayerChoice | None = None
 
 
 class Pass(ABC):

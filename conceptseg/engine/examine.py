@@ -19,12 +19,11 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.otherwise import as_yaml, readings
 from conceptseg.engine.reading import outputs_of_labels, read, some
 from conceptseg.engine.start import precision
+from conceptseg.engine.weighing import about_layer, about_worth
 from conceptseg.errors import InputError
-from conceptseg.network.influence import acts
 from conceptseg.network.outputs import FOLDED
 from conceptseg.network.place import Placed
 from conceptseg.network.preprocess import prepare
-from conceptseg.network.record import Tail, encode
 from conceptseg.network.values import saturated
 
 if TYPE_CHECKING:
@@ -120,6 +119,7 @@ class _Examiner:
             self.steadiness(),
             self.other_size(),
             self.layer(),
+            self.worth(),
         ]
         rows = self.classes()
         if self.labels is not None and bool((self.labels >= 0).any()):
@@ -233,31 +233,14 @@ class _Examiner:
         return Verdict("other sizes", "taken")
 
     def layer(self) -> Verdict:
-        """Whether the layer has influence on the output: by its gradient, else by erasing it."""
-        name, images = self.context.layer, self.batch.images[:1]
-        try:
-            u, y, x = encode(self.model, images, name).shape[1:]
-        except InputError as error:
-            return Verdict("layer", str(error), doubt=True)
+        """Whether the layer has influence on the output."""
         self.passed += 4
-        size = f"{name}: {u} channels on {y} x {x}"
-        if not acts(self.model, images, name):
-            return Verdict(
-                "layer",
-                f"{size}; it has no influence on the logits, so that nothing can be shown to be "
-                "used there: choose another (conceptseg layers shows them)",
-                doubt=True,
-            )
-        signs = torch.sign(self.logits[:1] - self.logits[:1].mean(1, keepdim=True))
-        try:
-            tail = Tail.of(self.model, images, name, graph=True)
-            gradient = tail.gradient(lambda z: (z * signs).mean((1, 2, 3)), retain=False)
-            acting = float((gradient.abs().amax((0, 2, 3)) > 0).float().mean())
-        except InputError:
-            acting = 0.0
-        if acting == 0:
-            return Verdict("layer", f"{size}; it acts by steps, without a gradient")
-        return Verdict("layer", f"{size}, {acting:.0%} of them act on the logits")
+        found, doubt = about_layer(self.context, self.batch.images[:1], self.logits[:1])
+        return Verdict("layer", found, doubt)
+
+    def worth(self) -> Verdict:
+        """What the layer is worth to the decision, weighed when it was chosen."""
+        return Verdict("layer's worth", *about_worth(self.context))
 
     def classes(self) -> tuple[dict[str, Any], ...]:
         """Each output, the class it counts as, the masks' names of it, and its IoU."""

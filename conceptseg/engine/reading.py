@@ -23,7 +23,7 @@ def first_images(manifest: Manifest, run: RunConfig) -> Tensor:
     from conceptseg.data.batch import batches
 
     batch = next(iter(batches(manifest, manifest.samples[:1], 1, run.device, False)))
-    return _laid_out(batch, run).images
+    return laid_out(batch.images, run)
 
 
 def read(context: Context, samples: Sequence[Sample], labels: str) -> Iterator[Batch]:
@@ -39,7 +39,8 @@ def read(context: Context, samples: Sequence[Sample], labels: str) -> Iterator[B
     for batch in batches(manifest, samples, run.batch_size, run.device, wanted):
         if len(there) > 1:
             batch = _with_what_labels_there_are(batch, manifest)
-        yield _laid_out(_as_outputs(batch, context), run)
+        batch = _as_outputs(batch, context)
+        yield dataclasses.replace(batch, images=laid_out(batch.images, run))
 
 
 def some(context: Context, count: int) -> list[Sample]:
@@ -123,10 +124,8 @@ def _with_what_labels_there_are(batch: Batch, manifest: Manifest) -> Batch:
     return dataclasses.replace(batch, labels=labels.to(batch.images.device))
 
 
-def _laid_out(batch: Batch, run: RunConfig) -> Batch:
+def laid_out(images: Tensor, run: RunConfig) -> Tensor:
+    """Images in memory as the run wants them."""
     import torch
 
-    if not run.channels_last:
-        return batch
-    images = batch.images.contiguous(memory_format=torch.channels_last)
-    return dataclasses.replace(batch, images=images)
+    return images.contiguous(memory_format=torch.channels_last) if run.channels_last else images

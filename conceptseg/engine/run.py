@@ -246,6 +246,7 @@ def _provenance(
         "code": provenance.code_digest(),
         "seed": context.seed,
         "layer": context.layer,
+        "worth": context.choice and context.choice.recorded(),
         "weights": weights,
         "data": context.manifest.fingerprint(),
         "manifest": context.manifest.name,

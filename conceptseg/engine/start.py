@@ -13,19 +13,22 @@ from typing import TYPE_CHECKING
 from conceptseg.config import RunConfig, StudyKeys
 from conceptseg.engine.contract import Context
 from conceptseg.engine.reading import first_images, outputs_of_labels
+from conceptseg.engine.weighing import images_to_weigh
 from conceptseg.errors import InputError, nearest
 from conceptseg.result.folder import check_elsewhere
 
 if TYPE_CHECKING:
     from conceptseg.data.manifest import Manifest
+    from conceptseg.network.choice import Choice
     from conceptseg.network.model import SegmentationModel
 
 RESULT_FILES = ("report.html", "arrays.npz", "images")
 
 
-def prepare(study: StudyKeys) -> Context:
+def prepare(study: StudyKeys, weigh: bool = True) -> Context:
     """Read the manifest, load the network onto its device and find the layer.
 
+    `weigh` says whether layers are weighed (:mod:`conceptseg.network.choice`) if one is named.
     The study's paths must be absolute or relative to the working folder (see
     :func:`conceptseg.settings.read_settings`). Sets torch's seed, threads and exact arithmetic.
 
@@ -46,8 +49,25 @@ def prepare(study: StudyKeys) -> Context:
     if any(manifest.labelled(sample) for sample in manifest.samples):
         held = frozenset(outputs_of_labels(manifest, model)) - {-1}
     run = study.run.model_copy(update={"device": device})
-    layer = model.layer_name(study.layer, first_images(manifest, run))
-    return Context(model, manifest, run, layer, study.seed, held)
+    layer, choice = _find_layer(study, model, manifest, run, weigh)
+    return Context(model, manifest, run, layer, study.seed, held, choice)
+
+
+def _find_layer(
+    study: StudyKeys, model: SegmentationModel, manifest: Manifest, run: RunConfig, weigh: bool
+) -> tuple[str, Choice | None]:
+    """The layer's own name, and what layers are worth."""
+    from conceptseg.network.choice import chosen
+
+    if study.layer != "auto" and not weigh:
+        return model.layer_name(study.layer, first_images(manifest, run)), None
+    images = images_to_weigh(manifest, run, study.seed)
+    with precision(run):
+        layer = model.layer_name(study.layer, images, run.batch_size)
+        try:
+            return layer, chosen(model, images, run.batch_size, layer)
+        except InputError:  # a named layer is studied though others cannot be weighed
+            return layer, None
 
 
 def read_manifest(study: StudyKeys) -> Manifest:

@@ -11,10 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from conceptseg.errors import InputError
 from conceptseg.explain.target import FixedTarget, Target
@@ -27,9 +26,6 @@ Vary = Callable[[Tensor, int, int], Tensor]
 """Images [n, c, h, w] and a range start..stop of variants -> [n, stop - start, c, h, w]."""
 Read = Callable[[Tensor], Tensor]
 """Logits [n r, k, h, w], r variants of each image in turn -> numbers [..., n r]."""
-
-_BOTTLENECKS: WeakKeyDictionary[nn.Module, dict[tuple[object, ...], str]] = WeakKeyDictionary()
-"""Of each network, its recommended layer by image size and preprocessing; found in a pass."""
 
 
 class Scene:
@@ -115,14 +111,8 @@ class Scene:
             )
 
     def layer(self, name: str) -> str:
-        """The layer's own name: itself, or for "auto" the recommended bottleneck."""
-        if name != "auto":
-            return name
-        known = _BOTTLENECKS.setdefault(self.model.module, {})
-        key = (*self.images.shape[1:], self.model.preprocessing)
-        if key not in known:
-            known[key] = self.model.layer_name(name, self.images)
-        return known[key]
+        """The layer's own name: itself, or for "auto" the one chosen by its worth."""
+        return self.model.layer_name(name, self.images) if name == "auto" else name
 
     def tail(self, layer: str, graph: bool = False) -> Tail:
         """The network from a layer on; with `graph`, its logits hang on the layer's activation.

@@ -1,6 +1,6 @@
 """Which layer of a network is its bottleneck: a rule over what one pass shows of its modules."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -16,7 +16,8 @@ ENCODER_LEVELS = 3
 class Seen:
     """A module's first call: when it began and ended, counted in calls of the whole pass.
 
-    `plain`: its output holds maps of one size, and not in a dictionary.
+    `plain`: its output holds maps of one size, and not in a dictionary. `entered` is the level of
+    the map that it was given first, None if that was none.
     """
 
     module: nn.Module
@@ -25,6 +26,7 @@ class Seen:
     shape: tuple[int, int, int] | None = None
     plain: bool = False
     level: int = 0
+    entered: int | None = None
     through: float = 0.0
     calls: int = 0
 
@@ -35,8 +37,9 @@ def bottlenecks(seen: dict[str, Seen], sizes: dict[nn.Module, int]) -> list[str]
     Empty if no module puts out a map. The rule:
 
     1. A level is a stride, rounded to a power of two. Levels at which less than 5 % of the
-       parameters run are set aside: they are pyramids of pooled maps, gates, attention's reduced
-       keys. Of the others the coarsest is the bottleneck's. Maps of one pixel never count.
+       parameters run, within one block that is entered and left on a finer grid, are set aside:
+       they are pyramids of pooled maps, gates, attention's reduced keys. Of the others the
+       coarsest is the bottleneck's. Maps of one pixel never count.
     2. The encoder is the first part of the network, as its names nest, that walks down to this
        level through at least two finer ones; of parts within parts the innermost. A network that
        is not nested is its own encoder. A part that holds half of the parameters and works on one
@@ -93,11 +96,50 @@ def _distance(
 
 
 def _coarsest(maps: dict[str, Seen], sizes: dict[nn.Module, int]) -> int | None:
-    weight: dict[int, int] = {}
-    for call in maps.values():
-        weight[call.level] = weight.get(call.level, 0) + sizes.get(call.module, 0)
+    weight: dict[tuple[str, int], int] = {}
+    for name, call in maps.items():
+        key = (_block(name, call, maps), call.level)
+        weight[key] = weight.get(key, 0) + sizes.get(call.module, 0)
     least = LEAST_SHARE * sum(weight.values())
-    return max((lv for lv, size in weight.items() if size > 0 and size >= least), default=None)
+    heavy = (level for (_, level), size in weight.items() if size > 0 and size >= least)
+    return max(heavy, default=None)
+
+
+def side_branches(maps: dict[str, Seen], sizes: dict[nn.Module, int]) -> set[str]:
+    """Maps on a coarser grid than the block's around them, with less than 5 % of the parameters.
+
+    The block is the smallest module around a map that is entered and left on one finer grid; what
+    counts is all that runs in it on the map's grid and on coarser ones.
+    """
+    block = {name: _block(name, call, maps) for name, call in maps.items()}
+    inside: dict[str, dict[int, int]] = {scope: {} for scope in block.values() if scope}
+    for name, call in maps.items():
+        for scope in around(name):
+            if scope in inside:
+                held = inside[scope]
+                held[call.level] = held.get(call.level, 0) + sizes.get(call.module, 0)
+    least = LEAST_SHARE * sum(sizes.get(call.module, 0) for call in maps.values())
+    return {
+        name
+        for name, call in maps.items()
+        if block[name]
+        and sum(size for lv, size in inside[block[name]].items() if lv >= call.level) < least
+    }
+
+
+def _block(name: str, call: Seen, maps: dict[str, Seen]) -> str:
+    """The smallest module around a map that is entered and left on one finer grid; "" if none."""
+    for scope in around(name):
+        outer = maps.get(scope)
+        if outer is not None and outer.entered == outer.level < call.level:
+            return scope
+    return ""
+
+
+def around(name: str) -> Iterator[str]:
+    """The names of the modules around one, from the innermost on."""
+    while name := name.rpartition(".")[0]:
+        yield name
 
 
 def _outermost(calls: dict[str, Seen]) -> dict[str, Seen]:

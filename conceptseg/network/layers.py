@@ -28,7 +28,8 @@ class LayerInfo:
 
     `shape` is (u, y, x), None without a spatial map; `stride` is image side / grid side, the
     larger of both sides; `parameters` is the share of the network's parameters inside the module,
-    `through` the share that had run when it finished, both 0..1.
+    `through` the share that had run when it finished, both 0..1. `worth` is what the prediction
+    loses without it (:mod:`conceptseg.network.choice`), where that was measured.
     """
 
     name: str
@@ -39,6 +40,7 @@ class LayerInfo:
     through: float
     calls: int = 1
     recommended: bool = False
+    worth: float | None = None
 
     @property
     def spatial(self) -> bool:
@@ -59,19 +61,8 @@ def survey(model: Network, images: Tensor) -> list[LayerInfo]:
 
     Raises :class:`~conceptseg.errors.InputError` for a TorchScript network, which takes no hooks.
     """
-    model.settle(images)
-    root = model.module
-    names = {name: module for name, module in root.named_modules() if name}
-    if any(isinstance(module, torch.jit.ScriptModule) for module in names.values()):
-        raise InputError(
-            f"model {model.name!r}: torch lets no one look into TorchScript modules, so they have "
-            "no layers; load the network from its code (source: factory) or export it by "
-            "torch.export (source: exported)"
-        )
-    sizes = _own_sizes(root)
+    seen, sizes = watch(model, images)
     total = max(sum(sizes.values()), 1)
-    # Twice the same image: what has not one row per image (biases, windows) is then told apart.
-    seen = _watch(model, images[:1].expand(2, -1, -1, -1), names, sizes)
     marked = first_with_influence(model, images[:1], bottlenecks(seen, sizes))
     infos = []
     for name, call in sorted(seen.items(), key=lambda item: item[1].began):
@@ -87,6 +78,25 @@ def survey(model: Network, images: Tensor) -> list[LayerInfo]:
             )
         )
     return [replace(info, recommended=info.name == marked) for info in infos]
+
+
+def watch(model: Network, images: Tensor) -> tuple[dict[str, Seen], dict[nn.Module, int]]:
+    """The first call of each module that runs on the first of `images`; modules' own parameters.
+
+    Raises :class:`~conceptseg.errors.InputError` for a TorchScript network, which takes no hooks.
+    """
+    model.settle(images)
+    root = model.module
+    names = {name: module for name, module in root.named_modules() if name}
+    if any(isinstance(module, torch.jit.ScriptModule) for module in names.values()):
+        raise InputError(
+            f"model {model.name!r}: torch lets no one look into TorchScript modules, so they have "
+            "no layers; load the network from its code (source: factory) or export it by "
+            "torch.export (source: exported)"
+        )
+    sizes = _own_sizes(root)
+    # Twice the same image: what has not one row per image (biases, windows) is then told apart.
+    return _watch(model, images[:1].expand(2, -1, -1, -1), names, sizes), sizes
 
 
 def _watch(
@@ -106,8 +116,11 @@ def _watch(
     def start(module: nn.Module, args: Any) -> None:
         size[:] = args[0].shape[2:]
 
-    def begin(name: str, module: nn.Module) -> None:
-        seen.setdefault(name, Seen(module, next(clock)))
+    def begin(name: str, module: nn.Module, args: Any) -> None:
+        if name not in seen:
+            given = _shapes(module, args[:1], (size[0], size[1]), images.shape[0])
+            level = level_of(size, given[0]) if given else None
+            seen[name] = Seen(module, next(clock), entered=level)
 
     def end(name: str, module: nn.Module, output: Any) -> None:
         call = seen[name]
@@ -121,7 +134,7 @@ def _watch(
         call.shape = shapes[0] if shapes else None
         call.plain = _is_plain(output, shapes, size)
         if call.shape:
-            call.level = _level(size, call.shape)
+            call.level = level_of(size, call.shape)
 
     with ExitStack() as stack:
         stack.enter_context(undisturbed(model))
@@ -129,7 +142,7 @@ def _watch(
         stack.callback(model.module.register_forward_pre_hook(start).remove)
         for name, module in names.items():
             stack.callback(
-                module.register_forward_pre_hook(lambda m, _, n=name: begin(n, m)).remove
+                module.register_forward_pre_hook(lambda m, a, n=name: begin(n, m, a)).remove
             )
             stack.callback(
                 module.register_forward_hook(lambda m, _, o, n=name: end(n, m, o)).remove
@@ -181,7 +194,8 @@ def _own_sizes(root: nn.Module) -> dict[nn.Module, int]:
     return sizes
 
 
-def _level(size: Sequence[int], shape: tuple[int, int, int]) -> int:
+def level_of(size: Sequence[int], shape: tuple[int, int, int]) -> int:
+    """The stride of a map [u, y, x] of an image of a size (h, w), as a rounded power of two."""
     return round(log2(size[0] * size[1] / (shape[1] * shape[2])) / 2)
 
 

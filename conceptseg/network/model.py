@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from conceptseg.config import ModelConfig, Preprocessing, Reading
 from conceptseg.errors import InputError, nearest
+from conceptseg.network import choice
 from conceptseg.network.alone import alone
 from conceptseg.network.blame import Others, is_theirs, out_of_memory, told, where
 from conceptseg.network.checkpoint import hash_tensors
@@ -173,34 +174,21 @@ class SegmentationModel(Network):
     def layers(self, images: Tensor) -> list[LayerInfo]:
         """Every module that runs on the first of `images`, in that order, the bottleneck marked.
 
-        See :func:`conceptseg.network.layers.survey` and
-        :func:`conceptseg.network.bottleneck.bottlenecks`.
+        By structure: :func:`conceptseg.network.layers.survey` says how, and
+        :func:`conceptseg.network.choice.with_worth` replaces it by what was measured.
         """
         return survey(self, images)
 
-    def layer_name(self, name: str, images: Tensor) -> str:
-        """The layer's own name: `name` after checks, or for "auto" the recommended bottleneck.
+    def layer_name(self, name: str, images: Tensor, batch_size: int = choice.IMAGES) -> str:
+        """The layer's own name: `name` after checks, or for "auto" the one chosen by its worth.
 
-        The recommended one has influence on the logits of the first of `images`. Raises
+        That is measured on the first four of `images`, `batch_size` at a time, once
+        (:func:`conceptseg.network.choice.chosen`). Raises
         :class:`~conceptseg.errors.InputError` for a layer that does not exist (with the nearest),
         does not run, or puts out no spatial map; for "auto" where no layer has a map or influence.
         """
         if name == "auto":
-            infos = self.layers(images)
-            found = next((info.name for info in infos if info.recommended), None)
-            if found is None and any(info.spatial for info in infos):
-                raise InputError(
-                    f"layer 'auto': no layer of model {self.name!r} has influence on the logits of "
-                    f"the first image ({images.shape[2]} x {images.shape[3]}): neither gradients "
-                    "nor zeros in a layer's place change them; check the weights, or name a layer"
-                )
-            if found is None:
-                raise InputError(
-                    f"layer 'auto': model {self.name!r} has no layer with a map of more than one "
-                    f"pixel at {images.shape[2]} x {images.shape[3]}; name a layer or enlarge the "
-                    "images"
-                )
-            return found
+            return choice.layer_name(self, images, batch_size)
         from conceptseg.network.record import encode, find
 
         module, _ = find(self, name)

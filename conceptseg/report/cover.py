@@ -7,6 +7,7 @@ stand in every study, each a little different, are here once.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from conceptseg.report import examined
 from conceptseg.report.blocks import Report, Section
 from conceptseg.result.saved import Result
 from conceptseg.stats.intervals import FEWEST
@@ -32,20 +33,21 @@ def report(
         title=title,
         subtitle=f"{method} {notes['model']}, data {notes['manifest']}",
         lead=lead,
-        facts=(*_facts(notes), *facts),
+        facts=(*_facts(result), *facts),
         sections=sections,
         limits=(*limits, few_images(notes), *groups_limit(notes)),
     )
 
 
-def _facts(notes: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def _facts(result: Result) -> list[tuple[str, Any]]:
+    notes = result.notes
     images = notes["images"]
     if "images_given" in notes:
         images = f"{images} of {notes['images_given']} given"
     return [
         ("Network", notes["model"]),
         ("Weights", notes["origin"]),
-        *([("Layer", notes["layer"])] if notes.get("layer") else []),
+        *([("Layer", examined.layer(result, notes["layer"]))] if notes.get("layer") else []),
         ("Data", notes["manifest"]),
         ("Images", images),
         ("Intervals and tests count", counted(notes)),

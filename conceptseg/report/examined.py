@@ -7,6 +7,15 @@ from conceptseg.report import blocks
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 
+WEIGHED = {
+    "layer": "layer",
+    "channels": "channels",
+    "grid": "grid",
+    "prediction": "of the prediction",
+    "logits": "of the logits' variation",
+    "exchanged": "with another image's output",
+    "mark": "",
+}
 LABELS = {"output": "output", "class": "counts as", "masks": "in the masks", "iou": "IoU"}
 
 
@@ -30,6 +39,7 @@ def section(result: Result) -> blocks.Section | None:
         return None
     rows = [{"what": what, "found": text} for what, text in kept["verdicts"].items()]
     classes = Table(list(kept["classes"]), tuple(LABELS), labels=LABELS)
+    weighed = _weighed(result)
     return blocks.Section(
         "reading",
         "How the network was read",
@@ -37,8 +47,43 @@ def section(result: Result) -> blocks.Section | None:
         [
             blocks.TableBlock(Table(rows), "What it puts out"),
             blocks.TableBlock(classes, "Its classes", limit=1000, folded=True),
+            *([] if weighed is None else [weighed]),
         ],
     )
+
+
+def layer(result: Result, name: str) -> str:
+    """A layer's name, and what it is worth to the decision where that was measured."""
+    kept = _worth(result)
+    worth = {row["layer"]: row[kept["by"]] for row in kept.get("layers", ())}
+    if name not in worth:
+        return name
+    other = kept["runner_up"] if name == kept["auto"] else kept["auto"]
+    beside = "runner-up" if name == kept["auto"] else "auto takes"
+    what = "of the prediction" if kept["by"] == "prediction" else "of the logits' variation"
+    said = f"{name}, worth {worth[name]:.2f} {what}"
+    return f"{said}; {beside} {other}, {worth[other]:.2f}" if other else said
+
+
+def _weighed(result: Result) -> blocks.TableBlock | None:
+    """What each layer that was weighed is worth, the chosen one marked."""
+    kept = _worth(result)
+    if not kept:
+        return None
+    marks = {kept["best"]: "loses most", kept["runner_up"]: "runner-up", kept["auto"]: "auto"}
+    rows = [{**row, "mark": marks.get(row["layer"], "")} for row in kept["layers"]]
+    return blocks.TableBlock(
+        Table(rows, tuple(WEIGHED), labels=WEIGHED),
+        f"What is lost without a layer: set to its mean over {kept['images']} images",
+        limit=1000,
+        folded=True,
+    )
+
+
+def _worth(result: Result) -> Mapping[str, Any]:
+    """What layers are worth, as a result keeps it; empty where it was not measured."""
+    found = result.provenance.get("worth")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _kept(result: Result) -> Mapping[str, Any]:

@@ -253,7 +253,8 @@ def _coverage(result: Result) -> blocks.Section:
 
 
 def _provenance(result: Result) -> blocks.Section:
-    made_with = {key: value for key, value in result.provenance.items() if key != "examination"}
+    apart = ("examination", "worth")
+    made_with = {key: value for key, value in result.provenance.items() if key not in apart}
     rows = [{"what": name, "value": value} for name, value in _flat(made_with)]
     times = [{"step": name, "value": value} for name, value in _flat(result.timings)]
     config = [{"key": name, "value": value} for name, value in _flat(result.config)]

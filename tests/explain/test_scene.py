@@ -7,6 +7,7 @@ from conceptseg.errors import InputError
 from conceptseg.explain.regions import Box, Everything, Labelled, Pixel, Predicted
 from conceptseg.explain.scene import Scene, check_images
 from conceptseg.explain.target import Target
+from conceptseg.network import choice
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import Tail
 from tests.small_models import UNet, images, seeded, unet, wrapped
@@ -266,40 +267,32 @@ def test_labels():
         Scene(unet(), images(2)).fix(Target(1, Labelled(1)))
 
 
-def counted(model):
-    """The model, with its searches for the recommended layer noted down."""
-    calls, own = [], model.layer_name
-    model.layer_name = lambda name, x: calls.append(tuple(x.shape)) or own(name, x)
-    return calls
-
-
-def test_the_recommended_layer_is_looked_for_once_per_size():
+def test_the_recommended_layer_is_chosen_once_per_size(monkeypatch):
+    calls, own = [], choice.choose
+    monkeypatch.setattr(choice, "choose", lambda *given: calls.append(given) or own(*given))
     model = unet()
-    calls = counted(model)
-    for seed in (1, 2):
-        scene = Scene(model, images(2, seed=seed))
-        assert scene.layer("auto") == scene.layer("auto") == "mid"
-    assert len(calls) == 1
+    names = {Scene(model, images(2, seed=seed)).layer("auto") for seed in (1, 2)}
+    assert names == {model.layer_name("auto", images(2))} and len(calls) == 1
     Scene(model, images(1, 32, 32)).layer("auto")
     assert len(calls) == 2
     Scene(unet(), images(2)).layer("auto")
+    assert len(calls) == 3, "another network, though of the same weights"
     assert Scene(model, images(2)).layer("anything else") == "anything else"
-    assert len(calls) == 2
+    assert len(calls) == 3
 
 
 def test_the_recommended_layer_of_images_that_are_made_smaller():
-    """At 4 x 4 px the deepest block has one pixel left, so that it is not recommended."""
+    """At 4 x 4 px the deepest block has one pixel left, so that it cannot be recommended."""
 
     def shrinking(module):
         names = ["a", "b", "c"]
         return SegmentationModel(module, names, Preprocessing(size=(4, 4)), name="small")
 
-    x = images(1, 32, 48)
-    expected = Scene(shrinking(seeded(UNet)), x).layer("auto")
-    assert expected == "dec2"
-    shared = unet()
-    assert Scene(shared, x).layer("auto") == "mid"
-    assert Scene(shrinking(shared.module), x).layer("auto") == expected
+    x, shared = images(1, 32, 48), unet()
+    Scene(shared, x).layer("auto")
+    small = Scene(shrinking(shared.module), x)
+    assert small.layer("auto") == Scene(shrinking(seeded(UNet)), x).layer("auto") != "mid"
+    assert small.tail("auto").activation.shape[2:] != (1, 1)
 
 
 def test_length_and_size():

@@ -19,7 +19,9 @@ class CamExplainer(Explainer):
     pass, and the gradients of a :class:`GradientCam`, are the scene's, so that methods share them.
     """
 
-    layer: str = Field("auto", description="Layer whose units are weighed; auto: the bottleneck.")
+    layer: str = Field(
+        "auto", description="Layer whose units are weighed; auto: where the decision passes."
+    )
     relu: bool = Field(
         True, description="Keep only what speaks for the target, as published; else signed."
     )

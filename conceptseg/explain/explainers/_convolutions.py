@@ -24,7 +24,7 @@ def layers_of(scene: Scene, named: Sequence[str] | None, part: Part) -> tuple[st
     """The layers that were named, or, where none were, the convolutions of a part of the network.
 
     These are convolutions and transposed convolutions with a map of more than one pixel, in the
-    order in which they begin to run: those after the recommended bottleneck ("decoder"), or all
+    order in which they begin to run: those after the bottleneck by structure ("decoder"), or all
     outside it ("encoder and decoder"). Left out are convolutions within the bottleneck, those
     without a way to the logits (heads for training), and the last one where it puts out the class
     maps themselves, which would only say once more what was predicted. Of a module that runs
@@ -45,8 +45,13 @@ def layers_of(scene: Scene, named: Sequence[str] | None, part: Part) -> tuple[st
 
 def _search(scene: Scene, part: Part) -> tuple[str, ...]:
     model = scene.model
-    bottleneck = model.layer_name("auto", scene.images)
     infos = model.layers(scene.images)
+    bottleneck = next((info.name for info in infos if info.recommended), None)
+    if bottleneck is None:
+        raise InputError(
+            f"model {model.name!r} has no layer where an encoder ends, so none that follows; name "
+            "layers"
+        )
     start = [info.name for info in infos].index(bottleneck) if part == "decoder" else 0
     modules = dict(model.module.named_modules())
     convolutions = [

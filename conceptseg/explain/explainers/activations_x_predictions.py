@@ -46,7 +46,9 @@ class ActivationsXPredictions(Explainer):
     network", Computers in Biology and Medicine 2021.
     """
 
-    layer: str = Field("auto", description="Layer whose units are read; auto: the bottleneck.")
+    layer: str = Field(
+        "auto", description="Layer whose units are read; auto: where the decision passes."
+    )
     form: Literal["pixel", "unit"] = Field(
         "pixel", description="Multiply pixel by pixel, or weigh whole units by their overlap."
     )

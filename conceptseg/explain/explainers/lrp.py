@@ -81,7 +81,8 @@ class Lrp(Explainer):
         "L-CRP has it.",
     )
     layer: str = Field(
-        "auto", description="Layer of `channel`, `direction` and `box`; auto: the bottleneck."
+        "auto",
+        description="Layer of `channel`, `direction` and `box`; auto: where the decision passes.",
     )
     channel: int | None = Field(
         None, ge=0, description="Only what goes through this channel of the layer."

@@ -103,10 +103,12 @@ def show_table(kinds: Sequence[str]) -> None:
 def show_layers(path: Path, overrides: Overrides) -> None:
     """Print the layers of the network in a study's file, for its first image."""
     from conceptseg.engine import reading, start
+    from conceptseg.network.choice import with_worth
 
     study = shared_parts(path, overrides)
     context = start.prepare(study.model_copy(update={"layer": "auto"}))
-    _print_layers(context.model.layers(reading.first_images(context.manifest, context.run)))
+    infos = context.model.layers(reading.first_images(context.manifest, context.run))
+    _print_layers(with_worth(infos, context.choice))
 
 
 def show_model_layers(
@@ -117,7 +119,10 @@ def show_model_layers(
     classes: int,
     overrides: Overrides,
 ) -> None:
-    """Print the layers of a network that no study's file names, for a blank image."""
+    """Print the layers of a network that no study's file names, for an image of noise.
+
+    What they are worth is not measured: it would be that of noise.
+    """
     import torch
 
     from conceptseg.engine import start
@@ -182,7 +187,7 @@ def predict_quality(folder: Path, path: Path, overrides: Overrides, out: Path | 
         flip=facts["flip"],
     )
     start_here()
-    context = start.prepare(study)
+    context = start.prepare(study, weigh=False)
     apply.check(predictor, context, str(folder))
     ids: list[str] = []
     parts = []
@@ -249,7 +254,9 @@ def _print_layers(infos: Sequence[LayerInfo]) -> None:
     table = Table()
     table.add_column("layer", overflow="fold")
     table.add_column("kind", overflow="fold")
-    headings = ("channels", "grid (y x x)", "stride", "own parameters", "run so far")
+    weighed = any(info.worth is not None for info in infos)
+    headings = ["channels", "grid (y x x)", "stride", "own parameters", "run so far"]
+    headings += ["worth"] if weighed else []
     for heading in headings:
         table.add_column(heading, justify="right")
     table.add_column("", no_wrap=True)  # what the table is read for is never cut
@@ -263,6 +270,7 @@ def _print_layers(infos: Sequence[LayerInfo]) -> None:
             "" if info.stride is None else f"{info.stride:g}",
             f"{info.parameters:.1%}",
             f"{info.through:.1%}",
+            *(["" if info.worth is None else f"{info.worth:.2f}"] if weighed else []),
             "recommended" if info.recommended else "",
             style="bold" if info.recommended else None,
         )

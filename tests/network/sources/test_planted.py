@@ -35,8 +35,8 @@ def test_constructed_takes_w():
 
 @pytest.mark.parametrize("module", [PlantedUNet(), load_net("constructed")])
 def test_bottleneck(module):
-    model = SegmentationModel(module, CLASSES)
-    assert model.layer_name("auto", torch.rand(1, 1, 64, 64)) == "bottleneck"
+    infos = SegmentationModel(module, CLASSES).layers(torch.rand(1, 1, 64, 64))
+    assert [info.name for info in infos if info.recommended] == ["bottleneck"]
 
 
 def test_grey_only():

@@ -1,0 +1,131 @@
+"""What the layer that is studied is worth to the decision, asked before the first pass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conceptseg.config import RunConfig
+from conceptseg.engine.contract import Context
+from conceptseg.engine.reading import laid_out
+from conceptseg.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from conceptseg.data.manifest import Manifest
+    from conceptseg.network.choice import Choice
+
+LITTLE = 0.5
+"""Share of what the best layer is worth below which a layer that was named is in doubt."""
+
+
+def images_to_weigh(manifest: Manifest, run: RunConfig, seed: int) -> Tensor:
+    """Up to four images [n, c, h, w] of a manifest, those of the first one's size.
+
+    Those that the smallest `limit` keeps: so they are the same for all studies of the data, however
+    many images each takes, and whatever the batch size is.
+    """
+    import torch
+
+    from conceptseg.network.choice import IMAGES
+
+    drawn = manifest.select(limit=IMAGES, seed=seed).samples
+    images = [torch.from_numpy(manifest.image(one)) for one in drawn]
+    alike = [one for one in images if one.shape == images[0].shape]
+    return laid_out(torch.stack(alike).to(run.device), run)
+
+
+def about_layer(context: Context, image: Tensor, logits: Tensor) -> tuple[str, bool]:
+    """Whether the layer has influence on an image's logits, by its gradient, else by erasing it.
+
+    Returns what is to be said, and whether it is a doubt.
+    """
+    import torch
+
+    from conceptseg.network.influence import acts
+    from conceptseg.network.record import Tail, encode
+
+    model, name = context.model, context.layer
+    try:
+        u, y, x = encode(model, image, name).shape[1:]
+    except InputError as error:
+        return str(error), True
+    size = f"{name}: {u} channels on {y} x {x}"
+    if not acts(model, image, name):
+        return (
+            f"{size}; it has no influence on the logits, so that nothing can be shown to be "
+            "used there: choose another (conceptseg layers shows them)",
+            True,
+        )
+    signs = torch.sign(logits - logits.mean(1, keepdim=True))
+    try:
+        tail = Tail.of(model, image, name, graph=True)
+        gradient = tail.gradient(lambda z: (z * signs).mean((1, 2, 3)), retain=False)
+        acting = float((gradient.abs().amax((0, 2, 3)) > 0).float().mean())
+    except InputError:
+        acting = 0.0
+    if acting == 0:
+        return f"{size}; it acts by steps, without a gradient", False
+    return f"{size}, {acting:.0%} of them act on the logits", False
+
+
+def about_worth(context: Context) -> tuple[str, bool]:
+    """What the layer is worth to the decision, beside the best and the runner-up; and the doubt."""
+    choice, name = context.choice, context.layer
+    if choice is None:
+        return (
+            "not measured: the logits follow no layer that can be set to another value, or they "
+            "are not finite",
+            False,
+        )
+    worth, share = choice.worth(name), choice.share(name)
+    if worth is None or share is None:
+        return f"not measured: what {name} puts out cannot be set to another value", False
+    what = "prediction" if choice.by == "prediction" else "logits' variation"
+    said = [
+        f"{worth:.2f} of the {what} is lost when {name} is set to its mean over {choice.images} "
+        f"image{'' if choice.images == 1 else 's'} ({_beside(choice, name)})"
+    ]
+    exchanged = choice.weighed[name].exchanged
+    if exchanged is not None:
+        lost = exchanged.prediction if choice.by == "prediction" else exchanged.logits
+        said.append(f"{lost:.2f} when each image gets another's")
+    if choice.by == "logits":
+        said.append("no layer's loss changes the prediction by as much as 0.05")
+    if name == choice.layer:
+        said += _no_deeper(choice)
+    little = share < LITTLE
+    if little:
+        said.append(
+            f"most of the decision does not pass here: take {choice.layer} (layer: auto) unless "
+            "that is what you want to look at"
+        )
+    return "; ".join(said), little
+
+
+def _beside(choice: Choice, name: str) -> str:
+    """The best layer and the runner-up, or the one that `auto` would take, with their worth."""
+    parts = [] if choice.best == name else [f"at most {_with_worth(choice, choice.best)}"]
+    if name != choice.layer:
+        parts.append(f"auto takes {_with_worth(choice, choice.layer)}")
+    elif choice.runner_up is not None:
+        parts.append(f"runner-up {_with_worth(choice, choice.runner_up)}")
+    return ", ".join(parts) or "no other layer was weighed"
+
+
+def _no_deeper(choice: Choice) -> list[str]:
+    """Where the layer is on the finest grid: what the best of each coarser one is worth."""
+    levels = choice.best_by_level()
+    own = choice.weighed[choice.layer].level
+    coarser = [_with_worth(choice, name) for level, name in levels.items() if level > own]
+    if own > min(levels) or not coarser:
+        return []
+    return [
+        "no layer on a coarser grid carries the decision alone (" + ", ".join(coarser) + "): "
+        "it passes through several at once, as by skips; conceptseg ability reads several "
+        "layers side by side (its key layers), the other studies one"
+    ]
+
+
+def _with_worth(choice: Choice, name: str) -> str:
+    return f"{name} {choice.worth(name):.2f}"
