@@ -45,13 +45,19 @@ def relevance_maps(
     finish: Callable[[Run, Tensor], Tensor] = Run.at_input,
     layers: Sequence[str] = (),
 ) -> Tensor:
-    """Maps [t, n, h, w] of what `start` gives the logits for each target, handed on by `finish`."""
+    """Maps [t, n, h, w] of what `start` gives the logits for each target, handed on by `finish`.
+
+    The scene counts a forward pass of each image, and of its reference where changes are shared
+    out, and a backward pass for each target; making the engine, once for a network, is not counted.
+    """
     fixed = [scene.fix(target) for target in targets]
     parts = []
     for i in range(len(scene)):
         # One by one: sums near zero magnify the rounding by which batches differ.
         run = engine.run(scene.images[i : i + 1], layers)
+        scene.count({"forward": 2 if run.compares else 1})
         parts.append(torch.cat([finish(run, start(run, target.image(i))) for target in fixed]))
+        scene.count({"backward": len(fixed)})
     return torch.stack(parts, 1)
 
 
