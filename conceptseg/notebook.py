@@ -23,7 +23,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from conceptseg.catalogue import choice_labels, parse
+from conceptseg.catalogue import choice_labels, parse, told
 from conceptseg.config import ModelConfig, Preprocessing, Reading, ScoreName
 from conceptseg.data.images import read_image
 from conceptseg.data.raster import Rules
@@ -34,7 +34,7 @@ from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
 from conceptseg.network.model import SegmentationModel, load_model
 from conceptseg.network.plain import in_float32
-from conceptseg.report.thumbnails import outlined, overlay, shared_limit
+from conceptseg.report.thumbnails import ZERO, outlined, overlay, shared_limit
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -119,7 +119,8 @@ class Explanation:
     def pictures(self, side: int = SIDE) -> dict[str, bytes]:
         """WebP pictures: "image" with the region outlined, then each method's map over it.
 
-        Each map has a scale of its own, from minus to plus the 99.5 % quantile of its values.
+        Each map has a scale of its own, from minus to plus the 99.5 % quantile of its values; one
+        that is zero everywhere says so.
         """
         found = {"image": outlined(self.image, self.region, side)}
         for method, one in self.attributions.items():
@@ -136,15 +137,26 @@ class Explanation:
         replace_file(path, (head + self._repr_html_()).encode())
         return path
 
-    def _repr_html_(self) -> str:
-        cells = "".join(
-            '<figure style="margin:0"><img alt="{alt}" style="max-width:100%" src="data:image/webp;'
-            'base64,{data}"><figcaption>{alt}</figcaption></figure>'.format(
-                alt=escape(f"{self.class_name}, outlined" if name == "image" else name, quote=True),
-                data=base64.b64encode(data).decode(),
-            )
-            for name, data in self.pictures().items()
+    @property
+    def blank(self) -> tuple[str, ...]:
+        """The methods whose map is zero everywhere: they say nothing of this image."""
+        return tuple(name for name, one in self.attributions.items() if not one.any())
+
+    def _caption(self, name: str) -> str:
+        if name == "image":
+            return f"{self.class_name}, outlined"
+        return f"{name}: {ZERO}" if name in self.blank else name
+
+    def _figure(self, name: str, picture: bytes) -> str:
+        text = escape(self._caption(name), quote=True)
+        data = base64.b64encode(picture).decode()
+        return (
+            f'<figure style="margin:0"><img alt="{text}" style="max-width:100%" '
+            f'src="data:image/webp;base64,{data}"><figcaption>{text}</figcaption></figure>'
         )
+
+    def _repr_html_(self) -> str:
+        cells = "".join(self._figure(name, data) for name, data in self.pictures().items())
         return f'<div style="display:flex;flex-wrap:wrap;gap:12px">{cells}</div>'
 
 
@@ -195,7 +207,8 @@ def _method(entry: str | dict[str, Any]) -> Explainer:
     try:
         made: Explainer = parse("explainers", entry)
     except ValueError as error:
-        raise InputError(str(error)) from None
+        name = entry if isinstance(entry, str) else entry.get("kind", "a method")
+        raise InputError(f"{name}: {told(error)}") from None
     return made
 
 

@@ -132,3 +132,18 @@ def test_own_says_how_the_output_is_read():
 def test_own_names_the_key_that_is_wrong(settings, words):
     with pytest.raises(InputError, match=words):
         own(torch.nn.Conv2d(3, 2, 1), ("ground", "green"), **settings)
+
+
+def test_a_map_of_zeros_says_so(image):
+    network = red_finder()
+    entries = ({"kind": "seg_grad_cam", "layer": "encoder"}, "edge_filter")
+    found = explain(network, image, "class 0", *entries)
+    found.attributions["seg_grad_cam"][:] = 0
+    assert found.blank == ("seg_grad_cam",)
+    html = found._repr_html_()
+    assert html.count("seg_grad_cam: zero everywhere") == 2 and "edge_filter:" not in html
+
+
+def test_wrong_parameters_name_the_method_in_one_line(image):
+    with pytest.raises(InputError, match=r"^rise: masks is 0: Input should be greater"):
+        explain(red_finder(), image, "class 1", {"kind": "rise", "masks": 0})

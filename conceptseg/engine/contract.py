@@ -10,9 +10,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from conceptseg.catalogue import About, Choice
+from conceptseg.catalogue import About, Choice, Unsuited
 from conceptseg.config import RunConfig, StudyKeys
-from conceptseg.engine.known import Known
+from conceptseg.engine.known import Key, Known
+from conceptseg.errors import InputError
 
 if TYPE_CHECKING:
     from conceptseg.data.batch import Batch
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 class Context:
     """What a pass may see: the network, the data, and how to run.
 
-    `held` are the network's classes that masks can hold, None where there are no masks.
+    `held` are the network's classes that masks can hold, None where there are no masks. `unsuited`
+    are the local methods that cannot explain the first image.
     """
 
     model: SegmentationModel
@@ -35,6 +37,17 @@ class Context:
     layer: str
     seed: int
     held: frozenset[int] | None = None
+    unsuited: tuple[Unsuited, ...] = ()
+
+    def suiting(self, entries: Sequence[Choice]) -> tuple[Choice, ...]:
+        """Of local methods, as entries, those that can explain the first image."""
+        bad = [one.entry for one in self.unsuited]
+        return tuple(entry for entry in entries if entry not in bad)
+
+    def nothing_suits(self, key: str) -> InputError:
+        """The error of a study that cannot do without the methods of `key`, none of which suits."""
+        reasons = "; ".join(f"{one.label}: {one.reason}" for one in self.unsuited)
+        return InputError(f"{key}: none of the methods suits the network or the images: {reasons}")
 
 
 class Pass(ABC):
@@ -72,6 +85,13 @@ class Pass(ABC):
         """
         return Known()
 
+
+def left_out(step: str) -> Key[tuple[dict[str, Any], ...]]:
+    """The key of what a step had to leave out: rows of the result's `skipped`."""
+    return Key(f"{LEFT_OUT}{step}", tuple)
+
+
+LEFT_OUT = "left out/"
 
 Step = Pass | Callable[[Any, Context, Known], Known]
 """A pass, which touches the network, or a function of the study, the context and what is known,
@@ -112,6 +132,11 @@ class Study(StudyKeys, ABC):
         check = getattr(_beside(type(self), "plan"), "check", None)
         if check is not None:
             check(self, context)
+
+    def remarks(self, context: Context) -> list[tuple[str, str]]:
+        """What the command's `check` says of the study's own settings, as (what, text)."""
+        remarks = getattr(_beside(type(self), "plan"), "remarks", None)
+        return [] if remarks is None else list(remarks(self, context))
 
     def plan(self) -> Sequence[Step]:
         """The steps in order: all passes, and all functions of what is known."""

@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from conceptseg.concepts.segments import WIDE
 from conceptseg.engine.contract import Context, Step
 from conceptseg.engine.known import Known
+from conceptseg.engine.reading import first_images
 from conceptseg.errors import InputError
 from conceptseg.study.ace.assess import PAIRS, assess
 from conceptseg.study.ace.config import Ace
@@ -12,7 +14,7 @@ from conceptseg.study.ace.discover import discover
 from conceptseg.study.ace.discovery import DISCOVERY
 from conceptseg.study.ace.erase import Erase
 from conceptseg.study.ace.pictures import Pictures, lay_out_map, warm_map
-from conceptseg.study.ace.survey import Survey, usable_samples
+from conceptseg.study.ace.survey import Survey, cut_scales, usable_samples
 from conceptseg.study.shared.compare import CHOSEN, Compare
 
 
@@ -47,6 +49,19 @@ def check(study: Ace, context: Context) -> None:
             f"min_images: a class needs {study.min_images} images, and {manifest.name} has "
             f"{images} that can be used: give more, or set min_images lower"
         )
+
+
+def remarks(study: Ace, context: Context) -> list[tuple[str, str]]:
+    """How large segments are, against the width of the narrowest class."""
+    scales, name, narrow = cut_scales(study, context)
+    height, width = first_images(context.manifest, context.run).shape[2:]
+    side = (height * width / max(scales)) ** 0.5
+    text = f"{', '.join(map(str, scales))} of an image, the smallest about {side:.0f} px wide"
+    if name:
+        text += f"; the narrowest class is {name}, {narrow:.0f} px wide (median)"
+        if side > WIDE * narrow:
+            text += ": no segment can follow it; give finer scales, or scales: auto"
+    return [("segments", text)]
 
 
 COMPARED_CLASSES = 4
