@@ -8,16 +8,18 @@ import torch
 from torch import Tensor
 
 from conceptseg.errors import InputError
+from conceptseg.explain.explainers._coalitions import EXACT
 
 FINER = 0.95
 """By how much of its number a partition that has too many cells is made coarser at a time."""
 
 
 def hexagons(size: tuple[int, int], cells: int) -> Tensor:
-    """At most `cells` regular hexagons, the most that an image of any shape can be cut into.
+    """At most `cells` regular hexagons (or 12), as many as an image's shape allows.
 
     The frame cuts through cells, the more of them the longer it is: so it is the hexagons' size
-    that follows from the image's shape, and not their number. int64 [h, w], see :func:`tiling`.
+    that follows from the image's shape, and not their number. Up to 12 there are as many as fall
+    out, since all their coalitions are played. int64 [h, w], see :func:`tiling`.
     """
     return _hexagons(size, cells).clone()
 
@@ -25,7 +27,7 @@ def hexagons(size: tuple[int, int], cells: int) -> Tensor:
 @lru_cache(maxsize=16)
 def _hexagons(size: tuple[int, int], cells: int) -> Tensor:
     wanted = float(cells)
-    while int((found := tiling(size, wanted)).max()) + 1 > cells:
+    while int((found := tiling(size, wanted)).max()) + 1 > max(cells, EXACT):
         wanted *= FINER
     return found
 

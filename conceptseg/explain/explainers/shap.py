@@ -45,7 +45,8 @@ class Shap(Explainer):
     cells: int = Field(
         200,
         ge=1,
-        description="Cells that the image is cut into, K: so many at most, whatever its shape.",
+        description="Cells that the image is cut into, K: so many (or 12) at most, whatever its "
+        "shape.",
     )
     partition: Literal["hexagons", "slic"] = Field(
         "hexagons", description="Regular cells, or superpixels that follow the image."

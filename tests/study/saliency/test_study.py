@@ -4,6 +4,7 @@ The painted scenes and the hand-wired network are those of the test of ACE: a wh
 when the image holds enough red, which a bar at the edge brings, so `red` leans on context.
 """
 
+import html
 import json
 from pathlib import Path
 from typing import ClassVar
@@ -315,10 +316,10 @@ def test_methods_that_do_not_suit_are_left_out_and_told(tmp_path, capsys):
     assert list(rows) == ["guided_backpropagation", "shap"]
     assert "has no dropout module" in rows["guided_backpropagation"]
     assert "30 samples are too few" in rows["shap"]
-    text = (out / "report.html").read_text()
+    text = html.unescape((out / "report.html").read_text())
     for method, reason in rows.items():
         assert f"left out: {method}: {reason}" in said
-        assert reason.replace("`", "&#x60;") in text or reason in text
+        assert f"{method}: {reason}" in text
     names = [row["method"] for row in result["tables"]["methods"]["rows"]]
     assert sorted(names) == ["prediction_mask", "seg_grad_cam"]
     assert result["notes"]["methods"] == ["seg_grad_cam", "prediction_mask"]
