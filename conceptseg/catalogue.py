@@ -10,19 +10,21 @@ with its parameters: `cav: ridge`, or `cav: {kind: ridge, penalty: 10}`.
 import ast
 import importlib
 import inspect
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     PlainSerializer,
     SerializationInfo,
+    ValidationError,
     WithJsonSchema,
 )
 
@@ -235,20 +237,49 @@ def parse(kind: str, value: Any, default: str | None = None) -> Any:
 
 
 def _known(kind: str, entries: tuple[Choice, ...]) -> tuple[Choice, ...]:
-    """The entries as they are; ValueError for one that names no technique of the folder."""
+    """The entries as they are; ValueError, with each entry's name, for all that stand for nothing.
+
+    That is for a name which no technique of the folder has, and for parameters that it cannot have.
+    """
     known = names(kind)
+    wrong = []
     for entry in entries:
-        if not isinstance(entry, str):
-            parse(kind, entry)  # only here does a technique's own file get imported
-        elif entry not in known:
-            raise ValueError(f"unknown {kind[:-1]} {entry!r}; {nearest(entry, known)}")
+        if isinstance(entry, str) and entry in known:
+            continue  # only for others does a technique's own file get imported
+        try:
+            parse(kind, entry)
+        except ValueError as error:
+            name = entry.get("kind") if isinstance(entry, dict) else None
+            wrong.append(f"{name}: {told(error)}" if name in known else told(error))
+    if wrong:
+        raise ValueError("; ".join(wrong))
     return entries
+
+
+def told(error: ValueError) -> str:
+    """What an error of :func:`parse` says, in one line: of a parameter, its key and its value."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    lines = []
+    for one in error.errors(include_url=False):
+        message = re.sub(r"^(Value error|Assertion failed), ", "", one["msg"])
+        key = ".".join(map(str, one["loc"]))
+        lines.append(f"{key} is {one['input']!r}: {message}" if key else message)
+    return "; ".join(lines)
 
 
 Methods = Annotated[tuple[Choice, ...], AfterValidator(partial(_known, "explainers"))]
 """A field that lists local methods; entries are kept as the study's file gives them."""
 Metrics = Annotated[tuple[Choice, ...], AfterValidator(partial(_known, "metrics"))]
 """A field that lists metrics, likewise."""
+
+
+class Unsuited(NamedTuple):
+    """A method that was left out: its entry, what it is called, and why."""
+
+    entry: Choice
+    label: str
+    reason: str
 
 
 def choice_labels(entries: Sequence[Choice]) -> tuple[str, ...]:

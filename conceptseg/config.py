@@ -166,7 +166,12 @@ class RunConfig(Strict):
         "float32",
         description="bfloat16 runs under autocast on the chosen device: findings can shift.",
     )
-    batch_size: int = Field(8, ge=1, description="Images per pass.")
+    batch_size: int = Field(
+        8,
+        ge=1,
+        description="Images per pass; where it is not given, as many as have room: 8 at most, 32 "
+        "on a GPU.",
+    )
     shards: int | None = Field(
         None, ge=1, description="Parts that are saved one by one; about 16 batches each if absent."
     )

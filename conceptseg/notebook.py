@@ -24,7 +24,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from conceptseg.catalogue import choice_labels, parse
+from conceptseg.catalogue import choice_labels, parse, told
 from conceptseg.config import ModelConfig, Preprocessing, Reading, ScoreName
 from conceptseg.data.images import read_image
 from conceptseg.data.raster import Rules
@@ -36,7 +36,7 @@ from conceptseg.explain.target import Target
 from conceptseg.network.choice import chosen
 from conceptseg.network.model import SegmentationModel, load_model
 from conceptseg.network.plain import in_float32
-from conceptseg.report.thumbnails import outlined, overlay, shared_limit
+from conceptseg.report.thumbnails import ZERO, outlined, overlay, shared_limit
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -123,7 +123,8 @@ class Explanation:
     def pictures(self, side: int = SIDE) -> dict[str, bytes]:
         """WebP pictures: "image" with the region outlined, then each method's map over it.
 
-        Each map has a scale of its own, from minus to plus the 99.5 % quantile of its values.
+        Each map has a scale of its own, from minus to plus the 99.5 % quantile of its values; one
+        that is zero everywhere says so.
         """
         found = {"image": outlined(self.image, self.region, side)}
         for method, one in self.attributions.items():
@@ -140,24 +141,31 @@ class Explanation:
         replace_file(path, (head + self._repr_html_()).encode())
         return path
 
+    @property
+    def blank(self) -> tuple[str, ...]:
+        """The methods whose map is zero everywhere: they say nothing of this image."""
+        return tuple(name for name, one in self.attributions.items() if not one.any())
+
+    def _caption(self, name: str) -> str:
+        if name == "image":
+            return f"{self.class_name}, outlined"
+        return f"{name}: {ZERO}" if name in self.blank else name
+
+    def _figure(self, name: str, picture: bytes) -> str:
+        text = escape(self._caption(name), quote=True)
+        data = base64.b64encode(picture).decode()
+        return (
+            f'<figure style="margin:0"><img alt="{text}" style="max-width:100%" '
+            f'src="data:image/webp;base64,{data}"><figcaption>{text}</figcaption></figure>'
+        )
+
     def _repr_html_(self) -> str:
-        cells = ""
-        for name, data in self.pictures().items():
-            alt, encoded = escape(self._caption(name), quote=True), base64.b64encode(data).decode()
-            cells += (
-                f'<figure style="margin:0"><img alt="{alt}" style="max-width:100%" src="data:image/'
-                f'webp;base64,{encoded}"><figcaption>{alt}</figcaption></figure>'
-            )
+        cells = "".join(self._figure(name, data) for name, data in self.pictures().items())
         said = "".join(
             f"<p><b>{escape(name)}</b>: {escape('. '.join(lines))}</p>"
             for name, lines in self.remarks.items()
         )
         return f'<div style="display:flex;flex-wrap:wrap;gap:12px">{cells}</div>{said}'
-
-    def _caption(self, name: str) -> str:
-        if name == "image":
-            return f"{self.class_name}, outlined"
-        return name if self.attributions[name].any() else f"{name}: {ZERO}"
 
 
 def explain(
@@ -232,7 +240,8 @@ def _method(entry: str | dict[str, Any]) -> Explainer:
     try:
         made: Explainer = parse("explainers", entry)
     except ValueError as error:
-        raise InputError(str(error)) from None
+        name = entry if isinstance(entry, str) else entry.get("kind", "a method")
+        raise InputError(f"{name}: {told(error)}") from None
     return made
 
 

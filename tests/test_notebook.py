@@ -146,3 +146,18 @@ def test_a_map_of_zeros_is_called_so(image):
     (remark,) = found.remarks.values()
     assert "name another layer" in remark and "relu: false" in remark
     assert "zero everywhere" in found._repr_html_()
+
+
+def test_a_map_of_zeros_says_so(image):
+    network = red_finder()
+    entries = ({"kind": "seg_grad_cam", "layer": "encoder"}, "edge_filter")
+    found = explain(network, image, "class 0", *entries)
+    found.attributions["seg_grad_cam"][:] = 0
+    assert found.blank == ("seg_grad_cam",)
+    html = found._repr_html_()
+    assert html.count("seg_grad_cam: zero everywhere") == 2 and "edge_filter:" not in html
+
+
+def test_wrong_parameters_name_the_method_in_one_line(image):
+    with pytest.raises(InputError, match=r"^rise: masks is 0: Input should be greater"):
+        explain(red_finder(), image, "class 1", {"kind": "rise", "masks": 0})

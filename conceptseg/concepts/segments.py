@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 MIN_AREA_FRACTION = 0.001
 MAX_OVERLAP = 0.5
+SCALES = (15, 50, 80)
+"""ACE's segments per image, of its three scales."""
+WIDE, FITTING, MOST = 5.0, 3.5, 1000
+"""A square segment's side in widths of a region: above the first, superpixels hardly ever follow
+the region; at the second they do over most of it. And segments of one scale, at most."""
+SMALLEST = 0.001
+"""Share of an image below which a region's width is not measured."""
 
 
 @dataclass(frozen=True)
@@ -106,17 +113,65 @@ class Segments:
         return table.reshape(len(self), count)
 
 
+def width(region: np.ndarray) -> float:
+    """Width of a region, bool [h, w], in pixels: the median over its middle line; nan if empty.
+
+    The middle line is where the distance to the region's rim is not exceeded by a neighbour's. The
+    image's frame is no rim.
+    """
+    from scipy.ndimage import distance_transform_edt, maximum_filter
+
+    if not region.any() or region.all():
+        return float("nan") if not region.any() else float(min(region.shape))
+    distance = distance_transform_edt(region)
+    middle = region & (distance >= maximum_filter(distance, 3) - 1e-9)
+    return float(2 * np.median(distance[middle]) - 1)
+
+
+def widths(classes: np.ndarray, count: int) -> np.ndarray:
+    """The :func:`width` of each class's region in a map [h, w] of classes, [count].
+
+    nan for a class that covers less than a thousandth of the image.
+    """
+    found = np.full(count, np.nan)
+    for c in range(count):
+        region = classes == c
+        if region.mean() >= SMALLEST:
+            found[c] = width(region)
+    return found
+
+
+def fitting_scales(
+    narrowest: float, size: tuple[int, int], scales: tuple[int, ...] = SCALES
+) -> tuple[int, ...]:
+    """The scales, and a finer one where no segment of theirs could follow so narrow a region.
+
+    `narrowest` is the region's width in pixels in images of height and width `size`.
+    """
+    area = size[0] * size[1]
+    if not np.isfinite(narrowest) or area / max(scales) <= (WIDE * narrowest) ** 2:
+        return scales
+    return (*scales, min(MOST, round(area / (FITTING * narrowest) ** 2)))
+
+
+def least_area(scales: tuple[int, ...]) -> float:
+    """Share of an image below which segments are dropped: 0.1 %, or a quarter of the finest's."""
+    return min(MIN_AREA_FRACTION, 0.25 / max(scales))
+
+
 def segment(
     image: np.ndarray,
-    scales: tuple[int, ...] = (15, 50, 80),
+    scales: tuple[int, ...] = SCALES,
     *,
     compactness: float = 20.0,
     sigma: float = 1.0,
+    min_area_fraction: float = MIN_AREA_FRACTION,
 ) -> Segments:
     """SLIC superpixels of an image [c, h, w] in [0, 1] at several scales.
 
-    A segment below 0.1 % of the image, or with a Jaccard index above 0.5 with one that is already
-    kept, is dropped. Three channels are compared in Lab, whose lightness runs from 0 to 100; any
+    A segment below `min_area_fraction` of the image, or with a Jaccard index above 0.5 with one
+    that is already kept, is dropped. Three channels are compared in Lab, whose lightness runs from
+    0 to 100; any
     other number as they are, from 0 to 1, with a hundredth of `compactness`, so that it weighs
     place against colour alike. Values are first stretched to 0..1 over the image.
 
@@ -141,7 +196,7 @@ def segment(
         )
         _, found = np.unique(found, return_inverse=True)
         levels.append(found.reshape(h, w))
-    keep = _survivors(levels, MIN_AREA_FRACTION * h * w)
+    keep = _survivors(levels, min_area_fraction * h * w)
     return _collect(levels, keep)
 
 

@@ -10,9 +10,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from conceptseg.catalogue import About, Choice
+from conceptseg.catalogue import About, Choice, Unsuited
 from conceptseg.config import RunConfig, StudyKeys
-from conceptseg.engine.known import Known
+from conceptseg.engine.known import Key, Known
+from conceptseg.errors import InputError
 
 if TYPE_CHECKING:
     from conceptseg.data.batch import Batch
@@ -29,6 +30,7 @@ class Context:
 
     `held` are the network's classes that masks can hold, None where there are no masks. `choice`
     is what layers are worth to the decision, None where that was not or cannot be measured.
+    `unsuited` are the local methods that cannot explain the first image.
     """
 
     model: SegmentationModel
@@ -38,6 +40,17 @@ class Context:
     seed: int
     held: frozenset[int] | None = None
     choice: LayerChoice | None = None
+    unsuited: tuple[Unsuited, ...] = ()
+
+    def suiting(self, entries: Sequence[Choice]) -> tuple[Choice, ...]:
+        """Of local methods, as entries, those that can explain the first image."""
+        bad = [one.entry for one in self.unsuited]
+        return tuple(entry for entry in entries if entry not in bad)
+
+    def nothing_suits(self, key: str) -> InputError:
+        """The error of a study that cannot do without the methods of `key`, none of which suits."""
+        reasons = "; ".join(f"{one.label}: {one.reason}" for one in self.unsuited)
+        return InputError(f"{key}: none of the methods suits the network or the images: {reasons}")
 
 
 class Pass(ABC):
@@ -76,6 +89,13 @@ class Pass(ABC):
         return Known()
 
 
+def left_out(step: str) -> Key[tuple[dict[str, Any], ...]]:
+    """The key of what a step had to leave out: rows of the result's `skipped`."""
+    return Key(f"{LEFT_OUT}{step}", tuple)
+
+
+LEFT_OUT = "left out/"
+
 Step = Pass | Callable[[Any, Context, Known], Known]
 """A pass, which touches the network, or a function of the study, the context and what is known,
 which does not, and says what is known besides."""
@@ -102,14 +122,6 @@ class Study(StudyKeys, ABC):
         every = [c for c, n in enumerate(model.classes) if n != context.manifest.background]
         return tuple(c for c in every if held is None or c in held) or tuple(every)
 
-    def remarks(self, context: Context) -> list[str]:
-        """What the user should know before the first step, besides what :meth:`check` refuses.
-
-        Such as tests that could not pass with so many groups. The command's `check` prints them.
-        """
-        remarks = getattr(_beside(type(self), "plan"), "remarks", None)
-        return [] if remarks is None else list(remarks(self, context))
-
     def local_methods(self) -> tuple[Choice, ...]:
         """All entries of the study's file that name local methods."""
         return self.compare
@@ -123,6 +135,15 @@ class Study(StudyKeys, ABC):
         check = getattr(_beside(type(self), "plan"), "check", None)
         if check is not None:
             check(self, context)
+
+    def remarks(self, context: Context) -> list[tuple[str, str]]:
+        """What the user should know before the first step, besides what :meth:`check` refuses.
+
+        As (what, text), such as tests that could not pass with so many groups. The command's
+        `check` prints them.
+        """
+        remarks = getattr(_beside(type(self), "plan"), "remarks", None)
+        return [] if remarks is None else list(remarks(self, context))
 
     def plan(self) -> Sequence[Step]:
         """The steps in order: all passes, and all functions of what is known."""

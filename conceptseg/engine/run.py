@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from conceptseg.config import RunConfig
 from conceptseg.engine import provenance
-from conceptseg.engine.contract import Context, Pass, Study
+from conceptseg.engine.contract import LEFT_OUT, Context, Pass, Study
 from conceptseg.engine.known import Known
 from conceptseg.engine.progress import Progress, Quiet
 from conceptseg.engine.reading import first_images, read
@@ -64,8 +64,10 @@ def run_study(
     Raises :class:`~conceptseg.errors.InputError` for data, a network or a folder that cannot be
     used.
     """
-    refuse(study, context)
     progress = progress or Quiet()
+    context = refuse(study, context)
+    for row in unsuited_methods(context):
+        progress.note(f"left out: {row['method']}: {row['reason']}")
     started = time.monotonic()
     if fresh:
         clear(out)
@@ -81,6 +83,7 @@ def run_study(
     seconds["finish"] = time.monotonic() - finishing
     return dataclasses.replace(
         result,
+        skipped=(*unsuited_methods(context), *_left_out(known), *result.skipped),
         config=_sorted(provenance.tidy_config(recorded)),
         provenance=_sorted(
             {
@@ -107,18 +110,27 @@ def save(study: type[Study], result: Result, out: Path) -> Path:
     return out / "report.html"
 
 
-def refuse(study: Study, context: Context) -> None:
-    """Raise InputError for whatever can be known to fail before the first step.
+def refuse(study: Study, context: Context) -> Context:
+    """The context, with the local methods that do not suit the first image left out.
 
-    Asked by a run and by the command's `check`, so that nothing passes the one that the other
-    refuses at once.
+    Raises InputError for whatever else can be known to fail before the first step. Asked by a run
+    and by the command's `check`, so that nothing passes the one that the other refuses at once.
     """
-    from conceptseg.explain.methods import check_methods
+    from conceptseg.explain.methods import unsuited
 
     image = first_images(context.manifest, context.run)
     with precision(context.run):
-        check_methods(study.local_methods(), context.model, image, context.layer)
+        found = unsuited(study.local_methods(), context.model, image, context.layer)
+    context = dataclasses.replace(context, unsuited=found)
     study.check(context)
+    return context
+
+
+def unsuited_methods(context: Context) -> list[dict[str, Any]]:
+    """Entries of `Result.skipped` for the local methods that do not suit the first image."""
+    return [
+        {"kind": "method", "method": one.label, "reason": one.reason} for one in context.unsuited
+    ]
 
 
 def take(
@@ -193,7 +205,7 @@ def split(count: int, run: RunConfig) -> list[tuple[int, int]]:
     """Shards as half-open ranges of consecutive samples, none empty, at most one sample uneven."""
     if not count:
         return []
-    wanted = run.shards or math.ceil(count / (BATCHES_PER_SHARD * run.batch_size))
+    wanted = run.shards or math.ceil(count / (BATCHES_PER_SHARD * min(run.batch_size, 8)))
     shards = min(wanted, count)
     edges = [count * part // shards for part in range(shards + 1)]
     return list(zip(edges[:-1], edges[1:], strict=True))
@@ -217,8 +229,14 @@ def base_key(study: Study, context: Context, recorded: Mapping[str, Any], weight
             "config": config,
             "layer": context.layer,
             "weights": weights,
+            "unsuited": [one.entry for one in context.unsuited],
         }
     )
+
+
+def _left_out(known: Known) -> list[dict[str, Any]]:
+    """What steps had to leave out, as entries of `Result.skipped`."""
+    return [row for key, rows in known.items() if key.startswith(LEFT_OUT) for row in rows]
 
 
 def _saved(store: ShardStore, start: int, stop: int, progress: Progress) -> Known | None:

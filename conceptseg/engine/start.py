@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from conceptseg.config import RunConfig, StudyKeys
 from conceptseg.engine.contract import Context
 from conceptseg.engine.reading import first_images, outputs_of_labels
+from conceptseg.engine.room import batch_size
 from conceptseg.engine.weighing import images_to_weigh
 from conceptseg.errors import InputError, nearest
 from conceptseg.result.folder import check_elsewhere
@@ -49,6 +50,11 @@ def prepare(study: StudyKeys, weigh: bool = True) -> Context:
     if any(manifest.labelled(sample) for sample in manifest.samples):
         held = frozenset(outputs_of_labels(manifest, model)) - {-1}
     run = study.run.model_copy(update={"device": device})
+    if "batch_size" not in study.run.model_fields_set:
+        with precision(run):
+            run = run.model_copy(
+                update={"batch_size": batch_size(model, first_images(manifest, run))}
+            )
     layer, choice = _find_layer(study, model, manifest, run, weigh)
     return Context(model, manifest, run, layer, study.seed, held, choice)
 

@@ -1,13 +1,16 @@
-"""Local methods, made from the entries of a study's file."""
+"""Local methods, made from the entries of a study's file, and which of them suit a network."""
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
-from conceptseg.catalogue import Choice, choice_labels, parse
+from conceptseg.catalogue import Choice, Unsuited, choice_labels, parse
 from conceptseg.errors import InputError
 from conceptseg.explain.contract import Explainer
-from conceptseg.explain.scene import Scene
+from conceptseg.explain.scene import Read, Scene, Vary
+from conceptseg.explain.target import FixedTarget, Target
+from conceptseg.network.blame import escaped
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import undisturbed
 
@@ -23,25 +26,88 @@ def explainers(entries: Sequence[Choice], layer: str) -> dict[str, Explainer]:
     return made
 
 
-def check_methods(
+def unsuited(
     entries: Sequence[Choice], model: SegmentationModel, image: Tensor, layer: str = "auto"
-) -> None:
-    """InputError for a method that does not suit the network or an image [1, c, h, w].
+) -> tuple[Unsuited, ...]:
+    """The methods that cannot explain an image [1, c, h, w] of the network, each with the reason.
 
-    So it is for one that names a layer which the network lacks, or one without a map.
+    Each is checked and then tried on the class that most of the image is predicted as, with few
+    passes (:class:`Rehearsal`). Raises InputError, for all methods at once, where one names a layer
+    that the network lacks, or one without a map: that is a mistake, and no matter of the method.
     """
     methods = explainers(entries, layer)
-    named = {
-        name
-        for method in methods.values()
-        for wanted in (getattr(method, "layer", "auto"), getattr(method, "layers", "auto"))
-        for name in ((wanted,) if isinstance(wanted, str) else wanted)
-    }
-    for name in sorted(named - {"auto", layer}):
-        model.layer_name(name, image)
+    wrong = []
     for label, method in methods.items():
-        try:
-            with undisturbed(model):
-                method.check(Scene(model, image))
-        except InputError as error:
-            raise InputError(f"{label}: {error}") from None
+        for name in sorted(_layers(method) - {"auto", layer}):
+            try:
+                model.layer_name(name, image)
+            except InputError as error:
+                wrong.append(f"{label}: {error}")
+    if wrong:
+        raise InputError("; ".join(dict.fromkeys(wrong)))
+    found = []
+    for entry, (label, method) in zip(entries, methods.items(), strict=True):
+        reason = _tried(method, model, image)
+        if reason is not None:
+            found.append(Unsuited(entry, label, reason))
+    return tuple(found)
+
+
+def attempted(
+    method: Explainer, scene: Scene, targets: Sequence[Target]
+) -> tuple[Tensor, str | None]:
+    """A method's maps [t, n, h, w], or nan in place of all and why the method cannot make them."""
+    try:
+        return method.on(scene, targets), None
+    except Exception as error:
+        reason = failing(error)
+        if reason is None:
+            raise
+    nothing = scene.images.new_full((len(targets), len(scene), *scene.size), float("nan"))
+    return nothing.float(), reason
+
+
+def failing(error: Exception) -> str | None:
+    """Why a method failed, where the network or the image is to blame; else None."""
+    theirs = error if isinstance(error, InputError) else escaped(error)
+    return None if theirs is None else str(theirs)
+
+
+def _layers(method: Explainer) -> set[str]:
+    """All layers that a method names."""
+    given = (getattr(method, "layer", "auto"), getattr(method, "layers", "auto"))
+    return {name for one in given for name in ((one,) if isinstance(one, str) else one)}
+
+
+def _tried(method: Explainer, model: SegmentationModel, image: Tensor) -> str | None:
+    """Why a method cannot explain an image, None where it can."""
+    try:
+        with undisturbed(model):
+            method.check(Scene(model, image))
+        scene = Rehearsal(model, image)
+        most = int(scene.logits.argmax(1).flatten().mode().values)
+        method.on(scene, [Target(most)])
+    except Exception as error:
+        reason = failing(error)
+        if reason is None:
+            raise
+        return reason
+    return None
+
+
+class Rehearsal(Scene):
+    """A scene of one image in which only the first of many variants goes through the network.
+
+    The others are given its numbers, so a map made in it means nothing: it only tells whether the
+    method can make one.
+    """
+
+    def respond(self, count: int, vary: Vary, read: Read) -> Tensor:
+        if not count:
+            return super().respond(count, vary, read)
+        numbers = super().respond(1, vary, read)
+        return numbers.expand(*numbers.shape[:-1], count).clone()
+
+    def input_gradients(self, images: Tensor, scores: Sequence[FixedTarget]) -> Tensor:
+        found = super().input_gradients(images[: len(self)], scores)
+        return torch.cat([found] * (len(images) // len(self)), 1)

@@ -12,6 +12,9 @@ from conceptseg.report.blocks import Report, Section
 from conceptseg.result.saved import Result
 from conceptseg.stats.intervals import FEWEST
 
+MANY = 12
+"""Methods left out that the cover names."""
+
 
 def report(
     result: Result,
@@ -33,7 +36,7 @@ def report(
         title=title,
         subtitle=f"{method} {notes['model']}, data {notes['manifest']}",
         lead=lead,
-        facts=(*_facts(result), *facts),
+        facts=(*_facts(result), *facts, *left_out(result)),
         sections=sections,
         limits=(*limits, few_images(notes), *groups_limit(notes)),
     )
@@ -52,6 +55,20 @@ def _facts(result: Result) -> list[tuple[str, Any]]:
         ("Images", images),
         ("Intervals and tests count", counted(notes)),
     ]
+
+
+def left_out(result: Result) -> tuple[tuple[str, str], ...]:
+    """The methods that did not suit, each with the reason, as a fact; none where all suited."""
+    rows = [row for row in result.skipped if row.get("kind") in ("method", "metric")]
+    where = [f" on {row['sample']}" if row.get("sample") else "" for row in rows]
+    told = [
+        f"{row.get('metric', '')}{' of ' if 'metric' in row else ''}{row['method']}{place}: "
+        f"{row['reason']}"
+        for row, place in zip(rows, where, strict=True)
+    ]
+    if len(told) > MANY:
+        told = [*told[:MANY], f"and {len(told) - MANY} more, listed under coverage"]
+    return (("Left out", "; ".join(told)),) if told else ()
 
 
 def counted(notes: Mapping[str, Any]) -> str:

@@ -8,12 +8,16 @@ import io
 from collections.abc import Iterable
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from conceptseg.report.colours import paint
 
 SIDE = 256
 OUTLINE = "#ffd60a"
+ZERO, NO_MAP = "zero everywhere", "no map"
+"""What is written on the picture of a map that is so."""
+HIDDEN = 0.5
+"""Share of a region that a line on its border may hide; else one is drawn around it."""
 
 
 def to_rgb(image: np.ndarray) -> np.ndarray:
@@ -45,7 +49,8 @@ def photo(image: np.ndarray, side: int = SIDE) -> bytes:
 def outlined(image: np.ndarray, mask: np.ndarray, side: int = SIDE, colour: str = OUTLINE) -> bytes:
     """The image with a region's border drawn into it: `colour` on a black line, seen on any ground.
 
-    Small images are enlarged by a whole factor first, so that the line does not hide them.
+    Small images are enlarged by a whole factor first, so that the line does not hide them. Around
+    regions so thin that the line would hide most of them, a line of one pixel lies outside.
     """
     _check_mask(image, mask)
     return encode(_draw(_fit(Image.fromarray(to_rgb(image)), side), mask, colour))
@@ -66,7 +71,7 @@ def overlay(
 
     `low` and `high` are the ends of the scale: give the same to all pictures that are compared
     (:func:`shared_limit`). The image's contrast is halved, lest its light and dark be taken for
-    values.
+    values. Of an attribution that is zero everywhere, or nan, the picture says so.
     """
     if attribution.shape != image.shape[1:]:
         raise ValueError(
@@ -77,7 +82,10 @@ def overlay(
     colour = paint(np.asarray(attribution, np.float64), low, high, scale)
     mixed = np.rint((1 - alpha) * 255 * grey + alpha * colour).astype(np.uint8)
     picture = _fit(Image.fromarray(mixed), side)
-    return encode(picture if mask is None else _draw(picture, mask, OUTLINE))
+    picture = picture if mask is None else _draw(picture, mask, OUTLINE)
+    if not np.isfinite(attribution).any():
+        return encode(_labelled(picture, NO_MAP))
+    return encode(picture if attribution.any() else _labelled(picture, ZERO))
 
 
 def shared_limit(attributions: Iterable[np.ndarray], quantile: float = 0.995) -> float:
@@ -112,6 +120,32 @@ def outline(mask: np.ndarray, tolerance: float = 0.003) -> str:
     return "".join(parts)
 
 
+def _around(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
+    """Of a region too thin for a line on its border, the pixels around it on a picture of width and
+    height `size`; None for others."""
+    from scipy.ndimage import binary_dilation, binary_erosion
+
+    covered = Image.fromarray(np.asarray(mask, np.uint8) * 255).resize(size, Image.Resampling.BOX)
+    inside = np.asarray(covered) >= 64
+    whole = np.ones((3, 3), dtype=bool)
+    left = binary_erosion(inside, whole, iterations=2, border_value=1)
+    if not inside.any() or left.sum() > (1 - HIDDEN) * inside.sum():
+        return None
+    return np.asarray(binary_dilation(inside, whole) & ~inside)
+
+
+def _labelled(picture: Image.Image, text: str) -> Image.Image:
+    """The picture with a line of text along its lower edge."""
+    picture = picture.convert("RGB")
+    font = ImageFont.load_default(max(8, picture.width // 14))
+    pen = ImageDraw.Draw(picture)
+    left, top, right, bottom = pen.textbbox((2, 0), text, font=font)
+    lift = picture.height - bottom - 2
+    pen.rectangle((0, top + lift - 2, right + 2, picture.height), fill="#000000")
+    pen.text((2, lift), text, font=font, fill="#ffffff")
+    return picture
+
+
 def _check_mask(image: np.ndarray, mask: np.ndarray) -> None:
     if mask.shape != image.shape[1:]:
         raise ValueError(
@@ -132,7 +166,15 @@ def _fit(picture: Image.Image, side: int, enlarge: bool = True) -> Image.Image:
 
 
 def _draw(picture: Image.Image, mask: np.ndarray, colour: str) -> Image.Image:
-    """The picture with the mask's borders: a wide black line and a narrow coloured one on it."""
+    """The picture with the mask's borders: a wide black line and a narrow coloured one on it.
+
+    Where these would hide most of the mask, a coloured line of one pixel goes around it instead.
+    """
+    around = _around(mask, picture.size)
+    if around is not None:
+        rgb = np.array(picture)
+        rgb[around] = ImageColor.getrgb(colour)
+        return Image.fromarray(rgb)
     picture = picture.copy()
     pen = ImageDraw.Draw(picture)
     scale = np.array([picture.width - 1, picture.height - 1]) / 1000

@@ -4,6 +4,7 @@ Nothing heavy is imported before a verb needs it, so help answers at once. Exit 
 2 bad input (one line says what and what cures it), 3 out of memory, 130 interrupted, 1 a defect.
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -66,7 +67,10 @@ def study_command(name: str) -> Callable[..., None]:
         from conceptseg.study.command import verbs
 
         overrides = _overrides(sets, device, batch_size, data_root, shards)
-        print(verbs.run(name, _file(name, config), overrides, out, fresh=fresh, quiet=quiet))
+        # What a network prints is none of ours: the output stream carries the path alone.
+        with contextlib.redirect_stdout(sys.stderr):
+            path = verbs.run(name, _file(name, config), overrides, out, fresh=fresh, quiet=quiet)
+        print(path)
 
     summary = catalogue.entry("study", name).summary
     command.__doc__ = f"{summary}\n\n{RESUME}\n\n{CODES}"

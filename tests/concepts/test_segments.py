@@ -6,7 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.segmentation import slic
 
-from conceptseg.concepts.segments import Segments, _collect, _survivors, ring, segment
+from conceptseg.concepts.segments import SCALES as PUBLISHED
+from conceptseg.concepts.segments import (
+    Segments,
+    _collect,
+    _survivors,
+    fitting_scales,
+    least_area,
+    ring,
+    segment,
+    width,
+    widths,
+)
 
 SCALES = (4, 12, 20)
 SIZE = (30, 44)
@@ -198,3 +209,61 @@ def test_a_grey_image_is_told_apart_by_its_grey():
     left = np.zeros((24, 24), np.int64)
     left[:, :12] = 1
     assert set(found.shares(left, 2)[:, 1].tolist()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("wide", [3, 5, 9, 14])
+@pytest.mark.parametrize("lies", ["upright", "across", "ring"])
+def test_the_width_of_a_region_is_that_of_its_strokes(wide, lies):
+    region = np.zeros((80, 100), dtype=bool)
+    if lies == "upright":
+        region[:, 40 : 40 + wide] = True
+    elif lies == "across":
+        region[20 : 20 + wide, 10:90] = True
+    else:
+        y, x = np.mgrid[:80, :100]
+        region[np.abs(np.hypot(y - 40, x - 50) - 25) < wide / 2] = True
+    assert abs(width(region) - wide) <= 1.3
+
+
+def test_widths_are_of_each_class_that_covers_enough():
+    classes = np.zeros((60, 60), dtype=np.int64)
+    classes[:, 10:14], classes[30:50, 30:50], classes[0, 59] = 1, 2, 3
+    found = widths(classes, 5)
+    assert 3 <= found[1] <= 5 and 17 <= found[2] <= 21
+    assert np.isnan(found[3:]).all() and found[0] > found[1]
+    assert np.isnan(width(np.zeros((4, 4), bool))) and width(np.ones((4, 6), bool)) == 4
+
+
+def test_scales_are_the_published_ones_unless_a_class_is_too_narrow():
+    assert fitting_scales(10.0, (240, 320)) == fitting_scales(float("nan"), (240, 320)) == PUBLISHED
+    narrow = fitting_scales(3.0, (240, 320))
+    assert narrow[:3] == PUBLISHED and (240 * 320 / narrow[3]) ** 0.5 == pytest.approx(
+        10.5, rel=0.01
+    )
+    assert fitting_scales(1.0, (2000, 2000))[3] == 1000
+    assert least_area(PUBLISHED) == 0.001 and least_area(narrow) * narrow[3] == 0.25
+
+
+def drawn_lines(seed, wide=3, side=192):
+    """An image with bright lines on noisy dark ground, and where they are."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:side, :side]
+    lines = np.zeros((side, side), dtype=bool)
+    for angle in random.uniform(0, np.pi, 6):
+        cy, cx = random.uniform(0.2, 0.8, 2) * side
+        lines |= np.abs((y - cy) * np.cos(angle) - (x - cx) * np.sin(angle)) <= wide / 2
+    image = 0.4 + 0.25 * lines + 0.03 * random.normal(size=(3, side, side))
+    return np.clip(image, 0, 1).astype(np.float32), lines
+
+
+def test_at_fitting_scales_segments_lie_on_narrow_lines_and_at_others_none_do():
+    def covered(image, lines, scales):
+        found = segment(image, scales, min_area_fraction=least_area(scales))
+        share = found.shares(lines.astype(np.int64), 2)[:, 1]
+        on = [found.mask(int(i)) for i in np.flatnonzero(share > 0.5)]
+        return (np.any(on, axis=0) & lines).sum() / lines.sum() if on else 0.0
+
+    for seed in (0, 1):
+        image, lines = drawn_lines(seed)
+        scales = fitting_scales(width(lines), lines.shape)
+        assert covered(image, lines, PUBLISHED) < 0.25 < 0.7 < covered(image, lines, scales)

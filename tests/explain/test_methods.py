@@ -1,13 +1,17 @@
 """Methods that do not suit a network are refused before anything is explained with them."""
 
+import re
+
 import pytest
 import torch
+from torch import nn
 
+from conceptseg import catalogue
 from conceptseg.errors import InputError
-from conceptseg.explain.methods import check_methods, explainers
+from conceptseg.explain.methods import Rehearsal, explainers, unsuited
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
-from tests.small_models import images, unet
+from tests.small_models import images, seeded, unet, wrapped
 
 UNSUITED = [
     ({"kind": "guided_backpropagation", "samples": 4}, "has no dropout module"),
@@ -16,25 +20,88 @@ UNSUITED = [
     ({"kind": "score_maps", "classes": [99]}, "class 99 is not among the"),
     ({"kind": "score_maps", "score_layer": "mid"}, "channels, not one for each of"),
     ({"kind": "kernel_weighted", "layers": ["dec1.relu"], "removed": "kernel"}, "has no kernel"),
-    ({"kind": "adapted_seg_grad_cam", "layers": ["mud"]}, "layer 'mud' does not exist"),
 ]
 
 
 @pytest.mark.parametrize(("entry", "words"), UNSUITED)
-def test_a_method_is_refused_by_the_check_as_by_an_explanation(entry, words):
+def test_a_method_is_left_out_for_the_reason_that_an_explanation_gives(entry, words):
     model, x = unet(), images(1)
-    with pytest.raises(InputError, match=words):
-        check_methods([entry], model, x)
+    (one,) = unsuited(["edge_filter", entry], model, x)
+    assert one.entry == entry and one.label == entry["kind"] and re.search(words, one.reason)
     (method,) = explainers([entry], "auto").values()
     with pytest.raises(InputError, match=words):
         method(model, x, Target(1))
 
 
+def test_all_are_told_at_once_and_named_as_in_the_report():
+    entries = [entry for entry, _ in UNSUITED] + [{"kind": "shap", "cells": 30, "samples": 60}]
+    found = unsuited(entries, unet(), images(1))
+    assert [one.entry for one in found] == entries
+    assert found[-1].label == "shap (cells 30, samples 60)"
+
+
+def test_layers_that_are_not_there_are_mistakes_told_at_once():
+    entries = [{"kind": "adapted_seg_grad_cam", "layers": ["mud"]}, "seg_grad_cam",
+               {"kind": "grad_pam", "layer": "mit"}]  # fmt: skip
+    with pytest.raises(
+        InputError, match="adapted_seg_grad_cam: layer 'mud'.*grad_pam: layer 'mit'"
+    ):
+        unsuited(entries, unet(), images(1))
+
+
 def test_methods_that_suit_pass_and_leave_the_network_alone():
     model, x = unet(), images(1)
     before = model(x)
-    check_methods(["shap", "lrp", "kernel_weighted", "score_maps"], model, x, "mid")
+    assert unsuited(["shap", "lrp", "kernel_weighted", "score_maps"], model, x, "mid") == ()
     assert torch.equal(model(x), before)
+
+
+class Steps(nn.Module):
+    """Ends in a function without a derivative, which only a backward pass finds out."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Conv2d(3, 4, 3, padding=1)
+        self.head = nn.Conv2d(4, 3, 1)
+
+    def forward(self, x):
+        return Stepped.apply(self.head(self.body(x).relu()))
+
+
+class Stepped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise ValueError("no way back")
+
+
+def test_what_only_a_trial_finds_out_is_found_and_the_rest_is_kept():
+    model, x = wrapped(seeded(Steps)), images(1, 16, 16)
+    entries = ["vanilla_saliency", "occlusion", "prediction_mask", "smoothgrad"]
+    found = unsuited(entries, model, x, "body")
+    assert [one.label for one in found] == ["vanilla_saliency", "smoothgrad"]
+    assert all("no way back" in one.reason for one in found)
+
+
+def test_a_defect_of_ours_is_no_reason_to_leave_a_method_out(monkeypatch):
+    edges = catalogue.load("explainers", "edge_filter")
+    monkeypatch.setattr(edges, "attribute", lambda self, scene, targets: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        unsuited(["edge_filter"], unet(), images(1))
+
+
+@pytest.mark.parametrize("name", ["rise", "shap", "seg_sobol", "occlusion", "seg_score_cam",
+                                  "integrated_gradients", "smoothgrad"])  # fmt: skip
+def test_a_rehearsal_takes_few_passes(name):
+    """Of methods that take hundreds or thousands; what it makes has the map's shape."""
+    model, x = unet(), images(1, 24, 32)
+    scene = Rehearsal(model, x)
+    (method,) = explainers([name], "mid").values()
+    assert method.on(scene, [Target(1)]).shape == (1, 1, 24, 32)
+    assert sum(scene.passes.values()) <= 80
 
 
 def test_a_check_costs_no_pass_that_the_map_does_not_take():

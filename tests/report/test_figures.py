@@ -205,6 +205,42 @@ def test_an_outline_is_drawn_on_the_border_and_nowhere_else():
     assert not changed[40:88, 48:72].any()
 
 
+def test_a_line_around_a_thin_region_leaves_it_seen():
+    """Strokes of two and three pixels, where a line on the border would hide them; a disc has it
+    on its border still."""
+    image = np.full((3, 120, 160), 0.5)
+    mask = np.zeros((120, 160), bool)
+    mask[20:22, 10:150] = mask[30:110, 50:53] = True
+    drawn = decode(thumbnails.outlined(image, mask, 160))
+    inside, marked = np.abs(drawn - 128).max(axis=2)[mask], np.abs(drawn - 128).max(axis=2) > 60
+    assert np.median(inside) < 60 and marked.any()
+    near = np.pad(mask, 2)
+    near = np.max(
+        [np.roll(near, (dy, dx), (0, 1)) for dy in range(-2, 3) for dx in range(-2, 3)], 0
+    )
+    assert not (marked & ~near[2:-2, 2:-2]).any()
+    y, x = np.mgrid[:120, :160]
+    disc = np.hypot(y - 60, x - 80) < 40
+    on_disc = np.abs(decode(thumbnails.outlined(image, disc, 160)) - 128).max(axis=2) > 60
+    assert (on_disc & disc).any() and (on_disc & ~disc).any()
+
+
+def test_a_map_of_zeros_or_of_nothing_says_so_in_its_picture():
+    image = np.full((3, 60, 90), 0.5)
+    plain = np.zeros((60, 90))
+    plain[3, 4] = 1e-9
+    pictures = [
+        decode(thumbnails.overlay(image, one, -1, 1, side=180)).astype(int)
+        for one in (plain, np.zeros((60, 90)), np.full((60, 90), np.nan))
+    ]
+    upper, lower = slice(0, 60), slice(-14, None)
+    assert np.abs(pictures[1][upper] - pictures[0][upper]).max() < 12
+    for drawn in pictures[1:]:
+        words = drawn[lower, :90]
+        assert words.min() < 20 and words.max() > 200
+    assert np.abs(pictures[1] - pictures[2]).max() > 100
+
+
 def test_an_outline_path_encloses_the_regions_area():
     mask = np.zeros((60, 90), bool)
     mask[10:40, 20:70] = True

@@ -125,6 +125,17 @@ def test_quiet_prints_the_path_alone(capsys, study):
     assert (code, out, err) == (0, ["here/report.html"], [])
 
 
+def test_a_network_that_prints_does_not_reach_the_output_stream(capsys, study, monkeypatch):
+    """Neither when it is built nor in its passes, quiet or not."""
+    build, forward = toys.Net.__init__, toys.Net.forward
+    monkeypatch.setattr(toys.Net, "__init__", lambda self, *a: print("built") or build(self, *a))
+    monkeypatch.setattr(toys.Net, "forward", lambda self, x: print("passed") or forward(self, x))
+    for words in ((), ("--quiet",)):
+        code, out, err = call(capsys, "toy", "-c", study, "--out", "here", *words)
+        assert (code, out) == (0, ["here/report.html"])
+        assert "built" in err and "passed" in err
+
+
 def test_twice_is_the_same_but_for_timings(capsys, study):
     contents = []
     for name in ("a", "b"):

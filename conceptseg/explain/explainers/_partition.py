@@ -1,5 +1,6 @@
 """Images cut into cells that are hidden and shown as wholes: every pixel lies in exactly one."""
 
+from functools import lru_cache
 from math import sqrt
 
 import numpy as np
@@ -7,9 +8,31 @@ import torch
 from torch import Tensor
 
 from conceptseg.errors import InputError
+from conceptseg.explain.explainers._coalitions import EXACT
+
+FINER = 0.95
+"""By how much of its number a partition that has too many cells is made coarser at a time."""
 
 
 def hexagons(size: tuple[int, int], cells: int) -> Tensor:
+    """At most `cells` regular hexagons (or 12), as many as an image's shape allows.
+
+    The frame cuts through cells, the more of them the longer it is: so it is the hexagons' size
+    that follows from the image's shape, and not their number. Up to 12 there are as many as fall
+    out, since all their coalitions are played. int64 [h, w], see :func:`tiling`.
+    """
+    return _hexagons(size, cells).clone()
+
+
+@lru_cache(maxsize=16)
+def _hexagons(size: tuple[int, int], cells: int) -> Tensor:
+    wanted = float(cells)
+    while int((found := tiling(size, wanted)).max()) + 1 > max(cells, EXACT):
+        wanted *= FINER
+    return found
+
+
+def tiling(size: tuple[int, int], cells: float) -> Tensor:
     """Regular hexagons of 1 / `cells` of the image's area: the cell of each pixel, int64 [h, w].
 
     A pixel belongs to the nearest hexagon's centre. Centres lie pitch apart in rows that are
@@ -39,7 +62,7 @@ def _nearest_of_row(row: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor, 
 
 
 def superpixels(image: np.ndarray, cells: int) -> Tensor:
-    """About `cells` SLIC superpixels of an image [c, h, w] in [0, 1], int64 [h, w].
+    """At most `cells` SLIC superpixels of an image [c, h, w] in [0, 1], int64 [h, w].
 
     Pixels of segments below 0.1 % of the image fall to the nearest larger one. Raises InputError
     where no segment is larger than that.
@@ -48,7 +71,9 @@ def superpixels(image: np.ndarray, cells: int) -> Tensor:
 
     from conceptseg.concepts.segments import segment
 
-    labels = segment(image, (cells,)).maps[0]
+    wanted = float(cells)
+    while (labels := segment(image, (max(1, round(wanted)),)).maps[0]).max() >= cells > 1:
+        wanted *= FINER
     if labels.max() < 0:
         raise InputError(
             f"{cells} superpixels are too many for an image of {labels.shape[0]} x "

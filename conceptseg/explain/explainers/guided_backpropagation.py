@@ -28,8 +28,11 @@ class GuidedBackpropagation(Explainer):
     (1 / samples), of the maps of that many passes: what is important, and how sure that is.
 
     Rectifiers are ReLU and ReLU6: modules, however often used, functions, methods, `clamp(min=0)`,
-    in place or not. All other activations (hardswish, GELU, SiLU, ELU, PReLU, leaky ReLU) pass
-    their true gradient, so in a network that has no rectifier this is vanilla saliency.
+    in place or not. Activations that only dampen what is negative (leaky ReLU, PReLU, RReLU, ELU,
+    SELU, CELU, SiLU, GELU, hardswish, Mish) are guided alike, R_in = f'(input) R_out [input > 0]
+    [R_out > 0], for which there is no published rule; all others (sigmoid, tanh, softplus, or an
+    activation written out in other operations) pass their true gradient. A network that has
+    nothing to guide is refused, since its map would be that of vanilla saliency.
 
     It draws the edges of what the first layers see and hardly depends on the weights above them:
     such maps stay much the same when these are drawn anew (Adebayo et al. 2018, arXiv:1810.03292;

@@ -42,7 +42,12 @@ class Shap(Explainer):
     Covert and Lee, AISTATS 2021, arXiv:2012.01536.
     """
 
-    cells: int = Field(200, ge=1, description="About how many cells the image is cut into, K.")
+    cells: int = Field(
+        200,
+        ge=1,
+        description="Cells that the image is cut into, K: so many (or 12) at most, whatever its "
+        "shape.",
+    )
     partition: Literal["hexagons", "slic"] = Field(
         "hexagons", description="Regular cells, or superpixels that follow the image."
     )

@@ -21,6 +21,7 @@ from conceptseg.study.ace.findings import findings
 from conceptseg.study.ace.gradients import needs_labels
 from conceptseg.study.ace.pictures import MAP, SHOWN, shown_rows
 from conceptseg.study.ace.scored import REGIONS, scored_on
+from conceptseg.study.ace.survey import SCALES
 from conceptseg.study.shared import local_maps, mistaken_report, studied
 from conceptseg.study.shared.compare import COMPARISON, Comparison
 from conceptseg.study.shared.mistaken import MISTAKES
@@ -68,6 +69,7 @@ def conclude(study: Ace, context: Context, known: Known) -> Result:
             scored_on=scored_on(study.target),
             classes=list(classes),
             segments=len(discovery.image),
+            scales=list(known[SCALES]),
             grid_units=int(discovery.embedding.shape[1]),
             labelled_images=int(erasures.labelled.sum()),
             erased_images=len(erasures.ids),

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from conceptseg.concepts.segments import Segments
 
 
+Positive = Annotated[int, Field(ge=1)]
+
+
 @technique(
     family="concept",
     source="Ghorbani et al. 2019; Kim et al. 2018; Janik et al. 2021 (arXiv 2103.08590)",
@@ -39,8 +42,10 @@ class Ace(Study):
     class is not published in detail, so no parity is claimed.
     """
 
-    scales: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (15, 50, 80), min_length=1, description="SLIC segments per image, per scale."
+    scales: Literal["auto"] | Annotated[tuple[Positive, ...], Field(min_length=1)] = Field(
+        "auto",
+        description="SLIC segments per image, per scale; auto: 15, 50 and 80, as published, and a "
+        "finer scale where a class's regions are so narrow that no such segment could follow them.",
     )
     compactness: float = Field(20.0, gt=0, description="SLIC's weight of place against colour.")
     sigma: float = Field(1.0, ge=0, description="Smoothing before SLIC, in pixels.")
@@ -112,8 +117,19 @@ class Ace(Study):
     map_segments: int = Field(1500, ge=10, description="Segments that the map shows.")
     picture_px: int = Field(256, ge=32, description="Longer side of the report's pictures.")
 
-    def segments(self, image: np.ndarray) -> Segments:
-        """The segments of an image [c, h, w]: the same, with the same numbers, in every pass."""
-        from conceptseg.concepts.segments import segment
+    @property
+    def expected_segments(self) -> int:
+        """About how many segments an image has, before it is known whether it needs finer ones."""
+        return sum((15, 50, 80) if self.scales == "auto" else self.scales)
 
-        return segment(image, self.scales, compactness=self.compactness, sigma=self.sigma)
+    def segments(self, image: np.ndarray, scales: tuple[int, ...]) -> Segments:
+        """The segments of an image [c, h, w] at the scales of the run."""
+        from conceptseg.concepts.segments import least_area, segment
+
+        return segment(
+            image,
+            scales,
+            compactness=self.compactness,
+            sigma=self.sigma,
+            min_area_fraction=least_area(scales),
+        )

@@ -58,7 +58,7 @@ class Control(Pass):
     def forwards(self, context: Context) -> float:
         """Two, a tail forth and back for each class, taken for a pass, and perhaps the crops."""
         images = min(len(context.manifest.samples), self.study.control_images)
-        crops = sum(self.study.scales) if self.study.embedding == "crops" else 0
+        crops = self.study.expected_segments if self.study.embedding == "crops" else 0
         return images * (2.0 + len(self.study.class_ids(context)) + crops)
 
     @contextmanager

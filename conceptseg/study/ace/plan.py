@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from conceptseg.concepts.segments import WIDE
 from conceptseg.engine.contract import Context, Step
 from conceptseg.engine.known import Known
+from conceptseg.engine.reading import first_images
 from conceptseg.errors import InputError
 from conceptseg.study.ace.assess import PAIRS, assess
 from conceptseg.study.ace.config import Ace
@@ -14,7 +16,7 @@ from conceptseg.study.ace.erase import Erase
 from conceptseg.study.ace.mistaken import FoundConcepts
 from conceptseg.study.ace.outside import Outside, place_uses
 from conceptseg.study.ace.pictures import Pictures, lay_out_map, warm_map
-from conceptseg.study.ace.survey import Survey, usable_samples
+from conceptseg.study.ace.survey import Survey, cut_scales, usable_samples
 from conceptseg.study.shared.compare import CHOSEN, Compare
 from conceptseg.study.shared.mistaken import mistake_steps
 from conceptseg.study.shared.open_cases import unreachable
@@ -56,11 +58,20 @@ def check(study: Ace, context: Context) -> None:
         )
 
 
-def remarks(study: Ace, context: Context) -> list[str]:
-    """Whether images or groups, and random concepts, are enough for any use to be shown."""
+def remarks(study: Ace, context: Context) -> list[tuple[str, str]]:
+    """How large segments are, against the narrowest class's width, and whether any use can pass."""
+    scales, name, narrow = cut_scales(study, context)
+    height, width = first_images(context.manifest, context.run).shape[2:]
+    side = (height * width / max(scales)) ** 0.5
+    text = f"{', '.join(map(str, scales))} of an image, the smallest about {side:.0f} px wide"
+    if name:
+        text += f"; the narrowest class is {name}, {narrow:.0f} px wide (median)"
+        if side > WIDE * narrow:
+            text += ": no segment can follow it; give finer scales, or scales: auto"
     samples = usable_samples(study, context)
     ids, groups = [one.id for one in samples], [one.group for one in samples]
-    return unreachable(ids, groups, study.unit, TESTS, ("nulls", study.nulls))
+    open_tests = unreachable(ids, groups, study.unit, TESTS, ("nulls", study.nulls))
+    return [("segments", text), *(("tests", remark) for remark in open_tests)]
 
 
 COMPARED_CLASSES = 4

@@ -1,5 +1,8 @@
 """The report of an ACE study, from its result alone."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from conceptseg.report import cover
 from conceptseg.report.blocks import Report
 from conceptseg.result.saved import Result
@@ -39,7 +42,7 @@ def compose(result: Result) -> Report:
         method="ACE on",
         lead=_lead(result),
         facts=(
-            ("Segments", notes["segments"]),
+            ("Segments", _segments(notes)),
             ("Score", f"{target['reduce']} {target['score']} over {notes['scored_on']}"),
             ("Embedding", EMBEDDINGS[notes["embedding"]]),
             ("Concepts", len(result.tables["concepts"].rows)),
@@ -62,6 +65,12 @@ def compose(result: Result) -> Report:
         ),
         limits=_limits(result),
     )
+
+
+def _segments(notes: Mapping[str, Any]) -> str:
+    """How many there are, and how many an image is cut into at each scale."""
+    scales = ", ".join(map(str, notes.get("scales", ())))
+    return f"{notes['segments']}" + (f", cut at {scales} an image" if scales else "")
 
 
 def _lead(result: Result) -> str:

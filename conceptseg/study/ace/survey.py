@@ -4,16 +4,19 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
-from conceptseg.concepts.segments import Segments, ring
+from conceptseg.concepts.segments import SCALES as BASE
+from conceptseg.concepts.segments import Segments, fitting_scales, ring, widths
 from conceptseg.data.batch import Batch
 from conceptseg.data.draw import sample_priority
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
+from conceptseg.engine.reading import read, some
 from conceptseg.network.record import Tail
 from conceptseg.stats.mergeable.moments import Moments
 from conceptseg.stats.mergeable.sample_table import SampleTable
@@ -24,6 +27,7 @@ from conceptseg.study.ace.gradients import ClassGradients, References, class_gra
 SEGMENTS = Key("segments", SampleTable)
 ACTIVATION = Key("activation", Moments)
 REFERENCES = Key("references", References)
+SCALES: Key[tuple[int, ...]] = Key("scales", tuple)
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Survey(Pass):
         study, classes = self.study, len(self.study.class_ids(context))
         passes = 1 + 0.5 * classes * (1 + study.references)
         if study.embedding == "crops":
-            passes += sum(study.scales)  # about as many segments as are asked for
+            passes += study.expected_segments
         return len(context.manifest.samples) * passes
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
@@ -52,14 +56,19 @@ class Survey(Pass):
 
     @contextmanager
     def open(self, context: Context, known: Known) -> Iterator[Known]:
-        yield REFERENCES(References(context, self.study.references))
+        given = self.study.scales
+        scales = cut_scales(self.study, context)[0] if given == "auto" else given
+        yield REFERENCES(References(context, self.study.references)) | SCALES(scales)
+
+    def finish(self, context: Context, state: Known, known: Known) -> Known:
+        return SCALES(known[SCALES])
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         study, tables = self.study, SampleTable.empty(self.study.images_per_class)
         images = list(batch.images.float().cpu().numpy())
         # Superpixels are cut beside the network's passes; both leave the interpreter to others.
         with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-            cut = threads.map(study.segments, images)
+            cut = threads.map(partial(study.segments, scales=known[SCALES]), images)
             tail = Tail.of(context.model, batch.images, context.layer, graph=True)
             context.model.check_finite(tail.logits, batch.ids)
             starts = known[REFERENCES].of(batch.ids, tail.activation.shape[-2:])
@@ -115,6 +124,38 @@ class Survey(Pass):
             "local": gradients.local.cpu().numpy(),
             "path": gradients.path.cpu().numpy(),
         }
+
+
+MEASURED = 8
+"""Images on which the classes' widths are measured."""
+
+
+def cut_scales(study: Ace, context: Context) -> tuple[tuple[int, ...], str, float]:
+    """The scales at which images are cut, and the class that is narrowest, with its width.
+
+    A class's width is the median over images in which the network predicts it. The class is "" and
+    the width nan where none is predicted.
+    """
+    found: list[np.ndarray] = []
+    size = (1, 1)
+    for batch in read(context, some(context, MEASURED), "none"):
+        with torch.no_grad():
+            predicted = context.model(batch.images).argmax(1).cpu().numpy()
+        size = (int(predicted.shape[1]), int(predicted.shape[2]))
+        found += [widths(one, len(context.model.classes)) for one in predicted]
+    classes = list(study.class_ids(context))
+    medians = np.array([_median(np.array(found)[:, c]) for c in classes])
+    given = () if study.scales == "auto" else study.scales
+    if not np.isfinite(medians).any():
+        return given or BASE, "", float("nan")
+    narrow = int(np.nanargmin(medians))
+    name, least = context.model.classes[classes[narrow]], float(medians[narrow])
+    return given or fitting_scales(least, size), name, least
+
+
+def _median(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else float("nan")
 
 
 def usable_samples(study: Ace, context: Context) -> list[Sample]:

@@ -55,8 +55,11 @@ def estimate(settings: Settings[Study]) -> Estimate:
     lines.append(("network", f"{context.model.name}: {parameters / 1e6:.2f} M parameters"))
     lines.append(("weights", context.model.origin))
     examination = examine(context)
-    run.refuse(study, context)
-    lines += [("tests", remark) for remark in study.remarks(context)]
+    context = run.refuse(study, context)
+    lines += [
+        ("left out", f"{row['method']}: {row['reason']}") for row in run.unsuited_methods(context)
+    ]
+    lines += study.remarks(context)
     lines += _costs(context, study)
     lines.append(("result", str(settings.default_out())))
     return Estimate(lines, errors, examination)

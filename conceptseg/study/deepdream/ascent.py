@@ -33,6 +33,44 @@ class Path:
     length: np.ndarray
     ended: np.ndarray
 
+    def with_rows(self, rows: np.ndarray, other: "Path") -> "Path":
+        """The same, but of `rows` [m] the paths of another, in that order."""
+        images, length, ended = self.images.clone(), self.length.copy(), self.ended.copy()
+        images[:, rows], length[rows], ended[rows] = other.images, other.length, other.ended
+        return Path(images, length, ended)
+
+    def at(self, rows: np.ndarray) -> "Path":
+        """The paths of some rows."""
+        return Path(self.images[:, rows], self.length[rows], self.ended[rows])
+
+
+Go = Callable[[np.ndarray, np.ndarray], Path]
+"""Rows [m] and the step of each -> their paths."""
+ROUNDS = 5
+"""Times that a path is taken again, each in steps at most half as long."""
+
+
+def refined(go: Go, step: np.ndarray, limit: int, least: int) -> tuple[Path, np.ndarray]:
+    """Paths of n rows of at least `least` steps each where they flip, and the steps' lengths [n].
+
+    Rows that flip in fewer steps than that go again in smaller ones, so small that the same way
+    takes twice as many. One that does not flip so within `limit` steps keeps its earlier path.
+    """
+    step = step.copy()
+    path = go(np.arange(len(step)), step)
+    open_ = np.ones(len(step), dtype=bool)
+    for _ in range(ROUNDS):
+        rows = np.flatnonzero(open_ & (path.ended > 0) & (path.ended < least))
+        if not len(rows):
+            break
+        finer = step[rows] * path.ended[rows] / (2 * least)
+        again = go(rows, finer)
+        flips = again.ended < limit
+        open_[rows[~flips]] = False
+        step[rows[flips]] = finer[flips]
+        path = path.with_rows(rows[flips], again.at(flips))
+    return path, step
+
 
 def walk(
     forward: Callable[[Tensor], Tensor],
@@ -42,15 +80,17 @@ def walk(
     how: Walk,
     *,
     limits: np.ndarray,
-    step: float,
+    step: float | np.ndarray,
     tv: float,
     flip: float,
     points: int,
 ) -> Path:
     """Paths from images [n, c, h, w]; `forward` gives logits, `score` [n] is raised, and `share`
-    [n] says how much of the region has flipped. `limits` [n] are most steps. Rows do not interact.
+    [n] says how much of the region has flipped. `limits` [n] are most steps, `step` the root mean
+    square change of each, of all rows or by row [n]. Rows do not interact.
     """
     state = _Pixels(images.detach()) if how == "pixel" else _Phases(images.detach())
+    stride = torch.as_tensor(step, dtype=images.dtype, device=images.device).expand(len(images))
     most = torch.as_tensor(limits, device=images.device)
     length = torch.zeros(len(images), device=images.device)
     ended = most.clone()
@@ -69,7 +109,7 @@ def walk(
         done = ended <= number
         if bool(done.all()):
             break
-        after = state.move(gradient, step, before, done)
+        after = state.move(gradient, stride, before, done)
         length = length + (after - before).square().mean((1, 2, 3)).sqrt()
     steps = ended.cpu().numpy().astype(np.int64)
     at = np.rint(np.arange(points + 1)[:, None] * steps / points).astype(np.int64)
@@ -86,7 +126,7 @@ class _Pixels:
     def image(self, value: Tensor) -> Tensor:
         return value
 
-    def move(self, gradient: Tensor, step: float, before: Tensor, done: Tensor) -> Tensor:
+    def move(self, gradient: Tensor, step: Tensor, before: Tensor, done: Tensor) -> Tensor:
         moved = (before + scaled(gradient, step)).clamp(0, 1)
         self.value = torch.where(done[:, None, None, None], before, moved)
         return self.value
@@ -105,7 +145,7 @@ class _Phases:
         spectrum = torch.polar(self.amplitude, odd(phase, self.size[1]))
         return torch.fft.irfft2(spectrum, s=self.size).clamp(0, 1)
 
-    def move(self, gradient: Tensor, step: float, before: Tensor, done: Tensor) -> Tensor:
+    def move(self, gradient: Tensor, step: Tensor, before: Tensor, done: Tensor) -> Tensor:
         """Turn the phases so that pixels change by about `step`; the images that follow."""
         # Along the gradient by a trial angle, then by as much more or less as pixels ask for.
         largest = gradient.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-30)
@@ -120,10 +160,10 @@ class _Phases:
         return torch.where(still, before, self.image(self.value))
 
 
-def scaled(gradient: Tensor, step: float) -> Tensor:
-    """The gradient at root mean square `step` per pixel; zero stays zero."""
+def scaled(gradient: Tensor, step: Tensor) -> Tensor:
+    """The gradient at root mean square `step` [n] per pixel; zero stays zero."""
     size = gradient.square().mean((1, 2, 3), keepdim=True).sqrt()
-    return step * gradient / size.clamp(min=1e-30)
+    return step[:, None, None, None] * gradient / size.clamp(min=1e-30)
 
 
 def variation(images: Tensor) -> Tensor:

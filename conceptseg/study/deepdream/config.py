@@ -47,7 +47,11 @@ class DeepDream(Study):
     )
     steps: int = Field(64, ge=1, description="Steps of a path, at most.")
     step: float = Field(
-        0.005, gt=0, description="Root mean square change of a pixel per step; the range is 1."
+        0.005,
+        gt=0,
+        description="Root mean square change of a pixel per step, at most; the range is 1. Where a "
+        "region flips within fewer steps than four per point, the path is taken again in smaller "
+        "ones, so that it can be described.",
     )
     tv: float = Field(
         1e-3, ge=0, description="Weight of the picture's mean total variation, taken off the score."
@@ -67,3 +71,8 @@ class DeepDream(Study):
     )
     shown: int = Field(2, ge=0, description="Starts of each path that are shown as a film strip.")
     picture_px: int = Field(160, ge=32, description="Longer side of the report's pictures.")
+
+    @property
+    def least_steps(self) -> int:
+        """Fewer steps to a flip, and a path is taken again in smaller ones."""
+        return min(4 * self.points, self.steps // 2)

@@ -20,7 +20,10 @@ def compose(result: Result) -> Report:
         lead=_lead(result),
         facts=(
             ("Starts", notes["starts"]),
-            ("Step", f"{notes['step']:g} of the data range (RMS), {notes['steps']} at most"),
+            (
+                "Step",
+                f"at most {notes['step']:g} of the data range (RMS), {notes['steps']} at most",
+            ),
             ("Flipped at", f"{notes['flip']:.0%} of the region"),
         ),
         sections=(

@@ -96,6 +96,7 @@ def starts(survey: Survey, travelled: Travelled) -> Table:
         "borrowed": travelled.borrowed.tolist(),
         "region": travelled.share,
         "steps": travelled.ended[:, 0].tolist(),
+        "step": (travelled.length[:, 0] / np.maximum(travelled.ended[:, 0], 1)).tolist(),
         "flipped": travelled.flipped[:, 0, -1],
         "score_start": travelled.score[:, 0, 0],
         "score_end": travelled.score[:, 0, -1],

@@ -19,7 +19,7 @@ from conceptseg.network.record import undisturbed
 from conceptseg.network.shuffle import shuffled
 from conceptseg.report.thumbnails import outline, photo
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
-from conceptseg.study.deepdream.ascent import Path, Walk, smooth_changes, walk
+from conceptseg.study.deepdream.ascent import Path, Walk, refined, smooth_changes, walk
 from conceptseg.study.deepdream.config import DeepDream
 from conceptseg.study.deepdream.descriptors import describe
 from conceptseg.study.deepdream.survey import SURVEY, Route, Survey, background
@@ -141,15 +141,22 @@ class Travel(Sweep):
         gauge: "Gauge",
     ) -> dict[str, Path]:
         study = self.study
-        limits = np.full(len(images), study.steps)
-        common: dict[str, Any] = {"step": study.step, "tv": study.tv, "points": study.points}
+        common: dict[str, Any] = {"tv": study.tv, "points": study.points}
         paths: dict[str, Path] = {}
+        steps: dict[str, np.ndarray] = {}
         with undisturbed(context.model):
             for how in DRAWN:
-                paths[how] = walk(
-                    context.model, gauge.score, gauge.share, images, how,
-                    limits=limits, flip=study.flip, **common,
-                )  # fmt: skip
+
+                def go(rows: np.ndarray, step: np.ndarray, how: Walk = how) -> Path:
+                    own = gauge.at(rows)
+                    return walk(
+                        context.model, own.score, own.share, images[rows], how, step=step,
+                        limits=np.full(len(rows), study.steps), flip=study.flip, **common,
+                    )  # fmt: skip
+
+                paths[how], steps[how] = refined(
+                    go, np.full(len(images), study.step), study.steps, study.least_steps
+                )
         length, ended = paths["pixel"].length, paths["pixel"].ended
         key = [context.seed, 40, sample_priority(context.seed, sample_id) % 2**63]
         line = smooth_changes(images, length, study.points + 1, key)
@@ -158,7 +165,7 @@ class Travel(Sweep):
             # As many steps as the real path took: it may not stop at a flip of its own.
             paths["shuffled"] = walk(
                 twin, gauge.score, gauge.share, images, "pixel",
-                limits=ended, flip=2.0, **common,
+                limits=ended, flip=2.0, step=steps["pixel"], **common,
             )  # fmt: skip
         return paths
 
@@ -183,11 +190,16 @@ class Gauge:
     """Score and flip of rows that differ in class, region and direction."""
 
     def __init__(self, cases: Sequence[Case], device: Any):
+        self.cases, self.device = cases, device
         self.target = [case.route.target for case in cases]
         self.sign = torch.tensor(
             [-1.0 if case.route.kind == "vanish" else 1.0 for case in cases], device=device
         )
         self.region = torch.from_numpy(np.stack([case.region for case in cases])).to(device)
+
+    def at(self, rows: Sequence[int] | np.ndarray) -> "Gauge":
+        """The same of some rows."""
+        return Gauge([self.cases[int(row)] for row in rows], self.device)
 
     def score(self, logits: Tensor) -> Tensor:
         """Mean log-odds of the target over the region, up or down, [n]."""

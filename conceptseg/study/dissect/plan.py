@@ -45,11 +45,11 @@ def check(study: Dissect, context: Context) -> None:
         check_sizes({input_size(manifest.size(sample), entry) for sample in manifest.samples})
 
 
-def remarks(study: Dissect, context: Context) -> list[str]:
+def remarks(study: Dissect, context: Context) -> list[tuple[str, str]]:
     """Whether there are images or groups enough for any use to be shown."""
     samples = context.manifest.samples
     ids, groups = [one.id for one in samples], [one.group for one in samples]
-    return unreachable(ids, groups, study.unit, TESTS)
+    return [("tests", one) for one in unreachable(ids, groups, study.unit, TESTS)]
 
 
 COMPARED = 4

@@ -12,6 +12,7 @@ from conceptseg.engine.known import Known
 from conceptseg.report.thumbnails import encode
 from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result, safe_key
+from conceptseg.stats.intervals import finite_mean
 from conceptseg.study.lcrp.assess import SCORES, agreements
 from conceptseg.study.lcrp.choose import CHANNELS, CHOSEN_PAIRS
 from conceptseg.study.lcrp.classes import class_table
@@ -77,7 +78,7 @@ def _arrays(known: Known) -> dict[str, np.ndarray]:
         "flip_share": curves.share.astype(np.float32),
     }
     if len(curves.samples):
-        mean = curves.change.mean(0).astype(np.float32)
+        mean = finite_mean(curves.change, 0).astype(np.float32)
         methods = len(curves.names)
         arrays |= {"flip_mean": mean[:methods], "flip_random": mean[methods:]}
     return arrays

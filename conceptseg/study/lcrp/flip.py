@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from conceptseg.data.draw import sample_priority
-from conceptseg.engine.contract import Context
+from conceptseg.engine.contract import Context, left_out
 from conceptseg.engine.known import Key, Known
+from conceptseg.errors import InputError
 from conceptseg.explain.lrp.composites import CompositeName
 from conceptseg.explain.regions import UserMask
 from conceptseg.explain.target import Target
@@ -86,6 +87,9 @@ class Curves:
         Source: Liang & Zeger 1986, for a mean, with g / (g - 1) for g groups.
         """
         mine = sampling.named(self.samples)
+        known = np.isfinite(area)
+        if not known.all():
+            area, mine = area[known], mine.at(known)
         if mine.n < 2:
             return None
         sums = mine.sums(area - area.mean())
@@ -97,7 +101,11 @@ CURVES = Key("curves", Curves)
 
 @dataclass(frozen=True)
 class Flip(Sweep):
-    """Per image and class, a pass of the part after the layer for each point of each curve."""
+    """Per image and class, a pass of the part after the layer for each point of each curve.
+
+    An order whose rules fail on the network, or whose relevance is not finite, has no curve there,
+    and the result says so.
+    """
 
     study: Lcrp
 
@@ -126,13 +134,18 @@ class Flip(Sweep):
         where = regions(predict(context, one.image)[0], tuple(mine))
         tail = Tail.of(context.model, one.image, context.layer, graph=True)
         blank = flipped_to(context, engines, one.image, tail)
+        failed = dict.fromkeys(names(self.study), "")
         curves = [np.zeros((0, self._count, len(points(chosen.units, self.study.flip_steps))))]
         for class_id, region in where.items():
             mask = object_mask(one.labels, class_id, region)
-            orders = self._orders(context, engines, one.image, tail, region, class_id)
+            orders = self._orders(context, engines, one.image, tail, region, class_id, failed)
             orders += self._random(context, one.id, class_id, chosen.units)
             curves.append(self._curves(tail, blank, orders, mask, class_id)[None])
-        return {"class": np.array(list(where), np.int64), "curve": np.concatenate(curves)}
+        return {
+            "class": np.array(list(where), np.int64),
+            "curve": np.concatenate(curves),
+            "failed": np.array(list(failed.values()), np.str_),
+        }
 
     def _orders(
         self,
@@ -142,24 +155,39 @@ class Flip(Sweep):
         tail: Tail,
         region: Tensor,
         class_id: int,
-    ) -> list[np.ndarray]:
-        """Channels, most relevant first, by each method, for the predicted region's mean logit."""
-        ranked = []
-        for composite in methods(self.study).values():
-            run = engines.of(composite).run(image, [context.layer])
-            start = start_of(self.study, run, region, class_id)
-            (relevance,) = run.at_layers(start, [context.layer])
-            ranked.append(relevance.double().sum((0, 2, 3)))
+        failed: dict[str, str],
+    ) -> list[np.ndarray | None]:
+        """Channels, most relevant first, by each method, for the predicted region's mean logit.
+
+        None for a method that fails, with the reason put into `failed`.
+        """
+        ranked: list[Tensor | None] = []
+        for name, composite in methods(self.study).items():
+            try:
+                run = engines.of(composite).run(image, [context.layer])
+                start = start_of(self.study, run, region, class_id)
+                (relevance,) = run.at_layers(start, [context.layer])
+            except InputError as error:
+                failed[name] = str(error)
+                ranked.append(None)
+                continue
+            found = relevance.double().sum((0, 2, 3))
+            finite = bool(found.isfinite().all())
+            failed[name] = failed[name] if finite else "relevance at the layer is not finite"
+            ranked.append(found if finite else None)
         target = Target(class_id, UserMask(region), score="logit").on(tail.logits.detach(), None)
         gradient, activation = tail.gradient(target)[0], tail.activation[0].detach()
         weight = gradient.mean((1, 2))
         ranked.append(weight * activation.sum((1, 2)))
         ranked.append((gradient * activation).sum((1, 2)))
-        return [np.argsort(-r.double().cpu().numpy(), kind="stable") for r in ranked]
+        return [
+            None if r is None else np.argsort(-r.double().cpu().numpy(), kind="stable")
+            for r in ranked
+        ]
 
     def _random(
         self, context: Context, sample_id: str, class_id: int, units: int
-    ) -> list[np.ndarray]:
+    ) -> list[np.ndarray | None]:
         key = sample_priority(context.seed, sample_id)
         rng = np.random.default_rng([context.seed, key % 2**63, class_id, 4])
         return [rng.permutation(units) for _ in range(self.study.random_orders)]
@@ -168,23 +196,27 @@ class Flip(Sweep):
         self,
         tail: Tail,
         blank: Tensor,
-        orders: list[np.ndarray],
+        orders: list[np.ndarray | None],
         mask: Tensor,
         class_id: int,
     ) -> np.ndarray:
-        """Change of the class's mean logit on the object, [orders, steps + 1]."""
+        """Change of the class's mean logit on the object [orders, steps + 1], nan without order."""
         activation = tail.activation.detach()
         counts = points(activation.shape[1], self.study.flip_steps)
         clean = tail.logits.detach()[0, class_id][mask].mean()
         parts = []
         with torch.no_grad():
-            keeps = torch.cat([self._keep(order, counts, activation) for order in orders])
+            made = [order for order in orders if order is not None]
+            keeps = torch.cat([self._keep(order, counts, activation) for order in made])
             # Orders share their ends, and often more: each set of channels is run once.
             keeps, place = torch.unique(keeps, dim=0, return_inverse=True)
             for keep in keeps.split(AT_ONCE):
                 logits = tail.resume(torch.where(keep[:, :, None, None] > 0, activation, blank))
                 parts.append((logits[:, class_id][:, mask].mean(1) - clean).double().cpu())
-        return torch.cat(parts)[place.cpu()].view(len(orders), len(counts)).numpy()
+        found = np.full((len(orders), len(counts)), np.nan)
+        known = [order is not None for order in orders]
+        found[known] = torch.cat(parts)[place.cpu()].view(len(made), len(counts)).numpy()
+        return found
 
     def _keep(self, order: np.ndarray, counts: Sequence[int], activation: Tensor) -> Tensor:
         """Which channels stay at each point, [points, u]."""
@@ -198,7 +230,15 @@ class Flip(Sweep):
         share = np.array(points(units, steps)) / units
         empty = np.zeros((0, self._count, len(share)))
         classes = [table.tables[s]["class"] for s in table.ids]
-        return CURVES(
+        lost = tuple(
+            {"kind": "method", "method": f"flipping by {name}", "sample": s, "reason": reason}
+            for s in table.ids
+            for name, reason in zip(
+                names(self.study), table.tables[s]["failed"].tolist(), strict=True
+            )
+            if reason
+        )
+        return left_out(self.name)(lost) | CURVES(
             Curves(
                 tuple(s for s, held in zip(table.ids, classes, strict=True) for _ in held),
                 np.concatenate([np.zeros(0, np.int64), *classes]),

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from conceptseg.explain.lrp.suited import Fit
 from conceptseg.report.unit_cards import KnownUnit
 from conceptseg.result.columns import Column, as_number
@@ -134,20 +136,25 @@ def flip_table(chosen: Chosen, curves: Curves, seed: int) -> Table:
     sampling = chosen.sampling.named(curves.samples)
     random = curves.area(curves.random)
     areas = {name: curves.area(curves.change[:, n]) for n, name in enumerate(curves.names)}
-    asked = [Question(area - random, sampling) for area in areas.values()]
-    tests = judge(asked, side="two", seed=seed)
+    asked = {
+        name: Question(area - random, sampling)
+        for name, area in areas.items()
+        if np.isfinite(area).sum() >= 2 or len(area) < 2  # others have failed where they were asked
+    }
+    tests = dict(zip(asked, judge([*asked.values()], side="two", seed=seed), strict=True))
     columns = (
         Column("method", of=lambda one: one[0]),
         Column("area", "area under the curve", of=lambda one: sampling.mean(one[1]).value),
         Column("error", "its standard error", of=lambda one: curves.error(one[1], sampling)),
         replace(GAP, of=lambda one: one[2] and sampling.mean(one[1] - random)),
-        Column("curves", "images and classes", of=lambda one: len(one[1])),
+        Column("curves", "images and classes", of=lambda one: int(np.isfinite(one[1]).sum())),
         Column("p_adjusted", "p, corrected", of=lambda one: one[2] and one[2].adjusted),
         Column(
             "detectable", "smallest detectable gap", of=lambda one: one[2] and one[2].detectable
         ),
     )
-    rows = [*zip(areas, areas.values(), tests, strict=True), ("random orders", random, None)]
+    rows = [(name, area, tests.get(name)) for name, area in areas.items()]
+    rows.append(("random orders", random, None))
     return Table.of(rows, columns, "Concept flipping")
 
 

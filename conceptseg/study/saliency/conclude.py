@@ -1,5 +1,6 @@
 """The result of a saliency study: tables, findings in words, arrays and pictures."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from conceptseg.study.saliency.config import Saliency
 from conceptseg.study.saliency.findings import findings
 from conceptseg.study.saliency.judge import JUDGED, Judged
 from conceptseg.study.saliency.standing import STANDING
-from conceptseg.study.shared import studied
+from conceptseg.study.shared import local_maps, studied
 from conceptseg.study.shared.compare import Comparison
 
 MEANS = "Mean of each metric for each method, with 95 % intervals"
@@ -25,12 +26,15 @@ AGAINST = "Each method against trivial maps, paired by case"
 def conclude(study: Saliency, context: Context, known: Known) -> Result:
     judged, standing = known[JUDGED], known[STANDING]
     classes, kinds = context.model.classes, tables.entries("explainers", judged.methods)
+    # A map of zeros ranks pixels by lot: whatever its numbers are, the method has said nothing.
+    empty = dict(zip(judged.methods, judged.blank.all(0).tolist(), strict=True))
+    telling = {method: kind for method, kind in kinds.items() if not empty[method]}
     images = list(dict.fromkeys(sample_id for sample_id, _ in judged.cases))
-    seconds = np.median(judged.seconds, axis=0).tolist()
+    seconds = _median(judged.seconds).tolist()
     pictures, gallery = _gallery(study, judged, classes)
     return Result(
         study="saliency",
-        findings=ranked(findings(standing, study.primary_label, study.insensitive, kinds)),
+        findings=ranked(findings(standing, study.primary_label, study.insensitive, telling)),
         tables={
             "methods": tables.method_table(judged, standing, kinds),
             "means": Table.of(standing.means, tables.MEANS, MEANS),
@@ -65,6 +69,13 @@ def conclude(study: Saliency, context: Context, known: Known) -> Result:
     )
 
 
+def _median(values: np.ndarray) -> np.ndarray:
+    """Medians [m] of columns, nan in them left out; nan where there is nothing else."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.asarray(np.nanmedian(values, axis=0))
+
+
 def _gallery(
     study: Saliency, judged: Judged, classes: Sequence[str]
 ) -> tuple[dict[str, bytes], Table]:
@@ -79,7 +90,8 @@ def _gallery(
         plain = f"case-{n}"
         pictures |= {**drawn, plain: shown.plain[n]}
         head = {"sample": sample_id, "class": classes[class_id], "picture": plain}
-        rows.append({**head, "maps": list(drawn)})
+        empty = [name for name, own in shown.blank.items() if own[n]]
+        rows.append({**head, "maps": list(drawn), local_maps.BLANK: empty})
     return pictures, Table(rows, caption="Maps that are shown")
 
 
@@ -89,4 +101,4 @@ def _arrays(judged: Judged) -> dict[str, np.ndarray]:
     named |= {safe_key(f"curve-{name}"): curve for name, curve in judged.curves.items()}
     named |= {safe_key(f"maps-{n}"): maps for n, maps in enumerate(judged.maps)}
     single = {key: array.astype(np.float32) for key, array in named.items()}
-    return single | {"passes": judged.passes.astype(np.int64)}
+    return single | {"passes": judged.passes, "blank": judged.blank}

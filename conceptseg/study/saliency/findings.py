@@ -14,7 +14,7 @@ Kinds = Mapping[str, catalogue.Entry]
 
 
 def findings(standing: Standing, primary: str, insensitive: float, kinds: Kinds) -> list[Finding]:
-    """All claims; of trivial maps none is made."""
+    """All claims about the methods in `kinds`; of trivial maps none is made."""
     real = {method for method, kind in kinds.items() if kind.family != "baseline"}
     tested = [one for one in standing.against if one.method in real]
     kept = [one for one in standing.means if one.method in real]

@@ -1,21 +1,22 @@
 """Second sweep of a saliency study: every method explains every case, every metric judges."""
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from conceptseg.catalogue import Choice, choice_labels, parse
-from conceptseg.engine.contract import Context
+from conceptseg.engine.contract import Context, left_out
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.explain.contract import Explainer, Measured, Metric, Trial
-from conceptseg.explain.methods import explainers
+from conceptseg.explain.methods import attempted, explainers, failing
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target, configured
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
@@ -27,6 +28,7 @@ from conceptseg.study.shared.sweep import One, Sweep
 PASSES = ("forward", "backward", "tail", "tail backward")
 COUNTS = ("masks", "samples", "coalitions", "steps", "channels")
 """Parameters of methods that say about how many passes they take."""
+ARRAYS = ("values", "seconds", "passes", "blank", "chance")
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,9 @@ class Judged:
 
     `values` [cases, methods, metrics], nan where undefined; `seconds` [cases, methods]; `passes`
     [cases, methods, kinds]; `curves` by metric [cases, methods, points], taken `at` [points], for
-    those that have one; `chance` [cases], how much of the surroundings the known context covers,
-    nan where none is known; `maps` [methods, h, w], `images` [c, h, w] and `regions` [h, w] of
-    the first `gallery` cases.
+    those that have one; `blank` [cases, methods] whether a map is zero everywhere; `chance`
+    [cases], how much of the surroundings the known context covers, nan where none is known; `maps`
+    [methods, h, w], `images` [c, h, w] and `regions` [h, w] of the first `gallery` cases.
     """
 
     cases: tuple[Case, ...]
@@ -46,6 +48,7 @@ class Judged:
     values: np.ndarray
     seconds: np.ndarray
     passes: np.ndarray
+    blank: np.ndarray
     curves: Mapping[str, np.ndarray]
     at: Mapping[str, np.ndarray]
     chance: np.ndarray
@@ -65,7 +68,11 @@ JUDGED = Key("judged", Judged)
 
 @dataclass(frozen=True)
 class Judge(Sweep):
-    """Each method's map of each case, made in a scene of its own, and what each metric says."""
+    """Each method's map of each case, made in a scene of its own, and what each metric says.
+
+    Methods that do not suit the network are left out. One that fails in a later case has no numbers
+    there, no more than a metric that fails, and the result says so.
+    """
 
     study: Saliency
 
@@ -79,7 +86,8 @@ class Judge(Sweep):
 
     def forwards(self, context: Context) -> float:
         """Gradient methods taken for three passes, others by the masks or steps they name."""
-        methods = explainers(self.study.local_methods(), context.layer).values()
+        kept = context.suiting(self.study.local_methods())
+        methods = explainers(kept, context.layer).values()
         each = sum(
             max(3.0, *(float(getattr(method, name, None) or 0) for name in COUNTS))
             for method in methods
@@ -90,7 +98,7 @@ class Judge(Sweep):
 
     @contextmanager
     def open(self, context: Context, known: Known) -> Iterator[Known]:
-        methods = explainers(self.study.local_methods(), context.layer)
+        methods = explainers(context.suiting(self.study.local_methods()), context.layer)
         yield METHODS(methods) | METRICS(parse_metrics(self.study.measures()))
 
     def look(self, context: Context, one: One, known: Known) -> Tables:
@@ -114,23 +122,25 @@ class Judge(Sweep):
         methods = list(known[METHODS].values())
         size, room = context.run.batch_size, self.study.memory_gib
         scene = partial(Scene, context.model, one.image, truth, batch_size=size, memory_gib=room)
-        # All maps come before the first number: a method that does not suit the image is refused
-        # before metrics that explain again have been paid for.
         maps = [_explained(each, scene(), target) for each in methods]
         shared = scene()
         trials = [
-            Trial(shared, method, target, made, around)
-            for method, (made, *_) in zip(methods, maps, strict=True)
+            None if one.failed else Trial(shared, method, target, one.map, around)
+            for method, one in zip(methods, maps, strict=True)
         ]
         sanity = number < self.study.sanity_images
         metrics = known[METRICS].values()
-        measured = [[_measure(metric, trial, sanity) for metric in metrics] for trial in trials]
+        judged = [[_measure(metric, trial, sanity) for metric in metrics] for trial in trials]
+        measured = [[said for said, _ in row] for row in judged]
         region = shared.fix(target).mask[0].cpu().numpy()
         return {
             "values": np.array([[float(said.value[0]) for said in row] for row in measured]),
-            "seconds": np.array([seconds for _, seconds, _ in maps]),
-            "passes": np.array([passes for *_, passes in maps]),
-            "maps": np.stack([made[0].cpu().numpy() for made, *_ in maps]),
+            "seconds": np.array([one.seconds for one in maps]),
+            "passes": np.array([one.passes for one in maps]),
+            "maps": np.stack([one.map[0].cpu().numpy() for one in maps]),
+            "blank": np.array([not bool(one.map.any()) for one in maps]),
+            "failed": np.array([one.failed for one in maps], np.str_),
+            "unmeasured": np.array([[why for _, why in row] for row in judged], np.str_),
             **_curves(measured),
             "region": region,
             "chance": np.array(_chance(region, matters)),
@@ -151,7 +161,7 @@ def join_cases(study: Saliency, context: Context, known: Known) -> Known:
     def rows(key: str) -> list[np.ndarray]:
         return [tables[sample_id][key][row] for sample_id, row in ordered]
 
-    methods, metrics = choice_labels(study.local_methods()), parse_metrics(study.measures())
+    methods, metrics = labels_of_methods(study, context), parse_metrics(study.measures())
     curves, at = {}, {}
     for m, name in enumerate(metrics):
         at[name] = max(rows(f"at-{m}"), key=len)
@@ -163,14 +173,41 @@ def join_cases(study: Saliency, context: Context, known: Known) -> Known:
         known[CASES],
         methods,
         metrics,
-        **{name: np.stack(rows(name)) for name in ("values", "seconds", "passes", "chance")},
+        **{name: np.stack(rows(name)) for name in ARRAYS},
         curves=curves,
         at=at,
         maps=[tables[sample_id]["maps"][row] for sample_id, row in shown],
         images=[tables[sample_id]["image"] for sample_id, _ in shown],
         regions=[tables[sample_id]["region"][row] for sample_id, row in shown],
     )
-    return JUDGED(judged)
+    failed = _failed(known[CASES], methods, metrics, rows("failed"), rows("unmeasured"))
+    return JUDGED(judged) | left_out("judge")(failed)
+
+
+def _failed(
+    cases: Sequence[Case],
+    methods: Sequence[str],
+    metrics: Iterable[str],
+    failed: Sequence[np.ndarray],
+    unmeasured: Sequence[np.ndarray],
+) -> tuple[dict[str, Any], ...]:
+    """Methods, and metrics of methods, that failed in a case, as rows of the result's `skipped`."""
+    found: list[dict[str, Any]] = []
+    for (sample_id, _), own, numbers in zip(cases, failed, unmeasured, strict=True):
+        for method, why, each in zip(methods, own.tolist(), numbers.tolist(), strict=True):
+            row = {"method": method, "sample": sample_id}
+            found += [{"kind": "method", **row, "reason": why}] if why else []
+            found += [
+                {"kind": "metric", "metric": metric, **row, "reason": reason}
+                for metric, reason in zip(metrics, each, strict=True)
+                if reason
+            ]
+    return tuple(found)
+
+
+def labels_of_methods(study: Saliency, context: Context) -> tuple[str, ...]:
+    """What the methods that suit are called, in order."""
+    return choice_labels(context.suiting(study.local_methods()))
 
 
 def parse_metrics(entries: Sequence[Choice]) -> dict[str, Metric]:
@@ -178,11 +215,20 @@ def parse_metrics(entries: Sequence[Choice]) -> dict[str, Metric]:
     return dict(zip(choice_labels(entries), (parse("metrics", e) for e in entries), strict=True))
 
 
-def _measure(metric: Metric, trial: Trial, sanity: bool) -> Measured:
-    """What a metric says, or nan where it is not computed."""
-    if (metric.explains_again and not sanity) or (metric.needs_context and trial.context is None):
-        return Measured(trial.attributions.new_full((len(trial.scene),), float("nan")))
-    return metric.measure(trial)
+def _measure(metric: Metric, trial: Trial | None, sanity: bool) -> tuple[Measured, str]:
+    """What a metric says, nan where it is not computed, and why it fails where it does."""
+    nothing, why = Measured(torch.full((1,), float("nan"))), ""
+    if trial is None or (metric.explains_again and not sanity):
+        return nothing, why
+    if metric.needs_context and trial.context is None:
+        return nothing, why
+    try:
+        return metric.measure(trial), why
+    except Exception as error:
+        reason = failing(error)
+        if reason is None:
+            raise
+        return nothing, reason
 
 
 def _chance(region: np.ndarray, matters: np.ndarray | None) -> float:
@@ -205,12 +251,24 @@ def _curves(measured: Sequence[Sequence[Measured]]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _explained(method: Explainer, scene: Scene, target: Target) -> tuple[Tensor, float, list[int]]:
-    """A method's maps [1, h, w] in a scene of its own, its seconds, and its passes by kind."""
+@dataclass(frozen=True)
+class _Explained:
+    """A method's map [1, h, w], its seconds, its passes by kind, and why it failed, else ""."""
+
+    map: Tensor
+    seconds: float
+    passes: list[float]
+    failed: str
+
+
+def _explained(method: Explainer, scene: Scene, target: Target) -> _Explained:
+    """A method's map in a scene of its own, nan where it fails."""
     started = _now(scene.images.device)
-    maps = method.on(scene, [target])[0]
+    maps, why = attempted(method, scene, [target])
+    if why is not None:
+        return _Explained(maps[0], float("nan"), [float("nan")] * len(PASSES), why)
     seconds = _now(scene.images.device) - started
-    return maps, seconds, [scene.passes.get(kind, 0) for kind in PASSES]
+    return _Explained(maps[0], seconds, [float(scene.passes.get(kind, 0)) for kind in PASSES], "")
 
 
 def _now(device: torch.device) -> float:

@@ -17,12 +17,15 @@ def steps(study: Saliency) -> tuple[Step, ...]:
 
 
 def check(study: Saliency, context: Context) -> None:
-    """Refuse a region that needs labels where there are none, and maps that do not fit."""
+    """Refuse a region that needs labels where there are none, maps that do not fit, and methods of
+    which none suits the network."""
     manifest, region = context.manifest, configured(study.target, 0).where
     if region.needs_labels and not any(map(manifest.labelled, manifest.samples)):
         raise InputError(
             f"target.region: {study.target.region!r} needs labels, and none of the "
             f"{len(manifest.samples)} images of {manifest.name} has a mask; take 'predicted'"
         )
+    if not context.suiting(study.local_methods()):
+        raise context.nothing_suits("compare")
     image = first_images(manifest, context.run)
     Scene(context.model, image, memory_gib=study.memory_gib).check_room(1)

@@ -66,7 +66,24 @@ def _lead(result: Result) -> str:
     if real and real[0]["rank"] is not None:
         text += f"The best mean rank of a method is that of {real[0]['method']}."
         text += _ahead(trivial, real[0]["rank"])
+    text += _blank(rows, int(as_number(notes["cases"])))
     return text + _against_copy(result, {row["method"] for row in real})
+
+
+def _blank(rows: Rows, cases: int) -> str:
+    """Which methods' maps are zero everywhere in all cases, and in some."""
+    count = {row["method"]: row.get("blank") or 0 for row in rows}
+    always = [method for method, number in count.items() if number == cases]
+    parts = [f"{method} in {n}" for method, n in count.items() if 0 < n < cases]
+    text = ""
+    if always:
+        text += (
+            f" The maps of {', '.join(always)} are zero everywhere in all cases: what the metrics "
+            "say of them is what they say of no map."
+        )
+    if parts:
+        text += f" Maps are zero everywhere in some of the {cases} cases: {', '.join(parts)}."
+    return text
 
 
 def _ahead(trivial: Rows, rank: float) -> str:

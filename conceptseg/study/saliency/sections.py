@@ -22,7 +22,16 @@ from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
 from conceptseg.stats.intervals import ALPHA, FEWEST
 from conceptseg.study.saliency.standing import KNOWN, MASK_COPY
-from conceptseg.study.saliency.tables import DETECTABLE, DIFFERENCE, MEAN, P_ADJUSTED, PASSES, RANK
+from conceptseg.study.saliency.tables import (
+    BLANK,
+    DETECTABLE,
+    DIFFERENCE,
+    MEAN,
+    P_ADJUSTED,
+    PASSES,
+    RANK,
+)
+from conceptseg.study.shared.local_maps import said
 
 Row = Mapping[str, Any]
 TITLES = {"cbd": "Context bias detection (CBD)", "cbl": "Context bias localisation (CBL)"}
@@ -36,7 +45,7 @@ CURVES_SHOWN = 8
 def standing(result: Result) -> Section:
     """Mean ranks, then every metric's means."""
     ranking = charts.forest(
-        result.tables["methods"].show("method", "family", RANK),
+        result.tables["methods"].show("method", "family", RANK, BLANK),
         "method",
         RANK,
         filled=lambda row: row["family"] != "baseline",
@@ -283,7 +292,13 @@ def gallery(result: Result) -> Section | None:
         ("image", [Picture(row["picture"], f"{name}, region outlined") for row, name in named])
     ]
     shown += [
-        (method, [Picture(row["maps"][place[method]], f"{method}, {name}") for row, name in named])
+        (
+            method,
+            [
+                Picture(row["maps"][place[method]], f"{method}, {name}{said(row, method)}")
+                for row, name in named
+            ],
+        )
         for method in _names(result)
     ]
     bar = ColourBar("balance", -1.0, 1.0, "attribution, relative to the method's largest")
@@ -302,7 +317,7 @@ def cost(result: Result) -> Section:
     table = result.tables["methods"]
     rows = [{**row, "seconds": seconds[row["method"]]} for row in table.rows]
     block = TableBlock(
-        Table(rows).show("method", Column("seconds", "seconds (median)"), *PASSES),
+        Table(rows).show("method", Column("seconds", "seconds (median)"), *PASSES, BLANK),
         "Cost of one map",
         "Passes of one image through the whole network, or through the part after the layer.",
     )

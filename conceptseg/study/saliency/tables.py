@@ -7,6 +7,7 @@ import numpy as np
 from conceptseg import catalogue
 from conceptseg.result.columns import Column, labels_of
 from conceptseg.result.table import Table
+from conceptseg.stats.intervals import finite_mean
 from conceptseg.study.saliency.judge import Judged
 from conceptseg.study.saliency.standing import Standing
 
@@ -15,6 +16,7 @@ PASSES = tuple(
     Column(key, f"{key.removesuffix('s').replace('_', ' ')} passes")
     for key in ("forwards", "backwards", "tails", "tail_backwards")
 )
+BLANK = Column("blank", "maps that are zero everywhere")
 MEAN = Column("mean", interval=True, ends=("low", "high"), of="estimate")
 DIFFERENCE = Column(
     "difference", "better by", interval=True, brief="", ends=("low", "high"), of="estimate"
@@ -40,18 +42,20 @@ AGAINST = (
 
 def method_table(judged: Judged, standing: Standing, kinds: Mapping[str, catalogue.Entry]) -> Table:
     """One row per method, best overall rank first: what it is, what it costs, how it ranks."""
+    counted = [column.key for column in PASSES]
     rows = [
         {
             "method": method,
             "family": kinds[method].family,
             **RANK.cells(standing.sampling.mean(standing.ranks[:, m])),
-            **dict(zip((c.key for c in PASSES), judged.passes[:, m].mean(0).tolist(), strict=True)),
+            BLANK.key: int(judged.blank[:, m].sum()),
+            **dict(zip(counted, finite_mean(judged.passes[:, m], 0).tolist(), strict=True)),
             "source": kinds[method].source,
         }
         for m, method in enumerate(judged.methods)
     ]
     order = np.argsort(np.nan_to_num(standing.ranks, nan=np.inf).mean(0), kind="stable")
-    labels = labels_of((RANK, *PASSES))
+    labels = labels_of((RANK, BLANK, *PASSES))
     caption = "The methods, best mean rank first"
     return Table([rows[m] for m in order], labels=labels, caption=caption)
 
@@ -70,6 +74,7 @@ def value_table(judged: Judged, classes: Sequence[str]) -> Table:
             "sample": sample_id,
             "class": classes[class_id],
             "method": method,
+            BLANK.key: bool(judged.blank[n, m]),
             **dict(zip(judged.metrics, judged.values[n, m].tolist(), strict=True)),
         }
         for n, (sample_id, class_id) in enumerate(judged.cases)

@@ -36,7 +36,7 @@ MOST_WEIGHTS = 5_000_000
 def conclude(study: Segnbdt, context: Context, known: Known) -> Result:
     grown, judged, removals = known[GROWN], known[JUDGED], known[REMOVALS]
     classes, k = context.model.classes, len(context.model.classes)
-    images, exemplars, views = _pictures(study, known)
+    images, exemplars, views = _pictures(study, context, known)
     made = {
         "fidelity": (tables.fidelity_rows(judged, k), "The network and its tree, as a whole"),
         "classes": (tables.class_rows(grown, judged, classes), "The classes"),
@@ -116,10 +116,12 @@ def _tuning_rows(tuning: Tuning | None) -> tables.Rows:
     ]
 
 
-def _pictures(study: Segnbdt, known: Known) -> tuple[dict[str, bytes], tables.Rows, tables.Rows]:
+def _pictures(
+    study: Segnbdt, context: Context, known: Known
+) -> tuple[dict[str, bytes], tables.Rows, tables.Rows]:
     """Pictures by key; rows of exemplars of each branch; rows of the inspected images."""
     tree, table, seen = known[GROWN].tree, known[EVIDENCE], known[VIEWS].tables
-    methods = choice_labels(study.evidence)
+    methods = choice_labels(context.suiting(study.evidence))
     keys = ("region", "doubt", *methods)
     shown = chosen_images(study, known[JUDGED], tree.classes)
     images = {safe_key(f"view-{i}"): seen[i]["photo"].tobytes() for i in shown}
@@ -213,7 +215,7 @@ def _notes(study: Segnbdt, context: Context, known: Known) -> dict[str, Any]:
         stability=float(finite.mean()) if len(finite) else None,
         stability_low=float(np.quantile(finite, 0.025)) if len(finite) else None,
         chance_likeness=float(np.nanmean(grown.chance)),
-        evidence=list(choice_labels(study.evidence)),
+        evidence=list(choice_labels(context.suiting(study.evidence))),
         fill=study.fill,
         removed_share=study.removed_share,
         evidence_images=len(known[EVIDENCE].ids),

@@ -14,7 +14,7 @@ from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.explain.fill import filling
-from conceptseg.explain.methods import explainers
+from conceptseg.explain.methods import attempted, explainers
 from conceptseg.explain.scene import Scene
 from conceptseg.report.thumbnails import outlined, overlay, photo, shared_limit
 from conceptseg.stats.mergeable.sample_table import SampleTable
@@ -86,8 +86,9 @@ class Evidence(Pass):
         leaves = torch.from_numpy(tree.paths > 0).to(hard.device)
         masks = [leaves[:, edge][hard] for edge in edges]
         targets = [decision(tree, edge, m[None]) for edge, m in zip(edges, masks, strict=True)]
-        methods = explainers(self.study.evidence, context.layer) if edges else {}
-        maps = [m.on(scene, targets)[:, 0].float().cpu().numpy() for m in methods.values()]
+        methods = explainers(context.suiting(self.study.evidence), context.layer) if edges else {}
+        made = [attempted(method, scene, targets)[0] for method in methods.values()]
+        maps = [one[:, 0].float().cpu().numpy() for one in made]
         pictures = self._pictures(scene, rules, edges, masks, maps)
         return {
             "edge": np.array(edges, np.int64),

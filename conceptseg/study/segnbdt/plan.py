@@ -55,6 +55,8 @@ def check(study: Segnbdt, context: Context) -> None:
         given_tree(study.tree, classes)
     for name in study.data.classes:
         context.model.class_id(name)
+    if study.evidence and not context.suiting(study.evidence):
+        raise context.nothing_suits("evidence")
     halves(study, context)
     if study.tune != "none":
         if not any(map(manifest.labelled, manifest.samples)):

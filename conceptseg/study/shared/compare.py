@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from conceptseg.catalogue import Choice, choice_labels
-from conceptseg.engine.contract import Context
+from conceptseg.catalogue import Choice
+from conceptseg.engine.contract import Context, left_out
 from conceptseg.engine.known import Key, Known
 from conceptseg.explain.contract import Explainer
-from conceptseg.explain.methods import explainers
+from conceptseg.explain.methods import attempted, explainers
 from conceptseg.explain.regions import Predicted
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
@@ -41,6 +41,11 @@ class Comparison:
     plain: list[bytes]
     pictures: dict[str, list[bytes]]
 
+    @property
+    def blank(self) -> dict[str, list[bool]]:
+        """Whether each map is zero everywhere, by method."""
+        return {method: [not one.any() for one in own] for method, own in self.maps.items()}
+
     @classmethod
     def of(
         cls,
@@ -68,7 +73,10 @@ COMPARISON = Key("comparison", Comparison)
 
 @dataclass(frozen=True)
 class Compare(Sweep):
-    """Each method on each image and class that `CHOSEN` names."""
+    """Each method that suits the network on each image and class that `CHOSEN` names.
+
+    One that fails on any of these images is left out.
+    """
 
     entries: tuple[Choice, ...]
     picture_px: int = 256
@@ -87,29 +95,38 @@ class Compare(Sweep):
 
     @contextmanager
     def open(self, context: Context, known: Known) -> Iterator[Known]:
-        yield METHODS(explainers(self.entries, context.layer))
+        yield METHODS(explainers(context.suiting(self.entries), context.layer))
 
     def look(self, context: Context, one: One, known: Known) -> Tables:
         scene = Scene(context.model, one.image, batch_size=context.run.batch_size)
         classes = [c for s, c in known[CHOSEN] if s == one.id]
         targets = [Target(c, Predicted(c)) for c in classes]
-        made = [each.on(scene, targets)[:, 0].cpu().numpy() for each in known[METHODS].values()]
+        made = [attempted(each, scene, targets) for each in known[METHODS].values()]
         return {
             "image": one.image[0].float().cpu().numpy(),
             "class": np.array(classes, dtype=np.int64),
-            **{f"map-{number}": maps for number, maps in enumerate(made)},
+            **{f"map-{number}": maps[:, 0].cpu().numpy() for number, (maps, _) in enumerate(made)},
+            "failed": np.array([why or "" for _, why in made], np.str_),
             "prediction": scene.logits.argmax(1)[0].cpu().numpy().astype(np.int32),
         }
 
     def gathered(self, table: SampleTable, known: Known) -> Known:
-        chosen = known[CHOSEN]
-        maps: dict[str, list[np.ndarray]] = {name: [] for name in choice_labels(self.entries)}
+        chosen, labels = known[CHOSEN], tuple(known[METHODS])
+        failed = [
+            {"kind": "method", "method": label, "sample": sample_id, "reason": why}
+            for sample_id in table.ids
+            for label, why in zip(labels, table.tables[sample_id]["failed"].tolist(), strict=True)
+            if why
+        ]
+        bad = {row["method"] for row in failed}
+        maps: dict[str, list[np.ndarray]] = {name: [] for name in labels if name not in bad}
         masks = []
         for sample_id, class_id in chosen:
             one = table.tables[sample_id]
             masks.append(one["prediction"] == class_id)
             row = int(np.flatnonzero(one["class"] == class_id)[0])
-            for number, own in enumerate(maps.values()):
-                own.append(one[f"map-{number}"][row])
+            for name, own in maps.items():
+                own.append(one[f"map-{labels.index(name)}"][row])
         images = [table.tables[sample_id]["image"] for sample_id, _ in chosen]
-        return COMPARISON(Comparison.of(chosen, maps, images, masks, self.picture_px))
+        made = Comparison.of(chosen, maps, images, masks, self.picture_px)
+        return COMPARISON(made) | left_out(self.name)(tuple(failed))

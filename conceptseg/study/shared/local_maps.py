@@ -4,25 +4,31 @@ Every study shows such maps beside its own result in this one form.
 :mod:`conceptseg.study.shared.compare` makes them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from conceptseg.report.blocks import Block, ColourBar, Gallery, Picture, Prose, Section
+from conceptseg.report.thumbnails import ZERO
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
 from conceptseg.study.shared.compare import Comparison
 
+BLANK = "zero everywhere"
+"""Column of the methods whose map is zero everywhere."""
+
 
 def table(comparison: Comparison, classes: Sequence[str]) -> Table:
-    """A row per image and class: `sample`, `class`, and the keys of its pictures, `picture` of the
-    image itself and one by each method's name."""
+    """A row per image and class: `sample`, `class`, the keys of its pictures, `picture` of the
+    image itself and one by each method's name, and the methods whose map is zero everywhere."""
     rows = [
         {
             "sample": sample_id,
             "class": classes[class_id],
             "picture": _key(n),
             **{method: _key(n, method) for method in comparison.methods},
+            BLANK: [method for method in comparison.methods if comparison.blank[method][n]],
         }
         for n, (sample_id, class_id) in enumerate(comparison.chosen)
     ]
@@ -56,12 +62,18 @@ def section(result: Result, text: str) -> Section:
     for row in result.tables["saliency"].rows:
         name = f"{row['class']} in {row['sample']}"
         shown = Picture(row["picture"], f"{name}, predicted region outlined")
-        rows.append((name, [shown, *(Picture(row[m], f"{m} of {name}") for m in methods)]))
+        own = (Picture(row[m], f"{m} of {name}{said(row, m)}") for m in methods)
+        rows.append((name, [shown, *own]))
     blocks: list[Block] = [Prose("None was asked for, or no image has a class to explain.")]
     if rows and methods:
         bar = ColourBar("balance", -1.0, 1.0, "attribution, relative to the method's largest")
         blocks = [Gallery(("image", *methods), rows, bar=bar)]
     return Section("saliency", "Local saliency maps for comparison", text, blocks)
+
+
+def said(row: Mapping[str, Any], method: str) -> str:
+    """What is added to the words beside a map: that it is zero everywhere, where it is."""
+    return f", {ZERO}" if method in row.get(BLANK, ()) else ""
 
 
 def _key(number: int, method: str = "") -> str:

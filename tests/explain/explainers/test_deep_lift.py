@@ -9,7 +9,9 @@ from conceptseg.explain.explainers.lrp import Lrp
 from conceptseg.explain.fill import filling
 from conceptseg.explain.lrp.start import relevance_of_change
 from conceptseg.explain.regions import Box, Everything
+from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
+from conceptseg.network.model import SegmentationModel
 from tests.explain.lrp.test_rescale import peers
 from tests.small_models import images, seeded, unet, wrapped
 
@@ -80,3 +82,21 @@ def test_it_is_lrp_under_rescale():
     target = Target(1, Everything(), score="margin")
     expected = Lrp(composite="rescale", start="target")(model, x, target)
     assert torch.equal(DeepLift()(model, x, target), expected)
+
+
+@pytest.mark.parametrize(
+    ("method", "rows"), [(DeepLift(), 3), (Lrp(), 2), (Lrp(channel=0), 2)], ids=lambda v: str(v)[:9]
+)
+def test_passes_are_counted_as_they_are_made(method, rows, monkeypatch):
+    """The rows that enter the network, and a way back for each target."""
+    model, x = unet(), images(1, 16, 24)
+    targets = [Target(c, Everything()) for c in range(3)]
+    method.on(Scene(model, x), targets)  # makes the engine, once for a network
+    entered, forward = [], SegmentationModel.forward
+    monkeypatch.setattr(
+        SegmentationModel, "forward", lambda s, x: entered.append(len(x)) or forward(s, x)
+    )
+    scene = Scene(model, x)
+    method.on(scene, targets)
+    assert sum(entered) == rows
+    assert scene.passes == {"forward": rows, "backward": 3}

@@ -87,25 +87,92 @@ def test_every_way_to_write_a_rectifier(name):
     assert (found - plain).abs().max() > 0.01 * plain.abs().max()
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        nn.GELU(),
-        nn.SiLU(),
-        nn.Hardswish(),
-        nn.ELU(),
-        nn.PReLU(),
-        nn.LeakyReLU(0.1),
-        nn.Softplus(),
-        nn.Hardtanh(),
-        lambda x: x.clamp(0, 1),
-        lambda x: torch.maximum(x, 0.5 * x),
-    ],
-)
+BENT = {
+    "GELU": nn.GELU(),
+    "GELU by tanh": nn.GELU("tanh"),
+    "SiLU": nn.SiLU(),
+    "SiLU in place": nn.SiLU(inplace=True),
+    "hardswish": nn.Hardswish(),
+    "Mish": nn.Mish(),
+    "ELU": nn.ELU(0.7),
+    "ELU in place": nn.ELU(inplace=True),
+    "SELU": nn.SELU(),
+    "CELU": nn.CELU(),
+    "RReLU": nn.RReLU().eval(),
+    "leaky ReLU": nn.LeakyReLU(0.1),
+    "leaky ReLU in place": nn.LeakyReLU(0.1, inplace=True),
+    "PReLU": nn.PReLU(init=0.4),
+    "PReLU by channel, one that falls": nn.PReLU(6),
+}
+with torch.no_grad():
+    BENT["PReLU by channel, one that falls"].weight[2] = -0.5
+
+
+@pytest.mark.parametrize("name", BENT)
+def test_activations_that_dampen_are_guided_by_the_plain_rule(name):
+    """Pixel by pixel, for 1 x 1 convolutions: R_in = f'(input) R_out [input > 0] [R_out > 0]."""
+    act = BENT[name]
+    model, x = layers(act, kernel=1), images(1, 3, 4)
+    weights = [conv.weight.detach()[:, :, 0, 0] for conv in model.module.convs]
+    biases = [conv.bias.detach() for conv in model.module.convs]
+
+    def bent(v):
+        v = v.clone().requires_grad_()
+        y = act((v + 0.0)[None, :, None, None])[0, :, 0, 0]
+        (slope,) = torch.autograd.grad(y.sum(), v)
+        return y.detach(), slope
+
+    expected = torch.zeros(3, 4)
+    for i in range(3):
+        for j in range(4):
+            low = weights[0] @ x[0, :, i, j] + biases[0]
+            kept, slope_low = bent(low)
+            high = weights[1] @ kept + biases[1]
+            _, slope_high = bent(high)
+            r = weights[2][1] * (weights[2][1] > 0) * (high > 0) * slope_high
+            r = weights[1].T @ r
+            r = r * (r > 0) * (low > 0) * slope_low
+            expected[i, j] = (weights[0].T @ r).sum()
+    found, plain = both_ways(model, x)
+    assert torch.allclose(found[0], expected, atol=1e-6)
+    assert (found - plain).abs().max() > 0.01 * plain.abs().max()
+
+
+OTHERS = [
+    nn.Softplus(),
+    nn.Tanh(),
+    nn.Hardtanh(),
+    lambda x: x.clamp(0, 1),
+    lambda x: torch.maximum(x, 0.5 * x),
+]
+
+
+@pytest.mark.parametrize("other", OTHERS)
 def test_other_activations_pass_their_gradient(other):
-    found, plain = both_ways(layers(other), images(1))
-    assert plain.abs().max() > 0
-    assert torch.equal(found, plain)
+    """Beside a rectifier; the gradient at the others is the true one, that of a twin by hand."""
+    model, x = layers(nn.ReLU(), other), images(1)
+
+    class Cut(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, v):
+            ctx.save_for_backward(v)
+            return v.clamp(min=0)
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient.clamp(min=0) * (ctx.saved_tensors[0] > 0)
+
+    twin = layers(Cut.apply, other)
+    expected = VanillaSaliency(reduce="sum")(twin, x, WHOLE)
+    assert torch.allclose(SIGNED(model, x, WHOLE), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("other", [*OTHERS, nn.Identity()])
+def test_a_network_without_anything_to_guide_is_refused(other):
+    model, x = layers(other), images(1)
+    with pytest.raises(InputError, match="finds no rectifier in the network.*vanilla_saliency"):
+        SIGNED(model, x, WHOLE)
+    assert not hooks(model)
 
 
 def test_where_all_is_positive_it_is_the_gradient():
@@ -114,11 +181,6 @@ def test_where_all_is_positive_it_is_the_gradient():
         parameter.data.abs_()
     found, plain = both_ways(model, images(2))
     assert plain.min() > 0 and torch.equal(found, plain)
-
-
-def test_a_linear_network_has_nothing_to_guide():
-    found, plain = both_ways(layers(nn.Identity()), images(1))
-    assert plain.abs().max() > 0 and torch.equal(found, plain)
 
 
 def test_captum():
@@ -198,9 +260,16 @@ def test_a_part_that_cannot_be_seen():
     assert hooks(model) == 0
 
 
+class Beside(nn.Sequential):
+    """With a rectifier beside it that nothing comes through."""
+
+    def forward(self, x):
+        return super().forward(x) + 0 * x[:, :1].relu()
+
+
 def dropped(dropout, kernel=1):
-    """Two convolutions without rectifier and dropout between them."""
-    build = lambda: nn.Sequential(  # noqa: E731
+    """Two convolutions with dropout between them, and no rectifier on the way."""
+    build = lambda: Beside(  # noqa: E731
         nn.Conv2d(3, 5, kernel, padding=kernel // 2), dropout, nn.Conv2d(5, 2, 1)
     )
     return wrapped(seeded(build), 2)

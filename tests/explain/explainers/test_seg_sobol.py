@@ -33,8 +33,8 @@ def test_balance_makes_additive_scores_exact():
     w = weights(4, 4)
     expected = w**2 / (w**2).sum()
     model = game(lambda x: (x[:, ::2, ::3] * w).sum((1, 2)))
-    uneven = indices(model, 8, 12, grid=4, samples=16) / expected
-    even = indices(model, 8, 12, grid=4, samples=16, balance=True) / expected
+    uneven = indices(model, 8, 12, grid=(4, 4), samples=16) / expected
+    even = indices(model, 8, 12, grid=(4, 4), samples=16, balance=True) / expected
     assert (uneven.max() / uneven.min()).item() > 2
     assert torch.allclose(even, even.mean().expand_as(even), rtol=1e-9)
 
@@ -94,7 +94,7 @@ def test_loops_over_points_and_cells(interpolation, fill):
             mixed[i] = points[n, 9 + i]
             expected[..., i] += (first[n] - scores(mixed)) ** 2
     expected /= 2 * count * first.var(0, ddof=1)[..., None]
-    method = SegSobol(grid=grid, samples=count, interpolation=interpolation, fill=fill)
+    method = SegSobol(grid=(grid, grid), samples=count, interpolation=interpolation, fill=fill)
     found = method.attribute(scene, targets)
     assert np.allclose(found.flatten(2), expected, rtol=1e-6)
 
@@ -133,29 +133,45 @@ def test_no_variance():
 
 def test_the_published_design_is_uneven():
     """The known fault: at G = 11 and N = 32 cells of equal influence differ fivefold."""
-    first, second = SegSobol()._points()
+    first, second = SegSobol()._points((11, 11))
     moved = 6 * (first - second).square().mean(0)
     assert first.shape == (32, 121) and first[0].abs().max() == 0
     assert 5 < (moved.max() / moved.min()).item() < 6
-    more, other = SegSobol(samples=1024)._points()
+    more, other = SegSobol(samples=1024)._points((11, 11))
     moved = 6 * (more - other).square().mean(0)
     assert (moved.max() / moved.min()).item() < 2
 
 
 def test_cells_that_no_point_changes_are_refused():
     """With few points of a plain sequence some columns of A and B are the same."""
-    with pytest.raises(InputError, match="8 samples leave 3 of 16 cells unchanged; take 16, or"):
+    with pytest.raises(InputError, match="8 samples leave 3 of 16 cells unchanged; take 16, leave"):
         indices(additive(weights(4, 4)), 4, 4, grid=4, samples=8)
+
+
+@pytest.mark.parametrize("size", [(24, 24), (16, 48), (60, 12), (9, 200)])
+def test_cells_follow_the_image_s_shape_and_points_the_cells(size):
+    """About as many cells as of a square, nearly square; and none that no point moves."""
+    for grid in (3, 6, 11):
+        method = SegSobol(grid=grid)
+        rows, columns = method._cells(size)
+        if rows > 1 and columns > 1:
+            assert 0.6 < (size[0] / rows) / (size[1] / columns) < 1.6
+        assert 0.7 * grid**2 - 2 < rows * columns < 1.4 * grid**2 + 2
+        first, second = method._points((rows, columns))
+        assert len(first) >= 32 and not (first == second).all(0).any()
+        assert first.shape[1] == rows * columns
+    given = SegSobol(grid=4, samples=8)
+    assert given._cells((30, 30)) == (4, 4) and SegSobol(grid=(2, 5))._cells((30, 30)) == (2, 5)
 
 
 def test_passes_and_scrambling():
     scene = Scene(unet(), images(2))
     targets = [Target(c, Everything()) for c in range(3)]
-    method = SegSobol(grid=3, samples=8)
+    method = SegSobol(grid=(3, 3), samples=8)
     found = method.on(scene, targets)
     assert scene.passes == {"forward": 2 + 2 * 8 * 10}
     scrambled = [
-        SegSobol(grid=3, samples=8, scramble=seed).on(scene, targets) for seed in (0, 0, 1)
+        SegSobol(grid=(3, 3), samples=8, scramble=seed).on(scene, targets) for seed in (0, 0, 1)
     ]
     assert torch.equal(scrambled[0], scrambled[1])
     assert not torch.equal(scrambled[0], scrambled[2]) and not torch.equal(scrambled[0], found)

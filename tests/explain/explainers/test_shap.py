@@ -7,7 +7,7 @@ import torch
 
 from conceptseg.concepts.segments import segment
 from conceptseg.errors import InputError
-from conceptseg.explain.explainers._partition import hexagons, superpixels
+from conceptseg.explain.explainers._partition import hexagons, superpixels, tiling
 from conceptseg.explain.explainers.shap import Shap
 from conceptseg.explain.regions import Box, Everything, Labelled
 from conceptseg.explain.scene import Scene
@@ -28,7 +28,7 @@ def test_hexagons_by_brute_force(size, cells):
             for r, c in product(reach, reach)
         ]
     )
-    labels = hexagons(size, cells).numpy()
+    labels = tiling(size, cells).numpy()
     nearest = {}
     for y, x in product(range(h), range(w)):
         distance = np.hypot(*(centres - (y + 0.5, x + 0.5)).T)
@@ -41,7 +41,7 @@ def test_hexagons_by_brute_force(size, cells):
 
 
 def test_hexagons_have_the_area_that_was_asked_for():
-    labels = hexagons((300, 400), 60)
+    labels = tiling((300, 400), 60)
     frame = torch.cat([labels[0], labels[-1], labels[:, 0], labels[:, -1]]).unique()
     areas = labels.flatten().bincount()
     inside = torch.ones(len(areas), dtype=torch.bool).index_fill(0, frame, False)
@@ -52,6 +52,22 @@ def test_hexagons_have_the_area_that_was_asked_for():
 def test_as_many_cells_as_pixels_and_one():
     assert len(hexagons((5, 6), 10_000).unique()) == 30
     assert hexagons((5, 6), 1).unique().tolist()[0] == 0
+
+
+@pytest.mark.parametrize("cells", [2, 17, 50, 200])
+def test_no_shape_of_image_has_more_cells_than_asked_for_nor_many_fewer(cells):
+    """240 samples for 50 cells do for a square, for photographs and for a strip."""
+    for size in ((100, 100), (240, 320), (352, 480), (30, 300)):
+        count = int(hexagons(size, cells).max()) + 1
+        assert 0.55 * cells <= count <= max(cells, 12), (size, count)
+        if cells == 50:
+            Shap(cells=cells, samples=240).check(Scene(unet(), torch.rand(1, 3, *size)))
+
+
+def test_superpixels_are_no_more_than_asked_for():
+    image = np.random.default_rng(1).random((3, 40, 90)).astype(np.float32)
+    for cells in (1, 7, 30, 60):
+        assert int(superpixels(image, cells).max()) + 1 <= cells
 
 
 def test_superpixels_are_a_partition():

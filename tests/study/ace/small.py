@@ -144,7 +144,7 @@ def swept(step: Pass, here: Context, part: Batch, known: Known = NOTHING) -> Kno
 
 def packed(one: Ace, images: Tensor) -> tuple[np.ndarray, ...]:
     """The segments of images as a discovery keeps them."""
-    return tuple(one.segments(image.numpy()).packed() for image in images)
+    return tuple(one.segments(image.numpy(), one.scales).packed() for image in images)
 
 
 class Edited:

@@ -5,18 +5,26 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from conceptseg.concepts.segments import Segments, ring, segment
+from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
+from conceptseg.engine.start import read_manifest
 from conceptseg.errors import InputError
+from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import Tail
+from conceptseg.settings import read_settings
 from conceptseg.stats.mergeable.moments import Moments
 from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.discover import discover
 from conceptseg.study.ace.gradients import References, class_gradients
-from conceptseg.study.ace.survey import ACTIVATION, SEGMENTS, Survey
-from tests.small_models import images, unet
+from conceptseg.study.ace.plan import remarks
+from conceptseg.study.ace.survey import ACTIVATION, SEGMENTS, Survey, cut_scales
+from tests.small_models import LOGITS, images, unet
 from tests.study.ace.small import Arrays, activations, batch, context, study, swept
+from tests.study.ace.test_study import write_scenes
 
 LAYER, SIZE = "mid", (32, 32)
 
@@ -177,3 +185,37 @@ def test_a_network_that_predicts_none_of_the_classes(model, pictures):
     one = study(data={"manifest": "none.yaml", "classes": ["class 1"]})
     with pytest.raises(InputError, match="data.classes: 'class 1' is predicted in none"):
         discover(one, here, empty)
+
+
+class Lines(torch.nn.Module):
+    """Calls bright pixels `red`: the line that each scene is painted with here, and its square."""
+
+    def forward(self, x):
+        bright = x.mean(1, keepdim=True) - 0.6
+        return 20 * torch.cat([-bright, bright, bright - 1], 1)
+
+
+@pytest.mark.parametrize(("wide", "finer"), [(2, True), (12, False)])
+def test_segments_are_as_fine_as_the_narrowest_class_needs(tmp_path, wide, finer):
+    """Lines across images of 96 x 128 px; squares of twelve need nothing."""
+    path = write_scenes(tmp_path / "files", 3)
+    for file in (tmp_path / "files/images").glob("*.png"):
+        pixels = np.full((96, 128, 3), 60, np.uint8)
+        pixels[40 : 40 + wide, :] = 240
+        Image.fromarray(pixels).save(file)
+        Image.fromarray((pixels[..., 0] > 200).astype(np.uint8)).save(
+            tmp_path / "files/masks" / file.name
+        )
+    model = [("model.name", "tests.study.ace.test_survey:Lines"), ("layer", "auto")]
+    one = read_settings("ace", Ace, path, [*model, ("scales", "auto")]).study
+    network = SegmentationModel(Lines(), ("ground", "red", "green"), reading=LOGITS)
+    manifest = read_manifest(one)
+    here = Context(network, manifest, one.run, "", 0)
+    scales, name, narrow = cut_scales(one, here)
+    assert name == "red" and abs(narrow - wide) <= 1
+    assert scales[:3] == (15, 50, 80) and (len(scales) == 4) == finer
+    (remark,) = remarks(one, here)
+    assert "the narrowest class is red" in remark[1] and "no segment" not in remark[1]
+    given = one.model_copy(update={"scales": (15, 50)})
+    assert cut_scales(given, here)[0] == (15, 50)
+    assert ("no segment can follow it" in remarks(given, here)[0][1]) == finer

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from conceptseg.study.deepdream.ascent import scaled, smooth_changes, variation, walk
+from conceptseg.study.deepdream.ascent import Path, refined, scaled, smooth_changes, variation, walk
 
 STEP = 0.01
 
@@ -86,8 +86,10 @@ def test_total_variation_smooths_where_nothing_else_pulls():
 
 def test_a_step_has_its_length_and_zero_stays_zero():
     g = weights()
-    np.testing.assert_allclose(scaled(g, 0.3).square().mean((1, 2, 3)).sqrt(), 0.3)
-    assert (scaled(torch.zeros_like(g), 0.3) == 0).all()
+    np.testing.assert_allclose(
+        scaled(g, torch.full((len(g),), 0.3)).square().mean((1, 2, 3)).sqrt(), 0.3
+    )
+    assert (scaled(torch.zeros_like(g), torch.full((len(g),), 0.3)) == 0).all()
 
 
 def test_smooth_null_paths_are_straight_smooth_and_as_long_as_asked():
@@ -100,3 +102,50 @@ def test_smooth_null_paths_are_straight_smooth_and_as_long_as_asked():
     noise = noise / noise.square().mean().sqrt() * 0.05
     assert variation(moved[-1])[1] < 0.7 * variation(noise)[1]
     assert torch.equal(line, smooth_changes(start, np.array([0.02, 0.05]), 5, [0, 1]))
+
+
+@pytest.mark.parametrize("how", ["pixel", "phase"])
+def test_a_path_that_flips_at_once_is_taken_again_in_smaller_steps(how):
+    """Of a linear score: a region that flips within a hundredth of a step, within three, never."""
+    w = weights(3)
+    start = 0.5 + 0.05 * weights(3, seed=3)
+    first = (start * w).sum((1, 2, 3))
+    gain = STEP * 144 * w.square().mean((1, 2, 3)).sqrt()
+    limit = torch.tensor([0.01, 1.3, 1e9], dtype=torch.float64)
+    taken = []
+
+    def go(rows, step):
+        taken.append((rows.tolist(), step.tolist()))
+        score = lambda x: (x * w[rows]).sum((1, 2, 3))  # noqa: E731
+        share = lambda x: (score(x) - first[rows] > (limit * gain)[rows]).double()  # noqa: E731
+        return walk(
+            lambda x: x, score, share, start[rows], how, step=step,
+            limits=np.full(len(rows), 40), tv=0.0, flip=0.9, points=4,
+        )  # fmt: skip
+
+    path, step = refined(go, np.full(3, STEP), 40, 12)
+    assert taken[0] == ([0, 1, 2], [STEP] * 3) and all(2 not in rows for rows, _ in taken[1:])
+    assert (path.ended[:2] >= 12).all() and (path.ended[:2] <= 40).all() and path.ended[2] == 40
+    assert step[0] < step[1] < step[2] == STEP
+    for row in (0, 1):
+        risen = float(((path.images[-1] - start) * w).sum((1, 2, 3))[row])
+        assert 1 < risen / float(limit[row] * gain[row]) < 1.2
+        # All points differ, evenly: the path can be described.
+        moved = (path.images[1:] - path.images[:-1])[:, row].square().mean((1, 2, 3)).sqrt()
+        assert float(moved.min()) > 0.5 * float(moved.max()) > 0
+    assert path.length[0] == pytest.approx(float(path.ended[0]) * step[0], rel=0.05)
+
+
+def test_a_path_that_smaller_steps_cannot_take_stays_as_it_was():
+    """Flips by a jump alone: a step of any other length leads nowhere."""
+    calls = []
+
+    def go(rows, step):
+        calls.append(step.copy())
+        n = len(rows)
+        images = torch.full((3, n, 1, 2, 2), float(len(calls)))
+        return Path(images, np.full(n, 1.0), np.full(n, 1 if len(calls) == 1 else 20))
+
+    path, step = refined(go, np.full(2, 0.1), 20, 8)
+    assert len(calls) == 2 and (path.images == 1).all() and path.ended.tolist() == [1, 1]
+    assert step.tolist() == [0.1, 0.1]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from conceptseg.errors import InputError
 from conceptseg.explain.lrp.start import relevance_of_logits
 from conceptseg.network.record import Tail
 from conceptseg.result.table import Table
@@ -545,3 +546,49 @@ def test_relevance_that_is_lost_or_made_is_told():
     assert "grew on its way" in said(reached=56.0, absolute=60.0)
     assert "by cancellation alone: its sum is 100.0%" in said(absolute=424.0, inner=349.0)
     assert "up to 78.0% lies on units that are silent" in said(silent=0.78)
+
+
+@pytest.mark.parametrize("fault", ["refused", "not finite"])
+def test_an_order_that_fails_has_no_curve_and_the_others_have_theirs(fault, monkeypatch):
+    model, x = unet(), images(1, 32, 32)
+    here = context(model, x, "mid")
+    study = changes_study(random_orders=2).model_copy(update={"composite": "epsilon_plus"})
+    engines, sweep = Engines(study, model, x), flip.Flip(study)
+    tail = Tail.of(model, x, "mid", graph=True)
+    region = torch.ones(1, 32, 32, dtype=torch.bool)
+    asked = [here, engines, x, tail, region, 1]
+    failed = dict.fromkeys(flip.names(study), "")
+    whole = sweep._orders(*asked, failed)
+    assert not any(failed.values())
+    of = Engines.of
+
+    def broken(self, name=None):
+        if name == "gamma" and fault == "refused":
+            raise InputError("no rule here")
+        engine = of(self, name)
+        return Blown(engine) if name == "gamma" else engine
+
+    monkeypatch.setattr(Engines, "of", broken)
+    orders = sweep._orders(*asked, failed)
+    told = "no rule here" if fault == "refused" else "relevance at the layer is not finite"
+    assert failed["LRP gamma"] == told and sum(map(bool, failed.values())) == 1
+    place = flip.names(study).index("LRP gamma")
+    assert orders[place] is None
+    mask, blank = torch.ones(32, 32, dtype=torch.bool), torch.zeros_like(tail.activation)
+    found = sweep._curves(tail, blank, orders, mask, 1)
+    expected = sweep._curves(tail, blank, whole, mask, 1)
+    assert np.isnan(found[place]).all()
+    assert np.allclose(np.delete(found, place, 0), np.delete(expected, place, 0), atol=1e-6)
+
+
+class Blown:
+    """An engine whose relevance has run over."""
+
+    def __init__(self, engine):
+        self.engine = engine
+
+    def run(self, image, layers):
+        run = self.engine.run(image, layers)
+        at = run.at_layers
+        run.at_layers = lambda start, names: [one * torch.inf for one in at(start, names)]
+        return run

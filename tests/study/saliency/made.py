@@ -27,6 +27,7 @@ def judged(values, metrics, methods, chance=None):
         values=values,
         seconds=np.zeros((n, m)),
         passes=np.zeros((n, m, 4)),
+        blank=np.zeros((n, m), dtype=bool),
         curves={},
         at={},
         chance=np.full(n, np.nan) if chance is None else np.asarray(chance),

@@ -21,7 +21,7 @@ REFUSALS = [
     ({**CAM, "target": {"region": "labelled"}}, NO_MASKS, "target.region: 'labelled' needs labels"),
     (unsuited("guided_backpropagation", samples=4), {}, "has no dropout module"),
     (unsuited("shap", cells=30, samples=50), {}, "50 samples are too few for"),
-    (unsuited("score_maps", classes=[99]), {}, "class 99 is not among the"),
+    (unsuited("score_maps", classes=[99]), {}, "compare: none of the methods suits.*class 99 is"),
     ({**CAM, "memory_gib": 1e-6}, {}, "explain at most 0 at a time, or raise memory_gib"),
 ]
 

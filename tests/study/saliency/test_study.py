@@ -4,14 +4,20 @@ The painted scenes and the hand-wired network are those of the test of ACE: a wh
 when the image holds enough red, which a bar at the edge brings, so `red` leans on context.
 """
 
+import html
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
+from conceptseg import catalogue
+from conceptseg.errors import InputError
+from conceptseg.explain import methods
+from conceptseg.explain.contract import Explainer
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.study import __main__ as command
@@ -289,3 +295,83 @@ def test_without_trivial_maps_nothing_is_said_of_them(finished):
     tables["against"] = Table([], ("method", "metric", "reference"))
     lead = compose(result).lead
     assert "No trivial map ranks" not in lead and "No method could be tested against a copy" in lead
+
+
+UNFIT = [
+    "seg_grad_cam",
+    {"kind": "guided_backpropagation", "samples": 3},
+    {"kind": "shap", "cells": 40, "samples": 30},
+    "prediction_mask",
+]
+
+
+def test_methods_that_do_not_suit_are_left_out_and_told(tmp_path, capsys):
+    """On the console, in the result and on the cover; the others are judged."""
+    path = write(tmp_path, compare=UNFIT, metrics=["saliency_ratio"], images=2)
+    out = tmp_path / "out"
+    assert command.main(["saliency", "--config", str(path), "--out", str(out)]) == 0
+    said = capsys.readouterr().err
+    result = json.loads((out / "result.json").read_text())
+    rows = {row["method"]: row["reason"] for row in result["skipped"] if row["kind"] == "method"}
+    assert list(rows) == ["guided_backpropagation", "shap"]
+    assert "has no dropout module" in rows["guided_backpropagation"]
+    assert "30 samples are too few" in rows["shap"]
+    text = html.unescape((out / "report.html").read_text())
+    for method, reason in rows.items():
+        assert f"left out: {method}: {reason}" in said
+        assert f"{method}: {reason}" in text
+    names = [row["method"] for row in result["tables"]["methods"]["rows"]]
+    assert sorted(names) == ["prediction_mask", "seg_grad_cam"]
+    assert result["notes"]["methods"] == ["seg_grad_cam", "prediction_mask"]
+    assert command.main(["check", "--config", str(path)]) == 0
+    assert "30 samples are too few" in " ".join(capsys.readouterr().out.split())
+
+
+class Dark(Explainer):
+    """Zero everywhere, or an error where the image is `red`; its name is `edge_filter`'s."""
+
+    fails: ClassVar[bool] = False
+
+    def attribute(self, scene, targets):
+        if self.fails and bool((scene.images[:, 0] > 0.9).any()):
+            raise InputError("this image has too much red")
+        return scene.images.new_zeros(len(targets), len(scene), *scene.size)
+
+
+def dark(monkeypatch, fails):
+    load = catalogue.load
+    kind = type("Dark", (Dark,), {"fails": fails, "__module__": "x.edge_filter"})
+    monkeypatch.setattr(
+        catalogue, "load", lambda k, name: kind if name == "edge_filter" else load(k, name)
+    )
+
+
+def test_maps_of_zeros_say_so_everywhere_and_are_no_finding(tmp_path, monkeypatch):
+    dark(monkeypatch, fails=False)
+    path = write(tmp_path, compare=["edge_filter", "prediction_mask"], metrics=["saliency_ratio"])
+    out = tmp_path / "out"
+    result, arrays = run(path, out, "--set", "images=3")
+    rows = {row["method"]: row for row in result["tables"]["methods"]["rows"]}
+    assert rows["edge_filter"]["blank"] == 3 and rows["prediction_mask"]["blank"] == 0
+    assert arrays["blank"].tolist() == [[1, 0]] * 3
+    assert all(r["blank"] == (r["method"] == "edge_filter")
+               for r in result["tables"]["values"]["rows"])  # fmt: skip
+    assert not [one for one in result["findings"] if "edge_filter" in one["claim"]]
+    for row in result["tables"]["gallery"]["rows"]:
+        assert row["zero everywhere"] == ["edge_filter"]
+    text = (out / "report.html").read_text()
+    assert "The maps of edge_filter are zero everywhere in all cases" in text
+    assert text.count("edge_filter, ") >= 2 and ", zero everywhere" in text
+
+
+def test_a_method_that_fails_in_a_later_image_has_no_numbers_there(tmp_path, monkeypatch):
+    dark(monkeypatch, fails=False)
+    path = write(tmp_path, compare=["edge_filter", "prediction_mask"], metrics=["saliency_ratio"])
+    monkeypatch.setattr(methods, "_tried", lambda *given: None)
+    dark(monkeypatch, fails=True)
+    result, arrays = run(path, tmp_path / "out", "--set", "images=4")
+    lost = [row for row in result["skipped"] if row["kind"] == "method"]
+    assert lost and all(row["reason"] == "this image has too much red" for row in lost)
+    gone = np.isnan(arrays["values"][:, 0, 0])
+    assert gone.sum() == len({row["sample"] for row in lost})
+    assert np.isfinite(arrays["values"][:, 1, 0]).all()

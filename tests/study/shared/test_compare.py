@@ -1,6 +1,7 @@
 """Local saliency maps beside a study's result are those of the explainers themselves."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,13 +10,17 @@ from PIL import Image
 from pydantic import ValidationError
 
 from conceptseg import catalogue
+from conceptseg.catalogue import Unsuited
+from conceptseg.engine.contract import left_out
 from conceptseg.engine.known import Known
+from conceptseg.errors import InputError
 from conceptseg.explain.contract import Explainer
 from conceptseg.explain.methods import explainers
 from conceptseg.explain.regions import Predicted
 from conceptseg.explain.target import Target
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.shared.compare import CHOSEN, COMPARISON, MAPS, Compare
+from conceptseg.study.shared.compare import METHODS as KEPT
 from tests.explain.explainers.planted import red_finder, two_red_squares
 from tests.study.ace.small import batch, context
 from tests.toys import toy
@@ -159,3 +164,62 @@ def test_methods_may_be_given_parameters_and_names_are_kept_apart():
 def test_what_a_study_refuses_to_compare(entry, message):
     with pytest.raises(ValidationError, match=message):
         toy(compare=[entry])
+
+
+def test_all_entries_that_are_wrong_are_told_at_once_each_by_its_name():
+    """An unknown key, a value out of bounds and one that no field allows, in a long list."""
+    entries = [
+        "grad_pam",
+        {"kind": "rise", "mask": 4},
+        "edge_filter",
+        {"kind": "seg_sobol", "samples": 33},
+        {"kind": "shap", "cells": 0},
+        "seg_grad_cm",
+    ]
+    with pytest.raises(ValidationError) as refused:
+        toy(compare=entries)
+    text = refused.value.errors()[0]["msg"]
+    for words in (
+        "rise: unknown key 'mask'; did you mean 'masks'",
+        "seg_sobol: samples is 33: a power of two is needed, take 32 or 64",
+        "shap: cells is 0: Input should be greater than or equal to 1",
+        "unknown explainer 'seg_grad_cm'",
+    ):
+        assert words in text
+    assert "grad_pam:" not in text and "\n" not in text
+
+
+def test_a_method_that_fails_on_a_chosen_image_is_left_out_and_the_others_stay(monkeypatch):
+    load = catalogue.load
+    monkeypatch.setattr(
+        catalogue, "load", lambda k, name: Picky if name == "edge_filter" else load(k, name)
+    )
+    images = pictures()
+    here = context(red_finder(), images, "encoder")
+    entries = ("edge_filter", "seg_grad_cam")
+    one, known = Compare(entries, picture_px=48), CHOSEN((("s00", 1), ("s02", 1)))
+    with one.open(here, known) as opened:
+        known |= opened
+        state = MAPS(one.map(here, batch(images[[0]]), known)[MAPS])
+        state = state.merge(one.map(here, batch(images[[2]], first=2), known))
+        found = one.finish(here, MAPS(again(state[MAPS])), known)
+    assert found[COMPARISON].methods == ("seg_grad_cam",)
+    (row,) = found[left_out("compare")]
+    assert (row["method"], row["sample"]) == ("edge_filter", "s02")
+    assert row["reason"] == "this image is too dark"
+
+
+def test_methods_that_do_not_suit_the_network_are_not_asked():
+    here = context(red_finder(), pictures(), "encoder")
+    here = replace(here, unsuited=(Unsuited("seg_grad_cam", "seg_grad_cam", "because"),))
+    with Compare(METHODS).open(here, Known()) as opened:
+        assert list(opened[KEPT]) == ["seg_hires_grad_cam"]
+
+
+class Picky(Explainer):
+    """Refuses dark images."""
+
+    def attribute(self, scene, targets):
+        if float(scene.images.max()) < 0.85:
+            raise InputError("this image is too dark")
+        return scene.images.mean(1)[None].expand(len(targets), -1, -1, -1)
