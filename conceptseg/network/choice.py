@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from conceptseg.errors import InputError
 from conceptseg.network.candidates import Candidate, candidates
 from conceptseg.network.influence import sloping
-from conceptseg.network.layers import LayerInfo, level_of, watch
+from conceptseg.network.layers import LayerInfo, level_of, survey, watch
 from conceptseg.network.worth import Weigher, Worth
 
 if TYPE_CHECKING:
-    from conceptseg.network.model import SegmentationModel
+    from conceptseg.network.contract import Network
 
 By = Literal["prediction", "logits"]
 
@@ -113,15 +113,14 @@ class Choice:
 
 
 def chosen(
-    model: SegmentationModel, images: Tensor, batch_size: int = IMAGES, layer: str | None = None
+    model: Network, images: Tensor, batch_size: int = IMAGES, layer: str | None = None
 ) -> Choice | None:
     """:func:`choose`, once for a network, a size of images and a state of its weights.
 
     `layer` is one that has to be weighed too, if it can be.
     """
-    reading = model.interpretation.reading.model_dump_json(exclude_defaults=True)
     weights = sum(0 if p.is_inference() else p._version for p in model.module.parameters())
-    key = (*images.shape[1:], model.preprocessing, reading, model.classes, weights)
+    key = (*images.shape[1:], model.preprocessing, model.reads()[1], model.classes, weights)
     known = _CHOICES.setdefault(model.module, {})
     if key not in known:
         known[key] = choose(model, images, batch_size)
@@ -131,7 +130,7 @@ def chosen(
     return choice
 
 
-def layer_name(model: SegmentationModel, images: Tensor, batch_size: int = IMAGES) -> str:
+def layer_name(model: Network, images: Tensor, batch_size: int = IMAGES) -> str:
     """The layer that `auto` stands for: the chosen one; where none can be weighed, by structure.
 
     Raises :class:`~conceptseg.errors.InputError` where no layer has a map or influence.
@@ -139,7 +138,7 @@ def layer_name(model: SegmentationModel, images: Tensor, batch_size: int = IMAGE
     choice = chosen(model, images, batch_size)
     if choice is not None:
         return choice.layer
-    infos = model.layers(images)
+    infos = survey(model, images)
     found = next((info.name for info in infos if info.recommended), None)
     if found is not None:
         return found
@@ -166,7 +165,7 @@ def with_worth(infos: Sequence[LayerInfo], choice: Choice | None) -> list[LayerI
     ]
 
 
-def choose(model: SegmentationModel, images: Tensor, batch_size: int = IMAGES) -> Choice | None:
+def choose(model: Network, images: Tensor, batch_size: int = IMAGES) -> Choice | None:
     """Weigh a network's candidates on the first four of some images; None if no layer acts.
 
     The rule: of the coarsest level whose best layer loses at least nine tenths of what any layer
@@ -180,8 +179,7 @@ def choose(model: SegmentationModel, images: Tensor, batch_size: int = IMAGES) -
     """
     images = images[:IMAGES]
     seen, sizes = watch(model, images)
-    taken = model.interpretation.taken
-    found = candidates(seen, sizes, len(model.classes) if taken is None else taken.maps.shape[1])
+    found = candidates(seen, sizes, model.reads()[0])
     names = [one.name for one in found]
     acting = sloping(model, images[:1], names) or set(names)  # none: decisions by steps
     found = _fewer([one for one in found if one.name in acting])
@@ -219,9 +217,7 @@ def choose(model: SegmentationModel, images: Tensor, batch_size: int = IMAGES) -
     )
 
 
-def _with(
-    choice: Choice, layer: str, model: SegmentationModel, images: Tensor, batch_size: int
-) -> Choice:
+def _with(choice: Choice, layer: str, model: Network, images: Tensor, batch_size: int) -> Choice:
     """The choice with another layer weighed; as it was if that cannot be set."""
     weigher = Weigher(model, images, batch_size)
     if not weigher.record([layer]):

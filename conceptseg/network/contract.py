@@ -22,6 +22,10 @@ class Network(nn.Module):
     def settle(self, images: Tensor) -> None:
         """Do now, outside of any recording, what has to be tried out before a first pass."""
 
+    def reads(self) -> tuple[int, str]:
+        """How many class maps the module itself puts out, and a key of how they are read."""
+        return len(self.classes), ""
+
     def window(self, size: tuple[int, int]) -> Window | None:
         """Corner and size of the image on the network's input of `size`, if it is not all of it."""
         return None

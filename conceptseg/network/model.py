@@ -138,6 +138,12 @@ class SegmentationModel(Network):
             with torch.no_grad():
                 return self._output(prepare(image, self.preprocessing), image)
 
+    def reads(self) -> tuple[int, str]:
+        """How many class maps the module itself puts out, and a key of how they are read."""
+        reading, taken = self.interpretation.reading, self.interpretation.taken
+        count = len(self.interpretation.outputs) if taken is None else taken.maps.shape[1]
+        return count, reading.model_dump_json(exclude_defaults=True)
+
     def window(self, size: tuple[int, int]) -> Window | None:
         """Corner and size of the image on the network's input of `size`, if it is not all of it.
 
