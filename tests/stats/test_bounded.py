@@ -77,6 +77,7 @@ def test_images_of_a_group_are_one():
 
 
 def test_it_holds_what_was_not_seen():
+    assert bounded_interval(np.array([-0.9, -1.0, -1, -1, -1]), np.arange(5), -0.98, 0.0)[0] == -1
     low, high = bounded_interval(np.full(20, -0.5), np.arange(20), -0.8, 0.0)
     share = unseen_share(20)
     assert low == pytest.approx(-0.5 - share * 0.3) and high == pytest.approx(-0.5 + share * 0.5)

@@ -16,7 +16,8 @@ from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.discovery import DISCOVERY, Concept, Discovery
 from conceptseg.study.ace.erase import ERASURES, Erasures
 from conceptseg.study.ace.tcav import Influence
-from conceptseg.study.shared.edits import Change, Verdict, beyond_random, verdict
+from conceptseg.study.shared.edits import Change, beyond_random
+from conceptseg.study.shared.verdicts import Verdict, verdict
 
 NAN = float("nan")
 

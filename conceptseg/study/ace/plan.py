@@ -19,7 +19,7 @@ from conceptseg.study.ace.pictures import Pictures, lay_out_map, warm_map
 from conceptseg.study.ace.survey import Survey, cut_scales, usable_samples
 from conceptseg.study.shared.compare import CHOSEN, Compare
 from conceptseg.study.shared.mistaken import mistake_steps
-from conceptseg.study.shared.open_cases import unreachable
+from conceptseg.study.shared.verdicts import unreachable
 
 
 def steps(study: Ace) -> tuple[Step, ...]:

@@ -73,14 +73,14 @@ def tags(share: np.ndarray, around: np.ndarray) -> np.ndarray:
 def belongs(pool: Pool, members: np.ndarray) -> bool:
     """Whether a concept is made of the class: it lies inside in more images than by chance.
 
-    At least half of its segments do, and in so many of its images that of as many random segments
-    so many lie inside with a probability of at most `BELONGS`.
+    At least half of its segments do, and in so many images more than half of those there, that of
+    as many random segments so many lie inside with a probability of at most `BELONGS`.
     """
     from scipy.stats import binom
 
     inside = pool.tag[members] == INSIDE
     _, image = np.unique(pool.image[members], return_inverse=True)
-    own = int((np.bincount(image, inside) >= np.bincount(image) / 2).sum())
+    own = int((np.bincount(image, inside) > np.bincount(image) / 2).sum())
     by_chance = float((pool.tag == INSIDE).mean())
     rare = binom.sf(own - 1, int(image.max()) + 1, by_chance) <= BELONGS
     return bool(inside.mean() >= 0.5 and rare)

@@ -9,7 +9,7 @@ from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.study.ace import exhibits, sections
 from conceptseg.study.shared import local_maps, mistaken_report
-from conceptseg.study.shared.open_cases import open_pairs
+from conceptseg.study.shared.verdicts import open_pairs
 
 EMBEDDINGS = {
     "pooled": "mean of the layer under the segment, in its image",

@@ -11,6 +11,7 @@ from conceptseg.result.table import Table
 from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.ace import tables
 from conceptseg.study.ace.pool import TAGS
+from conceptseg.study.shared.verdicts import meanings
 
 STRONGEST = 25
 MAPS = (
@@ -223,7 +224,8 @@ def all_pairs(result: Result) -> Section:
     text = (
         f"A use needs a corrected p of both effects together of at most {ALPHA} within its class, "
         "a positive change of score, and an interval of the IoU change below zero. Where no p is "
-        "given, none could have passed: the smallest corrected p possible is then above that."
+        "given, none could have passed: the smallest corrected p possible is then above that. "
+        + meanings()
     )
     return Section("pairs", "Every class and concept", text, [block])
 

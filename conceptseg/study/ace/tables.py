@@ -19,7 +19,8 @@ from conceptseg.study.ace.discovery import DISCOVERY, Concept, Discovery
 from conceptseg.study.ace.erase import ERASURES
 from conceptseg.study.ace.pictures import SHOWN, Shown, exemplars
 from conceptseg.study.ace.pool import TAGS
-from conceptseg.study.shared.edits import Verdict, lost
+from conceptseg.study.shared.edits import lost
+from conceptseg.study.shared.verdicts import Verdict
 
 LOSS = Column("loss", "IoU change", interval=True)
 MOVES = Column("moves", "score change", interval=True)

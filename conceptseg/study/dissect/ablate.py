@@ -17,7 +17,8 @@ from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.dissect.detect import DETECTION, Detection
 from conceptseg.study.dissect.pilot import Plan
-from conceptseg.study.shared.edits import Change, Editable, Verdict, beyond_random, verdict
+from conceptseg.study.shared.edits import Change, Editable, beyond_random
+from conceptseg.study.shared.verdicts import Verdict, verdict
 
 
 @dataclass(frozen=True)

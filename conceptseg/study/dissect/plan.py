@@ -15,7 +15,7 @@ from conceptseg.study.dissect.remaining import read_what_remains
 from conceptseg.study.dissect.tally import Tally
 from conceptseg.study.shared.compare import CHOSEN, Compare
 from conceptseg.study.shared.mistaken import mistake_steps
-from conceptseg.study.shared.open_cases import unreachable
+from conceptseg.study.shared.verdicts import unreachable
 
 
 def steps(study: Dissect) -> tuple[Step, ...]:

@@ -7,7 +7,7 @@ from conceptseg.report.blocks import Report
 from conceptseg.result.saved import Result
 from conceptseg.study.dissect import exhibits, sections
 from conceptseg.study.shared import local_maps, mistaken_report
-from conceptseg.study.shared.open_cases import open_pairs
+from conceptseg.study.shared.verdicts import open_pairs
 
 
 def compose(result: Result) -> Report:

@@ -21,6 +21,7 @@ from conceptseg.study.dissect.tables import (
     RANDOM,
     WITH_DETECTOR,
 )
+from conceptseg.study.shared.verdicts import meanings
 
 MOST_ROWS, MOST_COLUMNS = 40, 24
 STRONGEST = 25
@@ -237,7 +238,7 @@ def numbers(result: Result) -> Section:
     blocks: list[Block] = [
         TableBlock(result.tables["units"], limit=400),
         TableBlock(result.tables["concepts"], limit=400),
-        TableBlock(result.tables["losses"], "Ablated together", limit=400, folded=True),
+        TableBlock(result.tables["losses"], "Ablated together", meanings(), limit=400, folded=True),
         TableBlock(result.tables["unit_losses"], "Ablated one by one", limit=400, folded=True),
     ]
     return Section("numbers", "Every unit and concept", "", blocks)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -141,26 +140,3 @@ def _detectable(test: Test, chance: np.ndarray, smallest: float) -> float:
     """nan where there is none."""
     beyond = float(np.maximum(test.detectable, detectable_draw(chance, test.level)))
     return float(np.maximum(smallest, beyond - chance.mean())) if len(chance) else float("nan")
-
-
-Verdict = Literal["used", "below the criterion", "inconclusive", "underpowered", "not testable"]
-VERDICTS: dict[Verdict, str] = {
-    "used": "the loss of IoU is shown and large enough",
-    "below the criterion": "the tests passed, but the loss is too small, or the interval reaches 0",
-    "inconclusive": "a loss of the detectable size would have been shown in four of five such data "
-    "sets; smaller ones may be there",
-    "underpowered": "not even the loss of all of the class's IoU would have been shown so often",
-    "not testable": "no loss whatever could have been shown",
-}
-"""What is known of a class's use of something. No verdict says that it is not used."""
-
-
-def verdict(test: Test, to_lose: float, *, used: bool) -> Verdict:
-    """What a test says of a loss, of a class whose IoU is `to_lose`."""
-    if used:
-        return "used"
-    if not test.testable:
-        return "not testable"
-    if test.passed:
-        return "below the criterion"
-    return "inconclusive" if test.detectable <= to_lose else "underpowered"

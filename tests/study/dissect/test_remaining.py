@@ -12,7 +12,7 @@ from conceptseg.study.dissect.ablate import Ablations, Loss, ablated_sets, edits
 from conceptseg.study.dissect.findings import findings
 from conceptseg.study.dissect.kept import Kept
 from conceptseg.study.dissect.remaining import Places, Remaining
-from conceptseg.study.shared.edits import verdict
+from conceptseg.study.shared.verdicts import verdict
 from tests.study.dissect.small import kept, vocabulary
 from tests.study.dissect.test_ablate import study
 

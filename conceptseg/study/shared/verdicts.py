@@ -1,4 +1,4 @@
-"""What a report says of the cases in which no use was shown, and none was shown to be absent."""
+"""What is known of a class's use of something, and how reports say so."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -7,9 +7,38 @@ import numpy as np
 
 from conceptseg.result.columns import as_number
 from conceptseg.result.table import Table
-from conceptseg.stats.family import fewest
+from conceptseg.stats.family import Test, fewest
 from conceptseg.stats.intervals import ALPHA, units
 from conceptseg.stats.p_values import sign_flip_floor
+
+Verdict = Literal["used", "below the criterion", "inconclusive", "underpowered", "not testable"]
+VERDICTS: dict[Verdict, str] = {
+    "used": "the loss of IoU is shown and large enough",
+    "below the criterion": "the tests passed, but the loss is too small, its interval reaches 0, "
+    "or the score falls along the concept",
+    "inconclusive": "a loss of the detectable size would have been shown in four of five such data "
+    "sets; smaller ones may be there",
+    "underpowered": "not even the loss of all of the class's IoU would have been shown so often",
+    "not testable": "no loss whatever could have been shown",
+}
+"""What is known of a class's use of something. No verdict says that it is not used."""
+
+
+def verdict(test: Test, to_lose: float, *, used: bool) -> Verdict:
+    """What a test says of a loss, of a class whose IoU is `to_lose`."""
+    if used:
+        return "used"
+    if not test.testable:
+        return "not testable"
+    if test.passed:
+        return "below the criterion"
+    return "inconclusive" if test.detectable <= to_lose else "underpowered"
+
+
+def meanings() -> str:
+    """What each verdict means, as text."""
+    told = "; ".join(f"{name}: {meaning}" for name, meaning in VERDICTS.items())
+    return f"No verdict says that something is not used. {told[0].upper()}{told[1:]}."
 
 
 def open_pairs(table: Table, loss: str, condition: str = "") -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from conceptseg.result.table import Table
-from conceptseg.study.shared.open_cases import open_pairs, unreachable
+from conceptseg.study.shared.verdicts import open_pairs, unreachable
 
 
 def row(verdict, loss=-0.1, detectable=0.3, needs=None):
