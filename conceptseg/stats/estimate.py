@@ -60,6 +60,13 @@ class Estimate:
         """Whether all of the interval lies below a value; never without an interval."""
         return self.high < value
 
+    def joined(self, other: "Estimate") -> "Estimate":
+        """The same value with an interval from the lower of both lower ends to the higher of both
+        upper ends: of two that each miss something, one that misses neither."""
+        if self.ci is None or other.ci is None:
+            return self
+        return replace(self, low=min(self.low, other.low), high=max(self.high, other.high))
+
     def excludes(self, value: float) -> bool:
         return self.above(value) or self.below(value)
 

@@ -11,7 +11,7 @@ from conceptseg.errors import InputError
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test, by_joint_flips, judge
 from conceptseg.stats.ranks import spearman
-from conceptseg.study.ability.certainty import Values, answer_of, mean_of, reading_of
+from conceptseg.study.ability.certainty import DICE, Values, answer_of, mean_of, reading_of
 from conceptseg.study.ability.config import Ability
 from conceptseg.study.ability.forgotten import Forgotten, by_chance, in_vain, lost, settled
 from conceptseg.study.ability.leaders import Leader, leaders, reseeded
@@ -197,7 +197,7 @@ def emerged(study: Ability, abilities: Abilities, class_id: int, sampling: Sampl
     return Emergence(
         class_id,
         len(known),
-        own.mean(output),
+        own.mean(output).joined(own.bounded(output, *DICE)),
         None if why else reached,
         reached,
         why,

@@ -14,6 +14,8 @@ import numpy as np
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.study.ability.read import ANSWERING, Abilities, dice_of
 
+DICE = (0.0, 1.0)
+"""The bounds of a Dice; those of a difference are -1 and 1."""
 Values = Callable[[int], np.ndarray]
 """Values [n] of the images, each read by what its other half taught: all of it (-1), or all but the
 numbered block."""
@@ -65,14 +67,16 @@ def mean_of(
     values: Values,
     sampling: Sampling,
     least: int = 1,
-    bounds: tuple[float, float] = (0.0, 1.0),
+    bounds: tuple[float, float] = DICE,
 ) -> Estimate | None:
     """Mean of values over the images that have one; None if these are fewer than `least`.
 
     The interval is Student's with the variance of the delete-a-group jackknife: (r - 1) / r times
     the sum of squares of the means without each of r blocks about their own mean, with r - 1
     degrees of freedom, or one less than the groups that have a value; of no value beyond the
-    bounds. Where nothing is known of the blocks, it is that of the sampling.
+    bounds. That of a Dice (bounds of 0 and 1) also knows of images that none of these shows, for
+    most may be read alike (:meth:`Sampling.bounded`). Where nothing is known of the blocks, it
+    is that of the sampling.
 
     Source: Kott 2001, "The delete-a-group jackknife", Journal of Official Statistics 17.
     """
@@ -80,8 +84,10 @@ def mean_of(
     known = np.isfinite(whole)
     if known.sum() < least:
         return None
+    unseen = sampling.bounded(whole, *bounds) if bounds == DICE else None
     if left is None:
-        return sampling.mean(whole)
+        told = sampling.mean(whole)
+        return told if unseen is None else told.joined(unseen)
     from scipy.stats import t as student
 
     own, means = sampling.at(known), []
@@ -98,4 +104,5 @@ def mean_of(
     error = float(np.sqrt((count - 1) * np.var(means)))
     reach = float(student.ppf(0.975, freedom)) * error
     low, high = max(value - reach, bounds[0]), min(value + reach, bounds[1])
-    return Estimate(value, low, high, own.n, own.of)
+    told = Estimate(value, low, high, own.n, own.of)
+    return told if unseen is None else told.joined(unseen)

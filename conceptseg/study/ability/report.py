@@ -66,6 +66,10 @@ def _limits(result: Result) -> tuple[str, ...]:
         "lost in them whatever they hold.",
         "Forgotten objects are those where a layer did better than the output, and not where it "
         "did worse: the list says where to look, not how often a better reading is possible.",
+        "Intervals of a layer's Dice, and of what it is above the output or chance, are over new "
+        "data sets, prototypes learnt anew; those of a Dice also allow for rare images that none "
+        "of these is like, and hold the truth in 95 % of data sets or more. Those of probes, of "
+        "noise and of single units hold for the readers as they were learnt.",
         f"Noise was read on {notes['control_images']} images, single units on "
         f"{notes['unit_images']}; the shuffled network on all, by prototypes of the same images "
         "as the network's own.",

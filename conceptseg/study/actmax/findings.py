@@ -6,7 +6,7 @@ from conceptseg.result.finding import Finding
 from conceptseg.stats.estimate import NAN, Estimate, Sampling
 from conceptseg.stats.family import Question, by_holm, judge
 from conceptseg.study.actmax.config import Actmax
-from conceptseg.study.actmax.judge import Judged
+from conceptseg.study.actmax.judge import UNSHOWN, Judged
 from conceptseg.study.actmax.survey import Survey
 from conceptseg.study.actmax.tables import ratio
 
@@ -34,7 +34,7 @@ def _average(judged: Judged, seed: int) -> list[Finding]:
     estimate = sampling.mean(excess)
     test = judge([Question(excess, sampling)], side="two", seed=seed, policy=by_holm)[0]
     passed = judged.verdict.count("representative")
-    testable = passed + sum(map(judged.verdict.count, ("beyond the data", "not representative")))
+    testable = passed + sum(map(judged.verdict.count, ("beyond the data", UNSHOWN)))
     singly = (
         f"{passed} of the {testable} pictures that can be judged one by one pass that test"
         if testable

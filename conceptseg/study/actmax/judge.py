@@ -28,6 +28,7 @@ from conceptseg.study.actmax.optimise import MADE
 from conceptseg.study.actmax.survey import SURVEY
 
 SHARED = 1 / 3
+UNSHOWN = "not shown to be representative"
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def verdict(started: bool, reached: float, largest: float, p: float, testable: b
         return "representative"
     if not testable:
         return "not testable"
-    return "beyond the data" if reached > largest else "not representative"
+    return "beyond the data" if reached > largest else UNSHOWN
 
 
 def able(one: Likeness) -> np.ndarray:

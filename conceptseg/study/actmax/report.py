@@ -6,6 +6,7 @@ from conceptseg.report import cover
 from conceptseg.report.blocks import Report, Section, TableBlock
 from conceptseg.result.saved import Result
 from conceptseg.study.actmax import sections
+from conceptseg.study.actmax.judge import UNSHOWN
 from conceptseg.study.shared import local_maps
 
 OBJECTIVES = {
@@ -62,8 +63,8 @@ def _lead(result: Result) -> str:
         f"{notes['model']} as much as possible. {words.count('representative')} of them resemble "
         "the real images that excite their unit and not just any; "
         f"{words.count('beyond the data')} drive their unit beyond any real image and were not "
-        f"shown to resemble its images, {words.count('not representative')} stay within the data's "
-        "range and were not shown to resemble them either. "
+        f"shown to resemble its images, {words.count(UNSHOWN)} stay within the data's range and "
+        "were not shown to resemble them either. "
     )
     if words.count("not testable"):
         lead += (

@@ -12,6 +12,7 @@ from conceptseg.report.charts import Row
 from conceptseg.result.columns import Column, as_number
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
+from conceptseg.study.actmax.judge import UNSHOWN
 from conceptseg.study.actmax.tables import ABOVE, OF_REAL_MAX, P_BH
 
 CURVES_SHOWN = 8
@@ -84,7 +85,7 @@ def trust(result: Result) -> Section:
         replace(ABOVE[space], label="share of units less alike"),
         "verdict",
         _name,
-        order=("representative", "not representative", "beyond the data", "not testable"),
+        order=("representative", UNSHOWN, "beyond the data", "not testable"),
         picture=strongest,
         heading="Reach and likeness",
         caption="Right of 1 a picture excites its unit more than any real image does. High up it "

@@ -105,8 +105,8 @@ def assess(study: Permutation, context: Context, known: Known) -> Known:
         ]
         tests = judge(asked, side="greater", seed=context.seed, policy=by_joint_flips)
         for (place, name, own, rows, values), test in zip(cases, tests, strict=True):
-            loss = estimate(values, sampling.at(rows))
-            before = float(finite_mean(deltas.clean[rows][:, None, list(own)], 2).mean())
+            clean = finite_mean(deltas.clean[rows][:, None, list(own)], 2)
+            loss, before = reported(values, clean, sampling.at(rows)), float(clean.mean())
             result.append(
                 Importance(
                     deltas.variants[place],
@@ -122,6 +122,18 @@ def assess(study: Permutation, context: Context, known: Known) -> Known:
                 )
             )
     return IMPORTANCES(tuple(result))
+
+
+def reported(values: np.ndarray, clean: np.ndarray, sampling: Sampling) -> Estimate:
+    """Mean of values [m, r], rises of the losses `clean` [m, 1], and the interval of reports.
+
+    Most images may lose nothing and a rare one all its IoU: a set without that one does not say how
+    rare it is, so the interval also allows for it (:meth:`Sampling.bounded`), an image like
+    those losing at most the largest IoU of all, and gaining at most the largest loss.
+    """
+    bounds = (-float(clean.max()), 1 - float(clean.min()))
+    seldom = sampling.bounded(values.mean(1), *bounds)
+    return estimate(values, sampling).joined(seldom)
 
 
 def estimate(values: np.ndarray, sampling: Sampling, level: float = 0.95) -> Estimate:

@@ -74,6 +74,9 @@ def _limits(result: Result) -> list[str]:
         "often.",
         f"Parts that {notes['repeats']} exchanges left undecided were exchanged up to "
         f"{notes['most_repeats']} times; the decision to go on is not in the intervals.",
+        "Intervals allow for a rare image, none of which was seen, that loses all its IoU: they "
+        "hold the truth in 95 % of data sets or more (of simulated ones, 99 %), and those of few "
+        "images are wide.",
     ]
     if not notes["donors_of_other_groups"]:
         limits.append(

@@ -87,7 +87,7 @@ def test_percentiles_count_ties_half():
         ((False, 2.0, 1.0, 0.01, True), "not started"),
         ((True, 2.0, 1.0, 0.01, True), "representative"),
         ((True, 2.0, 1.0, 0.2, True), "beyond the data"),
-        ((True, 0.5, 1.0, 0.2, True), "not representative"),
+        ((True, 0.5, 1.0, 0.2, True), "not shown to be representative"),
         ((True, 0.5, 1.0, 0.2, False), "not testable"),
         ((True, 2.0, 1.0, 0.2, False), "not testable"),
     ],

@@ -51,8 +51,9 @@ def scenes(rng):
     for image, label in zip(images, labels, strict=True):
         top, left, own = *rng.integers(0, SIDE - 7, 2), rng.integers(1, 3)
         label[top : top + 7, left : left + 7] = own
-        # Noise of an image has a size of its own, so images are of very unlike difficulty.
-        image[1:] *= rng.exponential(0.5)
+        # Images are of very unlike difficulty. Each channel has a size of its own: were it that of
+        # the image, another's noise would not be as good as its own beside the other channels.
+        image[1:] *= rng.exponential(0.5, (CHANNELS - 1, 1, 1))
         image[0] = 1.6 * (label == 1) - 1.6 * (label == 2)
     return torch.from_numpy(images), torch.from_numpy(labels)
 
