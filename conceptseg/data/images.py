@@ -7,7 +7,7 @@ turned as viewers show it, which is what masks are drawn on, unless `orientation
 Anything else is an :class:`~conceptseg.errors.InputError` that names the file and the cure.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,20 +24,43 @@ def read_image(paths: Sequence[Path], rules: Rules) -> np.ndarray:
     :class:`~conceptseg.errors.InputError` for a file that is missing, damaged, larger than
     `rules.max_pixels`, or not of the declared channels and range.
     """
+    return read_with_gaps(paths, rules)[0]
+
+
+def read_with_gaps(paths: Sequence[Path], rules: Rules) -> tuple[np.ndarray, np.ndarray | None]:
+    """The image, and where it lacks data as :func:`lacking` says; each file is decoded once."""
+    each = channels_each(paths, rules)
+    return stacked(
+        [decode(path, each, rules.max_pixels, mask=False) for path in paths], paths, rules
+    )
+
+
+def channels_each(paths: Sequence[Path], rules: Rules) -> int:
+    """Channels that each of a sample's files holds."""
     each, rest = divmod(rules.channels, len(paths))
     if rest or not each:
         raise InputError(
             f"{paths[0]}: one of {len(paths)} files of a sample, which cannot make up "
             f"{rules.channels} channels; set channels to a multiple of {len(paths)}"
         )
-    parts = [_image(path, each, rules) for path in paths]
+    return each
+
+
+def stacked(
+    rasters: Sequence[Raster], paths: Sequence[Path], rules: Rules
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """What was decoded of the files of one image, as :func:`read_with_gaps` returns it."""
+    pairs = list(zip(rasters, paths, strict=True))
+    each = rules.channels // len(paths)
+    parts = [to_unit(raster, path, each, rules) for raster, path in pairs]
     for path, part in zip(paths, parts, strict=True):
         if part.shape != parts[0].shape:
             raise InputError(
                 f"{path}: {part.shape[1]} x {part.shape[2]} pixels (h x w), but {paths[0]}, of the "
                 f"same sample, has {parts[0].shape[1]} x {parts[0].shape[2]}"
             )
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    image = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return image, _together(_gaps(raster, rules) for raster, path in pairs if _tells(path, rules))
 
 
 def lacking(paths: Sequence[Path], rules: Rules) -> np.ndarray | None:
@@ -45,17 +68,27 @@ def lacking(paths: Sequence[Path], rules: Rules) -> np.ndarray | None:
 
     What counts as none is the number `rules.nodata`, or with "file" what a file declares itself.
     """
-    if rules.nodata == "none":
-        return None
-    found: np.ndarray | None = None
-    for path in paths:
-        if rules.nodata == "file" and path.suffix.lower() not in (".tif", ".tiff"):
-            continue  # no other format can declare it
-        raster = decode(path, rules.channels // len(paths), rules.max_pixels, mask=False)
-        here = _hidden(_shown(raster, rules), raster, rules)
-        if here is not None:
-            found = here if found is None else found | here
-    return found
+    each = rules.channels // len(paths)
+    return _together(
+        _gaps(decode(path, each, rules.max_pixels, mask=False), rules)
+        for path in paths
+        if _tells(path, rules)
+    )
+
+
+def _tells(path: Path, rules: Rules) -> bool:
+    """Whether a file may say where it lacks data: of itself only a TIFF can."""
+    declared = rules.nodata == "file" and path.suffix.lower() in (".tif", ".tiff")
+    return declared or not isinstance(rules.nodata, str)
+
+
+def _gaps(raster: Raster, rules: Rules) -> np.ndarray | None:
+    return _hidden(_shown(raster, rules), raster, rules)
+
+
+def _together(gaps: Iterable[np.ndarray | None]) -> np.ndarray | None:
+    found = [one for one in gaps if one is not None]
+    return np.logical_or.reduce(found) if found else None
 
 
 def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -74,7 +107,11 @@ def read_mask_raster(path: Path, rules: Rules, graded: bool = False) -> Raster:
     `graded` admits lossy files and floats, for masks that are read by a threshold or with a
     tolerance. Raises :class:`~conceptseg.errors.InputError` as :func:`read_mask` does.
     """
-    raster = decode(path, 1, rules.max_pixels, mask=True)
+    return as_mask(decode(path, 1, rules.max_pixels, mask=True), path, rules, graded)
+
+
+def as_mask(raster: Raster, path: Path, rules: Rules, graded: bool = False) -> Raster:
+    """What was decoded of a mask file, checked as :func:`read_mask_raster` says."""
     if raster.lossy and not graded:
         raise InputError(
             f"{path}: a {raster.lossy} mask; {raster.lossy} changes values, so save masks as PNG, "
@@ -112,11 +149,6 @@ def image_size(paths: Sequence[Path], rules: Rules) -> tuple[int, int]:
     height, width, orientation = told
     across = rules.orientation != "ignore" and orientation > 4
     return (width, height) if across else (height, width)
-
-
-def _image(path: Path, channels: int, rules: Rules) -> np.ndarray:
-    """One file's part of an image: float32 [channels, h, w] in [0, 1]."""
-    return to_unit(decode(path, channels, rules.max_pixels, mask=False), path, channels, rules)
 
 
 def to_unit(raster: Raster, path: Path, channels: int, rules: Rules) -> np.ndarray:

@@ -62,6 +62,10 @@ class Source(ABC):
     def labels(self, sample: Sample) -> np.ndarray | None:
         """int64 [h, w]; None when the sample has no mask."""
 
+    def pair(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None]:
+        """Both of them; where they come from one file it is read once."""
+        return self.image(sample), self.labels(sample)
+
     @abstractmethod
     def labelled(self, sample: Sample) -> bool:
         """Whether the sample has labels."""
@@ -81,6 +85,10 @@ class Source(ABC):
     def as_shown(self, sample: Sample, drawn: np.ndarray) -> np.ndarray:
         """[h, w, ...] drawn for a sample, turned with its image if the source's rules say so."""
         return drawn
+
+    def spacing(self, sample: Sample) -> tuple[float, float] | None:
+        """Height and width of a pixel in mm, where the file tells."""
+        return None
 
     @abstractmethod
     def digest(self, sample: Sample) -> str:
@@ -188,7 +196,7 @@ class Manifest:
 
     def pair(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None]:
         """`image` and `labels` of a sample, known to be of one size."""
-        image, labels = self.source.image(sample), self.source.labels(sample)
+        image, labels = self.source.pair(sample)
         if labels is not None:
             self._check_size(sample, labels.shape, image.shape[1:])
         return image, labels

@@ -32,11 +32,23 @@ class Reading:
     mean: float
 
 
+def confusions(prediction: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Pixels by label and predicted class, of each image: int64 [n, k, k] in the CPU's memory.
+
+    Both maps are int [n, h, w]; pixels whose label is outside 0..classes-1 (ignored ones) are left
+    out.
+    """
+    n = len(prediction)
+    known = (labels >= 0) & (labels < classes)
+    image = torch.arange(n, device=prediction.device)[:, None, None].expand_as(prediction)
+    cells = (image * classes + labels) * classes + prediction
+    counts = torch.bincount(cells[known], minlength=n * classes * classes)
+    return counts.reshape(n, classes, classes).cpu()
+
+
 def confusion(prediction: Tensor, labels: Tensor, classes: int) -> np.ndarray:
-    """Pixels [k, k] by label and predicted class; ignored ones (-1) are left out."""
-    kept = labels >= 0
-    pairs = labels[kept] * classes + prediction[kept]
-    return np.asarray(torch.bincount(pairs, minlength=classes**2).view(classes, classes).cpu())
+    """Those of all images together: int64 [k, k]."""
+    return np.asarray(confusions(prediction, labels, classes).sum(0))
 
 
 def agreement(counts: np.ndarray) -> Agreement:

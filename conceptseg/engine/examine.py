@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conceptseg.engine.agreement import agreement, confusion, displaced, renamed
+from conceptseg.engine.agreement import agreement, confusion
 from conceptseg.engine.contract import Context
-from conceptseg.engine.otherwise import as_yaml, readings
+from conceptseg.engine.prepared import Prepared
 from conceptseg.engine.reading import outputs_of_labels, read, some
 from conceptseg.engine.start import precision
+from conceptseg.engine.verdict import Verdict
 from conceptseg.engine.weighing import about_layer, about_worth
 from conceptseg.errors import InputError
 from conceptseg.network.outputs import FOLDED
 from conceptseg.network.place import Placed
-from conceptseg.network.preprocess import prepare
 from conceptseg.network.values import saturated
 
 if TYPE_CHECKING:
@@ -31,27 +31,15 @@ if TYPE_CHECKING:
     from conceptseg.network.model import SegmentationModel
 
 IMAGES = 4
-CLEARLY = 0.05
-"""Mean IoU by which another reading must agree better to be named."""
-SURER = 0.1
-"""Mean largest probability by which another reading must be surer, where there are no masks."""
-ALIKE = 1.25
-"""Ratio up to which two inputs' standard deviations are of one scale."""
 CHANGED = 1e-3
 """Share of pixels that may change their class by rounding alone."""
 UNSURE = 0.25
 """Share of pixels without any positive logit from which classes may be independent."""
 
+ALIKE = 0.05
+"""Relative difference up to which sizes of pixels are the same."""
+
 NO_CLASS = ("background", "void", "other", "unlabelled", "unlabeled", "none", "rest")
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One thing that was looked at, what was found, and for a doubt the key that settles it."""
-
-    what: str
-    found: str
-    doubt: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,7 +53,7 @@ class Examination:
     verdicts: tuple[Verdict, ...]
     classes: tuple[dict[str, Any], ...]
     images: int
-    passed: int
+    passed: float
 
     @property
     def doubts(self) -> tuple[Verdict, ...]:
@@ -100,7 +88,7 @@ class _Examiner:
         self.context, self.batch = context, batch
         self.model = context.model
         self.labels = batch.labels
-        self.passed = 0
+        self.passed: float = 0
         self.logits = self.forward(self.model, batch.images)
         self.model.check_finite(self.logits, batch.ids)
         self.prediction = self.logits.argmax(1)
@@ -120,12 +108,12 @@ class _Examiner:
             self.other_size(),
             self.layer(),
             self.worth(),
+            *self.spacing(),
         ]
         rows = self.classes()
-        if self.labels is not None and bool((self.labels >= 0).any()):
-            verdicts += self.masks()
-        else:
-            verdicts += self.sureness()
+        prepared = Prepared(self.context, self.batch, self.logits)
+        verdicts += prepared.all()
+        self.passed += prepared.passed
         return Examination(tuple(verdicts), rows, len(self.batch.ids), self.passed)
 
     def output(self) -> Verdict:
@@ -242,6 +230,31 @@ class _Examiner:
         """What the layer is worth to the decision, weighed when it was chosen."""
         return Verdict("layer's worth", *about_worth(self.context))
 
+    def spacing(self) -> Iterator[Verdict]:
+        """Whether pixels are of the size in mm that the network was trained on."""
+        wanted = self.model.spacing
+        if wanted is None:
+            return
+        trained = f"trained on pixels of {wanted[0]:.3g} x {wanted[1]:.3g} mm"
+        manifest = self.context.manifest
+        told = {name: manifest.source.spacing(manifest.sample(name)) for name in self.batch.ids}
+        for name, found in told.items():
+            if found is not None and not np.allclose(found, wanted, rtol=ALIKE):
+                yield Verdict(
+                    "spacing",
+                    f"{trained}, but those of {name!r} are {found[0]:.3g} x {found[1]:.3g} mm: "
+                    "images are not resampled; do so before",
+                    doubt=True,
+                )
+                return
+        known = all(found is not None for found in told.values())
+        yield Verdict(
+            "spacing",
+            f"{trained}, as the images are"
+            if known
+            else f"{trained}; the images do not tell theirs, and are not resampled",
+        )
+
     def classes(self) -> tuple[dict[str, Any], ...]:
         """Each output, the class it counts as, the masks' names of it, and its IoU."""
         interpretation, manifest = self.model.interpretation, self.context.manifest
@@ -265,69 +278,3 @@ class _Examiner:
                 row |= {"class": name, "masks": ", ".join(masks.get(c, [])), "iou": shown}
             rows.append(row)
         return tuple(rows)
-
-    def masks(self) -> Iterator[Verdict]:
-        """Agreement with the masks, and the readings that agree clearly better, the best ones."""
-        assert self.labels is not None
-        k, names = len(self.model.classes), self.model.classes
-        counts = confusion(self.prediction, self.labels, k)
-        own = agreement(counts).mean
-        yield Verdict("masks", f"mean IoU {own:.2f} on {len(self.batch.ids)} images")
-        best, order = renamed(counts)
-        moved = [f"{names[c]} by {names[o]}" for c, o in enumerate(order) if c != o]
-        steps = {(o - c) % k for c, o in enumerate(order) if counts[c].sum()}
-        step = steps.pop() if len(steps) == 1 else 0
-        shifted = f"all are shifted by {step - k * (step > k // 2):+d}: " if step else ""
-        others = [
-            (
-                "class names",
-                f"masks fit other classes better: {shifted}{', '.join(moved[:4])}",
-                "check the order of model.classes and of labels.names (and labels.ignore)",
-                best.mean,
-            )
-        ]
-        for one in displaced(self.prediction, self.labels, k):
-            what = f"masks {one.words}", "they agree better"
-            others.append((*what, "check how images and masks are stored", one.mean))
-        for words, key, logits in self._otherwise():
-            mean = agreement(confusion(logits.argmax(1), self.labels, k)).mean
-            others.append((words, "with them the masks agree better", key, mean))
-        bar = max(own + CLEARLY, max(mean for *_, mean in others) - CLEARLY)
-        for words, found, cure, mean in others:
-            if mean > bar:
-                text = f"{found}: mean IoU {mean:.2f} against {own:.2f}; {cure}"
-                yield Verdict(words, text, doubt=True)
-
-    def sureness(self) -> Iterator[Verdict]:
-        """Without masks: how sure the network is, and with which input it is clearly surer.
-
-        Inputs of another scale are not asked: larger numbers make any network surer.
-        """
-        own = _sureness(self.logits)
-        yield Verdict("masks", f"none; mean largest probability {own:.2f}")
-        for words, key, logits in self._otherwise(of_like_scale=True):
-            other = _sureness(logits)
-            if other > own + SURER:
-                yield Verdict(
-                    words,
-                    f"make the network surer: mean largest probability {other:.2f} against "
-                    f"{own:.2f}; {key}",
-                    doubt=True,
-                )
-
-    def _otherwise(self, of_like_scale: bool = False) -> Iterator[tuple[str, str, Tensor]]:
-        """Logits for the images prepared in other ways: what they are called, and the keys."""
-        own, images = self.model.preprocessing, self.batch.images
-        spread = float(prepare(images, own).std())
-        for words, changes in readings(own, images):
-            other = own.model_copy(update=changes)
-            scale = float(prepare(images, other).std()) / max(spread, 1e-12)
-            if of_like_scale and not 1 / ALIKE <= scale <= ALIKE:
-                continue
-            listed = ", ".join(f"{key}: {as_yaml(value)}" for key, value in changes.items())
-            logits = self.forward(self.model.under(other), images)
-            yield words, f"try model.preprocessing {listed}", logits
-
-
-def _sureness(logits: Tensor) -> float:
-    return float(logits.float().softmax(1).amax(1).mean())

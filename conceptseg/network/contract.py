@@ -10,7 +10,8 @@ class Network(nn.Module):
     """Images [n, c, h, w] in [0, 1] -> logits [n, k, h, w], its preprocessing part of the pass.
 
     `module` is the user's network, whose layers are named as in `module.named_modules()`; `classes`
-    are the names of its outputs, in their order.
+    are the names of its outputs, in their order. `spacing` is a pixel's height and width in mm in
+    training, where the network's files tell.
     """
 
     module: nn.Module
@@ -18,6 +19,7 @@ class Network(nn.Module):
     name: str
     channels: int
     preprocessing: Preprocessing
+    spacing: tuple[float, float] | None = None
 
     def settle(self, images: Tensor) -> None:
         """Do now, outside of any recording, what has to be tried out before a first pass."""

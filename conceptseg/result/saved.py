@@ -8,7 +8,9 @@ A saved result is a folder::
     report.html    the report, if it was rendered
 
 It holds all that a report needs: neither the network nor the data is read again. Equal contents
-give equal bytes, timings apart.
+give equal bytes, timings apart. `result.json` lists the SHA-256 of the other files, and as `digest`
+that of its own content but for timings, so that what was changed since is noticed; that is no
+protection against somebody who means to deceive.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from conceptseg.result.finding import Finding
 from conceptseg.result.folder import replace_folder
 from conceptseg.result.table import Table
 
-SCHEMA = 1
+SCHEMA = 2
 KEYS = (
     "schema",
     "study",
@@ -43,6 +45,7 @@ KEYS = (
     "config",
     "notes",
     "files",
+    "digest",
 )
 OWN = ("result.json", "arrays.npz", "images", "report.html")
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,119}")
@@ -95,12 +98,8 @@ class Result:
             "timings": self.timings,
             "files": {name: sha256(data).hexdigest() for name, data in self._files().items()},
         }
-        return (
-            json.dumps(
-                plain(content), sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False
-            )
-            + "\n"
-        )
+        read_again = json.loads(_text(plain(content)))  # so that keys are texts, sorted as such
+        return _text(sealed(read_again), indent=1) + "\n"
 
     def save(self, folder: Path | str, report_html: str | None = None) -> Path:
         """Write the whole result into `folder`, replacing a result that lies there; return it.
@@ -176,6 +175,16 @@ class Result:
         )
 
 
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of `result.json` with its `digest`: SHA-256 of all but that and the timings."""
+    counted = {key: value for key, value in content.items() if key not in ("digest", "timings")}
+    return {**content, "digest": sha256(_text(counted).encode()).hexdigest()}
+
+
+def _text(content: Mapping[str, Any], indent: int | None = None) -> str:
+    return json.dumps(content, sort_keys=True, indent=indent, allow_nan=False, ensure_ascii=False)
+
+
 def safe_key(text: str) -> str:
     """A key for an image or array made from any text (a sample's id): itself if it is safe.
 
@@ -211,12 +220,18 @@ def _read_json(folder: Path) -> dict[str, Any]:
         raise _broken(folder, str(error)) from None
     if not isinstance(saved, dict):
         raise _broken(folder, "no mapping at its top")
+    if saved.get("schema", SCHEMA) != SCHEMA:
+        raise _broken(folder, f"schema {saved['schema']!r} where this version reads {SCHEMA}")
     missing, unknown = set(KEYS) - saved.keys(), saved.keys() - set(KEYS)
     if missing or unknown:
         which = f"lacks {sorted(missing)}" if missing else f"has unknown keys {sorted(unknown)}"
         raise _broken(folder, which)
-    if saved["schema"] != SCHEMA:
-        raise _broken(folder, f"schema {saved['schema']!r} where this version reads {SCHEMA}")
+    try:
+        unchanged = sealed(saved)["digest"] == saved["digest"]
+    except (ValueError, RecursionError) as error:
+        raise _broken(folder, str(error)) from None
+    if not unchanged:
+        raise InputError(f"{path} was altered since it was saved; restore it or run again")
     return saved
 
 

@@ -226,3 +226,19 @@ def test_the_verdicts_are_kept_as_plain_data():
     kept = examine(replace(context, run=RunConfig(device="cpu", batch_size=2))).recorded()
     assert kept["images"] == 2 and kept["doubts"][0]["what"] == "class names"
     assert set(kept["verdicts"]) >= {"output", "numbers", "place", "passes", "layer", "masks"}
+
+
+@pytest.mark.parametrize(
+    ("found", "words", "doubt"),
+    [
+        ((0.8, 0.61), "trained on pixels of 0.8 x 0.6 mm, as the images are", False),
+        ((0.8, 0.8), "but those of '0' are 0.8 x 0.8 mm: images are not resampled", True),
+        (None, "the images do not tell theirs", False),
+    ],
+)
+def test_pixels_of_another_size_than_in_training_are_doubted(found, words, doubt):
+    context = context_of()
+    context.model.spacing = (0.8, 0.6)
+    context.manifest.source = SimpleNamespace(spacing=lambda sample: found)
+    verdict = next(one for one in examine(context).verdicts if one.what == "spacing")
+    assert words in verdict.found and verdict.doubt == doubt

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import re
 import zipfile
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +17,7 @@ from conceptseg.report.page import render
 from conceptseg.result import folder as folder_module
 from conceptseg.result.encoding import plain
 from conceptseg.result.finding import Finding, ranked
-from conceptseg.result.saved import Result, image_type, safe_key
+from conceptseg.result.saved import Result, image_type, safe_key, sealed
 from conceptseg.result.table import Table
 from conceptseg.stats.estimate import Estimate
 from conceptseg.stats.family import Test
@@ -108,6 +109,7 @@ def test_result_json_has_the_promised_keys_and_is_strict_json():
         "notes",
         "schema",
         "files",
+        "digest",
     }
     assert set(saved["findings"][0]) == {
         "claim",
@@ -240,7 +242,7 @@ def table(**changes):
 
 def change(folder, **changes):
     path = folder / "result.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_text(json.dumps(sealed(json.loads(path.read_text()) | changes)))
 
 
 @pytest.mark.parametrize(
@@ -276,6 +278,32 @@ def test_a_broken_folder_is_one_line(tmp_path, break_it, said):
         Result.load(folder)
     assert "\n" not in str(caught.value)
     assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda text: text.replace('"p_adjusted": 0.', '"p_adjusted": 0.0', 1),
+        lambda text: text.replace('"tables": {', '"tables": {"more": {}, ', 1),
+        lambda text: re.sub('"study": ".*"', '"study": "other"', text),
+    ],
+)
+def test_a_result_that_was_changed_by_hand_is_noticed(tmp_path, edit):
+    folder = result(findings=[finding(p_adjusted=0.03)], notes={3: "x", 20: "y"}).save(
+        tmp_path / "out"
+    )
+    path = folder / "result.json"
+    before = path.read_text()
+    Result.load(folder)
+    path.write_text(json.dumps(json.loads(before), indent=4))
+    Result.load(folder)  # laid out in another way it is the same result
+    path.write_text(edit(before))
+    assert path.read_text() != before
+    with pytest.raises(InputError, match="result.json was altered since it was saved"):
+        Result.load(folder)
+    path.write_text(before[: len(before) // 2])
+    with pytest.raises(InputError, match="not a result of this version"):
+        Result.load(folder)
 
 
 def test_a_linked_picture_is_not_followed_out_of_the_folder(tmp_path):

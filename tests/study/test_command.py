@@ -14,6 +14,7 @@ import yaml
 
 from conceptseg import catalogue
 from conceptseg.engine.store import FOLDER
+from conceptseg.result.saved import sealed
 from conceptseg.study import __main__ as command
 from tests import toys
 from tests.study import toy_command
@@ -182,7 +183,7 @@ def test_report_is_rendered_again_without_network_and_data(capsys, study):
 def test_report_of_a_result_that_lacks_a_table(capsys, study):
     assert call(capsys, "toy", "-c", study, "--out", "o")[0] == 0
     file = Path("o/result.json")
-    file.write_text(json.dumps({**json.loads(file.read_text()), "tables": {}}))
+    file.write_text(json.dumps(sealed({**json.loads(file.read_text()), "tables": {}})))
     line = refused(capsys, "report", "o")
     assert "o: result.json lacks 'sums'" in line and "run the study again" in line
 
@@ -195,6 +196,8 @@ def test_report_of_a_result_that_was_edited(capsys, study):
     content["tables"]["sums"]["rows"][0].pop("value")
     content["tables"]["sums"]["rows"][0]["name"] = ["a", "list"]
     file.write_text(json.dumps(content))
+    assert "o/result.json was altered since it was saved" in refused(capsys, "report", "o")
+    file.write_text(json.dumps(sealed(content)))
     line = refused(capsys, "report", "o")
     assert "o: result.json" in line and "edited" in line
     assert Path("o/report.html").read_bytes() == before

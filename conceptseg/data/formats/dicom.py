@@ -1,4 +1,4 @@
-"""Reads DICOM: one slice or picture a file, in the modality's units (Hounsfield units of CT).
+"""Reads DICOM: a slice or picture, or a frame of several, in the modality's units (Hounsfield's).
 
 Needs pydicom (the extra `dicom`). Stored values become values by the rescale slope and intercept;
 inverted grey (MONOCHROME1) without rescaling is turned round as viewers show it. Which values are
@@ -16,20 +16,19 @@ from conceptseg.errors import InputError
 _SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 
 
-def read(path: Path, channels: int, max_pixels: int, mask: bool) -> Raster:
-    """[h, w] or [h, w, 3]; a mask's values are the stored ones."""
-    file = header_of(path, pixels=True)
-    if str(file.get("SOPClassUID", "")) == _SEGMENTATION:
+def read(
+    path: Path, channels: int, max_pixels: int, mask: bool, frame: int | None = None
+) -> Raster:
+    """[h, w] or [h, w, 3]; a mask's values are the stored ones. `frame` is counted from 0."""
+    file = header_of(path)
+    frames = frames_of(path, file)
+    if frame is None and frames != 1:
         raise InputError(
-            f"{path}: a DICOM segmentation object; convert its frames to masks (PNG or NIfTI)"
+            f"{path}: DICOM of {frames} frames; read it with format: dicom, whose samples are "
+            "frames, or save one frame a file"
         )
-    if "PixelData" not in file:
-        raise InputError(f"{path}: a DICOM file without pixels")
-    frames = int(file.get("NumberOfFrames", 1) or 1)
-    if frames != 1:
-        raise InputError(f"{path}: DICOM of {frames} frames; save one frame a file, or as NIfTI")
     check_pixels(path, int(file.Rows), int(file.Columns), max_pixels)
-    values = _pixels(path, file)
+    values = _pixels(path, file, frame or 0)
     kind = str(file.get("PhotometricInterpretation", ""))
     lossy = "lossy DICOM" if str(file.get("LossyImageCompression", "00")) == "01" else None
     if mask or values.ndim == 3:
@@ -37,7 +36,7 @@ def read(path: Path, channels: int, max_pixels: int, mask: bool) -> Raster:
     if kind not in ("MONOCHROME1", "MONOCHROME2"):
         raise InputError(f"{path}: DICOM colours of kind {kind or 'none'}; save it as RGB or grey")
     stored_bits, signed = int(file.BitsStored), bool(file.PixelRepresentation)
-    slope, intercept = float(file.get("RescaleSlope", 1)), float(file.get("RescaleIntercept", 0))
+    slope, intercept = _rescale(file, frame or 0)
     if "ModalityLUTSequence" in file:
         from pydicom.pixels import apply_modality_lut
 
@@ -51,8 +50,38 @@ def read(path: Path, channels: int, max_pixels: int, mask: bool) -> Raster:
     return Raster(most - values if kind == "MONOCHROME1" else values, white=most, lossy=lossy)
 
 
-def header_of(path: Path, pixels: bool = False) -> Any:
-    """The data set of a DICOM file, without its pixels unless asked for.
+def frames_of(path: Path, header: Any) -> int:
+    """How many frames a file holds, by its header.
+
+    Raises :class:`~conceptseg.errors.InputError` for what holds no pictures.
+    """
+    if str(header.get("SOPClassUID", "")) == _SEGMENTATION:
+        raise InputError(
+            f"{path}: a DICOM segmentation object; convert its frames to masks (PNG or NIfTI)"
+        )
+    if "Rows" not in header or "Columns" not in header:
+        raise InputError(f"{path}: a DICOM file without pixels")
+    return int(header.get("NumberOfFrames", 1) or 1)
+
+
+def _rescale(file: Any, frame: int) -> tuple[float, float]:
+    """Slope and intercept: the frame's own, those of all frames, or the file's (C.7.6.16.2.9)."""
+    places = [file]
+    for name, index in (
+        ("SharedFunctionalGroupsSequence", 0),
+        ("PerFrameFunctionalGroupsSequence", frame),
+    ):
+        groups = file.get(name) or ()
+        if index < len(groups):
+            places += groups[index].get("PixelValueTransformationSequence") or ()
+    told = [place for place in places if "RescaleSlope" in place or "RescaleIntercept" in place]
+    if not told:
+        return 1.0, 0.0
+    return float(told[-1].get("RescaleSlope", 1)), float(told[-1].get("RescaleIntercept", 0))
+
+
+def header_of(path: Path) -> Any:
+    """The data set of a DICOM file, without its pixels.
 
     Raises :class:`~conceptseg.errors.InputError` without pydicom, and for what is no DICOM.
     """
@@ -64,14 +93,17 @@ def header_of(path: Path, pixels: bool = False) -> Any:
             f"{path}: DICOM needs the package pydicom: pip install 'conceptseg[dicom]'"
         ) from None
     try:
-        return pydicom.dcmread(path, stop_before_pixels=not pixels)
+        return pydicom.dcmread(path, stop_before_pixels=True)
     except InvalidDicomError:
         raise InputError(f"{path}: not a DICOM file, whatever its name says") from None
 
 
-def _pixels(path: Path, file: Any) -> np.ndarray:
+def _pixels(path: Path, file: Any, frame: int) -> np.ndarray:
+    """The values of one frame; no other is unpacked."""
+    from pydicom.pixels import pixel_array
+
     try:
-        return np.asarray(file.pixel_array)
+        return np.asarray(pixel_array(path, index=frame))
     except (RuntimeError, NotImplementedError, ImportError, AttributeError) as error:
         syntax = getattr(file.file_meta.TransferSyntaxUID, "name", "unknown")
         says = " ".join(str(error).split())[:200]

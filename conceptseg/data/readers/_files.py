@@ -5,13 +5,14 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from conceptseg.data.decode import orientation
-from conceptseg.data.images import image_size, lacking, read_image, read_mask_raster
+from conceptseg.data.images import image_size, lacking, read_mask_raster, read_with_gaps
 from conceptseg.data.labels import IGNORE, LabelBlock
 from conceptseg.data.manifest import Sample, Source
 from conceptseg.data.raster import Rules, turned
@@ -83,15 +84,27 @@ class FileSource(Source):
         return [resolve(self.root, path) for path in sample.image]
 
     def image(self, sample: Sample) -> np.ndarray:
-        return read_image(self._paths(sample), self.rules)
+        return self.pixels(sample)[0]
+
+    def pixels(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None]:
+        """The image, and where it lacks data: bool [h, w], None where nothing declares such."""
+        return read_with_gaps(self._paths(sample), self.rules)
 
     def labels(self, sample: Sample) -> np.ndarray | None:
         """The drawn labels, turned with their image if the rules say so, ignored without data."""
+        if not self.labelled(sample):
+            return None
+        return self._shown_labels(sample, lacking(self._paths(sample), self.rules))
+
+    def pair(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None]:
+        image, hidden = self.pixels(sample)
+        return image, self._shown_labels(sample, hidden)
+
+    def _shown_labels(self, sample: Sample, hidden: np.ndarray | None) -> np.ndarray | None:
         labels = self.drawn(sample)
         if labels is None:
             return None
         labels = self.as_shown(sample, labels)
-        hidden = lacking(self._paths(sample), self.rules)
         if hidden is not None and hidden.shape == labels.shape:
             labels[hidden] = IGNORE
         return labels
@@ -154,3 +167,17 @@ def digest_file(path: Path) -> str:
         ) from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def digest_once(path: Path) -> str:
+    """The same, computed once of a file that holds many samples, until it changes."""
+    try:
+        about = path.stat()
+    except OSError:
+        return digest_file(path)
+    return _digest_of(path, about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=1024)
+def _digest_of(path: Path, changed: int, size: int) -> str:
+    return digest_file(path)

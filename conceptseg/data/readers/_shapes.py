@@ -10,18 +10,18 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from conceptseg.data.labels import IGNORE, LabelBlock
 from conceptseg.data.manifest import Manifest, Sample
-from conceptseg.data.readers._files import FileSource
-from conceptseg.data.readers._spec import FilesSpec
+from conceptseg.data.readers._files import FileSource, read_text
+from conceptseg.data.readers._spec import FilesSpec, parse, root_of
 from conceptseg.errors import InputError, nearest
 
 
@@ -65,6 +65,27 @@ class ShapesSpec(FilesSpec):
                 f"{where}: a {kind} outlines nothing; set boxes: skip to leave such shapes out"
             )
         return True
+
+
+class ExportSpec(ShapesSpec):
+    """Those of a manifest that reads one file, which a tool exported."""
+
+    annotations: str = Field(description="The exported file, below the root.")
+    images: str = Field(description="Folder of the images, below the root.")
+    split: str | None = Field(None, description="Split of these samples.")
+
+
+Export = TypeVar("Export", bound=ExportSpec)
+
+
+def opened(
+    kind: type[Export], path: Path, spec: Mapping[str, Any], root_override: Path | None
+) -> tuple[Export, Path, str, str]:
+    """The keys, the root, and the exported file's name and text."""
+    where = str(path)
+    keys = parse(kind, spec, where)
+    root = root_of(path, keys.root, root_override)
+    return keys, root, str(root / keys.annotations), read_text(root, keys.annotations, where)
 
 
 @dataclass(frozen=True)

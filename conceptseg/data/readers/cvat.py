@@ -15,23 +15,23 @@ from xml.etree import ElementTree
 from pydantic import Field
 
 from conceptseg.data.manifest import Manifest, Sample
-from conceptseg.data.readers._files import read_text, relative
+from conceptseg.data.readers._files import relative
 from conceptseg.data.readers._shapes import (
     Drawing,
+    ExportSpec,
     Polygon,
     Runs,
-    ShapesSpec,
     from_shapes,
+    opened,
     outline,
     sized,
 )
-from conceptseg.data.readers._spec import parse, root_of
 from conceptseg.errors import InputError
 
 _NO_OUTLINE = ("box", "polyline", "points", "cuboid", "skeleton", "ellipse")
 
 
-class CvatSpec(ShapesSpec):
+class CvatSpec(ExportSpec):
     """The keys of a CVAT manifest."""
 
     annotations: str = Field("annotations.xml", description="The XML file, below the root.")
@@ -41,11 +41,7 @@ class CvatSpec(ShapesSpec):
 
 def read(path: Path, spec: Mapping[str, Any], root_override: Path | None = None) -> Manifest:
     """The manifest that the keys `spec` of the file `path` describe."""
-    where = str(path)
-    keys = parse(CvatSpec, spec, where)
-    root = root_of(path, keys.root, root_override)
-    file = str(root / keys.annotations)
-    text = read_text(root, keys.annotations, where)
+    keys, root, file, text = opened(CvatSpec, path, spec, root_override)
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise InputError(f"{file}: XML with a document type or entities, which no export has")
     try:

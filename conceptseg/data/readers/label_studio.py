@@ -19,39 +19,33 @@ import numpy as np
 from pydantic import Field
 
 from conceptseg.data.manifest import Manifest, Sample
-from conceptseg.data.readers._files import read_text, relative
+from conceptseg.data.readers._files import relative
 from conceptseg.data.readers._shapes import (
     Drawing,
+    ExportSpec,
     Polygon,
     Runs,
-    ShapesSpec,
     from_shapes,
+    opened,
     outline,
     sized,
 )
-from conceptseg.data.readers._spec import parse, root_of
 from conceptseg.errors import InputError
 
 _UPLOADED = re.compile(r"[0-9a-f]{8}-")
 
 
-class LabelStudioSpec(ShapesSpec):
+class LabelStudioSpec(ExportSpec):
     """The keys of a Label Studio manifest."""
 
-    annotations: str = Field(description="The JSON export, below the root.")
-    images: str = Field(description="Folder of the images, below the root.")
     field: str = Field("image", description="Key of a task's data that holds the image's address.")
-    split: str | None = Field(None, description="Split of these samples.")
 
 
 def read(path: Path, spec: Mapping[str, Any], root_override: Path | None = None) -> Manifest:
     """The manifest that the keys `spec` of the file `path` describe."""
-    where = str(path)
-    keys = parse(LabelStudioSpec, spec, where)
-    root = root_of(path, keys.root, root_override)
-    file = str(root / keys.annotations)
+    keys, root, file, text = opened(LabelStudioSpec, path, spec, root_override)
     try:
-        tasks = json.loads(read_text(root, keys.annotations, where))
+        tasks = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: not JSON ({error})") from None
     sound = isinstance(tasks, list) and all(isinstance(task, dict) for task in tasks)

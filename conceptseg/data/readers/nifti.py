@@ -15,7 +15,6 @@ import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,10 +23,10 @@ import numpy as np
 from pydantic import Field
 
 from conceptseg.data.decode import reading
-from conceptseg.data.images import to_unit
+from conceptseg.data.images import channels_each, to_unit
 from conceptseg.data.manifest import Manifest, Sample
 from conceptseg.data.raster import Raster, check_pixels
-from conceptseg.data.readers._files import FileSource, digest_file, resolve
+from conceptseg.data.readers._files import FileSource, digest_once, resolve
 from conceptseg.data.readers._folders import FolderSpec, find
 from conceptseg.data.readers._spec import FilesSpec, LabelSpec, parse, root_of
 from conceptseg.errors import InputError
@@ -56,17 +55,13 @@ class NiftiSource(FileSource):
 
     plane: Plane
 
-    def image(self, sample: Sample) -> np.ndarray:
+    def pixels(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None]:
         paths = self._paths(sample)
-        each, rest = divmod(self.rules.channels, len(paths))
-        if rest or not each:
-            raise InputError(
-                f"{paths[0]}: one of {len(paths)} volumes of a sample, which cannot make up "
-                f"{self.rules.channels} channels; set channels to a multiple of {len(paths)}"
-            )
+        each = channels_each(paths, self.rules)
         slices = [cut(path, self.plane, sample.payload, self.rules.max_pixels) for path in paths]
         pairs = zip(slices, paths, strict=True)
-        return np.concatenate([to_unit(Raster(s), path, each, self.rules) for s, path in pairs])
+        parts = [to_unit(Raster(s), path, each, self.rules) for s, path in pairs]
+        return np.concatenate(parts), None
 
     def drawn(self, sample: Sample) -> np.ndarray | None:
         if sample.mask is None:
@@ -79,9 +74,6 @@ class NiftiSource(FileSource):
             raise InputError(f"{path}: a label volume of {values.ndim + 1} dimensions; it needs 3")
         return self.block.encode(values, str(path))
 
-    def labels(self, sample: Sample) -> np.ndarray | None:
-        return self.drawn(sample)
-
     def orientation(self, sample: Sample) -> int:
         return 1
 
@@ -90,9 +82,15 @@ class NiftiSource(FileSource):
         left = [n for axis, n in enumerate(shape[:3]) if axis != _axis(self.plane)]
         return left[1], left[0]
 
+    def spacing(self, sample: Sample) -> tuple[float, float] | None:
+        _, affine = grid(self._paths(sample)[0], self.plane)
+        sides = np.sqrt((affine[:3, :3] ** 2).sum(0))
+        left = [float(mm) for axis, mm in enumerate(sides) if axis != _axis(self.plane)]
+        return left[1], left[0]
+
     def digest(self, sample: Sample) -> str:
         files = [*sample.image, *([] if sample.mask is None else [sample.mask])]
-        parts = [_digest(resolve(self.root, path)) for path in files]
+        parts = [digest_once(resolve(self.root, path)) for path in files]
         return hashlib.sha256("\n".join([*parts, str(sample.payload)]).encode()).hexdigest()
 
     def settings(self) -> dict[str, Any]:
@@ -221,17 +219,3 @@ def _volume(path: Path, plane: Plane, max_pixels: int) -> np.ndarray:
     while len(_volumes) > 1 and sum(kept.nbytes for kept in _volumes.values()) > _KEPT:
         _volumes.popitem(last=False)
     return values
-
-
-def _digest(path: Path) -> str:
-    try:
-        about = path.stat()
-    except OSError:
-        return digest_file(path)
-    return _digest_once(path, about.st_mtime_ns, about.st_size)
-
-
-@lru_cache(maxsize=1024)
-def _digest_once(path: Path, changed: int, size: int) -> str:
-    """Of a volume once, for all of its slices."""
-    return digest_file(path)

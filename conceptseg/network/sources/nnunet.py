@@ -1,9 +1,12 @@
 """nnU-Net v2 from its folder: plans.json, dataset.json and fold_N/checkpoint_final.pth in `name`.
 
-`arguments`: `fold` (0, or "all"), `checkpoint` (`checkpoint_best.pth`) and `configuration` (`2d`)
-choose among several. Two-dimensional configurations only; one fold, the whole image at once,
-without mirroring. The architecture is built by `dynamic_network_architectures` as the plans
-describe it; nothing in the folder is run.
+`arguments`: `fold` (0, or "all", or a list of several), `checkpoint` (`checkpoint_best.pth`) and
+`configuration` (`2d`) choose among several. Of several folds the mean of the logits counts, as
+nnU-Net takes it. Labels that are regions are independent classes: one is studied, named by
+`model.positive_class`, and covers the regions that lie within it. Two-dimensional configurations
+only; the whole image at once, without mirroring, and on the images' own pixels: `check` says where
+those are of another size in mm than the plans'. The architecture is built by
+`dynamic_network_architectures` as the plans describe it; nothing in the folder is run.
 """
 
 import json
@@ -13,10 +16,12 @@ from typing import Any
 
 import dynamic_network_architectures.architectures.unet as unets
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from conceptseg.config import ModelConfig, Preprocessing
 from conceptseg.errors import InputError, nearest
+from conceptseg.network.blame import Others
+from conceptseg.network.fit import load_weights
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.sources._common import (
     build,
@@ -39,8 +44,8 @@ def load(config: ModelConfig, classes: Sequence[str]) -> SegmentationModel:
     """The network of the folder `config.name`, with the weights of one fold.
 
     Raises :class:`~conceptseg.errors.InputError` for a folder that is none of nnU-Net's, a
-    configuration of three dimensions, regions that overlap, several folds to choose from, and
-    intensities that nnU-Net changes in a way that only `model.preprocessing` can say.
+    configuration of three dimensions, several folds to choose from, regions of which none is
+    chosen, and intensities that nnU-Net changes in a way that only `model.preprocessing` can say.
     """
     no_weights(config, "nnU-Net's folder")
     unknown = sorted(config.arguments.keys() - CHOICES)
@@ -51,26 +56,76 @@ def load(config: ModelConfig, classes: Sequence[str]) -> SegmentationModel:
     folder = Path(config.name)
     plans, dataset = _read(folder / "plans.json"), _read(folder / "dataset.json")
     plan = _configuration(plans, config.arguments.get("configuration", "2d"), folder)
-    own_names = _labels(dataset, folder / "dataset.json")
-    names = class_names(config, classes, own_names)
+    own_names, regions = _labels(dataset, folder / "dataset.json")
+    names = class_names(config, () if regions else classes, own_names)
+    if regions:
+        config = _independent(config, names, regions)
     channels = len(dataset.get("channel_names") or dataset.get("modality") or {}) or 1
     make, arguments = _architecture(plan, folder / "plans.json")
     arguments |= {
         "input_channels": channels, "num_classes": len(own_names), "deep_supervision": False,
     }  # fmt: skip
-    module: nn.Module = build(make, f"nnU-Net's {make.__name__}", arguments)
-    weights = _checkpoint(folder, config.arguments)
+    files = _checkpoints(folder, config.arguments)
+    modules = [build(make, f"nnU-Net's {make.__name__}", arguments) for _ in files]
     own = Preprocessing(multiple=_stride(arguments))
     if config.preprocessing is None:
         own = own.model_copy(update={"normalise": _normalise(plan, folder / "plans.json")})
-    return finish(
-        config.model_copy(update={"weights": str(weights)}),
-        module,
+    for module, file in zip(modules, files, strict=True):
+        with Others(f"model {config.name!r} cannot take weights"):
+            load_weights(module, file, config.weights_key)
+    folds = ", ".join(file.parent.name for file in files)
+    together = "alone" if len(files) == 1 else "together, the mean of their logits"
+    model = finish(
+        config,
+        modules[0] if len(files) == 1 else Folds(modules),
         names,
         own=own,
         channels=channels,
-        remarks=[f"{weights.parent.name} alone, without mirroring"],
+        origin=files[0].name,
+        remarks=[f"{folds} {together}, without mirroring"],
     )
+    model.spacing = _spacing(plan, folder / "plans.json")
+    return model
+
+
+class Folds(nn.Module):
+    """Networks that were trained on different parts of the data: the mean of their logits."""
+
+    def __init__(self, folds: Sequence[nn.Module]):
+        super().__init__()
+        self.folds = nn.ModuleList(folds)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([fold(x) for fold in self.folds]).mean(0)
+
+
+def _independent(
+    config: ModelConfig, names: Sequence[str], regions: Sequence[frozenset[int]]
+) -> ModelConfig:
+    """The configuration for regions: a sigmoid each, a region covering those that lie within it."""
+    if config.values not in (None, "independent"):
+        raise InputError(
+            f"model.values is {config.values}, but the labels of {config.name} are regions, each "
+            "with a logit of its own: leave the key out"
+        )
+    within = {
+        name: tuple(n for n, other in zip(names, regions, strict=True) if other < region)
+        for name, region in zip(names, regions, strict=True)
+    }
+    covers = config.covers or {name: inner for name, inner in within.items() if inner}
+    return config.model_copy(update={"values": "independent", "covers": covers})
+
+
+def _spacing(plan: Mapping[str, Any], path: Path) -> tuple[float, float] | None:
+    """Height and width of a pixel in mm, as the network was trained; None where no unit is told."""
+    told = plan.get("spacing")
+    if told is None:
+        return None
+    try:
+        height, width = (float(one) for one in told[-2:])
+    except (TypeError, ValueError):
+        raise InputError(f"{path}: spacing must be numbers, got {told!r}") from None
+    return None if height == width == 1 else (height, width)  # as plain pictures have it
 
 
 def _normalise(plan: Mapping[str, Any], path: Path) -> str:
@@ -122,22 +177,31 @@ def _configuration(plans: Mapping[str, Any], name: Any, folder: Path) -> dict[st
     return found
 
 
-def _labels(dataset: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+def _labels(
+    dataset: Mapping[str, Any], path: Path
+) -> tuple[tuple[str, ...], tuple[frozenset[int], ...]]:
+    """Names of the outputs, and of regions the labels that each is made of, else none."""
     labels = dataset.get("labels")
     if not isinstance(labels, dict) or not labels:
         raise InputError(f"{path}: names no labels")
-    if any(isinstance(value, list) for value in labels.values()):
-        raise InputError(
-            f"{path}: its labels are regions that overlap, each with a sigmoid of its own; load "
-            "the network by source factory and say so there"
-        )
+    if any(isinstance(value, list) and len(value) > 1 for value in labels.values()):
+        parts = {
+            str(name): frozenset(value if isinstance(value, list) else [value])
+            for name, value in labels.items()
+            if name != "ignore"
+        }
+        if not all(type(one) is int and one >= 0 for part in parts.values() for one in part):
+            raise InputError(f"{path}: labels must be whole numbers, or lists of them")
+        regions = {name: part for name, part in parts.items() if part != {0}}
+        return tuple(regions), tuple(regions.values())
+    labels = {k: v[0] if isinstance(v, list) and v else v for k, v in labels.items()}
     try:
         numbers = {int(value): str(name) for name, value in labels.items() if name != "ignore"}
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: labels must be whole numbers") from error
     if sorted(numbers) != list(range(len(numbers))):
         raise InputError(f"{path}: labels must be 0, 1, 2, ..., got {sorted(numbers)}")
-    return tuple(numbers[number] for number in range(len(numbers)))
+    return tuple(numbers[number] for number in range(len(numbers))), ()
 
 
 def _architecture(plan: Mapping[str, Any], path: Path) -> tuple[Any, dict[str, Any]]:
@@ -188,16 +252,18 @@ def _before_architectures(plan: Mapping[str, Any], path: Path) -> tuple[str, dic
     return name, given
 
 
-def _checkpoint(folder: Path, choice: Mapping[str, Any]) -> Path:
-    folds = sorted(path.name.removeprefix("fold_") for path in folder.glob("fold_*"))
-    fold = str(choice.get("fold", folds[0] if len(folds) == 1 else ""))
-    if fold not in folds:
-        listed = ", ".join(folds) or "none"
+def _checkpoints(folder: Path, choice: Mapping[str, Any]) -> list[Path]:
+    there = sorted(path.name.removeprefix("fold_") for path in folder.glob("fold_*"))
+    wanted = choice.get("fold", there[0] if len(there) == 1 else "")
+    folds = [str(fold) for fold in (wanted if isinstance(wanted, list | tuple) else [wanted])]
+    if not folds or len(set(folds)) < len(folds) or not set(folds) <= set(there):
+        listed = ", ".join(there) or "none"
         raise InputError(
-            f"{folder}: name the fold to study by model.arguments.fold; there are: {listed}"
+            f"{folder}: name the fold to study by model.arguments.fold, or several as a list; "
+            f"there are: {listed}"
         )
     name = Path(str(choice.get("checkpoint", "checkpoint_final.pth"))).name
-    return folder / f"fold_{fold}" / name
+    return [folder / f"fold_{fold}" / name for fold in folds]
 
 
 def _stride(arguments: Mapping[str, Any]) -> int:

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from conceptseg.engine.agreement import confusions
+
 
 def pixel_counts(prediction: Tensor, reference: Tensor, classes: int) -> Tensor:
     """Pixels of each class in each image, int64 [3, n, classes] in the CPU's memory.
@@ -11,13 +13,8 @@ def pixel_counts(prediction: Tensor, reference: Tensor, classes: int) -> Tensor:
     They are those in both maps, in the prediction, and in the reference, both int [n, h, w]; pixels
     whose reference is outside 0..classes-1 (ignored ones) do not count.
     """
-    n = len(prediction)
-    known = (reference >= 0) & (reference < classes)
-    image = torch.arange(n, device=prediction.device)[:, None, None].expand_as(prediction)
-    cells = (image * classes + reference) * classes + prediction
-    counts = torch.bincount(cells[known], minlength=n * classes * classes)
-    confusion = counts.reshape(n, classes, classes).cpu()
-    return torch.stack([confusion.diagonal(dim1=1, dim2=2), confusion.sum(1), confusion.sum(2)])
+    counts = confusions(prediction, reference, classes)
+    return torch.stack([counts.diagonal(dim1=1, dim2=2), counts.sum(1), counts.sum(2)])
 
 
 def class_iou(prediction: Tensor, reference: Tensor, classes: int) -> Tensor:

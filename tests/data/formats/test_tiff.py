@@ -159,3 +159,22 @@ def test_a_lossy_mask_is_refused(tmp_path):
     tifffile.imwrite(tmp_path / "m.tif", values, compression="jpeg")
     with pytest.raises(InputError, match="a JPEG mask"):
         read_mask(tmp_path / "m.tif")
+
+
+def test_an_image_is_decoded_once_for_itself_and_for_what_it_lacks(tmp_path, monkeypatch):
+    from conceptseg.data import images
+
+    values = np.arange(48, dtype=np.uint8).reshape(1, 6, 8)
+    values[0, 4, 4] = 9
+    whole = manifest(tmp_path, **scene(tmp_path, values, 9))
+    decoded, decode = [], images.decode
+    monkeypatch.setattr(
+        images,
+        "decode",
+        lambda path, *a, mask, **k: decoded.append(mask) or decode(path, *a, mask=mask, **k),
+    )
+    image, labels = whole.pair(whole.samples[0])
+    assert sorted(decoded) == [False, True]  # the image, and the mask
+    assert np.array_equal(labels == -1, values[0] == 9)
+    assert np.array_equal(labels, whole.labels(whole.samples[0]))
+    assert np.array_equal(image, whole.image(whole.samples[0]))

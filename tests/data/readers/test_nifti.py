@@ -71,6 +71,8 @@ def test_a_plane_is_upright_however_the_volume_is_stored(tmp_path, codes, plane)
         assert whole.size(sample) == found.shape
         assert sample.metadata["slice"] == k
     assert check_files(whole) == []
+    height = 2.0 if plane == "axial" else 3.0
+    assert whole.source.spacing(whole.samples[0]) == pytest.approx((height, 2.0))
 
 
 def test_an_axis_as_stored_has_the_later_axis_as_rows(tmp_path):

@@ -113,13 +113,67 @@ def test_own_preprocessing_replaces_the_plans(tmp_path):
 
 def test_folds_are_chosen(tmp_path):
     write(tmp_path, folds=("0", "3", "all"))
-    with pytest.raises(InputError, match=r"model.arguments.fold; there are: 0, 3, all"):
+    with pytest.raises(InputError, match=r"model.arguments.fold, .*; there are: 0, 3, all"):
         load(tmp_path)
     assert load(tmp_path, arguments={"fold": 3}).origin.endswith(
         "; fold_3 alone, without mirroring"
     )
+    for wrong in ([0, 1], [0, 0], []):
+        with pytest.raises(InputError, match=r"several as a list; there are: 0, 3, all"):
+            load(tmp_path, arguments={"fold": wrong})
     with pytest.raises(InputError, match=r"checkpoint_best.pth: no such checkpoint"):
         load(tmp_path, arguments={"fold": "all", "checkpoint": "checkpoint_best.pth"})
+
+
+def test_several_folds_are_the_mean_of_their_logits(tmp_path):
+    write(tmp_path, folds=("0",))
+    torch.manual_seed(7)
+    nets = [network(), network()]
+    for net in nets:
+        for weights in net.parameters():
+            torch.nn.init.normal_(weights, std=0.3)
+    for fold, net in enumerate(nets, 1):
+        (tmp_path / f"fold_{fold}").mkdir()
+        content = {"network_weights": net.state_dict()}
+        torch.save(content, tmp_path / f"fold_{fold}/checkpoint_final.pth")
+    model = load(tmp_path, arguments={"fold": [1, 2]}, preprocessing=Preprocessing(multiple=4))
+    assert "fold_1, fold_2 together, the mean of their logits" in model.origin
+    images = torch.rand(2, 2, 16, 16)
+    with torch.no_grad():
+        apart = []
+        for net in nets:
+            net.eval().decoder.deep_supervision = False
+            apart.append(net(images))
+        torch.testing.assert_close(model(images), (apart[0] + apart[1]) / 2)
+    assert (apart[0] - apart[1]).abs().max() > 0.1
+    assert model.fingerprint() != load(tmp_path, arguments={"fold": [1, 0]}).fingerprint()
+
+
+def test_regions_are_independent_classes_that_cover_those_within(tmp_path):
+    labels = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3, "ignore": 4}
+    net = write(tmp_path, labels=labels).eval()
+    model = load(tmp_path, positive_class="core", preprocessing=Preprocessing(multiple=4))
+    assert model.interpretation.outputs == ("whole", "core", "enhancing")
+    assert model.classes == ("not core", "core")
+    assert model.interpretation.covered == ("enhancing",)
+    net.decoder.deep_supervision = False
+    images = torch.rand(1, 2, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(model(images)[:, 1], net(images)[:, 1])
+        assert (model(images)[:, 0] == 0).all()
+    own = load(tmp_path, positive_class="whole", covers={"whole": ["edema"]})
+    assert own.interpretation.covered == ("edema",)
+    with pytest.raises(InputError, match="model.values is logits, but the labels of .* regions"):
+        load(tmp_path, positive_class="core", values="logits")
+
+
+def test_the_size_of_pixels_in_training(tmp_path):
+    write(tmp_path, spacing=[0.8, 0.6])
+    assert load(tmp_path).spacing == (0.8, 0.6)
+    write_again = json.loads((tmp_path / "plans.json").read_text())
+    write_again["configurations"]["base"]["spacing"] = [1.0, 1.0]
+    (tmp_path / "plans.json").write_text(json.dumps(write_again))
+    assert load(tmp_path).spacing is None
 
 
 @pytest.mark.parametrize(
@@ -130,7 +184,10 @@ def test_folds_are_chosen(tmp_path):
         ({"plan": {"architecture": NEW["architecture"] | {
             "arch_kwargs": KWARGS | {"conv_op": "torch.nn.Conv3d"}}}}, "not two-dimensional"),
         ({"plan": {}}, "describes no architecture"),
-        ({"labels": {"background": 0, "whole": [1, 2], "core": 2}}, "regions that overlap"),
+        ({"labels": {"background": 0, "whole": [1, 2], "core": "x"}}, "or lists of them"),
+        ({"labels": {"background": 0, "a": [1, 2], "b": 2, "c": [1]}},
+         "a yes or no of its own.*model.positive_class: a, b, c"),
+        ({"spacing": ["wide", 1]}, r"spacing must be numbers, got \['wide', 1\]"),
         ({"labels": {"background": 0, "core": 2}}, r"must be 0, 1, 2, ..., got \[0, 2\]"),
         ({"use_mask_for_norm": [True, True]}, "ZScoreNormalization within a mask"),
     ],

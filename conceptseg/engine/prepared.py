@@ -1,0 +1,267 @@
+"""Whether images and masks are those that the network was trained on.
+
+With masks, by how well its predictions agree with them, otherwise read; and by its batch norms,
+which kept the mean and the variance that their inputs had in training: images that are prepared
+otherwise give other ones. How sure a network is says little, for larger numbers make any surer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from conceptseg.engine.agreement import agreement, confusion, displaced, renamed
+from conceptseg.engine.contract import Context
+from conceptseg.engine.otherwise import as_yaml, readings, reversed_channels, scalings
+from conceptseg.engine.reading import read, some
+from conceptseg.engine.verdict import Verdict
+from conceptseg.network.norms import Given, norms_with_statistics, watched
+from conceptseg.network.preprocess import prepare
+
+if TYPE_CHECKING:
+    from conceptseg.config import Preprocessing
+    from conceptseg.data.batch import Batch
+
+CLEARLY = 0.05
+"""Mean IoU by which another reading must agree better to be named."""
+SURER = 0.1
+"""Mean largest probability by which another reading must be surer, where nothing else tells."""
+ALIKE = 1.25
+"""Ratio up to which two inputs' standard deviations are of one scale."""
+EARLY = 4
+"""Norms, at most, that tell how numbers are scaled: the first ones, a quarter of all or less."""
+COLOURED = 10
+"""Images that tell the order of channels, which shows less."""
+FITS = 0.1
+"""Divergence below which norms are given what they were trained on: 0.004 to 0.06 was seen."""
+STRANGE = 0.4
+"""Divergence above which nothing that was tried explains what they are given."""
+BETTER = {"scale": 2.0, "colours": 1.25}
+"""Ratio of divergences from which another reading fits clearly better."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Divergence of norms' inputs from training: of all images together, and of each [n]."""
+
+    pooled: float
+    each: np.ndarray
+
+    @classmethod
+    def of(cls, given: list[Given]) -> Fit:
+        return cls(
+            float(np.mean([one.pooled() for one in given])),
+            np.mean([one.divergence() for one in given], axis=0),
+        )
+
+    def over(self, other: Fit) -> tuple[float, float, float]:
+        """How many times the other's, of each image; geometric mean and its 95 % interval (t)."""
+        from scipy.stats import t
+
+        logs = np.log(np.maximum(self.each, 1e-9) / np.maximum(other.each, 1e-9))
+        n = len(logs)
+        if n < 3:
+            return float(np.exp(logs.mean())), 0.0, float("inf")
+        wide = t.ppf(0.975, n - 1) * logs.std(ddof=1) / np.sqrt(n)
+        low, ratio, high = np.exp(logs.mean() + np.array([-1, 0, 1]) * wide).tolist()
+        return ratio, low, high
+
+
+class Prepared:
+    """The look at how a batch is prepared; counts the images that it sends through the network.
+
+    A pass that ends early counts as the share of the norms that it reached.
+    """
+
+    def __init__(self, context: Context, batch: Batch, logits: Tensor):
+        self.context, self.batch, self.logits = context, batch, logits
+        self.model, self.labels = context.model, batch.labels
+        self.passed = 0.0
+
+    def all(self) -> Iterator[Verdict]:
+        if self.labels is not None and bool((self.labels >= 0).any()):
+            yield from self.masks(self.labels)
+            if norms_with_statistics(self.model.module):
+                yield from self.norms(colours=False)  # masks tell the order of channels better
+            return
+        yield Verdict("masks", f"none; mean largest probability {_sureness(self.logits):.2f}")
+        if norms_with_statistics(self.model.module):
+            yield from self.norms(colours=True)
+            return
+        yield Verdict(
+            "batch norms",
+            "none that keep statistics of training: without masks it cannot be told whether images "
+            "are prepared as in training",
+        )
+        yield from self.sureness()
+
+    def masks(self, labels: Tensor) -> Iterator[Verdict]:
+        """Agreement with the masks, and the readings that agree clearly better, the best ones."""
+        k, names = len(self.model.classes), self.model.classes
+        prediction = self.logits.argmax(1)
+        counts = confusion(prediction, labels, k)
+        own = agreement(counts).mean
+        yield Verdict("masks", f"mean IoU {own:.2f} on {len(self.batch.ids)} images")
+        best, order = renamed(counts)
+        moved = [f"{names[c]} by {names[o]}" for c, o in enumerate(order) if c != o]
+        steps = {(o - c) % k for c, o in enumerate(order) if counts[c].sum()}
+        step = steps.pop() if len(steps) == 1 else 0
+        shifted = f"all are shifted by {step - k * (step > k // 2):+d}: " if step else ""
+        others = [
+            (
+                "class names",
+                f"masks fit other classes better: {shifted}{', '.join(moved[:4])}",
+                "check the order of model.classes and of labels.names (and labels.ignore)",
+                best.mean,
+            )
+        ]
+        for one in displaced(prediction, labels, k):
+            what = f"masks {one.words}", "they agree better"
+            others.append((*what, "check how images and masks are stored", one.mean))
+        for words, key, logits in self._otherwise():
+            mean = agreement(confusion(logits.argmax(1), labels, k)).mean
+            others.append((words, "with them the masks agree better", key, mean))
+        bar = max(own + CLEARLY, max(mean for *_, mean in others) - CLEARLY)
+        for words, found, cure, mean in others:
+            if mean > bar:
+                text = f"{found}: mean IoU {mean:.2f} against {own:.2f}; {cure}"
+                yield Verdict(words, text, doubt=True)
+
+    def norms(self, colours: bool) -> Iterator[Verdict]:
+        """What the norms say of range, mean and deviation, and of the order of channels."""
+        own, images = self.model.preprocessing, self.batch.images
+        early = min(EARLY, max(1, len(norms_with_statistics(self.model.module)) // 4))
+        here = self._given(own, images, early)
+        if not here:
+            yield Verdict("batch norms", "none is given a map, so that they tell nothing")
+            return
+        fit, tried = Fit.of(here), []
+        for words, changes in scalings(own, images):
+            given = self._given(own.model_copy(update=changes), images, early)
+            tried.append((Fit.of(given), words, changes))
+        best, words, changes = min(tried, key=lambda one: one[0].pooled)
+        told = _told(fit, len(images))
+        _, low, _ = fit.over(best)
+        if best.pooled < FITS and fit.pooled > BETTER["scale"] * best.pooled and low > 1:
+            yield Verdict("batch norms", told)
+            yield _doubt(words, changes, fit, best)
+            return
+        order = list(self.colours()) if colours else []  # it shows only at the right scale
+        if fit.pooled > STRANGE and not any(one.doubt for one in order):
+            told += (
+                f"; nor do they fit any of {len(tried)} other ways to prepare them (the best is "
+                f"{words}: {best.pooled:.3f}); check model.preprocessing"
+            )
+            yield Verdict("batch norms", told, doubt=True)
+            return
+        yield Verdict("batch norms", told)
+        yield from order
+
+    def colours(self) -> Iterator[Verdict]:
+        """What the later half of the norms says of the order of channels, on more images."""
+        own, size = self.model.preprocessing, self.batch.images.shape[1:]
+        if size[0] != 3 or len(own.channels or (0, 1, 2)) != 3:
+            return
+        words, changes = reversed_channels(own)
+        other = own.model_copy(update=changes)
+        pairs = [
+            (self._given(own, batch.images), self._given(other, batch.images))
+            for batch in read(self.context, some(self.context, COLOURED), "none")
+            if batch.images.shape[1:] == size
+        ]
+        here, there = (_later([pair[k] for pair in pairs]) for k in (0, 1))
+        fit, turned = Fit.of(here), Fit.of(there)
+        ratio, low, high = fit.over(turned)
+        if ratio > BETTER["colours"] and low > 1:
+            yield _doubt(words, changes, fit, turned)
+            return
+        clear = 1 / ratio > BETTER["colours"] and high < 1
+        yield Verdict(
+            "channels",
+            f"reversed, the batch norms are {turned.pooled:.3f} away from training against "
+            f"{fit.pooled:.3f} as given, each image {1 / ratio:.2f} times as far"
+            + ("" if clear else ": too little to tell without masks which order is right"),
+        )
+
+    def sureness(self) -> Iterator[Verdict]:
+        """With which input the network is clearly surer, of those of its own scale."""
+        own = _sureness(self.logits)
+        for words, key, logits in self._otherwise(of_like_scale=True):
+            other = _sureness(logits)
+            if other > own + SURER:
+                yield Verdict(
+                    words,
+                    f"make the network surer: mean largest probability {other:.2f} against "
+                    f"{own:.2f}; {key}",
+                    doubt=True,
+                )
+
+    def _given(
+        self, preprocessing: Preprocessing, images: Tensor, most: int | None = None
+    ) -> list[Given]:
+        """What the first norms, or all, are given by images that are prepared so."""
+        self.model.settle(images)
+        with watched(self.model, most) as given:
+            self.model.under(preprocessing)(images)
+        share = len(given) / max(len(norms_with_statistics(self.model.module)), 1)
+        self.passed += images.shape[0] * (1 if most is None else share)
+        return given
+
+    def _otherwise(self, of_like_scale: bool = False) -> Iterator[tuple[str, str, Tensor]]:
+        """Logits for the images prepared in other ways: what they are called, and the keys."""
+        own, images = self.model.preprocessing, self.batch.images
+        spread = float(prepare(images, own).std())
+        for words, changes in readings(own, images):
+            other = own.model_copy(update=changes)
+            scale = float(prepare(images, other).std()) / max(spread, 1e-12)
+            if of_like_scale and not 1 / ALIKE <= scale <= ALIKE:
+                continue
+            self.passed += images.shape[0]
+            yield words, _keys(changes), self.model.under(other)(images)
+
+
+def _keys(changes: dict[str, object]) -> str:
+    listed = ", ".join(f"{key}: {as_yaml(value)}" for key, value in changes.items())
+    return f"try model.preprocessing {listed}"
+
+
+def _told(fit: Fit, images: int) -> str:
+    return (
+        f"the first ones are given numbers {fit.pooled:.3f} away from training's on {images} "
+        f"images (0 to 1; below {FITS:g} where they are prepared as in training)"
+    )
+
+
+def _doubt(words: str, changes: dict[str, object], own: Fit, other: Fit) -> Verdict:
+    ratio, low, high = own.over(other)
+    return Verdict(
+        words,
+        f"the batch norms fit them better: {other.pooled:.3f} away from training against "
+        f"{own.pooled:.3f}, each image {ratio:.1f} times closer ({low:.1f} to {high:.1f}, "
+        f"{len(own.each)} images); {_keys(changes)}",
+        doubt=True,
+    )
+
+
+def _later(batches: list[list[Given]]) -> list[Given]:
+    """The later half of the norms, over all batches."""
+    joined = [
+        Given(
+            parts[0].name,
+            np.concatenate([one.mean for one in parts]),
+            np.concatenate([one.variance for one in parts]),
+            parts[0].kept_mean,
+            parts[0].kept_variance,
+        )
+        for parts in zip(*batches, strict=True)
+    ]
+    return joined[len(joined) // 2 :]
+
+
+def _sureness(logits: Tensor) -> float:
+    return float(torch.softmax(logits.float(), 1).amax(1).mean())
