@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from conceptseg.catalogue import About, Choice
 from conceptseg.config import RunConfig, StudyKeys
 from conceptseg.engine.known import Known
+from conceptseg.result.joined import parts_of
 
 if TYPE_CHECKING:
     from conceptseg.data.batch import Batch
@@ -126,8 +127,10 @@ class Study(StudyKeys, ABC):
     @classmethod
     def report(cls, result: Result) -> Report:
         """The report of a result that was just computed or loaded from disk: no model, no data."""
-        report: Report = _beside(cls, "report").compose(result)
-        return report
+        from conceptseg.report import joined
+
+        compose: Callable[[Result], Report] = _beside(cls, "report").compose
+        return joined.compose(result, compose) if parts_of(result) else compose(result)
 
 
 def _beside(study: type[Study], name: str) -> ModuleType:

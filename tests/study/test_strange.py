@@ -41,7 +41,8 @@ IMAGES = 20
 FEW = "a tree over fewer than four is the network's own decision"
 GATE = "the network ends in a softmax or another gate"
 REFUSED = {
-    **{("segnbdt", network): FEW for network in ("one_map", "sigmoid", "independent")},
+    **{("segnbdt", network): FEW for network in ("one_map", "sigmoid")},
+    ("segnbdt", "independent"): "a decision between classes of which each pixel has one",
     **{("lcrp", network): GATE for network in ("probabilities", "sigmoid")},
 }
 """Where a study makes no sense, and the words of its refusal."""
