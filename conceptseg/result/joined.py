@@ -17,7 +17,7 @@ from conceptseg.result.finding import Finding, ranked
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.stats.intervals import ALPHA
 
-PARTS = "parts"
+PARTS = "independent_classes"
 """The note that lists the parts, in their order."""
 _OWN = ("notes", "provenance", "timings", "skipped")
 
@@ -50,25 +50,35 @@ def joined(parts: Mapping[str, Result]) -> Result:
 
 
 def parts_of(result: Result) -> dict[str, Result]:
-    """The parts of a joined result by class, as they were; empty for any other result."""
-    found = {}
-    for place, kept in enumerate(result.notes.get(PARTS, ())):
-        start, name = _key(place, ""), kept["class"]
-        own = (
-            {key.removeprefix(start): value for key, value in all_.items() if key.startswith(start)}
-            for all_ in (result.tables, result.arrays, result.images)
-        )
-        tables, arrays, images = own
-        found[name] = Result(
-            study=result.study,
-            findings=[Finding.model_validate(one) for one in kept["findings"]],
-            tables=tables,
-            arrays=arrays,
-            images=images,
-            config=_config(result.config, name),
-            **{key: kept[key] for key in _OWN},
-        )
-    return found
+    """The parts of a joined result by class, as they were; empty for any other result.
+
+    Raises :class:`~conceptseg.errors.InputError` for a result that was edited or damaged.
+    """
+    try:
+        listed = enumerate(result.notes.get(PARTS, ()))
+        return {kept["class"]: _part(result, place, kept) for place, kept in listed}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"result.json: its note {PARTS!r} is damaged or edited ({type(error).__name__}); run "
+            "the study again"
+        ) from None
+
+
+def _part(result: Result, place: int, kept: Mapping[str, Any]) -> Result:
+    start = _key(place, "")
+    tables, arrays, images = (
+        {key.removeprefix(start): value for key, value in every.items() if key.startswith(start)}
+        for every in (result.tables, result.arrays, result.images)
+    )
+    return Result(
+        study=result.study,
+        findings=[Finding.model_validate(one) for one in kept["findings"]],
+        tables=tables,
+        arrays=arrays,
+        images=images,
+        config=_config(result.config, kept["class"]),
+        **{key: kept[key] for key in _OWN},
+    )
 
 
 def part_of(result: Result, name: str | None, where: str) -> Result:

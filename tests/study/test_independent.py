@@ -146,7 +146,7 @@ def test_a_damaged_joined_result_is_refused_in_one_line(manifest, tmp_path, caps
     out = tmp_path / "out"
     assert run(write(tmp_path, FAST, manifest), FAST, out) == 0
     saved = json.loads((out / "result.json").read_text())
-    del saved["notes"]["parts"][1]["findings"]
+    del saved["notes"]["independent_classes"][1]["findings"]
     (out / "result.json").write_text(json.dumps(saved))
     capsys.readouterr()
     code = command.main(["report", str(out)])
