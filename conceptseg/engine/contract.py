@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from conceptseg.catalogue import About, Choice
 from conceptseg.config import RunConfig, StudyKeys
 from conceptseg.engine.known import Known
-from conceptseg.result.joined import parts_of
 
 if TYPE_CHECKING:
     from conceptseg.data.batch import Batch
@@ -128,6 +127,7 @@ class Study(StudyKeys, ABC):
     def report(cls, result: Result) -> Report:
         """The report of a result that was just computed or loaded from disk: no model, no data."""
         from conceptseg.report import joined
+        from conceptseg.result.joined import parts_of
 
         compose: Callable[[Result], Report] = _beside(cls, "report").compose
         return joined.compose(result, compose) if parts_of(result) else compose(result)

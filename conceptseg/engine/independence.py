@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from conceptseg.config import StudyKeys
 from conceptseg.errors import InputError
-from conceptseg.network.outputs import FOLDED
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from conceptseg.data.manifest import Manifest
     from conceptseg.network.model import SegmentationModel
 
@@ -65,6 +64,8 @@ def look_independent(model: SegmentationModel, logits: Tensor) -> str | None:
     That is so where they share much of their logits, and a reading by the largest logit would
     differ: at some pixels none is positive, or several are.
     """
+    from conceptseg.network.outputs import FOLDED
+
     own = model.interpretation
     said = own.reading.values is not None or own.reading.merge or own.reading.drop
     plain = own.numbers is not None and own.numbers.values == "logits"

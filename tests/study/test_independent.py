@@ -101,7 +101,7 @@ def test_check_shows_every_class_with_its_masks_and_iou(manifest, tmp_path, caps
     assert "DOUBT" not in told and "for each of any, crimson, azure" in told
     for name in ANY:
         (line,) = (one for one in told.splitlines() if one.count(f" {name} ") == 3)
-        assert float(line.split()[-2]) > 0.8
+        assert float(line.split()[-2]) > 0.7
 
 
 def test_masks_of_other_classes_are_named(manifest, tmp_path, capsys):
