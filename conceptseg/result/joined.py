@@ -66,16 +66,16 @@ def parts_of(result: Result) -> dict[str, Result]:
 
 def _part(result: Result, place: int, kept: Mapping[str, Any]) -> Result:
     start = _key(place, "")
-    tables, arrays, images = (
-        {key.removeprefix(start): value for key, value in every.items() if key.startswith(start)}
-        for every in (result.tables, result.arrays, result.images)
-    )
+
+    def own(every: Mapping[str, Any]) -> dict[str, Any]:
+        return {key.removeprefix(start): one for key, one in every.items() if key.startswith(start)}
+
     return Result(
         study=result.study,
         findings=[Finding.model_validate(one) for one in kept["findings"]],
-        tables=tables,
-        arrays=arrays,
-        images=images,
+        tables=own(result.tables),
+        arrays=own(result.arrays),
+        images=own(result.images),
         config=_config(result.config, kept["class"]),
         **{key: kept[key] for key in _OWN},
     )

@@ -256,7 +256,7 @@ def test_outputs_that_look_independent_are_refused_where_nothing_says_what_they_
 def test_independent_outputs_beside_one_that_is_called_background_are_doubted(name):
     for background in (None, name):
         found = doubts(yes_or_no((name, *WARM), background))
-        assert "several are at" in found["classes"] and "model.values" in found["classes"]
+        assert "several classes are at" in found["classes"] and "model.values" in found["classes"]
     assert "classes" not in doubts(yes_or_no((name, *WARM), name, values="logits"))
 
 
