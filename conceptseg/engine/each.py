@@ -35,8 +35,16 @@ def run_each(
     progress = progress or Quiet()
     if len(studies) == 1:
         ((study, context),) = studies
-        kept = {"recorded": recorded, "examined": examined, "command": command, "fresh": fresh}
-        return run_study(study, context, out, progress, **kept)
+        return run_study(
+            study,
+            context,
+            out,
+            progress,
+            recorded=recorded,
+            examined=examined,
+            command=command,
+            fresh=fresh,
+        )
     for study, context in studies:
         refuse(study, context)
     parts: dict[str, Result] = {}

@@ -74,10 +74,11 @@ def examine(context: Context, others: Sequence[Context] = ()) -> Examination:
 
 def _crossed(examiners: Sequence[_Examiner]) -> Iterator[Verdict]:
     """Whether the masks of independent classes fit other ones of them better."""
-    held = [one.labels is not None and bool((one.labels == 1).any()) for one in examiners]
-    if len(examiners) < 2 or not all(held):
+    labels = [one.labels for one in examiners if one.labels is not None]
+    held = [bool((mask == 1).any()) for mask in labels]
+    if len(examiners) < 2 or len(held) < len(examiners) or not all(held):
         return
-    found = crossed([one.prediction == 1 for one in examiners], [one.labels for one in examiners])
+    found = crossed([one.prediction == 1 for one in examiners], labels)
     values, order = assigned(found)
     own, best = float(found.diagonal().mean()), float(values.mean())
     names = [one.model.classes[1] for one in examiners]

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 NO_CLASS = ("background", "void", "other", "unlabelled", "unlabeled", "none", "rest")
 SHARED = 0.3
 """What classes share of their logits, as a ratio (:func:`shared`), from which they may be
-independent. Of fifteen trained networks with a softmax it was 0.00 to 0.46, of networks trained class
-by class 0.5 to 8; so it is asked for beside the signs, which in those fifteen spoke against it."""
+independent. Of fifteen trained networks with a softmax it was 0.00 to 0.46, of networks trained
+class by class 0.5 to 8; so it is asked for beside the signs, which in those fifteen spoke against
+it."""
 NONE = 0.1
 """Share of pixels at which all say no: no softmax has reason to make all logits negative."""
 EITHER = 0.95
