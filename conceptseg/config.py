@@ -147,7 +147,7 @@ class ModelConfig(Reading):
     positive_class: str | None = Field(
         None,
         description="For a one-channel sigmoid head: the name of the class it scores. For "
-        "independent classes: the one that is studied.",
+        "independent classes: the one that is studied; all in turn if absent.",
     )
 
     @property

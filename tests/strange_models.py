@@ -23,6 +23,7 @@ from conceptseg.config import ModelConfig
 from conceptseg.network.model import SegmentationModel, load_model
 
 CLASSES = ("ground", "crimson", "azure", "verdant")
+ANY = ("any", "crimson", "azure")
 COLOURS = ((220, 30, 30), (30, 30, 220), (30, 220, 30))
 HEIGHT, WIDTH = 24, 32
 UNITS = 6
@@ -125,6 +126,14 @@ class Independent(Plain):
     def forward(self, x: Tensor) -> Tensor:
         logits = self.logits(x)
         return logits[:, 1:] - logits[:, :1]
+
+
+class Overlapping(Independent):
+    """Three yes or no: any colour, which contains the others, crimson, and azure."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        colours = super().forward(x)
+        return torch.cat([colours.sum(1, keepdim=True) + 2, colours[:, :2]], 1)
 
 
 class Dropping(Plain):
@@ -233,6 +242,25 @@ def images(count: int = 2) -> Tensor:
     """The first scenes [n, 3, h, w] in [0, 1]."""
     pixels = np.stack([paint(number)[0] for number in range(count)])
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+
+
+def write_overlapping(folder: Path, count: int) -> Path:
+    """Scenes with a mask file for each class of :class:`Overlapping`; the manifest's file."""
+    write_scenes(folder, count)
+    for number in range(count):
+        _, labels = paint(number)
+        drawn = {"any": labels > 0, "crimson": labels == 1, "azure": labels == 2}
+        for name, mask in drawn.items():
+            (folder / name).mkdir(exist_ok=True)
+            file = folder / name / f"g{number // 2}_s{number:02d}.png"
+            Image.fromarray(np.uint8(255 * mask)).save(file)
+    path = folder / "set.yaml"
+    content = yaml.safe_load(path.read_text())
+    masks = {name: f"{name}/{{id}}.png" for name in ANY}
+    content["folders"] = [{"images": "images/{id}.png", "masks": masks}]
+    content["labels"] = {"names": ["ground", *ANY], "background": "ground"}
+    path.write_text(yaml.safe_dump(content))
+    return path
 
 
 def write_scenes(folder: Path, count: int, outputs: tuple[str, ...] = CLASSES) -> Path:

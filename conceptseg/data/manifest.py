@@ -90,6 +90,14 @@ class Source(ABC):
         """Height and width of a pixel in mm, where the file tells."""
         return None
 
+    def alone(self, names: frozenset[str]) -> Source:
+        """The same pixels, labelled as if nothing but the classes of these names had been drawn.
+
+        So masks of classes that overlap are each seen whole. Where a file holds one class at each
+        pixel there is nothing to uncover, and this is the source itself.
+        """
+        return self
+
     @abstractmethod
     def digest(self, sample: Sample) -> str:
         """SHA-256 of everything that decides the sample's pixels and labels."""
@@ -216,6 +224,11 @@ class Manifest:
             f"{' + '.join(map(str, sample.image)) or sample.id} is {image[0]} x {image[1]}"
             f"{turned}"
         )
+
+    def alone(self, names: Iterable[str]) -> Manifest:
+        """The same data, labelled as if nothing but some classes had been drawn: of those that
+        overlap each is seen whole. The fingerprint stays, which is that of the files."""
+        return dataclasses.replace(self, source=self.source.alone(frozenset(names)))
 
     def digest(self, sample: Sample) -> str:
         """SHA-256 of what decides a sample's pixels and labels; files are read once a process."""

@@ -1,6 +1,6 @@
 """How well predictions agree with masks, and whether they would agree better otherwise read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,15 +66,38 @@ def renamed(counts: np.ndarray) -> tuple[Agreement, list[int]]:
     Returns it and, for each class of the masks, the output that shows it. The assignment is that
     of the largest sum of IoU (Kuhn 1955, the Hungarian method).
     """
-    from scipy.optimize import linear_sum_assignment
-
     either = counts.sum(0)[None] + counts.sum(1)[:, None] - counts
     iou = np.divide(counts, either, out=np.zeros(counts.shape), where=either > 0)
     held = counts.sum(1) > 0
-    # Of ways that are as good the one that changes least.
-    _, order = linear_sum_assignment(-(iou * held[:, None]) - 1e-9 * np.eye(len(iou)))
-    values = np.where(held, iou[np.arange(len(iou)), order], np.nan)
-    return Agreement(values, float(np.nanmean(values))), [int(place) for place in order]
+    found, order = assigned(iou * held[:, None])
+    values = np.where(held, found, np.nan)
+    return Agreement(values, float(np.nanmean(values))), order
+
+
+def crossed(predictions: Sequence[Tensor], labels: Sequence[Tensor]) -> np.ndarray:
+    """IoU [k, k] of each independent class of the masks with each of the network.
+
+    Predictions are bool [n, h, w] of each class; labels 1 where the class is, -1 where ignored.
+    """
+    iou = np.zeros((len(labels), len(predictions)))
+    for i, mask in enumerate(labels):
+        for o, predicted in enumerate(predictions):
+            kept = mask >= 0
+            both = int((predicted & (mask == 1) & kept).sum())
+            iou[i, o] = both / max(1, int(((predicted | (mask == 1)) & kept).sum()))
+    return iou
+
+
+def assigned(iou: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """Of IoU [k, k] of masks' classes with the network's: the values [k] of the best assignment,
+    one to one, and the network's class for each of the masks'.
+
+    Of assignments that are as good it is the one that changes least.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    _, order = linear_sum_assignment(-iou - 1e-9 * np.eye(len(iou)))
+    return iou[np.arange(len(iou)), order], [int(place) for place in order]
 
 
 def displaced(prediction: Tensor, labels: Tensor, classes: int) -> Iterator[Reading]:

@@ -158,8 +158,11 @@ class Study(StudyKeys, ABC):
     @classmethod
     def report(cls, result: Result) -> Report:
         """The report of a result that was just computed or loaded from disk: no model, no data."""
-        report: Report = _beside(cls, "report").compose(result)
-        return report
+        from conceptseg.report import joined
+        from conceptseg.result.joined import parts_of
+
+        compose: Callable[[Result], Report] = _beside(cls, "report").compose
+        return joined.compose(result, compose) if parts_of(result) else compose(result)
 
 
 def _beside(study: type[Study], name: str) -> ModuleType:

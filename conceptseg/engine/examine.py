@@ -6,23 +6,24 @@ InputError; what is doubtful becomes a verdict with its number and the key that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from conceptseg.engine.agreement import agreement, confusion
+from conceptseg.engine.agreement import agreement, assigned, confusion, crossed
 from conceptseg.engine.contract import Context
-from conceptseg.engine.prepared import Prepared
+from conceptseg.engine.independence import CURE, is_told, look_independent
+from conceptseg.engine.prepared import CLEARLY, Prepared
 from conceptseg.engine.reading import outputs_of_labels, read, some
 from conceptseg.engine.start import precision
-from conceptseg.engine.verdict import Verdict
+from conceptseg.engine.verdicts import Examination, Verdict
 from conceptseg.engine.weighing import about_layer, about_worth
 from conceptseg.errors import InputError
-from conceptseg.network.outputs import FOLDED
+from conceptseg.network.independent import every, pair
 from conceptseg.network.place import Placed
 from conceptseg.network.values import saturated
 
@@ -31,90 +32,113 @@ if TYPE_CHECKING:
     from conceptseg.network.model import SegmentationModel
 
 IMAGES = 4
+LEFT_OUT = "left out"
 CHANGED = 1e-3
 """Share of pixels that may change their class by rounding alone."""
-UNSURE = 0.25
-"""Share of pixels without any positive logit from which classes may be independent."""
-
 ALIKE = 0.05
 """Relative difference up to which sizes of pixels are the same."""
 
-NO_CLASS = ("background", "void", "other", "unlabelled", "unlabeled", "none", "rest")
 
-
-@dataclass(frozen=True)
-class Examination:
-    """All verdicts, and how many images went through the network for them.
-
-    `classes` has a row for each of the network's outputs: the class that it counts as, the masks'
-    names of it, and its IoU on the images that were looked at.
-    """
-
-    verdicts: tuple[Verdict, ...]
-    classes: tuple[dict[str, Any], ...]
-    images: int
-    passed: float
-
-    @property
-    def doubts(self) -> tuple[Verdict, ...]:
-        return tuple(one for one in self.verdicts if one.doubt)
-
-    def recorded(self) -> dict[str, Any]:
-        """As it is kept with a result."""
-        return {
-            "verdicts": {one.what: one.found for one in self.verdicts},
-            "doubts": [asdict(one) for one in self.doubts],
-            "classes": list(self.classes),
-            "images": self.images,
-        }
-
-
-def examine(context: Context) -> Examination:
+def examine(context: Context, others: Sequence[Context] = ()) -> Examination:
     """Look at the network's output for a few images, alone, again and otherwise read.
 
+    `others` are further independent classes of the same network, which is asked once for all.
+
     Raises :class:`~conceptseg.errors.InputError` for a network that answers differently when asked
-    again, or that answers for an image by what else is in the batch, and for numbers that are not
-    finite.
+    again, or that answers for an image by what else is in the batch, for numbers that are not
+    finite, and for classes that look independent where nothing says that they are not.
     """
-    batch = max(read(context, some(context, IMAGES), "optional"), key=len)
+    known: dict[str, Tensor] = {}
+    examiners = []
     with torch.no_grad(), precision(context.run):
-        return _Examiner(context, batch).all()
+        for one in (context, *others):
+            batch = max(read(one, some(one, IMAGES), "optional"), key=len)
+            examiners.append(_Examiner(one, batch, known if others else None))
+        first, *_ = examiners
+        verdicts = first.of_network([one.model.classes[1] for one in (context, *others)])
+        for one in examiners:
+            own = f", {one.model.classes[1]}" if others else ""
+            verdicts += [replace(each, what=each.what + own) for each in one.of_class(one is first)]
+        verdicts += _crossed(examiners)
+        tables = zip(*(one.classes() for one in examiners), strict=True)
+        rows = [next((row for row in each if row["class"] != LEFT_OUT), each[0]) for each in tables]
+    passed = sum(one.passed for one in examiners)
+    return Examination(tuple(verdicts), tuple(rows), len(first.batch.ids), passed)
+
+
+def _crossed(examiners: Sequence[_Examiner]) -> Iterator[Verdict]:
+    """Whether the masks of independent classes fit other ones of them better."""
+    labels = [one.labels for one in examiners if one.labels is not None]
+    held = [bool((mask == 1).any()) for mask in labels]
+    if len(examiners) < 2 or len(held) < len(examiners) or not all(held):
+        return
+    found = crossed([one.prediction == 1 for one in examiners], labels)
+    values, order = assigned(found)
+    own, best = float(found.diagonal().mean()), float(values.mean())
+    names = [one.model.classes[1] for one in examiners]
+    moved = [f"{names[c]} by {names[o]}" for c, o in enumerate(order) if c != o]
+    if best > own + CLEARLY:
+        yield Verdict(
+            "class names",
+            f"masks fit other classes better: {', '.join(moved[:4])}: mean IoU {best:.2f} against "
+            f"{own:.2f}; check the order of model.classes and the names of the masks",
+            doubt=True,
+        )
 
 
 class _Examiner:
-    """One examination; counts the images that it sends through the network."""
+    """One examination; counts the images that it sends through the network.
 
-    def __init__(self, context: Context, batch: Batch):
+    `known` holds what a network of independent classes has put out for the images, by how they
+    were prepared; None where it is asked for one class alone.
+    """
+
+    def __init__(self, context: Context, batch: Batch, known: dict[str, Tensor] | None = None):
         self.context, self.batch = context, batch
         self.model = context.model
         self.labels = batch.labels
         self.passed: float = 0
-        self.logits = self.forward(self.model, batch.images)
+        self.known = known
+        self.logits = self.put_out(self.model)
         self.model.check_finite(self.logits, batch.ids)
         self.prediction = self.logits.argmax(1)
+
+    def put_out(self, model: SegmentationModel) -> Tensor:
+        """Logits for the images of the batch."""
+        if self.known is None:
+            return self.forward(model, self.batch.images)
+        key = model.preprocessing.facts()
+        if key not in self.known:
+            model.settle(self.batch.images)
+            self.known[key] = self.forward(every(model), self.batch.images)
+        return pair(model, self.known[key])
 
     def forward(self, model: SegmentationModel, images: Tensor) -> Tensor:
         self.passed += images.shape[0]
         logits: Tensor = model(images)
         return logits
 
-    def all(self) -> Examination:
-        verdicts = [
+    def of_network(self, classes: Sequence[str]) -> list[Verdict]:
+        """What is asked once; `classes` are those that are studied, if they are independent."""
+        return [
             self.output(),
             self.numbers(),
             self.place(),
-            *self.independence(),
+            self.independence(classes),
             self.steadiness(),
             self.other_size(),
-            self.layer(),
-            self.worth(),
             *self.spacing(),
         ]
-        rows = self.classes()
-        prepared = Prepared(self.context, self.batch, self.logits)
-        verdicts += prepared.all()
+
+    def of_class(self, first: bool) -> list[Verdict]:
+        """What is asked of each independent class; of classes that are one of many once, too.
+
+        What batch norms tell is asked for the `first` alone.
+        """
+        prepared = Prepared(self.context, self.batch, self.logits, self.put_out)
+        verdicts = [self.layer(), self.worth(), *prepared.all(norms=first)]
         self.passed += prepared.passed
-        return Examination(tuple(verdicts), rows, len(self.batch.ids), self.passed)
+        return verdicts
 
     def output(self) -> Verdict:
         taken = self.model.interpretation.taken
@@ -151,30 +175,18 @@ class _Examiner:
         size = self.model.input_size(self.batch.images.shape[2:])
         return self.model.placement.known(size) or Placed()
 
-    def independence(self) -> Iterator[Verdict]:
-        """Whether at many pixels no class has a positive logit, as independent classes have it."""
-        interpretation = self.model.interpretation
-        if interpretation.independent:
-            yield Verdict("classes", f"independent; {self.model.classes[1]} is studied")
-            return
-        none = float((self.logits.amax(1) <= 0).float().mean())
-        many = len(interpretation.outputs) > 2
-        named = any(name.lower().strip("_ ") in NO_CLASS for name in interpretation.outputs)
-        logits = interpretation.numbers is not None and interpretation.numbers.values == "logits"
-        folded = interpretation.taken is not None and interpretation.taken.rule in FOLDED
-        doubt = many and not named and logits and not folded and none > UNSURE
-        said = interpretation.reading.values is not None
-        yield Verdict(
-            "classes",
-            "one at each pixel, that of the largest logit"
-            + (
-                f"; but at {none:.0%} of pixels no logit is positive: if each class is a yes or "
-                "no of its own, give model.values: independent; if not, model.values: logits"
-                if doubt
-                else ""
-            ),
-            doubt and not said,
-        )
+    def independence(self, classes: Sequence[str]) -> Verdict:
+        """One class at each pixel, or several yes or no; refused where nothing says which."""
+        if self.model.interpretation.independent:
+            names = ", ".join(classes)
+            return Verdict("classes", f"independent, each a yes or no of its own; studied: {names}")
+        why = look_independent(self.model, self.logits)
+        plain = "one at each pixel, that of the largest logit"
+        if why is None:
+            return Verdict("classes", plain)
+        if not is_told(self.model, self.context.manifest):
+            raise InputError(f"model {self.model.name!r}: {why}: {CURE}")
+        return Verdict("classes", f"{plain}; but {why}: {CURE}", doubt=True)
 
     def steadiness(self) -> Verdict:
         """The same numbers when asked again, and for an image alone."""
@@ -271,7 +283,7 @@ class _Examiner:
         rows = []
         for place, output in enumerate(interpretation.outputs):
             name = output if interpretation.independent else owner.get(place, "")
-            row: dict[str, Any] = {"output": output, "class": "left out", "masks": "", "iou": None}
+            row: dict[str, Any] = {"output": output, "class": LEFT_OUT, "masks": "", "iou": None}
             if name in self.model.classes:
                 c = self.model.classes.index(name)
                 shown = None if np.isnan(iou[c]) else float(iou[c])

@@ -7,7 +7,7 @@ otherwise give other ones. How sure a network is says little, for larger numbers
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,13 +19,14 @@ from conceptseg.engine.agreement import agreement, confusion, displaced, renamed
 from conceptseg.engine.contract import Context
 from conceptseg.engine.otherwise import as_yaml, readings, reversed_channels, scalings
 from conceptseg.engine.reading import read, some
-from conceptseg.engine.verdict import Verdict
+from conceptseg.engine.verdicts import Verdict
 from conceptseg.network.norms import Given, norms_with_statistics, watched
 from conceptseg.network.preprocess import prepare
 
 if TYPE_CHECKING:
     from conceptseg.config import Preprocessing
     from conceptseg.data.batch import Batch
+    from conceptseg.network.model import SegmentationModel
 
 CLEARLY = 0.05
 """Mean IoU by which another reading must agree better to be named."""
@@ -73,24 +74,36 @@ class Fit:
 
 
 class Prepared:
-    """The look at how a batch is prepared; counts the images that it sends through the network.
+    """The look at how a batch is prepared, whose `logits` are known.
 
-    A pass that ends early counts as the share of the norms that it reached.
+    `put_out` gives those of the network with other preprocessing. `passed` counts the images that
+    go through it besides; a pass that ends early counts as the share of the norms that it reached.
     """
 
-    def __init__(self, context: Context, batch: Batch, logits: Tensor):
+    def __init__(
+        self,
+        context: Context,
+        batch: Batch,
+        logits: Tensor,
+        put_out: Callable[[SegmentationModel], Tensor],
+    ):
         self.context, self.batch, self.logits = context, batch, logits
+        self.put_out = put_out
         self.model, self.labels = context.model, batch.labels
         self.passed = 0.0
 
-    def all(self) -> Iterator[Verdict]:
+    def all(self, norms: bool = True) -> Iterator[Verdict]:
+        """All that is found; without `norms` what they tell is left out."""
+        kept = bool(norms_with_statistics(self.model.module))
         if self.labels is not None and bool((self.labels >= 0).any()):
             yield from self.masks(self.labels)
-            if norms_with_statistics(self.model.module):
+            if norms and kept:
                 yield from self.norms(colours=False)  # masks tell the order of channels better
             return
         yield Verdict("masks", f"none; mean largest probability {_sureness(self.logits):.2f}")
-        if norms_with_statistics(self.model.module):
+        if not norms:
+            return
+        if kept:
             yield from self.norms(colours=True)
             return
         yield Verdict(
@@ -221,8 +234,7 @@ class Prepared:
             scale = float(prepare(images, other).std()) / max(spread, 1e-12)
             if of_like_scale and not 1 / ALIKE <= scale <= ALIKE:
                 continue
-            self.passed += images.shape[0]
-            yield words, _keys(changes), self.model.under(other)(images)
+            yield words, _keys(changes), self.put_out(self.model.under(other))
 
 
 def _keys(changes: dict[str, object]) -> str:

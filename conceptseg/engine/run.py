@@ -84,8 +84,8 @@ def run_study(
     return dataclasses.replace(
         result,
         skipped=(*unsuited_methods(context), *_left_out(known), *result.skipped),
-        config=_sorted(provenance.tidy_config(recorded)),
-        provenance=_sorted(
+        config=in_order(provenance.tidy_config(recorded)),
+        provenance=in_order(
             {
                 **result.provenance,
                 **_provenance(context, weights, swept, command),
@@ -93,7 +93,7 @@ def run_study(
                 "machine": machine,
             }
         ),
-        timings=_sorted({**result.timings, **_timings(context, seconds, swept, started)}),
+        timings=in_order({**result.timings, **_timings(context, seconds, swept, started)}),
     )
 
 
@@ -247,7 +247,7 @@ def _saved(store: ShardStore, start: int, stop: int, progress: Progress) -> Know
         return None
 
 
-def _sorted(content: Mapping[str, Any]) -> dict[str, Any]:
+def in_order(content: Mapping[str, Any]) -> dict[str, Any]:
     """Keys in the order in which a saved result is read, so that it renders the same report."""
     from conceptseg.result.encoding import plain
 

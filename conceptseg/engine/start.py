@@ -8,10 +8,11 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from conceptseg.config import RunConfig, StudyKeys
 from conceptseg.engine.contract import Context
+from conceptseg.engine.independence import check_background
 from conceptseg.engine.reading import first_images, outputs_of_labels
 from conceptseg.engine.room import batch_size
 from conceptseg.engine.weighing import images_to_weigh
@@ -23,13 +24,36 @@ if TYPE_CHECKING:
     from conceptseg.network.choice import Choice
     from conceptseg.network.model import SegmentationModel
 
+S = TypeVar("S", bound=StudyKeys)
 RESULT_FILES = ("report.html", "arrays.npz", "images")
 
 
 def prepare(study: StudyKeys, weigh: bool = True) -> Context:
+    """What :func:`prepare_each` makes of a study that is of one class against all others, or of
+    classes that are one of many.
+
+    Raises :class:`~conceptseg.errors.InputError` for anything the user can cure, and for
+    independent classes of which several are studied.
+    """
+    (_, context), *others = prepare_each(study, weigh)
+    if others:
+        names = ", ".join(one.model.classes[1] for one in (context, *(c for _, c in others)))
+        raise InputError(
+            f"model.values is {study.model.values}: each class is a yes or no of its own, and "
+            f"this looks at one of them; say which by model.positive_class: {names}"
+        )
+    return context
+
+
+def prepare_each(study: S, weigh: bool = True) -> list[tuple[S, Context]]:
     """Read the manifest, load the network onto its device and find the layer.
 
+    Of independent classes of which none is chosen, a study of each in turn, with what it may see;
+    of all else the study itself. The classes in turn are those of `data.classes`, or all but the
+    background that masks can hold; they share the network and the layer.
+
     `weigh` says whether layers are weighed (:mod:`conceptseg.network.choice`) if one is named.
+
     The study's paths must be absolute or relative to the working folder (see
     :func:`conceptseg.settings.read_settings`). Sets torch's seed, threads and exact arithmetic.
 
@@ -37,24 +61,49 @@ def prepare(study: StudyKeys, weigh: bool = True) -> Context:
     """
     import torch
 
+    from conceptseg.network.independent import only
+
     device = resolve_device(study.run.device)
     set_arithmetic(study.run)
     manifest = read_manifest(study)
+    names = _in_turn(study, manifest)
+    studies = [_of_class(study, name) for name in names] or [study]
     torch.manual_seed(study.seed)  # a network without weights is initialised at random
-    model = _load_model(study, manifest, device)
+    model = _load_model(studies[0], manifest, device)
+    check_background(study, manifest, model)
+    run = study.run.model_copy(update={"device": device})
+    if names:
+        model.settle(first_images(manifest, run))
+    if "batch_size" not in study.run.model_fields_set:
+        with precision(run):
+            room = batch_size(model, first_images(manifest, run))
+        run = run.model_copy(update={"batch_size": room})
+    found: list[tuple[S, Context]] = []
+    for one, of_class in zip(
+        studies, [only(model, name) for name in names] or [model], strict=True
+    ):
+        named = one.model_copy(update={"layer": found[0][1].layer}) if found else one
+        found.append((one, _context(named, manifest, of_class, run, weigh)))
+    return found
+
+
+def _context(
+    study: StudyKeys,
+    manifest: Manifest,
+    model: SegmentationModel,
+    run: RunConfig,
+    weigh: bool,
+) -> Context:
     for name in study.data.classes:
         model.class_id(name)
-    _check_independence(study, manifest, model)
     manifest = _with_model_background(manifest, model)
     held = None
     if any(manifest.labelled(sample) for sample in manifest.samples):
-        held = frozenset(outputs_of_labels(manifest, model)) - {-1}
-    run = study.run.model_copy(update={"device": device})
-    if "batch_size" not in study.run.model_fields_set:
-        with precision(run):
-            run = run.model_copy(
-                update={"batch_size": batch_size(model, first_images(manifest, run))}
-            )
+        outputs = outputs_of_labels(manifest, model)
+        held = frozenset(outputs) - {-1}
+        if model.rest is not None:
+            both = zip(manifest.classes, outputs, strict=True)
+            manifest = manifest.alone(name for name, place in both if place == 1)
     layer, choice = _find_layer(study, model, manifest, run, weigh)
     return Context(model, manifest, run, layer, study.seed, held, choice)
 
@@ -74,6 +123,39 @@ def _find_layer(
             return layer, chosen(model, images, run.batch_size, layer)
         except InputError:  # a named layer is studied though others cannot be weighed
             return layer, None
+
+
+def overlapping(study: StudyKeys, manifest: Manifest) -> Manifest:
+    """The manifest as all its files are tried: masks of independent classes may overlap."""
+    if (study.model.values or "").startswith("independent"):
+        return manifest.alone(manifest.classes)
+    return manifest
+
+
+def _in_turn(study: StudyKeys, manifest: Manifest) -> tuple[str, ...]:
+    """Independent classes that are studied one after the other; none where one is chosen."""
+    from conceptseg.data.labels import places
+
+    independent = (study.model.values or "").startswith("independent")
+    if not independent or study.model.positive_class is not None:
+        return ()
+    outputs = study.model.classes or manifest.classes
+    if study.data.classes:
+        return study.data.classes
+    rest = [] if manifest.background is None else places([manifest.background], outputs)
+    able = [name for place, name in enumerate(outputs) if place not in rest]
+    if any(map(manifest.labelled, manifest.samples)):
+        drawn = [manifest.classes[index] for index in manifest.block.used]
+        held = set(places(drawn, able))
+        able = [name for place, name in enumerate(able) if place in held] or able
+    return tuple(able)
+
+
+def _of_class(study: S, name: str) -> S:
+    """The study of one independent class."""
+    model = study.model.model_copy(update={"positive_class": name})
+    data = study.data.model_copy(update={"classes": ()})
+    return study.model_copy(update={"model": model, "data": data})
 
 
 def read_manifest(study: StudyKeys) -> Manifest:
@@ -181,28 +263,6 @@ def _with_background(manifest: Manifest, name: str | None) -> Manifest:
     if name == manifest.background:
         return manifest
     return dataclasses.replace(manifest, block=dataclasses.replace(manifest.block, background=name))
-
-
-def _check_independence(study: StudyKeys, manifest: Manifest, model: SegmentationModel) -> None:
-    """Refuse a network whose classes may be independent, where nothing says whether they are.
-
-    That is so where the data have a background and the network has no output for it: either some
-    class wins at each pixel, or each output is a yes or no of its own and at most pixels all are
-    no. Raises :class:`~conceptseg.errors.InputError` with the key that settles it.
-    """
-    from conceptseg.data.labels import places
-
-    given = manifest.background
-    several = len(model.interpretation.outputs) > 2
-    if given is None or study.model.values is not None or not several:
-        return
-    if places([given], model.interpretation.outputs)[0] is None:
-        raise InputError(
-            f"{manifest.where} has the background {given!r}, and model {model.name!r} no output "
-            f"for it ({', '.join(model.interpretation.outputs[:4])}): give model.values: "
-            "independent (each output is a yes or no of its own) with model.positive_class, or "
-            "logits (the largest wins at every pixel)"
-        )
 
 
 def _load_model(study: StudyKeys, manifest: Manifest, device: str) -> SegmentationModel:

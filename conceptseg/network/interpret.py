@@ -16,7 +16,8 @@ class Interpretation:
     `outputs` are the names of the network's maps, in their order; `classes` those of the logits
     that come out of it: the outputs, merged and without the dropped; or of independent classes
     the one that is studied, and before it the rest, "not NAME". `taken` and `numbers` say what
-    was found on the first image, None before it.
+    was found on the first image, None before it. With `every`, independent classes are all put
+    out side by side, for :mod:`conceptseg.network.independent` alone.
 
     Raises :class:`~conceptseg.errors.InputError` for names that are given twice or unknown, less
     than two classes, and independent classes of which none is chosen.
@@ -28,6 +29,7 @@ class Interpretation:
         self.positive_class = positive_class
         self.taken: Taken | None = None
         self.numbers: Numbers | None = None
+        self.every = False
         _check_names(self.outputs, positive_class)
         self.independent = (reading.values or "").startswith("independent")
         self.groups = _groups(self.outputs, reading)
@@ -84,6 +86,8 @@ class Interpretation:
             return paired(logits, first=self.positive_class == names[0])
         if count != len(self.outputs):
             raise self._wrong_count(count, output)
+        if self.independent and self.every:
+            return logits
         if self.independent:
             own = self.outputs.index(self.classes[1])
             return paired(logits[:, own : own + 1])

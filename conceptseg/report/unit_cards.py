@@ -11,6 +11,7 @@ from typing import Any
 
 from conceptseg.errors import InputError
 from conceptseg.report.blocks import Card, Picture
+from conceptseg.result.joined import part_of, parts_of
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 
@@ -51,6 +52,9 @@ def known_units(result: Result, layer: str, weights: str | None = None) -> dict[
 
     Raises InputError for a result without units, of another layer, or of another network.
     """
+    if parts := parts_of(result):
+        fitting = [one for one in parts.values() if one.provenance.get("weights") == weights]
+        result = fitting[0] if fitting else part_of(result, None, "the units that are known")
     if not set(COLUMNS) <= set(result.tables.get("units", Table(())).columns):
         raise InputError(f"a result of {result.study!r} says nothing of units; give one of dissect")
     told = result.notes.get("layer")

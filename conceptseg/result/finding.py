@@ -32,6 +32,9 @@ class Finding(Strict):
     p_adjusted: float | None = Field(
         None, ge=0, le=1, description="After correction; of a test, null where it could not pass."
     )
+    p_least: float | None = Field(
+        None, ge=0, le=1, description="Smallest value that p_adjusted could take, of a test."
+    )
     n: int = Field(ge=0, description="Number of what is counted behind the claim, see `of`.")
     of: str = Field("observations", description='What `n` counts: "images", "groups", ...')
     by: Literal["test", "interval", "description"] = Field(
@@ -72,6 +75,7 @@ class Finding(Strict):
             ci=estimate.ci,
             p=None if test is None else test.p,
             p_adjusted=None if test is None else test.adjusted,
+            p_least=None if test is None else test.least,
             n=estimate.n,
             of=estimate.of,
             by="test" if test is not None else "description" if null is None else "interval",
@@ -90,7 +94,7 @@ class Finding(Strict):
             return {**given, "by": "test" if tested else "description"}
         return given
 
-    @field_validator("effect", "p", "p_adjusted", mode="before")
+    @field_validator("effect", "p", "p_adjusted", "p_least", mode="before")
     @classmethod
     def _finite(cls, value: Any) -> Any:
         return plain(value)

@@ -9,8 +9,8 @@ from torch import nn
 from conceptseg import catalogue
 from conceptseg.config import DataConfig, ModelConfig, Reading, RunConfig, StudyKeys
 from conceptseg.engine.contract import Context
+from conceptseg.engine.independence import check_background
 from conceptseg.engine.reading import outputs_of_labels
-from conceptseg.engine.start import _check_independence
 from conceptseg.errors import InputError
 from conceptseg.network.model import SegmentationModel
 
@@ -79,10 +79,10 @@ def test_a_network_without_the_background_of_the_data_has_to_say_what_its_output
 
     data, model = data_of(*OUTPUTS, "ground", background="ground"), model_of()
     with pytest.raises(InputError, match="background 'ground'.*no output.*model.values: indep"):
-        _check_independence(study(), data, model)
-    _check_independence(study(values="logits"), data, model)
-    _check_independence(study(), data_of(*OUTPUTS, background="Void"), model)
-    _check_independence(study(), data_of(*OUTPUTS), model)
+        check_background(study(), data, model)
+    check_background(study(values="logits"), data, model)
+    check_background(study(), data_of(*OUTPUTS, background="Void"), model)
+    check_background(study(), data_of(*OUTPUTS), model)
 
 
 def test_a_merged_network_runs():

@@ -221,6 +221,46 @@ def test_outputs_that_may_be_independent_are_doubted_until_it_is_said():
     assert doubts(context(values="logits")) == {}
 
 
+class Yes(Colours):
+    """Of three yes or no: red or green, which contains red, red, and blue."""
+
+    def __init__(self, ground=False):
+        super().__init__()
+        self.ground = ground
+
+    def forward(self, x):
+        z = super().forward(x)[:, 1:] - 2
+        z = torch.stack([z[:, :2].amax(1), z[:, 0], z[:, 2]], 1)
+        return torch.cat([-z.amax(1, keepdim=True), z], 1) if self.ground else z
+
+
+def yes_or_no(names, background=None, masks=False, **reading):
+    model = SegmentationModel(
+        Yes(ground=len(names) > 3), names, RIGHT, name="toy", reading=Reading(**reading)
+    )
+    data = Data(masks=masks)
+    data.classes, data.background = names, background
+    return Context(model, data, RunConfig(device="cpu"), "deep", 0)
+
+
+WARM = ("warm", "red", "blue")
+
+
+def test_outputs_that_look_independent_are_refused_where_nothing_says_what_they_are():
+    with pytest.raises(InputError, match="rise and fall together.*model.values: independent"):
+        examine(yes_or_no(WARM))
+    assert "classes" not in doubts(yes_or_no(WARM, values="logits"))
+    assert "classes" not in doubts(yes_or_no(WARM, drop=("blue",)))
+
+
+@pytest.mark.parametrize("name", ["background", "Void"])
+def test_independent_outputs_beside_one_that_is_called_background_are_doubted(name):
+    for background in (None, name):
+        found = doubts(yes_or_no((name, *WARM), background))
+        assert "several classes are at" in found["classes"] and "model.values" in found["classes"]
+    assert "classes" not in doubts(yes_or_no((name, *WARM), name, values="logits"))
+
+
 def test_the_verdicts_are_kept_as_plain_data():
     context = context_of(data=Data(lambda m: (m + 1) % 4))
     kept = examine(replace(context, run=RunConfig(device="cpu", batch_size=2))).recorded()

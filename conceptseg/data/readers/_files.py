@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -74,11 +74,25 @@ def read_text(root: Path, text: str, where: str) -> str:
 
 @dataclass(frozen=True)
 class FileSource(Source):
-    """Images and masks in files below `root`, read by `rules` and `block`."""
+    """Images and masks in files below `root`, read by `rules` and `block`.
+
+    With `only`, masks of one file for each class are read as if there were no other classes.
+    """
 
     root: Path
     rules: Rules
     block: LabelBlock
+    only: frozenset[str] | None = field(default=None, kw_only=True)
+
+    def alone(self, names: frozenset[str]) -> Source:
+        return dataclasses.replace(self, only=names)
+
+    @property
+    def painted(self) -> frozenset[int]:
+        """The classes of shapes that are painted, and what is ignored."""
+        names = self.block.names
+        drawn = names if self.only is None else [name for name in names if name in self.only]
+        return frozenset([IGNORE, *map(names.index, drawn)])
 
     def _paths(self, sample: Sample) -> list[Path]:
         return [resolve(self.root, path) for path in sample.image]
@@ -113,7 +127,11 @@ class FileSource(Source):
         """int64 [h, w] as the mask is drawn; None when the sample has no mask."""
         if sample.masks:
             files = [(name, resolve(self.root, path)) for name, path in sample.masks]
-            return compose(files, self.block, self.rules, self.size_as_drawn(sample))
+            block = self.block
+            if self.only is not None:
+                files = [(name, path) for name, path in files if name in self.only]
+                block = dataclasses.replace(block, overlap="last")
+            return compose(files, block, self.rules, self.size_as_drawn(sample))
         if sample.mask is None:
             return None
         path = resolve(self.root, sample.mask)

@@ -79,7 +79,8 @@ def compose(
         if twice and block.overlap == "refuse":
             raise InputError(
                 f"{path}: {twice} pixels are of {name!r} and of a class listed before; set "
-                "labels.overlap: last to let the class that is listed last lie on top"
+                "labels.overlap: last to let the class that is listed last lie on top, or, if the "
+                "network has a yes or no of its own for each class, model.values: independent"
             )
         labels[inside] = block.names.index(name)
         labels[ignored] = IGNORE

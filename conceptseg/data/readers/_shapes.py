@@ -131,7 +131,7 @@ class ShapesSource(FileSource):
 
     def drawn(self, sample: Sample) -> np.ndarray | None:
         drawing: Drawing | None = sample.payload
-        return None if drawing is None else paint(drawing)
+        return None if drawing is None else paint(drawing, self.painted)
 
     def labelled(self, sample: Sample) -> bool:
         return sample.payload is not None
@@ -142,11 +142,12 @@ class ShapesSource(FileSource):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def paint(drawing: Drawing) -> np.ndarray:
-    """int64 [h, w]."""
+def paint(drawing: Drawing, classes: frozenset[int]) -> np.ndarray:
+    """int64 [h, w], of the shapes of these classes alone."""
     labels = np.zeros((drawing.height, drawing.width), np.int64)
     for shape in drawing.shapes:
-        shape.paint(labels)
+        if shape.index in classes:
+            shape.paint(labels)
     return labels
 
 

@@ -75,6 +75,8 @@ class CocoSource(FileSource):
         drawing: Annotated = sample.payload
         labels = np.zeros((drawing.height, drawing.width), np.int64)
         for shape in drawing.shapes:
+            if shape.index not in self.painted:
+                continue
             labels[draw(shape.outline, drawing.height, drawing.width, shape.where)] = shape.index
         return labels
 

@@ -58,7 +58,7 @@ class YoloSource(FileSource):
         if sample.mask is not None:
             text = read_text(self.root, str(sample.mask), "labels")
             drawing = _drawing(text, drawing, self.keys, str(self.root / sample.mask))
-        return paint(drawing)
+        return paint(drawing, self.painted)
 
     def labelled(self, sample: Sample) -> bool:
         return True

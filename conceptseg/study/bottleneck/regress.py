@@ -175,8 +175,11 @@ def choose(search: Search, features: Features, target: np.ndarray, groups: np.nd
     candidates, folds = search.candidates, min(search.inner, len(np.unique(groups)))
     if len(candidates) == 1 or folds < 2:
         return candidates[0]
+    cuts = splits(groups, folds, search.seed)
+    if min(len(fit) for fit, _ in cuts) < 2:  # nothing can be fitted on one image
+        return candidates[0]
     errors = np.zeros(len(candidates))
-    for fit, held in splits(groups, folds, search.seed):
+    for fit, held in cuts:
         steps = reducer(features[fit], search.components)
         known, new = steps.fit_transform(features.rows[fit]), steps.transform(features.rows[held])
         for place, candidate in enumerate(candidates):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,7 +39,7 @@ def estimate(settings: Settings[Study]) -> Estimate:
 
     study = settings.study
     manifest = start.read_manifest(study)
-    errors = check_files(manifest)
+    errors = check_files(start.overlapping(study, manifest))
     lines: Lines = [
         (
             "data",
@@ -50,23 +50,28 @@ def estimate(settings: Settings[Study]) -> Estimate:
     if errors:
         return Estimate(lines, errors)
     lines += [("files", remark) for remark in remarks(manifest)]
-    context = start.prepare(study)
+    studies = start.prepare_each(study)
+    context, *others = (one for _, one in studies)
     parameters = sum(weights.numel() for weights in context.model.parameters())
     lines.append(("network", f"{context.model.name}: {parameters / 1e6:.2f} M parameters"))
     lines.append(("weights", context.model.origin))
-    examination = examine(context)
-    context = run.refuse(study, context)
+    examination = examine(context, others)
+    studies = [(one, run.refuse(one, of_class)) for one, of_class in studies]
+    (study, context), *_ = studies
     lines += [
         ("left out", f"{row['method']}: {row['reason']}") for row in run.unsuited_methods(context)
     ]
     lines += study.remarks(context)
-    lines += _costs(context, study)
+    lines += _costs(context, study, [one.model.classes[1] for _, one in studies] if others else ())
     lines.append(("result", str(settings.default_out())))
     return Estimate(lines, errors, examination)
 
 
-def _costs(context: Context, study: Study) -> Lines:
-    """The layer, seconds of one forward and one encoder pass, and what all passes come to."""
+def _costs(context: Context, study: Study, classes: Sequence[str]) -> Lines:
+    """The layer, seconds of one forward and one encoder pass, and what all passes come to.
+
+    Several `classes` are independent and studied one after the other; the first stands for all.
+    """
     import torch
 
     from conceptseg.network.record import encode
@@ -95,7 +100,9 @@ def _costs(context: Context, study: Study) -> Lines:
         seconds = step.forwards(context) * forward if place else _first(step, study, context)
         total += seconds
         lines.append((f"pass {step.name}", f"{step.cost}: about {_duration(seconds)}"))
-    lines.append(("all passes", f"about {_duration(total)}"))
+    turns = f" for each of {', '.join(classes)}" if len(classes) > 1 else ""
+    whole = f": {_duration(total * len(classes))}" if turns else ""
+    lines.append(("all passes", f"about {_duration(total)}{turns}{whole}"))
     lines.append(("memory", _memory(context)))
     return lines
 

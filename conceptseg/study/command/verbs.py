@@ -32,6 +32,7 @@ def run(
     """Run a study from its file and save result and report; returns the report's path."""
     from conceptseg.engine import provenance, start
     from conceptseg.engine import run as runner
+    from conceptseg.engine.each import run_each
     from conceptseg.engine.examine import examine
     from conceptseg.engine.progress import choose
 
@@ -41,18 +42,18 @@ def run(
     out = named.absolute()
     start_here()
     with choose(quiet) as progress:
-        context = start.prepare(settings.study)
+        studies = start.prepare_each(settings.study)
+        context, *others = (one for _, one in studies)
         samples = len(context.manifest.samples)
         progress.note(
             f"{name}: {samples} images of {context.manifest.name}, layer {context.layer} of "
             f"{settings.study.model.name}, on {context.run.device}; writing to {named}"
         )
-        examined = examine(context)
+        examined = examine(context, others)
         for doubt in examined.doubts:
             progress.note(f"doubt about {doubt.what}: {doubt.found}")
-        result = runner.run_study(
-            settings.study,
-            context,
+        result = run_each(
+            studies,
             out,
             progress,
             recorded=settings.recorded,
@@ -106,7 +107,7 @@ def show_layers(path: Path, overrides: Overrides) -> None:
     from conceptseg.network.choice import with_worth
 
     study = shared_parts(path, overrides)
-    context = start.prepare(study.model_copy(update={"layer": "auto"}))
+    _, context = start.prepare_each(study.model_copy(update={"layer": "auto"}))[0]
     infos = context.model.layers(reading.first_images(context.manifest, context.run))
     _print_layers(with_worth(infos, context.choice))
 
@@ -171,12 +172,14 @@ def predict_quality(folder: Path, path: Path, overrides: Overrides, out: Path | 
 
     from conceptseg.engine import reading, start
     from conceptseg.result.folder import replace_file
+    from conceptseg.result.joined import part_of
     from conceptseg.result.saved import Result
     from conceptseg.study.bottleneck import apply
     from conceptseg.study.bottleneck.predictor import Predictor
 
-    predictor = Predictor.from_arrays(Result.load(folder).arrays, str(folder))
     shared = shared_parts(path, overrides)
+    result = part_of(Result.load(folder), shared.model.positive_class, str(folder))
+    predictor = Predictor.from_arrays(result.arrays, str(folder))
     facts = predictor.facts
     study = catalogue.load("study", "bottleneck")(
         data=shared.data.model_copy(update={"classes": tuple(facts["classes"])}),

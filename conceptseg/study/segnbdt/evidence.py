@@ -29,6 +29,9 @@ from conceptseg.study.segnbdt.views import chosen_images, view
 NAN = float("nan")
 CONTEXT = -1
 """Stands for the known context among the parts that are removed."""
+ROUNDING = 1e-6
+"""Share of the largest logit that the evidence of a whole map must exceed to be more than what
+rounding leaves where a decision depends on nothing."""
 EVIDENCE, VIEWS = Key("evidence", SampleTable), Key("views", SampleTable)
 
 
@@ -95,7 +98,7 @@ class Evidence(Pass):
             "pixels": np.array([int(mask.sum()) for mask in masks], np.int64),
             "picture": np.frombuffer(b"".join(pictures), np.uint8),
             "picture_size": np.array([len(p) for p in pictures], np.int64),
-            **self._removed(context, scene, sample_id, targets, maps[0] if edges else ()),
+            **self._removed(context, scene, sample_id, edges, targets, maps[0] if edges else ()),
         }
 
     def _pictures(
@@ -125,6 +128,7 @@ class Evidence(Pass):
         context: Context,
         scene: Scene,
         sample_id: str,
+        edges: Sequence[int],
         targets: Sequence[Decision],
         maps: np.ndarray | tuple[()],
     ) -> dict[str, np.ndarray]:
@@ -133,12 +137,15 @@ class Evidence(Pass):
         `parts` [p, 2, e] what :func:`moved_margins` says of them."""
         study = self.study
         fill = filling(context.model, scene.images, study.fill)
-        rng = np.random.default_rng([sample_priority(context.seed, sample_id) % 2**63, 2])
+        # Each decision has draws of its own: they must not depend on which others have evidence.
+        drawn = [sample_priority(context.seed, sample_id) % 2**63, 2]
+        rngs = [np.random.default_rng([*drawn, edge]) for edge in edges]
+        least = ROUNDING * float((scene.logits - scene.logits.mean(1, keepdim=True)).abs().max())
         fixed = [target.on(scene.logits) for target in targets]
         margins = np.array([float(target(scene.logits)[0]) for target in fixed])
         removed = np.full((len(fixed), 1 + study.controls), NAN)
-        for own, target, margin, one in zip(removed, fixed, margins, maps, strict=True):
-            if (one > 0).any():
+        for own, target, margin, one, rng in zip(removed, fixed, margins, maps, rngs, strict=True):
+            if one.clip(min=0).sum() > least:
                 top = torch.from_numpy(strongest(one, study.removed_share))
                 masks = [top, *(moved(top, rng) for _ in range(study.controls))]
                 own[:] = [float(target(z[None])[0]) for z in _without(scene, fill, masks)]

@@ -40,6 +40,12 @@ def steps(study: Segnbdt) -> tuple[Step, ...]:
 def check(study: Segnbdt, context: Context) -> None:
     """Refuse what no tree can say anything about, and images that are too few to judge it."""
     classes, manifest = context.model.classes, context.manifest
+    if context.model.rest is not None:
+        raise InputError(
+            f"model {context.model.name!r} has independent classes, each a yes or no of its own: "
+            "a tree is a decision between classes of which each pixel has one; use a study of "
+            "concepts or saliency"
+        )
     if len(classes) < 4:
         raise InputError(
             f"model {context.model.name!r} tells {len(classes)} classes apart: a tree over fewer "

@@ -62,6 +62,22 @@ def test_objects_are_painted_from_large_to_small(tmp_path):
     assert (sample.id, sample.split, found.labelled(sample)) == ("a", "val", True)
 
 
+def test_objects_behind_others_are_whole_where_classes_are_seen_alone(tmp_path):
+    notes = [
+        note(1, 7, square(1, 1, 3, 3), area=4),
+        note(2, 3, square(0, 0, 5, 5), area=25),
+        note(3, 9, square(4, 4, 6, 8), area=1, crowd=1),
+    ]
+    found = dataset(tmp_path, notes)
+    behind = np.zeros((HEIGHT, WIDTH), int)
+    behind[4:6, 4:8] = -1  # what is ignored is so for every class, but where an object lies on it
+    for name, box, index in (("cat", np.s_[0:5, 0:5], 1), ("dog", np.s_[1:3, 1:3], 2)):
+        wanted = behind.copy()
+        wanted[box] = index
+        alone = found.alone([name])
+        assert np.array_equal(alone.labels(alone.samples[0]), wanted)
+
+
 def test_categories_crowds_and_others(tmp_path):
     notes = [
         note(1, 7, square(0, 0, 2, 2), area=4),

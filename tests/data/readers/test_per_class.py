@@ -145,3 +145,22 @@ def test_a_group_from_a_word_of_the_pattern(tmp_path):
     folders = [{"images": "{patient}/{id}.png", "group": "{patient}"}]
     found = manifest(tmp_path, labels={"names": ["a", "b"]}, folders=folders)
     assert found.groups == ("p1", "p1", "p2", "p2")
+
+
+def test_each_class_alone_is_seen_whole_where_masks_overlap(tmp_path):
+    over = VEIN.copy()
+    over[1:3, 3:7] = True
+    scenes(tmp_path, vein=over)
+    whole = manifest(tmp_path, labels=NAMES, folders=FOLDERS)
+    with pytest.raises(InputError, match="labels.overlap: last.*model.values: independent"):
+        whole.labels(whole.sample("a"))
+    for names, wanted in (
+        (["nerve"], np.where(NERVE, 1, 0)),
+        (["vein"], np.where(over, 2, 0)),
+        (["nerve", "vein"], np.where(over, 2, np.where(NERVE, 1, 0))),
+        ([], np.zeros((6, 8))),
+    ):
+        alone = whole.alone(names)
+        assert np.array_equal(alone.labels(alone.sample("a")), wanted)
+        assert alone.fingerprint() == whole.fingerprint()
+    assert check_files(whole.alone(whole.classes)) == [] and len(check_files(whole)) == 2

@@ -28,6 +28,15 @@ def test_polygons_small_over_large_and_images_of_nothing(tmp_path):
     assert manifest(tmp_path, **KEYS).fingerprint() != before
 
 
+def test_polygons_below_others_are_whole_where_classes_are_seen_alone(tmp_path):
+    pictures(tmp_path, "images/val/a.png")
+    write(tmp_path / "labels/val/a.txt", f"{line(1, SMALL)}\n{line(0, BIG)}\n")
+    whole = manifest(tmp_path, **KEYS)
+    for name, box, index in (("cell", BIG, 1), ("core", SMALL, 2)):
+        alone = whole.alone([name])
+        assert np.array_equal(alone.labels(alone.samples[0]), np.where(region(box), index, 0))
+
+
 BAD = {
     "2 0 0 1 0 1 1": "line 1: class 2, but classes are 0 to 1",
     "0 0.5 0.5 0.2 0.2": "a box outlines nothing; set boxes: skip",
