@@ -91,11 +91,7 @@ class Source(ABC):
         return None
 
     def alone(self, names: frozenset[str]) -> Source:
-        """The same pixels, labelled as if nothing but the classes of these names had been drawn.
-
-        So masks of classes that overlap are each seen whole. Where a file holds one class at each
-        pixel there is nothing to uncover, and this is the source itself.
-        """
+        """Labelled as if only these classes were drawn; itself, if a pixel holds but one."""
         return self
 
     @abstractmethod
@@ -226,8 +222,7 @@ class Manifest:
         )
 
     def alone(self, names: Iterable[str]) -> Manifest:
-        """The same data, labelled as if nothing but some classes had been drawn: of those that
-        overlap each is seen whole. The fingerprint stays, which is that of the files."""
+        """Labelled as if nothing but some classes were drawn; the fingerprint stays the files'."""
         return dataclasses.replace(self, source=self.source.alone(frozenset(names)))
 
     def digest(self, sample: Sample) -> str:
