@@ -4,7 +4,7 @@ A study is itself such a model (:class:`conceptseg.engine.contract.Study`): its 
 of its YAML file, its defaults live there once, and unknown keys are refused.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -201,6 +201,17 @@ class TargetConfig(Strict):
     )
     score: ScoreName = Field("margin", description="What is read at a pixel.")
     reduce: Reduction = Field("mean", description="How the region's pixels become one number.")
+
+
+ConceptMasks = Annotated[
+    dict[str, str],
+    Field(
+        default_factory=dict,
+        description="Further concepts, name -> path of its mask relative to the manifest's root, "
+        "with {id}, {split}, {group} or a metadata column in braces; images without the file count "
+        "as not annotated.",
+    ),
+]
 
 
 class StudyKeys(Strict):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -56,6 +57,18 @@ class Segments:
             np.sum(areas, axis=0),
             np.array(boxes, dtype=np.int32).reshape(-1, 4),
         )
+
+    def with_regions(self, regions: Sequence[np.ndarray | None]) -> Segments:
+        """With further segments, each on a level of its own: bool [h, w]; None, and empty ones,
+        leave the level without a segment."""
+        maps, count = [*self.maps], len(self)
+        for region in regions:
+            own = np.full(self.maps.shape[1:], -1, self.maps.dtype)
+            if region is not None and region.any():
+                own[region] = count
+                count += 1
+            maps.append(own)
+        return Segments.of(np.stack(maps))
 
     @classmethod
     def unpacked(cls, packed: np.ndarray) -> Segments:

@@ -267,3 +267,15 @@ def test_at_fitting_scales_segments_lie_on_narrow_lines_and_at_others_none_do():
         image, lines = drawn_lines(seed)
         scales = fitting_scales(width(lines), lines.shape)
         assert covered(image, lines, PUBLISHED) < 0.25 < 0.7 < covered(image, lines, scales)
+
+
+def test_regions_of_the_user_are_segments_on_levels_of_their_own():
+    own = segment(np.random.default_rng(0).random((3, 24, 32)).astype(np.float32), (5,))
+    drawn = np.zeros((24, 32), bool)
+    drawn[3:9, 4:20] = True
+    found = own.with_regions([None, drawn, np.zeros_like(drawn)])
+    assert len(found.maps) == 4 and len(found) == len(own) + 1
+    assert found.level[-1] == 2
+    np.testing.assert_array_equal(found.mask(len(own)), drawn)
+    np.testing.assert_array_equal(found.maps[0], own.maps[0])
+    assert found.box[-1].tolist() == [3, 4, 9, 20]

@@ -11,6 +11,7 @@ from conceptseg.study import __main__ as command
 from tests import microscope
 
 IMAGES = 32
+MASKS = {"text": "text/{id}.png"}
 SMALL = {
     "dissect": {"permutations": 199, "rotations": 0, "textures": 6, "cards": 4},
     "ace": {"control_images": 0, "scales": [15, 50]},
@@ -45,7 +46,7 @@ def run(folder, study, network, **keys):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("study", "keys"),
-    [("dissect", {"masks": {"text": "text/{id}.png"}}), ("dissect", {}), ("ace", {})],
+    [(study, keys) for study in ("dissect", "ace") for keys in ({"masks": MASKS}, {})],
 )
 def test_false_alarms_and_their_cause_come_first(folder, study, keys):
     result, page = run(folder, study, "fooled", **keys)

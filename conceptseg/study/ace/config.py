@@ -10,7 +10,7 @@ from conceptseg.catalogue import one_of, technique
 from conceptseg.concepts.cavs.pattern import Pattern
 from conceptseg.concepts.contract import CavLearner, ConceptFinder
 from conceptseg.concepts.finders.kmeans import KMeans
-from conceptseg.config import TargetConfig
+from conceptseg.config import ConceptMasks, TargetConfig
 from conceptseg.engine.contract import Study
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Ace(Study):
     )
     compactness: float = Field(20.0, gt=0, description="SLIC's weight of place against colour.")
     sigma: float = Field(1.0, ge=0, description="Smoothing before SLIC, in pixels.")
+    masks: ConceptMasks
     embedding: Literal["pooled", "crops"] = Field(
         "pooled",
         description="What segments are clustered by: the mean of the layer under the segment in "

@@ -31,7 +31,7 @@ PUBLISHED_SETS = 20
 CALIBRATION_DRAWS = 199
 FITTED = 5
 """Random concepts of each concept that calibrate the test of a CAV that has to be fitted."""
-COLUMNS = ("embedding", "level", "number", "box", "area", "share", "ring", "truth")
+COLUMNS = ("embedding", "level", "given", "number", "box", "area", "share", "ring", "truth")
 
 
 def discover(study: Ace, context: Context, known: Known) -> Known:
@@ -48,7 +48,8 @@ def discover(study: Ace, context: Context, known: Known) -> Known:
     image = table.owner("embedding")
     columns: dict[str, Any] = {name: table.column(name) for name in COLUMNS}
     place = columns["embedding"] if study.embedding == "pooled" else table.column("place")
-    clusters = study.concepts.fit(columns["embedding"], image, context.seed)
+    cut = np.flatnonzero(columns["given"] < 0)
+    clusters = study.concepts.fit(columns["embedding"][cut], image[cut], context.seed)
     segments = Discovery(
         sampling=sampling,
         packed=tuple(table.tables[sample_id]["segments"] for sample_id in ids),
@@ -58,11 +59,17 @@ def discover(study: Ace, context: Context, known: Known) -> Known:
         mean=known[ACTIVATION].mean,
         choices=clusters.choices,
     )
-    kept, dropped = survivors(study, clusters, image, segments.box)
+    kept, dropped = survivors(study, clusters, image[cut], segments.box[cut])
+    drawn, missing = _drawn(study, segments)
+    dropped = [*missing, *dropped]
     rng = np.random.default_rng([context.seed, 1])
     concepts: list[Concept] = []
-    for members, stability, cluster in kept:
-        concept = _concept(study, len(concepts) + 1, members, stability, segments, rng)
+    for members, stability, cluster, label in (
+        *drawn,
+        *((cut[rows], stability, cluster, "") for rows, stability, cluster in kept),
+    ):
+        number = len(concepts) + 1
+        concept = _concept(study, number, members, stability, segments, rng, label)
         if np.isnan(concept.auc):
             counted = sampling.of.removesuffix("s")
             reason = f"it lies in one {counted} only, or everywhere, and cannot be held out"
@@ -119,6 +126,7 @@ def _concept(
     stability: float,
     segments: Discovery,
     rng: np.random.Generator,
+    label: str,
 ) -> Concept:
     image = segments.image
     core = core_of(members, image, study.segments_per_concept, study.segments_per_image)
@@ -136,7 +144,27 @@ def _concept(
         _held_out_auc(study, embedding, is_concept, segments.sampling.place[image[rows]]),
         float(agreement),
         direction,
+        label,
     )
+
+
+def _drawn(
+    study: Ace, segments: Discovery
+) -> tuple[list[tuple[np.ndarray, float, int, str]], list[dict[str, Any]]]:
+    """The user's regions of each mask, the largest first, and why some are left out.
+
+    Like clusters, they have a stability, 1, and a number, which is negative.
+    """
+    kept, dropped = [], []
+    for number, name in enumerate(study.masks):
+        rows = np.flatnonzero(segments.given == number)
+        rows = rows[np.lexsort((rows, -segments.area[rows]))]
+        if len(rows) < study.min_images:
+            reason = f"mask {name!r}: in {len(rows)} images only, fewer than {study.min_images}"
+            dropped.append(drop(-1 - number, rows, segments.image, reason))
+        else:
+            kept.append((rows, 1.0, -1 - number, name))
+    return kept, dropped
 
 
 def _direction(

@@ -37,7 +37,7 @@ class Direction:
 
 @dataclass(frozen=True)
 class Concept:
-    """A cluster of segments that survived.
+    """A cluster of segments that survived, or the regions that a user drew, with their `label`.
 
     `members` rows of the pool, nearest to the centre first; `core` those that represent it (at
     most a few of one image); `direction` the unit CAV and its component where the concept is
@@ -52,6 +52,7 @@ class Concept:
     auc: float
     agreement: float
     direction: Direction
+    label: str = ""
 
     @property
     def id(self) -> str:
@@ -59,7 +60,7 @@ class Concept:
 
     @property
     def name(self) -> str:
-        return f"concept {self.number}"
+        return self.label or f"concept {self.number}"
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ class Discovery:
     its segments, in few bytes (see :meth:`segments`).
     `influence[c, q]` of concept q on class c. Columns of the pool, one entry per segment:
     `embedding` [s, u] and, in place, `place` [s, u] (the same unless crops are embedded), `image`
-    [s] index into `ids`, `share`, `ring`, `truth` [s, k]. Of each
+    [s] index into `ids`, `given` [s] the number of the user's mask that it is (negative for
+    superpixels), `share`, `ring`, `truth` [s, k]. Of each
     class, `class_images` [n] that hold it. `influence` is by the gradient along paths, `local` by
     the gradient at the images themselves, as TCAV was published; `gradients` [n, 2, u] are the
     local ones, inside and outside of the class's region.
@@ -82,6 +84,7 @@ class Discovery:
     place: np.ndarray
     image: np.ndarray
     level: np.ndarray
+    given: np.ndarray
     number: np.ndarray
     box: np.ndarray
     area: np.ndarray

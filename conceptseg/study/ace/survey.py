@@ -23,11 +23,13 @@ from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.embed import embedded
 from conceptseg.study.ace.gradients import ClassGradients, References, class_gradients, needs_labels
+from conceptseg.study.shared.user_masks import UserMask, user_masks
 
 SEGMENTS = Key("segments", SampleTable)
 ACTIVATION = Key("activation", Moments)
 REFERENCES = Key("references", References)
 SCALES: Key[tuple[int, ...]] = Key("scales", tuple)
+MASKS: Key[tuple[UserMask, ...]] = Key("masks", tuple)
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ class Survey(Pass):
     def open(self, context: Context, known: Known) -> Iterator[Known]:
         given = self.study.scales
         scales = cut_scales(self.study, context)[0] if given == "auto" else given
-        yield REFERENCES(References(context, self.study.references)) | SCALES(scales)
+        masks = tuple(user_masks(self.study.masks, context.manifest))
+        references = References(context, self.study.references)
+        yield REFERENCES(references) | SCALES(scales) | MASKS(masks)
 
     def finish(self, context: Context, state: Known, known: Known) -> Known:
         return SCALES(known[SCALES])
@@ -74,7 +78,10 @@ class Survey(Pass):
             starts = known[REFERENCES].of(batch.ids, tail.activation.shape[-2:])
             classes = study.class_ids(context)
             gradients = class_gradients(tail, classes, study.target, starts, batch.labels)
-            segments = list(cut)
+            segments = [
+                one.with_regions([mask.read(name, one.maps.shape[1:]) for mask in known[MASKS]])
+                for name, one in zip(batch.ids, cut, strict=True)
+            ]
         moments = Moments.empty(tail.activation.shape[1])
         for i, sample_id in enumerate(batch.ids):
             activation = tail.activation[i].detach()
@@ -114,6 +121,7 @@ class Survey(Pass):
             **embedded(self.study, context, context.model, batch.images[i], segments, activation),
             "segments": segments.packed(),
             "level": segments.level,
+            "given": segments.level - (len(segments.maps) - len(self.study.masks)),
             "number": np.arange(len(segments), dtype=np.int32),
             "box": segments.box,
             "area": (segments.area / predicted.size).astype(np.float32),

@@ -97,6 +97,7 @@ def concept_table(study: Ace, known: Known, names: Sequence[str]) -> Table:
 
     columns = (
         Column("concept", of="number"),
+        Column("given", "the user's name", of="label"),
         Column("seen_on", "seen on", of=lambda concept: names[concept.number - 1]),
         Column("segments", of=lambda concept: len(concept.members)),
         "images",

@@ -24,6 +24,7 @@ from conceptseg.study.dissect.sources import (
 )
 from conceptseg.study.dissect.textures import Codebook
 from conceptseg.study.dissect.vocabulary import Category
+from conceptseg.study.shared.user_masks import user_masks
 
 UNLEARNT = Codebook(np.empty(0), np.empty(0), np.empty(0), ())
 """No textures: before any are learnt, and where none are asked for."""
@@ -53,7 +54,7 @@ def sources(study: Dissect, context: Context, codebook: Codebook) -> list[Concep
     for kind in study.concepts:
         known = [source.category for source in chosen]
         chosen += [source for source in offered[kind] if source.category not in known]
-    chosen += [UserMasks(name, pattern, manifest) for name, pattern in study.masks.items()]
+    chosen += [UserMasks(mask) for mask in user_masks(study.masks, manifest)]
     if not chosen:
         raise InputError("concepts: the data hold none of those asked for; name others, or masks")
     _qualify(chosen)

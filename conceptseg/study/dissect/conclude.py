@@ -94,7 +94,7 @@ def _skipped(study: Dissect, detection: Detection) -> list[dict[str, Any]]:
         if isinstance(source, UserMasks):
             reason = f"no file for the mask {source.category.concepts[0]!r}; not annotated"
             result += [
-                {"kind": "mask", "sample": name, "reason": reason} for name in source.missing
+                {"kind": "mask", "sample": name, "reason": reason} for name in source.mask.missing
             ]
     return result
 

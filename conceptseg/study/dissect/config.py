@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from conceptseg.catalogue import technique
+from conceptseg.config import ConceptMasks
 from conceptseg.engine.contract import Study
 
 SourceName = Literal[
@@ -45,12 +46,7 @@ class Dissect(Study):
         description="Where concepts come from; none of them needs other data. `errors`: missed "
         "pixels and false alarms of each class; `context`: what the data set knows to matter.",
     )
-    masks: dict[str, str] = Field(
-        default_factory=dict,
-        description="Further concepts, name -> path of its mask relative to the manifest's root, "
-        "with {id}, {split}, {group} or a metadata column in braces; images without the file count "
-        "as not annotated.",
-    )
+    masks: ConceptMasks
     textures: int = Field(12, ge=2, description="Clusters of local texture.")
     quantiles: tuple[Share, ...] = Field(
         (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),

@@ -135,7 +135,7 @@ def mistake_steps(concepts: Concepts) -> tuple[Step, ...]:
                 groups = [context.manifest.sample(name).group for name in own]
                 sampling = Sampling.counting(own, groups, concepts.unit, context.seed)
                 lost = rates[rows, place, 1:] - rates[rows, place, :1]
-                changes[i] = Change(lost[:, 0], lost[:, 1:], sampling)
+                changes[i] = Change(lost[:, 0], lost[:, 1:], rates[rows, place, 0], sampling)
         tests = beyond_random(list(changes.values()), seed=context.seed)
         erased = {
             i: Erased(change.estimate, float(change.random.mean()), test)

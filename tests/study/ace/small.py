@@ -120,6 +120,7 @@ def discovery(images: int, units: int, classes: int, **changes: Any) -> Discover
         "embedding": np.zeros((segments, units), np.float32),
         "image": np.arange(images),
         "level": np.zeros(segments, np.int16),
+        "given": np.full(segments, -1),
         "number": np.zeros(segments, np.int32),
         "box": np.tile(np.array([0, 0, 4, 4], np.int32), (segments, 1)),
         "area": np.full(segments, 0.1, np.float32),

@@ -11,6 +11,7 @@ from conceptseg.explain.regions import Boundary, Labelled
 from conceptseg.study.dissect import sources, textures
 from conceptseg.study.dissect.sources import Colours, UserMasks, View, on_centres
 from conceptseg.study.dissect.textures import Codebook, descriptors
+from conceptseg.study.shared.user_masks import UserMask
 
 CLASSES = ("ground", "car", "tree")
 
@@ -153,24 +154,24 @@ def manifest(tmp_path):
 
 @pytest.mark.parametrize("pattern", ["lane/{id}.png", "{file}"])
 def test_masks_of_the_user(manifest, pattern):
-    source = UserMasks("lane", pattern, manifest)
+    source = UserMasks(UserMask("lane", pattern, manifest))
     found = source.map(View(("i0", "i1", "i2"), torch.zeros(3, 3, 4, 6), None, None))
     assert (found[0] == 0).nonzero().tolist() == [[0, x] for x in range(6)]
     assert (found[1] == 0).sum() == 6 and (found[1] == 1).sum() == 18
     assert (found[2] == source.category.unknown).all()
-    assert source.missing == ("i2",)
+    assert source.mask.missing == ("i2",)
 
 
 def test_masks_that_cannot_be_used(manifest, tmp_path):
     with pytest.raises(InputError, match=r"masks\.lane: no image has a file 'x/\{id\}\.png'"):
-        UserMasks("lane", "x/{id}.png", manifest)
+        UserMask("lane", "x/{id}.png", manifest)
     with pytest.raises(InputError, match=r"masks\.lane: nothing is called \{nmae\}"):
-        UserMasks("lane", "{nmae}.png", manifest)
+        UserMask("lane", "{nmae}.png", manifest)
     with pytest.raises(InputError, match="leaves the root"):
-        UserMasks("lane", "../{id}.png", manifest)
+        UserMask("lane", "../{id}.png", manifest)
     Image.new("L", (5, 4)).save(tmp_path / "lane/i0.png")
-    source = UserMasks("lane", "lane/{id}.png", manifest)
+    source = UserMask("lane", "lane/{id}.png", manifest)
     with pytest.raises(InputError, match="the mask is 4 x 5 pixels"):
         source.map(View(("i0",), torch.zeros(1, 3, 4, 6), None, None))
     with pytest.raises(InputError, match="no root folder"):
-        UserMasks("lane", "{id}.png", load_manifest("builtin:planted"))
+        UserMasks(UserMask("lane", "{id}.png", load_manifest("builtin:planted")))

@@ -1,0 +1,70 @@
+"""Concepts that the user has drawn: one mask file for each image."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from conceptseg.data.images import read_mask
+from conceptseg.data.manifest import Manifest, Sample
+from conceptseg.data.readers._files import relative, resolve
+from conceptseg.data.readers._folders import fill
+from conceptseg.errors import InputError
+
+
+class UserMask:
+    """One concept, whose mask (any value but zero) lies in a file for each image.
+
+    The pattern is a path relative to the manifest's root in which {id}, {split}, {group} and the
+    names of metadata columns stand for the sample's own; so a column of the manifest can hold the
+    path itself. `missing` are the images without such a file, or with an empty cell.
+
+    Raises InputError if the manifest has no root, or no image has the file.
+    """
+
+    def __init__(self, name: str, pattern: str, manifest: Manifest) -> None:
+        self.name = name
+        self._where = f"masks.{name}"
+        self._pattern = pattern
+        self._manifest = manifest
+        if manifest.root is None:
+            raise InputError(
+                f"{self._where}: manifest {manifest.name!r} has no root folder in which masks "
+                "could lie"
+            )
+        self.missing = tuple(s.id for s in manifest.samples if self._path(s) is None)
+        if len(self.missing) == len(manifest.samples):
+            raise InputError(
+                f"{self._where}: no image has a file {pattern!r} below {manifest.root}; write the "
+                "path relative to the root, with {id} or a metadata column in braces"
+            )
+
+    def read(self, sample_id: str, size: tuple[int, int]) -> np.ndarray | None:
+        """Where it lies, bool [h, w]; None without a file. Raises InputError for another size."""
+        sample = self._manifest.sample(sample_id)
+        path = self._path(sample)
+        if path is None:
+            return None
+        values = self._manifest.source.as_shown(sample, read_mask(path))
+        shown: np.ndarray = (values if values.ndim == 2 else values.any(-1)) != 0
+        if shown.shape != size:
+            raise InputError(
+                f"{path}: the mask is {shown.shape[0]} x {shown.shape[1]} pixels (h x w), its "
+                f"image {size[0]} x {size[1]}; they must have one size"
+            )
+        return shown
+
+    def _path(self, sample: Sample) -> Path | None:
+        words = {name: sample.metadata.get(name, "") for name in self._manifest.metadata}
+        words |= {"id": sample.id, "split": sample.split or "", "group": sample.group}
+        text = fill(self._pattern, words, self._where)
+        root = self._manifest.root
+        if not text.strip() or root is None:
+            return None
+        path = resolve(root, relative(text, self._where))
+        return path if path.is_file() else None
+
+
+def user_masks(masks: Mapping[str, str], manifest: Manifest) -> list[UserMask]:
+    """One for each name and pattern."""
+    return [UserMask(name, pattern, manifest) for name, pattern in masks.items()]
