@@ -170,8 +170,8 @@ def test_masks_that_cannot_be_used(manifest, tmp_path):
     with pytest.raises(InputError, match="leaves the root"):
         UserMask("lane", "../{id}.png", manifest)
     Image.new("L", (5, 4)).save(tmp_path / "lane/i0.png")
-    source = UserMask("lane", "lane/{id}.png", manifest)
+    source = UserMasks(UserMask("lane", "lane/{id}.png", manifest))
     with pytest.raises(InputError, match="the mask is 4 x 5 pixels"):
         source.map(View(("i0",), torch.zeros(1, 3, 4, 6), None, None))
     with pytest.raises(InputError, match="no root folder"):
-        UserMasks(UserMask("lane", "{id}.png", load_manifest("builtin:planted")))
+        UserMask("lane", "{id}.png", load_manifest("builtin:planted"))
