@@ -256,7 +256,7 @@ def drawn_lines(seed, wide=3, side=192):
     return np.clip(image, 0, 1).astype(np.float32), lines
 
 
-def test_at_fitting_scales_segments_lie_on_narrow_lines_and_at_others_none_do():
+def test_at_fitting_scales_segments_lie_on_more_of_narrow_lines():
     def covered(image, lines, scales):
         found = segment(image, scales, min_area_fraction=least_area(scales))
         share = found.shares(lines.astype(np.int64), 2)[:, 1]
@@ -266,7 +266,7 @@ def test_at_fitting_scales_segments_lie_on_narrow_lines_and_at_others_none_do():
     for seed in (0, 1):
         image, lines = drawn_lines(seed)
         scales = fitting_scales(width(lines), lines.shape)
-        assert covered(image, lines, PUBLISHED) < 0.25 < 0.7 < covered(image, lines, scales)
+        assert covered(image, lines, scales) > max(0.8, covered(image, lines, PUBLISHED) + 0.15)
 
 
 def test_regions_of_the_user_are_segments_on_levels_of_their_own():
