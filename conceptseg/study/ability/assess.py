@@ -11,7 +11,14 @@ from conceptseg.errors import InputError
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test, by_joint_flips, judge
 from conceptseg.stats.ranks import spearman
-from conceptseg.study.ability.certainty import DICE, Values, answer_of, mean_of, reading_of
+from conceptseg.study.ability.certainty import (
+    DICE,
+    Values,
+    above_output,
+    answer_of,
+    mean_of,
+    reading_of,
+)
 from conceptseg.study.ability.config import Ability
 from conceptseg.study.ability.forgotten import Forgotten, by_chance, in_vain, lost, settled
 from conceptseg.study.ability.leaders import Leader, leaders, reseeded
@@ -147,8 +154,8 @@ def levels(
         each = {v: reading_of(abilities, v, layer, class_id) for v in VARIANTS}
         beyond, probe = (less(each[own], each[other]) for own, other in CONTROLS.items())
         excess = mean_of(abilities, beyond, sampling, study.min_images, (-1, 1))
-        answers = answer_of(abilities, "global", layer, class_id, study.min_share)
-        better = mean_of(abilities, lambda b, a=answers: np.subtract(*a(b)), sampling, 0, (-1, 1))
+        beside = above_output(abilities, "global", layer, class_id, study.min_share)
+        better = mean_of(abilities, beside, sampling, 0, (-1, 1))
         assert better is not None
         result.append(
             Level(

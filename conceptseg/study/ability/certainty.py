@@ -62,6 +62,19 @@ def answer_of(
     return answers
 
 
+def above_output(
+    abilities: Abilities, variant: str, layer: str, class_id: int, least: float
+) -> Values:
+    """A reading's answer (:func:`answer_of`) less the output's."""
+    answers = answer_of(abilities, variant, layer, class_id, least)
+
+    def gaps(block: int) -> np.ndarray:
+        own, output = answers(block)
+        return own - output
+
+    return gaps
+
+
 def mean_of(
     abilities: Abilities,
     values: Values,

@@ -58,8 +58,8 @@ def moved_margins(
             clean = float(kept(logits)[0])
             row[0, number] = float(kept(changed[:1])[0]) - clean
             if count:
-                own = [abs(float(kept(z[None])[0]) - clean) for z in changed[at : at + count]]
-                row[1, number] = np.mean(own)
+                sizes = [abs(float(kept(z[None])[0]) - clean) for z in changed[at : at + count]]
+                row[1, number] = np.mean(sizes)
             at += count
     return rows
 

@@ -7,7 +7,7 @@ import torch
 from conceptseg.data.manifest import Sample
 from conceptseg.stats.estimate import Sampling
 from conceptseg.study.ability import gather, read
-from conceptseg.study.ability.certainty import answer_of, mean_of, reading_of
+from conceptseg.study.ability.certainty import above_output, mean_of, reading_of
 from conceptseg.study.ability.layers import POSITION
 from conceptseg.study.ability.read import ANSWERING, VARIANTS, Abilities, LeftOut
 
@@ -121,8 +121,8 @@ def test_intervals_cover_new_data_sets_with_prototypes_of_their_own(sets):
         }
         for name, estimate in told.items():
             held[name] += estimate.low <= truth <= estimate.high
-        answers = answer_of(one, "global", "L0", 1, 0.0005)
-        above = mean_of(one, lambda b, a=answers: np.subtract(*a(b)), sampling, 0, (-1, 1))
+        gaps = above_output(one, "global", "L0", 1, 0.0005)
+        above = mean_of(one, gaps, sampling, 0, (-1, 1))
         held["above"] += above.low <= truth - 0.5 <= above.high
     print({name: count / sets for name, count in held.items()})
     assert held["images alone"] / sets < 0.88

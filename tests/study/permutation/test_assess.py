@@ -91,7 +91,7 @@ def test_no_more_is_detectable_than_there_is_to_lose():
 
 
 def test_intervals_hold_where_few_images_lose_anything():
-    """One image in ten loses all: of sets of 12, a third hold none, and showed no loss."""
+    """One image in ten loses all: a third of sets of 12 hold none, and told a loss of nothing."""
     held = {"reported": 0, "drawn": 0}
     names = tuple(f"s{i:02}" for i in range(12))
     for seed in range(120):

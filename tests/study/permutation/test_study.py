@@ -69,7 +69,9 @@ def test_an_ignored_channel_costs_exactly_nothing(finished):
         by_part = rows(finished[2], scheme=scheme, **{"class": "square"})
         for name in ("red", "blue"):
             row = by_part[name]
-            assert (row["value"], row["low"], row["high"], row["p"]) == (0, 0, 0, 1)
+            assert (row["value"], row["p"]) == (0, 1)
+            # That none of so few images loses anything does not show that none ever does.
+            assert -0.3 < row["low"] < 0 < row["high"] < 0.3
     assert rows(finished[2], scheme="swap", **{"class": "square"})["green"]["value"] > 0.3
 
 
