@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 CompositeName = Literal[
     "epsilon_plus",
     "epsilon_plus_flat",
+    "plus",
     "gamma",
     "epsilon",
     "attention",
@@ -63,6 +64,7 @@ def rules(name: CompositeName, zero_bias: bool = True, gamma: float = 0.25) -> R
     ==================  ===========  ========  ===========  =======
     epsilon_plus        z+           epsilon   z+           epsilon
     epsilon_plus_flat   z+           epsilon   flat         epsilon
+    plus                z+           z+        z+           epsilon
     gamma               gamma        epsilon   gamma        epsilon
     epsilon             epsilon      epsilon   epsilon      epsilon
     attention           gamma        gamma     gamma        epsilon
@@ -71,13 +73,14 @@ def rules(name: CompositeName, zero_bias: bool = True, gamma: float = 0.25) -> R
     rescale             none         none      none         none
     ==================  ===========  ========  ===========  =======
 
-    First is every layer that reads the image itself, last every layer whose sums are the logits.
-    z+ in the last layer would drop whatever speaks against the class, and erase a class whose
-    weights on the active units are all negative. `attention` is for transformers, whose
-    activations have both signs. `flat` spreads relevance evenly over receptive fields and knows
-    nothing of the image. With `zero_bias` a bias takes no share of relevance. `rescale` is DeepLIFT
-    (Shrikumar et al. 2017): it shares out what the image changes against a reference, and so sees
-    what speaks by silencing units that are active in the reference, as no other composite does.
+    First is every layer that reads the image itself, last every layer whose sums are the logits. z+
+    in the last layer would drop whatever speaks against the class, and erase a class whose weights
+    on the active units are all negative. `attention` is for transformers, whose activations have
+    both signs; `plus`, for them too, makes no relevance in their many linear layers, where epsilon
+    and gamma do. `flat` spreads relevance evenly over receptive fields and knows nothing of the
+    image. With `zero_bias` a bias takes no share of relevance. `rescale` is DeepLIFT (Shrikumar et
+    al. 2017): it shares out what the image changes against a reference, and so sees what speaks by
+    silencing units that are active in the reference, as no other composite does.
 
     Sums, means and resizing share out by positive parts under the composites of z+, a departure
     from Zennit, whose Norm shares in proportion; evenly under `flat`; else in proportion. Of the
@@ -94,6 +97,7 @@ def rules(name: CompositeName, zero_bias: bool = True, gamma: float = 0.25) -> R
     table: dict[str, tuple[Any, Any, Any, Any]] = {
         "epsilon_plus": (plus, epsilon, plus, epsilon),
         "epsilon_plus_flat": (plus, epsilon, flat, epsilon),
+        "plus": (plus, plus, plus, epsilon),
         "gamma": (softened, epsilon, softened, epsilon),
         "epsilon": (epsilon,) * 4,
         "attention": (softened, softened, softened, epsilon),
@@ -101,9 +105,8 @@ def rules(name: CompositeName, zero_bias: bool = True, gamma: float = 0.25) -> R
         "gradient_x_input": (epsilon,) * 4,
         "rescale": (epsilon,) * 4,
     }
-    ways: dict[str, Way] = {
-        "epsilon_plus": "positive", "epsilon_plus_flat": "positive", "flat": "evenly",
-    }  # fmt: skip
+    ways: dict[str, Way] = {"flat": "evenly"}
+    ways |= dict.fromkeys(("epsilon_plus", "epsilon_plus_flat", "plus"), "positive")
     return Rules(
         *table[name],
         zero_bias,

@@ -56,11 +56,11 @@ def worded(
             f"Of a rectifier's relevance up to {silent:.1%} lies on units that are silent, which "
             "say nothing."
         )
-    plus = composite in ("epsilon_plus", "epsilon_plus_flat")
+    plus = composite == "plus"
     if found and not plus:
         found.append(
-            f"{composite} can make relevance; composite: epsilon_plus, which makes none but where "
-            "logits cancel, is the safer one."
+            f"{composite} can make relevance; composite: plus, which makes none but where logits "
+            "cancel, is the safer one."
         )
     if grid > MOST_GRID:
         found.append(

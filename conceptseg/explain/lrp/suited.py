@@ -23,9 +23,12 @@ from conceptseg.network.record import undisturbed
 if TYPE_CHECKING:
     from conceptseg.network.model import SegmentationModel
 
-CANDIDATES: tuple[CompositeName, ...] = ("epsilon_plus", "gamma", "attention", "rescale")
+CANDIDATES: tuple[CompositeName, ...] = (
+    *("epsilon_plus", "plus", "gamma"),
+    *("attention", "rescale"),
+)
 """What is compared, the simplest first; epsilon_plus_flat differs from the first in one layer, and
-attention from gamma only where there is some."""
+plus and attention from others only where there are linear layers or attention."""
 ATTENDING = MATRICES | {"scaled_dot_product_attention"}
 CELLS, STEPS, AT_ONCE = 8, 8, 8
 CLEARLY = 0.2
@@ -176,9 +179,11 @@ def fits(
     or why it cannot be taken. Besides relevance it takes about 64 passes of the network, and 18
     for each composite."""
     hiding = Hiding.of(engine.model, image, region, class_id)
-    attends = any(node.name in ATTENDING for node in engine.canonical.graph.nodes)
+    names = {node.name for node in engine.canonical.graph.nodes}
+    alike = {"plus"} if "linear" not in names else set()
+    alike |= set() if names & ATTENDING else {"attention"}
     for name in dict.fromkeys((engine.composite, *candidates)):
-        if name == "attention" and name != engine.composite and not attends:
+        if name in alike and name != engine.composite:
             continue
         try:
             under = engine if name == engine.composite else engine.under(name)

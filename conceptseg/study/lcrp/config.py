@@ -39,14 +39,14 @@ class Lcrp(Study):
     Segmentation and Object Detection through Concept-specific Explanations", CVPRW 2023.
     """
 
-    composite: Literal["epsilon_plus", "epsilon_plus_flat", "gamma", "attention", "rescale"] = (
-        Field(
-            "epsilon_plus",
-            description="Rules by which relevance is shared out; attention, experimental, is for "
-            "transformers; rescale (DeepLIFT) shares out changes from a reference, and shows "
-            "evidence that works by suppressing other classes. The published context score is "
-            "made with epsilon_plus.",
-        )
+    composite: Literal[
+        "epsilon_plus", "epsilon_plus_flat", "plus", "gamma", "attention", "rescale"
+    ] = Field(
+        "epsilon_plus",
+        description="Rules by which relevance is shared out; attention, experimental, is for "
+        "transformers; rescale (DeepLIFT) shares out changes from a reference, and shows "
+        "evidence that works by suppressing other classes. The published context score is "
+        "made with epsilon_plus.",
     )
     reference: Fill = Field(
         "mean", description="What an image's changes are counted from, under rescale."

@@ -61,7 +61,7 @@ def test_conserved_by_cancellation_is_called_so():
     (first, cure) = doubts(told, "gamma")
     assert "conserved by cancellation alone: its sum is 100.7%" in first
     assert "212 times" in first and "349 times within, in module 'up.add'" in first
-    assert "epsilon_plus" in cure and "rescale" in doubts(told, "epsilon_plus")[1]
+    assert "composite: plus" in cure and "rescale" in doubts(told, "plus")[1]
     sound = Retained(Amount(1, 1), Amount(0.9, 0.95), (), ("", 1.1), (0.0, 0.0))
     assert doubts(sound, "gamma") == ()
     grown = Retained(Amount(1, 1), Amount(28, 28), (), ("", 28), (0.0, 0.0))
@@ -90,8 +90,8 @@ def test_the_local_method_says_what_speaks_against_its_map():
     name = model.classes[0]
     found = explain(model, x, name, {"kind": "lrp", "composite": "epsilon"})
     (lines,) = found.remarks.values()
-    assert "times theirs" in lines[0] and "epsilon_plus, which makes none" in " ".join(lines)
-    assert "epsilon_plus, which makes none" in found._repr_html_()
+    assert "times theirs" in lines[0] and "plus, which makes none" in " ".join(lines)
+    assert "plus, which makes none" in found._repr_html_()
     assert explain(model, x, name, "lrp", "occlusion").remarks == {}
 
 

@@ -41,6 +41,14 @@ def test_of_a_network_with_both_signs_the_epsilon_rule_keeps_all(name):
     assert engine.canonical.folded > 0.6 * engine.canonical.norms
 
 
+def test_of_a_transformer_plus_makes_nothing():
+    """Epsilon in linear layers, and gamma, magnify what cancels there."""
+    _, told = kept("segformer", "plus")
+    assert told.growth <= 1.001 * max(1.0, told.inner_growth) and told.inner_growth <= 3
+    _, magnified = kept("segformer", "epsilon_plus")
+    assert magnified.inner_growth > told.inner_growth
+
+
 def test_segformer_keeps_what_attention_holds():
     """Experimental: deviations and attention weights are constants."""
     _, told = kept("segformer", "attention")
