@@ -203,7 +203,8 @@ def explain(
             f"the region of {class_name!r} is empty in this image, where the network predicts "
             f"{', '.join(present)}; choose one of these, or another region"
         )
-    found, passes, remarks = {}, {}, {}
+    found, passes = {}, {}
+    remarks: dict[str, tuple[str, ...]] = {}
     for name, method in zip(names, made, strict=True):
         before, known = scene.passes, len(scene.remarks)
         found[name] = method.on(scene, [target])[0, 0].cpu().numpy()

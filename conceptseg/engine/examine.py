@@ -56,13 +56,15 @@ def examine(context: Context, others: Sequence[Context] = ()) -> Examination:
             examiners.append(_Examiner(one, batch, known if others else None))
         first, *_ = examiners
         verdicts = first.of_network([one.model.classes[1] for one in (context, *others)])
-        for one in examiners:
-            own = f", {one.model.classes[1]}" if others else ""
-            verdicts += [replace(each, what=each.what + own) for each in one.of_class(one is first)]
+        for each in examiners:
+            own = f", {each.model.classes[1]}" if others else ""
+            verdicts += [
+                replace(found, what=found.what + own) for found in each.of_class(each is first)
+            ]
         verdicts += _crossed(examiners)
-        tables = zip(*(one.classes() for one in examiners), strict=True)
+        tables = zip(*(each.classes() for each in examiners), strict=True)
         rows = [next((row for row in each if row["class"] != LEFT_OUT), each[0]) for each in tables]
-    passed = sum(one.passed for one in examiners)
+    passed = sum(each.passed for each in examiners)
     return Examination(tuple(verdicts), tuple(rows), len(first.batch.ids), passed)
 
 

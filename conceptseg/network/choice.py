@@ -179,7 +179,7 @@ def choose(model: Network, images: Tensor, batch_size: int = IMAGES) -> Choice |
     """
     images = images[:IMAGES]
     seen, sizes = watch(model, images)
-    found = candidates(seen, sizes, model.reads()[0])
+    found = [*candidates(seen, sizes, model.reads()[0])]
     names = [one.name for one in found]
     acting = sloping(model, images[:1], names) or set(names)  # none: decisions by steps
     found = _fewer([one for one in found if one.name in acting])

@@ -275,8 +275,8 @@ def _singly(
     p = _largest(p, also, "p")
     adjusted[able] = correction(p[able])
     floors = _floors(questions, side, also)
-    tests = _made(questions, p, adjusted, floors, least, reach, level, correction.__name__)
-    return _told(questions, tests, side, also)
+    made = _made(questions, p, adjusted, floors, least, reach, level, correction.__name__)
+    return _told(questions, made, side, also)
 
 
 def _told(

@@ -52,7 +52,7 @@ class Choosing(Propagation):
             if any(not carries(t) and _differs(t, output) for t in (first, second)):
                 raise self._no_rule(name)
             both = [t.detach().expand(output.shape) for t in (first, second)]
-            factors = choices.extreme_pair(*both, sign)
+            factors = choices.extreme_pair(both[0], both[1], sign)
             held = [(t, f) for t, f in zip((first, second), factors, strict=True) if carries(t)]
             return self._scaled(name, output, held)
         x, others, rest = taken(args, kwargs, "keepdim")
@@ -62,14 +62,14 @@ class Choosing(Propagation):
             raise self._no_rule(name)  # of all places, that would mix images
         found: Any = self._run(func, args, kwargs)
         output = found if isinstance(found, Tensor) else found[0]
-        factors = choices.extreme_within(x.detach(), axes, sign)
+        within = choices.extreme_within(x.detach(), axes, sign)
         kept = output.dim() == x.dim()
 
         def back(m: Tensor) -> tuple[Tensor]:
             own = m[: len(m) // 2]
             for axis in sorted([] if kept else [axis % x.dim() for axis in axes]):
                 own = own.unsqueeze(axis)
-            return (of_images(own * factors),)
+            return (of_images(own * within),)
 
         applied = self._applied(name, back, output, x)
         return applied if isinstance(found, Tensor) else type(found)((applied, found[1]))

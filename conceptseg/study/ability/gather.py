@@ -234,7 +234,7 @@ def reading(sums: Mapping[str, np.ndarray], net: str, place: int) -> Reading:
 def _learnt(sums: Mapping[str, np.ndarray], head: str) -> dict[str, np.ndarray]:
     """What one half teaches, by the names of :class:`Reading`."""
     each = _blocks(sums, head)
-    total = {key: np.sum([one[key] for one in each.values()], 0) for key in KEPT}
+    total = {key: np.stack([one[key] for one in each.values()]).sum(0) for key in KEPT}
     classes, mass = total["classes"], total["mass"]
     learnt = {
         "prototypes": _means(classes, mass),

@@ -28,6 +28,7 @@ from conceptseg.study.shared.mistaken import MISTAKES
 
 
 def conclude(study: Ace, context: Context, known: Known) -> Result:
+    scales = known[SCALES]
     discovery, pairs, erasures = known[DISCOVERY], known[PAIRS], known[ERASURES]
     shown, comparison, mistakes = known[SHOWN], known[COMPARISON], known[MISTAKES]
     classes = context.model.classes
@@ -69,7 +70,7 @@ def conclude(study: Ace, context: Context, known: Known) -> Result:
             scored_on=scored_on(study.target),
             classes=list(classes),
             segments=len(discovery.image),
-            scales=list(known[SCALES]),
+            scales=list(scales),
             grid_units=int(discovery.embedding.shape[1]),
             labelled_images=int(erasures.labelled.sum()),
             erased_images=len(erasures.ids),

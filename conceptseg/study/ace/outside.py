@@ -38,9 +38,10 @@ class Outside(Pass):
     labels = "optional"
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
+        pairs = known[JUDGED]
         held = {
             known[DISCOVERY].ids[i]
-            for pair in tried(self.study, known[JUDGED])
+            for pair in tried(self.study, pairs)
             for i in known[DISCOVERY].class_images[pair.class_id]
         } & set(known[ERASURES].ids)
         return [sample for sample in context.manifest.samples if sample.id in held]
@@ -51,7 +52,8 @@ class Outside(Pass):
         return min(images, self.study.erase_images) * (1 + 0.25 * self.study.outside_pairs)
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        pairs, discovery = tried(self.study, known[JUDGED]), known[DISCOVERY]
+        judged, discovery = known[JUDGED], known[DISCOVERY]
+        pairs = tried(self.study, judged)
         with torch.no_grad():
             layer = Editable.of(context, batch)
             iou = _outside(pairs, discovery, batch.ids, layer)
@@ -102,12 +104,11 @@ def tried(study: Ace, pairs: Sequence[Pair]) -> list[Pair]:
 def place_uses(study: Ace, context: Context, known: Known) -> Known:
     """Every pair, with whether its use acts from context where that was tried."""
     table, erasures = known.get(OUTSIDE, SampleTable.empty()), known[ERASURES]
-    columns = {
-        (pair.class_id, pair.concept): p for p, pair in enumerate(tried(study, known[JUDGED]))
-    }
+    pairs = known[JUDGED]
+    columns = {(pair.class_id, pair.concept): p for p, pair in enumerate(tried(study, pairs))}
     rows = [erasures.ids.index(name) for name in table.ids]
     placed = []
-    for pair in known[JUDGED]:
+    for pair in pairs:
         column = columns.get((pair.class_id, pair.concept))
         if column is not None and rows:
             clean = erasures.clean[rows, pair.class_id]

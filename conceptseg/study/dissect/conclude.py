@@ -25,7 +25,7 @@ from conceptseg.study.shared.mistaken import MISTAKES
 
 def conclude(study: Dissect, context: Context, known: Known) -> Result:
     detection, ablations = known[DETECTION], known[ABLATIONS]
-    mistakes = known[MISTAKES]
+    mistakes, remaining = known[MISTAKES], known[REMAINING]
     comparison, classes = known[COMPARISON], context.model.classes
     photos = {tables.picture_key(name): data for name, data in known[PHOTOS].items()}
     sampling, published = detection.plan.sampling, known.get(PUBLISHED, [])
@@ -33,11 +33,11 @@ def conclude(study: Dissect, context: Context, known: Known) -> Result:
         study="dissect",
         findings=ranked(
             mistaken_report.findings(mistakes, classes)
-            + findings(detection, ablations, known[REMAINING], classes)
+            + findings(detection, ablations, remaining, classes)
         ),
         tables={
             "units": tables.units(detection, ablations, classes),
-            "concepts": tables.concepts(detection, ablations, known[REMAINING], classes),
+            "concepts": tables.concepts(detection, ablations, remaining, classes),
             "categories": tables.categories(detection),
             "losses": tables.losses(detection, ablations, classes),
             "unit_losses": tables.unit_losses(detection, ablations, classes),

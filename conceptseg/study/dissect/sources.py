@@ -276,7 +276,7 @@ class UserMasks(ConceptSource):
     def map(self, view: View) -> Tensor:
         slots = torch.full(view.truth().shape, self.category.unknown, dtype=torch.int64)
         for i, sample_id in enumerate(view.ids):
-            shown = self.mask.read(sample_id, tuple(slots.shape[1:]))
+            shown = self.mask.read(sample_id, (slots.shape[1], slots.shape[2]))
             if shown is not None:
                 slots[i] = torch.from_numpy(np.where(shown, 0, 1))
         return slots.to(view.images.device)

@@ -67,17 +67,25 @@ class Kept:
                 sums[name] = sums.get(name, np.zeros(4)) + pair
         tables = list(table.tables.values())
         whole = np.concatenate([np.zeros((0, 11)), *(one["whole"] for one in tables)])
+        amounts = whole[:, :6].sum(0).tolist()
         inner, silent, grid, norms, folded = whole[:, 6:].max(0, initial=0).tolist()
         return cls(
-            tuple((name, *pair.tolist()) for name, pair in sums.items()),
-            *whole[:, :6].sum(0).tolist(),
-            inner,
-            next((str(t["worst"][0]) for t in tables if (t["whole"][:, 6] == inner).any()), ""),
-            silent,
-            grid,
-            int(norms),
-            int(folded),
-            len(whole),
+            rows=tuple((name, *pair.tolist()) for name, pair in sums.items()),
+            given=amounts[0],
+            given_absolute=amounts[1],
+            reached=amounts[2],
+            reached_absolute=amounts[3],
+            at_layer=amounts[4],
+            at_layer_absolute=amounts[5],
+            inner=inner,
+            module=next(
+                (str(t["worst"][0]) for t in tables if (t["whole"][:, 6] == inner).any()), ""
+            ),
+            silent=silent,
+            grid=grid,
+            norms=int(norms),
+            folded=int(folded),
+            images=len(whole),
         )
 
 

@@ -58,8 +58,8 @@ def moved_margins(
             clean = float(kept(logits)[0])
             row[0, number] = float(kept(changed[:1])[0]) - clean
             if count:
-                sizes = [abs(float(kept(z[None])[0]) - clean) for z in changed[at : at + count]]
-                row[1, number] = np.mean(sizes)
+                others = changed[at : at + count]
+                row[1, number] = np.mean([abs(float(kept(z[None])[0]) - clean) for z in others])
             at += count
     return rows
 

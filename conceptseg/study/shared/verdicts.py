@@ -47,8 +47,9 @@ def open_pairs(table: Table, loss: str, condition: str = "") -> str:
     Of the columns `verdict`, `detectable`, `needs` and `loss`, the change of IoU; `condition` is
     what a claim asks for besides the loss.
     """
+    by_verdict = table.by("verdict")
     rows = {
-        name: table.where(lambda row, name=name: row["verdict"] == name).rows
+        name: by_verdict[name].rows if name in by_verdict else []
         for name in ("inconclusive", "underpowered", "not testable")
     }
     told = []
