@@ -27,7 +27,7 @@ def conclude(study: Saliency, context: Context, known: Known) -> Result:
     judged, standing = known[JUDGED], known[STANDING]
     classes, kinds = context.model.classes, tables.entries("explainers", judged.methods)
     # A map of zeros ranks pixels by lot: whatever its numbers are, the method has said nothing.
-    empty = dict(zip(judged.methods, list(judged.blank.all(axis=0)), strict=True))
+    empty = {method: bool(judged.blank[:, m].all()) for m, method in enumerate(judged.methods)}
     telling = {method: kind for method, kind in kinds.items() if not empty[method]}
     images = list(dict.fromkeys(sample_id for sample_id, _ in judged.cases))
     seconds = _median(judged.seconds).tolist()
