@@ -34,8 +34,12 @@ class Examination:
 
     def recorded(self) -> dict[str, Any]:
         """As it is kept with a result."""
+        said: dict[str, str] = {}
+        for one in self.verdicts:
+            before = f"{said[one.what]}; " if one.what in said else ""
+            said[one.what] = before + one.found
         return {
-            "verdicts": {one.what: one.found for one in self.verdicts},
+            "verdicts": said,
             "doubts": [asdict(one) for one in self.doubts],
             "classes": list(self.classes),
             "images": self.images,
