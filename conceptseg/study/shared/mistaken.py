@@ -111,6 +111,8 @@ def mistake_steps(concepts: Concepts) -> tuple[Step, ...]:
 
     def judge_mistakes(study: Study, context: Context, known: Known) -> Known:
         table, names = known[COUNTED], concepts.names(known)
+        if not table.ids:  # no image has labels
+            return MISTAKES(Mistakes(names, 0, (), {}))
         groups = [context.manifest.sample(sample_id).group for sample_id in table.ids]
         sampling = Sampling.counting(table.ids, groups, concepts.unit, context.seed)
         asked = judged(
