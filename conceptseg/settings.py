@@ -213,10 +213,13 @@ def _validate(model: type[Any], content: Mapping[str, Any], where: str, given: s
         return model.model_validate(content)
     except ValidationError as error:
         problems = error.errors(include_url=False)
-    # An unknown key first: a misspelt key often also makes a required one missing.
-    problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    key = ".".join(str(part) for part in problems[0]["loc"])
+    # An unknown key first: a misspelt key often also makes a required one missing. Of what may be a
+    # word or a value, what is wrong with the value tells more.
+    last = ("literal_error",)
+    problems.sort(key=lambda one: (one["type"] != "extra_forbidden", one["type"] in last))
+    places = {_key(problem["loc"]) for problem in problems}
+    more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
+    key = _key(problems[0]["loc"])
     source = f"--set {key}" if any(_within(key, name) for name in given) else where
     raise InputError(f"{source}: {_explain(model, problems[0])}{more}") from None
 
@@ -225,9 +228,14 @@ def _within(key: str, name: str) -> bool:
     return key == name or key.startswith(name + ".")
 
 
+def _key(loc: Sequence[int | str]) -> str:
+    """The key at a place, without what pydantic calls the kinds that a value may have."""
+    return ".".join(str(part) for part in loc if not re.match(r"(literal|tuple|list)\[", str(part)))
+
+
 def _explain(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
     loc = problem["loc"]
-    key = ".".join(str(part) for part in loc)
+    key = _key(loc)
     fields = _fields(model, loc[:-1])
     if problem["type"] == "extra_forbidden":
         return f"unknown key {key!r}; {nearest(str(loc[-1]), fields)}"

@@ -195,6 +195,9 @@ class Toy(Study):
         """None: `Wrapped` is too little of a network to be explained."""
         return ()
 
+    def remarks(self, context):
+        return []
+
     def check(self, context: Context) -> None:
         """Nothing to refuse; a study that is no folder has no file that would."""
 

@@ -30,6 +30,7 @@ PLANTED = {
     "data": {"manifest": "set.yaml"},
     "model": {"source": "planted", "name": "constructed", "arguments": {"w": 0.4}},
     "run": {"device": "cpu", "batch_size": 5, "shards": 1, "threads": 1},
+    "layer": "bottleneck",
     **test_study.SMALL,
 }
 

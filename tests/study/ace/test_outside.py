@@ -97,7 +97,7 @@ def test_away_alone_is_a_full_pass_with_region_and_ring_spared(case):
         expected = iou[:, pair.class_id]
         held = np.isin(np.arange(IMAGES), found.class_images[pair.class_id])
         expected[~held] = np.nan
-        stored = np.stack([table.tables[i]["iou"][row] for i in table.ids])
+        stored = np.stack([table.tables[i]["iou"][0, row] for i in table.ids])
         assert np.allclose(stored, expected, atol=5e-3, equal_nan=True)
     assert changed
 

@@ -21,6 +21,8 @@ from conceptseg import catalogue
 from conceptseg.engine.store import FOLDER
 from conceptseg.study import __main__ as command
 
+MISTAKES = ("mistakes", "mistakes erased", "mistakes pictured")
+
 CLASSES = ("ground", "red", "green")
 CELL, UNITS = 4, 16
 HEIGHT, WIDTH = 32, 40
@@ -192,7 +194,15 @@ def test_result_keeps_the_conventions(finished):
     assert all(re.fullmatch("[0-9a-f]{64}", told[hashed]) for hashed in ("weights", "data"))
     assert torch.__version__.startswith(told["versions"]["torch"])
     names = [one["name"] for one in told["passes"]]
-    assert names == ["survey", "erase", "outside", "pictures", "control", "compare"]
+    assert names == [
+        "survey",
+        "erase",
+        *MISTAKES,
+        "outside",
+        "pictures",
+        "control",
+        "compare",
+    ]
     steps = {
         "warm_map",
         "discover",

@@ -214,7 +214,7 @@ def test_segments_are_as_fine_as_the_narrowest_class_needs(tmp_path, wide, finer
     scales, name, narrow = cut_scales(one, here)
     assert name == "red" and abs(narrow - wide) <= 1
     assert scales[:3] == (15, 50, 80) and (len(scales) == 4) == finer
-    (remark,) = remarks(one, here)
+    remark, *_ = remarks(one, here)
     assert "the narrowest class is red" in remark[1] and "no segment" not in remark[1]
     given = one.model_copy(update={"scales": (15, 50)})
     assert cut_scales(given, here)[0] == (15, 50)

@@ -21,6 +21,8 @@ from conceptseg.report.unit_cards import known_units, load_units
 from conceptseg.result.saved import Result
 from conceptseg.study import __main__ as command
 
+MISTAKES = ("mistakes", "mistakes erased", "mistakes pictured")
+
 CLASSES = ("ground", "crimson", "azure")
 HEIGHT, WIDTH = 24, 32
 IMAGES = 28
@@ -226,7 +228,15 @@ def test_result_keeps_the_conventions(finished):
     assert result["study"] == "dissect"
     assert not (finished / FOLDER).exists()
     names = [one["name"] for one in result["provenance"]["passes"]]
-    assert names == ["pilot", "tally", "published", "ablate", "pictures", "compare"]
+    assert names == [
+        "pilot",
+        "tally",
+        "published",
+        "ablate",
+        *MISTAKES,
+        "pictures",
+        "compare",
+    ]
     for finding in result["findings"]:
         assert finding["claim"].endswith(".") and finding["class"] in CLASSES
         assert finding["p_adjusted"] is not None and finding["n"] > 0

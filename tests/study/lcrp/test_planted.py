@@ -23,6 +23,7 @@ BIASED, CONFUSER = (
 )
 EXACT = {"format": "planted", "name": "exact", "scenes": "exact", "n": 40}
 SHORT = {"compare": [], "flip_images": 0, "exemplars": 0, "conserve_images": 1}
+SHORT["layer"] = "bottleneck"
 
 
 def run(folder, model, manifest=None, **changes):
