@@ -20,11 +20,11 @@ from conceptseg.engine.otherwise import as_yaml, readings
 from conceptseg.engine.reading import outputs_of_labels, read, some
 from conceptseg.engine.start import precision
 from conceptseg.errors import InputError
-from conceptseg.network.influence import acts
+from conceptseg.network.influence import acting_channels, acts
 from conceptseg.network.outputs import FOLDED
 from conceptseg.network.place import Placed
 from conceptseg.network.preprocess import prepare
-from conceptseg.network.record import Tail, encode
+from conceptseg.network.record import encode
 from conceptseg.network.values import saturated
 
 if TYPE_CHECKING:
@@ -248,13 +248,10 @@ class _Examiner:
                 "used there: choose another (conceptseg layers shows them)",
                 doubt=True,
             )
-        signs = torch.sign(self.logits[:1] - self.logits[:1].mean(1, keepdim=True))
         try:
-            tail = Tail.of(self.model, images, name, graph=True)
-            gradient = tail.gradient(lambda z: (z * signs).mean((1, 2, 3)), retain=False)
-            acting = float((gradient.abs().amax((0, 2, 3)) > 0).float().mean())
-        except InputError:
-            acting = 0.0
+            acting = acting_channels(self.model, images, name)
+        except InputError as error:
+            return Verdict("layer", f"{size}; erasing it acts, but its gradient fails: {error}")
         if acting == 0:
             return Verdict("layer", f"{size}; it acts by steps, without a gradient")
         return Verdict("layer", f"{size}, {acting:.0%} of them act on the logits")
