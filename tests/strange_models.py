@@ -154,6 +154,25 @@ class Recomputing(Plain):
         return checkpoint(super().coarse, first, use_reentrant=self.reentrant)
 
 
+class Copied(torch.autograd.Function):
+    """x, by a derivative that nobody has finished."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        raise LookupError("no derivative is kept")
+
+
+class Unfinished(Plain):
+    """Its passes are plain, and its gradients fail in code of the user's own."""
+
+    def rest(self, first: Tensor) -> Tensor:
+        return Copied.apply(super().rest(first))  # type: ignore[no-any-return,no-untyped-call]
+
+
 def batch_norm() -> nn.Module:
     """Batch norms that take their statistics from the batch in evaluation too."""
     norm = nn.BatchNorm2d(UNITS, track_running_stats=False)
@@ -176,7 +195,8 @@ class Network:
     """How a study's file names a network of this module, and what is known of it.
 
     `like`: the network of :data:`NETWORKS` that puts out the same logits, if one does; `refused`:
-    what the examination says of it, if it is not to be studied.
+    what the examination says of it, if it is not to be studied; `gradient`: what is said where its
+    gradient is asked for, if it has none.
     """
 
     builder: str
@@ -184,6 +204,7 @@ class Network:
     keys: dict[str, Any] = field(default_factory=dict)
     like: str = ""
     refused: str = ""
+    gradient: str = ""
 
     @property
     def config(self) -> ModelConfig:
@@ -211,6 +232,11 @@ NETWORKS = {
     "reentrant": Network("Recomputing", keys={"arguments": {"reentrant": True}}, like="plain"),
     "compiled": Network("compiled", like="plain"),
     "half": Network("half"),
+    "unfinished": Network(
+        "Unfinished",
+        like="plain",
+        gradient="fails in its backward pass: LookupError: no derivative is kept (line ",
+    ),
 }
 STRANGE = tuple(name for name in NETWORKS if name not in ("plain", "one_map"))
 

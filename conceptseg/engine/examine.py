@@ -237,7 +237,7 @@ class _Examiner:
     def layer(self) -> Verdict:
         """Whether the layer has influence on the output."""
         self.passed += 4
-        found, doubt = about_layer(self.context, self.batch.images[:1], self.logits[:1])
+        found, doubt = about_layer(self.context, self.batch.images[:1])
         return Verdict("layer", found, doubt)
 
     def worth(self) -> Verdict:

@@ -35,15 +35,13 @@ def images_to_weigh(manifest: Manifest, run: RunConfig, seed: int) -> Tensor:
     return laid_out(torch.stack(alike).to(run.device), run)
 
 
-def about_layer(context: Context, image: Tensor, logits: Tensor) -> tuple[str, bool]:
+def about_layer(context: Context, image: Tensor) -> tuple[str, bool]:
     """Whether the layer has influence on an image's logits, by its gradient, else by erasing it.
 
     Returns what is to be said, and whether it is a doubt.
     """
-    import torch
-
-    from conceptseg.network.influence import acts
-    from conceptseg.network.record import Tail, encode
+    from conceptseg.network.influence import acting_channels, acts
+    from conceptseg.network.record import encode
 
     model, name = context.model, context.layer
     try:
@@ -57,13 +55,10 @@ def about_layer(context: Context, image: Tensor, logits: Tensor) -> tuple[str, b
             "used there: choose another (conceptseg layers shows them)",
             True,
         )
-    signs = torch.sign(logits - logits.mean(1, keepdim=True))
     try:
-        tail = Tail.of(model, image, name, graph=True)
-        gradient = tail.gradient(lambda z: (z * signs).mean((1, 2, 3)), retain=False)
-        acting = float((gradient.abs().amax((0, 2, 3)) > 0).float().mean())
-    except InputError:
-        acting = 0.0
+        acting = acting_channels(model, image, name)
+    except InputError as error:
+        return f"{size}; erasing it acts, but its gradient fails: {error}", False
     if acting == 0:
         return f"{size}; it acts by steps, without a gradient", False
     return f"{size}, {acting:.0%} of them act on the logits", False

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from conceptseg.errors import InputError
 from conceptseg.explain.target import FixedTarget, Target
+from conceptseg.network.blame import Backward
 from conceptseg.network.record import Tail, undisturbed
 
 if TYPE_CHECKING:
@@ -187,9 +188,10 @@ class Scene:
                 if not value.requires_grad:
                     found.append(torch.zeros_like(entered))
                     continue
-                found += torch.autograd.grad(
-                    value, entered, retain_graph=not last, materialize_grads=True
-                )
+                with Backward(self.model.name):
+                    found += torch.autograd.grad(
+                        value, entered, retain_graph=not last, materialize_grads=True
+                    )
         return torch.stack(found)
 
     def respond(self, count: int, vary: Vary, read: Read) -> Tensor:

@@ -36,7 +36,8 @@ ON_PIP = {
 }  # fmt: skip
 """Modules that networks often import -> what installs them. Of others no name is guessed."""
 
-_ABSENT = re.compile(r"No module named '([\w.]+)'")
+_ABSENT = re.compile(r"No module named '([\w.]+)'|required package `([\w.]+)` is not installed")
+"""As Python and MONAI say it."""
 _CUDA = re.compile(r"\bcuda\b|nvidia driver", re.IGNORECASE)
 _BACKWARD = re.compile(
     r"modified by an inplace operation|being modified inplace|derivative for .* is not implemented"
@@ -92,6 +93,33 @@ class Others:
             raise told(error, self.what, self.cure) from error
 
 
+class Backward:
+    """Runs a network's backward pass: `with Backward(model.name): torch.autograd.grad(...)`.
+
+    Raises :class:`~conceptseg.errors.InputError` in place of what a derivative of the user's own
+    raises, with the line in his file, and of what autograd says of how the network computes.
+    Errors of this package and memory that runs out go through unchanged.
+    """
+
+    def __init__(self, model: str):
+        self.model = model
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None or isinstance(error, InputError) or out_of_memory(error):
+            return
+        found = escaped(error, f"model {self.model!r} fails in its backward pass")
+        if found is not None:
+            raise found from error
+
+
 def is_theirs(error: BaseException, trace: TracebackType | None) -> bool:
     """Whether the code that was called, below the frame that caught the error, is to blame."""
     if isinstance(error, (InputError, BrokenPipeError)) or out_of_memory(error):
@@ -139,8 +167,10 @@ def where(error: BaseException) -> str:
     return f" (line {found[-1].number} of {_short(found[-1].file)})" if found else ""
 
 
-def escaped(error: BaseException) -> InputError | None:
+def escaped(error: BaseException, what: str | None = None) -> InputError | None:
     """What to say of an error that nobody caught, when a network's code raised it; else None.
+
+    `what` are its first words, by default those that tell one kind from the other.
 
     That is code of the user's own which torch called: a module, or the derivative of a function.
     Of errors that autograd raises about how a network computes, the network is to blame, though
@@ -152,10 +182,10 @@ def escaped(error: BaseException) -> InputError | None:
         return None
     if not owner.ours:
         called = _called_by_torch(lines, lines.index(owner))
-        return told(error, "the network's own code fails") if called else None
+        return told(error, what or "the network's own code fails") if called else None
     gradients = Path(lines[-1].file).parts[-2:] == ("autograd", "graph.py")
     if gradients and _BACKWARD.search(str(error)):
-        return told(error, "the network's gradient cannot be computed")
+        return told(error, what or "the network's gradient cannot be computed")
     return None
 
 
@@ -185,7 +215,7 @@ def missing_module(error: BaseException) -> str | None:
             return one.name
         found = _ABSENT.search(str(one))
         if found:
-            return found[1]
+            return str(found[found.lastindex or 0])
     return None
 
 

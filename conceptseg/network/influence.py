@@ -91,3 +91,21 @@ def acts(model: Network, images: Tensor, layer: str) -> bool:
     except InputError:
         return False
     return before is not None and after is not None and not torch.equal(before, after)
+
+
+def acting_channels(model: Network, images: Tensor, layer: str) -> float:
+    """Share of a layer's channels with a gradient of the logits, each class against their mean.
+
+    Zero where no gradient leads to the layer. Raises :class:`~conceptseg.errors.InputError` where
+    the network's own gradient fails.
+    """
+    from conceptseg.network.record import Tail
+
+    try:
+        tail = Tail.of(model, images, layer, graph=True)
+    except InputError:
+        return 0.0
+    logits = tail.logits.detach()
+    signs = torch.sign(logits - logits.mean(1, keepdim=True))
+    gradient = tail.gradient(lambda z: (z * signs).mean((1, 2, 3)), retain=False)
+    return float((gradient.abs().amax((0, 2, 3)) > 0).float().mean())

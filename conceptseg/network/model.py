@@ -13,7 +13,7 @@ from conceptseg.config import ModelConfig, Preprocessing, Reading
 from conceptseg.errors import InputError, nearest
 from conceptseg.network import choice
 from conceptseg.network.alone import alone
-from conceptseg.network.blame import Others, is_theirs, out_of_memory, told, where
+from conceptseg.network.blame import Others
 from conceptseg.network.checkpoint import hash_tensors
 from conceptseg.network.contract import Network
 from conceptseg.network.interpret import Interpretation
@@ -22,6 +22,7 @@ from conceptseg.network.layout import Window
 from conceptseg.network.place import Placement
 from conceptseg.network.plain import as_written, plain
 from conceptseg.network.preprocess import check_preprocessing, input_size, prepare
+from conceptseg.network.refused import forward_failed, without_volumes, wrong_channels
 
 
 class SegmentationModel(Network):
@@ -153,10 +154,10 @@ class SegmentationModel(Network):
 
     def _output(self, x: Tensor, images: Tensor) -> object:
         try:
-            with as_written():
+            with as_written(), without_volumes(self):
                 return self.module(x)
         except (Exception, SystemExit) as error:
-            found = self._explained(error, images)
+            found = forward_failed(self, error, images)
             if found is error:
                 raise
             raise found from error
@@ -287,32 +288,7 @@ class SegmentationModel(Network):
                 f"{max(picked)} (counted from 0)"
             )
         if picked is None and self._exact_channels and count != self.channels:
-            raise self._wrong_channels(count)
-
-    def _wrong_channels(self, count: int) -> InputError:
-        example = [min(i, count - 1) for i in range(self.channels)]
-        return InputError(
-            f"model {self.name!r} takes images with {self.channels} channels, these have {count}; "
-            f"pick channels by model.preprocessing.channels, e.g. {example}"
-        )
-
-    def _explained(self, error: BaseException, images: Tensor) -> BaseException:
-        """What the user can do about an error inside the network; the error itself if nothing."""
-        if isinstance(error, InputError) or out_of_memory(error):
-            return error
-        text = str(error)
-        shapes = isinstance(error, (RuntimeError, ValueError, AssertionError))
-        if shapes and _ABOUT_SHAPES.search(text) and not _ABOUT_TYPES.search(text):
-            if self.preprocessing.channels is None and images.shape[1] != self.channels:
-                return self._wrong_channels(images.shape[1])
-            return InputError(
-                f"model {self.name!r} cannot take images {list(images.shape)} "
-                f"({text.strip().splitlines()[0][:160]}){where(error)}; set "
-                "model.preprocessing.multiple or .size"
-            )
-        if not is_theirs(error, error.__traceback__):
-            return error
-        return told(error, f"model {self.name!r} fails in its forward pass")
+            raise wrong_channels(self, count)
 
 
 def load_model(
@@ -328,12 +304,6 @@ def load_model(
 
     model: SegmentationModel = load("models", config.source)(config, tuple(manifest_classes))
     return model.to(device)
-
-
-_ABOUT_SHAPES = re.compile(
-    r"\b(sizes?|shapes?|channels?|dimensions?|expected input|divisible|match)\b", re.IGNORECASE
-)
-_ABOUT_TYPES = re.compile(r"\b(dtype|cuda|nvidia|type \()", re.IGNORECASE)
 
 
 def _without_addresses(text: str) -> str:

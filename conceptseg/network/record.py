@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from conceptseg.errors import InputError, nearest
+from conceptseg.network.blame import Backward
 from conceptseg.network.contract import Network
 from conceptseg.network.layout import Restore, full, read
 from conceptseg.network.refused import did_not_run, without_gradients
@@ -160,7 +161,9 @@ class Recorder:
         if not self._keep_graph or self._logits is None:
             raise ValueError("no graph was recorded: use Recorder(..., gradients=True), stop=False")
         wanted = [self.activations[layer] for layer in self.layers]
-        return dict(zip(self.layers, _gradients(score, self._logits, wanted, True), strict=True))
+        with Backward(self._model.name):
+            found = _gradients(score, self._logits, wanted, True)
+        return dict(zip(self.layers, found, strict=True))
 
     def _begin(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         self._size, self._batch = _input_size(args, kwargs)
@@ -299,7 +302,8 @@ class Tail:
         if not self.activation.requires_grad:
             raise ValueError("this tail was made without a graph: use Tail.of(..., graph=True)")
         self.passes["tail backward"] += self.images.shape[0]
-        (found,) = _gradients(score, self.logits, [self.activation], retain)
+        with Backward(self.model.name):
+            (found,) = _gradients(score, self.logits, [self.activation], retain)
         return found
 
 

@@ -172,13 +172,50 @@ def test_a_backward_pass_that_fails(nets, capsys):
     assert "KeyError: 'saved'" in said and "nets_here.py" in said and "Traceback" not in said
 
 
-def test_a_gradient_that_the_network_makes_impossible(nets, capsys):
+def test_a_backward_pass_of_ours_that_fails_says_where(nets):
+    """From Python too, whoever asks for the gradient."""
+    words = (
+        r"^model 'nets:Net' fails in its backward pass: KeyError: 'saved' " + line("BACKWARD") + "$"
+    )
+    model = SegmentationModel(nets.Backward(), ("a", "b"), name="nets:Net", reading=LOGITS)
+    score = lambda logits: logits.sum((1, 2, 3))  # noqa: E731
+    tail = Tail.of(model, images(), "body", graph=True)
+    with pytest.raises(InputError, match=words) as raised:
+        tail.gradient(score)
+    assert isinstance(raised.value.__cause__, KeyError)
+    with (
+        Recorder(model, ["body"], gradients=True) as recorder,
+        pytest.raises(InputError, match=words),
+    ):
+        recorder(images())
+        recorder.gradient(score)
+    assert model.layer_name("auto", torch.rand(1, 3, 8, 8)) in ("body", "head")
+
+
+def test_a_mistake_of_ours_in_a_backward_pass_stays_one(nets):
+    model = SegmentationModel(nets.Plain(), ("a", "b"), reading=LOGITS)
+    tail = Tail.of(model, images(), "body", graph=True)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        tail.gradient(lambda logits: _raising(logits, "CUDA out of memory").sum((1, 2, 3)))
+    tail.gradient(lambda logits: logits.sum((1, 2, 3)), retain=False)
+    with pytest.raises(RuntimeError, match="second time"):
+        tail.gradient(lambda logits: logits.sum((1, 2, 3)))
+
+
+def _raising(logits, text):
+    def refuse(slope):
+        raise RuntimeError(text)
+
+    logits = logits.clone()
+    logits.register_hook(refuse)
+    return logits
+
+
+def test_a_gradient_that_the_network_makes_impossible(nets):
     model = SegmentationModel(nets.Overwrites(), ("a", "b"), reading=LOGITS)
     tail = Tail.of(model, images(), "body", graph=True)
-    with pytest.raises(RuntimeError) as raised:
+    with pytest.raises(InputError, match="fails in its backward pass: RuntimeError: one of the"):
         tail.gradient(lambda logits: logits.sum((1, 2, 3)))
-    assert report_failure(raised.value) == EXIT_INPUT
-    assert "gradient cannot be computed: RuntimeError: one of the" in capsys.readouterr().err
 
 
 def test_memory_and_interrupts_are_nobodys_fault(nets):
@@ -232,6 +269,12 @@ def test_packages_that_are_missing_are_found_in_what_an_error_was_raised_from():
     with pytest.raises(ValueError) as raised:
         chained()
     assert missing_module(raised.value) == "einops.layers"
+    for words in (
+        "required package `itk` is not installed or the version doesn't match requirement.",
+        "from itk import imread (No module named 'itk').\n\nFor details visit: https://...",
+    ):
+        assert missing_module(ImportError(words)) == "itk"
+        assert missing_module(ValueError(words)) is None
     assert missing_module(ValueError("No module named 'x'")) is None
 
 

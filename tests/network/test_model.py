@@ -255,3 +255,25 @@ def test_fingerprint_ignores_addresses():
 def test_unknown_source_names_the_nearest():
     with pytest.raises(InputError, match=r"'torchvison'; did you mean 'torchvision'"):
         load_model(ModelConfig(source="torchvison", name="x"), CLASSES)
+
+
+@pytest.mark.parametrize("conv", [nn.Conv3d(3, 3, 1), nn.ConvTranspose3d(1, 3, 2)])
+def test_networks_of_volumes_say_so(conv):
+    """Whether they would fail, or take one image for a volume of as many slices as channels."""
+    net = nn.Sequential(nn.Identity(), conv)
+    with pytest.raises(InputError, match=r"'vol' takes volumes: .*'1', is three-dimensional"):
+        SegmentationModel(net, CLASSES, name="vol")(torch.rand(2, 3, 8, 8))
+    assert not conv._forward_pre_hooks
+
+
+def test_a_volume_of_one_slice_is_the_networks_own_affair():
+    class Slice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv3d(3, 3, 1)
+
+        def forward(self, x):
+            return self.conv(x[:, :, None])[:, :, 0]
+
+    model = SegmentationModel(Slice(), CLASSES, reading=Reading(values="logits"))
+    assert model(torch.rand(2, 3, 8, 8)).shape == (2, 3, 8, 8)

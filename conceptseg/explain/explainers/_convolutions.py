@@ -9,6 +9,7 @@ from torch import nn
 
 from conceptseg.errors import InputError
 from conceptseg.explain.scene import Scene
+from conceptseg.network.blame import Backward
 from conceptseg.network.layers import LayerInfo
 from conceptseg.network.record import Recorder, find
 
@@ -78,9 +79,10 @@ def _with_influence(scene: Scene, infos: Sequence[LayerInfo]) -> list[LayerInfo]
         logits = recorder(scene.images[:1])
         if logits is None or not logits.requires_grad:
             return []
-        slopes = torch.autograd.grad(
-            logits.sum(), list(recorder.activations.values()), allow_unused=True
-        )
+        with Backward(scene.model.name):
+            slopes = torch.autograd.grad(
+                logits.sum(), list(recorder.activations.values()), allow_unused=True
+            )
     reached = dict(zip(recorder.activations, slopes, strict=True))
     return [info for info in infos if reached[info.name] is not None]
 

@@ -10,6 +10,7 @@ from conceptseg.catalogue import technique
 from conceptseg.explain.explainers._cam import GradientCam
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import FixedTarget
+from conceptseg.network.blame import Backward
 from conceptseg.network.record import Tail
 
 
@@ -103,7 +104,9 @@ def _pull(tail: Tail, seeds: Tensor) -> Tensor:
     if len(seeds) > 1:
         try:
             return torch.autograd.grad(*ends, seeds, retain_graph=True, is_grads_batched=True)[0]
-        except RuntimeError:
-            # A network may hold functions of its own whose backward takes no batch of gradients.
+        except Exception:
+            # A network may hold functions of its own whose backward takes no batch of gradients;
+            # one that fails by itself says so below.
             pass
-    return torch.stack([torch.autograd.grad(*ends, s, retain_graph=True)[0] for s in seeds])
+    with Backward(tail.model.name):
+        return torch.stack([torch.autograd.grad(*ends, s, retain_graph=True)[0] for s in seeds])

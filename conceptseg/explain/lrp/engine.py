@@ -20,6 +20,7 @@ from conceptseg.explain.lrp.parts import quotient
 from conceptseg.explain.lrp.propagate import Propagation
 from conceptseg.explain.lrp.rescale import Rescaling
 from conceptseg.explain.lrp.start import relevance_of_logits
+from conceptseg.network.blame import Backward
 from conceptseg.network.layout import full, read
 from conceptseg.network.record import find, undisturbed
 
@@ -246,12 +247,12 @@ class Run:
     def at_layers(self, start: Tensor, layers: Sequence[str]) -> list[Tensor]:
         """Relevance [n, u, y, x] that reaches layers from that of the logits [n, k, h, w]."""
         held = [self._held[layer] for layer in layers]
-        found = _shared(self._outputs, held, self._from(start, self._outputs))
+        found = self._pull(self._outputs, held, self._from(start, self._outputs))
         return [self._to(r, a) for r, a in zip(found, held, strict=True)]
 
     def at_input(self, start: Tensor) -> Tensor:
         """Relevance of the network's input [n, y, x], summed over colours."""
-        (found,) = _shared(self._outputs, [self.entry], self._from(start, self._outputs))
+        (found,) = self._pull(self._outputs, [self.entry], self._from(start, self._outputs))
         return self._to(found, self.entry).sum(1)
 
     def followed(self, start: Tensor) -> tuple[Tensor, Retained]:
@@ -289,14 +290,22 @@ class Run:
 
     def _maps(self, held: Tensor, parts: list[Tensor]) -> Iterator[Tensor]:
         if len(parts) == 1:
-            (found,) = _shared(held, [self.entry], parts[0])
+            (found,) = self._pull(held, [self.entry], parts[0])
             yield self._to(found, self.entry).sum(1)
             return
-        (found,) = torch.autograd.grad(
-            held, [self.entry], torch.stack(parts), retain_graph=True, is_grads_batched=True
-        )
+        (found,) = self._pull(held, [self.entry], torch.stack(parts), batched=True)
         for one in found:
             yield self._to(one, self.entry).sum(1)
+
+    def _pull(
+        self, output: Tensor, inputs: Sequence[Tensor], relevance: Tensor, batched: bool = False
+    ) -> tuple[Tensor, ...]:
+        with Backward(self._engine.model.name):
+            found: tuple[Tensor, ...] = torch.autograd.grad(
+                output, inputs, relevance, retain_graph=True, is_grads_batched=batched,
+                materialize_grads=not batched,
+            )  # fmt: skip
+        return found
 
     def _from(self, relevance: Tensor, at: Tensor) -> Tensor:
         """What autograd is to be given: relevance, or the multiplier that times worth is it."""
@@ -309,10 +318,3 @@ class Run:
         if not self._engine.rules.multiplies:
             return found
         return found[: self._count] * self._worth(at)
-
-
-def _shared(output: Tensor, inputs: Sequence[Tensor], relevance: Tensor) -> tuple[Tensor, ...]:
-    found: tuple[Tensor, ...] = torch.autograd.grad(
-        output, inputs, relevance, retain_graph=True, materialize_grads=True
-    )
-    return found

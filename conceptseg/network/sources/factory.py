@@ -3,6 +3,10 @@
 The callable gets `arguments` and returns a `torch.nn.Module`. An argument that names a class of
 `torch.nn` (`torch.nn.Conv2d`) stands for the class, unless the callable asks for a string.
 This imports and runs your own code, found as Python finds it or in the working folder.
+
+mmsegmentation's networks come so too: `name: "mmseg.apis:init_model"` with `arguments` `config`
+(their file) and `device: cpu`; the checkpoint goes to `weights`. What their `data_preprocessor`
+does to images is done here, for their forward leaves it to its caller.
 """
 
 import importlib
@@ -14,7 +18,7 @@ from typing import Any
 
 from torch import nn
 
-from conceptseg.config import ModelConfig
+from conceptseg.config import ModelConfig, Preprocessing
 from conceptseg.errors import InputError, nearest
 from conceptseg.network.blame import Others, missing_module
 from conceptseg.network.model import SegmentationModel
@@ -46,7 +50,24 @@ def load(config: ModelConfig, classes: Sequence[str]) -> SegmentationModel:
             f"model.name: {config.name} returned a {type(module).__name__}; it must return a "
             "torch.nn.Module"
         )
-    return finish(config, module, names)
+    return finish(config, module, names, own=_preprocessing(module))
+
+
+def _preprocessing(module: nn.Module) -> Preprocessing | None:
+    """That of mmsegmentation's `data_preprocessor`, for RGB images where it reads BGR; else None.
+
+    Its mean and standard deviation are on a scale to 255.
+    """
+    own = getattr(module, "data_preprocessor", None)
+    if not isinstance(own, nn.Module) or not hasattr(own, "channel_conversion"):
+        return None
+    given = {
+        name: tuple(getattr(own, name).flatten().tolist())
+        for name in ("mean", "std")
+        if hasattr(own, name)
+    }
+    channels = None if own.channel_conversion else (2, 1, 0)
+    return Preprocessing(range=(0.0, 255.0), channels=channels, **given)
 
 
 def _find(name: str) -> Callable[..., Any]:

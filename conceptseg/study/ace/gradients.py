@@ -13,6 +13,7 @@ from conceptseg.data.draw import sample_priority
 from conceptseg.data.labels import IGNORE
 from conceptseg.engine.contract import Context
 from conceptseg.explain.target import FixedTarget, configured
+from conceptseg.network.blame import Backward
 from conceptseg.network.record import Tail, encode
 
 MIN_REGION_PX = 64
@@ -119,7 +120,8 @@ def class_gradients(
     """
     fixed_by = tail.logits.detach() if logits is None else logits
     targets = Targets(fixed_by, class_ids, config, labels)
-    local = targets.gradients(tail.logits, tail.activation)
+    with Backward(tail.model.name):
+        local = targets.gradients(tail.logits, tail.activation)
     path = torch.zeros_like(local) if references else local
     for j, reference in enumerate(references):
         here = tail.activation.detach()
@@ -127,7 +129,8 @@ def class_gradients(
         point.requires_grad_(True)
         with torch.enable_grad():
             here_logits = tail.resume(point)
-        path += targets.gradients(here_logits, point) / len(references)
+        with Backward(tail.model.name):
+            path += targets.gradients(here_logits, point) / len(references)
     # Copies, for a view would keep the rows of all other images.
     return [
         ClassGradients(held, *(each[i, : len(held)].clone() for each in (local, path)))

@@ -11,6 +11,7 @@ from conceptseg.data.batch import Batch
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.blame import Backward
 from conceptseg.network.model import SegmentationModel
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.actmax.config import Actmax
@@ -94,7 +95,8 @@ def maximise(
             made = picture(method, template, parameters)
             value = score(view(method, made, seed, step))
             loss = penalty(method, made) - value.sum()
-            parameters.grad, moved = torch.autograd.grad(loss, (parameters, made))
+            with Backward(model.name):
+                parameters.grad, moved = torch.autograd.grad(loss, (parameters, made))
             weight += moved.detach().abs().mean(1)
             steer.step()
             if fade is not None:

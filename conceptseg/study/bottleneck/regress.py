@@ -86,9 +86,11 @@ def reducer(features: Features, components: int) -> Any:
 
     parts, units, (rows, width) = [], features.units, features.rows.shape
     if units:
-        kept = min(components, units, max(1, rows - 1))
-        steps = make_pipeline(StandardScaler(), components_of(kept, rows, units))
-        parts.append(("layer", steps, slice(0, units)))
+        steps = [StandardScaler()]
+        if rows > 1:  # one row has no components: scaled, it is zeros
+            kept = min(components, units, rows - 1)
+            steps.append(components_of(kept, rows, units))
+        parts.append(("layer", make_pipeline(*steps), slice(0, units)))
     if width > units:
         parts.append(("confidence", StandardScaler(), slice(units, width)))
     return ColumnTransformer(parts)

@@ -14,6 +14,7 @@ from torch import Tensor
 from conceptseg.data.draw import sample_priority
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.blame import Backward
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import undisturbed
 from conceptseg.network.shuffle import shuffled
@@ -144,7 +145,7 @@ class Travel(Sweep):
         common: dict[str, Any] = {"tv": study.tv, "points": study.points}
         paths: dict[str, Path] = {}
         steps: dict[str, np.ndarray] = {}
-        with undisturbed(context.model):
+        with undisturbed(context.model), Backward(context.model.name):
             for how in DRAWN:
 
                 def go(rows: np.ndarray, step: np.ndarray, how: Walk = how) -> Path:
@@ -161,7 +162,7 @@ class Travel(Sweep):
         key = [context.seed, 40, sample_priority(context.seed, sample_id) % 2**63]
         line = smooth_changes(images, length, study.points + 1, key)
         paths["smooth"] = Path(line, length, ended)
-        with undisturbed(twin):
+        with undisturbed(twin), Backward(twin.name):
             # As many steps as the real path took: it may not stop at a flip of its own.
             paths["shuffled"] = walk(
                 twin, gauge.score, gauge.share, images, "pixel",

@@ -26,6 +26,7 @@ from conceptseg.engine import contract
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
+from conceptseg.network.blame import Backward
 from conceptseg.network.record import undisturbed
 from conceptseg.stats.mergeable.sums import Sums
 from conceptseg.study.segnbdt.config import Segnbdt
@@ -186,7 +187,10 @@ class _Supervised(Pass):
             loss = tree_loss(logits, labels, rules, study.tree_weight, study.published_loss)
             sums = {"loss": loss.detach(), "pixels": (labels >= 0).sum()}
             if self.learns:
-                slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+                with Backward(context.model.name):
+                    slopes = torch.autograd.grad(
+                        loss, list(weights.values()), materialize_grads=True
+                    )
                 sums |= zip(weights, slopes, strict=True)
         return SUMS(Sums({name: one.double().cpu().numpy() for name, one in sums.items()}))
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from conceptseg.config import ModelConfig
+from conceptseg.config import ModelConfig, Preprocessing
 from conceptseg.errors import InputError
 from conceptseg.network.model import load_model
 
@@ -98,3 +98,36 @@ def test_modules_that_do_not_import(tmp_path, monkeypatch, text, words):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match=words):
         load("mynet_broken:Net")
+
+
+class Prepared(nn.Conv2d):
+    """As mmsegmentation's networks: what is done to images stands beside a pass that leaves it."""
+
+    def __init__(self, converted: bool, mean: list[float] | None) -> None:
+        super().__init__(3, 3, 1)
+        self.data_preprocessor = nn.Module()
+        self.data_preprocessor.channel_conversion = converted
+        if mean is not None:
+            for name, values in (("mean", mean), ("std", [50.0, 60.0, 70.0])):
+                buffer = torch.tensor(values).view(-1, 1, 1)
+                self.data_preprocessor.register_buffer(name, buffer, False)
+
+
+@pytest.mark.parametrize(("converted", "order"), [(True, [0, 1, 2]), (False, [2, 1, 0])])
+def test_what_mmsegmentation_does_to_images_is_done(converted, order):
+    """To BGR images in 0..255, converted to RGB or not, before the mean is taken off."""
+    mean = [120.0, 110.0, 100.0]
+    model = load(f"{HERE}:Prepared", arguments={"converted": converted, "mean": mean})
+    x = torch.rand(2, 3, 4, 4)
+    given = (255 * x[:, order] - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(
+        [50.0, 60.0, 70.0]
+    ).view(-1, 1, 1)
+    torch.testing.assert_close(model(x), model.module(given))
+    bare = load(f"{HERE}:Prepared", arguments={"converted": converted, "mean": None})
+    torch.testing.assert_close(bare(x), bare.module(255 * x[:, order]))
+
+
+def test_the_files_own_preprocessing_goes_first():
+    own = Preprocessing(range=(0.0, 1.0))
+    arguments = {"converted": True, "mean": [1.0, 2.0, 3.0]}
+    assert load(f"{HERE}:Prepared", arguments=arguments, preprocessing=own).preprocessing == own

@@ -46,6 +46,17 @@ def test_the_choice_is_that_of_a_grid_search():
     assert chosen == candidates[search.best_index_]
 
 
+@pytest.mark.parametrize("name", ["mean", "ridge", "neighbours", "forest", "boosting"])
+def test_of_one_row_nothing_is_learnt_but_its_quality(name):
+    """Two groups of one image each: an inner fold has a single row to fit on."""
+    features, quality, _ = data(n=4)
+    two, target = features[np.arange(2)], regress.log_odds(quality[:2])
+    by = Search(("mean", name), inner=3, components=4, seed=0)
+    assert str(regress.choose(by, two, target, np.arange(2))).startswith("mean")
+    (fold,) = regress.nested(by, two, target, np.arange(2), [(np.array([0]), np.array([1]))])
+    np.testing.assert_allclose(fold.fitted.predict(features.rows), target[0])
+
+
 def test_no_group_is_cut():
     groups = np.array([0, 0, 1, 1, 1, 2, 3, 3, 4, 5])
     for fit, held in regress.splits(groups, 3, 0):
