@@ -59,7 +59,7 @@ def test_no_shape_of_image_has_more_cells_than_asked_for_nor_many_fewer(cells):
     """240 samples for 50 cells do for a square, for photographs and for a strip."""
     for size in ((100, 100), (240, 320), (352, 480), (30, 300)):
         count = int(hexagons(size, cells).max()) + 1
-        assert 0.45 * cells <= count <= max(cells, 12), (size, count)
+        assert 0.4 * cells <= count <= max(cells, 12), (size, count)
         if cells == 50:
             Shap(cells=cells, samples=240).check(Scene(unet(), torch.rand(1, 3, *size)))
 
@@ -73,11 +73,11 @@ def test_superpixels_are_no_more_than_asked_for():
 def test_superpixels_are_a_partition():
     """What SLIC's own clean-up drops falls to the nearest kept pixel."""
     image = np.random.default_rng(0).random((3, 60, 80)).astype(np.float32)
-    wanted = 400.0
-    while (kept := segment(image, (round(wanted),)).maps[0]).max() >= 400:
+    wanted = 900.0
+    while (kept := segment(image, (round(wanted),)).maps[0]).max() >= 900:
         wanted *= 0.95
     assert kept.min() == -1
-    labels = superpixels(image, 400).numpy()
+    labels = superpixels(image, 900).numpy()
     assert np.array_equal(labels[kept >= 0], kept[kept >= 0])
     assert sorted(np.unique(labels)) == list(range(labels.max() + 1))
     places = np.argwhere(kept >= 0)
