@@ -81,9 +81,12 @@ def _weighed(result: Result) -> blocks.TableBlock | None:
 
 
 def _worth(result: Result) -> Mapping[str, Any]:
-    """What layers are worth, as a result keeps it; empty where it was not measured."""
+    """What layers are worth, as a result keeps it; empty where it was not measured.
+
+    A result joined of several classes keeps it by class, and each part tells its own.
+    """
     found = result.provenance.get("worth")
-    return found if isinstance(found, Mapping) else {}
+    return found if isinstance(found, Mapping) and "layers" in found else {}
 
 
 def _kept(result: Result) -> Mapping[str, Any]:

@@ -118,10 +118,12 @@ def test_result_json_has_the_promised_keys_and_is_strict_json():
         "ci",
         "p",
         "p_adjusted",
+        "p_least",
         "n",
         "of",
         "by",
         "null",
+        "fault",
         "evidence",
         "details",
     }

@@ -216,7 +216,15 @@ def test_one_changed_weight_misses_what_was_saved(tmp_path, monkeypatch):
 
     resumed(cut_short=True)
     everything = resumed(cut_short=False)
-    assert everything == {"survey": 2, "erase": 2, "pictures": 2, "control": 2, "compare": 2}
+    assert {name for name, count in everything.items() if count} >= {
+        "survey",
+        "erase",
+        "outside",
+        "pictures",
+        "control",
+        "compare",
+    }
+    assert set(everything.values()) <= {0, 2}
 
     resumed(cut_short=True)
     state["body.0.weight"][0, 0, 0, 0] += 1e-4

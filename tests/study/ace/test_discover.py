@@ -186,6 +186,7 @@ def planted_table(capacity: int | None = 200, lone: bool = False) -> SampleTable
             "box": np.array([[9 * n, 9 * n, 9 * n + 8, 9 * n + 8] for n in range(count)], np.int32),
             "area": np.full(count, 0.1, np.float32),
             "share": share,
+            "given": np.full(count, -1),
             "ring": np.zeros((count, 2), np.float32),
             "truth": share,
             "class": np.array([1] * holds, np.int32),

@@ -36,8 +36,10 @@ USES = (use(1, 0, -0.2), use(1, 1, -0.4), use(2, 0, -0.3), use(2, 1, -0.9, used=
 
 @pytest.fixture(scope="module")
 def case():
-    model, pictures = unet(), images(IMAGES, 32, 32)
-    labels = torch.randint(-1, 3, (IMAGES, 32, 32), generator=torch.Generator().manual_seed(3))
+    # Blocks of one colour, so that there are places far from each class.
+    model = unet()
+    pictures = images(IMAGES, 4, 4).repeat_interleave(24, 2).repeat_interleave(24, 3)
+    labels = torch.randint(-1, 3, (IMAGES, 96, 96), generator=torch.Generator().manual_seed(3))
     labels[-1] = -1
     grid = activations(model, LAYER, pictures)
     rng = np.random.default_rng(0)

@@ -208,6 +208,8 @@ def test_result_keeps_the_conventions(finished):
         "discover",
         "lay_out_map",
         "assess",
+        "judge_mistakes",
+        "judge_erased",
         "place_uses",
         "count_control",
         "to_compare",
