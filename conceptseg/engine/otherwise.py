@@ -16,7 +16,9 @@ _RANGES = {
 }
 
 
-Reading = tuple[str, dict[str, Any]]
+MEAN_COLOUR = "images less their mean colour"
+Changes = dict[str, Any]
+Reading = tuple[str, Changes]
 """What a way to prepare images is called, and the keys of `Preprocessing` that it changes."""
 
 
@@ -78,7 +80,7 @@ def _less_mean_colour(limits: tuple[float, float], images: Tensor) -> Reading:
     low, high = limits
     colour = low + (high - low) * images.float().mean((0, 2, 3))
     mean = tuple(round(float(value), 3) for value in colour)
-    return "images less their mean colour", {"mean": mean}
+    return MEAN_COLOUR, {"mean": mean}
 
 
 def _alike(one: Preprocessing, other: Preprocessing) -> bool:

@@ -7,7 +7,7 @@ otherwise give other ones. How sure a network is says little, for larger numbers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,14 @@ from torch import Tensor
 
 from conceptseg.engine.agreement import agreement, confusion, displaced, renamed
 from conceptseg.engine.contract import Context
-from conceptseg.engine.otherwise import as_yaml, readings, reversed_channels, scalings
+from conceptseg.engine.otherwise import (
+    MEAN_COLOUR,
+    Changes,
+    as_yaml,
+    readings,
+    reversed_channels,
+    scalings,
+)
 from conceptseg.engine.reading import read, some
 from conceptseg.engine.verdicts import Verdict
 from conceptseg.network.norms import Given, norms_with_statistics, watched
@@ -34,12 +41,17 @@ SURER = 0.1
 """Mean largest probability by which another reading must be surer, where nothing else tells."""
 ALIKE = 1.25
 """Ratio up to which two inputs' standard deviations are of one scale."""
-EARLY = 4
+EARLY = 2
 """Norms, at most, that tell how numbers are scaled: the first ones, a quarter of all or less."""
 COLOURED = 10
 """Images that tell the order of channels, which shows less."""
 FITS = 0.1
 """Divergence below which norms are given what they were trained on: 0.004 to 0.06 was seen."""
+CLOSE = 0.02
+"""Divergence below which no other way to scale the numbers is tried."""
+ADAPTED = 3.0
+"""How many times closer a way that takes numbers from the images themselves must come than one that
+does not, for it comes closer in any case."""
 STRANGE = 0.4
 """Divergence above which nothing that was tried explains what they are given."""
 BETTER = {"scale": 2.0, "colours": 1.25}
@@ -154,11 +166,16 @@ class Prepared:
             yield Verdict("batch norms", "none is given a map, so that they tell nothing")
             return
         fit, tried = Fit.of(here), []
+        told = _told(fit, len(images))
+        if fit.pooled < CLOSE:
+            yield Verdict("batch norms", told)
+            if colours:
+                yield from self.colours()
+            return
         for words, changes in scalings(own, images):
             given = self._given(own.model_copy(update=changes), images, early)
             tried.append((Fit.of(given), words, changes))
-        best, words, changes = min(tried, key=lambda one: one[0].pooled)
-        told = _told(fit, len(images))
+        best, words, changes = _plainest(tried)
         _, low, _ = fit.over(best)
         if best.pooled < FITS and fit.pooled > BETTER["scale"] * best.pooled and low > 1:
             yield Verdict("batch norms", told)
@@ -182,12 +199,16 @@ class Prepared:
             return
         words, changes = reversed_channels(own)
         other = own.model_copy(update=changes)
+        names = list(norms_with_statistics(self.model.module))
+        later = names[len(names) // 2 :]
         pairs = [
-            (self._given(own, batch.images), self._given(other, batch.images))
+            tuple(self._given(one, batch.images, among=later) for one in (own, other))
             for batch in read(self.context, some(self.context, COLOURED), "none")
             if batch.images.shape[1:] == size
         ]
-        here, there = (_later([pair[k] for pair in pairs]) for k in (0, 1))
+        here, there = (_joined([pair[k] for pair in pairs]) for k in (0, 1))
+        if not here:
+            return
         fit, turned = Fit.of(here), Fit.of(there)
         ratio, low, high = fit.over(turned)
         if ratio > BETTER["colours"] and low > 1:
@@ -215,11 +236,15 @@ class Prepared:
                 )
 
     def _given(
-        self, preprocessing: Preprocessing, images: Tensor, most: int | None = None
+        self,
+        preprocessing: Preprocessing,
+        images: Tensor,
+        most: int | None = None,
+        among: Collection[str] | None = None,
     ) -> list[Given]:
-        """What the first norms, or all, are given by images that are prepared so."""
+        """What the first norms, or those named, are given by images that are prepared so."""
         self.model.settle(images)
-        with watched(self.model, most) as given:
+        with watched(self.model, most, among) as given:
             self.model.under(preprocessing)(images)
         share = len(given) / max(len(norms_with_statistics(self.model.module)), 1)
         self.passed += images.shape[0] * (1 if most is None else share)
@@ -237,7 +262,16 @@ class Prepared:
             yield words, _keys(changes), self.put_out(self.model.under(other))
 
 
-def _keys(changes: dict[str, object]) -> str:
+def _plainest(tried: list[tuple[Fit, str, Changes]]) -> tuple[Fit, str, Changes]:
+    """What fits best; of what fits nearly as well what does not adapt to the images."""
+    best = min(tried, key=lambda one: one[0].pooled)
+    fixed = [one for one in tried if one[2].get("normalise") != "image" and one[1] != MEAN_COLOUR]
+    plain = min(fixed, key=lambda one: one[0].pooled, default=best)
+    bar = min(FITS, ADAPTED * best[0].pooled)
+    return plain if plain[0].pooled < bar else best
+
+
+def _keys(changes: Changes) -> str:
     listed = ", ".join(f"{key}: {as_yaml(value)}" for key, value in changes.items())
     return f"try model.preprocessing {listed}"
 
@@ -249,7 +283,7 @@ def _told(fit: Fit, images: int) -> str:
     )
 
 
-def _doubt(words: str, changes: dict[str, object], own: Fit, other: Fit) -> Verdict:
+def _doubt(words: str, changes: Changes, own: Fit, other: Fit) -> Verdict:
     ratio, low, high = own.over(other)
     return Verdict(
         words,
@@ -260,9 +294,9 @@ def _doubt(words: str, changes: dict[str, object], own: Fit, other: Fit) -> Verd
     )
 
 
-def _later(batches: list[list[Given]]) -> list[Given]:
-    """The later half of the norms, over all batches."""
-    joined = [
+def _joined(batches: list[list[Given]]) -> list[Given]:
+    """What the norms are given by all batches together."""
+    return [
         Given(
             parts[0].name,
             np.concatenate([one.mean for one in parts]),
@@ -272,7 +306,6 @@ def _later(batches: list[list[Given]]) -> list[Given]:
         )
         for parts in zip(*batches, strict=True)
     ]
-    return joined[len(joined) // 2 :]
 
 
 def _sureness(logits: Tensor) -> float:

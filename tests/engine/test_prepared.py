@@ -10,8 +10,8 @@ from torch import nn
 from conceptseg.config import Preprocessing, RunConfig
 from conceptseg.engine.contract import Context
 from conceptseg.engine.examine import examine
-from conceptseg.engine.otherwise import IMAGENET, readings, scalings
-from conceptseg.engine.prepared import Fit
+from conceptseg.engine.otherwise import IMAGENET, MEAN_COLOUR, readings, scalings
+from conceptseg.engine.prepared import Fit, _plainest
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.preprocess import prepare
 
@@ -162,3 +162,19 @@ def test_no_reading_is_the_one_that_is_used_and_none_comes_twice():
             for other in seen[:i]:
                 assert not torch.allclose(one, other, rtol=1e-4, atol=1e-6)
         assert len(list(readings(way, images))) <= 8
+
+
+def test_what_adapts_to_the_images_is_named_only_where_nothing_else_fits():
+    def named(**pooled):
+        known = {
+            "itself": ("images normalised each by itself", {"normalise": "image"}),
+            "colour": (MEAN_COLOUR, {"mean": (0.4,)}),
+            "fixed": ("images from 0 to 255", {"range": (0, 255)}),
+        }
+        tried = [(Fit(far, np.ones(3)), *known[name]) for name, far in pooled.items()]
+        return _plainest(tried)[1]
+
+    assert named(itself=0.020, colour=0.03, fixed=0.053) == "images from 0 to 255"
+    assert named(itself=0.012, colour=0.03, fixed=0.053) == "images normalised each by itself"
+    assert named(itself=0.060, colour=0.05, fixed=0.140) == MEAN_COLOUR
+    assert named(itself=0.060) == "images normalised each by itself"

@@ -76,6 +76,9 @@ def test_a_pass_ends_after_so_many_norms():
     with watched(model, 1) as given:
         model(images)
     assert [one.name for one in given] == ["first.1"] and not reached
+    with watched(model, among=["twice"]) as given:
+        model(images)
+    assert [one.name for one in given] == ["twice"]
     with pytest.raises(ZeroDivisionError), watched(model):
         raise ZeroDivisionError
     assert not model.module.first[1]._forward_pre_hooks
