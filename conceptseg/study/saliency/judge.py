@@ -180,7 +180,8 @@ def join_cases(study: Saliency, context: Context, known: Known) -> Known:
         images=[tables[sample_id]["image"] for sample_id, _ in shown],
         regions=[tables[sample_id]["region"][row] for sample_id, row in shown],
     )
-    failed = _failed(known[CASES], methods, metrics, rows("failed"), rows("unmeasured"))
+    cases = known[CASES]
+    failed = _failed(cases, methods, metrics, rows("failed"), rows("unmeasured"))
     return JUDGED(judged) | left_out("judge")(failed)
 
 

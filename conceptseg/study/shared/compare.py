@@ -111,7 +111,8 @@ class Compare(Sweep):
         }
 
     def gathered(self, table: SampleTable, known: Known) -> Known:
-        chosen, labels = known[CHOSEN], tuple(known[METHODS])
+        chosen, methods = known[CHOSEN], known[METHODS]
+        labels = tuple(methods)
         failed = [
             {"kind": "method", "method": label, "sample": sample_id, "reason": why}
             for sample_id in table.ids
