@@ -28,6 +28,7 @@ from conceptseg.study.shared.compare import COMPARISON, Comparison
 
 def conclude(study: Ace, context: Context, known: Known) -> Result:
     discovery, pairs, erasures = known[DISCOVERY], known[PAIRS], known[ERASURES]
+    scales = known[SCALES]
     shown, comparison = known[SHOWN], known[COMPARISON]
     classes = context.model.classes
     names = [describe(discovery, concept, classes) for concept in discovery.concepts]
@@ -65,7 +66,7 @@ def conclude(study: Ace, context: Context, known: Known) -> Result:
             scored_on=scored_on(study.target),
             classes=list(classes),
             segments=len(discovery.image),
-            scales=list(known[SCALES]),
+            scales=list(scales),
             grid_units=int(discovery.embedding.shape[1]),
             labelled_images=int(erasures.labelled.sum()),
             erased_images=len(erasures.ids),
