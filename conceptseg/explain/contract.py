@@ -66,6 +66,10 @@ class Explainer(Strict, ABC):
         runs nothing that an explanation in the same scene would not run anyway.
         """
 
+    def reduced(self, scene: Scene) -> Explainer:
+        """A cheaper twin, which fails in the same scenes: by which the method is tried."""
+        return self
+
     @abstractmethod
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         """The formula: attributions [t, n, h, w] or [t, n, y, x], resized by the caller."""

@@ -86,7 +86,7 @@ def _tried(method: Explainer, model: SegmentationModel, image: Tensor) -> str | 
             method.check(Scene(model, image))
         scene = Rehearsal(model, image)
         most = int(scene.logits.argmax(1).flatten().mode().values)
-        method.on(scene, [Target(most)])
+        method.reduced(scene).on(scene, [Target(most)])
     except Exception as error:
         reason = failing(error)
         if reason is None:

@@ -93,14 +93,15 @@ def test_a_defect_of_ours_is_no_reason_to_leave_a_method_out(monkeypatch):
         unsuited(["edge_filter"], unet(), images(1))
 
 
-@pytest.mark.parametrize("name", ["rise", "shap", "seg_sobol", "occlusion", "seg_score_cam",
+@pytest.mark.parametrize("name", ["kernel_weighted", "adapted_seg_score_cam", "rise", "shap",
+                                  "seg_sobol", "occlusion", "seg_score_cam",
                                   "integrated_gradients", "smoothgrad"])  # fmt: skip
 def test_a_rehearsal_takes_few_passes(name):
     """Of methods that take hundreds or thousands; what it makes has the map's shape."""
     model, x = unet(), images(1, 24, 32)
     scene = Rehearsal(model, x)
     (method,) = explainers([name], "mid").values()
-    assert method.on(scene, [Target(1)]).shape == (1, 1, 24, 32)
+    assert method.reduced(scene).on(scene, [Target(1)]).shape == (1, 1, 24, 32)
     assert sum(scene.passes.values()) <= 80
 
 

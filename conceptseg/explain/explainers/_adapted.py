@@ -48,6 +48,10 @@ class AdaptedCam(Explainer):
     def check(self, scene: Scene) -> None:
         self._averaged(scene)
 
+    def reduced(self, scene: Scene) -> Explainer:
+        """The last layer alone."""
+        return self.model_copy(update={"layers": self._averaged(scene)[-1:]})
+
     def _averaged(self, scene: Scene) -> tuple[str, ...]:
         named = None if isinstance(self.layers, str) else self.layers
         return layers_of(scene, named, "decoder")

@@ -95,6 +95,10 @@ class KernelWeighted(Explainer):
             if self._removed != "activation":
                 _convolution(scene, layer)
 
+    def reduced(self, scene: Scene) -> Explainer:
+        """One unit of the last layer."""
+        return self.model_copy(update={"layers": self._layers(scene)[-1:], "channels": 1})
+
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         layers = self._layers(scene)
         scores = [scene.fix(target) for target in targets]
