@@ -153,4 +153,4 @@ def test_a_damaged_joined_result_is_refused_in_one_line(manifest, tmp_path, caps
     (out / "result.json").write_text(json.dumps(saved))
     capsys.readouterr()
     code = command.main(["report", str(out)])
-    assert "run the study again" in one_line(code, "", capsys.readouterr().err)
+    assert "was altered since it was saved" in one_line(code, "", capsys.readouterr().err)
