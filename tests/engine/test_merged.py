@@ -11,7 +11,7 @@ from conceptseg.engine.examine import IMAGES, examine
 from conceptseg.engine.reading import some
 from conceptseg.engine.start import prepare
 from conceptseg.study import __main__ as command
-from tests.network.nets.test_nets import CGNET, ESPNET
+from tests.network.nets.test_nets import CGNET, ESPNETV2
 
 CAMVID = ("sky", "building", "pole", "road", "pavement", "tree", "sign_symbol", "fence", "car")
 CAMVID += ("pedestrian", "bicyclist")
@@ -25,7 +25,7 @@ CASES = {
         "name": "tests.network.nets.espnetv2:ESPNetv2",
         "folder": "espnetv2_voc",
         "classes": VOC,
-        "preprocessing": ESPNET.model_copy(update={"multiple": 16}),
+        "preprocessing": ESPNETV2.model_copy(update={"multiple": 16}),
         "merge": STREET,
         "drop": tuple(n for n in VOC if n not in sum(STREET.values(), ()) and n != "dog"),
         # What VOC has no name for is street; of its classes the dog stays, which no mask holds.

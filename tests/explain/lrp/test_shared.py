@@ -10,11 +10,12 @@ from conceptseg.config import ModelConfig
 from conceptseg.explain.lrp.engine import Engine
 from conceptseg.explain.lrp.start import relevance_of_logits
 from conceptseg.network.model import load_model
-from tests.network.nets.test_nets import CGNET, ESPNET
+from tests.network.nets.test_nets import CGNET, ESPNET, ESPNETV2
 
 NETWORKS = [
     ("tests.network.nets.cgnet:CGNet", "cgnet_camvid", CGNET, 11),
-    ("tests.network.nets.espnetv2:ESPNetv2", "espnetv2_voc", ESPNET, 21),
+    ("tests.network.nets.espnetv2:ESPNetv2", "espnetv2_voc", ESPNETV2, 21),
+    ("tests.network.nets.espnet:ESPNet", "espnet_camvid", ESPNET, 12),
 ]
 
 
