@@ -1,5 +1,6 @@
 """The report of an ACE study, from its result alone."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,6 +78,11 @@ def _lead(result: Result) -> str:
     notes, pairs = result.notes, result.tables["pairs"]
     used = pairs.where(lambda row: row["used"])
     context = used.where(lambda row: row["from_context"])
+    if not result.tables["concepts"].rows:
+        return (
+            f"Layer {notes['layer']} of {notes['model']} was searched for visual concepts in "
+            f"{notes['images']} images, and none was kept. {_dropped(result)}"
+        ).strip()
     lead = (
         f"Layer {notes['layer']} of {notes['model']} was searched for visual concepts in "
         f"{notes['images']} images. Concepts found: {len(result.tables['concepts'].rows)}; used by "
@@ -91,6 +97,20 @@ def _lead(result: Result) -> str:
         lead += "No use was shown, which does not show that there is none. "
     # Results of earlier versions have no verdicts.
     return (lead + (_open(pairs) if "verdict" in pairs.columns else "")).strip()
+
+
+def _dropped(result: Result) -> str:
+    """Why no cluster became a concept, and what would help."""
+    dropped = [one for one in result.skipped if one.get("kind") == "cluster"]
+    least = result.config["min_images"]
+    few = sum(one["images"] < least for one in dropped)
+    if few:
+        return (
+            f"{few} of {len(dropped)} clusters of segments lie in fewer than {least} images: give "
+            "more images, or set min_images lower."
+        )
+    reasons = Counter(one["reason"].partition(",")[0] for one in dropped)
+    return " ".join(f"{count} of {len(dropped)} clusters: {one}." for one, count in reasons.items())
 
 
 def _open(pairs: Table) -> str:

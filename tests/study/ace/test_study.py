@@ -5,6 +5,7 @@ The network finds the square by its brightness and calls it `red` when the image
 else `green`: so `red` uses the red bar, from context, and nothing uses the blue one.
 """
 
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -19,7 +20,9 @@ from torch import nn
 
 from conceptseg import catalogue
 from conceptseg.engine.store import FOLDER
+from conceptseg.result.saved import Result
 from conceptseg.study import __main__ as command
+from conceptseg.study.ace import report
 
 MISTAKES = ("mistakes", "mistakes erased", "mistakes pictured")
 
@@ -478,3 +481,17 @@ def test_same_command_twice_gives_the_same_result(capsys, study):
         result.pop("timings")
     assert results[0] == results[1]
     assert Path("a/arrays.npz").read_bytes() == Path("b/arrays.npz").read_bytes()
+
+
+def test_a_report_without_concepts_says_why_and_what_would_help(finished):
+    result = Result.load(finished)
+    of_concepts = ("concepts", "pairs", "exemplars", "enrichment")
+    empty = {name: dataclasses.replace(result.tables[name], rows=()) for name in of_concepts}
+    sparse = {"kind": "cluster", "cluster": 0, "segments": 9, "images": 3, "reason": "in 3 images"}
+    crowded = {**sparse, "images": 19, "reason": "held-out AUC 0.61, below 0.75"}
+    none = dataclasses.replace(result, findings=(), tables=result.tables | empty)
+    few = report.compose(dataclasses.replace(none, skipped=(sparse, sparse, crowded))).lead
+    assert "none was kept. 2 of 3 clusters of segments lie in fewer than 4 images" in few
+    assert "set min_images lower" in few
+    weak = report.compose(dataclasses.replace(none, skipped=(crowded, crowded))).lead
+    assert "none was kept. 2 of 2 clusters: held-out AUC 0.61." in weak
