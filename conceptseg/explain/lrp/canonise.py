@@ -33,6 +33,8 @@ TOLERANCE = 1e-4
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _DIRECT = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _NORM = nn.modules.batchnorm._BatchNorm
+_PLAIN = {_NORM.forward, nn.SyncBatchNorm.forward}
+"""How a norm runs that does nothing else; a class of its own may rectify or drop as well."""
 
 
 @dataclass(frozen=True)
@@ -128,12 +130,27 @@ def _fold_all(root: nn.Module, graph: Graph) -> int:
                 continue
             _fold(layer, factor[start:stop], shift[start:stop])
             left[start:stop], moved[start:stop] = 1.0, 0.0
-        if bool((left == 1).all()) and bool((moved == 0).all()):
+        gone = bool((left == 1).all()) and bool((moved == 0).all())
+        whole += gone
+        if not gone and torch.equal(left, factor):
+            continue
+        if type(norm).forward not in _PLAIN:
+            _reset(norm, left, moved)
+        elif gone:
             _replace(root, norm, nn.Identity())
-            whole += 1
-        elif not torch.equal(left, factor):
+        else:
             _replace(root, norm, Affine(left.to(factor), moved.to(factor)).to(_dtype(norm)))
     return whole
+
+
+def _reset(norm: Any, factor: Tensor, shift: Tensor) -> None:
+    """Leave a norm that does more than to normalise, as to rectify, in its place, with what it does
+    besides, and no other factor and shift than these."""
+    kind = norm.running_mean
+    norm.running_mean, norm.running_var = torch.zeros_like(kind), torch.ones_like(kind)
+    norm.eps = 0.0
+    norm.weight = nn.Parameter(factor.to(kind), requires_grad=False)
+    norm.bias = nn.Parameter(shift.to(kind), requires_grad=False)
 
 
 def _affine(norm: Any) -> tuple[Tensor, Tensor]:

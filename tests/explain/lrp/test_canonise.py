@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from conceptseg.errors import InputError
 from conceptseg.explain.lrp.canonise import canonise
 from conceptseg.explain.lrp.engine import Engine
+from conceptseg.explain.lrp.start import relevance_of_logits
 from tests.small_models import images, seeded, unet, wrapped
 
 
@@ -80,6 +81,62 @@ class Shared(nn.Module):
         a = self.a(x)
         a = F.relu(self.norm(a)) + a
         return self.last(self.twice(self.b(self.twice(self.b(a)))))
+
+
+class NormAndRectifier(nn.BatchNorm2d):
+    """What encoders often have: a norm whose own forward rectifies as well."""
+
+    def forward(self, x):
+        normalised = F.batch_norm(
+            *(x, self.running_mean, self.running_var, self.weight, self.bias),
+            eps=self.eps,
+        )
+        return F.leaky_relu(normalised, 0.2)
+
+
+@pytest.mark.parametrize("composite", ["epsilon_plus", "gamma"])
+def test_a_norm_that_rectifies_as_well_goes_on_rectifying(composite):
+    def network(kind, *after):
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.first, self.other = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 2, 1)
+                self.norm = nn.Sequential(kind(4), *after)
+                self.both = nn.Sequential(kind(6), *after)
+                self.last = nn.Conv2d(6, 2, 3, padding=1)
+
+            def forward(self, x):
+                # The second norm is folded into one part of what it reads, the other part is used.
+                own = self.other(x)
+                joined = torch.cat([self.norm(self.first(x)), own], 1)
+                return self.last(self.both(joined)) + own
+
+        return Net()
+
+    x = images(2, 8, 12, 3).double()
+    mine = wrapped(seeded(lambda: network(NormAndRectifier)).double(), 2, 3)
+    plain = wrapped(seeded(lambda: network(nn.BatchNorm2d, nn.LeakyReLU(0.2))).double(), 2, 3)
+    with torch.no_grad():
+        for part, other in zip(
+            [m for m in mine.modules() if isinstance(m, nn.BatchNorm2d)],
+            [m for m in plain.modules() if isinstance(m, nn.BatchNorm2d)],
+            strict=True,
+        ):
+            for one in (part, other):
+                one.running_mean.copy_(torch.linspace(-1, 1, one.num_features))
+                one.running_var.copy_(torch.linspace(0.5, 2, one.num_features))
+                one.weight.copy_(torch.linspace(1, -1.5, one.num_features))
+                one.bias.copy_(torch.linspace(-0.5, 0.7, one.num_features))
+    assert torch.allclose(mine(x), plain(x), rtol=1e-12)
+    found = canonise(mine, x)
+    assert torch.allclose(found.model(x), mine(x), rtol=1e-12, atol=1e-12)
+    assert (found.norms, found.folded) == (2, 1)
+    maps = []
+    for model in (mine, plain):
+        run = Engine(model, x, composite).run(x)
+        maps.append(run.at_input(relevance_of_logits(run.evidence, run.logits.argmax(1) == 1, 1)))
+    assert maps[0].abs().max() > 0
+    assert torch.allclose(maps[0], maps[1], rtol=1e-9, atol=1e-12)
 
 
 def test_what_is_used_twice_is_left():
