@@ -32,7 +32,9 @@ from conceptseg.study.shared.sweep import One, Sweep
 
 Edit = Callable[[Tensor], Tensor]
 MOST_IMAGES = 400
-ERASED_IMAGES = 60
+ERASED_IMAGES = 30
+RANDOM_EDITS = 4
+"""At most so many are compared with each erasure: whole passes of the tail, for a mean alone."""
 MOST_SHOWN = 12
 PICTURES_EACH = 4
 
@@ -221,16 +223,17 @@ class EraseMistakes(Pass):
         with torch.no_grad():
             tail = Tail.of(context.model, batch.images, context.layer)
             shows, told = self.concepts.where(context, batch.ids, batch.images, known)
+            random = min(self.concepts.random, RANDOM_EDITS)
             for i in found.shown:
                 one, own = found.asked[i], set(self._of(i, context, known))
                 edits = self.concepts.edits(context, one.concept, known)
                 on = (shows & told)[:, one.concept]
-                logits = [tail.logits]
-                if edits is not None:
-                    logits += [tail.resume(edit(tail.activation)) for edit in edits]
-                rates = [self._rate(context, batch, each.argmax(1), one, on) for each in logits]
                 meant = torch.tensor([name in own and edits is not None for name in batch.ids])
-                rates += [rates[0]] * (2 + self.concepts.random - len(rates))
+                logits = [tail.logits]
+                if edits is not None and meant.any():
+                    logits += [tail.resume(edit(tail.activation)) for edit in edits[: 1 + random]]
+                rates = [self._rate(context, batch, each.argmax(1), one, on) for each in logits]
+                rates += [rates[0]] * (2 + random - len(rates))
                 rows.append(torch.where(meant[:, None], torch.stack(rates, 1), torch.nan))
         return ERASED(SampleTable.batch(batch.ids, {"rates": torch.stack(rows, 1).numpy()}))
 
