@@ -42,6 +42,8 @@ class Ace(Study):
     class is not published in detail, so no parity is claimed.
     """
 
+    reads = "balanced"
+
     scales: Literal["auto"] | Annotated[tuple[Positive, ...], Field(min_length=1)] = Field(
         "auto",
         description="SLIC segments per image, per scale; auto: 15, 50 and 80, as published, and a "

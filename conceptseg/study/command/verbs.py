@@ -107,7 +107,7 @@ def show_layers(path: Path, overrides: Overrides) -> None:
     from conceptseg.network.choice import with_worth
 
     study = shared_parts(path, overrides)
-    _, context = start.prepare_each(study.model_copy(update={"layer": "auto"}))[0]
+    _, context = start.prepare_each(study.model_copy(update={"layer": "auto", "layers": None}))[0]
     infos = context.model.layers(reading.first_images(context.manifest, context.run))
     _print_layers(with_worth(infos, context.choice))
 

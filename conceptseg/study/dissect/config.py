@@ -41,6 +41,8 @@ class Dissect(Study):
     that the sizes allow. The published rules, with their own thresholds, are `published`.
     """
 
+    reads = "joined"
+
     concepts: tuple[SourceName, ...] = Field(
         ("classes", "errors", "boundary", "size", "position", "colours", "textures", "context"),
         description="Where concepts come from; none of them needs other data. `errors`: missed "

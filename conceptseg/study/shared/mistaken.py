@@ -219,7 +219,7 @@ class EraseMistakes(Pass):
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         found, rows = known[MISTAKES], []
         with torch.no_grad():
-            tail = Tail.of(context.model, batch.images, context.layer)
+            tail = Tail.of(context.model, batch.images, context.levels)
             shows, told = self.concepts.where(context, batch.ids, batch.images, known)
             for i in found.shown:
                 one, own = found.asked[i], set(self._of(i, context, known))
