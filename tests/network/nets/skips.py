@@ -30,7 +30,7 @@ class Skips(nn.Module):
             self.head.weight.zero_()
             for level in (self.fine, self.deep):
                 noise = torch.randn(level.weight.shape, generator=generator)
-                level.weight.copy_(0.4 * (noise - noise.mean((2, 3), keepdim=True)))
+                level.weight.copy_(noise - noise.mean((2, 3), keepdim=True))
                 level.weight[:, :2] = 0
             self.fine.weight[:READ] = self.deep.weight[:READ] = 0
             for unit in range(READ):
