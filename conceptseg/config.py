@@ -222,12 +222,13 @@ ConceptMasks = Annotated[
 
 
 Layers = Literal["auto"] | tuple[str, ...] | None
+Reads = Literal["one", "joined", "balanced", "apart"]
 
 
 class StudyKeys(Strict):
     """The keys that the files of all studies share."""
 
-    reads: ClassVar[Literal["one", "joined", "balanced", "apart"]] = "joined"
+    reads: ClassVar[Reads] = "joined"
     """What `layers` are to a study: refused; one map, with the values of each layer or with as much
     of its variance from each; or looked at one by one."""
 

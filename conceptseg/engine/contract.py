@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from conceptseg.catalogue import About, Choice, Unsuited
-from conceptseg.config import RunConfig, StudyKeys
+from conceptseg.config import Reads, RunConfig, StudyKeys
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 
@@ -128,7 +128,7 @@ class Study(StudyKeys, ABC):
     """
 
     about: ClassVar[About]
-    reads = "one"
+    reads: ClassVar[Reads] = "one"
 
     def class_ids(self, context: Context) -> tuple[int, ...]:
         """The classes that are studied: those asked for, or all but the background.

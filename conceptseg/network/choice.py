@@ -248,7 +248,7 @@ def _together(
     able: Sequence[Candidate], layer: str, by: By, weigher: Weigher, known: dict[str, Weighed]
 ) -> tuple[tuple[str, ...], float]:
     """The layers that `layers: auto` takes, added to `known`, and what all candidates lose."""
-    held = {(name,): one.without for name, one in known.items()}
+    held: dict[tuple[str, ...], Worth] = {(name,): one.without for name, one in known.items()}
     every = tuple(one.name for one in able)
 
     def lost(names: tuple[str, ...]) -> float:

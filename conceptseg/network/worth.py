@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,9 @@ ROUNDING = 1e-10
 """Share of a layer's mean square below which its variance is rounding."""
 SIDE = 160
 """Predictions are compared at pixels of a regular grid, about so many each way."""
+
+Change = Callable[[str, "Tensor", int], "Tensor"]
+"""A layer, its output for some images, and which of all is their first -> another output."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class Weigher:
         """What is lost when layers' outputs are their means everywhere; None if they cannot be."""
         means = {layer: self.means[layer][None, :, None, None] for layer in layers}
         return self._edited(
-            {n: lambda found, at, m=mean: m.to(found).expand_as(found) for n, mean in means.items()}
+            layers, lambda layer, found, start: means[layer].to(found).expand_as(found)
         )
 
     def exchanged(self, *layers: str) -> Worth | None:
@@ -105,20 +108,18 @@ class Weigher:
                 held.append(recorder.activations[layer].detach())
         others = {layer: torch.cat(held).roll(1, 0) for layer, held in own.items()}
         return self._edited(
-            {
-                layer: lambda found, at, o=other: o[at : at + len(found)].to(found)
-                for layer, other in others.items()
-            }
+            layers,
+            lambda layer, found, start: others[layer][start : start + len(found)].to(found),
         )
 
-    def _edited(self, changes: Mapping[str, Callable[[Tensor, int], Tensor]]) -> Worth | None:
+    def _edited(self, layers: Sequence[str], change: Change) -> Worth | None:
         from conceptseg.network.record import Recorder
 
         logits, start = [], 0
         for part in self.parts:
             edit = {
-                layer: lambda found, at=start, change=change: change(found, at)
-                for layer, change in changes.items()
+                layer: lambda found, layer=layer, at=start: change(layer, found, at)
+                for layer in layers
             }
             try:
                 with torch.no_grad(), Recorder(self.model, [], edit=edit) as recorder:

@@ -1,11 +1,11 @@
 """Ability: at which layer each class becomes readable, and what later layers lose of it."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from conceptseg.catalogue import technique
-from conceptseg.config import Layers
+from conceptseg.config import Layers, Reads
 from conceptseg.engine.contract import Study
 
 
@@ -27,7 +27,7 @@ class Ability(Study):
     prototypes of a data set; and intervals.
     """
 
-    reads = "apart"
+    reads: ClassVar[Reads] = "apart"
 
     layers: Layers = Field(
         None,
