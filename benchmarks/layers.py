@@ -19,7 +19,7 @@ from conceptseg.study.command.verbs import shared_parts
 
 
 def row(path: Path, overrides: list[tuple[str, object]], further: int) -> str:
-    study = shared_parts(path, overrides).model_copy(update={"layer": "auto"})
+    study = shared_parts(path, overrides).model_copy(update={"layer": "auto", "layers": None})
     context = start.prepare(study)
     choice, model = context.choice, context.model
     images = images_to_weigh(context.manifest, context.run, context.seed)

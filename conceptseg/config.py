@@ -4,9 +4,16 @@ A study is itself such a model (:class:`conceptseg.engine.contract.Study`): its 
 of its YAML file, its defaults live there once, and unknown keys are refused.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from conceptseg.catalogue import Methods
 
@@ -214,8 +221,16 @@ ConceptMasks = Annotated[
 ]
 
 
+Layers = Literal["auto"] | tuple[str, ...] | None
+Reads = Literal["one", "joined", "balanced", "apart"]
+
+
 class StudyKeys(Strict):
     """The keys that the files of all studies share."""
+
+    reads: ClassVar[Reads] = "joined"
+    """What `layers` are to a study: refused; one map, with the values of each layer or with as much
+    of its variance from each; or looked at one by one."""
 
     data: DataConfig
     model: ModelConfig
@@ -224,9 +239,27 @@ class StudyKeys(Strict):
         "auto",
         description="Layer that is studied; auto takes the deepest one that the decision passes.",
     )
+    layers: Layers = Field(
+        None,
+        description="Several layers that are studied as one, in place of `layer`: names, or auto, "
+        "which takes the fewest that carry the decision together. Not every study can.",
+    )
     seed: int = Field(0, ge=0, description="Seed of everything random.")
     compare: Methods = Field(
         ("seg_grad_cam", "seg_hires_grad_cam"),
         description="Local saliency methods shown beside the study's own result: names, or "
         "mappings with `kind` and the method's parameters.",
     )
+
+    @model_validator(mode="after")
+    def _one_way_to_name_layers(self) -> Self:
+        if self.layers is None or self.reads == "apart":
+            return self
+        if self.layer != "auto":
+            raise ValueError(
+                f"layer is {self.layer!r} and layers is given too: name one layer by layer, or "
+                "several by layers, and leave the other out"
+            )
+        if not self.layers:
+            raise ValueError("layers names no layer; write names, or auto")
+        return self

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from conceptseg.catalogue import About, Choice, Unsuited
-from conceptseg.config import RunConfig, StudyKeys
+from conceptseg.config import Reads, RunConfig, StudyKeys
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from conceptseg.data.batch import Batch
     from conceptseg.data.manifest import Manifest, Sample
     from conceptseg.network.choice import Choice as LayerChoice
+    from conceptseg.network.levels import Levels
     from conceptseg.network.model import SegmentationModel
     from conceptseg.report.blocks import Report
     from conceptseg.result.saved import Result
@@ -30,7 +31,8 @@ class Context:
 
     `held` are the network's classes that masks can hold, None where there are no masks. `choice`
     is what layers are worth to the decision, None where that was not or cannot be measured.
-    `unsuited` are the local methods that cannot explain the first image.
+    `unsuited` are the local methods that cannot explain the first image. `layer` is the name of
+    what is studied; where that are several layers, `joint` says which.
     """
 
     model: SegmentationModel
@@ -41,6 +43,22 @@ class Context:
     held: frozenset[int] | None = None
     choice: LayerChoice | None = None
     unsuited: tuple[Unsuited, ...] = ()
+    joint: Levels | None = None
+
+    @property
+    def levels(self) -> Levels:
+        """The layers that are studied, mostly one: what is read and edited as one map."""
+        from conceptseg.network.levels import Levels
+
+        return self.joint or Levels((self.layer,))
+
+    @property
+    def single(self) -> str:
+        """The layer that local methods look at: `layer`, or of several the one that `layer: auto`
+        takes, else the last."""
+        if len(self.levels.names) == 1:
+            return self.layer
+        return self.levels.names[-1] if self.choice is None else self.choice.layer
 
     def suiting(self, entries: Sequence[Choice]) -> tuple[Choice, ...]:
         """Of local methods, as entries, those that can explain the first image."""
@@ -110,6 +128,7 @@ class Study(StudyKeys, ABC):
     """
 
     about: ClassVar[About]
+    reads: ClassVar[Reads] = "one"
 
     def class_ids(self, context: Context) -> tuple[int, ...]:
         """The classes that are studied: those asked for, or all but the background.

@@ -120,7 +120,7 @@ def refuse(study: Study, context: Context) -> Context:
 
     image = first_images(context.manifest, context.run)
     with precision(context.run):
-        found = unsuited(study.local_methods(), context.model, image, context.layer)
+        found = unsuited(study.local_methods(), context.model, image, context.single)
     context = dataclasses.replace(context, unsuited=found)
     study.check(context)
     return context
@@ -228,6 +228,7 @@ def base_key(study: Study, context: Context, recorded: Mapping[str, Any], weight
             "study": [type(study).__module__, type(study).__qualname__],
             "config": config,
             "layer": context.layer,
+            "factors": context.levels.factors,
             "weights": weights,
             "unsuited": [one.entry for one in context.unsuited],
         }

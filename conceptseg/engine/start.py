@@ -15,13 +15,14 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.independence import check_background
 from conceptseg.engine.reading import first_images, outputs_of_labels
 from conceptseg.engine.room import batch_size
-from conceptseg.engine.weighing import images_to_weigh
+from conceptseg.engine.weighing import images_to_weigh, readers_of_several
 from conceptseg.errors import InputError, nearest
 from conceptseg.result.folder import check_elsewhere
 
 if TYPE_CHECKING:
     from conceptseg.data.manifest import Manifest
     from conceptseg.network.choice import Choice
+    from conceptseg.network.levels import Levels
     from conceptseg.network.model import SegmentationModel
 
 S = TypeVar("S", bound=StudyKeys)
@@ -63,6 +64,7 @@ def prepare_each(study: S, weigh: bool = True) -> list[tuple[S, Context]]:
 
     from conceptseg.network.independent import only
 
+    _check_several(study)
     device = resolve_device(study.run.device)
     set_arithmetic(study.run)
     manifest = read_manifest(study)
@@ -82,7 +84,7 @@ def prepare_each(study: S, weigh: bool = True) -> list[tuple[S, Context]]:
     for one, of_class in zip(
         studies, [only(model, name) for name in names] or [model], strict=True
     ):
-        named = one.model_copy(update={"layer": found[0][1].layer}) if found else one
+        named = one.model_copy(update=_as_found(one, found[0][1])) if found else one
         found.append((one, _context(named, manifest, of_class, run, weigh)))
     return found
 
@@ -104,25 +106,54 @@ def _context(
         if model.rest is not None:
             both = zip(manifest.classes, outputs, strict=True)
             manifest = manifest.alone(name for name, place in both if place == 1)
-    layer, choice = _find_layer(study, model, manifest, run, weigh)
-    return Context(model, manifest, run, layer, study.seed, held, choice)
+    levels, choice = _find_levels(study, model, manifest, run, weigh)
+    joint = levels if len(levels.names) > 1 else None
+    return Context(
+        model, manifest, run, str(levels), study.seed, held=held, choice=choice, joint=joint
+    )
 
 
-def _find_layer(
+def _find_levels(
     study: StudyKeys, model: SegmentationModel, manifest: Manifest, run: RunConfig, weigh: bool
-) -> tuple[str, Choice | None]:
-    """The layer's own name, and what layers are worth."""
+) -> tuple[Levels, Choice | None]:
+    """The layers by their own names, mostly one, and what layers are worth."""
     from conceptseg.network.choice import chosen
+    from conceptseg.network.levels import Levels
+    from conceptseg.network.worth import levels_of
 
-    if study.layer != "auto" and not weigh:
-        return model.layer_name(study.layer, first_images(manifest, run)), None
+    several = study.layers if study.reads != "apart" or study.layers == "auto" else None
+    if study.layer != "auto" and not several and not weigh:
+        return Levels.of(model.layer_name(study.layer, first_images(manifest, run))), None
     images = images_to_weigh(manifest, run, study.seed)
     with precision(run):
-        layer = model.layer_name(study.layer, images, run.batch_size)
+        named = several if several and several != "auto" else (study.layer,)
+        names = [model.layer_name(name, images, run.batch_size) for name in named]
+        if several == "auto":
+            choice = chosen(model, images, run.batch_size)
+            names = list(choice.levels) if choice is not None else names
+        levels = levels_of(model, images, names, run.batch_size)
+        levels = levels if study.reads == "balanced" else levels.plain
         try:
-            return layer, chosen(model, images, run.batch_size, layer)
+            return levels, chosen(model, images, run.batch_size, levels)
         except InputError:  # a named layer is studied though others cannot be weighed
-            return layer, None
+            return levels, None
+
+
+def _as_found(study: StudyKeys, context: Context) -> dict[str, object]:
+    """The keys by which a study looks at the layers that another one's were found to be."""
+    if study.reads == "apart":
+        return {"layer": context.single}
+    return {"layer": "auto", "layers": context.levels.names}
+
+
+def _check_several(study: StudyKeys) -> None:
+    """Refuse several layers where the study can look at one only."""
+    if study.layers is not None and study.reads == "one":
+        name = type(study).__module__.split(".")[-2]
+        raise InputError(
+            f"layers: {name} looks at one layer, and cannot read several as one; name one by "
+            f"layer, or leave both out; several are read by {', '.join(readers_of_several())}"
+        )
 
 
 def overlapping(study: StudyKeys, manifest: Manifest) -> Manifest:

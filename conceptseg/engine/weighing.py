@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from conceptseg import catalogue
 from conceptseg.config import RunConfig
 from conceptseg.engine.contract import Context
 from conceptseg.engine.reading import laid_out
@@ -35,6 +36,12 @@ def images_to_weigh(manifest: Manifest, run: RunConfig, seed: int) -> Tensor:
     return laid_out(torch.stack(alike).to(run.device), run)
 
 
+def readers_of_several() -> list[str]:
+    """The studies that `layers` may be given to."""
+    studies = {name: catalogue.load("study", name) for name in catalogue.names("study")}
+    return [name for name, study in studies.items() if getattr(study, "reads", "one") != "one"]
+
+
 def about_layer(context: Context, image: Tensor) -> tuple[str, bool]:
     """Whether the layer has influence on an image's logits, by its gradient, else by erasing it.
 
@@ -43,20 +50,20 @@ def about_layer(context: Context, image: Tensor) -> tuple[str, bool]:
     from conceptseg.network.influence import acting_channels, acts
     from conceptseg.network.record import encode
 
-    model, name = context.model, context.layer
+    model, name, levels = context.model, context.layer, context.levels
     try:
-        u, y, x = encode(model, image, name).shape[1:]
+        u, y, x = encode(model, image, levels).shape[1:]
     except InputError as error:
         return str(error), True
     size = f"{name}: {u} channels on {y} x {x}"
-    if not acts(model, image, name):
+    if not acts(model, image, levels):
         return (
             f"{size}; it has no influence on the logits, so that nothing can be shown to be "
             "used there: choose another (conceptseg layers shows them)",
             True,
         )
     try:
-        acting = acting_channels(model, image, name)
+        acting = acting_channels(model, image, levels)
     except InputError as error:
         return f"{size}; erasing it acts, but its gradient fails: {error}", False
     if acting == 0:
@@ -87,15 +94,33 @@ def about_worth(context: Context) -> tuple[str, bool]:
         said.append(f"{lost:.2f} when each image gets another's")
     if choice.by == "logits":
         said.append("no layer's loss changes the prediction by as much as 0.05")
-    if name == choice.layer:
+    alone = name == choice.layer and len(choice.levels) > 1
+    if alone:
+        said.append(_several(choice))
+    elif name == choice.layer:
         said += _no_deeper(choice)
     little = share < LITTLE
-    if little:
+    if little and not alone:
+        better = f"{choice.layer} (layer: auto)" if choice.carried else _joint(choice)
         said.append(
-            f"most of the decision does not pass here: take {choice.layer} (layer: auto) unless "
-            "that is what you want to look at"
+            f"most of the decision does not pass here: take {better} unless that is what you want "
+            "to look at"
         )
-    return "; ".join(said), little
+    return "; ".join(said), little or (alone and not choice.carried)
+
+
+def _joint(choice: Choice) -> str:
+    return f"{choice.joint} (layers: auto)"
+
+
+def _several(choice: Choice) -> str:
+    """Why `layers: auto` takes several layers where the layer is the one of `layer: auto`."""
+    where = " on a coarser grid than the finest" if choice.carried else ""
+    return (
+        f"no single layer{where} carries the decision: {_with_worth(choice, choice.joint)} "
+        f"together, {choice.whole:.2f} all that were weighed; layers: auto takes these as one, in "
+        f"studies that read several ({', '.join(readers_of_several())})"
+    )
 
 
 def _beside(choice: Choice, name: str) -> str:
@@ -116,9 +141,9 @@ def _no_deeper(choice: Choice) -> list[str]:
     if own > min(levels) or not coarser:
         return []
     return [
-        "no layer on a coarser grid carries the decision alone (" + ", ".join(coarser) + "): "
-        "it passes through several at once, as by skips; conceptseg ability reads several "
-        "layers side by side (its key layers), the other studies one"
+        "no layer on a coarser grid carries the decision alone (" + ", ".join(coarser) + "), nor "
+        "do all of them together: a part of it passes on the finest grid only, as by skips; "
+        f"{', '.join(readers_of_several())} read several layers if layers names them"
     ]
 
 

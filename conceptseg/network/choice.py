@@ -13,6 +13,8 @@ from conceptseg.errors import InputError
 from conceptseg.network.candidates import Candidate, candidates
 from conceptseg.network.influence import sloping
 from conceptseg.network.layers import LayerInfo, level_of, survey, watch
+from conceptseg.network.levels import AND, Levels
+from conceptseg.network.together import together
 from conceptseg.network.worth import Weigher, Worth
 
 if TYPE_CHECKING:
@@ -43,7 +45,10 @@ LEAST = 1e-6
 
 @dataclass(frozen=True)
 class Weighed:
-    """A layer [u, y, x], and what is lost without it and with another image's output of it."""
+    """A layer [u, y, x], and what is lost without it and with another image's output of it.
+
+    Or several layers, of which the shape is that of their joint map, the level its grid's.
+    """
 
     name: str
     shape: tuple[int, int, int]
@@ -60,6 +65,10 @@ class Choice:
     :class:`~conceptseg.network.worth.Worth`). `weighed` are in the order in which they end;
     `best` loses most, `runner_up` is what the rule takes without the layer's level. `images` were
     looked at, and `passed` of them went through the network in all.
+
+    `levels` are the layers that `layers: auto` takes (:func:`conceptseg.network.together.together`
+    says by what rule), which is `layer` alone where a single one carries the decision; `whole` is
+    what is lost without all candidates at once. Several layers are weighed under their joint name.
     """
 
     layer: str
@@ -69,6 +78,18 @@ class Choice:
     weighed: Mapping[str, Weighed]
     images: int
     passed: int
+    levels: tuple[str, ...]
+    whole: float
+
+    @property
+    def joint(self) -> str:
+        """The name of what `layers: auto` takes."""
+        return str(Levels(self.levels))
+
+    @property
+    def carried(self) -> bool:
+        """Whether the layer that is taken carries the decision alone: nine tenths of `whole`."""
+        return (self.worth(self.best) or 0.0) >= SHARE * self.whole
 
     def worth(self, name: str) -> float | None:
         """What a layer is worth, 0 to 1; None if it was not weighed."""
@@ -76,14 +97,15 @@ class Choice:
         return None if one is None else _number(one.without, self.by)
 
     def share(self, name: str) -> float | None:
-        """What a layer is worth, of what the best one is."""
-        own, best = self.worth(name), self.worth(self.best)
+        """What a layer is worth, of what the best one is, or all together if that is more."""
+        own, best = self.worth(name), max(self.worth(self.best) or 0.0, self.whole)
         return None if own is None or not best else min(1.0, own / best)
 
     def best_by_level(self) -> dict[int, str]:
         """The layer that is worth most on each level, from the coarsest on."""
         found: dict[int, str] = {}
-        for name, one in sorted(self.weighed.items(), key=lambda item: -item[1].level):
+        single = {name: one for name, one in self.weighed.items() if AND not in name}
+        for name, one in sorted(single.items(), key=lambda item: -item[1].level):
             held = found.setdefault(one.level, name)
             if _number(one.without, self.by) >= _number(self.weighed[held].without, self.by):
                 found[one.level] = name
@@ -95,6 +117,8 @@ class Choice:
             "auto": self.layer,
             "runner_up": self.runner_up,
             "best": self.best,
+            "levels": list(self.levels),
+            "whole": round(self.whole, 3),
             "by": self.by,
             "images": self.images,
             "passed": self.passed,
@@ -113,11 +137,11 @@ class Choice:
 
 
 def chosen(
-    model: Network, images: Tensor, batch_size: int = IMAGES, layer: str | None = None
+    model: Network, images: Tensor, batch_size: int = IMAGES, layer: str | Levels | None = None
 ) -> Choice | None:
     """:func:`choose`, once for a network, a size of images and a state of its weights.
 
-    `layer` is one that has to be weighed too, if it can be.
+    `layer` is one that has to be weighed too, or several together, if it can be.
     """
     weights = sum(0 if p.is_inference() else p._version for p in model.module.parameters())
     key = (*images.shape[1:], model.preprocessing, model.reads()[1], model.classes, weights)
@@ -125,8 +149,8 @@ def chosen(
     if key not in known:
         known[key] = choose(model, images, batch_size)
     choice = known[key]
-    if choice is not None and layer is not None and layer not in choice.weighed:
-        known[key] = choice = _with(choice, layer, model, images[:IMAGES], batch_size)
+    if choice is not None and layer is not None and str(layer) not in choice.weighed:
+        known[key] = choice = _with(choice, Levels.of(layer), model, images[:IMAGES], batch_size)
     return choice
 
 
@@ -204,6 +228,7 @@ def choose(model: Network, images: Tensor, batch_size: int = IMAGES) -> Choice |
     layer = order[0]
     if weigher.several:
         layer = _exchanged(order, best, by, weigher, known)
+    levels, whole = _together(able, layer, by, weigher, known)
     level = known[layer].level
     rest = [one for one in able if one.level != level]
     return Choice(
@@ -214,21 +239,62 @@ def choose(model: Network, images: Tensor, batch_size: int = IMAGES) -> Choice |
         weighed=known,
         images=len(images),
         passed=weigher.passed + 3,  # two by which layers were watched, one with gradients
+        levels=levels,
+        whole=whole,
     )
 
 
-def _with(choice: Choice, layer: str, model: Network, images: Tensor, batch_size: int) -> Choice:
-    """The choice with another layer weighed; as it was if that cannot be set."""
-    weigher = Weigher(model, images, batch_size)
-    if not weigher.record([layer]):
+def _together(
+    able: Sequence[Candidate], layer: str, by: By, weigher: Weigher, known: dict[str, Weighed]
+) -> tuple[tuple[str, ...], float]:
+    """The layers that `layers: auto` takes, added to `known`, and what all candidates lose."""
+    held: dict[tuple[str, ...], Worth] = {(name,): one.without for name, one in known.items()}
+    every = tuple(one.name for one in able)
+
+    def lost(names: tuple[str, ...]) -> float:
+        names = tuple(name for name in every if name in names)
+        if names not in held:
+            worth = weigher.without(*names)
+            held[names] = Worth(0.0, 0.0) if worth is None else worth
+        return _number(held[names], by)
+
+    def holds(names: tuple[str, ...]) -> bool:
+        both = [weigher.exchanged(*layers) for layers in (names, every) if weigher.several]
+        own, whole = (0.0 if one is None else _number(one, by) for one in both or (None, None))
+        return own >= SURE * whole
+
+    whole = lost(every)
+    levels = together(able, layer, SHARE * whole, lost, holds)
+    if len(levels) > 1:
+        one = _weighed(Levels(levels), weigher, held[levels])
+        known[one.name] = one
+    return levels, whole
+
+
+def _with(choice: Choice, levels: Levels, model: Network, images: Tensor, batch: int) -> Choice:
+    """The choice with another layer weighed, or several; as it was if they cannot be set."""
+    weigher = Weigher(model, images, batch)
+    if not weigher.record(levels.names):
         return choice
-    worth, (_, u, y, x) = weigher.without(layer), weigher.shapes[layer]
+    worth = weigher.without(*levels.names)
     if worth is None:
         return choice
-    other = weigher.exchanged(layer) if weigher.several else None
-    one = Weighed(layer, (u, y, x), level_of(images.shape[2:], (u, y, x)), worth, other)
+    one = _weighed(levels, weigher, worth)
     passed = choice.passed + weigher.passed
-    return replace(choice, weighed={**choice.weighed, layer: one}, passed=passed)
+    return replace(choice, weighed={**choice.weighed, one.name: one}, passed=passed)
+
+
+def _weighed(levels: Levels, weigher: Weigher, worth: Worth) -> Weighed:
+    """What one or several layers are worth that were recorded, by exchange too."""
+    shapes = [weigher.shapes[name] for name in levels.names]
+    shape = (
+        sum(one[1] for one in shapes),
+        max(one[2] for one in shapes),
+        max(one[3] for one in shapes),
+    )
+    other = weigher.exchanged(*levels.names) if weigher.several else None
+    level = level_of(weigher.parts[0].shape[2:], shape)
+    return Weighed(str(levels), shape, level, worth, other)
 
 
 def ranked(found: Sequence[Candidate], values: Mapping[str, float]) -> list[str]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from conceptseg.errors import InputError
+from conceptseg.network.levels import Levels
 
 if TYPE_CHECKING:
     from conceptseg.network.contract import Network
@@ -79,21 +80,23 @@ def _random_sum(logits: Tensor) -> Tensor:
     return (logits * weights).flatten(1).sum(1)
 
 
-def acts(model: Network, images: Tensor, layer: str) -> bool:
-    """Whether zeros in a layer's place change the logits."""
+def acts(model: Network, images: Tensor, layer: str | Levels) -> bool:
+    """Whether zeros in a layer's place, or in that of several at once, change the logits."""
     from conceptseg.network.record import Recorder
 
+    names = Levels.of(layer).names
+    erased = dict.fromkeys(names, torch.zeros_like)
     try:
-        with torch.no_grad(), Recorder(model, [layer]) as recorder:
+        with torch.no_grad(), Recorder(model, names) as recorder:
             before = recorder(images)
-        with torch.no_grad(), Recorder(model, [], edit={layer: torch.zeros_like}) as recorder:
+        with torch.no_grad(), Recorder(model, [], edit=erased) as recorder:
             after = recorder(images)
     except InputError:
         return False
     return before is not None and after is not None and not torch.equal(before, after)
 
 
-def acting_channels(model: Network, images: Tensor, layer: str) -> float:
+def acting_channels(model: Network, images: Tensor, layer: str | Levels) -> float:
     """Share of a layer's channels with a gradient of the logits, each class against their mean.
 
     Zero where no gradient leads to the layer. Raises :class:`~conceptseg.errors.InputError` where

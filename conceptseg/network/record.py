@@ -20,8 +20,9 @@ from conceptseg.errors import InputError, nearest
 from conceptseg.network.blame import Backward
 from conceptseg.network.contract import Network
 from conceptseg.network.layout import Restore, full, read
+from conceptseg.network.levels import Levels
 from conceptseg.network.refused import did_not_run, without_gradients
-from conceptseg.network.replay import Capture, Replay
+from conceptseg.network.replay import Capture, Replay, called_with, usable
 
 Edit = Callable[[Tensor], Tensor]
 
@@ -36,15 +37,16 @@ class _Stop(BaseException):
     """Ends a pass early. Not an Exception, so that no `except Exception` in a network eats it."""
 
 
-def encode(model: Network, images: Tensor, layer: str) -> Tensor:
+def encode(model: Network, images: Tensor, layer: str | Levels) -> Tensor:
     """A layer's activation [n, u, y, x] for images [n, c, h, w]; nothing after the layer runs.
 
-    No graph is kept. Raises InputError if the layer does not exist, does not run, or has no
-    spatial output.
+    Of several layers, their joint map. No graph is kept. Raises InputError if a layer does not
+    exist, does not run, or has no spatial output.
     """
-    with torch.no_grad(), Recorder(model, [layer], stop=True) as recorder:
+    levels = Levels.of(layer)
+    with torch.no_grad(), Recorder(model, levels.names, stop=True) as recorder:
         recorder(images)
-    return recorder.activations[layer].detach()
+    return levels.joined(recorder.activations).detach()
 
 
 @contextmanager
@@ -146,7 +148,7 @@ class Recorder:
         self._model.settle(images)
         self._asleep = False
         with suppress(_Stop):
-            self._logits = full(self._model(_usable(images)))
+            self._logits = full(self._model(usable(images)))
         for layer in self.layers:
             if layer not in self.activations:
                 raise did_not_run(layer, self._calls[layer])
@@ -166,7 +168,7 @@ class Recorder:
         return dict(zip(self.layers, found, strict=True))
 
     def _begin(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        self._size, self._batch = _input_size(args, kwargs)
+        self._size, self._batch = called_with(args, kwargs)
         self._calls.clear()
         self.activations = {}
 
@@ -200,21 +202,25 @@ class Tail:
     `activation` [n, u, y, x] is the layer's output and `logits` [n, k, h, w] what follows from
     it. The part before the layer leaves no graph; tensors that skip the layer are kept. `passes`
     counts the images that went through the whole network ("forward"), and through the tail.
+
+    Of several layers `activation` is their joint map, and `logits` follow from all of them at
+    once: the part after the first one runs, and a layer behind another no longer follows it.
     """
 
     activation: Tensor
     logits: Tensor
 
-    def __init__(self, model: Network, images: Tensor, layer: str):
+    def __init__(self, model: Network, images: Tensor, layer: str | Levels):
         self.model = model
         self.images = images
-        self.layer = layer
+        self.levels = Levels.of(layer)
         self.passes: Counter[str] = Counter()
-        self._restore: Restore
+        self._shapes: dict[str, torch.Size] = {}
+        self._restores: dict[str, Restore] = {}
         self._replay: Replay
 
     @classmethod
-    def of(cls, model: Network, images: Tensor, layer: str, graph: bool = False) -> Self:
+    def of(cls, model: Network, images: Tensor, layer: str | Levels, graph: bool = False) -> Self:
         """Run images [n, c, h, w] once, split at a layer.
 
         With `graph`, `logits` hang on `activation` in autograd, and on nothing else, so that
@@ -222,35 +228,41 @@ class Tail:
         if the layer does not exist, does not run, has no spatial output, or (with `graph`) has
         no way to the logits.
         """
-        module, call = find(model, layer)
         model.settle(images)
-        tail = cls(model, _usable(images).detach(), layer)
+        tail = cls(model, usable(images).detach(), layer)
+        targets = {name: find(model, name) for name in tail.levels.names}
         copied = _WRITTEN_INTO.setdefault(model.module, WeakSet())
-        written: Set[nn.Module] = {module}
+        written: Set[nn.Module] = {module for module, _ in targets.values()}
         while written:
-            capture = Capture(model.module, module, call, copied)
+            capture = Capture(model.module, targets, copied)
             tail._run(capture, graph)
             tail.passes["forward"] += images.shape[0]
             written = capture.written()
             copied.update(written)
+        if graph and len(targets) > 1:  # the joint map is there only now, when all have run
+            with torch.enable_grad():
+                tail.logits = tail.resume(tail.activation.requires_grad_())
         if graph and not tail.logits.requires_grad:
-            raise InputError(f"layer {layer!r} has no influence on the logits; choose another")
+            name = str(tail.levels)
+            raise InputError(f"layer {name!r} has no influence on the logits; choose another")
         return tail
 
     def _run(self, capture: Capture, graph: bool) -> None:
         seen: list[tuple[tuple[int, int], int]] = []
+        maps: dict[str, Tensor] = {}
+        alone = len(capture.targets) == 1
 
         def begin(module: nn.Module, args: Any, kwargs: Any) -> None:
-            seen.append(_input_size(args, kwargs))
+            seen.append(called_with(args, kwargs))
 
-        def split(raw: Any) -> Any:
+        def split(layer: str, raw: Any) -> Any:
             if graph and not torch.is_grad_enabled():
-                raise without_gradients(self.layer)
+                raise without_gradients(layer)
             size, batch = seen[-1]
-            window = self.model.window(size)
-            found, self._restore = read(self.layer, capture.target, raw, size, batch, window)
-            self.activation = found.detach().requires_grad_(graph)
-            return self._restore(self.activation)
+            window, module = self.model.window(size), capture.targets[layer][0]
+            found, self._restores[layer] = read(layer, module, raw, size, batch, window)
+            maps[layer] = found.detach().requires_grad_(graph and alone)
+            return self._restores[layer](maps[layer])
 
         with ExitStack() as stack:
             stack.enter_context(undisturbed(self.model))
@@ -259,8 +271,10 @@ class Tail:
             stack.callback(root.register_forward_pre_hook(begin, with_kwargs=True).remove)
             stack.enter_context(capture.watching(split))
             self.logits = full(self.model(self.images))
-        if not capture.finished:
-            raise did_not_run(self.layer, None)
+        for layer in capture.missing:
+            raise did_not_run(layer, None)
+        self._shapes = {layer: found.shape for layer, found in maps.items()}
+        self.activation = self.levels.joined(maps)
         self._replay = Replay(capture, self.images.shape[0])
 
     def resume(self, activation: Tensor) -> Tensor:
@@ -273,7 +287,7 @@ class Tail:
         n = self.images.shape[0]
         if activation.shape[1:] != self.activation.shape[1:] or activation.shape[0] % n:
             raise InputError(
-                f"layer {self.layer!r} needs a multiple of {n} maps of shape "
+                f"layer {str(self.levels)!r} needs a multiple of {n} maps of shape "
                 f"{list(self.activation.shape[1:])}, got {list(activation.shape)}"
             )
         repeats = activation.shape[0] // n
@@ -290,8 +304,9 @@ class Tail:
         images = self.images.repeat_interleave(repeats, 0) if repeats > 1 else self.images
         self.passes["tail"] += images.shape[0]
         with undisturbed(self.model):
-            raw = self._restore(activation)
-            return full(self._replay.run(lambda: self.model(images), raw, repeats))
+            maps = self.levels.parted(activation, self._shapes)
+            raws = {layer: self._restores[layer](found) for layer, found in maps.items()}
+            return full(self._replay.run(lambda: self.model(images), raws, repeats))
 
     def gradient(self, score: Score, retain: bool = True) -> Tensor:
         """d sum(score(logits)) / d activation, [n, u, y, x]; needs `graph=True`.
@@ -329,20 +344,6 @@ def find(model: Network, layer: str) -> tuple[nn.Module, int]:
     if mark and not call.isdecimal():
         raise InputError(f"layer {layer!r}: after '#' comes a call's number, '{name}#1'")
     return named[name], int(call or 0)
-
-
-def _input_size(args: Any, kwargs: Mapping[str, Any]) -> tuple[tuple[int, int], int]:
-    """Size (h, w) and number of the images that a network was called with."""
-    for value in (*args, *kwargs.values()):
-        if isinstance(value, Tensor) and value.dim() == 4:
-            return (value.shape[2], value.shape[3]), value.shape[0]
-    raise InputError("the network was not called with a batch of images [n, c, h, w]")
-
-
-def _usable(images: Tensor) -> Tensor:
-    """Images that autograd can work with, though they were made in inference mode."""
-    with torch.inference_mode(False):
-        return images.clone() if images.is_inference() else images
 
 
 Score = Callable[["Tensor"], "Tensor"]

@@ -52,6 +52,9 @@ def section(result: Result) -> blocks.Section | None:
     )
 
 
+AND = " + "
+
+
 def layer(result: Result, name: str) -> str:
     """A layer's name, and what it is worth to the decision where that was measured."""
     kept = _worth(result)
@@ -62,7 +65,13 @@ def layer(result: Result, name: str) -> str:
     beside = "runner-up" if name == kept["auto"] else "auto takes"
     what = "of the prediction" if kept["by"] == "prediction" else "of the logits' variation"
     said = f"{name}, worth {worth[name]:.2f} {what}"
-    return f"{said}; {beside} {other}, {worth[other]:.2f}" if other else said
+    said = f"{said}; {beside} {other}, {worth[other]:.2f}" if other else said
+    joint = AND.join(kept.get("levels", ()))
+    if name != kept["auto"] or joint not in worth or joint == name:
+        return said
+    return (
+        f"{said}; no single layer carries it as well as {joint}, {worth[joint]:.2f} (layers: auto)"
+    )
 
 
 def _weighed(result: Result) -> blocks.TableBlock | None:

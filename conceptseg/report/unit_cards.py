@@ -12,7 +12,7 @@ from typing import Any
 from conceptseg.errors import InputError
 from conceptseg.report.blocks import Card, Picture
 from conceptseg.result.joined import part_of, parts_of
-from conceptseg.result.saved import Result
+from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
 
 COLUMNS = (
@@ -28,7 +28,8 @@ COLUMNS = (
     "detector",
     "used_by",
 )
-"""What the table `units` holds at least; `unit` is the channel's number in the layer."""
+"""What the table `units` holds at least; `unit` is the channel's number in the layer, where
+several layers were dissected as one "layer:number"."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,9 @@ def _known(row: Mapping[str, Any]) -> KnownUnit:
     )
 
 
-def anchor(unit: int) -> str:
+def anchor(unit: int | str) -> str:
     """The id of a unit's card in a report."""
-    return f"unit-{unit}"
+    return safe_key(f"unit-{unit}")
 
 
 def unit_card(
@@ -111,12 +112,12 @@ def unit_card(
         own.append(("Overlap above chance", f"{_short(row['overlap'])}, p {_p(row['p_adjusted'])}"))
     if row["formula"] and row["formula"] != row["label"]:
         own.append(("Formula", row["formula"] + _gain(row)))
-    unit = int(row["unit"])
+    unit = row["unit"]
     return Card(f"Unit {unit}", (*own, *facts), pictures, badges, text, id=anchor(unit))
 
 
 def top_images(
-    unit: int, rows: Sequence[Mapping[str, Any]], what: str = "where the unit is active"
+    unit: int | str, rows: Sequence[Mapping[str, Any]], what: str = "where the unit is active"
 ) -> list[Picture]:
     """Pictures of a unit from rows with `sample`, `picture` and `outline` (SVG path or "")."""
     return [

@@ -1,10 +1,11 @@
 """Ability: at which layer each class becomes readable, and what later layers lose of it."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from conceptseg.catalogue import technique
+from conceptseg.config import Layers, Reads
 from conceptseg.engine.contract import Study
 
 
@@ -26,8 +27,12 @@ class Ability(Study):
     prototypes of a data set; and intervals.
     """
 
-    layers: tuple[str, ...] = Field(
-        (), description="Layers to read; stages of the network when empty."
+    reads: ClassVar[Reads] = "apart"
+
+    layers: Layers = Field(
+        None,
+        description="Layers to read, each on its own; auto: those that carry the decision "
+        "together; stages of the network when empty.",
     )
     most_layers: int = Field(10, ge=2, le=40, description="Stages at most, where none are named.")
     probe: bool = Field(True, description="Also fit a linear probe to each layer.")

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from conceptseg.config import Layers
 from conceptseg.engine.contract import Context
 from conceptseg.errors import InputError
 from conceptseg.network.layers import LayerInfo
@@ -11,7 +12,7 @@ POSITION = "position alone"
 """The name of the baseline that sees where a pixel lies and nothing else."""
 
 
-def chosen(context: Context, wanted: tuple[str, ...], most: int) -> tuple[str, ...]:
+def chosen(context: Context, wanted: Layers, most: int) -> tuple[str, ...]:
     """The wanted layers, or stages of the network, as many as `most` allows; in running order.
 
     Stages: starting from the outermost modules with a spatial map, the one that holds the most
@@ -20,6 +21,8 @@ def chosen(context: Context, wanted: tuple[str, ...], most: int) -> tuple[str, .
     first = context.manifest.samples[0]
     image = torch.from_numpy(context.manifest.image(first))[None].to(context.run.device)
     infos = [info for info in context.model.layers(image) if info.spatial]
+    if wanted == "auto":
+        return context.levels.names
     if wanted:
         for name in wanted:
             context.model.layer_name(name, image)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,7 +10,7 @@ from conceptseg.catalogue import one_of, technique
 from conceptseg.concepts.cavs.pattern import Pattern
 from conceptseg.concepts.contract import CavLearner, ConceptFinder
 from conceptseg.concepts.finders.kmeans import KMeans
-from conceptseg.config import ConceptMasks, TargetConfig
+from conceptseg.config import ConceptMasks, Reads, TargetConfig
 from conceptseg.engine.contract import Study
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class Ace(Study):
     the concept is worth. Janik et al. carry the idea over to segmentation, but how they score a
     class is not published in detail, so no parity is claimed.
     """
+
+    reads: ClassVar[Reads] = "balanced"
 
     scales: Literal["auto"] | Annotated[tuple[Positive, ...], Field(min_length=1)] = Field(
         "auto",

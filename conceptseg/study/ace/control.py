@@ -70,7 +70,7 @@ class Control(Pass):
         with torch.no_grad():
             logits = context.model(batch.images)
         model = known[SHUFFLED]
-        tail = Tail.of(model, batch.images, context.layer, graph=True)
+        tail = Tail.of(model, batch.images, context.levels, graph=True)
         classes, target = tuple(discovery.class_images), self.study.target
         gradients = class_gradients(tail, classes, target, (), batch.labels, logits)
         tables = {}

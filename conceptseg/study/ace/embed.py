@@ -7,6 +7,7 @@ from torch import Tensor
 
 from conceptseg.concepts.segments import Segments
 from conceptseg.engine.contract import Context
+from conceptseg.network.levels import Levels
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import encode
 from conceptseg.study.ace.config import Ace
@@ -32,7 +33,7 @@ def embedded(
     if study.embedding == "pooled":
         return {"embedding": place}
     everyone, size = np.arange(len(segments)), context.run.batch_size
-    alone = crop_embeddings(model, image, segments, everyone, context.layer, size)
+    alone = crop_embeddings(model, image, segments, everyone, context.levels, size)
     return {"embedding": alone, "place": place}
 
 
@@ -41,7 +42,7 @@ def crop_embeddings(
     image: Tensor,
     segments: Segments,
     numbers: np.ndarray,
-    layer: str,
+    layer: str | Levels,
     batch_size: int,
 ) -> np.ndarray:
     """Embeddings of segments shown alone, as ACE published it, float32 [s, u].

@@ -163,7 +163,7 @@ class References:
         )
         for sample in ranked[:POOL]:
             image = torch.from_numpy(context.manifest.image(sample))[None].to(context.run.device)
-            pool.append(encode(context.model, image, context.layer))
+            pool.append(encode(context.model, image, context.levels))
         return pool
 
     def of(self, ids: Sequence[str], grid: Sequence[int]) -> list[Tensor]:

@@ -103,7 +103,7 @@ class Pictures(Pass):
         if self.study.embedding == "pooled" and len(rows):
             numbers = discovery.number[rows]
             alone = crop_embeddings(
-                context.model, image, segments, numbers, context.layer, context.run.batch_size
+                context.model, image, segments, numbers, context.levels, context.run.batch_size
             )
         scale = np.linalg.norm(alone, axis=1) * np.linalg.norm(pooled, axis=1)
         return ((alone * pooled).sum(1) / np.maximum(scale, 1e-12)).astype(np.float32)

@@ -73,7 +73,7 @@ class Survey(Pass):
         # Superpixels are cut beside the network's passes; both leave the interpreter to others.
         with ThreadPoolExecutor(torch.get_num_threads()) as threads:
             cut = threads.map(partial(study.segments, scales=known[SCALES]), images)
-            tail = Tail.of(context.model, batch.images, context.layer, graph=True)
+            tail = Tail.of(context.model, batch.images, context.levels, graph=True)
             context.model.check_finite(tail.logits, batch.ids)
             starts = known[REFERENCES].of(batch.ids, tail.activation.shape[-2:])
             classes = study.class_ids(context)

@@ -82,8 +82,8 @@ def _costs(context: Context, study: Study, classes: Sequence[str]) -> Lines:
         logits = context.model(batch.images)
         context.model.check_finite(logits, batch.ids)
         forward = _seconds(lambda: context.model(batch.images), context) / len(batch)
-        encoder = _seconds(lambda: encode(context.model, batch.images, context.layer), context)
-        shape = encode(context.model, batch.images, context.layer).shape
+        encoder = _seconds(lambda: encode(context.model, batch.images, context.levels), context)
+        shape = encode(context.model, batch.images, context.levels).shape
     images = " x ".join(map(str, batch.images.shape[1:]))
     lines: Lines = [
         ("layer", f"{context.layer}: {shape[1]} channels on {shape[2]} x {shape[3]}"),

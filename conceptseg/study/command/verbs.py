@@ -107,9 +107,13 @@ def show_layers(path: Path, overrides: Overrides) -> None:
     from conceptseg.network.choice import with_worth
 
     study = shared_parts(path, overrides)
-    _, context = start.prepare_each(study.model_copy(update={"layer": "auto"}))[0]
+    _, context = start.prepare_each(study.model_copy(update={"layer": "auto", "layers": None}))[0]
     infos = context.model.layers(reading.first_images(context.manifest, context.run))
     _print_layers(with_worth(infos, context.choice))
+    choice = context.choice
+    if choice is not None and len(choice.levels) > 1:
+        worth = choice.worth(choice.joint)
+        print(f"layers: auto takes {choice.joint}, worth {worth:.2f} together")
 
 
 def show_model_layers(

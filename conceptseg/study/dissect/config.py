@@ -1,11 +1,11 @@
 """Network dissection: what each unit of a layer detects, on what evidence, and what uses it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from conceptseg.catalogue import technique
-from conceptseg.config import ConceptMasks
+from conceptseg.config import ConceptMasks, Reads
 from conceptseg.engine.contract import Study
 
 SourceName = Literal[
@@ -40,6 +40,8 @@ class Dissect(Study):
     are compared by IoU beyond that of independent masks; IoU is given as a share of the largest
     that the sizes allow. The published rules, with their own thresholds, are `published`.
     """
+
+    reads: ClassVar[Reads] = "joined"
 
     concepts: tuple[SourceName, ...] = Field(
         ("classes", "errors", "boundary", "size", "position", "colours", "textures", "context"),

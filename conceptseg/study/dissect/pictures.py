@@ -46,7 +46,7 @@ class Pictures(Pass):
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         detection = known[DETECTION]
         pairs, chosen = on_cards(self.study, detection), detection.chosen
-        activation = encode(context.model, batch.images, context.layer)
+        activation = encode(context.model, batch.images, context.levels)
         grid = count_grid(activation, batch.images, self.study.label_px)
         table = SampleTable.empty()
         for i, sample_id in enumerate(batch.ids):

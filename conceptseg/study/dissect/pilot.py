@@ -13,7 +13,7 @@ from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
-from conceptseg.network.record import Recorder, encode
+from conceptseg.network.record import Recorder
 from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.family import fewest
 from conceptseg.stats.mergeable.sample_table import SampleTable
@@ -39,7 +39,8 @@ class Plan:
     arrays of units later, are of these. `two_sided` [v]: whether a unit's low values may be its
     answer too. `mean` [units] over the pilot's images; `lowest` the least value seen. `half` says
     of each sample whether it helps to choose (0) or to score (1) a unit's concept, `sampling` what
-    it counts as in intervals and tests.
+    it counts as in intervals and tests. `names` are what units of the layer are called: their
+    numbers, or of several layers "layer:unit".
     """
 
     live: np.ndarray
@@ -52,14 +53,21 @@ class Plan:
     vocabulary: Vocabulary
     half: Mapping[str, int]
     sampling: Sampling
+    names: tuple[int | str, ...]
+
+    @property
+    def alive(self) -> list[int | str]:
+        """The names of the live units, [v]."""
+        return [self.names[unit] for unit in self.live.tolist()]
 
     @property
     def predicts(self) -> bool:
         return any(source.predicts for source in self.sources)
 
     @property
-    def dead(self) -> list[int]:
-        return sorted({*range(self.units)} - set(self.live.tolist()))
+    def dead(self) -> list[int | str]:
+        """The names of the others."""
+        return [self.names[unit] for unit in sorted({*range(self.units)} - set(self.live.tolist()))]
 
 
 PILOT, PLAN = Key("pilot", SampleTable), Key("plan", Plan)
@@ -81,14 +89,18 @@ class Pilot(Pass):
         return float(min(self.study.pilot_images, len(context.manifest.samples)))
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        activation = encode(context.model, batch.images, context.layer).float()
+        levels = context.levels
+        with torch.no_grad(), Recorder(context.model, levels.names, stop=True) as recorder:
+            recorder(batch.images)
+        activation = levels.joined(recorder.activations).float()
+        channels = np.array([recorder.activations[name].shape[1] for name in levels.names])
         context.model.check_finite(activation, batch.ids, context.layer)
         maps = resized(activation, count_grid(activation, batch.images, self.study.label_px))
         texture = descriptors(batch.images) if "textures" in self.study.concepts else None
         table = SampleTable.empty()
         for i, sample_id in enumerate(batch.ids):
             rng = np.random.default_rng(sample_priority(context.seed, f"pilot/{sample_id}") % 2**63)
-            one = {"values": _sampled(maps[i], VALUES_PER_IMAGE, rng)}
+            one = {"values": _sampled(maps[i], VALUES_PER_IMAGE, rng), "channels": channels}
             if texture is not None:
                 one["texture"] = _sampled(texture[i], PLACES_PER_IMAGE, rng).T
             table = table.merge(SampleTable.of(sample_id, one))
@@ -100,15 +112,15 @@ def observe(context: Context, batch: Batch, plan: Plan, label_px: int) -> tuple[
 
     The whole network is run only where a concept needs its prediction.
     """
-    prediction, layer = None, context.layer
+    prediction, levels = None, context.levels
     stop = not plan.predicts
-    with torch.no_grad(), Recorder(context.model, [layer], stop=stop) as recorder:
+    with torch.no_grad(), Recorder(context.model, levels.names, stop=stop) as recorder:
         logits = recorder(batch.images)
         if logits is not None:
             context.model.check_finite(logits, batch.ids)
             prediction = logits.argmax(1)
-        activation = recorder.activations[layer]
-        context.model.check_finite(activation, batch.ids, layer)
+        activation = levels.joined(recorder.activations)
+        context.model.check_finite(activation, batch.ids, context.layer)
         view = View(batch.ids, batch.images, batch.labels, prediction)
         grid = count_grid(activation, batch.images, label_px)
         slots = torch.stack([on_centres(source.map(view), grid) for source in plan.sources])
@@ -144,6 +156,7 @@ def make_plan(study: Dissect, context: Context, known: Known) -> Known:
         Vocabulary(tuple(source.category for source in chosen)),
         _halves(sampling, context.seed),
         sampling,
+        context.levels.unit_names(table.tables[table.ids[0]]["channels"].tolist()),
     )
     slots = plan.vocabulary.slots
     what = f"counting {len(live)} units x {study.bins} bins x {slots} concepts"

@@ -167,7 +167,7 @@ def count_published(study: Dissect, context: Context, known: Known) -> Known:
         dice = convention == "bioexp"
         score = scores(convention, known, plan.vocabulary)
         best = np.nanargmax(score, axis=1)
-        for unit, place, own in zip(plan.live.tolist(), best.tolist(), score, strict=True):
+        for unit, place, own in zip(plan.alive, best.tolist(), score, strict=True):
             rows.append(
                 {
                     "convention": convention,

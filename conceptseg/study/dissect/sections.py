@@ -114,7 +114,7 @@ def grid(result: Result) -> Section:
     """Overlap of the strongest units with the concepts that have most."""
     overlap = np.asarray(result.arrays["overlap"], float)
     names = [row["concept"] for row in result.tables["concepts"].rows]
-    live = result.arrays["live"]
+    live = [row["unit"] for row in result.tables["units"].rows]  # the live ones come first
     seen = np.flatnonzero(np.isfinite(overlap).all(0))
     best = seen[np.argsort(-overlap[:, seen].max(0), kind="stable")][:MOST_COLUMNS]
     units = np.argsort(-overlap[:, seen].max(1), kind="stable")[:MOST_ROWS]

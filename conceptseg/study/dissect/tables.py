@@ -37,7 +37,7 @@ def units(detection: Detection, ablations: Ablations, classes: Sequence[str]) ->
     used = [used_by(losses, edit[i], classes) if i in edit else None for i in places.tolist()]
     worst = [_worst(losses, edit.get(i)) for i in places.tolist()]
     columns = (
-        Column("unit").at(plan.live),
+        Column("unit").at(plan.alive),
         Column("state", of=lambda _: "live"),
         Column("label", "best concept").at(names[concept]),
         Column("category", of=lambda i: plan.vocabulary.kind(concept[i])),
@@ -94,7 +94,7 @@ def concepts(
     classes: Sequence[str],
 ) -> Table:
     """A row for every concept: how often it is seen, who detects it, who uses that."""
-    vocabulary, live = detection.plan.vocabulary, detection.plan.live
+    vocabulary, live = detection.plan.vocabulary, detection.plan.alive
     best = {c: int(detection.best_units(c, 1)[0]) for c in detection.allowed.tolist()}
     overlap = {c: detection.grid[unit, c] for c, unit in best.items()}
     normalised = {c: detection.grid_normalised[unit, c] for c, unit in best.items()}
@@ -138,8 +138,9 @@ def losses(detection: Detection, ablations: Ablations, classes: Sequence[str]) -
 def unit_losses(detection: Detection, ablations: Ablations, classes: Sequence[str]) -> Table:
     """A row for each unit that was ablated alone, and class."""
     names, cards = detection.plan.vocabulary.names, ablations.cards
+    live = detection.plan.alive
     edits = (
-        Column("unit", of=lambda loss: detection.plan.live[cards[loss.edit]]),
+        Column("unit", of=lambda loss: live[cards[loss.edit]]),
         Column("label", of=lambda loss: names[detection.chosen.concept[cards[loss.edit]]]),
     )
     return Table.of(ablations.unit_losses, (*edits, *_loss_columns(classes)))
@@ -178,7 +179,7 @@ def categories(detection: Detection) -> Table:
 
 def curves(detection: Detection, ablations: Ablations) -> Table:
     """Per shown unit and quantile: IoU with its concept, its ceiling, and what is above chance."""
-    curve, live = detection.curve, detection.plan.live
+    curve, live = detection.curve, detection.plan.alive
     columns = (
         Column("unit", of=lambda pair: live[pair[0]]),
         replace(WANTED, of=lambda pair: detection.quantiles[pair[1]]),
@@ -195,9 +196,10 @@ def curves(detection: Detection, ablations: Ablations) -> Table:
 def exemplars(
     detection: Detection, ablations: Ablations, outlines: dict[tuple[int, str], str]
 ) -> Table:
+    live = detection.plan.alive
     rows = [
         {
-            "unit": detection.plan.live[i],
+            "unit": live[i],
             "sample": sample_id,
             "value": value,
             "picture": picture_key(sample_id),

@@ -95,7 +95,7 @@ class Compare(Sweep):
 
     @contextmanager
     def open(self, context: Context, known: Known) -> Iterator[Known]:
-        yield METHODS(explainers(context.suiting(self.entries), context.layer))
+        yield METHODS(explainers(context.suiting(self.entries), context.single))
 
     def look(self, context: Context, one: One, known: Known) -> Tables:
         scene = Scene(context.model, one.image, batch_size=context.run.batch_size)

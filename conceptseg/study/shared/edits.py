@@ -33,7 +33,7 @@ class Editable:
     @classmethod
     def of(cls, context: Context, batch: Batch) -> "Editable":
         """One pass of each image; takes no gradients, so call it where none are recorded."""
-        tail = Tail.of(context.model, batch.images, context.layer)
+        tail = Tail.of(context.model, batch.images, context.levels)
         clean = tail.logits.argmax(1)
         labelled = torch.zeros(len(batch), dtype=torch.bool, device=clean.device)
         reference = clean

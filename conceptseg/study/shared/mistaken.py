@@ -221,7 +221,7 @@ class EraseMistakes(Pass):
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         found, rows = known[MISTAKES], []
         with torch.no_grad():
-            tail = Tail.of(context.model, batch.images, context.layer)
+            tail = Tail.of(context.model, batch.images, context.levels)
             shows, told = self.concepts.where(context, batch.ids, batch.images, known)
             random = min(self.concepts.random, RANDOM_EDITS)
             for i in found.shown:

@@ -34,6 +34,7 @@ def plan(units: int, words: Vocabulary, ids: list[str], half: list[int]) -> Plan
         vocabulary=words,
         half=dict(zip(ids, half, strict=True)),
         sampling=Sampling(tuple(ids), tuple(ids), "images", 0),
+        names=tuple(range(units)),
     )
 
 
