@@ -34,6 +34,7 @@ from conceptseg.explain.regions import Region
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
 from conceptseg.network.choice import chosen
+from conceptseg.network.independent import only
 from conceptseg.network.model import SegmentationModel, load_model
 from conceptseg.network.plain import in_float32
 from conceptseg.report.thumbnails import ZERO, outlined, overlay, shared_limit
@@ -48,13 +49,16 @@ Method = str | dict[str, Any] | Explainer
 def model(source: str, name: str, *, device: str = "cpu", **settings: Any) -> SegmentationModel:
     """A network by source and name, as the `model` block of a study's file describes it.
 
-    `settings` are that block's other keys: weights, classes, preprocessing, arguments. Raises
-    InputError for what cannot be loaded.
+    `settings` are that block's other keys: weights, classes, preprocessing, arguments. Of
+    independent classes :func:`explain` takes any, as with :func:`own`. Raises InputError for what
+    cannot be loaded.
     """
     try:
         config = ModelConfig(source=source, name=name, **settings)
     except ValueError as error:
         raise InputError(f"model: {error}") from None
+    positive = _studied(config.values, config.positive_class, config.classes)
+    config = config.model_copy(update={"positive_class": positive})
     return load_model(config, config.classes, device)
 
 
@@ -71,7 +75,8 @@ def own(
 
     `settings` are further keys of `model.preprocessing` (range, channels, normalise, ...) and those
     that say how the output is read (output, values, place, merge, drop). `positive_class` is the
-    class that a network with one output map scores, or the one studied of independent classes.
+    class that a network with one output map scores. Of independent classes :func:`explain` takes
+    any; called with images, the network answers for `positive_class`, the first if none is given.
     Weights of another type are turned to float32, in place.
 
     Raises InputError for keys that do not exist or do not hold what they should.
@@ -97,10 +102,16 @@ def own(
         classes,
         steps,
         name=type(network).__name__,
-        positive_class=positive_class,
+        positive_class=_studied(read.values, positive_class, classes),
         remarks=in_float32(network),
         reading=read,
     )
+
+
+def _studied(values: str | None, given: str | None, classes: Sequence[str]) -> str | None:
+    """The positive class: of independent classes the first until another is asked for."""
+    independent = (values or "").startswith("independent")
+    return next(iter(classes), None) if independent and given is None else given
 
 
 @dataclass(frozen=True)
@@ -184,8 +195,9 @@ def explain(
     parameters, or explainers; Seg-XRes-CAM when none is given. `region` limits whose score is
     explained (:mod:`conceptseg.explain.target`): by default all pixels where the class is
     predicted. Methods that read one layer take, where none is named, the one that carries the
-    decision on this image (:mod:`conceptseg.network.choice`). Of a map that is zero everywhere the
-    explanation's `remarks` say why that may be, and so does a UserWarning.
+    decision on this image (:mod:`conceptseg.network.choice`). A class of a network of independent
+    ones is explained against all that it is not, whichever `positive_class` is. Of a map that is
+    zero everywhere the explanation's `remarks` say why that may be, and so does a UserWarning.
 
     Raises InputError for an unknown class or method, an image that does not suit the network, and
     a region that is empty in this image.
@@ -193,6 +205,8 @@ def explain(
     entries = methods or ("seg_xres_cam",)
     names = choice_labels([m if isinstance(m, (str, dict)) else type(m).__name__ for m in entries])
     made = [m if isinstance(m, Explainer) else _method(m) for m in entries]
+    if network.interpretation.independent and class_name in network.interpretation.outputs:
+        network = only(network, class_name)
     pixels = as_image(image, network.channels).to(next(network.parameters()).device)
     target = Target(network.class_id(class_name), region, score)
     scene = Scene(network, pixels[None], batch_size=batch_size)

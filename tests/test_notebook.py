@@ -120,6 +120,28 @@ def test_own_says_how_the_output_is_read():
     assert flipped(torch.full((1, 3, 4, 4), 0.75))[0, :, 0, 0].tolist() == [1.0, 0.0]
 
 
+def test_any_of_independent_classes_is_explained_against_all_that_it_is_not(image):
+    torch.manual_seed(1)
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 6, 3, padding=1), torch.nn.Tanh(), torch.nn.Conv2d(6, 3, 1)
+    )
+    way = {"kind": "seg_grad_cam", "layer": "0", "relu": False}
+    names = ("whole", "core", "bar")
+    every = own(net, names, values="independent")
+    assert every.classes == ("not whole", "whole")
+    z = net(image[None])[0]
+    for place, name in enumerate(names):
+        found = explain(every, image, name, way, region=Box(0, 0, 16, 24))
+        alone = own(net, names, values="independent", positive_class=name)
+        again = explain(alone, image, name, way, region=Box(0, 0, 16, 24))
+        assert np.array_equal(
+            found.attributions["seg_grad_cam"], again.attributions["seg_grad_cam"]
+        )
+        assert torch.allclose(alone(image[None])[0, 1], z[place], atol=1e-6)
+        told = explain(every, image, name, way) if bool((z[place] > 0).any()) else None
+        assert told is None or np.array_equal(told.region, (z[place] > 0).numpy())
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -24,7 +24,8 @@ Reading = tuple[str, Changes]
 
 def readings(own: Preprocessing, images: Tensor) -> Iterator[Reading]:
     """Other preprocessing that networks are often trained with."""
-    if images.shape[1] == 3:
+    count = len(own.channels or range(images.shape[1]))
+    if count == 3:
         yield reversed_channels(own)
     plain = own.mean is None and own.std is None
     if not plain:
@@ -40,7 +41,7 @@ def readings(own: Preprocessing, images: Tensor) -> Iterator[Reading]:
         if own.channels is None:
             yield _less_mean_colour(own.range, images)
     imagenet = {"range": (0.0, 1.0), **IMAGENET}
-    if images.shape[1] == 3 and not _alike(own, own.model_copy(update=imagenet)):
+    if count == 3 and not _alike(own, own.model_copy(update=imagenet)):
         yield "images normalised as for ImageNet", imagenet
 
 

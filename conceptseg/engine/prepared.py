@@ -7,7 +7,7 @@ otherwise give other ones. How sure a network is says little, for larger numbers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,8 @@ ALIKE = 1.25
 """Ratio up to which two inputs' standard deviations are of one scale."""
 EARLY = 2
 """Norms, at most, that tell how numbers are scaled: the first ones, a quarter of all or less."""
+LOOKED_AT = 4
+"""Images that tell how numbers are scaled."""
 COLOURED = 10
 """Images that tell the order of channels, which shows less."""
 FITS = 0.1
@@ -60,17 +62,32 @@ BETTER = {"scale": 2.0, "colours": 1.25}
 
 @dataclass(frozen=True)
 class Fit:
-    """Divergence of norms' inputs from training: of all images together, and of each [n]."""
+    """Divergence of norms' inputs from training: of all images together, of each [n], and of all
+    but each [n]."""
 
     pooled: float
     each: np.ndarray
+    without: np.ndarray
 
     @classmethod
     def of(cls, given: list[Given]) -> Fit:
         return cls(
             float(np.mean([one.pooled() for one in given])),
             np.mean([one.divergence() for one in given], axis=0),
+            np.mean([one.pooled_without() for one in given], axis=0),
         )
+
+    def clearly_worse(self, other: Fit) -> bool:
+        """Whether images are clearly not what was trained on, but would be with the other.
+
+        By the pair of each image; or, where these differ much by what they show, by all together
+        and by all but any one of them, if they do not fit by themselves.
+        """
+        if not self.pooled > BETTER["scale"] * other.pooled or other.pooled >= FITS:
+            return False
+        together = len(self.each) > 2 and bool((self.without > FITS).all())
+        steady = bool((self.without > BETTER["scale"] * other.without).all())
+        return self.over(other)[1] > 1 or (together and steady)
 
     def over(self, other: Fit) -> tuple[float, float, float]:
         """How many times the other's, of each image; geometric mean and its 95 % interval (t)."""
@@ -159,25 +176,25 @@ class Prepared:
 
     def norms(self, colours: bool) -> Iterator[Verdict]:
         """What the norms say of range, mean and deviation, and of the order of channels."""
-        own, images = self.model.preprocessing, self.batch.images
+        own, images = self.model.preprocessing, self._images(LOOKED_AT)
         early = min(EARLY, max(1, len(norms_with_statistics(self.model.module)) // 4))
         here = self._given(own, images, early)
         if not here:
             yield Verdict("batch norms", "none is given a map, so that they tell nothing")
             return
         fit, tried = Fit.of(here), []
-        told = _told(fit, len(images))
+        told = _told(fit)
         if fit.pooled < CLOSE:
             yield Verdict("batch norms", told)
             if colours:
                 yield from self.colours()
             return
-        for words, changes in scalings(own, images):
+        colours_of = torch.cat([part.float().mean((2, 3), keepdim=True) for part in images])
+        for words, changes in scalings(own, colours_of):
             given = self._given(own.model_copy(update=changes), images, early)
             tried.append((Fit.of(given), words, changes))
         best, words, changes = _plainest(tried)
-        _, low, _ = fit.over(best)
-        if best.pooled < FITS and fit.pooled > BETTER["scale"] * best.pooled and low > 1:
+        if fit.clearly_worse(best):
             yield Verdict("batch norms", told)
             yield _doubt(words, changes, fit, best)
             return
@@ -194,19 +211,15 @@ class Prepared:
 
     def colours(self) -> Iterator[Verdict]:
         """What the later half of the norms says of the order of channels, on more images."""
-        own, size = self.model.preprocessing, self.batch.images.shape[1:]
-        if size[0] != 3 or len(own.channels or (0, 1, 2)) != 3:
+        own = self.model.preprocessing
+        if self.batch.images.shape[1] != 3 or len(own.channels or (0, 1, 2)) != 3:
             return
         words, changes = reversed_channels(own)
         other = own.model_copy(update=changes)
         names = list(norms_with_statistics(self.model.module))
         later = names[len(names) // 2 :]
-        pairs = [
-            tuple(self._given(one, batch.images, among=later) for one in (own, other))
-            for batch in read(self.context, some(self.context, COLOURED), "none")
-            if batch.images.shape[1:] == size
-        ]
-        here, there = (_joined([pair[k] for pair in pairs]) for k in (0, 1))
+        images = self._images(COLOURED)
+        here, there = (self._given(one, images, among=later) for one in (own, other))
         if not here:
             return
         fit, turned = Fit.of(here), Fit.of(there)
@@ -235,20 +248,27 @@ class Prepared:
                     doubt=True,
                 )
 
+    def _images(self, count: int) -> list[Tensor]:
+        """So many images of the data, of all their sizes, those of one size together."""
+        return [batch.images for batch in read(self.context, some(self.context, count), "none")]
+
     def _given(
         self,
         preprocessing: Preprocessing,
-        images: Tensor,
+        images: Sequence[Tensor],
         most: int | None = None,
         among: Collection[str] | None = None,
     ) -> list[Given]:
         """What the first norms, or those named, are given by images that are prepared so."""
-        self.model.settle(images)
-        with watched(self.model, most, among) as given:
-            self.model.under(preprocessing)(images)
-        share = len(given) / max(len(norms_with_statistics(self.model.module)), 1)
-        self.passed += images.shape[0] * (1 if most is None else share)
-        return given
+        parts, norms = [], len(norms_with_statistics(self.model.module))
+        for part in images:
+            self.model.settle(part)
+            with watched(self.model, most, among) as given:
+                self.model.under(preprocessing)(part)
+            share = len(given) / max(norms, 1)
+            self.passed += part.shape[0] * (1 if most is None else share)
+            parts.append(given)
+        return _joined(parts)
 
     def _otherwise(self, of_like_scale: bool = False) -> Iterator[tuple[str, str, Tensor]]:
         """Logits for the images prepared in other ways: what they are called, and the keys."""
@@ -276,35 +296,42 @@ def _keys(changes: Changes) -> str:
     return f"try model.preprocessing {listed}"
 
 
-def _told(fit: Fit, images: int) -> str:
+def _told(fit: Fit) -> str:
     return (
-        f"the first ones are given numbers {fit.pooled:.3f} away from training's on {images} "
-        f"images (0 to 1; below {FITS:g} where they are prepared as in training)"
+        f"the first ones are given numbers {fit.pooled:.3f} away from training's on "
+        f"{len(fit.each)} images (0 to 1; below {FITS:g} where they are prepared as in training)"
     )
 
 
 def _doubt(words: str, changes: Changes, own: Fit, other: Fit) -> Verdict:
     ratio, low, high = own.over(other)
+    least = float((own.without / np.maximum(other.without, 1e-9)).min())
+    closer = (
+        f"each image {ratio:.1f} times closer ({low:.1f} to {high:.1f}, {len(own.each)} images)"
+        if low > 1
+        else f"{least:.1f} times closer or more without any one of {len(own.each)} images"
+    )
     return Verdict(
         words,
         f"the batch norms fit them better: {other.pooled:.3f} away from training against "
-        f"{own.pooled:.3f}, each image {ratio:.1f} times closer ({low:.1f} to {high:.1f}, "
-        f"{len(own.each)} images); {_keys(changes)}",
+        f"{own.pooled:.3f}, {closer}; {_keys(changes)}",
         doubt=True,
     )
 
 
-def _joined(batches: list[list[Given]]) -> list[Given]:
-    """What the norms are given by all batches together."""
+def _joined(batches: Sequence[list[Given]]) -> list[Given]:
+    """What the norms are given by all batches together; those that all batches reach."""
+    reached = [{one.name: one for one in batch} for batch in batches]
     return [
         Given(
-            parts[0].name,
-            np.concatenate([one.mean for one in parts]),
-            np.concatenate([one.variance for one in parts]),
-            parts[0].kept_mean,
-            parts[0].kept_variance,
+            one.name,
+            np.concatenate([batch[one.name].mean for batch in reached]),
+            np.concatenate([batch[one.name].variance for batch in reached]),
+            one.kept_mean,
+            one.kept_variance,
         )
-        for parts in zip(*batches, strict=True)
+        for one in batches[0]
+        if all(one.name in batch for batch in reached)
     ]
 
 

@@ -129,3 +129,15 @@ def laid_out(images: Tensor, run: RunConfig) -> Tensor:
     import torch
 
     return images.contiguous(memory_format=torch.channels_last) if run.channels_last else images
+
+
+def lay_out(model: SegmentationModel) -> None:
+    """The network's weights in memory as images are laid out, in place; those of four dimensions.
+
+    There is no such format for others, as of a network of volumes, which is refused elsewhere.
+    """
+    import torch
+
+    for weights in (*model.parameters(), *model.buffers()):
+        if weights.ndim == 4:
+            weights.data = weights.data.contiguous(memory_format=torch.channels_last)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from conceptseg.config import RunConfig, StudyKeys
 from conceptseg.engine.contract import Context
 from conceptseg.engine.independence import check_background
-from conceptseg.engine.reading import first_images, outputs_of_labels
+from conceptseg.engine.reading import first_images, lay_out, outputs_of_labels
 from conceptseg.engine.room import batch_size
 from conceptseg.engine.weighing import images_to_weigh, readers_of_several
 from conceptseg.errors import InputError, nearest
@@ -297,11 +297,9 @@ def _with_background(manifest: Manifest, name: str | None) -> Manifest:
 
 
 def _load_model(study: StudyKeys, manifest: Manifest, device: str) -> SegmentationModel:
-    import torch
-
     from conceptseg.network.model import load_model
 
     model = load_model(study.model, manifest.classes, device)
     if study.run.channels_last:
-        model = model.to(memory_format=torch.channels_last)
+        lay_out(model)
     return model

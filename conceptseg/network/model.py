@@ -23,6 +23,7 @@ from conceptseg.network.place import Placement
 from conceptseg.network.plain import as_written, plain
 from conceptseg.network.preprocess import check_preprocessing, input_size, prepare
 from conceptseg.network.refused import forward_failed, without_volumes, wrong_channels
+from conceptseg.network.stem import channels_of
 
 
 class SegmentationModel(Network):
@@ -50,7 +51,7 @@ class SegmentationModel(Network):
             attribute `classes` names what is left.
         preprocessing: what happens to an image before `module` sees it.
         name: for messages and reports.
-        channels: of the images; None leaves it to the first weight to tell.
+        channels: of the images; None leaves it to the first weight that they meet to tell.
         positive_class: of a network with one output map, the class it scores; of independent
             classes the one that is studied.
         origin: where the weights come from, for reports: a file, a name, or "random".
@@ -88,7 +89,7 @@ class SegmentationModel(Network):
         self.classes = self.interpretation.classes
         check_preprocessing(self.preprocessing)
         self._exact_channels = channels is not None
-        self.channels = channels or self._guess_channels()
+        self._channels = channels
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [n, k, h, w] of images [n, c, h, w] in [0, 1].
@@ -271,11 +272,13 @@ class SegmentationModel(Network):
         told = [(f"fact {key}\0{value}", torch.empty(0)) for key, value in facts.items()]
         return hash_tensors([*told, *tensors])
 
-    def _guess_channels(self) -> int:
-        if self.preprocessing.channels is not None:
-            return max(self.preprocessing.channels) + 1
-        stems = (p.shape[1] for p in self.module.parameters() if p.ndim == 4)
-        return int(next(stems, 3))
+    @property
+    def channels(self) -> int:
+        """How many channels images have; where it was not said, :func:`stem.channels_of` tells."""
+        if self._channels is None:
+            picked = self.preprocessing.channels
+            self._channels = channels_of(self) if picked is None else max(picked) + 1
+        return self._channels
 
     def check_images(self, images: Tensor) -> None:
         if images.ndim != 4:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,15 @@ class Given:
         mean, variance = self.mean.mean(0), self.variance.mean(0) + self.mean.var(0)
         kept = self.kept_mean, self.kept_variance
         return float(squared_hellinger(mean, variance, *kept).mean())
+
+    def pooled_without(self) -> np.ndarray:
+        """Of all images but each together from training [n]; nan of one image."""
+        n = len(self.mean)
+        if n < 2:
+            return np.full(n, np.nan)
+        rest = [np.arange(n) != one for one in range(n)]
+        parts = [replace(self, mean=self.mean[k], variance=self.variance[k]) for k in rest]
+        return np.array([part.pooled() for part in parts])
 
 
 def squared_hellinger(

@@ -42,8 +42,9 @@ def compose(result: Result, report: Callable[[Result], Report]) -> Report:
         limits=[
             *limits,
             f"Corrected p-values of the findings above count all {count} classes together (each "
-            f"is {count} times that within its class). Those in the sections count the tests of "
-            "their own class alone, and so do intervals.",
+            f"is {count} times that within its class), and so do intervals that decide a finding. "
+            "Those in the sections, and those of findings that a test decides, are of their own "
+            "class alone.",
         ],
     )
 

@@ -1,10 +1,11 @@
 """One result of several: of a network whose classes are independent, one part for each class.
 
 Each part is the result of a run of its own. Their findings stand together under one correction, for
-all of them are looked through together: p-values are multiplied by the number of parts
-(Bonferroni). Parts that each keep false claims to a rate keep it so over all: the chance of any
-false claim is at most the sum of the parts' chances, and likewise the share of false ones among the
-claims (the false share of all is at most the sum of the shares within each part).
+all of them are looked through together: p-values are multiplied by the number of parts, and
+intervals that decide a finding grow as much (Bonferroni). Parts that each keep false claims to a
+rate keep it so over all: the chance of any false claim is at most the sum of the parts' chances,
+and likewise the share of false ones among the claims (the false share of all is at most the sum of
+the shares within each part).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from conceptseg.errors import InputError, nearest
 from conceptseg.result.finding import Finding, ranked
 from conceptseg.result.saved import Result, safe_key
-from conceptseg.stats.intervals import ALPHA
+from conceptseg.stats.intervals import ALPHA, among
 
 PARTS = "independent_classes"
 """The note that lists the parts, in their order."""
@@ -109,19 +110,32 @@ def picture(place: int, key: str) -> str:
 
 
 def _in_family(finding: Finding, name: str, count: int) -> Finding:
-    """A part's finding as one of all parts: it names its class, and its p-values count them all."""
+    """A part's finding as one of all parts: it names its class, and what decides counts them all.
+
+    What is evidence within its class alone says so in its claim.
+    """
     least = None if finding.p_least is None else min(1.0, count * finding.p_least)
     p = None if finding.p_adjusted is None else min(1.0, count * finding.p_adjusted)
-    return finding.model_copy(
+    within: dict[str, Any] = {"p_within_class": finding.p_adjusted}
+    ci = finding.ci
+    if finding.by == "interval" and ci is not None and finding.effect is not None:
+        within["ci_within_class"] = list(ci)
+        ci = among(finding.effect, *ci, finding.n, count)
+    found = finding.model_copy(
         update={
             "claim": f"{name}: {finding.claim}",
             "class_": finding.class_ or name,
+            "ci": ci,
             "p_adjusted": None if least is not None and least > ALPHA else p,
             "p_least": least,
             "evidence": anchor(name, finding.evidence),
-            "details": {**finding.details, "p_within_class": finding.p_adjusted},
+            "details": {**finding.details, **within},
         }
     )
+    if finding.standing == "evidence" != found.standing:
+        alone = f"{found.claim} So it is within its class; not once all {count} are counted."
+        return found.model_copy(update={"claim": alone})
+    return found
 
 
 def _kept(name: str, part: Result) -> dict[str, Any]:

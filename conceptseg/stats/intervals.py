@@ -104,6 +104,20 @@ def tail(n: int, level: float = 0.95) -> float:
     return float(ndtr(-np.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 + level) / 2)))
 
 
+def among(value: float, low: float, high: float, n: int, count: int) -> tuple[float, float]:
+    """Ends of a 95 % interval of n groups, as one of `count` that are looked through together.
+
+    Both sides grow by t(1 - 0.025 / count) / t(0.975), quantiles of Student's distribution with
+    n - 1 degrees of freedom: what :func:`tail` makes of that level where draws are normal. So all
+    `count` hold at once with 95 %, whatever they have to do with each other (Bonferroni).
+    """
+    from scipy.special import stdtrit
+
+    off = (1 - 0.95) / 2
+    grown = float(stdtrit(max(n - 1, 1), 1 - off / count) / stdtrit(max(n - 1, 1), 1 - off))
+    return value - grown * (value - low), value + grown * (high - value)
+
+
 def wilson_interval(share: float, n: float, z: float = 1.959964) -> tuple[float, float]:
     """Interval of a share of n independent cases: where |share - p| <= z sqrt(p (1 - p) / n).
 

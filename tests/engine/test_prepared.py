@@ -85,6 +85,11 @@ def examined(net, way, data=None):
     return examine(Context(model, data or Scenes(), RunConfig(device="cpu"), "0", 0))
 
 
+def fit(pooled, each, without=None):
+    each = np.asarray(each)
+    return Fit(pooled, each, np.full(len(each), pooled) if without is None else np.array(without))
+
+
 def doubts(*args):
     return {one.what: one.found for one in examined(*args).doubts}
 
@@ -119,6 +124,29 @@ def test_images_that_are_prepared_otherwise_are_named(right, given, words):
     assert "away from training against 0." in found[words] and "try model.pre" in found[words]
 
 
+class Photos(Scenes):
+    """Images of which no two are of one size."""
+
+    def image(self, sample):
+        number = int(sample.id)
+        return scene(number)[:, : 20 + number, : 40 - number].numpy()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (Preprocessing(std=IMAGENET["std"]), "images normalised as for ImageNet"),
+        (Preprocessing(range=(0, 255)), "images normalised as for ImageNet"),
+        (Preprocessing(**IMAGENET, channels=(2, 1, 0)), "images with channels reversed"),
+        (WAYS["imagenet"], None),
+    ],
+)
+def test_images_of_all_sizes_tell_how_they_are_prepared(given, words):
+    found = examined(network(WAYS["imagenet"]), given, Photos())
+    assert found.images == 1  # what is compared pixel by pixel is of one size
+    assert [one.what for one in found.doubts] == ([] if words is None else [words])
+
+
 def test_channels_that_are_reversed_are_named():
     for name in ("plain", "imagenet"):
         wrong = WAYS[name].model_copy(update={"channels": (2, 1, 0)})
@@ -144,12 +172,36 @@ def test_a_ratio_has_the_interval_of_its_logarithms():
     rng = np.random.default_rng(0)
     inside = 0
     for _ in range(400):
-        one = Fit(0.1, np.exp(rng.normal(0.3, 0.5, 6)))
-        ratio, low, high = one.over(Fit(0.1, np.ones(6)))
+        one = fit(0.1, np.exp(rng.normal(0.3, 0.5, 6)))
+        ratio, low, high = one.over(fit(0.1, np.ones(6)))
         assert low < ratio < high
         inside += low < np.exp(0.3) < high
     assert abs(inside / 400 - 0.95) < 0.035
-    assert Fit(0.1, np.ones(2)).over(Fit(0.1, np.ones(2))) == (1.0, 0.0, float("inf"))
+    assert fit(0.1, np.ones(2)).over(fit(0.1, np.ones(2))) == (1.0, 0.0, float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "worse"),
+    [
+        (fit(0.3, [0.3, 0.4, 0.3, 0.3]), fit(0.03, [0.1, 0.1, 0.1, 0.1]), True),  # each image
+        (fit(0.2, [0.5, 0.5, 0.1, 0.1]), fit(0.03, [0.1, 0.1, 0.3, 0.3]), True),  # all together
+        (fit(0.2, [0.5, 0.5, 0.1, 0.1]), fit(0.12, [0.1, 0.1, 0.3, 0.3]), False),  # nothing fits
+        (fit(0.05, [0.5, 0.5, 0.1, 0.1]), fit(0.01, [0.1, 0.1, 0.3, 0.3]), False),  # both fit
+        (  # without the first image it fits by itself
+            fit(0.2, [0.9, 0.1, 0.1, 0.1], [0.05, 0.2, 0.2, 0.2]),
+            fit(0.03, [0.1, 0.1, 0.3, 0.3]),
+            False,
+        ),
+        (  # without the first image neither is better
+            fit(0.2, [0.9, 0.1, 0.1, 0.1], [0.15, 0.2, 0.2, 0.2]),
+            fit(0.03, [0.1, 0.1, 0.3, 0.3], [0.14, 0.03, 0.03, 0.03]),
+            False,
+        ),
+        (fit(0.3, [0.3, 0.4]), fit(0.03, [0.1, 0.1]), False),  # of two images nothing is sure
+    ],
+)
+def test_what_is_clearly_worse(own, other, worse):
+    assert own.clearly_worse(other) is worse
 
 
 def test_no_reading_is_the_one_that_is_used_and_none_comes_twice():
@@ -164,6 +216,16 @@ def test_no_reading_is_the_one_that_is_used_and_none_comes_twice():
         assert len(list(readings(way, images))) <= 8
 
 
+@pytest.mark.parametrize("channels", [(1,), (2, 0), (2, 1, 0)])
+def test_readings_are_of_the_channels_that_are_picked(channels):
+    images, own = torch.rand(2, 4, 8, 8), Preprocessing(channels=channels)
+    for words, changes in (*readings(own, images), *scalings(own, images)):
+        assert prepare(images, own.model_copy(update=changes)).shape[1] == len(channels), words
+    assert any("channels" in changes for _, changes in readings(own, images)) is (
+        len(channels) == 3
+    )
+
+
 def test_what_adapts_to_the_images_is_named_only_where_nothing_else_fits():
     def named(**pooled):
         known = {
@@ -171,7 +233,7 @@ def test_what_adapts_to_the_images_is_named_only_where_nothing_else_fits():
             "colour": (MEAN_COLOUR, {"mean": (0.4,)}),
             "fixed": ("images from 0 to 255", {"range": (0, 255)}),
         }
-        tried = [(Fit(far, np.ones(3)), *known[name]) for name, far in pooled.items()]
+        tried = [(fit(far, np.ones(3)), *known[name]) for name, far in pooled.items()]
         return _plainest(tried)[1]
 
     assert named(itself=0.020, colour=0.03, fixed=0.053) == "images from 0 to 255"

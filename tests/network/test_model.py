@@ -111,6 +111,41 @@ def test_wrong_channels_guessed_from_the_first_weight():
         model(torch.rand(1, 3, 4, 4))
 
 
+class Reached(nn.Module):
+    """The image meets the convolution that is registered last, after `before`."""
+
+    def __init__(self, taken, before):
+        super().__init__()
+        self.head, self.side = nn.Conv2d(6, 3, 1), nn.Conv2d(7, 6, 1)
+        self.place, self.stem = nn.Parameter(torch.zeros(1, 7, 4, 4)), nn.Conv2d(taken, 6, 1)
+        self.before = before
+
+    def forward(self, x):
+        seen = self.side(self.place).mean((2, 3), keepdim=True)  # no image comes here
+        return self.head(self.stem(self.before(x)) + seen)
+
+
+def beside(x):
+    return torch.cat([x, x[:, :2] * 0, x[:, :1] * 0], 1)
+
+
+@pytest.mark.parametrize(
+    ("taken", "before", "channels"),
+    [
+        (5, nn.Identity(), 5),
+        (2, nn.BatchNorm2d(2).eval(), 7),  # nothing comes through: the first weight's
+        (4, nn.BatchNorm2d(4).eval(), 4),
+        (5, beside, 2),
+        (12, nn.PixelUnshuffle(2), 3),
+    ],
+)
+def test_channels_are_those_of_the_weight_that_the_image_meets(taken, before, channels):
+    model = SegmentationModel(Reached(taken, before), CLASSES, name="toy")
+    assert model.channels == channels
+    assert not any(m._forward_pre_hooks for m in model.modules())
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
 def test_picked_channels():
     given = Preprocessing(channels=(3, 0, 1))
     model = SegmentationModel(nn.Conv2d(3, 3, 1), CLASSES, given)

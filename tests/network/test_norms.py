@@ -82,3 +82,19 @@ def test_a_pass_ends_after_so_many_norms():
     with pytest.raises(ZeroDivisionError), watched(model):
         raise ZeroDivisionError
     assert not model.module.first[1]._forward_pre_hooks
+
+
+def test_what_all_images_but_one_give_is_what_they_give_by_themselves():
+    model, images = trained(), torch.rand(4, 3, 6, 6)
+    model.settle(images)
+
+    def given(some):
+        with torch.no_grad(), watched(model) as found:
+            model(some)
+        return found
+
+    for place, one in enumerate(given(images)):
+        others = [given(images[[i for i in range(4) if i != k]])[place].pooled() for k in range(4)]
+        assert one.pooled_without() == pytest.approx(others, abs=1e-6)
+    (alone, *_) = given(images[:1])
+    assert np.isnan(alone.pooled_without()).all()
