@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.engine.reading import first_images
+from conceptseg.errors import asked_for
 from conceptseg.explain.lrp.composites import CompositeName
 from conceptseg.explain.lrp.engine import Engine, Run
 from conceptseg.explain.lrp.start import relevance_of_logits
@@ -62,9 +63,10 @@ def open_engines(study: Lcrp, context: Context, known: Known) -> Known:
     """
     example = first_images(context.manifest, context.run)
     engines = Engines(study, context.model, example)
-    engine = engines.of()
-    engine.check_layer(context.layer)
-    engine.run(example, [context.layer])
+    with asked_for(f"lcrp, composite: {study.composite}"):
+        engine = engines.of()
+        engine.check_layer(context.layer)
+        engine.run(example, [context.layer])
     return ENGINES(engines)
 
 
