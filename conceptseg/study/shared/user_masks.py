@@ -57,6 +57,12 @@ class UserMask:
             )
         return shown
 
+    def holds(self, sample_id: str) -> str:
+        """Whether an image holds it: "shown", "not shown", or "not annotated" without a file."""
+        size = self._manifest.size(self._manifest.sample(sample_id))
+        found = self.read(sample_id, size)
+        return "not annotated" if found is None else "shown" if found.any() else "not shown"
+
     def _path(self, sample: Sample) -> Path | None:
         words = {name: sample.metadata.get(name, "") for name in self._manifest.metadata}
         words |= {"id": sample.id, "split": sample.split or "", "group": sample.group}
