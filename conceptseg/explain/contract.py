@@ -122,6 +122,11 @@ class Metric(Strict, ABC):
     explains_again: ClassVar[bool] = False
     """Whether it asks the method for further maps, which costs the method's passes each time."""
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The ends of its numbers' range; None where they have none."""
+        return None
+
     @abstractmethod
     def measure(self, trial: Trial) -> Measured: ...
 

@@ -79,7 +79,7 @@ def canonise(model: SegmentationModel, images: Tensor) -> Canonical:
         if isinstance(module, _NORM) and module.running_mean is None:
             raise InputError(
                 f"module {name!r} ({type(module).__name__}) keeps no running statistics, so "
-                "its logits depend on the other images of the batch; relevance needs a fixed network"
+                "its logits depend on the other images of the batch; relevance needs fixed ones"
             )
     with torch.inference_mode(False):
         other = copy.deepcopy(model)
@@ -223,7 +223,7 @@ def guard(
     raise InputError(
         f"the canonised copy's logits are off by {off:.2g}; the first module that differs is "
         f"{_first_difference(model, canonical, run, image)}. It may draw at random, keep a state "
-        "or write into its input: the rules need it as a plain function (an nn.Module without these)"
+        "or write into its input: the rules need a plain function (an nn.Module without these)"
     )
 
 
