@@ -143,7 +143,7 @@ class Control(TwinSweep):
             "key": np.array(list(scores), np.int64).reshape(-1, 3),
             "context": np.array(list(scores.values()), np.float64),
             "masked": np.array(list(on), np.int64).reshape(-1, 2),
-            "on": np.array(list(on.values()), np.float64).reshape(-1, len(masks)),
+            "on": np.array(list(on.values()), np.float64).reshape(len(on), len(masks)),
             **(self._kept(context, one, known) if kept else NOT_KEPT),
         }
 

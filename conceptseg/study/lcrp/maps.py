@@ -162,7 +162,7 @@ class Maps(Sweep):
             ),
             "whole": np.array(
                 [shares_on(whole.get(c), even[c][0], concepts) for c in even], np.float64
-            ).reshape(-1, 3, len(concepts)),
+            ).reshape(len(even), 3, len(concepts)),
             "drawn": np.array(sizes, np.int64).reshape(-1, 3),
             "data": np.frombuffer(b"".join(drawn.values()), np.uint8).copy(),
         }

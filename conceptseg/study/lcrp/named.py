@@ -94,7 +94,7 @@ def _shares(study: Lcrp, context: Context, known: Known) -> tuple[Share, ...]:
     numbers = {}
     for c in chosen.classes:
         ids = [s for s in chosen.drawn(c, study.random_images) if (s, c) in maps.whole]
-        whole = np.array([maps.whole[s, c] for s in ids]).reshape(-1, 3, len(names))
+        whole = np.array([maps.whole[s, c] for s in ids]).reshape(len(ids), 3, len(names))
         for q in range(len(names)):
             held = np.isfinite(whole[:, 0, q])
             if held.any():
