@@ -23,6 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from conceptseg.catalogue import parse  # noqa: E402
 from conceptseg.stats.estimate import Sampling  # noqa: E402
 from conceptseg.stats.intervals import FEWEST, finite_mean  # noqa: E402
 
@@ -95,13 +96,16 @@ def intervals(result: dict) -> Iterator[tuple[tuple[str, ...], float, float, flo
 
 
 Population = tuple[str, np.ndarray, tuple[int, ...], tuple[float, float] | None]
+POINTED = "each method in "
+"""Numbers of which most may be one and the same: the interval allows for others only then."""
 
 
 def populations(folder: Path) -> Iterator[Population]:
     """What a study takes means of: a name, the numbers [images, series], the images of a set, and
     the bounds by which rare images are allowed for, if they are."""
     arrays = np.load(folder / "arrays.npz")
-    study = json.loads((folder / "result.json").read_text())["study"]
+    result = json.loads((folder / "result.json").read_text())
+    study, metrics = result["study"], result["notes"].get("metrics", ())
     if study == "permutation":
         yield (
             "loss of IoU by part and class",
@@ -112,8 +116,10 @@ def populations(folder: Path) -> Iterator[Population]:
     elif study == "ability":
         yield "Dice of the output by class", arrays["output"], (200,), (0.0, 1.0)
     elif study == "saliency":
-        values = arrays["values"]
-        yield "each metric of each method", values.reshape(len(values), -1), (16,), None
+        for metric, values in zip(metrics, arrays["values"].transpose(2, 0, 1), strict=True):
+            made = parse("metrics", metric.partition(" (")[0]).bounds
+            seen = (float(np.nanmin(values)), float(np.nanmax(values)))
+            yield f"{POINTED}{metric}", values, (16,), made or seen
     elif study == "deepdream":
         phi = arrays["described"]
         for n in range(3):  # the kinds of path, 30 starts each
@@ -143,7 +149,9 @@ def draws(folder: Path, sets: int) -> None:
                     sampling = Sampling(ids, ids, "images", number, 500)
                     mean = known.mean()
                     told = sampling.mean(one)
-                    if bounds:
+                    if bounds and name.startswith(POINTED):
+                        told = sampling.pointed(one, *bounds)
+                    elif bounds:
                         told = told.joined(sampling.bounded(one, *bounds))
                     drawn = one[sampling.picks()].mean(1)
                     low, high = np.quantile(drawn, [0.025, 0.975])

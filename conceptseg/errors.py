@@ -6,7 +6,8 @@ layer or shape, and the cure. The command prints that line without a traceback a
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 EXIT_DONE = 0
 EXIT_DEFECT = 1
@@ -17,6 +18,16 @@ EXIT_INTERRUPTED = 130
 
 class InputError(Exception):
     """Something that the user gave cannot be used; the message says what, and what cures it."""
+
+
+@contextmanager
+def asked_for(name: str) -> Iterator[None]:
+    """Within it, an InputError's message begins with the name of what the user asked for."""
+    try:
+        yield
+    except InputError as error:
+        told = str(error)
+        raise InputError(told if told.startswith(name) else f"{name}: {told}") from error
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

@@ -28,7 +28,7 @@ from conceptseg.catalogue import choice_labels, parse, told
 from conceptseg.config import ModelConfig, Preprocessing, Reading, ScoreName
 from conceptseg.data.images import read_image
 from conceptseg.data.raster import Rules
-from conceptseg.errors import InputError, nearest
+from conceptseg.errors import InputError, asked_for, nearest
 from conceptseg.explain.contract import Explainer
 from conceptseg.explain.regions import Region
 from conceptseg.explain.scene import Scene
@@ -221,7 +221,8 @@ def explain(
     remarks: dict[str, tuple[str, ...]] = {}
     for name, method in zip(names, made, strict=True):
         before, known = scene.passes, len(scene.remarks)
-        found[name] = method.on(scene, [target])[0, 0].cpu().numpy()
+        with asked_for(name):
+            found[name] = method.on(scene, [target])[0, 0].cpu().numpy()
         passes[name] = {k: n - before.get(k, 0) for k, n in scene.passes.items()}
         zero = () if found[name].any() else (_zero(method, scene),)
         if zero:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from conceptseg.catalogue import About
 from conceptseg.config import Strict
-from conceptseg.errors import InputError
+from conceptseg.errors import InputError, asked_for
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
 from conceptseg.network.record import undisturbed
@@ -49,8 +49,17 @@ class Explainer(Strict, ABC):
         target: Target,
         labels: Tensor | None = None,
     ) -> Tensor:
-        """Images [n, c, h, w] in [0, 1] -> attributions [n, h, w], float32."""
-        return self.on(Scene(model, images, labels), [target])[0]
+        """Images [n, c, h, w] in [0, 1] -> attributions [n, h, w], float32.
+
+        An InputError begins with the method's name.
+        """
+        with asked_for(self.name()):
+            return self.on(Scene(model, images, labels), [target])[0]
+
+    @classmethod
+    def name(cls) -> str:
+        """What the method is called in YAML: the name of its file."""
+        return cls.__module__.rpartition(".")[2]
 
     def on(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         """Attributions [t, n, h, w] of t targets, from passes that they share where they can.
@@ -113,6 +122,11 @@ class Metric(Strict, ABC):
     explains_again: ClassVar[bool] = False
     """Whether it asks the method for further maps, which costs the method's passes each time."""
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The ends of its numbers' range; None where they have none."""
+        return None
+
     @abstractmethod
     def measure(self, trial: Trial) -> Measured: ...
 
@@ -126,7 +140,7 @@ def explain(explainer: Explainer, scene: Scene, targets: Sequence[Target]) -> Te
     """
     if not len(scene) or not targets:
         return scene.images.new_zeros((len(targets), len(scene), *scene.size), dtype=torch.float32)
-    name = type(explainer).__module__.rpartition(".")[2]
+    name = explainer.name()
     if explainer.classes_only and not all(target.of_class for target in targets):
         raise InputError(
             f"{name} explains classes alone, and not the decision of a node; take another method, "

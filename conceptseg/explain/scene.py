@@ -61,7 +61,7 @@ class Scene:
         self._gradients: dict[tuple[str, FixedTarget], Tensor] = {}
         self._clean: Tensor | None = None
         self._own: Counter[str] = Counter()
-        self.remarks: list[str] = []
+        self.remarked: dict[str, str] = {}
 
     def __len__(self) -> int:
         return self.images.shape[0]
@@ -80,10 +80,17 @@ class Scene:
         """Add passes that were run outside of the scene, in images."""
         self._own.update(passes)
 
-    def remark(self, text: str) -> None:
-        """Say something of the explanations made here that their readers must know; once."""
-        if text not in self.remarks:
-            self.remarks.append(text)
+    def remark(self, text: str, kind: str) -> None:
+        """Say something of the explanations made here that their readers must know; once.
+
+        What is of one `kind` ("dots on a grid") is counted together over images.
+        """
+        self.remarked.setdefault(text, kind)
+
+    @property
+    def remarks(self) -> list[str]:
+        """All that was said, in order."""
+        return list(self.remarked)
 
     @property
     def logits(self) -> Tensor:

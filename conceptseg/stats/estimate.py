@@ -176,6 +176,22 @@ class Sampling:
         ends = bounded_interval(values, self.place, low, high)
         return Estimate(float(values.mean()), *ends, self.n, self.of)
 
+    def pointed(self, values: ArrayLike, low: float, high: float) -> Estimate:
+        """Mean of values [m] between bounds, most of which may be one and the same number.
+
+        Where half of them or more are, the interval is as wide as :meth:`bounded` has it, too. Of
+        sixteen of which nine in ten are 0, one set in five holds no other, and its percentile
+        interval is that one point: at a nominal 95 % it held the mean in 79 % of data sets.
+        """
+        values = np.asarray(values, np.float64)
+        finite, mean = values[np.isfinite(values)], self.mean(values)
+        if not len(finite):
+            return mean
+        # Sums of the same numbers in another order differ in the last bits.
+        _, alike = np.unique(np.round(finite, 9), return_counts=True)
+        most = 2 * alike.max() >= len(finite)
+        return mean.joined(self.bounded(values, low, high)) if most else mean
+
     def ratio(self, parts: ArrayLike, wholes: ArrayLike) -> Estimate:
         """sum(parts) / sum(wholes) of parts [m] and wholes [m]; nan where the wholes sum to 0."""
         part, whole = self.sums(parts), self.sums(wholes)

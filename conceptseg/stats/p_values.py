@@ -140,14 +140,15 @@ def sign_flip_floor(groups: int, side: Side = "two") -> float:
 def exchangeable_p(observed: float, null: ArrayLike) -> float:
     """P-value of `observed` among exchangeable draws `null` [r]: (1 + #{null >= observed})/(r + 1).
 
-    An observation that is not a number is no evidence: 1.
+    An observation that is not a number is no evidence: 1. A draw that is none may be anything, so
+    it counts as at least as large.
 
     Source: Phipson & Smyth 2010, "Permutation p-values should never be zero".
     """
     null = np.asarray(null, dtype=np.float64)
     if np.isnan(observed):
         return 1.0
-    return float(1 + (null >= observed).sum()) / (1 + null.size)
+    return float(1 + (~(null < observed)).sum()) / (1 + null.size)
 
 
 def prediction_p(observed: float, null: ArrayLike) -> float:

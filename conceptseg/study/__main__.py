@@ -101,13 +101,16 @@ def check(
     device: Device = None,
     batch_size: BatchSize = None,
     data_root: DataRoot = None,
+    rules: Annotated[
+        bool, typer.Option("--rules", help="Also compare LRP's rules on an image: some 200 passes.")
+    ] = False,
 ) -> None:
     """Try everything without running: files, network, layer; estimate passes, time and memory."""
     from conceptseg.study.command import verbs
 
     name = _study_of(config, study)
     overrides = _overrides(sets, device, batch_size, data_root, None)
-    errors = verbs.check(name, _file(name, config), overrides)
+    errors = verbs.check(name, _file(name, config), overrides, compare_rules=rules)
     for error in errors:
         print(f"error: {error}", file=sys.stderr)
     if errors:

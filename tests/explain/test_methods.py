@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from conceptseg import catalogue
-from conceptseg.errors import InputError
+from conceptseg.errors import InputError, asked_for
 from conceptseg.explain.methods import Rehearsal, explainers, unsuited
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
+from conceptseg.notebook import explain
 from tests.small_models import images, seeded, unet, wrapped
 
 UNSUITED = [
@@ -115,3 +116,34 @@ def test_a_check_costs_no_pass_that_the_map_does_not_take():
         maps = [method.on(scene, [Target(1)]) for scene in (plain, checked)]
         assert checked_first is None and torch.equal(*maps)
         assert plain.passes == checked.passes
+
+
+class Summed(nn.Module):
+    """Sums along rows by an operation through which no rule hands relevance."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Conv2d(3, 4, 3, padding=1)
+        self.head = nn.Conv2d(4, 3, 1)
+
+    def forward(self, x):
+        return self.head(self.body(x).cumsum(2))
+
+
+@pytest.mark.parametrize("entry", ["lrp", "deep_lift", {"kind": "deep_lift", "reference": "black"}])
+def test_a_failure_names_the_method_that_was_asked_for(entry):
+    """Methods share engines: none may be told by the name of another, nor twice beside its own."""
+    model, x = wrapped(seeded(Summed)), images(1)
+    (method,) = explainers([entry], "auto").values()
+    name = entry if isinstance(entry, str) else entry["kind"]
+    with pytest.raises(InputError, match=f"^{name}: no rule hands relevance through 'cumsum'"):
+        method(model, x, Target(1))
+    with pytest.raises(InputError, match=f"^{name}: no rule hands"):
+        explain(model, x[0], model.classes[int(model(x).argmax(1).mode().values[0, 0])], entry)
+    (one,) = unsuited([entry], model, x)
+    assert one.label == name and one.reason.startswith("no rule hands")
+
+
+def test_a_name_stands_once():
+    with pytest.raises(InputError, match="^rise: too few$"), asked_for("rise"):
+        raise InputError("rise: too few")

@@ -97,3 +97,36 @@ def test_an_estimate_of_it_leaves_out_what_is_not_known():
     few = sampling.at(np.arange(4)).bounded(values[[0, 2, 3, 4]], -0.8, 0.0)
     assert few.ci is None and few.n == 4
     assert sampling.bounded(np.full(9, np.nan), -1, 0).n == 0
+
+
+def of_atoms(rare, atom, images, sets):
+    """How often intervals hold the mean of numbers that are `atom` but for a share of `rare` ones,
+    uniform in [0, 1]: the plain one, and the one that allows for numbers that were not seen."""
+    truth = (1 - rare) * atom + rare / 2
+    ids, held = tuple(f"{i:03d}" for i in range(images)), []
+    for number in range(sets):
+        rng = np.random.default_rng([number, images])
+        values = np.where(rng.random(images) < rare, rng.random(images), atom)
+        sampling = Sampling(ids, ids, "images", number, 400)
+        told = sampling.mean(values), sampling.pointed(values, 0.0, 1.0)
+        held.append([one.low <= truth <= one.high for one in told])
+    return np.mean(held, 0)
+
+
+@pytest.mark.parametrize("rare", [0.05, 0.1, 0.3])
+@pytest.mark.parametrize("atom", [0.0, 0.7, 1.0])
+def test_numbers_that_are_nearly_all_the_same(rare, atom):
+    plain, mended = of_atoms(rare, atom, 16, 80)
+    assert mended >= 0.95 - 2 * np.sqrt(0.05 * 0.95 / 80)
+    if rare <= 0.1:
+        assert plain < 0.85, "where nothing is to be mended, this test shows nothing"
+
+
+def test_where_numbers_differ_nothing_is_widened():
+    values = np.random.default_rng(0).normal(0.5, 0.01, 16)
+    ids = tuple(map(str, range(16)))
+    sampling = Sampling(ids, ids, "images", 0)
+    assert sampling.pointed(values, 0.0, 1.0) == sampling.mean(values)
+    assert np.isnan(sampling.pointed(np.full(16, np.nan), 0.0, 1.0).value)
+    same = sampling.pointed(np.ones(16), 0.0, 1.0)
+    assert same.value == same.high == 1.0 and same.low < 0.9

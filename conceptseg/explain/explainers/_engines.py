@@ -74,8 +74,8 @@ def _followed(engine: Engine, scene: Scene, run: Run, start: Tensor) -> Tensor:
     found, told = run.followed(start)
     if told.given.absolute:
         grid, _ = grid_energy(found[0], engine.canonical.graph.periods())
-        for doubt in doubts(told, engine.composite, grid):
-            scene.remark(doubt)
+        for kind, doubt in doubts(told, engine.composite, grid).items():
+            scene.remark(doubt, kind)
     return found
 
 

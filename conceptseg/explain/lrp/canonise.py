@@ -75,13 +75,13 @@ def canonise(model: SegmentationModel, images: Tensor) -> Canonical:
     for name, module in model.module.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             raise InputError(
-                f"lrp: module {name!r} is TorchScript, into which no rule can look; load the "
+                f"module {name!r} is TorchScript, into which no rule can look; load the "
                 "network from its code (source: factory)"
             )
         if isinstance(module, _NORM) and module.running_mean is None:
             raise InputError(
-                f"lrp: module {name!r} ({type(module).__name__}) keeps no running statistics, so "
-                "its logits depend on the other images of the batch; LRP needs a fixed network"
+                f"module {name!r} ({type(module).__name__}) keeps no running statistics, so "
+                "its logits depend on the other images of the batch; relevance needs fixed ones"
             )
     with torch.inference_mode(False):
         other = copy.deepcopy(model)
@@ -233,14 +233,14 @@ def guard(
         expected = model(image)
         found = run().detach()
     if not expected.isfinite().all():
-        raise InputError(f"lrp: model {model.name!r} returns NaN or infinity; check its weights")
+        raise InputError(f"model {model.name!r} returns NaN or infinity; check its weights")
     off = float((found - expected).abs().max())
     if off <= TOLERANCE * max(1.0, float(expected.abs().max())):
         return
     raise InputError(
-        f"lrp: the canonised copy's logits are off by {off:.2g}; the first module that differs is "
+        f"the canonised copy's logits are off by {off:.2g}; the first module that differs is "
         f"{_first_difference(model, canonical, run, image)}. It may draw at random, keep a state "
-        "or write into its input: LRP needs it as a plain function (an nn.Module without these)"
+        "or write into its input: the rules need a plain function (an nn.Module without these)"
     )
 
 

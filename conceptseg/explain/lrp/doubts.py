@@ -12,8 +12,12 @@ MOST_GRID = 0.3
 """Share of a map's energy at a grid's frequencies above which its dots are told."""
 
 
-def doubts(told: Retained, composite: str, grid: float = 0.0) -> tuple[str, ...]:
-    """What speaks against maps under a composite: sentences, none where nothing does."""
+CURE = "what else to try"
+"""The kind of the sentence that is no doubt, but what to do about the others."""
+
+
+def doubts(told: Retained, composite: str, grid: float = 0.0) -> dict[str, str]:
+    """What speaks against maps under a composite: sentences by kind, none where nothing does."""
     numbers = (told.share, told.growth, told.inner_growth, told.worst[0], told.silent[0])
     return worded(composite, *numbers, grid)
 
@@ -26,48 +30,48 @@ def worded(
     module: str,
     silent: float,
     grid: float,
-) -> tuple[str, ...]:
+) -> dict[str, str]:
     """:func:`doubts` from the numbers: signed share and absolute growth at the image, the largest
     growth within with the module where it is, the largest share on silent units, and the share of
     the map's energy at a grid's frequencies."""
-    found = []
+    found: dict[str, str] = {}
     sums = f"its sum is {share:.1%} of the logits', its absolute amount {growth:.3g} times theirs"
     where = f"module {module!r}" if module else "the network itself"
     within = f"up to {inner:.3g} times within, in {where}"
     if growth > MOST_GROWN and LEAST_KEPT <= share <= MOST_KEPT:
-        found.append(
+        found["cancellation"] = (
             f"Relevance at the image is conserved by cancellation alone: {sums} ({within}). Most "
             "of the map is terms that cancel."
         )
     elif growth > MOST_GROWN or share > MOST_KEPT:
-        found.append(f"Relevance grew on its way to the image: {sums} ({within}).")
+        found["growth"] = f"Relevance grew on its way to the image: {sums} ({within})."
     elif inner > MOST_GROWN * max(1.0, growth):
-        found.append(
+        found["growth within"] = (
             f"Relevance is magnified inside the network: {within}, of which {growth:.3g} times the "
             "logits' reach the image. Maps of single channels may be terms that cancel."
         )
     if growth < LEAST_KEPT and share < LEAST_KEPT:
-        found.append(
+        found["little arrives"] = (
             f"Only {growth:.1%} of relevance reached the image; the rest met sums without a "
             "positive part, or biases. The map shows little of the decision."
         )
     if silent > MOST_SILENT:
-        found.append(
+        found["silent units"] = (
             f"Of a rectifier's relevance up to {silent:.1%} lies on units that are silent, which "
             "say nothing."
         )
     plus = composite == "plus"
     if found and not plus:
-        found.append(
-            f"{composite} can make relevance; composite: plus, which makes none but where logits "
-            "cancel, is the safer one."
+        found[CURE] = (
+            f"{composite} can make relevance; lrp's composite: plus, which makes none but where "
+            "logits cancel, is the safer one."
         )
     if grid > MOST_GRID:
-        found.append(
+        found["dots on a grid"] = (
             f"{grid:.0%} of the map's energy lies at the frequencies of a grid that dilated or "
             "strided convolutions draw: its dots are the network's, not the image's; look at it "
             "blurred."
         )
     if found and plus:
-        found.append("Compare with composite: rescale (DeepLIFT) and with occlusion.")
-    return tuple(found)
+        found[CURE] = "Compare with composite: rescale (DeepLIFT) and with occlusion."
+    return found

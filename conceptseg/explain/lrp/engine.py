@@ -128,9 +128,9 @@ class Engine:
         ]
         where = f"module {guilty[0]!r} does" if guilty else "an operation without a rule does"
         raise InputError(
-            f"lrp: rescale shares out {worst.reached.signed:.3g} of a change of "
+            f"rescale shares out {worst.reached.signed:.3g} of a change of "
             f"{worst.given.signed:.3g}; "
-            f"{where} that; take another composite"
+            f"{where} that; take another composite, or another method"
         )
 
     def run(
@@ -185,7 +185,7 @@ class Run:
             raise InputError(f"layer {missing[0]!r} did not run in the forward pass")
         if not self._outputs.requires_grad:
             raise InputError(
-                "lrp: no relevance can reach the image from the logits; the network ends in a "
+                "no relevance can reach the image from the logits; the network ends in a "
                 "softmax or another gate: let it return its logits"
             )
 

@@ -149,7 +149,7 @@ class Propagation(TorchFunctionMode):
         kinds = dict(self._canonical.model.module.named_modules())
         kind = type(kinds[owner]).__name__ if owner in kinds else "network"
         return InputError(
-            f"lrp: no rule hands relevance through {name!r} in module {owner!r} ({kind}); "
+            f"no rule hands relevance through {name!r} in module {owner!r} ({kind}); "
             "write it with convolutions, linear layers, sums, products and known activations"
         )
 

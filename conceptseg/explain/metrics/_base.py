@@ -83,6 +83,10 @@ class StrengthMetric(MapMetric):
         "positive", description="What counts as salient: positive attributions alone, or both."
     )
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        return (0.0, 1.0)
+
     def strength(self, attributions: Tensor) -> Tensor:
         """The map rectified, or its absolute values."""
         return attributions.relu() if self.sign == "positive" else attributions.abs()

@@ -31,6 +31,10 @@ class PixelOrder(MapMetric):
     )
     seed: int = Field(0, ge=0, description="Seed of the order among equal attributions.")
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        return None if self.score == "target" else (0.0, 1.0)
+
     def judge(self, trial: Trial, region: FixedTarget) -> Measured:
         scene = trial.scene
         among = torch.ones_like(region.mask) if self.within == "image" else ~region.mask

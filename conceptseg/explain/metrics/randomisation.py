@@ -55,6 +55,10 @@ class Randomisation(MapMetric):
     networks: int = Field(1, ge=1, description="Shuffled networks that are tried.")
     seed: int = Field(0, ge=0, description="Seed of the first network's shuffle.")
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        return (0.0, 1.0)
+
     def judge(self, trial: Trial, region: FixedTarget) -> Measured:
         scene, target = trial.scene, pinned(trial.target, region)
         found = []

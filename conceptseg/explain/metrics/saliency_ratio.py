@@ -27,6 +27,10 @@ class SaliencyRatio(ThresholdMetric):
 
     better: ClassVar[Literal["higher", "lower", "neither"]] = "lower"
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        return None  # a multiple of the predicted area
+
     def judge(self, trial: Trial, region: FixedTarget) -> Measured:
         saliency = self.saliency(trial)
         areas = torch.stack([(saliency >= t).sum((1, 2)) for t in self.at], 1)

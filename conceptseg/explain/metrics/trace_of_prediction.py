@@ -28,6 +28,10 @@ class TraceOfPrediction(MapMetric):
         "value", description="Whether attributions or their ranks are correlated."
     )
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        return (-1.0, 1.0)
+
     def judge(self, trial: Trial, region: FixedTarget) -> Measured:
         rows, mask = trial.attributions.flatten(1), region.mask.flatten(1).to(trial.attributions)
         if self.by == "rank":

@@ -27,7 +27,7 @@ from conceptseg.study.ace.tcav import Tester
 
 CONTROL = Key("control", SampleTable)
 SHUFFLED = Key("shuffled", SegmentationModel)
-COUNTS: Key[dict[str, int]] = Key("control's counts", dict)
+COUNTS: Key[dict[str, int | None]] = Key("control's counts", dict)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,10 @@ class Control(Pass):
 
 
 def count_control(study: Ace, context: Context, known: Known) -> Known:
-    """How many pairs of class and concept are significant, of either network."""
+    """How many pairs of class and concept are significant, of either network.
+
+    None of the shuffled one where it puts out NaN or infinity: it was not tested.
+    """
     discovery = known[DISCOVERY]
     table = known.get(CONTROL, SampleTable.empty())
     images = np.array([discovery.position[name] for name in table.ids], dtype=np.int64)
@@ -95,7 +98,8 @@ def count_control(study: Ace, context: Context, known: Known) -> Known:
     owner = np.searchsorted(images, discovery.image[rows])
     cores = [_core(study, concept, rows, owner) for concept in discovery.concepts]
     able = [(q, core) for q, core in enumerate(cores) if len(core) >= 5]
-    counts = {"trained": 0, "shuffled": 0, "pairs": 0, "images": len(images)}
+    counts: dict[str, int] = {"trained": 0, "shuffled": 0, "pairs": 0, "images": len(images)}
+    measured = all(np.isfinite(table.column(name)).all() for name in ("embedding", "gradient"))
     for class_id, holders in discovery.class_images.items():
         both = np.isin(holders, images)
         if both.sum() < study.min_images or class_id not in discovery.gradients:
@@ -107,6 +111,8 @@ def count_control(study: Ace, context: Context, known: Known) -> Known:
         }
         tag = discovery.tag(class_id)[rows]
         for case, (embedding, gradient) in cases.items():
+            if case == "shuffled" and not measured:
+                continue
             tester = Tester(Pool.of(embedding, owner, tag), gradient[:, 0], gradient[:, 1])
             p = [
                 tester.test(
@@ -116,7 +122,7 @@ def count_control(study: Ace, context: Context, known: Known) -> Known:
             ]
             counts[case] += int((holm(p) <= ALPHA).sum()) if p else 0
         counts["pairs"] += len(able)
-    return COUNTS(counts)
+    return COUNTS(counts if measured else {**counts, "shuffled": None})
 
 
 def _core(study: Ace, concept: Concept, rows: np.ndarray, owner: np.ndarray) -> np.ndarray:

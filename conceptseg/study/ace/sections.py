@@ -206,7 +206,12 @@ def _control(result: Result) -> list[Block]:
         ("Images", control["images"]),
         ("Pairs tested", control["pairs"]),
         ("Significant, trained network", control["trained"]),
-        ("Significant, weights shuffled", control["shuffled"]),
+        (
+            "Significant, weights shuffled",
+            "not testable: the network with its weights shuffled puts out NaN or infinity"
+            if control["shuffled"] is None
+            else control["shuffled"],
+        ),
     )
     text = (
         "Images differ in texture even to a network that has learnt nothing, so a shuffled network "

@@ -23,13 +23,12 @@ from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.embed import embedded
 from conceptseg.study.ace.gradients import ClassGradients, References, class_gradients, needs_labels
-from conceptseg.study.shared.user_masks import UserMask, user_masks
+from conceptseg.study.shared.user_masks import MASKS, user_masks
 
 SEGMENTS = Key("segments", SampleTable)
 ACTIVATION = Key("activation", Moments)
 REFERENCES = Key("references", References)
 SCALES: Key[tuple[int, ...]] = Key("scales", tuple)
-MASKS: Key[tuple[UserMask, ...]] = Key("masks", tuple)
 
 
 @dataclass(frozen=True)

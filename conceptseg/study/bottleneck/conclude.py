@@ -22,6 +22,7 @@ from conceptseg.study.bottleneck.shift import SHIFTED
 from conceptseg.study.bottleneck.slices import Slice, clusters, columns, judged_slices, pairs
 from conceptseg.study.shared import local_maps, studied
 from conceptseg.study.shared.compare import COMPARISON, Comparison
+from conceptseg.study.shared.user_masks import user_masks
 
 GROUPS_SHOWN = 12
 
@@ -32,7 +33,7 @@ def conclude(study: Bottleneck, context: Context, known: Known) -> Result:
     layer, points = judged.features["layer"].rows, known[MAPS].result()
     flags, standing = flags_of(study, judged), _standing(study, judged)
     cluster = clusters(layer, study.slices, seed)
-    values = columns(_metadata(context, judged))
+    values = columns(_metadata(study, context, judged))
     slices = _slices(study, judged, flags.scores["raw"][0], cluster, values)
     groups = [context.manifest.sample(name).group for name in judged.ids]
     few = groups if 1 < len(set(groups)) <= GROUPS_SHOWN else None
@@ -128,7 +129,8 @@ def _slices(
     return judged_slices(kinds, judged.quality, confidence, sampling, **options)
 
 
-def _metadata(context: Context, judged: Judged) -> dict[str, list[str | float]]:
+def _metadata(study: Bottleneck, context: Context, judged: Judged) -> dict[str, list[str | float]]:
+    """Of each image the values of metadata, its split, and whether it shows the user's concepts."""
     samples = [context.manifest.sample(name) for name in judged.ids]
     names = sorted({key for sample in samples for key in sample.metadata})
     values: dict[str, list[str | float]] = {
@@ -136,6 +138,8 @@ def _metadata(context: Context, judged: Judged) -> dict[str, list[str | float]]:
     }
     if len({sample.split for sample in samples}) > 1:
         values["split"] = [sample.split or "" for sample in samples]
+    for mask in user_masks(study.masks, context.manifest):
+        values[f"concept {mask.name}"] = [mask.holds(name) for name in judged.ids]
     return values
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from conceptseg.catalogue import technique
+from conceptseg.config import ConceptMasks
 from conceptseg.engine.contract import Study
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ class Bottleneck(Study):
     The bottleneck's pooled activations are regressed on each image's overlap with its labels, by
     nested cross-validation that cuts no group, and compared with predictions from the network's
     own confidence. New images get a quality with an interval, or none if they are of another kind.
-    Maps and slices show where in the representation the failures lie.
+    Maps and slices show where in the representation the failures lie; images that show a concept of
+    the user's (`masks`), and those that do not, are slices too.
 
     Departures from the published work, which maps bottlenecks of buildings beside their IoU: images
     without a studied class have no overlap and are a task of their own, because a regressor that
@@ -83,6 +85,7 @@ class Bottleneck(Study):
     min_slice: int = Field(8, ge=3, description="Fewer images than this are no slice.")
     map_seeds: int = Field(5, ge=1, le=20, description="Seeds of UMAP and t-SNE.")
     map_images: int = Field(500, ge=4, description="Images on the maps, drawn by hash.")
+    masks: ConceptMasks
     unit: Literal["auto", "group", "image"] = Field(
         "auto",
         description="What intervals and tests count: the manifest's groups, or single images; auto "

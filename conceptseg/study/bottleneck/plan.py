@@ -14,6 +14,7 @@ from conceptseg.study.bottleneck.regress import check_folds
 from conceptseg.study.bottleneck.shift import Shift, try_gate
 from conceptseg.study.shared.compare import CHOSEN, Compare
 from conceptseg.study.shared.studied import labelled
+from conceptseg.study.shared.user_masks import user_masks
 
 COMPARED = 4
 MAPS, SHOWN = Key("maps", Beside), Key("shown", np.ndarray)
@@ -50,7 +51,8 @@ def lay_out_maps(study: Bottleneck, context: Context, known: Known) -> Known:
 
 
 def check(study: Bottleneck, context: Context) -> None:
-    """Refuse data of too few masks, or whose masks are of fewer groups than folds."""
+    """Refuse data of too few masks, or of fewer groups than folds, and concepts without files."""
+    user_masks(study.masks, context.manifest)
     ids = [sample.id for sample in labelled(context)]
     if not ids:
         raise InputError(

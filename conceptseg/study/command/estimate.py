@@ -11,6 +11,7 @@ from conceptseg.engine import provenance, reading, run, start
 from conceptseg.engine.contract import Context, Pass, Study
 from conceptseg.engine.known import Known
 from conceptseg.settings import Settings
+from conceptseg.study.command.rules import rules
 
 if TYPE_CHECKING:
     from conceptseg.engine.examine import Examination
@@ -30,8 +31,8 @@ class Estimate:
     examination: Examination | None = None
 
 
-def estimate(settings: Settings[Study]) -> Estimate:
-    """Try what a run needs, and estimate what it costs.
+def estimate(settings: Settings[Study], *, compare_rules: bool = False) -> Estimate:
+    """Try what a run needs, and estimate what it costs; also which rules of LRP suit, if asked.
 
     Raises :class:`~conceptseg.errors.InputError` for the network, the layer, or the first batch.
     """
@@ -64,13 +65,18 @@ def estimate(settings: Settings[Study]) -> Estimate:
         ("left out", f"{row['method']}: {row['reason']}") for row in run.unsuited_methods(context)
     ]
     lines += study.remarks(context)
-    lines += _costs(context, study, [one.model.classes[1] for _, one in studies] if others else ())
+    costs, forward = _costs(
+        context, study, [one.model.classes[1] for _, one in studies] if others else ()
+    )
+    lines += rules(study, context, forward, compare=compare_rules)
+    lines += costs
     lines.append(("result", str(settings.default_out())))
     return Estimate(lines, errors, examination)
 
 
-def _costs(context: Context, study: Study, classes: Sequence[str]) -> Lines:
-    """The layer, seconds of one forward and one encoder pass, and what all passes come to.
+def _costs(context: Context, study: Study, classes: Sequence[str]) -> tuple[Lines, float]:
+    """The layer, seconds of one forward and one encoder pass, and what all passes come to; then
+    the seconds of one forward pass alone.
 
     Several `classes` are independent and studied one after the other; the first stands for all.
     """
@@ -106,7 +112,7 @@ def _costs(context: Context, study: Study, classes: Sequence[str]) -> Lines:
     whole = f": {_duration(total * len(classes))}" if turns else ""
     lines.append(("all passes", f"about {_duration(total)}{turns}{whole}"))
     lines.append(("memory", _memory(context)))
-    return lines
+    return lines, forward
 
 
 def _first(step: Pass, study: Study, context: Context) -> float:

@@ -26,7 +26,8 @@ Score = Callable[[Tensor], Tensor]
 class Path:
     """Of n rows: `images` [p + 1, n, c, h, w] at p + 1 points that divide each row's path evenly
     (the first is the start), `length` [n] the root mean square change per pixel summed over steps,
-    `ended` [n] the number of steps.
+    `ended` [n] the number of steps. A row whose score or gradient is not finite ends there, and its
+    length is nan.
     """
 
     images: Tensor
@@ -94,6 +95,7 @@ def walk(
     most = torch.as_tensor(limits, device=images.device)
     length = torch.zeros(len(images), device=images.device)
     ended = most.clone()
+    lost = torch.zeros(len(images), dtype=torch.bool, device=images.device)
     kept = []
     for number in range(int(most.max()) + 1):
         with torch.enable_grad():
@@ -105,7 +107,10 @@ def walk(
         part = share(logits.detach())
         before = shown.detach()
         kept.append(before.cpu())  # all of them, since where a path ends is not known yet
-        ended = torch.where((part >= flip) & (number < ended), number, ended)
+        finite = value.detach().isfinite() & gradient.isfinite().flatten(1).all(1)
+        lost |= ~finite & (number < ended)
+        ended = torch.where(((part >= flip) | lost) & (number < ended), number, ended)
+        gradient = gradient.nan_to_num(0.0, 0.0, 0.0)  # other rows go on
         done = ended <= number
         if bool(done.all()):
             break
@@ -114,6 +119,7 @@ def walk(
     steps = ended.cpu().numpy().astype(np.int64)
     at = np.rint(np.arange(points + 1)[:, None] * steps / points).astype(np.int64)
     chosen = torch.stack([torch.stack([kept[t][r] for r, t in enumerate(ts)]) for ts in at])
+    length = length.masked_fill(lost, torch.nan)
     return Path(chosen.to(images.device), length.cpu().numpy().astype(np.float64), steps)
 
 

@@ -56,8 +56,9 @@ class Cue:
 
     `pixel` is the change on the pixel path, `phase` that on the phase path over starts that flip in
     phases too (both without interval for fewer than `LEAST`); `change` has means over the n starts
-    by walk, all in SD; `reach` is the larger change, up or down, of the two null paths, mean over
-    starts; `natural` the difference in the data, towards the path's end; `word` the conclusion.
+    by walk, all in SD, nan where a walk was not measured; `reach` is the larger change, up or down,
+    of the two null paths, mean over starts; `natural` the difference in the data, towards the
+    path's end; `word` the conclusion, `reason` why nothing was asked.
     """
 
     route: Route
@@ -71,6 +72,12 @@ class Cue:
     natural: float
     test: Test | None = None
     word: str = ""
+    reason: str = ""
+
+    @property
+    def needs(self) -> str:
+        """Why it is not testable, where it is not."""
+        return self.test.needs if self.test is not None else self.reason
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,10 @@ def _measured(
     change = (phi[:, :, -1] - phi[:, :, 0]) / spread
     moved = (travelled.ended[:, :2] > 0).all(1)
     ended = travelled.flipped[:, :2, -1] >= study.flip - 1e-9
-    good = own & np.isfinite(change).all(1) & moved & ended[:, 0]
+    compared = np.isfinite(change[:, 3])
+    good = own & np.isfinite(change[:, :3]).all(1) & moved & ended[:, 0]
+    if (good & compared).sum() >= min(LEAST, good.sum()):
+        good &= compared
     change, phases, sampling = change[good], ended[good, 1], starts.at(good)
     rate = change / np.maximum(travelled.length[good], 1e-9)
     cue = Cue(
@@ -163,10 +173,20 @@ def _measured(
         _average(rate[:, 0]),
         _average(np.abs(change[:, 2:]).max(1)),
         natural,
+        reason=_reason(len(change), int(compared[good].sum())),
     )
-    if len(change) < LEAST:
+    if cue.reason:
         return cue, ()
     return cue, tuple(Question(rate[:, 0] - rate[:, null], sampling) for null in (2, 3))
+
+
+def _reason(starts: int, compared: int) -> str:
+    """Why nothing is asked: too few starts flip, or too few have a null path to compare with."""
+    if starts < LEAST:
+        return f"{LEAST} starts that flip in pixels"
+    if compared < LEAST:
+        return "a network that does not put out NaN or infinity with its weights shuffled"
+    return ""
 
 
 def _judge_both(asked: Sequence[Asked], seed: int) -> list[Test]:

@@ -4,6 +4,7 @@ import numpy as np
 
 from conceptseg.result.columns import Column
 from conceptseg.result.table import Table
+from conceptseg.stats.intervals import finite_mean
 from conceptseg.study.deepdream.assess import mean_of
 from conceptseg.study.deepdream.descriptors import NAMES
 from conceptseg.study.deepdream.survey import Survey
@@ -31,6 +32,7 @@ CUES = (
     Column("p", of=lambda cue: cue.test and cue.test.p),
     P_CORRECTED,
     Column("starts", "starts that flip in pixels", of="n"),
+    Column("needs", "not testable: needs"),
 )
 OUTSIDE = (
     PATH,
@@ -58,7 +60,7 @@ def paths(survey: Survey, travelled: Travelled) -> Table:
                     "starts": int(own.sum()),
                     **FLIPPED.cells(starts.at(own).mean(travelled.flipped[own, k, -1])),
                     "steps": np.median(travelled.ended[own, k]),
-                    "length": travelled.length[own, k].mean(),
+                    "length": finite_mean(travelled.length[own, k], 0),
                     "inside": last[inside],
                     "region": travelled.share[own].mean(),
                     "similarity": last[alike],

@@ -50,7 +50,8 @@ class Strip:
 class Travelled:
     """Of s starts: `route` and `sample` [s], `described` [s, 4, p + 1, m] along the four walks,
     `score`, `flipped` [s, 4, p + 1], `length`, `ended` [s, 4], `borrowed` [s] whether the region
-    was another image's, `share` [s] of the image it covers; `strips` of some starts.
+    was another image's, `share` [s] of the image it covers; `strips` of some starts. All that is
+    measured of a walk is nan where a score or gradient on it is not finite.
     """
 
     route: np.ndarray
@@ -116,9 +117,14 @@ class Travel(Sweep):
         for path in paths.values():
             with torch.no_grad():
                 logits = [context.model(images).float() for images in path.images]
-            scores.append([gauge.score(each).cpu().numpy() for each in logits])
-            flips.append([gauge.share(each).cpu().numpy() for each in logits])
-            described.append(_described(path, logits, cases, background(context), start))
+            own = (
+                np.array([gauge.score(each).cpu().numpy() for each in logits]),
+                np.array([gauge.share(each).cpu().numpy() for each in logits]),
+                _described(path, logits, cases, background(context), start),
+            )
+            for numbers, every in zip(own, (scores, flips, described), strict=True):
+                numbers[:, np.isnan(path.length)] = np.nan
+                every.append(numbers)
         first = {route: ids[: self.study.shown] for route, ids in known[SURVEY].starts.items()}
         shown = [place for place, case in enumerate(cases) if one.id in first[case.route]]
         return {
@@ -160,7 +166,7 @@ class Travel(Sweep):
                 )
         length, ended = paths["pixel"].length, paths["pixel"].ended
         key = [context.seed, 40, sample_priority(context.seed, sample_id) % 2**63]
-        line = smooth_changes(images, length, study.points + 1, key)
+        line = smooth_changes(images, np.nan_to_num(length), study.points + 1, key)
         paths["smooth"] = Path(line, length, ended)
         with undisturbed(twin), Backward(twin.name):
             # As many steps as the real path took: it may not stop at a flip of its own.

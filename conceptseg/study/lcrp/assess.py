@@ -1,18 +1,18 @@
 """Numbers of L-CRP with their certainty, from what the sweeps measured. No network."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.stats.estimate import Estimate, Sampling
-from conceptseg.stats.family import Question, Test, by_joint_flips, judge
+from conceptseg.stats.family import Question, Test
 from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.lcrp.background import SENSITIVITY, sensitivity
+from conceptseg.study.lcrp.beyond import NETWORKS_SHARE, BeyondChance, judged
 from conceptseg.study.lcrp.choose import CHOSEN_PAIRS
 from conceptseg.study.lcrp.config import Lcrp
 from conceptseg.study.lcrp.maps import MAPS
@@ -20,28 +20,15 @@ from conceptseg.study.lcrp.ranks import able_channels
 from conceptseg.study.lcrp.shuffles import SHUFFLES
 
 NAN = float("nan")
-NETWORKS_SHARE = 0.8
-"""Part of the level that the test over shuffled networks may spend, since these are few, and images
-many; the test over images has the rest. Claims that lack this effect and claims that lack that one
-may each come up by chance, so the two tests share one level."""
-Verdict = Literal["acts", "less than chance", "cannot be told"]
-"""None says that a channel does not act from context: maps can show that, and never refute it."""
 
 
 @dataclass(frozen=True)
-class Score:
+class Score(BeyondChance):
     """One channel for one class.
 
     `relevance`: mean share of |relevance|, `spread` its deviation over images. `top`: context
-    score over the most relevant images, as published; `context` over images drawn at random;
-    `over_shuffled`, `over_field`: its paired excess, image by image, over what shuffled networks
-    show and over the receptive field's.
-
-    `over_images`, one-sided by sign flips, corrected over all channels and classes: whether new
-    images would show an excess over shuffled networks, or, where fewer than three have relevance
-    (`over_shuffled` is nan then), over the field; None where the channel is not tested.
-    `p_networks`: whether a shuffled network has any channel so far above their mean, corrected by
-    its making; `needed`: the excess from which on it is small enough with power 0.8.
+    score over the most relevant images, as published; `context` over images drawn at random, which
+    is what is held against chance.
 
     `latent`, `by_activation`: `top` of the channel's relevance and activation at the layer.
     `sensitivity`: change of its relevance when the background is replaced, over
@@ -59,11 +46,6 @@ class Score:
     top_images: int
     context: Estimate
     images: int
-    over_shuffled: Estimate
-    over_field: Estimate
-    over_images: Test | None
-    p_networks: float
-    needed: float
     latent: float
     by_activation: float
     sensitivity: Estimate
@@ -74,60 +56,8 @@ class Score:
     seen_share: float
 
     @property
-    def acts(self) -> bool:
-        """Whether it acts from context: more of its map is context than of networks that have
-        learnt nothing, significantly so after correction, and more than of an even spread over
-        the receptive field."""
-        shown = self.test is not None and self.test.passed
-        return shown and self.excess.value > 0 and self.over_field.value > 0
-
-    @property
-    def verdict(self) -> Verdict:
-        """Whether it acts from context, or else whether its maps hold less context than comes by
-        chance (all of an interval lies below one of the two baselines).
-
-        That is no evidence of the contrary: what the network rests on by its absence, or because
-        it silences another class, lies on no map, and a channel that mixes object and context may
-        act from both.
-        """
-        if self.acts:
-            return "acts"
-        below = self.over_shuffled.below(0) or self.over_field.below(0)
-        return "less than chance" if below else "cannot be told"
-
-    @property
-    def shuffled(self) -> bool:
-        """Whether there are shuffled networks to compare with."""
-        return bool(np.isfinite(self.over_shuffled.value))
-
-    @property
-    def excess(self) -> Estimate:
-        """What the tests are about: the excess over shuffled weights, or else the even spread."""
-        return self.over_shuffled if self.shuffled else self.over_field
-
-    @property
-    def test(self) -> Test | None:
-        """The test of the claim, over images and over shuffled networks: the larger p of the two,
-        each corrected for its share of the level.
-
-        That over networks is corrected for all channels by its making. Where there are shuffled
-        networks to compare with and the channel was not, p is nan: what was not tested does not
-        pass.
-        """
-        test = self.over_images
-        if test is None:
-            return None
-        # No more of a map than all of it can lie outside of the object.
-        room = 1 - (self.context.value - self.excess.value)
-        if not self.shuffled:
-            return test.capped(room)
-        shared = self.p_networks / NETWORKS_SHARE
-        return replace(
-            test,
-            p=float(np.maximum(test.p, self.p_networks)),
-            adjusted=float(np.minimum(1.0, np.maximum(test.adjusted, shared))),
-            detectable=float(np.maximum(test.detectable, self.needed)),
-        ).capped(room)
+    def level(self) -> Estimate:
+        return self.context
 
 
 SCORES: Key[tuple[Score, ...]] = Key("scores", tuple)
@@ -164,16 +94,6 @@ def assess(study: Lcrp, context: Context, known: Known) -> Known:
         1 - NETWORKS_SHARE if compared else 1.0,
     )
     return SCORES(tuple(_score(known, *pair, one, tests.get(pair)) for pair, one in excess.items()))
-
-
-def judged(
-    questions: dict[tuple[int, int], Question], seed: int, share: float = 1.0
-) -> dict[tuple[int, int], Test]:
-    """Whether new images would show an excess, all channels and classes tested together, at a
-    `share` of the level."""
-    policy = partial(by_joint_flips, share=share)
-    tests = judge([*questions.values()], side="greater", seed=seed, policy=policy)
-    return dict(zip(questions, tests, strict=True))
 
 
 def _excess(study: Lcrp, known: Known, class_id: int, unit: int) -> Excess:

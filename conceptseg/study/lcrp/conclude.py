@@ -13,6 +13,7 @@ from conceptseg.report.thumbnails import encode
 from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.stats.intervals import finite_mean
+from conceptseg.study.lcrp import named_report
 from conceptseg.study.lcrp.assess import SCORES, agreements
 from conceptseg.study.lcrp.choose import CHANNELS, CHOSEN_PAIRS
 from conceptseg.study.lcrp.classes import class_table
@@ -21,6 +22,7 @@ from conceptseg.study.lcrp.control import KEPT
 from conceptseg.study.lcrp.findings import findings
 from conceptseg.study.lcrp.flip import CURVES
 from conceptseg.study.lcrp.maps import ACTIVE, MAPS
+from conceptseg.study.lcrp.named import NAMED, SHARES
 from conceptseg.study.lcrp.shuffles import SHUFFLES
 from conceptseg.study.lcrp.suit import SUITED
 from conceptseg.study.lcrp.tables import (
@@ -44,13 +46,20 @@ def conclude(study: Lcrp, context: Context, known: Known) -> Result:
     classes, channels, suited = context.model.classes, known[CHANNELS], known[SUITED]
     return Result(
         study="lcrp",
-        findings=ranked(findings(scores, classes, channels)),
+        findings=ranked(
+            [
+                *findings(scores, classes, channels),
+                *named_report.named_findings(known[SHARES], classes),
+            ]
+        ),
         tables={
             "scores": score_table(scores, classes, channels),
             "classes": class_table(study, context, known),
             "agreement": agreement_table(agreements(scores, context.seed)),
             "flipping": flip_table(chosen, known[CURVES], context.seed),
             "retained": kept_table(known[KEPT]),
+            "masks": named_report.share_table(known[SHARES], classes),
+            "named": named_report.named_table(known[NAMED], classes),
             "rules": rules_table(suited.fits, suited.refused, suited.recommended),
             "saliency": local_maps.table(comparison, classes),
         },
@@ -129,6 +138,7 @@ def _notes(study: Lcrp, context: Context, known: Known) -> dict[str, Any]:
         classes=list(context.model.classes),
         reference=study.reference if study.composite == "rescale" else None,
         units=chosen.units,
+        masks=list(study.masks),
         **study.model_dump(include=NOTED),
         flip_curves=len(curves.samples),
         flip_methods=list(curves.names),

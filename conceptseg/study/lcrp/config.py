@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from conceptseg.catalogue import technique
+from conceptseg.config import ConceptMasks
 from conceptseg.engine.contract import Study
 from conceptseg.explain.fill import Fill
 
@@ -106,6 +107,7 @@ class Lcrp(Study):
     labels: str | None = Field(
         None, description="Folder of a finished dissect run of this layer, which names channels."
     )
+    masks: ConceptMasks
     unit: Literal["auto", "group", "image"] = Field(
         "auto",
         description="What intervals and tests count: the manifest's groups, or single images; auto "

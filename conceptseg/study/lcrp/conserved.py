@@ -93,7 +93,8 @@ def doubt(composite: str, kept: Mapping[str, Any]) -> list[Block]:
     if not lines:
         return []
     text = "Maps and context scores are to be doubted."
-    return [Notice(text, "warning", "Relevance is not conserved", lines, "doubt")]
+    said = tuple(lines.values())
+    return [Notice(text, "warning", "Relevance is not conserved", said, "doubt")]
 
 
 def _advice(result: Result) -> list[Block]:

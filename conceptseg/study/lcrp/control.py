@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from conceptseg.engine.contract import Context
@@ -22,6 +23,7 @@ from conceptseg.study.lcrp.engines import (
     regions,
     start_of,
 )
+from conceptseg.study.lcrp.maps import on_masks
 from conceptseg.study.lcrp.ranks import (
     RANKED,
     TwinSweep,
@@ -29,9 +31,11 @@ from conceptseg.study.lcrp.ranks import (
     compared_of,
     compared_regions,
     shuffled_relevance,
+    shuffled_start,
 )
 from conceptseg.study.lcrp.shuffles import SHUFFLES, Shuffles
 from conceptseg.study.shared.sweep import One
+from conceptseg.study.shared.user_masks import MASKS, shown
 
 
 @dataclass(frozen=True)
@@ -115,15 +119,22 @@ class Control(TwinSweep):
         """Context score by network, class and channel; nan where a map has no positive part."""
         chosen, layer = known[CHOSEN_PAIRS], context.layer
         where = compared_regions(self.study, context, chosen, one)
-        scores = {}
+        scores, on = {}, {}
+        masks = torch.from_numpy(shown(known[MASKS], one.id, one.size)).to(one.image.device)
         for number in range(self.study.shuffled_networks if where else 0):
-            run = known[TWINS](number).run(one.image, [layer])
+            if (twin := known[TWINS](number)) is None:
+                continue
+            run = twin.run(one.image, [layer])
             for class_id, region in where.items():
                 units = known[RANKED].get((number, class_id), ())
                 mask = object_mask(one.labels, class_id, region)
                 relevance = shuffled_relevance(run, region, class_id, layer)
                 if float(relevance.double().sum()) <= 0:
                     continue
+                if len(masks):
+                    whole = run.at_input(shuffled_start(run, region, class_id))
+                    whole = whole * whole.double().sum().sign().to(whole)
+                    on[number, class_id] = on_masks(enlarged(whole, one.size)[0], masks)
                 maps = run.each(layer, (channel(relevance, k) for k in units), self.study.at_once)
                 for k, small in zip(units, maps, strict=True):
                     scores[number, class_id, k] = _score(enlarged(small, one.size), mask)
@@ -131,6 +142,8 @@ class Control(TwinSweep):
         return {
             "key": np.array(list(scores), np.int64).reshape(-1, 3),
             "context": np.array(list(scores.values()), np.float64),
+            "masked": np.array(list(on), np.int64).reshape(-1, 2),
+            "on": np.array(list(on.values()), np.float64).reshape(len(on), len(masks)),
             **(self._kept(context, one, known) if kept else NOT_KEPT),
         }
 
@@ -177,7 +190,27 @@ class Control(TwinSweep):
             for (number, c), units in known[RANKED].items()
             if units
         }
-        return SHUFFLES(Shuffles(scores, images)) | KEPT(Kept.of(table))
+        on = _on_masks(table, images, len(known[MASKS]))
+        return SHUFFLES(Shuffles(scores, images)) | ON_MASKS(on) | KEPT(Kept.of(table))
+
+
+ON_MASKS = Key("shares on masks of shuffled networks", Shuffles)
+"""Of whole maps: what stands for a class there is a class's number times the masks, plus a mask's,
+with one channel."""
+
+
+def _on_masks(table: SampleTable, images: dict[int, tuple[str, ...]], masks: int) -> Shuffles:
+    share_of = {
+        (sample_id, *key): row
+        for sample_id, one in table.tables.items()
+        for key, row in zip(one["masked"].tolist(), one["on"], strict=True)
+    }
+    nothing = np.full(masks, np.nan)
+    scores = {}
+    for number, c in sorted({key[1:] for key in share_of}):
+        own = np.array([share_of.get((s, number, c), nothing) for s in images[c]]).T
+        scores |= {(number, c * masks + q): own[q : q + 1] for q in range(masks)}
+    return Shuffles(scores, {c * masks + q: images[c] for c in images for q in range(masks)})
 
 
 NOT_KEPT: Tables = {

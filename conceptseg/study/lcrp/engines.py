@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.engine.reading import first_images
+from conceptseg.errors import asked_for
 from conceptseg.explain.lrp.composites import CompositeName
 from conceptseg.explain.lrp.engine import Engine, Run
 from conceptseg.explain.lrp.start import relevance_of_logits
@@ -45,13 +46,20 @@ class Engines:
         bias, reference = self.study.zero_bias, self.study.reference
         return Engine(self.model, self.example, name, zero_bias=bias, reference=reference)
 
-    def twin(self, seed: int) -> Engine:
-        """That of the study's composite for the network with its weights shuffled."""
-        return Engines(self.study, shuffled(self.model, seed), self.example).of()
+    def twin(self, seed: int) -> Engine | None:
+        """That of the study's composite for the network with its weights shuffled.
+
+        None where that one puts out NaN or infinity: it shows nothing to compare with.
+        """
+        other = shuffled(self.model, seed)
+        with undisturbed(other), torch.no_grad():
+            if not other(self.example).isfinite().all():
+                return None
+        return Engines(self.study, other, self.example).of()
 
 
 ENGINES = Key("engines", Engines)
-TWINS: Key[Callable[[int], Engine]] = Key("shuffled twins", Callable)  # type: ignore[arg-type]
+TWINS: Key[Callable[[int], Engine | None]] = Key("shuffled twins", Callable)  # type: ignore[arg-type]
 """By number, the engines of the network with its weights shuffled by the run's seed plus that."""
 
 
@@ -62,9 +70,10 @@ def open_engines(study: Lcrp, context: Context, known: Known) -> Known:
     """
     example = first_images(context.manifest, context.run)
     engines = Engines(study, context.model, example)
-    engine = engines.of()
-    engine.check_layer(context.layer)
-    engine.run(example, [context.layer])
+    with asked_for(f"lcrp, composite: {study.composite}"):
+        engine = engines.of()
+        engine.check_layer(context.layer)
+        engine.run(example, [context.layer])
     return ENGINES(engines)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from conceptseg.report.unit_cards import KnownUnit
 from conceptseg.result.finding import Finding
 from conceptseg.study.lcrp.assess import Score
+from conceptseg.study.lcrp.beyond import BeyondChance
 from conceptseg.study.lcrp.tables import channel_name, pair_key
 
 
@@ -21,7 +22,7 @@ def _finding(score: Score, classes: Sequence[str], known: Mapping[int, KnownUnit
     label = known[score.unit].label if score.unit in known else ""
     claim = (
         f"{name} rests on {channel_name(score.unit, label)}, {score.context.value:.0%} of whose "
-        f"evidence lies outside of {name}: {_points(score)}. It holds {score.relevance:.1%} of the "
+        f"evidence lies outside of {name}: {points(score)}. It holds {score.relevance:.1%} of the "
         "class's relevance in the layer"
     )
     claim += (
@@ -48,8 +49,8 @@ def _finding(score: Score, classes: Sequence[str], known: Mapping[int, KnownUnit
     )
 
 
-def _points(score: Score) -> str:
-    """How far a score lies above its baselines."""
+def points(score: BeyondChance) -> str:
+    """How far a share lies above its baselines."""
     even = f"{100 * score.over_field.value:.0f}"
     if not score.shuffled:
         return f"{even} points more than spread evenly"

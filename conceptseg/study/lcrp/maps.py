@@ -27,6 +27,7 @@ from conceptseg.study.lcrp.engines import (
     start_of,
 )
 from conceptseg.study.shared.sweep import One, Sweep
+from conceptseg.study.shared.user_masks import MASKS, shown
 
 BLUR = 0.01
 ACTIVE = -1
@@ -42,30 +43,40 @@ class ContextScores:
     (part of the mass outside of the object that lies on the known context), `chance` (the same of
     the area). `labels` [rows, k]: mass by label; nan without labels. `field[sample, class]`:
     context score of the receptive field. `pictures[sample, class, unit]`: encoded maps, and of the
-    class `ACTIVE` the activation.
+    class `ACTIVE` the activation. `on`, `active_on` [rows, q]: share of the map's positive mass on
+    each of the user's masks, and of the channel's activation; `whole[sample, class]` [3, q]: that
+    of the whole decision's map, of an even spread over the receptive field, and of the area. nan
+    where the image has none of the mask.
     """
 
     columns: dict[str, np.ndarray]
     labels: np.ndarray
     field: dict[tuple[str, int], float]
     pictures: dict[tuple[str, int, int], bytes]
+    on: np.ndarray
+    active_on: np.ndarray
+    whole: dict[tuple[str, int], np.ndarray]
 
     @classmethod
     def of(cls, table: SampleTable) -> "ContextScores":
         names = ("sample", "class", "unit", *_NUMBERS)
         if not table.ids:
-            return cls({name: np.zeros(0) for name in names}, np.zeros((0, 0)), {}, {})
+            none = np.zeros((0, 0))
+            return cls({name: np.zeros(0) for name in names}, none, {}, {}, none, none, {})
         columns = {name: table.column(name) for name in names[1:]}
         columns["sample"] = np.array(table.ids, dtype=object)[table.owner("class")]
-        field, pictures = {}, {}
+        field, pictures, whole = {}, {}, {}
         for sample_id, one in table.tables.items():
             for class_id, value in zip(one["field_class"].tolist(), one["field"], strict=True):
                 field[sample_id, class_id] = float(value)
+            for class_id, shares in zip(one["field_class"].tolist(), one["whole"], strict=True):
+                whole[sample_id, class_id] = shares
             end = 0
             for class_id, k, size in one["drawn"].tolist():
                 pictures[sample_id, class_id, k] = one["data"][end : end + size].tobytes()
                 end += size
-        return cls(columns, table.column("labels"), field, pictures)
+        labels, on, active = (table.column(name) for name in ("labels", "on", "active_on"))
+        return cls(columns, labels, field, pictures, on, active, whole)
 
     def rows(self, class_id: int, unit: int, samples: Sequence[str]) -> np.ndarray:
         """Rows of a class and channel whose maps have a positive part, in the samples' order."""
@@ -114,35 +125,44 @@ class Maps(Sweep):
         rows: list[dict[str, Any]] = []
         drawn: dict[tuple[int, int], bytes] = {}
         masks: dict[int, Tensor] = {}
+        whole: dict[int, Tensor] = {}
+        concepts = torch.from_numpy(shown(known[MASKS], one.id, one.size)).to(one.image.device)
         for class_id in sorted({c for c, _ in jobs} & set(where)):
             mask = object_mask(one.labels, class_id, where[class_id])
             units = [k for c, k in jobs if c == class_id]
             start = start_of(study, run, where[class_id], class_id)
             (relevance,) = run.at_layers(start, [layer])
             held = (relevance[0, units], run.activations[layer][0, units])
-            latent, by_activation = (
-                context_score(enlarged(each, one.size), mask).tolist() for each in held
-            )
+            large = [enlarged(each, one.size) for each in held]
+            latent, by_activation = (context_score(each, mask).tolist() for each in large)
             made = run.each(layer, (channel(relevance, k) for k in units), study.at_once)
             for n, (k, small) in enumerate(zip(units, made, strict=True)):
                 found = enlarged(small, one.size)
                 row = _scores(found, mask, tile, one.labels, classes)
                 row |= {"class": class_id, "unit": k, "latent": latent[n]}
-                row |= {"by_activation": by_activation[n]}
+                row |= {"by_activation": by_activation[n], "on": on_masks(found[0], concepts)}
+                row |= {"active_on": on_masks(large[1][n], concepts)}
                 if one.id in [s for s, _ in chosen.relevant[class_id, k][: study.exemplars]]:
                     drawn[class_id, k] = _drawn(one.image, found[0], mask, study.picture_px)
                 rows.append(row)
             if one.id in chosen.drawn(class_id, study.random_images):
                 masks[class_id] = mask
-        fields = _fields(known[ENGINES], layer, one, where, masks)
+                if len(concepts):
+                    whole[class_id] = enlarged(run.at_input(start), one.size)[0]
+        even = _even(known[ENGINES], layer, one, where, masks)
         for k in shown_active(study, chosen).get(one.id, []):
             active = enlarged(run.activations[layer][0, k : k + 1], one.size)[0]
             drawn[ACTIVE, k] = _drawn(one.image, active, None, study.picture_px)
         sizes = [(*pair, len(data)) for pair, data in drawn.items()]
         return {
-            **_columns(rows, classes),
-            "field_class": np.array(list(fields), np.int64),
-            "field": np.array(list(fields.values()), np.float64),
+            **_columns(rows, classes, len(concepts)),
+            "field_class": np.array(list(even), np.int64),
+            "field": np.array(
+                [float(context_score(even[c], masks[c])[0]) for c in even], np.float64
+            ),
+            "whole": np.array(
+                [shares_on(whole.get(c), even[c][0], concepts) for c in even], np.float64
+            ).reshape(len(even), 3, len(concepts)),
             "drawn": np.array(sizes, np.int64).reshape(-1, 3),
             "data": np.frombuffer(b"".join(drawn.values()), np.uint8).copy(),
         }
@@ -151,28 +171,28 @@ class Maps(Sweep):
         return MAPS(ContextScores.of(table))
 
 
-def _fields(
+def _even(
     engines: Engines,
     layer: str,
     one: One,
     where: Mapping[int, Tensor],
     masks: Mapping[int, Tensor],
-) -> dict[int, float]:
-    """By class, the context score of the receptive field: of relevance that spreads evenly.
+) -> dict[int, Tensor]:
+    """By class, the map [1, h, w] of relevance that spreads evenly over the receptive field.
 
     From the region's pixels to the layer and from the layer to the image every operation
     shares evenly among all that it reads, whatever it reads.
     """
     if not masks:
         return {}
-    scores = {}
+    maps = {}
     run = engines.of("flat").run(one.image, [layer])
-    for class_id, mask in masks.items():
+    for class_id in masks:
         start = relevance_of_logits(run.logits, where[class_id], class_id, "one")
         (relevance,) = run.at_layers(start, [layer])
         (even,) = run.conditional(layer, relevance[None])
-        scores[class_id] = float(context_score(enlarged(even, one.size), mask)[0])
-    return scores
+        maps[class_id] = enlarged(even, one.size)
+    return maps
 
 
 def _scores(
@@ -201,12 +221,36 @@ def _scores(
     return row
 
 
-def _columns(rows: list[dict[str, Any]], classes: int) -> dict[str, np.ndarray]:
+def _columns(rows: list[dict[str, Any]], classes: int, concepts: int) -> dict[str, np.ndarray]:
     return {
         **{name: np.array([row[name] for row in rows], np.float64) for name in _NUMBERS},
         **{name: np.array([row[name] for row in rows], np.int64) for name in ("class", "unit")},
         "labels": np.array([row["labels"] for row in rows]).reshape(len(rows), classes),
+        **{
+            name: np.array([row[name] for row in rows], np.float64).reshape(len(rows), concepts)
+            for name in ("on", "active_on")
+        },
     }
+
+
+def on_masks(found: Tensor, masks: Tensor) -> np.ndarray:
+    """The share of a map's positive mass [h, w] on each mask, bool [q, h, w]: [q].
+
+    nan where a mask is empty or nothing is positive.
+    """
+    positive = found.clamp(min=0).double()
+    total = positive.sum()
+    held = (masks.flatten(1).any(1) & (total > 0)).cpu()
+    shares = ((positive * masks).sum((1, 2)) / total.clamp(min=1e-300)).cpu()
+    return torch.where(held, shares, torch.nan).numpy()
+
+
+def shares_on(whole: Tensor | None, even: Tensor, masks: Tensor) -> np.ndarray:
+    """Of each mask the share of a decision's map [h, w], of an even spread, and of the area."""
+    if whole is None:
+        return np.full((3, len(masks)), np.nan)
+    maps = (whole, even, torch.ones_like(even))
+    return np.stack([on_masks(one, masks) for one in maps])
 
 
 def _drawn(image: Tensor, found: Tensor, mask: Tensor | None, side: int) -> bytes:

@@ -10,19 +10,22 @@ from conceptseg.study.lcrp.control import Control
 from conceptseg.study.lcrp.engines import open_engines
 from conceptseg.study.lcrp.flip import Flip
 from conceptseg.study.lcrp.maps import Maps
+from conceptseg.study.lcrp.named import assess_named
 from conceptseg.study.lcrp.ranks import Ranks, rank
 from conceptseg.study.lcrp.suit import Suit
 from conceptseg.study.lcrp.survey import Survey
 from conceptseg.study.shared.compare import CHOSEN, Compare
+from conceptseg.study.shared.user_masks import open_masks
 
 
 def steps(study: Lcrp) -> tuple[Step, ...]:
     """Channels are chosen by relevance, and their maps held against shuffled networks'.
 
-    What a run refuses at once is refused by `name_channels` and `open_engines`.
+    What a run refuses at once is refused by `name_channels`, `open_masks` and `open_engines`.
     """
     return (
         name_channels,
+        open_masks,
         open_engines,
         Survey(study),
         choose,
@@ -34,6 +37,7 @@ def steps(study: Lcrp) -> tuple[Step, ...]:
         Background(study),
         Flip(study),
         assess,
+        assess_named,
         to_compare,
         Compare(study.compare, picture_px=study.picture_px),
     )

@@ -60,7 +60,9 @@ class Ranks(TwinSweep):
         where = compared_regions(self.study, context, chosen, one)
         keys, shares = [], []
         for number in range(self.study.shuffled_networks):
-            run = known[TWINS](number).run(one.image, [context.layer])
+            if (twin := known[TWINS](number)) is None:
+                continue
+            run = twin.run(one.image, [context.layer])
             for class_id, region in where.items():
                 held = shuffled_relevance(run, region, class_id, context.layer)
                 values = held.double().sum((0, 2, 3)).cpu().numpy()
@@ -110,9 +112,13 @@ def compared_regions(study: Lcrp, context: Context, chosen: Chosen, one: One) ->
 
 def shuffled_relevance(run: Run, region: Tensor, class_id: int, layer: str) -> Tensor:
     """A shuffled network's relevance at the layer: logits mean nothing there, not by their sign."""
+    found = run.at_layers(shuffled_start(run, region, class_id), [layer])[0]
+    return found * found.double().sum().sign().to(found) if run.compares else found
+
+
+def shuffled_start(run: Run, region: Tensor, class_id: int) -> Tensor:
+    """A shuffled network's relevance at the logits; of changes its sign means nothing."""
     # Of changes the quotient of 1 and one near zero would be large without bound, so they count as
     # they are, and their sign is taken from what reaches the layer.
     quantity: Quantity = "logit" if run.compares else "one"
-    start = relevance_of_logits(run.evidence, region, class_id, quantity)
-    (found,) = run.at_layers(start, [layer])
-    return found * found.double().sum().sign().to(found) if run.compares else found
+    return relevance_of_logits(run.evidence, region, class_id, quantity)

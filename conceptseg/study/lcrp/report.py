@@ -3,7 +3,7 @@
 from conceptseg.report import cover
 from conceptseg.report.blocks import Report
 from conceptseg.result.saved import Result
-from conceptseg.study.lcrp import conserved, exhibits, sections
+from conceptseg.study.lcrp import conserved, exhibits, named_report, sections
 from conceptseg.study.lcrp.tables import UNKNOWN
 from conceptseg.study.shared import local_maps
 
@@ -12,7 +12,7 @@ def compose(result: Result) -> Report:
     """What acts from context, what each class rests on, and how far to believe it."""
     notes, rows = result.notes, result.tables["scores"].rows
     classes = len({row["class"] for row in rows})
-    acting = len(result.findings)
+    acting = sum(row["acts"] for row in rows)
     unknown = sum(row["verdict"] == UNKNOWN for row in rows)
     lead = (
         f"Relevance of {classes} classes was followed through the {notes['units']} channels of "
@@ -29,6 +29,7 @@ def compose(result: Result) -> Report:
         facts=(("Rules", conserved.rules_of(result)), ("Pairs of class and channel", len(rows))),
         sections=(
             sections.acting(result),
+            named_report.section(result),
             exhibits.scatter(result),
             sections.bars(result),
             exhibits.cards(result),

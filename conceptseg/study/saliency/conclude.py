@@ -39,6 +39,7 @@ def conclude(study: Saliency, context: Context, known: Known) -> Result:
             "methods": tables.method_table(judged, standing, kinds),
             "means": Table.of(standing.means, tables.MEANS, MEANS),
             "against": Table.of(standing.against, tables.AGAINST, AGAINST),
+            "remarks": tables.remark_table(judged),
             "cases": tables.case_table(judged, classes),
             "values": tables.value_table(judged, classes),
             "metrics": tables.metric_table(judged),

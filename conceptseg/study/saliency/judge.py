@@ -1,9 +1,10 @@
 """Second sweep of a saliency study: every method explains every case, every metric judges."""
 
+import json
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -37,9 +38,10 @@ class Judged:
 
     `values` [cases, methods, metrics], nan where undefined; `seconds` [cases, methods]; `passes`
     [cases, methods, kinds]; `curves` by metric [cases, methods, points], taken `at` [points], for
-    those that have one; `blank` [cases, methods] whether a map is zero everywhere; `chance`
-    [cases], how much of the surroundings the known context covers, nan where none is known; `maps`
-    [methods, h, w], `images` [c, h, w] and `regions` [h, w] of the first `gallery` cases.
+    those that have one; `blank` [cases, methods] whether a map is zero everywhere; `remarks`
+    [cases][methods] what must be known of a map, by kind; `chance` [cases], how much of the
+    surroundings the known context covers, nan where none is known; `maps` [methods, h, w], `images`
+    [c, h, w] and `regions` [h, w] of the first `gallery` cases.
     """
 
     cases: tuple[Case, ...]
@@ -55,6 +57,7 @@ class Judged:
     maps: Sequence[np.ndarray]
     images: Sequence[np.ndarray]
     regions: Sequence[np.ndarray]
+    remarks: Sequence[Sequence[Mapping[str, str]]]
 
     def of(self, metric: str) -> np.ndarray:
         """Values [cases, methods] of one metric."""
@@ -140,6 +143,7 @@ class Judge(Sweep):
             "maps": np.stack([one.map[0].cpu().numpy() for one in maps]),
             "blank": np.array([not bool(one.map.any()) for one in maps]),
             "failed": np.array([one.failed for one in maps], np.str_),
+            "remarks": np.array([json.dumps(one.remarks) for one in maps], np.str_),
             "unmeasured": np.array([[why for _, why in row] for row in judged], np.str_),
             **_curves(measured),
             "region": region,
@@ -179,6 +183,7 @@ def join_cases(study: Saliency, context: Context, known: Known) -> Known:
         maps=[tables[sample_id]["maps"][row] for sample_id, row in shown],
         images=[tables[sample_id]["image"] for sample_id, _ in shown],
         regions=[tables[sample_id]["region"][row] for sample_id, row in shown],
+        remarks=[[json.loads(one) for one in own.tolist()] for own in rows("remarks")],
     )
     cases = known[CASES]
     failed = _failed(cases, methods, metrics, rows("failed"), rows("unmeasured"))
@@ -254,12 +259,14 @@ def _curves(measured: Sequence[Sequence[Measured]]) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class _Explained:
-    """A method's map [1, h, w], its seconds, its passes by kind, and why it failed, else ""."""
+    """A method's map [1, h, w], its seconds, its passes by kind, why it failed, else "", and what
+    must be known of it, by kind."""
 
     map: Tensor
     seconds: float
     passes: list[float]
-    failed: str
+    failed: str = ""
+    remarks: dict[str, str] = field(default_factory=dict)
 
 
 def _explained(method: Explainer, scene: Scene, target: Target) -> _Explained:
@@ -269,7 +276,10 @@ def _explained(method: Explainer, scene: Scene, target: Target) -> _Explained:
     if why is not None:
         return _Explained(maps[0], float("nan"), [float("nan")] * len(PASSES), why)
     seconds = _now(scene.images.device) - started
-    return _Explained(maps[0], seconds, [float(scene.passes.get(kind, 0)) for kind in PASSES], "")
+    passes = [float(scene.passes.get(kind, 0)) for kind in PASSES]
+    # Of one image and target no kind is remarked twice.
+    remarks = {kind: text for text, kind in scene.remarked.items()}
+    return _Explained(maps[0], seconds, passes, remarks=remarks)
 
 
 def _now(device: torch.device) -> float:

@@ -67,6 +67,8 @@ def _lead(result: Result) -> str:
         text += f"The best mean rank of a method is that of {real[0]['method']}."
         text += _ahead(trivial, real[0]["rank"])
     text += _blank(rows, int(as_number(notes["cases"])))
+    if told := [f"{row['method']}: {row['remarks']}" for row in rows if row.get("remarks")]:
+        text += f" What speaks against maps, by method and number of cases: {'; '.join(told)}."
     return text + _against_copy(result, {row["method"] for row in real})
 
 

@@ -30,6 +30,7 @@ from conceptseg.study.saliency.tables import (
     P_ADJUSTED,
     PASSES,
     RANK,
+    REMARKS,
 )
 from conceptseg.study.shared.local_maps import said
 
@@ -45,7 +46,7 @@ CURVES_SHOWN = 8
 def standing(result: Result) -> Section:
     """Mean ranks, then every metric's means."""
     ranking = charts.forest(
-        result.tables["methods"].show("method", "family", RANK, BLANK),
+        result.tables["methods"].show("method", "family", RANK, BLANK, REMARKS),
         "method",
         RANK,
         filled=lambda row: row["family"] != "baseline",
@@ -57,9 +58,18 @@ def standing(result: Result) -> Section:
         id="ranks",
     )
     metrics = TableBlock(result.tables["metrics"], "What the metrics measure", folded=True)
-    return Section(
-        "standing", "How the methods stand", "", [ranking, _all_metrics(result), metrics]
+    blocks = [ranking, _remarks(result), _all_metrics(result), metrics]
+    return Section("standing", "How the methods stand", "", blocks)
+
+
+def _remarks(result: Result) -> TableBlock | None:
+    """What speaks against maps, whatever their rank."""
+    table = result.tables["remarks"]
+    title = "What speaks against the maps"
+    text = (
+        "Metrics do not see this: a map of dots on a grid, or of terms that cancel, may rank well."
     )
+    return TableBlock(table, title, text) if table.rows else None
 
 
 def _all_metrics(result: Result) -> FigureBlock | None:

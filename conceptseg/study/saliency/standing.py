@@ -81,11 +81,22 @@ def assess(study: Saliency, context: Context, known: Known) -> Known:
 
 def means(judged: Judged, sampling: Sampling) -> tuple[Mean, ...]:
     """Every method's mean in every metric, over the cases in which it is defined."""
+    ends = {metric: bounds(judged, metric) for metric in judged.metrics}
     return tuple(
-        Mean(method, metric, sampling.mean(values), int(np.isfinite(values).sum()))
+        Mean(
+            method, metric, sampling.pointed(values, *ends[metric]), int(np.isfinite(values).sum())
+        )
         for metric in judged.metrics
         for method, values in zip(judged.methods, judged.of(metric).T, strict=True)
     )
+
+
+def bounds(judged: Judged, metric: str) -> tuple[float, float]:
+    """The ends of a metric's range; of one without, the least and largest number of any method."""
+    values = judged.of(metric)
+    finite = values[np.isfinite(values)]
+    seen = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
+    return judged.metrics[metric].bounds or seen
 
 
 def ranks(values: np.ndarray, better: str) -> np.ndarray:
@@ -119,12 +130,18 @@ def differences(
     sign = -1.0 if judged.metrics[metric].better == "lower" else 1.0
     changes = {method: sign * (own - base) for method, own in values.items()}
     paired = {m: change for m, change in changes.items() if np.isfinite(change).sum() >= 2}
+    low, high = bounds(judged, metric)
     tests = judge_family(
         [Question(change, sampling) for change in paired.values()], side="two", seed=seed
     )
     return [
         Difference(
-            method, metric, sampling.mean(change), int(np.isfinite(change).sum()), reference, test
+            method,
+            metric,
+            sampling.pointed(change, low - high, high - low),
+            int(np.isfinite(change).sum()),
+            reference,
+            test,
         )
         for (method, change), test in zip(paired.items(), tests, strict=True)
     ]

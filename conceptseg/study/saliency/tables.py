@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from conceptseg import catalogue
+from conceptseg.explain.lrp.doubts import CURE
 from conceptseg.result.columns import Column, labels_of
 from conceptseg.result.table import Table
 from conceptseg.stats.intervals import finite_mean
@@ -17,6 +18,7 @@ PASSES = tuple(
     for key in ("forwards", "backwards", "tails", "tail_backwards")
 )
 BLANK = Column("blank", "maps that are zero everywhere")
+REMARKS = Column("remarks", "remarks (maps)")
 MEAN = Column("mean", interval=True, ends=("low", "high"), of="estimate")
 DIFFERENCE = Column(
     "difference", "better by", interval=True, brief="", ends=("low", "high"), of="estimate"
@@ -49,15 +51,44 @@ def method_table(judged: Judged, standing: Standing, kinds: Mapping[str, catalog
             "family": kinds[method].family,
             **RANK.cells(standing.sampling.mean(standing.ranks[:, m])),
             BLANK.key: int(judged.blank[:, m].sum()),
+            REMARKS.key: ", ".join(
+                f"{kind} ({len(texts)})" for kind, texts in remarked(judged, m).items()
+            ),
             **dict(zip(counted, finite_mean(judged.passes[:, m], 0).tolist(), strict=True)),
             "source": kinds[method].source,
         }
         for m, method in enumerate(judged.methods)
     ]
     order = np.argsort(np.nan_to_num(standing.ranks, nan=np.inf).mean(0), kind="stable")
-    labels = labels_of((RANK, BLANK, *PASSES))
+    labels = labels_of((RANK, BLANK, REMARKS, *PASSES))
     caption = "The methods, best mean rank first"
     return Table([rows[m] for m in order], labels=labels, caption=caption)
+
+
+def remarked(judged: Judged, m: int) -> dict[str, list[str]]:
+    """What is remarked of a method's maps, a text for each map by kind; most maps first."""
+    found: dict[str, list[str]] = {}
+    for own in judged.remarks:
+        for kind, text in own[m].items():
+            if kind != CURE:
+                found.setdefault(kind, []).append(text)
+    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+
+
+def remark_table(judged: Judged) -> Table:
+    """One row per method and kind of remark: of how many maps it is, and the first one's words."""
+    rows = [
+        {
+            "method": method,
+            "remark": kind,
+            "maps": len(texts),
+            "of": int(np.isfinite(judged.passes[:, m]).any(1).sum()),
+            "in the first of them": texts[0],
+        }
+        for m, method in enumerate(judged.methods)
+        for kind, texts in remarked(judged, m).items()
+    ]
+    return Table(rows, caption="What must be known of the maps")
 
 
 def case_table(judged: Judged, classes: Sequence[str]) -> Table:
@@ -75,6 +106,7 @@ def value_table(judged: Judged, classes: Sequence[str]) -> Table:
             "class": classes[class_id],
             "method": method,
             BLANK.key: bool(judged.blank[n, m]),
+            REMARKS.key: [kind for kind in judged.remarks[n][m] if kind != CURE],
             **dict(zip(judged.metrics, judged.values[n, m].tolist(), strict=True)),
         }
         for n, (sample_id, class_id) in enumerate(judged.cases)

@@ -60,6 +60,15 @@ WORDS = {
 """Who decides; the last three where a network was tuned."""
 
 
+KNOWN, CONCEPT = "known context", "concept: "
+"""Parts that are no classes: what the data set names, and what a user's concepts begin with."""
+
+
+def given_first(part: str) -> int:
+    """Orders parts: context that is known to matter, then the user's concepts, then classes."""
+    return 0 if part == KNOWN else 1 if part.startswith(CONCEPT) else 2
+
+
 def passed(row: Mapping[str, Any]) -> bool:
     """Whether a change by removal is significant after correction."""
     return row["p_holm"] is not None and row["p_holm"] <= ALPHA

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from conceptseg.catalogue import Methods, parse, technique
+from conceptseg.config import ConceptMasks
 from conceptseg.engine.contract import Study
 
 
@@ -21,7 +22,8 @@ class Segnbdt(Study):
     costs in mIoU, compared with random trees; how often each node is right, how well it is
     calibrated, and at which node wrong decisions are made; and on what in the image each node's
     decision rests: local evidence, and how its margin changes when that, or a part of the image, is
-    removed.
+    removed. Parts are the regions of classes, context that the data set knows to matter, and the
+    concepts that the user has drawn (`masks`).
 
     Without `tune` the network stays as it is and only its reading changes. Tuned with the tree
     supervision loss, its head or all of it is trained for the tree's sake; batch normalisation
@@ -104,6 +106,7 @@ class Segnbdt(Study):
     fill: Literal["mean", "blur", "black", "grey", "neutral"] = Field(
         "mean", description="What takes the place of removed pixels."
     )
+    masks: ConceptMasks
     unit: Literal["auto", "group", "image"] = Field(
         "auto", description="What intervals and tests count: the manifest's groups, or images."
     )

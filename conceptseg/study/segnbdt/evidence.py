@@ -25,10 +25,13 @@ from conceptseg.study.segnbdt.parts import moved_margins
 from conceptseg.study.segnbdt.rules import Rules, entropy
 from conceptseg.study.segnbdt.target import Decision, decision
 from conceptseg.study.segnbdt.views import chosen_images, view
+from conceptseg.study.shared.user_masks import MASKS
+from conceptseg.study.shared.user_masks import shown as shown_in
 
 NAN = float("nan")
-CONTEXT = -1
-"""Stands for the known context among the parts that are removed."""
+CONTEXT, CONCEPTS = -1, -2
+"""Stand, among the parts that are removed, for the known context, and for the user's concepts: the
+first is -2, the second -3."""
 ROUNDING = 1e-6
 """Share of the largest logit that the evidence of a whole map must exceed to be more than what
 rounding leaves where a decision depends on nothing."""
@@ -70,7 +73,8 @@ class Evidence(Pass):
             image = batch.images[i : i + 1]
             scene = Scene(context.model, image, batch_size=context.run.batch_size)
             rules = Rules(tree, scene.logits)
-            tables[sample_id] = self._image(context, scene, sample_id, rules)
+            concepts = shown_in(known[MASKS], sample_id, scene.size)
+            tables[sample_id] = self._image(context, scene, sample_id, rules, concepts)
             if sample_id in shown:
                 given = batch.labels
                 labels = torch.full(image.shape[2:], -1) if given is None else given[i]
@@ -80,7 +84,12 @@ class Evidence(Pass):
         return EVIDENCE(SampleTable.each(tables)) | VIEWS(SampleTable.each(views))
 
     def _image(
-        self, context: Context, scene: Scene, sample_id: str, rules: Rules
+        self,
+        context: Context,
+        scene: Scene,
+        sample_id: str,
+        rules: Rules,
+        concepts: np.ndarray,
     ) -> dict[str, np.ndarray]:
         tree, hard = rules.tree, rules.hard(scene.logits)[0]
         counts = np.bincount(hard.flatten().cpu().numpy(), minlength=tree.classes)
@@ -93,12 +102,14 @@ class Evidence(Pass):
         made = [attempted(method, scene, targets)[0] for method in methods.values()]
         maps = [one[:, 0].float().cpu().numpy() for one in made]
         pictures = self._pictures(scene, rules, edges, masks, maps)
+        parts = self._parts(context, scene, sample_id, concepts)
+        shown = maps[0] if edges else ()
         return {
             "edge": np.array(edges, np.int64),
             "pixels": np.array([int(mask.sum()) for mask in masks], np.int64),
             "picture": np.frombuffer(b"".join(pictures), np.uint8),
             "picture_size": np.array([len(p) for p in pictures], np.int64),
-            **self._removed(context, scene, sample_id, edges, targets, maps[0] if edges else ()),
+            **self._removed(context, scene, sample_id, edges, targets, shown, parts),
         }
 
     def _pictures(
@@ -131,6 +142,7 @@ class Evidence(Pass):
         edges: Sequence[int],
         targets: Sequence[Decision],
         maps: np.ndarray | tuple[()],
+        parts: Sequence[tuple[int, Tensor]],
     ) -> dict[str, np.ndarray]:
         """`margin` [e] of each target, and its changes: `removed` [e, 1 + controls] without the
         evidence of its map and without the same shape elsewhere; `part` [p] the parts' numbers and
@@ -150,14 +162,17 @@ class Evidence(Pass):
                 masks = [top, *(moved(top, rng) for _ in range(study.controls))]
                 own[:] = [float(target(z[None])[0]) for z in _without(scene, fill, masks)]
                 own -= margin
-        parts = self._parts(context, scene, sample_id)
         without = partial(_without, scene, fill)
-        rows = moved_margins(without, scene.logits, fixed, parts, study.controls, rng)
+        last = rngs[-1] if rngs else np.random.default_rng(drawn)
+        rows = moved_margins(without, scene.logits, fixed, parts, study.controls, last)
         numbers = np.array([part for part, _ in parts], np.int64)
         return {"margin": margins, "removed": removed, "part": numbers, "parts": rows}
 
-    def _parts(self, context: Context, scene: Scene, sample_id: str) -> list[tuple[int, Tensor]]:
-        """The predicted region of each class, and the context that the data set knows to matter."""
+    def _parts(
+        self, context: Context, scene: Scene, sample_id: str, concepts: np.ndarray
+    ) -> list[tuple[int, Tensor]]:
+        """The predicted region of each class, the context that the data set knows to matter, and
+        the user's concepts, bool [q, h, w]."""
         predicted = scene.logits[0].argmax(0)
         least = max(1.0, self.study.min_region_fraction * predicted.numel())
         each = [(c, predicted == c) for c in range(scene.logits.shape[1])]
@@ -165,6 +180,8 @@ class Evidence(Pass):
         known = context.manifest.context(context.manifest.sample(sample_id))
         if known is not None:
             parts.append((CONTEXT, torch.from_numpy(np.asarray(known, bool))))
+        drawn = enumerate(torch.from_numpy(concepts))
+        parts += [(CONCEPTS - q, mask) for q, mask in drawn if int(mask.sum()) >= least]
         return parts
 
     def finish(self, context: Context, state: Known, known: Known) -> Known:

@@ -11,10 +11,13 @@ from conceptseg.stats.family import given
 from conceptseg.study.segnbdt.columns import (
     AGREEMENT,
     CHANGE,
+    CONCEPT,
+    KNOWN,
     NETWORK_WRONG,
     SHARE,
     WORDS,
     WRONG,
+    given_first,
 )
 from conceptseg.study.segnbdt.removal import Removals
 
@@ -146,7 +149,7 @@ def _evidence(removals: Removals) -> list[Finding]:
 def _parts(removals: Removals) -> list[Finding]:
     """What other parts of the image do to a decision: known context first of all."""
     shown = [r for r in removals.parts if r.test.passed]
-    shown.sort(key=lambda r: (r.part != "known context", -abs(r.effect.value)))
+    shown.sort(key=lambda r: (given_first(r.part), -abs(r.effect.value)))
     return [
         Finding.about(
             f"At node {r.node} ({r.question}) the decision for {r.branch} changes with "
@@ -164,4 +167,6 @@ def _parts(removals: Removals) -> list[Finding]:
 
 
 def _part(name: str) -> str:
-    return "the context that the data set names" if name == "known context" else f"{name} regions"
+    if name.startswith(CONCEPT):
+        return f"the concept {name.removeprefix(CONCEPT)}"
+    return "the context that the data set names" if name == KNOWN else f"{name} regions"

@@ -16,6 +16,7 @@ from conceptseg.study.segnbdt.survey import Survey
 from conceptseg.study.segnbdt.tree import given_tree
 from conceptseg.study.segnbdt.tune import parts, tuning_steps
 from conceptseg.study.shared.compare import CHOSEN, Compare
+from conceptseg.study.shared.user_masks import open_masks
 
 COMPARED = 4
 
@@ -25,6 +26,7 @@ def steps(study: Segnbdt) -> tuple[Step, ...]:
     return (
         find_last_layer,
         load_names,
+        open_masks,
         Survey(study),
         grow_tree,
         *tuning_steps(study),

@@ -11,8 +11,9 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test, judge
 from conceptseg.stats.p_values import Side
+from conceptseg.study.segnbdt.columns import CONCEPT, KNOWN
 from conceptseg.study.segnbdt.config import Segnbdt
-from conceptseg.study.segnbdt.evidence import CONTEXT, EVIDENCE
+from conceptseg.study.segnbdt.evidence import CONCEPTS, CONTEXT, EVIDENCE
 from conceptseg.study.segnbdt.grown import GROWN
 from conceptseg.study.segnbdt.judge import JUDGED
 
@@ -86,13 +87,20 @@ def assess(study: Segnbdt, context: Context, known: Known) -> Known:
         row = words(edge) | {name: float(values.mean()) for name, values in columns.items()}
         evidence.append((row, list(gone[edge]), removed - by_chance))
     for edge, part in sorted(moved):
-        row = words(edge) | {"part": "known context" if part == CONTEXT else classes[part]}
+        row = words(edge) | {"part": part_name(part, classes, tuple(study.masks))}
         ids, changes = zip(*moved[edge, part].items(), strict=True)
         parts.append((row, ids, np.array(changes)))
     removals = Removals(
         family(evidence, sampling, "less", study.seed), beyond(parts, sampling, study.seed)
     )
     return REMOVALS(removals)
+
+
+def part_name(part: int, classes: Sequence[str], concepts: Sequence[str]) -> str:
+    """What a part is called: a class's name, "known context", or "concept: " and its name."""
+    if part >= 0:
+        return classes[part]
+    return KNOWN if part == CONTEXT else CONCEPT + concepts[CONCEPTS - part]
 
 
 def beyond(

@@ -13,10 +13,12 @@ from conceptseg.study.segnbdt.columns import (
     BY_CHANCE,
     CHANGE,
     COLUMNS,
+    CONCEPT,
     DETECTABLE,
     EFFECT,
     ELSEWHERE,
     HARD,
+    KNOWN,
     NETWORK,
     NETWORK_WRONG,
     P_HOLM,
@@ -24,6 +26,7 @@ from conceptseg.study.segnbdt.columns import (
     SIZE,
     WRONG,
     P,
+    given_first,
     passed,
 )
 
@@ -159,20 +162,20 @@ def removal(result: Result) -> Section:
     parts = result.tables["parts"].sorted(lambda row: -abs(row["effect"]))
     first = parts.where(passed) if any(map(passed, parts.rows)) else parts
     filled = _forest(
-        first.sorted(lambda row: row["part"] != "known context").first(MOST),
+        first.sorted(lambda row: given_first(row["part"])).first(MOST),
         parts.show(
             "node", "question", "branch", "part", "images", SIZE, ELSEWHERE, EFFECT, DETECTABLE, P,
             P_HOLM,
         ),
         _short,
         heading="Without a part of the image",
-        caption="A part of the image (the region where a class is predicted, or the context that "
-        "is known to matter in this data set) is filled, and the branch's margin is read at the "
-        "remaining pixels. Filled: the margin moves, and by more in size than with as many pixels "
-        "filled elsewhere, as near to those at which it is read; then the decision depends on that "
-        "part. Without such a place (a part that lies around them on all sides) nothing can be "
-        "told, as any fill moves margins. Branches of which the part holds more than half are left "
-        "out.",
+        caption="A part of the image (the region where a class is predicted, the context that is "
+        "known to matter in this data set, or a concept that you have drawn) is filled, and the "
+        "branch's margin is read at the remaining pixels. Filled: the margin moves, and by more in "
+        "size than with as many pixels filled elsewhere, as near to those at which it is read; "
+        "then the decision depends on that part. Without such a place (a part that lies around "
+        "them on all sides) nothing can be told, as any fill moves margins. Branches of which the "
+        "part holds more than half are left out.",
         id="parts",
     )  # fmt: skip
     none = Prose("No branch was taken by enough pixels of the images studied.")
@@ -186,7 +189,7 @@ def removal(result: Result) -> Section:
 
 def _short(row: charts.Row) -> str:
     first, *others = row["branch"].split(",")
-    part = "context" if row["part"] == "known context" else row["part"]
+    part = "context" if row["part"] == KNOWN else row["part"].removeprefix(CONCEPT)
     return f"{row['node']} → {first}{'…' if others else ''} · {part}"
 
 

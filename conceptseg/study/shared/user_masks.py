@@ -1,7 +1,8 @@
 """Concepts that the user has drawn: one mask file for each image."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -9,6 +10,8 @@ from conceptseg.data.images import read_mask
 from conceptseg.data.manifest import Manifest, Sample
 from conceptseg.data.readers._files import relative, resolve
 from conceptseg.data.readers._folders import fill
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 
 
@@ -54,6 +57,12 @@ class UserMask:
             )
         return shown
 
+    def holds(self, sample_id: str) -> str:
+        """Whether an image holds it: "shown", "not shown", or "not annotated" without a file."""
+        size = self._manifest.size(self._manifest.sample(sample_id))
+        found = self.read(sample_id, size)
+        return "not annotated" if found is None else "shown" if found.any() else "not shown"
+
     def _path(self, sample: Sample) -> Path | None:
         words = {name: sample.metadata.get(name, "") for name in self._manifest.metadata}
         words |= {"id": sample.id, "split": sample.split or "", "group": sample.group}
@@ -68,3 +77,30 @@ class UserMask:
 def user_masks(masks: Mapping[str, str], manifest: Manifest) -> list[UserMask]:
     """One for each name and pattern."""
     return [UserMask(name, pattern, manifest) for name, pattern in masks.items()]
+
+
+MASKS: Key[tuple[UserMask, ...]] = Key("masks", tuple)
+
+
+class Masked(Protocol):
+    """A study that takes the user's masks."""
+
+    @property
+    def masks(self) -> Mapping[str, str]: ...
+
+
+def open_masks(study: Masked, context: Context, known: Known) -> Known:
+    """The masks that a study's file names, as a step of its plan.
+
+    Raises InputError for one of which no image has a file.
+    """
+    return MASKS(tuple(user_masks(study.masks, context.manifest)))
+
+
+def shown(masks: Sequence[UserMask], sample_id: str, size: tuple[int, int]) -> np.ndarray:
+    """Where each lies in an image, bool [q, h, w]; nowhere without a file."""
+    maps = np.zeros((len(masks), *size), dtype=bool)
+    for own, mask in zip(maps, masks, strict=True):
+        if (found := mask.read(sample_id, size)) is not None:
+            own[:] = found
+    return maps

@@ -6,7 +6,7 @@ from torch import nn
 
 from conceptseg.explain.explainers.deep_lift import DeepLift
 from conceptseg.explain.explainers.lrp import Lrp
-from conceptseg.explain.lrp.doubts import doubts
+from conceptseg.explain.lrp.doubts import CURE, doubts
 from conceptseg.explain.lrp.engine import Engine
 from conceptseg.explain.lrp.flow import Amount, Retained
 from conceptseg.explain.lrp.start import relevance_of_logits
@@ -58,15 +58,18 @@ def test_absolute_amounts_are_counted_beside_signed_ones():
 
 def test_conserved_by_cancellation_is_called_so():
     told = Retained(Amount(1, 1), Amount(1.007, 212), (), ("up.add", 349), (0.0, 0.0))
-    (first, cure) = doubts(told, "gamma")
+    (first, cure) = doubts(told, "gamma").values()
     assert "conserved by cancellation alone: its sum is 100.7%" in first
     assert "212 times" in first and "349 times within, in module 'up.add'" in first
-    assert "composite: plus" in cure and "rescale" in doubts(told, "plus")[1]
+    assert "composite: plus" in cure and "rescale" in doubts(told, "plus")[CURE]
     sound = Retained(Amount(1, 1), Amount(0.9, 0.95), (), ("", 1.1), (0.0, 0.0))
-    assert doubts(sound, "gamma") == ()
+    assert doubts(sound, "gamma") == {}
     grown = Retained(Amount(1, 1), Amount(28, 28), (), ("", 28), (0.0, 0.0))
-    assert "grew on its way to the image: its sum is 2800.0%" in doubts(grown, "epsilon_plus")[0]
-    assert "62% of the map's energy" in doubts(sound, "gamma", 0.62)[0]
+    assert (
+        "grew on its way to the image: its sum is 2800.0%"
+        in doubts(grown, "epsilon_plus")["growth"]
+    )
+    assert "62% of the map's energy" in doubts(sound, "gamma", 0.62)["dots on a grid"]
 
 
 class Branches(nn.Module):

@@ -1,10 +1,17 @@
 """Slices and their enrichment on planted kinds of images."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import yaml
+from PIL import Image
 
+from conceptseg.data.manifest import load_manifest
 from conceptseg.stats.estimate import Sampling
 from conceptseg.study.bottleneck import slices
+from conceptseg.study.bottleneck.conclude import _metadata, _slices
+from conceptseg.study.bottleneck.config import Bottleneck
 from conceptseg.study.bottleneck.tables import enrichment_table, slice_table
 
 
@@ -137,3 +144,35 @@ def test_clusters_are_the_planted_ones():
     rows = rng.normal(size=(60, 5)) + 20 * np.repeat(np.eye(5)[:3], [30, 20, 10], axis=0)
     found = slices.clusters(rows, 3, 0)
     assert found.tolist() == [0] * 30 + [1] * 20 + [2] * 10
+
+
+def test_concepts_of_the_user_are_kinds_of_images(tmp_path):
+    """The network fails where a badge is shown; a stain lies anywhere, and one image is unsaid."""
+    rng = np.random.default_rng(0)
+    badge, stain = np.arange(60) < 20, rng.random(60) < 0.5
+    for part in ("images", "badge", "stain"):
+        (tmp_path / part).mkdir()
+    for number in range(60):
+        name = f"s{number:02d}.png"
+        Image.new("L", (12, 8)).save(tmp_path / "images" / name)
+        for concept, there in (("badge", badge), ("stain", stain)):
+            if (concept, number) != ("stain", 59):
+                mask = np.zeros((8, 12), np.uint8)
+                mask[2:4, 5:7] = 255 * there[number]
+                Image.fromarray(mask).save(tmp_path / concept / name)
+    content = {"name": "badges", "channels": 1, "folders": [{"images": "images/{id}.png"}]}
+    content["labels"] = {"names": ["ground", "thing"], "background": "ground"}
+    (tmp_path / "set.yaml").write_text(yaml.safe_dump(content))
+    manifest = load_manifest(tmp_path / "set.yaml")
+    ids = tuple(sample.id for sample in manifest.samples)
+    masks = {name: f"{name}/{{id}}.png" for name in ("badge", "stain")}
+    study = Bottleneck.model_construct(masks=masks, min_slice=8, seed=0)
+    quality = rng.normal(0.8, 0.05, 60) - 0.4 * badge
+    judged = SimpleNamespace(ids=ids, quality=quality, sampling=sampling(range(60)))
+    values = _metadata(study, SimpleNamespace(manifest=manifest), judged)
+    assert values["concept stain"].count("not annotated") == 1
+    found = _slices(study, judged, quality, np.zeros(60, int), slices.columns(values))
+    shown = {one.name: one for one in found if one.test.passed and one.difference.value < 0}
+    assert "concept badge = shown" in shown
+    assert shown["concept badge = shown"].difference.value == pytest.approx(-0.4, abs=0.05)
+    assert not any("stain" in name for name in shown if "badge" not in name)

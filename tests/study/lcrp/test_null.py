@@ -73,7 +73,11 @@ def dataset(seed, images, lacking):
     }
     return (
         CHOSEN_PAIRS(Chosen(**fields))
-        | MAPS(ContextScores(columns, np.full((rows, 3), np.nan), field, {}))
+        | MAPS(
+            ContextScores(
+                columns, np.full((rows, 3), np.nan), field, {}, *(np.zeros((rows, 0)),) * 2, {}
+            )
+        )
         | SHUFFLES(Shuffles(scores, dict.fromkeys(CLASSES, ids[:SEEN])))
         | SENSITIVITY({})
     )

@@ -16,7 +16,7 @@ from conceptseg.result.table import Table
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test
 from conceptseg.study.lcrp import flip
-from conceptseg.study.lcrp.assess import NETWORKS_SHARE, Score, Verdict, agreements, judged, pearson
+from conceptseg.study.lcrp.assess import Score, agreements, pearson
 from conceptseg.study.lcrp.background import (
     BLENDS,
     Background,
@@ -25,6 +25,7 @@ from conceptseg.study.lcrp.background import (
     fills,
     sensitivity,
 )
+from conceptseg.study.lcrp.beyond import NETWORKS_SHARE, Verdict, judged
 from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen, complexity
 from conceptseg.study.lcrp.classes import weighed
 from conceptseg.study.lcrp.config import Lcrp
@@ -288,7 +289,7 @@ def test_a_class_s_score_weighs_channels_by_relevance_image_by_image():
         "context": np.array([0.2, 0.6, 0.4, 0.0, 0.5]),
         "mass": np.array([1.0, 1.0, 1.0, 0.0, 0.0]),
     }
-    maps = ContextScores(columns, np.zeros((5, 2)), {}, {})
+    maps = ContextScores(columns, np.zeros((5, 2)), {}, {}, *(np.zeros((5, 0)),) * 2, {})
     mean = {1: np.eye(8)[4] * 0.3 + np.eye(8)[7] * 0.1}  # of three parts and one
     found = weighed(chosen(concepts={1: (4, 7)}, mean=mean), maps, 1, ("b", "a", "c"))
     assert found[:2].tolist() == pytest.approx([0.4, 0.3]) and np.isnan(found[2])

@@ -34,6 +34,7 @@ def judged(values, metrics, methods, chance=None):
         maps=[],
         images=[],
         regions=[],
+        remarks=[[{}] * m] * n,
     )
 
 

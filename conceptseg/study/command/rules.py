@@ -1,0 +1,78 @@
+"""Which rules of LRP suit a network, as `check` prints it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conceptseg.catalogue import choice_labels
+from conceptseg.engine.contract import Context, Study
+from conceptseg.engine.reading import read, some
+from conceptseg.errors import InputError
+
+if TYPE_CHECKING:
+    from conceptseg.explain.lrp.suited import Fit
+
+Lines = list[tuple[str, str]]
+IMAGES = 4
+"""Among so many images the one is taken that shows most of a class."""
+RULED = ("lrp", "deep_lift")
+
+
+def rules(study: Study, context: Context, forward: float, *, compare: bool) -> Lines:
+    """How each composite does on one image and which is recommended, if they are to be compared.
+
+    Otherwise what that would cost at `forward` seconds a pass, where the study uses such rules.
+    """
+    from conceptseg.explain.lrp.suited import CANDIDATES
+
+    if compare:
+        return _compared(study, context)
+    labels = choice_labels(study.local_methods())
+    if not hasattr(study, "composite") and not any(one.startswith(RULED) for one in labels):
+        return []
+    seconds = forward * (65 + 22 * len(CANDIDATES))
+    return [("LRP rules", f"not compared; --rules does, in about {max(seconds, 1):.0f} s")]
+
+
+def _compared(study: Study, context: Context) -> Lines:
+    import torch
+
+    from conceptseg.engine.start import precision
+    from conceptseg.explain.lrp.engine import Engine
+    from conceptseg.explain.lrp.suited import Fit, fits, recommended
+
+    current = getattr(study, "composite", "epsilon_plus")
+    with precision(context.run):
+        batch = next(iter(read(context, some(context, IMAGES), "none")))
+        with torch.no_grad():
+            prediction = context.model(batch.images).argmax(1)
+        classes = torch.tensor(study.class_ids(context), device=prediction.device)
+        counts = (prediction[:, None] == classes[:, None, None]).sum((2, 3))
+        if not counts.any():
+            return [("LRP rules", f"not compared: none of {len(batch)} images shows a class")]
+        place, column = divmod(int(counts.argmax()), len(classes))
+        image, class_id = batch.images[place : place + 1], int(classes[column])
+        region = prediction[place : place + 1] == class_id
+        try:
+            found = dict(fits(Engine(context.model, image, current), image, region, class_id))
+        except InputError as error:
+            return [("LRP rules", f"not compared: {error}")]
+    sound = {name: fit for name, fit in found.items() if isinstance(fit, Fit)}
+    what = f"{context.model.classes[class_id]} in {batch.ids[place]}, 1 image"
+    if not sound:
+        lines = [("LRP rules", f"none can be taken ({what})")]
+    else:
+        best = recommended(sound, current)
+        lines = [("LRP rules", f"composite: {best} is recommended ({what}; a hint, not a test)")]
+    return lines + [(f"  {name}", _told(fit)) for name, fit in found.items()]
+
+
+def _told(fit: Fit | str) -> str:
+    """A composite's criteria in a line, or why it cannot be taken."""
+    if isinstance(fit, str):
+        return f"cannot be taken: {fit}"
+    text = (
+        f"absolute growth {fit.growth:.3g}, silent units {fit.silent:.1%}, grid {fit.grid:.0%}, "
+        f"occlusion {fit.occlusion:.2f}, flipping {fit.flipping:.2f}"
+    )
+    return text + (f"; does not meet: {', '.join(fit.fails)}" if fit.fails else "")
