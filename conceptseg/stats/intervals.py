@@ -121,9 +121,9 @@ def unseen_share(n: int, level: float = 0.95) -> float:
 
     Source: Brown, Cai & DasGupta 2001, "Interval Estimation for a Binomial Proportion".
     """
-    from scipy.stats import beta
+    from scipy.special import betaincinv
 
-    return float(beta.ppf((1 + level) / 2, 0.5, n + 0.5))
+    return float(betaincinv(0.5, n + 0.5, (1 + level) / 2))
 
 
 def bounded_interval(
