@@ -43,11 +43,12 @@ def main() -> None:
     parser.add_argument("--sets", type=int)
     parser.add_argument("--minutes", type=float, default=np.inf, help="no new run after these")
     parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--only", nargs="+", help="words of the kinds of interval")
     arguments = parser.parse_args()
     if arguments.way == "runs":
         runs(arguments.of[0], arguments.sets or 24, arguments.minutes, arguments.set)
     elif arguments.way == "kinds":
-        kinds(arguments.of[0], arguments.sets or 400, arguments.set)
+        kinds(arguments.of[0], arguments.sets or 400, arguments.set, arguments.only)
     else:
         for folder in map(Path, arguments.of):
             draws(folder, arguments.sets or 400)
@@ -200,7 +201,13 @@ def predicted(study: str, overrides: list[str], scenes: int) -> dict[str, np.nda
     return {name: np.stack(values) for name, values in found.items()}
 
 
-def kinds(study: str, sets: int, overrides: list[str], scenes: int = SCENES) -> None:
+def kinds(
+    study: str,
+    sets: int,
+    overrides: list[str],
+    only: list[str] | None = None,
+    scenes: int = SCENES,
+) -> None:
     """The share of data sets, drawn from a population, in whose intervals its own value lies."""
     from scipy.stats import pearsonr, spearmanr
 
@@ -234,11 +241,11 @@ def kinds(study: str, sets: int, overrides: list[str], scenes: int = SCENES) -> 
         "mean of what is bounded": ((6, 8, 12, 20, 60), [
             (lambda s, r, c=c: s.bounded(iou[r, c], 0, 1), iou[having[c], c].mean(), having[c])
             for c in range(1, k)]),
-        "ratio of pixels": ((12, 20, 60), [
-            (lambda s, r, c=c: s.ratio(right[r, c], held[r, c]),
+        "part of pixels": ((12, 20, 60), [
+            (lambda s, r, c=c: s.part(right[r, c], held[r, c]),
              right[:, c].sum() / held[:, c].sum(), having[c]) for c in range(1, k)]),
         "share of wrong pixels": ((60, 200), [
-            (lambda s, r, a=a, b=b: s.ratio(table[r, a, b], wrong[r]),
+            (lambda s, r, a=a, b=b: s.part(table[r, a, b], wrong[r]),
              table[:, a, b].sum() / wrong.sum(), everything)
             for a in range(k) for b in range(k)
             if a != b and (table[:, a, b] > 0).mean() >= 0.05]),
@@ -262,7 +269,8 @@ def kinds(study: str, sets: int, overrides: list[str], scenes: int = SCENES) -> 
             for c in range(1, k)]),
     }  # fmt: skip
     for kind, (sizes, several) in made.items():
-        for n in sizes:
+        wanted = only is None or any(word in kind for word in only)
+        for n in sizes if wanted else ():
             rng, held_by = np.random.default_rng(n), []
             ids = tuple(f"{i:03d}" for i in range(n))
             for number in range(max(1, sets // len(several))):
