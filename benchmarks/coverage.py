@@ -2,19 +2,24 @@
 
     python benchmarks/coverage.py runs STUDY [--sets 24] [--set KEY=VALUE]
     python benchmarks/coverage.py draws FOLDER [FOLDER ...] [--sets 400]
+    python benchmarks/coverage.py kinds STUDY [--sets 400] [--set KEY=VALUE]
 
 `runs` runs a study on so many fresh planted data sets of its default size (other seeds of the same
 manifest) and reads every interval that its tables hold; the truth of a number is its mean over the
 data sets. It costs as many runs, and counts all that differs between data sets. `draws` takes the
 numbers of images in finished results (the folders' arrays) for the population, draws data sets of a
 study's default size from it, and makes the study's own intervals of them: cheap, and of those
-numbers alone which are means over images. Beside each stands the plain percentile interval.
+numbers alone which are means over images. Beside each stands the plain percentile interval. `kinds`
+takes what a study's network predicts of 1,500 fresh scenes for the population, and makes of it each
+kind of interval that there is at the numbers of images at which studies make it: means, ratios of
+pixels, shares of images, IoU over all images, AUC, correlations.
 """
 
 import argparse
 import json
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,26 +32,32 @@ from conceptseg.catalogue import parse  # noqa: E402
 from conceptseg.stats.estimate import Sampling  # noqa: E402
 from conceptseg.stats.intervals import FEWEST, finite_mean  # noqa: E402
 
+SCENES = 1500
 LEAST = 8
 """Data sets in which a number has to be known, for it to count."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("way", choices=("runs", "draws"))
+    parser.add_argument("way", choices=("runs", "draws", "kinds"))
     parser.add_argument("of", nargs="+")
     parser.add_argument("--sets", type=int)
+    parser.add_argument("--minutes", type=float, default=np.inf, help="no new run after these")
     parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--only", nargs="+", help="words of the kinds of interval")
     arguments = parser.parse_args()
     if arguments.way == "runs":
-        runs(arguments.of[0], arguments.sets or 24, arguments.set)
+        runs(arguments.of[0], arguments.sets or 24, arguments.minutes, arguments.set)
+    elif arguments.way == "kinds":
+        kinds(arguments.of[0], arguments.sets or 400, arguments.set, arguments.only)
     else:
         for folder in map(Path, arguments.of):
             draws(folder, arguments.sets or 400)
 
 
-def runs(study: str, sets: int, overrides: list[str]) -> None:
+def runs(study: str, sets: int, minutes: float, overrides: list[str]) -> None:
     """A study on fresh data sets, and the share of them in whose intervals the truth lies."""
+    start = time.monotonic()
     import yaml
 
     from conceptseg.study.__main__ import main as command
@@ -55,6 +66,8 @@ def runs(study: str, sets: int, overrides: list[str]) -> None:
     manifest = (config.parent / yaml.safe_load(config.read_text())["data"]["manifest"]).resolve()
     found: dict[tuple[str, ...], list[tuple[float, float, float]]] = defaultdict(list)
     for number in range(sets):
+        if time.monotonic() - start > 60 * minutes:
+            break
         with tempfile.TemporaryDirectory() as folder:
             own = Path(folder) / "data.yaml"
             own.write_text(
@@ -67,6 +80,7 @@ def runs(study: str, sets: int, overrides: list[str]) -> None:
                 raise SystemExit(f"data set {number} failed")
             for key, *numbers in intervals(json.loads((out / "result.json").read_text())):
                 found[key].append(tuple(numbers))
+        print(f"{study}: {number + 1} data sets", file=sys.stderr, flush=True)
     kinds: dict[tuple[str, str], list[bool]] = defaultdict(list)
     for (table, column, *_), each in found.items():
         if len(each) >= LEAST:
@@ -86,9 +100,9 @@ def intervals(result: dict) -> Iterator[tuple[tuple[str, ...], float, float, flo
                 for k in row
                 if k.endswith("_low")
             }
-            if "low" in row:
-                numbers = [k for k, v in row.items() if isinstance(v, float)]
-                ends[numbers[0]] = ("low", "high")
+            numbers = [k for k, v in row.items() if isinstance(v, float)]
+            if isinstance(row.get("low"), float) and (own := set(numbers) - {"low", "high"}):
+                ends[min(own, key=numbers.index)] = ("low", "high")
             for key, (low, high) in ends.items():
                 three = row.get(key), row.get(low), row.get(high)
                 if all(isinstance(one, (int, float)) for one in three):
@@ -160,6 +174,120 @@ def draws(folder: Path, sets: int) -> None:
                 new, plain = np.mean(both, 0)
                 words = f"{folder.name}: {name}, {kind}: {new:.3f} of {len(both)} sets"
                 print(f"{words}; plain percentiles {plain:.3f}", flush=True)
+
+
+def predicted(study: str, overrides: list[str], scenes: int) -> dict[str, np.ndarray]:
+    """Of fresh scenes: confusions [n, k, k], label by prediction; the largest probability of each
+    class anywhere in an image, [n, k]; and the mean confidence, [n]."""
+    import torch
+    import yaml
+
+    from conceptseg.data.batch import batches
+    from conceptseg.engine import start
+    from conceptseg.settings import parse_override, read_settings
+    from conceptseg.study.segnbdt.config import Segnbdt
+
+    config = Path(f"studies/{study}_planted.yaml").resolve()
+    manifest = (config.parent / yaml.safe_load(config.read_text())["data"]["manifest"]).resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        own = Path(folder) / "data.yaml"
+        fresh = {"seed": 500, "n": scenes}
+        own.write_text(yaml.safe_dump(yaml.safe_load(manifest.read_text()) | fresh))
+        changed = [parse_override(text) for text in (f"data.manifest={own}", *overrides)]
+        read = read_settings("segnbdt", Segnbdt, config, changed)
+        context = start.prepare(read.study)
+    k, found = len(context.model.classes), defaultdict(list)
+    for batch in batches(context.manifest, context.manifest.samples, 32, "cpu", True):
+        with torch.no_grad():
+            p = context.model(batch.images).softmax(1)
+        for labels, each in zip(batch.labels.numpy(), p.numpy(), strict=True):
+            held = labels >= 0
+            pairs = labels[held] * k + each.argmax(0)[held]
+            found["confusion"].append(np.bincount(pairs, minlength=k * k).reshape(k, k))
+            found["peak"].append(each.max((1, 2)))
+            found["confidence"].append(each.max(0).mean())
+    return {name: np.stack(values) for name, values in found.items()}
+
+
+def kinds(
+    study: str,
+    sets: int,
+    overrides: list[str],
+    only: list[str] | None = None,
+    scenes: int = SCENES,
+) -> None:
+    """The share of data sets, drawn from a population, in whose intervals its own value lies."""
+    from scipy.stats import pearsonr, spearmanr
+
+    from conceptseg.stats.ranks import auc
+
+    world = predicted(study, overrides, scenes)
+    table, k = world["confusion"], world["confusion"].shape[1]
+    right, held, wide = (each.astype(float) for each in (
+        np.einsum("nii->ni", table), table.sum(2), table.sum(1)))  # fmt: skip
+    union = held + wide - right
+    iou = np.where(held > 0, right / np.maximum(union, 1), np.nan)
+    quality, sure = np.nanmean(iou, 1), world["confidence"]
+    wrong = table.sum((1, 2)) - right.sum(1)
+
+    everything = np.arange(scenes)
+    having = [np.flatnonzero(held[:, c]) for c in range(k)]
+
+    def pooled(rows):
+        with np.errstate(invalid="ignore"):  # a class that none of the images holds
+            return float(np.nanmean(right[rows].sum(0) / union[rows].sum(0)))
+
+    def area(c, rows):
+        there = held[rows, c] > 0
+        return auc(world["peak"][rows, c][there], world["peak"][rows, c][~there])
+
+    # Of each kind: at which n, and of each number the estimate, the truth, and the images.
+    made: dict[str, tuple[tuple[int, ...], list]] = {
+        "mean": ((6, 8, 12, 20, 60), [
+            (lambda s, r, c=c: s.mean(iou[r, c]), iou[having[c], c].mean(), having[c])
+            for c in range(1, k)]),
+        "mean of what is bounded": ((6, 8, 12, 20, 60), [
+            (lambda s, r, c=c: s.bounded(iou[r, c], 0, 1), iou[having[c], c].mean(), having[c])
+            for c in range(1, k)]),
+        "part of pixels": ((12, 20, 60), [
+            (lambda s, r, c=c: s.part(right[r, c], held[r, c]),
+             right[:, c].sum() / held[:, c].sum(), having[c]) for c in range(1, k)]),
+        "share of wrong pixels": ((60, 200), [
+            (lambda s, r, a=a, b=b: s.part(table[r, a, b], wrong[r]),
+             table[:, a, b].sum() / wrong.sum(), everything)
+            for a in range(k) for b in range(k)
+            if a != b and (table[:, a, b] > 0).mean() >= 0.05]),
+        "share of images": ((12, 20, 60), [
+            (lambda s, r, c=c: s.share(iou[r, c] < 0.5), (iou[having[c], c] < 0.5).mean(),
+             having[c]) for c in range(1, k)]),
+        "IoU over all images": ((60, 200), [
+            (lambda s, r: s.statistic(lambda i: pooled(r[i])), pooled(everything), everything)]),
+        "AUC": ((60, 200), [
+            (lambda s, r, c=c: s.statistic(lambda i: area(c, r[i])), area(c, everything),
+             everything) for c in range(1, k, 3)]),
+        "rank correlation": ((20, 60, 200), [
+            (lambda s, r: s.statistic(lambda i: spearmanr(sure[r[i]], quality[r[i]])[0]),
+             spearmanr(sure, quality)[0], everything)]),
+        "correlation": ((20, 60, 200), [
+            (lambda s, r: s.statistic(lambda i: pearsonr(sure[r[i]], quality[r[i]])[0]),
+             pearsonr(sure, quality)[0], everything)]),
+        "difference of two means": ((60, 200), [
+            (lambda s, r, c=c: s.difference(quality[r], held[r, c] > 0),
+             quality[having[c]].mean() - quality[held[:, c] == 0].mean(), everything)
+            for c in range(1, k)]),
+    }  # fmt: skip
+    for kind, (sizes, several) in made.items():
+        wanted = only is None or any(word in kind for word in only)
+        for n in sizes if wanted else ():
+            rng, held_by = np.random.default_rng(n), []
+            ids = tuple(f"{i:03d}" for i in range(n))
+            for number in range(max(1, sets // len(several))):
+                sampling = Sampling(ids, ids, "images", number, 300)
+                for make, truth, images in several:
+                    one = make(sampling, rng.choice(images, n))
+                    held_by += [one.low <= truth <= one.high] if one.ci else []
+            share = np.mean(held_by) if held_by else float("nan")
+            print(f"{study}: {kind}, n {n}: {share:.3f} of {len(held_by)}", flush=True)
 
 
 if __name__ == "__main__":

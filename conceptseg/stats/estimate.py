@@ -201,6 +201,20 @@ class Sampling:
         value = np.asarray(parts, np.float64).sum() / np.asarray(wholes, np.float64).sum()
         return self.of_draws(value, divided(part[picks].sum(1), whole[picks].sum(1)))
 
+    def part(self, parts: ArrayLike, wholes: ArrayLike) -> Estimate:
+        """sum(parts) / sum(wholes) of wholes [m] of which parts [m] are parts: pixels of an image.
+
+        The interval holds where nearly all or nearly none are (:func:`bounded_interval`), too: of
+        60 images of which few hold all wrong pixels, draws alone cover the ratio in 78 %.
+        """
+        parts, wholes = np.asarray(parts, np.float64), np.asarray(wholes, np.float64)
+        found, known = self.ratio(parts, wholes), wholes > 0
+        if not known.any():
+            return found
+        values = parts[known] / wholes[known]
+        ends = bounded_interval(values, self.at(known).place, 0.0, 1.0, weights=wholes[known])
+        return found.joined(replace(found, low=ends[0], high=ends[1]))
+
     def share(self, held: ArrayLike) -> Estimate:
         """The share of values [m] that `held` is true of, its interval never of one point."""
         return self.opened(self.mean(np.asarray(held, np.float64)))

@@ -135,17 +135,23 @@ def unseen_share(n: int, level: float = 0.95) -> float:
 
     Source: Brown, Cai & DasGupta 2001, "Interval Estimation for a Binomial Proportion".
     """
-    from scipy.stats import beta
+    from scipy.special import betaincinv
 
-    return float(beta.ppf((1 + level) / 2, 0.5, n + 0.5))
+    return float(betaincinv(0.5, n + 0.5, (1 + level) / 2))
 
 
 def bounded_interval(
-    values: ArrayLike, place: ArrayLike, low: float, high: float, level: float = 0.95
+    values: ArrayLike,
+    place: ArrayLike,
+    low: float,
+    high: float,
+    level: float = 0.95,
+    weights: ArrayLike | None = None,
 ) -> tuple[float, float]:
     """Interval of the mean of `values` [m] that holds where most are near an end of their range.
 
-    `place` [m] numbers the groups that count, g of them. It is Student's interval of the mean over
+    `place` [m] numbers the groups that count, g of them; the mean is by `weights` [m] (above 0) if
+    given. It is Student's interval of the mean over
     values, and at least as wide as of what no group was like there may be: a share
     :func:`unseen_share` of groups whose mean is `low`, which bounds it too, or as many at `high`
     (or at the least and largest mean of a group, where that lies beyond). Where 19 of 20 images
@@ -157,14 +163,16 @@ def bounded_interval(
     from scipy.special import stdtrit
 
     values, place = np.asarray(values, np.float64), np.asarray(place)
-    sizes = np.bincount(place) if len(place) else np.zeros(0)
+    heavy = np.ones_like(values) if weights is None else np.asarray(weights, np.float64)
+    sizes = np.bincount(place, heavy) if len(place) else np.zeros(0)
     groups = len(sizes)
     if groups < 2:
         return float("nan"), float("nan")
-    mean, sums = float(values.mean()), np.bincount(place, values)
+    sums = np.bincount(place, heavy * values)
+    mean = float(sums.sum() / sizes.sum())
     # Of a ratio of sums over groups, by its linear part.
     off = sums - mean * sizes
-    error = np.sqrt(groups / (groups - 1) * (off**2).sum()) / len(values)
+    error = np.sqrt(groups / (groups - 1) * (off**2).sum()) / sizes.sum()
     half = float(stdtrit(groups - 1, (1 + level) / 2) * error)
     share, means = unseen_share(groups, level), sums / sizes
     least, most = min(low, float(means.min())), max(high, float(means.max()))

@@ -157,7 +157,7 @@ def prediction_p(observed: float, null: ArrayLike) -> float:
     t = (observed - mean) / (sd sqrt(1 + 1/r)), with r - 1 degrees of freedom: exact for normal
     draws, and of use with the few that are affordable. 1 for fewer than two draws.
     """
-    from scipy.stats import t as student
+    from scipy.special import stdtr
 
     null = np.asarray(null, dtype=np.float64)
     if null.size < 2 or np.isnan(observed):
@@ -166,7 +166,7 @@ def prediction_p(observed: float, null: ArrayLike) -> float:
     distance = observed - float(null.mean())
     if spread == 0:
         return 0.5 if distance == 0 else float(distance > 0)
-    return float(student.cdf(distance / spread, null.size - 1))
+    return float(stdtr(null.size - 1, distance / spread))
 
 
 def detectable_draw(null: ArrayLike, level: float) -> float:
@@ -174,14 +174,51 @@ def detectable_draw(null: ArrayLike, level: float) -> float:
 
     (t_{1-level, r-1} + z_{0.8}) sd sqrt(1 + 1/r); nan for fewer than two draws.
     """
-    from scipy.stats import norm
-    from scipy.stats import t as student
+    from scipy.special import ndtri, stdtrit
 
     null = np.asarray(null, dtype=np.float64)
     if null.size < 2:
         return float("nan")
-    reach = student.ppf(1 - level, null.size - 1) + norm.ppf(0.8)
+    reach = stdtrit(null.size - 1, 1 - level) + ndtri(0.8)
     return float(reach * null.std(ddof=1) * np.sqrt(1 + 1 / null.size))
+
+
+def cost_p(cost: float, costs: ArrayLike) -> float:
+    """P-value of `cost` as one more draw from where `costs` [r] are from, which may be skewed.
+
+    r / (r + 1) (1 + (cost - least) / S)^-(r - 1), `least` the smallest of the draws and S the sum
+    of how far they lie above it: exact for costs that are exponential from any value on. What
+    random edits of trained networks cost is as skewed: most next to nothing, some much. One in
+    forty of them was beyond the 0.001 of :func:`prediction_p` among the others, and none beyond
+    this. 1 for fewer than two draws.
+
+    Source: S is independent of the least draw, and what exceeds that has no memory (Arnold,
+    Balakrishnan & Nagaraja 1992, "A First Course in Order Statistics", section 4.6).
+    """
+    costs = np.asarray(costs, dtype=np.float64)
+    if costs.size < 2 or np.isnan(cost) or cost < (least := float(costs.min())):
+        return 1.0
+    above = float((costs - least).sum())
+    if above == 0:
+        return costs.size / (costs.size + 1) if cost == least else 0.0
+    odds = (1 + (cost - least) / above) ** -(costs.size - 1.0)
+    return float(costs.size / (costs.size + 1) * odds)
+
+
+def detectable_cost(costs: ArrayLike, level: float) -> float:
+    """The cost that :func:`cost_p` finds beyond draws like `costs` [r] with power 0.8.
+
+    S is taken 0.8 quantile / mean larger than it is, by its gamma distribution: in one of five sets
+    of draws it is larger still. nan for fewer than two draws.
+    """
+    from scipy.special import gammaincinv
+
+    costs = np.asarray(costs, dtype=np.float64)
+    if (r := costs.size) < 2:
+        return float("nan")
+    least, above = float(costs.min()), float((costs - costs.min()).sum())
+    reach = (level * (r + 1) / r) ** (-1 / (r - 1)) - 1
+    return float(least + above * gammaincinv(r - 1, 0.8) / (r - 1) * max(0.0, reach))
 
 
 def smallest_p(groups: int, draws: int = 9999, side: str = "two") -> float:

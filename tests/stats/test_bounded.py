@@ -66,6 +66,34 @@ def test_a_bootstrap_misses_a_loss_that_is_nearly_total():
     assert ((ends[:, 0] <= mean) & (mean <= ends[:, 1])).mean() >= 0.95
 
 
+def test_a_part_of_pixels_that_few_images_lack_is_covered():
+    """One image in twenty has a third of its pixels right, all others have nearly all."""
+    rng, n = np.random.default_rng(3), 20
+    names = tuple(f"{i:02d}" for i in range(n))
+
+    def drawn(count):
+        wholes = rng.integers(50, 500, count)
+        bad = rng.random(count) < 0.05
+        return np.where(bad, wholes // 3, wholes - rng.integers(0, 3, count)), wholes
+
+    parts, wholes = drawn(400_000)
+    truth, held = parts.sum() / wholes.sum(), []
+    for seed in range(150):
+        sampling, (parts, wholes) = Sampling(names, names, "images", seed, 300), drawn(n)
+        made = (sampling.part(parts, wholes), sampling.ratio(parts, wholes))
+        assert made[0].value == made[1].value == parts.sum() / wholes.sum()
+        held.append([one.low <= truth <= one.high for one in made])
+    part, ratio = np.mean(held, 0)
+    assert part >= 0.95 and ratio < 0.75
+    assert np.isnan(sampling.part(np.zeros(n), np.zeros(n)).value)
+
+
+def test_weights_count_as_repeated_values():
+    values, place, weights = np.array([0.2, 0.9, 0.4, 1.0]), np.array([0, 0, 1, 2]), [3, 1, 2, 2]
+    many = bounded_interval(values.repeat(weights), place.repeat(weights), 0.0, 1.0)
+    assert bounded_interval(values, place, 0.0, 1.0, weights=weights) == pytest.approx(many)
+
+
 def test_images_of_a_group_are_one():
     """Student's interval of 30 equal groups, each image ten times over."""
     from scipy import stats

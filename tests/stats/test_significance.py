@@ -20,6 +20,8 @@ from conceptseg.stats.intervals import (
     wilson_interval,
 )
 from conceptseg.stats.p_values import (
+    cost_p,
+    detectable_cost,
     exchangeable_p,
     joint_flips,
     prediction_p,
@@ -316,6 +318,39 @@ def test_prediction_p_without_spread_or_draws():
     assert prediction_p(1.0, [0.0, 0.0]) == 1.0
     assert prediction_p(-1.0, [0.0]) == 1.0
     assert prediction_p(float("nan"), [0.0, 1.0]) == 1.0
+
+
+def test_the_p_of_a_cost_is_exact_for_exponential_costs_from_any_value_on():
+    draws = 0.2 * np.random.default_rng(0).exponential(size=(6000, 11)) - 0.3
+    p = np.array([cost_p(row[0], row[1:]) for row in draws])
+    for level in (0.5, 0.05, 0.01):
+        assert abs((p <= level).mean() - level) < 3 * np.sqrt(level * (1 - level) / len(p))
+    # Student's law takes one further cost for something else three times too often.
+    student = np.array([prediction_p(-row[0], -row[1:]) for row in draws])
+    assert (student <= 0.01).mean() > 0.03
+
+
+def test_the_p_of_a_cost_of_normal_costs_is_too_large_never_too_small():
+    draws = np.random.default_rng(1).normal(size=(6000, 11))
+    p = np.array([cost_p(row[0], row[1:]) for row in draws])
+    assert (p <= 0.05).mean() <= 0.05 and (p <= 0.01).mean() <= 0.01
+
+
+def test_the_p_of_a_cost_without_spread_or_draws():
+    assert cost_p(1.0, [0.0, 0.0, 0.0]) == 0.0
+    assert cost_p(0.0, [0.0, 0.0]) == 2 / 3
+    assert cost_p(-1.0, [0.0, 0.0]) == 1.0
+    assert cost_p(1.0, [0.0]) == cost_p(float("nan"), [0.0, 1.0]) == 1.0
+
+
+@pytest.mark.parametrize("r", [5, 10, 20])
+def test_a_detectable_cost_is_found_four_times_in_five(r):
+    """On average over data sets, a cost that is the detectable one in the median data set."""
+    draws = 0.1 * np.random.default_rng(r).exponential(size=(2000, r))
+    cost = np.median([detectable_cost(row, 1e-3) for row in draws])
+    found = np.mean([cost_p(cost, row) <= 1e-3 for row in draws])
+    assert 0.7 <= found <= 0.9
+    assert np.isnan(detectable_cost([1.0], 0.05))
 
 
 def test_max_statistic_by_loops():

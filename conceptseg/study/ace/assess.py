@@ -28,7 +28,7 @@ class Pair:
 
     `images` hold the class. `moves`: first-order change of the class's score along the concept,
     by `influence` (along paths) where `local` is that at the images themselves; `moved` tests it
-    against random concepts, corrected within the class by the largest statistic of random concepts,
+    against random concepts, corrected over all pairs by the largest statistic of random concepts,
     which Holm's correction (`p_moves_holm`) cannot match where concepts are many.
 
     `loss`: change of IoU in `erased_images` when the concept is erased, `null_loss` the same for
@@ -38,7 +38,7 @@ class Pair:
 
     `test` belongs to the claim that the concept both moves the score and is needed: its p is the
     largest of all, which is valid for a conjunction (intersection-union test, Berger 1982). It is
-    corrected within the class, `p_bh` over all pairs.
+    corrected over all pairs, by Holm or joint flips; `p_bh` is by Benjamini & Hochberg.
 
     A concept is `used` by the class when that test passes, the score rises along the concept, and
     the loss is at least the study's smallest effect with an interval below zero; `verdict` says
@@ -78,12 +78,8 @@ PAIRS: Key[tuple[Pair, ...]] = Key("pairs", tuple)
 
 def assess(study: Ace, context: Context, known: Known) -> Known:
     """Every pair that was tested, in the order of class and concept."""
-    discovery, erasures = known[DISCOVERY], known[ERASURES]
-    pairs = [
-        pair
-        for class_id in sorted({class_id for class_id, _ in discovery.influence})
-        for pair in _of_class(study, discovery, erasures, class_id)
-    ]
+    discovery = known[DISCOVERY]
+    pairs = _judged(study, discovery, known[ERASURES], sorted(discovery.influence))
     # Pairs that could not pass are not in the family.
     both = np.array([pair.test.p for pair in pairs])
     able = np.isfinite(both)
@@ -93,28 +89,34 @@ def assess(study: Ace, context: Context, known: Known) -> Known:
     return JUDGED(tuple(replace(pair, p_bh=p, p_moves_bh=q) for pair, p, q in screened))
 
 
-def _of_class(study: Ace, discovery: Discovery, erasures: Erasures, class_id: int) -> list[Pair]:
-    """The pairs of one class, tested together.
+def _judged(
+    study: Ace, discovery: Discovery, erasures: Erasures, of: Sequence[tuple[int, int]]
+) -> list[Pair]:
+    """The pairs of all classes and concepts, tested together: the report claims uses of them all.
 
-    The r-th random concepts of all its concepts are a joint draw of what they do to the score; that
-    concepts share no segment, and random ones may, hardly matters.
+    The r-th random concepts of all pairs are a joint draw of what they do to scores; that concepts
+    share no segment, and random ones may, hardly matters.
     """
-    concepts = sorted(q for c, q in discovery.influence if c == class_id)
-    influences = [discovery.influence[class_id, q] for q in concepts]
+    if not of:
+        return []
+    influences = [discovery.influence[one] for one in of]
     effects, null_moves = zip(*((one.effect, one.null_effect) for one in influences), strict=True)
     moved = by_largest(effects, np.stack(null_moves), of="random concepts")
     sampling = discovery.sampling.named(erasures.ids)
-    lost, null = (erasures.change(kind, class_id) for kind in ("concept", "null"))
-    changes = [Change(lost[:, q], null, erasures.clean[:, class_id], sampling) for q in concepts]
+    lost, null = (
+        {c: erasures.change(kind, c) for c in sorted({c for c, _ in of})}
+        for kind in ("concept", "null")
+    )
+    changes = [Change(lost[c][:, q], null[c], erasures.clean[:, c], sampling) for c, q in of]
     losses = beyond_random(changes, seed=study.seed)
     tests = beyond_random(changes, seed=study.seed, also=[moved], smallest=study.smallest_effect)
     moves_holm = holm([test.p for test in moved]).tolist()
-    images = discovery.class_images[class_id]
     pairs = []
-    for place, q in enumerate(concepts):
+    for place, (class_id, q) in enumerate(of):
         change, influence, test = changes[place], influences[place], tests[place]
         loss, smallest = change.estimate, -study.smallest_effect
         used = test.passed and influence.effect > 0 and loss.value <= smallest and loss.below(0.0)
+        images = discovery.class_images[class_id]
         pairs.append(
             Pair(
                 class_id=class_id,

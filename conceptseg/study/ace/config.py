@@ -98,7 +98,7 @@ class Ace(Study):
     )
     erase_images: int = Field(60, ge=2, description="Images of each class for the erasures.")
     null_erasures: int = Field(
-        10, ge=2, description="Random directions that are erased as well, to compare with."
+        20, ge=2, description="Random directions that are erased as well, to compare with."
     )
     outside_pairs: int = Field(
         12,

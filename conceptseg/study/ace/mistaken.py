@@ -1,6 +1,6 @@
 """The concepts that mistakes may lie on: clusters of segments, and their directions."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -42,10 +42,11 @@ class FoundConcepts(Concepts):
         surveyed = torch.tensor([name in discovery.position for name in ids], device=images.device)
         return shows, surveyed[:, None, None, None].expand_as(shows)
 
-    def edits(self, context: Context, concept: int, known: Known) -> list[Edit] | None:
+    def edits(self, context: Context, concept: int, known: Known) -> dict[Hashable, Edit] | None:
         discovery = known[DISCOVERY]
-        own = discovery.concepts[concept].direction
-        return [partial(erased, direction=each) for each in (own, *discovery.null_directions)]
+        along = {("concept", concept): discovery.concepts[concept].direction}
+        along |= {("random", n): each for n, each in enumerate(discovery.null_directions)}
+        return {key: partial(erased, direction=each) for key, each in along.items()}
 
 
 def _maps(discovery: Discovery, sample_id: str, size: Sequence[int]) -> np.ndarray:

@@ -227,7 +227,7 @@ def _control(result: Result) -> list[Block]:
 def all_pairs(result: Result) -> Section:
     block = TableBlock(result.tables["pairs"], folded=False, limit=400)
     text = (
-        f"A use needs a corrected p of both effects together of at most {ALPHA} within its class, "
+        f"A use needs a p of both effects together of at most {ALPHA}, corrected over all pairs, "
         "a positive change of score, and an interval of the IoU change below zero. Where no p is "
         "given, none could have passed: the smallest corrected p possible is then above that. "
         + meanings()

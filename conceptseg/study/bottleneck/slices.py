@@ -66,6 +66,11 @@ def columns(metadata: Mapping[str, Sequence[str | float]]) -> dict[str, list[str
     return kept
 
 
+def _mean(sampling: Sampling, quality: np.ndarray) -> Estimate:
+    """Mean of qualities in [0, 1], of which most may be near 1."""
+    return sampling.mean(quality).joined(sampling.bounded(quality, 0.0, 1.0))
+
+
 def pairs(kinds: Mapping[str, np.ndarray], least: int) -> dict[str, np.ndarray]:
     """Members of two values of different columns, "column = value", where enough images are both.
 
@@ -110,7 +115,7 @@ def judged_slices(
             name,
             kind,
             members,
-            sampling.at(members).mean(quality[members]),
+            _mean(sampling.at(members), quality[members]),
             sampling.difference(quality, members),
             float(confidence[members].mean()),
             test,

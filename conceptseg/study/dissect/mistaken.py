@@ -1,6 +1,6 @@
 """The concepts that mistakes may lie on: those told without labels, and the units showing them."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -52,7 +52,7 @@ class SeenConcepts(Concepts):
             return nowhere, nowhere
         return torch.stack(shows, 1), torch.stack(told, 1)
 
-    def edits(self, context: Context, concept: int, known: Known) -> list[Edit] | None:
+    def edits(self, context: Context, concept: int, known: Known) -> dict[Hashable, Edit] | None:
         """The units that overlap it most are ablated, and random sets of as many others."""
         detection = known[DETECTION]
         plan, number = detection.plan, asked(detection.plan)[concept]
@@ -69,7 +69,8 @@ class SeenConcepts(Concepts):
         ]
 
         live = [plan.live[list(chosen)] for chosen in (units, *sets)]
-        return [partial(ablated, units=each, values=values) for each in live]
+        edits = [partial(ablated, units=each, values=values) for each in live]
+        return {(number, n): edit for n, edit in enumerate(edits)}
 
 
 def asked(plan: Plan) -> list[int]:

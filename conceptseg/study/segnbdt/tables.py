@@ -60,7 +60,7 @@ def fidelity_rows(judged: Judged, k: int) -> Rows:
 
 def _right(judged: Judged, counts: np.ndarray) -> Estimate:
     """The share of the counts [i, k, k] that lie on the diagonal."""
-    return judged.sampling.ratio(np.einsum("ikk->i", counts), counts.sum((1, 2)))
+    return judged.sampling.part(np.einsum("ikk->i", counts), counts.sum((1, 2)))
 
 
 def mean_iou(confusions: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -98,7 +98,7 @@ def class_rows(grown: Grown, judged: Judged, classes: tuple[str, ...]) -> Rows:
             "class": name,
             "path_length": int(grown.tree.depths[c]),
             "pixels_predicted": int(agreed[:, c].sum()),
-            **AGREEMENT.cells(judged.sampling.ratio(agreed[:, c, c], agreed[:, c].sum(1))),
+            **AGREEMENT.cells(judged.sampling.part(agreed[:, c, c], agreed[:, c].sum(1))),
             **{f"iou_{key}": float(value[c]) for key, value in iou.items()},
         }
         for c, name in enumerate(classes)
@@ -109,7 +109,7 @@ def node_rows(grown: Grown, judged: Judged, classes: tuple[str, ...]) -> Rows:
     """Per node: how often its own decision is right, calibration, entropy, support."""
     wrong = wrong_at_nodes(grown, judged, "hard", len(classes))
     network = wrong_at_nodes(grown, judged, "network", len(classes))
-    share = judged.sampling.ratio
+    share = judged.sampling.part
     rows: Rows = []
     for node in grown.tree.nodes:
         n = node.number
@@ -165,7 +165,7 @@ def depth_rows(grown: Grown, judged: Judged, k: int) -> Rows:
         for name, counts in by_node.items():
             part = counts[:, depth == level].sum(1)
             column = NETWORK if name == "network" else HARD
-            row |= column.cells(judged.sampling.ratio(part, counts.sum(1)))
+            row |= column.cells(judged.sampling.part(part, counts.sum(1)))
         pairs = np.isin(grown.tree.meeting, np.flatnonzero(depth == level))
         row["by_chance"] = float(product[pairs].sum() / total) if total else NAN
         rows.append(row)
@@ -193,7 +193,7 @@ def confusion_rows(grown: Grown, judged: Judged, classes: tuple[str, ...], most:
                 "depth": node.depth,
                 "pixels": int(totals[a, b]),
                 "images": int((counts[:, a, b] > 0).sum()),
-                **SHARE.cells(judged.sampling.ratio(counts[:, a, b], wrong)),
+                **SHARE.cells(judged.sampling.part(counts[:, a, b], wrong)),
                 "pixels_network": int(network[:, a, b].sum()),
             }
         )

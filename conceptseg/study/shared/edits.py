@@ -12,7 +12,7 @@ from conceptseg.engine.contract import Context
 from conceptseg.network.record import Tail
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Also, Question, Test, given, judge
-from conceptseg.stats.p_values import detectable_draw, prediction_p
+from conceptseg.stats.p_values import cost_p, detectable_cost
 from conceptseg.study.shared.overlap import class_iou
 
 
@@ -116,15 +116,15 @@ def beyond_random(
 
     Two effects must be there. Over images, the loss exceeds the mean loss by the random edits
     (signs of whole groups are flipped); over edits, it is more than one further random edit would
-    cost; without `gains`, what gains in the mean has lost nothing, whatever random edits do. `also`
-    are tests of further effects that the same claim needs. `detectable` is the loss that passes at
-    the level that the correction leaves: what random edits cost, and as much more as both the
-    images and the random edits ask for; at least `smallest`, below which none counts.
+    cost (:func:`cost_p`); without `gains`, what gains in the mean has lost nothing, whatever random
+    edits do. `also` are tests of further effects that the same claim needs. `detectable` is the
+    loss that passes at the level that the correction leaves, over images and over edits; at least
+    `smallest`, below which none counts.
     """
     chance = [change.by_chance for change in changes]
     means = [float(c.edited.mean()) if len(c.edited) else np.nan for c in changes]
     p = [
-        prediction_p(mean, null) if gains or mean < 0 else 1.0
+        cost_p(-mean, -null) if gains or mean < 0 else 1.0
         for mean, null in zip(means, chance, strict=True)
     ]
     edits = given(p, 0.0, n=max(map(len, chance), default=0), of="random edits")
@@ -138,5 +138,9 @@ def beyond_random(
 
 def _detectable(test: Test, chance: np.ndarray, smallest: float) -> float:
     """nan where there is none."""
-    beyond = float(np.maximum(test.detectable, detectable_draw(chance, test.level)))
-    return float(np.maximum(smallest, beyond - chance.mean())) if len(chance) else float("nan")
+    if not len(chance):
+        return float("nan")
+    over_images = test.detectable - float(chance.mean())
+    return float(
+        np.maximum(smallest, np.maximum(over_images, detectable_cost(-chance, test.level)))
+    )

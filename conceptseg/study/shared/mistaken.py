@@ -7,7 +7,7 @@ A study says where its concepts lie and how one is erased (:class:`Concepts`)::
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -65,10 +65,11 @@ class Concepts(ABC):
         """Where each lies in n images, and where that is known: bool [n, q, h, w] each."""
 
     @abstractmethod
-    def edits(self, context: Context, concept: int, known: Known) -> list[Edit] | None:
+    def edits(self, context: Context, concept: int, known: Known) -> dict[Hashable, Edit] | None:
         """How the layer's activation [n, u, y, x] loses it, and `random` edits to compare with.
 
-        None where the layer is not known to hold it.
+        Edits of one key are one, and made once for all concepts. None where the layer is not known
+        to hold it.
         """
 
 
@@ -204,7 +205,7 @@ class EraseMistakes(Pass):
     concepts: Concepts
 
     name = "mistakes erased"
-    cost = "1 forward + 1 tail per mistake shown and random edit, on images that hold it"
+    cost = "1 forward + 1 tail per edit, of mistakes shown and random ones, on images that hold any"
     labels = "required"
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
@@ -220,34 +221,40 @@ class EraseMistakes(Pass):
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         found, rows = known[MISTAKES], []
+        without: dict[Hashable, Tensor] = {}  # predictions, by edit
         with torch.no_grad():
             tail = Tail.of(context.model, batch.images, context.levels)
+            clean = tail.logits.argmax(1)
             shows, told = self.concepts.where(context, batch.ids, batch.images, known)
+            assert batch.labels is not None
+            possible, _ = mistakes(batch.labels, clean, len(context.model.classes))
             random = min(self.concepts.random, RANDOM_EDITS)
             for i in found.shown:
                 one, own = found.asked[i], set(self._of(i, context, known))
                 edits = self.concepts.edits(context, one.concept, known)
-                on = (shows & told)[:, one.concept]
                 meant = torch.tensor([name in own and edits is not None for name in batch.ids])
-                logits = [tail.logits]
-                if edits is not None and meant.any():
-                    logits += [tail.resume(edit(tail.activation)) for edit in edits[: 1 + random]]
-                rates = [self._rate(context, batch, each.argmax(1), one, on) for each in logits]
+                on = (shows & told)[:, one.concept] & possible[
+                    :, KINDS.index(one.kind), one.class_id
+                ]
+                predictions = [clean]
+                for key, edit in list((edits or {}).items())[: 1 + random] if meant.any() else ():
+                    if key not in without:
+                        without[key] = tail.resume(edit(tail.activation)).argmax(1).short()
+                    predictions.append(without[key])
+                rates = [_rate(each, one, on) for each in predictions]
                 rates += [rates[0]] * (2 + random - len(rates))
                 rows.append(torch.where(meant[:, None], torch.stack(rates, 1), torch.nan))
         return ERASED(SampleTable.batch(batch.ids, {"rates": torch.stack(rows, 1).numpy()}))
 
-    def _rate(
-        self, context: Context, batch: Batch, prediction: Tensor, one: Mistake, on: Tensor
-    ) -> Tensor:
-        """The rate of mistakes on a concept, in each image, [n]."""
-        assert batch.labels is not None
-        maps = mistakes(batch.labels, prediction, len(context.model.classes))
-        possible, made = (each[:, KINDS.index(one.kind), one.class_id] & on for each in maps)
-        return (made.sum((1, 2)) / possible.sum((1, 2)).clamp(min=1)).cpu()
-
     def finish(self, context: Context, state: Known, known: Known) -> Known:
         return ERASED(state.get(ERASED, SampleTable.empty()))
+
+
+def _rate(prediction: Tensor, one: Mistake, on: Tensor) -> Tensor:
+    """The rate of mistakes in each image, [n], of `on` [n, h, w], where they could be made."""
+    called = prediction == one.class_id
+    made = on & (called if one.kind == "false" else ~called)
+    return (made.sum((1, 2)) / on.sum((1, 2)).clamp(min=1)).cpu()
 
 
 @dataclass(frozen=True)
