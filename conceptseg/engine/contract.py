@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from conceptseg.catalogue import About, Choice, Unsuited
 from conceptseg.config import RunConfig, StudyKeys
+from conceptseg.engine.job import Job
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 
@@ -30,7 +31,8 @@ class Context:
 
     `held` are the network's classes that masks can hold, None where there are no masks. `choice`
     is what layers are worth to the decision, None where that was not or cannot be measured.
-    `unsuited` are the local methods that cannot explain the first image.
+    `unsuited` are the local methods that cannot explain the first image. Pickled, it is the `job`
+    from which another process makes its own, which a run gives it.
     """
 
     model: SegmentationModel
@@ -41,6 +43,12 @@ class Context:
     held: frozenset[int] | None = None
     choice: LayerChoice | None = None
     unsuited: tuple[Unsuited, ...] = ()
+    job: Job | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.job is None:
+            raise TypeError("a context outside of a run cannot leave its process")
+        return _restored, (self.job, self.choice, self.unsuited)
 
     def suiting(self, entries: Sequence[Choice]) -> tuple[Choice, ...]:
         """Of local methods, as entries, those that can explain the first image."""
@@ -51,6 +59,10 @@ class Context:
         """The error of a study that cannot do without the methods of `key`, none of which suits."""
         reasons = "; ".join(f"{one.label}: {one.reason}" for one in self.unsuited)
         return InputError(f"{key}: none of the methods suits the network or the images: {reasons}")
+
+
+def _restored(job: Job, choice: LayerChoice | None, unsuited: tuple[Unsuited, ...]) -> Context:
+    return replace(job.context(), choice=choice, unsuited=unsuited, job=job)
 
 
 class Pass(ABC):
