@@ -6,7 +6,6 @@ A :class:`Manifest` names the samples and knows how to read each; a reader (a fi
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 import json
@@ -226,15 +225,6 @@ class Manifest:
         """Labelled as if nothing but some classes were drawn; the fingerprint stays the files'."""
         return dataclasses.replace(self, source=self.source.alone(frozenset(names)))
 
-    def part(self, samples: Iterable[Sample]) -> Manifest:
-        """As a maker of some samples' states sees it: these by their ids, and no others.
-
-        What it does may not depend on other samples, so asking for all of them is an error.
-        """
-        other = copy.copy(self)
-        vars(other).update(samples=_Unseen(), _by_id={sample.id: sample for sample in samples})
-        return other
-
     def digest(self, sample: Sample) -> str:
         """SHA-256 of what decides a sample's pixels and labels; files are read once a process."""
         if sample.id not in self._digests:
@@ -293,18 +283,6 @@ class Manifest:
                 f"{'given' if ids is not None else 'not given'}); widen it"
             )
         return dataclasses.replace(self, samples=tuple(kept))
-
-
-class _Unseen(tuple[Sample, ...]):
-    """Samples that may not be asked for."""
-
-    def _refuse(self, *_: object) -> Any:
-        raise RuntimeError(
-            "what is done of a part of the samples may not look at the others: have a step before "
-            "the pass find out what it needs to know of them"
-        )
-
-    __iter__ = __len__ = __getitem__ = __contains__ = _refuse
 
 
 def load_manifest(path: Path | str, root_override: Path | None = None) -> Manifest:

@@ -8,11 +8,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from conceptseg.catalogue import About, Choice, Unsuited
 from conceptseg.config import RunConfig, StudyKeys
-from conceptseg.engine.job import Job
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 
@@ -43,7 +42,7 @@ class Context:
     held: frozenset[int] | None = None
     choice: LayerChoice | None = None
     unsuited: tuple[Unsuited, ...] = ()
-    job: Job | None = None
+    job: Origin | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.job is None:
@@ -61,7 +60,13 @@ class Context:
         return InputError(f"{key}: none of the methods suits the network or the images: {reasons}")
 
 
-def _restored(job: Job, choice: LayerChoice | None, unsuited: tuple[Unsuited, ...]) -> Context:
+class Origin(Protocol):
+    """From what another process makes its own context (:class:`~conceptseg.engine.job.Job`)."""
+
+    def context(self) -> Context: ...
+
+
+def _restored(job: Origin, choice: LayerChoice | None, unsuited: tuple[Unsuited, ...]) -> Context:
     return replace(job.context(), choice=choice, unsuited=unsuited, job=job)
 
 

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from conceptseg.data.part import part
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.cut import Tree
 from conceptseg.engine.known import Known
@@ -38,7 +39,7 @@ class Task:
 
 def map_part(task: Task, samples: Sequence[Sample]) -> Known:
     """The merged state of consecutive samples; of the data set the pass sees these alone."""
-    step, manifest = task.step, task.context.manifest.part(samples)
+    step, manifest = task.step, part(task.context.manifest, samples)
     context = dataclasses.replace(task.context, manifest=manifest)
     inside = task.known | _opened(task)
     tree = Tree[Known](-(-len(samples) // task.batch))

@@ -9,6 +9,7 @@ import pytest
 from conceptseg.data.batch import ahead, batches
 from conceptseg.data.labels import LabelBlock
 from conceptseg.data.manifest import Manifest, Sample, Source
+from conceptseg.data.part import part
 from conceptseg.errors import InputError
 
 
@@ -97,3 +98,18 @@ def test_reads_so_far_ahead_and_no_farther():
     assert len(begun) <= 5 + 8 + 1
     found.close()
     assert len(begun) < 20 and begun[0] == 0
+
+
+def test_a_part_knows_its_samples_and_refuses_to_be_asked_for_all():
+    data = manifest([(4, 5)] * 6)
+    own = part(data, data.samples[2:4])
+    assert own.sample("03") is data.samples[3] and own.pair(data.samples[2])[0].shape == (1, 4, 5)
+    with pytest.raises(InputError, match="no sample '00'"):
+        own.sample("00")
+    for ask in (len, list, lambda s: s[0], lambda s: "00" in s):
+        with pytest.raises(RuntimeError, match="may not look at the others"):
+            ask(own.samples)
+    for ask in ("groups", "splits", "metadata"):
+        with pytest.raises(RuntimeError, match="may not look at the others"):
+            getattr(own, ask)
+    assert len(data.samples) == 6
