@@ -52,6 +52,7 @@ def main() -> None:
 
     from conceptseg.engine import reading, run, start
     from conceptseg.engine.known import Known
+    from conceptseg.engine.work import Task, map_part
     from conceptseg.settings import parse_override, read_settings
     from conceptseg.study.dissect.config import Dissect
     from conceptseg.study.dissect.pilot import PLAN, Pilot, make_plan
@@ -63,7 +64,8 @@ def main() -> None:
     assert isinstance(study, Dissect)
     context = start.prepare(study)
     pilot = Pilot(study)
-    state = run.map_shard(pilot, context, pilot.samples(context, Known()), Known())
+    task = Task("pilot", pilot, context, Known(), context.run.batch_size)
+    state = map_part(task, pilot.samples(context, Known()))
     plan = make_plan(study, context, state)[PLAN]
     loaded = list(reading.read(context, context.manifest.samples[: arguments.images], "optional"))
     sweep(study, context, plan, loaded, arguments.rounds)

@@ -180,10 +180,18 @@ class RunConfig(Strict):
         "on a GPU.",
     )
     shards: int | None = Field(
-        None, ge=1, description="Parts that are saved one by one; about 16 batches each if absent."
+        None,
+        ge=1,
+        description="Parts that are saved one by one, about so many; of like cost when absent.",
     )
     channels_last: bool = Field(True, description="Memory format of the network and its input.")
     threads: int | None = Field(None, ge=1, description="CPU threads; torch's own when absent.")
+    workers: int = Field(
+        2,
+        ge=0,
+        description="Threads that read and decode images while the network runs; 0: none, each "
+        "image is read when its turn comes.",
+    )
 
 
 ScoreName = Literal["margin", "centred", "logit", "logprob", "probability"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor, device
 
     from conceptseg.data.manifest import Manifest, Sample
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 @dataclass(frozen=True)
@@ -35,29 +40,57 @@ def batches(
     batch_size: int,
     device: str | device = "cpu",
     need_labels: bool = False,
+    workers: int = 0,
 ) -> Iterator[Batch]:
-    """Batches of at most `batch_size` samples in the order given; a new size starts a new batch.
+    """Batches of samples in the order given: `batch_size` each, parted where sizes differ.
 
-    One batch is in memory at a time. Masks are read only with `need_labels`.
+    One batch is in memory at a time, and with `workers`, threads that read ahead, as many samples
+    again as make two. Masks are read only with `need_labels`.
 
     Raises :class:`~conceptseg.errors.InputError` for what cannot be read, and with `need_labels`
     for a sample without a mask.
     """
-    pending: list[tuple[Sample, np.ndarray, np.ndarray | None]] = []
-    for sample in samples:
+
+    def load(sample: Sample) -> tuple[Sample, np.ndarray, np.ndarray | None]:
         image, labels = manifest.pair(sample) if need_labels else (manifest.image(sample), None)
         if need_labels and labels is None:
             raise InputError(
                 f"{manifest.where}: sample {sample.id!r} has no mask, which this study needs; "
                 "give it one or leave the sample out"
             )
-        if pending and pending[0][1].shape != image.shape:
+        return sample, image, labels
+
+    pending: list[tuple[Sample, np.ndarray, np.ndarray | None]] = []
+    for number, loaded in enumerate(ahead(load, samples, workers, 2 * batch_size), start=1):
+        if pending and pending[0][1].shape != loaded[1].shape:
             yield _take(pending, device)
-        pending.append((sample, image, labels))
-        if len(pending) >= batch_size:
+        pending.append(loaded)
+        if number % batch_size == 0:  # whatever sizes came before: what follows stays the same
             yield _take(pending, device)
     if pending:
         yield _take(pending, device)
+
+
+def ahead(load: Callable[[A], B], items: Iterable[A], workers: int, window: int) -> Iterator[B]:
+    """What `load` makes of items, in their order, by threads that are at most `window` ahead.
+
+    Raises what it raises, at the item's turn.
+    """
+    if workers < 1:
+        yield from map(load, items)
+        return
+    with ThreadPoolExecutor(workers, thread_name_prefix="reading") as pool:
+        waiting: deque[Future[B]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(load, item))
+                if len(waiting) > window:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def _take(
@@ -68,7 +101,16 @@ def _take(
 
     images = torch.from_numpy(np.stack([image for _, image, _ in pending]))
     masks = [labels for _, _, labels in pending if labels is not None]
-    labels = torch.from_numpy(np.stack(masks)).to(device) if masks else None
+    labels = torch.from_numpy(np.stack(masks)) if masks else None
     ids, groups = zip(*((sample.id, sample.group) for sample, _, _ in pending), strict=True)
     pending.clear()
-    return Batch(ids, groups, images.to(device), labels)
+    placed = [None if one is None else _placed(one, device) for one in (images, labels)]
+    assert placed[0] is not None
+    return Batch(ids, groups, placed[0], placed[1])
+
+
+def _placed(tensor: Tensor, device: str | device) -> Tensor:
+    """On a device; to a GPU it goes while the network goes on."""
+    if str(device).startswith("cuda"):
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -18,7 +18,7 @@ import threading
 import warnings
 import weakref
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -44,6 +44,10 @@ class Beside:
         self._output, self._errors = b"", b""
         self._feeder: threading.Thread | None = None
 
+    def __reduce__(self) -> tuple[Any, tuple[()]]:
+        """It stays with the process that started it: elsewhere there is None in its place."""
+        return _nothing, ()
+
     def give(self, rows: np.ndarray) -> Self:
         """Have it compute: rows [m, d]. Nobody waits: a thread feeds the process, since pipes are
         small. The thread ends with the program, and the process with its pipes."""
@@ -67,6 +71,10 @@ class Beside:
             raise RuntimeError(f"{self._module} failed: {told}")
         with np.load(io.BytesIO(self._output), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
+
+
+def _nothing() -> None:
+    return None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

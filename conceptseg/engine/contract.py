@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from conceptseg.catalogue import About, Choice, Unsuited
 from conceptseg.config import Reads, RunConfig, StudyKeys
@@ -32,7 +32,8 @@ class Context:
     `held` are the network's classes that masks can hold, None where there are no masks. `choice`
     is what layers are worth to the decision, None where that was not or cannot be measured.
     `unsuited` are the local methods that cannot explain the first image. `layer` is the name of
-    what is studied; where that are several layers, `joint` says which.
+    what is studied; where that are several layers, `joint` says which. Pickled, it is the `job`
+    from which another process makes its own, which a run gives it.
     """
 
     model: SegmentationModel
@@ -44,6 +45,7 @@ class Context:
     choice: LayerChoice | None = None
     unsuited: tuple[Unsuited, ...] = ()
     joint: Levels | None = None
+    job: Origin | None = None
 
     @property
     def levels(self) -> Levels:
@@ -60,6 +62,12 @@ class Context:
             return self.layer
         return self.levels.names[-1] if self.choice is None else self.choice.layer
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.job is None:
+            raise TypeError("a context outside of a run cannot leave its process")
+        own = {"layer": self.layer, "joint": self.joint, "choice": self.choice}
+        return _restored, (self.job, {**own, "unsuited": self.unsuited})
+
     def suiting(self, entries: Sequence[Choice]) -> tuple[Choice, ...]:
         """Of local methods, as entries, those that can explain the first image."""
         bad = [one.entry for one in self.unsuited]
@@ -69,6 +77,16 @@ class Context:
         """The error of a study that cannot do without the methods of `key`, none of which suits."""
         reasons = "; ".join(f"{one.label}: {one.reason}" for one in self.unsuited)
         return InputError(f"{key}: none of the methods suits the network or the images: {reasons}")
+
+
+class Origin(Protocol):
+    """From what another process makes its own context (:class:`~conceptseg.engine.job.Job`)."""
+
+    def context(self) -> Context: ...
+
+
+def _restored(job: Origin, own: dict[str, Any]) -> Context:
+    return replace(job.context(), job=job, **own)
 
 
 class Pass(ABC):

@@ -27,7 +27,7 @@ class Progress(Protocol):
         """Images of the current pass are done."""
 
     def shard(self, number: int, resumed: bool) -> None:
-        """A shard of the current pass starts (counted from 1), or was found saved."""
+        """A shard of the current pass is done (counted from 1), or was found saved."""
 
     def end(self) -> None:
         """The current pass is done, its results included."""
@@ -73,8 +73,10 @@ class Lines(Quiet):
         self.done += images
 
     def shard(self, number: int, resumed: bool) -> None:
-        how = "found saved" if resumed else f"from image {self.done}"
-        self.note(f"{self.name}: shard {number}/{self.shards} {how}")
+        how = "found saved" if resumed else "done"
+        self.note(
+            f"{self.name}: shard {number}/{self.shards} {how}, {self.done} of {self.images} images"
+        )
 
     def end(self) -> None:
         seconds = time.monotonic() - self.started

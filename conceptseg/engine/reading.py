@@ -26,17 +26,21 @@ def first_images(manifest: Manifest, run: RunConfig) -> Tensor:
     return laid_out(batch.images, run)
 
 
-def read(context: Context, samples: Sequence[Sample], labels: str) -> Iterator[Batch]:
+def read(
+    context: Context, samples: Sequence[Sample], labels: str, batch_size: int = 0
+) -> Iterator[Batch]:
     """Batches of samples on the run's device, with labels as a pass wants them.
 
-    `labels` is "none", "optional" or "required" (see :class:`~conceptseg.engine.contract.Pass`).
+    `labels` is "none", "optional" or "required" (see :class:`~conceptseg.engine.contract.Pass`);
+    `batch_size` is the run's, unless another is given.
     """
     from conceptseg.data.batch import batches
 
     run, manifest = context.run, context.manifest
     there = {manifest.labelled(sample) for sample in samples} if labels == "optional" else set()
     wanted = labels == "required" or there == {True}
-    for batch in batches(manifest, samples, run.batch_size, run.device, wanted):
+    size = batch_size or run.batch_size
+    for batch in batches(manifest, samples, size, run.device, wanted, run.workers):
         if len(there) > 1:
             batch = _with_what_labels_there_are(batch, manifest)
         batch = _as_outputs(batch, context)

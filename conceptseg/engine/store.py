@@ -1,4 +1,4 @@
-"""Keeps the state of each finished shard on disk, so that a killed run goes on where it stopped.
+"""Keeps on disk what a run has finished, so that a killed one goes on where it stopped.
 
 A shard's state is one safetensors file whose header holds, as JSON, which statistic each array
 belongs to and a checksum of all of them. Files appear by an atomic rename: one that is there is
@@ -9,12 +9,15 @@ import hashlib
 import importlib
 import json
 import shutil
+from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from conceptseg.engine.carry import UnkeptError, read_back, written
 from conceptseg.engine.known import Known
 from conceptseg.errors import InputError
 from conceptseg.result.folder import replace_file
@@ -55,7 +58,7 @@ class ShardStore:
         try:
             statistics = index["statistics"].items()
             return Known(
-                {k: self._statistic(kind).from_arrays(arrays[k]) for k, kind in statistics}
+                {k: self._statistic(kind).from_arrays(arrays.get(k, {})) for k, kind in statistics}
             )
         except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
             raise DamagedError(f"{path.name}: {error}") from error
@@ -71,12 +74,7 @@ class ShardStore:
             for key, value in state.items()
         }
         content = _encode(arrays, {"statistics": statistics})
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"cannot write {self.folder}: {error.strerror}; choose another folder with --out"
-            ) from error
+        _make(self.folder)
         replace_file(self.path(start, stop), content)
 
     def _statistic(self, kind: str) -> type[Statistic]:
@@ -89,9 +87,59 @@ class ShardStore:
         return found
 
 
+@dataclass(frozen=True)
+class CarryStore:
+    """What the steps of a run found out, a file for each, under `<out>/.state/carry/`.
+
+    `packages` as of :class:`ShardStore`.
+    """
+
+    out: Path
+    packages: frozenset[str]
+
+    def _path(self, name: str, key: str) -> Path:
+        return self.out / FOLDER / "carry" / f"{name}-{key[:16]}.safetensors"
+
+    def load(self, name: str, key: str) -> Known | None:
+        """What a step found out, or None when it was not kept.
+
+        Raises :class:`DamagedError` when the file is there but not what was written.
+        """
+        path = self._path(name, key)
+        if not path.is_file():
+            return None
+        arrays, index = _read(path)
+        try:
+            return read_back(index["carry"], arrays.get(ENTRY, {}), self.packages | {"conceptseg"})
+        except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
+            raise DamagedError(f"{path.name}: {error}") from error
+
+    def save(self, name: str, key: str, known: Known) -> None:
+        """Keep it, if it can be written as plain values.
+
+        Raises :class:`~conceptseg.errors.InputError` when the disk is full or not writable.
+        """
+        try:
+            content, arrays = written(known)
+        except UnkeptError:
+            return
+        path = self._path(name, key)
+        _make(path.parent)
+        replace_file(path, _encode({ENTRY: arrays}, {"carry": content}))
+
+
 def clear(out: Path) -> None:
     """Remove all saved shards of an output folder."""
     shutil.rmtree(out / FOLDER, ignore_errors=True)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {folder}: {error.strerror}; choose another folder with --out"
+        ) from error
 
 
 def _encode(arrays: Mapping[str, Mapping[str, np.ndarray]], index: dict[str, Any]) -> bytes:
@@ -127,7 +175,7 @@ def _read(path: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]]
         given = index.pop("checksum")
         if given != _checksum(index, tensors):
             raise DamagedError(f"{path.name}: its checksum does not fit")
-        arrays: dict[str, dict[str, np.ndarray]] = {key: {} for key in index["statistics"]}
+        arrays: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
         for place, (key, name, dtype, shape) in enumerate(index["layout"]):
             raw = tensors[f"{place:05d}"].tobytes()
             arrays[key][name] = np.frombuffer(raw, dtype=np.dtype(dtype)).reshape(shape).copy()

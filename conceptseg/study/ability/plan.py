@@ -9,7 +9,7 @@ from conceptseg.study.ability.assess import ASSESSED, assess
 from conceptseg.study.ability.config import Ability
 from conceptseg.study.ability.gather import Gather, labelled, learn, prepare
 from conceptseg.study.ability.pictures import Pictures
-from conceptseg.study.ability.read import ABILITIES, Read
+from conceptseg.study.ability.read import ABILITIES, Read, draw_images
 from conceptseg.study.shared.compare import CHOSEN, Compare
 
 
@@ -19,6 +19,7 @@ def steps(study: Ability) -> tuple[Step, ...]:
         prepare,
         Gather(study),
         learn,
+        draw_images,
         Read(study),
         assess,
         Pictures(study),

@@ -81,6 +81,7 @@ class Abilities:
 
 ABILITIES = Key("abilities", Abilities)
 READ, UNITS = Key("read", SampleTable), Key("units", SampleTable)
+UNIT_IMAGES: Key[frozenset[str]] = Key("images of units", frozenset)
 
 
 def dice_of(abilities: Abilities, variant: str, layer: str, class_id: int) -> np.ndarray:
@@ -154,7 +155,7 @@ class Read(Sweep):
         self, context: Context, batch: Batch, known: Known, features: Mapping[str, Tensor]
     ) -> SampleTable:
         """Counts of single units [1, u, k, 3] by layer, of no row for images that are not drawn."""
-        ready, drawn_ids = known[PREPARED], unit_ids(self.study, context)
+        ready, drawn_ids = known[PREPARED], known[UNIT_IMAGES]
         assert batch.labels is not None
         table = SampleTable.empty()
         for i, sample_id in enumerate(batch.ids):
@@ -230,9 +231,10 @@ def by_itself(x: Tensor, p: Tensor) -> Tensor:
     return nearest(x, means(*weighted_sums(x, p)), None, p.shape[2:])
 
 
-def unit_ids(study: Ability, context: Context) -> frozenset[str]:
+def draw_images(study: Ability, context: Context, known: Known) -> Known:
     """Images on which single units are read: the first labelled ones by hash."""
-    return frozenset(drawn(study.seed, [one.id for one in labelled(context)], study.unit_images))
+    ids = [one.id for one in labelled(context)]
+    return UNIT_IMAGES(frozenset(drawn(study.seed, ids, study.unit_images)))
 
 
 def scored(labels: Tensor, truth: Tensor, k: int) -> np.ndarray:

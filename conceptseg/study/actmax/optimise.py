@@ -34,6 +34,7 @@ Row = tuple[int, int]
 """A feature's place among the chosen ones, and a seed."""
 SHEETS = Key("sheets", SampleTable)
 MADE: Key[dict[str, np.ndarray]] = Key("made", dict)
+CARRIERS: Key[tuple[str, ...]] = Key("carriers", tuple)
 """Columns of the pictures' numbers, by feature and seed."""
 
 
@@ -124,8 +125,7 @@ class Optimise(Pass):
     cost = "encoder forward and backward per step, unit and seed"
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
-        survey = known[SURVEY]
-        return context.manifest.samples[: len(groups(self.study, survey))]
+        return context.manifest.samples[: len(known[CARRIERS])]
 
     def forwards(self, context: Context) -> float:
         """A forward and two forwards' worth of backward per step, at most `most` features."""
@@ -135,7 +135,7 @@ class Optimise(Pass):
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         survey = known[SURVEY]
-        carriers = [sample.id for sample in self.samples(context, known)]
+        carriers = known[CARRIERS]
         table = SampleTable.empty()
         for sample_id in batch.ids:
             parts = [
@@ -181,6 +181,12 @@ class Optimise(Pass):
         joined = {name: table.column(name) for name in table.tables[table.ids[0]]}
         order = np.lexsort((joined["draw"], joined["feature"]))
         return MADE({name: values[order] for name, values in joined.items()})
+
+
+def name_carriers(study: Actmax, context: Context, known: Known) -> Known:
+    """The samples on which groups of rows are hung, one after the other."""
+    some = context.manifest.samples[: len(groups(study, known[SURVEY]))]
+    return CARRIERS(tuple(sample.id for sample in some))
 
 
 def groups(study: Actmax, survey: Survey) -> list[list[Row]]:

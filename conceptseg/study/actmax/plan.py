@@ -6,7 +6,7 @@ from conceptseg.study.actmax.config import Actmax
 from conceptseg.study.actmax.embeddings import open_spaces
 from conceptseg.study.actmax.exemplars import REAL, Exemplars
 from conceptseg.study.actmax.judge import assess
-from conceptseg.study.actmax.optimise import Optimise
+from conceptseg.study.actmax.optimise import Optimise, name_carriers
 from conceptseg.study.actmax.survey import SURVEY, Look, choose_units, load
 from conceptseg.study.actmax.template import Amplitudes, describe_template
 from conceptseg.study.shared.compare import CHOSEN, Compare
@@ -23,6 +23,7 @@ def steps(study: Actmax) -> tuple[Step, ...]:
         choose_units,
         Amplitudes(study),
         describe_template,
+        name_carriers,
         Optimise(study),
         Exemplars(study),
         assess,

@@ -19,6 +19,7 @@ from conceptseg.study.shared.overlap import pixel_counts
 
 COUNTS = ("shared", "predicted", "labelled")
 TABLE, PICTURES = Key("measured", SampleTable), Key("pictures", SampleTable)
+PICTURED: Key[frozenset[str]] = Key("pictured images", frozenset)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Measure(Pass):
         logits, numbers = look(self.study, context, batch.images)
         context.model.check_finite(logits, batch.ids)
         counts = dict(zip(COUNTS, class_counts(logits, batch.labels), strict=True))
-        shown = shown_ids(self.study, context)
+        shown = known[PICTURED]
         palette = Palette.of(context.manifest, context.model.classes)
         pictures = SampleTable.empty()
         for i, sample_id in enumerate(batch.ids):
@@ -115,7 +116,7 @@ def class_counts(logits: Tensor, labels: Tensor | None) -> np.ndarray:
     return np.asarray(pixel_counts(logits.argmax(1), labels, k))
 
 
-def shown_ids(study: Bottleneck, context: Context) -> frozenset[str]:
+def draw_pictured(study: Bottleneck, context: Context, known: Known) -> Known:
     """Images whose pictures are kept: the first by hash, known before any is read."""
     ids = [sample.id for sample in context.manifest.samples]
-    return frozenset(drawn(context.seed, ids, study.map_images))
+    return PICTURED(frozenset(drawn(context.seed, ids, study.map_images)))

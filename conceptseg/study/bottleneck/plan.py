@@ -9,7 +9,7 @@ from conceptseg.errors import InputError
 from conceptseg.study.bottleneck import maps
 from conceptseg.study.bottleneck.config import Bottleneck
 from conceptseg.study.bottleneck.judge import JUDGED, check_count, grouped, judge
-from conceptseg.study.bottleneck.measure import Measure, shown_ids
+from conceptseg.study.bottleneck.measure import PICTURED, Measure, draw_pictured
 from conceptseg.study.bottleneck.regress import check_folds
 from conceptseg.study.bottleneck.shift import Shift, try_gate
 from conceptseg.study.shared.compare import CHOSEN, Compare
@@ -25,6 +25,7 @@ def steps(study: Bottleneck) -> tuple[Step, ...]:
     """All images are measured and a predictor is fitted, which is then tried on spoilt images."""
     return (
         warm_maps,
+        draw_pictured,
         Measure(study),
         judge,
         lay_out_maps,
@@ -45,7 +46,7 @@ def warm_maps(study: Bottleneck, context: Context, known: Known) -> Known:
 def lay_out_maps(study: Bottleneck, context: Context, known: Known) -> Known:
     """Gives the process the rows of the images that are shown."""
     judged = known[JUDGED]
-    shown = np.flatnonzero(np.isin(judged.ids, list(shown_ids(study, context))))
+    shown = np.flatnonzero(np.isin(judged.ids, list(known[PICTURED])))
     known[MAPS].give(judged.features["layer"].rows[shown])
     return SHOWN(shown)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from conceptseg.engine import provenance, reading, run, start
 from conceptseg.engine.contract import Context, Pass, Study
 from conceptseg.engine.known import Known
+from conceptseg.engine.work import Task, map_part, opened
 from conceptseg.settings import Settings
 from conceptseg.study.command.rules import rules
 
@@ -124,9 +125,10 @@ def _first(step: Pass, study: Study, context: Context) -> float:
         known |= earlier(study, context, known)
     samples = step.samples(context, known)
     some = samples[: context.run.batch_size]
-    with step.open(context, known) as opened:
+    task = Task("estimate", step, context, known, context.run.batch_size)
+    with opened(task):
         opening = time.perf_counter() - started
-        seconds = _seconds(lambda: run.map_shard(step, context, some, known | opened), context, 1)
+        seconds = _seconds(lambda: map_part(task, some), context, 1)
     return opening + seconds * len(samples) / max(len(some), 1)
 
 

@@ -1,0 +1,54 @@
+"""What another process needs to have a run's network and data: no weights, and nothing pickled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from conceptseg.errors import InputError
+
+if TYPE_CHECKING:
+    from conceptseg.engine.contract import Context, Study
+
+
+@dataclass(frozen=True)
+class Job:
+    """A study by its class (`module:name`) and keys (JSON), and its network's fingerprint.
+
+    The keys say what was settled at the start: the device, the batch size and a layer.
+    """
+
+    study: str
+    keys: str
+    weights: str
+
+    @classmethod
+    def of(cls, study: Study, context: Context, weights: str) -> Job:
+        update = {"layer": context.single, "layers": None, "run": context.run}
+        settled = study.model_copy(update=update)
+        kind = type(study)
+        return cls(f"{kind.__module__}:{kind.__qualname__}", settled.model_dump_json(), weights)
+
+    def context(self) -> Context:
+        """This process's own; made once. Raises InputError where its network is another one."""
+        return _made(self)
+
+
+@lru_cache(maxsize=1)
+def _made(job: Job) -> Context:
+    from conceptseg.engine.start import prepare
+
+    module, _, name = job.study.partition(":")
+    kind: Any = import_module(module)
+    for part in name.split("."):
+        kind = getattr(kind, part)
+    study = kind.model_validate_json(job.keys)
+    context = prepare(study, weigh=False)
+    if context.model.fingerprint() != job.weights:
+        raise InputError(
+            f"model {context.model.name!r} has other weights here than where the run was started; "
+            "give all machines the same files"
+        )
+    return context

@@ -1,0 +1,87 @@
+"""What is done of a pass at once: the state of some of its samples."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from conceptseg.data.part import part
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.cut import Tree
+from conceptseg.engine.known import Known
+from conceptseg.engine.reading import read
+from conceptseg.engine.start import precision
+
+if TYPE_CHECKING:
+    from conceptseg.data.manifest import Sample
+
+ADVANCE: ContextVar[Callable[[int], None]] = ContextVar("advance", default=lambda images: None)
+"""Told how many images were done, where the work is done in the process that shows it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A pass as the makers of its parts need it, `key` telling it from all others.
+
+    Samples are taken in batches of `batch`.
+    """
+
+    key: str
+    step: Pass
+    context: Context
+    known: Known
+    batch: int
+
+
+def map_part(task: Task, samples: Sequence[Sample]) -> Known:
+    """The merged state of consecutive samples; of the data set the pass sees these alone."""
+    step, manifest = task.step, part(task.context.manifest, samples)
+    context = dataclasses.replace(task.context, manifest=manifest)
+    inside = task.known | _opened(task)
+    tree = Tree[Known](-(-len(samples) // task.batch))
+    leaf, seen = Known(), 0
+    for batch in read(context, samples, step.labels, task.batch):
+        with precision(context.run):
+            leaf = leaf.merge(step.map(context, batch, inside))
+        seen += len(batch)
+        if seen % task.batch == 0 or seen == len(samples):
+            tree.put((seen - 1) // task.batch, leaf)
+            leaf = Known()
+        ADVANCE.get()(len(batch))
+    return tree.root(Known())
+
+
+class _Open:
+    """What the pass that is under way in this process has opened, and how to close it."""
+
+    def __init__(self) -> None:
+        self.key, self.known, self.stack = "", Known(), ExitStack()
+
+    def close(self) -> None:
+        self.key, self.known = "", Known()
+        self.stack.close()
+
+
+_OPEN = _Open()
+
+
+def _opened(task: Task) -> Known:
+    """What the pass opens, once in a process as long as its parts follow one another."""
+    if _OPEN.key != task.key:
+        _OPEN.close()
+        _OPEN.known = _OPEN.stack.enter_context(task.step.open(task.context, task.known))
+        _OPEN.key = task.key
+    return _OPEN.known
+
+
+@contextmanager
+def opened(task: Task) -> Iterator[Known]:
+    """What the pass knows besides, in this process, until its end."""
+    try:
+        yield task.known | _opened(task)
+    finally:
+        _OPEN.close()
