@@ -122,7 +122,7 @@ def count_control(study: Ace, context: Context, known: Known) -> Known:
             ]
             counts[case] += int((holm(p) <= ALPHA).sum()) if p else 0
         counts["pairs"] += len(able)
-    return COUNTS(counts if measured else {**counts, "shuffled": None})
+    return COUNTS({**counts, "shuffled": counts["shuffled"] if measured else None})
 
 
 def _core(study: Ace, concept: Concept, rows: np.ndarray, owner: np.ndarray) -> np.ndarray:

@@ -113,7 +113,9 @@ class Travel(Sweep):
         gauge = Gauge(cases, images.device)
         paths = self._paths(context, known[SHUFFLED], one.id, images, gauge)
         start = one.image[0].float().cpu().numpy()
-        described, scores, flips = [], [], []
+        described: list[np.ndarray] = []
+        scores: list[np.ndarray] = []
+        flips: list[np.ndarray] = []
         for path in paths.values():
             with torch.no_grad():
                 logits = [context.model(images).float() for images in path.images]
