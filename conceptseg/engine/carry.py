@@ -50,18 +50,16 @@ class _Writer:
     def node(self, value: Any, where: str) -> Any:
         if value is None or type(value) in (bool, int, float, str):
             return value
-        for kind, tag in ((tuple, "tuple"), (list, "list")):
-            if type(value) is kind:
-                return {tag: [self.node(one, f"{where}[{n}]") for n, one in enumerate(value)]}
-        for kinds, tag in (((dict,), "dict"), ((Counter,), "counter")):
-            if type(value) in kinds:
-                pairs = [
-                    [self.node(k, where), self.node(v, f"{where}[{k!r}]")] for k, v in value.items()
-                ]
-                return {tag: pairs}
-        for kind, tag in ((frozenset, "frozenset"), (set, "set")):
-            if type(value) is kind:
-                return {tag: [self.node(one, where) for one in sorted(value, key=repr)]}
+        kind: Any = type(value)
+        if kind in (tuple, list):
+            return {kind.__name__: [self.node(v, f"{where}[{n}]") for n, v in enumerate(value)]}
+        if kind in (dict, Counter):
+            pairs = [
+                [self.node(k, where), self.node(v, f"{where}[{k!r}]")] for k, v in value.items()
+            ]
+            return {kind.__name__: pairs}
+        if kind in (frozenset, set):
+            return {kind.__name__: [self.node(one, where) for one in sorted(value, key=repr)]}
         return self._other(value, where)
 
     def _other(self, value: Any, where: str) -> Any:
@@ -137,10 +135,10 @@ class _Reader:
         kind: Any = importlib.import_module(module)
         for part in name.split("."):
             kind = getattr(kind, part)
-        if not dataclasses.is_dataclass(kind):
+        if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
             raise ValueError(f"{node['class']} is no dataclass")
         # Made as it was, without what its making checks or derives: all fields are there.
-        made = object.__new__(kind)
+        made: Any = object.__new__(kind)
         for field in dataclasses.fields(kind):
             object.__setattr__(made, field.name, self.value(node["fields"][field.name]))
         return made
@@ -150,7 +148,7 @@ _READERS: dict[str, Callable[[_Reader, Any], Any]] = {
     "tuple": lambda r, n: tuple(r.several(n)),
     "list": _Reader.several,
     "dict": lambda r, n: dict(r.pairs(n)),
-    "counter": lambda r, n: Counter(dict(r.pairs(n))),
+    "Counter": lambda r, n: Counter(dict(r.pairs(n))),
     "frozenset": lambda r, n: frozenset(r.several(n)),
     "set": lambda r, n: set(r.several(n)),
     "bytes": lambda r, n: r.array(n).tobytes(),

@@ -16,10 +16,11 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar, overload
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True)
-class Key(Generic[T]):
+class Key(Generic[T_co]):
     """The name of something known, and its type.
 
     Keys of one name are equal, so families of them can be made where they are needed:
@@ -28,9 +29,10 @@ class Key(Generic[T]):
     """
 
     name: str
-    kind: type[T] = field(compare=False)
+    kind: type[T_co] = field(compare=False)
 
-    def __call__(self, value: T) -> Known:
+    # A key of tuples is one of sequences: what it names is read more often than it is made.
+    def __call__(self, value: T_co) -> Known:  # type: ignore[misc]
         """That this, and nothing else, is known."""
         return Known({self.name: value})
 

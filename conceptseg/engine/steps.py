@@ -57,6 +57,7 @@ class Steps:
     engine: Engine
     known: Known = field(default_factory=Known)
     gathered: Known = field(default_factory=Known)
+    _begun: bool = False
 
     def take(self, key: str) -> tuple[Known, list[Taken]]:
         """Take all: what is known then, and what each did.
@@ -68,7 +69,7 @@ class Steps:
         for step in self.study.plan():
             started = time.monotonic()
             if isinstance(step, Pass):
-                self.gathered = Known()  # freed before the next pass gathers
+                self._begun, self.gathered = True, Known()  # freed before the next pass gathers
                 key, swept, resumed = self._sweep(step, key)
                 seconds = time.monotonic() - started
                 taken.append(Taken(step.name, seconds, resumed, swept))
@@ -140,7 +141,13 @@ class Steps:
     def _kept(
         self, module: str, name: str, key: str, find_out: Callable[[], Known]
     ) -> tuple[Known, bool]:
-        """What a step finds out, and whether it was there already."""
+        """What a step finds out, and whether it was there already.
+
+        Before the first pass nothing is kept: it costs little, and a study that is refused there
+        leaves nothing behind.
+        """
+        if not self._begun:
+            return find_out(), False
         store, own = CarryStore(self.out, _packages(module)), digest([key, module, name])
         found = self._loaded(lambda: store.load(name, own))
         if found is not None:

@@ -273,7 +273,7 @@ class SegmentationModel(Network):
         return hash_tensors([*told, *tensors])
 
     @property
-    def channels(self) -> int:
+    def channels(self) -> int:  # type: ignore[override]
         """How many channels images have; where it was not said, :func:`stem.channels_of` tells."""
         if self._channels is None:
             picked = self.preprocessing.channels

@@ -83,10 +83,10 @@ def test_select_by_split_and_ids():
 
 @given(sides=st.lists(st.sampled_from([2, 4]), min_size=1, max_size=12), size=st.integers(1, 5))
 def test_batches_keep_order_and_group_equal_sizes(sides, size):
-    """Against a loop: a batch ends when it is full or when the size changes."""
+    """Against a loop: a batch ends at each multiple of its size and when images' size changes."""
     wanted, run = [], []
     for i, side in enumerate(sides):
-        if run and (len(run) == size or sides[run[0]] != side):
+        if run and (i % size == 0 or sides[run[0]] != side):
             wanted.append(run)
             run = []
         run.append(i)

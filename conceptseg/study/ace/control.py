@@ -99,7 +99,9 @@ def count_control(study: Ace, context: Context, known: Known) -> Known:
     cores = [_core(study, concept, rows, owner) for concept in discovery.concepts]
     able = [(q, core) for q, core in enumerate(cores) if len(core) >= 5]
     counts: dict[str, int] = {"trained": 0, "shuffled": 0, "pairs": 0, "images": len(images)}
-    measured = all(np.isfinite(table.column(name)).all() for name in ("embedding", "gradient"))
+    measured = not table.ids or all(
+        np.isfinite(table.column(name)).all() for name in ("embedding", "gradient")
+    )
     for class_id, holders in discovery.class_images.items():
         both = np.isin(holders, images)
         if both.sum() < study.min_images or class_id not in discovery.gradients:

@@ -10,6 +10,7 @@ from conceptseg.engine.reading import read, some
 from conceptseg.errors import InputError
 
 if TYPE_CHECKING:
+    from conceptseg.explain.lrp.composites import CompositeName
     from conceptseg.explain.lrp.suited import Fit
 
 Lines = list[tuple[str, str]]
@@ -41,7 +42,7 @@ def _compared(study: Study, context: Context) -> Lines:
     from conceptseg.explain.lrp.engine import Engine
     from conceptseg.explain.lrp.suited import Fit, fits, recommended
 
-    current = getattr(study, "composite", "epsilon_plus")
+    current: CompositeName = getattr(study, "composite", "epsilon_plus")
     with precision(context.run):
         batch = next(iter(read(context, some(context, IMAGES), "none")))
         with torch.no_grad():

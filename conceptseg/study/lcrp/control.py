@@ -206,7 +206,7 @@ def _on_masks(table: SampleTable, images: dict[int, tuple[str, ...]], masks: int
         for key, row in zip(one["masked"].tolist(), one["on"], strict=True)
     }
     nothing = np.full(masks, np.nan)
-    scores = {}
+    scores: dict[tuple[int, int], np.ndarray] = {}
     for number, c in sorted({key[1:] for key in share_of}):
         own = np.array([share_of.get((s, number, c), nothing) for s in images[c]]).T
         scores |= {(number, c * masks + q): own[q : q + 1] for q in range(masks)}

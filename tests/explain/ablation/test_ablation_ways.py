@@ -52,7 +52,7 @@ def brute(scene, layer, target):
         for k in range(tail.activation.shape[1]):
             whole = tail.activation.detach().clone()
             whole[:, k] = 0
-            handle = module.register_forward_hook(lambda *_, w=whole: tail._restore(w))
+            handle = module.register_forward_hook(lambda *_, w=whole: tail._restores[layer](w))
             found.append(score(tail.logits) - score(scene.model(scene.images)))
             handle.remove()
     return torch.stack(found, 1)
