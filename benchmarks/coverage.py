@@ -220,6 +220,7 @@ def kinds(
     from scipy.stats import pearsonr, spearmanr
 
     from conceptseg.stats.ranks import auc
+    from conceptseg.study.bottleneck.presence import told_apart
 
     world = predicted(study, overrides, scenes)
     table, k = world["confusion"], world["confusion"].shape[1]
@@ -263,8 +264,8 @@ def kinds(
         "IoU over all images": ((60, 200), [
             (lambda s, r: s.statistic(lambda i: pooled(r[i])), pooled(everything), everything)]),
         "AUC": ((60, 200), [
-            (lambda s, r, c=c: s.statistic(lambda i: area(c, r[i])), area(c, everything),
-             everything) for c in range(1, k, 3)]),
+            (lambda s, r, c=c: told_apart(s, world["peak"][r, c], held[r, c] > 0),
+             area(c, everything), everything) for c in range(1, k, 3)]),
         "rank correlation": ((20, 60, 200), [
             (lambda s, r: s.statistic(lambda i: spearmanr(sure[r[i]], quality[r[i]])[0]),
              spearmanr(sure, quality)[0], everything)]),

@@ -55,15 +55,28 @@ def presence(
     if min(held.sum(), empty.sum()) >= least:
         rows = held | empty
         truth, own = held[rows], sampling.at(rows)
-
-        def measure(scores: np.ndarray) -> Estimate:
-            return own.statistic(lambda r: auc(scores[r][truth[r]], scores[r][~truth[r]]))
-
         scores = logistic(layer[rows], truth, fold_groups[rows], folds, seed)
         if np.isfinite(scores).all():
-            by_layer, by_peak = measure(scores), measure(peak[rows])
+            by_layer, by_peak = (told_apart(own, one, truth) for one in (scores, peak[rows]))
     counts = int(held.sum()), int(empty.sum())
     return Presence(class_id, *counts, missed, alarms, by_layer, by_peak)
+
+
+def told_apart(sampling: Sampling, scores: np.ndarray, truth: np.ndarray) -> Estimate:
+    """AUC of scores [n] for `truth` [n], with an interval that holds where it is near 0 or 1.
+
+    AUC is the mean over images of one kind of the share of the other kind that each is on the right
+    side of. Where nearly all are of all of them, draws say little of the rest (of an AUC of 0.99
+    and 60 or 200 images they covered 70 %): the interval is as wide, too, as those of both means.
+    """
+    found = sampling.statistic(lambda r: auc(scores[r][truth[r]], scores[r][~truth[r]]))
+    for sign, own in ((1, truth), (-1, ~truth)):
+        there, others = sign * scores[own], np.sort(sign * scores[~own])
+        if len(there) and len(others):
+            ends = [np.searchsorted(others, there, side) for side in ("left", "right")]
+            right = np.mean(ends, 0) / len(others)
+            found = found.joined(sampling.at(own).bounded(right, 0.0, 1.0))
+    return found
 
 
 def logistic(

@@ -41,7 +41,7 @@ SMALL = {
     "nulls": 199,
     "calibration": 20,
     "erase_images": 10,
-    "null_erasures": 5,
+    "null_erasures": 12,
     "outside_pairs": 2,
     "control_images": 8,
     "exemplars": 3,
