@@ -15,11 +15,13 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from conceptseg.engine import provenance
 from conceptseg.engine.base import Engine
 from conceptseg.engine.contract import LEFT_OUT, Context, Study
+from conceptseg.engine.inputs import inputs
 from conceptseg.engine.job import Job
 from conceptseg.engine.known import Known
 from conceptseg.engine.local import LocalEngine
@@ -66,7 +68,8 @@ def run_study(
     weights = context.model.fingerprint()
     # Asked before the passes: libraries that they load may set another number of threads.
     machine = provenance.machine(context.run.device)
-    key = base_key(study, context, recorded, weights)
+    further = inputs(_own(study), context.manifest)
+    key = base_key(study, context, recorded, weights, further)
     context = dataclasses.replace(context, job=Job.of(study, context, weights))
     steps = Steps(study, context, out, progress, engine or LocalEngine())
     known, taken = steps.take(key)
@@ -82,6 +85,7 @@ def run_study(
             {
                 **result.provenance,
                 **_provenance(context, weights, taken, command),
+                "inputs": further,
                 **({"examination": examined} if examined else {}),
                 "machine": machine,
             }
@@ -126,8 +130,15 @@ def unsuited_methods(context: Context) -> list[dict[str, Any]]:
     ]
 
 
-def base_key(study: Study, context: Context, recorded: Mapping[str, Any], weights: str) -> str:
-    """Hash of all that every pass depends on: code, parameters, layer, weights, arithmetic.
+def base_key(
+    study: Study,
+    context: Context,
+    recorded: Mapping[str, Any],
+    weights: str,
+    further: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """Hash of all that every pass depends on: code, parameters, layer, weights, arithmetic, and
+    `further` files (:func:`conceptseg.engine.inputs.inputs`).
 
     How the run is cut (batch size, shards, threads) is left out: it changes rounding only.
     """
@@ -146,8 +157,14 @@ def base_key(study: Study, context: Context, recorded: Mapping[str, Any], weight
             "factors": context.levels.factors,
             "weights": weights,
             "unsuited": [one.entry for one in context.unsuited],
+            "inputs": dict(further),
         }
     )
+
+
+def _own(study: Study) -> dict[str, Any]:
+    """The configuration without its network, its data set and how it is run."""
+    return study.model_dump(mode="json", exclude={"data", "model", "run"})
 
 
 def _left_out(known: Known) -> list[dict[str, Any]]:

@@ -1,15 +1,13 @@
 """Concepts that the user has drawn: one mask file for each image."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from conceptseg.data.images import read_mask
-from conceptseg.data.manifest import Manifest, Sample
-from conceptseg.data.readers._files import relative, resolve
-from conceptseg.data.readers._folders import fill
+from conceptseg.data.manifest import Manifest
+from conceptseg.data.pattern import Pattern
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
@@ -18,9 +16,8 @@ from conceptseg.errors import InputError
 class UserMask:
     """One concept, whose mask (any value but zero) lies in a file for each image.
 
-    The pattern is a path relative to the manifest's root in which {id}, {split}, {group} and the
-    names of metadata columns stand for the sample's own; so a column of the manifest can hold the
-    path itself. `missing` are the images without such a file, or with an empty cell.
+    The file is named by a :class:`~conceptseg.data.pattern.Pattern`. `missing` are the images
+    without such a file, or with an empty cell.
 
     Raises InputError if the manifest has no root, or no image has the file.
     """
@@ -28,14 +25,14 @@ class UserMask:
     def __init__(self, name: str, pattern: str, manifest: Manifest) -> None:
         self.name = name
         self._where = f"masks.{name}"
-        self._pattern = pattern
+        self._file = Pattern(pattern, manifest, self._where).file
         self._manifest = manifest
         if manifest.root is None:
             raise InputError(
                 f"{self._where}: manifest {manifest.name!r} has no root folder in which masks "
                 "could lie"
             )
-        self.missing = tuple(s.id for s in manifest.samples if self._path(s) is None)
+        self.missing = tuple(s.id for s in manifest.samples if self._file(s) is None)
         if len(self.missing) == len(manifest.samples):
             raise InputError(
                 f"{self._where}: no image has a file {pattern!r} below {manifest.root}; write the "
@@ -45,7 +42,7 @@ class UserMask:
     def read(self, sample_id: str, size: tuple[int, int]) -> np.ndarray | None:
         """Where it lies, bool [h, w]; None without a file. Raises InputError for another size."""
         sample = self._manifest.sample(sample_id)
-        path = self._path(sample)
+        path = self._file(sample)
         if path is None:
             return None
         values = self._manifest.source.as_shown(sample, read_mask(path))
@@ -62,16 +59,6 @@ class UserMask:
         size = self._manifest.size(self._manifest.sample(sample_id))
         found = self.read(sample_id, size)
         return "not annotated" if found is None else "shown" if found.any() else "not shown"
-
-    def _path(self, sample: Sample) -> Path | None:
-        words = {name: sample.metadata.get(name, "") for name in self._manifest.metadata}
-        words |= {"id": sample.id, "split": sample.split or "", "group": sample.group}
-        text = fill(self._pattern, words, self._where)
-        root = self._manifest.root
-        if not text.strip() or root is None:
-            return None
-        path = resolve(root, relative(text, self._where))
-        return path if path.is_file() else None
 
 
 def user_masks(masks: Mapping[str, str], manifest: Manifest) -> list[UserMask]:
