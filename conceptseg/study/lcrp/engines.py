@@ -26,13 +26,25 @@ LEAST_PIXELS, LEAST_SHARE = 64, 0.0005
 class Engines:
     """Engines of one network by composite, each made when first asked for.
 
-    `example` [1, c, h, w] is an image of the kind that the network takes.
+    `example` [1, c, h, w] is an image of the kind that the network takes. Elsewhere they are made
+    again of the run's `context`.
     """
 
     study: Lcrp
     model: SegmentationModel
     example: Tensor = field(repr=False)
     _made: dict[str, Engine] = field(default_factory=dict, repr=False)
+    context: Context | None = field(default=None, repr=False)
+
+    @classmethod
+    def among(cls, study: Lcrp, context: Context, example: Tensor) -> "Engines":
+        """Those of the run's network."""
+        return cls(study, context.model, example, context=context)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        if self.context is None:
+            raise TypeError("the engines of a shuffled network are made where they are used")
+        return Engines.among, (self.study, self.context, self.example)
 
     def of(self, composite: CompositeName | None = None) -> Engine:
         """That of a composite, by default the study's."""
@@ -69,7 +81,7 @@ def open_engines(study: Lcrp, context: Context, known: Known) -> Known:
     Raises InputError for a network or a layer that the rules cannot be applied to.
     """
     example = first_images(context.manifest, context.run)
-    engines = Engines(study, context.model, example)
+    engines = Engines.among(study, context, example)
     with asked_for(f"lcrp, composite: {study.composite}"):
         engine = engines.of()
         engine.check_layer(context.layer)
