@@ -1,6 +1,6 @@
 """What exchanges cost, how surely, and which of them have to be made more often."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -133,7 +133,9 @@ def reported(values: np.ndarray, clean: np.ndarray, sampling: Sampling) -> Estim
     """
     bounds = (-float(clean.max()), 1 - float(clean.min()))
     seldom = sampling.bounded(values.mean(1), *bounds)
-    return estimate(values, sampling).joined(seldom)
+    found = estimate(values, sampling).joined(seldom)
+    # Wider intervals may reach beyond what there is: no IoU falls or rises by more than 1.
+    return replace(found, low=max(found.low, -1.0), high=min(found.high, 1.0))
 
 
 def estimate(values: np.ndarray, sampling: Sampling, level: float = 0.95) -> Estimate:

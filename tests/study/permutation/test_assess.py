@@ -104,3 +104,14 @@ def test_intervals_hold_where_few_images_lose_anything():
         ):  # fmt: skip
             held[name] += told.low <= 0.09 <= told.high
     assert held["drawn"] / 120 < 0.8 and held["reported"] / 120 >= 0.92
+
+
+def test_no_interval_tells_of_more_than_all_of_an_overlap():
+    names = tuple(f"s{i}" for i in range(8))
+    sampling = Sampling(names, names, "images", 0, 400)
+    lost = np.repeat(np.array([1.0] * 7 + [0.9])[:, None], 3, 1)
+    clean = np.zeros((8, 1))
+    assert sampling.bounded(lost.mean(1), 0.0, 1.0).high > 1  # wider than there is
+    told = reported(lost, clean, sampling)
+    assert told.low < told.value < told.high == 1.0
+    assert reported(-lost, 1 - clean, sampling).low == -1.0
