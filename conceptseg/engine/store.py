@@ -10,7 +10,7 @@ import importlib
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from conceptseg.stats.contract import Statistic
 
 FOLDER = ".state"
 ENTRY = "state"
+Groups = dict[str, dict[str, np.ndarray]]
 
 
 class DamagedError(Exception):
@@ -51,17 +52,13 @@ class ShardStore:
 
         Raises :class:`DamagedError` when the file is there but not what was written.
         """
-        path = self.path(start, stop)
-        if not path.is_file():
-            return None
-        arrays, index = _read(path)
-        try:
-            statistics = index["statistics"].items()
-            return Known(
-                {k: self._statistic(kind).from_arrays(arrays.get(k, {})) for k, kind in statistics}
-            )
-        except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
-            raise DamagedError(f"{path.name}: {error}") from error
+        return _loaded(self.path(start, stop), self._state)
+
+    def _state(self, arrays: Groups, index: dict[str, Any]) -> Known:
+        statistics = index["statistics"].items()
+        return Known(
+            {k: self._statistic(kind).from_arrays(arrays.get(k, {})) for k, kind in statistics}
+        )
 
     def save(self, start: int, stop: int, state: Known) -> None:
         """Write the shard's state; either the whole file appears or nothing does.
@@ -105,14 +102,10 @@ class CarryStore:
 
         Raises :class:`DamagedError` when the file is there but not what was written.
         """
-        path = self._path(name, key)
-        if not path.is_file():
-            return None
-        arrays, index = _read(path)
-        try:
-            return read_back(index["carry"], arrays.get(ENTRY, {}), self.packages | {"conceptseg"})
-        except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
-            raise DamagedError(f"{path.name}: {error}") from error
+        return _loaded(self._path(name, key), self._carry)
+
+    def _carry(self, arrays: Groups, index: dict[str, Any]) -> Known:
+        return read_back(index["carry"], arrays.get(ENTRY, {}), self.packages | {"conceptseg"})
 
     def save(self, name: str, key: str, known: Known) -> None:
         """Keep it, if it can be written as plain values.
@@ -131,6 +124,17 @@ class CarryStore:
 def clear(out: Path) -> None:
     """Remove all saved shards of an output folder."""
     shutil.rmtree(out / FOLDER, ignore_errors=True)
+
+
+def _loaded(path: Path, build: Callable[[Groups, dict[str, Any]], Known]) -> Known | None:
+    """What a file holds, or None where there is none; raises :class:`DamagedError`."""
+    if not path.is_file():
+        return None
+    arrays, index = _read(path)
+    try:
+        return build(arrays, index)
+    except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
+        raise DamagedError(f"{path.name}: {error}") from error
 
 
 def _make(folder: Path) -> None:
