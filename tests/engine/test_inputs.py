@@ -39,7 +39,7 @@ def test_what_is_named_is_found_wherever_it_stands(manifest, config):
     found = inputs(config, manifest)
     assert set(found) == {"units[0].path", "dissection", "masks.mark", "masks.ink"}
     assert inputs(config, manifest) == found
-    assert inputs({"names": "no file"}, manifest) == {}
+    assert inputs({"names": "no file", "words": ["long " * 2000, "/" + "x" * 300]}, manifest) == {}
 
 
 @pytest.mark.parametrize(
