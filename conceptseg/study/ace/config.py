@@ -92,7 +92,12 @@ class Ace(Study):
         le=1,
         description="Concepts whose CAV separates worse on held-out images are dropped.",
     )
-    nulls: int = Field(999, ge=19, description="Random concepts that each concept is tested with.")
+    nulls: int = Field(
+        9999,
+        ge=19,
+        description="Random concepts that each concept is tested with; with k pairs of class and "
+        "concept no use can be shown by fewer than 20 k.",
+    )
     calibration: int = Field(
         300, ge=0, description="Random concepts per class by which the test itself is checked."
     )
