@@ -41,23 +41,3 @@ def benjamini_hochberg(p: ArrayLike) -> Floats:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(1.0, np.minimum.accumulate(steps[::-1])[::-1])
     return adjusted
-
-
-def max_statistic_p(observed: ArrayLike, null: ArrayLike) -> Floats:
-    """Adjusted p-values [m] of m tests by the largest statistic: controls any false claim.
-
-    `null` [m, r] holds r joint draws of the m statistics under the hypothesis that none has an
-    effect. Each statistic is taken in units of its null's root mean square, in absolute terms;
-    p_j = (1 + #{draws whose largest is at least the j-th observed}) / (1 + r). As small as
-    1/(1 + r) however many tests there are, where Holm's are at least m/(1 + r).
-
-    Source: Westfall & Young 1993, section 2.3 (single-step maxT).
-    """
-    observed = np.abs(np.asarray(observed, dtype=np.float64))
-    null = np.abs(np.asarray(null, dtype=np.float64))
-    scale = np.sqrt((null**2).mean(1))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # Where the null does not vary, any effect at all is beyond it; none is none.
-        standard = np.nan_to_num(observed / scale, nan=0.0, posinf=np.inf)
-        largest = np.nan_to_num(null / scale[:, None], nan=0.0).max(0)
-    return (1 + (largest >= standard[:, None]).sum(1)) / (1 + null.shape[1])

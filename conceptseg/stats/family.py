@@ -16,10 +16,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from conceptseg.stats.corrections import attainable, benjamini_hochberg, holm, max_statistic_p
+from conceptseg.stats.corrections import attainable, benjamini_hochberg, holm
 from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.intervals import ALPHA, Floats, group_means
-from conceptseg.stats.p_values import Side, joint_flips, sign_flip_floor, sign_flip_ps, smallest_p
+from conceptseg.stats.p_values import (
+    Side,
+    joint_flips,
+    sign_flip_floor,
+    sign_flip_ps,
+    smallest_p,
+)
 
 NAN = float("nan")
 
@@ -183,7 +189,13 @@ def few(policy: Policy) -> Policy:
 
 
 def given(
-    p: ArrayLike, floors: ArrayLike, correction: Correction = holm, *, n: int, of: str
+    p: ArrayLike,
+    floors: ArrayLike,
+    correction: Correction = holm,
+    *,
+    n: int,
+    of: str,
+    needs: str = "",
 ) -> list[Test]:
     """Tests made elsewhere, by their p [m] and the smallest that each could be ([m] or one).
 
@@ -195,19 +207,7 @@ def given(
     # By Holm the strongest passes alone; by Benjamini & Hochberg it may take all together.
     least = np.minimum(1.0, p.size * floor) if correction is holm else correction(floor)
     rows = zip(p.tolist(), adjusted.tolist(), floor.tolist(), least.tolist(), strict=True)
-    return [Test(*row, NAN, level, n, of, correction.__name__) for row in rows]
-
-
-def by_largest(observed: ArrayLike, null: ArrayLike, *, of: str) -> list[Test]:
-    """Statistics [m] against r joint draws of them, [m, r]: :func:`max_statistic_p`.
-
-    p by itself is that of the statistic's size; neither can be below 1 / (1 + r).
-    """
-    size, drawn = (np.abs(np.asarray(each, np.float64)) for each in (observed, null))
-    p = (1 + (drawn >= size[:, None]).sum(1)) / (1 + drawn.shape[1])
-    least, n = 1 / (1 + drawn.shape[1]), drawn.shape[1]
-    both = zip(p.tolist(), max_statistic_p(observed, null).tolist(), strict=True)
-    return [Test(*pair, least, least, NAN, ALPHA / len(p), n, of, "largest") for pair in both]
+    return [Test(*row, NAN, level, n, of, correction.__name__, needs) for row in rows]
 
 
 def fewest(side: Side, families: int = 1) -> int:
@@ -226,11 +226,10 @@ def _needs(one: Question, side: Side, partners: Sequence[Test]) -> str:
     least, families = fewest(side, 1 + len(partners)), 1 + len(partners)
     if one.sampling.n < least:
         return f"{least} {one.sampling.of}"
-    for test in partners:  # random draws, of which one more than there are is the smallest p
-        if families * test.least > ALPHA:
-            return (
-                f"{int(np.ceil((1 + test.n) * families * test.least / ALPHA - 1e-9)) - 1} {test.of}"
-            )
+    for test in partners:
+        if families * test.least > ALPHA:  # the smallest p is of one more than there are
+            draws = int(np.ceil((1 + test.n) * families * test.least / ALPHA - 1e-9)) - 1
+            return test.needs or f"{draws} {test.of}"
     return f"more than {one.sampling.n} {one.sampling.of}"
 
 

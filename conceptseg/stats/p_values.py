@@ -151,6 +151,60 @@ def exchangeable_p(observed: float, null: ArrayLike) -> float:
     return float(1 + (~(null < observed)).sum()) / (1 + null.size)
 
 
+LARGER = 10
+"""With fewer draws than this as large as what was observed, their share is no measure of it."""
+REACH = 0.01
+"""Beyond the draws, a tail is trusted down to this part of the smallest share of them."""
+
+
+def tail_p(observed: float, null: ArrayLike) -> float:
+    """P-value of `observed` among draws `null` [r] of a statistic that is a sum of many parts.
+
+    The share of draws as large, as by :func:`exchangeable_p`, where at least `LARGER` are. Where
+    fewer are, the tail of a generalised Pareto law, fitted to how far the largest tenth of them lie
+    above the rest, no lighter than the exponential: never below :func:`tail_floor`. Corrections of
+    many tests need p-values that a share could show by tens of thousands of draws only. (With tails
+    as heavy as Student's of three degrees of freedom, which no mean of many parts has, 0.0001 comes
+    up three times too often by 999 draws.)
+
+    Source: Knijnenburg et al. 2009, "Fewer permutations, more accurate P-values"; Grimshaw 1993
+    for the fit.
+    """
+    null = np.asarray(null, dtype=np.float64)
+    share = exchangeable_p(observed, null)
+    if share * (null.size + 1) > LARGER or null.size < 10 * LARGER or not np.isfinite(null).all():
+        return share
+    above = null.size // 10
+    ordered = np.sort(null)
+    excess = ordered[-above:] - ordered[-above - 1]
+    mean, far = float(excess.mean()), observed - ordered[-above - 1]
+    if not (mean > 0 and np.isfinite(far)):
+        return share
+    # The likelihood for each ratio of shape to scale; 0 is the exponential law.
+    ratios = np.geomspace(1e-3, 1e2, 60) / mean
+    shapes = np.log1p(ratios[:, None] * excess).mean(1)
+    losses = np.log(shapes / ratios) + shapes
+    best = int(losses.argmin())
+    if losses[best] < np.log(mean) + 1:
+        beyond = (1 + ratios[best] * far) ** (-1 / shapes[best])
+    else:  # one more draw of a law whose mean was taken from so many
+        beyond = (1 + far / (above * mean)) ** -float(above)
+    return float(max((above + 1) / (null.size + 1) * beyond, tail_floor(null.size)))
+
+
+def tail_floor(draws: int) -> float:
+    """The least p-value that :func:`tail_p` gives of so many draws."""
+    return (REACH if draws >= 10 * LARGER else 1.0) / (1 + draws)
+
+
+def draws_for(tests: int, level: float = ALPHA) -> int:
+    """The fewest draws of which :func:`tail_p` can pass Bonferroni's correction of some tests."""
+    draws = int(np.ceil(tests / level - 1e-9)) - 1
+    if draws < 10 * LARGER:
+        return draws
+    return max(10 * LARGER, int(np.ceil(REACH * tests / level - 1e-9)) - 1)
+
+
 def prediction_p(observed: float, null: ArrayLike) -> float:
     """P-value, one-sided to the left, of `observed` as one more draw from where `null` [r] is from.
 

@@ -16,7 +16,6 @@ from conceptseg.stats.family import (
     by_bh,
     by_holm,
     by_joint_flips,
-    by_largest,
     few,
     fewest,
     given,
@@ -195,13 +194,6 @@ def test_a_partner_that_could_not_be_tested_spoils_no_other_claim(policy):
     tests = judge(strong, side="greater", seed=0, policy=policy, also=[partner])
     assert [one.passed for one in tests] == [False, True, True]
     assert tests[0].adjusted == 1.0
-
-
-def test_the_largest_statistic_needs_no_more_draws_for_more_tests():
-    rng = np.random.default_rng(0)
-    tests = by_largest(np.array([9.0, *[0.1] * 49]), rng.normal(size=(50, 99)), of="draws")
-    assert tests[0].passed and tests[0].adjusted == tests[0].least == tests[0].p == 0.01
-    assert not tests[1].passed
 
 
 def test_benjamini_hochberg_of_few_groups():

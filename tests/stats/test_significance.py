@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from conceptseg.stats.corrections import attainable, benjamini_hochberg, holm, max_statistic_p
+from conceptseg.stats.corrections import attainable, benjamini_hochberg, holm
 from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.family import Question, judge
 from conceptseg.stats.intervals import (
@@ -22,12 +22,15 @@ from conceptseg.stats.intervals import (
 from conceptseg.stats.p_values import (
     cost_p,
     detectable_cost,
+    draws_for,
     exchangeable_p,
     joint_flips,
     prediction_p,
     sign_flip_floor,
     sign_flip_ps,
     smallest_p,
+    tail_floor,
+    tail_p,
 )
 from conceptseg.stats.ranks import auc
 
@@ -353,48 +356,58 @@ def test_a_detectable_cost_is_found_four_times_in_five(r):
     assert np.isnan(detectable_cost([1.0], 0.05))
 
 
-def test_max_statistic_by_loops():
-    rng = np.random.default_rng(0)
-    observed, null = 2 * rng.normal(size=4), rng.normal(size=(4, 30)) * [[1], [2], [0.1], [5]]
-    units = [np.sqrt(np.mean([x**2 for x in row])) for row in null]
-    largest = [max(abs(null[j, r]) / units[j] for j in range(4)) for r in range(30)]
-    for j, p in enumerate(max_statistic_p(observed, null)):
-        beyond = [one for one in largest if one >= abs(observed[j]) / units[j]]
-        assert p == (1 + len(beyond)) / 31
+def test_tail_p_is_the_share_where_draws_tell_and_never_below_its_floor():
+    null = np.random.default_rng(0).normal(size=999)
+    for observed in np.sort(null)[-10:-300:-20]:
+        assert tail_p(observed, null) == exchangeable_p(observed, null)
+    assert tail_p(1e9, null) == tail_floor(999) == 1e-5
+    assert tail_p(np.inf, null) == 1 / 1000
+    assert tail_p(np.nan, null) == 1 and tail_p(9.0, [*null, np.nan]) == 2 / 1001
+    assert tail_p(9.0, null[:50]) == tail_floor(50) == 1 / 51
+    assert tail_p(1.0, np.zeros(200)) == 1 / 201, "a null that does not vary has no tail"
+    p = [tail_p(x, null) for x in np.linspace(0, 9, 400)]
+    assert (np.diff(p) <= 0).all(), "more is never less"
 
 
-@pytest.mark.parametrize("shared", [0.0, 0.9])
-def test_max_statistic_claims_anything_false_in_one_of_twenty_families(shared):
-    """Independent tests and tests that almost repeat each other, on scales of their own."""
-    rng = np.random.default_rng(1)
-    scale = np.exp(rng.normal(size=(20, 1)))
-
-    def draw(count: int) -> np.ndarray:
-        common = rng.normal(size=(1, count))
-        own = rng.normal(size=(20, count))
-        return scale * (np.sqrt(shared) * common + np.sqrt(1 - shared) * own)
-
-    null = draw(1999)
-    smallest = np.array([max_statistic_p(family, null).min() for family in draw(1500).T])
-    assert 0.03 <= (smallest <= 0.05).mean() <= 0.07
-    if shared:  # what Holm and Bonferroni cannot know
-        z = np.abs(draw(1500) / scale)
-        assert (20 * 2 * stats.norm.sf(z.max(0)) <= 0.05).mean() < 0.03
+def test_as_few_draws_as_are_needed_let_as_many_tests_pass():
+    for tests in (1, 2, 3, 10, 300, 5000, 40_000):
+        draws = draws_for(tests)
+        assert tests * tail_floor(draws) <= 0.05
+        assert tests == 1 or min(draws, 99) == 99 or tests * tail_floor(draws - 1) > 0.05
+    assert draws_for(1) == 19 and draws_for(5) == 99 and draws_for(6) == draws_for(400) == 100
 
 
-def test_max_statistic_can_be_small_however_many_tests_there_are():
-    null = np.random.default_rng(2).normal(size=(80, 999))
-    observed = np.zeros(80)
-    observed[7] = 50.0
-    p = max_statistic_p(observed, null)
-    assert p[7] == 1 / 1000 and (np.delete(p, 7) == 1).all()
-    assert holm([exchangeable_p(50.0, null[7])] + 79 * [1.0])[0] == pytest.approx(0.08)
+def beyond(draw, level, repeats=150, draws=999):
+    """How often one more draw is at or below a level: by how many of many others are."""
+    rng = np.random.default_rng(3)
+    others = np.sort(draw(rng, 400_000))
+    shares = []
+    for _ in range(repeats):
+        null = draw(rng, draws)
+        low, high = 0, len(others)
+        while low < high:  # p falls in what is observed
+            middle = (low + high) // 2
+            enough = tail_p(others[middle], null) <= level
+            low, high = (low, middle) if enough else (middle + 1, high)
+        shares.append(1 - low / len(others))
+    return np.mean(shares) / level
 
 
-def test_max_statistic_where_a_null_does_not_vary():
-    null = np.stack([np.zeros(9), np.arange(1.0, 10)])
-    assert max_statistic_p([0.0, 0.0], null).tolist() == [1, 1]
-    assert max_statistic_p([1e-9, 1.0], null)[0] == 0.1
+@pytest.mark.parametrize("level", [5e-3, 5e-4, 1e-4])
+def test_tail_p_holds_its_level_far_beyond_its_draws(level):
+    """Means of forty parts, as effects of random concepts are: of few that count, and of skewed."""
+
+    def few_count(rng, size):
+        return np.abs(rng.binomial(40, 0.05, size) - 2 + 0.1 * rng.normal(size=size))
+
+    def skewed(rng, size):
+        return np.abs(rng.gamma(40 * 0.1, size=size) - 4)
+
+    for draw in (few_count, skewed, lambda rng, size: np.abs(rng.normal(size=size))):
+        assert 0.02 <= beyond(draw, level) <= 1.25
+    assert 0.8 <= beyond(lambda rng, size: rng.exponential(size=size), level) <= 1.25
+    # Of three degrees of freedom, which no mean of many parts has.
+    assert beyond(lambda rng, size: np.abs(rng.standard_t(3, size)), level) <= 3.5
 
 
 @given(st.floats(0, 1), st.floats(1, 1e4))

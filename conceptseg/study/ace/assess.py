@@ -7,12 +7,14 @@ import numpy as np
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
-from conceptseg.stats.corrections import benjamini_hochberg, holm
+from conceptseg.stats.corrections import benjamini_hochberg
 from conceptseg.stats.enrichment import Enriched, enriched
 from conceptseg.stats.estimate import Estimate
-from conceptseg.stats.family import Test, by_largest
+from conceptseg.stats.family import Test, given
 from conceptseg.stats.intervals import ALPHA
+from conceptseg.stats.p_values import draws_for, tail_floor
 from conceptseg.study.ace.config import Ace
+from conceptseg.study.ace.discover import TESTS
 from conceptseg.study.ace.discovery import DISCOVERY, Concept, Discovery
 from conceptseg.study.ace.erase import ERASURES, Erasures
 from conceptseg.study.ace.tcav import Influence
@@ -28,11 +30,11 @@ class Pair:
 
     `images` hold the class. `moves`: first-order change of the class's score along the concept,
     by `influence` (along paths) where `local` is that at the images themselves; `moved` tests it
-    against random concepts, corrected over all pairs by the largest statistic of random concepts,
-    which Holm's correction (`p_moves_holm`) cannot match where concepts are many.
+    against random concepts, corrected over all pairs by Holm's method.
 
     `loss`: change of IoU in `erased_images` when the concept is erased, `null_loss` the same for
-    random directions; `p_loss` that it is a loss beyond theirs; `to_lose` the class's IoU.
+    random directions; `p_loss` that it is a loss beyond their mean, `p_random` that one more random
+    direction costs as much; `to_lose` the class's IoU.
     `outside`: the loss by erasure away from the class's region alone (the ring around it spared),
     None where that was not tried. `where` the concept lies.
 
@@ -40,11 +42,12 @@ class Pair:
     largest of all, which is valid for a conjunction (intersection-union test, Berger 1982). It is
     corrected over all pairs, by Holm or joint flips; `p_bh` is by Benjamini & Hochberg.
 
-    A concept is `used` by the class when that test passes, the score rises along the concept, and
-    the loss is at least the study's smallest effect with an interval below zero; `verdict` says
-    what is known of it otherwise. It acts `from_context` when, besides, it lies mostly away from
-    the class's region and at least half of the loss remains when it is erased there alone; it does
-    not when less than half remains; None where that was not tried or stayed open.
+    A concept is `used` by the class when that test passes, the score rises along the concept, the
+    loss is at least the study's smallest effect with an interval below zero, and nineteen of twenty
+    random directions cost less; `verdict` says what is known of it otherwise. It acts
+    `from_context` when, besides, it lies mostly away from the class's region and at least half of
+    the loss remains when it is erased there alone; it does not when less than half remains; None
+    where that was not tried or stayed open.
     """
 
     class_id: int
@@ -54,12 +57,12 @@ class Pair:
     local: Influence
     moves: Estimate
     moved: Test
-    p_moves_holm: float
     p_published: float
     erased_images: int
     loss: Estimate
     null_loss: float
     p_loss: float
+    p_random: float
     outside: Estimate | None
     where: dict[str, float]
     to_lose: float
@@ -92,16 +95,14 @@ def assess(study: Ace, context: Context, known: Known) -> Known:
 def _judged(
     study: Ace, discovery: Discovery, erasures: Erasures, of: Sequence[tuple[int, int]]
 ) -> list[Pair]:
-    """The pairs of all classes and concepts, tested together: the report claims uses of them all.
-
-    The r-th random concepts of all pairs are a joint draw of what they do to scores; that concepts
-    share no segment, and random ones may, hardly matters.
-    """
+    """The pairs of all classes and concepts, tested together: uses of all are claimed."""
     if not of:
         return []
     influences = [discovery.influence[one] for one in of]
-    effects, null_moves = zip(*((one.effect, one.null_effect) for one in influences), strict=True)
-    moved = by_largest(effects, np.stack(null_moves), of="random concepts")
+    draws = len(influences[0].null_effect)
+    ps = [one.p_effect for one in influences]
+    needs = f"{draws_for(TESTS * len(of))} random concepts"
+    moved = given(ps, tail_floor(draws), n=draws, of="random concepts", needs=needs)
     sampling = discovery.sampling.named(erasures.ids)
     lost, null = (
         {c: erasures.change(kind, c) for c in sorted({c for c, _ in of})}
@@ -110,12 +111,12 @@ def _judged(
     changes = [Change(lost[c][:, q], null[c], erasures.clean[:, c], sampling) for c, q in of]
     losses = beyond_random(changes, seed=study.seed)
     tests = beyond_random(changes, seed=study.seed, also=[moved], smallest=study.smallest_effect)
-    moves_holm = holm([test.p for test in moved]).tolist()
     pairs = []
     for place, (class_id, q) in enumerate(of):
         change, influence, test = changes[place], influences[place], tests[place]
         loss, smallest = change.estimate, -study.smallest_effect
-        used = test.passed and influence.effect > 0 and loss.value <= smallest and loss.below(0.0)
+        used = test.passed and influence.effect > 0 and loss.value <= smallest
+        used = used and loss.below(0.0) and change.rare
         images = discovery.class_images[class_id]
         pairs.append(
             Pair(
@@ -126,12 +127,12 @@ def _judged(
                 local=discovery.local[class_id, q],
                 moves=discovery.sampling.at(images).mean(influence.derivatives),
                 moved=moved[place],
-                p_moves_holm=moves_holm[place],
                 p_published=discovery.published.get((class_id, q), NAN),
                 erased_images=len(change.edited),
                 loss=loss,
                 null_loss=float(change.random.mean(1).mean()) if change.random.size else NAN,
                 p_loss=losses[place].p,
+                p_random=change.p_random,
                 outside=None,
                 where=discovery.where(discovery.concepts[q], class_id),
                 to_lose=change.to_lose,

@@ -93,10 +93,10 @@ class Ace(Study):
         description="Concepts whose CAV separates worse on held-out images are dropped.",
     )
     nulls: int = Field(
-        9999,
+        999,
         ge=19,
-        description="Random concepts that each concept is tested with; with k pairs of class and "
-        "concept no use can be shown by fewer than 20 k.",
+        description="Random concepts that each concept is tested with. Of 99 or more the tail "
+        "tells p-values down to a hundredth of what their share could show.",
     )
     calibration: int = Field(
         300, ge=0, description="Random concepts per class by which the test itself is checked."

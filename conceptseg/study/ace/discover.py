@@ -25,8 +25,8 @@ from conceptseg.study.ace.survey import ACTIVATION, SEGMENTS
 from conceptseg.study.ace.tcav import TINY, Tester, concept_step, published_p
 
 CONTRAST_PER_SEGMENT = 10
-TESTS = 3
-"""That a use needs: of the score, over images, and over random directions."""
+TESTS = 2
+"""That a use needs, of those that are corrected: of the score, and of the loss over images."""
 PUBLISHED_SETS = 20
 CALIBRATION_DRAWS = 199
 FITTED = 5

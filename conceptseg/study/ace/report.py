@@ -10,7 +10,7 @@ from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.study.ace import exhibits, sections
 from conceptseg.study.shared import local_maps, mistaken_report
-from conceptseg.study.shared.verdicts import open_pairs
+from conceptseg.study.shared.verdicts import beside_random, open_pairs
 
 EMBEDDINGS = {
     "pooled": "mean of the layer under the segment, in its image",
@@ -88,7 +88,8 @@ def _lead(result: Result) -> str:
         f"{notes['images']} images. Concepts found: {len(result.tables['concepts'].rows)}; used by "
         f"at least one class: {len(used.by('concept'))}. Used means that the class's score moves "
         "along the concept more than along random sets of segments, and that erasing the concept "
-        f"costs the class at least {notes['smallest_effect']:.2f} IoU. "
+        f"costs the class at least {notes['smallest_effect']:.2f} IoU, and more than nineteen of "
+        f"twenty random directions do. {beside_random(pairs, 'random directions')}"
     )
     if used.rows:
         acting = f"{len(context.rows)} of {len(used.rows)}"

@@ -66,6 +66,7 @@ PAIR: tuple[Column | str, ...] = (
     Column("counted", "images or groups counted", of=get("test.n")),
     NULL_LOSS,
     Column("p_loss", "p (IoU change)"),
+    Column("p_random", "p (one more random direction)"),
     OUTSIDE,
     Column("to_lose", "IoU before"),
     Column("detectable", "smallest detectable loss of IoU", of=get("test.detectable")),
@@ -76,9 +77,8 @@ PAIR: tuple[Column | str, ...] = (
     Column("needs", "would be testable with", of=lambda pair: pair.test.needs or None),
     Column("correction", of=get("test.by")),
     P_BH,
-    Column("p_moves_holm", "p Holm (score change)"),
+    Column("p_moves_holm", "p Holm (score change)", of=get("moved.adjusted")),
     Column("p_moves_bh", "p Benjamini-Hochberg (score change)"),
-    Column("p_moves_max", "p max-statistic (score change)", of=get("moved.adjusted")),
 )
 RATE = Column("false_positive_rate", f"share with p <= {ALPHA}", True, "", ("low", "high"))
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from conceptseg.concepts.cavs.pattern import Pattern
 from conceptseg.concepts.contract import CavLearner
-from conceptseg.stats.p_values import exchangeable_p
+from conceptseg.stats.p_values import exchangeable_p, tail_p
 from conceptseg.study.ace.pool import Pool, random_concepts, random_sets
 
 TINY = 1e-300
@@ -43,13 +43,13 @@ class Influence:
     when a segment's mean embedding goes from its contrast's to the concept's at every position.
 
     Three tests, each against the same random concepts: `p_effect` of the effect, whose values for
-    random concepts are `null_effect` [r]; `p_alignment` of the effect per unit of v's length;
-    `p_tcav` of the share, with `null_tcav` [r]. They ask different things. Any group of like
-    segments has a longer v than a random one, so `p_effect` is small for most groups whose
-    direction the class cares for at all, however little: it needs a causal test beside it.
-    `p_alignment` takes the length out, and with it most of its power for a concept that is common
-    in the data, since random directions then contain it. `p_tcav` has no power where all gradients
-    agree: random concepts then score 0 or 1 too.
+    random concepts are `null_effect` [r], means over many segments (:func:`tail_p`); `p_alignment`
+    of the effect per unit of v's length; `p_tcav` of the share, with `null_tcav` [r]. They ask
+    different things. Any group of like segments has a longer v than a random one, so `p_effect` is
+    small for most groups whose direction the class cares for at all, however little: it needs a
+    causal test beside it. `p_alignment` takes the length out, and with it most of its power for a
+    concept that is common in the data, since random directions then contain it. `p_tcav` has no
+    power where all gradients agree: random concepts then score 0 or 1 too.
     """
 
     derivatives: np.ndarray
@@ -131,7 +131,7 @@ class Tester:
             derivatives,
             inside,
             outside,
-            p_effect=exchangeable_p(abs(effect), np.abs(null_effect)),
+            p_effect=tail_p(abs(effect), np.abs(null_effect)),
             p_tcav=exchangeable_p(abs(tcav - 0.5), np.abs(null_tcav - 0.5)),
             null_effect=null_effect,
             null_tcav=null_tcav,

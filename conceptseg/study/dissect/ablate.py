@@ -26,8 +26,8 @@ class Loss:
     """What ablating some units does to a class, over so many `images` that hold it.
 
     `change` of its IoU, which was `clean`, `random` that of random sets of as many other units;
-    `test` that the loss exceeds theirs; `used` whether the class counts as using the units, and
-    `verdict` what is known of it otherwise.
+    `test` that the loss exceeds their mean, `p_random` that one more such set costs as much; `used`
+    whether the class counts as using the units, and `verdict` what is known of it otherwise.
     """
 
     edit: int
@@ -36,6 +36,7 @@ class Loss:
     clean: float
     change: Estimate
     random: float
+    p_random: float
     test: Test
     used: bool
     verdict: Verdict
@@ -250,9 +251,10 @@ def losses(
     result = []
     for (edit, class_id), change, test in zip(cells, changes, tests, strict=True):
         lost, before = change.estimate, change.to_lose
-        used = test.passed and lost.value <= -smallest and lost.below(0)
+        used = test.passed and lost.value <= -smallest and lost.below(0) and change.rare
         known = verdict(test, before, used=used)
         by_chance = float(change.random.mean()) if change.random.size else float("nan")
+        chance = by_chance, change.p_random
         images = len(change.edited)
-        result.append(Loss(edit, class_id, images, before, lost, by_chance, test, used, known))
+        result.append(Loss(edit, class_id, images, before, lost, *chance, test, used, known))
     return tuple(result)

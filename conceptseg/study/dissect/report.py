@@ -7,7 +7,7 @@ from conceptseg.report.blocks import Report
 from conceptseg.result.saved import Result
 from conceptseg.study.dissect import exhibits, sections
 from conceptseg.study.shared import local_maps, mistaken_report
-from conceptseg.study.shared.verdicts import open_pairs
+from conceptseg.study.shared.verdicts import beside_random, open_pairs
 
 
 def compose(result: Result) -> Report:
@@ -57,12 +57,13 @@ def _lead(result: Result) -> str:
     if used:
         lead += (
             f"{used} of these concepts {'is' if used == 1 else 'are'} used: a class loses at least "
-            f"{notes['smallest_effect']:.2f} IoU without the units, and more than without random "
-            "ones. "
+            f"{notes['smallest_effect']:.2f} IoU without the units, and more than without nineteen "
+            "of twenty random sets. "
         )
     else:
         lead += "No use was shown, which does not show that there is none. "
     losses = result.tables["losses"]
+    lead += beside_random(losses, "random sets of units")
     # Results of earlier versions have no verdicts.
     return (lead + (open_pairs(losses, "change") if "verdict" in losses.columns else "")).strip()
 

@@ -155,6 +155,7 @@ def _loss_columns(classes: Sequence[str]) -> tuple[Column | str, ...]:
         RANDOM,
         Column("p", of=lambda loss: loss.test.p),
         P_HOLM,
+        Column("p_random", "p (one more random set)"),
         "images",
         Column("iou", "IoU before", of="clean"),
         Column("detectable", "smallest detectable loss", of=lambda loss: loss.test.detectable),

@@ -80,6 +80,12 @@ class Erased:
     change: Estimate
     random: float
     test: Test
+    rare: bool
+
+    @property
+    def shown(self) -> bool:
+        """Whether fewer mistakes are made, and not by most random edits as well."""
+        return self.test.passed and self.change.below(0.0) and self.rare
 
 
 @dataclass(frozen=True)
@@ -143,7 +149,7 @@ def mistake_steps(concepts: Concepts) -> tuple[Step, ...]:
                 changes[i] = Change(lost[:, 0], lost[:, 1:], rates[rows, place, 0], sampling)
         tests = beyond_random(list(changes.values()), seed=context.seed)
         erased = {
-            i: Erased(change.estimate, float(change.random.mean()), test)
+            i: Erased(change.estimate, float(change.random.mean()), test, change.rare)
             for (i, change), test in zip(changes.items(), tests, strict=True)
         }
         return MISTAKES(replace(found, erased=erased))

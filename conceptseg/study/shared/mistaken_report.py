@@ -60,7 +60,7 @@ def claim(one: Mistake, concept: str, name: str, erased: Erased | None) -> str:
     said += f" These mistakes cost the class {one.worth.value:.2f} IoU."
     if erased is not None:
         less = f"changes that rate by {erased.change.value:+.2f}, random edits {erased.random:+.2f}"
-        shown = erased.test.passed and erased.change.below(0.0)
+        shown = erased.shown
         cause = "so they come from it" if shown else "which does not show that they come from it"
         said += f" Erasing {concept} from the layer {less}, {cause}."
     return said

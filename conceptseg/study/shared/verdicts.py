@@ -9,13 +9,13 @@ from conceptseg.result.columns import as_number
 from conceptseg.result.table import Table
 from conceptseg.stats.family import Test, fewest
 from conceptseg.stats.intervals import ALPHA, units
-from conceptseg.stats.p_values import sign_flip_floor
+from conceptseg.stats.p_values import draws_for, sign_flip_floor, tail_floor
 
 Verdict = Literal["used", "below the criterion", "inconclusive", "underpowered", "not testable"]
 VERDICTS: dict[Verdict, str] = {
     "used": "the loss of IoU is shown and large enough",
     "below the criterion": "the tests passed, but the loss is too small, its interval reaches 0, "
-    "or the score falls along the concept",
+    "more than one in twenty random edits may cost as much, or the score falls along the concept",
     "inconclusive": "a loss of the detectable size would have been shown in four of five such data "
     "sets; smaller ones may be there",
     "underpowered": "not even the loss of all of the class's IoU would have been shown so often",
@@ -75,6 +75,22 @@ def open_pairs(table: Table, loss: str, condition: str = "") -> str:
     return f"{'; '.join(told)}." if told else ""
 
 
+def beside_random(table: Table, edits: str) -> str:
+    """How many losses that were shown are beyond single random `edits`, which is not corrected.
+
+    Of the columns `p_holm` and `p_random`; results of earlier versions have none of the second.
+    """
+    shown = table.where(lambda row: as_number(row["p_holm"]) <= ALPHA).rows
+    if not shown or "p_random" not in table.columns:
+        return ""
+    rare = sum(as_number(row["p_random"]) <= ALPHA for row in shown)
+    return (
+        f"{len(shown)} losses are beyond the mean one by {edits}, after correction; {rare} of them "
+        "are also larger than nineteen of twenty such edits cause, as one in twenty would be by "
+        "chance if they were no more than that. "
+    )
+
+
 def unreachable(
     ids: Sequence[str],
     groups: Sequence[str],
@@ -96,8 +112,8 @@ def unreachable(
             f"{n} {taken}s: the smallest corrected p possible is {p:.2g}, over {ALPHA:g}, so that "
             f"no use can be shown; {least} {taken}s that hold a class are needed{cure}"
         )
-    if draws is not None and (p := families / (1 + draws[1])) > ALPHA:
-        needed = int(np.ceil(families / ALPHA - 1e-9)) - 1
+    if draws is not None and (p := families * tail_floor(draws[1])) > ALPHA:
+        needed = draws_for(families)
         lines.append(
             f"{draws[0]}: of {draws[1]} the smallest corrected p possible is {p:.2g}, over "
             f"{ALPHA:g}, so that no use can be shown; {needed} are needed"

@@ -10,7 +10,8 @@ from conceptseg.concepts.cavs.hinge import Hinge
 from conceptseg.concepts.cavs.pattern import Pattern
 from conceptseg.concepts.cavs.ridge import Ridge
 from conceptseg.concepts.contract import CavLearner
-from conceptseg.stats.corrections import max_statistic_p
+from conceptseg.stats.corrections import holm
+from conceptseg.stats.p_values import tail_p
 from conceptseg.study.ace import tcav
 from conceptseg.study.ace.pool import TAGS, Pool, belongs, random_concepts, random_sets, tags
 from conceptseg.study.ace.tcav import Influence, concept_step, published_p
@@ -285,7 +286,7 @@ def test_what_the_object_is_made_of_moves_its_score():
     members = np.flatnonzero(one.tag == 0)[:40]
     assert belongs(one, members) and not belongs(one, np.arange(40))
     found = tcav.Tester(one, inside, outside).test(members, 199, np.random.default_rng(0))
-    assert found.p_effect == 1 / 200 and found.effect > 0
+    assert found.p_effect <= 1 / 200 and found.effect > 0
 
 
 def test_a_class_that_is_nearly_everywhere_owns_no_concept():
@@ -315,7 +316,7 @@ def test_the_mean_effects_of_random_concepts_are_those_of_the_whole_test(learner
     assert np.allclose(tester._null_effects(null), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_families_of_random_concepts_hold_the_level_of_the_largest_statistic():
+def test_families_of_random_concepts_hold_the_level():
     """Ten concepts of several make-ups, all random: in 5 % +- 2 % of families one is claimed."""
     one = pool(images=60, units=24)
     tester = tcav.Tester(one, *gradients(n=60, units=24))
@@ -329,8 +330,12 @@ def test_families_of_random_concepts_hold_the_level_of_the_largest_statistic():
         nulls.append(effects[:999])
         observed.append(effects[999:])
     families = np.stack(observed).T
-    smallest = np.array([max_statistic_p(family, np.stack(nulls)).min() for family in families])
-    assert 0.03 <= (smallest <= 0.05).mean() <= 0.07
+    nulls = np.abs(nulls)
+    smallest = [
+        holm([tail_p(*each) for each in zip(np.abs(family), nulls, strict=True)]).min()
+        for family in families
+    ]
+    assert 0.01 <= (np.array(smallest) <= 0.05).mean() <= 0.07
 
 
 def test_random_segments_outside_the_region_are_no_concept():
@@ -361,7 +366,7 @@ def test_the_test_finds_a_planted_concept(tag):
         planted = Pool.of(sign * embeddings, one.image, one.tag)
         tester = tcav.Tester(planted, inside, outside)
         found = tester.test(members, 199, np.random.default_rng(0))
-        assert found.effect * sign > 1 and found.p_effect == 1 / 200
+        assert found.effect * sign > 1 and found.p_effect <= 1 / 200
 
 
 def test_a_learner_of_mean_differences_is_the_pattern_scaled():

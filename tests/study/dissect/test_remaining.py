@@ -98,7 +98,7 @@ def test_concepts_of_the_same_units_are_one():
 def said(test: Test, change: float, clean: float = 0.95, rest: float = 0.9, concepts=((0, 1),)):
     """The findings of one set of units and one class that does not count as using it."""
     known = verdict(test, clean, used=False)
-    loss = Loss(0, 0, 20, clean, Estimate(change, -1, 0.1, 20), -0.4, test, False, known)
+    loss = Loss(0, 0, 20, clean, Estimate(change, -1, 0.1, 20), -0.4, 0.01, test, False, known)
     ablations = Ablations(concepts, ((0,),), (), (loss,), (), 20, 20, "zero")
     one = detection(np.eye(9)[:, :2])
     return findings(one, ablations, (Remaining(0.97, rest),), ["digit 6"])
