@@ -217,9 +217,10 @@ def kinds(
     scenes: int = SCENES,
 ) -> None:
     """The share of data sets, drawn from a population, in whose intervals its own value lies."""
-    from scipy.stats import pearsonr, spearmanr
+    from scipy.stats import spearmanr
 
     from conceptseg.stats.ranks import auc
+    from conceptseg.study.bottleneck.evaluate import r_squared
     from conceptseg.study.bottleneck.presence import told_apart
 
     world = predicted(study, overrides, scenes)
@@ -229,6 +230,7 @@ def kinds(
     union = held + wide - right
     iou = np.where(held > 0, right / np.maximum(union, 1), np.nan)
     quality, sure = np.nanmean(iou, 1), world["confidence"]
+    line = np.polyval(np.polyfit(sure, quality, 1), sure)
     wrong = table.sum((1, 2)) - right.sum(1)
 
     everything = np.arange(scenes)
@@ -269,9 +271,9 @@ def kinds(
         "rank correlation": ((20, 60, 200), [
             (lambda s, r: s.statistic(lambda i: spearmanr(sure[r[i]], quality[r[i]])[0]),
              spearmanr(sure, quality)[0], everything)]),
-        "correlation": ((20, 60, 200), [
-            (lambda s, r: s.statistic(lambda i: pearsonr(sure[r[i]], quality[r[i]])[0]),
-             pearsonr(sure, quality)[0], everything)]),
+        "R squared": ((20, 60, 200), [
+            (lambda s, r: s.statistic(lambda i: r_squared(quality[r[i]], line[r[i]])),
+             r_squared(quality, line), everything)]),
         "difference of two means": ((60, 200), [
             (lambda s, r, c=c: s.difference(quality[r], held[r, c] > 0),
              quality[having[c]].mean() - quality[held[:, c] == 0].mean(), everything)

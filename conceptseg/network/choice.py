@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from conceptseg.errors import InputError
 from conceptseg.network.candidates import Candidate, candidates
 from conceptseg.network.influence import sloping
-from conceptseg.network.layers import LayerInfo, level_of, survey, watch
+from conceptseg.network.layers import LayerInfo, level_of, products, survey, watch
 from conceptseg.network.levels import AND, Levels
 from conceptseg.network.together import together
 from conceptseg.network.worth import Weigher, Worth
@@ -31,6 +31,9 @@ IMAGES = 4
 """Images on which layers are weighed; of more that are given, the first."""
 AT_MOST = 16
 """Layers that are weighed; where there are more candidates, the last of each visit come first."""
+DEAR = 120e9
+"""Products of weights and places in one image's pass from which on half of both will do: networks
+that find instances take minutes for each layer otherwise."""
 SHARE = 0.9
 """Share of what the best layer is worth that a coarser one must reach to be taken."""
 ENOUGH = 0.05
@@ -150,7 +153,8 @@ def chosen(
         known[key] = choose(model, images, batch_size)
     choice = known[key]
     if choice is not None and layer is not None and str(layer) not in choice.weighed:
-        known[key] = choice = _with(choice, Levels.of(layer), model, images[:IMAGES], batch_size)
+        own = images[: choice.images]
+        known[key] = choice = _with(choice, Levels.of(layer), model, own, batch_size)
     return choice
 
 
@@ -192,6 +196,8 @@ def with_worth(infos: Sequence[LayerInfo], choice: Choice | None) -> list[LayerI
 def choose(model: Network, images: Tensor, batch_size: int = IMAGES) -> Choice | None:
     """Weigh a network's candidates on the first four of some images; None if no layer acts.
 
+    Of a network whose pass is :data:`DEAR`, half as many on half of these.
+
     The rule: of the coarsest level whose best layer loses at least nine tenths of what any layer
     loses, the last such layer. It is the deepest place that the decision passes as a whole; layers
     just before the head always carry it, but say least about how it came to be. Where there are
@@ -201,12 +207,13 @@ def choose(model: Network, images: Tensor, batch_size: int = IMAGES) -> Choice |
     None also where logits are not finite. Raises :class:`~conceptseg.errors.InputError` for a
     TorchScript network.
     """
-    images = images[:IMAGES]
     seen, sizes = watch(model, images)
+    dear = products(seen, sizes) >= DEAR
+    images = images[: IMAGES // 2 if dear else IMAGES]
     found = [*candidates(seen, sizes, model.reads()[0])]
     names = [one.name for one in found]
     acting = sloping(model, images[:1], names) or set(names)  # none: decisions by steps
-    found = _fewer([one for one in found if one.name in acting])
+    found = _fewer([one for one in found if one.name in acting], AT_MOST // 2 if dear else AT_MOST)
     weigher = Weigher(model, images, batch_size)
     if not found or not weigher.record([one.name for one in found]):
         return None
@@ -328,10 +335,10 @@ def _exchanged(
     return next((name for name in carrying if lost(name) >= bar), order[0])
 
 
-def _fewer(found: Sequence[Candidate]) -> list[Candidate]:
-    """At most :data:`AT_MOST` candidates: the last of each visit first, then those before it."""
+def _fewer(found: Sequence[Candidate], most: int) -> list[Candidate]:
+    """At most so many candidates: the last of each visit first, then those before it."""
     order = {one.name: place for place, one in enumerate(found)}
-    kept = sorted(found, key=lambda one: (one.place, -order[one.name]))[:AT_MOST]
+    kept = sorted(found, key=lambda one: (one.place, -order[one.name]))[:most]
     return sorted(kept, key=lambda one: order[one.name])
 
 

@@ -151,6 +151,12 @@ def _watch(
     return {name: call for name, call in seen.items() if call.calls}
 
 
+def products(seen: Mapping[str, Seen], sizes: Mapping[nn.Module, int]) -> float:
+    """About how many products one image's pass takes: weights times the places they serve."""
+    maps = ((sizes.get(call.module, 0), call.shape) for call in seen.values())
+    return float(sum(size * shape[1] * shape[2] for size, shape in maps if shape))
+
+
 def _shapes(
     module: nn.Module, output: Any, size: tuple[int, int], batch: int
 ) -> list[tuple[int, int, int]]:

@@ -6,9 +6,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from conceptseg.config import Reading
+from conceptseg.network import choice as choosing
 from conceptseg.network.candidates import Candidate, candidates
 from conceptseg.network.choice import AT_MOST, TRIED, chosen, ranked, with_worth
-from conceptseg.network.layers import watch
+from conceptseg.network.layers import products, watch
 from conceptseg.network.model import SegmentationModel
 from tests.small_models import LOGITS, wrapped
 
@@ -224,3 +225,20 @@ def test_ranks():
     worth = {"e": 1.0, "m": 0.92, "b": 0.4, "d": 0.93, "f": 0.99}
     assert ranked(found, worth) == ["d", "m", "f", "e", "b"]
     assert ranked(found, {**worth, "b": 0.91})[0] == "b"
+
+
+def test_of_a_dear_network_fewer_layers_are_weighed_on_fewer_images(monkeypatch):
+    model, images = wrapped(Shared(0.5), 2, 1), blocks(6)
+    seen, sizes = watch(model, images)
+    convolutions = [one for one in seen.values() if isinstance(one.module, nn.Conv2d)]
+    passed = sum(
+        one.module.weight.numel() * one.shape[1] * one.shape[2] for one in convolutions if one.shape
+    )
+    assert passed <= products(seen, sizes) <= 1.1 * passed, "weights and biases"
+    first = chosen(model, images)
+    monkeypatch.setattr(choosing, "DEAR", passed)
+    with torch.no_grad():
+        model.module.up.weight.mul_(1)  # another state of its weights: chosen anew
+    dear = chosen(model, images)
+    assert (dear.images, first.images) == (2, 4) and dear.layer == first.layer
+    assert len(dear.weighed) <= AT_MOST // 2 + 1 and dear.passed < first.passed

@@ -11,6 +11,7 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test
 from conceptseg.stats.intervals import ALPHA
+from conceptseg.stats.ranks import spearman
 from conceptseg.study.lcrp.background import SENSITIVITY, sensitivity
 from conceptseg.study.lcrp.beyond import NETWORKS_SHARE, BeyondChance, judged
 from conceptseg.study.lcrp.choose import CHOSEN_PAIRS
@@ -173,14 +174,16 @@ def _seen(labels: np.ndarray, class_id: int) -> tuple[int, float]:
 @dataclass(frozen=True)
 class Agreement:
     """How well a context score predicts the measured sensitivity, over `pairs` of class and
-    channel: Pearson's correlation, and the root of the mean squared difference.
+    channel: rank correlation, Pearson's, and the root of the mean squared difference.
 
     The interval draws channels, each with all its classes: its scores and changes in them are not
-    independent.
+    independent. Pearson's correlation has none: it hangs on the few largest numbers, and draws of
+    them held it in 70 to 79 % of data sets where 95 % was said.
     """
 
     measure: str
     correlation: Estimate
+    pearson: float
     error: float
     pairs: int
 
@@ -206,9 +209,12 @@ def agreements(scores: Sequence[Score], seed: int) -> list[Agreement]:
 
 def agreement(measure: str, pairs: np.ndarray, sampling: Sampling) -> Agreement:
     """Of scores with sensitivities, [m, 2]."""
-    correlation = sampling.statistic(lambda rows: pearson(*pairs[rows].T))
+    correlation = sampling.statistic(
+        lambda rows: spearman(*pairs[rows].T) if len(rows) > 2 else NAN
+    )
+    linear = pearson(*pairs.T)
     error = float(np.sqrt((np.diff(pairs) ** 2).mean())) if len(pairs) else NAN
-    return Agreement(measure, correlation, error, len(pairs))
+    return Agreement(measure, correlation, linear, error, len(pairs))
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> float:

@@ -31,7 +31,7 @@ OVER_FIELD = Column("over_field", "excess over the receptive field", interval=Tr
 SENSITIVITY = Column("sensitivity", "background sensitivity", interval=True)
 THROUGH = Column("through", "relevance through the layer", interval=True)
 CORRELATION = Column(
-    "correlation", "correlation with sensitivity", interval=True, ends=("low", "high")
+    "correlation", "rank correlation with sensitivity", interval=True, ends=("low", "high")
 )
 GAP = Column("gap", "minus that of random orders", interval=True, ends=("low", "high"))
 Row = Mapping[str, Any]
@@ -124,6 +124,7 @@ def agreement_table(agreements: Sequence[Agreement]) -> Table:
     columns = (
         Column("measure", "context score of"),
         CORRELATION,
+        Column("pearson", "Pearson's correlation"),
         Column("error", "root mean squared difference"),
         Column("pairs", "classes and channels"),
         Column("channels", of=lambda one: one.correlation.n),

@@ -6,6 +6,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from torch import nn
 
@@ -411,6 +412,9 @@ def test_an_agreement_counts_channels_not_classes_of_one_channel():
     assert often.correlation.n == once.correlation.n == 8 and often.pairs == 80
     assert often.correlation.ci == pytest.approx(once.correlation.ci)
     assert once.correlation.of == "channels"
+    x, y = np.array([pair[1:] for pair in pairs]).T
+    assert once.correlation.value == pytest.approx(scipy.stats.spearmanr(x, y)[0])
+    assert once.pearson == pytest.approx(np.corrcoef(x, y)[0, 1])
 
 
 def test_the_smallest_gap_of_a_flipping_curve_is_that_after_correction():
