@@ -106,7 +106,7 @@ def planted(data: Losses, share: float, rng: np.random.Generator) -> Losses:
     return replace(data, concept=concept, moves=moves)
 
 
-def by_ace(data: Losses, rng: np.random.Generator, nulls: int = 999) -> list[Finding]:
+def by_ace(data: Losses, rng: np.random.Generator, nulls: int = 4999) -> list[Finding]:
     """What ACE claims."""
     n, q, k = data.concept.shape
     axis = small.direction([1.0, 0.0, 0.0])

@@ -93,10 +93,11 @@ class Ace(Study):
         description="Concepts whose CAV separates worse on held-out images are dropped.",
     )
     nulls: int = Field(
-        999,
+        4999,
         ge=19,
-        description="Random concepts that each concept is tested with. Of 99 or more the tail "
-        "tells p-values down to a hundredth of what their share could show.",
+        description="Random concepts that each concept is tested with, 999 at most where CAVs have "
+        "to be fitted. Of 100 or more the tail tells p-values down to a hundredth of what their "
+        "share could show.",
     )
     calibration: int = Field(
         300, ge=0, description="Random concepts per class by which the test itself is checked."

@@ -22,7 +22,7 @@ from conceptseg.study.ace.discovery import DISCOVERY, Concept, Direction, Discov
 from conceptseg.study.ace.pool import Pool, random_concepts
 from conceptseg.study.ace.scored import REGIONS
 from conceptseg.study.ace.survey import ACTIVATION, SEGMENTS
-from conceptseg.study.ace.tcav import TINY, Tester, concept_step, published_p
+from conceptseg.study.ace.tcav import SIGNS, TINY, Tester, concept_step, published_p
 
 CONTRAST_PER_SEGMENT = 10
 TESTS = 2
@@ -232,11 +232,12 @@ def _test_class(
     discovery.gradients[class_id] = local
     tester = Tester(pool, path[:, 0], path[:, 1], study.cav, study.seed)
     local_tester = Tester(pool, local[:, 0], local[:, 1], study.cav, study.seed)
+    draws = study.nulls if isinstance(study.cav, Pattern) else min(study.nulls, SIGNS)
     for q, concept in enumerate(discovery.concepts):
         rng = np.random.default_rng([seed, 2, class_id, q])
-        rows, null = pool.rows(concept.core), random_concepts(pool, concept.core, study.nulls, rng)
+        rows, null = pool.rows(concept.core), random_concepts(pool, concept.core, draws, rng)
         discovery.influence[class_id, q] = tester.against(rows, null)
-        discovery.local[class_id, q] = local_tester.against(rows, null)
+        discovery.local[class_id, q] = local_tester.against(rows, null[:SIGNS])
     if discovery.concepts:
         repeats = -(-study.calibration // len(discovery.concepts))
         if not isinstance(study.cav, Pattern):  # each draw is a fit

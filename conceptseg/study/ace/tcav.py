@@ -31,6 +31,8 @@ from conceptseg.stats.p_values import exchangeable_p, tail_p
 from conceptseg.study.ace.pool import Pool, random_concepts, random_sets
 
 TINY = 1e-300
+SIGNS = 999
+"""Random concepts whose TCAV and length are looked at, of more that their effects are."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Influence:
 
     Three tests, each against the same random concepts: `p_effect` of the effect, whose values for
     random concepts are `null_effect` [r], means over many segments (:func:`tail_p`); `p_alignment`
-    of the effect per unit of v's length; `p_tcav` of the share, with `null_tcav` [r]. They ask
+    of the effect per unit of v's length; `p_tcav` of the share, with `null_tcav` of `SIGNS` of the
+    random concepts, as that of lengths. They ask
     different things. Any group of like segments has a longer v than a random one, so `p_effect` is
     small for most groups whose direction the class cares for at all, however little: it needs a
     causal test beside it. `p_alignment` takes the length out, and with it most of its power for a
@@ -123,8 +126,10 @@ class Tester:
         direction = self._direction(rows, contrast)
         inside, outside = self.inside @ direction, self.outside @ direction
         derivatives = inside + outside
-        null_moves, null_lengths = self._null_moves(null, contrast)
+        null_moves, null_lengths = self._null_moves(null[:SIGNS], contrast)
         effect, null_effect = float(derivatives.mean()), null_moves.mean(1)
+        if len(null) > SIGNS:
+            null_effect = np.concatenate([null_effect, self._null_effects(null[SIGNS:])])
         null_tcav = (null_moves > 0).mean(1)
         tcav = (derivatives > 0).mean()
         return Influence(
@@ -136,7 +141,7 @@ class Tester:
             null_effect=null_effect,
             null_tcav=null_tcav,
             p_alignment=exchangeable_p(
-                abs(effect) / _length(direction), np.abs(null_effect) / null_lengths
+                abs(effect) / _length(direction), np.abs(null_effect[:SIGNS]) / null_lengths
             ),
         )
 
