@@ -46,8 +46,9 @@ def unsuited(
     if wrong:
         raise InputError("; ".join(dict.fromkeys(wrong)))
     found = []
+    clean = Scene(model, image).logits if methods else None  # one pass, not one for each method
     for entry, (label, method) in zip(entries, methods.items(), strict=True):
-        reason = _tried(method, model, image)
+        reason = _tried(method, model, image, clean)
         if reason is not None:
             found.append(Unsuited(entry, label, reason))
     return tuple(found)
@@ -79,12 +80,14 @@ def _layers(method: Explainer) -> set[str]:
     return {name for one in given for name in ((one,) if isinstance(one, str) else one)}
 
 
-def _tried(method: Explainer, model: SegmentationModel, image: Tensor) -> str | None:
-    """Why a method cannot explain an image, None where it can."""
+def _tried(
+    method: Explainer, model: SegmentationModel, image: Tensor, clean: Tensor | None
+) -> str | None:
+    """Why a method cannot explain an image with logits `clean`, None where it can."""
     try:
         with undisturbed(model):
-            method.check(Scene(model, image))
-        scene = Rehearsal(model, image)
+            method.check(Scene(model, image, clean=clean))
+        scene = Rehearsal(model, image, clean=clean)
         most = int(scene.logits.argmax(1).flatten().mode().values)
         method.reduced(scene).on(scene, [Target(most)])
     except Exception as error:

@@ -34,8 +34,9 @@ class Scene:
 
     `batch_size` bounds how many images go through the network at once when variants of them are
     made, and thereby memory; it changes no result beyond rounding. `memory_gib` bounds the maps
-    that one call may ask for. `passes` counts what was run, in images: "forward" and "backward"
-    through the whole network, "tail" and "tail backward" through the part after a layer.
+    that one call may ask for. `clean` are the images' logits [n, k, h, w], where they are known.
+    `passes` counts what was run, in images: "forward" and "backward" through the whole network,
+    "tail" and "tail backward" through the part after a layer.
 
     Raises InputError for images that are not floating point [n, c, h, w] of the network's
     channels, in [0, 1] and on its device.
@@ -49,6 +50,7 @@ class Scene:
         *,
         batch_size: int = 8,
         memory_gib: float = 4.0,
+        clean: Tensor | None = None,
     ):
         check_images(model, images)
         self.model = model
@@ -59,7 +61,7 @@ class Scene:
         self._tails: dict[str, Tail] = {}
         self._fixed: dict[Target, FixedTarget] = {}
         self._gradients: dict[tuple[str, FixedTarget], Tensor] = {}
-        self._clean: Tensor | None = None
+        self._clean = clean
         self._own: Counter[str] = Counter()
         self.remarked: dict[str, str] = {}
 
