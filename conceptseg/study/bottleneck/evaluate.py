@@ -24,6 +24,27 @@ def r_squared(quality: np.ndarray, predicted: np.ndarray) -> float:
     return 1 - float(((quality - predicted) ** 2).sum()) / total if total > 1e-12 else float("nan")
 
 
+DECIDE = 12
+"""Images or groups that R2 must rest on for its interval to hold nearly as often as it says."""
+
+
+def deciding(parts: np.ndarray) -> float:
+    """About how many of parts [n] make up their sum: (sum p)^2 / sum p^2."""
+    total = float((parts**2).sum())
+    return float(parts.sum()) ** 2 / total if total else 0.0
+
+
+def told(r2: Estimate, quality: np.ndarray, predicted: np.ndarray, sampling: Sampling) -> Estimate:
+    """R2 with its interval; without one where fewer than :data:`DECIDE` images or groups decide it.
+
+    Where 92 % of images were perfect, its interval held in 32 % of data sets of 20 images and in 58
+    % of 60; of 600, which 19 decide, and wherever quality is spread, in 90 to 94 %.
+    """
+    apart = quality - quality.mean(), quality - predicted.mean(0)
+    resting = min(deciding(sampling.sums(each**2)) for each in apart)
+    return r2 if resting >= DECIDE else replace(r2, low=NAN, high=NAN)
+
+
 def mean_error(quality: np.ndarray, predicted: np.ndarray) -> float:
     return float(np.abs(quality - predicted).mean())
 
@@ -80,6 +101,7 @@ def standings(
             sampling.statistic(averaged(measure, quality, one.predicted))
             for measure in (r_squared, mean_error, spearman)
         )
+        r2 = told(r2, quality, one.predicted, sampling)
         gain = sampling.mean(plain - errors[name])
         beats = sampling.mean(falls[name]) if name in falls else None
         result.append(Standing(name, r2, mae, rank, gain, beats, tests.get(name), one.chosen))

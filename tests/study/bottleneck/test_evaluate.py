@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.metrics import r2_score
 
-from conceptseg.stats.estimate import Sampling
+from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.study.bottleneck import evaluate
 from conceptseg.study.bottleneck.regress import Features, Search, crossed, from_log_odds
 
@@ -106,3 +106,19 @@ def test_flagging_compares_with_the_reference():
     reach = 1.959964**2 / (20 + 1.959964**2)
     precise = found.precision["layer"]
     assert (precise.low, precise.high) == (pytest.approx(1 - reach), 1.0)
+
+
+def test_r2_that_few_images_decide_has_no_interval():
+    """Nearly all are perfect: of such data sets its interval held in a third."""
+    rng = np.random.default_rng(0)
+    spread, perfect = rng.random(60), np.ones(60)
+    perfect[:3] = [0.2, 0.5, 0.6]
+    given = Estimate(0.3, 0.1, 0.5, 60)
+    for quality, groups, kept in ((spread, 60, True), (perfect, 60, False), (spread, 10, False)):
+        predicted = np.stack([quality + 0.1 * rng.normal(size=60) for _ in range(3)])
+        one = evaluate.told(given, quality, predicted, sampling(np.arange(60) % groups))
+        assert one.value == 0.3 and (one.ci is not None) == kept
+    astray, each = spread[None] + 9.0 * (np.arange(60) == 5), sampling(np.arange(60))
+    assert evaluate.told(given, spread, astray, each).ci is None, "one image makes the errors"
+    assert evaluate.deciding(np.array([2.0, 2, 2, 2, 0, 0])) == 4
+    assert evaluate.deciding(np.array([5.0, 0, 0])) == 1 and evaluate.deciding(np.zeros(3)) == 0
