@@ -49,6 +49,10 @@ class GradPam(GradientCam):
     )
     seed: int = Field(0, ge=0, description="Of the order in which pixels are drawn.")
 
+    def reduced(self, scene: Scene) -> "GradPam":
+        """Two pixels, which are pulled at once as many are."""
+        return self.model_copy(update={"pixels": min(self.pixels, 2)})
+
     def combine(self, scene: Scene, score: FixedTarget) -> Tensor:
         if self.agg == "grad":
             return super().combine(scene, score)
