@@ -190,7 +190,7 @@ class SegmentationModel(Network):
     def layer_name(self, name: str, images: Tensor, batch_size: int = choice.IMAGES) -> str:
         """The layer's own name: `name` after checks, or for "auto" the one chosen by its worth.
 
-        That is measured on the first four of `images`, `batch_size` at a time, once
+        That is measured on the first of `images`, four at most, `batch_size` at a time, once
         (:func:`conceptseg.network.choice.chosen`). Raises
         :class:`~conceptseg.errors.InputError` for a layer that does not exist (with the nearest),
         does not run, or puts out no spatial map; for "auto" where no layer has a map or influence.

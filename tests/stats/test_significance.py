@@ -373,8 +373,8 @@ def test_as_few_draws_as_are_needed_let_as_many_tests_pass():
     for tests in (1, 2, 3, 10, 300, 5000, 40_000):
         draws = draws_for(tests)
         assert tests * tail_floor(draws) <= 0.05
-        assert tests == 1 or min(draws, 99) == 99 or tests * tail_floor(draws - 1) > 0.05
-    assert draws_for(1) == 19 and draws_for(5) == 99 and draws_for(6) == draws_for(400) == 100
+        assert draws == 999 or tests * tail_floor(draws - 1) > 0.05
+    assert (draws_for(1), draws_for(5), draws_for(51), draws_for(4000)) == (19, 99, 999, 999)
 
 
 def beyond(draw, level, repeats=150, draws=999):

@@ -38,8 +38,12 @@ AT_ONCE = 2**20
 """Logits that are scored at once."""
 
 
-def falls(tail: Tail, scores: Sequence[FixedTarget], rows: int) -> tuple[Tensor, Tensor]:
+def falls(
+    tail: Tail, scores: Sequence[FixedTarget], rows: int, units: int | None = None
+) -> tuple[Tensor, Tensor]:
     """T(A) - T(A with unit k set to 0), [t, n, u], for t scores T and every unit; T(A) [t, n].
+
+    With `units`, of the first so many that are not 0 everywhere; 0 for all others.
 
     Memory does not grow with the number of units: at most `rows` variants (but one of each image)
     go through the whole tail at once, and through its short form as many as :data:`NEAR` holds.
@@ -54,7 +58,7 @@ def falls(tail: Tail, scores: Sequence[FixedTarget], rows: int) -> tuple[Tensor,
         return found, clean
     if not bool(clean.isfinite().all()):
         return found.fill_(torch.nan), clean
-    most = int(active.sum(1).max())
+    most = int(active.sum(1).max()) if units is None else min(units, int(active.sum(1).max()))
     order = torch.argsort(active.byte(), dim=1, descending=True, stable=True)[:, :most]
     plain = _Plain(tail, scores, rows)
     with torch.no_grad():

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 from torch import Tensor
 
 from conceptseg.catalogue import technique
 from conceptseg.explain.ablation.fall import falls
+from conceptseg.explain.contract import Explainer
 from conceptseg.explain.explainers._cam import CamExplainer
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import FixedTarget, Target
@@ -46,6 +47,14 @@ class SegAblationCam(CamExplainer):
         description="A unit's loss is divided by |T|, by T as published, or not at all.",
     )
 
+    _units: int | None = PrivateAttr(None)
+
+    def reduced(self, scene: Scene) -> Explainer:
+        """One unit."""
+        twin = self.model_copy()
+        twin._units = 1
+        return twin
+
     def combine(self, scene: Scene, score: FixedTarget) -> Tensor:
         return self._signed(scene, [score])[0]
 
@@ -57,7 +66,7 @@ class SegAblationCam(CamExplainer):
 
     def _signed(self, scene: Scene, scores: Sequence[FixedTarget]) -> Tensor:
         tail = scene.tail(self.layer)
-        weights, clean = falls(tail, scores, scene.batch_size)
+        weights, clean = falls(tail, scores, scene.batch_size, self._units)
         if self.divide_by != "none":
             size = clean.abs().clamp(min=SMALLEST_SCORE)
             if self.divide_by == "score":

@@ -109,13 +109,14 @@ def _judged(
         for kind in ("concept", "null")
     )
     changes = [Change(lost[c][:, q], null[c], erasures.clean[:, c], sampling) for c, q in of]
-    losses = beyond_random(changes, seed=study.seed)
-    tests = beyond_random(changes, seed=study.seed, also=[moved], smallest=study.smallest_effect)
+    losses = beyond_random(changes, seed=study.seed, gains=False)
+    smallest = study.smallest_effect
+    tests = beyond_random(changes, seed=study.seed, also=[moved], gains=False, smallest=smallest)
     pairs = []
     for place, (class_id, q) in enumerate(of):
         change, influence, test = changes[place], influences[place], tests[place]
-        loss, smallest = change.estimate, -study.smallest_effect
-        used = test.passed and influence.effect > 0 and loss.value <= smallest
+        loss = change.estimate
+        used = test.passed and influence.effect > 0 and loss.value <= -smallest
         used = used and loss.below(0.0) and change.rare
         images = discovery.class_images[class_id]
         pairs.append(

@@ -96,7 +96,7 @@ class Ace(Study):
         4999,
         ge=19,
         description="Random concepts that each concept is tested with, 999 at most where CAVs have "
-        "to be fitted. Of 100 or more the tail tells p-values down to a hundredth of what their "
+        "to be fitted. Of 999 or more the tail tells p-values down to a hundredth of what their "
         "share could show.",
     )
     calibration: int = Field(

@@ -83,13 +83,15 @@ def _lead(result: Result) -> str:
             f"Layer {notes['layer']} of {notes['model']} was searched for visual concepts in "
             f"{notes['images']} images, and none was kept. {_dropped(result)}"
         ).strip()
+    rare = "p_random" in pairs.columns  # not of earlier versions
     lead = (
         f"Layer {notes['layer']} of {notes['model']} was searched for visual concepts in "
         f"{notes['images']} images. Concepts found: {len(result.tables['concepts'].rows)}; used by "
         f"at least one class: {len(used.by('concept'))}. Used means that the class's score moves "
         "along the concept more than along random sets of segments, and that erasing the concept "
-        f"costs the class at least {notes['smallest_effect']:.2f} IoU, and more than nineteen of "
-        f"twenty random directions do. {beside_random(pairs, 'random directions')}"
+        f"costs the class at least {notes['smallest_effect']:.2f} IoU"
+        + (", and more than nineteen of twenty random directions do" if rare else "")
+        + f". {beside_random(pairs, 'random directions')}"
     )
     if used.rows:
         acting = f"{len(context.rows)} of {len(used.rows)}"
@@ -132,6 +134,8 @@ def _limits(result: Result) -> tuple[str, ...]:
         "for all classes, leads to it from random other segments. The two are akin, not the same.",
         f"Only layer {notes['layer']} was studied. What skip connections carry past it is not "
         "seen; the table of classes says how much that can be.",
+        "A p of a score change that fewer than ten random concepts reach follows a tail that was "
+        "fitted to the largest of them; the calibration above speaks of p at 0.05.",
         "Erasing moves the layer to states that the network may never have met. Random directions "
         "are erased too, as a measure of that.",
         "Absence of evidence is not evidence of absence: nothing here says that a class does not "

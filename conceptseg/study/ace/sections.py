@@ -225,10 +225,14 @@ def _control(result: Result) -> list[Block]:
 
 
 def all_pairs(result: Result) -> Section:
-    block = TableBlock(result.tables["pairs"], folded=False, limit=400)
+    pairs = result.tables["pairs"]
+    block, rare = TableBlock(pairs, folded=False, limit=400), "p_random" in pairs.columns
     text = (
         f"A use needs a p of both effects together of at most {ALPHA}, corrected over all pairs, "
-        "a positive change of score, and an interval of the IoU change below zero. Where no p is "
+        "a positive change of score, an interval of the IoU change below zero and a loss that is "
+        "large enough"
+        + (", and a p among random directions of at most 0.05" if rare else "")
+        + ". Where no p is "
         "given, none could have passed: the smallest corrected p possible is then above that. "
         + meanings()
     )

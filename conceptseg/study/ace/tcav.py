@@ -129,7 +129,8 @@ class Tester:
         null_moves, null_lengths = self._null_moves(null[:SIGNS], contrast)
         effect, null_effect = float(derivatives.mean()), null_moves.mean(1)
         if len(null) > SIGNS:
-            null_effect = np.concatenate([null_effect, self._null_effects(null[SIGNS:])])
+            more = self._null_effects(null[SIGNS:], contrast)
+            null_effect = np.concatenate([null_effect, more])
         null_tcav = (null_moves > 0).mean(1)
         tcav = (derivatives > 0).mean()
         return Influence(
@@ -157,7 +158,8 @@ class Tester:
         p = np.zeros(len(sets))
         for i, segments in enumerate(sets):
             null = random_concepts(self.pool, segments, draws, rng)
-            effects = np.abs(self._null_effects(np.vstack([self.pool.rows(segments), null])))
+            every = np.vstack([self.pool.rows(segments), null])
+            effects = np.abs(self._null_effects(every, np.unique(every[:5])))
             p[i] = exchangeable_p(float(effects[0]), effects[1:])
         return p
 
@@ -170,10 +172,10 @@ class Tester:
             self.learner, self.pool.residuals(rows), self.pool.residuals(contrast), self.seed
         )
 
-    def _null_effects(self, null: np.ndarray) -> np.ndarray:
+    def _null_effects(self, null: np.ndarray, contrast: np.ndarray) -> np.ndarray:
         """The mean derivative along each null's direction, [r]."""
         if self.learner is not None:
-            return self._null_moves(null, np.unique(null[:5]))[0].mean(1)
+            return self._null_moves(null, contrast)[0].mean(1)
         # Means over images and over segments are taken in either order.
         return self._mean_moves[null].mean(1)
 

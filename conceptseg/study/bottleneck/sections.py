@@ -56,9 +56,9 @@ def standing(result: Result) -> Section:
         heading="Explained variance",
         caption="Share of the images' differences in quality that is predicted, by "
         f"{notes['repeats']} times {notes['folds']}-fold nested cross-validation that cuts no "
-        f"{kept_whole(notes)}. Intervals hold in 90 to 94 % of data sets; there is none where a "
-        "dozen images or fewer decide R2. The mean quality as prediction has an R2 of 0; below 0 "
-        "is worse than that.",
+        f"{kept_whole(notes)}. Intervals hold in 90 to 94 % of data sets; there is none where "
+        "fewer than a dozen images decide R2. The mean quality as prediction has an R2 of 0; below "
+        "0 is worse than that.",
         id="r2",
     )
     calibration = charts.trade_off(

@@ -15,7 +15,14 @@ from conceptseg.result.table import Table
 from conceptseg.stats.enrichment import enriched
 from conceptseg.stats.family import Question, judge
 from conceptseg.study.bottleneck import flag
-from conceptseg.study.bottleneck.evaluate import Flagging, Standing, averaged, error, r_squared
+from conceptseg.study.bottleneck.evaluate import (
+    Flagging,
+    Standing,
+    averaged,
+    error,
+    r_squared,
+    told,
+)
 from conceptseg.study.bottleneck.presence import Presence
 from conceptseg.study.bottleneck.slices import Slice
 
@@ -139,12 +146,13 @@ def class_table(judged: Judged, classes: Sequence[str], seed: int) -> Table:
         layer, confidence = fitted["layer"].predicted, fitted["confidence"].predicted
         fall = error(confidence, own) - error(layer, own)
         (test,) = judge([Question(fall, sampling)], side="two", seed=seed)
+        r2 = sampling.statistic(averaged(r_squared, own, layer))
         rows.append(
             {
                 "class": classes[class_id],
                 "images": len(held),
                 "quality": own.mean(),
-                **R2.cells(sampling.statistic(averaged(r_squared, own, layer))),
+                **R2.cells(told(r2, own, layer, sampling)),
                 "r2_confidence": averaged(r_squared, own, confidence)(np.arange(len(held))),
                 **BEATS.cells(sampling.mean(fall)),
                 P_BEATS.key: test.p,

@@ -5,6 +5,7 @@ from typing import Any
 
 from conceptseg.result.finding import Finding
 from conceptseg.stats.family import Test
+from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.dissect.ablate import Ablations, Loss
 from conceptseg.study.dissect.detect import Detection
 from conceptseg.study.dissect.remaining import Remaining
@@ -43,7 +44,7 @@ def findings(
                 f"Whether a class uses that stays open: without the {count(size)} that overlap it "
                 f"most, {_worst(worst, classes[worst.class_id])}. {rest.told}"
             )
-            # A loss that passed is too small to count as use: its p says nothing of this claim.
+            # A loss that passed falls short otherwise: its p says nothing of this claim.
             test = None if worst.test.passed else worst.test
             result.append(_finding(claim, worst, test, classes, counts))
     return result
@@ -54,7 +55,9 @@ def _worst(loss: Loss, name: str) -> str:
     if loss.change.value >= 0:
         return "no class loses any IoU in the mean, which random units may hide"
     why = {
-        "below the criterion": "shown, but too little to count as use",
+        "below the criterion": "shown, but too little to count as use"
+        if loss.p_random <= ALPHA
+        else "more than random sets in the mean, but more than one in twenty may cost as much",
         "inconclusive": f"a loss of {loss.test.detectable:.2f} would have been shown in four of "
         "five such data sets",
         "underpowered": "not even the loss of all of it would have been shown so often",

@@ -151,8 +151,12 @@ def sensitivity(result: Result) -> Section:
                 "correlation was 0.69 on average for the L-CRP map (0.46 to 0.70 for a U-Net), "
                 "0.67 for relevance at the layer and 0.65 for the activation; root mean squared "
                 "differences were 0.18, 0.20 and 0.41. Intervals draw channels, each with all its "
-                "classes, and hold for these images; Pearson's correlation, which a few large "
-                "numbers can decide, has none.",
+                "classes, and hold for these images"
+                + (
+                    "; Pearson's correlation, which a few large numbers can decide, has none."
+                    if "pearson" in result.tables["agreement"].columns
+                    else "."
+                ),
                 "agreement",
             ),
         ],

@@ -24,6 +24,7 @@ from conceptseg.network.record import Tail
 from conceptseg.report.thumbnails import outline, photo, to_rgb
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Test
+from conceptseg.stats.intervals import ALPHA
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.shared.edits import Change, beyond_random
 from conceptseg.study.shared.mistakes import KINDS, Mistake, counted, judged, mistakes
@@ -34,7 +35,7 @@ Edit = Callable[[Tensor], Tensor]
 MOST_IMAGES = 400
 ERASED_IMAGES = 30
 RANDOM_EDITS = 4
-"""At most so many are compared with each erasure: whole passes of the tail, for a mean alone."""
+"""At most so many are compared with each erasure: each is a whole pass of the tail."""
 MOST_SHOWN = 12
 PICTURES_EACH = 4
 
@@ -80,12 +81,12 @@ class Erased:
     change: Estimate
     random: float
     test: Test
-    rare: bool
+    p_random: float
 
     @property
     def shown(self) -> bool:
         """Whether fewer mistakes are made, and not by most random edits as well."""
-        return self.test.passed and self.change.below(0.0) and self.rare
+        return self.test.passed and self.change.below(0.0) and self.p_random <= ALPHA
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def mistake_steps(concepts: Concepts) -> tuple[Step, ...]:
                 changes[i] = Change(lost[:, 0], lost[:, 1:], rates[rows, place, 0], sampling)
         tests = beyond_random(list(changes.values()), seed=context.seed)
         erased = {
-            i: Erased(change.estimate, float(change.random.mean()), test, change.rare)
+            i: Erased(change.estimate, float(change.random.mean()), test, change.p_random)
             for (i, change), test in zip(changes.items(), tests, strict=True)
         }
         return MISTAKES(replace(found, erased=erased))

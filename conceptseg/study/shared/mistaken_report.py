@@ -41,6 +41,7 @@ def findings(found: Mistakes, classes: Sequence[str]) -> list[Finding]:
             images=one.images,
             rate_change_erased=erased and erased.change.value,
             p_erased=erased and erased.test.adjusted,
+            p_erased_random=erased and erased.p_random,
         )
         result.append(finding)
     return result
@@ -93,6 +94,11 @@ def tables(found: Mistakes, classes: Sequence[str]) -> dict[str, Table]:
             "erased_p",
             "p of that, corrected",
             of=lambda one: erased[id(one)].test.adjusted if id(one) in erased else None,
+        ),
+        Column(
+            "erased_p_random",
+            "p (one more random edit)",
+            of=lambda one: erased[id(one)].p_random if id(one) in erased else None,
         ),
     )
     asked = sorted(found.asked, key=lambda one: (not one.shown, -one.fit))

@@ -76,7 +76,7 @@ def open_pairs(table: Table, loss: str, condition: str = "") -> str:
 
 
 def beside_random(table: Table, edits: str) -> str:
-    """How many losses that were shown are beyond single random `edits`, which is not corrected.
+    """How many pairs that passed are beyond single random `edits` as well, which is not corrected.
 
     Of the columns `p_holm` and `p_random`; results of earlier versions have none of the second.
     """
@@ -85,9 +85,10 @@ def beside_random(table: Table, edits: str) -> str:
         return ""
     rare = sum(as_number(row["p_random"]) <= ALPHA for row in shown)
     return (
-        f"{len(shown)} losses are beyond the mean one by {edits}, after correction; {rare} of them "
-        "are also larger than nineteen of twenty such edits cause, as one in twenty would be by "
-        "chance if they were no more than that. "
+        f"{len(shown)} of {len(table.rows)} pairs of class and concept pass the corrected tests, "
+        f"which ask for more than the mean loss by {edits}; the losses of {rare} are also larger "
+        "than nineteen of twenty such edits cause, each by itself: of pairs that are no more than "
+        "one further such edit, one in twenty would be. "
     )
 
 

@@ -224,3 +224,15 @@ def test_it_needs_no_way_for_gradients():
     found = SegAblationCam(layer="body", relu=False)(model, x, Target(1, Everything()))
     assert expected.abs().max() > 0
     assert torch.allclose(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_it_is_tried_by_one_unit():
+    """As many passes for a layer of a thousand units as for one of ten."""
+    net = nn.Sequential(nn.Conv2d(1, 12, 3, 1, 1), nn.ReLU(), nn.Conv2d(12, 2, 1))
+    model = wrapped(net, 2, 1)
+    whole, tried = (Scene(model, torch.rand(1, 1, 16, 16), batch_size=1) for _ in range(2))
+    method = SegAblationCam(layer="1")
+    method.on(whole, [Target(1)])
+    assert method.reduced(tried).on(tried, [Target(1)]).shape == (1, 1, 16, 16)
+    assert sum(tried.passes.values()) < sum(whole.passes.values())
+    assert method._units is None

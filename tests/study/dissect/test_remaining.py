@@ -95,13 +95,20 @@ def test_concepts_of_the_same_units_are_one():
     assert ablated_sets(study(), detection(overlap)) == {(0, 1, 2): (0, 1), (5, 6, 7): (2,)}
 
 
-def said(test: Test, change: float, clean: float = 0.95, rest: float = 0.9, concepts=((0, 1),)):
+def said(test: Test, change: float, clean=0.95, rest=0.9, concepts=((0, 1),), p=0.01):
     """The findings of one set of units and one class that does not count as using it."""
     known = verdict(test, clean, used=False)
-    loss = Loss(0, 0, 20, clean, Estimate(change, -1, 0.1, 20), -0.4, 0.01, test, False, known)
+    loss = Loss(0, 0, 20, clean, Estimate(change, -1, 0.1, 20), -0.4, p, test, False, known)
     ablations = Ablations(concepts, ((0,),), (), (loss,), (), 20, 20, "zero")
     one = detection(np.eye(9)[:, :2])
     return findings(one, ablations, (Remaining(0.97, rest),), ["digit 6"])
+
+
+def test_a_large_loss_that_random_sets_may_cost_too_is_not_called_small():
+    passed = Test(1e-4, 0.01, 1e-4, 0.01, 0.3, 1e-3, 20, "groups", "holm")
+    (one,) = said(passed, -0.4, p=0.2)
+    assert "more than one in twenty may cost as much" in one.claim
+    assert "too little" not in one.claim and one.standing != "evidence"
 
 
 TEST = Test(0.05, 1.0, 1e-4, 0.01, 0.3, 1e-3, 20, "groups", "holm")
