@@ -24,7 +24,7 @@ SMALL = {
         "concepts": {"kind": "kmeans", "counts": [4, 5], "draws": 2, "seeds": 2},
         "segments_per_concept": 10,
         "min_auc": 0.6,
-        "nulls": 199,
+        "nulls": 999,
         "calibration": 20,
         "erase_images": 12,
         "null_erasures": 10,

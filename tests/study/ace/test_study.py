@@ -468,7 +468,7 @@ def test_crops_of_a_few_planted_images(capsys, tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("cav", [name for name in catalogue.names("cavs") if name != "pattern"])
 def test_every_learner_of_directions_sees_the_bar(capsys, study, cav):
-    words = ["--set", f"cav.kind={cav}", "--set", "nulls=99", "--set", "calibration=0"]
+    words = ["--set", f"cav.kind={cav}", "--set", "nulls=399", "--set", "calibration=0"]
     result = run(capsys, study, "out", *words)
     found = [(finding["class"], finding["details"]["concept"]) for finding in result["findings"]]
     assert ("red", bar_concept(result, 0)) in found
