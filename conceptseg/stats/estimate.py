@@ -20,6 +20,7 @@ from conceptseg.stats.intervals import (
     MIN_GROUPS,
     Floats,
     bounded_interval,
+    effective_number,
     tail,
     units,
     wilson_interval,
@@ -227,8 +228,7 @@ class Sampling:
         """
         if not share.high - share.low <= 1e-12:  # nan, where nothing could be drawn, stays so
             return share
-        size = np.bincount(self.place)
-        low, high = wilson_interval(share.value, float(size.sum() ** 2 / (size**2).sum()))
+        low, high = wilson_interval(share.value, effective_number(np.bincount(self.place)))
         # At shares of 0 and 1 an end is the share itself but for rounding.
         return replace(share, low=min(low, share.value), high=max(high, share.value))
 

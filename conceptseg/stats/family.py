@@ -19,13 +19,7 @@ from numpy.typing import ArrayLike
 from conceptseg.stats.corrections import attainable, benjamini_hochberg, holm
 from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.intervals import ALPHA, Floats, group_means
-from conceptseg.stats.p_values import (
-    Side,
-    joint_flips,
-    sign_flip_floor,
-    sign_flip_ps,
-    smallest_p,
-)
+from conceptseg.stats.p_values import Side, joint_flips, sign_flip_floor, sign_flip_ps, smallest_p
 
 NAN = float("nan")
 

@@ -128,6 +128,16 @@ def wilson_interval(share: float, n: float, z: float = 1.959964) -> tuple[float,
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def effective_number(parts: ArrayLike) -> float:
+    """Kish's: as many of equal size would tell as much as parts [n] of a sum do; 0 of no sum.
+
+    (sum p)^2 / sum p^2. Source: Kish 1965, "Survey Sampling".
+    """
+    parts = np.asarray(parts, np.float64)
+    total = float((parts**2).sum())
+    return float(parts.sum()) ** 2 / total if total else 0.0
+
+
 def unseen_share(n: int, level: float = 0.95) -> float:
     """The share of cases of some kind that there may be where none of n was of it.
 

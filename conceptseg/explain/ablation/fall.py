@@ -58,8 +58,8 @@ def falls(
         return found, clean
     if not bool(clean.isfinite().all()):
         return found.fill_(torch.nan), clean
-    most = int(active.sum(1).max()) if units is None else min(units, int(active.sum(1).max()))
-    order = torch.argsort(active.byte(), dim=1, descending=True, stable=True)[:, :most]
+    most = int(active.sum(1).max())
+    order = torch.argsort(active.byte(), dim=1, descending=True, stable=True)[:, :most][:, :units]
     plain = _Plain(tail, scores, rows)
     with torch.no_grad():
         run_by = _by_short_way(tail, scores, order, plain)

@@ -134,8 +134,6 @@ def _limits(result: Result) -> tuple[str, ...]:
         "for all classes, leads to it from random other segments. The two are akin, not the same.",
         f"Only layer {notes['layer']} was studied. What skip connections carry past it is not "
         "seen; the table of classes says how much that can be.",
-        "A p of a score change that fewer than ten random concepts reach follows a tail that was "
-        "fitted to the largest of them; the calibration above speaks of p at 0.05.",
         "Erasing moves the layer to states that the network may never have met. Random directions "
         "are erased too, as a measure of that.",
         "Absence of evidence is not evidence of absence: nothing here says that a class does not "
@@ -154,6 +152,12 @@ def _limits(result: Result) -> tuple[str, ...]:
             "Intervals, the test of the loss of IoU, the held-out AUC and the test of metadata "
             "count groups of images. The test of the score change counts images, as if those of a "
             "group were independent, so its p-values are too small; no use rests on it alone."
+        )
+    if "p_random" in result.tables["pairs"].columns:  # not of earlier versions
+        limits.append(
+            "A p of a score change that fewer than ten of 999 random concepts or more reach "
+            "follows a tail that was fitted to the largest of them; the calibration speaks of p at "
+            "0.05."
         )
     if notes["labelled_images"] < notes["erased_images"]:
         missing = notes["erased_images"] - notes["labelled_images"]

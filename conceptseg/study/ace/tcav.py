@@ -47,12 +47,12 @@ class Influence:
     Three tests, each against the same random concepts: `p_effect` of the effect, whose values for
     random concepts are `null_effect` [r], means over many segments (:func:`tail_p`); `p_alignment`
     of the effect per unit of v's length; `p_tcav` of the share, with `null_tcav` of `SIGNS` of the
-    random concepts, as that of lengths. They ask
-    different things. Any group of like segments has a longer v than a random one, so `p_effect` is
-    small for most groups whose direction the class cares for at all, however little: it needs a
-    causal test beside it. `p_alignment` takes the length out, and with it most of its power for a
-    concept that is common in the data, since random directions then contain it. `p_tcav` has no
-    power where all gradients agree: random concepts then score 0 or 1 too.
+    random concepts, as that of lengths. They ask different things. Any group of like segments has
+    a longer v than a random one, so `p_effect` is small for most groups whose direction the class
+    cares for at all, however little: it needs a causal test beside it. `p_alignment` takes the
+    length out, and with it most of its power for a concept that is common in the data, since random
+    directions then contain it. `p_tcav` has no power where all gradients agree: random concepts
+    then score 0 or 1 too.
     """
 
     derivatives: np.ndarray

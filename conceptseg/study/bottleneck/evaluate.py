@@ -7,7 +7,7 @@ import numpy as np
 
 from conceptseg.stats.estimate import NAN, Estimate, Sampling
 from conceptseg.stats.family import Question, Test, given, judge
-from conceptseg.stats.intervals import FEWEST
+from conceptseg.stats.intervals import FEWEST, effective_number
 from conceptseg.stats.ranks import spearman
 from conceptseg.study.bottleneck import flag
 from conceptseg.study.bottleneck.regress import Fitted
@@ -28,12 +28,6 @@ DECIDE = 12
 """Images or groups that R2 must rest on for its interval to hold nearly as often as it says."""
 
 
-def deciding(parts: np.ndarray) -> float:
-    """About how many of parts [n] make up their sum: (sum p)^2 / sum p^2."""
-    total = float((parts**2).sum())
-    return float(parts.sum()) ** 2 / total if total else 0.0
-
-
 def told(r2: Estimate, quality: np.ndarray, predicted: np.ndarray, sampling: Sampling) -> Estimate:
     """R2 with its interval; without one where fewer than :data:`DECIDE` images or groups decide it.
 
@@ -41,7 +35,7 @@ def told(r2: Estimate, quality: np.ndarray, predicted: np.ndarray, sampling: Sam
     % of 60; of 600, which 19 decide, and wherever quality is spread, in 90 to 94 %.
     """
     apart = quality - quality.mean(), quality - predicted.mean(0)
-    resting = min(deciding(sampling.sums(each**2)) for each in apart)
+    resting = min(effective_number(sampling.sums(each**2)) for each in apart)
     return r2 if resting >= DECIDE else replace(r2, low=NAN, high=NAN)
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from conceptseg.result.finding import Finding
 from conceptseg.stats.family import Test
-from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.dissect.ablate import Ablations, Loss
 from conceptseg.study.dissect.detect import Detection
 from conceptseg.study.dissect.remaining import Remaining
+from conceptseg.study.shared.edits import rare
 
 
 def findings(
@@ -56,7 +56,7 @@ def _worst(loss: Loss, name: str) -> str:
         return "no class loses any IoU in the mean, which random units may hide"
     why = {
         "below the criterion": "shown, but too little to count as use"
-        if loss.p_random <= ALPHA
+        if rare(loss.p_random)
         else "more than random sets in the mean, but more than one in twenty may cost as much",
         "inconclusive": f"a loss of {loss.test.detectable:.2f} would have been shown in four of "
         "five such data sets",

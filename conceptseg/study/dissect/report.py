@@ -54,15 +54,15 @@ def _lead(result: Result) -> str:
         f"units detect one of {notes['unique']} concepts: their masks agree beyond what label maps "
         "of other images give, on images that did not choose the concept. "
     )
+    losses = result.tables["losses"]
+    random = "nineteen of twenty random sets" if "p_random" in losses.columns else "random ones"
     if used:
         lead += (
             f"{used} of these concepts {'is' if used == 1 else 'are'} used: a class loses at least "
-            f"{notes['smallest_effect']:.2f} IoU without the units, and more than without nineteen "
-            "of twenty random sets. "
+            f"{notes['smallest_effect']:.2f} IoU without the units, and more than without {random}. "
         )
     else:
         lead += "No use was shown, which does not show that there is none. "
-    losses = result.tables["losses"]
     lead += beside_random(losses, "random sets of units")
     # Results of earlier versions have no verdicts.
     return (lead + (open_pairs(losses, "change") if "verdict" in losses.columns else "")).strip()

@@ -82,8 +82,8 @@ def causal(result: Result) -> Section:
         caption="Blue: the class (column) loses IoU without the units of the concept (row). A dot "
         "marks pairs that pass the criterion chosen below the chart: the p-value, corrected for "
         f"all pairs by {_correction(result)}; or `used`, which also requires a loss of at least "
-        f"{notes['smallest_effect']:g}, an interval below zero and few random sets that cost as "
-        "much.",
+        f"{notes['smallest_effect']:g}, an interval below zero"
+        + (" and few random sets that cost as much." if "p_random" in losses.columns else "."),
         id="loss-map",
     )
     strongest = losses.sorted(CHANGE).first(STRONGEST)

@@ -107,7 +107,12 @@ class Change:
         thousands of them to know. There is no law by which a few tell it: of those of trained
         networks one in a hundred was beyond the 0.0005 of exponential costs.
         """
-        return self.p_random <= ALPHA
+        return rare(self.p_random)
+
+
+def rare(p_random: float) -> bool:
+    """Whether so few random edits cost as much that a loss may count as the edit's own."""
+    return p_random <= ALPHA
 
 
 def lost(sampling: Sampling, change: np.ndarray, clean: np.ndarray) -> Estimate:

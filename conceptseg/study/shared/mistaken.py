@@ -24,9 +24,8 @@ from conceptseg.network.record import Tail
 from conceptseg.report.thumbnails import outline, photo, to_rgb
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Test
-from conceptseg.stats.intervals import ALPHA
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
-from conceptseg.study.shared.edits import Change, beyond_random
+from conceptseg.study.shared.edits import Change, beyond_random, rare
 from conceptseg.study.shared.mistakes import KINDS, Mistake, counted, judged, mistakes
 from conceptseg.study.shared.overlap import pixel_counts
 from conceptseg.study.shared.sweep import One, Sweep
@@ -86,7 +85,7 @@ class Erased:
     @property
     def shown(self) -> bool:
         """Whether fewer mistakes are made, and not by most random edits as well."""
-        return self.test.passed and self.change.below(0.0) and self.p_random <= ALPHA
+        return self.test.passed and self.change.below(0.0) and rare(self.p_random)
 
 
 @dataclass(frozen=True)

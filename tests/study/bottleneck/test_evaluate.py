@@ -6,6 +6,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import r2_score
 
 from conceptseg.stats.estimate import Estimate, Sampling
+from conceptseg.stats.intervals import effective_number
 from conceptseg.study.bottleneck import evaluate
 from conceptseg.study.bottleneck.regress import Features, Search, crossed, from_log_odds
 
@@ -120,5 +121,5 @@ def test_r2_that_few_images_decide_has_no_interval():
         assert one.value == 0.3 and (one.ci is not None) == kept
     astray, each = spread[None] + 9.0 * (np.arange(60) == 5), sampling(np.arange(60))
     assert evaluate.told(given, spread, astray, each).ci is None, "one image makes the errors"
-    assert evaluate.deciding(np.array([2.0, 2, 2, 2, 0, 0])) == 4
-    assert evaluate.deciding(np.array([5.0, 0, 0])) == 1 and evaluate.deciding(np.zeros(3)) == 0
+    assert effective_number(np.array([2.0, 2, 2, 2, 0, 0])) == 4
+    assert effective_number(np.array([5.0, 0, 0])) == 1 and effective_number(np.zeros(3)) == 0
