@@ -59,7 +59,8 @@ def _lead(result: Result) -> str:
     if used:
         lead += (
             f"{used} of these concepts {'is' if used == 1 else 'are'} used: a class loses at least "
-            f"{notes['smallest_effect']:.2f} IoU without the units, and more than without {random}. "
+            f"{notes['smallest_effect']:.2f} IoU without the units, and more than without "
+            f"{random}. "
         )
     else:
         lead += "No use was shown, which does not show that there is none. "
