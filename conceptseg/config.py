@@ -192,6 +192,12 @@ class RunConfig(Strict):
         description="Threads that read and decode images while the network runs; 0: none, each "
         "image is read when its turn comes.",
     )
+    processes: int | None = Field(
+        None,
+        ge=1,
+        description="Processes that make long fits (clusterings, regressors, permutations); as "
+        "many as there are cores when absent.",
+    )
 
 
 ScoreName = Literal["margin", "centred", "logit", "logprob", "probability"]

@@ -25,6 +25,7 @@ from conceptseg.engine.inputs import inputs
 from conceptseg.engine.job import Job
 from conceptseg.engine.known import Known
 from conceptseg.engine.local import LocalEngine
+from conceptseg.engine.pool import ProcessEngine, cores
 from conceptseg.engine.progress import Progress, Quiet
 from conceptseg.engine.reading import first_images
 from conceptseg.engine.start import precision
@@ -71,26 +72,24 @@ def run_study(
     further = inputs(_own(study), context.manifest)
     key = base_key(study, context, recorded, weights, further)
     context = dataclasses.replace(context, job=Job.of(study, context, weights))
-    steps = Steps(study, context, out, progress, engine or LocalEngine())
-    known, taken = steps.take(key)
-    progress.note("all steps are done; drawing conclusions")
-    finishing = time.monotonic()
-    result = study.finish(context, known)
-    taken.append(Taken("finish", time.monotonic() - finishing))
+    engine = engine or LocalEngine()
+    fitting = ProcessEngine(context.run.processes or cores()) if engine.here else engine
+    steps = Steps(study, context, out, progress, engine, fitting, key)
+    result = steps.take()
     return dataclasses.replace(
         result,
-        skipped=(*unsuited_methods(context), *_left_out(known), *result.skipped),
+        skipped=(*unsuited_methods(context), *_left_out(steps.known), *result.skipped),
         config=in_order(provenance.tidy_config(recorded)),
         provenance=in_order(
             {
                 **result.provenance,
-                **_provenance(context, weights, taken, command),
+                **_provenance(context, weights, steps.taken, command),
                 "inputs": further,
                 **({"examination": examined} if examined else {}),
                 "machine": machine,
             }
         ),
-        timings=in_order({**result.timings, **_timings(context, taken, started)}),
+        timings=in_order({**result.timings, **_timings(context, steps.taken, started)}),
     )
 
 
@@ -208,6 +207,8 @@ def _timings(context: Context, taken: Sequence[Taken], started: float) -> dict[s
         "total_seconds": round(time.monotonic() - started, 3),
         "resumed_shards": {one.name: one.swept.resumed for one in taken if one.swept is not None},
         "resumed_steps": [one.name for one in taken if one.resumed],
+        "fits": {one.name: one.fits[0] for one in taken if one.fits[0]},
+        "resumed_fits": {one.name: one.fits[1] for one in taken if one.fits[1]},
         "peak_memory_bytes": provenance.peak_memory_bytes(),
         "peak_device_memory_bytes": provenance.peak_device_bytes(context.run.device),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
