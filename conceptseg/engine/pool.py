@@ -8,13 +8,15 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from conceptseg.engine.base import Engine, Ref
+from conceptseg.engine.job import DEVICE
+from conceptseg.errors import InputError
 
 if TYPE_CHECKING:
     from loky import ProcessPoolExecutor
@@ -40,20 +42,20 @@ class _Call(Ref[T]):
 
 
 class ProcessEngine(Engine):
-    """Makes as many calls at once as there are `processes`, which begin with the first call.
+    """Makes as many calls at once as there are `processes`, or one on each of some `devices`.
 
-    They are new ones, not copies of this one, and compute with one thread each. They end with the
-    engine.
+    The processes are new ones, not copies of this one, begin with the first call and end with the
+    engine. Without devices they compute with one thread each.
     """
 
-    def __init__(self, processes: int) -> None:
-        self._count, self._given = processes, 0
-        self._pool: ProcessPoolExecutor | None = None
+    def __init__(self, processes: int = 1, devices: Sequence[str] = ()) -> None:
+        self._places = [(1, name) for name in devices] or [(processes, "")]
+        self._pools: list[tuple[ProcessPoolExecutor, set[Future[Any]]]] = []
         self._folder: Path | None = None
-        self._end: Callable[[], None] = lambda: None
+        self._given = 0
 
     def slots(self) -> int:
-        return self._count
+        return sum(count for count, _ in self._places)
 
     def share(self, value: T) -> Ref[T]:
         if self._folder is None:
@@ -67,7 +69,15 @@ class ProcessEngine(Engine):
         return shared
 
     def submit(self, call: Callable[..., T], *arguments: Any) -> Ref[T]:
-        return _Call(self._processes().submit(_made, call, arguments))
+        if not self._pools:
+            self._pools = [(_pool(count, name), set()) for count, name in self._places]
+            for pool, _ in self._pools:
+                weakref.finalize(self, pool.shutdown, True, True)
+        pool, waiting = min(self._pools, key=lambda one: len(one[1]))
+        future = pool.submit(_made, call, arguments)
+        waiting.add(future)
+        future.add_done_callback(waiting.discard)
+        return _Call(future)
 
     def done(self, refs: Sequence[Ref[T]]) -> Sequence[Ref[T]]:
         futures = {one.future: one for one in refs if isinstance(one, _Call)}
@@ -75,7 +85,14 @@ class ProcessEngine(Engine):
 
     def result(self, ref: Ref[T]) -> T:
         assert isinstance(ref, _Call)
-        made: T = ref.future.result()
+        try:
+            made: T = ref.future.result()
+        except BrokenExecutor as error:
+            raise InputError(
+                "a process of this run was ended from outside, most likely for want of memory; "
+                "set run.processes (or run.batch_size) lower; finished parts are kept, the same "
+                "command resumes"
+            ) from error
         return made
 
     def cancel(self, refs: Sequence[Ref[Any]]) -> None:
@@ -85,20 +102,21 @@ class ProcessEngine(Engine):
 
     def close(self) -> None:
         """End the processes; calls under way are lost."""
-        self._end()
+        for pool, _ in self._pools:
+            pool.shutdown(wait=True, kill_workers=True)
+        self._pools = []
 
-    def _processes(self) -> ProcessPoolExecutor:
-        if self._pool is None:
-            # Not those of the standard library: these import the main program again, which a
-            # script or a notebook does not expect.
-            from loky import ProcessPoolExecutor
 
-            roots = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-            alone = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-            path = os.pathsep.join(filter(None, roots))
-            self._pool = ProcessPoolExecutor(self._count, env={**alone, "PYTHONPATH": path})
-            self._end = weakref.finalize(self, self._pool.shutdown, True, True)
-        return self._pool
+def _pool(count: int, device: str) -> ProcessPoolExecutor:
+    # Not that of the standard library: its processes import the main program again, which a script
+    # or a notebook does not expect.
+    from loky import ProcessPoolExecutor
+
+    roots = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    own = {"PYTHONPATH": os.pathsep.join(filter(None, roots)), DEVICE: device}
+    if not device:
+        own |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    return ProcessPoolExecutor(count, env=own)
 
 
 def cores() -> int:

@@ -72,8 +72,9 @@ def run_study(
     further = inputs(_own(study), context.manifest)
     key = base_key(study, context, recorded, weights, further)
     context = dataclasses.replace(context, job=Job.of(study, context, weights))
-    engine = engine or LocalEngine()
-    fitting = ProcessEngine(context.run.processes or cores()) if engine.here else engine
+    local, devices = engine is None, context.run.devices
+    engine = engine or (ProcessEngine(devices=devices) if devices else LocalEngine())
+    fitting = ProcessEngine(context.run.processes or cores()) if local else engine
     steps = Steps(study, context, out, progress, engine, fitting, key)
     result = steps.take()
     return dataclasses.replace(

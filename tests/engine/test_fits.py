@@ -109,16 +109,3 @@ def test_one_that_was_damaged_is_made_again(matrix, tmp_path):
     assert fits.counts == (1, 6)
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a.solution, b.solution)
-
-
-def test_a_process_that_dies_is_told(matrix):
-    pool = ProcessEngine(2)
-    with made_by(Fits(pool)), pytest.raises(Exception, match="terminated|killed"):
-        all_of(die, [(os.getpid(),)] * 3, matrix)
-    pool.close()
-
-
-def die(matrix, parent):
-    if os.getpid() != parent:
-        os._exit(9)
-    return 0
