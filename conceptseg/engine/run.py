@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from conceptseg.engine import provenance
 from conceptseg.engine.base import Engine
-from conceptseg.engine.contract import LEFT_OUT, Context, Study
+from conceptseg.engine.contract import LEFT_OUT, Context, Pass, Study
 from conceptseg.engine.inputs import inputs
 from conceptseg.engine.job import Job
 from conceptseg.engine.known import Known
@@ -71,11 +71,7 @@ def run_study(
     machine = provenance.machine(context.run.device)
     further = inputs(_own(study), context.manifest)
     key = base_key(study, context, recorded, weights, further)
-    context = dataclasses.replace(context, job=Job.of(study, context, weights))
-    local, devices = engine is None, context.run.devices
-    engine = engine or (ProcessEngine(devices=devices) if devices else LocalEngine())
-    fitting = ProcessEngine(context.run.processes or cores()) if local else engine
-    steps = Steps(study, context, out, progress, engine, fitting, key)
+    steps = _steps(study, context, out, progress, engine, key, weights)
     result = steps.take()
     return dataclasses.replace(
         result,
@@ -92,6 +88,46 @@ def run_study(
         ),
         timings=in_order({**result.timings, **_timings(context, steps.taken, started)}),
     )
+
+
+def sweep(
+    step: Pass,
+    study: Study,
+    context: Context,
+    out: Path,
+    further: Mapping[str, str],
+    engine: Engine | None = None,
+) -> Known:
+    """What one pass gathers, which belongs to no study's plan, by the same engines.
+
+    `further` are hashes of whatever it depends on besides the study's keys. Its parts are kept
+    under `<out>/.state`, where the same call finds them after a crash.
+    """
+    weights = context.model.fingerprint()
+    key = base_key(study, context, study.model_dump(mode="json"), weights, further)
+    steps = _steps(study, context, out, Quiet(), engine, key, weights)
+    steps.sweep(step)
+    return steps.gathered
+
+
+def _steps(
+    study: Study,
+    context: Context,
+    out: Path,
+    progress: Progress,
+    engine: Engine | None,
+    key: str,
+    weights: str,
+) -> Steps:
+    """The steps as an engine takes them, if none is given this machine's."""
+    context = dataclasses.replace(context, job=Job.of(study, context, weights))
+    run, own = context.run, engine is None
+    if own:
+        engine = ProcessEngine(devices=run.devices) if run.devices else LocalEngine()
+    assert engine is not None
+    here = engine.here or bool(own and run.devices)
+    fitting = ProcessEngine(run.processes or cores()) if here else engine
+    return Steps(study, context, out, progress, engine, fitting, key)
 
 
 def save(study: type[Study], result: Result, out: Path) -> Path:

@@ -79,7 +79,7 @@ class Steps:
             started = time.monotonic()
             if isinstance(step, Pass):
                 self._begun, self.gathered = True, Known()  # freed before the next pass gathers
-                taken = self._sweep(step)
+                taken = self.sweep(step)
             else:
                 taken = self._find_out(step)
             self.taken.append(replace(taken, seconds=time.monotonic() - started))
@@ -101,8 +101,8 @@ class Steps:
         self.progress.end()
         return taken
 
-    def _sweep(self, step: Pass) -> Taken:
-        """Make one pass."""
+    def sweep(self, step: Pass) -> Taken:
+        """Make one pass; what it gathers is `gathered` until the next one."""
         context, progress = self.context, self.progress
         samples = step.samples(context, self.known)
         rows = context.manifest.fingerprint(samples) if samples else ""
