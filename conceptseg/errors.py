@@ -20,6 +20,10 @@ class InputError(Exception):
     """Something that the user gave cannot be used; the message says what, and what cures it."""
 
 
+class GradientError(InputError):
+    """The network's own gradient cannot be taken; whatever needs it fails alike."""
+
+
 @contextmanager
 def asked_for(name: str) -> Iterator[None]:
     """Within it, an InputError's message begins with the name of what the user asked for."""

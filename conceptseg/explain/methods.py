@@ -1,16 +1,18 @@
 """Local methods, made from the entries of a study's file, and which of them suit a network."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from conceptseg.catalogue import Choice, Unsuited, choice_labels, parse
-from conceptseg.errors import InputError
+from conceptseg.errors import GradientError, InputError
 from conceptseg.explain.contract import Explainer
 from conceptseg.explain.scene import Read, Scene, Vary
 from conceptseg.explain.target import FixedTarget, Target
 from conceptseg.network.blame import escaped
+from conceptseg.network.influence import sloping
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import undisturbed
 
@@ -45,13 +47,39 @@ def unsuited(
                 wrong.append(f"{label}: {error}")
     if wrong:
         raise InputError("; ".join(dict.fromkeys(wrong)))
-    found = []
+    found: list[Unsuited] = []
     clean = Scene(model, image).logits if methods else None  # one pass, not one for each method
+    broken: GradientError | None = None
     for entry, (label, method) in zip(entries, methods.items(), strict=True):
-        reason = _tried(method, model, image, clean)
-        if reason is not None:
-            found.append(Unsuited(entry, label, reason))
+        elsewhere = _layers(method) - {"auto", layer}
+        with _without_gradients(None if elsewhere else broken):
+            reason = _tried(method, model, image, clean)
+        if reason is None:
+            continue
+        found.append(Unsuited(entry, label, str(reason)))
+        if broken is None and isinstance(reason, GradientError):
+            # One that fails from the image on may hold from the layer on, unless it leads nowhere.
+            known = layer != "auto" and sloping(model, image, [layer])
+            broken = None if known else reason
     return tuple(found)
+
+
+@contextmanager
+def _without_gradients(broken: GradientError | None) -> Iterator[None]:
+    """Inside, what would keep a graph for a gradient that is known to fail fails at once.
+
+    A pass whose gradient fails takes as long as any, and may never give back its memory.
+    """
+
+    def refuse(tensor: Tensor) -> Tensor:
+        assert broken is not None
+        raise broken
+
+    if broken is None:
+        yield
+        return
+    with torch.autograd.graph.saved_tensors_hooks(refuse, lambda tensor: tensor):
+        yield
 
 
 def attempted(
@@ -82,7 +110,7 @@ def _layers(method: Explainer) -> set[str]:
 
 def _tried(
     method: Explainer, model: SegmentationModel, image: Tensor, clean: Tensor | None
-) -> str | None:
+) -> InputError | None:
     """Why a method cannot explain an image with logits `clean`, None where it can."""
     try:
         with undisturbed(model):
@@ -90,11 +118,13 @@ def _tried(
         scene = Rehearsal(model, image, clean=clean)
         most = int(scene.logits.argmax(1).flatten().mode().values)
         method.reduced(scene).on(scene, [Target(most)])
+    except InputError as error:
+        return error
     except Exception as error:
         reason = failing(error)
         if reason is None:
             raise
-        return reason
+        return InputError(reason)
     return None
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from conceptseg.errors import InputError
+from conceptseg.errors import GradientError, InputError
 
 OURS = Path(__file__).parents[1]
 PYTHON = tuple({Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")})
@@ -96,7 +96,7 @@ class Others:
 class Backward:
     """Runs a network's backward pass: `with Backward(model.name): torch.autograd.grad(...)`.
 
-    Raises :class:`~conceptseg.errors.InputError` in place of what a derivative of the user's own
+    Raises :class:`~conceptseg.errors.GradientError` in place of what a derivative of the user's own
     raises, with the line in his file, and of what autograd says of how the network computes.
     Errors of this package and memory that runs out go through unchanged.
     """
@@ -117,7 +117,7 @@ class Backward:
             return
         found = escaped(error, f"model {self.model!r} fails in its backward pass")
         if found is not None:
-            raise found from error
+            raise GradientError(str(found)) from error
 
 
 def is_theirs(error: BaseException, trace: TracebackType | None) -> bool:

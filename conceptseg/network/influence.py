@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from conceptseg.errors import InputError
+from conceptseg.errors import GradientError, InputError
 from conceptseg.network.levels import Levels
 
 if TYPE_CHECKING:
@@ -41,18 +41,41 @@ def sloping(model: Network, images: Tensor, layers: Sequence[str]) -> set[str]:
     That is, where the sum over the layer of |gradient| times what its activation may change by is
     more than the rounding of the largest logit.
     """
-    from conceptseg.network.record import Recorder
-
     if not layers:
         return set()
     try:
-        with Recorder(model, layers, gradients=True) as recorder:
-            logits = recorder(images)
-            slopes = recorder.gradient(_random_sum)
+        return _sloping(model, images, layers)
+    except GradientError:
+        return _behind(model, images, layers)
     except InputError:  # of a layer that cannot be written back; none of them is believed
         if len(layers) == 1:
             return set()
         return {name for one in layers[:MOST_ERASED] for name in sloping(model, images, [one])}
+
+
+def _behind(model: Network, images: Tensor, layers: Sequence[str]) -> set[str]:
+    """Those of `layers`, in the order in which they run, behind all that breaks the gradient.
+
+    What breaks it behind one layer breaks it for all before that, which are not asked: a pass
+    whose gradient fails may never give back its memory (a tensor that is written in place keeps
+    itself).
+    """
+    found: set[str] = set()
+    if len(layers) > 1:
+        for name in layers[: -MOST_ERASED - 1 : -1]:
+            try:
+                found |= _sloping(model, images, [name])
+            except InputError:
+                break
+    return found
+
+
+def _sloping(model: Network, images: Tensor, layers: Sequence[str]) -> set[str]:
+    from conceptseg.network.record import Recorder
+
+    with Recorder(model, layers, gradients=True) as recorder:
+        logits = recorder(images)
+        slopes = recorder.gradient(_random_sum)
     assert logits is not None
     least = torch.finfo(torch.float32).eps * float(logits.detach().abs().max())
     effects = {

@@ -12,6 +12,7 @@ from conceptseg.explain.methods import Rehearsal, explainers, unsuited
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
 from conceptseg.notebook import explain
+from tests.network.test_influence import Folded
 from tests.small_models import images, seeded, unet, wrapped
 
 UNSUITED = [
@@ -85,6 +86,23 @@ def test_what_only_a_trial_finds_out_is_found_and_the_rest_is_kept():
     found = unsuited(entries, model, x, "body")
     assert [one.label for one in found] == ["vanilla_saliency", "smoothgrad"]
     assert all("no way back" in one.reason for one in found)
+
+
+def test_a_gradient_that_fails_is_tried_once_for_all_methods():
+    net = Folded()
+    model, x = wrapped(net), torch.rand(1, 3, 32, 48)
+    model.settle(x)
+    net.passes = 0
+    by_gradient = ["vanilla_saliency", "smoothgrad", "seg_grad_cam", "integrated_gradients"]
+    found = unsuited([*by_gradient, "prediction_mask", "seg_ablation_cam"], model, x, "head")
+    assert [one.label for one in found] == by_gradient
+    assert len({one.reason for one in found}) == 1 and "inplace operation" in found[0].reason
+    assert net.passes <= 3  # the first method's, and that from the layer on
+    later = unsuited([*by_gradient, {"kind": "seg_grad_cam", "layer": "after"}], model, x, "head")
+    assert [one.label for one in later] == by_gradient
+    assert unsuited(["vanilla_saliency", "seg_grad_cam"], model, x, "after")[0].label == (
+        "vanilla_saliency"
+    )
 
 
 def test_a_defect_of_ours_is_no_reason_to_leave_a_method_out(monkeypatch):

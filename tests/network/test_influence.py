@@ -72,6 +72,23 @@ class Compared(Net):
         return (super().forward(x) > 0).float() * 4 - 2
 
 
+class Folded(Net):
+    """Maps are written in place, one region after the other: autograd refuses that gradient, and
+    each graph keeps itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passes = 0
+        self.after = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits, folded = super().forward(x), x.new_zeros((3, *x.shape[-2:]))
+        for _ in range(2):
+            folded[1] = torch.maximum(folded[1], F.interpolate(logits, x.shape[-2:])[0, 1])
+        self.passes += folded.requires_grad
+        return self.after(folded[None])
+
+
 class Deaf(Net):
     """Its logits are the same for every image."""
 
@@ -120,3 +137,14 @@ def test_nothing_is_left_behind():
     model.layers(torch.rand(SIZE))
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+def test_of_a_gradient_that_fails_the_layers_behind_it_are_asked_and_one_before():
+    net, images = Folded(), torch.rand(SIZE)
+    model, names = wrapped(net), [f"encoder.stages.{n}" for n in range(4)]
+    model.settle(images)
+    net.passes = 0
+    assert sloping(model, images, [*names, "head"]) == set()
+    assert net.passes == 2  # all at once, and the last: those before it fail as well
+    assert sloping(model, images, [*names, "head", "after"]) == {"after"}
+    assert net.passes == 4  # all at once, and the head; the last has nothing to fail before it
