@@ -6,6 +6,10 @@ conclude from them what later steps know. Samples are cut into parts of consecut
 state is saved under a key that hashes everything it depends on, so the same command started again
 after a crash resumes with what was saved and ends with the same result. Passes check the network's
 output themselves (`model.check_finite`), where they know which samples it belongs to.
+
+Of the data set the key hashes rows, which takes no reading (:mod:`conceptseg.data.rows`). What is
+read is hashed as it is read (:mod:`conceptseg.data.reads`): of two passes, processes, or halves of
+a run that was resumed, which read other bytes of one sample, the later one ends the run.
 """
 
 from __future__ import annotations
@@ -18,10 +22,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from conceptseg.data.ledger import Ledger
+from conceptseg.data.reads import IMAGE, LABELS, recording
+from conceptseg.data.rows import rows_digest
 from conceptseg.engine import provenance
 from conceptseg.engine.base import Engine
 from conceptseg.engine.contract import LEFT_OUT, Context, Study
-from conceptseg.engine.inputs import inputs
+from conceptseg.engine.inputs import inputs, masks, stamps
 from conceptseg.engine.job import Job
 from conceptseg.engine.known import Known
 from conceptseg.engine.local import LocalEngine
@@ -50,12 +57,19 @@ def run_study(
 ) -> Result:
     """Take all steps of a study and put together its result; nothing but shards is written.
 
+    Its `provenance.data` covers the image and mask files that steps decoded (what was drawn, where
+    there are none) of each sample that they read, and the samples' ids, in the manifest's order;
+    not the files' names, places and times, headers that were looked at alone, nor what was read
+    before the first step, to choose a layer or a batch size. How a pass is cut, who makes its
+    parts, and whether they were resumed does not matter. Masks that lie beside the images are told
+    in `provenance.inputs` in the same way.
+
     `recorded` is the configuration to keep with the result (by default the study's own), `examined`
     what the examination of the network found, `fresh` ignores saved shards. Shards stay under
     `<out>/.state` until :func:`save` is called.
 
     Raises :class:`~conceptseg.errors.InputError` for data, a network or a folder that cannot be
-    used.
+    used, and for a file of the data set of which other bytes are read than before.
     """
     progress = progress or Quiet()
     context = refuse(study, context)
@@ -68,14 +82,16 @@ def run_study(
     weights = context.model.fingerprint()
     # Asked before the passes: libraries that they load may set another number of threads.
     machine = provenance.machine(context.run.device)
-    further = inputs(_own(study), context.manifest)
-    key = base_key(study, context, recorded, weights, further)
+    further, beside = inputs(_own(study)), masks(_own(study), context.manifest)
+    key = base_key(study, context, recorded, weights, further | stamps(beside, context.manifest))
     context = dataclasses.replace(context, job=Job.of(study, context, weights))
-    steps = Steps(study, context, out, progress, engine or LocalEngine())
-    known, taken = steps.take(key)
-    progress.note("all steps are done; drawing conclusions")
-    finishing = time.monotonic()
-    result = study.finish(context, known)
+    ledger = Ledger(context.manifest, {kind: pattern.file for kind, pattern in beside.items()})
+    steps = Steps(study, context, out, progress, engine or LocalEngine(), ledger)
+    with recording(ledger):
+        known, taken = steps.take(key)
+        progress.note("all steps are done; drawing conclusions")
+        finishing = time.monotonic()
+        result = study.finish(context, known)
     taken.append(Taken("finish", time.monotonic() - finishing))
     return dataclasses.replace(
         result,
@@ -85,7 +101,8 @@ def run_study(
             {
                 **result.provenance,
                 **_provenance(context, weights, taken, command),
-                "inputs": further,
+                "data": ledger.digest(IMAGE, LABELS),
+                "inputs": further | {kind: ledger.digest(kind) for kind in beside},
                 **({"examination": examined} if examined else {}),
                 "machine": machine,
             }
@@ -137,25 +154,27 @@ def base_key(
     weights: str,
     further: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """Hash of all that every pass depends on: code, parameters, layer, weights, arithmetic, and
-    `further` files (:func:`conceptseg.engine.inputs.inputs`).
+    """Hash of all that every pass depends on: code, numerical libraries, parameters, layer,
+    weights, arithmetic, the rows of the data set (:func:`conceptseg.data.rows.rows_digest`), and
+    `further` files (:mod:`conceptseg.engine.inputs`).
 
     How the run is cut (batch size, shards, threads) is left out: it changes rounding only.
     """
     import torch
 
     config = without_run(recorded)
-    config["data"] = {**config.get("data", {}), "root": None}  # contents are hashed, not places
+    config["data"] = {**config.get("data", {}), "root": None}  # rows are hashed, not places
     return digest(
         {
             "code": [provenance.code_digest(), provenance.source_digest(type(study))],
-            "torch": torch.__version__,
+            "libraries": provenance.installed(provenance.NUMERICAL) | {"torch": torch.__version__},
             "arithmetic": [context.run.device.partition(":")[0], context.run.dtype],
             "study": [type(study).__module__, type(study).__qualname__],
             "config": config,
             "layer": context.layer,
             "factors": context.levels.factors,
             "weights": weights,
+            "rows": rows_digest(context.manifest),
             "unsuited": [one.entry for one in context.unsuited],
             "inputs": dict(further),
         }
@@ -191,7 +210,6 @@ def _provenance(
         "layer": context.layer,
         "worth": context.choice and context.choice.recorded(),
         "weights": weights,
-        "data": context.manifest.fingerprint(),
         "manifest": context.manifest.name,
         "samples": len(context.manifest.samples),
         "passes": [

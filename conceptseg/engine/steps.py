@@ -5,6 +5,7 @@ Whatever a step found out is kept beside the parts, so a run that broke off repe
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,12 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from conceptseg.data.ledger import Ledger
+from conceptseg.data.reads import Reads, recording
 from conceptseg.engine.base import Engine, each
 from conceptseg.engine.contract import Context, Pass, Study
 from conceptseg.engine.cut import ON_DEVICE, WORK, Cut, Tree
 from conceptseg.engine.known import Known
 from conceptseg.engine.progress import Progress
-from conceptseg.engine.store import CarryStore, DamagedError, ShardStore
+from conceptseg.engine.store import CarryStore, DamagedError, Made, ShardStore
 from conceptseg.engine.work import ADVANCE, Task, map_part, opened
 from conceptseg.settings import digest
 
@@ -48,13 +51,14 @@ class Taken:
 
 @dataclass
 class Steps:
-    """The steps of a study, as far as they were taken."""
+    """The steps of a study, as far as they were taken; the ledger tells what was read for them."""
 
     study: Study
     context: Context
     out: Path
     progress: Progress
     engine: Engine
+    ledger: Ledger
     known: Known = field(default_factory=Known)
     gathered: Known = field(default_factory=Known)
     _begun: bool = False
@@ -93,7 +97,7 @@ class Steps:
         """Make one pass: its key, what it did, and whether its end was found taken."""
         context, progress = self.context, self.progress
         samples = step.samples(context, self.known)
-        key = digest([key, step.name, context.manifest.fingerprint(samples) if samples else ""])
+        key = digest([key, step.name, _ids_digest(samples)])
         parts = cut(step, context, samples) if samples else Cut(0, 1)
         ranges = parts.parts()
         task = Task(key, step, context, self.known, parts.batch)
@@ -109,11 +113,13 @@ class Steps:
                     continue
                 progress.advance(stop - start)
                 progress.shard(number + 1, True)
-                tree.put(number, shard)
+                self.ledger.take(shard.reads)
+                tree.put(number, shard.known)
             for number, shard in self._mapped(task, samples, [ranges[n] for n in todo]):
+                self.ledger.take(shard.reads)
                 store.save(*ranges[todo[number]], shard)
                 progress.shard(todo[number] + 1, False)
-                tree.put(todo[number], shard)
+                tree.put(todo[number], shard.known)
             self.gathered = state = tree.root(Known())
             found, resumed = self._kept(
                 step.__module__, step.name, key, lambda: step.finish(context, state, inside)
@@ -124,8 +130,8 @@ class Steps:
 
     def _mapped(
         self, task: Task, samples: Sequence[Sample], ranges: Sequence[tuple[int, int]]
-    ) -> Iterator[tuple[int, Known]]:
-        """The states of parts, with their numbers, as the engine makes them."""
+    ) -> Iterator[tuple[int, Made]]:
+        """Parts with their numbers, as the engine makes them."""
         if not ranges:
             return
         engine, progress = self.engine, self.progress
@@ -133,10 +139,10 @@ class Steps:
         calls = [(map_part, (shared, samples[start:stop])) for start, stop in ranges]
         # Where the work is done in this process, images count as they are done.
         with _told(progress.advance if engine.here else lambda images: None):
-            for number, state in each(engine, calls):
+            for number, made in each(engine, calls):
                 if not engine.here:
                     progress.advance(ranges[number][1] - ranges[number][0])
-                yield number, state
+                yield number, made
 
     def _kept(
         self, module: str, name: str, key: str, find_out: Callable[[], Known]
@@ -149,12 +155,16 @@ class Steps:
         if not self._begun:
             return find_out(), False
         store, own = CarryStore(self.out, _packages(module)), digest([key, module, name])
-        found = self._loaded(lambda: store.load(name, own))
-        if found is not None:
-            return found, True
-        found = find_out()
-        store.save(name, own, found)
-        return found, False
+        made = self._loaded(lambda: store.load(name, own))
+        resumed = made is not None
+        if made is None:
+            reads = Reads()
+            with recording(reads):
+                made = Made(find_out(), reads)
+        self.ledger.take(made.reads)
+        if not resumed:
+            store.save(name, own, made)
+        return made.known, resumed
 
     def _loaded(self, load: Callable[[], T | None]) -> T | None:
         try:
@@ -171,6 +181,14 @@ def _told(advance: Callable[[int], None]) -> Iterator[None]:
         yield
     finally:
         ADVANCE.reset(token)
+
+
+def _ids_digest(samples: Sequence[Sample]) -> str:
+    """SHA-256 of which samples a pass visits; what they are is in the key that all steps share."""
+    total = hashlib.sha256()
+    for sample in samples:
+        total.update(f"{sample.id}\n".encode())
+    return total.hexdigest()
 
 
 def _packages(module: str) -> frozenset[str]:
