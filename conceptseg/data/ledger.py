@@ -55,10 +55,10 @@ class Ledger:
         its digests by kind (zeros for a kind that was not read)."""
         known = [self._of(kind) for kind in kinds]
         total = hashlib.sha256()
-        for place in np.flatnonzero(np.any([one.any(1) for one in known], 0)):
+        for place in np.flatnonzero(np.any([one.any(1) for one in known], 0)).tolist():
             total.update(f"{self._manifest.samples[place].id}\0".encode())
             for one in known:
-                total.update(one[place].tobytes())
+                total.update(one[place].data)
         return total.hexdigest()
 
     def _of(self, kind: str) -> np.ndarray:

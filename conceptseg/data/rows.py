@@ -30,5 +30,8 @@ def rows_digest(manifest: Manifest) -> str:
     return total.hexdigest()
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=str)
+
+
 def _json(content: Any) -> bytes:
-    return json.dumps(content, sort_keys=True, ensure_ascii=False, default=str).encode()
+    return _ENCODER.encode(content).encode()

@@ -183,13 +183,14 @@ def stamp_file(root: Path, path: Path) -> tuple[str, int, int]:
     Raises :class:`~conceptseg.errors.InputError` for one that is missing, that leaves the root by a
     link, and for what is no regular file.
     """
-    about = stat_below(root, path)
+    name = _name(path)
+    about = _stat(root, path, name)
     if about is None:
         raise missing(root / path)
     if not stat.S_ISREG(about.st_mode):
         kind = "a folder" if stat.S_ISDIR(about.st_mode) else "a device or a pipe"
         raise InputError(f"{root / path}: {kind}, not a file")
-    return path.as_posix(), about.st_size, about.st_mtime_ns
+    return name.replace(os.sep, "/"), about.st_size, about.st_mtime_ns
 
 
 def stat_below(root: Path, path: Path) -> os.stat_result | None:
@@ -197,17 +198,27 @@ def stat_below(root: Path, path: Path) -> os.stat_result | None:
 
     Raises :class:`~conceptseg.errors.InputError` for a link that leaves the root.
     """
-    full = os.path.join(root, path)
+    return _stat(root, path, _name(path))
+
+
+def _stat(root: Path, path: Path, name: str) -> os.stat_result | None:
+    top = str(root)
+    full = f"{top}{os.sep}{name}"
     try:
         about = os.lstat(full)
         # Most files are no links, in folders that hold many: these are looked at once.
-        if stat.S_ISLNK(about.st_mode) or not _inside(str(root), os.path.dirname(full)):
+        if stat.S_ISLNK(about.st_mode) or not _inside(top, full.rpartition(os.sep)[0]):
             about = os.stat(resolve(root, path))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise InputError(f"{full}: cannot be read ({error.strerror})") from None
     return about
+
+
+def _name(path: Path) -> str:
+    # Of a copy: a path keeps the text that it was once asked for, and there are millions of them.
+    return str(Path() / path)
 
 
 @lru_cache(maxsize=1 << 16)
