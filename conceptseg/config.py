@@ -192,6 +192,17 @@ class RunConfig(Strict):
         description="Threads that read and decode images while the network runs; 0: none, each "
         "image is read when its turn comes.",
     )
+    devices: tuple[str, ...] = Field(
+        (),
+        description="Devices of this machine that make parts of passes at once, each in a process "
+        "of its own, as [cuda:0, cuda:1]; only `device` when absent.",
+    )
+    processes: int | None = Field(
+        None,
+        ge=1,
+        description="Processes that make long fits (clusterings, regressors, permutations); as "
+        "many as there are cores when absent.",
+    )
 
 
 ScoreName = Literal["margin", "centred", "logit", "logprob", "probability"]

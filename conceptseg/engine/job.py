@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -11,6 +12,10 @@ from conceptseg.errors import InputError
 
 if TYPE_CHECKING:
     from conceptseg.engine.contract import Context, Study
+
+
+DEVICE = "CONCEPTSEG_DEVICE"
+"""The variable of the environment by which a process knows the device that it was given."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,9 @@ def _made(job: Job) -> Context:
     for part in name.split("."):
         kind = getattr(kind, part)
     study = kind.model_validate_json(job.keys)
+    if device := os.environ.get(DEVICE):
+        run = study.run.model_copy(update={"device": device, "devices": ()})
+        study = study.model_copy(update={"run": run})
     context = prepare(study, weigh=False)
     if context.model.fingerprint() != job.weights:
         raise InputError(

@@ -27,11 +27,12 @@ from conceptseg.data.reads import IMAGE, LABELS, recording
 from conceptseg.data.rows import rows_digest
 from conceptseg.engine import provenance
 from conceptseg.engine.base import Engine
-from conceptseg.engine.contract import LEFT_OUT, Context, Study
+from conceptseg.engine.contract import LEFT_OUT, Context, Pass, Study
 from conceptseg.engine.inputs import inputs, masks, stamps
 from conceptseg.engine.job import Job
 from conceptseg.engine.known import Known
 from conceptseg.engine.local import LocalEngine
+from conceptseg.engine.pool import ProcessEngine, cores
 from conceptseg.engine.progress import Progress, Quiet
 from conceptseg.engine.reading import first_images
 from conceptseg.engine.start import precision
@@ -57,13 +58,6 @@ def run_study(
 ) -> Result:
     """Take all steps of a study and put together its result; nothing but shards is written.
 
-    Its `provenance.data` covers the image and mask files that steps decoded (what was drawn, where
-    there are none) of each sample that they read, and the samples' ids, in the manifest's order;
-    not the files' names, places and times, headers that were looked at alone, nor what was read
-    before the first step, to choose a layer or a batch size. How a pass is cut, who makes its
-    parts, and whether they were resumed does not matter. Masks that lie beside the images are told
-    in `provenance.inputs` in the same way.
-
     `recorded` is the configuration to keep with the result (by default the study's own), `examined`
     what the examination of the network found, `fresh` ignores saved shards. Shards stay under
     `<out>/.state` until :func:`save` is called.
@@ -82,33 +76,71 @@ def run_study(
     weights = context.model.fingerprint()
     # Asked before the passes: libraries that they load may set another number of threads.
     machine = provenance.machine(context.run.device)
-    further, beside = inputs(_own(study)), masks(_own(study), context.manifest)
-    key = base_key(study, context, recorded, weights, further | stamps(beside, context.manifest))
-    context = dataclasses.replace(context, job=Job.of(study, context, weights))
-    ledger = Ledger(context.manifest, {kind: pattern.file for kind, pattern in beside.items()})
-    steps = Steps(study, context, out, progress, engine or LocalEngine(), ledger)
-    with recording(ledger):
-        known, taken = steps.take(key)
-        progress.note("all steps are done; drawing conclusions")
-        finishing = time.monotonic()
-        result = study.finish(context, known)
-    taken.append(Taken("finish", time.monotonic() - finishing))
+    own = _own(study)
+    further, beside = inputs(own), masks(own, context.manifest)
+    files = further | stamps(beside, context.manifest)
+    key = base_key(study, context, recorded, weights, files)
+    steps = _steps(study, context, out, progress, engine, key, weights)
+    with recording(steps.ledger):
+        result = steps.take()
     return dataclasses.replace(
         result,
-        skipped=(*unsuited_methods(context), *_left_out(known), *result.skipped),
+        skipped=(*unsuited_methods(context), *_left_out(steps.known), *result.skipped),
         config=in_order(provenance.tidy_config(recorded)),
         provenance=in_order(
             {
                 **result.provenance,
-                **_provenance(context, weights, taken, command),
-                "data": ledger.digest(IMAGE, LABELS),
-                "inputs": further | {kind: ledger.digest(kind) for kind in beside},
+                **_provenance(context, weights, steps, command),
+                "inputs": further | {kind: steps.ledger.digest(kind) for kind in beside},
                 **({"examination": examined} if examined else {}),
                 "machine": machine,
             }
         ),
-        timings=in_order({**result.timings, **_timings(context, taken, started)}),
+        timings=in_order({**result.timings, **_timings(context, steps.taken, started)}),
     )
+
+
+def sweep(
+    step: Pass,
+    study: Study,
+    context: Context,
+    out: Path,
+    further: Mapping[str, str],
+    engine: Engine | None = None,
+) -> Known:
+    """What one pass gathers, which belongs to no study's plan, by the same engines.
+
+    `further` are hashes of whatever it depends on besides the study's keys. Its parts are kept
+    under `<out>/.state`, where the same call finds them after a crash.
+    """
+    weights = context.model.fingerprint()
+    key = base_key(study, context, study.model_dump(mode="json"), weights, further)
+    steps = _steps(study, context, out, Quiet(), engine, key, weights)
+    with recording(steps.ledger):
+        steps.sweep(step)
+    return steps.gathered
+
+
+def _steps(
+    study: Study,
+    context: Context,
+    out: Path,
+    progress: Progress,
+    engine: Engine | None,
+    key: str,
+    weights: str,
+) -> Steps:
+    """The steps as an engine takes them, if none is given this machine's."""
+    context = dataclasses.replace(context, job=Job.of(study, context, weights))
+    run, own = context.run, engine is None
+    if own:
+        engine = ProcessEngine(devices=run.devices) if run.devices else LocalEngine()
+    assert engine is not None
+    here = engine.here or bool(own and run.devices)
+    fitting = ProcessEngine(run.processes or cores()) if here else engine
+    beside = masks(_own(study), context.manifest)
+    ledger = Ledger(context.manifest, {kind: pattern.file for kind, pattern in beside.items()})
+    return Steps(study, context, out, progress, engine, fitting, ledger, key)
 
 
 def save(study: type[Study], result: Result, out: Path) -> Path:
@@ -199,9 +231,16 @@ def in_order(content: Mapping[str, Any]) -> dict[str, Any]:
     return ordered
 
 
-def _provenance(
-    context: Context, weights: str, taken: Sequence[Taken], command: str
-) -> dict[str, Any]:
+def _provenance(context: Context, weights: str, steps: Steps, command: str) -> dict[str, Any]:
+    """What the result was made with.
+
+    `data` covers the bytes of the image and mask files that steps decoded (what was drawn, where
+    there are none) of each sample that they read, and the samples' ids, in the manifest's order. It
+    does not cover files' names, places and times, headers that were looked at alone, and what was
+    read before the first step, to choose a layer or a batch size. How passes are cut, who makes
+    their parts, and whether parts were resumed does not matter. Of masks that lie beside the
+    images, `inputs` tells the same.
+    """
     return {
         "command": command,
         "versions": provenance.versions(),
@@ -210,11 +249,12 @@ def _provenance(
         "layer": context.layer,
         "worth": context.choice and context.choice.recorded(),
         "weights": weights,
+        "data": steps.ledger.digest(IMAGE, LABELS),
         "manifest": context.manifest.name,
         "samples": len(context.manifest.samples),
         "passes": [
             {"name": one.name, "images": one.swept.images, "shards": one.swept.shards}
-            for one in taken
+            for one in steps.taken
             if one.swept is not None
         ],
     }
@@ -226,6 +266,8 @@ def _timings(context: Context, taken: Sequence[Taken], started: float) -> dict[s
         "total_seconds": round(time.monotonic() - started, 3),
         "resumed_shards": {one.name: one.swept.resumed for one in taken if one.swept is not None},
         "resumed_steps": [one.name for one in taken if one.resumed],
+        "fits": {one.name: one.fits[0] for one in taken if one.fits[0]},
+        "resumed_fits": {one.name: one.fits[1] for one in taken if one.fits[1]},
         "peak_memory_bytes": provenance.peak_memory_bytes(),
         "peak_device_memory_bytes": provenance.peak_device_bytes(context.run.device),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -65,7 +65,7 @@ def prepare_each(study: S, weigh: bool = True) -> list[tuple[S, Context]]:
     from conceptseg.network.independent import only
 
     _check_several(study)
-    device = resolve_device(study.run.device)
+    device = _first_device(study.run)
     set_arithmetic(study.run)
     manifest = read_manifest(study)
     names = _in_turn(study, manifest)
@@ -217,6 +217,17 @@ def resolve_device(device: str) -> str:
             f"run.device is {device!r}, which this machine does not have; {nearest(device, there)}"
         )
     return device
+
+
+def _first_device(run: RunConfig) -> str:
+    """The device of this process; of several that make parts, all there and alike, the first."""
+    every = [resolve_device(name) for name in run.devices]
+    if len({name.partition(":")[0] for name in every}) > 1:
+        raise InputError(
+            f"run.devices are of different kinds ({', '.join(every)}), which do not compute the "
+            "same; name those of one kind"
+        )
+    return every[0] if every else resolve_device(run.device)
 
 
 def set_arithmetic(run: RunConfig) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +18,7 @@ from conceptseg.data.reads import Reads, recording
 from conceptseg.engine.base import Engine, each
 from conceptseg.engine.contract import Context, Pass, Study
 from conceptseg.engine.cut import ON_DEVICE, WORK, Cut, Tree
+from conceptseg.engine.fits import Fits, made_by
 from conceptseg.engine.known import Known
 from conceptseg.engine.progress import Progress
 from conceptseg.engine.store import CarryStore, DamagedError, Made, ShardStore
@@ -26,6 +27,7 @@ from conceptseg.settings import digest
 
 if TYPE_CHECKING:
     from conceptseg.data.manifest import Sample
+    from conceptseg.result.saved import Result
 
 T = TypeVar("T")
 
@@ -41,63 +43,73 @@ class Swept:
 
 @dataclass(frozen=True)
 class Taken:
-    """A step that was taken, in so many seconds, or found taken (`resumed`)."""
+    """A step that was taken, in so many seconds, or found taken (`resumed`).
+
+    `fits` are those that its conclusions took, made and found kept.
+    """
 
     name: str
-    seconds: float
+    seconds: float = 0.0
     resumed: bool = False
     swept: Swept | None = None
+    fits: tuple[int, int] = (0, 0)
 
 
 @dataclass
 class Steps:
-    """The steps of a study, as far as they were taken; the ledger tells what was read for them."""
+    """The steps of a study, as far as they were taken.
+
+    `engine` makes the parts of passes, `fitting` the fits of what follows from them. `ledger` tells
+    what was read. `key` hashes all that every step depends on; each pass adds its samples, so that
+    nothing is ever resumed on another past.
+    """
 
     study: Study
     context: Context
     out: Path
     progress: Progress
     engine: Engine
+    fitting: Engine
     ledger: Ledger
+    key: str
     known: Known = field(default_factory=Known)
     gathered: Known = field(default_factory=Known)
+    taken: list[Taken] = field(default_factory=list)
     _begun: bool = False
 
-    def take(self, key: str) -> tuple[Known, list[Taken]]:
-        """Take all: what is known then, and what each did.
-
-        `key` hashes all that every step depends on; a pass adds its samples, so that nothing is
-        ever resumed on another past.
-        """
-        taken = []
+    def take(self) -> Result:
+        """Take all, to the result that is concluded of what is known then."""
         for step in self.study.plan():
             started = time.monotonic()
             if isinstance(step, Pass):
                 self._begun, self.gathered = True, Known()  # freed before the next pass gathers
-                key, swept, resumed = self._sweep(step, key)
-                seconds = time.monotonic() - started
-                taken.append(Taken(step.name, seconds, resumed, swept))
+                taken = self.sweep(step)
             else:
-                resumed = self._find_out(step, key)
-                taken.append(Taken(step.__name__, time.monotonic() - started, resumed))
-        return self.gathered | self.known, taken
+                taken = self._find_out(step)
+            self.taken.append(replace(taken, seconds=time.monotonic() - started))
+        self.progress.note("all steps are done; drawing conclusions")
+        started, self.known = time.monotonic(), self.gathered | self.known
+        with self._fitting("finish", type(self.study).__module__) as fits:
+            result = self.study.finish(self.context, self.known)
+        seconds = time.monotonic() - started
+        self.taken.append(Taken("finish", seconds, fits=fits.counts))
+        return result
 
-    def _find_out(self, step: Callable[[Any, Context, Known], Known], key: str) -> bool:
-        """Have a function say what follows from what is known; whether it was kept."""
+    def _find_out(self, step: Callable[[Any, Context, Known], Known]) -> Taken:
+        """Have a function say what follows from what is known."""
         known = self.gathered | self.known
         self.progress.begin(step.__name__, None, 0)
-        found, resumed = self._kept(
-            step.__module__, step.__name__, key, lambda: step(self.study, self.context, known)
+        taken = self._kept(
+            step.__module__, step.__name__, lambda: step(self.study, self.context, known)
         )
-        self.known |= found
         self.progress.end()
-        return resumed
+        return taken
 
-    def _sweep(self, step: Pass, key: str) -> tuple[str, Swept, bool]:
-        """Make one pass: its key, what it did, and whether its end was found taken."""
+    def sweep(self, step: Pass) -> Taken:
+        """Make one pass; what it gathers is `gathered` until the next one."""
         context, progress = self.context, self.progress
         samples = step.samples(context, self.known)
-        key = digest([key, step.name, _ids_digest(samples)])
+        self.key = key = digest([self.key, step.name, _ids_digest(samples)])
         parts = cut(step, context, samples) if samples else Cut(0, 1)
         ranges = parts.parts()
         task = Task(key, step, context, self.known, parts.batch)
@@ -121,12 +133,11 @@ class Steps:
                 progress.shard(todo[number] + 1, False)
                 tree.put(todo[number], shard.known)
             self.gathered = state = tree.root(Known())
-            found, resumed = self._kept(
-                step.__module__, step.name, key, lambda: step.finish(context, state, inside)
+            taken = self._kept(
+                step.__module__, step.name, lambda: step.finish(context, state, inside)
             )
-            self.known |= found
         progress.end()
-        return key, Swept(len(samples), len(ranges), len(ranges) - len(todo)), resumed
+        return replace(taken, swept=Swept(len(samples), len(ranges), len(ranges) - len(todo)))
 
     def _mapped(
         self, task: Task, samples: Sequence[Sample], ranges: Sequence[tuple[int, int]]
@@ -144,27 +155,31 @@ class Steps:
                     progress.advance(ranges[number][1] - ranges[number][0])
                 yield number, made
 
-    def _kept(
-        self, module: str, name: str, key: str, find_out: Callable[[], Known]
-    ) -> tuple[Known, bool]:
-        """What a step finds out, and whether it was there already.
+    def _kept(self, module: str, name: str, find_out: Callable[[], Known]) -> Taken:
+        """Have a step find something out, unless that is there already.
 
         Before the first pass nothing is kept: it costs little, and a study that is refused there
         leaves nothing behind.
         """
-        if not self._begun:
-            return find_out(), False
-        store, own = CarryStore(self.out, _packages(module)), digest([key, module, name])
-        made = self._loaded(lambda: store.load(name, own))
-        resumed = made is not None
-        if made is None:
-            reads = Reads()
-            with recording(reads):
-                made = Made(find_out(), reads)
-        self.ledger.take(made.reads)
-        if not resumed:
+        store, own = CarryStore(self.out, _packages(module)), digest([self.key, module, name])
+        made = self._loaded(lambda: store.load(name, own)) if self._begun else None
+        if made is not None:
+            self.ledger.take(made.reads)
+            self.known |= made.known
+            return Taken(name, resumed=True)
+        reads = Reads()
+        with self._fitting(name, module) as fits, recording(reads):
+            made = Made(find_out(), reads)
+        self.ledger.take(reads)
+        if self._begun:
             store.save(name, own, made)
-        return made.known, resumed
+        self.known |= made.known
+        return Taken(name, fits=fits.counts)
+
+    def _fitting(self, name: str, module: str) -> AbstractContextManager[Fits]:
+        """That the fits of a step are made by the run's processes, and kept."""
+        store = CarryStore(self.out, _packages(module)) if self._begun else None
+        return made_by(Fits(self.fitting, store, digest([self.key, module, name])))
 
     def _loaded(self, load: Callable[[], T | None]) -> T | None:
         try:

@@ -45,10 +45,16 @@ def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for key in sorted(arrays):
             member = io.BytesIO()
-            np.lib.format.write_array(member, np.asarray(arrays[key]), allow_pickle=False)
+            np.lib.format.write_array(member, _by_rows(arrays[key]), allow_pickle=False)
             entry = zipfile.ZipInfo(f"{key}.npy")  # its default date is 1980-01-01
             archive.writestr(entry, member.getvalue(), zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
+
+
+def _by_rows(array: np.ndarray) -> np.ndarray:
+    """Row after row, so that equal arrays are equal bytes wherever they were kept meanwhile."""
+    array = np.asarray(array)
+    return array if array.flags.c_contiguous else np.array(array, order="C")
 
 
 def unpack(folder: Path, data: bytes) -> dict[str, np.ndarray]:

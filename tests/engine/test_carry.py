@@ -126,3 +126,20 @@ def test_a_damaged_file_is_told(tmp_path):
     path.write_bytes(bytes(content))
     with pytest.raises(DamagedError, match="checksum"):
         store.load("step", "k" * 20)
+
+
+def test_a_configured_technique_comes_back_as_it_was(tmp_path):
+    from conceptseg.explain.metrics.deletion import Deletion
+
+    made = Deletion(fill="mean", steps=7)
+    store = CarryStore(tmp_path, frozenset())
+    store.save("step", "key", Made(Key("metric", Deletion)(made), Reads()))
+    found = store.load("step", "key")
+    assert found is not None and found.known[Key("metric", Deletion)] == made
+    content, arrays = written(Key("metric", Deletion)(made))
+    content["metric"]["class"] = "pydantic.main:BaseModel"
+    with pytest.raises(ValueError, match="not of this study"):
+        read_back(content, arrays, {"conceptseg"})
+    content["metric"]["class"] = "conceptseg.stats.estimate:Sampling"
+    with pytest.raises(ValueError, match="no keys"):
+        read_back(content, arrays, {"conceptseg"})

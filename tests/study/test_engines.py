@@ -37,6 +37,15 @@ def content(out):
     return plain, list(result.skipped), dict(result.arrays), dict(result.images)
 
 
+def same(one, other):
+    """To the bit."""
+    plain, skipped, arrays, images = one
+    assert (plain, skipped, images) == (other[0], other[1], other[3])
+    assert arrays.keys() == other[2].keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, other[2][name])
+
+
 @pytest.mark.parametrize("study", ALL)
 def test_parts_may_be_done_anywhere_in_any_order_again(study, scenes, tmp_path, monkeypatch):
     path = write(tmp_path, study, "plain", scenes)
@@ -49,8 +58,4 @@ def test_parts_may_be_done_anywhere_in_any_order_again(study, scenes, tmp_path, 
         words = [study, "-c", str(path), "--set", f"run.shards={shards}", "--out", str(out), "-q"]
         assert command(words) == 0
         assert engine.made > 5 and engine.killed > 0
-        plain, skipped, arrays, images = content(out)
-        assert (plain, skipped, images) == (whole[0], whole[1], whole[3])
-        assert arrays.keys() == whole[2].keys()
-        for name, array in arrays.items():
-            np.testing.assert_array_equal(array, whole[2][name])
+        same(content(out), whole)

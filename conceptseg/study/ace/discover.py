@@ -19,18 +19,15 @@ from conceptseg.stats.ranks import auc
 from conceptseg.study.ace.clusters import core_of, drop, survivors
 from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.discovery import DISCOVERY, Concept, Direction, Discovery
-from conceptseg.study.ace.pool import Pool, random_concepts
+from conceptseg.study.ace.influences import influences
 from conceptseg.study.ace.scored import REGIONS
 from conceptseg.study.ace.survey import ACTIVATION, SEGMENTS
-from conceptseg.study.ace.tcav import SIGNS, TINY, Tester, concept_step, published_p
+from conceptseg.study.ace.tcav import TINY, concept_step, published_p
 
 CONTRAST_PER_SEGMENT = 10
 TESTS = 2
 """That a use needs, of those that are corrected: of the score, and of the loss over images."""
 PUBLISHED_SETS = 20
-CALIBRATION_DRAWS = 199
-FITTED = 5
-"""Random concepts of each concept that calibrate the test of a CAV that has to be fitted."""
 COLUMNS = ("embedding", "level", "given", "number", "box", "area", "share", "ring", "truth")
 
 
@@ -84,8 +81,16 @@ def discover(study: Ace, context: Context, known: Known) -> Known:
         dropped=tuple(dropped),
         null_directions=_null_directions(study, segments, concepts, rng),
     )
-    for class_id in class_ids:
-        _test_class(study, discovery, class_id, table, context.seed)
+    paths = {
+        class_id: gradients
+        for class_id in class_ids
+        if (gradients := _class_images(study, discovery, class_id, table)) is not None
+    }
+    influences(study, discovery, paths, context.seed)
+    for class_id in paths:
+        local = discovery.gradients[class_id].sum(1)
+        for q, p in enumerate(_published(study, discovery, local, context.seed)):
+            discovery.published[class_id, q] = p
     return DISCOVERY(discovery)
 
 
@@ -214,10 +219,10 @@ def _null_directions(
     return tuple(directions)
 
 
-def _test_class(
-    study: Ace, discovery: Discovery, class_id: int, table: SampleTable, seed: int
-) -> None:
-    """Fill in a class's images, the influence of each concept on it, and the test's own error."""
+def _class_images(
+    study: Ace, discovery: Discovery, class_id: int, table: SampleTable
+) -> np.ndarray | None:
+    """Fill in a class's images and their gradients; those along paths [n, 2, u], if enough."""
     holds = np.flatnonzero(table.column("class") == class_id)
     images = table.owner("class")[holds]
     # Images that were kept for another class would let a common one grow without bound.
@@ -226,31 +231,9 @@ def _test_class(
     holds, images = holds[drawn], images[drawn]
     discovery.class_images[class_id] = images
     if len(images) < study.min_images:
-        return
-    pool = Pool.of(discovery.embedding, discovery.image, discovery.tag(class_id))
-    path, local = table.column("path")[holds], table.column("local")[holds]
-    discovery.gradients[class_id] = local
-    tester = Tester(pool, path[:, 0], path[:, 1], study.cav, study.seed)
-    local_tester = Tester(pool, local[:, 0], local[:, 1], study.cav, study.seed)
-    draws = study.nulls if isinstance(study.cav, Pattern) else min(study.nulls, SIGNS)
-    for q, concept in enumerate(discovery.concepts):
-        rng = np.random.default_rng([seed, 2, class_id, q])
-        rows, null = pool.rows(concept.core), random_concepts(pool, concept.core, draws, rng)
-        discovery.influence[class_id, q] = tester.against(rows, null)
-        discovery.local[class_id, q] = local_tester.against(rows, null[:SIGNS])
-    if discovery.concepts:
-        repeats = -(-study.calibration // len(discovery.concepts))
-        if not isinstance(study.cav, Pattern):  # each draw is a fit
-            repeats = min(repeats, FITTED)
-        rngs = [
-            np.random.default_rng([seed, 3, class_id, q]) for q in range(len(discovery.concepts))
-        ]
-        discovery.null_p[class_id] = np.concatenate([
-            tester.null_p(concept.core, CALIBRATION_DRAWS, repeats, rng)
-            for concept, rng in zip(discovery.concepts, rngs, strict=True)
-        ])  # fmt: skip
-    for q, p in enumerate(_published(study, discovery, local.sum(1), seed)):
-        discovery.published[class_id, q] = p
+        return None
+    discovery.gradients[class_id] = table.column("local")[holds]
+    return np.asarray(table.column("path")[holds])
 
 
 def _published(study: Ace, discovery: Discovery, gradients: np.ndarray, seed: int) -> list[float]:

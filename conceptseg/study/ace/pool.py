@@ -152,7 +152,7 @@ def _stock(
     where each image's begin there, [images, tags].
     """
     images_n = int(pool.image.max()) + 1
-    shuffled = np.lexsort((rng.random(len(pool)), pool.image))
+    shuffled = np.argsort(pool.image + rng.random(len(pool)))  # images stay in order
     counts, orders, starts = [], [], []
     for tag in range(len(TAGS)):
         every = anywhere and tag == INSIDE

@@ -2,18 +2,20 @@
 
 import csv
 import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
 from conceptseg.data.batch import Batch
-from conceptseg.engine.contract import Context
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.result.table import Table
 from conceptseg.study.bottleneck.config import Bottleneck
 from conceptseg.study.bottleneck.measure import look
-from conceptseg.study.bottleneck.predictor import Predictor
+from conceptseg.study.bottleneck.predictor import Predictor, Scored
 
 
 def check(predictor: Predictor, context: Context, where: str) -> None:
@@ -26,26 +28,59 @@ def check(predictor: Predictor, context: Context, where: str) -> None:
         )
 
 
-def read(study: Bottleneck, context: Context, batch: Batch) -> dict[str, np.ndarray]:
-    """What the predictor reads of a batch: pooled units [n, 3 u] and confidence [n, b]."""
-    logits, numbers = look(study, context, batch.images)
-    context.model.check_finite(logits, batch.ids)
-    return numbers
+@dataclass(frozen=True)
+class Scores:
+    """Scored images: `ids` [m], and `values` [m, 4] of quality, its ends and the distance."""
+
+    ids: np.ndarray
+    values: np.ndarray
+
+    def merge(self, other: Self) -> Self:
+        return type(self)(
+            np.concatenate([self.ids, other.ids]), np.concatenate([self.values, other.values])
+        )
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        return dict(vars(self))
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        return cls(arrays["ids"], arrays["values"])
 
 
-def scored(
-    predictor: Predictor, ids: Sequence[str], pooled: np.ndarray, confidence: np.ndarray
-) -> Table:
+SCORES = Key("scores", Scores)
+
+
+@dataclass(frozen=True)
+class Score(Pass):
+    """Each image's quality by a predictor: one forward, and one of the mirrored image."""
+
+    study: Bottleneck
+    predictor: Predictor
+
+    name = "score"
+    cost = "1 forward per image, and 1 of its mirror image"
+
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
+        logits, numbers = look(self.study, context, batch.images)
+        context.model.check_finite(logits, batch.ids)
+        confidence, facts = numbers["confidence"], self.predictor.facts
+        size = confidence[:, list(facts["confidence"]).index("foreground")]
+        found = self.predictor.score(numbers["pooled"], confidence, size)
+        columns = (found.quality, found.low, found.high, found.distance)
+        return SCORES(Scores(np.array(batch.ids), np.stack(columns, 1)))
+
+
+def ranked(scores: Scores) -> Table:
     """One row per image, most doubtful first: images of an unknown kind, then lowest quality.
 
     `review` counts from 1. Ends are nan for an image of an unknown kind.
     """
-    size = confidence[:, list(predictor.facts["confidence"]).index("foreground")]
-    scores, names = predictor.score(pooled, confidence, size), np.array(ids)
-    order = np.lexsort((names, scores.quality, scores.inside))
-    columns = {"sample": names, **vars(scores), "known_kind": scores.inside}
-    ranked = {name: values[order].tolist() for name, values in columns.items()}
-    return Table.of_columns({**ranked, "review": range(1, len(names) + 1)})
+    found = Scored(*scores.values.T)
+    order = np.lexsort((scores.ids, found.quality, found.inside))
+    columns = {"sample": scores.ids, **vars(found), "known_kind": found.inside}
+    rows = {name: values[order].tolist() for name, values in columns.items()}
+    return Table.of_columns({**rows, "review": range(1, len(order) + 1)})
 
 
 def as_csv(table: Table) -> str:

@@ -170,13 +170,15 @@ def left_out_intervals(
     each pair of folds takes one more nested fit; the image is predicted by the same models.
     Calibration counts `groups` [n]; the inner folds of a fit do not cut `fold_groups` [n].
     """
-    target = log_odds(quality)
-    pairs = {}
-    for a, b in combinations(range(len(folds)), 2):
-        fit = np.setdiff1d(folds[a].fit, folds[b].held)
-        held = np.union1d(folds[a].held, folds[b].held)
-        (both,) = nested(search, features, target, fold_groups, [(fit, held)])
-        pairs[a, b] = pairs[b, a] = both.fitted
+    target, two = log_odds(quality), list(combinations(range(len(folds)), 2))
+    outer = [
+        (np.setdiff1d(folds[a].fit, folds[b].held), np.union1d(folds[a].held, folds[b].held))
+        for a, b in two
+    ]
+    done = nested([search] * len(two), features, target, fold_groups, outer)
+    pairs = {
+        pair: one.fitted for (a, b), one in zip(two, done, strict=True) for pair in ((a, b), (b, a))
+    }
     low, high = np.zeros(len(features)), np.zeros(len(features))
     for k, fold in enumerate(folds):
         others = [j for j in range(len(folds)) if j != k]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from conceptseg.engine.fits import all_of
 from conceptseg.stats.estimate import NAN, Estimate, Sampling
 from conceptseg.stats.family import Question, Test, given, judge
 from conceptseg.stats.intervals import FEWEST, effective_number
@@ -89,17 +90,25 @@ def standings(
     asked = [Question(fall, sampling) for fall in falls.values()]
     tests = dict(zip(falls, judge(asked, side="two", seed=seed), strict=True))
     plain = error(baseline, quality)
-    result = []
-    for name, one in fitted.items():
-        r2, mae, rank = (
-            sampling.statistic(averaged(measure, quality, one.predicted))
-            for measure in (r_squared, mean_error, spearman)
-        )
+    result, predictions = [], [(one.predicted,) for one in fitted.values()]
+    numbers = all_of(_numbers, predictions, quality, sampling)
+    for (name, one), (r2, mae, rank) in zip(fitted.items(), numbers, strict=True):
         r2 = told(r2, quality, one.predicted, sampling)
         gain = sampling.mean(plain - errors[name])
         beats = sampling.mean(falls[name]) if name in falls else None
         result.append(Standing(name, r2, mae, rank, gain, beats, tests.get(name), one.chosen))
     return result
+
+
+def _numbers(
+    quality: np.ndarray, sampling: Sampling, predicted: np.ndarray
+) -> tuple[Estimate, Estimate, Estimate]:
+    """R2, mean absolute error and rank correlation of predictions [repeats, n]."""
+    r2, mae, rank = (
+        sampling.statistic(averaged(measure, quality, predicted))
+        for measure in (r_squared, mean_error, spearman)
+    )
+    return r2, mae, rank
 
 
 @dataclass(frozen=True)
@@ -141,36 +150,65 @@ def flagging(
     failed, limit = flag.failures(quality, below)
     count = flag.reviewed(len(quality), budget)
 
-    def each(measure: Measure) -> dict[str, Callable[[np.ndarray], float]]:
-        return {name: averaged(measure, failed, score) for name, score in scores.items()}
-
-    precise = each(lambda truth, score: flag.precision(score, truth, budget))
-    recalled = each(lambda truth, score: flag.recall(score, truth, budget))
-    average = each(lambda truth, score: flag.average_precision(score, truth))
-    others = [name for name in scores if name != reference]
-    gained = {name: _gain(precise[name], precise[reference], sampling) for name in others}
-    p = {name: own for name, (_, own) in gained.items()}
-    claimed = [name for name in others if name in SETS]
+    claimed = [name for name in scores if name in SETS and name != reference]
+    items = [(score,) for score in scores.values()]
+    found = all_of(_flagged, items, failed, sampling, budget, count, scores[reference])
+    named = dict(zip(scores, found, strict=True))
+    gained = {name: one for name, one in named.items() if name != reference}
     floor = 2 / (1 + sampling.draws) if sampling.n >= FEWEST else 1.0
-    tests = given([p[name] for name in claimed], floor, n=sampling.n, of=sampling.of)
-    precision, recall = {}, {}
-    for name, score in scores.items():
-        reviewed = sampling.at(np.argsort(score[0], kind="stable")[:count])
-        precision[name] = reviewed.opened(sampling.statistic(precise[name]))
-        recall[name] = sampling.at(failed).opened(sampling.statistic(recalled[name]))
+    p = [named[name].p for name in claimed]
+    tests = given(p, floor, n=sampling.n, of=sampling.of)
     return Flagging(
         failed,
         limit,
         scores,
-        precision,
-        recall,
-        {name: sampling.statistic(value) for name, value in average.items()},
-        {name: gain for name, (gain, _) in gained.items()},
-        p,
+        {name: one.precision for name, one in named.items()},
+        {name: one.recall for name, one in named.items()},
+        {name: one.average for name, one in named.items()},
+        {name: one.gain for name, one in gained.items()},
+        {name: one.p for name, one in gained.items()},
         {
             name: test if test.testable else replace(test, p=NAN, adjusted=NAN)
             for name, test in zip(claimed, tests, strict=True)
         },
+    )
+
+
+@dataclass(frozen=True)
+class _Flagged:
+    """One score's numbers, and its gain in precision over the reference with its p."""
+
+    precision: Estimate
+    recall: Estimate
+    average: Estimate
+    gain: Estimate
+    p: float
+
+
+def _flagged(
+    failed: np.ndarray,
+    sampling: Sampling,
+    budget: float,
+    count: int,
+    reference: np.ndarray,
+    score: np.ndarray,
+) -> _Flagged:
+    def precise(truth: np.ndarray, one: np.ndarray) -> float:
+        return flag.precision(one, truth, budget)
+
+    def recalled(truth: np.ndarray, one: np.ndarray) -> float:
+        return flag.recall(one, truth, budget)
+
+    def average(truth: np.ndarray, one: np.ndarray) -> float:
+        return flag.average_precision(one, truth)
+
+    own, other = averaged(precise, failed, score), averaged(precise, failed, reference)
+    reviewed = sampling.at(np.argsort(score[0], kind="stable")[:count])
+    return _Flagged(
+        reviewed.opened(sampling.statistic(own)),
+        sampling.at(failed).opened(sampling.statistic(averaged(recalled, failed, score))),
+        sampling.statistic(averaged(average, failed, score)),
+        *_gain(own, other, sampling),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from conceptseg.engine.contract import Context
+from conceptseg.engine.fits import all_of
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.stats.estimate import Sampling
@@ -16,7 +17,7 @@ from conceptseg.study.bottleneck.evaluate import SETS
 from conceptseg.study.bottleneck.gate import Gates
 from conceptseg.study.bottleneck.maps import standardised
 from conceptseg.study.bottleneck.measure import MEASURED, Measured
-from conceptseg.study.bottleneck.predictor import Predictor, part_of
+from conceptseg.study.bottleneck.predictor import Predictor
 from conceptseg.study.bottleneck.presence import Presence, presence
 from conceptseg.study.bottleneck.regress import (
     Features,
@@ -216,7 +217,7 @@ def _deployable(
         "confidence": list(NAMES),
     }
     return Predictor(
-        tuple(part_of(fold.fitted, features.rows.shape[1]) for fold in folds),
+        tuple(fold.fitted for fold in folds),
         calibrated(folds, features, rated.quality, slicing(rated.size), counted),
         slicing,
         Gates.of(layer, confidence, rated.fold_groups, study.gate),
@@ -263,18 +264,39 @@ def _presences(study: Bottleneck, context: Context, measured: Measured) -> list[
     layer = measured.pooled[known].astype(np.float64)
     layer = standardised(layer[:, varying(layer)], 20)
     layer /= np.maximum(layer.std(0), 1e-12)
-    return [
-        presence(
+    items = [
+        (
             c,
             np.select([labelled[:, c] > study.min_share, labelled[:, c] == 0], [1, 0], -1),
             np.where(labelled[:, c] > 0, shared[:, c] == 0, predicted[:, c] > study.min_share),
             measured.peak[known, c],
-            layer,
-            sampling,
-            fold_groups,
-            folds=study.folds,
-            least=study.min_images // 3,
-            seed=study.seed,
         )
         for c in study.class_ids(context)
     ]
+    settings = {"folds": study.folds, "least": study.min_images // 3, "seed": study.seed}
+    return all_of(_presence, items, layer, sampling, fold_groups, settings)
+
+
+def _presence(
+    layer: np.ndarray,
+    sampling: Sampling,
+    fold_groups: np.ndarray,
+    settings: Mapping[str, int],
+    class_id: int,
+    holds: np.ndarray,
+    errs: np.ndarray,
+    peak: np.ndarray,
+) -> Presence:
+    """One class's, with what all share before it."""
+    return presence(
+        class_id,
+        holds,
+        errs,
+        peak,
+        layer,
+        sampling,
+        fold_groups,
+        folds=settings["folds"],
+        least=settings["least"],
+        seed=settings["seed"],
+    )

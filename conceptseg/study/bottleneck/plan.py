@@ -47,8 +47,7 @@ def lay_out_maps(study: Bottleneck, context: Context, known: Known) -> Known:
     """Gives the process the rows of the images that are shown."""
     judged = known[JUDGED]
     shown = np.flatnonzero(np.isin(judged.ids, list(known[PICTURED])))
-    known[MAPS].give(judged.features["layer"].rows[shown])
-    return SHOWN(shown)
+    return SHOWN(shown) | MAPS(known[MAPS].give(judged.features["layer"].rows[shown]))
 
 
 def check(study: Bottleneck, context: Context) -> None:

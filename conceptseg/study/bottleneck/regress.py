@@ -7,13 +7,15 @@ fold, and groups are never cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from conceptseg.engine.fits import all_of
 from conceptseg.errors import InputError
+from conceptseg.study.bottleneck.part import Part, part_of
 
 CLIP = 0.01
 Split = tuple[np.ndarray, np.ndarray]
@@ -197,22 +199,35 @@ class Fold:
     fit: np.ndarray
     held: np.ndarray
     chosen: Candidate
-    fitted: Any
+    fitted: Part
 
 
 def nested(
-    search: Search,
+    search: Sequence[Search],
     features: Features,
     target: np.ndarray,
     groups: np.ndarray,
     outer: Sequence[Split],
-) -> Iterator[Fold]:
-    """Each outer fold with a pipeline that was chosen and fitted without its held-out rows."""
-    for fit, held in outer:
-        known = features[fit]
-        chosen = choose(search, known, target[fit], groups[fit])
-        steps = pipeline(chosen, known, search.components, search.seed)
-        yield Fold(fit, held, chosen, steps.fit(known.rows, target[fit]))
+) -> list[Fold]:
+    """Each outer fold with a pipeline that was chosen, as its search says, and fitted without its
+    held-out rows."""
+    items = [(own, fit, held) for own, (fit, held) in zip(search, outer, strict=True)]
+    return all_of(fold_of, items, features, target, groups)
+
+
+def fold_of(
+    features: Features,
+    target: np.ndarray,
+    groups: np.ndarray,
+    search: Search,
+    fit: np.ndarray,
+    held: np.ndarray,
+) -> Fold:
+    """One of them."""
+    known = features[fit]
+    chosen = choose(search, known, target[fit], groups[fit])
+    steps = pipeline(chosen, known, search.components, search.seed).fit(known.rows, target[fit])
+    return Fold(fit, held, chosen, part_of(steps, known.rows.shape[1]))
 
 
 def out_of_fold(folds: Sequence[Fold], features: Features) -> np.ndarray:
@@ -241,13 +256,13 @@ def crossed(
     repeats: int,
 ) -> Fitted:
     """Nested cross-validation, repeated with other folds each time."""
-    target, every = log_odds(quality), []
-    for repeat in range(repeats):
-        own = replace(search, seed=search.seed + repeat)
-        outer = splits(groups, folds, own.seed)
-        every.append(tuple(nested(own, features, target, groups, outer)))
-    predicted = np.stack([from_log_odds(out_of_fold(done, features)) for done in every])
-    return Fitted(predicted, every[0], tuple(str(fold.chosen) for done in every for fold in done))
+    searches = [replace(search, seed=search.seed + repeat) for repeat in range(repeats)]
+    outer = [split for own in searches for split in splits(groups, folds, own.seed)]
+    each = [own for own in searches for _ in range(folds)]
+    done = nested(each, features, log_odds(quality), groups, outer)
+    every = [tuple(done[start : start + folds]) for start in range(0, len(done), folds)]
+    predicted = np.stack([from_log_odds(out_of_fold(one, features)) for one in every])
+    return Fitted(predicted, every[0], tuple(str(fold.chosen) for fold in done))
 
 
 def varying(rows: np.ndarray) -> np.ndarray:

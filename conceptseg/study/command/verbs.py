@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import hashlib
+import shutil
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,9 +178,9 @@ def predict_quality(folder: Path, path: Path, overrides: Overrides, out: Path | 
 
     Returns CSV text, which is also written to `out` if that is given. Labels are not read.
     """
-    import numpy as np
-
-    from conceptseg.engine import reading, start
+    from conceptseg.engine import start
+    from conceptseg.engine.run import sweep
+    from conceptseg.result.encoding import pack
     from conceptseg.result.folder import replace_file
     from conceptseg.result.joined import part_of
     from conceptseg.result.saved import Result
@@ -198,16 +202,16 @@ def predict_quality(folder: Path, path: Path, overrides: Overrides, out: Path | 
     start_here()
     context = start.prepare(study, weigh=False)
     apply.check(predictor, context, str(folder))
-    ids: list[str] = []
-    parts = []
-    for batch in reading.read(context, context.manifest.samples, "none"):
-        with start.precision(context.run):
-            parts.append(apply.read(study, context, batch))
-        ids += batch.ids
-    read = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    text = apply.as_csv(apply.scored(predictor, ids, read["pooled"], read["confidence"]))
-    if out is not None:
+    known = {"predictor": hashlib.sha256(pack(predictor.to_arrays())).hexdigest()}
+    with contextlib.ExitStack() as stack:
+        # Beside the file that is asked for, what is done is found again after a crash.
+        state = out.absolute().with_name(f"{out.name}.parts") if out is not None else None
+        place = state or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        found = sweep(apply.Score(study, predictor), study, context, place, known)
+        text = apply.as_csv(apply.ranked(found[apply.SCORES]))
+    if out is not None and state is not None:
         replace_file(out, text.encode())
+        shutil.rmtree(state, ignore_errors=True)
     return text
 
 

@@ -17,10 +17,10 @@ from conceptseg.study.dissect.findings import findings
 from conceptseg.study.dissect.pictures import OUTLINES, PHOTOS
 from conceptseg.study.dissect.published import PUBLISHED
 from conceptseg.study.dissect.remaining import REMAINING
-from conceptseg.study.dissect.sources import UserMasks
 from conceptseg.study.shared import local_maps, mistaken_report, studied
 from conceptseg.study.shared.compare import COMPARISON
 from conceptseg.study.shared.mistaken import MISTAKES
+from conceptseg.study.shared.user_masks import user_masks
 
 
 def conclude(study: Dissect, context: Context, known: Known) -> Result:
@@ -50,7 +50,7 @@ def conclude(study: Dissect, context: Context, known: Known) -> Result:
         },
         arrays=_arrays(detection) | local_maps.arrays(comparison),
         images=photos | local_maps.pictures(comparison) | mistaken_report.pictures(mistakes),
-        skipped=_skipped(study, detection),
+        skipped=_skipped(study, context, detection),
         notes=studied.notes(
             context,
             sampling.ids,
@@ -80,7 +80,7 @@ def _arrays(detection: Detection) -> dict[str, np.ndarray]:
     return {"live": detection.plan.live.astype(np.int32), **singles}
 
 
-def _skipped(study: Dissect, detection: Detection) -> list[dict[str, Any]]:
+def _skipped(study: Dissect, context: Context, detection: Detection) -> list[dict[str, Any]]:
     plan = detection.plan
     result: list[dict[str, Any]] = [
         {"kind": "unit", "unit": unit, "reason": "constant on the pilot's images"}
@@ -90,12 +90,9 @@ def _skipped(study: Dissect, detection: Detection) -> list[dict[str, Any]]:
         if concept not in detection.allowed:
             reason = f"seen in fewer than {study.min_images} images of a half"
             result.append({"kind": "concept", "concept": name, "reason": reason})
-    for source in plan.sources:
-        if isinstance(source, UserMasks):
-            reason = f"no file for the mask {source.category.concepts[0]!r}; not annotated"
-            result += [
-                {"kind": "mask", "sample": name, "reason": reason} for name in source.mask.missing
-            ]
+    for mask in user_masks(study.masks, context.manifest):
+        reason = f"no file for the mask {mask.name!r}; not annotated"
+        result += [{"kind": "mask", "sample": name, "reason": reason} for name in mask.missing]
     return result
 
 

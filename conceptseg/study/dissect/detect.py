@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from conceptseg.engine.contract import Context
+from conceptseg.engine.fits import all_of
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.stats.corrections import benjamini_hochberg
@@ -14,7 +15,7 @@ from conceptseg.stats.mergeable.joint_counts import JointCounts
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.stats.mergeable.top_samples import TopSamples
 from conceptseg.study.dissect.config import Dissect
-from conceptseg.study.dissect.formulas import Explained, explain
+from conceptseg.study.dissect.formulas import Explained, explain_each
 from conceptseg.study.dissect.kept import Chosen, Kept, Masks, masks
 from conceptseg.study.dissect.measures import (
     Overlaps,
@@ -88,6 +89,8 @@ class Detection:
         return np.argsort(-self.grid[:, concept], kind="stable")[:count]
 
 
+UNITS = 16
+"""Units whose formulas are found by one call."""
 DETECTION = Key("detection", Detection)
 
 
@@ -228,8 +231,12 @@ def _overlap(
 def _formulas(
     study: Dissect, choose: Masks, score: Masks, allowed: np.ndarray
 ) -> tuple[Explained, ...]:
-    length, beam, penalty = study.formula_length, study.beam, study.length_penalty
-    return tuple(
-        explain(choose, score, unit, allowed, length=length, beam=beam, penalty=penalty)
-        for unit in range(len(choose.units))
-    )
+    settings = {
+        "length": study.formula_length,
+        "beam": study.beam,
+        "penalty": study.length_penalty,
+    }
+    units = range(len(choose.units))
+    blocks = [(units[first : first + UNITS],) for first in range(0, len(units), UNITS)]
+    found = all_of(explain_each, blocks, choose, score, allowed, settings)
+    return tuple(one for block in found for one in block)

@@ -3,8 +3,9 @@
 Source: Mu & Andreas 2020, "Compositional explanations of neurons" (arXiv 2006.14032), section 2.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -91,6 +92,17 @@ def explain(
         mask_iou(score.units[unit], formula.bits(score.concepts)) for formula in (best, single)
     )
     return Explained(best, iou, own_score, single, single_score)
+
+
+def explain_each(
+    choose: Masks,
+    score: Masks,
+    allowed: np.ndarray,
+    settings: Mapping[str, Any],
+    units: Iterable[int],
+) -> tuple[Explained, ...]:
+    """The formulas of several units; `settings` are :func:`explain`'s."""
+    return tuple(explain(choose, score, unit, allowed, **settings) for unit in units)
 
 
 def mask_iou(one: np.ndarray, other: np.ndarray) -> float:

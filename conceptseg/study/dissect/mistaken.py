@@ -13,7 +13,7 @@ from conceptseg.engine.known import Known
 from conceptseg.study.dissect.ablate import ablated, concept_units, replacement
 from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.dissect.detect import DETECTION
-from conceptseg.study.dissect.pilot import PLAN, Plan
+from conceptseg.study.dissect.pilot import PLAN, SOURCES, Plan
 from conceptseg.study.dissect.sources import View, on_centres
 from conceptseg.study.shared.mistaken import Concepts, Edit
 
@@ -42,9 +42,10 @@ class SeenConcepts(Concepts):
     def where(
         self, context: Context, ids: Sequence[str], images: Tensor, known: Known
     ) -> tuple[Tensor, Tensor]:
-        plan, view = known[PLAN], View(tuple(ids), images, None, None)
+        view = View(tuple(ids), images, None, None)
         grid = (int(images.shape[-2]), int(images.shape[-1]))
-        slots = [(one, on_centres(one.map(view), grid)) for one in plan.sources if one.seen_alone]
+        own = [one for one in known[SOURCES] if one.seen_alone]
+        slots = [(one, on_centres(one.map(view), grid)) for one in own]
         shows = [maps == slot for one, maps in slots for slot in range(len(one.category.concepts))]
         told = [maps != one.category.unknown for one, maps in slots for _ in one.category.concepts]
         if not slots:
@@ -75,5 +76,4 @@ class SeenConcepts(Concepts):
 
 def asked(plan: Plan) -> list[int]:
     """The numbers of these concepts in the vocabulary."""
-    own = np.array([source.seen_alone for source in plan.sources], dtype=bool)
-    return np.flatnonzero(own[plan.vocabulary.category]).tolist()
+    return np.flatnonzero(plan.seen_alone[plan.vocabulary.category]).tolist()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from conceptseg.engine.fits import all_of
 from conceptseg.stats.corrections import benjamini_hochberg
 from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.dissect.kept import Chosen, Kept, active
@@ -83,15 +84,12 @@ def permuted(
     null = np.zeros((min(draws, MOST_KEPT), units), np.float32)
     exceeds, best = np.zeros(units, np.int64), np.full(draws, -1.0)
     on = seen.active(kept, images, chosen.threshold, chosen.low)
-    for own, fixed in _columns(seen, chosen.concept):
-        concept = int(chosen.concept[own[0]])
-        choices = turns if fixed else orders
-        maps = seen.shifted(concept, offsets) if fixed else seen.held[:, concept]
-        overlap = seen.overlaps(on[:, own], maps, concept, choices, fixed).above_chance
-        observed[own], shifted[own] = overlap[0], fixed
-        exceeds[own] = (overlap[1:] >= overlap[0] - 1e-12).sum(0)
-        null[:, own] = overlap[1 : 1 + len(null)]
-        best = np.maximum(best, overlap[1:].max(1))
+    items = [(int(chosen.concept[own[0]]), fixed, own) for own, fixed in _columns(seen, chosen)]
+    exchange = Exchange(seen, on, orders, offsets, turns)
+    for (_, fixed, own), found in zip(items, all_of(exchanged, items, exchange), strict=True):
+        observed[own], shifted[own], exceeds[own] = found.observed, fixed, found.exceeds
+        null[:, own] = found.null
+        best = np.maximum(best, found.best)
     on = seen.active(kept, images, published, np.zeros(units, bool))
     rate, detectors = _calibration(null, min_overlap)
     return Permuted(
@@ -204,8 +202,42 @@ class Seen:
         return Overlaps(total[0], total[1], size, valid.sum())
 
 
-def _columns(seen: Seen, concept: np.ndarray) -> Iterator[tuple[np.ndarray, bool]]:
+@dataclass(frozen=True)
+class Exchange:
+    """What images show, where units are active in them (`on` [n, v, m]), and whose labels, or which
+    shift of them, each image gets."""
+
+    seen: Seen
+    on: np.ndarray
+    orders: np.ndarray
+    offsets: np.ndarray
+    turns: np.ndarray
+
+
+@dataclass(frozen=True)
+class Exchanged:
+    """Of some units their overlap, how often chance exceeds it, its first draws, and its best."""
+
+    observed: np.ndarray
+    exceeds: np.ndarray
+    null: np.ndarray
+    best: np.ndarray
+
+
+def exchanged(exchange: Exchange, concept: int, fixed: bool, units: np.ndarray) -> Exchanged:
+    """Some units, all of one concept, against exchanged labels of it, or shifted ones."""
+    seen = exchange.seen
+    choices = exchange.turns if fixed else exchange.orders
+    maps = seen.shifted(concept, exchange.offsets) if fixed else seen.held[:, concept]
+    overlap = seen.overlaps(exchange.on[:, units], maps, concept, choices, fixed).above_chance
+    exceeds = (overlap[1:] >= overlap[0] - 1e-12).sum(0)
+    null = overlap[1 : 1 + MOST_KEPT].astype(np.float32)
+    return Exchanged(overlap[0], exceeds, null, overlap[1:].max(1))
+
+
+def _columns(seen: Seen, chosen: Chosen) -> Iterator[tuple[np.ndarray, bool]]:
     """Units of one concept, a block at a time, and whether that lies at a fixed place."""
+    concept = chosen.concept
     for shared in np.unique(concept).tolist():
         own = np.flatnonzero(concept == shared)
         fixed = seen.fixed(shared)

@@ -40,7 +40,9 @@ class Plan:
     answer too. `mean` [units] over the pilot's images; `lowest` the least value seen. `half` says
     of each sample whether it helps to choose (0) or to score (1) a unit's concept, `sampling` what
     it counts as in intervals and tests. `names` are what units of the layer are called: their
-    numbers, or of several layers "layer:unit".
+    numbers, or of several layers "layer:unit". `codebook` are the textures that were learnt;
+    `seen_alone` says of each category whether it is told by the image alone, `predicts` whether one
+    needs the network's prediction.
     """
 
     live: np.ndarray
@@ -49,8 +51,10 @@ class Plan:
     two_sided: np.ndarray
     mean: np.ndarray
     lowest: float
-    sources: tuple[ConceptSource, ...]
+    codebook: Codebook
     vocabulary: Vocabulary
+    seen_alone: np.ndarray
+    predicts: bool
     half: Mapping[str, int]
     sampling: Sampling
     names: tuple[int | str, ...]
@@ -61,16 +65,13 @@ class Plan:
         return [self.names[unit] for unit in self.live.tolist()]
 
     @property
-    def predicts(self) -> bool:
-        return any(source.predicts for source in self.sources)
-
-    @property
     def dead(self) -> list[int | str]:
         """The names of the others."""
         return [self.names[unit] for unit in sorted({*range(self.units)} - set(self.live.tolist()))]
 
 
 PILOT, PLAN = Key("pilot", SampleTable), Key("plan", Plan)
+SOURCES: Key[tuple[ConceptSource, ...]] = Key("sources", tuple)
 
 
 @dataclass(frozen=True)
@@ -107,12 +108,12 @@ class Pilot(Pass):
         return PILOT(table)
 
 
-def observe(context: Context, batch: Batch, plan: Plan, label_px: int) -> tuple[Tensor, Tensor]:
+def observe(context: Context, batch: Batch, known: Known, label_px: int) -> tuple[Tensor, Tensor]:
     """Maps of live units [n, v, y, x], and slots int64 [g, n, *grid] on the grid of counting.
 
     The whole network is run only where a concept needs its prediction.
     """
-    prediction, levels = None, context.levels
+    prediction, levels, plan = None, context.levels, known[PLAN]
     stop = not plan.predicts
     with torch.no_grad(), Recorder(context.model, levels.names, stop=stop) as recorder:
         logits = recorder(batch.images)
@@ -123,7 +124,7 @@ def observe(context: Context, batch: Batch, plan: Plan, label_px: int) -> tuple[
         context.model.check_finite(activation, batch.ids, context.layer)
         view = View(batch.ids, batch.images, batch.labels, prediction)
         grid = count_grid(activation, batch.images, label_px)
-        slots = torch.stack([on_centres(source.map(view), grid) for source in plan.sources])
+        slots = torch.stack([on_centres(source.map(view), grid) for source in known[SOURCES]])
         return activation[:, torch.from_numpy(plan.live).to(activation.device)], slots
 
 
@@ -152,8 +153,10 @@ def make_plan(study: Dissect, context: Context, known: Known) -> Known:
         -alive.min(1) > 0.1 * alive.max(1),
         values.mean(1, dtype=np.float64),
         float(values.min()),
-        tuple(chosen),
+        codebook,
         Vocabulary(tuple(source.category for source in chosen)),
+        np.array([source.seen_alone for source in chosen], dtype=bool),
+        any(source.predicts for source in chosen),
         _halves(sampling, context.seed),
         sampling,
         context.levels.unit_names(table.tables[table.ids[0]]["channels"].tolist()),
@@ -164,6 +167,11 @@ def make_plan(study: Dissect, context: Context, known: Known) -> Known:
     needed = 2 * 3 * 8 * len(live) * study.bins * slots
     _check(study, needed, what, "ask for fewer concepts or bins")
     return PLAN(plan)
+
+
+def open_sources(study: Dissect, context: Context, known: Known) -> Known:
+    """What the maps of the plan's concepts are drawn by."""
+    return SOURCES(tuple(sources(study, context, known[PLAN].codebook)))
 
 
 def count_grid(activation: Tensor, images: Tensor, longest: int) -> tuple[int, int]:

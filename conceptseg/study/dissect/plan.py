@@ -9,7 +9,7 @@ from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.dissect.detect import DETECTION, detect
 from conceptseg.study.dissect.mistaken import SeenConcepts
 from conceptseg.study.dissect.pictures import Pictures
-from conceptseg.study.dissect.pilot import TESTS, Pilot, make_plan
+from conceptseg.study.dissect.pilot import TESTS, Pilot, make_plan, open_sources
 from conceptseg.study.dissect.published import Published, check_sizes, count_published, find_levels
 from conceptseg.study.dissect.remaining import read_what_remains
 from conceptseg.study.dissect.tally import Tally
@@ -24,6 +24,7 @@ def steps(study: Dissect) -> tuple[Step, ...]:
     return (
         Pilot(study),
         make_plan,
+        open_sources,
         Tally(study),
         detect,
         read_what_remains,

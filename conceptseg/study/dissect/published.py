@@ -144,7 +144,7 @@ class Published(Pass):
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         plan, state = known[PLAN], Known()
-        maps, slots = observe(context, batch, plan, self.study.label_px)
+        maps, slots = observe(context, batch, known, self.study.label_px)
         grid = (int(slots.shape[-2]), int(slots.shape[-1]))
         shown = slots.flatten(2).cpu().numpy()
         for convention in self.study.published:

@@ -44,7 +44,7 @@ class Tally(Pass):
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         plan = known[PLAN]
-        maps, slots = observe(context, batch, plan, self.study.label_px)
+        maps, slots = observe(context, batch, known, self.study.label_px)
         check_kept(self.study, maps, self.study.kept_images, "lower kept_images")
         state = self._counted(batch, known, maps, slots)
         state |= self._kept(context, batch, plan, maps, slots)

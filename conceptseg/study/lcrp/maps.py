@@ -64,7 +64,7 @@ class ContextScores:
             none = np.zeros((0, 0))
             return cls({name: np.zeros(0) for name in names}, none, {}, {}, none, none, {})
         columns = {name: table.column(name) for name in names[1:]}
-        columns["sample"] = np.array(table.ids, dtype=object)[table.owner("class")]
+        columns["sample"] = np.array(table.ids)[table.owner("class")]
         field, pictures, whole = {}, {}, {}
         for sample_id, one in table.tables.items():
             for class_id, value in zip(one["field_class"].tolist(), one["field"], strict=True):

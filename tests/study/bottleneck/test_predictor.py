@@ -9,7 +9,8 @@ from conceptseg.errors import InputError
 from conceptseg.study.bottleneck import regress
 from conceptseg.study.bottleneck.conformal import Calibration, Slicing
 from conceptseg.study.bottleneck.gate import Gates
-from conceptseg.study.bottleneck.predictor import Predictor, part_of
+from conceptseg.study.bottleneck.part import part_of
+from conceptseg.study.bottleneck.predictor import Predictor
 from conceptseg.study.bottleneck.regress import CANDIDATES, Features
 
 

@@ -23,7 +23,9 @@ def test_folds_reproduce_cross_val_predict(name):
     features, quality, groups = data()
     target = regress.log_odds(quality)
     outer = regress.splits(groups, 4, seed=3)
-    done = list(regress.nested(Search((name,), 3, 4, 3), features, target, groups, outer))
+    done = list(
+        regress.nested([Search((name,), 3, 4, 3)] * len(outer), features, target, groups, outer)
+    )
     found = regress.out_of_fold(done, features)
     for fold in done:
         one = regress.pipeline(fold.chosen, features[fold.fit], 4, 3)
@@ -53,7 +55,7 @@ def test_of_one_row_nothing_is_learnt_but_its_quality(name):
     two, target = features[np.arange(2)], regress.log_odds(quality[:2])
     by = Search(("mean", name), inner=3, components=4, seed=0)
     assert str(regress.choose(by, two, target, np.arange(2))).startswith("mean")
-    (fold,) = regress.nested(by, two, target, np.arange(2), [(np.array([0]), np.array([1]))])
+    (fold,) = regress.nested([by], two, target, np.arange(2), [(np.array([0]), np.array([1]))])
     np.testing.assert_allclose(fold.fitted.predict(features.rows), target[0])
 
 

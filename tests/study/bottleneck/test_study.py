@@ -120,6 +120,31 @@ def test_new_images_are_scored_without_labels(finished, tmp_path, capsys):
     np.testing.assert_allclose([found[name] for name in ids], scored.quality, rtol=1e-4)
 
 
+def test_scoring_that_broke_off_goes_on(finished, tmp_path, monkeypatch):
+    from conceptseg.study.bottleneck import apply
+
+    path, out, _, _ = finished
+    words = ["predict-quality", str(out), "-c", str(path), "--set", "run.shards=6", "--out"]
+    assert command.main([*words, str(tmp_path / "whole.csv")]) == 0
+    score, images = apply.Score.map, []
+
+    def counted(self, context, batch, known):
+        if len(images) > 20 and not (tmp_path / "again").exists():
+            raise KeyboardInterrupt
+        images.extend(batch.ids)
+        return score(self, context, batch, known)
+
+    monkeypatch.setattr(apply.Score, "map", counted)
+    assert command.main([*words, str(tmp_path / "cut.csv")]) == 130
+    assert not (tmp_path / "cut.csv").exists()
+    (tmp_path / "again").touch()
+    kept = len(images)
+    assert command.main([*words, str(tmp_path / "cut.csv")]) == 0
+    assert len(images) < 42 + kept
+    assert (tmp_path / "cut.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert not list(tmp_path.glob("*.parts"))
+
+
 def test_a_predictor_is_refused_for_another_network(finished, capsys):
     path, out, _, _ = finished
     other = ["--set", "model.preprocessing.mean=[0.1,0.1,0.1]"]

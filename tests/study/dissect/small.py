@@ -7,6 +7,7 @@ import torch
 
 from conceptseg.stats.estimate import Sampling
 from conceptseg.study.dissect.bins import Bins, Counter
+from conceptseg.study.dissect.chosen_sources import UNLEARNT
 from conceptseg.study.dissect.kept import Kept
 from conceptseg.study.dissect.pilot import Plan
 from conceptseg.study.dissect.vocabulary import Category, Vocabulary
@@ -30,8 +31,10 @@ def plan(units: int, words: Vocabulary, ids: list[str], half: list[int]) -> Plan
         two_sided=np.zeros(units, bool),
         mean=np.zeros(units),
         lowest=0.0,
-        sources=(),
+        codebook=UNLEARNT,
         vocabulary=words,
+        seen_alone=np.ones(len(words.categories), bool),
+        predicts=False,
         half=dict(zip(ids, half, strict=True)),
         sampling=Sampling(tuple(ids), tuple(ids), "images", 0),
         names=tuple(range(units)),

@@ -1,0 +1,74 @@
+"""Processes of this machine: parts of passes on several devices at once, and what may go wrong."""
+
+import os
+
+import pytest
+
+from conceptseg.engine.base import each
+from conceptseg.engine.pool import ProcessEngine
+from conceptseg.errors import EXIT_INPUT, InputError
+from conceptseg.study.__main__ import main as command
+from tests.strange_models import NETWORKS, write_scenes
+from tests.study.test_engines import content, same
+from tests.study.test_strange import IMAGES, write
+
+
+def place(shared, number):
+    return number, len(shared), os.getpid(), os.environ.get("CONCEPTSEG_DEVICE")
+
+
+def die(number):
+    os._exit(9)
+
+
+def test_each_device_has_a_process_and_the_least_busy_is_asked():
+    engine = ProcessEngine(devices=("cpu", "cpu"))
+    shared = engine.share(list(range(1000)))
+    found = [made for _, made in each(engine, [(place, (shared, n)) for n in range(8)])]
+    assert sorted(number for number, *_ in found) == list(range(8))
+    assert {size for _, size, *_ in found} == {1000}
+    assert len({process for *_, process, _ in found} - {os.getpid()}) == 2
+    assert {device for *_, device in found} == {"cpu"} and engine.slots() == 2
+    engine.close()
+
+
+def test_files_of_shared_values_go_with_them():
+    engine = ProcessEngine(1)
+    shared = engine.share("a value")
+    folder = engine._folder
+    assert folder is not None and len(list(folder.iterdir())) == 1
+    del shared
+    assert not list(folder.iterdir())
+    engine.close()
+    del engine
+    assert not folder.exists()
+
+
+def test_a_process_that_is_ended_is_one_clear_error():
+    engine = ProcessEngine(1)
+    with pytest.raises(InputError, match="want of memory.*run.processes"):
+        list(each(engine, [(die, (1,))]))
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    names = NETWORKS["plain"].classes
+    return {names: write_scenes(tmp_path_factory.mktemp("scenes"), IMAGES, names)}
+
+
+def test_a_study_on_two_devices_is_that_on_one(scenes, tmp_path):
+    path = write(tmp_path, "permutation", "plain", scenes)
+    keys = ["--set", "run.threads=1", "--set", "run.shards=4", "-q"]
+    for name, more in (("one", ["run.device=cpu"]), ("two", ["run.devices=[cpu, cpu]"])):
+        words = [word for key in more for word in ("--set", key)]
+        out = str(tmp_path / name)
+        assert command(["permutation", "-c", str(path), "--out", out, *keys, *words]) == 0
+    same(content(tmp_path / "two"), content(tmp_path / "one"))
+
+
+def test_devices_that_are_not_there_are_refused(scenes, tmp_path, capsys):
+    path = write(tmp_path, "permutation", "plain", scenes)
+    words = ["permutation", "-c", str(path), "--out", str(tmp_path / "o"), "-q"]
+    assert command([*words, "--set", "run.devices=[cpu, cuda:7]"]) == EXIT_INPUT
+    assert "run.device is 'cuda:7'" in capsys.readouterr().err
