@@ -65,7 +65,7 @@ def main() -> None:
     context = start.prepare(study)
     pilot = Pilot(study)
     task = Task("pilot", pilot, context, Known(), context.run.batch_size)
-    state = map_part(task, pilot.samples(context, Known()))
+    state = map_part(task, pilot.samples(context, Known())).known
     plan = make_plan(study, context, state)[PLAN]
     loaded = list(reading.read(context, context.manifest.samples[: arguments.images], "optional"))
     sweep(study, context, plan, loaded, arguments.rounds)

@@ -57,8 +57,8 @@ class Drawn(Source):
     def size(self, sample: Sample) -> tuple[int, int]:
         return (self.size_px, self.size_px)
 
-    def digest(self, sample: Sample) -> str:
-        return hashlib.sha256(f"{self.size_px}{self.seed}{sample.id}".encode()).hexdigest()
+    def stamp(self, sample: Sample) -> int:
+        return self.seed
 
     def settings(self) -> dict[str, Any]:
         return {"size_px": self.size_px}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -74,7 +75,7 @@ def batches(
 def ahead(load: Callable[[A], B], items: Iterable[A], workers: int, window: int) -> Iterator[B]:
     """What `load` makes of items, in their order, by threads that are at most `window` ahead.
 
-    Raises what it raises, at the item's turn.
+    Raises what it raises, at the item's turn. Threads know the context variables of the caller.
     """
     if workers < 1:
         yield from map(load, items)
@@ -83,7 +84,7 @@ def ahead(load: Callable[[A], B], items: Iterable[A], workers: int, window: int)
         waiting: deque[Future[B]] = deque()
         try:
             for item in items:
-                waiting.append(pool.submit(load, item))
+                waiting.append(pool.submit(copy_context().run, load, item))
                 if len(waiting) > window:
                     yield waiting.popleft().result()
             while waiting:

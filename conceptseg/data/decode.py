@@ -1,7 +1,8 @@
 """From a file to its pixels: the module of `formats` that its suffix names, and what can go wrong.
 
-A format is a module with `read(path, channels, max_pixels, mask) -> Raster`, and perhaps `size`. It
-does not choose: what a file holds is handed on, and `images` decides by the manifest's rules.
+A format is a module with `read(path, file, channels, max_pixels, mask) -> Raster`, and perhaps
+`size`. It reads the open file, `path` being for messages. It does not choose: what a file holds is
+handed on, and `images` decides by the manifest's rules.
 """
 
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+from conceptseg.data.hashed import missing, opened
 from conceptseg.data.raster import Raster
 from conceptseg.errors import InputError
 
@@ -26,14 +28,14 @@ SUFFIXES = {suffix: name for name, suffixes in _FORMATS.items() for suffix in su
 
 
 def decode(path: Path, channels: int, max_pixels: int, *, mask: bool) -> Raster:
-    """The pixels of a file.
+    """The pixels of a file, which is hashed as it is read (:mod:`conceptseg.data.hashed`).
 
     Raises :class:`~conceptseg.errors.InputError` for a file that is missing, damaged, of another
     format than its suffix names, without pixels, or larger than `max_pixels`.
     """
     reader = _reader(path)
-    with reading(path):
-        raster: Raster = reader.read(path, channels, max_pixels, mask)
+    with reading(path), opened(path) as file:
+        raster: Raster = reader.read(path, file, channels, max_pixels, mask)
     if raster.values.size == 0:
         raise InputError(f"{path}: has no pixels")
     return raster
@@ -85,9 +87,7 @@ def reading(path: Path) -> Iterator[None]:
     except (InputError, MemoryError):
         raise
     except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such file; is the root right (manifest key root, or --data-root)?"
-        ) from None
+        raise missing(path) from None
     except IsADirectoryError:
         raise InputError(f"{path}: a folder, not a file") from None
     except PermissionError:

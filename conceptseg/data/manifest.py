@@ -7,8 +7,6 @@ A :class:`Manifest` names the samples and knows how to read each; a reader (a fi
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from conceptseg.data.draw import sample_priority
+from conceptseg.data.hashed import gathered
 from conceptseg.data.labels import Colour, LabelBlock
+from conceptseg.data.reads import record_read
 from conceptseg.errors import InputError, nearest
 
 BUILTIN = "builtin:"
@@ -34,7 +34,8 @@ class Sample:
     `image` lists files relative to the manifest's root; several are stacked as channels; none
     when the image is drawn. Labels lie in one file, `mask`, or in one for each class (`masks`,
     pairs of a class's name and its file). `group` says what is not independent (patient, scene,
-    drive); a sample without one is a group by itself. `payload` belongs to the reader.
+    drive); a sample without one is a group by itself. `payload` belongs to the reader; its repr
+    says all that it holds of pixels and labels.
     """
 
     id: str
@@ -95,12 +96,17 @@ class Source(ABC):
         return self
 
     @abstractmethod
-    def digest(self, sample: Sample) -> str:
-        """SHA-256 of everything that decides the sample's pixels and labels."""
+    def stamp(self, sample: Sample) -> Any:
+        """What tells, without opening a file, whether pixels or labels are those of another time.
+
+        Plain data: of files below the root their names, sizes and times of modification, of what
+        is drawn its recipe. Where the root lies does not matter. Raises
+        :class:`~conceptseg.errors.InputError` for a file that is missing or outside the root.
+        """
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """How pixels are read, as plain data; part of the fingerprint."""
+        """How pixels are read, as plain data."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +125,6 @@ class Manifest:
     source: Source = field(repr=False)
     root: Path | None = None
     where: str = "manifest"
-    _digests: dict[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if not self.samples:
@@ -185,11 +190,16 @@ class Manifest:
 
     def image(self, sample: Sample) -> np.ndarray:
         """A sample's image: float32 [c, h, w] in [0, 1]."""
-        return self.source.image(sample)
+        with gathered() as files:
+            image = self.source.image(sample)
+        record_read(sample, self.root, files, image)
+        return image
 
     def labels(self, sample: Sample) -> np.ndarray | None:
         """A sample's labels: int64 [h, w], :data:`IGNORE` where ignored; None without a mask."""
-        labels = self.source.labels(sample)
+        with gathered() as files:
+            labels = self.source.labels(sample)
+        record_read(sample, self.root, files, labels=labels)
         if labels is not None:
             self._check_size(sample, labels.shape, self.size(sample))
         return labels
@@ -200,7 +210,9 @@ class Manifest:
 
     def pair(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None]:
         """`image` and `labels` of a sample, known to be of one size."""
-        image, labels = self.source.pair(sample)
+        with gathered() as files:
+            image, labels = self.source.pair(sample)
+        record_read(sample, self.root, files, image, labels)
         if labels is not None:
             self._check_size(sample, labels.shape, image.shape[1:])
         return image, labels
@@ -222,32 +234,8 @@ class Manifest:
         )
 
     def alone(self, names: Iterable[str]) -> Manifest:
-        """Labelled as if nothing but some classes were drawn; the fingerprint stays the files'."""
+        """Labelled as if nothing but some classes were drawn; the rows stay the same."""
         return dataclasses.replace(self, source=self.source.alone(frozenset(names)))
-
-    def digest(self, sample: Sample) -> str:
-        """SHA-256 of what decides a sample's pixels and labels; files are read once a process."""
-        if sample.id not in self._digests:
-            self._digests[sample.id] = self.source.digest(sample)
-        return self._digests[sample.id]
-
-    def fingerprint(self, samples: Iterable[Sample] | None = None) -> str:
-        """SHA-256 over how images are read, the label block, and the samples, in order.
-
-        It covers the files' bytes (or the recipe of drawn images), ids, groups, splits and
-        metadata, but not where the files lie. Every file named is opened, so what is missing or
-        outside the root is found here.
-        """
-        rules = dataclasses.asdict(self.block) | {
-            "remap": sorted(self.block.remap.items()),
-            "channels": self.channels,
-            "source": self.source.settings(),
-        }
-        total = hashlib.sha256(_json(rules))
-        for sample in self.samples if samples is None else samples:
-            row = [sample.id, sample.split, sample.group, dict(sample.metadata)]
-            total.update(_json([*row, self.digest(sample)]))
-        return total.hexdigest()
 
     def select(
         self,
@@ -339,10 +327,6 @@ def _check_id(sample_id: str, where: str) -> None:
             f"{where}: the id {sample_id[:60]!r} cannot be a file's name; use up to 128 letters, "
             "digits, '-', '_' and '.', without a leading '.'"
         )
-
-
-def _json(content: Any) -> bytes:
-    return json.dumps(content, sort_keys=True, ensure_ascii=False, default=str).encode()
 
 
 Reader = Callable[["Path", Mapping[str, Any], "Path | None"], "Manifest"]

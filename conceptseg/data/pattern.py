@@ -1,9 +1,10 @@
 """Files beside the samples, one for each, named by a pattern."""
 
+import stat
 from pathlib import Path
 
 from conceptseg.data.manifest import Manifest, Sample
-from conceptseg.data.readers._files import relative, resolve
+from conceptseg.data.readers._files import relative, resolve, stamp_file, stat_below
 from conceptseg.data.readers._folders import fill
 
 
@@ -23,10 +24,23 @@ class Pattern:
 
         Raises :class:`~conceptseg.errors.InputError` for a path that leads out of the root.
         """
+        path = self._path(sample)
+        if path is None or self._root is None:
+            return None
+        full = resolve(self._root, path)
+        return full if full.is_file() else None
+
+    def stamp(self, sample: Sample) -> tuple[str, int, int] | None:
+        """Its name, size and time of modification (ns), without opening it; None without a file."""
+        path = self._path(sample)
+        if path is None or self._root is None:
+            return None
+        about = stat_below(self._root, path)
+        there = about is not None and stat.S_ISREG(about.st_mode)
+        return stamp_file(self._root, path) if there else None
+
+    def _path(self, sample: Sample) -> Path | None:
         words = {name: sample.metadata.get(name, "") for name in self._columns}
         words |= {"id": sample.id, "split": sample.split or "", "group": sample.group}
         text = fill(self._text, words, self._where)
-        if not text.strip() or self._root is None:
-            return None
-        path = resolve(self._root, relative(text, self._where))
-        return path if path.is_file() else None
+        return relative(text, self._where) if text.strip() else None

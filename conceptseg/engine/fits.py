@@ -2,8 +2,8 @@
 
 A step asks for them in the order in which it needs them and puts together what they give; whether
 they are made here, one after the other, or by several processes at once, is the run's affair and
-changes nothing: each is seeded by itself and computes with one thread. What long ones gave is kept,
-so a run that broke off repeats none of it.
+changes nothing: each is seeded by itself, reads no images, and computes with one thread. What long
+ones gave is kept, so a run that broke off repeats none of it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+from conceptseg.data.reads import Reads
 from conceptseg.engine.base import Engine, each
 from conceptseg.engine.known import Key, Known
 from conceptseg.engine.local import LocalEngine
-from conceptseg.engine.store import CarryStore, DamagedError
+from conceptseg.engine.store import CarryStore, DamagedError, Made
 from conceptseg.settings import digest
 
 T = TypeVar("T")
@@ -85,13 +86,15 @@ class Fits:
         if self.store is None:
             return None
         try:
-            return self.store.load(f"{name}.{number}", digest([self.key, name, number]))
+            made = self.store.load(f"{name}.{number}", digest([self.key, name, number]))
         except DamagedError:
             return None
+        return None if made is None else made.known
 
     def _keep(self, name: str, number: int, made: T) -> None:
         if self.store is not None:
-            self.store.save(f"{name}.{number}", digest([self.key, name, number]), MADE(made))
+            own = digest([self.key, name, number])
+            self.store.save(f"{name}.{number}", own, Made(MADE(made), Reads()))
 
 
 _FITS: ContextVar[Fits] = ContextVar("fits")

@@ -1,6 +1,7 @@
 """Further files that a study reads, besides its network and its data set.
 
-A run that broke off goes on only where these are what they were: their contents are in its key.
+A run that broke off goes on only where these are what they were: in its key are the contents of
+files, and of masks that lie beside the images their names, sizes and times of modification.
 """
 
 import hashlib
@@ -8,16 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from conceptseg.data.hashed import digest_file
 from conceptseg.data.manifest import Manifest
 from conceptseg.data.pattern import Pattern
-from conceptseg.data.readers._files import digest_file
 
 RESULT = ("result.json", "arrays.npz")
 """What is read of a folder that a study's file names: an earlier result."""
 
 
-def inputs(config: Mapping[str, Any], manifest: Manifest) -> dict[str, str]:
-    """SHA-256 of each, by the key that names it: files, earlier results, and user's masks.
+def inputs(config: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of files and earlier results, by the key that names them; without user's masks.
 
     `config` is a study's configuration as plain data, without its network and data set.
     """
@@ -25,12 +26,23 @@ def inputs(config: Mapping[str, Any], manifest: Manifest) -> dict[str, str]:
     for key, text in _texts(config, ""):
         if told := [digest_file(one) for one in _named(Path(text))]:
             found[key] = hashlib.sha256("".join(told).encode()).hexdigest()
-    for name, pattern in (config.get("masks") or {}).items():
-        total, own = hashlib.sha256(), Pattern(pattern, manifest, f"masks.{name}")
+    return found
+
+
+def masks(config: Mapping[str, Any], manifest: Manifest) -> dict[str, Pattern]:
+    """The user's masks that lie beside the images, by the key that names them."""
+    patterns = (config.get("masks") or {}).items()
+    return {f"masks.{name}": Pattern(one, manifest, f"masks.{name}") for name, one in patterns}
+
+
+def stamps(patterns: Mapping[str, Pattern], manifest: Manifest) -> dict[str, str]:
+    """SHA-256 over the stamps of such files, which are hashed when they are read."""
+    found = {}
+    for key, pattern in patterns.items():
+        total = hashlib.sha256()
         for sample in manifest.samples:
-            file = own.file(sample)
-            total.update(f"{sample.id}\0{file and digest_file(file)}\0".encode())
-        found[f"masks.{name}"] = total.hexdigest()
+            total.update(f"{sample.id}\0{pattern.stamp(sample)}\0".encode())
+        found[key] = total.hexdigest()
     return found
 
 

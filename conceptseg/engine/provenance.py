@@ -17,18 +17,19 @@ from typing import Any
 
 import conceptseg
 
-PACKAGES = (
+NUMERICAL = (
     "torch",
     "torchvision",
     "numpy",
     "scipy",
     "scikit-learn",
     "scikit-image",
-    "umap-learn",
-    "plotly",
     "zennit",
-    "pydantic",
+    "numba",
+    "umap-learn",
 )
+"""Packages whose arithmetic is in a result: saved parts fit no other version of these."""
+PACKAGES = (*NUMERICAL, "plotly", "pydantic")
 OPTIONAL = (
     "segmentation-models-pytorch",
     "timm",
@@ -44,8 +45,14 @@ HOW_ONLY = {"--out": 1, "--quiet": 0, "-q": 0, "--fresh": 0}
 
 def versions() -> dict[str, str]:
     """Version of this package, of Python and of every installed package that takes part."""
-    found = {"conceptseg": conceptseg.__version__, "python": platform.python_version()}
-    for name in PACKAGES + OPTIONAL:
+    own = {"conceptseg": conceptseg.__version__, "python": platform.python_version()}
+    return own | installed(PACKAGES + OPTIONAL)
+
+
+def installed(packages: Sequence[str]) -> dict[str, str]:
+    """Version of each of these packages that is installed."""
+    found = {}
+    for name in packages:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -6,6 +6,10 @@ conclude from them what later steps know. Samples are cut into parts of consecut
 state is saved under a key that hashes everything it depends on, so the same command started again
 after a crash resumes with what was saved and ends with the same result. Passes check the network's
 output themselves (`model.check_finite`), where they know which samples it belongs to.
+
+Of the data set the key hashes rows, which takes no reading (:mod:`conceptseg.data.rows`). What is
+read is hashed as it is read (:mod:`conceptseg.data.reads`): of two passes, processes, or halves of
+a run that was resumed, which read other bytes of one sample, the later one ends the run.
 """
 
 from __future__ import annotations
@@ -18,10 +22,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from conceptseg.data.ledger import Ledger
+from conceptseg.data.reads import IMAGE, LABELS, recording
+from conceptseg.data.rows import rows_digest
 from conceptseg.engine import provenance
 from conceptseg.engine.base import Engine
 from conceptseg.engine.contract import LEFT_OUT, Context, Pass, Study
-from conceptseg.engine.inputs import inputs
+from conceptseg.engine.inputs import inputs, masks, stamps
 from conceptseg.engine.job import Job
 from conceptseg.engine.known import Known
 from conceptseg.engine.local import LocalEngine
@@ -56,7 +63,7 @@ def run_study(
     `<out>/.state` until :func:`save` is called.
 
     Raises :class:`~conceptseg.errors.InputError` for data, a network or a folder that cannot be
-    used.
+    used, and for a file of the data set of which other bytes are read than before.
     """
     progress = progress or Quiet()
     context = refuse(study, context)
@@ -69,10 +76,13 @@ def run_study(
     weights = context.model.fingerprint()
     # Asked before the passes: libraries that they load may set another number of threads.
     machine = provenance.machine(context.run.device)
-    further = inputs(_own(study), context.manifest)
-    key = base_key(study, context, recorded, weights, further)
+    own = _own(study)
+    further, beside = inputs(own), masks(own, context.manifest)
+    files = further | stamps(beside, context.manifest)
+    key = base_key(study, context, recorded, weights, files)
     steps = _steps(study, context, out, progress, engine, key, weights)
-    result = steps.take()
+    with recording(steps.ledger):
+        result = steps.take()
     return dataclasses.replace(
         result,
         skipped=(*unsuited_methods(context), *_left_out(steps.known), *result.skipped),
@@ -80,8 +90,8 @@ def run_study(
         provenance=in_order(
             {
                 **result.provenance,
-                **_provenance(context, weights, steps.taken, command),
-                "inputs": further,
+                **_provenance(context, weights, steps, command),
+                "inputs": further | {kind: steps.ledger.digest(kind) for kind in beside},
                 **({"examination": examined} if examined else {}),
                 "machine": machine,
             }
@@ -106,7 +116,8 @@ def sweep(
     weights = context.model.fingerprint()
     key = base_key(study, context, study.model_dump(mode="json"), weights, further)
     steps = _steps(study, context, out, Quiet(), engine, key, weights)
-    steps.sweep(step)
+    with recording(steps.ledger):
+        steps.sweep(step)
     return steps.gathered
 
 
@@ -127,7 +138,9 @@ def _steps(
     assert engine is not None
     here = engine.here or bool(own and run.devices)
     fitting = ProcessEngine(run.processes or cores()) if here else engine
-    return Steps(study, context, out, progress, engine, fitting, key)
+    beside = masks(_own(study), context.manifest)
+    ledger = Ledger(context.manifest, {kind: pattern.file for kind, pattern in beside.items()})
+    return Steps(study, context, out, progress, engine, fitting, ledger, key)
 
 
 def save(study: type[Study], result: Result, out: Path) -> Path:
@@ -173,25 +186,27 @@ def base_key(
     weights: str,
     further: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """Hash of all that every pass depends on: code, parameters, layer, weights, arithmetic, and
-    `further` files (:func:`conceptseg.engine.inputs.inputs`).
+    """Hash of all that every pass depends on: code, numerical libraries, parameters, layer,
+    weights, arithmetic, the rows of the data set (:func:`conceptseg.data.rows.rows_digest`), and
+    `further` files (:mod:`conceptseg.engine.inputs`).
 
     How the run is cut (batch size, shards, threads) is left out: it changes rounding only.
     """
     import torch
 
     config = without_run(recorded)
-    config["data"] = {**config.get("data", {}), "root": None}  # contents are hashed, not places
+    config["data"] = {**config.get("data", {}), "root": None}  # rows are hashed, not places
     return digest(
         {
             "code": [provenance.code_digest(), provenance.source_digest(type(study))],
-            "torch": torch.__version__,
+            "libraries": provenance.installed(provenance.NUMERICAL) | {"torch": torch.__version__},
             "arithmetic": [context.run.device.partition(":")[0], context.run.dtype],
             "study": [type(study).__module__, type(study).__qualname__],
             "config": config,
             "layer": context.layer,
             "factors": context.levels.factors,
             "weights": weights,
+            "rows": rows_digest(context.manifest),
             "unsuited": [one.entry for one in context.unsuited],
             "inputs": dict(further),
         }
@@ -216,9 +231,16 @@ def in_order(content: Mapping[str, Any]) -> dict[str, Any]:
     return ordered
 
 
-def _provenance(
-    context: Context, weights: str, taken: Sequence[Taken], command: str
-) -> dict[str, Any]:
+def _provenance(context: Context, weights: str, steps: Steps, command: str) -> dict[str, Any]:
+    """What the result was made with.
+
+    `data` covers the bytes of the image and mask files that steps decoded (what was drawn, where
+    there are none) of each sample that they read, and the samples' ids, in the manifest's order. It
+    does not cover files' names, places and times, headers that were looked at alone, and what was
+    read before the first step, to choose a layer or a batch size. How passes are cut, who makes
+    their parts, and whether parts were resumed does not matter. Of masks that lie beside the
+    images, `inputs` tells the same.
+    """
     return {
         "command": command,
         "versions": provenance.versions(),
@@ -227,12 +249,12 @@ def _provenance(
         "layer": context.layer,
         "worth": context.choice and context.choice.recorded(),
         "weights": weights,
-        "data": context.manifest.fingerprint(),
+        "data": steps.ledger.digest(IMAGE, LABELS),
         "manifest": context.manifest.name,
         "samples": len(context.manifest.samples),
         "passes": [
             {"name": one.name, "images": one.swept.images, "shards": one.swept.shards}
-            for one in taken
+            for one in steps.taken
             if one.swept is not None
         ],
     }

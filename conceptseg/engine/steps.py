@@ -5,6 +5,7 @@ Whatever a step found out is kept beside the parts, so a run that broke off repe
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -12,13 +13,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from conceptseg.data.ledger import Ledger
+from conceptseg.data.reads import Reads, recording
 from conceptseg.engine.base import Engine, each
 from conceptseg.engine.contract import Context, Pass, Study
 from conceptseg.engine.cut import ON_DEVICE, WORK, Cut, Tree
 from conceptseg.engine.fits import Fits, made_by
 from conceptseg.engine.known import Known
 from conceptseg.engine.progress import Progress
-from conceptseg.engine.store import CarryStore, DamagedError, ShardStore
+from conceptseg.engine.store import CarryStore, DamagedError, Made, ShardStore
 from conceptseg.engine.work import ADVANCE, Task, map_part, opened
 from conceptseg.settings import digest
 
@@ -56,9 +59,9 @@ class Taken:
 class Steps:
     """The steps of a study, as far as they were taken.
 
-    `engine` makes the parts of passes, `fitting` the fits of what follows from them. `key` hashes
-    all that every step depends on; each pass adds its samples, so that nothing is ever resumed on
-    another past.
+    `engine` makes the parts of passes, `fitting` the fits of what follows from them. `ledger` tells
+    what was read. `key` hashes all that every step depends on; each pass adds its samples, so that
+    nothing is ever resumed on another past.
     """
 
     study: Study
@@ -67,6 +70,7 @@ class Steps:
     progress: Progress
     engine: Engine
     fitting: Engine
+    ledger: Ledger
     key: str
     known: Known = field(default_factory=Known)
     gathered: Known = field(default_factory=Known)
@@ -105,8 +109,7 @@ class Steps:
         """Make one pass; what it gathers is `gathered` until the next one."""
         context, progress = self.context, self.progress
         samples = step.samples(context, self.known)
-        rows = context.manifest.fingerprint(samples) if samples else ""
-        self.key = key = digest([self.key, step.name, rows])
+        self.key = key = digest([self.key, step.name, _ids_digest(samples)])
         parts = cut(step, context, samples) if samples else Cut(0, 1)
         ranges = parts.parts()
         task = Task(key, step, context, self.known, parts.batch)
@@ -122,11 +125,13 @@ class Steps:
                     continue
                 progress.advance(stop - start)
                 progress.shard(number + 1, True)
-                tree.put(number, shard)
+                self.ledger.take(shard.reads)
+                tree.put(number, shard.known)
             for number, shard in self._mapped(task, samples, [ranges[n] for n in todo]):
+                self.ledger.take(shard.reads)
                 store.save(*ranges[todo[number]], shard)
                 progress.shard(todo[number] + 1, False)
-                tree.put(todo[number], shard)
+                tree.put(todo[number], shard.known)
             self.gathered = state = tree.root(Known())
             taken = self._kept(
                 step.__module__, step.name, lambda: step.finish(context, state, inside)
@@ -136,8 +141,8 @@ class Steps:
 
     def _mapped(
         self, task: Task, samples: Sequence[Sample], ranges: Sequence[tuple[int, int]]
-    ) -> Iterator[tuple[int, Known]]:
-        """The states of parts, with their numbers, as the engine makes them."""
+    ) -> Iterator[tuple[int, Made]]:
+        """Parts with their numbers, as the engine makes them."""
         if not ranges:
             return
         engine, progress = self.engine, self.progress
@@ -145,10 +150,10 @@ class Steps:
         calls = [(map_part, (shared, samples[start:stop])) for start, stop in ranges]
         # Where the work is done in this process, images count as they are done.
         with _told(progress.advance if engine.here else lambda images: None):
-            for number, state in each(engine, calls):
+            for number, made in each(engine, calls):
                 if not engine.here:
                     progress.advance(ranges[number][1] - ranges[number][0])
-                yield number, state
+                yield number, made
 
     def _kept(self, module: str, name: str, find_out: Callable[[], Known]) -> Taken:
         """Have a step find something out, unless that is there already.
@@ -157,15 +162,18 @@ class Steps:
         leaves nothing behind.
         """
         store, own = CarryStore(self.out, _packages(module)), digest([self.key, module, name])
-        found = self._loaded(lambda: store.load(name, own)) if self._begun else None
-        if found is not None:
-            self.known |= found
+        made = self._loaded(lambda: store.load(name, own)) if self._begun else None
+        if made is not None:
+            self.ledger.take(made.reads)
+            self.known |= made.known
             return Taken(name, resumed=True)
-        with self._fitting(name, module) as fits:
-            found = find_out()
+        reads = Reads()
+        with self._fitting(name, module) as fits, recording(reads):
+            made = Made(find_out(), reads)
+        self.ledger.take(reads)
         if self._begun:
-            store.save(name, own, found)
-        self.known |= found
+            store.save(name, own, made)
+        self.known |= made.known
         return Taken(name, fits=fits.counts)
 
     def _fitting(self, name: str, module: str) -> AbstractContextManager[Fits]:
@@ -188,6 +196,14 @@ def _told(advance: Callable[[int], None]) -> Iterator[None]:
         yield
     finally:
         ADVANCE.reset(token)
+
+
+def _ids_digest(samples: Sequence[Sample]) -> str:
+    """SHA-256 of which samples a pass visits; what they are is in the key that all steps share."""
+    total = hashlib.sha256()
+    for sample in samples:
+        total.update(f"{sample.id}\n".encode())
+    return total.hexdigest()
 
 
 def _packages(module: str) -> frozenset[str]:

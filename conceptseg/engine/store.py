@@ -1,8 +1,9 @@
 """Keeps on disk what a run has finished, so that a killed one goes on where it stopped.
 
 A shard's state is one safetensors file whose header holds, as JSON, which statistic each array
-belongs to and a checksum of all of them. Files appear by an atomic rename: one that is there is
-whole, and one that was damaged later is recognised by its checksum and computed again.
+belongs to and a checksum of all of them. Beside it stands what was read to make it, so that files
+which have changed since are noticed. Files appear by an atomic rename: one that is there is whole,
+and one that was damaged later is recognised by its checksum and computed again.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from conceptseg.data.reads import Reads
 from conceptseg.engine.carry import UnkeptError, read_back, written
 from conceptseg.engine.known import Known
 from conceptseg.errors import InputError
@@ -25,11 +27,20 @@ from conceptseg.stats.contract import Statistic
 
 FOLDER = ".state"
 ENTRY = "state"
+READS = "/reads"  # no statistic is called so
 Groups = dict[str, dict[str, np.ndarray]]
 
 
 class DamagedError(Exception):
     """A saved state that cannot be trusted; the reason is the message."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """The state of a part of a pass, or what a step found out, and what was read to make it."""
+
+    known: Known
+    reads: Reads
 
 
 class ShardStore:
@@ -47,8 +58,8 @@ class ShardStore:
         """File of the shard that covers samples `start` to `stop` (exclusive) of the pass."""
         return self.folder / f"{start:07d}-{stop:07d}.safetensors"
 
-    def load(self, start: int, stop: int) -> Known | None:
-        """The shard's state, or None when it was never saved.
+    def load(self, start: int, stop: int) -> Made | None:
+        """The shard, or None when it was never saved.
 
         Raises :class:`DamagedError` when the file is there but not what was written.
         """
@@ -60,16 +71,17 @@ class ShardStore:
             {k: self._statistic(kind).from_arrays(arrays.get(k, {})) for k, kind in statistics}
         )
 
-    def save(self, start: int, stop: int, state: Known) -> None:
-        """Write the shard's state; either the whole file appears or nothing does.
+    def save(self, start: int, stop: int, made: Made) -> None:
+        """Write the shard; either the whole file appears or nothing does.
 
         Raises :class:`~conceptseg.errors.InputError` when the disk is full or not writable.
         """
-        arrays = {key: dict(statistic.to_arrays()) for key, statistic in state.items()}
+        state = made.known.items()
+        arrays = {key: dict(statistic.to_arrays()) for key, statistic in state}
         statistics = {
-            key: f"{type(value).__module__}:{type(value).__qualname__}"
-            for key, value in state.items()
+            key: f"{type(value).__module__}:{type(value).__qualname__}" for key, value in state
         }
+        arrays[READS] = made.reads.to_arrays()
         content = _encode(arrays, {"statistics": statistics})
         _make(self.folder)
         replace_file(self.path(start, stop), content)
@@ -97,7 +109,7 @@ class CarryStore:
     def _path(self, name: str, key: str) -> Path:
         return self.out / FOLDER / "carry" / f"{name}-{key[:16]}.safetensors"
 
-    def load(self, name: str, key: str) -> Known | None:
+    def load(self, name: str, key: str) -> Made | None:
         """What a step found out, or None when it was not kept.
 
         Raises :class:`DamagedError` when the file is there but not what was written.
@@ -107,18 +119,19 @@ class CarryStore:
     def _carry(self, arrays: Groups, index: dict[str, Any]) -> Known:
         return read_back(index["carry"], arrays.get(ENTRY, {}), self.packages | {"conceptseg"})
 
-    def save(self, name: str, key: str, known: Known) -> None:
+    def save(self, name: str, key: str, made: Made) -> None:
         """Keep it, if it can be written as plain values.
 
         Raises :class:`~conceptseg.errors.InputError` when the disk is full or not writable.
         """
         try:
-            content, arrays = written(known)
+            content, arrays = written(made.known)
         except UnkeptError:
             return
         path = self._path(name, key)
         _make(path.parent)
-        replace_file(path, _encode({ENTRY: arrays}, {"carry": content}))
+        both = {ENTRY: arrays, READS: made.reads.to_arrays()}
+        replace_file(path, _encode(both, {"carry": content}))
 
 
 def clear(out: Path) -> None:
@@ -126,13 +139,13 @@ def clear(out: Path) -> None:
     shutil.rmtree(out / FOLDER, ignore_errors=True)
 
 
-def _loaded(path: Path, build: Callable[[Groups, dict[str, Any]], Known]) -> Known | None:
+def _loaded(path: Path, build: Callable[[Groups, dict[str, Any]], Known]) -> Made | None:
     """What a file holds, or None where there is none; raises :class:`DamagedError`."""
     if not path.is_file():
         return None
     arrays, index = _read(path)
     try:
-        return build(arrays, index)
+        return Made(build(arrays, index), Reads.from_arrays(arrays.get(READS, {})))
     except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
         raise DamagedError(f"{path.name}: {error}") from error
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conceptseg.data.part import part
+from conceptseg.data.reads import Reads, recording
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.cut import Tree
 from conceptseg.engine.known import Known
 from conceptseg.engine.reading import read
 from conceptseg.engine.start import precision
+from conceptseg.engine.store import Made
 
 if TYPE_CHECKING:
     from conceptseg.data.manifest import Sample
@@ -37,8 +39,17 @@ class Task:
     batch: int
 
 
-def map_part(task: Task, samples: Sequence[Sample]) -> Known:
-    """The merged state of consecutive samples; of the data set the pass sees these alone."""
+def map_part(task: Task, samples: Sequence[Sample]) -> Made:
+    """The merged state of consecutive samples, and what was read of the data set to make it.
+
+    The pass sees these samples alone. Raises InputError for a file that changes meanwhile.
+    """
+    reads = Reads()
+    with recording(reads):
+        return Made(_mapped(task, samples), reads)
+
+
+def _mapped(task: Task, samples: Sequence[Sample]) -> Known:
     step, manifest = task.step, part(task.context.manifest, samples)
     context = dataclasses.replace(task.context, manifest=manifest)
     inside = task.known | _opened(task)

@@ -34,7 +34,7 @@ class Numbered(Source):
     def size(self, sample):
         return self.sizes[int(sample.id)]
 
-    def digest(self, sample):
+    def stamp(self, sample):
         return sample.id
 
     def settings(self):

@@ -1,8 +1,11 @@
 """The manifest as a whole; what each reader makes of its layout is tested beside it."""
 
+import builtins
 import hashlib
+import io
 import os
 import pickle
+import shutil
 import tracemalloc
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from conceptseg.data.batch import Batch, batches
 from conceptseg.data.draw import sample_priority
 from conceptseg.data.labels import IGNORE, LabelBlock
 from conceptseg.data.manifest import Manifest, Sample, Source, check_files, load_manifest, problems
+from conceptseg.data.rows import rows_digest
 from conceptseg.errors import InputError
 from tests.files import FOLDERS, LABELS, indexed, manifest, pairs, png, write
 
@@ -37,7 +41,7 @@ class Drawn(Source):
     def size(self, sample):
         return (int(sample.metadata.get("side", 4)), 4)
 
-    def digest(self, sample):
+    def stamp(self, sample):
         return sample.id
 
     def settings(self):
@@ -143,23 +147,22 @@ def test_pixels_labels_and_facts_of_a_manifest(tmp_path):
         found = whole.pair(sample)
         assert np.array_equal(found[1], labels)
     again = pickle.loads(pickle.dumps(whole))
-    assert again.fingerprint() == whole.fingerprint()
+    assert rows_digest(again) == rows_digest(whole)
 
 
-def fingerprints(folder, **changes):
+def rows(folder, **changes):
     keys = {"labels": LABELS, "folders": FOLDERS} | changes
-    return manifest(folder, **keys).fingerprint()
+    return rows_digest(manifest(folder, **keys))
 
 
-def test_the_fingerprint_follows_what_can_change_a_result(tmp_path):
+def test_the_rows_follow_what_can_change_a_result(tmp_path):
     pairs(tmp_path)
-    first = fingerprints(tmp_path)
-    assert fingerprints(tmp_path) == first
-    assert fingerprints(tmp_path, name="other") == first
-    assert fingerprints(tmp_path, max_pixels=100) == first
-    moved = tmp_path / "moved"
-    pairs(moved)
-    assert fingerprints(moved) == first
+    first = rows(tmp_path)
+    assert rows(tmp_path) == first
+    assert rows(tmp_path, name="other") == first
+    assert rows(tmp_path, max_pixels=100) == first
+    shutil.copytree(tmp_path, tmp_path / "moved")
+    assert rows(tmp_path / "moved") == first
     changes = [
         {"labels": LABELS | {"ignore": 9}},
         {"labels": LABELS | {"first": 1}},
@@ -173,27 +176,47 @@ def test_the_fingerprint_follows_what_can_change_a_result(tmp_path):
         {"folders": [FOLDERS[0] | {"split": "train"}]},
         {"folders": [{"images": FOLDERS[0]["images"]}]},
     ]
-    others = [fingerprints(tmp_path, **change) for change in changes]
+    others = [rows(tmp_path, **change) for change in changes]
     # Every sample is its own group with or without the expression.
     assert others.pop(8) == first
     for name in ("images", "masks"):
         path = tmp_path / f"train/{name}/b.png"
-        before = path.read_bytes()
-        write(path, png(1 - np.zeros((4, 4), np.uint8)))
-        others.append(fingerprints(tmp_path))
+        before, about = path.read_bytes(), path.stat()
+        write(path, before + b" ")
+        os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+        others.append(rows(tmp_path))  # another size
         path.write_bytes(before)
+        os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns + 1))
+        others.append(rows(tmp_path))  # another time
+        os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+        assert rows(tmp_path) == first
     assert len({first, *others}) == len(others) + 1
-    whole = manifest(tmp_path, labels=LABELS, folders=FOLDERS)
-    assert whole.fingerprint(whole.samples[:2]) == whole.select(ids=["a", "b"]).fingerprint()
-    assert whole.fingerprint(whole.samples[:2]) != first
+    assert rows_digest(manifest(tmp_path, labels=LABELS, folders=FOLDERS).select(limit=2)) != first
 
 
-def test_a_sample_digest_is_that_of_its_files(tmp_path):
+def test_rows_look_for_every_file_and_open_none(tmp_path, monkeypatch):
     pairs(tmp_path)
     whole = manifest(tmp_path, labels=LABELS, folders=FOLDERS)
-    files = [tmp_path / f"train/{name}/a.png" for name in ("images", "masks")]
-    parts = "\n".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
-    assert whole.digest(whole.samples[0]) == hashlib.sha256(parts.encode()).hexdigest()
+    monkeypatch.setattr(builtins, "open", None)
+    monkeypatch.setattr(io, "open", None)
+    monkeypatch.setattr(os, "open", None)
+    first = rows_digest(whole)
+    with pytest.raises(InputError, match="not callable"):
+        whole.image(whole.samples[0])
+    path = tmp_path / "train/masks/b.png"
+    path.rename(tmp_path / "b.png")
+    with pytest.raises(InputError, match=r"masks/b\.png: no such file; is the root right"):
+        rows_digest(whole)
+    path.mkdir()
+    with pytest.raises(InputError, match=r"masks/b\.png: a folder, not a file"):
+        rows_digest(whole)
+    path.rmdir()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match=r"masks/b\.png: a device or a pipe, not a file"):
+        rows_digest(whole)
+    path.unlink()
+    (tmp_path / "b.png").rename(path)
+    assert rows_digest(whole) == first
 
 
 def test_check_opens_everything_and_tells_each(tmp_path):
@@ -244,10 +267,19 @@ def test_links_that_leave_the_root(tmp_path):
     inside.unlink()
     inside.symlink_to(outside)
     whole = manifest(root, labels=LABELS, folders=FOLDERS)
-    for read in (whole.image, whole.size, whole.digest):
+    for read in (whole.image, whole.size, whole.source.stamp):
         with pytest.raises(InputError, match=r"a\.png: a link that leaves the root"):
             read(whole.sample("a"))
     assert len(check_files(whole)) == 1
+    (tmp_path / "far").mkdir()
+    shutil.move(root / "train/masks", tmp_path / "far/masks")
+    (root / "train/masks").symlink_to(tmp_path / "far/masks")
+    with pytest.raises(InputError, match=r"masks/b\.png: a link that leaves the root"):
+        whole.source.stamp(whole.sample("b"))
+    (root / "train/masks").unlink()
+    shutil.move(tmp_path / "far/masks", root / "kept")
+    (root / "train/masks").symlink_to(root / "kept")
+    whole.source.stamp(whole.sample("b"))
     link = tmp_path / "link"
     link.symlink_to(root)
     moved = manifest(tmp_path, labels=LABELS, folders=FOLDERS, root_override=link)
@@ -309,7 +341,7 @@ def test_a_missing_manifest(tmp_path):
 def test_the_builtin_manifest_needs_no_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     builtin = load_manifest("builtin:planted")
-    assert builtin.fingerprint() == load_manifest(MANIFESTS / "planted.yaml").fingerprint()
+    assert rows_digest(builtin) == rows_digest(load_manifest(MANIFESTS / "planted.yaml"))
     assert builtin.where == "builtin:planted"
     with pytest.raises(InputError, match="builtin:plantd: no such built-in data set; known are"):
         load_manifest("builtin:plantd")

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from conceptseg.data.reads import Reads
 from conceptseg.engine.carry import UnkeptError, read_back, written
 from conceptseg.engine.known import Key, Known
-from conceptseg.engine.store import CarryStore, DamagedError
+from conceptseg.engine.store import CarryStore, DamagedError, Made
 from conceptseg.stats.estimate import Sampling
 
 
@@ -101,7 +102,7 @@ def test_what_is_no_plain_value_is_not_kept(value, tmp_path):
     with pytest.raises(UnkeptError, match=r"a\[1\]"):
         written(Known({"a": [0, value]}))
     store = CarryStore(tmp_path, frozenset())
-    store.save("step", "k" * 20, Known({"a": value}))
+    store.save("step", "k" * 20, Made(Known({"a": value}), Reads()))
     assert store.load("step", "k" * 20) is None
 
 
@@ -113,8 +114,11 @@ def test_nothing_from_elsewhere_is_made(name):
 
 def test_a_damaged_file_is_told(tmp_path):
     store = CarryStore(tmp_path, frozenset({"tests"}))
-    store.save("step", "k" * 20, Known({"x": VALUES["class"]}))
-    same(store.load("step", "k" * 20)[Key("x", Outer)], VALUES["class"])
+    reads = Reads({"image": {"s1": b"\2" * 32}})
+    store.save("step", "k" * 20, Made(Known({"x": VALUES["class"]}), reads))
+    made = store.load("step", "k" * 20)
+    same(made.known[Key("x", Outer)], VALUES["class"])
+    assert made.reads == reads
     assert store.load("step", "l" * 20) is None
     (path,) = tmp_path.rglob("*.safetensors")
     content = bytearray(path.read_bytes())
@@ -129,9 +133,9 @@ def test_a_configured_technique_comes_back_as_it_was(tmp_path):
 
     made = Deletion(fill="mean", steps=7)
     store = CarryStore(tmp_path, frozenset())
-    store.save("step", "key", Key("metric", Deletion)(made))
+    store.save("step", "key", Made(Key("metric", Deletion)(made), Reads()))
     found = store.load("step", "key")
-    assert found is not None and found[Key("metric", Deletion)] == made
+    assert found is not None and found.known[Key("metric", Deletion)] == made
     content, arrays = written(Key("metric", Deletion)(made))
     content["metric"]["class"] = "pydantic.main:BaseModel"
     with pytest.raises(ValueError, match="not of this study"):

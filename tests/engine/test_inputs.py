@@ -6,7 +6,7 @@ from PIL import Image
 
 from conceptseg.data.labels import LabelBlock
 from conceptseg.data.manifest import Manifest, Sample
-from conceptseg.engine.inputs import inputs
+from conceptseg.engine.inputs import inputs, masks, stamps
 from tests.data.test_batch import Numbered
 
 
@@ -35,11 +35,17 @@ def config(tmp_path):
     }
 
 
+def everything(config, manifest):
+    """What a run's key knows of further files."""
+    return inputs(config) | stamps(masks(config, manifest), manifest)
+
+
 def test_what_is_named_is_found_wherever_it_stands(manifest, config):
-    found = inputs(config, manifest)
+    found = everything(config, manifest)
     assert set(found) == {"units[0].path", "dissection", "masks.mark", "masks.ink"}
-    assert inputs(config, manifest) == found
-    assert inputs({"names": "no file", "words": ["long " * 2000, "/" + "x" * 300]}, manifest) == {}
+    assert everything(config, manifest) == found
+    assert inputs({"names": "no file", "words": ["long " * 2000, "/" + "x" * 300]}) == {}
+    assert masks({"masks": None}, manifest) == {}
 
 
 @pytest.mark.parametrize(
@@ -53,10 +59,10 @@ def test_what_is_named_is_found_wherever_it_stands(manifest, config):
 )
 @pytest.mark.parametrize("gone", [False, True])
 def test_other_contents_are_another_input(manifest, config, tmp_path, path, key, gone):
-    before = inputs(config, manifest)
+    before = everything(config, manifest)
     if gone:
         (tmp_path / path).unlink()
     else:
         (tmp_path / path).write_bytes((tmp_path / path).read_bytes() + b" ")
-    after = inputs(config, manifest)
+    after = everything(config, manifest)
     assert {k for k in before if before[k] != after.get(k)} == {key}

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 import torch
 
+from conceptseg.data.manifest import Sample
+from conceptseg.data.reads import Reads
 from conceptseg.engine import provenance, reading, run, start
 from conceptseg.engine.known import Key, Known
-from conceptseg.engine.store import FOLDER, DamagedError, ShardStore
+from conceptseg.engine.store import FOLDER, DamagedError, Made, ShardStore
 from conceptseg.errors import InputError
 from conceptseg.result import folder
 from conceptseg.result.folder import replace_folder
@@ -212,7 +214,13 @@ def test_key_depends_on_code_layer_and_arithmetic(monkeypatch):
     keys.add(key(dataclasses.replace(context, run=half)))
     monkeypatch.setattr(provenance, "code_digest", lambda: "edited")
     keys.add(key(context))
-    assert len(keys) == 4
+    versions = provenance.installed(provenance.NUMERICAL)
+    for name in ("numpy", "scikit-learn", "torchvision"):
+        other = versions | {name: "0.0"}
+        monkeypatch.setattr(provenance, "installed", lambda names, other=other: other)
+        keys.add(key(context))
+    monkeypatch.setattr(provenance, "installed", lambda names: versions)
+    assert len(keys) == 7
     batch = context.run.model_copy(update={"batch_size": 99, "threads": 2})
     assert key(dataclasses.replace(context, run=batch)) in keys
 
@@ -276,8 +284,14 @@ def test_store_keeps_every_kind_of_array_exactly(tmp_path):
     sums = toys.Sum(("é", "b" * 40, ""), (0.1, float("nan"), -0.0))
     store = ShardStore(tmp_path, "pass", "k" * 64, frozenset({"tests"}))
     some, none = Key("some", toys.Sum), Key("none", toys.Sum)
-    store.save(0, 3, some(sums) | none(toys.Sum()))
-    back = store.load(0, 3)
+    sample = Sample("é 1")
+    reads = Reads()
+    reads.record("image", sample, b"\1" * 32, "é.png")
+    reads.record("masks.a/b", sample, bytes(range(32)), "b.png")
+    store.save(0, 3, Made(some(sums) | none(toys.Sum()), reads))
+    made = store.load(0, 3)
+    assert made.reads == reads
+    back = made.known
     assert back[none] == toys.Sum()
     assert back[some].ids == sums.ids
     assert np.array_equal(back[some].values, sums.values, equal_nan=True)
@@ -287,7 +301,7 @@ def test_store_keeps_every_kind_of_array_exactly(tmp_path):
 
 def test_store_builds_no_foreign_class(tmp_path):
     ShardStore(tmp_path, "pass", "k" * 64, frozenset({"tests"})).save(
-        0, 1, Known({"a": toys.Sum()})
+        0, 1, Made(Known({"a": toys.Sum()}), Reads())
     )
     with pytest.raises(DamagedError, match="not a statistic of this study"):
         ShardStore(tmp_path, "pass", "k" * 64, frozenset()).load(0, 1)

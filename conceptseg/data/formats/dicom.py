@@ -6,7 +6,7 @@ black and white is the manifest's `range`, or its `window`. Source: DICOM PS3.3,
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -17,30 +17,35 @@ _SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 
 
 def read(
-    path: Path, channels: int, max_pixels: int, mask: bool, frame: int | None = None
+    path: Path,
+    file: BinaryIO,
+    channels: int,
+    max_pixels: int,
+    mask: bool,
+    frame: int | None = None,
 ) -> Raster:
     """[h, w] or [h, w, 3]; a mask's values are the stored ones. `frame` is counted from 0."""
-    file = header_of(path)
-    frames = frames_of(path, file)
+    header = header_of(path, file)
+    frames = frames_of(path, header)
     if frame is None and frames != 1:
         raise InputError(
             f"{path}: DICOM of {frames} frames; read it with format: dicom, whose samples are "
             "frames, or save one frame a file"
         )
-    check_pixels(path, int(file.Rows), int(file.Columns), max_pixels)
-    values = _pixels(path, file, frame or 0)
-    kind = str(file.get("PhotometricInterpretation", ""))
-    lossy = "lossy DICOM" if str(file.get("LossyImageCompression", "00")) == "01" else None
+    check_pixels(path, int(header.Rows), int(header.Columns), max_pixels)
+    values = _pixels(path, file, header, frame or 0)
+    kind = str(header.get("PhotometricInterpretation", ""))
+    lossy = "lossy DICOM" if str(header.get("LossyImageCompression", "00")) == "01" else None
     if mask or values.ndim == 3:
         return Raster(values, lossy=lossy)
     if kind not in ("MONOCHROME1", "MONOCHROME2"):
         raise InputError(f"{path}: DICOM colours of kind {kind or 'none'}; save it as RGB or grey")
-    stored_bits, signed = int(file.BitsStored), bool(file.PixelRepresentation)
-    slope, intercept = _rescale(file, frame or 0)
-    if "ModalityLUTSequence" in file:
+    stored_bits, signed = int(header.BitsStored), bool(header.PixelRepresentation)
+    slope, intercept = _rescale(header, frame or 0)
+    if "ModalityLUTSequence" in header:
         from pydicom.pixels import apply_modality_lut
 
-        values, slope, intercept = apply_modality_lut(values, file), 1.0, 0.0
+        values, slope, intercept = apply_modality_lut(values, header), 1.0, 0.0
     if (slope, intercept) != (1.0, 0.0):
         return Raster(values * slope + intercept, lossy=lossy)
     if signed:
@@ -64,14 +69,14 @@ def frames_of(path: Path, header: Any) -> int:
     return int(header.get("NumberOfFrames", 1) or 1)
 
 
-def _rescale(file: Any, frame: int) -> tuple[float, float]:
+def _rescale(header: Any, frame: int) -> tuple[float, float]:
     """Slope and intercept: the frame's own, those of all frames, or the file's (C.7.6.16.2.9)."""
-    places = [file]
+    places = [header]
     for name, index in (
         ("SharedFunctionalGroupsSequence", 0),
         ("PerFrameFunctionalGroupsSequence", frame),
     ):
-        groups = file.get(name) or ()
+        groups = header.get(name) or ()
         if index < len(groups):
             places += groups[index].get("PixelValueTransformationSequence") or ()
     told = [place for place in places if "RescaleSlope" in place or "RescaleIntercept" in place]
@@ -80,8 +85,8 @@ def _rescale(file: Any, frame: int) -> tuple[float, float]:
     return float(told[-1].get("RescaleSlope", 1)), float(told[-1].get("RescaleIntercept", 0))
 
 
-def header_of(path: Path) -> Any:
-    """The data set of a DICOM file, without its pixels.
+def header_of(path: Path, file: BinaryIO | None = None) -> Any:
+    """The data set of a DICOM file, perhaps an open one, without its pixels.
 
     Raises :class:`~conceptseg.errors.InputError` without pydicom, and for what is no DICOM.
     """
@@ -93,19 +98,19 @@ def header_of(path: Path) -> Any:
             f"{path}: DICOM needs the package pydicom: pip install 'conceptseg[dicom]'"
         ) from None
     try:
-        return pydicom.dcmread(path, stop_before_pixels=True)
+        return pydicom.dcmread(path if file is None else file, stop_before_pixels=True)
     except InvalidDicomError:
         raise InputError(f"{path}: not a DICOM file, whatever its name says") from None
 
 
-def _pixels(path: Path, file: Any, frame: int) -> np.ndarray:
+def _pixels(path: Path, file: BinaryIO, header: Any, frame: int) -> np.ndarray:
     """The values of one frame; no other is unpacked."""
     from pydicom.pixels import pixel_array
 
     try:
-        return np.asarray(pixel_array(path, index=frame))
+        return np.asarray(pixel_array(file, index=frame))
     except (RuntimeError, NotImplementedError, ImportError, AttributeError) as error:
-        syntax = getattr(file.file_meta.TransferSyntaxUID, "name", "unknown")
+        syntax = getattr(header.file_meta.TransferSyntaxUID, "name", "unknown")
         says = " ".join(str(error).split())[:200]
         raise InputError(
             f"{path}: pixels in the transfer syntax {syntax}, which cannot be unpacked here "

@@ -18,15 +18,16 @@ from conceptseg.errors import InputError
 _START = b"\xff\x4f\xff\x51"  # start of codestream, then the marker of image and tile size
 
 
-def read(path: Path, channels: int, max_pixels: int, mask: bool) -> Raster:
+def read(path: Path, file: BinaryIO, channels: int, max_pixels: int, mask: bool) -> Raster:
     """A JPEG 2000 file, values as stored; `white` is the largest of its depth."""
-    depths = _depths(path)
+    depths = _depths(path, file)
     if len(set(depths)) != 1:
         raise InputError(f"{path}: JPEG 2000 of bit depths {depths}; save its channels apart")
     bits = depths[0]
     if not 1 <= bits <= 16:
         raise InputError(f"{path}: JPEG 2000 of {bits} bit; save it as 16 bit TIFF")
-    with opened(path, max_pixels, ("JPEG2000",)) as image:
+    file.seek(0)
+    with opened(path, file, max_pixels, ("JPEG2000",)) as image:
         image.load()
         told: dict[str, Any] = {
             "white": 2**bits - 1,
@@ -44,17 +45,17 @@ def read(path: Path, channels: int, max_pixels: int, mask: bool) -> Raster:
             f"{path}: JPEG 2000 of {bits} bit in {len(depths)} channels ({told_by_pillow}), which "
             "needs the package imagecodecs: pip install 'conceptseg[imagecodecs]'"
         ) from None
-    return Raster(jpeg2k_decode(path.read_bytes()), len(depths) in (2, 4), **told)
+    file.seek(0)
+    return Raster(jpeg2k_decode(file.read()), len(depths) in (2, 4), **told)
 
 
-def _depths(path: Path) -> list[int]:
+def _depths(path: Path, file: BinaryIO) -> list[int]:
     """Bits of each channel, from the head of the codestream."""
-    with path.open("rb") as file:
-        if not _to_codestream(file):
-            raise InputError(f"{path}: not a JPEG 2000 image, whatever its name says")
-        head = file.read(38)
-        (count,) = struct.unpack(">H", head[36:])
-        channels = file.read(3 * count)[::3]
+    if not _to_codestream(file):
+        raise InputError(f"{path}: not a JPEG 2000 image, whatever its name says")
+    head = file.read(38)
+    (count,) = struct.unpack(">H", head[36:])
+    channels = file.read(3 * count)[::3]
     if any(channel & 128 for channel in channels):
         raise InputError(f"{path}: JPEG 2000 of signed values; save it as TIFF")
     return [(channel & 127) + 1 for channel in channels]

@@ -6,6 +6,7 @@ pages pbm(5), pgm(5) and ppm(5) of Netpbm.
 
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -17,9 +18,9 @@ _HEAD = re.compile(rb"P([1-6])" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,9})")
 _MOST = re.compile(_GAP + rb"(\d{1,5})")
 
 
-def read(path: Path, channels: int, max_pixels: int, mask: bool) -> Raster:
+def read(path: Path, file: BinaryIO, channels: int, max_pixels: int, mask: bool) -> Raster:
     """[h, w] or [h, w, 3]; of a PBM image black (1) becomes 0, of a PBM mask 1 stays 1."""
-    data = path.read_bytes()
+    data = file.read()
     head = _HEAD.match(data)
     if head is None:
         raise InputError(f"{path}: not a PBM, PGM or PPM image, whatever its name says")

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -26,17 +26,17 @@ _ORIENTATION = 0x0112
 _TOLD = (b"eXIf", b"iTXt", b"tEXt", b"zTXt")  # chunks that may tell a PNG's orientation
 
 
-def read(path: Path, channels: int, max_pixels: int, mask: bool) -> Raster:
+def read(path: Path, file: BinaryIO, channels: int, max_pixels: int, mask: bool) -> Raster:
     """A PNG, JPEG, GIF, BMP or WebP file. Raises InputError for an animation."""
-    with opened(path, max_pixels) as image:
+    with opened(path, file, max_pixels) as image:
         image.load()
         told: dict[str, Any] = {
             "orientation": orientation_of(image),
-            "lossy": _lossy(path, image.format),
+            "lossy": _lossy(file, image.format),
         }
-        bits, colour = _png_header(path)
+        bits, colour = _png_header(file)
         if bits == 16 and colour in _PNG_COLOURED:
-            return Raster(_png_16bit(path), alpha=colour != 2, **told)
+            return Raster(_png_16bit(path, file), alpha=colour != 2, **told)
         see_through = "transparency" in image.info
         if image.mode == "P" and mask and image.format == "GIF":
             return Raster(_grey_if_equal(np.asarray(image.convert("RGB"))), **told)
@@ -58,7 +58,9 @@ def read(path: Path, channels: int, max_pixels: int, mask: bool) -> Raster:
 
 
 @contextmanager
-def opened(path: Path, max_pixels: int, formats: tuple[str, ...] = FORMATS) -> Iterator[Any]:
+def opened(
+    path: Path, file: BinaryIO, max_pixels: int, formats: tuple[str, ...] = FORMATS
+) -> Iterator[Any]:
     """An image file that Pillow reads, its header read, its size and number of frames checked."""
     from PIL import Image, UnidentifiedImageError
 
@@ -67,7 +69,7 @@ def opened(path: Path, max_pixels: int, formats: tuple[str, ...] = FORMATS) -> I
         with warnings.catch_warnings():
             # Our own limit, below, is the one that counts.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path, formats=formats)
+            image = Image.open(file, formats=formats)
     except UnidentifiedImageError:
         kinds = ", ".join(formats)
         raise InputError(f"{path}: not an image ({kinds}), whatever its name says") from None
@@ -89,7 +91,7 @@ def opened(path: Path, max_pixels: int, formats: tuple[str, ...] = FORMATS) -> I
 
 def size(path: Path, max_pixels: int) -> tuple[int, int, int]:
     """Height, width (as stored) and orientation; little more than the header is read."""
-    with opened(path, max_pixels) as image:
+    with path.open("rb") as file, opened(path, file, max_pixels) as image:
         plain = image.format == "PNG" and not _png_tells(path)
         return image.height, image.width, 1 if plain else orientation_of(image)
 
@@ -105,21 +107,20 @@ def _grey_if_equal(rgb: np.ndarray) -> np.ndarray:
     return grey if (rgb == grey[..., None]).all() else rgb
 
 
-def _lossy(path: Path, kind: str | None) -> str | None:
+def _lossy(file: BinaryIO, kind: str | None) -> str | None:
     if kind in ("JPEG", "MPO"):
         return "JPEG"
-    return "WebP" if kind == "WEBP" and not _lossless_webp(path) else None
+    return "WebP" if kind == "WEBP" and not _lossless_webp(file) else None
 
 
-def _lossless_webp(path: Path) -> bool:
+def _lossless_webp(file: BinaryIO) -> bool:
     """Whether the picture of a WebP file is in a chunk VP8L, and not in a lossy chunk VP8."""
-    with path.open("rb") as file:
-        file.seek(12)
-        while len(head := file.read(8)) == 8:
-            kind, length = struct.unpack("<4sI", head)
-            if kind in (b"VP8L", b"VP8 "):
-                return kind == b"VP8L"
-            file.seek(length + length % 2, 1)
+    file.seek(12)
+    while len(head := file.read(8)) == 8:
+        kind, length = struct.unpack("<4sI", head)
+        if kind in (b"VP8L", b"VP8 "):
+            return kind == b"VP8L"
+        file.seek(length + length % 2, 1)
     return False
 
 
@@ -135,18 +136,21 @@ def _png_tells(path: Path) -> bool:
     return False
 
 
-def _png_header(path: Path) -> tuple[int, int]:
+def _png_header(file: BinaryIO) -> tuple[int, int]:
     """Bit depth and colour type of a PNG; (8, -1) for others."""
-    with path.open("rb") as file:
-        head = file.read(26)
+    file.seek(0)
+    head = file.read(26)
     return (head[24], head[25]) if head.startswith(_PNG) else (8, -1)
 
 
-def _png_16bit(path: Path) -> np.ndarray:
+def _png_16bit(path: Path, file: BinaryIO) -> np.ndarray:
     """[h, w, c] uint16, by torchvision: Pillow would cut coloured 16 bit PNGs down to 8 bit."""
-    from torchvision.io import ImageReadMode, decode_image, read_file
+    import torch
+    from torchvision.io import ImageReadMode, decode_image
 
-    decoded = decode_image(read_file(str(path)), mode=ImageReadMode.UNCHANGED)
+    file.seek(0)
+    data = torch.frombuffer(bytearray(file.read()), dtype=torch.uint8)
+    decoded = decode_image(data, mode=ImageReadMode.UNCHANGED)
     values = decoded.permute(1, 2, 0).numpy()
     if values.dtype != np.uint16:
         raise InputError(f"{path}: 16 bit colour, which this torchvision cannot read; update it")

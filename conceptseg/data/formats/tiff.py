@@ -7,7 +7,7 @@ its tag is handed on. Of a cloud-optimised file (COG) the first series is the fu
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -18,16 +18,16 @@ _MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _ORIENTATION, _GDAL_NODATA = 274, 42113
 
 
-def read(path: Path, channels: int, max_pixels: int, mask: bool) -> Raster:
+def read(path: Path, file: BinaryIO, channels: int, max_pixels: int, mask: bool) -> Raster:
     """The first image series of a TIFF file, palette and inverted grey resolved unless `mask`."""
     import tifffile
 
     try:
-        file = tifffile.TiffFile(path)
+        tiff = tifffile.TiffFile(file)
     except tifffile.TiffFileError:
         raise InputError(f"{path}: not a TIFF image, whatever its name says") from None
-    with file:
-        series = file.series[0]
+    with tiff:
+        series = tiff.series[0]
         page: Any = series.keyframe
         check_pixels(path, page.imagelength, page.imagewidth, max_pixels)
         if np.prod(series.shape, dtype=float) > max_pixels * max(channels, 4):
@@ -41,7 +41,7 @@ def read(path: Path, channels: int, max_pixels: int, mask: bool) -> Raster:
         except (ValueError, ImportError) as error:
             if isinstance(error, ValueError) and "imagecodecs" not in str(error):
                 raise
-            values = _by_pillow(path, page, packed)
+            values = _by_pillow(path, file, page, packed)
         else:
             values = _planes(values, series.axes, 3 if mask else channels, path)
         if not mask:
@@ -109,7 +109,7 @@ def _has_alpha(page: Any, values: np.ndarray) -> bool:
     return values.ndim == 3 and any(int(extra) in (1, 2) for extra in page.extrasamples)
 
 
-def _by_pillow(path: Path, page: Any, packed: str) -> np.ndarray:
+def _by_pillow(path: Path, file: BinaryIO, page: Any, packed: str) -> np.ndarray:
     """One page of 8 bit grey, colour or palette, or of 16 bit grey, which Pillow reads exactly."""
     from PIL import Image
 
@@ -117,8 +117,9 @@ def _by_pillow(path: Path, page: Any, packed: str) -> np.ndarray:
         f"{path}: compressed by {packed}, which needs the package imagecodecs: "
         "pip install 'conceptseg[imagecodecs]', or save the file without compression"
     )
+    file.seek(0)
     try:
-        image = Image.open(path, formats=("TIFF",))
+        image = Image.open(file, formats=("TIFF",))
     except Exception:
         raise needs from None  # 12 bands of 16 bit, say, are no picture to Pillow
     with image:

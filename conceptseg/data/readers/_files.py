@@ -1,17 +1,19 @@
 """Samples whose pixels lie in files below a root, which no path may leave."""
 
 import dataclasses
-import hashlib
 import os
 import re
+import stat
 from dataclasses import dataclass, field
 from functools import lru_cache
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from conceptseg.data.decode import orientation
+from conceptseg.data.hashed import missing, opened
 from conceptseg.data.images import image_size, lacking, read_mask_raster, read_with_gaps
 from conceptseg.data.labels import IGNORE, LabelBlock
 from conceptseg.data.manifest import Sample, Source
@@ -60,7 +62,8 @@ def read_text(root: Path, text: str, where: str) -> str:
     """A UTF-8 file below the root, without its byte order mark."""
     path = resolve(root, relative(text, where))
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with opened(path) as file:
+            return TextIOWrapper(file, encoding="utf-8-sig").read()
     except FileNotFoundError:
         raise InputError(
             f"{path}: no such file, which {where} names; is the root right (manifest key root, "
@@ -160,13 +163,13 @@ class FileSource(Source):
     def size(self, sample: Sample) -> tuple[int, int]:
         return image_size(self._paths(sample), self.rules)
 
-    def digest(self, sample: Sample) -> str:
+    def stamp(self, sample: Sample) -> list[Any]:
         files = [*sample.image, *([] if sample.mask is None else [sample.mask])]
-        parts = [digest_file(resolve(self.root, path)) for path in files]
+        told: list[Any] = [repr(sample.payload), *(stamp_file(self.root, path) for path in files)]
         for name, path in sample.masks:
-            there = (self.root / path).exists() or self.block.missing == "refuse"
-            parts.append(f"{name}: {digest_file(resolve(self.root, path)) if there else 'absent'}")
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+            absent = self.block.missing == "absent" and stat_below(self.root, path) is None
+            told.append([name, None if absent else stamp_file(self.root, path)])
+        return told
 
     def settings(self) -> dict[str, Any]:
         # The limit on pixels decides whether a file is read, never what is read.
@@ -174,28 +177,51 @@ class FileSource(Source):
         return {key: value for key, value in rules.items() if key != "max_pixels"}
 
 
-def digest_file(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+def stamp_file(root: Path, path: Path) -> tuple[str, int, int]:
+    """Name, size in bytes and time of modification (ns) of a file below the root; none is opened.
+
+    Raises :class:`~conceptseg.errors.InputError` for one that is missing, that leaves the root by a
+    link, and for what is no regular file.
+    """
+    name = _name(path)
+    about = _stat(root, path, name)
+    if about is None:
+        raise missing(root / path)
+    if not stat.S_ISREG(about.st_mode):
+        kind = "a folder" if stat.S_ISDIR(about.st_mode) else "a device or a pipe"
+        raise InputError(f"{root / path}: {kind}, not a file")
+    return name.replace(os.sep, "/"), about.st_size, about.st_mtime_ns
+
+
+def stat_below(root: Path, path: Path) -> os.stat_result | None:
+    """What the file system says of a file below the root; None where there is none.
+
+    Raises :class:`~conceptseg.errors.InputError` for a link that leaves the root.
+    """
+    return _stat(root, path, _name(path))
+
+
+def _stat(root: Path, path: Path, name: str) -> os.stat_result | None:
+    top = str(root)
+    full = f"{top}{os.sep}{name}"
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such file; is the root right (manifest key root, or --data-root)?"
-        ) from None
+        about = os.lstat(full)
+        # Most files are no links, in folders that hold many: these are looked at once.
+        if stat.S_ISLNK(about.st_mode) or not _inside(top, full.rpartition(os.sep)[0]):
+            about = os.stat(resolve(root, path))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        raise InputError(f"{full}: cannot be read ({error.strerror})") from None
+    return about
 
 
-def digest_once(path: Path) -> str:
-    """The same, computed once of a file that holds many samples, until it changes."""
-    try:
-        about = path.stat()
-    except OSError:
-        return digest_file(path)
-    return _digest_of(path, about.st_mtime_ns, about.st_size)
+def _name(path: Path) -> str:
+    # Of a copy: a path keeps the text that it was once asked for, and there are millions of them.
+    return str(Path() / path)
 
 
-@lru_cache(maxsize=1024)
-def _digest_of(path: Path, changed: int, size: int) -> str:
-    return digest_file(path)
+@lru_cache(maxsize=1 << 16)
+def _inside(root: str, folder: str) -> bool:
+    top = os.path.realpath(root)
+    return os.path.commonpath([top, os.path.realpath(folder)]) == top

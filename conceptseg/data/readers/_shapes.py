@@ -6,9 +6,6 @@ over those before; pixels of none are background.
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -135,11 +132,6 @@ class ShapesSource(FileSource):
 
     def labelled(self, sample: Sample) -> bool:
         return sample.payload is not None
-
-    def digest(self, sample: Sample) -> str:
-        drawing = None if sample.payload is None else dataclasses.asdict(sample.payload)
-        text = super().digest(sample) + json.dumps(drawing, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def paint(drawing: Drawing, classes: frozenset[int]) -> np.ndarray:

@@ -6,12 +6,10 @@ annotation id), so what lies in front is mostly kept; crowd regions are ignored 
 rasterisation of polygons is COCO's own. Source: Lin et al. 2014, Microsoft COCO, and its API.
 """
 
-import dataclasses
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -51,11 +49,12 @@ class CocoSpec(FilesSpec):
 
 @dataclass(frozen=True)
 class Shape:
-    """One object: the class it is painted as and its outline as the file gives it."""
+    """One object: the class it is painted as, its outline as the file gives it, and its place in
+    messages."""
 
     index: int
     outline: Any
-    where: str
+    where: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -82,10 +81,6 @@ class CocoSource(FileSource):
 
     def labelled(self, sample: Sample) -> bool:
         return True
-
-    def digest(self, sample: Sample) -> str:
-        drawing = json.dumps(dataclasses.asdict(sample.payload), sort_keys=True)
-        return hashlib.sha256((super().digest(sample) + drawing).encode()).hexdigest()
 
 
 def read(path: Path, spec: Mapping[str, Any], root_override: Path | None = None) -> Manifest:

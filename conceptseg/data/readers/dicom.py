@@ -19,11 +19,12 @@ import numpy as np
 
 from conceptseg.data.decode import reading
 from conceptseg.data.formats import dicom
+from conceptseg.data.hashed import unchanged
 from conceptseg.data.images import as_mask, channels_each, stacked
 from conceptseg.data.manifest import Manifest, Sample
 from conceptseg.data.raster import Raster
 from conceptseg.data.readers import native
-from conceptseg.data.readers._files import FileSource, digest_once, resolve
+from conceptseg.data.readers._files import FileSource, resolve
 from conceptseg.errors import InputError
 
 
@@ -66,16 +67,9 @@ class DicomSource(FileSource):
     def orientation(self, sample: Sample) -> int:
         return 1
 
-    def digest(self, sample: Sample) -> str:
-        if sample.payload is None:
-            return super().digest(sample)
-        files = [*sample.image, *([] if sample.mask is None else [sample.mask])]
-        parts = [digest_once(resolve(self.root, path)) for path in files]
-        return hashlib.sha256("\n".join([*parts, str(sample.payload)]).encode()).hexdigest()
-
     def _frame(self, path: Path, frame: int, channels: int, mask: bool) -> Raster:
-        with reading(path):
-            return dicom.read(path, channels, self.rules.max_pixels, mask, frame)
+        with reading(path), unchanged(path), path.open("rb") as file:
+            return dicom.read(path, file, channels, self.rules.max_pixels, mask, frame)
 
 
 def read(path: Path, spec: Mapping[str, Any], root_override: Path | None = None) -> Manifest:

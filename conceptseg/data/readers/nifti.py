@@ -10,7 +10,6 @@ nibabel (the extra `nifti`). Source: NIfTI-1 and its affine, in nibabel's RAS+ t
 """
 
 import gzip
-import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -23,10 +22,11 @@ import numpy as np
 from pydantic import Field
 
 from conceptseg.data.decode import reading
+from conceptseg.data.hashed import state, unchanged
 from conceptseg.data.images import channels_each, to_unit
 from conceptseg.data.manifest import Manifest, Sample
 from conceptseg.data.raster import Raster, check_pixels
-from conceptseg.data.readers._files import FileSource, digest_once, resolve
+from conceptseg.data.readers._files import FileSource, resolve
 from conceptseg.data.readers._folders import FolderSpec, find
 from conceptseg.data.readers._spec import FilesSpec, LabelSpec, parse, root_of
 from conceptseg.errors import InputError
@@ -87,11 +87,6 @@ class NiftiSource(FileSource):
         sides = np.sqrt((affine[:3, :3] ** 2).sum(0))
         left = [float(mm) for axis, mm in enumerate(sides) if axis != _axis(self.plane)]
         return left[1], left[0]
-
-    def digest(self, sample: Sample) -> str:
-        files = [*sample.image, *([] if sample.mask is None else [sample.mask])]
-        parts = [digest_once(resolve(self.root, path)) for path in files]
-        return hashlib.sha256("\n".join([*parts, str(sample.payload)]).encode()).hexdigest()
 
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"plane": self.plane}
@@ -155,7 +150,7 @@ def grid(path: Path, plane: Plane) -> tuple[tuple[int, ...], np.ndarray]:
 
 def cut(path: Path, plane: Plane, place: int, max_pixels: int) -> np.ndarray:
     """A slice [h, w], or [h, w, c] of four dimensions, in the volume's units."""
-    with reading(path):
+    with reading(path), unchanged(path):
         values = _volume(path, plane, max_pixels)
         flat = np.swapaxes(np.take(values, place, _axis(plane)), 0, 1)
         return flat[::-1, ::-1] if isinstance(plane, str) else flat
@@ -204,8 +199,7 @@ _volumes: OrderedDict[tuple[Any, ...], np.ndarray] = OrderedDict()
 
 def _volume(path: Path, plane: Plane, max_pixels: int) -> np.ndarray:
     """All values of a volume; the last ones are kept, up to a gibibyte."""
-    about = path.stat()
-    key = (str(path), about.st_mtime_ns, about.st_size, plane)
+    key = (str(path), *state(path), plane)
     if key in _volumes:
         _volumes.move_to_end(key)
         return _volumes[key]

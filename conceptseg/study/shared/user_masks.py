@@ -5,9 +5,11 @@ from typing import Protocol
 
 import numpy as np
 
+from conceptseg.data.hashed import gathered
 from conceptseg.data.images import read_mask
 from conceptseg.data.manifest import Manifest
 from conceptseg.data.pattern import Pattern
+from conceptseg.data.reads import record_beside
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
@@ -45,7 +47,10 @@ class UserMask:
         path = self._file(sample)
         if path is None:
             return None
-        values = self._manifest.source.as_shown(sample, read_mask(path))
+        with gathered() as files:
+            values = read_mask(path)
+        record_beside(self._where, sample, files)
+        values = self._manifest.source.as_shown(sample, values)
         shown: np.ndarray = (values if values.ndim == 2 else values.any(-1)) != 0
         if shown.shape != size:
             raise InputError(

@@ -1,5 +1,6 @@
 import builtins
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conceptseg.data.manifest import check_files, load_manifest
+from conceptseg.data.rows import rows_digest
 from conceptseg.errors import InputError
 from tests.files import manifest, png, write
 
@@ -185,7 +187,11 @@ def test_without_pycocotools(tmp_path, monkeypatch):
         load_manifest(tmp_path / "m.yaml")
 
 
-def test_the_fingerprint_covers_the_annotations(tmp_path):
-    first = dataset(tmp_path, [note(1, 7, square(0, 0, 2, 2))]).fingerprint()
-    assert dataset(tmp_path, [note(1, 7, square(0, 0, 2, 2))]).fingerprint() == first
-    assert dataset(tmp_path, [note(1, 7, square(0, 0, 2, 3))]).fingerprint() != first
+def test_the_rows_cover_the_annotations_wherever_they_lie(tmp_path):
+    first = rows_digest(dataset(tmp_path, [note(1, 7, square(0, 0, 2, 2))]))
+    assert rows_digest(load_manifest(tmp_path / "m.yaml")) == first
+    shutil.copytree(tmp_path, tmp_path / "moved")
+    assert rows_digest(load_manifest(tmp_path / "moved/m.yaml")) == first
+    file = tmp_path / "instances.json"
+    file.write_text(file.read_text().replace("2, 2", "2, 3"))
+    assert rows_digest(load_manifest(tmp_path / "m.yaml")) != first

@@ -127,7 +127,7 @@ def test_frames_are_samples_and_carry_their_number(tmp_path):
     assert [one.id for one in whole.samples] == [*(f"a_{k:02d}" for k in range(1, 13)), "b"]
     assert (
         len(set(whole.groups)) == 2
-        and len({whole.source.digest(one) for one in whole.samples}) == 13
+        and len({str(whole.source.stamp(one)) for one in whole.samples}) == 13
     )
     for k, sample in enumerate(whole.samples[:12]):
         image, labels = whole.pair(sample)

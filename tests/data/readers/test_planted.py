@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from conceptseg.data.manifest import check_files, load_manifest
+from conceptseg.data.reads import Reads, recording
+from conceptseg.data.rows import rows_digest
 from conceptseg.errors import InputError
 from conceptseg.planted import exact, generator
 from tests.files import manifest
@@ -36,13 +38,26 @@ def test_exact_scenes(tmp_path):
         manifest(tmp_path, format="planted", scenes="exact", digits=[0])
 
 
-def test_the_fingerprint_is_of_what_is_drawn(tmp_path, monkeypatch):
+def test_the_rows_are_recipes_and_what_is_drawn_is_hashed(tmp_path, monkeypatch):
     keys = {"format": "planted", "n": 3}
-    first = manifest(tmp_path, **keys).fingerprint()
-    assert manifest(tmp_path, **keys).fingerprint() == first
-    assert manifest(tmp_path, **keys, seed=1).fingerprint() != first
+    first = rows_digest(manifest(tmp_path, **keys))
+    assert rows_digest(manifest(tmp_path, **keys)) == first
+    assert rows_digest(manifest(tmp_path, **keys, seed=1)) != first
+    assert rows_digest(manifest(tmp_path, **keys, strength=0.5)) != first
+    found = manifest(tmp_path, **keys)
+    before = read(found)
+    assert read(found) == before and len({*before["image"].values()}) == 3
     monkeypatch.setattr(generator, "GROUND_MEAN", 0.3)
-    assert manifest(tmp_path, **keys).fingerprint() != first
+    after = read(found)
+    assert after["labels"] == before["labels"]
+    assert not {*after["image"].values()} & {*before["image"].values()}
+
+
+def read(manifest):
+    with recording(reads := Reads()):
+        for sample in manifest.samples:
+            manifest.pair(sample)
+    return reads.digests
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ class Arrays(Source):
     def size(self, sample: Sample) -> tuple[int, int]:
         return self.images.shape[2], self.images.shape[3]
 
-    def digest(self, sample: Sample) -> str:
+    def stamp(self, sample: Sample) -> str:
         return sample.id
 
     def settings(self) -> dict[str, Any]:

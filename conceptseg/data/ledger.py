@@ -1,0 +1,77 @@
+"""What all of a run has read of a data set, where no sample may have other bytes than before."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from conceptseg.data.hashed import changed
+from conceptseg.data.manifest import Manifest, Sample
+from conceptseg.data.reads import Filed, Reads, file_of
+
+
+class Ledger:
+    """What a run has read of a data set: 32 bytes for each sample and kind, and 16 for its place.
+
+    `beside` finds the files of further kinds, for messages.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        beside: Mapping[str, Callable[[Sample], Path | None]] | None = None,
+    ) -> None:
+        self._manifest, self._beside = manifest, beside or {}
+        hashes = np.fromiter((hash(one.id) for one in manifest.samples), np.int64)
+        self._order = np.argsort(hashes, kind="stable")
+        self._hashes = hashes[self._order]
+        self._digests: dict[str, np.ndarray] = {}
+
+    def record(self, kind: str, sample: Filed, digest: bytes, file: str) -> None:
+        self.take(Reads({kind: {sample.id: digest}}))
+
+    def take(self, reads: Reads) -> None:
+        """Add what was read for a part.
+
+        Raises :class:`~conceptseg.errors.InputError` for a sample of which other bytes were read
+        before, by this process or another, now or before the run was resumed.
+        """
+        for kind, told in reads.digests.items():
+            places, rows = self._places(told), reads.rows(kind)
+            known = self._of(kind)
+            before = known[places]
+            other = before.any(1) & (before != rows).any(1)
+            if other.any():
+                sample = self._manifest.samples[places[other.argmax()]]
+                own = self._beside.get(kind, lambda one: None)(sample)
+                raise changed(str(own or file_of(sample, self._manifest.root, kind)))
+            known[places] = rows
+
+    def digest(self, *kinds: str) -> str:
+        """SHA-256 over the ids of the samples that were read, in the manifest's order, each with
+        its digests by kind (zeros for a kind that was not read)."""
+        known = [self._of(kind) for kind in kinds]
+        total = hashlib.sha256()
+        for place in np.flatnonzero(np.any([one.any(1) for one in known], 0)).tolist():
+            total.update(f"{self._manifest.samples[place].id}\0".encode())
+            for one in known:
+                total.update(one[place].data)
+        return total.hexdigest()
+
+    def _of(self, kind: str) -> np.ndarray:
+        """Digests of all samples, uint8 [n, 32]; zeros where nothing was read."""
+        if kind not in self._digests:
+            self._digests[kind] = np.zeros((len(self._order), 32), np.uint8)
+        return self._digests[kind]
+
+    def _places(self, ids: Iterable[str]) -> np.ndarray:
+        """Places of samples in the manifest, by the hashes of their ids."""
+        names = list(ids)
+        first = np.searchsorted(self._hashes, np.array([hash(one) for one in names], np.int64))
+        for n, name in enumerate(names):
+            while self._manifest.samples[self._order[first[n]]].id != name:
+                first[n] += 1  # another id of the same hash
+        return self._order[first]
