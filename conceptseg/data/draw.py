@@ -1,7 +1,9 @@
 """Samples drawn at random, the same ones however a run is cut."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 
 
 def sample_priority(seed: int, sample_id: str) -> int:
@@ -16,3 +18,21 @@ def sample_priority(seed: int, sample_id: str) -> int:
 def drawn(seed: int, ids: Iterable[str], most: int) -> list[str]:
     """The ids of lowest priority, at most so many, in that order."""
     return sorted(ids, key=lambda one: (sample_priority(seed, one), one))[:most]
+
+
+def lowest(seed: int, ids: Sequence[str], most: int) -> np.ndarray:
+    """The places of the ids of lowest priority, at most so many, in the order of the ids.
+
+    They are those that :func:`drawn` draws; of each but the last only 64 bits are compared.
+    """
+    if most >= len(ids):
+        return np.arange(len(ids))
+    if most < 1:
+        return np.arange(0)
+    start, sha = f"{seed}:", hashlib.sha256
+    first = (int.from_bytes(sha((start + one).encode()).digest()[:8], "big") for one in ids)
+    heads = np.fromiter(first, np.uint64, len(ids))
+    last = np.partition(heads, most - 1)[most - 1]
+    below, even = np.flatnonzero(heads < last), np.flatnonzero(heads == last)
+    ranked = sorted(even.tolist(), key=lambda i: (sample_priority(seed, ids[i]), ids[i]))
+    return np.sort(np.concatenate([below, ranked[: most - len(below)]]).astype(np.int64))

@@ -4,6 +4,8 @@ import dataclasses
 import hashlib
 import os
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +19,7 @@ from conceptseg.data.labels import IGNORE, LabelBlock
 from conceptseg.data.manifest import Sample, Source
 from conceptseg.data.raster import Rules, turned
 from conceptseg.data.readers._per_class import compose
+from conceptseg.data.rows import Rows
 from conceptseg.errors import InputError
 
 
@@ -59,8 +62,15 @@ def read_lines(root: Path, text: str, where: str) -> list[str]:
 def read_text(root: Path, text: str, where: str) -> str:
     """A UTF-8 file below the root, without its byte order mark."""
     path = resolve(root, relative(text, where))
-    try:
+    with told_if_unreadable(path, where):
         return path.read_text(encoding="utf-8-sig")
+
+
+@contextmanager
+def told_if_unreadable(path: Path, where: str) -> Iterator[None]:
+    """Within it, a file that cannot be read, which `where` names, is an InputError."""
+    try:
+        yield
     except FileNotFoundError:
         raise InputError(
             f"{path}: no such file, which {where} names; is the root right (manifest key root, "
@@ -156,6 +166,9 @@ class FileSource(Source):
 
     def labelled(self, sample: Sample) -> bool:
         return sample.mask is not None or bool(sample.masks)
+
+    def labelled_each(self, samples: Sequence[Sample]) -> np.ndarray:
+        return samples.labelled if isinstance(samples, Rows) else super().labelled_each(samples)
 
     def size(self, sample: Sample) -> tuple[int, int]:
         return image_size(self._paths(sample), self.rules)
