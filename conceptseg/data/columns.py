@@ -11,7 +11,7 @@ from itertools import accumulate, count
 
 import numpy as np
 
-BLOCK = 1 << 16
+BLOCK = 1 << 14
 """Rows that are read and held together."""
 LOOSE = "surrogatepass"  # JSON can spell characters that UTF-8 has no place for
 
@@ -60,7 +60,7 @@ class Block:
         return self.data[start:stop].decode(errors=LOOSE)
 
     def texts(self) -> list[str]:
-        """All of them."""
+        """All, in order."""
         ends = self.offsets.tolist()
         pairs = zip(ends, ends[1:], strict=False)
         whole = self.data.decode(errors=LOOSE)
@@ -176,6 +176,10 @@ class Coded:
     def at(self, rows: np.ndarray) -> list[str]:
         return list(map(self.values.__getitem__, self.codes[rows].tolist()))
 
+    def texts(self) -> list[str]:
+        """All, in order."""
+        return list(map(self.values.__getitem__, self.codes.tolist()))
+
     def in_blocks(self) -> Sequence[Block]:
         return (Block.of([self.values[code] for code in np.unique(self.codes).tolist()]),)
 
@@ -219,6 +223,12 @@ class Numbers:
 
 TextColumn = Texts | Coded
 Column = Texts | Coded | Numbers
+Cells = Sequence[str] | Block | Coded | np.ndarray
+"""A column of some rows: texts, empty where there is none, or numbers (float64, nan)."""
+
+
+def texts_of(cells: Sequence[str] | Block | Coded) -> Sequence[str]:
+    return cells.texts() if isinstance(cells, Block | Coded) else cells
 
 
 class Gathered:
@@ -235,33 +245,30 @@ class Gathered:
         self._blocks: list[Block] = []
         self._numbers: list[np.ndarray] = []
 
-    def add(self, cells: Sequence[str] | Block | np.ndarray) -> None:
-        """Further rows: texts, or numbers (float64, nan where there is none); always the same."""
+    def add(self, cells: Cells) -> None:
+        """Further rows, in any form if they are texts; numbers never follow texts."""
         self._rows += len(cells)
         if isinstance(cells, np.ndarray):
             self._numbers.append(cells)
-            return
-        texts: Sequence[str] | None = None
-        if self._codes is not None or self.numeric:
-            texts = cells.texts() if isinstance(cells, Block) else cells
-        if self._codes is not None and texts is not None:
-            new = [text for text in dict.fromkeys(texts) if text not in self._known]
-            self.numeric = self.numeric and are_numbers(new)
-            if len(self._known) + len(new) <= max(256, min(self._rows // 4, 1 << 16)):
-                self._known.update(zip(new, count(len(self._known)), strict=False))
-                codes = map(self._known.__getitem__, texts)
-                self._codes.append(np.fromiter(codes, np.uint16, len(texts)))
-                return
-            self._blocks, self._codes = self._written(self._codes), None
-        elif texts is not None:
-            self.numeric = are_numbers(texts)
-        self._blocks.append(cells if isinstance(cells, Block) else Block.of(cells))
+        elif self._codes is None or not self._code(cells):
+            self._blocks.append(cells if isinstance(cells, Block) else Block.of(texts_of(cells)))
+            self.numeric = self.numeric and are_numbers(texts_of(cells))
 
-    def _written(self, codes: Sequence[np.ndarray]) -> list[Block]:
-        """What was coded, in full."""
-        column = Coded(np.concatenate(codes), tuple(self._known))
-        cuts = range(0, len(column), BLOCK)
-        return [Block.of(column.at(np.arange(a, min(a + BLOCK, len(column))))) for a in cuts]
+    def _code(self, cells: Sequence[str] | Block | Coded) -> bool:
+        """Keep texts by code, if there are few; otherwise write out what was coded, for good."""
+        assert self._codes is not None
+        texts = cells.values if isinstance(cells, Coded) else texts_of(cells)
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if len(self._known) + len(new) > max(256, min(self._rows // 4, 1 << 16)):
+            whole = Coded(np.concatenate(self._codes), tuple(self._known)).texts()
+            self._blocks = [Block.of(whole[a : a + BLOCK]) for a in range(0, len(whole), BLOCK)]
+            self._codes = None
+            return False
+        self.numeric = self.numeric and are_numbers(new)
+        self._known.update(zip(new, count(len(self._known)), strict=False))
+        codes = np.fromiter(map(self._known.__getitem__, texts), np.uint16, len(texts))
+        self._codes.append(codes[cells.codes] if isinstance(cells, Coded) else codes)
+        return True
 
     def texts(self) -> TextColumn:
         """What was read, as texts."""

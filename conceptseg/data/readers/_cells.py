@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from conceptseg.data.columns import Block
+from conceptseg.data.columns import Block, Cells
 from conceptseg.data.readers._files import relative
 from conceptseg.data.rows import SEVERAL
 from conceptseg.errors import InputError
@@ -15,8 +15,6 @@ from conceptseg.errors import InputError
 PARTS = ("id", "image", "mask", "split", "group")
 """Columns that are no metadata."""
 
-Cells = Sequence[str] | Block | np.ndarray
-"""A column of some rows: texts, empty where there is none, or numbers (float64, nan)."""
 Place = Callable[[int], str]
 """Names a row, of those that are read at once, for messages."""
 Keys = Callable[[Iterable[str], str], None]

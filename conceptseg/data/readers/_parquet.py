@@ -8,10 +8,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from conceptseg.data.columns import BLOCK, Block
+from conceptseg.data.columns import Block, Cells, Coded
 from conceptseg.data.readers._cells import (
     PARTS,
-    Cells,
     Chunk,
     Keys,
     Place,
@@ -22,6 +21,8 @@ from conceptseg.data.readers._cells import (
 from conceptseg.data.rows import SEVERAL
 from conceptseg.errors import InputError
 
+ROWS = 1 << 14
+"""Rows that are read at once."""
 STREAM = 1 << 20
 """Bytes of a column that are read from the file at once."""
 
@@ -49,7 +50,7 @@ def parquet_chunks(
             names = [name for name in schema.names if wanted(name)]
             for name in names:
                 _check_type(name, schema.field(name).type, where)
-            for batch in file.iter_batches(BLOCK, columns=names, use_threads=False):
+            for batch in file.iter_batches(ROWS, columns=names, use_threads=False):
 
                 def place(i: int, start: int = start) -> str:
                     return f"{where}, row {start + 1 + i}"
@@ -109,6 +110,12 @@ def _cells(name: str, cells: Any, place: Place, as_text: bool) -> Cells:
     if types.is_dictionary(cells.type):
         cells = cells.dictionary_decode()
     kind = cells.type
+    if _is_text(kind) and name not in ("id", "image", "mask"):  # of these few are the same
+        cells = cells.dictionary_encode()
+        if 4 * len(cells.dictionary) > len(cells):
+            cells = cells.dictionary_decode()
+    if types.is_dictionary(cells.type):
+        return _coded(name, cells, place)
     if _is_text(kind):
         return _texts(name, cells.cast(pyarrow.large_string()), place)
     number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
@@ -139,6 +146,19 @@ def _texts(name: str, cells: Any, place: Place) -> Block:
     if name == "image" and SEVERAL.encode() in data:
         return Block.of([several([text], place(i)) for i, text in enumerate(block.texts())])
     return block
+
+
+def _coded(name: str, cells: Any, place: Place) -> Coded:
+    """A column of few texts; a row that holds none has code 0."""
+    import pyarrow
+
+    codes = cells.indices.fill_null(-1).to_numpy(zero_copy_only=False) + 1
+
+    def first(code: int) -> str:
+        return place(int(np.flatnonzero(codes == code + 1)[0]))
+
+    values = _texts(name, cells.dictionary.cast(pyarrow.large_string()), first)
+    return Coded(codes, ("", *values.texts()))
 
 
 def _numbers(name: str, cells: Any, place: Place) -> np.ndarray:

@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import BeforeValidator, Field, field_validator
 
 from conceptseg.config import Strict
-from conceptseg.data.columns import Block, Gathered
-from conceptseg.data.readers._cells import PARTS, Cells, Chunk, Keys, check_paths
+from conceptseg.data.columns import Block, Cells, Coded, Gathered, texts_of
+from conceptseg.data.readers._cells import PARTS, Chunk, Keys, check_paths
 from conceptseg.data.readers._files import relative, resolve, told_if_unreadable
 from conceptseg.data.readers._folders import check_masks, fill, parts_of
 from conceptseg.data.readers._parquet import parquet_chunks
@@ -20,6 +20,7 @@ from conceptseg.data.readers._text_tables import csv_chunks, jsonl_chunks
 from conceptseg.data.rows import SEVERAL, Columns, Filled, Rows
 from conceptseg.errors import InputError, nearest
 
+Texts = Sequence[str] | Block | Coded
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 
 
@@ -140,11 +141,11 @@ class _Table:
         images = [some.filled(one) for one in spec.image or ()] or [some.block("image")]
         for cells in images:
             check_paths(cells, chunk.place, needed=True)
-        mask = some.part("mask", spec.mask)
+        mask = some.block("mask", spec.mask)
         each = [some.filled(template, strip=True) for template in spec.masks.values()]
         for cells in (mask, *each):
             check_paths(cells, chunk.place)
-        ids = some.part("id", spec.id)
+        ids = some.block("id", spec.id)
         if not ids.lengths.all():
             pairs = zip(ids.texts(), images[0].texts(), strict=True)
             ids = Block.of([one or _stem(path) for one, path in pairs])
@@ -159,8 +160,8 @@ class _Table:
             )
         self._labelled.append(masks | (mask.lengths > 0))
         self._parts["id"].add(ids)
-        self._parts["split"].add(some.part("split", spec.split))
-        self._parts["group"].add(self._groups(some.part("group", spec.group), ids))
+        self._parts["split"].add(some.texts("split", spec.split))
+        self._parts["group"].add(self._groups(some.texts("group", spec.group), ids))
         for name in filter(self._is_kept, chunk.columns):
             if name not in self._columns:
                 self._columns[name] = Gathered(self._count, numbers=spec.is_metadata(name))
@@ -172,16 +173,16 @@ class _Table:
         path = column in ("image", "mask") and getattr(spec, column) is None
         return path or spec.is_metadata(column) or spec.fills(column, spec.paths)
 
-    def _groups(self, groups: Block, ids: Block) -> Block:
+    def _groups(self, groups: Texts, ids: Block) -> Texts:
         """Each row's group, its id where there is none."""
-        alone = groups.lengths == 0
-        if self._group is None and alone.all():
+        texts = texts_of(groups)
+        if self._group is None and not any(texts):
             return ids
-        if self._group is None and not alone.any():
+        if self._group is None and all(texts):
             return groups
         make = self._group or str
-        pairs = zip(groups.texts(), ids.texts(), strict=True)
-        return Block.of([one if one and one != own else make(own) for one, own in pairs])
+        pairs = zip(texts, ids.texts(), strict=True)
+        return [one if one and one != own else make(own) for one, own in pairs]
 
     def rows(self) -> Rows | tuple[()]:
         """The samples of all rows; nothing is kept here."""
@@ -229,40 +230,35 @@ class _Some:
     def __init__(self, chunk: Chunk) -> None:
         self._chunk = chunk
         self._blocks: dict[str, Block] = {}
-        self._texts: dict[str, Sequence[str]] = {}
 
-    def cells(self, name: str) -> Cells:
-        return self._blocks.get(name, self._chunk.columns[name])
+    def texts(self, name: str, template: str | None = None) -> Texts:
+        """A part of samples by its template, else by its column; empty where there is none."""
+        if template is not None:
+            return self.filled(template)
+        cells = self._blocks.get(name, self._chunk.columns.get(name))
+        assert not isinstance(cells, np.ndarray)  # what a template or a part names comes as text
+        return [""] * self._chunk.count if cells is None else cells
 
-    def block(self, name: str) -> Block:
-        """A column of texts; empty ones where there is none."""
-        if name not in self._blocks:
-            cells = self._chunk.columns.get(name, [""] * self._chunk.count)
-            assert not isinstance(cells, np.ndarray)
-            self._blocks[name] = cells if isinstance(cells, Block) else Block.of(cells)
-        return self._blocks[name]
-
-    def part(self, name: str, template: str | None) -> Block:
-        """A part of samples by its template, else by its column."""
-        return self.block(name) if template is None else self.filled(template)
+    def block(self, name: str, template: str | None = None) -> Block:
+        """The same in one piece."""
+        texts = self.texts(name, template)
+        block = texts if isinstance(texts, Block) else Block.of(texts_of(texts))
+        if template is None:
+            self._blocks[name] = block
+        return block
 
     def filled(self, template: str, strip: bool = False) -> Block:
         """A template filled for each row; with `strip` what is blank is empty."""
-        count = self._chunk.count
         columns = [
-            self._cell_texts(part) if i % 2 else [part] * count
+            texts_of(self.texts(part)) if i % 2 else [part] * self._chunk.count
             for i, part in enumerate(parts_of(template))
-            if part
         ]
-        texts = list(map("".join, zip(*columns, strict=True))) if columns else [""] * count
+        texts = list(map("".join, zip(*columns, strict=True)))
         return Block.of([text if text.strip() else "" for text in texts] if strip else texts)
 
-    def _cell_texts(self, name: str) -> Sequence[str]:
-        if name not in self._texts:
-            cells = self._chunk.columns[name]
-            assert not isinstance(cells, np.ndarray)
-            self._texts[name] = cells.texts() if isinstance(cells, Block) else cells
-        return self._texts[name]
+    def cells(self, name: str) -> Cells:
+        """A column as it was read, numbers too."""
+        return self._blocks.get(name, self._chunk.columns[name])
 
 
 def _stem(path: str) -> str:

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, TextIO
 
-from conceptseg.data.columns import BLOCK
 from conceptseg.data.readers._cells import PARTS, Chunk, Keys, Place, Wanted, several
 from conceptseg.data.rows import SEVERAL
 from conceptseg.errors import InputError
 
+ROWS = 1 << 11
+"""Rows that are read at once: so few that they stay in the processor's cache."""
 Row = dict[str, Any]
 
 
@@ -28,49 +29,52 @@ def csv_chunks(file: TextIO, where: str, keys: Keys, wanted: Wanted) -> Iterator
             raise InputError(f"{where}: the header has an empty or repeated column: {header}")
         while True:
             before = reader.line_num
-            rows = list(islice(reader, BLOCK))
+            rows = list(islice(reader, ROWS))
             if not rows:
                 return
-            given = [i for i, cells in enumerate(rows) if "".join(cells).strip()]
-            place = _ends(rows, given, where, before, reader.line_num)
-            rows = rows if len(given) == len(rows) else [rows[i] for i in given]
-            if rows:
-                yield _csv_chunk(rows, header, place, keys, wanted)
+            place = _ends(rows, where, before, reader.line_num)
+            yield from _csv_chunk(rows, header, place, keys, wanted)
     except csv.Error as error:
         raise InputError(f"{where}, line {reader.line_num}: not CSV ({error})") from None
 
 
 def _csv_chunk(
     rows: Sequence[list[str]], header: Sequence[str], place: Place, keys: Keys, wanted: Wanted
-) -> Chunk:
-    if set(map(len, rows)) != {len(header)}:
-        row = next(i for i, cells in enumerate(rows) if len(cells) != len(header))
-        raise InputError(
-            f"{place(row)}: {len(rows[row])} cells, but the header names {len(header)} columns"
-        )
+) -> Iterator[Chunk]:
+    """The rows that are not empty, if there are any."""
+    even = set(map(len, rows)) == {len(header)}
+    columns = [list(map(str.strip, cells)) for cells in zip(*rows, strict=True)] if even else []
+    if all("" in cells for cells in columns):
+        given = [i for i, cells in enumerate(rows) if "".join(cells).strip()]
+        for i in given:
+            if len(rows[i]) != len(header):
+                raise InputError(
+                    f"{place(i)}: {len(rows[i])} cells, but the header names {len(header)} columns"
+                )
+        if len(given) < len(rows):
+            whole = [rows[i] for i in given]
+            if whole:
+                yield from _csv_chunk(whole, header, lambda i: place(given[i]), keys, wanted)
+            return
     keys(header, place(0))
-    cells = zip(header, zip(*rows, strict=True), strict=True)
-    columns = {name: list(map(str.strip, one)) for name, one in cells if wanted(name)}
-    images = "\n".join(columns.get("image", ()))
+    found = {name: own for name, own in zip(header, columns, strict=True) if wanted(name)}
+    images = "\n".join(found.get("image", ()))
     if ";" in images or SEVERAL in images:
-        columns["image"] = [
+        found["image"] = [
             several([part.strip() for part in cell.split(";")], place(i))
-            for i, cell in enumerate(columns["image"])
+            for i, cell in enumerate(found["image"])
         ]
-    return Chunk(len(rows), columns, place)
+    yield Chunk(len(rows), found, place)
 
 
-def _ends(
-    rows: Sequence[list[str]], given: Sequence[int], where: str, before: int, after: int
-) -> Place:
-    """Names the rows given by the lines in which they end; the first begins after `before`."""
+def _ends(rows: Sequence[list[str]], where: str, before: int, after: int) -> Place:
+    """Names rows by the lines in which they end; the first begins after `before`."""
 
     def place(i: int) -> str:
-        row = given[i]
         if after - before == len(rows):
-            return f"{where}, line {before + 1 + row}"
-        breaks = sum(1 + sum(cell.count("\n") for cell in cells) for cells in rows[: row + 1])
-        return f"{where}, line {before + breaks}"
+            return f"{where}, line {before + 1 + i}"
+        lines = sum(1 + sum(cell.count("\n") for cell in cells) for cells in rows[: i + 1])
+        return f"{where}, line {before + lines}"
 
     return place
 
@@ -83,7 +87,7 @@ def jsonl_chunks(file: TextIO, where: str, keys: Keys, wanted: Wanted) -> Iterat
     lines = ((i, line) for i, line in enumerate(file, 1) if line.strip())
     seen: set[tuple[str, ...]] = set()
     names: dict[str, None] = {}
-    while some := list(islice(lines, BLOCK)):
+    while some := list(islice(lines, ROWS)):
         rows = [_object(line, where, number) for number, line in some]
         numbers = [number for number, _ in some]
 
