@@ -151,7 +151,7 @@ class Texts:
 
     def given(self) -> np.ndarray:
         """Which rows have a value: bool [n]."""
-        return np.concatenate([block.lengths > 0 for block in self.blocks])
+        return np.concatenate([np.zeros(0, bool), *(block.lengths > 0 for block in self.blocks)])
 
     def take(self, rows: np.ndarray) -> Texts:
         """The column of some rows, which needs no others."""

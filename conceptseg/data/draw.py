@@ -1,6 +1,7 @@
 """Samples drawn at random, the same ones however a run is cut."""
 
 import hashlib
+import heapq
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -17,7 +18,7 @@ def sample_priority(seed: int, sample_id: str) -> int:
 
 def drawn(seed: int, ids: Iterable[str], most: int) -> list[str]:
     """The ids of lowest priority, at most so many, in that order."""
-    return sorted(ids, key=lambda one: (sample_priority(seed, one), one))[:most]
+    return heapq.nsmallest(most, ids, key=lambda one: (sample_priority(seed, one), one))
 
 
 def lowest(seed: int, ids: Sequence[str], most: int) -> np.ndarray:
