@@ -13,6 +13,8 @@ import numpy as np
 
 BLOCK = 1 << 14
 """Rows that are read and held together."""
+FEW = 1 << 12
+"""Texts that are held by code, whatever share of a column's rows they are."""
 LOOSE = "surrogatepass"  # JSON can spell characters that UTF-8 has no place for
 
 NOT_ASCII = np.arange(256) >= 128
@@ -259,7 +261,7 @@ class Gathered:
         assert self._codes is not None
         texts = cells.values if isinstance(cells, Coded) else texts_of(cells)
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        if len(self._known) + len(new) > max(256, min(self._rows // 4, 1 << 16)):
+        if len(self._known) + len(new) > max(FEW, min(self._rows // 4, 1 << 16)):
             whole = Coded(np.concatenate(self._codes), tuple(self._known)).texts()
             self._blocks = [Block.of(whole[a : a + BLOCK]) for a in range(0, len(whole), BLOCK)]
             self._codes = None

@@ -3,6 +3,7 @@
 import hashlib
 import heapq
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -30,9 +31,11 @@ def lowest(seed: int, ids: Sequence[str], most: int) -> np.ndarray:
         return np.arange(len(ids))
     if most < 1:
         return np.arange(0)
-    start, sha = f"{seed}:", hashlib.sha256
-    first = (int.from_bytes(sha((start + one).encode()).digest()[:8], "big") for one in ids)
-    heads = np.fromiter(first, np.uint64, len(ids))
+    heads, start, sha = np.empty(len(ids), np.uint64), f"{seed}:", hashlib.sha256
+    rest = iter(ids)
+    for at in range(0, len(ids), 4096):
+        digests = [sha((start + one).encode()).digest() for one in islice(rest, 4096)]
+        heads[at : at + len(digests)] = np.frombuffer(b"".join(digests), ">u8")[::4]
     last = np.partition(heads, most - 1)[most - 1]
     below, even = np.flatnonzero(heads < last), np.flatnonzero(heads == last)
     ranked = sorted(even.tolist(), key=lambda i: (sample_priority(seed, ids[i]), ids[i]))
