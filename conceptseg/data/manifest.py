@@ -159,7 +159,8 @@ class Manifest:
 
     def labelled_samples(self) -> Sequence[Sample]:
         """The samples that have labels, in order; nothing is read."""
-        return self._listed.take(np.flatnonzero(self.source.labelled_each(self.samples)))
+        labelled = self.source.labelled_each(self.samples)
+        return self.samples if labelled.all() else self._listed.take(np.flatnonzero(labelled))
 
     def named(self, ids: Iterable[str]) -> Sequence[Sample]:
         """The samples with these ids, in the manifest's order; unknown ids are passed over."""

@@ -44,8 +44,10 @@ def several(paths: Sequence[str], place: str) -> str:
     return SEVERAL.join(paths)
 
 
-def check_paths(cells: Block, place: Place, needed: bool = False) -> None:
+def check_paths(cells: Block, place: Place, needed: bool = False, many: bool = False) -> None:
     """Refuse whatever :func:`relative` refuses in any row; if `needed`, empty cells as well.
+
+    Cells of `many` images hold several paths.
 
     In bulk: what cannot be refused is told by its bytes, and only the rest is looked at.
     """
@@ -55,7 +57,7 @@ def check_paths(cells: Block, place: Place, needed: bool = False) -> None:
     if needed:
         rows.append(np.flatnonzero(cells.lengths == 0))
     for row in np.unique(np.concatenate(rows)).tolist():
-        paths = cells[row].split(SEVERAL)
+        paths = cells[row].split(SEVERAL) if many else [cells[row]]
         if needed and not all(paths):
             raise InputError(f"{place(row)}: no image")
         for path in filter(None, paths):

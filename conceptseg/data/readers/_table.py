@@ -140,7 +140,7 @@ class _Table:
         spec, some = self._spec, _Some(chunk)
         images = [some.filled(one) for one in spec.image or ()] or [some.block("image")]
         for cells in images:
-            check_paths(cells, chunk.place, needed=True)
+            check_paths(cells, chunk.place, needed=True, many=spec.image is None)
         mask = some.block("mask", spec.mask)
         each = [some.filled(template, strip=True) for template in spec.masks.values()]
         for cells in (mask, *each):

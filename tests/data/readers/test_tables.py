@@ -177,6 +177,20 @@ def test_no_path_leaves_the_root(tmp_path, monkeypatch, form, size, column, path
         assert f"list.{form}, {place}: " in str(caught.value)
 
 
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_what_parts_several_images_is_in_no_path(tmp_path, form):
+    row = {"id": "a", "image": "a.png", "mask": "m.png"}
+    for bad, keys in [
+        ({"mask": "m\0n.png"}, {}),
+        ({"image": "m\0n.png"}, {}),
+        ({"image": ["m.png", "m\0n.png"]}, {}),
+        ({"image": ["m.png", "n.png"]}, {"mask": "{image}"}),
+        ({"name": "b\0c"}, {"image": "{name}.png"}),
+    ]:
+        with pytest.raises(InputError, match="1: .* is not a path"):
+            read(tmp_path, form, [row | bad], **keys)
+
+
 @given(texts=st.lists(st.text("a./\\: \x07é\u2028;C", max_size=5), min_size=1))
 def test_paths_are_checked_in_bulk_as_one_by_one(texts):
     def refused(check):
