@@ -39,6 +39,7 @@ class Task:
 
 def map_part(task: Task, samples: Sequence[Sample]) -> Known:
     """The merged state of consecutive samples; of the data set the pass sees these alone."""
+    samples = tuple(samples)  # rows of a table are made into samples each time they are asked for
     step, manifest = task.step, part(task.context.manifest, samples)
     context = dataclasses.replace(task.context, manifest=manifest)
     inside = task.known | _opened(task)
