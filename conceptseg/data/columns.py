@@ -97,9 +97,9 @@ class Block:
         """The rows in which bytes lie, each once, in order."""
         return np.unique(np.searchsorted(self.offsets, places, "right") - 1)
 
-    def firsts(self, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """The rows of at least so many bytes, and the first byte of each (where `least` is 1)."""
-        rows = np.flatnonzero(self.lengths >= least)
+    def firsts(self) -> tuple[np.ndarray, np.ndarray]:
+        """The rows that are not empty, and the first byte of each."""
+        rows = np.flatnonzero(self.lengths)
         values = np.frombuffer(self.data, np.uint8)
         return rows, values[self.offsets[rows]]
 
