@@ -56,6 +56,7 @@ EXTRAS = {
     "nibabel": "nifti",
     "pydicom": "dicom",
     "imagecodecs": "imagecodecs",
+    "pyarrow": "parquet",
 }
 """Package that a technique may need -> the extra of this package that installs it."""
 

@@ -13,7 +13,7 @@ import conceptseg
 
 ROOT = Path(conceptseg.__file__).parent
 OPTIONAL = {"segmentation_models_pytorch", "timm", "transformers", "monai", "pycocotools", "captum"}
-OPTIONAL |= {"imagecodecs", "nibabel", "pydicom"}
+OPTIONAL |= {"imagecodecs", "nibabel", "pyarrow", "pydicom"}
 
 ROOMS = ["stats", "result", "report", "planted", "data", "network"]
 ROOMS += ["concepts", "explain", "engine", "study"]

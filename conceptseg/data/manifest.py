@@ -8,48 +8,27 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from conceptseg.data.draw import sample_priority
+from conceptseg.data.draw import lowest
 from conceptseg.data.hashed import gathered
 from conceptseg.data.labels import Colour, LabelBlock
+from conceptseg.data.listed import Listed, listed
 from conceptseg.data.reads import record_read
+from conceptseg.data.sample import Sample
 from conceptseg.errors import InputError, nearest
 
 BUILTIN = "builtin:"
 """Prefix of manifests that need no file, such as `builtin:planted`."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One image, perhaps with its mask.
-
-    `image` lists files relative to the manifest's root; several are stacked as channels; none
-    when the image is drawn. Labels lie in one file, `mask`, or in one for each class (`masks`,
-    pairs of a class's name and its file). `group` says what is not independent (patient, scene,
-    drive); a sample without one is a group by itself. `payload` belongs to the reader; its repr
-    says all that it holds of pixels and labels.
-    """
-
-    id: str
-    image: tuple[Path, ...] = ()
-    mask: Path | None = None
-    split: str | None = None
-    group: str = ""
-    metadata: Mapping[str, str | float] = field(default_factory=dict)
-    payload: Any = field(default=None, repr=False, compare=False)
-    masks: tuple[tuple[str, Path], ...] = ()
-
-    def __post_init__(self) -> None:
-        if not self.group:
-            object.__setattr__(self, "group", self.id)
+NEAR = 10_000
+"""Ids among which one is looked for that is like an unknown one."""
 
 
 class Source(ABC):
@@ -70,6 +49,10 @@ class Source(ABC):
     @abstractmethod
     def labelled(self, sample: Sample) -> bool:
         """Whether the sample has labels."""
+
+    def labelled_each(self, samples: Sequence[Sample]) -> np.ndarray:
+        """The same of each: bool [n]."""
+        return np.fromiter(map(self.labelled, samples), bool, len(samples))
 
     @abstractmethod
     def size(self, sample: Sample) -> tuple[int, int]:
@@ -121,22 +104,18 @@ class Manifest:
     name: str
     block: LabelBlock
     channels: int
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
     source: Source = field(repr=False)
     root: Path | None = None
     where: str = "manifest"
+    _checked: Sequence[Sample] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.samples:
             raise InputError(f"{self.where}: the data set is empty; it names no sample")
-        twice = [name for name, n in Counter(s.id for s in self.samples).items() if n > 1]
-        if twice:
-            more = f" (and {len(twice) - 1} more ids)" if len(twice) > 1 else ""
-            raise InputError(
-                f"{self.where}: two samples have the id {twice[0]!r}{more}; ids must be unique"
-            )
-        for sample in self.samples:
-            _check_id(sample.id, self.where)
+        if self._checked is not self.samples:
+            self._listed.check(self.where)
+            object.__setattr__(self, "_checked", self.samples)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -154,31 +133,54 @@ class Manifest:
         return self.block.background
 
     @property
-    def groups(self) -> tuple[str, ...]:
+    def _listed(self) -> Listed:
+        return listed(self.samples)
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Each sample's id, in order."""
+        return self._listed.ids
+
+    @property
+    def groups(self) -> Sequence[str]:
         """Each sample's group, in order."""
-        return tuple(sample.group for sample in self.samples)
+        return self._listed.groups
 
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that samples belong to, in order of appearance."""
-        return tuple(dict.fromkeys(s.split for s in self.samples if s.split is not None))
+        return self._listed.splits
 
     @property
     def metadata(self) -> tuple[str, ...]:
         """Names of the free columns that samples have, in order of appearance."""
-        return tuple(dict.fromkeys(key for sample in self.samples for key in sample.metadata))
+        return self._listed.metadata
+
+    @property
+    def any_labelled(self) -> bool:
+        """Whether some sample has labels; nothing is read."""
+        return bool(self.source.labelled_each(self.samples).any())
+
+    def labelled_samples(self) -> Sequence[Sample]:
+        """The samples that have labels, in order; nothing is read."""
+        labelled = self.source.labelled_each(self.samples)
+        return self.samples if labelled.all() else self._listed.take(np.flatnonzero(labelled))
+
+    def named(self, ids: Iterable[str]) -> Sequence[Sample]:
+        """The samples with these ids, in the manifest's order; unknown ids are passed over."""
+        return self._listed.take(self._listed.rows(ids))
 
     def sample(self, sample_id: str) -> Sample:
         """The sample of an id. Raises :class:`~conceptseg.errors.InputError` if there is none."""
-        if sample_id not in self._by_id:
-            raise InputError(
-                f"{self.where}: no sample {sample_id!r}; {nearest(sample_id, self._by_id)}"
-            )
-        return self._by_id[sample_id]
+        found = self._by_id.get(sample_id)
+        if found is None:
+            near = nearest(sample_id, islice(self._by_id, NEAR))
+            raise InputError(f"{self.where}: no sample {sample_id!r}; {near}")
+        return found
 
     @cached_property
-    def _by_id(self) -> dict[str, Sample]:
-        return {sample.id: sample for sample in self.samples}
+    def _by_id(self) -> Mapping[str, Sample]:
+        return self._listed.by_id()
 
     def size(self, sample: Sample) -> tuple[int, int]:
         """Height and width of a sample's image, in pixels."""
@@ -253,24 +255,26 @@ class Manifest:
         Raises :class:`~conceptseg.errors.InputError` for an unknown split or id, and when nothing
         is left.
         """
-        kept: Sequence[Sample] = self.samples
+        table = self._listed
+        rows = np.arange(len(self.samples))
         if split is not None:
             if split not in self.splits:
                 raise InputError(f"{self.where}: no split {split!r}; {nearest(split, self.splits)}")
-            kept = [sample for sample in kept if sample.split == split]
+            rows = np.flatnonzero(table.in_split(split))
         if ids is not None:
-            wanted = {self.sample(name).id for name in ids}
-            kept = [sample for sample in kept if sample.id in wanted]
-        if limit is not None and limit < len(kept):
-            order = sorted(kept, key=lambda sample: (sample_priority(seed, sample.id), sample.id))
-            drawn = {sample.id for sample in order[: max(limit, 0)]}
-            kept = [sample for sample in kept if sample.id in drawn]
-        if not kept:
+            wanted = [self.sample(name).id for name in ids]
+            rows = np.intersect1d(rows, table.rows(wanted), assume_unique=True)
+        if limit is not None and limit < len(rows):
+            rows = rows[lowest(seed, listed(table.take(rows)).ids, limit)]
+        if not len(rows):
             raise InputError(
                 f"{self.where}: the selection is empty (split {split}, limit {limit}, ids "
                 f"{'given' if ids is not None else 'not given'}); widen it"
             )
-        return dataclasses.replace(self, samples=tuple(kept))
+        if len(rows) == len(self.samples):
+            return self
+        samples = table.take(rows)
+        return dataclasses.replace(self, samples=samples, _checked=samples)
 
 
 def load_manifest(path: Path | str, root_override: Path | None = None) -> Manifest:
@@ -312,21 +316,6 @@ def problems(manifest: Manifest) -> Iterator[str | None]:
 def check_files(manifest: Manifest) -> list[str]:
     """Opens every image and mask; one line for each sample that cannot be used."""
     return [problem for problem in problems(manifest) if problem is not None]
-
-
-def _check_id(sample_id: str, where: str) -> None:
-    unsafe = (
-        not 1 <= len(sample_id) <= 128
-        or not sample_id.isprintable()
-        or sample_id != sample_id.strip()
-        or sample_id.startswith(".")
-        or any(character in '/\\<>:"|?*' for character in sample_id)
-    )
-    if unsafe:
-        raise InputError(
-            f"{where}: the id {sample_id[:60]!r} cannot be a file's name; use up to 128 letters, "
-            "digits, '-', '_' and '.', without a leading '.'"
-        )
 
 
 Reader = Callable[["Path", Mapping[str, Any], "Path | None"], "Manifest"]

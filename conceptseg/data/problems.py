@@ -19,7 +19,7 @@ def remarks(manifest: Manifest) -> list[str]:
     count = sum(source.orientation(sample) > 1 for sample in samples)
     if not count:
         return []
-    drawn = any(map(source.labelled, samples))
+    drawn = manifest.any_labelled
     along = source.settings().get("orientation") == "apply_to_masks"
     masks = ", masks along with them" if along else "; masks are taken as drawn on what is shown"
     return [

@@ -112,4 +112,4 @@ def _background(outputs: Sequence[str]) -> int | None:
 def is_told(model: SegmentationModel, manifest: Manifest) -> bool:
     """Whether anything says that each pixel has one class: a background, or masks."""
     named = _background(model.interpretation.outputs) is not None
-    return named or manifest.background is not None or any(map(manifest.labelled, manifest.samples))
+    return named or manifest.background is not None or manifest.any_labelled

@@ -50,7 +50,7 @@ def read(
 def some(context: Context, count: int) -> list[Sample]:
     """So many samples, spread evenly over the manifest; with masks, if some have one."""
     manifest = context.manifest
-    able = [one for one in manifest.samples if manifest.labelled(one)] or list(manifest.samples)
+    able = manifest.labelled_samples() or manifest.samples
     count = min(count, len(able))
     return [able[(2 * i + 1) * len(able) // (2 * count)] for i in range(count)]
 

@@ -7,7 +7,7 @@ state is saved under a key that hashes everything it depends on, so the same com
 after a crash resumes with what was saved and ends with the same result. Passes check the network's
 output themselves (`model.check_finite`), where they know which samples it belongs to.
 
-Of the data set the key hashes rows, which takes no reading (:mod:`conceptseg.data.rows`). What is
+Of the data set the key hashes rows, which takes no reading (:mod:`conceptseg.data.stamps`). What is
 read is hashed as it is read (:mod:`conceptseg.data.reads`): of two passes, processes, or halves of
 a run that was resumed, which read other bytes of one sample, the later one ends the run.
 """
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from conceptseg.data.ledger import Ledger
 from conceptseg.data.reads import IMAGE, LABELS, recording
-from conceptseg.data.rows import rows_digest
+from conceptseg.data.stamps import rows_digest
 from conceptseg.engine import provenance
 from conceptseg.engine.base import Engine
 from conceptseg.engine.contract import LEFT_OUT, Context, Pass, Study
@@ -187,7 +187,7 @@ def base_key(
     further: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """Hash of all that every pass depends on: code, numerical libraries, parameters, layer,
-    weights, arithmetic, the rows of the data set (:func:`conceptseg.data.rows.rows_digest`), and
+    weights, arithmetic, the rows of the data set (:func:`conceptseg.data.stamps.rows_digest`), and
     `further` files (:mod:`conceptseg.engine.inputs`).
 
     How the run is cut (batch size, shards, threads) is left out: it changes rounding only.

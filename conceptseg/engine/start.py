@@ -100,7 +100,7 @@ def _context(
         model.class_id(name)
     manifest = _with_model_background(manifest, model)
     held = None
-    if any(manifest.labelled(sample) for sample in manifest.samples):
+    if manifest.any_labelled:
         outputs = outputs_of_labels(manifest, model)
         held = frozenset(outputs) - {-1}
         if model.rest is not None:
@@ -175,7 +175,7 @@ def _in_turn(study: StudyKeys, manifest: Manifest) -> tuple[str, ...]:
         return study.data.classes
     rest = [] if manifest.background is None else places([manifest.background], outputs)
     able = [name for place, name in enumerate(outputs) if place not in rest]
-    if any(map(manifest.labelled, manifest.samples)):
+    if manifest.any_labelled:
         drawn = [manifest.classes[index] for index in manifest.block.used]
         held = set(places(drawn, able))
         able = [name for place, name in enumerate(able) if place in held] or able

@@ -46,7 +46,8 @@ def map_part(task: Task, samples: Sequence[Sample]) -> Made:
     """
     reads = Reads()
     with recording(reads):
-        return Made(_mapped(task, samples), reads)
+        # Rows of a table are made into samples each time they are asked for: once is enough.
+        return Made(_mapped(task, tuple(samples)), reads)
 
 
 def _mapped(task: Task, samples: Sequence[Sample]) -> Known:

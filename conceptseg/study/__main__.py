@@ -104,13 +104,16 @@ def check(
     rules: Annotated[
         bool, typer.Option("--rules", help="Also compare LRP's rules on an image: some 200 passes.")
     ] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Open every image; of more than 20000 some are drawn.")
+    ] = False,
 ) -> None:
     """Try everything without running: files, network, layer; estimate passes, time and memory."""
     from conceptseg.study.command import verbs
 
     name = _study_of(config, study)
     overrides = _overrides(sets, device, batch_size, data_root, None)
-    errors = verbs.check(name, _file(name, config), overrides, compare_rules=rules)
+    errors = verbs.check(name, _file(name, config), overrides, compare_rules=rules, every=every)
     for error in errors:
         print(f"error: {error}", file=sys.stderr)
     if errors:

@@ -19,7 +19,7 @@ from conceptseg.data.batch import Batch, batches
 from conceptseg.data.draw import sample_priority
 from conceptseg.data.labels import IGNORE, LabelBlock
 from conceptseg.data.manifest import Manifest, Sample, Source, check_files, load_manifest, problems
-from conceptseg.data.rows import rows_digest
+from conceptseg.data.stamps import rows_digest
 from conceptseg.errors import InputError
 from tests.files import FOLDERS, LABELS, indexed, manifest, pairs, png, write
 

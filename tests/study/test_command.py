@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from conceptseg import catalogue
+from conceptseg.data.draw import sample_priority
 from conceptseg.engine.store import FOLDER
 from conceptseg.result.saved import sealed
 from conceptseg.study import __main__ as command
@@ -359,6 +360,25 @@ def test_check_lists_every_file_that_cannot_be_used(capsys, study):
     assert [line for line in err if "i1.png" in line]
     assert [line for line in err if "i2.png" in line]
     assert all(line.startswith("error: ") for line in err)
+
+
+def test_check_opens_some_of_very_many_images(capsys, monkeypatch, study):
+    """Those that a limit would keep, and all if asked to."""
+    from conceptseg.study.command import estimate
+
+    monkeypatch.setattr(estimate, "MOST", 3)
+    names = sorted((f"i{i}" for i in range(8)), key=lambda name: sample_priority(0, name))
+    code, out, _ = call(capsys, "check", "-c", study)
+    assert code == 0 and "3 of 8 images were opened" in "\n".join(out)
+    assert "--all" in "\n".join(out)
+    (study.parent / f"{names[4]}.png").write_text("text")
+    assert call(capsys, "check", "-c", study)[0] == 0
+    code, out, err = call(capsys, "check", "-c", study, "--all")
+    assert code == 2 and len(err) == 1 and f"{names[4]}.png" in err[0]
+    assert "were opened" not in "\n".join(out)
+    (study.parent / f"{names[2]}.png").write_text("text")
+    code, _, err = call(capsys, "check", "-c", study)
+    assert code == 2 and len(err) == 1 and f"{names[2]}.png" in err[0]
 
 
 def test_layers_of_a_study_and_of_a_bare_network(capsys, study):

@@ -4,6 +4,8 @@ import dataclasses
 import os
 import re
 import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from io import TextIOWrapper
@@ -19,6 +21,7 @@ from conceptseg.data.labels import IGNORE, LabelBlock
 from conceptseg.data.manifest import Sample, Source
 from conceptseg.data.raster import Rules, turned
 from conceptseg.data.readers._per_class import compose
+from conceptseg.data.rows import Rows
 from conceptseg.errors import InputError
 
 
@@ -61,9 +64,15 @@ def read_lines(root: Path, text: str, where: str) -> list[str]:
 def read_text(root: Path, text: str, where: str) -> str:
     """A UTF-8 file below the root, without its byte order mark."""
     path = resolve(root, relative(text, where))
+    with told_if_unreadable(path, where), opened(path) as file:
+        return TextIOWrapper(file, encoding="utf-8-sig").read()
+
+
+@contextmanager
+def told_if_unreadable(path: Path, where: str) -> Iterator[None]:
+    """Within it, a file that cannot be read, which `where` names, is an InputError."""
     try:
-        with opened(path) as file:
-            return TextIOWrapper(file, encoding="utf-8-sig").read()
+        yield
     except FileNotFoundError:
         raise InputError(
             f"{path}: no such file, which {where} names; is the root right (manifest key root, "
@@ -159,6 +168,9 @@ class FileSource(Source):
 
     def labelled(self, sample: Sample) -> bool:
         return sample.mask is not None or bool(sample.masks)
+
+    def labelled_each(self, samples: Sequence[Sample]) -> np.ndarray:
+        return samples.labelled if isinstance(samples, Rows) else super().labelled_each(samples)
 
     def size(self, sample: Sample) -> tuple[int, int]:
         return image_size(self._paths(sample), self.rules)

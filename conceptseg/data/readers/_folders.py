@@ -81,6 +81,11 @@ def fill(template: str, words: Mapping[str, Any], where: str) -> str:
     return _WORD.sub(value, template)
 
 
+def parts_of(template: str) -> list[str]:
+    """A template's literals and the words between them, in turn."""
+    return _WORD.split(template)
+
+
 def find(spec: FolderSpec, root: Path, where: str) -> list[Sample]:
     """The samples of one pattern: in the order of the list of ids, else sorted by path.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +17,22 @@ if TYPE_CHECKING:
     from conceptseg.data.manifest import Sample
 
 
-def check(samples: Sequence[Sample], labels: LabelBlock, root: Path, where: str) -> None:
-    """Refuses masks of classes that there are not, and what no file or key decides."""
+def check(
+    samples: Sequence[Sample],
+    labels: LabelBlock,
+    root: Path,
+    where: str,
+    once: Collection[str] | None = None,
+) -> None:
+    """Refuses masks of classes that there are not, and what no file or key decides.
+
+    Samples that are known to have no mask besides masks are looked at only until a file is found
+    `once` for each of these classes.
+    """
     found: dict[str, bool] = {}
     for sample in samples:
+        if once is not None and all(found.get(name) for name in once):
+            break
         if sample.mask is not None and sample.masks:
             raise InputError(f"{where}: sample {sample.id!r} has both mask and masks; give one")
         for name, path in sample.masks:
@@ -31,7 +43,8 @@ def check(samples: Sequence[Sample], labels: LabelBlock, root: Path, where: str)
                 f"{where}: masks: no class {name!r} in labels.names; {nearest(name, labels.names)}"
             )
         if not there:
-            example = next(dict(sample.masks)[name] for sample in samples if sample.masks)
+            masks = (dict(sample.masks) for sample in samples)
+            example = next(one[name] for one in masks if name in one)
             raise InputError(
                 f"{where}: masks: no image has a file of the class {name!r} (such as {example}) "
                 f"below {root}"

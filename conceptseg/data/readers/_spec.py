@@ -270,7 +270,7 @@ def from_files(
         name=spec.name or path.stem,
         block=block,
         channels=spec.channels,
-        samples=tuple(samples),
+        samples=samples,
         source=FileSource(root, spec.rules(), block),
         root=root,
         where=str(path),

@@ -84,7 +84,7 @@ def read(path: Path, spec: Mapping[str, Any], root_override: Path | None = None)
                     metadata=found.metadata,
                 )
             )
-    return from_files(path, keys, root, keys.labels.block(), samples)
+    return from_files(path, keys, root, keys.labels.block(), tuple(samples))
 
 
 def _check_layout(root: Path, split: str) -> None:

@@ -1,13 +1,14 @@
-"""The native manifest: samples listed inline, in a CSV or JSONL table, or found in folders.
+"""The native manifest: samples listed inline, in a table, or found in folders.
 
 Exactly one of three keys names the samples; every path is relative to the root.
 
 `samples`: a list of entries with `image` (a path, or several that are stacked as channels) and
 perhaps `id` (the file's stem when absent), `mask`, `split`, `group` and `metadata`.
 
-`table`: a CSV or JSONL file with columns `image` and perhaps `id`, `mask`, `split`, `group`; all
-others are metadata. Where the columns are named otherwise, templates make the parts from them, for
-example `image: "{split}/images/{name}.png"`. Several images in a CSV cell are separated by `;`.
+`table`: a CSV, JSONL or Parquet file with columns `image` and perhaps `id`, `mask`, `split`,
+`group`; all others are metadata. Where the columns are named otherwise, templates make the parts
+from them, for example `image: "{split}/images/{name}.png"`. Several images are separated by `;` in
+a CSV cell, and a list elsewhere. Tables may have millions of rows (see `benchmarks/manifests.py`).
 
 `folders`: patterns such as `images: "train/images/{id}.jpg"` and `masks: "train/masks/{id}.png"`;
 further words in braces become metadata, and `ids` may name a file that lists the ids to take.
@@ -21,6 +22,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -68,7 +70,7 @@ class NativeSpec(FilesSpec):
         None, description="Regular expression whose first capture, from an id, is the group."
     )
     samples: tuple[Any, ...] | None = Field(None, description="Samples listed inline.")
-    table: TableSpec | None = Field(None, description="A CSV or JSONL file of samples.")
+    table: TableSpec | None = Field(None, description="A CSV, JSONL or Parquet file of samples.")
     folders: tuple[Any, ...] | None = Field(None, description="Patterns of image and mask files.")
 
     @field_validator("group")
@@ -98,15 +100,18 @@ def read(path: Path, spec: Mapping[str, Any], root_override: Path | None = None)
     where = str(path)
     keys = parse(NativeSpec, spec, where)
     root = root_of(path, keys.root, root_override)
+    block = keys.labels.block()
+    if keys.table is not None:
+        group = None if keys.group is None else partial(group_by, keys.group, where=where)
+        rows = read_table(keys.table, path, root, group)
+        check(rows, block, root, where, once=tuple(keys.table.masks))
+        return from_files(path, keys, root, block, rows)
     if keys.samples is not None:
         samples = _inline(keys.samples, where)
-    elif keys.table is not None:
-        samples = read_table(keys.table, path, root)
     else:
         samples = _in_folders(keys.folders or (), root, where)
-    block = keys.labels.block()
     check(samples, block, root, where)
-    grouped = [_with_group(sample, keys.group, where) for sample in samples]
+    grouped = tuple(_with_group(sample, keys.group, where) for sample in samples)
     return from_files(path, keys, root, block, grouped)
 
 

@@ -70,4 +70,4 @@ def read(path: Path, spec: Mapping[str, Any], root_override: Path | None = None)
             image = relative(f"JPEGImages/{name}.jpg", where)
             mask = relative(f"SegmentationClass/{name}.png", where) if keys.masks else None
             samples.append(Sample(name, (image,), mask, split))
-    return from_files(path, keys, root, keys.labels.block(), samples)
+    return from_files(path, keys, root, keys.labels.block(), tuple(samples))

@@ -53,7 +53,7 @@ class Control(Pass):
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         discovery, most = known[DISCOVERY], self.study.control_images
         wanted = discovery.first_by_hash(range(len(discovery.ids)), context.seed, most)
-        return [sample for sample in context.manifest.samples if sample.id in wanted]
+        return context.manifest.named(wanted)
 
     def forwards(self, context: Context) -> float:
         """Two, a tail forth and back for each class, taken for a pass, and perhaps the crops."""

@@ -60,7 +60,7 @@ class Erase(Pass):
         chosen: set[str] = set()
         for images in discovery.class_images.values():
             chosen |= discovery.first_by_hash(images, context.seed, self.study.erase_images)
-        return [sample for sample in context.manifest.samples if sample.id in chosen]
+        return context.manifest.named(chosen)
 
     def forwards(self, context: Context) -> float:
         """With as many concepts as are tried at most, and a tail taken for half a pass."""

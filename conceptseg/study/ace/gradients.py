@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from conceptseg.config import TargetConfig
-from conceptseg.data.draw import sample_priority
+from conceptseg.data.draw import drawn, sample_priority
 from conceptseg.data.labels import IGNORE
 from conceptseg.engine.contract import Context
 from conceptseg.explain.target import FixedTarget, configured
@@ -157,11 +157,9 @@ class References:
     def _pool(self) -> list[Tensor]:
         """Encoded at the first use: a pass whose shards are all saved needs none."""
         context, pool = self._context, []
-        ranked = sorted(
-            context.manifest.samples,
-            key=lambda sample: sample_priority(context.seed, f"reference/{sample.id}"),
-        )
-        for sample in ranked[:POOL]:
+        names = (f"reference/{name}" for name in context.manifest.ids)
+        for name in drawn(context.seed, names, POOL):
+            sample = context.manifest.sample(name.removeprefix("reference/"))
             image = torch.from_numpy(context.manifest.image(sample))[None].to(context.run.device)
             pool.append(encode(context.model, image, context.levels))
         return pool

@@ -44,7 +44,7 @@ class Outside(Pass):
             for pair in tried(self.study, pairs)
             for i in known[DISCOVERY].class_images[pair.class_id]
         } & set(known[ERASURES].ids)
-        return [sample for sample in context.manifest.samples if sample.id in held]
+        return context.manifest.named(held)
 
     def forwards(self, context: Context) -> float:
         """With a used concept for every second of those that are tried at most."""

@@ -62,7 +62,7 @@ class Pictures(Pass):
             [shown_rows(self.study, discovery), exemplar_rows(self.study, discovery)]
         )
         wanted = {discovery.ids[i] for i in np.unique(discovery.image[rows])}
-        return [sample for sample in context.manifest.samples if sample.id in wanted]
+        return context.manifest.named(wanted)
 
     def forwards(self, context: Context) -> float:
         """One per exemplar, for as many concepts as are tried at most."""

@@ -165,7 +165,7 @@ def _median(values: np.ndarray) -> float:
     return float(np.median(known)) if len(known) else float("nan")
 
 
-def usable_samples(study: Ace, context: Context) -> list[Sample]:
+def usable_samples(study: Ace, context: Context) -> Sequence[Sample]:
     """All, or those with labels where these make up the region on which a class is scored."""
-    labelled, needed = context.manifest.labelled, needs_labels(study.target)
-    return [sample for sample in context.manifest.samples if not needed or labelled(sample)]
+    manifest = context.manifest
+    return manifest.labelled_samples() if needs_labels(study.target) else manifest.samples

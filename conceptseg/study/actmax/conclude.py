@@ -52,7 +52,7 @@ def conclude(study: Actmax, context: Context, known: Known) -> Result:
         ],
         notes=studied.notes(
             context,
-            [sample.id for sample in context.manifest.samples],
+            context.manifest.ids,
             [str(g) for g in judged.usable],
             "unit",
             comparison,

@@ -51,7 +51,7 @@ class Exemplars(Pass):
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         survey = known[SURVEY]
         wanted = set(_shows(survey))
-        return [sample for sample in context.manifest.samples if sample.id in wanted]
+        return context.manifest.named(wanted)
 
     def forwards(self, context: Context) -> float:
         pairs = max(self.study.most, self.study.compared) * self.study.exemplars

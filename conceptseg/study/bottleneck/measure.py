@@ -118,5 +118,5 @@ def class_counts(logits: Tensor, labels: Tensor | None) -> np.ndarray:
 
 def draw_pictured(study: Bottleneck, context: Context, known: Known) -> Known:
     """Images whose pictures are kept: the first by hash, known before any is read."""
-    ids = [sample.id for sample in context.manifest.samples]
+    ids = context.manifest.ids
     return PICTURED(frozenset(drawn(context.seed, ids, study.map_images)))

@@ -53,7 +53,7 @@ class Shift(Pass):
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         """The first by hash among those with a quality."""
         wanted = set(drawn(context.seed, known[JUDGED].ids, self.study.shift_images))
-        return [sample for sample in context.manifest.samples if sample.id in wanted]
+        return context.manifest.named(wanted)
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         every = []

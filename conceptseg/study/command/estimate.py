@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Lines = list[tuple[str, str]]
 LONG = 1.0
 """Seconds from which on work is timed once."""
+MOST = 20_000
+"""Images that are opened unless all are asked for."""
 
 
 @dataclass
@@ -32,8 +34,13 @@ class Estimate:
     examination: Examination | None = None
 
 
-def estimate(settings: Settings[Study], *, compare_rules: bool = False) -> Estimate:
+def estimate(
+    settings: Settings[Study], *, compare_rules: bool = False, every: bool = False
+) -> Estimate:
     """Try what a run needs, and estimate what it costs; also which rules of LRP suit, if asked.
+
+    Of more images than `MOST` so many are opened, those that a `limit` would keep, unless `every`
+    one is to be.
 
     Raises :class:`~conceptseg.errors.InputError` for the network, the layer, or the first batch.
     """
@@ -43,7 +50,8 @@ def estimate(settings: Settings[Study], *, compare_rules: bool = False) -> Estim
 
     study = settings.study
     manifest = start.read_manifest(study)
-    errors = check_files(start.overlapping(study, manifest))
+    tried = manifest if every else manifest.select(limit=MOST, seed=study.seed)
+    errors = check_files(start.overlapping(study, tried))
     lines: Lines = [
         (
             "data",
@@ -51,9 +59,12 @@ def estimate(settings: Settings[Study], *, compare_rules: bool = False) -> Estim
             + (f"; {len(errors)} images cannot be read" if errors else ""),
         ),
     ]
+    if len(tried.samples) < len(manifest.samples):
+        some = f"{len(tried.samples)} of {len(manifest.samples)} images"
+        lines.append(("files", f"{some} were opened, the same each time; --all opens every one"))
     if errors:
         return Estimate(lines, errors)
-    lines += [("files", remark) for remark in remarks(manifest)]
+    lines += [("files", remark) for remark in remarks(tried)]
     studies = start.prepare_each(study)
     context, *others = (one for _, one in studies)
     parameters = sum(weights.numel() for weights in context.model.parameters())

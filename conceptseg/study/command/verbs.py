@@ -68,10 +68,18 @@ def run(
         return named / runner.save(type(settings.study), result, out).name
 
 
-def check(name: str, path: Path, overrides: Overrides, *, compare_rules: bool = False) -> list[str]:
+def check(
+    name: str,
+    path: Path,
+    overrides: Overrides,
+    *,
+    compare_rules: bool = False,
+    every: bool = False,
+) -> list[str]:
     """Try everything that a run needs and print what it will cost; returns the files' errors.
 
     With `compare_rules` the composites of LRP are compared on an image, and one is recommended.
+    With `every` all images are opened, however many there are.
 
     Raises :class:`~conceptseg.errors.InputError` for the configuration, the manifest, the network
     or the layer, and for whatever a run would refuse before its first pass.
@@ -81,7 +89,7 @@ def check(name: str, path: Path, overrides: Overrides, *, compare_rules: bool = 
 
     settings = read_settings(name, catalogue.load("study", name), path, overrides)
     start_here()
-    estimated = estimate(settings, compare_rules=compare_rules)
+    estimated = estimate(settings, compare_rules=compare_rules, every=every)
     table = Table(title=f"{name} on {path.name}", show_header=False, title_justify="left")
     for what, value in estimated.lines:
         table.add_row(what, value)

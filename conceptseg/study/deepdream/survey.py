@@ -76,10 +76,8 @@ class Look(Pass):
     labels = "none"
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
-        every = context.manifest.samples
-        ids = [sample.id for sample in every]
-        chosen = set(drawn(context.seed, ids, self.study.survey_images))
-        return [sample for sample in every if sample.id in chosen]
+        manifest = context.manifest
+        return manifest.named(drawn(context.seed, manifest.ids, self.study.survey_images))
 
     def forwards(self, context: Context) -> float:
         return float(min(self.study.survey_images, len(context.manifest.samples)))

@@ -76,7 +76,7 @@ class Ablate(Pass):
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         held = known[DETECTION].held.tables
-        return [sample for sample in context.manifest.samples if sample.id in held]
+        return context.manifest.named(held)
 
     def forwards(self, context: Context) -> float:
         """With a set of units for every second shown unit, and a tail for half a pass."""

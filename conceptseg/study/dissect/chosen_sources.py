@@ -36,7 +36,7 @@ def sources(study: Dissect, context: Context, codebook: Codebook) -> list[Concep
     Raises InputError if none is left, and for masks of the user's that do not exist.
     """
     manifest, classes = context.manifest, context.model.classes
-    labelled = any(manifest.labelled(sample) for sample in manifest.samples)
+    labelled = manifest.any_labelled
     background = manifest.background
     shows_context = type(manifest.source).context is not ImageSource.context
     offered: dict[str, list[ConceptSource]] = {

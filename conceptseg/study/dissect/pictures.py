@@ -37,7 +37,7 @@ class Pictures(Pass):
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         wanted = {sample_id for _, sample_id in on_cards(self.study, known[DETECTION])}
-        return [sample for sample in context.manifest.samples if sample.id in wanted]
+        return context.manifest.named(wanted)
 
     def forwards(self, context: Context) -> float:
         pictures = self.study.cards * self.study.exemplars

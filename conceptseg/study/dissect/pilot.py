@@ -143,9 +143,11 @@ def make_plan(study: Dissect, context: Context, known: Known) -> Known:
         codebook = Codebook.of(table.column("texture"), study.textures, context.seed)
     chosen = sources(study, context, codebook)
     alive, manifest = values[live], context.manifest
-    ids = [sample.id for sample in manifest.samples]
+    ids = manifest.ids
     least = fewest("less", TESTS)
-    sampling = Sampling.counting(ids, manifest.groups, study.unit, context.seed, fewest=least)
+    sampling = Sampling.counting(
+        ids, tuple(manifest.groups), study.unit, context.seed, fewest=least
+    )
     plan = Plan(
         live,
         len(values),

@@ -48,8 +48,7 @@ def check(study: Dissect, context: Context) -> None:
 
 def remarks(study: Dissect, context: Context) -> list[tuple[str, str]]:
     """Whether there are images or groups enough for any use to be shown."""
-    samples = context.manifest.samples
-    ids, groups = [one.id for one in samples], [one.group for one in samples]
+    ids, groups = context.manifest.ids, context.manifest.groups
     return [("tests", one) for one in unreachable(ids, groups, study.unit, TESTS)]
 
 

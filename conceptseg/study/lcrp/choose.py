@@ -137,7 +137,7 @@ def _sampling(study: Lcrp, context: Context, ids: Sequence[str]) -> Sampling:
 
     What counts is taken by the groups of that sample.
     """
-    group_of = {sample.id: sample.group for sample in context.manifest.samples}
+    group_of = dict(zip(context.manifest.ids, context.manifest.groups, strict=True))
     _, unit = units(ids, [group_of[i] for i in ids], study.unit)
     groups = group_of.values() if unit == "group" else group_of
     return Sampling(tuple(group_of), tuple(groups), f"{unit}s", context.seed)

@@ -20,7 +20,7 @@ def check(study: Saliency, context: Context) -> None:
     """Refuse a region that needs labels where there are none, maps that do not fit, and methods of
     which none suits the network."""
     manifest, region = context.manifest, configured(study.target, 0).where
-    if region.needs_labels and not any(map(manifest.labelled, manifest.samples)):
+    if region.needs_labels and not manifest.any_labelled:
         raise InputError(
             f"target.region: {study.target.region!r} needs labels, and none of the "
             f"{len(manifest.samples)} images of {manifest.name} has a mask; take 'predicted'"

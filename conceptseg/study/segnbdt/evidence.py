@@ -57,7 +57,7 @@ class Evidence(Pass):
             *ranked[: study.evidence_images],
             *chosen_images(study, judged, known[GROWN].tree.classes),
         }
-        return [s for s in context.manifest.samples if s.id in wanted]
+        return context.manifest.named(wanted)
 
     def forwards(self, context: Context) -> float:
         """With six decisions and four parts in an image, an explanation taken for eight passes."""

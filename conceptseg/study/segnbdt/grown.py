@@ -118,7 +118,7 @@ def halves(study: Segnbdt, context: Context) -> tuple[frozenset[str], tuple[str,
 
 def _first_part(study: Segnbdt, context: Context, ids: Sequence[str]) -> frozenset[str]:
     """About half of the samples, by group, or by image where there is one group; all of one."""
-    group = {s.id: s.group for s in context.manifest.samples}
+    group = dict(zip(context.manifest.ids, context.manifest.groups, strict=True))
     if len({group[i] for i in ids}) < 2:
         group = {i: i for i in ids}
     groups = sorted({group[i] for i in ids}, key=lambda g: sample_priority(study.seed, g))

@@ -96,7 +96,7 @@ class Judge(Pass):
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         judged = set(known[GROWN].judged)
-        return [s for s in context.manifest.samples if s.id in judged]
+        return context.manifest.named(judged)
 
     def forwards(self, context: Context) -> float:
         share = 1.0 if self.study.tune == "none" else 2 * (1 - self.study.build_share)

@@ -67,7 +67,7 @@ def check(study: Segnbdt, context: Context) -> None:
         raise context.nothing_suits("evidence")
     halves(study, context)
     if study.tune != "none":
-        if not any(map(manifest.labelled, manifest.samples)):
+        if not manifest.any_labelled:
             raise InputError(
                 f"tune: {study.tune} needs labels, and no image of {manifest.name} has a mask; "
                 "take tune: none"

@@ -122,7 +122,7 @@ def run_with(context: Context, weights: dict[str, Tensor], images: Tensor) -> Te
 def parts(study: Segnbdt, context: Context) -> tuple[list[Sample], list[Sample]]:
     """Labelled images to train on and to check by; groups are kept together."""
     built, _ = halves(study, context)
-    own = [s for s in context.manifest.samples if s.id in built and context.manifest.labelled(s)]
+    own = [s for s in context.manifest.named(built) if context.manifest.labelled(s)]
     groups = sorted({s.group for s in own}, key=lambda g: sample_priority(study.seed + 1, g))
     held = set(groups[: max(1, round(CHECKED_SHARE * len(groups)))])
     train = [s for s in own if s.group not in held]

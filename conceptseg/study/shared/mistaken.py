@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from conceptseg.data.batch import Batch
-from conceptseg.data.draw import sample_priority
+from conceptseg.data.draw import drawn, sample_priority
+from conceptseg.data.listed import listed
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass, Step, Study
 from conceptseg.engine.known import Key, Known
@@ -181,9 +182,8 @@ class CountMistakes(Pass):
     labels = "required"
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
-        own = [sample for sample in context.manifest.samples if context.manifest.labelled(sample)]
-        own.sort(key=lambda sample: sample_priority(context.seed, sample.id))
-        return own[:MOST_IMAGES]
+        own = listed(context.manifest.labelled_samples())
+        return list(map(context.manifest.sample, drawn(context.seed, own.ids, MOST_IMAGES)))
 
     def forwards(self, context: Context) -> float:
         return float(len(self.samples(context, Known())))
@@ -216,7 +216,7 @@ class EraseMistakes(Pass):
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         wanted = {name for i in known[MISTAKES].shown for name in self._of(i, context, known)}
-        return [sample for sample in context.manifest.samples if sample.id in wanted]
+        return context.manifest.named(wanted)
 
     def forwards(self, context: Context) -> float:
         return 0.0  # none, unless mistakes are found

@@ -60,6 +60,6 @@ def left_out(
     ]
 
 
-def labelled(context: Context) -> list[Sample]:
+def labelled(context: Context) -> Sequence[Sample]:
     """The samples with labels."""
-    return [one for one in context.manifest.samples if context.manifest.labelled(one)]
+    return context.manifest.labelled_samples()

@@ -46,7 +46,7 @@ class Sweep(Pass):
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         wanted = self.wanted(known)
-        return [sample for sample in context.manifest.samples if sample.id in wanted]
+        return context.manifest.named(wanted)
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         table = SampleTable.empty()

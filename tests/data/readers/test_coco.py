@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conceptseg.data.manifest import check_files, load_manifest
-from conceptseg.data.rows import rows_digest
+from conceptseg.data.stamps import rows_digest
 from conceptseg.errors import InputError
 from tests.files import manifest, png, write
 

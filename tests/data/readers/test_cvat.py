@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from conceptseg.data.manifest import check_files
-from conceptseg.data.rows import rows_digest
+from conceptseg.data.stamps import rows_digest
 from conceptseg.errors import InputError
 from tests.data.readers.shapes import BIG, SMALL, H, W, corners, pictures, region
 from tests.files import manifest, write

@@ -272,7 +272,7 @@ def test_bad_jsonl(tmp_path, line, says):
     [
         ({"file": "none.csv"}, r"none\.csv: no such file, which .*table\.file names; is the root"),
         ({"file": "../list.csv"}, "leaves the root"),
-        ({"file": "list.xlsx"}, r"\.xlsx is no table; use \.csv or \.jsonl"),
+        ({"file": "list.xlsx"}, r"\.xlsx is no table; use \.csv, \.jsonl or \.pa"),
         ({"file": "list.csv", "imag": "x"}, "unknown key 'table.imag'; did you mean 'image'"),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from conceptseg.data.manifest import check_files, load_manifest
-from conceptseg.data.rows import rows_digest
+from conceptseg.data.stamps import rows_digest
 from conceptseg.errors import InputError
 from tests.files import manifest, png, write
 

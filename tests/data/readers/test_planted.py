@@ -3,7 +3,7 @@ import pytest
 
 from conceptseg.data.manifest import check_files, load_manifest
 from conceptseg.data.reads import Reads, recording
-from conceptseg.data.rows import rows_digest
+from conceptseg.data.stamps import rows_digest
 from conceptseg.errors import InputError
 from conceptseg.planted import exact, generator
 from tests.files import manifest

@@ -119,5 +119,5 @@ def test_without_a_use_no_image_is_looked_at(case):
     none = DISCOVERY(found) | JUDGED(USES[3:])
     nothing = np.ones((IMAGES, 1, CLASSES))
     none |= ERASURES(Erasures(found.ids, nothing[:, 0, 0], nothing[:, 0], *[nothing] * 3))
-    assert Outside(one).samples(context(model, pictures, LAYER), none) == []
+    assert not Outside(one).samples(context(model, pictures, LAYER), none)
     assert place_uses(one, None, none)[PAIRS] == USES[3:]

@@ -8,8 +8,8 @@ STUDY = SimpleNamespace(seed=0)
 
 
 def context(groups):
-    samples = [SimpleNamespace(id=f"s{i}", group=group) for i, group in enumerate(groups)]
-    return SimpleNamespace(manifest=SimpleNamespace(samples=samples))
+    ids = [f"s{i}" for i in range(len(groups))]
+    return SimpleNamespace(manifest=SimpleNamespace(ids=ids, groups=groups))
 
 
 def test_about_half_of_the_groups_make_trees_and_none_is_split():
