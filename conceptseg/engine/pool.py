@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import pickle
-import shutil
-import tempfile
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 from conceptseg.engine.base import Engine, Ref
 from conceptseg.engine.job import DEVICE
@@ -28,12 +25,11 @@ SHARED = 4
 
 @dataclass(frozen=True, eq=False)
 class _Shared(Ref[T]):
-    """A value in a file of this program's own, from which each process reads it once.
+    """A value that goes with each call; a process keeps the first it was given, with whatever was
+    worked out on it."""
 
-    The file is there as long as this is.
-    """
-
-    path: str
+    name: str
+    value: T
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,22 +47,12 @@ class ProcessEngine(Engine):
     def __init__(self, processes: int = 1, devices: Sequence[str] = ()) -> None:
         self._places = [(1, name) for name in devices] or [(processes, "")]
         self._pools: list[tuple[ProcessPoolExecutor, set[Future[Any]]]] = []
-        self._folder: Path | None = None
-        self._given = 0
 
     def slots(self) -> int:
         return sum(count for count, _ in self._places)
 
     def share(self, value: T) -> Ref[T]:
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="conceptseg-"))
-            weakref.finalize(self, shutil.rmtree, self._folder, True)
-        self._given += 1
-        path = self._folder / f"{self._given}"
-        path.write_bytes(pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL))
-        shared = _Shared[T](str(path))
-        weakref.finalize(shared, path.unlink, True)
-        return shared
+        return _Shared(uuid4().hex, value)
 
     def submit(self, call: Callable[..., T], *arguments: Any) -> Ref[T]:
         if not self._pools:
@@ -125,9 +111,16 @@ def cores() -> int:
 
 
 def _made(call: Callable[..., T], arguments: Sequence[Any]) -> T:
-    return call(*(_read(one.path) if isinstance(one, _Shared) else one for one in arguments))
+    return call(*(_first(one) if isinstance(one, _Shared) else one for one in arguments))
 
 
-@lru_cache(maxsize=SHARED)
-def _read(path: str) -> Any:
-    return pickle.loads(Path(path).read_bytes())
+def _first(shared: _Shared[T]) -> T:
+    if shared.name not in _KEPT:
+        while len(_KEPT) >= SHARED:
+            del _KEPT[next(iter(_KEPT))]
+        _KEPT[shared.name] = shared.value
+    value: T = _KEPT[shared.name]
+    return value
+
+
+_KEPT: dict[str, Any] = {}

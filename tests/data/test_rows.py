@@ -17,6 +17,7 @@ from conceptseg.data.part import part
 from conceptseg.data.raster import Rules
 from conceptseg.data.readers._files import FileSource
 from conceptseg.data.rows import SEVERAL, Columns, Filled, Rows
+from conceptseg.data.stamps import rows_digest
 from conceptseg.errors import InputError
 
 SPLITS = ("train", "", "val")
@@ -193,17 +194,16 @@ def test_the_maker_of_a_part_sees_no_other_rows():
             ask()
 
 
-def test_a_fingerprint_is_that_of_the_samples(tmp_path):
+def test_the_digest_of_rows_is_that_of_the_samples(tmp_path):
     found = []
+    for name in ("b.png", "t"):
+        (tmp_path / name).write_bytes(b"x")
+    for folder in ("i", "m"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        for i in range(6):
+            name = f"s{i}.png" if folder == "i" else f"{i}.png"
+            (tmp_path / folder / name).write_bytes(bytes([i]))
     for one in manifests(6):
-        for name in ("b.png", "t"):
-            (tmp_path / name).write_bytes(b"x")
-        for folder in ("i", "m"):
-            (tmp_path / folder).mkdir(exist_ok=True)
-            for i in range(6):
-                (tmp_path / folder / (f"s{i}.png" if folder == "i" else f"{i}.png")).write_bytes(
-                    bytes([i])
-                )
         source = dataclasses.replace(one.source, root=tmp_path)
-        found.append(dataclasses.replace(one, source=source).fingerprint())
+        found.append(rows_digest(dataclasses.replace(one, source=source)))
     assert found[0] == found[1]

@@ -32,16 +32,19 @@ def test_each_device_has_a_process_and_the_least_busy_is_asked():
     engine.close()
 
 
-def test_files_of_shared_values_go_with_them():
+def counted(shared, number):
+    shared.append(number)
+    return os.getpid(), len(shared), shared[0]
+
+
+def test_a_process_keeps_what_was_worked_out_on_a_shared_value():
     engine = ProcessEngine(1)
-    shared = engine.share("a value")
-    folder = engine._folder
-    assert folder is not None and len(list(folder.iterdir())) == 1
-    del shared
-    assert not list(folder.iterdir())
+    shared, other = engine.share(["a"]), engine.share(["b"])
+    calls = [(counted, (one, n)) for n, one in enumerate((shared, other, shared, shared))]
+    found = [made for _, made in sorted(each(engine, calls))]
+    assert [count for _, count, _ in found] == [2, 2, 3, 4]
+    assert [first for *_, first in found] == ["a", "b", "a", "a"]
     engine.close()
-    del engine
-    assert not folder.exists()
 
 
 def test_a_process_that_is_ended_is_one_clear_error():

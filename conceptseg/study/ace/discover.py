@@ -40,8 +40,9 @@ def discover(study: Ace, context: Context, known: Known) -> Known:
     ids = table.ids
     _check_predicted(study, context, class_ids, table)
     groups = [context.manifest.sample(sample_id).group for sample_id in ids]
-    least = fewest("less", TESTS)
-    sampling = Sampling.counting(ids, groups, study.unit, context.seed, fewest=least)
+    sampling = Sampling.counting(
+        ids, groups, study.unit, context.seed, fewest=fewest("less", TESTS)
+    )
     image = table.owner("embedding")
     columns: dict[str, Any] = {name: table.column(name) for name in COLUMNS}
     place = columns["embedding"] if study.embedding == "pooled" else table.column("place")
@@ -58,27 +59,13 @@ def discover(study: Ace, context: Context, known: Known) -> Known:
     )
     kept, dropped = survivors(study, clusters, image[cut], segments.box[cut])
     drawn, missing = _drawn(study, segments)
-    dropped = [*missing, *dropped]
     rng = np.random.default_rng([context.seed, 1])
-    concepts: list[Concept] = []
-    for members, stability, cluster, label in (
-        *drawn,
-        *((cut[rows], stability, cluster, "") for rows, stability, cluster in kept),
-    ):
-        number = len(concepts) + 1
-        concept = _concept(study, number, members, stability, segments, rng, label)
-        if np.isnan(concept.auc):
-            counted = sampling.of.removesuffix("s")
-            reason = f"it lies in one {counted} only, or everywhere, and cannot be held out"
-            dropped.append(drop(cluster, members, image, reason))
-        elif concept.auc < study.min_auc:
-            dropped.append(drop(cluster, members, image, f"held-out AUC {concept.auc:.2f}"))
-        else:
-            concepts.append(concept)
+    whole = [(cut[rows], stability, cluster, "") for rows, stability, cluster in kept]
+    concepts, unheld = _concepts(study, segments, [*drawn, *whole], rng)
     discovery = replace(
         segments,
         concepts=tuple(concepts),
-        dropped=tuple(dropped),
+        dropped=(*missing, *dropped, *unheld),
         null_directions=_null_directions(study, segments, concepts, rng),
     )
     paths = {
@@ -92,6 +79,29 @@ def discover(study: Ace, context: Context, known: Known) -> Known:
         for q, p in enumerate(_published(study, discovery, local, context.seed)):
             discovery.published[class_id, q] = p
     return DISCOVERY(discovery)
+
+
+def _concepts(
+    study: Ace,
+    segments: Discovery,
+    found: Sequence[tuple[np.ndarray, float, int, str]],
+    rng: np.random.Generator,
+) -> tuple[list[Concept], list[dict[str, Any]]]:
+    """The concepts that are told from the rest on images they were not learnt from, and others."""
+    concepts: list[Concept] = []
+    dropped = []
+    for members, stability, cluster, label in found:
+        concept = _concept(study, len(concepts) + 1, members, stability, segments, rng, label)
+        if np.isnan(concept.auc):
+            counted = segments.sampling.of.removesuffix("s")
+            reason = f"it lies in one {counted} only, or everywhere, and cannot be held out"
+            dropped.append(drop(cluster, members, segments.image, reason))
+        elif concept.auc < study.min_auc:
+            reason = f"held-out AUC {concept.auc:.2f}"
+            dropped.append(drop(cluster, members, segments.image, reason))
+        else:
+            concepts.append(concept)
+    return concepts, dropped
 
 
 def _check_predicted(
