@@ -192,6 +192,12 @@ class RunConfig(Strict):
         description="Threads that read and decode images while the network runs; 0: none, each "
         "image is read when its turn comes.",
     )
+    cache_gib: float = Field(
+        0.0,
+        ge=0,
+        description="Memory for decoded images, in GiB, which later passes then need not decode "
+        "again; for each of `devices`, and for each class of a network of independent ones.",
+    )
     devices: tuple[str, ...] = Field(
         (),
         description="Devices of this machine that make parts of passes at once, each in a process "

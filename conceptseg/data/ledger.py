@@ -25,7 +25,7 @@ class Ledger:
         beside: Mapping[str, Callable[[Sample], Path | None]] | None = None,
     ) -> None:
         self._manifest, self._beside = manifest, beside or {}
-        hashes = np.fromiter((hash(one.id) for one in manifest.samples), np.int64)
+        hashes = np.fromiter(map(hash, manifest.ids), np.int64)
         self._order = np.argsort(hashes, kind="stable")
         self._hashes = hashes[self._order]
         self._digests: dict[str, np.ndarray] = {}
@@ -53,10 +53,10 @@ class Ledger:
     def digest(self, *kinds: str) -> str:
         """SHA-256 over the ids of the samples that were read, in the manifest's order, each with
         its digests by kind (zeros for a kind that was not read)."""
-        known = [self._of(kind) for kind in kinds]
+        known, ids = [self._of(kind) for kind in kinds], self._manifest.ids
         total = hashlib.sha256()
         for place in np.flatnonzero(np.any([one.any(1) for one in known], 0)).tolist():
-            total.update(f"{self._manifest.samples[place].id}\0".encode())
+            total.update(f"{ids[place]}\0".encode())
             for one in known:
                 total.update(one[place].data)
         return total.hexdigest()
@@ -69,9 +69,9 @@ class Ledger:
 
     def _places(self, ids: Iterable[str]) -> np.ndarray:
         """Places of samples in the manifest, by the hashes of their ids."""
-        names = list(ids)
+        names, every = list(ids), self._manifest.ids
         first = np.searchsorted(self._hashes, np.array([hash(one) for one in names], np.int64))
         for n, name in enumerate(names):
-            while self._manifest.samples[self._order[first[n]]].id != name:
+            while every[self._order[first[n]]] != name:
                 first[n] += 1  # another id of the same hash
         return self._order[first]

@@ -10,13 +10,14 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from conceptseg.data.cache import Decoded
 from conceptseg.data.draw import lowest
 from conceptseg.data.hashed import gathered
 from conceptseg.data.labels import Colour, LabelBlock
@@ -96,7 +97,7 @@ class Source(ABC):
 class Manifest:
     """The samples of a data set, the meaning of their labels, and how they are read.
 
-    `where` is the file it was read from, for messages. Raises
+    `where` is the file it was read from, for messages; `cache` keeps what was decoded. Raises
     :class:`~conceptseg.errors.InputError` for no samples, repeated ids, and ids that cannot be a
     file's name.
     """
@@ -108,6 +109,7 @@ class Manifest:
     source: Source = field(repr=False)
     root: Path | None = None
     where: str = "manifest"
+    cache: Decoded | None = field(default=None, repr=False)
     _checked: Sequence[Sample] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -192,10 +194,7 @@ class Manifest:
 
     def image(self, sample: Sample) -> np.ndarray:
         """A sample's image: float32 [c, h, w] in [0, 1]."""
-        with gathered() as files:
-            image = self.source.image(sample)
-        record_read(sample, self.root, files, image)
-        return image
+        return self._pixels(sample, False)[0]
 
     def labels(self, sample: Sample) -> np.ndarray | None:
         """A sample's labels: int64 [h, w], :data:`IGNORE` where ignored; None without a mask."""
@@ -212,12 +211,23 @@ class Manifest:
 
     def pair(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None]:
         """`image` and `labels` of a sample, known to be of one size."""
-        with gathered() as files:
-            image, labels = self.source.pair(sample)
-        record_read(sample, self.root, files, image, labels)
+        image, labels = self._pixels(sample, True)
         if labels is not None:
             self._check_size(sample, labels.shape, image.shape[1:])
         return image, labels
+
+    def _pixels(self, sample: Sample, labelled: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        def decode() -> tuple[np.ndarray, np.ndarray | None]:
+            with gathered() as files:
+                read = self.source.pair if labelled else lambda one: (self.source.image(one), None)
+                image, labels = read(sample)
+            record_read(sample, self.root, files, image, labels)
+            return image, labels
+
+        if self.cache is None:
+            return decode()
+        stamp = partial(self.source.stamp, sample)
+        return self.cache.read(sample, labelled, self.root, stamp, decode)
 
     def _check_size(self, sample: Sample, mask: Sequence[int], image: Sequence[int]) -> None:
         if tuple(mask) == tuple(image):
@@ -237,7 +247,8 @@ class Manifest:
 
     def alone(self, names: Iterable[str]) -> Manifest:
         """Labelled as if nothing but some classes were drawn; the rows stay the same."""
-        return dataclasses.replace(self, source=self.source.alone(frozenset(names)))
+        cache = None if self.cache is None else Decoded(self.cache.room)
+        return dataclasses.replace(self, source=self.source.alone(frozenset(names)), cache=cache)
 
     def select(
         self,

@@ -123,6 +123,14 @@ def record_read(
         records.record(LABELS, sample, told, file_of(sample, root, LABELS))
 
 
+def replay(reads: Reads, sample: Filed, root: Path | None) -> None:
+    """Record again what was recorded of a sample when it was read."""
+    records = _IN_FORCE.get()
+    if records is not None:
+        for kind, told in reads.digests.items():
+            records.record(kind, sample, told[sample.id], file_of(sample, root, kind))
+
+
 def record_beside(kind: str, sample: Filed, files: Mapping[Path, bytes]) -> None:
     """Record the one file that was read beside a sample."""
     records = _IN_FORCE.get()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from conceptseg.config import RunConfig, StudyKeys
+from conceptseg.data.cache import Decoded
 from conceptseg.engine.contract import Context
 from conceptseg.engine.independence import check_background
 from conceptseg.engine.reading import first_images, lay_out, outputs_of_labels
@@ -68,6 +69,8 @@ def prepare_each(study: S, weigh: bool = True) -> list[tuple[S, Context]]:
     device = _first_device(study.run)
     set_arithmetic(study.run)
     manifest = read_manifest(study)
+    if room := int(study.run.cache_gib * 2**30):
+        manifest = dataclasses.replace(manifest, cache=Decoded(room))
     names = _in_turn(study, manifest)
     studies = [_of_class(study, name) for name in names] or [study]
     torch.manual_seed(study.seed)  # a network without weights is initialised at random
