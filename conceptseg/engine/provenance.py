@@ -72,6 +72,10 @@ def machine(device: str) -> dict[str, Any]:
     }
     if device.startswith("cuda"):
         about["device_name"] = torch.cuda.get_device_name(device)
+        # Upsampling and scattered sums add gradients in the order in which threads come.
+        about["repeatable"] = (
+            "within rounding: on CUDA gradients are summed in an order that differs from run to run"
+        )
     return about
 
 
