@@ -46,7 +46,10 @@ class DataConfig(Strict):
     )
     split: str | None = Field(None, description="Only samples of this split; all when absent.")
     limit: int | None = Field(
-        None, ge=1, description="At most this many samples, chosen by hash of seed and sample id."
+        None,
+        ge=1,
+        description="At most this many samples, chosen by hash of seed and sample id; when absent "
+        "all, or 10000 for studies that keep something of each image.",
     )
     classes: tuple[str, ...] = Field((), description="Classes to explain; all when empty.")
 
@@ -256,6 +259,9 @@ class StudyKeys(Strict):
     reads: ClassVar[Reads] = "joined"
     """What `layers` are to a study: refused; one map, with the values of each layer or with as much
     of its variance from each; or looked at one by one."""
+    most_images: ClassVar[int | None] = None
+    """Images that a study takes at most where no `data.limit` is given, drawn by hash: of those
+    that keep something of each image."""
 
     data: DataConfig
     model: ModelConfig

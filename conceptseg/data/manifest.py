@@ -97,7 +97,8 @@ class Source(ABC):
 class Manifest:
     """The samples of a data set, the meaning of their labels, and how they are read.
 
-    `where` is the file it was read from, for messages; `cache` keeps what was decoded. Raises
+    `where` is the file it was read from, for messages; `left` counts the samples that a study
+    leaves out because it keeps something of each; `cache` keeps what was decoded. Raises
     :class:`~conceptseg.errors.InputError` for no samples, repeated ids, and ids that cannot be a
     file's name.
     """
@@ -109,6 +110,7 @@ class Manifest:
     source: Source = field(repr=False)
     root: Path | None = None
     where: str = "manifest"
+    left: int = 0
     cache: Decoded | None = field(default=None, repr=False)
     _checked: Sequence[Sample] | None = field(default=None, repr=False)
 

@@ -67,8 +67,8 @@ def run_study(
     """
     progress = progress or Quiet()
     context = refuse(study, context)
-    for row in unsuited_methods(context):
-        progress.note(f"left out: {row['method']}: {row['reason']}")
+    for row in _skipped(context):
+        progress.note(f"left out: {row.get('method', 'images')}: {row['reason']}")
     started = time.monotonic()
     if fresh:
         clear(out)
@@ -85,7 +85,7 @@ def run_study(
         result = steps.take()
     return dataclasses.replace(
         result,
-        skipped=(*unsuited_methods(context), *_left_out(steps.known), *result.skipped),
+        skipped=(*_skipped(context), *_left_out(steps.known), *result.skipped),
         config=in_order(provenance.tidy_config(recorded)),
         provenance=in_order(
             {
@@ -170,6 +170,15 @@ def refuse(study: Study, context: Context) -> Context:
     context = dataclasses.replace(context, unsuited=found)
     study.check(context)
     return context
+
+
+def _skipped(context: Context) -> list[dict[str, Any]]:
+    """Entries of `Result.skipped` that are known before the first step."""
+    manifest = context.manifest
+    taken = len(manifest.samples)
+    reason = f"{taken} images are drawn of {taken + manifest.left}; data.limit asks for more"
+    drawn = [{"kind": "samples", "count": manifest.left, "reason": reason}] if manifest.left else []
+    return [*drawn, *unsuited_methods(context)]
 
 
 def unsuited_methods(context: Context) -> list[dict[str, Any]]:

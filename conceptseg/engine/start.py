@@ -195,13 +195,19 @@ def _of_class(study: S, name: str) -> S:
 def read_manifest(study: StudyKeys) -> Manifest:
     """The samples that a study is about: its manifest's, by split and limit.
 
+    Where no limit is given, one that keeps something of each takes `most_images` at most.
+
     Raises :class:`~conceptseg.errors.InputError` for a manifest that cannot be read.
     """
     from conceptseg.data.manifest import load_manifest
 
     data = study.data
     manifest = load_manifest(data.manifest, Path(data.root) if data.root else None)
-    return manifest.select(split=data.split, limit=data.limit, seed=study.seed)
+    if data.limit is not None or study.most_images is None:
+        return manifest.select(split=data.split, limit=data.limit, seed=study.seed)
+    every = manifest.select(split=data.split)
+    kept = every.select(limit=study.most_images, seed=study.seed)
+    return dataclasses.replace(kept, left=len(every.samples) - len(kept.samples))
 
 
 def resolve_device(device: str) -> str:

@@ -235,7 +235,9 @@ def _sections(report: blocks.Report, result: Result) -> list[blocks.Section]:
 def _coverage(result: Result) -> blocks.Section:
     if not result.skipped:
         return blocks.Section("coverage", "Coverage and skipped samples", "Nothing was skipped.")
-    reasons = Counter(str(entry.get("reason", "no reason given")) for entry in result.skipped)
+    reasons: Counter[str] = Counter()
+    for entry in result.skipped:
+        reasons[str(entry.get("reason", "no reason given"))] += int(entry.get("count", 1))
     rows = [{"reason": reason, "number": count} for reason, count in reasons.most_common()]
     columns = sorted(
         {column for entry in result.skipped for column in entry},
@@ -244,7 +246,7 @@ def _coverage(result: Result) -> blocks.Section:
     return blocks.Section(
         "coverage",
         "Coverage and skipped samples",
-        f"Skipped entries: {len(result.skipped)}. They count in no number of this report.",
+        f"Skipped entries: {sum(reasons.values())}. They count in no number of this report.",
         [
             blocks.TableBlock(Table(rows), "By reason"),
             blocks.TableBlock(Table(list(result.skipped), columns), "Each one", folded=True),

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from conceptseg.catalogue import technique
 from conceptseg.config import Layers, Reads
-from conceptseg.engine.contract import Study
+from conceptseg.engine.contract import MOST, Study
 
 
 @technique(
@@ -26,6 +26,8 @@ class Ability(Study):
     Departures from the published map: any number of classes; units scaled to unit variance;
     prototypes of a data set; and intervals.
     """
+
+    most_images: ClassVar[int | None] = MOST
 
     reads: ClassVar[Reads] = "apart"
 

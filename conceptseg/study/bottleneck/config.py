@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from conceptseg.catalogue import technique
 from conceptseg.config import ConceptMasks
-from conceptseg.engine.contract import Study
+from conceptseg.engine.contract import MOST, Study
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +35,8 @@ class Bottleneck(Study):
     a gate for other kinds of images, corrected slices and the maps' faithfulness are added. Which
     regressor was used and how it was validated could not be read, so no parity is claimed.
     """
+
+    most_images: ClassVar[int | None] = MOST
 
     quality: Literal["iou", "dice"] = Field(
         "iou",

@@ -56,6 +56,7 @@ def estimate(
         (
             "data",
             f"{manifest.name}: {len(manifest.samples)} images, {len(manifest.classes)} classes"
+            + (f", drawn of {len(manifest.samples) + manifest.left}" if manifest.left else "")
             + (f"; {len(errors)} images cannot be read" if errors else ""),
         ),
     ]

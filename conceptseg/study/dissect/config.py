@@ -6,7 +6,7 @@ from pydantic import Field
 
 from conceptseg.catalogue import technique
 from conceptseg.config import ConceptMasks, Reads
-from conceptseg.engine.contract import Study
+from conceptseg.engine.contract import MOST, Study
 
 SourceName = Literal[
     "classes",
@@ -40,6 +40,8 @@ class Dissect(Study):
     are compared by IoU beyond that of independent masks; IoU is given as a share of the largest
     that the sizes allow. The published rules, with their own thresholds, are `published`.
     """
+
+    most_images: ClassVar[int | None] = MOST
 
     reads: ClassVar[Reads] = "joined"
 

@@ -1,12 +1,12 @@
 """SegNBDT: a segmentation network as a decision tree over its classes, and where it goes wrong."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from conceptseg.catalogue import Methods, parse, technique
 from conceptseg.config import ConceptMasks
-from conceptseg.engine.contract import Study
+from conceptseg.engine.contract import MOST, Study
 
 
 @technique(
@@ -35,6 +35,8 @@ class Segnbdt(Study):
     it. The paper's trained networks were not reproduced: its figures stand beside ours for
     comparison only.
     """
+
+    most_images: ClassVar[int | None] = MOST
 
     hierarchy: Literal["weights", "confusion", "features", "given"] = Field(
         "weights",

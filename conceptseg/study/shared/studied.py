@@ -1,5 +1,6 @@
 """What was studied: the notes that every report's cover rests on, and what was left out."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -7,6 +8,8 @@ from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context
 
 Row = dict[str, Any]
+NAMED = 1000
+"""Images that were left out and are named one by one."""
 
 
 class Compared(Protocol):
@@ -47,17 +50,20 @@ def notes(
 def left_out(
     context: Context, ids: Sequence[str], reason: Callable[[Sample], str] | str
 ) -> list[Row]:
-    """Entries of `Result.skipped` for the manifest's images that are not among `ids`."""
-    studied = set(ids)
-    return [
-        {
-            "kind": "sample",
-            "sample": sample.id,
-            "reason": reason if isinstance(reason, str) else reason(sample),
-        }
-        for sample in context.manifest.samples
-        if sample.id not in studied
-    ]
+    """Entries of `Result.skipped` for the manifest's images that are not among `ids`.
+
+    The first `NAMED` by their ids; of all others their number, by reason.
+    """
+    studied, rows, more = set(ids), list[Row](), Counter[str]()
+    for sample in context.manifest.samples:
+        if sample.id in studied:
+            continue
+        why = reason if isinstance(reason, str) else reason(sample)
+        if len(rows) < NAMED:
+            rows.append({"kind": "sample", "sample": sample.id, "reason": why})
+        else:
+            more[why] += 1
+    return rows + [{"kind": "samples", "count": n, "reason": why} for why, n in more.items()]
 
 
 def labelled(context: Context) -> Sequence[Sample]:
