@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -41,6 +42,8 @@ def sloping(model: Network, images: Tensor, layers: Sequence[str]) -> set[str]:
     That is, where the sum over the layer of |gradient| times what its activation may change by is
     more than the rounding of the largest logit.
     """
+    refused = _REFUSED.get(model.module, frozenset())
+    layers = [name for name in layers if name not in refused]
     if not layers:
         return set()
     try:
@@ -56,18 +59,26 @@ def sloping(model: Network, images: Tensor, layers: Sequence[str]) -> set[str]:
 def _behind(model: Network, images: Tensor, layers: Sequence[str]) -> set[str]:
     """Those of `layers`, in the order in which they run, behind all that breaks the gradient.
 
-    What breaks it behind one layer breaks it for all before that, which are not asked: a pass
-    whose gradient fails may never give back its memory (a tensor that is written in place keeps
-    itself).
+    What breaks it behind one layer breaks it for all before that, which are not asked, now or
+    later: a pass whose gradient fails may never give back its memory (a tensor that is written in
+    place keeps itself).
     """
     found: set[str] = set()
-    if len(layers) > 1:
-        for name in layers[: -MOST_ERASED - 1 : -1]:
-            try:
-                found |= _sloping(model, images, [name])
-            except InputError:
-                break
+    broken = list(layers)
+    while len(layers) > 1 and broken:
+        try:
+            found |= _sloping(model, images, broken[-1:])
+        except GradientError:
+            break
+        except InputError:
+            pass  # this one cannot be written back
+        broken.pop()
+    _REFUSED[model.module] = _REFUSED.get(model.module, frozenset()).union(broken)
     return found
+
+
+_REFUSED: WeakKeyDictionary[Any, frozenset[str]] = WeakKeyDictionary()
+"""Layers of networks from which on, on some image, the network's own gradient failed."""
 
 
 def _sloping(model: Network, images: Tensor, layers: Sequence[str]) -> set[str]:
