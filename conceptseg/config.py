@@ -209,8 +209,8 @@ class RunConfig(Strict):
     processes: int | None = Field(
         None,
         ge=1,
-        description="Processes that make long fits (clusterings, regressors, permutations); as "
-        "many as there are cores when absent.",
+        description="Processes that make long fits (tests of concepts, regressors, permutations); "
+        "as many as there are cores when absent.",
     )
 
 

@@ -42,6 +42,9 @@ class Decoded:
         self._kept: OrderedDict[tuple[str, bool], _Kept] = OrderedDict()
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Decoded, (self.room,)  # pixels stay in the process that decoded them
+
     def read(
         self,
         sample: Sample,

@@ -33,7 +33,7 @@ class Engine(ABC):
 
     @abstractmethod
     def share(self, value: T) -> Ref[T]:
-        """A value that many calls take: given in its place, it travels once."""
+        """A value that many calls take, to be given in its place; a process keeps the first."""
 
     @abstractmethod
     def submit(self, call: Callable[..., T], *arguments: Any) -> Ref[T]:

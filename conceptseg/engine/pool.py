@@ -74,6 +74,8 @@ class ProcessEngine(Engine):
         try:
             made: T = ref.future.result()
         except BrokenExecutor as error:
+            if said := _said(error.__cause__):
+                raise InputError(said) from error
             raise InputError(
                 "a process of this run was ended from outside, most likely for want of memory; "
                 "set run.processes (or run.batch_size) lower; finished parts are kept, the same "
@@ -91,6 +93,14 @@ class ProcessEngine(Engine):
         for pool, _ in self._pools:
             pool.shutdown(wait=True, kill_workers=True)
         self._pools = []
+
+
+def _said(cause: BaseException | None) -> str:
+    """What an InputError said that a process met before it could make its call: of its network or
+    its data. Of that nothing comes back but the traceback, as text."""
+    start = f"{InputError.__module__}.{InputError.__qualname__}: "
+    lines = str(cause or "").splitlines()
+    return next((line[len(start) :] for line in reversed(lines) if line.startswith(start)), "")
 
 
 def _pool(count: int, device: str) -> ProcessPoolExecutor:

@@ -114,7 +114,8 @@ def sweep(
     under `<out>/.state`, where the same call finds them after a crash.
     """
     weights = context.model.fingerprint()
-    key = base_key(study, context, study.model_dump(mode="json"), weights, further)
+    recorded, labelled = study.model_dump(mode="json"), step.labels != "none"
+    key = base_key(study, context, recorded, weights, further, labelled=labelled)
     steps = _steps(study, context, out, Quiet(), engine, key, weights)
     with recording(steps.ledger):
         steps.sweep(step)
@@ -194,10 +195,12 @@ def base_key(
     recorded: Mapping[str, Any],
     weights: str,
     further: Mapping[str, str] = MappingProxyType({}),
+    *,
+    labelled: bool = True,
 ) -> str:
     """Hash of all that every pass depends on: code, numerical libraries, parameters, layer,
     weights, arithmetic, the rows of the data set (:func:`conceptseg.data.stamps.rows_digest`), and
-    `further` files (:mod:`conceptseg.engine.inputs`).
+    `further` files (:mod:`conceptseg.engine.inputs`). Files of labels only if they are read.
 
     How the run is cut (batch size, shards, threads) is left out: it changes rounding only.
     """
@@ -215,7 +218,7 @@ def base_key(
             "layer": context.layer,
             "factors": context.levels.factors,
             "weights": weights,
-            "rows": rows_digest(context.manifest),
+            "rows": rows_digest(context.manifest, labelled),
             "unsuited": [one.entry for one in context.unsuited],
             "inputs": dict(further),
         }

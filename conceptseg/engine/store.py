@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -167,14 +167,17 @@ def _encode(arrays: Mapping[str, Mapping[str, np.ndarray]], index: dict[str, Any
     from safetensors.numpy import save
 
     tensors: dict[str, np.ndarray] = {}
-    layout: list[tuple[str, str, str, list[int]]] = []
+    layout: list[tuple[str, str, str, list[int], Literal["C", "F"]]] = []
     for key, group in arrays.items():
         for name, value in group.items():
             array = np.asarray(value)
             if array.dtype.hasobject:
                 raise TypeError(f"statistic {key!r}: array {name!r} holds Python objects")
-            layout.append((key, name, array.dtype.str, list(array.shape)))
-            raw = np.frombuffer(np.ascontiguousarray(array).tobytes(), dtype=np.uint8)
+            # Sums over what lies otherwise in memory differ in their last bits.
+            by_columns = array.flags.f_contiguous and not array.flags.c_contiguous
+            order: Literal["C", "F"] = "F" if by_columns else "C"
+            layout.append((key, name, array.dtype.str, list(array.shape), order))
+            raw = np.frombuffer(array.tobytes(order), dtype=np.uint8)
             tensors[f"{len(layout) - 1:05d}"] = raw
     whole = {**index, "layout": layout}
     whole["checksum"] = _checksum(whole, tensors)
@@ -193,9 +196,10 @@ def _read(path: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]]
         if given != _checksum(index, tensors):
             raise DamagedError(f"{path.name}: its checksum does not fit")
         arrays: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
-        for place, (key, name, dtype, shape) in enumerate(index["layout"]):
+        for place, (key, name, dtype, shape, order) in enumerate(index["layout"]):
             raw = tensors[f"{place:05d}"].tobytes()
-            arrays[key][name] = np.frombuffer(raw, dtype=np.dtype(dtype)).reshape(shape).copy()
+            flat = np.frombuffer(raw, dtype=np.dtype(dtype))
+            arrays[key][name] = flat.reshape(shape, order=order).copy(order="K")
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise DamagedError(f"{path.name}: {error}") from error
     return arrays, index

@@ -33,6 +33,8 @@ class Explainer(Strict, ABC):
     """
 
     about: ClassVar[About]
+    own_rules: ClassVar[bool] = False
+    """Whether it goes back through the network by rules of its own, where its gradient may fail."""
 
     @property
     def classes_only(self) -> bool:

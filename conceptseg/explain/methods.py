@@ -51,7 +51,7 @@ def unsuited(
     clean = Scene(model, image).logits if methods else None  # one pass, not one for each method
     broken: GradientError | None = None
     for entry, (label, method) in zip(entries, methods.items(), strict=True):
-        elsewhere = _layers(method) - {"auto", layer}
+        elsewhere = method.own_rules or _layers(method) - {"auto", layer}
         with _without_gradients(None if elsewhere else broken):
             reason = _tried(method, model, image, clean)
         if reason is None:

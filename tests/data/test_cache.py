@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -70,3 +71,10 @@ def test_labels_of_some_classes_alone_are_kept_apart(whole):
     kept.pair(sample)
     alone = kept.alone([whole.classes[1]])
     assert alone.cache is not kept.cache and alone.cache.room == kept.cache.room
+
+
+def test_a_manifest_leaves_its_process_without_what_was_decoded(whole):
+    kept = with_cache(whole, 2**24)
+    kept.pair(kept.samples[0])
+    other = pickle.loads(pickle.dumps(kept))
+    assert other.cache.room == 2**24 and other.cache.held == 0

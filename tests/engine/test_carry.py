@@ -143,3 +143,13 @@ def test_a_configured_technique_comes_back_as_it_was(tmp_path):
     content["metric"]["class"] = "conceptseg.stats.estimate:Sampling"
     with pytest.raises(ValueError, match="no keys"):
         read_back(content, arrays, {"conceptseg"})
+
+
+def test_arrays_lie_in_memory_as_they_did(tmp_path):
+    store, rows = CarryStore(tmp_path, frozenset()), Key("rows", np.ndarray)
+    drawn = np.random.default_rng(0).normal(size=(50, 7))
+    for array in (drawn, np.asfortranarray(drawn)):
+        store.save("step", "key", Made(rows(array), Reads()))
+        found = store.load("step", "key")
+        assert found is not None and found.known[rows].strides == array.strides
+        np.testing.assert_array_equal(found.known[rows].mean(0), array.mean(0))

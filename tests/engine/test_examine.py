@@ -50,6 +50,13 @@ class Data:
         self.change, self.masks = change, masks
         self.samples = [SimpleNamespace(id=f"{i}", group=f"{i}") for i in range(6)]
 
+    @property
+    def any_labelled(self):
+        return bool(self.labelled_samples())
+
+    def labelled_samples(self):
+        return [sample for sample in self.samples if self.labelled(sample)]
+
     def labelled(self, sample):
         return self.masks
 

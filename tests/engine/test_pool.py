@@ -54,6 +54,24 @@ def test_a_process_that_is_ended_is_one_clear_error():
     engine.close()
 
 
+class Unreadable:
+    """Its making, in the other process, meets something that the user can cure."""
+
+    def __reduce__(self):
+        return refuse, ("weights.pth: no such file",)
+
+
+def refuse(text):
+    raise InputError(text)
+
+
+def test_what_a_process_meets_before_its_call_is_told():
+    engine = ProcessEngine(1)
+    with pytest.raises(InputError, match=r"^weights.pth: no such file$"):
+        list(each(engine, [(place, (engine.share(Unreadable()), 1))]))
+    engine.close()
+
+
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     names = NETWORKS["plain"].classes

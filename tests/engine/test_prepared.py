@@ -64,6 +64,9 @@ class Scenes:
     def __init__(self, first=0, count=12):
         self.samples = [SimpleNamespace(id=f"{first + i}", group="") for i in range(count)]
 
+    def labelled_samples(self):
+        return []
+
     def labelled(self, sample):
         return False
 

@@ -105,6 +105,25 @@ def test_a_gradient_that_fails_is_tried_once_for_all_methods():
     )
 
 
+class WrittenAfter(nn.Module):
+    """A sigmoid's output is written to: its gradient fails, rules of one's own need none of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x):
+        y = torch.sigmoid(self.body(x))
+        y += 1
+        return y
+
+
+def test_rules_of_its_own_are_tried_where_the_gradient_fails():
+    model, x = wrapped(seeded(WrittenAfter)), images(1, 16, 16)
+    entries = ["vanilla_saliency", "smoothgrad", "deep_lift"]
+    assert [one.label for one in unsuited(entries, model, x, "body")] == entries[:2]
+
+
 def test_a_defect_of_ours_is_no_reason_to_leave_a_method_out(monkeypatch):
     edges = catalogue.load("explainers", "edge_filter")
     monkeypatch.setattr(edges, "attribute", lambda self, scene, targets: 1 / 0)

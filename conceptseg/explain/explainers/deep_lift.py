@@ -38,6 +38,8 @@ class DeepLift(Explainer):
     Activation Differences", ICML 2017, arXiv:1704.02685.
     """
 
+    own_rules = True
+
     reference: Fill = Field("mean", description="What stands for an image that says nothing.")
 
     def check(self, scene: Scene) -> None:

@@ -64,6 +64,8 @@ class Lrp(Explainer):
     Zennit (Anders et al. 2021, arXiv:2106.13200).
     """
 
+    own_rules = True
+
     composite: CompositeName = Field(
         "epsilon_plus_flat", description="Which rules the layers follow."
     )

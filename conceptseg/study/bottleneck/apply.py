@@ -18,6 +18,12 @@ from conceptseg.study.bottleneck.measure import look
 from conceptseg.study.bottleneck.predictor import Predictor, Scored
 
 
+class Scoring(Bottleneck):
+    """The study's keys, for all images that are to be scored: little is kept of each."""
+
+    most_images = None
+
+
 def check(predictor: Predictor, context: Context, where: str) -> None:
     """Refuse a network that the predictor was not made for: its layer means nothing there."""
     if context.model.fingerprint() != predictor.facts["weights"]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+ROOM = 2**23
+"""Differences of rows and points that are held at a time."""
 NODES = {"left": int, "right": int, "feature": int, "threshold": float, "value": float}
 """What is known of a tree's nodes; a leaf's children are -1."""
 
@@ -31,11 +33,17 @@ class Part:
         if self.kind == "linear":
             return np.asarray(z @ self.arrays["coefficients"] + self.arrays["intercept"])
         if self.kind == "neighbours":
-            known, k = self.arrays["points"], int(self.arrays["k"])
-            square = ((z[:, None] - known[None]) ** 2).sum(2)
-            nearest = np.argpartition(square, k - 1, axis=1)[:, :k]
-            return np.asarray(self.arrays["values"][nearest].mean(1))
+            at_once = max(1, ROOM // max(self.arrays["points"].size, 1))
+            parts = [self._nearest(z[i : i + at_once]) for i in range(0, len(z), at_once)]
+            return np.concatenate([*parts, np.zeros(0)])
         return _walk(z, self.arrays)
+
+    def _nearest(self, z: np.ndarray) -> np.ndarray:
+        """The mean value of the nearest points of each row."""
+        known, k = self.arrays["points"], int(self.arrays["k"])
+        square = ((z[:, None] - known[None]) ** 2).sum(2)
+        nearest = np.argpartition(square, k - 1, axis=1)[:, :k]
+        return np.asarray(self.arrays["values"][nearest].mean(1))
 
 
 def _walk(z: np.ndarray, nodes: Mapping[str, np.ndarray]) -> np.ndarray:

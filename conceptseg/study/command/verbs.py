@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
-import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -188,6 +187,7 @@ def predict_quality(folder: Path, path: Path, overrides: Overrides, out: Path | 
     """
     from conceptseg.engine import start
     from conceptseg.engine.run import sweep
+    from conceptseg.engine.store import clear
     from conceptseg.result.encoding import pack
     from conceptseg.result.folder import replace_file
     from conceptseg.result.joined import part_of
@@ -199,13 +199,14 @@ def predict_quality(folder: Path, path: Path, overrides: Overrides, out: Path | 
     result = part_of(Result.load(folder), shared.model.positive_class, str(folder))
     predictor = Predictor.from_arrays(result.arrays, str(folder))
     facts = predictor.facts
-    study = catalogue.load("study", "bottleneck")(
+    study = apply.Scoring(
         data=shared.data.model_copy(update={"classes": tuple(facts["classes"])}),
         model=shared.model,
         run=shared.run,
         seed=shared.seed,
         layer=facts["layer"],
         flip=facts["flip"],
+        masks={},
     )
     start_here()
     context = start.prepare(study, weigh=False)
@@ -219,7 +220,9 @@ def predict_quality(folder: Path, path: Path, overrides: Overrides, out: Path | 
         text = apply.as_csv(apply.ranked(found[apply.SCORES]))
     if out is not None and state is not None:
         replace_file(out, text.encode())
-        shutil.rmtree(state, ignore_errors=True)
+        clear(state)
+        with contextlib.suppress(OSError):  # there is something else in it
+            state.rmdir()
     return text
 
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 
 from conceptseg.study import __main__ as command
 from conceptseg.study.bottleneck.predictor import Predictor
@@ -118,6 +119,29 @@ def test_new_images_are_scored_without_labels(finished, tmp_path, capsys):
     confidence = arrays["confidence"]
     scored = predictor.score(arrays["pooled"], confidence, confidence[:, 4])
     np.testing.assert_allclose([found[name] for name in ids], scored.quality, rtol=1e-4)
+
+
+def test_all_images_are_scored_and_no_mask_need_be_there(finished, tmp_path, monkeypatch, capsys):
+    from conceptseg.study.bottleneck.config import Bottleneck
+
+    _, out, _, _ = finished
+    new = dim.write(tmp_path / "new", "bottleneck", 6)
+    names = [one.name for one in sorted((tmp_path / "new/images").iterdir())]
+    rows = "".join(f"images/{name},masks/{name}\n" for name in names)
+    (tmp_path / "new/rows.csv").write_text("image,mask\n" + rows)
+    for name in names:
+        (tmp_path / "new/masks" / name).unlink()
+    content = yaml.safe_load((tmp_path / "new/set.yaml").read_text())
+    del content["folders"], content["group"]
+    content["table"] = {"file": "rows.csv"}
+    (tmp_path / "new/set.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.setattr(Bottleneck, "most_images", 4)
+    (tmp_path / "new.csv.parts").mkdir()
+    (tmp_path / "new.csv.parts/mine").touch()
+    words = ["predict-quality", str(out), "-c", str(new), "--out", str(tmp_path / "new.csv")]
+    assert command.main(words) == 0, capsys.readouterr().err
+    assert len((tmp_path / "new.csv").read_text().splitlines()) == 7
+    assert [one.name for one in (tmp_path / "new.csv.parts").iterdir()] == ["mine"]
 
 
 def test_scoring_that_broke_off_goes_on(finished, tmp_path, monkeypatch):
