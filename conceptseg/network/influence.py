@@ -57,14 +57,21 @@ def sloping(model: Network, images: Tensor, layers: Sequence[str]) -> set[str]:
 
 
 def _behind(model: Network, images: Tensor, layers: Sequence[str]) -> set[str]:
-    """Those of `layers`, in the order in which they run, behind all that breaks the gradient.
+    """Those of `layers` behind all that breaks the gradient.
 
     What breaks it behind one layer breaks it for all before that, which are not asked, now or
     later: a pass whose gradient fails may never give back its memory (a tensor that is written in
     place keeps itself).
     """
+    from conceptseg.network.record import Recorder
+
     found: set[str] = set()
-    broken = list(layers)
+    try:
+        with torch.no_grad(), Recorder(model, layers) as recorder:
+            recorder(images)
+    except InputError:
+        return found
+    broken = list(recorder.activations)  # in the order in which they ran
     while len(layers) > 1 and broken:
         try:
             found |= _sloping(model, images, broken[-1:])

@@ -149,7 +149,7 @@ def test_of_a_gradient_that_fails_the_layers_behind_it_are_asked_and_one_before(
     other = wrapped(type(net)())
     other.settle(images)
     other.module.passes = 0
-    assert sloping(other, images, [*names, "head", "after"]) == {"after"}
+    assert sloping(other, images, ["after", "head", *names]) == {"after"}
     assert other.module.passes == 2  # all at once, and the head; the last has nothing before it
     for _ in range(2):  # what is known is not asked again
         assert sloping(model, images, [*names, "head", "after"]) == {"after"}
