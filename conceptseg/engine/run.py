@@ -137,8 +137,10 @@ def _steps(
     if own:
         engine = ProcessEngine(devices=run.devices) if run.devices else LocalEngine()
     assert engine is not None
-    here = engine.here or bool(own and run.devices)
-    fitting = ProcessEngine(run.processes or cores()) if here else engine
+    fitting = engine
+    if engine.here or (own and run.devices):
+        count = run.processes or cores()
+        fitting = ProcessEngine(count) if count > 1 else LocalEngine()
     beside = masks(_own(study), context.manifest)
     ledger = Ledger(context.manifest, {kind: pattern.file for kind, pattern in beside.items()})
     return Steps(study, context, out, progress, engine, fitting, ledger, key)

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from conceptseg.engine import fits, run
 from conceptseg.engine.base import each
 from conceptseg.engine.pool import ProcessEngine
 from conceptseg.errors import EXIT_INPUT, InputError
@@ -86,6 +87,14 @@ def test_a_study_on_two_devices_is_that_on_one(scenes, tmp_path):
         out = str(tmp_path / name)
         assert command(["permutation", "-c", str(path), "--out", out, *keys, *words]) == 0
     same(content(tmp_path / "two"), content(tmp_path / "one"))
+
+
+def test_one_process_is_this_one(scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "ProcessEngine", None)
+    monkeypatch.setattr(fits, "LONG", 0.0)
+    path = write(tmp_path, "bottleneck", "plain", scenes)
+    words = ["bottleneck", "-c", str(path), "--out", str(tmp_path / "out"), "-q"]
+    assert command([*words, "--set", "run.processes=1"]) == 0
 
 
 def test_devices_that_are_not_there_are_refused(scenes, tmp_path, capsys):
