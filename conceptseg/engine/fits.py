@@ -25,6 +25,8 @@ from conceptseg.settings import digest
 T = TypeVar("T")
 LONG = 4.0
 """Seconds that calls must take together before other processes are asked, and results are kept."""
+BLOCKS = 4
+"""Blocks of calls for each process: the more, the better they fill it to the end."""
 MADE = Key("made", object)
 
 
@@ -78,9 +80,12 @@ class Fits:
     ) -> Iterator[tuple[int, T]]:
         engine = self.engine
         refs = [engine.share(one) for one in shared]
-        calls = [(_alone, (call, *refs, *items[number])) for number in todo]
+        # Some at a time, for what is shared may have to travel with each call.
+        size = max(1, len(todo) // (BLOCKS * engine.slots()))
+        blocks = [todo[first : first + size] for first in range(0, len(todo), size)]
+        calls = [(_several, (call, [items[n] for n in block], *refs)) for block in blocks]
         for place, made in each(engine, calls):
-            yield todo[place], made
+            yield from zip(blocks[place], made, strict=True)
 
     def _kept(self, name: str, number: int) -> Known | None:
         if self.store is None:
@@ -119,6 +124,10 @@ def made_by(fits: Fits) -> Iterator[Fits]:
         yield fits
     finally:
         _FITS.reset(token)
+
+
+def _several(call: Callable[..., T], items: Sequence[tuple[Any, ...]], *shared: Any) -> list[T]:
+    return [_alone(call, *shared, *item) for item in items]
 
 
 def _alone(call: Callable[..., T], *arguments: Any) -> T:

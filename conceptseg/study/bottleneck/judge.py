@@ -18,7 +18,7 @@ from conceptseg.study.bottleneck.gate import Gates
 from conceptseg.study.bottleneck.maps import standardised
 from conceptseg.study.bottleneck.measure import MEASURED, Measured
 from conceptseg.study.bottleneck.predictor import Predictor
-from conceptseg.study.bottleneck.presence import Presence, presence
+from conceptseg.study.bottleneck.presence import Presence, presence_of
 from conceptseg.study.bottleneck.regress import (
     Features,
     Fitted,
@@ -274,29 +274,4 @@ def _presences(study: Bottleneck, context: Context, measured: Measured) -> list[
         for c in study.class_ids(context)
     ]
     settings = {"folds": study.folds, "least": study.min_images // 3, "seed": study.seed}
-    return all_of(_presence, items, layer, sampling, fold_groups, settings)
-
-
-def _presence(
-    layer: np.ndarray,
-    sampling: Sampling,
-    fold_groups: np.ndarray,
-    settings: Mapping[str, int],
-    class_id: int,
-    holds: np.ndarray,
-    errs: np.ndarray,
-    peak: np.ndarray,
-) -> Presence:
-    """One class's, with what all share before it."""
-    return presence(
-        class_id,
-        holds,
-        errs,
-        peak,
-        layer,
-        sampling,
-        fold_groups,
-        folds=settings["folds"],
-        least=settings["least"],
-        seed=settings["seed"],
-    )
+    return all_of(presence_of, items, layer, sampling, fold_groups, settings)

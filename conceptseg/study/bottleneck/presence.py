@@ -1,5 +1,6 @@
 """Images without a class: no overlap is defined there, so its presence is a task of its own."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +61,31 @@ def presence(
             by_layer, by_peak = (told_apart(own, one, truth) for one in (scores, peak[rows]))
     counts = int(held.sum()), int(empty.sum())
     return Presence(class_id, *counts, missed, alarms, by_layer, by_peak)
+
+
+def presence_of(
+    layer: np.ndarray,
+    sampling: Sampling,
+    fold_groups: np.ndarray,
+    settings: Mapping[str, int],
+    class_id: int,
+    holds: np.ndarray,
+    errs: np.ndarray,
+    peak: np.ndarray,
+) -> Presence:
+    """One class's, with what all share before it."""
+    return presence(
+        class_id,
+        holds,
+        errs,
+        peak,
+        layer,
+        sampling,
+        fold_groups,
+        folds=settings["folds"],
+        least=settings["least"],
+        seed=settings["seed"],
+    )
 
 
 def told_apart(sampling: Sampling, scores: np.ndarray, truth: np.ndarray) -> Estimate:
