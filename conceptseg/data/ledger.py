@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from conceptseg.data.hashed import changed
+from conceptseg.data.index import Index
 from conceptseg.data.manifest import Manifest, Sample
 from conceptseg.data.reads import Filed, Reads, file_of
 
 
 class Ledger:
-    """What a run has read of a data set: 32 bytes for each sample and kind, and 16 for its place.
+    """What a run has read of a data set: 32 bytes for each sample and kind, and 12 for its place.
 
     `beside` finds the files of further kinds, for messages.
     """
@@ -25,9 +26,7 @@ class Ledger:
         beside: Mapping[str, Callable[[Sample], Path | None]] | None = None,
     ) -> None:
         self._manifest, self._beside = manifest, beside or {}
-        hashes = np.fromiter(map(hash, manifest.ids), np.int64)
-        self._order = np.argsort(hashes, kind="stable")
-        self._hashes = hashes[self._order]
+        self._index = Index(manifest.ids)
         self._digests: dict[str, np.ndarray] = {}
 
     def record(self, kind: str, sample: Filed, digest: bytes, file: str) -> None:
@@ -40,7 +39,9 @@ class Ledger:
         before, by this process or another, now or before the run was resumed.
         """
         for kind, told in reads.digests.items():
-            places, rows = self._places(told), reads.rows(kind)
+            places, rows = self._index.places(told), reads.rows(kind)
+            if (places < 0).any():
+                raise KeyError(f"a sample was read that {self._manifest.where} does not name")
             known = self._of(kind)
             before = known[places]
             other = before.any(1) & (before != rows).any(1)
@@ -64,14 +65,5 @@ class Ledger:
     def _of(self, kind: str) -> np.ndarray:
         """Digests of all samples, uint8 [n, 32]; zeros where nothing was read."""
         if kind not in self._digests:
-            self._digests[kind] = np.zeros((len(self._order), 32), np.uint8)
+            self._digests[kind] = np.zeros((len(self._manifest.ids), 32), np.uint8)
         return self._digests[kind]
-
-    def _places(self, ids: Iterable[str]) -> np.ndarray:
-        """Places of samples in the manifest, by the hashes of their ids."""
-        names, every = list(ids), self._manifest.ids
-        first = np.searchsorted(self._hashes, np.array([hash(one) for one in names], np.int64))
-        for n, name in enumerate(names):
-            while every[self._order[first[n]]] != name:
-                first[n] += 1  # another id of the same hash
-        return self._order[first]

@@ -12,6 +12,7 @@ from typing import Any, overload
 import numpy as np
 
 from conceptseg.data.columns import BLOCK, Block, Column, TextColumn
+from conceptseg.data.index import Index, hashes_of
 from conceptseg.data.listed import Listed
 from conceptseg.data.sample import FORBIDDEN, LONGEST, Sample, check_id, repeated
 
@@ -170,8 +171,8 @@ class Rows(Sequence[Sample], Listed):
         return self._columns.splits.equal(split)[_array(self._rows)]
 
     def rows(self, ids: Iterable[str]) -> np.ndarray:
-        places = (self._index.place(one) for one in set(ids))
-        return np.sort(np.array([place for place in places if place is not None], np.int64))
+        places = self._index.places(set(ids))
+        return np.sort(places[places >= 0])
 
     def by_id(self) -> _ById:
         return _ById(self, self._index)
@@ -183,14 +184,14 @@ class Rows(Sequence[Sample], Listed):
         return Rows(self._columns, own)
 
     @cached_property
-    def _index(self) -> _Index:
-        return _Index(self.ids)
+    def _index(self) -> Index:
+        return Index(self.ids)
 
     def check(self, where: str) -> None:
-        hashes = np.sort(_hashes(self.ids))
+        hashes = np.sort(hashes_of(self.ids))
         same = hashes[1:][hashes[1:] == hashes[:-1]]
         if len(same):
-            found = np.isin(_hashes(self.ids), same)
+            found = np.isin(hashes_of(self.ids), same)
             counts = Counter(one for one, more in zip(self.ids, found, strict=True) if more)
             twice = [name for name, n in counts.items() if n > 1]
             if twice:
@@ -202,30 +203,10 @@ class Rows(Sequence[Sample], Listed):
                 check_id(block[row], where)
 
 
-class _Index:
-    """Finds the place of an id by its hash, among those of all ids in order."""
-
-    def __init__(self, ids: Sequence[str]) -> None:
-        hashes = _hashes(ids)
-        order = np.argsort(hashes, kind="stable")
-        self._ids, self._hashes = ids, hashes[order]
-        self._order = order.astype(np.uint32) if len(ids) < 2**32 else order
-
-    def place(self, one: str) -> int | None:
-        wanted = np.int64(hash(one))
-        at = int(np.searchsorted(self._hashes, wanted))
-        while at < len(self._hashes) and self._hashes[at] == wanted:
-            place = int(self._order[at])
-            if self._ids[place] == one:
-                return place
-            at += 1
-        return None
-
-
 class _ById(Mapping[str, Sample]):
     """Rows by their ids; each sample is made when it is asked for."""
 
-    def __init__(self, samples: Rows, index: _Index) -> None:
+    def __init__(self, samples: Rows, index: Index) -> None:
         self._samples, self._index = samples, index
 
     def __getitem__(self, one: str) -> Sample:
@@ -248,12 +229,6 @@ def _array(rows: np.ndarray | range) -> np.ndarray:
     if isinstance(rows, range):
         return np.arange(rows.start, rows.stop, rows.step)
     return rows
-
-
-def _hashes(ids: Sequence[str]) -> np.ndarray:
-    """int64: Python's own hash, which differs from process to process, so that no file can be
-    made to have many equal ones."""
-    return np.fromiter(map(hash, ids), np.int64, len(ids))
 
 
 def _doubtful(ids: Block) -> list[int]:

@@ -8,7 +8,6 @@ as a process or a network, is not kept: the step that made it is taken again.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
+from conceptseg.engine.classes import class_of, name_of
 from conceptseg.engine.known import Known
 
 Arrays = dict[str, np.ndarray]
@@ -84,9 +84,9 @@ class _Writer:
                 one.name: self.node(getattr(value, one.name), f"{where}.{one.name}")
                 for one in dataclasses.fields(value)
             }
-            return {"class": _name(kind), "fields": fields}
+            return {"class": name_of(kind), "fields": fields}
         if isinstance(value, BaseModel) and not value.__private_attributes__:
-            return {"keys": value.model_dump_json(), "class": _name(type(value))}
+            return {"keys": value.model_dump_json(), "class": name_of(type(value))}
         raise UnkeptError(f"{where} is of type {type(value).__qualname__}")
 
     def _array(self, array: np.ndarray, value: Any) -> str:
@@ -132,23 +132,14 @@ class _Reader:
         kind = pathlib.Path if "Pure" not in node["pure"] else pathlib.PurePath
         return kind(node["path"])
 
-    def kind(self, node: Any) -> Any:
-        module, _, name = node["class"].partition(":")
-        if module.partition(".")[0] not in self.packages:
-            raise ValueError(f"the class {node['class']} is not of this study")
-        kind: Any = importlib.import_module(module)
-        for part in name.split("."):
-            kind = getattr(kind, part)
-        return kind
-
     def model(self, node: Any) -> Any:
-        kind = self.kind(node)
+        kind = class_of(node["class"], self.packages)
         if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
             raise ValueError(f"{node['class']} has no keys")
         return kind.model_validate_json(node["keys"])
 
     def instance(self, node: Any) -> Any:
-        kind = self.kind(node)
+        kind = class_of(node["class"], self.packages)
         if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
             raise ValueError(f"{node['class']} is no dataclass")
         # Made as it was, without what its making checks or derives: all fields are there.
@@ -156,10 +147,6 @@ class _Reader:
         for field in dataclasses.fields(kind):
             object.__setattr__(made, field.name, self.value(node["fields"][field.name]))
         return made
-
-
-def _name(kind: type) -> str:
-    return f"{kind.__module__}:{kind.__qualname__}"
 
 
 _READERS: dict[str, Callable[[_Reader, Any], Any]] = {

@@ -133,7 +133,7 @@ def left_out(step: str) -> Key[tuple[dict[str, Any], ...]]:
 LEFT_OUT = "left out/"
 MOST = 10_000
 """Images that a study takes at most, unless asked for more, if it keeps something of each: tables
-of all of them fit into memory, and no number gains by more."""
+of so many fit into memory, and their intervals are narrow."""
 
 Step = Pass | Callable[[Any, Context, Known], Known]
 """A pass, which touches the network, or a function of the study, the context and what is known,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from conceptseg.engine.classes import class_of, name_of
 from conceptseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,8 +33,7 @@ class Job:
     def of(cls, study: Study, context: Context, weights: str) -> Job:
         update = {"layer": context.single, "layers": None, "run": context.run}
         settled = study.model_copy(update=update)
-        kind = type(study)
-        return cls(f"{kind.__module__}:{kind.__qualname__}", settled.model_dump_json(), weights)
+        return cls(name_of(type(study)), settled.model_dump_json(), weights)
 
     def context(self) -> Context:
         """This process's own; made once. Raises InputError where its network is another one."""
@@ -45,11 +44,7 @@ class Job:
 def _made(job: Job) -> Context:
     from conceptseg.engine.start import prepare
 
-    module, _, name = job.study.partition(":")
-    kind: Any = import_module(module)
-    for part in name.split("."):
-        kind = getattr(kind, part)
-    study = kind.model_validate_json(job.keys)
+    study = class_of(job.study).model_validate_json(job.keys)
     if device := os.environ.get(DEVICE):
         run = study.run.model_copy(update={"device": device, "devices": ()})
         study = study.model_copy(update={"run": run})

@@ -7,7 +7,6 @@ and one that was damaged later is recognised by its checksum and computed again.
 """
 
 import hashlib
-import importlib
 import json
 import shutil
 from collections import defaultdict
@@ -20,6 +19,7 @@ import numpy as np
 
 from conceptseg.data.reads import Reads
 from conceptseg.engine.carry import UnkeptError, read_back, written
+from conceptseg.engine.classes import class_of, name_of
 from conceptseg.engine.known import Known
 from conceptseg.errors import InputError
 from conceptseg.result.folder import replace_file
@@ -78,21 +78,17 @@ class ShardStore:
         """
         state = made.known.items()
         arrays = {key: dict(statistic.to_arrays()) for key, statistic in state}
-        statistics = {
-            key: f"{type(value).__module__}:{type(value).__qualname__}" for key, value in state
-        }
+        statistics = {key: name_of(type(value)) for key, value in state}
         arrays[READS] = made.reads.to_arrays()
         content = _encode(arrays, {"statistics": statistics})
         _make(self.folder)
         replace_file(self.path(start, stop), content)
 
     def _statistic(self, kind: str) -> type[Statistic]:
-        module, _, name = kind.partition(":")
-        if module.partition(".")[0] not in self.packages:
-            raise DamagedError(f"the class {kind} is not a statistic of this study")
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
+        try:
+            found: type[Statistic] = class_of(kind, self.packages)
+        except ValueError:
+            raise DamagedError(f"the class {kind} is not a statistic of this study") from None
         return found
 
 

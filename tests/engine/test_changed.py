@@ -112,13 +112,18 @@ def test_a_pass_that_rewrites_what_it_has_read(data, tmp_path, monkeypatch, kind
         study_of(data, tmp_path / "out")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_between_a_crash_and_its_resumption(data, tmp_path, kind):
-    out = tmp_path / "out"
-    toys.Calls.reset(at=COUNT // 2 + 1, error=RuntimeError("power cut"))  # in the second pass
+def cut_off(data, out):
+    """A run that ends in the middle of its second pass."""
+    toys.Calls.reset(at=COUNT // 2 + 1, error=RuntimeError("power cut"))
     with pytest.raises(RuntimeError, match="power cut"):
         study_of(data, out)
     toys.Calls.reset()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_between_a_crash_and_its_resumption(data, tmp_path, kind):
+    out = tmp_path / "out"
+    cut_off(data, out)
     change(data, kind)
     for _ in range(2):
         with pytest.raises(InputError, match=says(kind)):
@@ -130,10 +135,7 @@ def test_between_a_crash_and_its_resumption(data, tmp_path, kind):
 def test_a_file_that_nothing_reads_again_is_what_it_was(data, tmp_path):
     """Its part is resumed, and the result tells the bytes that it was made of."""
     whole = toys.content(study_of(data, tmp_path / "whole"))
-    toys.Calls.reset(at=COUNT // 2 + 1, error=RuntimeError("power cut"))
-    with pytest.raises(RuntimeError, match="power cut"):
-        study_of(data, tmp_path / "out")
-    toys.Calls.reset()
+    cut_off(data, tmp_path / "out")
     change(data, "images", "s07")
     assert toys.content(study_of(data, tmp_path / "out")) == whole
 
@@ -165,10 +167,7 @@ def test_another_process_that_reads_other_bytes(data, tmp_path, kind):
 
 def test_data_that_lie_elsewhere_are_the_same(data, tmp_path):
     whole = toys.content(study_of(data, tmp_path / "whole"))
-    toys.Calls.reset(at=COUNT // 2 + 1, error=RuntimeError("power cut"))
-    with pytest.raises(RuntimeError, match="power cut"):
-        study_of(data, tmp_path / "out")
-    toys.Calls.reset()
+    cut_off(data, tmp_path / "out")
     shutil.copytree(data, tmp_path / "moved")  # with their times, as `cp -a` and `rsync -a` do
     shutil.rmtree(data)
     found = study_of(tmp_path / "moved", tmp_path / "out")
