@@ -159,6 +159,22 @@ class Scene:
         """
         return self._gradients_at(images, lambda logits: scores)
 
+    def value_and_gradient(
+        self, images: Tensor, score: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """score(logits) [m] of any images [m, c, h, w], and its gradient at them, from one pass.
+
+        An image's score hangs on its own logits alone. All rows run at once.
+        """
+        read: list[Tensor] = []
+
+        def scored(logits: Tensor) -> Tensor:
+            read.append(score(logits))
+            return read[0]
+
+        found = self._gradients_at(images, lambda logits: [scored])
+        return read[0].detach(), found[0]
+
     def image_gradients(self, targets: Sequence[Target]) -> Tensor:
         """d target / d image at the images themselves, [t, n, c, h, w].
 
@@ -180,7 +196,7 @@ class Scene:
         return torch.cat(parts, 1)
 
     def _gradients_at(
-        self, images: Tensor, scored: Callable[[Tensor], Sequence[FixedTarget]]
+        self, images: Tensor, scored: Callable[[Tensor], Sequence[Callable[[Tensor], Tensor]]]
     ) -> Tensor:
         """Gradients at images of the scores that `scored` makes of their logits."""
         self._own["forward"] += images.shape[0]

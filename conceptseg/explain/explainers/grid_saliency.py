@@ -1,0 +1,213 @@
+"""Grid saliency: the least of an image, in coarse cells, that keeps a region's prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from conceptseg.catalogue import technique
+from conceptseg.explain.contract import Explainer
+from conceptseg.explain.explainers._masking import Interpolation, stretch
+from conceptseg.explain.scene import Scene
+from conceptseg.explain.target import FixedTarget, Target
+
+PAPER_CELLS = 16
+"""Cells of the paper's grid on its synthetic images."""
+CELL_PX = 64
+"""Side of a cell of the paper's grid on street scenes of 1024 x 2048 pixels."""
+
+
+@technique(family="perturbation", source="Hoyer et al. 2019, arXiv:1907.13054")
+class GridSaliency(Explainer):
+    """The smallest coarse mask of what has to be seen, for a region to be predicted as it is.
+
+    For the target's region R of the image x, a flat colour a and a mask M in [0, 1] on a grid of
+    cells, enlarged to the image, the network sees x_M = M x + (1 - M) a, and with `form: context`
+    x itself on R, so that the object stays and only its surroundings are at stake. The map is
+
+        argmin_M  penalty |M|_1 + mean over R of max(p_c(x) - p_c(x_M), 0)
+
+    with p_c the class's probability: what a mask improves costs nothing. In [0, 1], without a sign;
+    0 on R with `form: context`. Of a class whose prediction its object alone keeps, nothing is
+    salient: exactly 0 where it loses nothing without its surroundings. Plain gradient descent with
+    momentum from M = 1/2, cut off at 0 and 1 after each step; the mask of least cost of all that
+    were met is kept, M = 0 among them. `colours` forward passes, then `steps` + 1 forward and
+    `steps` backward passes for each target.
+
+    The colour is, for each image and target, that of `colours` of which M = 0 loses the median. A
+    flat grey may itself be evidence for a class, or against all: of five greys, one stood in for
+    the texture that a planted network relies on, and the two that are brighter than its digits hid
+    those from a network that relies on none. `choice: least` takes the colour that loses least,
+    and is blind to a reliance that any one grey can serve.
+
+    The penalty is paid for each cell: a cell is shown where its absence would lose the region more
+    than `penalty` of probability. So the same penalty hides more on a finer grid, unless it is
+    taken `per: area`, for which all grids cost together what sixteen cells do. Not convex: what is
+    found may not be the least.
+
+    Departures: penalty, rate, steps, colours and the choice among them are ours. The paper's grids
+    are 4 x 4 cells of synthetic images and 16 x 32 of street scenes, which `cells: auto` comes to.
+
+    Source: Hoyer, Munoz, Katiyar, Khoreva and Fischer, "Grid Saliency for Context Explanations of
+    Semantic Segmentation", NeurIPS 2019, arXiv:1907.13054, section 3.
+    """
+
+    form: Literal["context", "object"] = Field(
+        "context",
+        description="Whether the region itself always stays visible (context), or is hidden and "
+        "shown like all else (object).",
+    )
+    cells: tuple[int, int] | Literal["auto"] = Field(
+        "auto", description="Cells down and across; auto: of 64 px, and at least 4 each way."
+    )
+    penalty: float = Field(0.02, ge=0, description="What showing one cell in full costs.")
+    per: Literal["cell", "area"] = Field(
+        "cell", description="Whether each cell costs the penalty, or any grid what 16 cells do."
+    )
+    colours: tuple[float, ...] = Field(
+        (0.0, 0.25, 0.5, 0.75, 1.0), min_length=1, description="Greys to hide with, in [0, 1]."
+    )
+    choice: Literal["median", "least"] = Field(
+        "median", description="Which grey: of which hiding all loses the median, or the least."
+    )
+    interpolation: Interpolation = Field("bilinear", description="How the grid is enlarged.")
+    steps: int = Field(100, ge=1, description="Steps of gradient descent.")
+    rate: float = Field(0.2, gt=0, description="Length of a step, per unit of slope.")
+    momentum: float = Field(0.5, ge=0, lt=1, description="Share of a step that the next repeats.")
+
+    @field_validator("cells")
+    @classmethod
+    def _some(cls, cells: tuple[int, int] | str) -> tuple[int, int] | str:
+        if not isinstance(cells, str) and min(cells) < 1:
+            raise ValueError("a grid has at least one cell each way")
+        return cells
+
+    @field_validator("colours")
+    @classmethod
+    def _within(cls, colours: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 <= colour <= 1 for colour in colours):
+            raise ValueError("greys lie in [0, 1]")
+        return colours
+
+    @property
+    def classes_only(self) -> bool:
+        return True
+
+    def reduced(self, scene: Scene) -> GridSaliency:
+        return self.model_copy(update={"steps": 1, "colours": self.colours[:1]})
+
+    def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
+        return torch.stack([self.solve(scene, target).map for target in targets])
+
+    def solve(self, scene: Scene, target: Target) -> Solved:
+        """The least masks of the images for one target, and what they cost."""
+        parts = [
+            _Problem(self, scene, scene.fix(target), rows).solve()
+            for rows in torch.arange(len(scene), device=scene.images.device).split(scene.batch_size)
+        ]
+        return Solved(*(torch.cat(part) for part in zip(*map(_fields, parts), strict=True)))
+
+    def grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Cells down and across, of an image's height and width; never more than pixels."""
+        wished = self.cells
+        if isinstance(wished, str):
+            wished = (max(4, round(size[0] / CELL_PX)), max(4, round(size[1] / CELL_PX)))
+        return min(wished[0], size[0]), min(wished[1], size[1])
+
+
+@dataclass(frozen=True)
+class Solved:
+    """The least masks of n images on a grid of y by x cells.
+
+    `mask` [n, y, x]; `map` [n, h, w] the same enlarged, 0 where nothing was at stake; `drop` [n]
+    the probability that the region loses under it, and `alone` [n] under the mask that hides all,
+    which is of the region alone with `form: context`; `colour` [n] the grey that hides. A region
+    that is empty loses nothing, and nothing is shown.
+    """
+
+    mask: Tensor
+    map: Tensor
+    drop: Tensor
+    alone: Tensor
+    colour: Tensor
+
+
+def _fields(solved: Solved) -> list[Tensor]:
+    return list(vars(solved).values())
+
+
+class _Problem:
+    """The masks of a few images, found together; no image's hangs on another's."""
+
+    def __init__(self, method: GridSaliency, scene: Scene, score: FixedTarget, rows: Tensor):
+        self.method, self.scene = method, scene
+        self.images = scene.images[rows]
+        self.region, self.class_id = score.mask[rows], score.class_id
+        self.clean = self._probability(scene.logits[rows])
+        y, x = method.grid(scene.size)
+        down, across = (
+            stretch(cells, side, method.interpolation).to(self.images)
+            for cells, side in zip((y, x), scene.size, strict=True)
+        )
+        self.down, self.across = down, across
+        # A cheaper cell is worth less to the region as well, and takes steps as long as a dear one.
+        share = PAPER_CELLS / (y * x) if method.per == "area" else 1.0
+        self.price, self.rate = method.penalty * share, method.rate / share
+        context = method.form == "context"
+        self.at_stake = ~self.region if context else torch.ones_like(self.region)
+
+    def solve(self) -> Solved:
+        mask = self.images.new_zeros(len(self.images), self.down.shape[1], self.across.shape[1])
+        colour, alone = self._colour(mask)
+        best, least, drop = mask.clone(), alone.clone(), alone.clone()
+        mask, speed = mask + 0.5, torch.zeros_like(mask)
+        for step in range(self.method.steps + 1):
+            lost, slope = self._lost(mask, colour, slope=step < self.method.steps)
+            better = lost + self.price * mask.sum((1, 2)) < least
+            best[better], drop[better] = mask[better], lost[better]
+            least = torch.where(better, lost + self.price * mask.sum((1, 2)), least)
+            if slope is not None:
+                speed = self.method.momentum * speed + slope + self.price
+                mask = (mask - self.rate * speed).clamp(0, 1)
+        enlarged = self._enlarged(best) * self.at_stake
+        return Solved(best, enlarged, drop, alone, colour)
+
+    def _colour(self, nothing: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each image the grey [n] that hides, and what hiding all with it loses the region."""
+        tried = self.method.colours
+        lost = torch.stack(
+            [self._lost(nothing, nothing.new_full((len(nothing),), grey))[0] for grey in tried]
+        )
+        chosen = lost.min(0) if self.method.choice == "least" else lost.median(0)
+        return nothing.new_tensor(tried)[chosen.indices], chosen.values
+
+    def _lost(
+        self, mask: Tensor, colour: Tensor, slope: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the regions lose under masks [n, y, x]: [n], and its slope in each cell."""
+        hidden = colour[:, None, None, None].expand_as(self.images)
+        shown = self._enlarged(mask).masked_fill(~self.at_stake, 1.0)[:, None]
+        seen = torch.lerp(hidden, self.images, shown)
+        if not slope:
+            return self._drop(self.scene.forward(seen)), None
+        lost, gradient = self.scene.value_and_gradient(seen, self._drop)
+        by_pixel = (gradient * (self.images - hidden)).sum(1) * self.at_stake
+        return lost, self.down.T @ by_pixel @ self.across
+
+    def _enlarged(self, mask: Tensor) -> Tensor:
+        return self.down @ mask @ self.across.T
+
+    def _drop(self, logits: Tensor) -> Tensor:
+        """Mean over the region of the probability that is lost, [n]; what is gained is nothing."""
+        lost = (self.clean - self._probability(logits)).clamp(min=0)
+        return lost.sum((1, 2)) / self.region.sum((1, 2)).clamp(min=1)
+
+    def _probability(self, logits: Tensor) -> Tensor:
+        """The class's probability [n, h, w] on the region, 0 elsewhere."""
+        log_share = logits[:, self.class_id] - logits.logsumexp(1)
+        return log_share.exp().masked_fill(~self.region, 0.0)
