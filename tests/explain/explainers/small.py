@@ -9,6 +9,7 @@ SMALL = {
     "shap": {"cells": 14, "samples": 120},
     # Surroundings are worth nothing to small networks, and of objects little.
     "grid_saliency": {"form": "object", "steps": 20, "penalty": 1e-5, "rate": 50.0},
+    "misure": {"steps": 4},
     "adapted_seg_score_cam": {"channels": 2},
     "kernel_weighted": {"channels": 2},
     # Its segments are sought in a larger square than the images are.
