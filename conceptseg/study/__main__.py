@@ -7,6 +7,7 @@ Nothing heavy is imported before a verb needs it, so help answers at once. Exit 
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -279,6 +280,8 @@ def _size(text: str) -> tuple[int, int]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code. Every failure is told once, on the error stream."""
+    # What decoders think of a file that they can read is of no use, and of another one is told.
+    warnings.filterwarnings("ignore", module=r"(PIL|tifffile|pydicom|nibabel)(\.|$)")
     try:
         code = app(
             list(sys.argv[1:] if arguments is None else arguments),

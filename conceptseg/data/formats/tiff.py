@@ -3,9 +3,13 @@
 Bands may lie in pixels (YXS), in planes (SYX) or in pages of one size (CYX and the like). What
 tifffile cannot unpack by itself (LZW, JPEG, CCITT, ZSTD, LERC, ...) is read by imagecodecs (the
 extra `imagecodecs`), or without it by Pillow where that is exact. What GDAL declares as no data in
-its tag is handed on. Of a cloud-optimised file (COG) the first series is the full picture.
+its tag is handed on. A file holds one picture: smaller copies of it (a COG's, a thumbnail) are
+passed over, others refused, and so is an OME-TIFF whose planes lie in further files, for no other
+file is read than the one that is named.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,15 +23,8 @@ _ORIENTATION, _GDAL_NODATA = 274, 42113
 
 
 def read(path: Path, file: BinaryIO, channels: int, max_pixels: int, mask: bool) -> Raster:
-    """The first image series of a TIFF file, palette and inverted grey resolved unless `mask`."""
-    import tifffile
-
-    try:
-        tiff = tifffile.TiffFile(file)
-    except tifffile.TiffFileError:
-        raise InputError(f"{path}: not a TIFF image, whatever its name says") from None
-    with tiff:
-        series = tiff.series[0]
+    """The picture in a TIFF file, palette and inverted grey resolved unless `mask`."""
+    with _opened(path, file) as series:
         page: Any = series.keyframe
         check_pixels(path, page.imagelength, page.imagewidth, max_pixels)
         if np.prod(series.shape, dtype=float) > max_pixels * max(channels, 4):
@@ -57,12 +54,36 @@ def read(path: Path, file: BinaryIO, channels: int, max_pixels: int, mask: bool)
         )
 
 
-def orientation(path: Path) -> int:
-    """EXIF's orientation of the first page; no pixels are read."""
+@contextmanager
+def _opened(path: Path, file: BinaryIO) -> Iterator[Any]:
+    """The one series of an open TIFF file; no other file is looked for."""
     import tifffile
 
-    with tifffile.TiffFile(path) as file:
-        return orientation_of(file.series[0].keyframe)
+    try:
+        # Of Micro-Manager's and NDTiff's series, too, only the pages that lie in this file.
+        tiff = tifffile.TiffFile(file, _multifile=False, is_mmstack=False, is_ndtiff=False)
+    except tifffile.TiffFileError:
+        raise InputError(f"{path}: not a TIFF image, whatever its name says") from None
+    with tiff:
+        first, *others = tiff.series
+        if tiff.is_ome and first.kind != "ome":
+            raise InputError(
+                f"{path}: an OME-TIFF whose description is damaged or names planes in further "
+                "files, which are not read; save its planes in one file"
+            )
+        own = [one for one in others if not (one.keyframe.is_reduced or one.keyframe.is_mask)]
+        if own:
+            raise InputError(
+                f"{path}: {len(own) + 1} pictures in one file, of {first.shape}, {own[0].shape}"
+                f"{', ...' if own[1:] else ''}; save the one that is meant as a file of its own"
+            )
+        yield first
+
+
+def orientation(path: Path) -> int:
+    """EXIF's orientation of the picture; no pixels are read."""
+    with path.open("rb") as file, _opened(path, file) as series:
+        return orientation_of(series.keyframe)
 
 
 def orientation_of(page: Any) -> int:

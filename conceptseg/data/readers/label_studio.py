@@ -9,6 +9,7 @@ masks in the bit-packed run lengths of thi.ng's rle-pack, four channels, the las
 
 import dataclasses
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -60,12 +61,15 @@ def _sample(task: Mapping[str, Any], keys: LabelStudioSpec, root: Path, file: st
     address = data.get(keys.field) if isinstance(data, dict) else None
     if not isinstance(address, str):
         raise InputError(f"{place}: no address of an image in data.{keys.field}; set field")
-    parts = urlparse(address)
+    try:
+        parts = urlparse(address)
+    except ValueError as error:
+        raise InputError(f"{place}: data.{keys.field} is no address ({error})") from None
     local = parse_qs(parts.query).get("d", [""])[0]  # /data/local-files/?d=folder/name.jpg
     name = PurePosixPath(local or unquote(parts.path)).name
     folder = relative(keys.images, place)
     image = folder / relative(name, place)
-    if not (root / image).exists() and _UPLOADED.match(name):
+    if not os.path.exists(root / image) and _UPLOADED.match(name):
         image = folder / relative(name[9:], place)
     kept = [one for one in task["annotations"] if not one.get("was_cancelled")]
     if len(kept) > 1:
@@ -111,7 +115,7 @@ def _drawing(results: Any, keys: LabelStudioSpec, place: str) -> Drawing | None:
 def _polygon(value: Mapping[str, Any], index: int, drawn: Drawing, place: str) -> Polygon:
     try:
         points = [(x * drawn.width / 100, y * drawn.height / 100) for x, y in value["points"]]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise InputError(f"{place}: a polygon must be pairs of numbers") from None
     return outline(index, points, drawn, place)
 
