@@ -8,8 +8,10 @@ passed over, others refused, and so is an OME-TIFF whose planes lie in further f
 file is read than the one that is named.
 """
 
+import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -130,6 +132,17 @@ def _has_alpha(page: Any, values: np.ndarray) -> bool:
     return values.ndim == 3 and any(int(extra) in (1, 2) for extra in page.extrasamples)
 
 
+@cache
+def _hush() -> None:
+    """Keep libtiff, by which Pillow reads, from writing on the screen what is raised as well."""
+    from PIL import _imaging
+
+    with suppress(OSError, AttributeError):  # where it is built in, or none is there
+        library = ctypes.CDLL(_imaging.__file__)
+        library.TIFFSetErrorHandler(None)
+        library.TIFFSetWarningHandler(None)
+
+
 def _by_pillow(path: Path, file: BinaryIO, page: Any, packed: str) -> np.ndarray:
     """One page of 8 bit grey, colour or palette, or of 16 bit grey, which Pillow reads exactly."""
     from PIL import Image
@@ -138,6 +151,7 @@ def _by_pillow(path: Path, file: BinaryIO, page: Any, packed: str) -> np.ndarray
         f"{path}: compressed by {packed}, which needs the package imagecodecs: "
         "pip install 'conceptseg[imagecodecs]', or save the file without compression"
     )
+    _hush()
     file.seek(0)
     try:
         image = Image.open(file, formats=("TIFF",))

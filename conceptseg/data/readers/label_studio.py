@@ -50,7 +50,8 @@ def read(path: Path, spec: Mapping[str, Any], root_override: Path | None = None)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: not JSON ({error})") from None
     sound = isinstance(tasks, list) and all(isinstance(task, dict) for task in tasks)
-    if not sound or not all(isinstance(task.get("annotations"), list) for task in tasks):
+    notes = [task.get("annotations") for task in tasks] if sound else [None]
+    if not all(isinstance(own, list) and all(isinstance(n, dict) for n in own) for own in notes):
         raise InputError(f"{file}: no list of tasks with annotations; export as JSON, not JSON-MIN")
     return from_shapes(path, keys, root, [_sample(task, keys, root, file) for task in tasks])
 

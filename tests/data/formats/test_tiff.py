@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from conceptseg.data import hashed
 from conceptseg.data.images import image_size, read_image, read_mask
@@ -261,3 +262,17 @@ print(read_mask(Path({str(path)!r})).shape)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("(6, 8)\n", "")
+
+
+@pytest.mark.skipif(CODECS, reason="imagecodecs reads it")
+def test_what_libtiff_says_of_a_damaged_file_stays_off_the_screen(tmp_path, capfd):
+    """It writes past Python, onto the process's own error stream."""
+    path = tmp_path / "a.tif"
+    Image.fromarray(RNG.integers(0, 255, (32, 32)).astype(np.uint8)).save(
+        path, compression="tiff_lzw"
+    )
+    data = path.read_bytes()
+    path.write_bytes(data[:200] + bytes([255] * 60) + data[260:])
+    with pytest.raises(InputError, match=r"a\.tif: damaged"):
+        read_mask(path)
+    assert capfd.readouterr() == ("", "")
