@@ -6,8 +6,11 @@ layer or shape, and the cure. The command prints that line without a traceback a
 """
 
 import difflib
+import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 EXIT_DONE = 0
 EXIT_DEFECT = 1
@@ -16,12 +19,50 @@ EXIT_MEMORY = 3
 EXIT_INTERRUPTED = 130
 
 
+HEAD, TAIL = 330, 150
+"""Characters of a longer message that are kept: where it begins, and the cure at its end."""
+
+
 class InputError(Exception):
-    """Something that the user gave cannot be used; the message says what, and what cures it."""
+    """Something that the user gave cannot be used; the message says what, and what cures it.
+
+    The message is :func:`one_line`, whatever names and values of the user's are in it.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
 
 
 class GradientError(InputError):
     """The network's own gradient cannot be taken; whatever needs it fails alike."""
+
+
+def one_line(text: str) -> str:
+    """A text as one line that prints: of any length in at most some 480 characters.
+
+    Line breaks and tabs become blanks; what does not print (control characters, marks that turn
+    the direction of writing, halves of characters) becomes its escape, as in `\\u202e`.
+    """
+    if len(text) > HEAD + TAIL + 3:
+        text = f"{text[:HEAD]}...{text[-TAIL:]}"
+    if text.isprintable():
+        return text
+    line = " ".join(text.split())
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
+
+
+def check_regular(path: Path, about: os.stat_result | None = None) -> None:
+    """Refuse to read what is there but no file: a pipe would wait for ever, a device never end.
+
+    `about` is what the file system says of it, if that is known. Folders and what is not there are
+    left to whoever opens it, who knows what they mean. Raises :class:`InputError`.
+    """
+    try:
+        mode = (about or os.stat(path)).st_mode
+    except (OSError, ValueError):
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(f"{path}: a device or a pipe, not a file")
 
 
 @contextmanager

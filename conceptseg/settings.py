@@ -20,7 +20,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from conceptseg.config import StudyKeys
-from conceptseg.errors import InputError, nearest
+from conceptseg.errors import InputError, check_regular, nearest
 
 MAX_BYTES = 16_000_000
 """Room for a manifest that lists 100,000 samples; a larger file is something else."""
@@ -81,7 +81,9 @@ class _Loader(yaml.SafeLoader):
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; only plain data, no Python tags, no aliases, no repeated keys."""
     try:
-        if path.stat().st_size > MAX_BYTES:
+        about = path.stat()
+        check_regular(path, about)
+        if about.st_size > MAX_BYTES:
             raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MiB; is this the YAML file?")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

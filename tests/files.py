@@ -12,7 +12,7 @@ from conceptseg.data.manifest import load_manifest
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 
 
-class _Plain(yaml.SafeDumper):
+class Plainly(yaml.SafeDumper):
     def ignore_aliases(self, data):
         return True
 
@@ -59,7 +59,7 @@ def indexed(path, values, palette=(9, 9, 9) * 256):
 
 def manifest(folder, name="m.yaml", root_override=None, **keys):
     """The manifest with these keys, written to a file and read from there."""
-    path = write(folder / name, yaml.dump(keys, Dumper=_Plain))
+    path = write(folder / name, yaml.dump(keys, Dumper=Plainly))
     return load_manifest(path, root_override)
 
 

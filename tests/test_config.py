@@ -1,5 +1,6 @@
 """A study's file: what is read, what overrides do, and the line that each mistake gets."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -256,3 +257,10 @@ def test_true_is_not_a_number(key):
 def test_true_is_true_where_it_may_be():
     assert RunConfig(channels_last=True).channels_last is True
     assert ModelConfig(source="s", name="n", arguments={"a": True}).arguments == {"a": True}
+
+
+def test_a_device_is_no_study_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for path in (Path("/dev/zero"), tmp_path / "pipe.yaml"):
+        with pytest.raises(InputError, match="a device or a pipe, not a file"):
+            read_yaml(path)

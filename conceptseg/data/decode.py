@@ -5,6 +5,7 @@ A format is a module with `read(path, file, channels, max_pixels, mask) -> Raste
 handed on, and `images` decides by the manifest's rules.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -25,6 +26,10 @@ _FORMATS = {
 }
 SUFFIXES = {suffix: name for name, suffixes in _FORMATS.items() for suffix in suffixes}
 """Suffix -> the module that reads it, imported when the first such file is read."""
+
+for _name in ("tifffile", "PIL", "pydicom"):
+    # What they log would else come on the user's screen; who wants it takes it from the root.
+    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
 def decode(path: Path, channels: int, max_pixels: int, *, mask: bool) -> Raster:

@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
-from conceptseg.errors import InputError
+from conceptseg.errors import InputError, check_regular
 
 AT_ONCE = 1 << 28
 """Bytes up to which a file is read at once and decoded from memory."""
@@ -39,14 +39,17 @@ def gathered() -> Iterator[dict[Path, bytes]]:
 def opened(path: Path) -> Iterator[BinaryIO]:
     """A file to decode, at its start. It is read once, into memory, unless it is a large one.
 
-    Raises :class:`~conceptseg.errors.InputError` for a large file that changes meanwhile, and
-    OSError for what cannot be read.
+    Raises :class:`~conceptseg.errors.InputError` for a large file that changes meanwhile and for
+    what is no regular file, and OSError for what cannot be read.
     """
-    if os.stat(path).st_size > AT_ONCE:
+    about = os.stat(path)
+    check_regular(path, about)
+    if about.st_size > AT_ONCE:
         with unchanged(path), path.open("rb") as file:
             yield file
         return
-    data = path.read_bytes()
+    with path.open("rb") as file:
+        data = file.read(about.st_size)  # some files of a system grow as they are read
     if _FILES.get() is not None:
         _tell(path, hashlib.sha256(data).digest())
     yield BytesIO(data)
@@ -82,6 +85,7 @@ def state(path: Path) -> tuple[int, ...]:
 
 def digest_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
+    check_regular(path)
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from conceptseg.data.decode import decode, header
-from conceptseg.data.raster import MAX_PIXELS, Raster, Rules, turned, without_data
+from conceptseg.data.raster import MAX_PIXELS, Raster, Rules, most, turned, without_data
 from conceptseg.errors import InputError
 
 
@@ -119,7 +119,7 @@ def as_mask(raster: Raster, path: Path, rules: Rules, graded: bool = False) -> R
         )
     values = raster.values
     if raster.alpha:
-        if values[..., -1].min() < np.iinfo(values.dtype).max:
+        if values[..., -1].min() < most(values.dtype):
             raise InputError(f"{path}: a mask with transparent pixels; save it without alpha")
         values = values[..., :-1]
     if values.ndim == 3 and values.shape[2] == 1:
@@ -231,5 +231,7 @@ def _scaled(
             f"{path}: values from {least:g} to {most:g} leave the range [{low:g}, {high:g}]; "
             f"{cure}, or set nodata: VALUE if one of them marks pixels without data"
         )
-    unit = (bands.astype(np.float64) - low) / (high - low)
-    return np.ascontiguousarray(np.clip(unit, 0.0, 1.0), np.float32)
+    unit = np.empty(bands.shape, np.float32)
+    for band, target in zip(bands, unit, strict=True):  # one at a time, for they can be large
+        target[:] = np.clip((band.astype(np.float64) - low) / (high - low), 0.0, 1.0)
+    return unit

@@ -118,8 +118,9 @@ class LabelBlock:
 
     def _encode_colours(self, raw: np.ndarray, where: str) -> np.ndarray:
         """The class of the nearest colour; distances are computed once for each colour there is."""
-        red, green, blue = (raw[..., band].astype(np.int64) for band in range(3))
-        codes, inverse = np.unique(red << 16 | green << 8 | blue, return_inverse=True)
+        red, green, blue = (raw[..., band].astype(np.uint32) for band in range(3))
+        drawn = red << 16 | green << 8 | blue
+        codes = np.unique(drawn).astype(np.int64)
         found = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], 1)
         known = np.array([*(self.colours or ()), *self.ignore_colours], np.int64)
         nearest, best = np.zeros(len(codes), np.int64), np.full(len(codes), np.iinfo(np.int64).max)
@@ -136,7 +137,8 @@ class LabelBlock:
                 f"add it to labels.colours or labels.ignore_colours{near}"
             )
         classes = [*range(len(self.names)), *[IGNORE] * len(self.ignore_colours)]
-        return np.array(classes, np.int64)[nearest][inverse].reshape(raw.shape[:2])
+        of_code = np.array(classes, np.int64)[nearest]
+        return of_code[np.searchsorted(codes, drawn)].reshape(raw.shape[:2])
 
     @cached_property
     def used(self) -> tuple[int, ...]:
@@ -155,6 +157,16 @@ class LabelBlock:
             classes = f"classes are {self.first} to {self.first + len(self.names) - 1}"
         ignored = ", ".join(map(str, self.ignore)) or "none"
         return f"{classes}; ignored: {ignored}"
+
+
+def wrong_names(names: Sequence[str]) -> str:
+    """What is wrong with the names of classes; empty where nothing is."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        return f"the class {twice[0]!r} is listed twice"
+    if any(not name.strip() or not name.isprintable() for name in names):
+        return "a class name is empty or holds characters that do not print"
+    return ""
 
 
 def plain_name(name: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from conceptseg.data.sample import Sample, check_id, repeated
+from conceptseg.data.sample import Sample, check_id, check_text, repeated
 
 
 class Listed(ABC):
@@ -52,7 +52,8 @@ class Listed(ABC):
 
     @abstractmethod
     def check(self, where: str) -> None:
-        """Refuse, by InputError, ids that are not unique or cannot be a file's name."""
+        """Refuse, by InputError, ids that are not unique or cannot be a file's name, and texts that
+        no report could show as they are (:func:`conceptseg.data.sample.check_text`)."""
 
 
 class Objects(Listed):
@@ -97,6 +98,12 @@ class Objects(Listed):
             raise repeated(twice[0], len(twice), where)
         for sample in self._samples:
             check_id(sample.id, where)
+            place = f"{where}: sample {sample.id!r}"
+            check_text(sample.group, "group", place)
+            check_text(sample.split or "", "split", place)
+            for key, value in sample.metadata.items():
+                check_text(key, "the column", place)
+                check_text(str(value), key, place)
 
 
 def listed(samples: Sequence[Sample]) -> Listed:

@@ -20,7 +20,7 @@ import numpy as np
 from conceptseg.data.cache import Decoded
 from conceptseg.data.draw import lowest
 from conceptseg.data.hashed import gathered
-from conceptseg.data.labels import Colour, LabelBlock
+from conceptseg.data.labels import Colour, LabelBlock, wrong_names
 from conceptseg.data.listed import Listed, listed
 from conceptseg.data.reads import record_read
 from conceptseg.data.sample import Sample
@@ -100,7 +100,8 @@ class Manifest:
     `where` is the file it was read from, for messages; `left` counts the samples that a study
     leaves out because it keeps something of each; `cache` keeps what was decoded. Raises
     :class:`~conceptseg.errors.InputError` for no samples, repeated ids, and ids that cannot be a
-    file's name.
+    file's name; for a name, of the data set or of a class, that does not print, and two classes of
+    one name.
     """
 
     name: str
@@ -117,6 +118,13 @@ class Manifest:
     def __post_init__(self) -> None:
         if not self.samples:
             raise InputError(f"{self.where}: the data set is empty; it names no sample")
+        if wrong := wrong_names(self.block.names):
+            raise InputError(f"{self.where}: {wrong}")
+        if not self.name.isprintable():
+            raise InputError(
+                f"{self.where}: the name {self.name!r} holds characters that do not print; give "
+                "another by the key name"
+            )
         if self._checked is not self.samples:
             self._listed.check(self.where)
             object.__setattr__(self, "_checked", self.samples)

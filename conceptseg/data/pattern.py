@@ -1,5 +1,6 @@
 """Files beside the samples, one for each, named by a pattern."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class Pattern:
         if path is None or self._root is None:
             return None
         full = resolve(self._root, path)
-        return full if full.is_file() else None
+        return full if os.path.isfile(full) else None
 
     def stamp(self, sample: Sample) -> tuple[str, int, int] | None:
         """Its name, size and time of modification (ns), without opening it; None without a file."""

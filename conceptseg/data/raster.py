@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from conceptseg.errors import InputError
 
-MAX_PIXELS = 100_000_000
+MAX_PIXELS = 25_000_000
+"""Pixels of an image, at most, unless a manifest says otherwise: 5000 x 5000, which take a network
+some gigabytes, and this package less than one."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,13 @@ class Raster:
     orientation: int = 1
     nodata: float | None = None
     lossy: str | None = None
+
+
+def most(kind: np.dtype[Any]) -> float:
+    """The largest value of a type of pixels: what alpha is where nothing shines through."""
+    if kind.kind == "f":
+        return 1.0
+    return 1 if kind.kind == "b" else int(np.iinfo(kind).max)
 
 
 def turned(values: np.ndarray, orientation: int) -> np.ndarray:

@@ -11,10 +11,18 @@ from typing import Any, overload
 
 import numpy as np
 
-from conceptseg.data.columns import BLOCK, Block, Column, TextColumn
+from conceptseg.data.columns import BLOCK, LOOSE, Block, Column, Numbers, TextColumn
 from conceptseg.data.index import Index, hashes_of
 from conceptseg.data.listed import Listed
-from conceptseg.data.sample import FORBIDDEN, LONGEST, Sample, check_id, repeated
+from conceptseg.data.sample import (
+    FORBIDDEN,
+    LONGEST,
+    UNFIT,
+    Sample,
+    check_id,
+    check_text,
+    repeated,
+)
 
 SEVERAL = "\0"
 """Stands between the paths of several images in a cell; no path holds it."""
@@ -201,6 +209,11 @@ class Rows(Sequence[Sample], Listed):
         for block in column.in_blocks():
             for row in _doubtful(block):
                 check_id(block[row], where)
+        own = self._columns
+        for name, texts in {"split": own.splits, "group": own.groups, **own.metadata}.items():
+            check_text(name, "the column", where)
+            if not isinstance(texts, Numbers):
+                _check_texts(texts, f"a {name}", where)
 
 
 class _ById(Mapping[str, Sample]):
@@ -229,6 +242,13 @@ def _array(rows: np.ndarray | range) -> np.ndarray:
     if isinstance(rows, range):
         return np.arange(rows.start, rows.stop, rows.step)
     return rows
+
+
+def _check_texts(column: TextColumn, what: str, where: str) -> None:
+    for block in column.in_blocks():
+        if not block.data.isascii() and UNFIT.search(block.data.decode(errors=LOOSE)):
+            for text in block.texts():
+                check_text(text, what, where)
 
 
 def _doubtful(ids: Block) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,10 @@ LONGEST = 128
 """Characters of an id, at most."""
 FORBIDDEN = '/\\<>:"|?*'
 """What no id holds, besides what does not print."""
+
+UNFIT = re.compile("[\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+"""Halves of characters, which no file can hold, and marks that turn the direction of writing, which
+let a table show other words than it holds."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,16 @@ def check_id(sample_id: str, where: str) -> None:
         raise InputError(
             f"{where}: the id {sample_id[:60]!r} cannot be a file's name; use up to 128 letters, "
             "digits, '-', '_' and '.', without a leading '.'"
+        )
+
+
+def check_text(text: str, what: str, where: str) -> None:
+    """Refuse, by InputError, a text about a sample that holds something :data:`UNFIT`."""
+    if not text.isascii() and (found := UNFIT.search(text)):
+        raise InputError(
+            f"{where}: {what} {text[:60]!r} holds {found[0]!r}, half a character or a mark that "
+            "turns the direction of writing; take it out (columns that are not needed are left "
+            "out by table.metadata)"
         )
 
 

@@ -1,9 +1,11 @@
 """Weights from files: read without running anything."""
 
 import hashlib
+import os
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptseg.errors import InputError
+from conceptseg.errors import InputError, check_regular
 
 States = dict[str, dict[str, Tensor]]
 """Of each mapping in a checkpoint that holds tensors: its path in dots ("" for the file itself,
 "ema.module" for one within another) -> its tensors by key."""
 
-DEEPEST = 6
+DEEPEST, MOST, LONGEST = 6, 100_000, 1000
+"""Mappings within mappings, mappings in all, and characters of a key, beyond which nothing is read:
+an optimiser's are some for each weight."""
+SPREAD = 1 << 28
+"""Bytes that views may come to, in all, which show more than the file holds."""
 
 RECORDS = {
     "numpy": "dtype ndarray",
@@ -58,15 +64,19 @@ def load_state(path: Path | str) -> States:
     no code: where a file names an object of :data:`RECORDS` or :data:`DICTIONARIES`, an empty
     stand-in takes its place. Entries that are no tensors (epoch, history) are left out.
 
-    Raises :class:`~conceptseg.errors.InputError` for a file that is missing, damaged, or holds
-    other Python objects.
+    What is read takes no more memory than the file has bytes.
+
+    Raises :class:`~conceptseg.errors.InputError` for a file that is missing, damaged, packed, or
+    holds other Python objects or tensors that are not plain numbers side by side.
     """
     path = Path(path)
-    if not path.is_file():
+    check_regular(path)
+    if not os.path.isfile(path):
         raise InputError(f"{path}: no such checkpoint; check model.weights")
     content = _safetensors(path) if path.suffix == ".safetensors" else _weights_only(path)
     states: States = {}
-    _collect(content, (), states)
+    _collect(content, states, str(path))
+    _check_bytes(states, path)
     if not states:
         raise InputError(
             f"{path}: holds no weights by name; save the network's state_dict() into it"
@@ -87,14 +97,58 @@ def hash_tensors(named: Iterable[tuple[str, Tensor]]) -> str:
     return digest.hexdigest()
 
 
-def _collect(content: Any, path: tuple[str, ...], states: States) -> None:
-    if not isinstance(content, Mapping) or len(path) > DEEPEST:
-        return
-    here = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-    if here:
-        states[".".join(path)] = here
-    for key, value in content.items():
-        _collect(value, (*path, str(key)), states)
+def _collect(content: Any, states: States, source: str) -> None:
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), content)]
+    for path, mapping in waiting:  # which grows meanwhile
+        if not isinstance(mapping, Mapping):
+            continue
+        if len(waiting) > MOST:
+            raise InputError(f"{source}: more than {MOST} mappings; save the state_dict() alone")
+        named = {str(key): value for key, value in mapping.items()}
+        if max(map(len, named), default=0) > LONGEST:
+            raise InputError(f"{source}: damaged: a key of more than {LONGEST} characters")
+        here = {
+            key: _plain(value, key, source)
+            for key, value in named.items()
+            if isinstance(value, Tensor)
+        }
+        if here:
+            states[".".join(path)] = here
+        if len(path) < DEEPEST:
+            waiting += [
+                ((*path, key), value) for key, value in named.items() if isinstance(value, Mapping)
+            ]
+
+
+def _plain(tensor: Tensor, key: str, source: str) -> Tensor:
+    """A tensor whose numbers lie in memory as they are."""
+    kinds = {
+        "sparse": tensor.layout not in (torch.strided, torch.jagged),
+        "nested": tensor.is_nested,
+        "quantised": tensor.is_quantized,
+        "without values (meta)": tensor.is_meta,
+    }
+    for kind, found in kinds.items():
+        if found:
+            raise InputError(f"{source}: {key} is {kind}; save plain tensors of numbers")
+    return tensor.resolve_conj().resolve_neg()
+
+
+def _check_bytes(states: States, path: Path) -> None:
+    """Refuse tensors that show, or have allocated, more than there is in the file."""
+    tensors = [tensor for state in states.values() for tensor in state.values()]
+    storages = {tensor.untyped_storage().data_ptr(): tensor for tensor in tensors}
+    held = sum(tensor.untyped_storage().nbytes() for tensor in storages.values())
+    spread = sum(
+        size
+        for tensor in tensors
+        if (size := tensor.numel() * tensor.element_size()) > tensor.untyped_storage().nbytes()
+    )
+    if held > path.stat().st_size or spread > SPREAD:
+        raise InputError(
+            f"{path}: its tensors would take more memory than the file has bytes; save the "
+            "network's state_dict() again"
+        )
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
@@ -137,7 +191,28 @@ def _stand_ins() -> list[Any]:
     ]
 
 
+def _check_unpacked(path: Path) -> None:
+    """Refuse an archive that is packed, which torch's own are not: a small one could fill memory.
+
+    What is no archive, or a program, is left to torch, which refuses it.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return
+    if any(entry.filename.endswith("constants.pkl") for entry in entries):
+        return
+    size = sum(entry.file_size for entry in entries)
+    if size > path.stat().st_size or any(entry.compress_type for entry in entries):
+        raise InputError(
+            f"{path}: is packed, {size} bytes in {path.stat().st_size}, which torch's checkpoints "
+            "are not; unpack it and save it by torch.save or as .safetensors"
+        )
+
+
 def _weights_only(path: Path) -> Any:
+    _check_unpacked(path)
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_stand_ins()):
             warnings.simplefilter("ignore")  # torch warns of what the errors below say
@@ -149,9 +224,8 @@ def _weights_only(path: Path) -> Any:
             f"{f' ({named[1]})' if named else ''} and could run code, so it was not opened; "
             "save the network's state_dict() alone, best as .safetensors"
         ) from error
-    # A file that is something else altogether makes the unpickler fail in almost any way.
-    except (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError,
-            AssertionError) as error:  # fmt: skip
+    # A file that is something else altogether makes the unpickler fail in any way.
+    except Exception as error:
         if "TorchScript" in str(error):
             raise InputError(
                 f"{path}: is a TorchScript program; load it with model.source torchscript"

@@ -236,6 +236,11 @@ def _load(target: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     Tensors are not numbers before, so what the loader leaves out shows, whatever it says itself.
     """
     tensors = _tensors(target)
+    for key in tensors.keys() & state.keys():
+        given, own = state[key].dtype, tensors[key].dtype
+        if _kind(given) != _kind(own) and not key.endswith(COUNTERS):
+            words = f"{key} holds {given}, the network's {own}".replace("torch.", "")
+            raise _Unfit(f"{words}; convert it as it is meant")
     with torch.no_grad():
         for tensor in tensors.values():
             if tensor.is_floating_point():
@@ -265,6 +270,15 @@ def _load(target: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     if extra is None:
         extra = [key for key in state if key not in after] if state.keys() >= after.keys() else []
     return [key for key in extra if key in state and not key.endswith(COUNTERS)]
+
+
+def _kind(dtype: torch.dtype) -> str:
+    """What numbers a tensor holds: one kind becomes another only by losing what it means."""
+    if dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+        return "real"
+    if dtype.is_complex:
+        return "complex"
+    return str(dtype) if dtype.is_floating_point else "whole"
 
 
 def _ask(target: nn.Module, state: dict[str, Tensor]) -> Any:

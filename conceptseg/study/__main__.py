@@ -7,6 +7,7 @@ Nothing heavy is imported before a verb needs it, so help answers at once. Exit 
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +29,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+DECODERS = r"(PIL|tifffile|pydicom|nibabel|pycocotools)(\.|$)"
+"""Whose warnings are not shown: of a file that can be read they are of no use, and what is wrong
+with another one is told anyway."""
 
 CODES = "Exit codes: 0 done, 2 bad input, 3 out of memory, 130 interrupted, 1 a defect."
 RESUME = "A run that was killed or interrupted resumes when the same command is given again."
@@ -279,6 +284,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code. Every failure is told once, on the error stream."""
+    warnings.filterwarnings("ignore", module=DECODERS)
     try:
         code = app(
             list(sys.argv[1:] if arguments is None else arguments),

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -131,3 +133,17 @@ def test_grey_edges_are_met_with_the_key():
     raw = np.array([[0, 60, 130, 200, 255]], np.uint8)
     with pytest.raises(InputError, match=r"of grey edges labels\.threshold: 128"):
         LabelBlock(NAMES[:2], remap={0: 0, 255: 1}).encode(raw, "m")
+
+
+def test_the_memory_that_a_mask_in_colours_takes():
+    """A hundred bytes for each pixel would be gigabytes for a photograph."""
+    raw = np.array(COLOURS, np.uint8)[np.random.default_rng(0).integers(0, 3, (1500, 1500))]
+    block = LabelBlock(NAMES, colours=COLOURS)
+    tracemalloc.start()
+    try:
+        labels = block.encode(raw, "m")
+        held = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert np.array_equal(np.array(COLOURS)[labels], raw)
+    assert held < 40 * labels.size

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -426,3 +427,56 @@ def test_nuclei(shared_dir):
     looks = [sample.metadata["domain"] for sample in whole.samples]
     assert looks.count("histology") == 24 + 7 + 11
     assert isinstance(whole.samples[0].metadata["nuclei"], float)
+
+
+PIPES = {
+    "image": ("a.png", {"samples": [{"image": "a.png"}]}),
+    "tiff": ("a.tif", {"samples": [{"image": "a.tif"}]}),
+    "no suffix": ("a", {"samples": [{"image": "a"}]}),
+    "mask": ("m.png", {"samples": [{"image": "a.tif", "mask": "m.png"}]}),
+    "class": ("m.png", {"samples": [{"image": "a.tif", "masks": {"tree": "m.png"}}]}),
+    "table": ("t.csv", {"table": {"file": "t.csv"}}),
+    "rows": ("t.jsonl", {"table": {"file": "t.jsonl"}}),
+    "parquet": ("t.parquet", {"table": {"file": "t.parquet"}}),
+    "ids": ("i.txt", {"folders": [{"images": "{id}.png", "ids": "i.txt"}]}),
+    "coco": ("c.json", {"format": "coco", "parts": [{"annotations": "c.json", "images": "."}]}),
+    "cvat": ("annotations.xml", {"format": "cvat", "classes": ["a"]}),
+    "dicom": ("a.dcm", {"format": "dicom", "folders": [{"images": "{id}.dcm"}]}),
+    "nifti": ("a.nii", {"format": "nifti", "volumes": [{"images": "{id}.nii"}]}),
+}
+
+
+@pytest.mark.parametrize("name", PIPES)
+def test_a_pipe_is_not_waited_for(tmp_path, name):
+    file, keys = PIPES[name]
+    os.mkfifo(tmp_path / file)
+    labels = {} if name in ("coco", "cvat") else {"labels": {**LABELS, "background": "ground"}}
+    if file != "a.tif":
+        tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 4, 3), np.uint8))
+    says = (
+        "no image has a file of the class" if name == "class" else "a device or a pipe, not a file"
+    )
+    with pytest.raises(InputError, match=f"{says}"):
+        found = manifest(tmp_path, **labels, **keys)
+        found.size(found.samples[0])
+        found.pair(found.samples[0])
+
+
+def test_a_device_is_neither_a_manifest_nor_an_image(tmp_path):
+    with pytest.raises(InputError, match="/dev/zero: a device or a pipe"):
+        load_manifest("/dev/zero")
+    (tmp_path / "m.yaml").symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=r"m\.yaml: a device or a pipe"):
+        load_manifest(tmp_path / "m.yaml")
+    found = manifest(tmp_path, "n.yaml", root="/dev", labels=LABELS, samples=[{"image": "zero"}])
+    with pytest.raises(InputError, match="/dev/zero: a device or a pipe"):
+        found.size(found.samples[0])
+
+
+def test_a_path_that_no_system_has(tmp_path):
+    for keys in ({"mask": "m" * 5000 + ".png"}, {"masks": {"tree": "m" * 300 + ".png"}}):
+        with pytest.raises(InputError) as caught:
+            entry = {"id": "a", "image": "a" * 300 + ".png", **keys}
+            found = manifest(tmp_path, labels={**LABELS, "background": "ground"}, samples=[entry])
+            found.pair(found.samples[0])
+        assert len(str(caught.value)) < 1000

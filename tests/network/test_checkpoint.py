@@ -9,6 +9,7 @@ import zipfile
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from conceptseg.errors import InputError
 from conceptseg.network.checkpoint import RECORDS, hash_tensors, load_state
@@ -183,3 +184,98 @@ def test_hash_sees_every_bit_and_nothing_else():
     assert hash_tensors([("a", torch.zeros(2, 3))]) != hash_tensors([("a", torch.zeros(3, 2))])
     assert hash_tensors([("a", torch.zeros(2))]) != hash_tensors([("b", torch.zeros(2))])
     assert hash_tensors([("a", torch.tensor(1.0, dtype=torch.bfloat16))])
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [b"\x80\x02\x58\x05", b"\x80\x02\x8a\x05", b"\x80\x02G\0", b"\x80\x02X\x01\0", b"\x80\x02J\0"],
+)
+def test_a_pickle_that_ends_within_an_instruction(tmp_path, cut):
+    path = tmp_path / "net.pt"
+    path.write_bytes(cut)
+    with pytest.raises(InputError, match="damaged or no torch checkpoint"):
+        load_state(path)
+
+
+def test_mappings_that_hold_themselves_or_far_too_many(tmp_path):
+    path = tmp_path / "net.pt"
+    endless = {"state_dict": prefixed("")}
+    endless["model"] = endless
+    torch.save(endless, path)
+    assert "state_dict" in load_state(path)
+    wide = {"a": torch.zeros(2)}
+    for _ in range(6):
+        wide = {str(i): wide for i in range(10)}
+    torch.save(wide, path)
+    with pytest.raises(InputError, match="more than 100000 mappings; save the state_dict"):
+        load_state(path)
+
+
+def ragged(layout):
+    return torch.nested.nested_tensor([torch.zeros(4), torch.zeros(2)], layout=layout)
+
+
+UNUSUAL = {
+    "sparse": lambda: torch.ones(4).to_sparse(),
+    "sparse rows": lambda: torch.ones(4, 4).to_sparse_csr(),
+    "quantised": lambda: torch.quantize_per_tensor(torch.ones(4), 0.1, 0, torch.qint8),
+    "without values": lambda: torch.ones(4, device="meta"),
+    "nested": lambda: ragged(torch.strided),
+    "nested ": lambda: ragged(torch.jagged),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_tensors_that_are_no_plain_numbers_are_named(tmp_path, kind):
+    path = tmp_path / "net.pt"
+    torch.save({**prefixed(""), "odd.weight": UNUSUAL[kind]()}, path)
+    with pytest.raises(InputError, match=rf"odd\.weight is {kind.split()[0]}.*; save plain"):
+        load_state(path)
+
+
+@pytest.mark.parametrize("name", ["net.pt", "net.safetensors"])
+def test_a_key_that_is_no_name(tmp_path, name):
+    state = {"k" * 100_000: torch.zeros(2)}
+    torch.save(state, tmp_path / name) if name.endswith(".pt") else save_file(
+        state, tmp_path / name
+    )
+    with pytest.raises(InputError, match="a key of more than 1000 characters") as caught:
+        load_state(tmp_path / name)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_packed_checkpoint_is_refused_unread(tmp_path):
+    """A megabyte that unpacks to gigabytes would else be unpacked before it is looked at."""
+    plain, packed = tmp_path / "plain.pt", tmp_path / "packed.pt"
+    torch.save({"weight": torch.zeros(2**20)}, plain)
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(packed, "w") as target:
+        for entry in source.infolist():
+            way = zipfile.ZIP_DEFLATED if "/data/" in entry.filename else zipfile.ZIP_STORED
+            target.writestr(entry.filename, source.read(entry.filename), way)
+    assert packed.stat().st_size < 2**16
+    assert load_state(plain)[""]["weight"].numel() == 2**20
+    with pytest.raises(InputError, match=r"is packed, 41\d+ bytes in \d{4}, which torch's"):
+        load_state(packed)
+
+
+def test_views_and_buffers_that_a_small_file_only_announces(tmp_path):
+    path = tmp_path / "net.pt"
+    torch.save({"weight": torch.zeros(1).expand(2**40)}, path)
+    with pytest.raises(InputError, match="more memory than the file has bytes"):
+        load_state(path)
+    torch.save({"weight": torch.zeros(3).expand(5, 3)}, path)
+    assert load_state(path)[""]["weight"].shape == (5, 3)
+    torch.save({"weight": torch.zeros(3)}, path, _use_new_zipfile_serialization=False)
+    data = path.read_bytes()
+    announced = data.replace(b"cpuq\x06K\x03N", b"cpuq\x06\x8a\x05\0\0\0\0\x01N")
+    assert announced != data
+    path.write_bytes(announced)
+    with pytest.raises(InputError, match="damaged|more memory"):
+        load_state(path)
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path):
+    os.mkfifo(tmp_path / "net.pt")
+    with pytest.raises(InputError, match=r"net\.pt: a device or a pipe"):
+        load_state(tmp_path / "net.pt")

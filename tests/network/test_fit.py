@@ -7,6 +7,7 @@ from torch import nn
 
 from conceptseg.config import ModelConfig
 from conceptseg.errors import InputError
+from conceptseg.network.checkpoint import hash_tensors
 from conceptseg.network.fit import fit_state, load_weights
 from conceptseg.network.leftover import listed
 from conceptseg.network.sources._common import finish
@@ -300,3 +301,26 @@ def test_weight_norm_in_all_forms(saved, wanted, dim):
 def test_names_that_only_look_like_weight_norm_stay():
     state = {"a.weight_g": torch.ones(2), "b.mean_v": torch.ones(2), "c": torch.ones(1)}
     assert renormed(state, {"a.weight": torch.ones(2)}).keys() == state.keys()
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.bool, torch.uint8, torch.int64, torch.float8_e4m3fn, torch.complex64]
+)
+def test_numbers_of_another_kind_are_not_taken_for_weights(dtype):
+    """A cast would drop what lies behind the point, a scale, or half of each number."""
+    net, state = network(0), dict(network(1).state_dict())
+    key = next(iter(state))
+    before = hash_tensors(net.state_dict().items())
+    state[key] = state[key].to(dtype)
+    name = str(dtype).removeprefix("torch.")
+    with pytest.raises(InputError, match=rf"{key} holds {name}, the network's float32"):
+        fit_state(net, {"": state}, "net.pt")
+    assert hash_tensors(net.state_dict().items()) == before
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_real_numbers_of_another_precision_are(dtype):
+    net, state = network(0), network(1).state_dict()
+    fit_state(net, {"": {key: value.to(dtype) for key, value in state.items()}}, "net.pt")
+    found = net.state_dict()
+    assert all(torch.allclose(found[key], state[key].to(found[key]), atol=0.02) for key in state)

@@ -390,3 +390,16 @@ def test_class_names_are_text_in_the_report(capsys, tmp_path, monkeypatch):
 def test_names_of_samples_that_are_markup_are_refused(refused, study):
     edit(study, folders=None, samples=[{"image": "images/s00.png", "id": "<script>"}])
     assert "'<script>'" in refused(study)
+
+
+def test_a_name_of_any_length_is_told_in_a_bounded_line(refused, study):
+    line = refused(study, "--set", f"data.classes=[{'x' * 100_000}]")
+    assert "no class 'xxx" in line or "xxx" in line
+    line = refused(study, "--set", f"data.manifest={'y' * 100_000}.yaml")
+    assert "yyy" in line
+
+
+def test_a_long_class_name_of_a_mask_check_is_bounded_too(study, capsys):
+    edit(study, samples=[{"image": f"{'z' * 200}/{n}.png"} for n in range(3)])
+    assert command.main(["check", "-c", str(study), "--study", "ace"]) == 2
+    assert max(map(len, capsys.readouterr().err.splitlines())) < 1000

@@ -5,6 +5,7 @@ inverted grey (MONOCHROME1) without rescaling is turned round as viewers show it
 black and white is the manifest's `range`, or its `window`. Source: DICOM PS3.3, C.7.6.3, C.11.1.
 """
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,6 +14,7 @@ import numpy as np
 from conceptseg.data.raster import Raster, check_pixels
 from conceptseg.errors import InputError
 
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
 _SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 
 
@@ -66,7 +68,10 @@ def frames_of(path: Path, header: Any) -> int:
         )
     if "Rows" not in header or "Columns" not in header:
         raise InputError(f"{path}: a DICOM file without pixels")
-    return int(header.get("NumberOfFrames", 1) or 1)
+    frames = int(header.get("NumberOfFrames", 1) or 1)
+    if not 1 <= frames <= path.stat().st_size:  # the least of them takes some bytes
+        raise InputError(f"{path}: damaged: {frames} frames in {path.stat().st_size} bytes")
+    return frames
 
 
 def _rescale(header: Any, frame: int) -> tuple[float, float]:
@@ -97,10 +102,15 @@ def header_of(path: Path, file: BinaryIO | None = None) -> Any:
         raise InputError(
             f"{path}: DICOM needs the package pydicom: pip install 'conceptseg[dicom]'"
         ) from None
-    try:
-        return pydicom.dcmread(path if file is None else file, stop_before_pixels=True)
-    except InvalidDicomError:
-        raise InputError(f"{path}: not a DICOM file, whatever its name says") from None
+    with ExitStack() as stack:
+        file = file or stack.enter_context(path.open("rb"))
+        if _DEFLATED in file.read(1 << 12):  # which is unpacked whole, whatever its size
+            raise InputError(f"{path}: DICOM that is deflated as a whole; save it uncompressed")
+        file.seek(0)
+        try:
+            return pydicom.dcmread(file, stop_before_pixels=True)
+        except InvalidDicomError:
+            raise InputError(f"{path}: not a DICOM file, whatever its name says") from None
 
 
 def _pixels(path: Path, file: BinaryIO, header: Any, frame: int) -> np.ndarray:

@@ -7,14 +7,14 @@ is grey where its palette is, and in colours otherwise.
 
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from conceptseg.data.raster import Raster, check_pixels
+from conceptseg.data.raster import Raster, check_pixels, most
 from conceptseg.errors import InputError
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
@@ -36,25 +36,30 @@ def read(path: Path, file: BinaryIO, channels: int, max_pixels: int, mask: bool)
         }
         bits, colour = _png_header(file)
         if bits == 16 and colour in _PNG_COLOURED:
-            return Raster(_png_16bit(path, file), alpha=colour != 2, **told)
-        see_through = "transparency" in image.info
+            values = _png_16bit(path, file)
+            if colour != 2 or "transparency" not in image.info:
+                return Raster(values, alpha=colour != 2, **told)
+            return Raster(_with_alpha(values, image.info["transparency"]), alpha=True, **told)
+        through = image.info.get("transparency")
         if image.mode == "P" and mask and image.format == "GIF":
-            return Raster(_grey_if_equal(np.asarray(image.convert("RGB"))), **told)
+            grey = _grey_if_equal(np.asarray(image.convert("RGB")))
+            if through is None:
+                return Raster(grey, **told)
+            return Raster(_with_alpha(grey, through, np.asarray(image)), alpha=True, **told)
         if image.mode == "P" and not mask:
-            image = image.convert("RGBA" if see_through else "RGB")
+            image = image.convert("RGB" if through is None else "RGBA")
         if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16", "I;16B"):
             raise InputError(f"{path}: colour mode {image.mode} is not read; convert it to RGB")
         values = np.asarray(image)
         if image.mode == "I" and bits == 16:
             values = values.astype(np.uint16)  # older versions of Pillow widen 16 bit grey
-        if mask and colour == 0 and bits in (2, 4):
-            values = values // (255 // (2**bits - 1))  # Pillow spreads them over 0 to 255
-        alpha = image.mode in ("LA", "RGBA")
-        if see_through and not alpha and not mask:
-            # One colour is declared transparent: alpha all the same, to be refused or dropped.
-            bands = values.reshape(*values.shape[:2], -1)
-            values, alpha = np.concatenate([bands, np.zeros_like(bands[..., :1])], 2), True
-        return Raster(values, alpha, **told)
+        raw = values
+        if colour == 0 and bits in (2, 4):
+            raw = values // (255 // (2**bits - 1))  # Pillow spreads them over 0 to 255
+            values = raw if mask else values
+        if through is not None and image.mode in ("1", "L", "I", "I;16", "I;16B", "RGB"):
+            return Raster(_with_alpha(values, through, raw), alpha=True, **told)
+        return Raster(values, image.mode in ("LA", "RGBA"), **told)
 
 
 @contextmanager
@@ -102,6 +107,20 @@ def orientation_of(image: Any) -> int:
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
+def _with_alpha(
+    values: np.ndarray, through: int | Sequence[int], raw: np.ndarray | None = None
+) -> np.ndarray:
+    """[h, w, c + 1]: with alpha, which is 0 where `raw` (the values, if absent) is one colour.
+
+    Of a file that declares this colour transparent and has no alpha of its own.
+    """
+    bands = values.reshape(*values.shape[:2], -1)
+    raw = bands if raw is None else raw.reshape(*raw.shape[:2], -1)
+    clear = (raw == np.asarray(through).astype(raw.dtype)).all(2)  # higher bits mean nothing
+    alpha = np.where(clear, 0, most(values.dtype)).astype(values.dtype)
+    return np.concatenate([bands, alpha[..., None]], 2)
+
+
 def _grey_if_equal(rgb: np.ndarray) -> np.ndarray:
     grey = rgb[..., 0]
     return grey if (rgb == grey[..., None]).all() else rgb
@@ -143,13 +162,24 @@ def _png_header(file: BinaryIO) -> tuple[int, int]:
     return (head[24], head[25]) if head.startswith(_PNG) else (8, -1)
 
 
+def _without_remarks(file: BinaryIO) -> bytearray:
+    """A PNG's header and pixels alone: libpng writes what it thinks of the rest on the screen."""
+    file.seek(len(_PNG))
+    kept = bytearray(_PNG)
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        body = file.read(length + 4)
+        if kind[:1].isupper():
+            kept += head + body
+    return kept
+
+
 def _png_16bit(path: Path, file: BinaryIO) -> np.ndarray:
     """[h, w, c] uint16, by torchvision: Pillow would cut coloured 16 bit PNGs down to 8 bit."""
     import torch
     from torchvision.io import ImageReadMode, decode_image
 
-    file.seek(0)
-    data = torch.frombuffer(bytearray(file.read()), dtype=torch.uint8)
+    data = torch.frombuffer(_without_remarks(file), dtype=torch.uint8)
     decoded = decode_image(data, mode=ImageReadMode.UNCHANGED)
     values = decoded.permute(1, 2, 0).numpy()
     if values.dtype != np.uint16:

@@ -3,9 +3,15 @@
 Bands may lie in pixels (YXS), in planes (SYX) or in pages of one size (CYX and the like). What
 tifffile cannot unpack by itself (LZW, JPEG, CCITT, ZSTD, LERC, ...) is read by imagecodecs (the
 extra `imagecodecs`), or without it by Pillow where that is exact. What GDAL declares as no data in
-its tag is handed on. Of a cloud-optimised file (COG) the first series is the full picture.
+its tag is handed on. A file holds one picture: smaller copies of it (a COG's, a thumbnail) are
+passed over, others refused, and so is an OME-TIFF whose planes lie in further files, for no other
+file is read than the one that is named.
 """
 
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,15 +25,8 @@ _ORIENTATION, _GDAL_NODATA = 274, 42113
 
 
 def read(path: Path, file: BinaryIO, channels: int, max_pixels: int, mask: bool) -> Raster:
-    """The first image series of a TIFF file, palette and inverted grey resolved unless `mask`."""
-    import tifffile
-
-    try:
-        tiff = tifffile.TiffFile(file)
-    except tifffile.TiffFileError:
-        raise InputError(f"{path}: not a TIFF image, whatever its name says") from None
-    with tiff:
-        series = tiff.series[0]
+    """The picture in a TIFF file, palette and inverted grey resolved unless `mask`."""
+    with _opened(path, file) as series:
         page: Any = series.keyframe
         check_pixels(path, page.imagelength, page.imagewidth, max_pixels)
         if np.prod(series.shape, dtype=float) > max_pixels * max(channels, 4):
@@ -57,12 +56,36 @@ def read(path: Path, file: BinaryIO, channels: int, max_pixels: int, mask: bool)
         )
 
 
-def orientation(path: Path) -> int:
-    """EXIF's orientation of the first page; no pixels are read."""
+@contextmanager
+def _opened(path: Path, file: BinaryIO) -> Iterator[Any]:
+    """The one series of an open TIFF file; no other file is looked for."""
     import tifffile
 
-    with tifffile.TiffFile(path) as file:
-        return orientation_of(file.series[0].keyframe)
+    try:
+        # Of Micro-Manager's and NDTiff's series, too, only the pages that lie in this file.
+        tiff = tifffile.TiffFile(file, _multifile=False, is_mmstack=False, is_ndtiff=False)
+    except tifffile.TiffFileError:
+        raise InputError(f"{path}: not a TIFF image, whatever its name says") from None
+    with tiff:
+        first, *others = tiff.series
+        if tiff.is_ome and first.kind != "ome":
+            raise InputError(
+                f"{path}: an OME-TIFF whose description is damaged or names planes in further "
+                "files, which are not read; save its planes in one file"
+            )
+        own = [one for one in others if not (one.keyframe.is_reduced or one.keyframe.is_mask)]
+        if own:
+            raise InputError(
+                f"{path}: {len(own) + 1} pictures in one file, of {first.shape}, {own[0].shape}"
+                f"{', ...' if own[1:] else ''}; save the one that is meant as a file of its own"
+            )
+        yield first
+
+
+def orientation(path: Path) -> int:
+    """EXIF's orientation of the picture; no pixels are read."""
+    with path.open("rb") as file, _opened(path, file) as series:
+        return orientation_of(series.keyframe)
 
 
 def orientation_of(page: Any) -> int:
@@ -109,6 +132,17 @@ def _has_alpha(page: Any, values: np.ndarray) -> bool:
     return values.ndim == 3 and any(int(extra) in (1, 2) for extra in page.extrasamples)
 
 
+@cache
+def _hush() -> None:
+    """Keep libtiff, by which Pillow reads, from writing on the screen what is raised as well."""
+    from PIL import _imaging
+
+    with suppress(OSError, AttributeError):  # where it is built in, or none is there
+        library = ctypes.CDLL(_imaging.__file__)
+        library.TIFFSetErrorHandler(None)
+        library.TIFFSetWarningHandler(None)
+
+
 def _by_pillow(path: Path, file: BinaryIO, page: Any, packed: str) -> np.ndarray:
     """One page of 8 bit grey, colour or palette, or of 16 bit grey, which Pillow reads exactly."""
     from PIL import Image
@@ -117,6 +151,7 @@ def _by_pillow(path: Path, file: BinaryIO, page: Any, packed: str) -> np.ndarray
         f"{path}: compressed by {packed}, which needs the package imagecodecs: "
         "pip install 'conceptseg[imagecodecs]', or save the file without compression"
     )
+    _hush()
     file.seek(0)
     try:
         image = Image.open(file, formats=("TIFF",))

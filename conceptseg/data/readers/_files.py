@@ -22,7 +22,7 @@ from conceptseg.data.manifest import Sample, Source
 from conceptseg.data.raster import Rules, turned
 from conceptseg.data.readers._per_class import compose
 from conceptseg.data.rows import Rows
-from conceptseg.errors import InputError
+from conceptseg.errors import InputError, check_regular
 
 
 def relative(text: str, where: str) -> Path:
@@ -43,7 +43,10 @@ def relative(text: str, where: str) -> Path:
 
 
 def resolve(root: Path, path: Path) -> Path:
-    """Where a relative path lies, if that is still below the root once links are followed."""
+    """Where a relative path lies, if that is still below the root once links are followed.
+
+    Raises :class:`~conceptseg.errors.InputError` if it is not, and for a device or a pipe.
+    """
     full = root / path
     real = os.path.realpath(full)
     top = os.path.realpath(root)
@@ -52,6 +55,7 @@ def resolve(root: Path, path: Path) -> Path:
             f"{full}: a link that leaves the root {root}; put the file there, or set the root to "
             "a folder that holds both"
         )
+    check_regular(full)
     return full
 
 
@@ -199,9 +203,9 @@ def stamp_file(root: Path, path: Path) -> tuple[str, int, int]:
     about = _stat(root, path, name)
     if about is None:
         raise missing(root / path)
-    if not stat.S_ISREG(about.st_mode):
-        kind = "a folder" if stat.S_ISDIR(about.st_mode) else "a device or a pipe"
-        raise InputError(f"{root / path}: {kind}, not a file")
+    check_regular(root / path, about)
+    if stat.S_ISDIR(about.st_mode):
+        raise InputError(f"{root / path}: a folder, not a file")
     return name.replace(os.sep, "/"), about.st_size, about.st_mtime_ns
 
 

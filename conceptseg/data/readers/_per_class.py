@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ def check(
         if sample.mask is not None and sample.masks:
             raise InputError(f"{where}: sample {sample.id!r} has both mask and masks; give one")
         for name, path in sample.masks:
-            found[name] = found.get(name, False) or (root / path).is_file()
+            found[name] = found.get(name, False) or os.path.isfile(root / path)
     for name, there in found.items():
         if name not in labels.names:
             raise InputError(
@@ -74,12 +75,12 @@ def compose(
     before: Path | None = None
     background = block.names.index(block.background or block.names[0])
     for name, path in files:
-        if block.missing == "absent" and not path.exists():
+        if block.missing == "absent" and not os.path.exists(path):
             continue
         try:
             inside, ignored = _binary(path, block, rules)
         except InputError as error:
-            if path.exists():
+            if os.path.exists(path):
                 raise
             raise InputError(
                 f"{error} If a class without a file is absent, set labels.missing: absent"

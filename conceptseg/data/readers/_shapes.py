@@ -151,7 +151,7 @@ def outline(index: int, points: Iterable[Sequence[Any]], drawn: Drawing, where: 
     """
     try:
         pairs = tuple((float(x), float(y)) for x, y in points)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{where}: a polygon must be pairs of numbers") from None
     reach = 2 * max(drawn.height, drawn.width)
     if len(pairs) < 3 or not all(math.isfinite(n) and abs(n) <= reach for p in pairs for n in p):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, Field, StrictInt, field_validator, model_validator
 
 from conceptseg.config import Strict
-from conceptseg.data.labels import LabelBlock
+from conceptseg.data.labels import LabelBlock, wrong_names
 from conceptseg.data.manifest import Manifest, Sample
 from conceptseg.data.raster import MAX_PIXELS, Rules
 from conceptseg.data.readers._files import FileSource
@@ -74,11 +76,8 @@ class LabelSpec(Strict):
     @field_validator("names")
     @classmethod
     def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"the class {twice[0]!r} is listed twice")
-        if any(not name.strip() or not name.isprintable() for name in names):
-            raise ValueError("a class name is empty or holds characters that do not print")
+        if wrong := wrong_names(names):
+            raise ValueError(wrong)
         return names
 
     @model_validator(mode="after")
@@ -208,8 +207,9 @@ class FilesSpec(Strict):
     @field_validator("range")
     @classmethod
     def _rising(cls, span: tuple[float, float] | None) -> tuple[float, float] | None:
-        if span is not None and not -float("inf") < span[0] < span[1] < float("inf"):
-            raise ValueError("the lowest value must be below the highest, both finite")
+        # The difference of two finite numbers can be infinite, which makes every image black.
+        if span is not None and not 0 < span[1] - span[0] < math.inf:
+            raise ValueError("the lowest value must be below the highest, both finite, and near")
         return span
 
     @model_validator(mode="after")
@@ -218,20 +218,26 @@ class FilesSpec(Strict):
             return self
         if self.range is not None:
             raise ValueError("range and window both say what black and white are; give one")
-        level, width = self.window
-        if not (abs(level) < float("inf") and 0 < width < float("inf")):
-            raise ValueError("window: [level, width], both finite, the width above 0")
+        low, high = self._span or (0.0, 0.0)
+        if not 0 < high - low < math.inf:
+            raise ValueError(
+                "window: [level, width], both finite, the width above 0 and not lost beside the "
+                "level"
+            )
         return self
 
+    @property
+    def _span(self) -> tuple[float, float] | None:
+        if self.window is None:
+            return self.range
+        level, width = self.window
+        return level - width / 2, level + width / 2
+
     def rules(self) -> Rules:
-        span = self.range
-        if self.window is not None:
-            level, width = self.window
-            span = (level - width / 2, level + width / 2)
         return Rules(
             self.channels,
             self.alpha,
-            span,
+            self._span,
             self.clip or self.window is not None,
             self.max_pixels,
             self.orientation,
@@ -251,8 +257,9 @@ def root_of(path: Path, root: str | None, override: Path | None) -> Path:
 
     Raises :class:`~conceptseg.errors.InputError` if it is not a folder.
     """
-    folder = override if override is not None else path.parent / Path(root or ".").expanduser()
-    if not folder.is_dir():
+    own = os.path.expanduser(root or ".")  # pathlib's raises where there is no such user
+    folder = override if override is not None else path.parent / own
+    if not os.path.isdir(folder):
         source = "--data-root (data.root)" if override is not None else f"{path}: root"
         raise InputError(f"{source} is {folder}: no such folder; say where the images lie")
     return folder

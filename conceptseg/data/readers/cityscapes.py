@@ -5,6 +5,7 @@ Cityscapes Dataset for Semantic Urban Scene Understanding; the mapping of its 34
 19 classes that are evaluated (the others are ignored) is the one of its published scripts.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -95,6 +96,6 @@ def _check_layout(root: Path, split: str) -> None:
             f"{root}: not in the layout of Cityscapes: it has no folder leftImg8bit; set the root "
             "(or --data-root) to the folder that holds leftImg8bit and gtFine"
         )
-    if not (images / split).is_dir():
+    if not os.path.isdir(images / split):
         known = [folder.name for folder in images.iterdir() if folder.is_dir()]
         raise InputError(f"{images}: no split {split!r}; {nearest(split, known)}")

@@ -7,7 +7,6 @@ rasterisation of polygons is COCO's own. Source: Lin et al. 2014, Microsoft COCO
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -128,11 +127,13 @@ def _load(root: Path, file: str, where: str) -> dict[str, Any]:
 
 def _names(content: Mapping[str, Any], file: Path) -> dict[int, str]:
     """Category id -> name, by id."""
-    names = {}
+    names: dict[int, str] = {}
+    place = f"{file}: categories"
     for entry in content["categories"]:
-        names[_get(entry, "id", int, f"{file}: categories")] = _get(
-            entry, "name", str, f"{file}: categories"
-        )
+        number, name = _get(entry, "id", int, place), _get(entry, "name", str, place)
+        if number in names:
+            raise InputError(f"{place}: {names[number]!r} and {name!r} both have the id {number}")
+        names[number] = name
     return dict(sorted(names.items()))
 
 
@@ -158,13 +159,17 @@ def _samples(
     objects: dict[int, list[dict[str, Any]]] = {}
     for entry in content["annotations"]:
         place = f"{file}: annotation {entry.get('id')}"
-        if entry.get("category_id") not in names:
-            raise InputError(f"{place}: category_id {entry.get('category_id')} is not in the file")
+        if _get(entry, "category_id", int, place) not in names:
+            raise InputError(f"{place}: category_id {entry['category_id']} is not in the file")
         objects.setdefault(_get(entry, "image_id", int, place), []).append(entry)
-    samples = []
+    samples: list[Sample] = []
+    seen: set[int] = set()
     for entry in content["images"]:
         place = f"{file}: image {entry.get('id')}"
         number = _get(entry, "id", int, place)
+        if number in seen:
+            raise InputError(f"{place}: two images have this id")
+        seen.add(number)
         name = _get(entry, "file_name", str, place)
         height, width = _get(entry, "height", int, place), _get(entry, "width", int, place)
         if height < 1 or width < 1 or height * width > keys.max_pixels:
@@ -186,7 +191,8 @@ def _order(entry: Mapping[str, Any], file: str) -> tuple[bool, float, int]:
     """Crowds first, so that objects lie on them; then large before small."""
     place = f"{file}: annotation {entry.get('id')}"
     area = entry.get("area", 0.0)
-    if isinstance(area, bool) or not isinstance(area, (int, float)) or not math.isfinite(area):
+    # No picture is so large, and whole numbers can be larger than any other.
+    if type(area) not in (int, float) or not abs(area) < 1e18:
         raise InputError(f"{place}: area is {area!r}; expected a number")
     return not entry.get("iscrowd"), -float(area), _get(entry, "id", int, place)
 

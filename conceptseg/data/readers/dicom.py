@@ -85,8 +85,9 @@ def _slices(sample: Sample, root: Path) -> Iterator[Sample]:
     """The sample with its header's group and number, or one for each of its frames."""
     file = resolve(root, sample.image[0])
     header = _header(file)
-    sample = _with_header(sample, file, header)
-    frames = int(header.get("NumberOfFrames", 1) or 1)
+    with reading(file):
+        sample = _with_header(sample, file, header)
+        frames = dicom.frames_of(file, header)
     if frames == 1:
         yield sample
         return
@@ -117,13 +118,12 @@ def _header(file: Path) -> Any:
 
 def _frames_of_other(other: Path, file: Path, frames: int) -> int:
     try:
-        header = _header(other)
+        return dicom.frames_of(other, _header(other))
     except InputError as error:
         raise InputError(
             f"{file}: DICOM of {frames} frames, to which {other.name} belongs, which must be DICOM "
             f"of as many frames ({error}); give that under masks, or save one frame a file"
         ) from None
-    return dicom.frames_of(other, header)
 
 
 def _with_header(sample: Sample, file: Path, header: Any) -> Sample:

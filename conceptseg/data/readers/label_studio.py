@@ -9,6 +9,7 @@ masks in the bit-packed run lengths of thi.ng's rle-pack, four channels, the las
 
 import dataclasses
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -49,7 +50,8 @@ def read(path: Path, spec: Mapping[str, Any], root_override: Path | None = None)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: not JSON ({error})") from None
     sound = isinstance(tasks, list) and all(isinstance(task, dict) for task in tasks)
-    if not sound or not all(isinstance(task.get("annotations"), list) for task in tasks):
+    notes = [task.get("annotations") for task in tasks] if sound else [None]
+    if not all(isinstance(own, list) and all(isinstance(n, dict) for n in own) for own in notes):
         raise InputError(f"{file}: no list of tasks with annotations; export as JSON, not JSON-MIN")
     return from_shapes(path, keys, root, [_sample(task, keys, root, file) for task in tasks])
 
@@ -60,12 +62,15 @@ def _sample(task: Mapping[str, Any], keys: LabelStudioSpec, root: Path, file: st
     address = data.get(keys.field) if isinstance(data, dict) else None
     if not isinstance(address, str):
         raise InputError(f"{place}: no address of an image in data.{keys.field}; set field")
-    parts = urlparse(address)
+    try:
+        parts = urlparse(address)
+    except ValueError as error:
+        raise InputError(f"{place}: data.{keys.field} is no address ({error})") from None
     local = parse_qs(parts.query).get("d", [""])[0]  # /data/local-files/?d=folder/name.jpg
     name = PurePosixPath(local or unquote(parts.path)).name
     folder = relative(keys.images, place)
     image = folder / relative(name, place)
-    if not (root / image).exists() and _UPLOADED.match(name):
+    if not os.path.exists(root / image) and _UPLOADED.match(name):
         image = folder / relative(name[9:], place)
     kept = [one for one in task["annotations"] if not one.get("was_cancelled")]
     if len(kept) > 1:
@@ -111,7 +116,7 @@ def _drawing(results: Any, keys: LabelStudioSpec, place: str) -> Drawing | None:
 def _polygon(value: Mapping[str, Any], index: int, drawn: Drawing, place: str) -> Polygon:
     try:
         points = [(x * drawn.width / 100, y * drawn.height / 100) for x, y in value["points"]]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise InputError(f"{place}: a polygon must be pairs of numbers") from None
     return outline(index, points, drawn, place)
 

@@ -26,7 +26,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, FiniteFloat, field_validator, model_validator
 
 from conceptseg.config import Strict
 from conceptseg.data.manifest import Manifest, Sample
@@ -54,7 +54,9 @@ class EntrySpec(Strict):
     )
     split: str | None = Field(None, description="train, val, test, ...")
     group: str | None = Field(None, description="What is not independent: patient, scene, ...")
-    metadata: dict[str, float | str] = Field(default_factory=dict, description="Free columns.")
+    metadata: dict[str, FiniteFloat | str] = Field(
+        default_factory=dict, description="Free columns."
+    )
 
     @field_validator("masks", mode="before")
     @classmethod
@@ -78,7 +80,7 @@ class NativeSpec(FilesSpec):
     def _compiles(cls, pattern: str | None) -> str | None:
         try:
             captures = re.compile(pattern).groups if pattern is not None else 1
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"not a regular expression ({error})") from None
         if not captures:
             raise ValueError("capture the group in parentheses, for example '([^_]+)_'")

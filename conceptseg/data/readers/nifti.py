@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import nibabel
 import numpy as np
+from nibabel.imageglobals import LoggingOutputSuppressor
 from pydantic import Field
 
 from conceptseg.data.decode import reading
@@ -33,6 +34,9 @@ from conceptseg.errors import InputError
 
 Plane = Literal["sagittal", "coronal", "axial", 0, 1, 2]
 _AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
+VALUES = 16
+"""Values of a volume, at most, as a multiple of `max_pixels`: they are unpacked all at once."""
+LONGEST_HEADER = 1 << 28
 _KEPT = 1 << 30  # bytes of volumes that are kept unpacked, for slices come in order
 
 
@@ -78,12 +82,12 @@ class NiftiSource(FileSource):
         return 1
 
     def size(self, sample: Sample) -> tuple[int, int]:
-        shape, _ = grid(self._paths(sample)[0], self.plane)
+        shape, _ = grid(self._paths(sample)[0], self.plane, self.rules.max_pixels)
         left = [n for axis, n in enumerate(shape[:3]) if axis != _axis(self.plane)]
         return left[1], left[0]
 
     def spacing(self, sample: Sample) -> tuple[float, float] | None:
-        _, affine = grid(self._paths(sample)[0], self.plane)
+        _, affine = grid(self._paths(sample)[0], self.plane, self.rules.max_pixels)
         sides = np.sqrt((affine[:3, :3] ** 2).sum(0))
         left = [float(mm) for axis, mm in enumerate(sides) if axis != _axis(self.plane)]
         return left[1], left[0]
@@ -116,9 +120,9 @@ def _slices(volume: Sample, keys: NiftiSpec, root: Path) -> list[Sample]:
     """A sample for each slice; the volumes of a sample must lie on one grid."""
     paths = [resolve(root, path) for path in volume.image]
     masks = [] if volume.mask is None else [resolve(root, volume.mask)]
-    shape, affine = grid(paths[0], keys.plane)
+    shape, affine = grid(paths[0], keys.plane, keys.max_pixels)
     for path in [*paths[1:], *masks]:
-        other, placed = grid(path, keys.plane)
+        other, placed = grid(path, keys.plane, keys.max_pixels)
         if other[:3] != shape[:3] or not np.allclose(placed, affine, atol=1e-3):
             raise InputError(
                 f"{path}: lies on another grid (shape {other[:3]} or affine) than {paths[0]} "
@@ -141,10 +145,10 @@ def _slices(volume: Sample, keys: NiftiSpec, root: Path) -> list[Sample]:
     ]
 
 
-def grid(path: Path, plane: Plane) -> tuple[tuple[int, ...], np.ndarray]:
+def grid(path: Path, plane: Plane, max_pixels: int) -> tuple[tuple[int, ...], np.ndarray]:
     """Shape and affine of a volume, as `plane` lays it; only the header is read."""
     with reading(path):
-        image = _opened(path, plane)
+        image = _opened(path, plane, max_pixels)
         return tuple(map(int, image.shape)), np.asarray(image.affine)
 
 
@@ -160,14 +164,31 @@ def _axis(plane: Plane) -> int:
     return _AXES[plane] if isinstance(plane, str) else plane
 
 
-def _opened(path: Path, plane: Plane) -> Any:
+def _opened(path: Path, plane: Plane, max_pixels: int) -> Any:
+    """A volume of which the header alone is read, and found to be of a size that can be."""
     try:
-        image: Any = nibabel.load(path)
+        with LoggingOutputSuppressor():  # or what it thinks of a header comes on the screen
+            image: Any = nibabel.load(path)
     except nibabel.filebasedimages.ImageFileError:
         raise InputError(f"{path}: not a NIfTI volume, whatever its name says") from None
+    # Other kinds have their header, or their values, in a further file that nobody names.
+    if type(image) not in (nibabel.Nifti1Image, nibabel.Nifti2Image):
+        kind = type(image).__name__
+        raise InputError(f"{path}: {kind}, not a NIfTI volume in one file; save it as .nii.gz")
     if len(image.shape) not in (3, 4):
         raise InputError(f"{path}: {len(image.shape)} dimensions; a volume has three, or four")
-    needed = int(image.dataobj.offset) + image.get_data_dtype().itemsize * math.prod(image.shape)
+    sides = sorted(image.shape[:3])
+    check_pixels(path, sides[1], sides[2], max_pixels)
+    values = math.prod(map(int, image.shape))
+    if values > VALUES * max_pixels:
+        raise InputError(
+            f"{path}: {image.shape} voxels are more than {VALUES} times max_pixels; cut it into "
+            "parts, or raise max_pixels in the manifest if the file can be trusted"
+        )
+    begin = int(image.dataobj.offset)
+    if not 0 <= begin <= LONGEST_HEADER:
+        raise InputError(f"{path}: damaged: its values would begin at byte {begin}")
+    needed = begin + image.get_data_dtype().itemsize * values
     if (there := _bytes_of(path, needed)) < needed:
         raise InputError(f"{path}: damaged: {there} of the {needed} bytes that its header promises")
     return nibabel.as_closest_canonical(image) if isinstance(plane, str) else image
@@ -203,12 +224,7 @@ def _volume(path: Path, plane: Plane, max_pixels: int) -> np.ndarray:
     if key in _volumes:
         _volumes.move_to_end(key)
         return _volumes[key]
-    image = _opened(path, plane)
-    sides = sorted(image.shape[:3])
-    check_pixels(path, sides[1], sides[2], max_pixels)
-    if np.prod(image.shape, dtype=float) > 20 * max_pixels:
-        raise InputError(f"{path}: {image.shape} voxels are more than 20 times max_pixels")
-    values = np.asarray(image.dataobj)
+    values = np.asarray(_opened(path, plane, max_pixels).dataobj)
     _volumes[key] = values
     while len(_volumes) > 1 and sum(kept.nbytes for kept in _volumes.values()) > _KEPT:
         _volumes.popitem(last=False)

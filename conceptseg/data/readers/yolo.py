@@ -7,6 +7,7 @@ of boxes (four numbers) make no labels. Source: the format of Ultralytics' segme
 """
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -83,13 +84,13 @@ def read(path: Path, spec: Mapping[str, Any], root_override: Path | None = None)
 
 def _part(part: PartSpec, root: Path, where: str) -> list[Sample]:
     folder = resolve(root, relative(part.images, where))
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(f"{folder}: no such folder; is the root right (key root, or --data-root)?")
     files = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
     samples, there = [], 0
     for name in files:
         text = relative(part.labels, where) / f"{PurePosixPath(name).stem}.txt"
-        found = (root / text).is_file()
+        found = os.path.isfile(root / text)
         there += found
         image = relative(part.images, where) / relative(name, where)
         samples.append(Sample(image.stem, (image,), text if found else None, part.split))
@@ -108,7 +109,8 @@ def _drawing(text: str, drawing: Drawing, keys: YoloSpec, file: str) -> Drawing:
         words, place = line.split(), f"{file}, line {number}"
         if not words or (len(words) == 5 and keys.skips("box", place)):
             continue
-        if not words[0].isdecimal() or int(words[0]) >= len(keys.classes):
+        whole = words[0].isdecimal() and len(words[0]) < 10
+        if not whole or int(words[0]) >= len(keys.classes):
             raise InputError(
                 f"{place}: class {words[0][:20]}, but classes are 0 to {len(keys.classes) - 1}"
             )

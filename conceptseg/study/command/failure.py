@@ -12,6 +12,7 @@ from conceptseg.errors import (
     EXIT_INTERRUPTED,
     EXIT_MEMORY,
     InputError,
+    one_line,
 )
 from conceptseg.network.blame import escaped, out_of_memory
 
@@ -75,5 +76,5 @@ def report_failure(error: BaseException) -> int:
 
 
 def _say(text: str, code: int, word: str = "error: ") -> int:
-    print(word + " ".join(text.split()), file=sys.stderr)
+    print(word + one_line(text), file=sys.stderr)
     return code

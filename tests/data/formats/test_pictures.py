@@ -1,5 +1,7 @@
 """GIF, BMP and WebP as Pillow writes them; what must not be read is refused."""
 
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,6 +9,7 @@ from PIL import Image
 from conceptseg.data.images import image_size, read_image, read_mask
 from conceptseg.data.raster import Rules
 from conceptseg.errors import InputError
+from tests.files import chunk, png, write
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (6, 9), np.uint8)
@@ -87,3 +90,71 @@ def test_a_lossy_webp_mask_is_refused(tmp_path):
 def test_content_decides_over_a_picture_suffix(tmp_path):
     Image.fromarray(COLOURS).save(tmp_path / "a.jpg", format="PNG")
     assert np.array_equal(read_mask(tmp_path / "a.jpg"), COLOURS)
+
+
+def one_clear(values, clear, bits=None):
+    """PNG bytes in which one grey value or colour is declared transparent."""
+    data = png(values, bits)
+    words = chunk(b"tRNS", b"".join(int(one).to_bytes(2, "big") for one in np.ravel(clear)))
+    return data[:33] + words + data[33:]
+
+
+CLEAR = {
+    "grey": (GREY, GREY[2, 3], None),
+    "deep grey": (GREY.astype(np.uint16) * 257, GREY[2, 3] * np.uint16(257), None),
+    "colours": (COLOURS, COLOURS[2, 3], None),
+    "deep colours": (COLOURS.astype(np.uint16) * 200, COLOURS[2, 3] * np.uint16(200), None),
+    "one bit": (GREY % 2, 1, 1),
+    "two bits": (GREY % 4, 2, 2),
+    "four bits": (GREY % 16, 9, 4),
+}
+
+
+@pytest.mark.parametrize("name", CLEAR)
+def test_a_transparent_colour_is_alpha_in_every_depth(tmp_path, name):
+    values, clear, bits = CLEAR[name]
+    path = write(tmp_path / "a.png", one_clear(values, clear, bits))
+    opaque = write(tmp_path / "b.png", png(values, bits))
+    bands = values.reshape(*GREY.shape, -1)
+    channels = bands.shape[2]
+    with pytest.raises(InputError, match="has an alpha channel; set alpha: drop"):
+        read_image([path], Rules(channels))
+    plain = read_image([opaque], Rules(channels))
+    assert np.array_equal(read_image([path], Rules(channels, alpha="drop")), plain)
+    whole = read_image([path], Rules(channels + 1))
+    assert np.array_equal(whole[:channels], plain)
+    hidden = (bands == np.ravel(clear)).all(2)
+    assert hidden.any() and np.array_equal(whole[channels], ~hidden)
+
+
+@pytest.mark.parametrize(
+    "name", ["grey", "deep grey", "colours", "one bit", "two bits", "four bits"]
+)
+def test_a_mask_may_declare_a_colour_transparent_only_if_no_pixel_has_it(tmp_path, name):
+    values, clear, bits = CLEAR[name]
+    path = write(tmp_path / "a.png", one_clear(values, clear, bits))
+    with pytest.raises(InputError, match="a mask with transparent pixels"):
+        read_mask(path)
+    drawn = np.where((values == clear), 0 * values, values)
+    path = write(tmp_path / "b.png", one_clear(drawn, clear, bits))
+    assert np.array_equal(read_mask(path), drawn)
+
+
+def test_a_gif_mask_with_transparent_pixels(tmp_path):
+    image = Image.frombytes("P", (2, 1), bytes([1, 0]))
+    image.putpalette([255, 0, 0, 0, 9, 0])
+    image.save(tmp_path / "a.gif", transparency=1, optimize=False)
+    with pytest.raises(InputError, match="a mask with transparent pixels"):
+        read_mask(tmp_path / "a.gif")
+
+
+def test_what_libpng_thinks_of_a_profile_stays_off_the_screen(tmp_path, capfd):
+    data = png(COLOURS.astype(np.uint16) * 257)
+    odd = chunk(b"iCCP", b"odd\0\0" + zlib.compress(b"no profile at all")) + chunk(
+        b"gAMA", b"\0" * 4
+    )
+    path = write(tmp_path / "a.png", data[:33] + odd + data[33:])
+    np.testing.assert_allclose(
+        read_image([path], Rules(3)), COLOURS.transpose(2, 0, 1) / 255, atol=1e-6
+    )
+    assert capfd.readouterr() == ("", "")

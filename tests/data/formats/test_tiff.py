@@ -1,12 +1,16 @@
 """Compressed and georeferenced TIFF; imagecodecs and rasterio write where they are installed."""
 
 import importlib.util
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
-from conceptseg.data.images import read_image, read_mask
+from conceptseg.data import hashed
+from conceptseg.data.images import image_size, read_image, read_mask
 from conceptseg.data.raster import Rules, without_data
 from conceptseg.errors import InputError
 from tests.files import manifest, png, write
@@ -178,3 +182,97 @@ def test_an_image_is_decoded_once_for_itself_and_for_what_it_lacks(tmp_path, mon
     assert np.array_equal(labels == -1, values[0] == 9)
     assert np.array_equal(labels, whole.labels(whole.samples[0]))
     assert np.array_equal(image, whole.image(whole.samples[0]))
+
+
+OME = """<?xml version="1.0"?>
+<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{own}">
+<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="8" SizeY="6"
+SizeC="2" SizeZ="1" SizeT="1"><Channel ID="Channel:0:0" SamplesPerPixel="1"/>
+<Channel ID="Channel:0:1" SamplesPerPixel="1"/><TiffData FirstC="0" IFD="0" PlaneCount="1">
+<UUID FileName="{name}">urn:uuid:{own}</UUID></TiffData><TiffData FirstC="1" IFD="0" PlaneCount="1">
+<UUID FileName="{other}">urn:uuid:{its}</UUID></TiffData>
+</Pixels></Image></OME>"""
+
+
+def companions(folder, other):
+    """An OME-TIFF, root/a.ome.tif, whose second channel lies in another file."""
+    names = {"own": "1" * 8 + "-1-1-1-" + "1" * 12, "its": "2" * 8 + "-2-2-2-" + "2" * 12}
+    (folder / "root").mkdir()
+    (folder / "outside").mkdir()
+    path = folder / "root/a.ome.tif"
+    text = OME.format(name=path.name, other=other, **names)
+    options = {"metadata": None, "photometric": "minisblack"}
+    tifffile.imwrite(path, np.full((6, 8), 100, np.uint8), description=text, **options)
+    for place in ("outside", "root"):
+        tifffile.imwrite(folder / place / "b.ome.tif", np.full((6, 8), 200, np.uint8), **options)
+    return path
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("other", ["../outside/b.ome.tif", "/OUTSIDE/b.ome.tif", "b.ome.tif"])
+def test_planes_in_further_files_are_not_read(tmp_path, monkeypatch, other, large):
+    """They would come from outside the root, or from a file that nobody hashes."""
+    path = companions(tmp_path, other.replace("/OUTSIDE", str(tmp_path / "outside")))
+    if large:
+        monkeypatch.setattr(hashed, "AT_ONCE", 0)
+    monkeypatch.chdir(path.parent)
+    for read in (lambda: read_image([path], Rules(2)), lambda: image_size([path], Rules(2))):
+        with pytest.raises(InputError, match="names planes in further files, which are not read"):
+            read()
+
+
+def test_planes_in_one_ome_file_are_its_bands(tmp_path):
+    values = RNG.integers(0, 255, (2, 6, 8)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.ome.tif", values, metadata={"axes": "CYX"})
+    np.testing.assert_allclose(
+        read_image([tmp_path / "a.ome.tif"], Rules(2)), values / 255, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("second", [(6, 8), (20, 30)])
+@pytest.mark.parametrize("read", [lambda path: read_image([path], Rules(1)), read_mask])
+def test_several_pictures_in_one_file(tmp_path, second, read):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(np.zeros((6, 8), np.uint8), photometric="minisblack")
+        file.write(np.ones(second, np.uint8), photometric="minisblack")
+    with pytest.raises(InputError, match=r"2 pictures in one file, of \(6, 8\), \(\d+, \d+\)"):
+        read(tmp_path / "a.tif")
+
+
+def test_smaller_copies_of_a_picture_are_passed_over(tmp_path):
+    values = RNG.integers(0, 255, (16, 24)).astype(np.uint8)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(values, photometric="minisblack", metadata=None)
+        file.write(values[::3, ::3], photometric="minisblack", metadata=None, subfiletype=1)
+    assert np.array_equal(read_mask(tmp_path / "a.tif"), values)
+
+
+def test_what_tifffile_says_stays_off_the_screen(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((6, 8), np.uint8), software="some program", metadata=None)
+    with tifffile.TiffFile(path) as file:
+        place = file.pages[0].tags["Software"].offset
+    data = bytearray(path.read_bytes())
+    data[place + 2] = 99  # a type of values that there is not
+    path.write_bytes(data)
+    program = f"""
+from pathlib import Path
+from conceptseg.data.images import read_mask
+print(read_mask(Path({str(path)!r})).shape)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("(6, 8)\n", "")
+
+
+@pytest.mark.skipif(CODECS, reason="imagecodecs reads it")
+def test_what_libtiff_says_of_a_damaged_file_stays_off_the_screen(tmp_path, capfd):
+    """It writes past Python, onto the process's own error stream."""
+    path = tmp_path / "a.tif"
+    Image.fromarray(RNG.integers(0, 255, (32, 32)).astype(np.uint8)).save(
+        path, compression="tiff_lzw"
+    )
+    data = path.read_bytes()
+    path.write_bytes(data[:200] + bytes([255] * 60) + data[260:])
+    with pytest.raises(InputError, match=r"a\.tif: damaged"):
+        read_mask(path)
+    assert capfd.readouterr() == ("", "")

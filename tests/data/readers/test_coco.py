@@ -144,8 +144,17 @@ BAD = {
     "area": ([note(1, 7, [], area="x")], None, {}, "annotation 1: area is 'x'"),
     "name": ([], [IMAGE | {"file_name": None}], {}, "image 1: file_name is None; expected str"),
     "climbs": ([], [IMAGE | {"file_name": "../a.png"}], {}, "leaves the root"),
-    "bomb": ([], [IMAGE | {"height": 10**6, "width": 10**6}], {}, "max_pixels is 100000000"),
-    "empty": ([], [IMAGE, IMAGE], {}, "two samples have the id 'a'"),
+    "bomb": ([], [IMAGE | {"height": 10**6, "width": 10**6}], {}, "max_pixels is 25000000"),
+    "same": ([], [IMAGE, IMAGE | {"id": 2}], {}, "two samples have the id 'a'"),
+    "one id": ([], [IMAGE, IMAGE | {"file_name": "b.png"}], {}, "image 1: two images have this id"),
+    "unhashable": (
+        [note(1, [7], [])],
+        None,
+        {},
+        r"annotation 1: category_id is \[7\]; expected int",
+    ),
+    "mapping": ([note(1, {}, [])], None, {}, "annotation 1: category_id is {}; expected int"),
+    "endless": ([note(1, 7, [], area=10**400)], None, {}, "annotation 1: area is 10+"),
     "chosen": ([], None, {"categories": ["dgo"]}, "no category 'dgo'; did you mean 'dog'"),
     "twice": ([], None, {"background": "dog"}, "the class 'dog' is there twice"),
     "key": ([], None, {"crowds": "paint"}, "unknown key 'crowds'; did you mean 'crowd'"),
@@ -195,3 +204,21 @@ def test_the_rows_cover_the_annotations_wherever_they_lie(tmp_path):
     file = tmp_path / "instances.json"
     file.write_text(file.read_text().replace("2, 2", "2, 3"))
     assert rows_digest(load_manifest(tmp_path / "m.yaml")) != first
+
+
+UNFIT = {
+    "two of one id": ([{"id": 7, "name": "dog"}, {"id": 7, "name": "cat"}], "both have the id 7"),
+    "turning": ([{"id": 7, "name": "dog\u202e"}], "holds characters that do not print"),
+    "empty": ([{"id": 7, "name": " "}], "a class name is empty"),
+    "half": ([{"id": 7, "name": "\ud800"}], "holds characters that do not print"),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_categories_that_no_class_can_be(tmp_path, name):
+    categories, says = UNFIT[name]
+    dataset(tmp_path, [])
+    content = json.loads((tmp_path / "instances.json").read_text()) | {"categories": categories}
+    write(tmp_path / "instances.json", json.dumps(content))
+    with pytest.raises(InputError, match=says):
+        load_manifest(tmp_path / "m.yaml")

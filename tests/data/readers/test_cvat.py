@@ -70,6 +70,7 @@ BAD = {
     '<polygon label="cell" points="1,1;2,2"/>': "three or more points",
     '<polygon label="cell" points="1,1;2,x;3,3"/>': "pairs of numbers",
     '<mask label="cell" rle="1,2" top="0" left="0" height="3" width="3"/>': "do not fill its box",
+    f'<mask label="cell" rle="{"9" * 5000}" top="0" left="0" height="3" width="3"/>': "do not fill",
     '<mask label="cell" rle="9" top="11" left="0" height="3" width="3"/>': "do not fill its box",
     '<blob label="cell"/>': "a shape 'blob'",
 }

@@ -174,3 +174,23 @@ def test_masks_of_frames_are_frames_of_as_many(tmp_path):
     keys = {**KEYS, "folders": [{"images": "p/{id}.dcm", "masks": "n/{id}.png"}]}
     with pytest.raises(InputError, match=r"of 3 frames, to which a.png belongs, which must be"):
         manifest(tmp_path, **keys)
+
+
+def test_frames_that_a_header_only_announces(tmp_path):
+    values = RNG.integers(0, 200, (2, 4, 4)).astype(np.uint8)
+    save(tmp_path / "p/a.dcm", values, frames=True, PatientID="Ann", NumberOfFrames=10**9)
+    keys = {"format": "dicom", "channels": 1, "labels": {"names": ["a"]}}
+    with pytest.raises(InputError, match=r"a\.dcm: damaged: 1000000000 frames in \d+ bytes"):
+        manifest(tmp_path, **keys, folders=[{"images": "p/{id}.dcm"}])
+
+
+def test_a_file_that_is_packed_as_a_whole_is_refused_unread(tmp_path):
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    path = save(tmp_path / "p/a.dcm", np.zeros((900, 900), np.uint16))
+    file = pydicom.dcmread(path)
+    file.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    file.save_as(path)
+    assert path.stat().st_size < 20_000
+    with pytest.raises(InputError, match="DICOM that is deflated as a whole; save it"):
+        read_image([path], Rules(1))

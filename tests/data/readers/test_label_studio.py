@@ -129,3 +129,17 @@ def test_bad_exports(tmp_path):
     export(tmp_path, {"id": 1, "data": {"img": "a.png"}, "annotations": []})
     with pytest.raises(InputError, match="no address of an image in data.image; set field"):
         manifest(tmp_path, **KEYS)
+
+
+def test_numbers_without_bounds_and_addresses_that_are_none(tmp_path):
+    pictures(tmp_path, "images/a.png")
+    endless = [[0, 0], [10**400, 0], [0, 9]]
+    export(tmp_path, task(shape("polygonlabels", "cell", {"points": endless})))
+    with pytest.raises(InputError, match="task 1: a polygon must be pairs of numbers"):
+        manifest(tmp_path, **KEYS)
+    export(tmp_path, task(image="http://[half/a.png"))
+    with pytest.raises(InputError, match=r"task 1: data\.image is no address"):
+        manifest(tmp_path, **KEYS)
+    export(tmp_path, task(image="0a1b2c3d-" + "x" * 5000))
+    with pytest.raises(InputError, match="the id 'xxx.*cannot be a file's name"):
+        manifest(tmp_path, **KEYS)

@@ -2,8 +2,10 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+from conceptseg.data.manifest import load_manifest
 from conceptseg.errors import InputError
 from tests.files import FOLDERS, LABELS, manifest, pairs, png, write
 
@@ -324,3 +326,87 @@ def test_lossy_and_float_masks_are_read_by_a_threshold(tmp_path, form):
     hard = manifest(tmp_path, labels=names, folders=folders)
     with pytest.raises(InputError, match=r"labels\.threshold"):
         hard.labels(hard.samples[0])
+
+
+UNFIT = ["\ud800", "a\udfffb", "x\u202egnp", "\u2067x"]
+TEXTS = {
+    "group": lambda text: {"group": text},
+    "split": lambda text: {"split": text},
+    "metadata": lambda text: {"metadata": {"site": text}},
+    "column": lambda text: {"metadata": {text: 1}},
+}
+
+
+@pytest.mark.parametrize("text", UNFIT)
+@pytest.mark.parametrize("place", TEXTS)
+def test_texts_that_no_report_can_show(tmp_path, place, text):
+    """Halves of characters cannot be saved, and marks that turn the writing mislead who reads."""
+    pairs(tmp_path)
+    entry = {"image": "train/images/a.png", **TEXTS[place](text)}
+    with pytest.raises(InputError, match="sample 'a': .* half a character or a mark") as caught:
+        manifest(tmp_path, labels=LABELS, samples=[entry])
+    assert str(caught.value).isprintable()
+
+
+def test_texts_of_all_scripts_are_kept(tmp_path):
+    pairs(tmp_path)
+    metadata = {
+        "Ort": "Zürich",
+        "\u05e2\u05d9\u05e8": "\u05d7\u05d9\u05e4\u05d4",
+        "note": "two\nlines",
+    }
+    entry = {"image": "train/images/a.png", "group": "\u6771\u4eac", "metadata": metadata}
+    found = manifest(tmp_path, labels=LABELS, samples=[entry]).samples[0]
+    assert found.group == "\u6771\u4eac" and found.metadata == metadata
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\nb", "\u202ea"])
+def test_a_name_that_does_not_print(tmp_path, name):
+    pairs(tmp_path)
+    with pytest.raises(InputError, match="the name .* holds characters that do not print"):
+        load_manifest(
+            write(
+                tmp_path / "m.yaml",
+                yaml.safe_dump({"name": name, "labels": LABELS, "folders": FOLDERS}),
+            )
+        )
+
+
+@pytest.mark.parametrize("number", [10**400, float("inf"), float("nan")])
+def test_metadata_that_is_no_number(tmp_path, number):
+    pairs(tmp_path)
+    entry = {"image": "train/images/a.png", "metadata": {"age": number}}
+    with pytest.raises(InputError, match="metadata.age"):
+        manifest(tmp_path, labels=LABELS, samples=[entry])
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(a{1,99999999999999999999})", "(" * 4000 + "a" + ")" * 4000, "(a", "a"]
+)
+def test_groups_that_are_no_pattern(tmp_path, pattern):
+    pairs(tmp_path)
+    with pytest.raises(InputError, match="group is .*(not a regular expression|parentheses)"):
+        manifest(tmp_path, labels=LABELS, folders=FOLDERS, group=pattern)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"range": [-1e308, 1e308]},
+        {"range": [1, 1]},
+        {"range": [float("nan"), 1]},
+        {"window": [1.7e308, 1.7e308]},
+        {"window": [0, float("inf")]},
+        {"window": [1e20, 1]},
+        {"window": [0, -4]},
+    ],
+)
+def test_ranges_that_would_make_every_image_black(tmp_path, keys):
+    pairs(tmp_path)
+    with pytest.raises(InputError, match="the lowest value must be below|window: .*both finite"):
+        manifest(tmp_path, labels=LABELS, folders=FOLDERS, **keys)
+
+
+def test_a_root_of_a_user_that_there_is_not(tmp_path):
+    with pytest.raises(InputError, match="root is .*: no such folder"):
+        manifest(tmp_path, labels=LABELS, folders=FOLDERS, root="~nobody-of-that-name/x")

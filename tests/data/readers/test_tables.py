@@ -357,3 +357,29 @@ def test_free_texts_are_alike_in_every_form(tmp_path_factory, cells):
     wanted = by_hand(rows)
     for form in FORMS:
         assert list(read(folder, form, rows).samples) == wanted
+
+
+@pytest.mark.parametrize("text", ["\ud800", "b\u202e", "\u2066c"])
+@pytest.mark.parametrize("column", ["group", "split", "site"])
+def test_texts_that_no_report_can_show(tmp_path, column, text):
+    rows = [{"image": f"{i}.png", column: "größe"} for i in range(5)] + [{"image": "x.png"}]
+    rows[3][column] = text
+    write(tmp_path / "t.jsonl", as_jsonl(rows))
+    with pytest.raises(InputError, match=f"a {column} .* half a character or a mark"):
+        manifest(tmp_path, labels=LABELS, table={"file": "t.jsonl"})
+    write(tmp_path / "t.jsonl", as_jsonl([{"image": "a.png", f"q{text}": 1}]))
+    with pytest.raises(InputError, match="the column .* half a character or a mark"):
+        manifest(tmp_path, labels=LABELS, table={"file": "t.jsonl"})
+
+
+@pytest.mark.parametrize("number", ["1" * 400, "-" + "9" * 309, "1e999"])
+def test_numbers_without_bounds_stay_texts(tmp_path, number):
+    write(tmp_path / "t.jsonl", f'{{"image": "a.png", "age": {number}}}\n')
+    (found,) = manifest(tmp_path, labels=LABELS, table={"file": "t.jsonl"}).samples
+    assert isinstance(found.metadata["age"], str)
+
+
+def test_a_number_that_no_python_reads(tmp_path):
+    write(tmp_path / "t.jsonl", f'{{"image": "a.png", "age": {"1" * 5000}}}\n')
+    with pytest.raises(InputError, match="line 1: not JSON"):
+        manifest(tmp_path, labels=LABELS, table={"file": "t.jsonl"})

@@ -45,6 +45,7 @@ BAD = {
     "0 0 0 9 0 9 9": "shares of the image, 0 to 1",
     "0 0 0 x 0 1 1": "not numbers",
     "0 0 0": "three or more points",
+    "1" * 5000 + " 0 0 1 0 1 1": "line 1: class 11111111111111111111, but",
     "0 nan 0 1 0 1 1": "shares of the image",
 }
 

@@ -10,12 +10,9 @@ from __future__ import annotations
 import io
 import json
 import math
-import resource
 import shutil
-import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +26,12 @@ from safetensors.torch import save, save_file
 from conceptseg.engine.store import FOLDER
 from conceptseg.result.saved import Result
 from conceptseg.study import __main__ as command
+from tests.fuzz.harness import SEED, VALUES, Dice, bounded, bytes_spoilt, values_spoilt
 from tests.strange_models import CLASSES, COLOURS, Plain
 
 pytestmark = pytest.mark.slow
 
 SIDE = 16
-CPU_S, WALL_S = 60, 600
-"""Seconds that a case may take of the processor and of the clock."""
-ROOM = 4 << 30
-"""Bytes of memory that a case may take beyond those of the tests, lest numbers ask for all."""
 CASES = {
     "manifest": 400,
     "study": 400,
@@ -47,122 +41,6 @@ CASES = {
     "result": 300,
 }
 CHUNKS = 5
-VALUES = (
-    *(None, True, False, 0, -1, 1, 2, 3.5, -0.0, 1e308, math.nan, math.inf, -math.inf),
-    *(10**12, 2**31, 2**63, 2**64, -(2**63), 10**30, "", " ", "a", "0", "1e5", "null", "é\u202e"),
-    *("\0", "../x", "/", ".", "x" * 5000, "{id}", "{", "*", "(", "[", "\n", [], {}, [[]], [None]),
-    *([0], [1, 2], [-1, -1], [10**12, 10**12], ["a", "a"], {"a": 1}, {"": None}, {1: 2}, b"bytes"),
-)
-WORDS = (b"", b"\0", b"\xff\xfe", b"{", b"!!python/object:os.system", b"[" * 2000, b"a: " * 300)
-
-
-class TooSlow(BaseException):
-    """A case that takes longer than it may."""
-
-
-@contextmanager
-def bounded() -> Iterator[None]:
-    """Time and memory are limited while it is open."""
-
-    def stop(number: int, frame: object) -> None:
-        raise TooSlow(f"more than {CPU_S} s of the processor or {WALL_S} s of the clock")
-
-    timers = {
-        signal.SIGPROF: (signal.ITIMER_PROF, CPU_S),
-        signal.SIGALRM: (signal.ITIMER_REAL, WALL_S),
-    }
-    before = {number: signal.signal(number, stop) for number in timers}
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ROOM, hard))
-    for timer, seconds in timers.values():
-        signal.setitimer(timer, seconds)
-    try:
-        yield
-    finally:
-        for number, (timer, _) in timers.items():
-            signal.setitimer(timer, 0)
-            signal.signal(number, before[number])
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
-# Spoiling
-
-
-class Dice:
-    """What a seed decides."""
-
-    def __init__(self, *key: int):
-        self.rng = np.random.default_rng(key)
-
-    def below(self, count: int) -> int:
-        return int(self.rng.integers(0, max(count, 1)))
-
-    def one(self, things: Any) -> Any:
-        things = list(things)
-        return things[self.below(len(things))]
-
-
-def bytes_spoilt(data: bytes, dice: Dice) -> bytes:
-    """The bytes with some flipped, cut, repeated, zeroed, inserted, or others in their place."""
-    content = bytearray(data)
-    at, length = dice.below(len(content)), 1 + dice.below(64)
-    way = dice.below(8)
-    if way == 0:
-        del content[at:]
-    elif way == 1:
-        content[at:at] = dice.rng.bytes(length)
-    elif way == 2:
-        content[at:at] = content[at : at + length]
-    elif way == 3:
-        content[at : at + length] = bytes(length)
-    elif way == 4:
-        del content[at : at + length]
-    elif way == 5:
-        content = bytearray(dice.one([*WORDS, dice.rng.bytes(400), data * 2]))
-    else:  # mostly at the beginning, where files say what they are
-        for _ in range(1 + dice.below(6)):
-            if content:
-                content[dice.below(dice.one([len(content), 40])) % len(content)] ^= 1 << dice.below(
-                    8
-                )
-    return bytes(content)
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path to every value within mappings and lists."""
-    entries = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, one in list(entries):
-        yield (*path, key)
-        if isinstance(one, (dict, list)):
-            yield from places(one, (*path, key))
-
-
-def values_spoilt(content: Any, dice: Dice) -> Any:
-    """A mapping with a few values replaced or changed, keys left out, renamed or added."""
-    for _ in range(dice.one([1, 1, 2, 4])):
-        known = list(places(content))
-        if not known:
-            break
-        *path, key = dice.one(known)
-        holder = content
-        for step in path:
-            holder = holder[step]
-        way = dice.below(6)
-        if way == 0:
-            del holder[key]
-        elif way == 1 and isinstance(holder, dict):
-            holder[dice.one([f"{key}s", str(key)[1:], 3, None, True, "é"])] = holder.pop(key)
-        elif way == 2 and isinstance(holder[key], str) and holder[key]:
-            text, at = holder[key], dice.below(len(holder[key]))
-            holder[key] = text[:at] + dice.one(["", "x", "/", "é", ":"]) + text[at + 1 :]
-        elif way == 3 and isinstance(holder[key], (int, float)):
-            holder[key] = holder[key] * dice.one([-1, 10, 0.5, 1e6, 10**9])
-        elif way == 4 and isinstance(holder, list):
-            holder.extend(holder * dice.one([1, 3]))
-        else:
-            holder[key] = dice.one(VALUES)
-    return content
 
 
 def yaml_spoilt(data: bytes, dice: Dice) -> bytes:
@@ -365,7 +243,7 @@ def test_spoilt_files_are_read_or_refused(
     for number in range(chunk, CASES[kind], CHUNKS):
         folder = tmp_path / f"case{number}"
         shutil.copytree(sound, folder)
-        words = spoil(kind, folder, Dice(list(CASES).index(kind), number))
+        words = spoil(kind, folder, Dice(SEED, list(CASES).index(kind), number))
         code, told = wrong(words, folder, capsys)
         codes[code] += 1
         if told:
