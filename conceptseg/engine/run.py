@@ -91,6 +91,7 @@ def run_study(
             {
                 **result.provenance,
                 **_provenance(context, weights, steps, command),
+                "configuration": digest(without_run(recorded)),
                 "inputs": further | {kind: steps.ledger.digest(kind) for kind in beside},
                 **({"examination": examined} if examined else {}),
                 "machine": machine,

@@ -23,9 +23,10 @@ from conceptseg.engine.classes import class_of, name_of
 from conceptseg.engine.known import Known
 from conceptseg.errors import InputError
 from conceptseg.result.folder import replace_file
+from conceptseg.result.saved import STATE
 from conceptseg.stats.contract import Statistic
 
-FOLDER = ".state"
+FOLDER = STATE
 ENTRY = "state"
 READS = "/reads"  # no statistic is called so
 Groups = dict[str, dict[str, np.ndarray]]

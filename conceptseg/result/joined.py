@@ -155,7 +155,10 @@ def _by_class(parts: Mapping[str, Result], what: str) -> dict[str, Any]:
 
 
 def _config(config: Mapping[str, Any], name: str | None) -> dict[str, Any]:
-    return {**config, "model": {**config.get("model", {}), "positive_class": name}}
+    """The configuration by which one class alone is studied."""
+    data = {**config["data"], "classes": []} if "data" in config else None
+    own = {} if data is None else {"data": data}
+    return {**config, **own, "model": {**config.get("model", {}), "positive_class": name}}
 
 
 def _key(place: int, key: str) -> str:

@@ -47,7 +47,10 @@ KEYS = (
     "files",
     "digest",
 )
-OWN = ("result.json", "arrays.npz", "images", "report.html")
+MARKER = "result.json"
+OWN = (MARKER, "arrays.npz", "images", "report.html")
+STATE = ".state"
+"""What a run has finished of a result that is not there yet; dropped when it is saved."""
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,119}")
 _IMAGE_FILE = re.compile(r"images/([A-Za-z0-9_][A-Za-z0-9_.\-]{0,119})\.(webp|png|jpg)")
 
@@ -112,7 +115,7 @@ class Result:
         files["result.json"] = self.to_json().encode()
         if report_html is not None:
             files["report.html"] = report_html.encode()
-        return replace_folder(Path(folder), files, marker="result.json", own=OWN)
+        return replace_folder(Path(folder), files, marker=MARKER, own=OWN, spent=(STATE,))
 
     @classmethod
     def load(cls, folder: Path | str) -> Result:

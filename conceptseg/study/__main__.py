@@ -1,7 +1,8 @@
 """The command: `conceptseg` or `python -m conceptseg.study`.
 
 Nothing heavy is imported before a verb needs it, so help answers at once. Exit codes: 0 done,
-2 bad input (one line says what and what cures it), 3 out of memory, 130 interrupted, 1 a defect.
+2 bad input (one line says what and what cures it), 3 out of memory, 130 interrupted (Ctrl-C), 143
+terminated (SIGTERM), 1 a defect.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ import typer
 from conceptseg import __version__, catalogue
 from conceptseg.errors import EXIT_DONE, EXIT_INPUT, EXIT_INTERRUPTED, InputError, nearest
 from conceptseg.study.command.failure import report_failure
+from conceptseg.study.command.signals import terminable
 
 app = typer.Typer(
     name="conceptseg",
@@ -29,7 +31,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-CODES = "Exit codes: 0 done, 2 bad input, 3 out of memory, 130 interrupted, 1 a defect."
+CODES = (
+    "Exit codes: 0 done, 2 bad input, 3 out of memory, 130 interrupted, 143 terminated, 1 a defect."
+)
+FRESH = "Ignore saved parts, and replace whatever result is in the output folder."
 RESUME = "A run that was killed or interrupted resumes when the same command is given again."
 
 Config = Annotated[
@@ -61,7 +66,7 @@ def study_command(name: str) -> Callable[..., None]:
         shards: Annotated[
             int | None, typer.Option(help="Parts that are saved one by one, to resume from.")
         ] = None,
-        fresh: Annotated[bool, typer.Option("--fresh", help="Ignore saved parts.")] = False,
+        fresh: Annotated[bool, typer.Option("--fresh", help=FRESH)] = False,
         quiet: Quietly = False,
     ) -> None:
         from conceptseg.study.command import verbs
@@ -280,11 +285,12 @@ def _size(text: str) -> tuple[int, int]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code. Every failure is told once, on the error stream."""
     try:
-        code = app(
-            list(sys.argv[1:] if arguments is None else arguments),
-            prog_name="conceptseg",
-            standalone_mode=False,
-        )
+        with terminable():
+            code = app(
+                list(sys.argv[1:] if arguments is None else arguments),
+                prog_name="conceptseg",
+                standalone_mode=False,
+            )
         if code == EXIT_INTERRUPTED:  # how newer versions of typer tell of Ctrl-C
             raise KeyboardInterrupt
         sys.stdout.flush()

@@ -17,6 +17,7 @@ from conceptseg.data.manifest import Sample
 from conceptseg.data.reads import Reads
 from conceptseg.engine import provenance, reading, run, start
 from conceptseg.engine.known import Key, Known
+from conceptseg.engine.out import check_out
 from conceptseg.engine.store import FOLDER, DamagedError, Made, ShardStore
 from conceptseg.errors import InputError
 from conceptseg.result import folder
@@ -370,19 +371,6 @@ def test_disk_full_while_the_result_is_saved_leaves_the_earlier_one(tmp_path, mo
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_out_is_checked_before_anything_is_computed(tmp_path):
-    start.check_out(tmp_path / "new" / "deep")
-    assert list(tmp_path.iterdir()) == []
-    (tmp_path / "file").write_text("mine")
-    for out in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/none/out")):
-        with pytest.raises(InputError, match=str(out)):
-            start.check_out(out)
-    (tmp_path / "theirs").mkdir()
-    (tmp_path / "theirs" / "report.html").write_text("not ours")
-    with pytest.raises(InputError, match="not an earlier result"):
-        start.check_out(tmp_path / "theirs")
-
-
 def test_device_that_is_not_there(monkeypatch):
     import torch
 
@@ -459,7 +447,7 @@ def test_the_working_folder_is_not_replaced(tmp_path, monkeypatch, up):
     (tmp_path / "here" / "link").symlink_to(tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(InputError, match="working folder.*--out"):
-        start.check_out(Path(up))
+        check_out(Path(up))
     with pytest.raises(InputError, match="working folder.*--out"):
         replace_folder(Path(up), {"a": b""}, marker="a", own=["a"])
     assert Path.cwd() == tmp_path / "here"
