@@ -15,7 +15,7 @@ from typing import Any
 
 from conceptseg.errors import InputError, nearest
 from conceptseg.result.finding import Finding, ranked
-from conceptseg.result.saved import Result, safe_key
+from conceptseg.result.saved import UNREADABLE, Result, safe_key
 from conceptseg.stats.intervals import ALPHA, among
 
 PARTS = "independent_classes"
@@ -58,7 +58,7 @@ def parts_of(result: Result) -> dict[str, Result]:
     try:
         listed = enumerate(result.notes.get(PARTS, ()))
         return {kept["class"]: _part(result, place, kept) for place, kept in listed}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except UNREADABLE as error:
         raise InputError(
             f"result.json: its note {PARTS!r} is damaged or edited ({type(error).__name__}); run "
             "the study again"

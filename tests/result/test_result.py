@@ -312,6 +312,10 @@ def test_a_result_that_was_changed_by_hand_is_noticed(tmp_path, edit):
     assert path.read_text() != before
     with pytest.raises(InputError, match="result.json was altered since it was saved"):
         Result.load(folder)
+    if "more" not in path.read_text():  # that is no table
+        assert Result.load(folder, altered=True).altered
+    path.write_text(before)
+    assert not Result.load(folder, altered=True).altered
     path.write_text(before[: len(before) // 2])
     with pytest.raises(InputError, match="not a result of this version"):
         Result.load(folder)
@@ -339,6 +343,15 @@ def test_code_in_the_arrays_does_not_run(tmp_path):
     files = json.loads((folder / "result.json").read_text())["files"]
     change(folder, files=files | {"arrays.npz": sha256(data).hexdigest()})
     with pytest.raises(InputError, match="arrays.npz cannot be read"):
+        Result.load(folder)
+
+
+@pytest.mark.parametrize("name", ["result.json", "arrays.npz", "images/photo.webp"])
+def test_what_never_ends_is_not_read(tmp_path, name):
+    folder = result().save(tmp_path / "out")
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(InputError, match=f"{name}.* cannot be read"):
         Result.load(folder)
 
 

@@ -162,21 +162,25 @@ def show_model_layers(
 def render_again(folder: Path) -> Path:
     """Render the report of a saved result into its folder; returns the report's path.
 
-    Raises :class:`~conceptseg.errors.InputError` for a folder without a result, and for one whose
-    `result.json` holds what the report cannot show: it is a file that may have been edited.
+    A result that was edited is rendered with a notice of that, here and on the page. Raises
+    :class:`~conceptseg.errors.InputError` for a folder without a result, and for one whose
+    `result.json` holds what the report cannot show.
     """
-    from conceptseg.report.page import write
+    from conceptseg.report.page import ALTERED, write
     from conceptseg.result.saved import Result
 
-    result = Result.load(folder)
+    result = Result.load(folder, altered=True)
     study = catalogue.load("study", result.study)
+    if result.altered:
+        print(f"{folder}: {ALTERED.heading}; the report says so", file=sys.stderr)
     try:
         return write(study.report(result), result, folder / "report.html")
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # whatever drawing meets of numbers that no study has written
+        what = f"cannot be shown ({type(error).__name__}: {str(error)[:200]})"
         if isinstance(error, KeyError):
-            what = f"lacks {error.args[0]!r}, which the report shows"
-        else:
-            what = f"cannot be shown ({type(error).__name__}: {str(error)[:200]})"
+            what = f"lacks {str(error.args[0])[:200]!r}, which the report shows"
         raise InputError(
             f"{folder}: result.json {what}; it is damaged, edited or of "
             "another version: run the study again"
