@@ -59,6 +59,11 @@ class ShardStore:
         """File of the shard that covers samples `start` to `stop` (exclusive) of the pass."""
         return self.folder / f"{start:07d}-{stop:07d}.safetensors"
 
+    def saved(self) -> list[tuple[int, int]]:
+        """The ranges of samples of which there is a file, whatever it is worth."""
+        names = (path.stem.partition("-") for path in self.folder.glob("[0-9]*-*.safetensors"))
+        return [(int(start), int(stop)) for start, _, stop in names if (start + stop).isdecimal()]
+
     def load(self, start: int, stop: int) -> Made | None:
         """The shard, or None when it was never saved.
 
