@@ -69,7 +69,7 @@ def numbers(
 ) -> np.ndarray:
     """The array, if it is of a shape (None for any length), of finite numbers within ends.
 
-    Of `int` it must hold whole numbers by its type. Raises ValueError.
+    Of `int` it must hold signed whole numbers by its type. Raises ValueError.
     """
     array = np.asarray(array)
     fits = array.ndim == len(shape) and all(
@@ -77,7 +77,7 @@ def numbers(
     )
     if not fits:
         raise ValueError(f"{name} has the shape {list(array.shape)}, not {list(shape)}")
-    if array.dtype.kind not in {int: "iu", float: "fiu", bool: "b"}[kind]:
+    if array.dtype.kind not in {int: "i", float: "fiu", bool: "b"}[kind]:
         raise ValueError(f"{name} holds {array.dtype}, not {kind.__name__}")
     if array.size and not (
         np.isfinite(array).all() and array.min() >= least and array.max() <= most
@@ -132,11 +132,13 @@ def _trees(start: str, arrays: Mapping[str, np.ndarray], c: int) -> None:
     if np.shape(arrays["threshold"]) != (n,):  # a leaf's may be anything
         raise ValueError(f"{start}threshold has the shape {list(np.shape(arrays['threshold']))}")
     numbers(f"{start}threshold", arrays["threshold"][inner], (len(inner),))
-    numbers(f"{start}feature", arrays["feature"][inner], (len(inner),), int, least=0, most=c - 1)
+    numbers(f"{start}feature", arrays["feature"], (n,), int, most=c - 1)
+    numbers(f"{start}feature", arrays["feature"][inner], (len(inner),), int, least=0)
     for side in ("left", "right"):
-        after = arrays[side][inner] - inner
-        numbers(f"{start}{side}", after, (len(inner),), int, least=1)
-        numbers(f"{start}{side}", arrays[side][inner], (len(inner),), int, most=n - 1)
+        child = arrays[side][inner]
+        numbers(f"{start}{side}", child, (len(inner),), int, least=0, most=n - 1)
+        if (child.astype(int) <= inner).any():
+            raise ValueError(f"{start}{side} leads back, so that a way down would not end")
     if not len(arrays["roots"]):
         raise ValueError("a forest has no trees")
 
