@@ -229,12 +229,12 @@ def test_key_depends_on_code_layer_and_arithmetic(monkeypatch):
     monkeypatch.setattr(provenance, "code_digest", lambda: "edited")
     keys.add(key(context))
     versions = provenance.installed(provenance.DECISIVE)
-    for name in ("numpy", "scikit-learn", "torchvision"):
+    for name in ("numpy", "scikit-learn", "torchvision", "pillow", "tifffile"):
         other = versions | {name: "0.0"}
         monkeypatch.setattr(provenance, "installed", lambda names, other=other: other)
         keys.add(key(context))
     monkeypatch.setattr(provenance, "installed", lambda names: versions)
-    assert len(keys) == 7
+    assert len(keys) == 9
     batch = context.run.model_copy(update={"batch_size": 99, "threads": 2})
     assert key(dataclasses.replace(context, run=batch)) in keys
 

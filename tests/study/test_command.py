@@ -268,6 +268,22 @@ def test_another_study_is_not_replaced_unless_asked(capsys, study):
     assert Path("o/result.json").read_bytes() != before
 
 
+@pytest.mark.parametrize("out", ["folder", "none/scores.csv", "x" * 250, "loop"])
+def test_scores_that_could_not_be_written_are_refused_at_once(capsys, study, out):
+    Path("folder").mkdir()
+    Path("loop").symlink_to("loop")
+    words = ("predict-quality", "no result is looked for yet", "-c", study, "--out", out)
+    assert out[:50] in refused(capsys, *words)
+
+
+def test_a_report_that_a_kill_left_half_written_is_removed(capsys, study):
+    assert call(capsys, "toy", "-c", study, "--out", "o")[0] == 0
+    half = Path("o/.report.html.01234567.partial")
+    half.write_text("half")
+    code, _, err = call(capsys, "report", "o")
+    assert (code, len(err)) == (0, 1) and half.name in err[0] and not half.exists()
+
+
 def test_two_runs_in_one_folder(capsys, study):
     with locked(Path("o")):
         assert "another run is writing there" in refused(capsys, "toy", "-c", study, "--out", "o")

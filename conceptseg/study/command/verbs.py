@@ -167,9 +167,12 @@ def render_again(folder: Path) -> Path:
     `result.json` holds what the report cannot show.
     """
     from conceptseg.report.page import ALTERED, write
+    from conceptseg.result.folder import tidy_file
     from conceptseg.result.saved import Result
 
     result = Result.load(folder, altered=True)
+    for line in tidy_file(folder / "report.html"):
+        print(line, file=sys.stderr)
     study = catalogue.load("study", result.study)
     if result.altered:
         print(f"{folder}: {ALTERED.heading}; the report says so", file=sys.stderr)
