@@ -145,11 +145,11 @@ class Explanation:
 
     def save(self, path: Path | str) -> Path:
         """The pictures as one HTML file that loads nothing."""
-        from conceptseg.result.folder import replace_file
+        from conceptseg.result.folder import write_out
 
         path = Path(path)
         head = f"<!doctype html><meta charset=utf-8><title>{escape(self.class_name)}</title>"
-        replace_file(path, (head + self._repr_html_()).encode())
+        write_out(path, (head + self._repr_html_()).encode())
         return path
 
     @property

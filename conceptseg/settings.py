@@ -26,6 +26,8 @@ MAX_BYTES = 16_000_000
 """Room for a manifest that lists 100,000 samples; a larger file is something else."""
 
 PATHS = ("data.manifest", "data.root", "model.weights")
+FILES = ("directions", "labels", "dissection")
+"""Keys that hold a path wherever they stand, but in the parts that all studies share."""
 FOLDERS = ("nnunet", "monai_bundle")
 """Sources whose `model.name` is a folder."""
 NAMES = ("pretrained:", "builtin:")
@@ -207,7 +209,23 @@ def _absolute(
         if key == "model.name" and not (path.is_file() or in_folder):
             continue  # an architecture or a factory, not a file
         resolved.setdefault(group, {})[name] = str(path)
+    for holder, name, key in _files(resolved, ""):
+        base = Path.cwd() if any(_within(key, one) for one in given) else folder
+        holder[name] = str((base / Path(holder[name]).expanduser()).absolute())
     return resolved
+
+
+def _files(value: Any, start: str) -> Iterator[tuple[dict[str, Any], str, str]]:
+    """The mappings within a study's own keys that hold a path, by which key, and its dotted key."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value)
+    for name, one in list(entries):
+        key = f"{start}{name}"
+        if key in ("data", "model", "run"):
+            continue
+        if isinstance(value, dict) and name in FILES and isinstance(one, str) and one:
+            yield value, name, key
+        elif isinstance(one, dict | list):
+            yield from _files(one, f"{key}.")
 
 
 def _validate(model: type[Any], content: Mapping[str, Any], where: str, given: set[str]) -> Any:

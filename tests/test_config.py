@@ -1,6 +1,7 @@
 """A study's file: what is read, what overrides do, and the line that each mistake gets."""
 
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -8,9 +9,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from conceptseg import catalogue
 from conceptseg.config import ModelConfig, RunConfig, Strict
 from conceptseg.errors import InputError
-from conceptseg.settings import digest, parse_override, read_parts, read_settings, read_yaml
+from conceptseg.settings import FILES, digest, parse_override, read_parts, read_settings, read_yaml
 from tests.toys import Toy
 
 GOOD = """
@@ -264,3 +266,40 @@ def test_a_device_is_no_study_file(tmp_path):
     for path in (Path("/dev/zero"), tmp_path / "pipe.yaml"):
         with pytest.raises(InputError, match="a device or a pipe, not a file"):
             read_yaml(path)
+
+
+def test_paths_of_a_study_are_taken_from_its_file(tmp_path, monkeypatch):
+    """Those of every key, also in a list; on the command line, from where one stands."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deep").mkdir()
+    lrp = {"kind": "lrp", "directions": "v.npy", "direction": 0}
+    content = {
+        "data": {"manifest": "set.yaml", "root": "../data"},
+        "model": {"source": "planted", "name": "constructed", "weights": "w.pt"},
+        "directions": "../rows.npy",
+        "labels": "dissected",
+        "compare": ["seg_grad_cam", lrp],
+    }
+    path = tmp_path / "deep/actmax_here.yaml"
+    path.write_text(yaml.safe_dump(content))
+    study = read_settings("actmax", catalogue.load("study", "actmax"), path).study
+    deep = tmp_path / "deep"
+    assert (study.data.manifest, study.model.weights) == (f"{deep}/set.yaml", f"{deep}/w.pt")
+    assert Path(study.directions).resolve() == tmp_path / "rows.npy"
+    assert study.labels == str(deep / "dissected")
+    assert study.compare[1]["directions"] == str(deep / "v.npy")
+    given = [("labels", "here"), ("compare", [lrp])]
+    settings = read_settings("actmax", catalogue.load("study", "actmax"), path, given)
+    assert settings.study.labels == str(tmp_path / "here")
+    assert settings.study.compare[0]["directions"] == str(tmp_path / "v.npy")
+    assert settings.recorded["labels"] == "here"
+
+
+def test_every_key_that_holds_a_path_is_known():
+    """A field whose description asks for a file or a folder of the user's."""
+    kinds = {kind: catalogue.names(kind) for kind in ("study", "explainers", "metrics")}
+    for kind, names in kinds.items():
+        for name in names:
+            for key, field in catalogue.load(kind, name).model_fields.items():
+                if re.search(r"[Ff]older of|\.npy", field.description or ""):
+                    assert key in FILES, f"{name}.{key}"

@@ -1,34 +1,44 @@
 """Directions of a layer from a file, such as the concept activation vectors of an ACE run."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 
-from conceptseg.errors import InputError
+from conceptseg.errors import InputError, asked_for
+from conceptseg.result.saved import Result
 
 
 def load_directions(path: str | None) -> np.ndarray:
     """Rows [q, u]: a .npy file, or the concept directions of a saved ACE result.
 
-    Raises InputError where there is no path, or it holds no such rows.
+    Raises InputError where there is no path, or it holds no such rows, or a result that was edited.
     """
     if path is None:
         raise InputError(
             "directions: a direction is asked for; give a .npy file [q, u], or the folder of a "
             "finished ace run"
         )
-    place = Path(path)
-    try:
-        if place.is_dir():
-            with np.load(place / "arrays.npz", allow_pickle=False) as arrays:
-                rows = np.asarray(arrays["cav"], np.float64)
-        else:
-            rows = np.asarray(np.load(place, allow_pickle=False), np.float64)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"directions: {path} holds no directions ({type(error).__name__}); give a .npy file "
-            "[q, u] or the folder of a finished ace run"
-        ) from None
-    if rows.ndim != 2 or not len(rows) or not np.isfinite(rows).all() or not rows.any(1).all():
-        raise InputError(f"directions: {path} must hold finite rows [q, u], none of them zero")
+    with asked_for("directions"):
+        place = Path(path)
+        read = Result.load(place).arrays.get("cav") if place.is_dir() else _read(place)
+        rows = np.asarray(0 if read is None or read.dtype.kind not in "fiu" else read, np.float64)
+        if rows.ndim != 2 or not len(rows) or not np.isfinite(rows).all() or not rows.any(1).all():
+            raise InputError(f"{path} must hold finite rows [q, u], none of them zero")
     return rows
+
+
+def _read(path: Path) -> np.ndarray:
+    """The array of a .npy file."""
+    try:
+        if not path.is_file():
+            raise FileNotFoundError
+        read = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        if not isinstance(read, np.ndarray):
+            raise ValueError("several arrays")
+    except Exception as error:  # what numpy and zipfile raise of damaged bytes has no end
+        raise InputError(
+            f"{path} holds no directions ({type(error).__name__}); give a .npy file [q, u] or the "
+            "folder of a finished ace run"
+        ) from None
+    return read

@@ -10,6 +10,7 @@ number of workers.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -54,8 +55,27 @@ class Cut:
 
     def parts(self) -> list[tuple[int, int]]:
         """Half-open ranges of consecutive samples, none empty."""
-        step = self.images_per_part
-        return [(start, min(start + step, self.images)) for start in range(0, self.images, step)]
+        return ranges(self.images, self.images_per_part)
+
+
+def ranges(images: int, step: int) -> list[tuple[int, int]]:
+    """Half-open ranges of so many samples each, the last one of what is left."""
+    return [(start, min(start + step, images)) for start in range(0, images, step)]
+
+
+def as_before(images: int, saved: Iterable[tuple[int, int]]) -> int | None:
+    """Samples in each part of the cut of which most was saved; None where that cannot be told.
+
+    So what an interrupted run has done is used by one with another batch size, which would cut
+    otherwise. The largest parts, of several cuts of which as much was saved.
+    """
+    there = set(saved)
+    steps = {stop - start for start, stop in there if stop < images or start == 0}
+    done = {
+        step: sum(stop - start for start, stop in there & set(ranges(images, step)))
+        for step in steps
+    }
+    return max(done, key=lambda step: (done[step], step), default=None)
 
 
 class Tree(Generic[S]):

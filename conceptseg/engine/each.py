@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from conceptseg.engine.contract import Context, Study
 from conceptseg.engine.progress import Progress, Quiet
+from conceptseg.engine.provenance import tidy_config
 from conceptseg.engine.run import in_order, refuse, run_study
 from conceptseg.result.joined import joined
+from conceptseg.settings import digest, without_run
 
 if TYPE_CHECKING:
     from conceptseg.result.saved import Result
@@ -61,8 +63,13 @@ def run_each(
             fresh=fresh and not parts,
         )
     result = joined(parts)
-    told = {"examination": examined} if examined else {}
-    return dataclasses.replace(result, provenance=in_order({**result.provenance, **told}))
+    told: dict[str, Any] = {"configuration": digest(without_run(recorded))}
+    told |= {"examination": examined} if examined else {}
+    return dataclasses.replace(
+        result,
+        config=in_order(tidy_config(recorded)),
+        provenance=in_order({**result.provenance, **told}),
+    )
 
 
 def _of_class(recorded: Mapping[str, Any], name: str) -> dict[str, Any]:

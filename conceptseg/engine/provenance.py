@@ -28,16 +28,20 @@ NUMERICAL = (
     "numba",
     "umap-learn",
 )
-"""Packages whose arithmetic is in a result: saved parts fit no other version of these."""
-PACKAGES = (*NUMERICAL, "plotly", "pydantic")
-OPTIONAL = (
-    "segmentation-models-pytorch",
-    "timm",
-    "transformers",
-    "monai",
-    "dynamic-network-architectures",
-    "pycocotools",
+"""Packages whose arithmetic is in a result."""
+READING = (
+    *("pillow", "tifffile", "imagecodecs", "pydicom", "nibabel", "pycocotools", "pyarrow"),
+    *("safetensors", "pyyaml"),
 )
+"""Packages that decode what is read."""
+NETWORKS = (
+    *("segmentation-models-pytorch", "timm", "transformers", "monai"),
+    *("dynamic-network-architectures", "nltk"),
+)
+"""Packages that networks, or names of their parts, are made by."""
+DECISIVE = (*NUMERICAL, *READING, *NETWORKS)
+"""Packages of which another version may give another result: saved parts fit one version alone."""
+PACKAGES = (*DECISIVE, "plotly", "pydantic")
 
 HOW_ONLY = {"--out": 1, "--quiet": 0, "-q": 0, "--fresh": 0}
 """Options that say where and how loudly, not what; with how many values they take."""
@@ -46,7 +50,7 @@ HOW_ONLY = {"--out": 1, "--quiet": 0, "-q": 0, "--fresh": 0}
 def versions() -> dict[str, str]:
     """Version of this package, of Python and of every installed package that takes part."""
     own = {"conceptseg": conceptseg.__version__, "python": platform.python_version()}
-    return own | installed(PACKAGES + OPTIONAL)
+    return own | installed(PACKAGES)
 
 
 def installed(packages: Sequence[str]) -> dict[str, str]:

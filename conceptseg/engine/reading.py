@@ -95,6 +95,28 @@ def outputs_of_labels(manifest: Manifest, model: SegmentationModel) -> tuple[int
     return tuple(IGNORE if place is None else place for place in found)
 
 
+def check_labels(context: Context) -> None:
+    """Refuse masks of which every pixel is ignored, by looking until one is found that is not.
+
+    Raises :class:`~conceptseg.errors.InputError`.
+    """
+    import numpy as np
+
+    manifest = context.manifest
+    samples = manifest.labelled_samples() if manifest.any_labelled else ()
+    if not samples:
+        return
+    counted = np.array([*outputs_of_labels(manifest, context.model), -1]) >= 0
+    for sample in samples:
+        labels = manifest.labels(sample)
+        if labels is not None and counted[labels].any():
+            return
+    raise InputError(
+        f"{manifest.where}: every pixel of its {len(samples)} masks is ignored; see labels.ignore, "
+        "labels.remap and the values that the masks hold, or leave the masks out"
+    )
+
+
 def _as_outputs(batch: Batch, context: Context) -> Batch:
     """The batch with labels that are indices of the network's outputs, not of the manifest."""
     import torch

@@ -34,7 +34,7 @@ from conceptseg.engine.known import Known
 from conceptseg.engine.local import LocalEngine
 from conceptseg.engine.pool import ProcessEngine, cores
 from conceptseg.engine.progress import Progress, Quiet
-from conceptseg.engine.reading import first_images
+from conceptseg.engine.reading import check_labels, first_images
 from conceptseg.engine.start import precision
 from conceptseg.engine.steps import Steps, Taken
 from conceptseg.engine.store import clear
@@ -91,6 +91,7 @@ def run_study(
             {
                 **result.provenance,
                 **_provenance(context, weights, steps, command),
+                "configuration": digest(without_run(recorded)),
                 "inputs": further | {kind: steps.ledger.digest(kind) for kind in beside},
                 **({"examination": examined} if examined else {}),
                 "machine": machine,
@@ -172,6 +173,8 @@ def refuse(study: Study, context: Context) -> Context:
         found = unsuited(study.local_methods(), context.model, image, context.single)
     context = dataclasses.replace(context, unsuited=found)
     study.check(context)
+    if any(isinstance(step, Pass) and step.labels != "none" for step in study.plan()):
+        check_labels(context)
     return context
 
 
@@ -213,7 +216,7 @@ def base_key(
     return digest(
         {
             "code": [provenance.code_digest(), provenance.source_digest(type(study))],
-            "libraries": provenance.installed(provenance.NUMERICAL) | {"torch": torch.__version__},
+            "libraries": provenance.installed(provenance.DECISIVE) | {"torch": torch.__version__},
             "arithmetic": [context.run.device.partition(":")[0], context.run.dtype],
             "study": [type(study).__module__, type(study).__qualname__],
             "config": config,

@@ -1,11 +1,9 @@
-"""Everything before the first pass: device, data, network, layer, and a folder to write to."""
+"""Everything before the first pass: device, data, network and layer."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -18,7 +16,6 @@ from conceptseg.engine.reading import first_images, lay_out, outputs_of_labels
 from conceptseg.engine.room import batch_size
 from conceptseg.engine.weighing import images_to_weigh, readers_of_several
 from conceptseg.errors import InputError, nearest
-from conceptseg.result.folder import check_elsewhere
 
 if TYPE_CHECKING:
     from conceptseg.data.manifest import Manifest
@@ -27,7 +24,6 @@ if TYPE_CHECKING:
     from conceptseg.network.model import SegmentationModel
 
 S = TypeVar("S", bound=StudyKeys)
-RESULT_FILES = ("report.html", "arrays.npz", "images")
 
 
 def prepare(study: StudyKeys, weigh: bool = True) -> Context:
@@ -261,40 +257,6 @@ def precision(run: RunConfig) -> Iterator[None]:
         return
     with torch.autocast(run.device.partition(":")[0], dtype=getattr(torch, run.dtype)):
         yield
-
-
-def check_out(out: Path) -> None:
-    """Make sure that the output folder can be written, before anything is computed.
-
-    Raises :class:`~conceptseg.errors.InputError` otherwise, and leaves no folder behind.
-    """
-    check_elsewhere(out)
-    made: list[Path] = []
-    try:
-        if out.exists() and not out.is_dir():
-            raise InputError(f"{out}: a file has this name; choose another folder with --out")
-        for folder in (*reversed(out.absolute().parents), out):
-            if not folder.exists():
-                folder.mkdir()
-                made.append(folder)
-        # The result is written beside the folder and then takes its name: both must be writable.
-        for folder in (out, out.absolute().parent):
-            tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        reason = error.strerror or error
-        cure = "choose another folder with --out"
-        raise InputError(f"{out}: cannot be written ({reason}); {cure}") from None
-    finally:
-        for folder in reversed(made):
-            folder.rmdir()
-    if os.path.ismount(out):
-        raise InputError(f"{out}: a mount point; give a folder inside it")
-    others = [name for name in RESULT_FILES if (out / name).exists()]
-    if others and not (out / "result.json").is_file():
-        raise InputError(
-            f"{out}: holds {others[0]!r} but no result.json, so it is not an earlier result; "
-            "choose another folder with --out"
-        )
 
 
 def _with_model_background(manifest: Manifest, model: SegmentationModel) -> Manifest:

@@ -17,7 +17,8 @@ from conceptseg.data.ledger import Ledger
 from conceptseg.data.reads import Reads, recording
 from conceptseg.engine.base import Engine, each
 from conceptseg.engine.contract import Context, Pass, Study
-from conceptseg.engine.cut import ON_DEVICE, WORK, Cut, Tree
+from conceptseg.engine.cut import ON_DEVICE, WORK, Cut, Tree, as_before
+from conceptseg.engine.cut import ranges as cut_into
 from conceptseg.engine.fits import Fits, made_by
 from conceptseg.engine.known import Known
 from conceptseg.engine.progress import Progress
@@ -111,9 +112,12 @@ class Steps:
         samples = step.samples(context, self.known)
         self.key = key = digest([self.key, step.name, _ids_digest(samples)])
         parts = cut(step, context, samples) if samples else Cut(0, 1)
-        ranges = parts.parts()
         task = Task(key, step, context, self.known, parts.batch)
         store = ShardStore(self.out, step.name, key, _packages(step.__module__))
+        before = as_before(parts.images, store.saved()) or parts.images_per_part
+        ranges = cut_into(parts.images, before)
+        if before != parts.images_per_part:
+            progress.note(f"{step.name}: {before} images in each shard, as in the run before")
         progress.begin(step.name, len(samples), len(ranges))
         tree = Tree[Known](len(ranges))
         with opened(task) as inside:

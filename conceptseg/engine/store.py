@@ -23,9 +23,10 @@ from conceptseg.engine.classes import class_of, name_of
 from conceptseg.engine.known import Known
 from conceptseg.errors import InputError
 from conceptseg.result.folder import replace_file
+from conceptseg.result.saved import STATE
 from conceptseg.stats.contract import Statistic
 
-FOLDER = ".state"
+FOLDER = STATE
 ENTRY = "state"
 READS = "/reads"  # no statistic is called so
 Groups = dict[str, dict[str, np.ndarray]]
@@ -57,6 +58,11 @@ class ShardStore:
     def path(self, start: int, stop: int) -> Path:
         """File of the shard that covers samples `start` to `stop` (exclusive) of the pass."""
         return self.folder / f"{start:07d}-{stop:07d}.safetensors"
+
+    def saved(self) -> list[tuple[int, int]]:
+        """The ranges of samples of which there is a file, whatever it is worth."""
+        names = (path.stem.partition("-") for path in self.folder.glob("[0-9]*-*.safetensors"))
+        return [(int(start), int(stop)) for start, _, stop in names if (start + stop).isdecimal()]
 
     def load(self, start: int, stop: int) -> Made | None:
         """The shard, or None when it was never saved.

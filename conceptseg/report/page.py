@@ -6,7 +6,6 @@ for its content security policy.
 """
 
 import base64
-import io
 import json
 import logging
 from collections import Counter
@@ -16,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
-from PIL import Image
 
 from conceptseg.errors import InputError, nearest
 from conceptseg.report import blocks, examined
 from conceptseg.report.colours import SCALES
 from conceptseg.report.scripts import asset, environment, in_script, policy, script_text
+from conceptseg.report.thumbnails import picture_size
 from conceptseg.result.encoding import plain
 from conceptseg.result.finding import Finding
 from conceptseg.result.folder import replace_file
@@ -33,6 +32,12 @@ from conceptseg.stats.intervals import ALPHA
 LARGE_MB = 25
 SMALL_PICTURE_PX = 128
 _MIME = {"webp": "image/webp", "png": "image/png", "jpg": "image/jpeg"}
+ALTERED = blocks.Notice(
+    "Numbers, claims and names on this page may be those of whoever edited it, and not what the "
+    "study has found. Restore the file or run the study again before you rely on anything here.",
+    "warning",
+    "result.json was edited since this result was saved",
+)
 _log = logging.getLogger(__name__)
 
 
@@ -56,6 +61,7 @@ def render(report: blocks.Report, result: Result) -> str:
             alpha=ALPHA,
             sections=shown,
             view=view,
+            altered=view.altered(),
             doubts=view.doubts(),
             findings=view.findings(),
             n_shown=report.findings_shown,
@@ -88,6 +94,10 @@ class _View:
                 self._block(block, f"{anchor}-{number}") for number, block in enumerate(blocks, 1)
             ],
         }
+
+    def altered(self) -> dict[str, Any] | None:
+        """That the result was edited: nothing on the page is what the study has found."""
+        return self._block(ALTERED, "altered") if self.result.altered else None
 
     def doubts(self) -> dict[str, Any] | None:
         """What the examination of the network doubts: whoever reads findings reads it first."""
@@ -198,8 +208,7 @@ class _View:
                     f"{nearest(key, self.result.images)}; run the study again"
                 )
             data = self.result.images[key]
-            with Image.open(io.BytesIO(data)) as opened:
-                width, height = opened.size
+            width, height = picture_size(key, data)
             uri = f"data:{_MIME[image_type(data)]};base64,{base64.b64encode(data).decode()}"
             self.pictures[key] = {
                 "id": f"picture-{len(self.pictures)}",

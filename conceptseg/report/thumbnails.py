@@ -10,9 +10,13 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
+from conceptseg.errors import InputError
 from conceptseg.report.colours import paint
+from conceptseg.result.saved import image_type
 
 SIDE = 256
+LARGEST_PX = 2**25
+"""Pixels of a picture in a report, at most."""
 OUTLINE = "#ffd60a"
 ZERO, NO_MAP = "zero everywhere", "no map"
 """What is written on the picture of a map that is so."""
@@ -184,3 +188,19 @@ def _draw(picture: Image.Image, mask: np.ndarray, colour: str) -> Image.Image:
         for line in lines:
             pen.line([*line, line[0], line[1]], fill=ink, width=width, joint="curve")
     return picture
+
+
+def picture_size(key: str, data: bytes) -> tuple[int, int]:
+    """Width and height of a picture in px; InputError for one that cannot be decoded."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as opened:
+            width, height = opened.size
+            if width * height > LARGEST_PX:
+                raise ValueError(f"{width} x {height} px")
+            opened.load()
+    except Exception as error:  # what Pillow's decoders raise of damaged bytes has no end
+        raise InputError(
+            f"the picture images/{key}.{image_type(data)} cannot be shown ({str(error)[:200]}); "
+            "restore it or run the study again"
+        ) from None
+    return width, height

@@ -13,6 +13,9 @@ from pydantic import BaseModel
 
 from conceptseg.errors import InputError
 
+LARGEST = 2**32
+"""Bytes of all arrays of a result, at most: more is a bomb."""
+
 
 def plain(value: Any) -> Any:
     """The value in JSON's own types: numpy, tuples, paths and models undone; NaN becomes None."""
@@ -58,11 +61,20 @@ def _by_rows(array: np.ndarray) -> np.ndarray:
 
 
 def unpack(folder: Path, data: bytes) -> dict[str, np.ndarray]:
+    """The arrays of an .npz, by name; InputError for what holds anything else, or is damaged."""
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size = sum(one.file_size for one in archive.infolist())
+            if size > LARGEST:
+                raise ValueError(f"its arrays take {size >> 20} MiB")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            found = {key: arrays[key] for key in arrays.files}
+        if not all(isinstance(one, np.ndarray) for one in found.values()):
+            raise ValueError("not all of it are arrays")
+    except Exception as error:  # what zipfile, zlib and numpy raise of damaged bytes has no end
+        why = str(error).partition("\n")[0][:200] or type(error).__name__
         raise InputError(
-            f"{folder / 'arrays.npz'} cannot be read ({error}); run the study again "
+            f"{folder / 'arrays.npz'} cannot be read ({why}); run the study again "
             "or restore the folder"
         ) from None
+    return found

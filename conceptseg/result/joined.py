@@ -15,7 +15,7 @@ from typing import Any
 
 from conceptseg.errors import InputError, nearest
 from conceptseg.result.finding import Finding, ranked
-from conceptseg.result.saved import Result, safe_key
+from conceptseg.result.saved import UNREADABLE, Result, safe_key
 from conceptseg.stats.intervals import ALPHA, among
 
 PARTS = "independent_classes"
@@ -58,7 +58,7 @@ def parts_of(result: Result) -> dict[str, Result]:
     try:
         listed = enumerate(result.notes.get(PARTS, ()))
         return {kept["class"]: _part(result, place, kept) for place, kept in listed}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except UNREADABLE as error:
         raise InputError(
             f"result.json: its note {PARTS!r} is damaged or edited ({type(error).__name__}); run "
             "the study again"
@@ -155,7 +155,10 @@ def _by_class(parts: Mapping[str, Result], what: str) -> dict[str, Any]:
 
 
 def _config(config: Mapping[str, Any], name: str | None) -> dict[str, Any]:
-    return {**config, "model": {**config.get("model", {}), "positive_class": name}}
+    """The configuration by which one class alone is studied."""
+    data = {**config["data"], "classes": []} if "data" in config else None
+    own = {} if data is None else {"data": data}
+    return {**config, **own, "model": {**config.get("model", {}), "positive_class": name}}
 
 
 def _key(place: int, key: str) -> str:

@@ -15,6 +15,7 @@ protection against somebody who means to deceive.
 
 from __future__ import annotations
 
+import errno
 import html
 import json
 import re
@@ -47,7 +48,15 @@ KEYS = (
     "files",
     "digest",
 )
-OWN = ("result.json", "arrays.npz", "images", "report.html")
+MARKER = "result.json"
+OWN = (MARKER, "arrays.npz", "images", "report.html")
+STATE = ".state"
+"""What a run has finished of a result that is not there yet; dropped when it is saved."""
+UNREADABLE = (
+    *(KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError),
+    *(ZeroDivisionError, RecursionError),
+)
+"""What is met of values that are not those that were written."""
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,119}")
 _IMAGE_FILE = re.compile(r"images/([A-Za-z0-9_][A-Za-z0-9_.\-]{0,119})\.(webp|png|jpg)")
 
@@ -57,6 +66,8 @@ class Result:
     """All that a study found. `images` maps a key (see :func:`safe_key`) to encoded bytes.
 
     The values of tables become plain ones, as JSON has them: null for nan.
+
+    `altered` says of a loaded one that its `result.json` was changed since it was saved.
 
     Loaded again, a mapping's keys are in sorted order: where order matters use a list, or a
     table's `columns`.
@@ -72,6 +83,7 @@ class Result:
     timings: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
+    altered: bool = False
 
     def __post_init__(self) -> None:
         # A report is made of the same plain values (null for nan) before and after saving.
@@ -109,35 +121,38 @@ class Result:
         Raises InputError when the folder cannot be written or holds something else.
         """
         files = self._files()
-        files["result.json"] = self.to_json().encode()
+        files[MARKER] = self.to_json().encode()
         if report_html is not None:
             files["report.html"] = report_html.encode()
-        return replace_folder(Path(folder), files, marker="result.json", own=OWN)
+        return replace_folder(Path(folder), files, marker=MARKER, own=OWN, spent=(STATE,))
 
     @classmethod
-    def load(cls, folder: Path | str) -> Result:
-        """Read a saved result; InputError names the file that is missing, broken or altered."""
+    def load(cls, folder: Path | str, *, altered: bool = False) -> Result:
+        """Read a saved result; InputError names the file that is missing, broken or altered.
+
+        With `altered` a `result.json` that was altered is read nevertheless, as far as it is still
+        one, and the result says so.
+        """
         folder = Path(folder)
         saved = _read_json(folder)
         try:
-            content: dict[str, Any] = {
-                "study": str(saved["study"]),
-                "findings": [Finding.model_validate(entry) for entry in saved["findings"]],
-                "tables": {name: Table.from_json(t) for name, t in saved["tables"].items()},
-                "skipped": list(saved["skipped"]),
-                **{key: dict(saved[key]) for key in ("provenance", "timings", "config", "notes")},
-            }
+            changed = sealed(saved)["digest"] != saved["digest"]
+        except (ValueError, RecursionError) as error:
+            raise _broken(folder, str(error)) from None
+        if changed and not altered:
+            raise _altered(folder / MARKER)
+        try:
             files = {str(name): str(digest) for name, digest in saved["files"].items()}
+            data = {name: _read_file(folder, name, digest) for name, digest in files.items()}
+            arrays = unpack(folder, data.pop("arrays.npz")) if "arrays.npz" in data else {}
+            images = {name.removeprefix("images/").rpartition(".")[0]: data[name] for name in data}
+            return cls(**_content(saved), arrays=arrays, images=images, altered=changed)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise _broken(folder, f"a finding's {where}: {first['msg']}") from None
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise _broken(folder, f"{type(error).__name__} at {error}") from None
-        data = {name: _read_file(folder, name, digest) for name, digest in files.items()}
-        arrays = unpack(folder, data.pop("arrays.npz")) if "arrays.npz" in data else {}
-        images = {name.removeprefix("images/").rpartition(".")[0]: data[name] for name in data}
-        return cls(**content, arrays=arrays, images=images)
+        except UNREADABLE as error:
+            raise _broken(folder, f"{type(error).__name__} at {str(error)[:200]}") from None
 
     def _files(self) -> dict[str, bytes]:
         files = {
@@ -209,9 +224,9 @@ def image_type(data: bytes) -> str:
 
 
 def _read_json(folder: Path) -> dict[str, Any]:
-    path = folder / "result.json"
+    path = folder / MARKER
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
+        saved = json.loads(_bytes(path).decode("utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; give the folder of a finished run") from None
     except OSError as error:
@@ -226,13 +241,18 @@ def _read_json(folder: Path) -> dict[str, Any]:
     if missing or unknown:
         which = f"lacks {sorted(missing)}" if missing else f"has unknown keys {sorted(unknown)}"
         raise _broken(folder, which)
-    try:
-        unchanged = sealed(saved)["digest"] == saved["digest"]
-    except (ValueError, RecursionError) as error:
-        raise _broken(folder, str(error)) from None
-    if not unchanged:
-        raise InputError(f"{path} was altered since it was saved; restore it or run again")
     return saved
+
+
+def _content(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """What `result.json` alone holds of a result."""
+    return {
+        "study": str(saved["study"]),
+        "findings": [Finding.model_validate(entry) for entry in saved["findings"]],
+        "tables": {name: Table.from_json(t) for name, t in saved["tables"].items()},
+        "skipped": [dict(entry) for entry in saved["skipped"]],
+        **{key: dict(saved[key]) for key in ("provenance", "timings", "config", "notes")},
+    }
 
 
 def _read_file(folder: Path, name: str, digest: str) -> bytes:
@@ -243,20 +263,31 @@ def _read_file(folder: Path, name: str, digest: str) -> bytes:
     try:
         if not path.resolve().is_relative_to(folder.resolve()):
             raise _broken(folder, f"{name} leads out of the folder")
-        data = path.read_bytes()
+        data = _bytes(path)
     except OSError as error:
         raise InputError(
             f"{path} is listed in result.json but cannot be read "
             f"({error.strerror}); restore the folder or run the study again"
         ) from None
     if sha256(data).hexdigest() != digest:
-        raise InputError(f"{path} was altered since it was saved; restore it or run again")
+        raise _altered(path)
     return data
+
+
+def _bytes(path: Path) -> bytes:
+    """What a regular file holds: a pipe or device may never end."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "no regular file")
+    return path.read_bytes()
+
+
+def _altered(path: Path) -> InputError:
+    return InputError(f"{path} was altered since it was saved; restore it or run again")
 
 
 def _broken(folder: Path, reason: str) -> InputError:
     return InputError(
-        f"{folder / 'result.json'} is not a result of this version ({reason}); run the study again"
+        f"{folder / MARKER} is not a result of this version ({reason}); run the study again"
     )
 
 

@@ -1,7 +1,8 @@
 """The command: `conceptseg` or `python -m conceptseg.study`.
 
 Nothing heavy is imported before a verb needs it, so help answers at once. Exit codes: 0 done,
-2 bad input (one line says what and what cures it), 3 out of memory, 130 interrupted, 1 a defect.
+2 bad input (one line says what and what cures it), 3 out of memory, 130 interrupted (Ctrl-C), 143
+terminated (SIGTERM), 1 a defect.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ import typer
 from conceptseg import __version__, catalogue
 from conceptseg.errors import EXIT_DONE, EXIT_INPUT, EXIT_INTERRUPTED, InputError, nearest
 from conceptseg.study.command.failure import report_failure
+from conceptseg.study.command.signals import terminable
 
 app = typer.Typer(
     name="conceptseg",
@@ -34,7 +36,10 @@ DECODERS = r"(PIL|tifffile|pydicom|nibabel|pycocotools)(\.|$)"
 """Whose warnings are not shown: of a file that can be read they are of no use, and what is wrong
 with another one is told anyway."""
 
-CODES = "Exit codes: 0 done, 2 bad input, 3 out of memory, 130 interrupted, 1 a defect."
+CODES = (
+    "Exit codes: 0 done, 2 bad input, 3 out of memory, 130 interrupted, 143 terminated, 1 a defect."
+)
+FRESH = "Ignore saved parts, and replace whatever result is in the output folder."
 RESUME = "A run that was killed or interrupted resumes when the same command is given again."
 
 Config = Annotated[
@@ -66,7 +71,7 @@ def study_command(name: str) -> Callable[..., None]:
         shards: Annotated[
             int | None, typer.Option(help="Parts that are saved one by one, to resume from.")
         ] = None,
-        fresh: Annotated[bool, typer.Option("--fresh", help="Ignore saved parts.")] = False,
+        fresh: Annotated[bool, typer.Option("--fresh", help=FRESH)] = False,
         quiet: Quietly = False,
     ) -> None:
         from conceptseg.study.command import verbs
@@ -286,11 +291,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code. Every failure is told once, on the error stream."""
     warnings.filterwarnings("ignore", module=DECODERS)
     try:
-        code = app(
-            list(sys.argv[1:] if arguments is None else arguments),
-            prog_name="conceptseg",
-            standalone_mode=False,
-        )
+        with terminable():
+            code = app(
+                list(sys.argv[1:] if arguments is None else arguments),
+                prog_name="conceptseg",
+                standalone_mode=False,
+            )
         if code == EXIT_INTERRUPTED:  # how newer versions of typer tell of Ctrl-C
             raise KeyboardInterrupt
         sys.stdout.flush()

@@ -188,7 +188,7 @@ def test_a_file_that_was_touched_is_read_again_to_the_same_end(data, tmp_path, k
     assert toys.Calls.count == everything
 
 
-def test_nothing_but_the_first_image_is_opened_before_the_first_pass(data, tmp_path, monkeypatch):
+def test_nothing_but_the_first_sample_is_opened_before_the_first_pass(data, tmp_path, monkeypatch):
     opened, before, plain = [], [], io.open
 
     def noted(file, *arguments, **keys):
@@ -203,7 +203,8 @@ def test_nothing_but_the_first_image_is_opened_before_the_first_pass(data, tmp_p
     monkeypatch.setattr(io, "open", noted)
     monkeypatch.setattr(toys.Means, "open", begin)
     study_of(data, tmp_path / "out")
-    assert before == [{"images/s00.npy"}]  # what methods are tried on, and its size
+    # What methods are tried on, its size, and whether masks hold anything.
+    assert before == [{"images/s00.npy", "masks/s00.npy"}]
     assert len({*opened}) == 1 + len(KINDS) * COUNT
 
 

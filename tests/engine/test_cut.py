@@ -4,8 +4,10 @@ import itertools
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from conceptseg.engine.cut import Cut, Tree
+from conceptseg.engine.cut import Cut, Tree, as_before, ranges
 
 
 class Told:
@@ -87,3 +89,22 @@ def test_in_order_one_state_waits_at_each_level():
         tree.put(number, Told(""))
         most = max(most, len(tree._waiting))
     assert most <= 10
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.data())
+def test_an_earlier_cut_is_told_from_any_of_its_whole_parts(images, step, data):
+    every = ranges(images, step)
+    whole = [one for one in every if one[1] - one[0] == step]
+    saved = set(data.draw(st.lists(st.sampled_from(every), max_size=8)))
+    found = as_before(images, saved)
+    if saved & set(whole):
+        assert found == step
+    elif not saved or saved == {every[-1]} and len(every) > 1:
+        assert found is None  # of the last, shorter part alone it cannot be told
+
+
+def test_of_several_earlier_cuts_the_one_of_which_most_is_saved():
+    assert as_before(20, [(0, 4), (4, 8), (0, 10)]) == 10
+    assert as_before(20, [(0, 4), (4, 8), (8, 12), (0, 10)]) == 4
+    assert as_before(20, [(0, 4), (4, 8), (3, 11)]) == 4
+    assert as_before(20, []) is None

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conceptseg import catalogue
 from conceptseg.data.labels import LabelBlock
 from conceptseg.data.manifest import Manifest, Sample
 from conceptseg.engine.inputs import inputs, masks, stamps
+from conceptseg.settings import FILES
 from tests.data.test_batch import Numbered
 
 
@@ -66,3 +68,20 @@ def test_other_contents_are_another_input(manifest, config, tmp_path, path, key,
         (tmp_path / path).write_bytes((tmp_path / path).read_bytes() + b" ")
     after = everything(config, manifest)
     assert {k for k in before if before[k] != after.get(k)} == {key}
+
+
+@pytest.mark.parametrize("study", catalogue.names("study"))
+def test_every_file_that_a_study_names_is_an_input(study, manifest, tmp_path):
+    """Whichever of the keys that hold a path it has, in its own part or in a method's."""
+    file = tmp_path / "named.npy"
+    file.write_bytes(b"before")
+    fields = catalogue.load("study", study).model_fields
+    config = {key: str(file) for key in FILES if key in fields}
+    config |= {"compare": [{"kind": "lrp", "directions": str(file)}]}
+    config |= {"masks": {"mark": "marks/{id}.png"}} if "masks" in fields else {}
+    before = everything(config, manifest)
+    expected = {*config} - {"compare", "masks"} | {"compare[0].directions"}
+    assert set(before) == expected | ({"masks.mark"} if "masks" in fields else set())
+    file.write_bytes(b"behind")
+    after = everything(config, manifest)
+    assert {key for key in before if before[key] != after[key]} == expected

@@ -17,6 +17,7 @@ from conceptseg.data.manifest import Sample
 from conceptseg.data.reads import Reads
 from conceptseg.engine import provenance, reading, run, start
 from conceptseg.engine.known import Key, Known
+from conceptseg.engine.out import check_out
 from conceptseg.engine.store import FOLDER, DamagedError, Made, ShardStore
 from conceptseg.errors import InputError
 from conceptseg.result import folder
@@ -131,6 +132,20 @@ def test_cut_does_not_change_the_result(tmp_path, batch_size, shards):
     assert numbers(cut) == pytest.approx(numbers(whole), rel=1e-6)
 
 
+@pytest.mark.parametrize("batch_size", [1, 3, 5, 64])
+def test_another_batch_size_goes_on_with_what_was_done(tmp_path, batch_size):
+    """As out of memory asks for; no number of shards is named, and the parts stay as they were."""
+    whole = run.run_study(toys.toy(), toys.context(4, 5), tmp_path / "whole")
+    toys.Calls.reset(at=4, error=MemoryError())
+    with pytest.raises(MemoryError):
+        run.run_study(toys.toy(), toys.context(4, 5), tmp_path / "out")
+    toys.Calls.reset()
+    found = run.run_study(toys.toy(), toys.context(batch_size, None), tmp_path / "out")
+    assert found.timings["resumed_shards"]["means"] == 3
+    assert found.provenance["passes"][0]["shards"] == 5
+    assert numbers(found) == pytest.approx(numbers(whole), rel=1e-6)
+
+
 @pytest.mark.parametrize("shards", [1, 2, 3, 7, 23])
 def test_cut_changes_not_a_bit(tmp_path, shards):
     """Of numbers whose sum depends on the order, in batches of one and of three images."""
@@ -198,8 +213,7 @@ def test_saved_shards_fit_only_what_they_were_made_from(tmp_path):
     assert mapped(tmp_path, seed=1) == everything  # other images
     assert mapped(tmp_path, toys.toy(power=2.0)) == everything  # another parameter
     assert mapped(tmp_path, batch_size=1) == 0  # shards are the same samples
-    assert mapped(tmp_path, shards=2) > 0  # other shards
-    assert mapped(tmp_path) == 0
+    assert mapped(tmp_path, shards=2) == 0  # what is saved stays as it was cut
 
 
 def test_key_depends_on_code_layer_and_arithmetic(monkeypatch):
@@ -214,13 +228,13 @@ def test_key_depends_on_code_layer_and_arithmetic(monkeypatch):
     keys.add(key(dataclasses.replace(context, run=half)))
     monkeypatch.setattr(provenance, "code_digest", lambda: "edited")
     keys.add(key(context))
-    versions = provenance.installed(provenance.NUMERICAL)
-    for name in ("numpy", "scikit-learn", "torchvision"):
+    versions = provenance.installed(provenance.DECISIVE)
+    for name in ("numpy", "scikit-learn", "torchvision", "pillow", "tifffile"):
         other = versions | {name: "0.0"}
         monkeypatch.setattr(provenance, "installed", lambda names, other=other: other)
         keys.add(key(context))
     monkeypatch.setattr(provenance, "installed", lambda names: versions)
-    assert len(keys) == 7
+    assert len(keys) == 9
     batch = context.run.model_copy(update={"batch_size": 99, "threads": 2})
     assert key(dataclasses.replace(context, run=batch)) in keys
 
@@ -370,19 +384,6 @@ def test_disk_full_while_the_result_is_saved_leaves_the_earlier_one(tmp_path, mo
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_out_is_checked_before_anything_is_computed(tmp_path):
-    start.check_out(tmp_path / "new" / "deep")
-    assert list(tmp_path.iterdir()) == []
-    (tmp_path / "file").write_text("mine")
-    for out in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/none/out")):
-        with pytest.raises(InputError, match=str(out)):
-            start.check_out(out)
-    (tmp_path / "theirs").mkdir()
-    (tmp_path / "theirs" / "report.html").write_text("not ours")
-    with pytest.raises(InputError, match="not an earlier result"):
-        start.check_out(tmp_path / "theirs")
-
-
 def test_device_that_is_not_there(monkeypatch):
     import torch
 
@@ -459,7 +460,7 @@ def test_the_working_folder_is_not_replaced(tmp_path, monkeypatch, up):
     (tmp_path / "here" / "link").symlink_to(tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(InputError, match="working folder.*--out"):
-        start.check_out(Path(up))
+        check_out(Path(up))
     with pytest.raises(InputError, match="working folder.*--out"):
         replace_folder(Path(up), {"a": b""}, marker="a", own=["a"])
     assert Path.cwd() == tmp_path / "here"
@@ -500,6 +501,30 @@ def test_overlap_does_not_depend_on_the_order_of_the_networks_outputs():
         found = class_iou(logits.argmax(1), labels, 2)
         iou[order] = found[:, [names.index("low"), names.index("high")]]
     assert torch.equal(iou[0, 1], iou[1, 0])
+
+
+@pytest.mark.parametrize("how", ["by their values", "by the manifest", "but one"])
+def test_masks_of_which_nothing_counts_are_refused_before_the_first_pass(
+    tmp_path, monkeypatch, how
+):
+    context, ignored = toys.context(), np.full((6, 6), -1)
+    if how == "by the manifest":  # the network lacks the one class that they hold
+        block = dataclasses.replace(context.manifest.block, ignore=(1,))
+        manifest = dataclasses.replace(context.manifest, block=block)
+        context = dataclasses.replace(permuted(context, ("low", "x")), manifest=manifest)
+        ignored = np.ones((6, 6), int)
+    last = ignored.copy()
+    last[-1, -1] = 0
+    other = last if how == "but one" else ignored
+    monkeypatch.setattr(
+        toys.Drawn, "labels", lambda self, one: other if one.id == "s19" else ignored
+    )
+    if how == "but one":
+        run.run_study(toys.toy(), context, tmp_path)
+        return
+    with pytest.raises(InputError, match="every pixel of its 20 masks is ignored"):
+        run.run_study(toys.toy(), context, tmp_path)
+    assert toys.Calls.count == 0
 
 
 def test_a_class_of_the_masks_that_the_network_lacks():

@@ -15,6 +15,8 @@ import yaml
 from conceptseg import catalogue
 from conceptseg.data.draw import sample_priority
 from conceptseg.engine.store import FOLDER
+from conceptseg.report.page import ALTERED
+from conceptseg.result.lock import locked
 from conceptseg.result.saved import sealed
 from conceptseg.study import __main__ as command
 from tests import toys
@@ -194,10 +196,17 @@ def test_report_of_a_result_that_was_edited(capsys, study):
     before = Path("o/report.html").read_bytes()
     file = Path("o/result.json")
     content = json.loads(file.read_text())
+    content["tables"]["sums"]["rows"][0]["value"] += 1
+    file.write_text(json.dumps(content))
+    code, _, err = call(capsys, "report", "o")
+    assert (code, err) == (0, [f"o: {ALTERED.heading}; the report says so"])
+    assert ALTERED.heading in Path("o/report.html").read_text()
+    file.write_text(json.dumps(sealed(content)))
+    assert call(capsys, "report", "o")[::2] == (0, [])
+    before = Path("o/report.html").read_bytes()
+    assert ALTERED.heading.encode() not in before
     content["tables"]["sums"]["rows"][0].pop("value")
     content["tables"]["sums"]["rows"][0]["name"] = ["a", "list"]
-    file.write_text(json.dumps(content))
-    assert "o/result.json was altered since it was saved" in refused(capsys, "report", "o")
     file.write_text(json.dumps(sealed(content)))
     line = refused(capsys, "report", "o")
     assert "o: result.json" in line and "edited" in line
@@ -217,8 +226,19 @@ def test_interrupted_says_how_to_go_on_and_does(capsys, study):
     assert sum("found saved" in line for line in err) == 3
 
 
-def test_ctrl_c_reaches_a_real_process(study, tmp_path):
-    """SIGINT in the middle of real work, from outside."""
+def test_a_file_that_ends_too_early_is_no_ctrl_c(capsys, study):
+    """typer takes an EOFError of any library for the user's wish to stop."""
+    toys.Calls.reset(at=4, error=EOFError("No data left in file"))
+    code, _, err = call(capsys, "toy", "-c", study, "--out", "o")
+    assert code == 1 and "a defect" in err[-1] and not any("interrupted" in one for one in err)
+
+
+SIGNALS = {signal.SIGINT: (130, "interrupted;"), signal.SIGTERM: (143, "terminated;")}
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_ctrl_c_and_the_end_of_a_job_reach_a_real_process(study, tmp_path, number):
+    """A signal in the middle of real work, from outside."""
     words = [sys.executable, "-m", "tests.study.toy_command", "0", "toy", "-c", str(study)]
     process = subprocess.Popen(
         [*words, "--out", "o", "--set", "data.manifest=" + str(big(tmp_path))],
@@ -229,12 +249,54 @@ def test_ctrl_c_reaches_a_real_process(study, tmp_path):
     )
     for line in process.stderr:
         if "shard 2/" in line:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             break
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    code, word = SIGNALS[number]
+    assert process.returncode == code, err
     assert out == "" and "Traceback" not in err
-    assert err.splitlines()[-1].startswith("interrupted;")
+    assert err.splitlines()[-1].startswith(word) and "the same command resumes" in err
+
+
+def test_another_study_is_not_replaced_unless_asked(capsys, study):
+    assert call(capsys, "toy", "-c", study, "--out", "o")[0] == 0
+    before = Path("o/result.json").read_bytes()
+    words = ("toy", "-c", study, "--out", "o", "--set", "seed=3")
+    assert "another configuration (seed)" in refused(capsys, *words)
+    assert Path("o/result.json").read_bytes() == before
+    assert call(capsys, *words, "--fresh")[0] == 0
+    assert Path("o/result.json").read_bytes() != before
+
+
+@pytest.mark.parametrize("out", ["folder", "none/scores.csv", "x" * 250, "loop"])
+def test_scores_that_could_not_be_written_are_refused_at_once(capsys, study, out):
+    Path("folder").mkdir()
+    Path("loop").symlink_to("loop")
+    words = ("predict-quality", "no result is looked for yet", "-c", study, "--out", out)
+    assert out[:50] in refused(capsys, *words)
+
+
+def test_a_report_that_a_kill_left_half_written_is_removed(capsys, study):
+    assert call(capsys, "toy", "-c", study, "--out", "o")[0] == 0
+    half = Path("o/.report.html.01234567.partial")
+    half.write_text("half")
+    code, _, err = call(capsys, "report", "o")
+    assert (code, len(err)) == (0, 1) and half.name in err[0] and not half.exists()
+
+
+def test_two_runs_in_one_folder(capsys, study):
+    with locked(Path("o")):
+        assert "another run is writing there" in refused(capsys, "toy", "-c", study, "--out", "o")
+    assert call(capsys, "toy", "-c", study, "--out", "o")[0] == 0
+
+
+def test_what_a_killed_save_has_left_is_told(capsys, study):
+    Path(".o.01234567.partial").mkdir()
+    Path(".o.01234567.partial/notes.txt").write_text("mine")
+    code, _, err = call(capsys, "toy", "-c", study, "--out", "o")
+    assert code == 0 and "notes.txt brought back into o" in err[0]
+    assert Path("o/notes.txt").read_text() == "mine" and Path("o/result.json").is_file()
+    assert not list(Path().glob(".o.*"))
 
 
 def big(folder):

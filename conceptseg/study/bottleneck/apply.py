@@ -13,7 +13,9 @@ from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.result.table import Table
+from conceptseg.study.bottleneck.confidence import NAMES
 from conceptseg.study.bottleneck.config import Bottleneck
+from conceptseg.study.bottleneck.fitness import SIZE
 from conceptseg.study.bottleneck.measure import look
 from conceptseg.study.bottleneck.predictor import Predictor, Scored
 
@@ -31,6 +33,11 @@ def check(predictor: Predictor, context: Context, where: str) -> None:
             f"{where}: its predictor was made for other weights (or another preprocessing) than "
             f"those of model {context.model.name!r}; give the same network, or run the bottleneck "
             "study on this one"
+        )
+    if predictor.facts["confidence"] != list(NAMES):
+        raise InputError(
+            f"{where}: its predictor reads another confidence than this version measures; run the "
+            "study again"
         )
 
 
@@ -71,7 +78,7 @@ class Score(Pass):
         logits, numbers = look(self.study, context, batch.images)
         context.model.check_finite(logits, batch.ids)
         confidence, facts = numbers["confidence"], self.predictor.facts
-        size = confidence[:, list(facts["confidence"]).index("foreground")]
+        size = confidence[:, list(facts["confidence"]).index(SIZE)]
         found = self.predictor.score(numbers["pooled"], confidence, size)
         columns = (found.quality, found.low, found.high, found.distance)
         return SCORES(Scores(np.array(batch.ids), np.stack(columns, 1)))

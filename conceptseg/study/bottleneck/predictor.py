@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from conceptseg.errors import InputError
+from conceptseg.result.saved import UNREADABLE
 from conceptseg.study.bottleneck.conformal import Calibration, Slicing, interval, quality_ends
+from conceptseg.study.bottleneck.fitness import check
 from conceptseg.study.bottleneck.gate import Gate, Gates, Space
 from conceptseg.study.bottleneck.part import Part
 from conceptseg.study.bottleneck.regress import from_log_odds
@@ -61,7 +63,12 @@ class Predictor:
     facts: Mapping[str, Any]
 
     def features(self, pooled: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-        """The rows that the models read, [m, d]."""
+        """The rows that the models read, [m, d]. Raises InputError for a layer of fewer units."""
+        if len(self.columns) and self.columns.max() >= pooled.shape[1]:
+            raise InputError(
+                f"the predictor reads unit {self.columns.max()} of {self.facts['layer']}, which "
+                f"has {pooled.shape[1]}; run the bottleneck study again"
+            )
         use, parts = (
             self.facts["features"],
             {"layer": pooled[:, self.columns], "confidence": confidence},
@@ -120,7 +127,7 @@ class Predictor:
                 mine = {k.removeprefix(start): v for k, v in own.items() if k.startswith(start)}
                 parts.append(Part(kind, own[f"{number}-offset"], own[f"{number}-matrix"], mine))
             name, edges = head["slicing"]
-            return cls(
+            numbers = (
                 tuple(parts),
                 Calibration(*(own[key] for key in Calibration.__dataclass_fields__)),
                 Slicing(name, tuple(edges)),
@@ -128,10 +135,12 @@ class Predictor:
                 own["columns"],
                 head["facts"],
             )
-        except (KeyError, ValueError, TypeError) as error:
+            check(*numbers)
+        except UNREADABLE as error:
             raise InputError(
                 f"{where}: its predictor cannot be read ({error}); run the study again"
             ) from None
+        return cls(*numbers)
 
 
 def _gate(arrays: Mapping[str, np.ndarray], name: str) -> Gate:

@@ -65,7 +65,8 @@ def log_odds(quality: np.ndarray) -> np.ndarray:
 
 def from_log_odds(values: np.ndarray) -> np.ndarray:
     """The quality of log odds: 1 / (1 + exp(-v))."""
-    return np.asarray(1 / (1 + np.exp(-np.asarray(values, np.float64))))
+    with np.errstate(over="ignore"):  # of far below 0: 1 / inf is 0
+        return np.asarray(1 / (1 + np.exp(-np.asarray(values, np.float64))))
 
 
 def components_of(kept: int, rows: int, units: int) -> Any:

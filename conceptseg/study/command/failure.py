@@ -11,10 +11,12 @@ from conceptseg.errors import (
     EXIT_INPUT,
     EXIT_INTERRUPTED,
     EXIT_MEMORY,
+    EXIT_TERMINATED,
     InputError,
     one_line,
 )
 from conceptseg.network.blame import escaped, out_of_memory
+from conceptseg.study.command.signals import Terminated
 
 UNWRITABLE = {
     errno.ENOSPC,
@@ -30,6 +32,7 @@ UNWRITABLE = {
     errno.EMFILE,
 }
 """Errors of the operating system that a user can cure."""
+RESUMES = "finished parts are kept, the same command resumes"
 
 
 def report_failure(error: BaseException) -> int:
@@ -42,18 +45,17 @@ def report_failure(error: BaseException) -> int:
         # The reader of our output is gone (`conceptseg list | head`): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
+    if type(error).__name__ == "Abort" and isinstance(error.__cause__, EOFError):
+        return report_failure(error.__cause__)  # which typer takes for the user's
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
-        return _say(
-            "interrupted; finished parts are kept, the same command resumes",
-            EXIT_INTERRUPTED,
-            word="",
-        )
+        return _say(f"interrupted; {RESUMES}", EXIT_INTERRUPTED, word="")
+    if isinstance(error, Terminated):
+        return _say(f"terminated; {RESUMES}", EXIT_TERMINATED, word="")
     if isinstance(error, InputError):
         return _say(str(error), EXIT_INPUT)
     if out_of_memory(error):
         return _say(
-            "out of memory; choose a smaller --batch-size or smaller images; finished "
-            "parts are kept, the same command resumes",
+            f"out of memory; choose a smaller --batch-size or smaller images; {RESUMES}",
             EXIT_MEMORY,
         )
     if isinstance(error, OSError) and error.errno in UNWRITABLE:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
+import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -37,14 +38,16 @@ def run(
     from conceptseg.engine import run as runner
     from conceptseg.engine.each import run_each
     from conceptseg.engine.examine import examine
+    from conceptseg.engine.out import taken
     from conceptseg.engine.progress import choose
 
     settings = read_settings(name, catalogue.load("study", name), path, overrides)
     named = out or settings.default_out()  # as the user knows it, for what is printed
-    start.check_out(named)
     out = named.absolute()
     start_here()
-    with choose(quiet) as progress:
+    with taken(named, name, settings.recorded, fresh=fresh) as said, choose(quiet) as progress:
+        for line in said:
+            progress.note(line)
         studies = start.prepare_each(settings.study)
         context, *others = (one for _, one in studies)
         samples = len(context.manifest.samples)
@@ -159,21 +162,28 @@ def show_model_layers(
 def render_again(folder: Path) -> Path:
     """Render the report of a saved result into its folder; returns the report's path.
 
-    Raises :class:`~conceptseg.errors.InputError` for a folder without a result, and for one whose
-    `result.json` holds what the report cannot show: it is a file that may have been edited.
+    A result that was edited is rendered with a notice of that, here and on the page. Raises
+    :class:`~conceptseg.errors.InputError` for a folder without a result, and for one whose
+    `result.json` holds what the report cannot show.
     """
-    from conceptseg.report.page import write
+    from conceptseg.report.page import ALTERED, write
+    from conceptseg.result.folder import tidy_file
     from conceptseg.result.saved import Result
 
-    result = Result.load(folder)
+    result = Result.load(folder, altered=True)
+    for line in tidy_file(folder / "report.html"):
+        print(line, file=sys.stderr)
     study = catalogue.load("study", result.study)
+    if result.altered:
+        print(f"{folder}: {ALTERED.heading}; the report says so", file=sys.stderr)
     try:
         return write(study.report(result), result, folder / "report.html")
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # whatever drawing meets of numbers that no study has written
+        what = f"cannot be shown ({type(error).__name__}: {str(error)[:200]})"
         if isinstance(error, KeyError):
-            what = f"lacks {error.args[0]!r}, which the report shows"
-        else:
-            what = f"cannot be shown ({type(error).__name__}: {str(error)[:200]})"
+            what = f"lacks {str(error.args[0])[:200]!r}, which the report shows"
         raise InputError(
             f"{folder}: result.json {what}; it is damaged, edited or of "
             "another version: run the study again"
@@ -189,12 +199,15 @@ def predict_quality(folder: Path, path: Path, overrides: Overrides, out: Path | 
     from conceptseg.engine.run import sweep
     from conceptseg.engine.store import clear
     from conceptseg.result.encoding import pack
-    from conceptseg.result.folder import replace_file
+    from conceptseg.result.folder import check_file, is_regular, tidy_file, write_out
     from conceptseg.result.joined import part_of
+    from conceptseg.result.lock import locked
     from conceptseg.result.saved import Result
     from conceptseg.study.bottleneck import apply
     from conceptseg.study.bottleneck.predictor import Predictor
 
+    if out is not None:
+        check_file(out)
     shared = shared_parts(path, overrides)
     result = part_of(Result.load(folder), shared.model.positive_class, str(folder))
     predictor = Predictor.from_arrays(result.arrays, str(folder))
@@ -213,16 +226,22 @@ def predict_quality(folder: Path, path: Path, overrides: Overrides, out: Path | 
     apply.check(predictor, context, str(folder))
     known = {"predictor": hashlib.sha256(pack(predictor.to_arrays())).hexdigest()}
     with contextlib.ExitStack() as stack:
-        # Beside the file that is asked for, what is done is found again after a crash.
-        state = out.absolute().with_name(f"{out.name}.parts") if out is not None else None
+        state: Path | None = None
+        if out is not None and is_regular(out):
+            stack.enter_context(locked(out))
+            for line in tidy_file(Path(os.path.realpath(out))):
+                print(line, file=sys.stderr)
+            # Beside the file that is asked for, what is done is found again after a crash.
+            state = out.absolute().with_name(f"{out.name}.parts")
         place = state or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         found = sweep(apply.Score(study, predictor), study, context, place, known)
         text = apply.as_csv(apply.ranked(found[apply.SCORES]))
-    if out is not None and state is not None:
-        replace_file(out, text.encode())
-        clear(state)
-        with contextlib.suppress(OSError):  # there is something else in it
-            state.rmdir()
+        if out is not None:
+            write_out(out, text.encode())
+        if state is not None:
+            clear(state)
+            with contextlib.suppress(OSError):  # there is something else in it
+                state.rmdir()
     return text
 
 

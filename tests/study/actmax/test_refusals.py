@@ -13,8 +13,11 @@ from tests.study.refusals import refused_alike
 DIRECTION = {"objective": "direction"}
 REFUSALS = [
     (DIRECTION, "directions: a direction is asked for; give a .npy file"),
-    (DIRECTION | {"directions": "text.txt"}, "directions: text.txt holds no directions"),
-    (DIRECTION | {"directions": "zeros.npy"}, "directions: zeros.npy must hold finite rows"),
+    (DIRECTION | {"directions": "text.txt"}, "directions: .*/files/text.txt holds no directions"),
+    (
+        DIRECTION | {"directions": "zeros.npy"},
+        "directions: .*/files/zeros.npy must hold finite",
+    ),
     (DIRECTION | {"directions": "wide.npy"}, "directions: they have 999 entries, layer 'body' has"),
     ({"units": [9999]}, "units: 9999 does not exist; layer 'body' offers 0 to"),
     ({"labels": "ace"}, "ace: a result of 'ace' says nothing of units"),
@@ -28,14 +31,16 @@ REFUSALS = [
 @pytest.mark.parametrize(("keys", "words"), REFUSALS)
 def test_check_and_run_refuse_alike(capsys, tmp_path, monkeypatch, keys, words):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "text.txt").write_text("not numbers")
-    np.save(tmp_path / "zeros.npy", np.zeros((2, 3)))
-    np.save(tmp_path / "wide.npy", np.ones((2, 999)))
+    files = tmp_path / "files"  # where the study's file lies
+    files.mkdir()
+    (files / "text.txt").write_text("not numbers")
+    np.save(files / "zeros.npy", np.zeros((2, 3)))
+    np.save(files / "wide.npy", np.ones((2, 999)))
     units = {"units": Table([dict.fromkeys(COLUMNS) | {"unit": 0, "detector": False}])}
-    Result("ace", notes={"layer": "body"}).save(tmp_path / "ace")
-    Result("dissect", tables=units, notes={"layer": "stem"}).save(tmp_path / "elsewhere")
+    Result("ace", notes={"layer": "body"}).save(files / "ace")
+    Result("dissect", tables=units, notes={"layer": "stem"}).save(files / "elsewhere")
     other = {"weights": "0" * 64}
     Result("dissect", tables=units, notes={"layer": "body"}, provenance=other).save(
-        tmp_path / "weights"
+        files / "weights"
     )
     assert re.search(words, refused_alike(capsys, tmp_path, "actmax", keys))

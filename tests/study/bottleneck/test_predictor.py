@@ -39,7 +39,10 @@ def whole(name="forest"):
     kept = Calibration(np.full(n, 0.4), np.arange(n) % 2, np.zeros(n, int), np.arange(n))
     pooled = np.c_[np.zeros(n), rows[:, :7]]
     gates = Gates.of(rows[:, :7], rows[:, 7:], np.arange(n), 0.1)
-    facts = {"features": "both", "alpha": 0.1, "classes": ["a"]}
+    facts = {
+        **{"features": "both", "alpha": 0.1, "flip": True, "classes": ["a"]},
+        **{"layer": "body", "weights": "0", "confidence": ["sure", "foreground", "edges"]},
+    }
     parts = (part_of(pipe, 10), part_of(other, 10))
     one = Predictor(parts, kept, Slicing("size", (0.2, 0.6)), gates, np.arange(1, 8), facts)
     return one, pooled, rows[:, 7:], np.linspace(0, 1, n)

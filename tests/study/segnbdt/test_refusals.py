@@ -32,8 +32,8 @@ REFUSALS = [
      "dissection: names of units need a network with a linear last layer"),
     ({"names": "wordnet"}, {}, "names: wordnet needs the package nltk"),
     ({"dissection": "nowhere"}, {}, "nowhere"),
-    ({"dissection": "stem"}, {}, "dissection: stem is of layer 'stem'.* dissect that layer"),
-    ({"dissection": "none"}, {}, "dissection: none has no unit of 'body' that detects"),
+    ({"dissection": "stem"}, {}, "dissection: .*/files/stem is of layer 'stem'.* dissect that"),
+    ({"dissection": "none"}, {}, "dissection: .*/files/none has no unit of 'body' that detects"),
     ({"evidence": [{"kind": "grad_pam", "layer": "nosuch"}]}, {}, "nosuch"),
     ({"evidence": ["activations_x_predictions"]}, {}, "explains classes alone"),
 ]  # fmt: skip
@@ -66,9 +66,9 @@ def dissected(folder, layer):
 def test_check_and_run_refuse_alike(capsys, tmp_path, monkeypatch, keys, data, words):
     monkeypatch.setitem(__import__("sys").modules, "nltk", None)
     monkeypatch.chdir(tmp_path)
-    dissected(tmp_path / "stem", "stem")
-    dissected(tmp_path / "none", "body")
     file = write(tmp_path / "files", 4)
+    dissected(tmp_path / "files/stem", "stem")
+    dissected(tmp_path / "files/none", "body")
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | keys))
     if data:
         edit(file, **data)
