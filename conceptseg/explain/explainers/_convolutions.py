@@ -15,10 +15,11 @@ from conceptseg.network.record import Recorder, find
 
 Part = Literal["decoder", "encoder and decoder"]
 
-_FOUND: WeakKeyDictionary[nn.Module, dict[tuple[object, ...], tuple[str, ...]]] = (
+_FOUND: WeakKeyDictionary[nn.Module, dict[tuple[object, ...], tuple[str, ...] | InputError]] = (
     WeakKeyDictionary()
 )
-"""Of each network, its convolutions by part and size of image: finding them takes passes."""
+"""Of each network, its convolutions by part and size of image, or why there are none: finding them
+takes passes."""
 
 
 def layers_of(scene: Scene, named: Sequence[str] | None, part: Part) -> tuple[str, ...]:
@@ -40,8 +41,14 @@ def layers_of(scene: Scene, named: Sequence[str] | None, part: Part) -> tuple[st
     known = _FOUND.setdefault(scene.model.module, {})
     key = (part, len(scene.model.classes), *scene.images.shape[1:])
     if key not in known:
-        known[key] = _search(scene, part)
-    return known[key]
+        try:
+            known[key] = _search(scene, part)
+        except InputError as error:
+            known[key] = type(error)(str(error))  # without the frames, which hold the network
+    found = known[key]
+    if isinstance(found, InputError):
+        raise type(found)(str(found))
+    return found
 
 
 def _search(scene: Scene, part: Part) -> tuple[str, ...]:

@@ -156,6 +156,17 @@ def test_one_forward_and_one_backward_feed_all_layers():
     assert len(slopes) == len(targets)
 
 
+def test_that_there_are_none_is_found_out_once():
+    """Of a network without an encoder; three methods ask for its convolutions."""
+    model = wrapped(nn.Sequential(nn.Identity()), 3)
+    said, count = [], Count(model)
+    for _ in range(2):
+        with pytest.raises(InputError, match="name layers") as error:
+            layers_of(Scene(model, images(1)), None, "decoder")
+        said.append((str(error.value), dict(count.runs)))
+    assert said[0] == said[1]
+
+
 def test_layers_that_cannot_be():
     model, x = unet(), images(1)
     with pytest.raises(InputError, match="layer 'mud' does not exist: .*mid"):
