@@ -10,7 +10,7 @@ from conceptseg.errors import InputError
 
 MAX_PIXELS = 25_000_000
 """Pixels of an image, at most, unless a manifest says otherwise: 5000 x 5000, which take a network
-some gigabytes, and this package less than one."""
+some gigabytes, and this package about one."""
 
 
 @dataclass(frozen=True)

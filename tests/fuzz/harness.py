@@ -178,6 +178,8 @@ def as_outside() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("default")
+            for hidden in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning):
+                warnings.simplefilter("ignore", hidden)  # as Python has it
             warnings.filterwarnings("ignore", module=DECODERS)
             warnings.showwarning = lambda text, *rest: print(f"warning: {text}", file=sys.stderr)
             yield
@@ -243,4 +245,5 @@ class Campaign:
         shown = "\n\n".join(self.told[:20])
         assert not self.told, f"{len(self.told)} defects:\n{shown}"
         assert self.counts[REFUSED], "what is spoilt is all harmless"
-        assert self.counts[DONE], "all that was spoilt is fatal"
+        some = self.counts.total() >= 100
+        assert self.counts[DONE] or not some, "all that was spoilt is fatal"
