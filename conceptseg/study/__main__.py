@@ -6,6 +6,7 @@ Nothing heavy is imported before a verb needs it, so help answers at once. Exit 
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ import typer
 from conceptseg import __version__, catalogue
 from conceptseg.errors import EXIT_DONE, EXIT_INPUT, EXIT_INTERRUPTED, InputError, nearest
 from conceptseg.study.command.failure import report_failure
+from conceptseg.study.command.screen import ours_alone
 
 app = typer.Typer(
     name="conceptseg",
@@ -132,8 +134,10 @@ def layers(
         ),
     ] = None,
     size: Annotated[str, typer.Option(metavar="HxW", help="Image size for --model.")] = "256x256",
-    channels: Annotated[int, typer.Option(min=1, help="Image channels for --model.")] = 3,
-    classes: Annotated[int, typer.Option(min=1, help="Number of classes for --model.")] = 21,
+    channels: Annotated[int, typer.Option(min=1, max=1024, help="Image channels for --model.")] = 3,
+    classes: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Number of classes for --model.")
+    ] = 21,
     sets: Sets = None,
     device: Device = None,
     data_root: DataRoot = None,
@@ -270,21 +274,29 @@ def _study_of(config: Path | None, study: str | None) -> str:
     return max(fitting, key=len)
 
 
+MOST_PIXELS = 2**24
+"""Of the image for `layers --model`: 4096 x 4096."""
+
+
 def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.lower().partition("x")
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise InputError(f"--size {text}: write it as HxW in pixels, e.g. 256x320")
-    return int(height), int(width)
+    found = re.fullmatch(r"([0-9]{1,7})x([0-9]{1,7})", text.lower())
+    height, width = (int(side) for side in found.groups()) if found else (0, 0)
+    if not 0 < height * width <= MOST_PIXELS:
+        raise InputError(
+            f"--size {text}: write it as HxW in pixels, e.g. 256x320, {MOST_PIXELS} at most in all"
+        )
+    return height, width
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code. Every failure is told once, on the error stream."""
     try:
-        code = app(
-            list(sys.argv[1:] if arguments is None else arguments),
-            prog_name="conceptseg",
-            standalone_mode=False,
-        )
+        with ours_alone():
+            code = app(
+                list(sys.argv[1:] if arguments is None else arguments),
+                prog_name="conceptseg",
+                standalone_mode=False,
+            )
         if code == EXIT_INTERRUPTED:  # how newer versions of typer tell of Ctrl-C
             raise KeyboardInterrupt
         sys.stdout.flush()

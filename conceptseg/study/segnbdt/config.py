@@ -1,6 +1,6 @@
 """SegNBDT: a segmentation network as a decision tree over its classes, and where it goes wrong."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -115,8 +115,8 @@ class Segnbdt(Study):
     inspected: int = Field(4, ge=1, description="Images whose pixels the report can be asked for.")
     inspected_side: int = Field(72, ge=4, le=200, description="Pixels asked for along a side.")
     exemplars: int = Field(3, ge=1, description="Pictures of evidence for a branch.")
-    picture_px: Annotated[int, Field(ge=32)] = Field(
-        224, description="Longer side of the report's pictures."
+    picture_px: int = Field(
+        224, ge=32, le=4096, description="Longer side of the report's pictures."
     )
 
     @field_validator("evidence")
