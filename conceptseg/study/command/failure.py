@@ -75,5 +75,8 @@ def report_failure(error: BaseException) -> int:
 
 
 def _say(text: str, code: int, word: str = "error: ") -> int:
-    print(word + " ".join(text.split()), file=sys.stderr)
+    line = " ".join(text.split())
+    # A name in it may hold what a terminal obeys, what turns the line around, or half a character.
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    print(word + line, file=sys.stderr)
     return code

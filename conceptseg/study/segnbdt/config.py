@@ -98,6 +98,19 @@ class Segnbdt(Study):
         "is what is removed.",
     )
     evidence_images: int = Field(24, ge=2, description="Judged images, drawn by hash.")
+    most_decisions: int = Field(
+        40,
+        ge=2,
+        description="Decisions that are explained in an image, drawn by hash where pixels take "
+        "more: each costs an explanation, and passes for each part. Trees of 21 classes have no "
+        "more.",
+    )
+    most_parts: int = Field(
+        16,
+        ge=1,
+        description="Classes whose regions are removed in an image, drawn by hash where more are "
+        "predicted.",
+    )
     min_region_fraction: float = Field(
         0.002, gt=0, lt=1, description="Share of an image that must take a branch to be explained."
     )
