@@ -17,16 +17,19 @@ from pydantic import (
 
 from conceptseg.catalogue import Methods
 
+LARGEST = 2**32 - 1
+"""Of whole numbers: what seeds of all libraries can be, and more than can be counted here."""
 _NUMBERS = (int, float, int | None, float | None)
 
 
 class Strict(BaseModel):
     """A frozen model that refuses unknown keys, and true or false where a number is wanted.
 
-    Otherwise values are converted where nothing is lost: 4.0 or "4" is the integer 4.
+    Otherwise values are converted where nothing is lost: 4.0 or "4" is the integer 4. Numbers are
+    finite, and whole ones at most :data:`LARGEST` in size.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -34,6 +37,14 @@ class Strict(BaseModel):
         field = cls.model_fields.get(info.field_name or "")
         if isinstance(value, bool) and field is not None and field.annotation in _NUMBERS:
             raise ValueError("expected a number, not true or false")
+        return value
+
+    @field_validator("*")
+    @classmethod
+    def _numbers_that_can_be_counted(cls, value: Any) -> Any:
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, int) and abs(one) > LARGEST:
+                raise ValueError(f"expected a number of at most {LARGEST}")
         return value
 
 
@@ -136,9 +147,14 @@ class ModelConfig(Reading):
     source: str = Field(
         description="File name under conceptseg/network/sources: torchvision, smp, ..."
     )
-    name: str = Field(description="Architecture, hub id, factory path or file, as the source says.")
+    name: str = Field(
+        description="Architecture, hub id, factory path or file, as the source says. Of source "
+        "factory a package.module:callable, which is imported and run with your rights: such a "
+        "file is a program."
+    )
     arguments: dict[str, Any] = Field(
-        default_factory=dict, description="Keyword arguments for the network's constructor."
+        default_factory=dict,
+        description="Keyword arguments for the network's constructor, and no others.",
     )
     weights: str | None = Field(
         None,
@@ -160,6 +176,16 @@ class ModelConfig(Reading):
         "independent classes: the one that is studied; all in turn if absent.",
     )
 
+    @field_validator("arguments")
+    @classmethod
+    def _no_code_of_others(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        if "trust_remote_code" in arguments:
+            raise ValueError(
+                "no trust_remote_code, which runs code that lies beside weights; load such a "
+                "network from its code (source: factory)"
+            )
+        return arguments
+
     @property
     def reading(self) -> Reading:
         """The keys that say how the output is read."""
@@ -179,6 +205,7 @@ class RunConfig(Strict):
     batch_size: int = Field(
         8,
         ge=1,
+        le=65536,
         description="Images per pass; where it is not given, as many as have room: 8 at most, 32 "
         "on a GPU.",
     )
@@ -188,10 +215,13 @@ class RunConfig(Strict):
         description="Parts that are saved one by one, about so many; of like cost when absent.",
     )
     channels_last: bool = Field(True, description="Memory format of the network and its input.")
-    threads: int | None = Field(None, ge=1, description="CPU threads; torch's own when absent.")
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="CPU threads; torch's own when absent."
+    )
     workers: int = Field(
         2,
         ge=0,
+        le=64,
         description="Threads that read and decode images while the network runs; 0: none, each "
         "image is read when its turn comes.",
     )
@@ -209,6 +239,7 @@ class RunConfig(Strict):
     processes: int | None = Field(
         None,
         ge=1,
+        le=256,
         description="Processes that make long fits (tests of concepts, regressors, permutations); "
         "as many as there are cores when absent.",
     )

@@ -66,6 +66,10 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        if not isinstance(node, yaml.MappingNode):  # such as !!map [1]
+            raise yaml.constructor.ConstructorError(
+                None, None, f"a mapping is expected, not a {node.id}", node.start_mark
+            )
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -83,11 +87,12 @@ class _Loader(yaml.SafeLoader):
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; only plain data, no Python tags, no aliases, no repeated keys."""
     try:
-        about = path.stat()
-        check_regular(path, about)
-        if about.st_size > MAX_BYTES:
+        check_regular(path, path.stat())
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
             raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MiB; is this the YAML file?")
-        text = path.read_text(encoding="utf-8")
+        text = data.decode()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; {_siblings(path)}") from None
     except IsADirectoryError:
@@ -96,6 +101,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a text file in UTF-8; is this the YAML file?") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:  # a name that no file can have
+        raise InputError(f"{str(path)!r}: cannot be read ({error})") from None
     content = _parse(text, str(path))
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds no keys; expected a mapping such as 'data: ...'")
@@ -121,9 +128,7 @@ def read_settings(
 
     Raises :class:`~conceptseg.errors.InputError` with one line for the first thing that is wrong.
     """
-    content = read_yaml(path)
-    for key, value in overrides:
-        assign(content, key, value)
+    content = _read(path, overrides)
     given = {key for key, _ in overrides}
     written = _validate(study, content, str(path), given)
     recorded = written.model_dump(mode="json", by_alias=True)
@@ -134,10 +139,29 @@ def read_settings(
 def read_parts(path: Path, overrides: Sequence[tuple[str, Any]] = ()) -> dict[str, Any]:
     """The keys of any study's file with paths made absolute, unchecked: for commands that need
     only the parts that all studies share."""
+    content = _read(path, overrides)
+    return _absolute(content, content, path.parent, {key for key, _ in overrides})
+
+
+def _read(path: Path, overrides: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """The keys of a study's file with overrides applied in order."""
     content = read_yaml(path)
     for key, value in overrides:
+        _check_texts(value, f"--set {key}")
         assign(content, key, value)
-    return _absolute(content, content, path.parent, {key for key, _ in overrides})
+    return content
+
+
+def absolute(text: str, folder: Path, where: str) -> Path:
+    """The path that `text` names from `folder`; `~` is the home folder.
+
+    Raises :class:`~conceptseg.errors.InputError` for `~NAME` of a user that is not there.
+    """
+    try:
+        return (folder / Path(text).expanduser()).absolute()
+    except RuntimeError:
+        user = text.partition("/")[0]
+        raise InputError(f"{where}: {user!r} names no user's home; write the folder out") from None
 
 
 def validate(model: type[Any], content: Mapping[str, Any], where: str) -> Any:
@@ -160,7 +184,9 @@ def _parse(text: str, where: str) -> Any:
     loader: _Loader | None = None
     try:
         loader = _Loader(text)
-        return loader.get_single_data()
+        content = loader.get_single_data()
+        _check_texts(content, where)
+        return content
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f", line {mark.line + 1}" if mark and not where.startswith("--set") else ""
@@ -168,13 +194,33 @@ def _parse(text: str, where: str) -> Any:
         if "could not determine a constructor" in problem:
             problem = "tags such as !!python/... are not read; write plain values"
         raise InputError(f"{where}{line}: {problem}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"{where}: not YAML ({str(error).splitlines()[0]})") from None
     except RecursionError:
         raise InputError(f"{where}: nested too deeply") from None
+    except (InputError, MemoryError):
+        raise
+    # PyYAML's constructors fail in any way at values that are not of their tag: !!int '', !!bool a.
+    except Exception as error:
+        found = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{where}: not YAML ({type(error).__name__}: {found[:160]})") from None
     finally:
         if loader is not None:
             loader.dispose()
+
+
+def _check_texts(content: Any, where: str) -> None:
+    """Refuse text that can stand in no file's name and no report: NUL, and half a character."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            _check_texts(key, where)
+            _check_texts(value, where)
+    elif isinstance(content, (list, tuple, set, frozenset)):
+        for value in content:
+            _check_texts(value, where)
+    elif isinstance(content, str) and re.search("[\0\ud800-\udfff]", content):
+        raise InputError(
+            f"{where}: {content[:60]!r} holds a character that is none (\\0, or half of a pair); "
+            "write the text anew"
+        )
 
 
 def assign(content: dict[str, Any], key: str, value: Any) -> None:
@@ -200,12 +246,14 @@ def _absolute(
     resolved = copy.deepcopy(content)
     for key in (*PATHS, "model.name"):
         group, name = key.split(".")
-        value = (recorded.get(group) or {}).get(name)
+        within = recorded.get(group)
+        if not isinstance(within, dict):
+            continue
+        value = within.get(name)
         if not isinstance(value, str) or value.startswith(NAMES):
             continue
-        base = Path.cwd() if key in given else folder
-        path = (base / Path(value).expanduser()).absolute()
-        in_folder = (recorded.get("model") or {}).get("source") in FOLDERS and path.is_dir()
+        path = absolute(value, Path.cwd() if key in given else folder, key)
+        in_folder = within.get("source") in FOLDERS and path.is_dir()
         if key == "model.name" and not (path.is_file() or in_folder):
             continue  # an architecture or a factory, not a file
         resolved.setdefault(group, {})[name] = str(path)

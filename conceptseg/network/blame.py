@@ -196,6 +196,8 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
     text = str(error).lower()
+    if isinstance(error, (ImportError, OSError)):  # a library that does not fit
+        return "cannot allocate memory" in text or "failed to map segment" in text
     return isinstance(error, RuntimeError) and (
         "can't allocate memory" in text or "not enough memory" in text or "out of memory" in text
     )

@@ -228,7 +228,8 @@ def _weights_only(path: Path) -> Any:
     except Exception as error:
         if "TorchScript" in str(error):
             raise InputError(
-                f"{path}: is a TorchScript program; load it with model.source torchscript"
+                f"{path}: is a TorchScript program, into which torch lets no one look; save the "
+                "network's state_dict(), or export its code by torch.export (source: exported)"
             ) from error
         raise InputError(
             f"{path}: damaged or no torch checkpoint ({_line(error)}); copy or save it again"

@@ -59,7 +59,7 @@ def survey(model: Network, images: Tensor) -> list[LayerInfo]:
     marked as recommended that has influence on the logits of this image
     (:func:`conceptseg.network.influence.first_with_influence`); none if none has.
 
-    Raises :class:`~conceptseg.errors.InputError` for a TorchScript network, which takes no hooks.
+    Raises :class:`~conceptseg.errors.InputError` where there is TorchScript, which takes no hooks.
     """
     seen, sizes = watch(model, images)
     total = max(sum(sizes.values()), 1)
@@ -83,16 +83,16 @@ def survey(model: Network, images: Tensor) -> list[LayerInfo]:
 def watch(model: Network, images: Tensor) -> tuple[dict[str, Seen], dict[nn.Module, int]]:
     """The first call of each module that runs on the first of `images`; modules' own parameters.
 
-    Raises :class:`~conceptseg.errors.InputError` for a TorchScript network, which takes no hooks.
+    Raises :class:`~conceptseg.errors.InputError` where there is TorchScript, which takes no hooks.
     """
     model.settle(images)
     root = model.module
     names = {name: module for name, module in root.named_modules() if name}
     if any(isinstance(module, torch.jit.ScriptModule) for module in names.values()):
         raise InputError(
-            f"model {model.name!r}: torch lets no one look into TorchScript modules, so they have "
-            "no layers; load the network from its code (source: factory) or export it by "
-            "torch.export (source: exported)"
+            f"model {model.name!r} holds a TorchScript module, into which torch lets no one look; "
+            "build it from its code (source: factory), or export that by torch.export (source: "
+            "exported)"
         )
     sizes = _own_sizes(root)
     # Twice the same image: what has not one row per image (biases, windows) is then told apart.

@@ -7,8 +7,8 @@ terminated (SIGTERM), 1 a defect.
 
 import contextlib
 import os
+import re
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +22,7 @@ import typer
 from conceptseg import __version__, catalogue
 from conceptseg.errors import EXIT_DONE, EXIT_INPUT, EXIT_INTERRUPTED, InputError, nearest
 from conceptseg.study.command.failure import report_failure
+from conceptseg.study.command.screen import ours_alone
 from conceptseg.study.command.signals import terminable
 
 app = typer.Typer(
@@ -31,10 +32,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-DECODERS = r"(PIL|tifffile|pydicom|nibabel|pycocotools)(\.|$)"
-"""Whose warnings are not shown: of a file that can be read they are of no use, and what is wrong
-with another one is told anyway."""
 
 CODES = (
     "Exit codes: 0 done, 2 bad input, 3 out of memory, 130 interrupted, 143 terminated, 1 a defect."
@@ -142,8 +139,10 @@ def layers(
         ),
     ] = None,
     size: Annotated[str, typer.Option(metavar="HxW", help="Image size for --model.")] = "256x256",
-    channels: Annotated[int, typer.Option(min=1, help="Image channels for --model.")] = 3,
-    classes: Annotated[int, typer.Option(min=1, help="Number of classes for --model.")] = 21,
+    channels: Annotated[int, typer.Option(min=1, max=1024, help="Image channels for --model.")] = 3,
+    classes: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Number of classes for --model.")
+    ] = 21,
     sets: Sets = None,
     device: Device = None,
     data_root: DataRoot = None,
@@ -280,18 +279,24 @@ def _study_of(config: Path | None, study: str | None) -> str:
     return max(fitting, key=len)
 
 
+MOST_PIXELS = 2**24
+"""Of the image for `layers --model`: 4096 x 4096."""
+
+
 def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.lower().partition("x")
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise InputError(f"--size {text}: write it as HxW in pixels, e.g. 256x320")
-    return int(height), int(width)
+    found = re.fullmatch(r"([0-9]{1,7})x([0-9]{1,7})", text.lower())
+    height, width = (int(side) for side in found.groups()) if found else (0, 0)
+    if not 0 < height * width <= MOST_PIXELS:
+        raise InputError(
+            f"--size {text}: write it as HxW in pixels, e.g. 256x320, {MOST_PIXELS} at most in all"
+        )
+    return height, width
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code. Every failure is told once, on the error stream."""
-    warnings.filterwarnings("ignore", module=DECODERS)
     try:
-        with terminable():
+        with ours_alone(), terminable():
             code = app(
                 list(sys.argv[1:] if arguments is None else arguments),
                 prog_name="conceptseg",

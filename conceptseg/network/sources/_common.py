@@ -166,15 +166,23 @@ def existing(name: str, kind: str) -> Path:
 
 
 def parameters_of(make: Callable[..., Any], named_only: bool = False) -> list[str] | None:
-    """Names of keyword arguments; None when any name may be taken, unless `named_only`."""
+    """Names of keyword arguments; None when any name may be taken, unless `named_only`.
+
+    Of a class whose constructor has a catch-all those of the classes that it is made from as well.
+    """
     try:
         parameters = inspect.signature(make).parameters.values()
     except (TypeError, ValueError):
         return None
-    if not named_only and any(p.kind is p.VAR_KEYWORD for p in parameters):
+    rest = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    if not named_only and rest:
         return None
     passed = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [p.name for p in parameters if p.kind in passed]
+    names = [p.name for p in parameters if p.kind in passed]
+    if rest and isinstance(make, type):
+        for base in make.__bases__:
+            names += parameters_of(base, named_only) or []
+    return names
 
 
 def with_classes(make: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:

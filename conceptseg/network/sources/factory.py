@@ -2,7 +2,10 @@
 
 The callable gets `arguments` and returns a `torch.nn.Module`. An argument that names a class of
 `torch.nn` (`torch.nn.Conv2d`) stands for the class, unless the callable asks for a string.
-This imports and runs your own code, found as Python finds it or in the working folder.
+This imports and runs that package's code with your rights, found as Python finds it or in the
+working folder: a study's file that names a factory is a program. What makes no networks is refused:
+Python's own library, classes that are no modules, functions of torch itself and of installed
+packages that do not use it.
 
 mmsegmentation's networks come so too: `name: "mmseg.apis:init_model"` with `arguments` `config`
 (their file) and `device: cpu`; the checkpoint goes to `weights`. What their `data_preprocessor`
@@ -13,14 +16,16 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from conceptseg.config import ModelConfig, Preprocessing
 from conceptseg.errors import InputError, nearest
-from conceptseg.network.blame import Others, missing_module
+from conceptseg.network.blame import PACKAGES, Others, missing_module
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.sources._common import (
     build,
@@ -36,8 +41,8 @@ def load(config: ModelConfig, classes: Sequence[str]) -> SegmentationModel:
     """The network that the callable `config.name` returns.
 
     Raises :class:`~conceptseg.errors.InputError` for a name without a colon, a module that cannot
-    be imported, an attribute that it lacks (with the nearest), a callable that fails or returns
-    something else.
+    be imported, an attribute that it lacks (with the nearest), what cannot be a network's, a
+    callable that fails or returns something else.
     """
     if pretrained(config) is not None:
         raise InputError("model.weights: a factory has no named weights; give a checkpoint file")
@@ -74,6 +79,11 @@ def _find(name: str) -> Callable[..., Any]:
     path, colon, attribute = name.partition(":")
     if not colon or not path or not attribute:
         raise InputError(f"model.name: {name!r} must read 'package.module:callable'")
+    if path.partition(".")[0] in sys.stdlib_module_names:
+        raise InputError(
+            f"model.name: {path} is of Python's own library and makes no network (call a file of "
+            "yours otherwise)"
+        )
     with _working_folder():
         found: Any = _import(path)
         for part in attribute.split("."):
@@ -83,7 +93,45 @@ def _find(name: str) -> Callable[..., Any]:
             found = getattr(found, part)
     if not callable(found):
         raise InputError(f"model.name: {name} is a {type(found).__name__} and cannot be called")
+    _check_maker(found, name)
     return found
+
+
+def _check_maker(found: Any, name: str) -> None:
+    """Refuse what returns no network, whatever it is given, and could do anything else."""
+    made = found
+    while isinstance(made, partial):
+        made = made.func
+    if isinstance(made, type) and issubclass(made, nn.Module):
+        return
+    home = getattr(made, "__module__", None) or type(getattr(made, "__self__", made)).__module__
+    package = str(home).partition(".")[0]
+    if package in sys.stdlib_module_names:
+        raise InputError(f"model.name: {name} is of Python's own library and makes no network")
+    if isinstance(made, type):
+        raise InputError(f"model.name: {name} is a class, but no torch.nn.Module")
+    if package == "torch" or (_installed(package) and not _uses_torch(package)):
+        raise InputError(
+            f"model.name: {name} is of {package}, which makes no networks; name a class, or a "
+            "function of yours that returns one"
+        )
+
+
+def _installed(package: str) -> bool:
+    """Whether a package is none of the user's own."""
+    file = getattr(sys.modules.get(package), "__file__", None) or ""
+    return bool(PACKAGES.intersection(Path(file).parts))
+
+
+def _uses_torch(package: str) -> bool:
+    """Whether any module of a package that was imported has imported torch or its modules."""
+    within = f"{package}."
+    loaded = [one for name, one in sys.modules.items() if f"{name}.".startswith(within)]
+    return any(
+        value is torch or value is nn or value is nn.Module
+        for module in loaded
+        for value in list(vars(module).values())
+    )
 
 
 def _import(path: str) -> Any:

@@ -38,9 +38,9 @@ def load(config: ModelConfig, classes: Sequence[str]) -> SegmentationModel:
     make = getattr(nets, config.name)
     names = class_names(config, classes)
     usual = {"spatial_dims": 2, "in_channels": 3, "out_channels": outputs(config, names)}
-    taken = parameters_of(make)
+    taken = parameters_of(make, named_only=True)
     arguments = {key: value for key, value in usual.items() if taken is None or key in taken}
     arguments |= config.arguments
-    module = build(make, f"MONAI's {config.name}", arguments)
+    module = build(make, f"MONAI's {config.name}", arguments, named_only=True)
     channels = arguments.get("in_channels")
     return finish(config, module, names, channels=channels)

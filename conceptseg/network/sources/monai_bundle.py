@@ -60,7 +60,7 @@ def load(config: ModelConfig, classes: Sequence[str]) -> SegmentationModel:
         raise InputError(f"{path}: the network has {arguments['spatial_dims']} dimensions, not two")
     _check_intensities(config, content, path)
     names = class_names(config, classes, _names(folder / "configs" / "metadata.json"))
-    module: nn.Module = build(make, f"MONAI's {make.__name__}", arguments)
+    module: nn.Module = build(make, f"MONAI's {make.__name__}", arguments, named_only=True)
     weights = config.weights or str(folder / WEIGHTS)
     return finish(
         config.model_copy(update={"weights": weights}),

@@ -5,7 +5,7 @@ weights) for the encoder alone, with its normalisation; `pretrained:OWNER/NAME` 
 from the hub.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import segmentation_models_pytorch as smp
@@ -14,7 +14,14 @@ from torch import nn
 from conceptseg.config import ModelConfig, Preprocessing
 from conceptseg.errors import InputError, nearest
 from conceptseg.network.model import SegmentationModel
-from conceptseg.network.sources._common import build, class_names, finish, outputs, pretrained
+from conceptseg.network.sources._common import (
+    build,
+    class_names,
+    finish,
+    outputs,
+    parameters_of,
+    pretrained,
+)
 
 ARCHITECTURES: dict[str, Any] = {
     name.lower(): getattr(smp, name)
@@ -29,6 +36,7 @@ def load(config: ModelConfig, classes: Sequence[str]) -> SegmentationModel:
     names = class_names(config, classes)
     chosen = pretrained(config)
     if chosen is not None and "/" in chosen:
+        _check_arguments(config.arguments, *ARCHITECTURES.values())
         module = build(smp.from_pretrained, f"smp's {chosen}", {
             "pretrained_model_name_or_path": chosen, **config.arguments,
         })  # fmt: skip
@@ -39,6 +47,7 @@ def load(config: ModelConfig, classes: Sequence[str]) -> SegmentationModel:
         raise InputError(
             f"model.name: smp has no architecture {config.name!r}; {nearest(config.name, known)}"
         )
+    _check_arguments(config.arguments, make)
     encoder = config.arguments.get("encoder_name", "resnet34")
     _check_encoder(encoder, chosen)
     arguments = {
@@ -51,6 +60,24 @@ def load(config: ModelConfig, classes: Sequence[str]) -> SegmentationModel:
     origin = None if chosen is None else f"encoder {encoder} of {chosen}, decoder random"
     channels = int(config.arguments.get("in_channels", 3))
     return finish(config, module, names, own=own, channels=channels, origin=origin)
+
+
+def _check_arguments(given: Mapping[str, Any], *makes: Any) -> None:
+    """Refuse what no constructor names, unless it is numbers: those are the encoder's, and it may
+    be given files and addresses as well."""
+    known = {name for make in makes for name in parameters_of(make, named_only=True) or ()}
+    for name, value in given.items():
+        if name not in known and not _numbers(value):
+            raise InputError(
+                f"model.arguments: smp takes no {name!r} that is not a number; "
+                f"{nearest(name, known)}"
+            )
+
+
+def _numbers(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_numbers, value))
+    return isinstance(value, (bool, int, float))
 
 
 def _check_encoder(encoder: Any, chosen: str | None) -> None:

@@ -30,6 +30,10 @@ from conceptseg.network.sources._common import (
 
 def load(config: ModelConfig, classes: Sequence[str]) -> SegmentationModel:
     """The network `config.name` of `torchvision.models.segmentation`."""
+    if loader := {"weights", "progress"}.intersection(config.arguments):
+        raise InputError(
+            f"model.arguments: {loader.pop()!r} is not the network's; weights go to model.weights"
+        )
     known = torchvision.models.list_models(module=torchvision.models.segmentation)
     detectors = torchvision.models.list_models(module=torchvision.models.detection)
     known += [name for name in detectors if name.startswith("maskrcnn")]

@@ -4,7 +4,7 @@
 the `arguments`, and weights are random or a checkpoint's; or `name` is a hub id or a folder, and
 `weights: pretrained:DEFAULT` (or `pretrained:ID`) loads the weights there with its class names and
 its image processor's scale, normalisation, channel order and size. Code of a hub repository is
-never run.
+never run: `arguments` are fields of the configuration and nothing else that a loader takes.
 
 Queries (MaskFormer and its heirs, EoMT, DETR with masks) are folded to class maps
 (:func:`conceptseg.network.outputs.fold_queries`). OneFormer gets its task by `arguments.task`:
@@ -13,7 +13,7 @@ beside its weights; without one by `arguments.task_inputs`, the ids themselves. 
 no id means anything, and ones are given.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ def load(config: ModelConfig, classes: Sequence[str]) -> SegmentationModel:
         )
     names = class_names(config, classes)
     given, _, ids = _inputs.split_task(config.name, dict(config.arguments))
+    _check_fields(transformers.CONFIG_MAPPING[config.name], given)
     arguments = {"num_labels": outputs(config, names), **given}
     what = f"transformers' {config.name}"
     settings = build(
@@ -78,6 +79,8 @@ def _trained(config: ModelConfig, classes: Sequence[str], source: str) -> Segmen
             "semantic segmentation"
         )
     given, task, ids = _inputs.split_task(settings.model_type, dict(config.arguments))
+    _check_fields(type(settings), given)
+    _check_attention(getattr(settings, "_attn_implementation", None), f"model.name: {source}")
     module, told = _fetch(head, source, output_loading_info=True, **given)
     _check_complete(source, told)
     if task is not None:
@@ -88,6 +91,30 @@ def _trained(config: ModelConfig, classes: Sequence[str], source: str) -> Segmen
     return finish(config, module, names, own=own, origin=tidy(source))
 
 
+def _check_fields(kind: Any, given: Mapping[str, Any]) -> None:
+    """Refuse arguments that are no fields of a kind of configuration, such as those of a loader.
+
+    What a folder's own configuration holds does not count: it may hold anything.
+    """
+    usual = kind()
+    for name, value in given.items():
+        if name == "attn_implementation":
+            _check_attention(value, "model.arguments.attn_implementation")
+            continue
+        own = hasattr(usual, name) and not name.startswith("_")
+        if not own or callable(getattr(usual, name)):
+            fields = [key for key in usual.to_dict() if not key.startswith("_")]
+            raise InputError(
+                f"model.arguments: {kind.model_type} has no field {name!r}; {nearest(name, fields)}"
+            )
+
+
+def _check_attention(name: Any, where: str) -> None:
+    """Refuse attention that is fetched from the hub, where it is code."""
+    if "/" in str(name):
+        raise InputError(f"{where}: attention by {name!r}, which is code of the hub; write eager")
+
+
 def tidy(source: str) -> str:
     """A hub id as it is; of a folder its name, for reports tell no folders."""
     return Path(source).name if Path(source).is_absolute() else source
@@ -95,7 +122,7 @@ def tidy(source: str) -> str:
 
 def _fetch(auto: Any, source: str, **options: Any) -> Any:
     try:
-        return auto.from_pretrained(source, **options)
+        return auto.from_pretrained(source, trust_remote_code=False, **options)
     except Exception as error:
         text = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
@@ -129,7 +156,9 @@ def _processing(source: str) -> Preprocessing | None:
     own size.
     """
     try:
-        processor: Any = transformers.AutoImageProcessor.from_pretrained(source)
+        processor: Any = transformers.AutoImageProcessor.from_pretrained(
+            source, trust_remote_code=False
+        )
     except (OSError, ValueError):
         return None
     scaled = getattr(processor, "do_rescale", True)

@@ -74,4 +74,6 @@ class Ability(Study):
     unit: Literal["auto", "group", "image"] = Field(
         "auto", description="What intervals and tests count: the manifest's groups, or images."
     )
-    picture_px: int = Field(160, ge=32, description="Longer side of the report's pictures.")
+    picture_px: int = Field(
+        160, ge=32, le=4096, description="Longer side of the report's pictures."
+    )

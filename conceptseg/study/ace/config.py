@@ -124,7 +124,9 @@ class Ace(Study):
     exemplars: int = Field(12, ge=1, description="Segments shown for each concept.")
     map_images: int = Field(100, ge=1, description="Images whose segments the map shows.")
     map_segments: int = Field(1500, ge=10, description="Segments that the map shows.")
-    picture_px: int = Field(256, ge=32, description="Longer side of the report's pictures.")
+    picture_px: int = Field(
+        256, ge=32, le=4096, description="Longer side of the report's pictures."
+    )
 
     @property
     def expected_segments(self) -> int:

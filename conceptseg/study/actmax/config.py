@@ -84,4 +84,6 @@ class Actmax(Study):
         description="Units, the shown ones among them, whose real images pictures are compared "
         "with; those that vary most.",
     )
-    picture_px: int = Field(160, ge=32, description="Longer side of the report's pictures.")
+    picture_px: int = Field(
+        160, ge=32, le=4096, description="Longer side of the report's pictures."
+    )

@@ -94,7 +94,9 @@ class Bottleneck(Study):
         "takes groups where there are at least eight. Folds never cut a group, unless it is image "
         "and there are fewer groups than folds.",
     )
-    picture_px: int = Field(112, ge=32, description="Longer side of each picture's panels.")
+    picture_px: int = Field(
+        112, ge=32, le=4096, description="Longer side of each picture's panels."
+    )
 
     def overlap(self, shared: np.ndarray, predicted: np.ndarray, held: np.ndarray) -> np.ndarray:
         """IoU or Dice from pixel counts of any shape; nan where the labels hold no pixel."""

@@ -70,7 +70,9 @@ class DeepDream(Study):
         "auto", description="What intervals and tests count: the manifest's groups, or images."
     )
     shown: int = Field(2, ge=0, description="Starts of each path that are shown as a film strip.")
-    picture_px: int = Field(160, ge=32, description="Longer side of the report's pictures.")
+    picture_px: int = Field(
+        160, ge=32, le=4096, description="Longer side of the report's pictures."
+    )
 
     @property
     def least_steps(self) -> int:

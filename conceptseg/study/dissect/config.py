@@ -113,4 +113,6 @@ class Dissect(Study):
     memory_gib: float = Field(
         4.0, gt=0, description="Counts and kept maps may take this much; more is refused."
     )
-    picture_px: int = Field(192, ge=32, description="Longer side of the report's pictures.")
+    picture_px: int = Field(
+        192, ge=32, le=4096, description="Longer side of the report's pictures."
+    )

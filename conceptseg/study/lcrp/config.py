@@ -103,7 +103,9 @@ class Lcrp(Study):
         1, ge=1, description="Conditional maps made together: more memory, less time on a GPU."
     )
     exemplars: int = Field(4, ge=0, description="Pictures of each channel, per kind of reference.")
-    picture_px: int = Field(160, ge=32, description="Longer side of the report's pictures.")
+    picture_px: int = Field(
+        160, ge=32, le=4096, description="Longer side of the report's pictures."
+    )
     labels: str | None = Field(
         None, description="Folder of a finished dissect run of this layer, which names channels."
     )

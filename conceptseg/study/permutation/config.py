@@ -77,4 +77,6 @@ class Permutation(Study):
         "auto", description="What intervals and tests count: the manifest's groups, or images."
     )
     gallery: int = Field(2, ge=0, description="Images of which every exchange is shown.")
-    picture_px: int = Field(128, ge=32, description="Longer side of the report's pictures.")
+    picture_px: int = Field(
+        128, ge=32, le=4096, description="Longer side of the report's pictures."
+    )

@@ -62,7 +62,9 @@ class Saliency(Study):
         4.0, gt=0, description="Bound of the maps that a method is asked for at once."
     )
     gallery: int = Field(6, ge=0, description="Cases whose maps the report shows.")
-    picture_px: int = Field(192, ge=32, description="Longer side of the report's pictures.")
+    picture_px: int = Field(
+        192, ge=32, le=4096, description="Longer side of the report's pictures."
+    )
 
     @field_validator("primary")
     @classmethod

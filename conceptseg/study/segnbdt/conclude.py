@@ -219,6 +219,7 @@ def _notes(study: Segnbdt, context: Context, known: Known) -> dict[str, Any]:
         fill=study.fill,
         removed_share=study.removed_share,
         evidence_images=len(known[EVIDENCE].ids),
+        evidence_most=[study.most_decisions, study.most_parts],
         boundary_px=study.boundary_px,
         removals=len(tests),
         untested=sum(not test.testable for test in tests),

@@ -1,6 +1,6 @@
 """SegNBDT: a segmentation network as a decision tree over its classes, and where it goes wrong."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -98,6 +98,19 @@ class Segnbdt(Study):
         "is what is removed.",
     )
     evidence_images: int = Field(24, ge=2, description="Judged images, drawn by hash.")
+    most_decisions: int = Field(
+        40,
+        ge=2,
+        description="Decisions that are explained in an image, drawn by hash where pixels take "
+        "more: each costs an explanation, and passes for each part. Trees of 21 classes have no "
+        "more.",
+    )
+    most_parts: int = Field(
+        16,
+        ge=1,
+        description="Classes whose regions are removed in an image, drawn by hash where more are "
+        "predicted.",
+    )
     min_region_fraction: float = Field(
         0.002, gt=0, lt=1, description="Share of an image that must take a branch to be explained."
     )
@@ -115,8 +128,8 @@ class Segnbdt(Study):
     inspected: int = Field(4, ge=1, description="Images whose pixels the report can be asked for.")
     inspected_side: int = Field(72, ge=4, le=200, description="Pixels asked for along a side.")
     exemplars: int = Field(3, ge=1, description="Pictures of evidence for a branch.")
-    picture_px: Annotated[int, Field(ge=32)] = Field(
-        224, description="Longer side of the report's pictures."
+    picture_px: int = Field(
+        224, ge=32, le=4096, description="Longer side of the report's pictures."
     )
 
     @field_validator("evidence")

@@ -1,5 +1,6 @@
 """Third sweep: what in the image a node's decision rests on, and what it loses without it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +33,8 @@ NAN = float("nan")
 CONTEXT, CONCEPTS = -1, -2
 """Stand, among the parts that are removed, for the known context, and for the user's concepts: the
 first is -2, the second -3."""
+SHOWN = 8
+"""Classes that an image is taken to show, where the cost is estimated."""
 ROUNDING = 1e-6
 """Share of the largest logit that the evidence of a whole map must exceed to be more than what
 rounding leaves where a decision depends on nothing."""
@@ -60,10 +63,14 @@ class Evidence(Pass):
         return context.manifest.named(wanted)
 
     def forwards(self, context: Context) -> float:
-        """With six decisions and four parts in an image, an explanation taken for eight passes."""
-        study = self.study
+        """An explanation taken for eight passes, of images that show :data:`SHOWN` classes."""
+        study, k = self.study, len(context.model.classes)
         images = min(study.evidence_images + study.inspected, len(context.manifest.samples))
-        return images * (1 + 6 * (8 * len(study.evidence) + 1 + 4 * study.controls) + 4)
+        classes = min(k, SHOWN)
+        decisions = min(2 * (k - 1), math.ceil(classes * math.log2(k)), study.most_decisions)
+        parts = min(classes, study.most_parts)
+        each = 8 * len(study.evidence) + 1 + study.controls * (1 + parts)
+        return images * (1 + decisions * each + parts)
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         tree = known[GROWN].tree
@@ -91,14 +98,15 @@ class Evidence(Pass):
         rules: Rules,
         concepts: np.ndarray,
     ) -> dict[str, np.ndarray]:
-        tree, hard = rules.tree, rules.hard(scene.logits)[0]
+        study, tree, hard = self.study, rules.tree, rules.hard(scene.logits)[0]
         counts = np.bincount(hard.flatten().cpu().numpy(), minlength=tree.classes)
-        least = max(1.0, self.study.min_region_fraction * hard.numel())
-        edges = np.flatnonzero(counts @ tree.paths >= least).tolist()  # that enough pixels take
+        least = max(1.0, study.min_region_fraction * hard.numel())
+        taken = np.flatnonzero(counts @ tree.paths >= least)  # by enough pixels
+        edges = drawn(taken, study.most_decisions, context.seed, sample_id, 3)
         leaves = torch.from_numpy(tree.paths > 0).to(hard.device)
         masks = [leaves[:, edge][hard] for edge in edges]
         targets = [decision(tree, edge, m[None]) for edge, m in zip(edges, masks, strict=True)]
-        methods = explainers(context.suiting(self.study.evidence), context.layer) if edges else {}
+        methods = explainers(context.suiting(study.evidence), context.layer) if edges else {}
         made = [attempted(method, scene, targets)[0] for method in methods.values()]
         maps = [one[:, 0].float().cpu().numpy() for one in made]
         pictures = self._pictures(scene, rules, edges, masks, maps)
@@ -150,8 +158,8 @@ class Evidence(Pass):
         study = self.study
         fill = filling(context.model, scene.images, study.fill)
         # Each decision has draws of its own: they must not depend on which others have evidence.
-        drawn = [sample_priority(context.seed, sample_id) % 2**63, 2]
-        rngs = [np.random.default_rng([*drawn, edge]) for edge in edges]
+        key = [sample_priority(context.seed, sample_id) % 2**63, 2]
+        rngs = [np.random.default_rng([*key, edge]) for edge in edges]
         least = ROUNDING * float((scene.logits - scene.logits.mean(1, keepdim=True)).abs().max())
         fixed = [target.on(scene.logits) for target in targets]
         margins = np.array([float(target(scene.logits)[0]) for target in fixed])
@@ -163,7 +171,7 @@ class Evidence(Pass):
                 own[:] = [float(target(z[None])[0]) for z in _without(scene, fill, masks)]
                 own -= margin
         without = partial(_without, scene, fill)
-        last = rngs[-1] if rngs else np.random.default_rng(drawn)
+        last = rngs[-1] if rngs else np.random.default_rng(key)
         rows = moved_margins(without, scene.logits, fixed, parts, study.controls, last)
         numbers = np.array([part for part, _ in parts], np.int64)
         return {"margin": margins, "removed": removed, "part": numbers, "parts": rows}
@@ -175,17 +183,27 @@ class Evidence(Pass):
         the user's concepts, bool [q, h, w]."""
         predicted = scene.logits[0].argmax(0)
         least = max(1.0, self.study.min_region_fraction * predicted.numel())
-        each = [(c, predicted == c) for c in range(scene.logits.shape[1])]
-        parts = [(c, mask) for c, mask in each if int(mask.sum()) >= least]
+        counts = np.bincount(predicted.flatten().cpu().numpy(), minlength=scene.logits.shape[1])
+        large = np.flatnonzero(counts >= least)
+        shown = drawn(large, self.study.most_parts, context.seed, sample_id, 4)
+        parts = [(c, predicted == c) for c in shown]
         known = context.manifest.context(context.manifest.sample(sample_id))
         if known is not None:
             parts.append((CONTEXT, torch.from_numpy(np.asarray(known, bool))))
-        drawn = enumerate(torch.from_numpy(concepts))
-        parts += [(CONCEPTS - q, mask) for q, mask in drawn if int(mask.sum()) >= least]
+        own = enumerate(torch.from_numpy(concepts))
+        parts += [(CONCEPTS - q, mask) for q, mask in own if int(mask.sum()) >= least]
         return parts
 
     def finish(self, context: Context, state: Known, known: Known) -> Known:
         return state
+
+
+def drawn(numbers: np.ndarray, most: int, seed: int, sample_id: str, kind: int) -> list[int]:
+    """The numbers in their order; where there are more than `most`, so many of them, by hash."""
+    if len(numbers) > most:
+        rng = np.random.default_rng([sample_priority(seed, sample_id) % 2**63, kind])
+        numbers = np.sort(rng.choice(numbers, most, replace=False))
+    return [int(number) for number in numbers]
 
 
 def doubt(rules: Rules, logits: Tensor) -> Tensor:

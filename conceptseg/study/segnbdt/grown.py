@@ -23,6 +23,8 @@ from conceptseg.study.segnbdt.survey import KEPT
 from conceptseg.study.segnbdt.tree import Tree, given_tree, random_tree, star
 
 MOST_PIXELS = 60_000
+"""On which trees are compared; of more than 32 classes fewer, for a tree's cost at a pixel grows
+with the square of the classes."""
 KINDS = {
     "weights, ward": "last weights, Ward",
     "weights, cosine": "last weights, cosine",
@@ -175,7 +177,8 @@ def _pixels(kept: Sequence[Tables], k: int) -> tuple[Tensor, Tensor]:
     """Logits [1, k, m] and labels [m] of a bounded number of the images' kept pixels."""
     logits = np.concatenate([np.zeros((0, k), np.float32), *(one["logits"] for one in kept)])
     truth = np.concatenate([np.zeros(0, np.int32), *(one["truth"] for one in kept)])
-    step = max(1, -(-len(logits) // MOST_PIXELS))
+    most = MOST_PIXELS * 32 // max(32, k)
+    step = max(1, -(-len(logits) // most))
     drawn = np.ascontiguousarray(logits[::step].T)[None]
     return torch.from_numpy(drawn), torch.from_numpy(truth[::step])
 

@@ -180,9 +180,11 @@ def removal(result: Result) -> Section:
     )  # fmt: skip
     none = Prose("No branch was taken by enough pixels of the images studied.")
     blocks: list[Block | None] = [gone, filled] if gone or filled else [none]
+    decisions, regions = notes["evidence_most"]
     text = (
         "Margins are in logits: the branch's score minus its rivals', in "
-        f"{notes['evidence_images']} images."
+        f"{notes['evidence_images']} images; of one that shows many classes {decisions} decisions "
+        f"and {regions} regions at most, drawn by hash."
     )
     return Section("removal", "What decisions rest on", text, blocks)
 

@@ -1,4 +1,8 @@
+import functools
+import operator
+import os
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -74,7 +78,7 @@ def test_found_in_the_working_folder(tmp_path, monkeypatch):
         (
             f"{HERE}:fails",
             {},
-            r"ZeroDivisionError: by design \(line 24 of .*test_factory.py\); check model.arguments",
+            r"ZeroDivisionError: by design \(line 28 of .*test_factory.py\); check model.arguments",
         ),
         (f"{HERE}:make", {"arguments": {"widht": 3}}, "takes no 'widht'; did you mean 'width'"),
         (f"{HERE}:make", {"weights": "pretrained:best"}, "no named weights"),
@@ -98,6 +102,57 @@ def test_modules_that_do_not_import(tmp_path, monkeypatch, text, words):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match=words):
         load("mynet_broken:Net")
+
+
+class Opens:
+    """No network, though a class."""
+
+    def __init__(self, path: str = "ran") -> None:
+        Path(path).mkdir()
+
+
+shell = os.system
+partly = functools.partial(os.mkdir, "ran")
+wide = functools.partial(make, width=9)
+getter = operator.methodcaller("mkdir", "ran")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("os:system", {"command": "mkdir ran"}),
+        ("subprocess:run", {"args": ["mkdir", "ran"]}),
+        ("subprocess:Popen", {"args": ["mkdir", "ran"]}),
+        ("builtins:exec", {}),
+        ("runpy:run_path", {"path_name": "x.py"}),
+        ("importlib:import_module", {"name": "antigravity"}),
+        ("torch.hub:load", {"repo_or_dir": ".", "model": "x", "source": "local"}),
+        ("torch:load", {"f": "x.pt", "weights_only": False}),
+        ("torch.utils.cpp_extension:load_inline", {"name": "x", "cpp_sources": "x"}),
+        ("numpy:load", {"file": "x.npy", "allow_pickle": True}),
+        ("yaml:unsafe_load", {"stream": "1"}),
+        (f"{HERE}:shell", {}),
+        (f"{HERE}:os.mkdir", {"path": "ran"}),
+        (f"{HERE}:partly", {}),
+        (f"{HERE}:getter", {}),
+        (f"{HERE}:Opens", {}),
+    ],
+)
+def test_what_makes_no_networks_is_not_called(name, arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="makes no network|is a class, but no torch"):
+        load(name, arguments=arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_functions_that_make_networks_are_called():
+    assert load(f"{HERE}:wide").module[0].out_channels == 9
+    small = {"weights": None, "weights_backbone": None, "num_classes": 3}
+    name = "torchvision.models.segmentation:lraspp_mobilenet_v3_large"
+    assert type(load(name, arguments=small).module).__name__ == "LRASPP"
+    assert load("torch.nn:Conv2d", arguments={
+        "in_channels": 3, "out_channels": 3, "kernel_size": 1
+    }).channels == 3  # fmt: skip
 
 
 class Prepared(nn.Conv2d):

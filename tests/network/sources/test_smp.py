@@ -1,3 +1,5 @@
+import functools
+
 import pytest
 import torch
 
@@ -63,11 +65,13 @@ def test_sigmoid_head_and_grey_images():
 def test_encoder_weights_bring_their_normalisation(monkeypatch):
     seen = {}
 
+    original = smp.Unet.__init__
+
+    @functools.wraps(original)
     def fake(self, *args, encoder_weights=None, **kwargs):
         seen["weights"] = encoder_weights
         original(self, *args, encoder_weights=None, **kwargs)
 
-    original = smp.Unet.__init__
     published = {
         "mean": [0.5, 0.6, 0.7], "std": [0.1, 0.2, 0.3], "input_range": [0, 255],
         "input_space": "BGR",
@@ -89,6 +93,14 @@ def test_encoder_weights_bring_their_normalisation(monkeypatch):
         ("Unet", "resnet81", {}, "did you mean 'resnet18'"),
         ("Unet", "resnet18", {"weights": "pretrained:imagnet"}, "did you mean 'imagenet'"),
         ("Unet", "resnet18", {"arguments": {"encoder_depth": 99}}, "could not be built"),
+        ("Unet", "tu-resnet18", {"arguments": {"checkpoint_path": "x.pt"}}, "'checkpoint_path'"),
+        ("Unet", "tu-resnet18", {"arguments": {"pretrained_cfg": {"url": "x"}}}, "pretrained_cfg"),
+        (
+            "Unet",
+            "resnet18",
+            {"weights": "pretrained:a/b", "arguments": {"cache_dir": "/tmp"}},
+            "takes no 'cache_dir'",
+        ),
     ],
 )
 def test_refused(name, encoder, options, words):

@@ -74,6 +74,7 @@ def test_a_manifest_of_other_classes_is_refused_with_pretrained_weights():
         ("fcn_resnet50", {"weights": "pretrained:"}, "such as DEFAULT"),
         ("fcn_resnet50", {"weights": "gone.pth"}, "gone.pth: no such checkpoint"),
         ("fcn_resnet50", {"arguments": {"aux_loss": 1, "nonsense": 2}}, "nonsense"),
+        ("fcn_resnet50", {"arguments": {"weights": "DEFAULT"}}, "weights go to model.weights"),
     ],
 )
 def test_refused(name, options, words):

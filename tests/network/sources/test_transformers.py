@@ -127,6 +127,25 @@ def test_other_classes_in_the_manifest_need_a_word(folder):
     assert same.classes == ("Sky", "road", "CAR")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [{"trust_remote_code": True}, {"code_revision": "x"}, {"use_safetensors": False},
+     {"weights_only": False}, {"config": "x"}, {"quantization_config": {}}],
+)  # fmt: skip
+def test_code_beside_weights_is_not_run(folder, tmp_path, arguments):
+    """Whatever a loader is asked for, and whatever the folder's own configuration names."""
+    path, _ = folder
+    settings = json.loads((path / "config.json").read_text())
+    settings["auto_map"] = {"AutoConfig": "evil.C", "AutoModelForSemanticSegmentation": "evil.M"}
+    settings |= arguments
+    (path / "config.json").write_text(json.dumps(settings))
+    (path / "evil.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'ran')!r})\n")
+    with pytest.raises((InputError, ValueError), match=f"{next(iter(arguments))}"):
+        load(str(path), arguments, weights="pretrained:DEFAULT", classes=())
+    assert load(str(path), weights="pretrained:DEFAULT", classes=()).classes[0] == "sky"
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_backbone_without_a_trained_head_is_refused(folder, tmp_path):
     _, net = folder
     backbone = tmp_path / "backbone"
@@ -141,6 +160,11 @@ def test_a_backbone_without_a_trained_head_is_refused(folder, tmp_path):
         ("segfromer", {}, None, "did you mean 'segformer'"),
         ("segformer", {}, "pretrained:/nowhere/at/all", "could not be loaded"),
         ("mask2former", {"feature_size": 17}, None, "could not be built"),
+        ("segformer", {"dephts": [1]}, None, "has no field 'dephts'; did you mean 'depths'"),
+        ("segformer", {"auto_map": {"AutoConfig": "evil.C"}}, None, "has no field 'auto_map'"),
+        ("segformer", {"_commit_hash": "x"}, None, "has no field '_commit_hash'"),
+        ("segformer", {"from_dict": 1}, None, "has no field 'from_dict'"),
+        ("segformer", {"attn_implementation": "owner/kernel"}, None, "code of the hub"),
     ],
 )
 def test_refused(name, arguments, weights, words):
