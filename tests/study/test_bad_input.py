@@ -357,7 +357,8 @@ def test_disk_that_fills_up(study, earlier, limit, tmp_path):
     """A real limit on files: the smaller one is met by the first saved part, the other by the
     report, when everything is computed."""
     before = contents(tmp_path)
-    done = process("ace", "-c", study, "--out", "out", "--set", "min_images=2", limit=limit)
+    words = ["-c", study, "--out", "out", "--set", "min_images=2", "--fresh"]
+    done = process("ace", *words, limit=limit)
     assert "cannot write" in one_line(done.returncode, done.stdout, done.stderr)
     assert contents(tmp_path) == before
 

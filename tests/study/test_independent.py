@@ -8,7 +8,7 @@ import yaml
 
 from conceptseg import catalogue
 from conceptseg.result.joined import parts_of
-from conceptseg.result.saved import Result
+from conceptseg.result.saved import Result, sealed
 from conceptseg.study import __main__ as command
 from tests.strange_models import ANY, write_overlapping
 from tests.study.test_bad_input import one_line
@@ -150,7 +150,7 @@ def test_a_damaged_joined_result_is_refused_in_one_line(manifest, tmp_path, caps
     assert run(write(tmp_path, FAST, manifest), FAST, out) == 0
     saved = json.loads((out / "result.json").read_text())
     del saved["notes"]["independent_classes"][1]["findings"]
-    (out / "result.json").write_text(json.dumps(saved))
+    (out / "result.json").write_text(json.dumps(sealed(saved)))
     capsys.readouterr()
     code = command.main(["report", str(out)])
-    assert "was altered since it was saved" in one_line(code, "", capsys.readouterr().err)
+    assert "is damaged or edited" in one_line(code, "", capsys.readouterr().err)
