@@ -259,7 +259,7 @@ def _absolute(
         resolved.setdefault(group, {})[name] = str(path)
     for holder, name, key in _files(resolved, ""):
         base = Path.cwd() if any(_within(key, one) for one in given) else folder
-        holder[name] = str((base / Path(holder[name]).expanduser()).absolute())
+        holder[name] = str(absolute(holder[name], base, key))
     return resolved
 
 

@@ -14,7 +14,6 @@ import resource
 import signal
 import sys
 import traceback
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ import numpy as np
 import pytest
 
 from conceptseg.errors import EXIT_DONE, EXIT_INPUT, InputError
-from conceptseg.study.__main__ import DECODERS
+from conceptseg.study.command.screen import ours_alone
 
 SEED = int(os.environ.get("CONCEPTSEG_FUZZ_SEED", 0))
 CPU_S, WALL_S = 60, 600
@@ -172,16 +171,11 @@ def values_spoilt(content: Any, dice: Dice) -> Any:
 
 @contextmanager
 def as_outside() -> Iterator[None]:
-    """Within it, what is logged or warned of comes on the screen as it does outside of tests."""
+    """Within it, what is logged or warned of comes on the screen as it does of the command."""
     root = logging.getLogger()
     handlers, root.handlers = root.handlers, []
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("default")
-            for hidden in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning):
-                warnings.simplefilter("ignore", hidden)  # as Python has it
-            warnings.filterwarnings("ignore", module=DECODERS)
-            warnings.showwarning = lambda text, *rest: print(f"warning: {text}", file=sys.stderr)
+        with ours_alone():
             yield
     finally:
         root.handlers = handlers
