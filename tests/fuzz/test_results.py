@@ -5,7 +5,7 @@ pictures, the list of files, a predictor's numbers; with digests that tell it, a
 were made to fit. The command must do its work (exit code 0, and say so if it could tell) or say in
 one line what is wrong (2), and leave the report that was there.
 
-CONCEPTSEG_SEED is another campaign's seed.
+CONCEPTSEG_FUZZ_SEED is another campaign's seed.
 """
 
 import io
@@ -33,7 +33,7 @@ from tests.study.bottleneck.test_predictor import whole
 from tests.study.bottleneck.test_study import SMALL
 from tests.study.test_strange import IMAGES, run, write
 
-SEED = int(os.environ.get("CONCEPTSEG_SEED", "0"))
+SEED = int(os.environ.get("CONCEPTSEG_FUZZ_SEED", "0"))
 FEW, MANY = 16, 120
 """Cases of one study in the quick form, and of each study in the slow one."""
 SCORED_FEW, SCORED_MANY = 150, 200
