@@ -189,7 +189,10 @@ class FilesSpec(Strict):
         "the file's units (Hounsfield units of CT).",
     )
     max_pixels: int = Field(
-        MAX_PIXELS, strict=True, ge=1, description="Larger images are refused unread."
+        MAX_PIXELS,
+        strict=True,
+        ge=1,
+        description="Larger images are refused unread; a pixel takes a small network 600 bytes.",
     )
 
     orientation: Literal["apply", "apply_to_masks", "ignore"] = Field(
