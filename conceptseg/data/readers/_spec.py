@@ -192,7 +192,7 @@ class FilesSpec(Strict):
         MAX_PIXELS,
         strict=True,
         ge=1,
-        description="Larger images are refused unread; a pixel takes a small network 600 bytes.",
+        description="Larger images are refused unread; a network takes some 500 bytes a pixel.",
     )
 
     orientation: Literal["apply", "apply_to_masks", "ignore"] = Field(
