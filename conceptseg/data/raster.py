@@ -8,9 +8,9 @@ import numpy as np
 
 from conceptseg.errors import InputError
 
-MAX_PIXELS = 5_760_000
-"""Pixels of an image, at most, unless a manifest says otherwise: 2400 x 2400. Each takes up to 50
-bytes to be read, and some 600 in a small network with its gradients: 4 gigabytes in all."""
+MAX_PIXELS = 25_000_000
+"""Pixels of an image, at most, unless a manifest says otherwise: 5000 x 5000, which take a network
+some gigabytes, and this package about one."""
 
 
 @dataclass(frozen=True)

@@ -189,10 +189,7 @@ class FilesSpec(Strict):
         "the file's units (Hounsfield units of CT).",
     )
     max_pixels: int = Field(
-        MAX_PIXELS,
-        strict=True,
-        ge=1,
-        description="Larger images are refused unread; a network takes some 500 bytes a pixel.",
+        MAX_PIXELS, strict=True, ge=1, description="Larger images are refused unread."
     )
 
     orientation: Literal["apply", "apply_to_masks", "ignore"] = Field(

@@ -34,7 +34,7 @@ from conceptseg.errors import InputError
 
 Plane = Literal["sagittal", "coronal", "axial", 0, 1, 2]
 _AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
-VALUES = 64
+VALUES = 16
 """Values of a volume, at most, as a multiple of `max_pixels`: they are unpacked all at once."""
 LONGEST_HEADER = 1 << 28
 _KEPT = 1 << 30  # bytes of volumes that are kept unpacked, for slices come in order

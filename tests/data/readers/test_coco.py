@@ -144,7 +144,7 @@ BAD = {
     "area": ([note(1, 7, [], area="x")], None, {}, "annotation 1: area is 'x'"),
     "name": ([], [IMAGE | {"file_name": None}], {}, "image 1: file_name is None; expected str"),
     "climbs": ([], [IMAGE | {"file_name": "../a.png"}], {}, "leaves the root"),
-    "bomb": ([], [IMAGE | {"height": 10**6, "width": 10**6}], {}, "max_pixels is 5760000"),
+    "bomb": ([], [IMAGE | {"height": 10**6, "width": 10**6}], {}, "max_pixels is 25000000"),
     "same": ([], [IMAGE, IMAGE | {"id": 2}], {}, "two samples have the id 'a'"),
     "one id": ([], [IMAGE, IMAGE | {"file_name": "b.png"}], {}, "image 1: two images have this id"),
     "unhashable": (

@@ -172,17 +172,17 @@ def test_a_gzip_file_of_several_parts(tmp_path):
 def test_a_header_that_promises_a_whole_disk(tmp_path):
     """The header alone says how much a small packed file would unpack to."""
     header = nibabel.Nifti1Header()
-    header.set_data_shape((70, 70, 70))
+    header.set_data_shape((20, 20, 300))
     header.set_data_dtype(np.uint8)
     header["magic"], header["vox_offset"] = b"n+1", 352
     path = tmp_path / "i/p1.nii.gz"
     path.parent.mkdir()
     path.write_bytes(gzip.compress(header.binaryblock + bytes(500)))
     keys = {"format": "nifti", "labels": LABELS, "volumes": [{"images": "i/{id}.nii.gz"}]}
-    with pytest.raises(InputError, match=r"voxels are more than 64 times max_pixels; cut it"):
-        manifest(tmp_path, **keys, max_pixels=4900)
-    with pytest.raises(InputError, match=r"is more than max_pixels \(4899\)"):
-        manifest(tmp_path, **keys, max_pixels=4899)
+    with pytest.raises(InputError, match=r"voxels are more than 16 times max_pixels; cut it"):
+        manifest(tmp_path, **keys, max_pixels=6000)
+    with pytest.raises(InputError, match=r"is more than max_pixels \(5999\)"):
+        manifest(tmp_path, **keys, max_pixels=5999)
     header["vox_offset"] = 2**40
     path.write_bytes(gzip.compress(header.binaryblock + bytes(500)))
     with pytest.raises(InputError, match="damaged: its values would begin at byte 1099511627776"):
