@@ -13,7 +13,7 @@ from conceptseg.data.cache import Decoded
 from conceptseg.engine.contract import Context
 from conceptseg.engine.independence import check_background
 from conceptseg.engine.reading import first_images, lay_out, outputs_of_labels
-from conceptseg.engine.room import batch_size
+from conceptseg.engine.room import batch_size, check_image
 from conceptseg.engine.weighing import images_to_weigh, readers_of_several
 from conceptseg.errors import InputError, nearest
 
@@ -73,6 +73,8 @@ def prepare_each(study: S, weigh: bool = True) -> list[tuple[S, Context]]:
     model = _load_model(studies[0], manifest, device)
     check_background(study, manifest, model)
     run = study.run.model_copy(update={"device": device})
+    with precision(run):
+        check_image(model, first_images(manifest, run))
     if names:
         model.settle(first_images(manifest, run))
     if "batch_size" not in study.run.model_fields_set:

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from conceptseg.engine import room
+from conceptseg.errors import InputError
 from tests.small_models import hooks, images, unet, wrapped
 
 
@@ -47,3 +48,27 @@ def test_on_a_device_what_is_free_decides(monkeypatch, free, expected):
         device = torch.device("cuda")
 
     assert room.batch_size(model, There()) == expected
+
+
+def test_an_image_that_would_not_fit_is_refused_before_it_is_run(monkeypatch):
+    model, image = wrapped(Chain()), images(1, 40, 60)
+    monkeypatch.setattr(room, "LARGE", 1000)
+    monkeypatch.setattr(room, "PROBE", 16)
+    needed = room.activation_bytes(model, image)
+    sizes = []
+    model.module.register_forward_hook(lambda module, given, made: sizes.append(made.shape[2:]))
+    monkeypatch.setattr(room, "available", lambda: needed)
+    room.check_image(model, image)
+    monkeypatch.setattr(room, "available", lambda: needed - 1)
+    with pytest.raises(InputError, match="an image of 40 x 60 pixels would keep about 0.0 GiB"):
+        room.check_image(model, image)
+    assert set(sizes) == {(16, 16)}
+    room.check_image(wrapped(Chain()), images(1, 20, 30))  # small ones are not asked
+    scaled = wrapped(Chain())
+    scaled.preprocessing = scaled.preprocessing.model_copy(update={"size": (8, 8)})
+    room.check_image(scaled, image)
+
+
+def test_what_is_free_is_told_by_the_system():
+    free = room.available()
+    assert free is None or 2**20 < free < 2**50
