@@ -30,7 +30,8 @@ def first_with_influence(model: Network, image: Tensor, layers: Sequence[str]) -
     if not layers:
         return None
     for asked in (layers[:1], layers[1:]):
-        found = next((name for name in asked if name in sloping(model, image, asked)), None)
+        acting = sloping(model, image, asked)
+        found = next((name for name in asked if name in acting), None)
         if found is not None:
             return found
     return next((name for name in layers[:MOST_ERASED] if acts(model, image, name)), None)

@@ -124,6 +124,17 @@ def test_none_where_none_acts():
     assert first_with_influence(model, images, []) is None
 
 
+def test_all_layers_but_the_first_are_asked_by_one_pass():
+    model, passes = wrapped(Deaf()), []
+    images = torch.rand(SIZE)
+    names = [f"encoder.stages.{n}" for n in range(4)]
+    model.settle(images)
+    model.module.register_forward_hook(lambda *given: passes.append(torch.is_grad_enabled()))
+    assert first_with_influence(model, images, names) is None
+    # With their gradients at most twice: that of the first, and of the others together.
+    assert sum(passes) <= 2 and len(passes) <= 2 + 2 * len(names)
+
+
 def test_a_layer_that_is_silent_on_one_image_may_act_on_others():
     net, silent = Net(), ["encoder.stages.3"]
     with torch.no_grad():
