@@ -31,6 +31,10 @@ UNWRITABLE = {
 """Errors of the operating system that a user can cure."""
 
 
+HEAD, TAIL = 600, 300
+"""Characters of a longer message that are kept, at its beginning and its end."""
+
+
 def report_failure(error: BaseException) -> int:
     """Print what went wrong, in one line where the user can cure it; returns the exit code."""
     if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
@@ -76,6 +80,8 @@ def report_failure(error: BaseException) -> int:
 
 def _say(text: str, code: int, word: str = "error: ") -> int:
     line = " ".join(text.split())
+    if len(line) > HEAD + TAIL:  # by a name that it repeats: the cure stands at the end
+        line = f"{line[:HEAD]}...{line[-TAIL:]}"
     # A name in it may hold what a terminal obeys, what turns the line around, or half a character.
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
     print(word + line, file=sys.stderr)
