@@ -240,7 +240,8 @@ def parse(kind: str, value: Any, default: str | None = None) -> Any:
 def _known(kind: str, entries: tuple[Choice, ...]) -> tuple[Choice, ...]:
     """The entries as they are; ValueError, with each entry's name, for all that stand for nothing.
 
-    That is for a name which no technique of the folder has, and for parameters that it cannot have.
+    That is for a name which no technique of the folder has, for parameters that it cannot have, and
+    for what is given twice, whose results nothing would tell apart.
     """
     known = names(kind)
     wrong = []
@@ -252,6 +253,8 @@ def _known(kind: str, entries: tuple[Choice, ...]) -> tuple[Choice, ...]:
         except ValueError as error:
             name = entry.get("kind") if isinstance(entry, dict) else None
             wrong.append(f"{name}: {told(error)}" if name in known else told(error))
+    labels = () if wrong else choice_labels(entries)
+    wrong += [f"{one} is given twice" for one, count in Counter(labels).items() if count > 1]
     if wrong:
         raise ValueError("; ".join(wrong))
     return entries

@@ -6,6 +6,7 @@ of its YAML file, its defaults live there once, and unknown keys are refused.
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+from annotated_types import Le
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -17,8 +18,10 @@ from pydantic import (
 
 from conceptseg.catalogue import Methods
 
-LARGEST = 2**32 - 1
-"""Of whole numbers: what seeds of all libraries can be, and more than can be counted here."""
+LARGEST = 1_000_000
+"""Of whole numbers whose field names no other bound: more than can be waited for here."""
+LARGEST_SEED = 2**32 - 1
+"""That all libraries take."""
 _NUMBERS = (int, float, int | None, float | None)
 
 
@@ -26,7 +29,7 @@ class Strict(BaseModel):
     """A frozen model that refuses unknown keys, and true or false where a number is wanted.
 
     Otherwise values are converted where nothing is lost: 4.0 or "4" is the integer 4. Numbers are
-    finite, and whole ones at most :data:`LARGEST` in size.
+    finite, and whole ones at most :data:`LARGEST` unless their field says otherwise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
@@ -41,7 +44,10 @@ class Strict(BaseModel):
 
     @field_validator("*")
     @classmethod
-    def _numbers_that_can_be_counted(cls, value: Any) -> Any:
+    def _numbers_that_can_be_counted(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields.get(info.field_name or "")
+        if field is not None and any(isinstance(one, Le) for one in field.metadata):
+            return value
         for one in value if isinstance(value, tuple) else (value,):
             if isinstance(one, int) and abs(one) > LARGEST:
                 raise ValueError(f"expected a number of at most {LARGEST}")
@@ -59,6 +65,7 @@ class DataConfig(Strict):
     limit: int | None = Field(
         None,
         ge=1,
+        le=10**9,
         description="At most this many samples, chosen by hash of seed and sample id; when absent "
         "all, or 10000 for studies that keep something of each image.",
     )
@@ -306,7 +313,7 @@ class StudyKeys(Strict):
         description="Several layers that are studied as one, in place of `layer`: names, or auto, "
         "which takes the fewest that carry the decision together. Not every study can.",
     )
-    seed: int = Field(0, ge=0, description="Seed of everything random.")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of everything random.")
     compare: Methods = Field(
         ("seg_grad_cam", "seg_hires_grad_cam"),
         description="Local saliency methods shown beside the study's own result: names, or "

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from conceptseg.config import LARGEST, Preprocessing, RunConfig
+from conceptseg.config import LARGEST_SEED, Preprocessing, RunConfig, StudyKeys
 from conceptseg.errors import InputError
 from conceptseg.settings import MAX_BYTES, parse_override, read_parts, read_settings, read_yaml
 from conceptseg.study.dissect.config import Dissect
@@ -96,6 +96,8 @@ def test_text_that_no_file_and_no_report_can_hold(tmp_path, text):
         ({"run": {"shards": 10**12}}, "run.shards"),
         ({"run": {"cache_gib": float("inf")}}, "run.cache_gib"),
         ({"picture_px": 10**6}, "picture_px"),
+        ({"exemplars": 2**31}, "exemplars"),
+        ({"permutations": 10**7}, "permutations"),
         ({"smallest_effect": float("nan")}, "smallest_effect"),
         ({"model": {**SOUND["model"], "preprocessing": {"multiple": 1e30}}}, "multiple"),
         ({"model": {**SOUND["model"], "preprocessing": {"size": [64, 10**20]}}}, "size"),
@@ -112,7 +114,8 @@ def test_numbers_beyond_all_use(tmp_path, keys, named):
 def test_numbers_that_have_a_use():
     assert RunConfig(threads=64, batch_size=512, cache_gib=40).batch_size == 512
     assert Preprocessing(multiple=32, size=(1024, 2048), mean=(123.7,)).multiple == 32
-    assert LARGEST == 2**32 - 1
+    assert StudyKeys(**SOUND, seed=LARGEST_SEED).seed == 2**32 - 1
+    assert Dissect(**SOUND, permutations=99_999).permutations == 99_999
 
 
 def test_only_files_of_a_bounded_size_are_read(tmp_path):
@@ -131,6 +134,18 @@ def test_code_beside_weights_is_never_asked_for(tmp_path, source, arguments):
     model = {"source": source, "name": "a:b", "arguments": arguments}
     with pytest.raises(InputError, match="no trust_remote_code"):
         read_settings("dissect", Dissect, written(tmp_path, {**SOUND, "model": model}))
+
+
+@pytest.mark.parametrize(
+    "methods", [["lrp", "lrp"], ["lrp", {"kind": "lrp"}], [{"kind": "lrp", "a": 1}] * 2]
+)
+def test_a_method_that_is_given_twice(tmp_path, methods):
+    """Its results would stand under one name, and be taken for each other's."""
+    with pytest.raises(InputError, match="compare") as raised:
+        read_settings("dissect", Dissect, written(tmp_path, {**SOUND, "compare": methods}))
+    line(raised)
+    two = [{"kind": "seg_grad_cam", "relu": True}, {"kind": "seg_grad_cam", "relu": False}]
+    assert read_settings("dissect", Dissect, written(tmp_path, {**SOUND, "compare": two}))
 
 
 def test_the_schema_says_what_a_factory_is():

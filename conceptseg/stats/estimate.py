@@ -256,6 +256,9 @@ class Sampling:
         members = [np.flatnonzero(self.place == group) for group in range(self.n)]
         if not members:
             return np.empty(0)
+        if len(members) == len(self.place):  # each image for itself: the rows are at hand
+            rows = np.concatenate(members)
+            return np.array([function(rows[p]) for p in self.picks()])
         return np.array([function(np.concatenate([members[g] for g in p])) for p in self.picks()])
 
     def of_draws(self, value: float, drawn: ArrayLike, level: float = 0.95) -> Estimate:

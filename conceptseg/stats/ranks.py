@@ -7,16 +7,16 @@ from numpy.typing import ArrayLike
 def auc(positive: ArrayLike, negative: ArrayLike) -> float:
     """Chance that a positive scores above a negative, ties counted half (Mann-Whitney).
 
-    Returns nan when either side is empty.
+    Returns nan when either side is empty, or any score is nan.
     """
-    from scipy.stats import rankdata
-
     positive = np.asarray(positive, dtype=np.float64)
-    negative = np.asarray(negative, dtype=np.float64)
+    negative = np.sort(np.asarray(negative, dtype=np.float64))
     if not positive.size or not negative.size:
         return float("nan")
-    ranks = rankdata(np.concatenate([positive, negative]))[: positive.size].sum()
-    above = ranks - positive.size * (positive.size + 1) / 2
+    if np.isnan(negative[-1]) or np.isnan(positive).any():  # which are last in order
+        return float("nan")
+    below = np.searchsorted(negative, positive, "left").sum()
+    above = below + (np.searchsorted(negative, positive, "right").sum() - below) / 2
     return float(above / (positive.size * negative.size))
 
 

@@ -229,12 +229,13 @@ def set_case(folder: Path, dice: Dice) -> list[str]:
 def options_case(folder: Path, dice: Dice) -> list[str]:
     """A verb with a few options, each with any value."""
     plain = checked(folder, "dissect", yaml.safe_dump(sound("dissect")).encode())
-    verb = dice.one(["check", "check", "layers", "schema", "list", "report", "predict-quality", ""])
+    verb = dice.one(
+        ["check", "check", "layers", "schema", "list", "report", "predict-quality", "--version"]
+    )
     start = {
         "check": plain,
         "layers": ["layers", "--model", dice.one(["planted:biased", "exported:x", "torch:", ":"])],
         "predict-quality": ["predict-quality", str(folder)],
-        "": [],
     }.get(verb, [verb])
     known = ["--device", "--batch-size", "--data-root", "--size", "--channels", "--classes", "-c",
              "--study", "--set", "--model", "--out", "--shards", "-q", "--fresh"]  # fmt: skip
@@ -279,7 +280,6 @@ def sound(name: str) -> dict[str, Any]:
         "model": {
             "source": "factory",
             "name": "tests.strange_models:Plain",
-            "arguments": {"padding": 1},
             "classes": list(CLASSES),
         },
         "run": {"device": "cpu", "batch_size": 2, "threads": 1},

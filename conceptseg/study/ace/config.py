@@ -67,6 +67,7 @@ class Ace(Study):
     references: int = Field(
         4,
         ge=0,
+        le=1000,
         description="Other images from which paths lead to each image, for a gradient that a "
         "confident network does not hide; 0 takes the gradient at the image alone, as published.",
     )
@@ -121,7 +122,7 @@ class Ace(Study):
         description="What intervals and tests count: the manifest's groups, or single images; auto "
         "takes groups where there are at least six, below which no use can be shown by any test.",
     )
-    exemplars: int = Field(12, ge=1, description="Segments shown for each concept.")
+    exemplars: int = Field(12, ge=1, le=1000, description="Segments shown for each concept.")
     map_images: int = Field(100, ge=1, description="Images whose segments the map shows.")
     map_segments: int = Field(1500, ge=10, description="Segments that the map shows.")
     picture_px: int = Field(

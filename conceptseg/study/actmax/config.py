@@ -73,7 +73,7 @@ class Actmax(Study):
     kept_images: int = Field(
         2000, ge=2, description="Images whose responses are kept for percentiles, drawn by hash."
     )
-    exemplars: int = Field(9, ge=1, description="Real images shown beside each picture.")
+    exemplars: int = Field(9, ge=1, le=1000, description="Real images shown beside each picture.")
     earlier: str = Field(
         "auto",
         description="Layer in which likeness is measured; auto takes the last one on a finer grid.",

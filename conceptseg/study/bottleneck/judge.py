@@ -239,18 +239,35 @@ def _outside(study: Bottleneck, rated: Rated, folds: Sequence[Fold]) -> np.ndarr
 def _per_class(study: Bottleneck, rated: Rated) -> dict[int, dict[str, Fitted]]:
     """Each class's own overlap, predicted by ridge regression on the images that hold it."""
     search = Search(("ridge",), study.inner, study.components, study.seed)
-    fitted: dict[int, dict[str, Fitted]] = {}
+    items, named = [], []
     for place, class_id in enumerate(rated.class_ids if study.per_class else ()):
         held = np.flatnonzero(np.isfinite(rated.classes[:, place]))
         own, groups = rated.classes[held, place], rated.fold_groups[held]
         few = len(held) < study.min_images or len(np.unique(groups)) < study.folds
         if few or float(np.ptp(own)) < 1e-6:
             continue
-        fitted[class_id] = {
-            name: crossed(search, rated.features[name][held], own, groups, study.folds, 1)
-            for name in ("layer", "confidence")
-        }
+        for name in ("layer", "confidence"):
+            items.append((name, held, own, groups))
+            named.append(class_id)
+    # One fit for a class and a set, not one for each of its folds: of many classes all cores work.
+    made = all_of(_crossed_once, items, rated.features, search, study.folds)
+    fitted: dict[int, dict[str, Fitted]] = {}
+    for class_id, (name, *_), one in zip(named, items, made, strict=True):
+        fitted.setdefault(class_id, {})[name] = one
     return fitted
+
+
+def _crossed_once(
+    features: Mapping[str, Features],
+    search: Search,
+    folds: int,
+    name: str,
+    held: np.ndarray,
+    own: np.ndarray,
+    groups: np.ndarray,
+) -> Fitted:
+    """A class's overlap [m] in the rows that hold it, by one feature set."""
+    return crossed(search, features[name][held], own, groups, folds, 1)
 
 
 def _presences(study: Bottleneck, context: Context, measured: Measured) -> list[Presence]:

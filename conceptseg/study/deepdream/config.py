@@ -43,7 +43,7 @@ class DeepDream(Study):
         300, ge=2, description="Images looked at for starts and for how classes look, by hash."
     )
     references: int = Field(
-        60, ge=2, description="Images per class that show how the class looks in the data."
+        60, ge=2, le=1000, description="Images per class that show how the class looks in the data."
     )
     steps: int = Field(64, ge=1, description="Steps of a path, at most.")
     step: float = Field(

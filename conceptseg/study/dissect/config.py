@@ -109,7 +109,7 @@ class Dissect(Study):
         "auto", description="What intervals and tests count: the manifest's groups, or images."
     )
     cards: int = Field(20, ge=1, description="Units of which the report shows a card.")
-    exemplars: int = Field(6, ge=1, description="Images on a card.")
+    exemplars: int = Field(6, ge=1, le=1000, description="Images on a card.")
     memory_gib: float = Field(
         4.0, gt=0, description="Counts and kept maps may take this much; more is refused."
     )

@@ -64,7 +64,9 @@ class Lcrp(Study):
     concepts: int = Field(
         12, ge=1, description="Most relevant channels of each class; 50 as published."
     )
-    references: int = Field(15, ge=1, description="Most relevant images of a channel and class.")
+    references: int = Field(
+        15, ge=1, le=1000, description="Most relevant images of a channel and class."
+    )
     random_images: int = Field(
         12, ge=0, description="Images of each class drawn at random for the calibrated score."
     )
@@ -102,7 +104,9 @@ class Lcrp(Study):
     at_once: int = Field(
         1, ge=1, description="Conditional maps made together: more memory, less time on a GPU."
     )
-    exemplars: int = Field(4, ge=0, description="Pictures of each channel, per kind of reference.")
+    exemplars: int = Field(
+        4, ge=0, le=1000, description="Pictures of each channel, per kind of reference."
+    )
     picture_px: int = Field(
         160, ge=32, le=4096, description="Longer side of the report's pictures."
     )

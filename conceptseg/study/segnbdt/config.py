@@ -127,7 +127,7 @@ class Segnbdt(Study):
     )
     inspected: int = Field(4, ge=1, description="Images whose pixels the report can be asked for.")
     inspected_side: int = Field(72, ge=4, le=200, description="Pixels asked for along a side.")
-    exemplars: int = Field(3, ge=1, description="Pictures of evidence for a branch.")
+    exemplars: int = Field(3, ge=1, le=1000, description="Pictures of evidence for a branch.")
     picture_px: int = Field(
         224, ge=32, le=4096, description="Longer side of the report's pictures."
     )
