@@ -131,8 +131,12 @@ def _several(call: Callable[..., T], items: Sequence[tuple[Any, ...]], *shared: 
 
 
 def _alone(call: Callable[..., T], *arguments: Any) -> T:
-    """With one thread: as fast on small tables, and the same bits wherever it is made."""
+    """With one thread: as fast on small tables, and the same bits wherever it is made.
+
+    Fits that it asks for itself are its own affair, made with it and not kept: how many of them are
+    asked for in this process hangs on where calls are made, and what is kept goes by that count.
+    """
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1):
+    with threadpool_limits(1), made_by(Fits(LocalEngine())):
         return call(*arguments)

@@ -109,3 +109,28 @@ def test_one_that_was_damaged_is_made_again(matrix, tmp_path):
     assert fits.counts == (1, 6)
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a.solution, b.solution)
+
+
+def several(seed):
+    """Three fits within one, by an item's own seed."""
+    return np.array(all_of(scaled, [(seed, k) for k in range(3)]))
+
+
+def scaled(seed, k):
+    return 100.0 * seed + k
+
+
+def test_fits_within_a_fit_are_not_taken_for_those_of_another(tmp_path):
+    """In a run that goes on, others of them are made in this process, and in another number."""
+    items = [(seed,) for seed in range(4)]
+    expected = [[100.0 * seed + k for k in range(3)] for (seed,) in items]
+    store = CarryStore(tmp_path, frozenset({"tests"}))
+    for made in (5, 3, 3):
+        with made_by(Fits(LocalEngine(), store, "key")) as fits:
+            all_of(several, items[:1])
+            assert np.array_equal(all_of(several, items), expected)
+        assert fits.counts == (made, 5 - made)
+        kept = sorted(tmp_path.rglob("*.safetensors"))
+        assert len(kept) == 5  # and none of those within
+        for file in kept[::2]:
+            file.unlink()
