@@ -291,7 +291,7 @@ def test_links_that_leave_the_root(tmp_path):
     "name", ["a/b", "..", ".a", "a\\b", "a\nb", "a\0", " a", "<script>", 'a"b', "a" * 129]
 )
 def test_unsafe_ids(tmp_path, name):
-    with pytest.raises(InputError, match="cannot be a file's name") as caught:
+    with pytest.raises(InputError, match="cannot be a file's name|that is none") as caught:
         manifest(tmp_path, labels=LABELS, samples=[{"id": name, "image": "a.png"}])
     assert "\n" not in str(caught.value)
 

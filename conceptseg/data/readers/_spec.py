@@ -198,7 +198,7 @@ class FilesSpec(Strict):
         "masks are drawn on that; apply_to_masks turns masks along, which are drawn on pixels as "
         "stored; ignore turns neither.",
     )
-    nodata: Literal["file", "none"] | float = Field(
+    nodata: Literal["file", "none"] | Annotated[float, Field(allow_inf_nan=True)] = Field(
         "file",
         description="Value of pixels without data, which become 0 and are ignored in labels; file: "
         "what a GeoTIFF declares itself; none: there is none.",

@@ -200,7 +200,7 @@ BAD_KEYS = {
     "nodata": ({"nodata": "auto"}, "nodata"),
     "both": ({"labels": LABELS | {"remap": {9: 0}, "ignore": [9]}}, "9 is in both remap and ign"),
     "range": ({"range": [1, 0]}, "the lowest value must be below"),
-    "range nan": ({"range": [0, float("nan")]}, "the lowest value must be below"),
+    "range nan": ({"range": [0, float("nan")]}, "range.1 is nan: expected a finite number"),
     "two lists": ({"folders": FOLDERS}, "exactly one of .* not samples and folders"),
     "no list": ({"samples": None}, "exactly one of the keys samples, table and folders, not none"),
     "group": ({"group": "("}, "group is '\\(': not a regular expression"),
@@ -343,7 +343,8 @@ def test_texts_that_no_report_can_show(tmp_path, place, text):
     """Halves of characters cannot be saved, and marks that turn the writing mislead who reads."""
     pairs(tmp_path)
     entry = {"image": "train/images/a.png", **TEXTS[place](text)}
-    with pytest.raises(InputError, match="sample 'a': .* half a character or a mark") as caught:
+    said = "sample 'a': .* half a character or a mark|a character that is none"
+    with pytest.raises(InputError, match=said) as caught:
         manifest(tmp_path, labels=LABELS, samples=[entry])
     assert str(caught.value).isprintable()
 
@@ -363,7 +364,9 @@ def test_texts_of_all_scripts_are_kept(tmp_path):
 @pytest.mark.parametrize("name", ["\ud800", "a\nb", "\u202ea"])
 def test_a_name_that_does_not_print(tmp_path, name):
     pairs(tmp_path)
-    with pytest.raises(InputError, match="the name .* holds characters that do not print"):
+    with pytest.raises(
+        InputError, match="the name .* holds characters that do not print|that is none"
+    ):
         load_manifest(
             write(
                 tmp_path / "m.yaml",
@@ -403,7 +406,8 @@ def test_groups_that_are_no_pattern(tmp_path, pattern):
 )
 def test_ranges_that_would_make_every_image_black(tmp_path, keys):
     pairs(tmp_path)
-    with pytest.raises(InputError, match="the lowest value must be below|window: .*both finite"):
+    said = "the lowest value must be below|window: .*both finite|expected a finite number"
+    with pytest.raises(InputError, match=said):
         manifest(tmp_path, labels=LABELS, folders=FOLDERS, **keys)
 
 
