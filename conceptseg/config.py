@@ -29,10 +29,11 @@ class Strict(BaseModel):
     """A frozen model that refuses unknown keys, and true or false where a number is wanted.
 
     Otherwise values are converted where nothing is lost: 4.0 or "4" is the integer 4. Numbers are
-    finite, and whole ones at most :data:`LARGEST` unless their field says otherwise.
+    finite, and whole ones at most `largest` in size unless their field says otherwise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+    largest: ClassVar[int] = LARGEST
 
     @field_validator("*", mode="before")
     @classmethod
@@ -49,8 +50,8 @@ class Strict(BaseModel):
         if field is not None and any(isinstance(one, Le) for one in field.metadata):
             return value
         for one in value if isinstance(value, tuple) else (value,):
-            if isinstance(one, int) and abs(one) > LARGEST:
-                raise ValueError(f"expected a number of at most {LARGEST}")
+            if isinstance(one, int) and abs(one) > cls.largest:
+                raise ValueError(f"expected a number of at most {cls.largest}")
         return value
 
 

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, StrictInt, field_validator, model_validator
 
@@ -21,6 +21,8 @@ from conceptseg.settings import validate
 
 M = TypeVar("M", bound=BaseModel)
 
+LARGEST = 2**63 - 1
+"""Of whole numbers: values of masks have 64 bits at most."""
 Level = Annotated[int, Field(strict=True, ge=0, le=255)]
 RGB = tuple[Level, Level, Level]
 
@@ -31,6 +33,8 @@ def _listed(value: Any) -> Any:
 
 class LabelSpec(Strict):
     """The label block: what the values of a mask mean. Nothing outside it is accepted."""
+
+    largest: ClassVar[int] = LARGEST
 
     names: tuple[str, ...] = Field(min_length=1, description="Class names, by index.")
     colours: tuple[RGB, ...] | None = Field(
@@ -168,6 +172,8 @@ class LabelSpec(Strict):
 
 class FilesSpec(Strict):
     """The keys of every manifest whose images are files."""
+
+    largest: ClassVar[int] = LARGEST
 
     name: str | None = Field(None, description="Name in reports; the file's own when absent.")
     root: str | None = Field(

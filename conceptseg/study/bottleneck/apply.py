@@ -13,7 +13,7 @@ from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.result.table import Table
-from conceptseg.study.bottleneck.confidence import NAMES
+from conceptseg.study.bottleneck.confidence import names
 from conceptseg.study.bottleneck.config import Bottleneck
 from conceptseg.study.bottleneck.fitness import SIZE
 from conceptseg.study.bottleneck.measure import look
@@ -34,7 +34,7 @@ def check(predictor: Predictor, context: Context, where: str) -> None:
             f"those of model {context.model.name!r}; give the same network, or run the bottleneck "
             "study on this one"
         )
-    if predictor.facts["confidence"] != list(NAMES):
+    if predictor.facts["confidence"] != names(predictor.facts["flip"]):
         raise InputError(
             f"{where}: its predictor reads another confidence than this version measures; run the "
             "study again"

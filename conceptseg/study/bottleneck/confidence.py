@@ -23,6 +23,11 @@ NAMES = (
 MIRRORED = ("flip_agreement", "flip_overlap")
 
 
+def names(flip: bool) -> list[str]:
+    """What is measured of an image, in order; `flip`: with its mirrored copy's prediction."""
+    return [*NAMES, *MIRRORED] if flip else list(NAMES)
+
+
 def summaries(logits: Tensor, studied: Sequence[int]) -> tuple[Tensor, Tensor]:
     """The numbers of `NAMES` [n, 10] for logits [n, k, h, w], and each class's largest p [n, k].
 

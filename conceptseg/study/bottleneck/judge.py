@@ -10,7 +10,7 @@ from conceptseg.engine.fits import all_of
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.stats.estimate import Sampling
-from conceptseg.study.bottleneck.confidence import NAMES
+from conceptseg.study.bottleneck.confidence import names
 from conceptseg.study.bottleneck.config import Bottleneck
 from conceptseg.study.bottleneck.conformal import Slicing, calibrated, enough, left_out_intervals
 from conceptseg.study.bottleneck.evaluate import SETS
@@ -214,7 +214,7 @@ def _deployable(
         "classes": [context.model.classes[c] for c in rated.class_ids],
         "layer": context.layer,
         "weights": context.model.fingerprint(),
-        "confidence": list(NAMES),
+        "confidence": names(study.flip),
     }
     return Predictor(
         tuple(fold.fitted for fold in folds),

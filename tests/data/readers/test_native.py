@@ -414,3 +414,11 @@ def test_ranges_that_would_make_every_image_black(tmp_path, keys):
 def test_a_root_of_a_user_that_there_is_not(tmp_path):
     with pytest.raises(InputError, match="root is .*: no such folder"):
         manifest(tmp_path, labels=LABELS, folders=FOLDERS, root="~nobody-of-that-name/x")
+
+
+def test_large_numbers_may_be_asked_for(tmp_path):
+    """Of pixels, and of masks' values, which have up to 64 bits."""
+    pairs(tmp_path)
+    labels = {"names": ["a", "b"], "ignore": [2**32 - 1, -(2**31)]}
+    found = manifest(tmp_path, labels=labels, folders=FOLDERS, max_pixels=400_000_000)
+    assert len(found.samples) > 0
