@@ -45,6 +45,9 @@ def report_failure(error: BaseException) -> int:
         # The reader of our output is gone (`conceptseg list | head`): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
+    stop = error.__context__
+    if type(error) is RuntimeError and isinstance(stop, KeyboardInterrupt | Terminated):
+        return report_failure(stop)  # which came while a lock was taken, and the lock complained
     if type(error).__name__ == "Abort" and isinstance(error.__cause__, EOFError):
         return report_failure(error.__cause__)  # which typer takes for the user's
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
