@@ -73,13 +73,14 @@ def prepare_each(study: S, weigh: bool = True) -> list[tuple[S, Context]]:
     model = _load_model(studies[0], manifest, device)
     check_background(study, manifest, model)
     run = study.run.model_copy(update={"device": device})
+    first = first_images(manifest, run)
     with precision(run):
-        check_image(model, first_images(manifest, run))
+        check_image(model, first)
     if names:
-        model.settle(first_images(manifest, run))
+        model.settle(first)
     if "batch_size" not in study.run.model_fields_set:
         with precision(run):
-            room = batch_size(model, first_images(manifest, run))
+            room = batch_size(model, first)
         run = run.model_copy(update={"batch_size": room})
     found: list[tuple[S, Context]] = []
     for one, of_class in zip(

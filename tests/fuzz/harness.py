@@ -9,13 +9,14 @@ defect: a traceback, more than a minute, more than four gibibytes. `CONCEPTSEG_F
 from __future__ import annotations
 
 import logging
+import math
 import os
 import resource
 import signal
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -139,9 +140,9 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
             yield from places(one, (*path, key))
 
 
-def values_spoilt(content: Any, dice: Dice) -> Any:
-    """A mapping with a few values replaced or changed, keys left out, renamed or added."""
-    for _ in range(dice.one([1, 1, 2, 4])):
+def values_spoilt(content: Any, dice: Dice, values: Sequence[Any] = VALUES) -> Any:
+    """A few values replaced (by one of `values`) or changed, keys left out, renamed or added."""
+    for _ in range(dice.one([1, 1, 1, 2, 4])):
         known = list(places(content))
         if not known:
             break
@@ -149,20 +150,22 @@ def values_spoilt(content: Any, dice: Dice) -> Any:
         holder = content
         for step in path:
             holder = holder[step]
-        way = dice.below(6)
+        way = 3 if isinstance(holder[key], (int, float)) and dice.below(2) else dice.below(7)
         if way == 0:
             del holder[key]
         elif way == 1 and isinstance(holder, dict):
             holder[dice.one([f"{key}s", str(key)[1:], 3, None, True, "é"])] = holder.pop(key)
         elif way == 2 and isinstance(holder[key], str) and holder[key]:
             text, at = holder[key], dice.below(len(holder[key]))
-            holder[key] = text[:at] + dice.one(["", "x", "/", "é", ":"]) + text[at + 1 :]
+            holder[key] = text[:at] + dice.one(["", "x", "/", "é", ":", "'"]) + text[at + 1 :]
         elif way == 3 and isinstance(holder[key], (int, float)):
-            holder[key] = holder[key] * dice.one([-1, 10, 0.5, 1e6, 10**9])
+            made = holder[key] * dice.one([-1, 0, 10, 0.5, 1e6, 10**9])
+            whole = isinstance(holder[key], int) and math.isfinite(made)
+            holder[key] = round(made) if whole else made
         elif way == 4 and isinstance(holder, list):
             holder.extend(holder * dice.one([1, 3]))
         else:
-            holder[key] = deepcopy(dice.one(VALUES))
+            holder[key] = deepcopy(dice.one(values))
     return content
 
 

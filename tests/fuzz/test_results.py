@@ -11,7 +11,6 @@ CONCEPTSEG_FUZZ_SEED is another campaign's seed.
 import io
 import json
 import math
-import os
 import shutil
 import time
 import zipfile
@@ -27,13 +26,13 @@ from conceptseg.report.page import ALTERED
 from conceptseg.result.saved import Result, sealed
 from conceptseg.study import __main__ as command
 from conceptseg.study.bottleneck.predictor import HEAD, PREFIX, Predictor
+from tests.fuzz.harness import SEED, Dice, bytes_spoilt, places
 from tests.strange_models import NETWORKS, write_scenes
 from tests.study import dim
 from tests.study.bottleneck.test_predictor import whole
 from tests.study.bottleneck.test_study import SMALL
 from tests.study.test_strange import IMAGES, run, write
 
-SEED = int(os.environ.get("CONCEPTSEG_FUZZ_SEED", "0"))
 FEW, MANY = 16, 120
 """Cases of one study in the quick form, and of each study in the slow one."""
 SCORED_FEW, SCORED_MANY = 150, 200
@@ -46,54 +45,6 @@ VALUES = (
 )
 NUMBERS = (math.nan, math.inf, -math.inf, -1, 0, 1, 10**6, 1e300)
 KINDS = (np.float32, np.int8, np.uint64, bool, np.complex128, "U4", "M8[s]", np.float16)
-
-
-class Dice:
-    """What a seed decides."""
-
-    def __init__(self, *key):
-        self.rng = np.random.default_rng([SEED, *key])
-
-    def below(self, count):
-        return int(self.rng.integers(0, max(count, 1)))
-
-    def one(self, things):
-        things = list(things)
-        return things[self.below(len(things))]
-
-
-def bytes_spoilt(data, dice):
-    """Bytes flipped, cut, repeated, zeroed, inserted, or others in their place."""
-    content = bytearray(data)
-    at, length = dice.below(len(content)), 1 + dice.below(64)
-    way = dice.below(7)
-    if way == 0:
-        del content[at:]
-    elif way == 1:
-        content[at:at] = dice.rng.bytes(length)
-    elif way == 2:
-        content[at : at + length] = bytes(length)
-    elif way == 3:
-        del content[at : at + length]
-    elif way == 4:
-        content = bytearray(
-            dice.one([b"", b"\0", b"PK", b"[" * 9000, dice.rng.bytes(99), data * 2])
-        )
-    else:
-        for _ in range(1 + dice.below(6)):
-            if content:
-                content[dice.below(dice.one([len(content), 60])) % len(content)] ^= dice.one(
-                    [1, 4, 64, 255]
-                )
-    return bytes(content)
-
-
-def places(value, path=()):
-    entries = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, one in list(entries):
-        yield (*path, key)
-        if isinstance(one, (dict, list)):
-            yield from places(one, (*path, key))
 
 
 def values_spoilt(content, dice):
@@ -242,7 +193,7 @@ def campaign(sound, tmp_path, capsys, key, count):
         folder = tmp_path / "case"
         shutil.copytree(sound, folder)
         before = (folder / "report.html").read_bytes()
-        fits = spoil(folder, Dice(key, number))
+        fits = spoil(folder, Dice(SEED, key, number))
         capsys.readouterr()
         began = time.process_time()
         code = command.main(["report", str(folder)])
@@ -312,7 +263,7 @@ def test_spoilt_predictors_are_refused_or_score(capsys):
     predictor, *given = whole()
     arrays, refused = predictor.to_arrays(), 0
     for number in range(SCORED_FEW):
-        changed = predictor_spoilt(arrays, Dice(1000, number))
+        changed = predictor_spoilt(arrays, Dice(SEED, 1000, number))
         try:
             scored = Predictor.from_arrays(changed).score(*given)
             assert scored.quality.shape == given[2].shape
@@ -330,7 +281,7 @@ def test_spoilt_predictors_through_the_command(tmp_path, capsys):
     result = Result.load(tmp_path / "out")
     failures, codes = [], Counter()
     for number in range(SCORED_MANY):
-        changed = predictor_spoilt(dict(result.arrays), Dice(1001, number))
+        changed = predictor_spoilt(dict(result.arrays), Dice(SEED, 1001, number))
         Result("bottleneck", arrays=changed, config=result.config).save(tmp_path / "case")
         out = tmp_path / "scores.csv"
         capsys.readouterr()

@@ -7,18 +7,13 @@ is wrong (2); a traceback, more than a minute, or more than 4 GiB are defects. T
 
 from __future__ import annotations
 
-import copy
 import io
 import json
 import math
-import os
-import resource
-import signal
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +30,12 @@ from conceptseg import catalogue
 from conceptseg.errors import InputError
 from conceptseg.settings import parse_override, read_parts, read_settings
 from conceptseg.study import __main__ as command
+from tests.fuzz.harness import SEED, Dice, TooSlow, bounded, bytes_spoilt, places, values_spoilt
 from tests.strange_models import CLASSES, COLOURS, Plain
 
-SEED = int(os.environ.get("CONCEPTSEG_FUZZ_SEED", "0"))
 CASES = {"study": 800, "text": 300, "set": 500, "options": 300, "program": 300}
 FEW = 6
 """Cases of a kind in the form that is not slow."""
-WALL_S, ROOM = 60, 4 << 30
-"""Seconds of the processor, and bytes of memory beyond those of the tests, of a case."""
 SIDE, IMAGES = 16, 12
 STUDIES = catalogue.names("study")
 VALUES = (
@@ -72,105 +65,6 @@ TEXTS = (
 )
 
 
-class TooSlow(BaseException):
-    """A case that takes longer than it may."""
-
-
-@contextmanager
-def bounded() -> Iterator[None]:
-    """Time and memory are limited while it is open."""
-
-    def stop(number: int, frame: object) -> None:
-        raise TooSlow
-
-    before = signal.signal(signal.SIGPROF, stop)
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ROOM, hard))
-    signal.setitimer(signal.ITIMER_PROF, WALL_S)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
-class Dice:
-    """What a seed decides."""
-
-    def __init__(self, *key: int):
-        self.rng = np.random.default_rng((SEED, *key))
-
-    def below(self, count: int) -> int:
-        return int(self.rng.integers(0, max(count, 1)))
-
-    def one(self, things: Any) -> Any:
-        things = list(things)
-        return things[self.below(len(things))]
-
-
-# Spoiling
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path to every value within mappings and lists."""
-    entries = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, one in list(entries):
-        yield (*path, key)
-        if isinstance(one, (dict, list)):
-            yield from places(one, (*path, key))
-
-
-def values_spoilt(content: Any, dice: Dice) -> Any:
-    """A few values replaced or changed, keys left out, renamed or added."""
-    for _ in range(dice.one([1, 1, 1, 2, 4])):
-        known = list(places(content))
-        if not known:
-            break
-        *path, key = dice.one(known)
-        holder = content
-        for step in path:
-            holder = holder[step]
-        way = 3 if isinstance(holder[key], (int, float)) and dice.below(2) else dice.below(7)
-        if way == 0:
-            del holder[key]
-        elif way == 1 and isinstance(holder, dict):
-            holder[dice.one([f"{key}s", str(key)[1:], 3, None, True, "é"])] = holder.pop(key)
-        elif way == 2 and isinstance(holder[key], str) and holder[key]:
-            text, at = holder[key], dice.below(len(holder[key]))
-            holder[key] = text[:at] + dice.one(["", "x", "/", "é", ":", "'"]) + text[at + 1 :]
-        elif way == 3 and isinstance(holder[key], (int, float)):
-            made = holder[key] * dice.one([-1, 0, 10, 0.5, 1e6, 10**9])
-            holder[key] = round(made) if isinstance(holder[key], int) else made
-        elif way == 4 and isinstance(holder, list):
-            holder.extend(holder * dice.one([1, 3]))
-        else:
-            holder[key] = copy.deepcopy(dice.one(VALUES))
-    return content
-
-
-def bytes_spoilt(data: bytes, dice: Dice) -> bytes:
-    """Bytes flipped, cut, repeated, zeroed or inserted."""
-    content = bytearray(data)
-    at, length = dice.below(len(content)), 1 + dice.below(64)
-    way = dice.below(6)
-    if way == 0:
-        del content[at:]
-    elif way == 1:
-        content[at:at] = dice.rng.bytes(length)
-    elif way == 2:
-        content[at:at] = content[at : at + length]
-    elif way == 3:
-        content[at : at + length] = bytes(length)
-    elif way == 4:
-        del content[at : at + length]
-    else:
-        for _ in range(1 + dice.below(6)):
-            content[dice.below(len(content))] ^= 1 << dice.below(8)
-    return bytes(content)
-
-
 def archive_spoilt(data: bytes, dice: Dice) -> bytes:
     """An archive with an entry that is spoilt, renamed, left out, doubled or added."""
     target = io.BytesIO()
@@ -184,7 +78,7 @@ def archive_spoilt(data: bytes, dice: Dice) -> bytes:
             if way == 1:
                 name = dice.one([name + "x", name.partition("/")[2], f"{name}/../x", "version"])
             elif way > 1 and name.endswith(".json") and dice.below(4):
-                changed = values_spoilt(json.loads(content), dice)
+                changed = values_spoilt(json.loads(content), dice, VALUES)
                 content = json.dumps(changed, default=str, skipkeys=True).encode()
             elif way > 1 and content:
                 content = bytes_spoilt(content, dice)
@@ -199,7 +93,7 @@ def archive_spoilt(data: bytes, dice: Dice) -> bytes:
 
 def study_case(folder: Path, dice: Dice) -> list[str]:
     name = dice.one(STUDIES)
-    content = values_spoilt(written(name, dice), dice)
+    content = values_spoilt(written(name, dice), dice, VALUES)
     return [*checked(folder, name, yaml.safe_dump(content).encode("utf-8", "surrogatepass"))]
 
 
@@ -370,7 +264,7 @@ def campaign(
     for number in numbers:
         folder = place / f"{kind}{number}"
         folder.mkdir(exist_ok=True)
-        words = MAKERS[kind](folder, Dice(list(MAKERS).index(kind), number))
+        words = MAKERS[kind](folder, Dice(SEED, list(MAKERS).index(kind), number))
         ended, said = outcome(words, capsys)
         counts[ended] += 1
         if ended in DEFECTS:

@@ -5,9 +5,10 @@ ever held.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
@@ -22,6 +23,9 @@ a pixel, 0 hides it."""
 Measure = Literal["score", "dice", "iou", "softdice"]
 """What is read of the logits; see :func:`reader`."""
 Interpolation = Literal["bilinear", "nearest"]
+Greys = Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=1)]
+"""Flat greys to hide with, in [0, 1]."""
+GREYS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def respond(scene: Scene, fill: Fill, count: int, masks: Masks, read: Read) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from conceptseg.catalogue import technique
 from conceptseg.explain.contract import Explainer
-from conceptseg.explain.explainers._masking import Interpolation, stretch
+from conceptseg.explain.explainers._masking import GREYS, Greys, Interpolation, stretch
+from conceptseg.explain.explainers._paths import portions
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import FixedTarget, Target
 
@@ -69,9 +70,7 @@ class GridSaliency(Explainer):
     per: Literal["cell", "area"] = Field(
         "cell", description="Whether each cell costs the penalty, or any grid what 16 cells do."
     )
-    colours: tuple[float, ...] = Field(
-        (0.0, 0.25, 0.5, 0.75, 1.0), min_length=1, description="Greys to hide with, in [0, 1]."
-    )
+    colours: Greys = Field(GREYS, description="Greys to hide with, in [0, 1].")
     choice: Literal["median", "least"] = Field(
         "median", description="Which grey: of which hiding all loses the median, or the least."
     )
@@ -87,13 +86,6 @@ class GridSaliency(Explainer):
             raise ValueError("a grid has at least one cell each way")
         return cells
 
-    @field_validator("colours")
-    @classmethod
-    def _within(cls, colours: tuple[float, ...]) -> tuple[float, ...]:
-        if not all(0 <= colour <= 1 for colour in colours):
-            raise ValueError("greys lie in [0, 1]")
-        return colours
-
     @property
     def classes_only(self) -> bool:
         return True
@@ -106,11 +98,9 @@ class GridSaliency(Explainer):
 
     def solve(self, scene: Scene, target: Target) -> Solved:
         """The least masks of the images for one target, and what they cost."""
-        parts = [
-            _Problem(self, scene, scene.fix(target), rows).solve()
-            for rows in torch.arange(len(scene), device=scene.images.device).split(scene.batch_size)
-        ]
-        return Solved(*(torch.cat(part) for part in zip(*map(_fields, parts), strict=True)))
+        parts = [_Problem(self, scene, scene.fix(target), rows).solve() for rows in portions(scene)]
+        names = [field.name for field in fields(Solved)]
+        return Solved(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
     def grid(self, size: tuple[int, int]) -> tuple[int, int]:
         """Cells down and across, of an image's height and width; never more than pixels."""
@@ -137,14 +127,10 @@ class Solved:
     colour: Tensor
 
 
-def _fields(solved: Solved) -> list[Tensor]:
-    return list(vars(solved).values())
-
-
 class _Problem:
     """The masks of a few images, found together; no image's hangs on another's."""
 
-    def __init__(self, method: GridSaliency, scene: Scene, score: FixedTarget, rows: Tensor):
+    def __init__(self, method: GridSaliency, scene: Scene, score: FixedTarget, rows: list[int]):
         self.method, self.scene = method, scene
         self.images = scene.images[rows]
         self.region, self.class_id = score.mask[rows], score.class_id

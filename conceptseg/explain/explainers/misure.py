@@ -7,12 +7,13 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor
 
 from conceptseg.catalogue import technique
 from conceptseg.explain.contract import Explainer
-from conceptseg.explain.explainers._masking import overlap
+from conceptseg.explain.explainers._masking import GREYS, Greys, overlap
+from conceptseg.explain.explainers._paths import portions
 from conceptseg.explain.regions import distance_to
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import FixedTarget, Target
@@ -59,9 +60,7 @@ class MiSuRe(Explainer):
         description="What is kept: Dice of the class's prediction in the whole image with the "
         "region, or the share of the region that is predicted as the class.",
     )
-    colours: tuple[float, ...] = Field(
-        (0.0, 0.25, 0.5, 0.75, 1.0), min_length=1, description="Greys to hide with, in [0, 1]."
-    )
+    colours: Greys = Field(GREYS, description="Greys to hide with, in [0, 1].")
     steps: int = Field(100, ge=0, description="Steps in which the mask is fitted; 0: none.")
     rate: float = Field(
         0.02, gt=0, description="Length of a step, per unit of slope and share of the region."
@@ -69,13 +68,6 @@ class MiSuRe(Explainer):
     momentum: float = Field(0.5, ge=0, lt=1, description="Share of a step that the next repeats.")
     sparsity: float = Field(1.0, ge=0, description="What showing all of the region would cost.")
     smoothness: float = Field(0.2, ge=0, description="What a mask costs that jumps everywhere.")
-
-    @field_validator("colours")
-    @classmethod
-    def _within(cls, colours: tuple[float, ...]) -> tuple[float, ...]:
-        if not all(0 <= colour <= 1 for colour in colours):
-            raise ValueError("greys lie in [0, 1]")
-        return colours
 
     @property
     def classes_only(self) -> bool:
@@ -92,10 +84,7 @@ class MiSuRe(Explainer):
     def solve(self, scene: Scene, target: Target) -> Sufficient:
         """The radii and masks of the images for one target."""
         score = scene.fix(target)
-        parts = [
-            _Search(self, scene, score, rows).solve()
-            for rows in torch.arange(len(scene), device=scene.images.device).split(scene.batch_size)
-        ]
+        parts = [_Search(self, scene, score, rows).solve() for rows in portions(scene)]
         names = [field.name for field in fields(Sufficient)]
         return Sufficient(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
@@ -118,7 +107,7 @@ class Sufficient:
 class _Search:
     """The radii and masks of a few images, found together; no image's hangs on another's."""
 
-    def __init__(self, method: MiSuRe, scene: Scene, score: FixedTarget, rows: Tensor):
+    def __init__(self, method: MiSuRe, scene: Scene, score: FixedTarget, rows: list[int]):
         self.method, self.scene = method, scene
         self.images, self.region = scene.images[rows], score.mask[rows]
         self.class_id = score.class_id
