@@ -19,6 +19,8 @@ from conceptseg.report.page import ALTERED
 from conceptseg.result.lock import locked
 from conceptseg.result.saved import sealed
 from conceptseg.study import __main__ as command
+from conceptseg.study.command.failure import report_failure
+from conceptseg.study.command.signals import Terminated
 from tests import toys
 from tests.study import toy_command
 
@@ -486,3 +488,19 @@ def test_kept_memory_setting_is_harmless():
 
     verbs.start_here()
     assert torch.ones(1000).sum() == 1000
+
+
+def test_an_interrupt_at_which_a_lock_complains_is_told_as_one(capsys):
+    """As Python has it where Ctrl-C comes while a thread waits for another."""
+    for stop, code, word in (
+        (KeyboardInterrupt, 130, "interrupted"),
+        (Terminated, 143, "terminat"),
+    ):
+        with pytest.raises(RuntimeError) as caught:
+            try:
+                raise stop
+            except stop:
+                raise RuntimeError("cannot release un-acquired lock")  # noqa: B904
+        assert report_failure(caught.value) == code
+        assert capsys.readouterr().err.startswith(word)
+    assert report_failure(RuntimeError("of ours")) == 1
