@@ -274,6 +274,8 @@ def told(error: ValueError) -> str:
 
 Methods = Annotated[tuple[Choice, ...], AfterValidator(partial(_known, "explainers"))]
 """A field that lists local methods; entries are kept as the study's file gives them."""
+Method = Annotated[Choice, AfterValidator(lambda entry: _known("explainers", (entry,))[0])]
+"""A field that names one."""
 Metrics = Annotated[tuple[Choice, ...], AfterValidator(partial(_known, "metrics"))]
 """A field that lists metrics, likewise."""
 

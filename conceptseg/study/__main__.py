@@ -1,13 +1,12 @@
 """The command: `conceptseg` or `python -m conceptseg.study`.
 
 Nothing heavy is imported before a verb needs it, so help answers at once. Exit codes: 0 done,
-2 bad input (one line says what and what cures it), 3 out of memory, 130 interrupted (Ctrl-C), 143
-terminated (SIGTERM), 1 a defect.
+2 bad input (one line says what and what cures it), 3 out of memory, 4 an audit with a verdict that
+`--fail-on` names, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM), 1 a defect.
 """
 
 import contextlib
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +21,21 @@ import typer
 from conceptseg import __version__, catalogue
 from conceptseg.errors import EXIT_DONE, EXIT_INPUT, EXIT_INTERRUPTED, InputError, nearest
 from conceptseg.study.command.failure import report_failure
+from conceptseg.study.command.options import (
+    CODES,
+    RESUME,
+    BatchSize,
+    Config,
+    DataRoot,
+    Device,
+    FailOn,
+    Fresh,
+    Out,
+    Quietly,
+    Sets,
+    Shards,
+    parse_size,
+)
 from conceptseg.study.command.screen import ours_alone
 from conceptseg.study.command.signals import terminable
 
@@ -33,25 +47,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-CODES = (
-    "Exit codes: 0 done, 2 bad input, 3 out of memory, 130 interrupted, 143 terminated, 1 a defect."
-)
-FRESH = "Ignore saved parts, and replace whatever result is in the output folder."
-RESUME = "A run that was killed or interrupted resumes when the same command is given again."
-
-Config = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", help="The study's YAML file; the built-in example if absent."),
-]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY.SUB=VALUE", help="Override a key; VALUE is read as YAML."),
-]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")]
-BatchSize = Annotated[int | None, typer.Option(help="Images per pass of the network.")]
-DataRoot = Annotated[Path | None, typer.Option(help="Folder in which the images lie.")]
-Quietly = Annotated[bool, typer.Option("--quiet", "-q", help="Print the report's path alone.")]
-
 
 def study_command(name: str) -> Callable[..., None]:
     """The verb that runs one study; its module is imported only when it is called."""
@@ -62,23 +57,69 @@ def study_command(name: str) -> Callable[..., None]:
         device: Device = None,
         batch_size: BatchSize = None,
         data_root: DataRoot = None,
-        out: Annotated[
-            Path | None, typer.Option(help="Output folder; runs/STUDY-CONFIG-HASH if absent.")
-        ] = None,
-        shards: Annotated[
-            int | None, typer.Option(help="Parts that are saved one by one, to resume from.")
-        ] = None,
-        fresh: Annotated[bool, typer.Option("--fresh", help=FRESH)] = False,
+        out: Out = None,
+        shards: Shards = None,
+        fresh: Fresh = False,
         quiet: Quietly = False,
     ) -> None:
-        from conceptseg.study.command import verbs
-
         overrides = _overrides(sets, device, batch_size, data_root, shards)
-        # What a network prints is none of ours: the output stream carries the path alone.
-        with contextlib.redirect_stdout(sys.stderr):
-            path = verbs.run(name, _file(name, config), overrides, out, fresh=fresh, quiet=quiet)
-        print(path)
+        print(_run(name, config, overrides, out, fresh=fresh, quiet=quiet))
 
+    return _told(command, name)
+
+
+def audit_command(name: str) -> Callable[..., None]:
+    """The verb of the audit, which can also stop a release."""
+
+    def command(
+        config: Config = None,
+        sets: Sets = None,
+        device: Device = None,
+        batch_size: BatchSize = None,
+        data_root: DataRoot = None,
+        out: Out = None,
+        shards: Shards = None,
+        fresh: Fresh = False,
+        quiet: Quietly = False,
+        fail_on: FailOn = None,
+        as_json: Annotated[
+            bool, typer.Option("--json", help="Print the verdicts as JSON, and no path.")
+        ] = False,
+    ) -> None:
+        from conceptseg.study.command import gate
+
+        gate.check(fail_on or ())
+        overrides = _overrides(sets, device, batch_size, data_root, shards)
+        path = _run(name, config, overrides, out, fresh=fresh, quiet=quiet)
+        if not fail_on and not as_json:
+            print(path)
+            return
+        rows = gate.verdicts(path.parent)
+        print(gate.text(rows, as_json=as_json))
+        if code := gate.code(rows, fail_on or ()):
+            raise typer.Exit(code)
+
+    return _told(command, name)
+
+
+def _run(
+    name: str,
+    config: Path | None,
+    overrides: list[tuple[str, Any]],
+    out: Path | None,
+    *,
+    fresh: bool,
+    quiet: bool,
+) -> Path:
+    """Run a study; returns the report's path."""
+    from conceptseg.study.command import verbs
+
+    # What a network prints is none of ours: the output stream carries the answer alone.
+    with contextlib.redirect_stdout(sys.stderr):
+        return verbs.run(name, _file(name, config), overrides, out, fresh=fresh, quiet=quiet)
+
+
+def _told(command: Callable[..., None], name: str) -> Callable[..., None]:
     summary = catalogue.entry("study", name).summary
     command.__doc__ = f"{summary}\n\n{RESUME}\n\n{CODES}"
     return command
@@ -159,7 +200,7 @@ def layers(
     source, sign, name = model.partition(":")
     if not (source and sign and name):
         raise InputError(f"--model {model}: write it as SOURCE:NAME")
-    verbs.show_model_layers(source, name, _size(size), channels, classes, overrides)
+    verbs.show_model_layers(source, name, parse_size(size), channels, classes, overrides)
 
 
 @app.command()
@@ -226,7 +267,7 @@ def conceptseg(
 
 
 for _name in catalogue.names("study"):
-    app.command(name=_name)(study_command(_name))
+    app.command(name=_name)((audit_command if _name == "audit" else study_command)(_name))
 
 
 def _overrides(
@@ -277,20 +318,6 @@ def _study_of(config: Path | None, study: str | None) -> str:
             + ", ".join(known)
         )
     return max(fitting, key=len)
-
-
-MOST_PIXELS = 2**24
-"""Of the image for `layers --model`: 4096 x 4096."""
-
-
-def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"([0-9]{1,7})x([0-9]{1,7})", text.lower())
-    height, width = (int(side) for side in found.groups()) if found else (0, 0)
-    if not 0 < height * width <= MOST_PIXELS:
-        raise InputError(
-            f"--size {text}: write it as HxW in pixels, e.g. 256x320, {MOST_PIXELS} at most in all"
-        )
-    return height, width
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

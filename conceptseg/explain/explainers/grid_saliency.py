@@ -102,6 +102,14 @@ class GridSaliency(Explainer):
         names = [field.name for field in fields(Solved)]
         return Solved(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
+    def alone(self, scene: Scene, target: Target) -> Tensor:
+        """The probability that the target's region loses when all that is at stake is hidden, [n]:
+        that of :class:`Solved`, without searching a mask. `colours` forward passes."""
+        parts = [
+            _Problem(self, scene, scene.fix(target), rows).hidden()[1] for rows in portions(scene)
+        ]
+        return torch.cat(parts)
+
     def grid(self, size: tuple[int, int]) -> tuple[int, int]:
         """Cells down and across, of an image's height and width; never more than pixels."""
         wished = self.cells
@@ -148,8 +156,8 @@ class _Problem:
         self.at_stake = ~self.region if context else torch.ones_like(self.region)
 
     def solve(self) -> Solved:
-        mask = self.images.new_zeros(len(self.images), self.down.shape[1], self.across.shape[1])
-        colour, alone = self._colour(mask)
+        mask = self._nothing()
+        colour, alone = self.hidden()
         best, least, drop = mask.clone(), alone.clone(), alone.clone()
         mask, speed = mask + 0.5, torch.zeros_like(mask)
         for step in range(self.method.steps + 1):
@@ -163,9 +171,13 @@ class _Problem:
         enlarged = self._enlarged(best) * self.at_stake
         return Solved(best, enlarged, drop, alone, colour)
 
-    def _colour(self, nothing: Tensor) -> tuple[Tensor, Tensor]:
+    def _nothing(self) -> Tensor:
+        """Masks that show nothing, [n, y, x]."""
+        return self.images.new_zeros(len(self.images), self.down.shape[1], self.across.shape[1])
+
+    def hidden(self) -> tuple[Tensor, Tensor]:
         """Of each image the grey [n] that hides, and what hiding all with it loses the region."""
-        tried = self.method.colours
+        nothing, tried = self._nothing(), self.method.colours
         lost = torch.stack(
             [self._lost(nothing, nothing.new_full((len(nothing),), grey))[0] for grey in tried]
         )

@@ -1,0 +1,276 @@
+"""What the swaps and the masks say of each class and context, and the verdict."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Key, Known
+from conceptseg.errors import InputError
+from conceptseg.stats.crossed import Crossed, donors_needed
+from conceptseg.stats.estimate import Estimate, Sampling
+from conceptseg.stats.family import Question, Test, by_holm, few, given, judge
+from conceptseg.stats.intervals import finite_mean, unseen_share
+from conceptseg.stats.mergeable.sample_table import Tables
+from conceptseg.study.audit.config import Audit, Verdict
+from conceptseg.study.audit.contexts import TESTED, Tested
+from conceptseg.study.audit.look import LOOKED
+from conceptseg.study.audit.survey import HOLDINGS, PLAN
+from conceptseg.study.audit.swap import SCORES, SWAPPED, rows_of
+
+REACTS = 0.1
+"""Change of IoU from which an image counts as one that reacts."""
+MOST_NEEDED = 100_000
+"""Images that an underpowered verdict asks for at most."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A class and a context with all that decides the verdict.
+
+    `change` is the IoU with placebo donors less that with treated ones; `there` and `lacking` the
+    two, as means over images, each with the shares of the region that are found, flipped and missed
+    (`SCORES`); `before` the IoU of the images as they are. `alone` is the probability that the
+    region loses when it is seen alone, `radius` the median of the pixels around it that it has to
+    see, `looks` the share of relevance on a located context beyond that of shuffled weights.
+    `reacting` is the share of images that change by `REACTS` or more. `ids` are the images, `each`
+    their changes, `donors` how many groups of them hold the context and lack it.
+    """
+
+    class_id: int
+    class_name: str
+    context: Tested
+    change: Estimate
+    test: Test
+    delta: float
+    there: tuple[float, ...]
+    lacking: tuple[float, ...]
+    before: float
+    looks: Estimate | None
+    alone: Estimate | None
+    radius: float
+    smallest_loss: float
+    reacting: float
+    ids: tuple[str, ...]
+    each: tuple[float, ...]
+    donors: tuple[int, int]
+
+    @property
+    def shown(self) -> bool:
+        """Whether an effect beyond delta is shown."""
+        beyond = self.change.above(self.delta) or self.change.below(-self.delta)
+        return self.test.passed and beyond
+
+    @property
+    def absent(self) -> bool:
+        """Whether the effect is shown to be less than delta."""
+        return self.change.within(self.delta)
+
+    @property
+    def seen(self) -> bool:
+        """Whether the class needs its surroundings to be seen."""
+        return self.alone is not None and self.alone.above(self.smallest_loss)
+
+    @property
+    def attributed(self) -> bool:
+        """Whether relevance lies on the context more than in a network that learnt nothing."""
+        return self.looks is not None and self.looks.above(0.0)
+
+    @property
+    def supported(self) -> bool:
+        """Whether another line agrees with the swap. A class that needs a context's absence has to
+        see that it is not there, so seen alone it loses, too."""
+        return self.seen or self.attributed
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.shown:
+            return "confirmed" if self.supported else "behaviour only"
+        if not self.absent:
+            return "underpowered"
+        return "attribution only" if self.attributed else "no reliance shown"
+
+    @property
+    def detectable(self) -> float:
+        """The change beyond delta that would have been shown in four of five such data sets; nan
+        where it is more than there is to lose or to win."""
+        room = max(self.before, 1 - self.before)
+        return self.test.capped(room - self.delta).detectable + self.delta
+
+    @property
+    def needed(self) -> int | None:
+        """About how many images of the class would decide an underpowered verdict; None where the
+        change lies so near to delta that none would, or the verdict stands."""
+        if self.verdict != "underpowered" or self.change.ci is None:
+            return None
+        half = (self.change.high - self.change.low) / 2
+        apart = abs(abs(self.change.value) - self.delta)
+        if apart <= 0:
+            return None
+        images = int(np.ceil(len(self.ids) * (half / apart) ** 2))
+        return max(images, len(self.ids) + 1) if images <= MOST_NEEDED else None
+
+    @property
+    def unseen(self) -> float:
+        """The share of images that may react although none of so many did."""
+        return unseen_share(self.change.n)
+
+
+CASES: Key[tuple[Case, ...]] = Key("cases", tuple)
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """Of one class: what it loses alone, its radius, and what relevance says by context's place."""
+
+    alone: Estimate | None = None
+    radius: float = float("nan")
+    on: dict[int, Estimate] = field(default_factory=dict)
+
+
+def assess(study: Audit, context: Context, known: Known) -> Known:
+    """All classes and contexts, judged as one family.
+
+    Raises InputError where no class has enough images that find donors.
+    """
+    plan, asked = known[PLAN], []
+    for class_id, contexts in plan.contexts.items():
+        ids = plan.recipients[class_id]
+        rows = rows_of(known[SWAPPED], class_id, ids)
+        asked += [
+            one
+            for q in contexts
+            if (one := _asked(study, context, known, class_id, q, rows)) is not None
+        ]
+    if not asked:
+        raise InputError(
+            f"{context.manifest.where}: no class has {study.min_images} images that find "
+            f"{study.donors} donors of either kind in other groups; give more images, or lower "
+            "donors, min_images or min_visible"
+        )
+    by_donors = [one.crossed.donors_p(context.seed) for one in asked]
+    p, floors = np.array(by_donors).T
+    smallest = donors_needed()
+    family = given(p, floors, n=study.donors, of="donors", needs=f"{smallest} donors of each kind")
+    tests = judge(
+        [Question(one.crossed.differences, one.crossed.sampling) for one in asked],
+        side="two",
+        seed=context.seed,
+        policy=few(by_holm),
+        also=[family],
+    )
+    looked = _looked(study, context, known)
+    return CASES(
+        tuple(
+            one.case(study, known, test, looked.get(one.class_id, _Looked()))
+            for one, test in zip(asked, tests, strict=True)
+        )
+    )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A class and a context, of images crossed with donors: `crossed` holds IoUs, `scores`
+    [4, n, m] all."""
+
+    class_id: int
+    class_name: str
+    place: int
+    ids: tuple[str, ...]
+    crossed: Crossed
+    scores: np.ndarray
+    before: float
+
+    def case(
+        self,
+        study: Audit,
+        known: Known,
+        test: Test,
+        looked: _Looked,
+    ) -> Case:
+        changes = self.crossed.differences
+        first = self.crossed.first
+        there, lacking = (
+            tuple(finite_mean(finite_mean(self.scores[:, :, kind], 2), 1).tolist())
+            for kind in (first, ~first)
+        )
+        return Case(
+            self.class_id,
+            self.class_name,
+            known[TESTED][self.place],
+            self.crossed.estimate(),
+            test,
+            study.delta,
+            there,
+            lacking,
+            self.before,
+            looked.on.get(self.place),
+            looked.alone,
+            looked.radius,
+            study.smallest_loss,
+            float((np.abs(changes) >= REACTS).mean()),
+            self.ids,
+            tuple(changes.tolist()),
+            self.crossed.donors,
+        )
+
+
+def _asked(
+    study: Audit,
+    context: Context,
+    known: Known,
+    class_id: int,
+    place: int,
+    rows: dict[str, Tables],
+) -> _Asked | None:
+    """None where too few images found donors of both kinds."""
+    able = {
+        name: own
+        for name, own in rows.items()
+        if all((own["arm"][:, place] == kind).sum() >= study.donors for kind in (1, -1))
+    }
+    if len(able) < study.min_images:
+        return None
+    used = {n for own in able.values() for n in own["donor"][own["arm"][:, place] != 0].tolist()}
+    donors, held = sorted(used), known[HOLDINGS]
+    at = {name: column for column, name in enumerate(donors)}
+    scores = np.full((len(SCORES), len(able), len(donors)), np.nan)
+    first = np.zeros(len(donors), bool)
+    for i, own in enumerate(able.values()):
+        for row in np.flatnonzero(own["arm"][:, place]).tolist():
+            column = at[str(own["donor"][row])]
+            scores[:, i, column] = own["scores"][row]
+            first[column] = own["arm"][row, place] > 0
+    group = dict(zip(held.ids, held.groups, strict=True))
+    ids = tuple(able)
+    sampling = Sampling.counting(ids, [group[name] for name in ids], study.unit, (context.seed, 47))
+    crossed = Crossed(scores[0], sampling, tuple(group[name] for name in donors), first)
+    before = float(np.mean([own["scores"][0, 0] for own in able.values()]))
+    name = context.model.classes[class_id]
+    return _Asked(class_id, name, place, ids, crossed, scores, before)
+
+
+def _looked(study: Audit, context: Context, known: Known) -> dict[int, _Looked]:
+    """What the supporting lines say of each class."""
+    table, found = known[LOOKED], {}
+    if not table.ids:
+        return {}
+    classes, names = table.column("class"), [table.ids[i] for i in table.owner("class")]
+    groups = [context.manifest.sample(name).group for name in names]
+    whole = Sampling.counting(names, groups, study.unit, (context.seed, 48))
+
+    def over(values: np.ndarray, rows: np.ndarray, low: float) -> Estimate | None:
+        rows = rows[np.isfinite(values[rows])]
+        return whole.at(rows).bounded(values[rows], low, 1.0) if len(rows) else None
+
+    radius, on = table.column("radius"), table.column("on")
+    for c in known[PLAN].contexts:
+        rows = np.flatnonzero(classes == c)
+        shares = {q: over(on[:, q], rows, -1.0) for q in range(on.shape[1])}
+        far = radius[rows][~np.isnan(radius[rows])]
+        found[c] = _Looked(
+            over(table.column("alone"), rows, 0.0),
+            float(np.median(far)) if len(far) else float("nan"),
+            {q: one for q, one in shares.items() if one is not None},
+        )
+    return found

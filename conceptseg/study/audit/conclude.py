@@ -1,0 +1,67 @@
+"""The result of an audit: verdicts, findings, tables and pictures."""
+
+import numpy as np
+
+from conceptseg.catalogue import choice_labels
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Known
+from conceptseg.result.finding import ranked
+from conceptseg.result.saved import Result
+from conceptseg.study.audit import tables
+from conceptseg.study.audit.assess import CASES
+from conceptseg.study.audit.config import Audit
+from conceptseg.study.audit.contexts import TESTED
+from conceptseg.study.audit.findings import findings
+from conceptseg.study.audit.pictures import DRAWN, PAIRS, order
+from conceptseg.study.audit.reach import MARGIN
+from conceptseg.study.audit.survey import HOLDINGS, PLAN
+from conceptseg.study.shared import local_maps, studied
+from conceptseg.study.shared.compare import COMPARISON
+
+
+def conclude(study: Audit, context: Context, known: Known) -> Result:
+    cases, comparison, held = known[CASES], known[COMPARISON], known[HOLDINGS]
+    ids = sorted({name for case in cases for name in case.ids})
+    group = dict(zip(held.ids, held.groups, strict=True))
+    counts = "image" if cases[0].change.of == "images" else "group"
+    shown = [cases[number] for number in order(cases)]
+    maps = {
+        f"changes-{case.class_id}-{number}": np.array(case.each, np.float32)
+        for number, case in enumerate(cases)
+    }
+    return Result(
+        study="audit",
+        findings=ranked(findings(cases)),
+        tables={
+            "verdicts": tables.verdicts(shown),
+            "parts": tables.parts(shown),
+            "looks": tables.looks(shown),
+            "examples": tables.examples(known[PAIRS], cases),
+            "saliency": local_maps.table(comparison, context.model.classes),
+        },
+        arrays={**maps, **local_maps.arrays(comparison)},
+        images=tables.pictures(known[DRAWN]) | local_maps.pictures(comparison),
+        skipped=studied.left_out(
+            context,
+            ids,
+            lambda one: "not drawn (images)" if context.manifest.labelled(one) else "no mask",
+        ),
+        notes=studied.notes(
+            context,
+            ids,
+            [group[name] if counts == "group" else name for name in ids],
+            counts,
+            comparison,
+            layer=context.layer,
+            margin=known[MARGIN],
+            contexts=[one.name for one in known[TESTED]],
+            unlocated=[one.name for one in known[TESTED] if not one.located],
+            classes=[context.model.classes[c] for c in known[PLAN].contexts],
+            donors=study.donors,
+            delta=study.delta,
+            smallest_loss=study.smallest_loss,
+            look_images=study.look_images,
+            attribution=choice_labels((study.attribution,))[0],
+            feather_px=study.feather_px,
+        ),
+    )

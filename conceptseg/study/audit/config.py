@@ -1,0 +1,109 @@
+"""Audit: does a class lean on context that it should not? One verdict per class and context."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from conceptseg.catalogue import Choice, Method, technique
+from conceptseg.config import ConceptMasks
+from conceptseg.engine.contract import MOST, Study
+
+Verdict = Literal[
+    "confirmed",
+    "behaviour only",
+    "attribution only",
+    "no reliance shown",
+    "underpowered",
+]
+
+
+@technique(
+    family="context",
+    source="swap with placebo: ours, after Shetty et al. 2019, arXiv:1812.06707; Hoyer et al. 2019",
+)
+class Audit(Study):
+    """Whether each class leans on each context: by swapping surroundings, with a placebo.
+
+    An image keeps the class's region and a margin around it; all else is taken from donors, images
+    of other groups. Donors that hold the context are the placebo, donors that lack it the
+    treatment: both change the surroundings, bring a seam and things that do not belong there, and
+    differ in the context. The effect is the class's IoU with placebo donors less that with treated
+    ones, image by image: above 0 the class needs the context, below 0 its absence. Pixels of the
+    class are told apart into found, taken for another class (flipped) and for the background
+    (missed).
+
+    An effect is shown where its interval, over new images and new donors, lies beyond `delta`, and
+    both the images and the donors agree on it by corrected tests; it is shown to be less than
+    `delta` where the interval lies within. Two further lines may support an effect and refute none:
+    what the class's probability loses when its region is seen alone (as in Grid Saliency, with
+    MiSuRe's context radius), and the share of relevance on the context beyond that of shuffled
+    weights.
+    """
+
+    most_images: ClassVar[int | None] = MOST
+
+    labels: Literal["auto"] | tuple[str, ...] = Field(
+        "auto",
+        description="Classes of the masks that are contexts of the others; auto: all but the "
+        "background. [] for none.",
+    )
+    masks: ConceptMasks
+    columns: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="Columns of the manifest whose values are contexts, as scanner: [A, B]; []: "
+        "all its values, 12 at most. Where a value shows in an image is not known.",
+    )
+    known: bool = Field(
+        True, description="Also the context that the data set itself knows (a planted tile)."
+    )
+    images: int = Field(
+        40, ge=5, le=10_000, description="Images of each class whose surroundings are swapped."
+    )
+    donors: int = Field(
+        8, ge=5, le=1000, description="Donors of either kind for each image and context."
+    )
+    min_images: int = Field(
+        8, ge=5, description="Fewer images of a class that find donors, and it is left out."
+    )
+    margin: Literal["auto"] | float = Field(
+        "auto",
+        description="Pixels around the region that stay; auto: the radius around a pixel that "
+        "holds two thirds of its gradient, at most an eighth of the image's shorter side.",
+    )
+    feather_px: float = Field(2.0, ge=0, le=100, description="Width of the seam, in pixels.")
+    delta: float = Field(
+        0.02, gt=0, lt=1, description="Change of IoU up to which a class does not lean on it."
+    )
+    min_context: float = Field(
+        0.01, gt=0, le=1, description="Share of an image that a context takes where it is there."
+    )
+    min_visible: float = Field(
+        0.5, gt=0, le=1, description="Part of a donor's context that the margin must not hide."
+    )
+    min_share: float = Field(
+        0.001, ge=0, lt=1, description="A class of less of an image than this is not swapped in it."
+    )
+    look_images: int = Field(
+        10, ge=0, description="Images of each class on which the supporting lines are made."
+    )
+    smallest_loss: float = Field(
+        0.05,
+        gt=0,
+        lt=1,
+        description="Probability that a class loses when its region is seen alone, from which it "
+        "counts as needing its surroundings.",
+    )
+    attribution: Method = Field(
+        "deep_lift",
+        description="Local method whose share on a context is compared with that of shuffled "
+        "weights.",
+    )
+    unit: Literal["auto", "group", "image"] = Field(
+        "auto", description="What intervals and tests count: the manifest's groups, or images."
+    )
+    picture_px: int = Field(
+        192, ge=32, le=4096, description="Longer side of the report's pictures."
+    )
+
+    def local_methods(self) -> tuple[Choice, ...]:
+        return tuple(dict.fromkeys((*self.compare, self.attribution)))

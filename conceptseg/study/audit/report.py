@@ -1,0 +1,76 @@
+"""The report of an audit, from its result alone."""
+
+from conceptseg.report import cover
+from conceptseg.report.blocks import Report, Section, TableBlock
+from conceptseg.result.saved import Result
+from conceptseg.study.audit import sections
+from conceptseg.study.shared import local_maps
+
+
+def compose(result: Result) -> Report:
+    """The verdicts, the pictures that prove them, both lines of evidence, and all numbers."""
+    tables, notes = result.tables, result.notes
+    numbers = [TableBlock(tables[key], limit=1000, folded=True) for key in ("parts", "looks")]
+    return cover.report(
+        result,
+        title="Does the network lean on context that it should not?",
+        method="Context audit of",
+        lead=_lead(result),
+        facts=(
+            ("Margin that stays", f"{notes['margin']:g} px"),
+            ("An effect counts from", f"{notes['delta']:g} IoU"),
+        ),
+        sections=(
+            sections.verdicts(result),
+            sections.pairs(result),
+            sections.looks(result),
+            local_maps.section(
+                result,
+                "Such maps show where a method puts its weight in a single image. They neither "
+                "prove nor refute that the class needs what lies there.",
+            ),
+            Section("numbers", "All numbers", "", numbers),
+        ),
+        limits=_limits(result),
+    )
+
+
+def _lead(result: Result) -> str:
+    rows = result.tables["verdicts"].rows
+    counts = {name: sum(row["verdict"] == name for row in rows) for name in sections.MEANINGS}
+    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    pairs = f"{len(rows)} pair{'' if len(rows) == 1 else 's'} of class and context"
+    text = f"{pairs} were put to the test: {told}."
+    reliant = [row for row in rows if row["verdict"] in sections.SHOWN]
+    if reliant:
+        names = ", ".join(
+            f"{row['class']} on {'' if row['effect'] > 0 else 'the absence of '}{row['context']}"
+            for row in reliant[:3]
+        )
+        text += f" The network relies: {names}{' and more' if len(reliant) > 3 else ''}."
+    return text
+
+
+def _limits(result: Result) -> list[str]:
+    notes = result.notes
+    limits = [
+        "What was swapped is the surroundings beyond the margin. A context that lies within it, or "
+        "on the object itself, is in both arms, and its effect is not in the numbers.",
+        "Donors that hold a context differ from those that lack it in whatever else goes with it "
+        "in this data set: the effect is that of the context and its company.",
+        "Effects are means over images. Where none of so many images reacts, a few percent of "
+        "others still may: each sentence says how many.",
+        "Tests ask for both: that images agree, and that donors do, by flipping the signs of "
+        "images' effects and by giving out the donors' kinds at random; all pairs are corrected "
+        "together (Holm).",
+        "A class that is seen alone stands in flat grey, which no camera takes: what it loses then "
+        "is in part due to that. Such lines support a verdict and refute none.",
+        "No verdict says that the network is safe, or fit for a purpose.",
+    ]
+    if notes["unlocated"]:
+        limits.append(
+            f"Where these show in an image is not known: {', '.join(notes['unlocated'])}. Donors "
+            "may hold them under the region or the margin, so that their effects come out too "
+            "small."
+        )
+    return limits

@@ -1,0 +1,141 @@
+"""The sections of an audit's report, each from the result alone."""
+
+import numpy as np
+
+from conceptseg.report import charts
+from conceptseg.report.blocks import Block, Gallery, Notice, Picture, Section, TableBlock
+from conceptseg.report.charts import Row
+from conceptseg.result.saved import Result
+from conceptseg.study.audit.config import Verdict
+from conceptseg.study.audit.tables import ALONE, EFFECT, LOOKS, RADIUS
+
+MEANINGS: dict[Verdict, str] = {
+    "confirmed": "swapping the surroundings changes the class beyond delta, and another line "
+    "agrees",
+    "behaviour only": "swapping changes it beyond delta, and no other line shows it",
+    "attribution only": "relevance lies on the context, and swapping changes it by less than delta",
+    "no reliance shown": "swapping changes it by less than delta",
+    "underpowered": "neither is shown: more images or donors are needed",
+}
+SHOWN = ("confirmed", "behaviour only")
+COLUMNS = ("class", "context", "verdict", EFFECT, "p_adjusted", "detectable", "n", "needed")
+
+
+def shown(row: Row) -> bool:
+    """Whether a verdict says that the class relies on the context, or on its absence."""
+    return row["verdict"] in SHOWN
+
+
+def verdicts(result: Result) -> Section:
+    """The table of verdicts first, then the matrix and the forest."""
+    table, delta = result.tables["verdicts"], result.notes["delta"]
+    meanings = "; ".join(f"{name}: {meaning}" for name, meaning in MEANINGS.items())
+    intro = (
+        "Above zero: the class needs the context, for it is predicted worse in surroundings "
+        "without it. Below zero: it needs the context's absence. Both kinds of surroundings are "
+        f"other images', so that a seam and strange things are in both. {meanings}."
+    )
+    classes = list(dict.fromkeys(row["class"] for row in table.rows))
+    contexts = list(dict.fromkeys(row["context"] for row in table.rows))
+    effects = charts.grid(table, ("class", classes), ("context", contexts), EFFECT)
+    marked = {
+        name: np.array(
+            [
+                [
+                    any(
+                        row["verdict"] == name and row["class"] == c and row["context"] == t
+                        for row in table.rows
+                    )
+                    for t in contexts
+                ]
+                for c in classes
+            ]
+        )
+        for name in ("confirmed", "behaviour only", "no reliance shown", "underpowered")
+    }
+    blocks: list[Block | None] = [
+        TableBlock(table.show(*COLUMNS), "Verdicts", id="verdict-table", limit=400),
+        TableBlock(table.show("sentence"), "To be quoted as they stand", limit=400, folded=True),
+        charts.heatmap(
+            effects,
+            classes,
+            contexts,
+            value=EFFECT.name,
+            corner="class",
+            marked={name: cells for name, cells in marked.items() if cells.any()},
+            heading="Class by context",
+            caption="Effects of contexts on classes. A dot: the verdict that is chosen below the "
+            "chart.",
+            id="matrix",
+        )
+        if len(contexts) > 1
+        else None,
+        charts.forest(
+            table.first(40),
+            "class" if len(contexts) == 1 else lambda row: f"{row['class']} · {row['context']}",
+            EFFECT,
+            reference=0.0,
+            filled=shown,
+            marks=("reliance shown", "none shown"),
+            heading="How large, and how sure",
+            caption=f"95 % intervals over new images and new donors, the {min(40, len(table.rows))}"
+            f" largest. An effect is shown beyond {delta:g} and excluded within it.",
+            id="effects",
+        ),
+    ]
+    return Section("verdicts", "Which class leans on which context", intro, blocks)
+
+
+def pairs(result: Result) -> Section:
+    """The placebo beside the treatment."""
+    rows = result.tables["examples"].rows
+    lines: list[tuple[str, list[Picture | None]]] = []
+    for row in rows:
+        name = f"{row['class']} · {row['context']}: {row['verdict']}"
+        told = (
+            ("before", f"{row['image']} as it is, its labels and its prediction"),
+            ("there", f"its {row['class']} in the surroundings of {row['donor_with']}, with "
+             f"{row['context']}, and the prediction"),
+            ("lacking", f"its {row['class']} in the surroundings of {row['donor_without']}, "
+             f"without {row['context']}, and the prediction"),
+        )  # fmt: skip
+        lines.append((name, [Picture(row[f"picture_{what}"], alt) for what, alt in told]))
+    heads = ("as it is", "placebo: context there", "treatment: context lacking")
+    text = (
+        "Of each pair the image whose change is the median, with donors that do as donors of their "
+        "kind do on average: what mostly happens, not what happens at best."
+    )
+    blocks: list[Block] = [Gallery(heads, lines)] if lines else []
+    return Section("pairs", "The same object in other surroundings", text, blocks)
+
+
+def looks(result: Result) -> Section:
+    """What Grid Saliency says."""
+    table, notes = result.tables["looks"], result.notes
+    text = (
+        "Lines that may support a verdict and refute none, on "
+        f"{notes['look_images']} images of each class at most, in which it is found. Seen alone: "
+        "all but the class's region is hidden by flat greys, and what its probability loses then "
+        f"it owes to its surroundings; it supports from {notes['smallest_loss']:g} on, with all of "
+        "its interval. The context radius is how many pixels around the region have to be seen for "
+        f"its prediction to stay. And the share of relevance ({notes['attribution']}) on a context "
+        "is compared with that of the same network with its weights shuffled; it supports where "
+        "it is larger, with all of its interval."
+    )
+    by_class = table.by("class")
+    if not any(row["alone"] is not None for row in table.rows):
+        why = "None could be made: see what was left out."
+        return Section("looks", "What a class has to see", text, [Notice(why)])
+    lines = [own.rows[0] for own in by_class.values()]
+    summary = table.where(lambda row: any(row is one for one in lines))
+    forest = charts.forest(
+        summary,
+        "class",
+        ALONE,
+        reference=notes["smallest_loss"],
+        heading="Seen alone",
+        caption="What the class's probability loses in its region, when nothing else is seen.",
+        id="alone",
+        below=table.show("class", "context", ALONE, RADIUS, LOOKS),
+    )
+    return Section("looks", "What a class has to see", text, [forest])

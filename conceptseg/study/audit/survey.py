@@ -1,0 +1,178 @@
+"""First pass: what each image holds, so that donors can be chosen without looking at predictions.
+
+Places are kept on a grid of `GRID` x `GRID` cells, so that of each image a few kilobytes are kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn.functional import adaptive_max_pool2d
+
+from conceptseg.data.batch import Batch
+from conceptseg.data.manifest import Sample
+from conceptseg.engine.contract import Context, Pass, left_out
+from conceptseg.engine.known import Key, Known
+from conceptseg.errors import InputError
+from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.audit.config import Audit
+from conceptseg.study.audit.contexts import TESTED, Tested, masks_by_name, place, share
+from conceptseg.study.shared.overlap import pixel_counts
+from conceptseg.study.shared.studied import labelled
+
+GRID = 32
+SURVEYED = Key("surveyed", SampleTable)
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What images hold, in the order of their ids.
+
+    `pixels` [n, k] of each class, `size` [n] of the image; `share` [n, q] of it that each context
+    takes, nan where unknown; `cells` [n, q, GRID * GRID / 8] where located ones lie, as bits;
+    `ground` [n, GRID, GRID] the class at the middle of each cell; `tone` [n, 2] mean and spread.
+    """
+
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    pixels: np.ndarray
+    size: np.ndarray
+    share: np.ndarray
+    cells: np.ndarray
+    ground: np.ndarray
+    tone: np.ndarray
+
+    def lies(self, rows: np.ndarray, context: int) -> np.ndarray:
+        """Where a context lies in images, bool [m, GRID, GRID]."""
+        bits = np.unpackbits(self.cells[rows, context], axis=-1)
+        return bits.reshape(len(rows), GRID, GRID).astype(bool)
+
+
+HOLDINGS = Key("holdings", Holdings)
+
+
+@dataclass(frozen=True)
+class Survey(Pass):
+    """The masks of all images; the network is not run."""
+
+    study: Audit
+
+    name = "survey"
+    cost = "no pass of the network"
+    labels = "required"
+
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
+        return labelled(context)
+
+    def forwards(self, context: Context) -> float:
+        return 0.0
+
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
+        assert batch.labels is not None
+        manifest, masks, wanted = context.manifest, masks_by_name(known), known[TESTED]
+        truth = batch.labels
+        counts = pixel_counts(truth, truth, len(context.model.classes))[2].cpu().numpy()
+        table = SampleTable.empty()
+        for i, sample_id in enumerate(batch.ids):
+            sample, labels = manifest.sample(sample_id), truth[i].cpu().numpy()
+            shares, cells = np.full(len(wanted), np.nan), np.zeros((len(wanted), GRID**2 // 8))
+            for q, one in enumerate(wanted):
+                where = place(one, manifest, sample, labels, masks) if one.located else None
+                shares[q] = share(one, sample, where)
+                if where is not None:
+                    cells[q] = np.packbits(coarse(where).ravel())
+            image = batch.images[i].float()
+            row = {
+                "pixels": counts[i][None].astype(np.int64),
+                "size": np.array([labels.size]),
+                "share": shares[None],
+                "cells": cells[None].astype(np.uint8),
+                "ground": _middles(labels)[None].astype(np.int32),
+                "tone": np.array([[image.mean().item(), image.std().item()]]),
+            }
+            table = table.merge(SampleTable.of(sample_id, row))
+        return SURVEYED(table)
+
+    def finish(self, context: Context, state: Known, known: Known) -> Known:
+        table = state[SURVEYED]
+        groups = tuple(context.manifest.sample(one).group for one in table.ids)
+        names = ("pixels", "size", "share", "cells", "ground", "tone")
+        columns = {name: table.column(name) for name in names}
+        return HOLDINGS(Holdings(tuple(table.ids), groups, **columns))
+
+
+def coarse(where: np.ndarray) -> np.ndarray:
+    """The cells of a grid that a region [h, w] touches, bool [GRID, GRID]."""
+    given = torch.from_numpy(np.asarray(where, np.float32))[None]
+    return np.asarray(adaptive_max_pool2d(given, GRID)[0].numpy() > 0)
+
+
+def _middles(labels: np.ndarray) -> np.ndarray:
+    rows, columns = (((np.arange(GRID) + 0.5) * side / GRID).astype(int) for side in labels.shape)
+    return np.asarray(labels[np.ix_(rows, columns)])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which images of each class are swapped, and which contexts are tested on it, by place."""
+
+    recipients: dict[int, tuple[str, ...]]
+    contexts: dict[int, tuple[int, ...]]
+
+    def classes_of(self, sample_id: str) -> list[int]:
+        return [c for c, ids in self.recipients.items() if sample_id in ids]
+
+
+PLAN = Key("plan", Plan)
+
+
+def choose(study: Audit, context: Context, known: Known) -> Known:
+    """The families of tests, fixed before any prediction is looked at.
+
+    Raises InputError where no class and context can be tested.
+    """
+    from conceptseg.data.draw import drawn
+
+    held, wanted = known[HOLDINGS], known[TESTED]
+    classes, why = context.model.classes, []
+    usable = []
+    for q, one in enumerate(wanted):
+        counts = [int(arm.sum()) for arm in arms(study, held, q)]
+        if min(counts) >= study.donors:
+            usable.append(q)
+        elif one.kind != "known" or counts[0]:
+            why.append(_lacking(study, one, *counts))
+    recipients: dict[int, tuple[str, ...]] = {}
+    for c in study.class_ids(context):
+        enough = held.pixels[:, c] > np.maximum(study.min_share * held.size, 0)
+        ids = [held.ids[row] for row in np.flatnonzero(enough)]
+        if len(ids) < study.min_images:
+            reason = f"in {len(ids)} images, and min_images is {study.min_images}"
+            why.append({"kind": "class", "class": classes[c], "reason": reason})
+        else:
+            recipients[c] = tuple(drawn(context.seed, ids, study.images))
+    own = {c: tuple(q for q in usable if wanted[q].class_id != c) for c in recipients}
+    plan = Plan({c: recipients[c] for c in own if own[c]}, {c: q for c, q in own.items() if q})
+    if not plan.recipients:
+        told = "; ".join(f"{one.get('context', one.get('class'))}: {one['reason']}" for one in why)
+        raise InputError(
+            f"{context.manifest.where}: no class can be tested on any context ({told or 'none is'}"
+            f"{'' if told else ' asked for'}); give more images, or name contexts by labels, "
+            "masks or columns"
+        )
+    return PLAN(plan) | left_out("audit")(tuple(why))
+
+
+def arms(study: Audit, held: Holdings, context: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which images hold a context and which lack it, bool [n] each; others are neither."""
+    share = np.nan_to_num(held.share[:, context], nan=-1.0)
+    return share >= study.min_context, share == 0
+
+
+def _lacking(study: Audit, one: Tested, there: int, not_there: int) -> dict[str, str]:
+    reason = (
+        f"{there} images hold it (on {study.min_context:.2%} of the image or more) and {not_there} "
+        f"lack it; {study.donors} of each are needed as donors"
+    )
+    return {"kind": "context", "context": one.name, "reason": reason}

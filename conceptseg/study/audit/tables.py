@@ -1,0 +1,150 @@
+"""The tables of an audit, and the sentence of each verdict, to be quoted as it stands."""
+
+from collections.abc import Callable, Iterable, Mapping
+from math import isfinite
+
+from conceptseg.result.columns import Column
+from conceptseg.result.saved import safe_key
+from conceptseg.result.table import Table
+from conceptseg.result.wording import number, p_value
+from conceptseg.study.audit.assess import REACTS, Case
+from conceptseg.study.audit.pictures import KINDS, Pair
+from conceptseg.study.audit.swap import SCORES
+
+
+def _part(kind: str, place: int) -> Callable[[Case], float]:
+    return lambda case: (case.there if kind == "there" else case.lacking)[place]
+
+
+EFFECT = Column(
+    "effect", "IoU with it less without it", interval=True, brief="effect", ends=("low", "high"),
+    of="change",
+)  # fmt: skip
+LOOKS = Column("looks", "relevance on it, beyond shuffled weights", interval=True)
+ALONE = Column("alone", "probability lost when seen alone", interval=True)
+RADIUS = Column("radius", "context radius, px")
+CLASS = Column("class", of="class_name")
+CONTEXT = Column("context", of=lambda case: case.context.name)
+VERDICTS = (
+    CLASS,
+    CONTEXT,
+    "verdict",
+    EFFECT,
+    Column("p_adjusted", "p adjusted", of=lambda case: case.test.adjusted),
+    Column("detectable", "detectable change"),
+    Column("n", "images or groups", of=lambda case: case.change.n),
+    Column("needed", "images that would decide"),
+    Column("sentence", of=lambda case: sentence(case)),
+)
+PARTS = (
+    CLASS,
+    CONTEXT,
+    Column("before", "IoU as it is"),
+    *(
+        Column(f"{kind}_{name}", f"{name}, {words} it", of=_part(kind, place))
+        for kind, words in (("there", "with"), ("lacking", "without"))
+        for place, name in enumerate(SCORES)
+    ),
+    Column("reacting", f"share of images that change by {REACTS:g}"),
+    Column("images", of=lambda case: len(case.ids)),
+    Column("donors_with", "donors with it", of=lambda case: case.donors[0]),
+    Column("donors_without", "donors without it", of=lambda case: case.donors[1]),
+    Column("p", of=lambda case: case.test.p),
+    Column("p_least", "least p possible", of=lambda case: case.test.least),
+)
+
+
+def verdicts(cases: Iterable[Case]) -> Table:
+    return Table.of(cases, VERDICTS, "One verdict for each class and context")
+
+
+def parts(cases: Iterable[Case]) -> Table:
+    return Table.of(cases, PARTS, "What becomes of the class's pixels in either surroundings")
+
+
+def looks(cases: Iterable[Case]) -> Table:
+    return Table.of(cases, (CLASS, CONTEXT, ALONE, RADIUS, LOOKS), "What a class has to see")
+
+
+def examples(pairs: Iterable[Pair], cases: tuple[Case, ...]) -> Table:
+    def case(pair: Pair) -> Case:
+        return cases[pair.case]
+
+    def key(what: str) -> Callable[[Pair], str]:
+        return lambda pair: picture_key(pair.case, what)
+
+    columns: list[Column | str] = [
+        Column("class", of=lambda pair: case(pair).class_name),
+        Column("context", of=lambda pair: case(pair).context.name),
+        Column("verdict", of=lambda pair: case(pair).verdict),
+        "image",
+        Column("donor_with", "donor with it", of="there"),
+        Column("donor_without", "donor without it", of="lacking"),
+        *(Column(f"picture_{what}", of=key(what)) for what in ("before", *KINDS)),
+    ]
+    return Table.of(pairs, columns, "The images that picture the verdicts")
+
+
+def pictures(drawn: Mapping[tuple[int, str], bytes]) -> dict[str, bytes]:
+    return {picture_key(case, what): data for (case, what), data in drawn.items()}
+
+
+def picture_key(case: int, what: str) -> str:
+    """The key of a picture: of which case, and of what."""
+    return safe_key(f"case-{case}-{what}")
+
+
+def sentence(case: Case) -> str:
+    """A verdict as a sentence that can be quoted as it stands."""
+    name, context, change = case.class_name, case.context.name, case.change
+    ends = f" [{change.low:+.3f}, {change.high:+.3f}]" if change.ci else ""
+    size = f"{change.value:+.3f}{ends} IoU over {change.n} {change.of}"
+    both = f"{case.there[0]:.2f} in surroundings with {context}, {case.lacking[0]:.2f} without it"
+    if case.shown:
+        needs = f"{context}" if change.value > 0 else f"the absence of {context}"
+        told = (
+            f"{name} relies on {needs}: its IoU is {both}, a difference of {size} "
+            f"(corrected p {p_value(case.test.adjusted)}); {_lost(case)}"
+        )
+        return f"{told}; {_supported(case)}."
+    if case.verdict == "underpowered":
+        return f"Whether {name} relies on {context} is open: {size}. {_missing(case)}"
+    least = f"its IoU is {both}, and the difference, {size}, lies within {case.delta:g}"
+    rare = f"; up to {case.unseen:.0%} of images may react although none of these did"
+    room = rare if case.reacting == 0 else f"; {case.reacting:.0%} of the images do react"
+    if case.verdict == "attribution only":
+        return f"{name} looks at {context} and was not shown to need it: {least}{room}."
+    return f"No reliance of {name} on {context} is shown: {least}{room}."
+
+
+def _supported(case: Case) -> str:
+    """What the other lines say beside an effect that is shown."""
+    told = []
+    if case.seen and case.alone is not None:
+        told.append(f"seen alone, it loses {case.alone.value:.2f} of its probability")
+    if case.attributed and case.looks is not None:
+        told.append(f"{case.looks.value:.0%} more of its relevance lies there than by chance")
+    return " and ".join(told) or "no other line of evidence shows it"
+
+
+def _lost(case: Case) -> str:
+    """What becomes of the pixels where the surroundings are the worse ones."""
+    worse = case.lacking if case.change.value > 0 else case.there
+    flipped, missed = worse[2], worse[3]
+    where = "without it" if case.change.value > 0 else "with it"
+    return (
+        f"{where}, {flipped:.0%} of its pixels are taken for another class and {missed:.0%} for "
+        "the background"
+    )
+
+
+def _missing(case: Case) -> str:
+    """Why a verdict is open, and what would decide it."""
+    if not case.test.testable:
+        return f"No effect could have been shown: it takes {case.test.needs}."
+    told = f"The interval lies neither beyond {case.delta:g} nor within it"
+    if isfinite(reach := case.detectable):
+        told += f"; an effect of {number(reach)} would have been shown in four of five data sets"
+    if case.needed is not None:
+        told += f". About {case.needed} images like these would decide"
+    return f"{told}."

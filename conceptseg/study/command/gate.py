@@ -1,0 +1,48 @@
+"""What a finished audit tells a release pipeline: verdicts as text, and an exit code."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from conceptseg.errors import EXIT_DONE, EXIT_FOUND, InputError, nearest
+from conceptseg.result.columns import as_number
+from conceptseg.result.saved import Result
+from conceptseg.study.audit.config import Verdict
+
+FIELDS = ("class", "context", "verdict", "effect", "low", "high", "p_adjusted", "detectable", "n")
+
+
+def check(names: Sequence[str]) -> None:
+    """Raise InputError, before anything runs, for a name that is no verdict."""
+    for name in names:
+        if name not in get_args(Verdict):
+            raise InputError(f"--fail-on {name}: {nearest(name, get_args(Verdict))}")
+
+
+def verdicts(folder: Path) -> list[dict[str, Any]]:
+    """The verdicts of a finished audit, with the sentence of each."""
+    table = Result.load(folder).tables["verdicts"]
+    return [{key: row.get(key) for key in (*FIELDS, "sentence")} for row in table.rows]
+
+
+def text(rows: Sequence[dict[str, Any]], *, as_json: bool) -> str:
+    """Verdicts as a JSON array, or as a line each."""
+    if as_json:
+        return json.dumps(list(rows), indent=1, ensure_ascii=False, allow_nan=False)
+    return "\n".join(
+        f"{row['verdict']}: {row['class']} on {row['context']}, "
+        f"{as_number(row['effect']):+.3f} IoU{_ends(row)}"
+        for row in rows
+    )
+
+
+def _ends(row: dict[str, Any]) -> str:
+    if row["low"] is None or row["high"] is None:
+        return ""
+    return f" [{as_number(row['low']):+.3f}, {as_number(row['high']):+.3f}]"
+
+
+def code(rows: Sequence[dict[str, Any]], fail_on: Sequence[str]) -> int:
+    """`EXIT_FOUND` if one of the verdicts is among those that are asked about."""
+    return EXIT_FOUND if any(row["verdict"] in fail_on for row in rows) else EXIT_DONE

@@ -1,0 +1,59 @@
+"""The options that several verbs of the command share, and what their help says."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from conceptseg.errors import InputError
+
+CODES = (
+    "Exit codes: 0 done, 2 bad input, 3 out of memory, 4 a verdict that --fail-on names, "
+    "130 interrupted, 143 terminated, 1 a defect."
+)
+FRESH = "Ignore saved parts, and replace whatever result is in the output folder."
+RESUME = "A run that was killed or interrupted resumes when the same command is given again."
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="The study's YAML file; the built-in example if absent."),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.SUB=VALUE", help="Override a key; VALUE is read as YAML."),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")]
+BatchSize = Annotated[int | None, typer.Option(help="Images per pass of the network.")]
+DataRoot = Annotated[Path | None, typer.Option(help="Folder in which the images lie.")]
+Quietly = Annotated[bool, typer.Option("--quiet", "-q", help="Print the report's path alone.")]
+
+
+Out = Annotated[Path | None, typer.Option(help="Output folder; runs/STUDY-CONFIG-HASH if absent.")]
+Shards = Annotated[
+    int | None, typer.Option(help="Parts that are saved one by one, to resume from.")
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help=FRESH)]
+FailOn = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-on",
+        metavar="VERDICT",
+        help="End with exit code 4 if a class and context have this verdict, such as confirmed.",
+    ),
+]
+
+
+MOST_PIXELS = 2**24
+"""Of the image for `layers --model`: 4096 x 4096."""
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width of `--size`. Raises InputError."""
+    found = re.fullmatch(r"([0-9]{1,7})x([0-9]{1,7})", text.lower())
+    height, width = (int(side) for side in found.groups()) if found else (0, 0)
+    if not 0 < height * width <= MOST_PIXELS:
+        raise InputError(
+            f"--size {text}: write it as HxW in pixels, e.g. 256x320, {MOST_PIXELS} at most in all"
+        )
+    return height, width
