@@ -292,12 +292,15 @@ def write_overlapping(folder: Path, count: int) -> Path:
 def write_scenes(folder: Path, count: int, outputs: tuple[str, ...] = CLASSES) -> Path:
     """Scenes, masks and their manifest, in groups of two; returns the manifest's file.
 
-    For a network that puts out ground and crimson alone, all else is ground.
+    For a network that puts out ground and crimson alone, all else is ground. In `marks` lies where
+    the green rectangle is, as a user may draw it.
     """
-    for name in ("images", "masks"):
+    for name in ("images", "masks", "marks"):
         (folder / name).mkdir(parents=True)
     for number in range(count):
-        for name, array in zip(("images", "masks"), paint(number), strict=True):
+        pixels, labels = paint(number)
+        drawn = {"images": pixels, "masks": labels, "marks": (labels == 3).astype(np.uint8)}
+        for name, array in drawn.items():
             Image.fromarray(array).save(folder / name / f"g{number // 2}_s{number:02d}.png")
     content = {
         "name": "rectangles",

@@ -13,7 +13,7 @@ from conceptseg.stats.family import Question, Test, by_holm, few, given, judge
 from conceptseg.stats.intervals import finite_mean, unseen_share
 from conceptseg.stats.mergeable.sample_table import Tables
 from conceptseg.study.audit.config import Audit, Verdict
-from conceptseg.study.audit.contexts import TESTED, Tested
+from conceptseg.study.audit.contexts import CONTEXTS, ContextType
 from conceptseg.study.audit.look import LOOKED
 from conceptseg.study.audit.survey import HOLDINGS, PLAN
 from conceptseg.study.audit.swap import SCORES, SWAPPED, rows_of
@@ -39,7 +39,7 @@ class Case:
 
     class_id: int
     class_name: str
-    context: Tested
+    context: ContextType
     change: Estimate
     test: Test
     delta: float
@@ -197,7 +197,7 @@ class _Asked:
         return Case(
             self.class_id,
             self.class_name,
-            known[TESTED][self.place],
+            known[CONTEXTS][self.place],
             self.crossed.estimate(),
             test,
             study.delta,

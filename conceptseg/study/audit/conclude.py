@@ -10,7 +10,7 @@ from conceptseg.result.saved import Result
 from conceptseg.study.audit import tables
 from conceptseg.study.audit.assess import CASES
 from conceptseg.study.audit.config import Audit
-from conceptseg.study.audit.contexts import TESTED
+from conceptseg.study.audit.contexts import CONTEXTS
 from conceptseg.study.audit.findings import findings
 from conceptseg.study.audit.pictures import DRAWN, PAIRS, order
 from conceptseg.study.audit.reach import MARGIN
@@ -54,8 +54,8 @@ def conclude(study: Audit, context: Context, known: Known) -> Result:
             comparison,
             layer=context.layer,
             margin=known[MARGIN],
-            contexts=[one.name for one in known[TESTED]],
-            unlocated=[one.name for one in known[TESTED] if not one.located],
+            contexts=[one.name for one in known[CONTEXTS]],
+            unlocated=[one.name for one in known[CONTEXTS] if not one.located],
             classes=[context.model.classes[c] for c in known[PLAN].contexts],
             donors=study.donors,
             delta=study.delta,

@@ -84,7 +84,7 @@ class Audit(Study):
         0.001, ge=0, lt=1, description="A class of less of an image than this is not swapped in it."
     )
     look_images: int = Field(
-        10, ge=0, description="Images of each class on which the supporting lines are made."
+        8, ge=0, description="Images of each class on which the supporting lines are made."
     )
     smallest_loss: float = Field(
         0.05,

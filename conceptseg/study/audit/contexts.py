@@ -23,7 +23,7 @@ KNOWN = "the known context"
 
 
 @dataclass(frozen=True)
-class Tested:
+class ContextType:
     """A context by its name; a label is class `class_id`, a column has the `value`."""
 
     name: str
@@ -38,15 +38,15 @@ class Tested:
         return self.kind != "column"
 
 
-TESTED: Key[tuple[Tested, ...]] = Key("tested", tuple)
+CONTEXTS: Key[tuple[ContextType, ...]] = Key("tested", tuple)
 
 
 def list_contexts(study: Audit, context: Context, known: Known) -> Known:
     """All contexts that the study's file asks for."""
-    return TESTED(tuple(tested(study, context)))
+    return CONTEXTS(tuple(context_types(study, context)))
 
 
-def tested(study: Audit, context: Context) -> list[Tested]:
+def context_types(study: Audit, context: Context) -> list[ContextType]:
     """Raises InputError for an unknown class or column, values that nobody has, and two contexts of
     one name."""
     classes, manifest = context.model.classes, context.manifest
@@ -54,15 +54,15 @@ def tested(study: Audit, context: Context) -> list[Tested]:
     if isinstance(labels, str):
         held = context.held if context.held is not None else range(len(classes))
         labels = tuple(classes[c] for c in sorted(held) if classes[c] != manifest.background)
-    found = [Tested(name, "label", context.model.class_id(name)) for name in labels]
-    found += [Tested(name, "mask") for name in study.masks]
+    found = [ContextType(name, "label", context.model.class_id(name)) for name in labels]
+    found += [ContextType(name, "mask") for name in study.masks]
     for column, values in study.columns.items():
         found += [
-            Tested(f"{column} {value}", "column", column=column, value=value)
+            ContextType(f"{column} {value}", "column", column=column, value=value)
             for value in _values(column, values, manifest)
         ]
     if study.known:
-        found.append(Tested(KNOWN, "known"))
+        found.append(ContextType(KNOWN, "known"))
     names = [one.name for one in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(
@@ -99,7 +99,7 @@ def written(value: str | float) -> str:
 
 
 def place(
-    one: Tested,
+    one: ContextType,
     manifest: Manifest,
     sample: Sample,
     labels: np.ndarray,
@@ -114,7 +114,7 @@ def place(
     return np.zeros(labels.shape, bool) if found is None else np.asarray(found, bool)
 
 
-def share(one: Tested, sample: Sample, where: np.ndarray | None) -> float:
+def share(one: ContextType, sample: Sample, where: np.ndarray | None) -> float:
     """The share of the image that a context takes; of a column 1 or 0; nan where unknown."""
     if one.kind == "column":
         value = sample.metadata.get(one.column)

@@ -13,7 +13,7 @@ from conceptseg.report.panels import Palette, panels
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.audit.assess import CASES, Case
 from conceptseg.study.audit.config import Audit
-from conceptseg.study.audit.contexts import TESTED
+from conceptseg.study.audit.contexts import CONTEXTS
 from conceptseg.study.audit.reach import MARGIN
 from conceptseg.study.audit.swap import DONORS, SWAPPED, Donors, Kept
 from conceptseg.study.shared.sweep import One, Sweep
@@ -51,7 +51,7 @@ def choose_pairs(study: Audit, context: Context, known: Known) -> Known:
     """Of each case the image whose change is the median, and of its donors those whose IoU is
     nearest to the mean of their kind: what happens mostly, not what happens at best."""
     cases, table, pairs = known[CASES], known[SWAPPED], []
-    wanted = [one.name for one in known[TESTED]]
+    wanted = [one.name for one in known[CONTEXTS]]
     for number in order(cases)[:MOST]:
         case = cases[number]
         changes = np.array(case.each)

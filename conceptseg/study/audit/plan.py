@@ -3,10 +3,9 @@
 from conceptseg.engine.contract import Context, Step
 from conceptseg.engine.known import Known
 from conceptseg.errors import InputError
-from conceptseg.stats.crossed import donors_needed
 from conceptseg.study.audit.assess import assess
 from conceptseg.study.audit.config import Audit
-from conceptseg.study.audit.contexts import list_contexts, tested
+from conceptseg.study.audit.contexts import context_types, list_contexts
 from conceptseg.study.audit.look import Look, choose_looks
 from conceptseg.study.audit.pictures import PAIRS, Pictures, choose_pairs
 from conceptseg.study.audit.reach import Reach
@@ -41,38 +40,22 @@ def steps(study: Audit) -> tuple[Step, ...]:
 def check(study: Audit, context: Context) -> None:
     """Refuse too few masks, contexts that there cannot be, and donors that cannot pass."""
     where, masks = context.manifest.where, len(labelled(context))
+    user_masks(study.masks, context.manifest)
+    if not context_types(study, context):
+        raise InputError(
+            f"labels, masks, columns: no context is named, and {where} knows none; name one"
+        )
     least = study.min_images + study.donors
     if masks < least:
         raise InputError(
             f"{where}: {masks} of the {len(context.manifest.samples)} images have masks, and "
             f"min_images + donors are {least}; add masks, or lower one of the two"
         )
-    user_masks(study.masks, context.manifest)
-    if not tested(study, context):
-        raise InputError(
-            f"labels, masks, columns: no context is named, and {where} knows none; name one"
-        )
     if study.min_images > study.images:
         raise InputError(
             f"min_images: {study.min_images}, but images, which are swapped, is {study.images}; "
             "raise images or lower min_images"
         )
-
-
-def remarks(study: Audit, context: Context) -> list[tuple[str, str]]:
-    """What the user should know before the first pass."""
-    tests = len(tested(study, context)) * len(study.class_ids(context))
-    needed = donors_needed(0.05 / max(1, tests))
-    if study.donors >= needed:
-        return []
-    return [
-        (
-            "donors",
-            f"with {study.donors} donors of each kind that all images share, the strongest of "
-            f"{tests} tests cannot pass; images that draw others need not share them, else take "
-            f"{needed}",
-        )
-    ]
 
 
 def to_compare(study: Audit, context: Context, known: Known) -> Known:

@@ -17,7 +17,7 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.audit.config import Audit
-from conceptseg.study.audit.contexts import TESTED, Tested, masks_by_name, place, share
+from conceptseg.study.audit.contexts import CONTEXTS, ContextType, masks_by_name, place, share
 from conceptseg.study.shared.overlap import pixel_counts
 from conceptseg.study.shared.studied import labelled
 
@@ -70,7 +70,7 @@ class Survey(Pass):
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         assert batch.labels is not None
-        manifest, masks, wanted = context.manifest, masks_by_name(known), known[TESTED]
+        manifest, masks, wanted = context.manifest, masks_by_name(known), known[CONTEXTS]
         truth = batch.labels
         counts = pixel_counts(truth, truth, len(context.model.classes))[2].cpu().numpy()
         table = SampleTable.empty()
@@ -134,7 +134,7 @@ def choose(study: Audit, context: Context, known: Known) -> Known:
     """
     from conceptseg.data.draw import drawn
 
-    held, wanted = known[HOLDINGS], known[TESTED]
+    held, wanted = known[HOLDINGS], known[CONTEXTS]
     classes, why = context.model.classes, []
     usable = []
     for q, one in enumerate(wanted):
@@ -170,7 +170,7 @@ def arms(study: Audit, held: Holdings, context: int) -> tuple[np.ndarray, np.nda
     return share >= study.min_context, share == 0
 
 
-def _lacking(study: Audit, one: Tested, there: int, not_there: int) -> dict[str, str]:
+def _lacking(study: Audit, one: ContextType, there: int, not_there: int) -> dict[str, str]:
     reason = (
         f"{there} images hold it (on {study.min_context:.2%} of the image or more) and {not_there} "
         f"lack it; {study.donors} of each are needed as donors"

@@ -23,7 +23,7 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.explain.regions import distance_to
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.audit.config import Audit
-from conceptseg.study.audit.contexts import TESTED, tested
+from conceptseg.study.audit.contexts import CONTEXTS, context_types
 from conceptseg.study.audit.reach import MARGIN
 from conceptseg.study.audit.survey import HOLDINGS, PLAN, Holdings, arms, coarse
 from conceptseg.study.shared.sweep import One, Sweep
@@ -107,7 +107,7 @@ class Swap(Sweep):
 
     def forwards(self, context: Context) -> float:
         """At most, as if every class and context had all images and donors that it may have."""
-        contexts = len(tested(self.study, context))
+        contexts = len(context_types(self.study, context))
         each = 1 + self.study.donors * (1 + contexts)
         images = min(self.study.images, len(context.manifest.samples))
         return float(len(self.study.class_ids(context)) * images * each)
@@ -186,7 +186,7 @@ def choose_donors(study: Audit, context: Context, known: Known, image: str, kept
     arm, visible = np.zeros((len(held.ids), q), np.int8), np.ones((len(held.ids), q), np.float32)
     for one in wanted:
         there, lacking = (order[able[order]][:most] for able in arms(study, held, one))
-        tested = known[TESTED][one]
+        tested = known[CONTEXTS][one]
         traits = [
             _traits(held, own, rows, zone, kept.class_id, tested.class_id, empty)
             for rows in (there, lacking)

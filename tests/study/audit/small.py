@@ -1,0 +1,85 @@
+"""Holdings and swaps made by hand, and what is concluded of them."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from conceptseg.data.manifest import Sample
+from conceptseg.engine.known import Known
+from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.audit import assess
+from conceptseg.study.audit.config import Audit
+from conceptseg.study.audit.contexts import CONTEXTS, ContextType
+from conceptseg.study.audit.look import LOOKED
+from conceptseg.study.audit.survey import GRID, HOLDINGS, PLAN, Holdings, Plan
+from conceptseg.study.audit.swap import SWAPPED
+
+
+def audit(**keys):
+    """A study with defaults, but for `keys`."""
+    data = {"data": {"manifest": "m"}, "model": {"source": "planted", "name": "clean"}}
+    return Audit(**{**data, **keys})
+
+
+def holdings(share, groups=None, classes=2):
+    """Images that hold contexts by `share` [n, q], everywhere alike."""
+    n, q = share.shape
+    ids = tuple(f"s{i:03}" for i in range(n))
+    return Holdings(
+        ids,
+        tuple(groups or ids),
+        pixels=np.full((n, classes), 100),
+        size=np.full(n, 1000),
+        share=share,
+        cells=np.zeros((n, q, GRID**2 // 8), np.uint8),
+        ground=np.zeros((n, GRID, GRID), np.int32),
+        tone=np.zeros((n, 2)),
+    )
+
+
+def assessed(values, arms, donors, looked=None, **keys):
+    """The cases of class 1, of IoUs `values` [n, m] of images with donors, of which `arms` [m, q]
+    says for each context 1, -1 or 0; `donors` [m] are numbers of images."""
+    n, q = len(values), arms.shape[1]
+    ids = tuple(f"s{i:03}" for i in range(n))
+    held = holdings(np.ones((max(n, max(donors) + 1), q)))
+    tables = {}
+    for i, name in enumerate(ids):
+        iou = np.concatenate([[0.9], values[i]])
+        rest = np.zeros_like(iou)
+        scores = np.stack([iou, iou, 1 - iou, rest], 1)
+        tables[name] = {
+            "class": np.ones(len(iou), int),
+            "donor": np.array(["", *(held.ids[d] for d in donors)]),
+            "arm": np.concatenate([np.zeros((1, q), int), arms]),
+            "visible": np.ones((len(iou), q)),
+            "scores": scores,
+        }
+    samples = {name: Sample(id=name) for name in held.ids}
+    context = SimpleNamespace(
+        manifest=SimpleNamespace(sample=samples.get, where="m"),
+        model=SimpleNamespace(classes=["background", "digit"]),
+        seed=0,
+    )
+    known = (
+        Known()
+        | HOLDINGS(held)
+        | CONTEXTS(tuple(ContextType(f"t{k}", "mask") for k in range(q)))
+        | PLAN(Plan({1: ids}, {1: tuple(range(q))}))
+        | SWAPPED(SampleTable.each(tables))
+        | LOOKED(looked or SampleTable.empty())
+    )
+    study = audit(**{"donors": 5, "min_images": 5, **keys})
+    return assess.assess(study, context, known)[assess.CASES]
+
+
+def looked(ids, alone, on=np.nan, contexts=1):
+    """What the supporting lines say of class 1 in images, the same of each."""
+    one = {
+        "class": np.array([1]),
+        "alone": np.array([alone]),
+        "radius": np.array([0.0]),
+        "on": np.full((1, contexts), on),
+        "failed": np.array([["", "", ""]]),
+    }
+    return SampleTable.each(dict.fromkeys(ids, one))

@@ -1,0 +1,106 @@
+"""The verdicts: each by what makes it, and how often there is one where nothing is."""
+
+import numpy as np
+import pytest
+
+from conceptseg.errors import InputError
+from conceptseg.study.audit.findings import findings
+from conceptseg.study.audit.tables import sentence
+from tests.study.audit.small import assessed, looked
+
+IMAGES, EACH = 20, 8
+ARMS = np.repeat([1, -1], EACH)[:, None]
+DONORS = list(range(30, 30 + 2 * EACH))
+IDS = [f"s{i:03}" for i in range(10)]
+
+
+def values(effect, spread=0.005, seed=0):
+    """IoUs of images with placebo donors (0.9 and noise), and `effect` less with treated ones."""
+    rng = np.random.default_rng(seed)
+    found = (
+        0.9 - np.where(ARMS[:, 0] < 0, effect, 0.0) + spread * rng.normal(size=(IMAGES, 2 * EACH))
+    )
+    return np.asarray(found)
+
+
+def only(cases):
+    (case,) = cases
+    return case
+
+
+@pytest.mark.parametrize("effect", [0.3, -0.08])
+def test_an_effect_beyond_delta_is_shown_in_either_direction(effect):
+    alone = only(assessed(values(effect), ARMS, DONORS))
+    seen = only(assessed(values(effect), ARMS, DONORS, looked(IDS, 0.9)))
+    assert alone.verdict == "behaviour only" and seen.verdict == "confirmed"
+    assert alone.change.value == pytest.approx(effect, abs=0.01)
+    (finding,) = findings([seen])
+    assert finding.standing == "evidence" and finding.details["context"] == "t0"
+    assert ("the absence of t0" in finding.claim) == (effect < 0)
+    assert "no other line" in sentence(alone) and "seen alone, it loses 0.90" in sentence(seen)
+
+
+def test_relevance_alone_supports_and_never_decides():
+    nothing = assessed(values(0.0), ARMS, DONORS, looked(IDS, 0.0, 0.6))
+    assert only(nothing).verdict == "attribution only" and not findings(nothing)
+    shown = assessed(values(0.3), ARMS, DONORS, looked(IDS, 0.0, 0.6))
+    assert only(shown).verdict == "confirmed" and "60%" in sentence(only(shown))
+
+
+def test_no_effect_is_shown_only_by_an_interval_within_delta():
+    narrow, wide = (only(assessed(values(0.0, s), ARMS, DONORS)) for s in (0.005, 0.5))
+    assert narrow.verdict == "no reliance shown" and wide.verdict == "underpowered"
+    assert "up to" in sentence(narrow) and "No reliance of digit on t0" in sentence(narrow)
+    assert wide.needed is not None and wide.needed > IMAGES
+    assert f"About {wide.needed} images" in sentence(wide)
+
+
+def test_a_small_effect_that_is_sure_is_none_of_both():
+    case = only(assessed(values(0.02, 0.001), ARMS, DONORS))
+    assert case.test.passed and case.verdict == "underpowered"
+
+
+def test_what_a_few_images_do_is_said():
+    found = values(0.0, 0.0)
+    found[0, EACH:] -= 0.2
+    case = only(assessed(found, ARMS, DONORS, delta=0.1))
+    assert case.verdict == "no reliance shown" and case.reacting == pytest.approx(1 / IMAGES)
+    assert "5% of the images do react" in sentence(case)
+
+
+def test_the_effect_that_was_detectable_is_capped_by_what_there_is_to_lose():
+    case = only(assessed(values(0.0, 3.0), ARMS, DONORS))
+    assert np.isnan(case.detectable)
+
+
+def test_one_donor_that_does_it_is_no_context():
+    """All images agree, since all meet it; but of the donors only one does."""
+    found = values(0.0)
+    found[:, EACH] = 0.0
+    case = only(assessed(found, ARMS, DONORS))
+    assert abs(case.change.value) > 0.1 and case.change.n == IMAGES
+    assert case.verdict == "underpowered" and not findings([case])
+
+
+def test_images_without_enough_donors_are_left_out():
+    found, arms = values(0.3), ARMS.copy()
+    arms[4:EACH] = 0
+    with pytest.raises(InputError, match="no class has 5 images that find 5 donors of either kind"):
+        assessed(found, arms, DONORS)
+
+
+@pytest.mark.parametrize("sets", [60, pytest.param(400, marks=pytest.mark.slow)])
+def test_findings_of_nothing_are_rare(sets):
+    """Five contexts that do nothing, on donors that do: each donor has an effect of its own on all
+    images, and holds each context or lacks it by chance. Families with a finding are counted."""
+    rng = np.random.default_rng([3, sets])
+    false = 0
+    for _ in range(sets):
+        many, contexts = 24, 5
+        arms = np.array([rng.permutation(np.repeat([1, -1], many // 2)) for _ in range(contexts)]).T
+        level = rng.normal(size=(IMAGES, 1))
+        own, scale = rng.normal(size=many), rng.exponential(size=(IMAGES, 1))
+        found = 0.5 + 0.1 * level + 0.1 * own + 0.1 * scale * rng.normal(size=(IMAGES, many))
+        donors = list(range(30, 30 + many))
+        false += bool(findings(assessed(found, arms, donors, delta=1e-6)))
+    assert false / sets <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / sets)

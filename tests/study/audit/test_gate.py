@@ -1,0 +1,64 @@
+"""What a release pipeline gets: the verdicts on standard output, and exit code 4."""
+
+import json
+
+import pytest
+
+from conceptseg.errors import EXIT_FOUND
+from conceptseg.result.columns import Column
+from conceptseg.result.table import Table
+from conceptseg.study import __main__ as command
+from conceptseg.study.audit.tables import verdicts
+from conceptseg.study.command import gate
+from tests.study.audit.small import assessed
+from tests.study.audit.test_assess import ARMS, DONORS, values
+from tests.study.audit.test_swap import exact_scenes
+
+WORDS = ["--set", "margin=8", "--set", "look_images=2", "--set", "images=20"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The words of an audit that finds a network to rely on the texture, and finished."""
+    folder = tmp_path_factory.mktemp("gate")
+    named = ["model.name=constructed-1", f"data.manifest={exact_scenes(folder)}"]
+    words = ["audit", "--out", str(folder / "out"), "-q", *WORDS]
+    words += [word for one in named for word in ("--set", one)]
+    assert command.main(words) == 0
+    return words
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [(["confirmed", "behaviour only"], EXIT_FOUND), (["underpowered"], 0)],
+)
+def test_the_verdicts_that_are_asked_about_end_it(finished, asked, code, capsys):
+    words = [word for name in asked for word in ("--fail-on", name)]
+    assert command.main([*finished, *words]) == code
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and all("the known context, " in line for line in lines)
+    assert any("digit 3" in line and "+1.000 IoU" in line for line in lines)
+
+
+def test_json_holds_every_number_and_the_sentence(finished, capsys):
+    assert command.main([*finished, "--json"]) == 0
+    rows = {row["class"]: row for row in json.loads(capsys.readouterr().out)}
+    assert set(rows) == {"digit 3", "digit 9"}
+    assert rows["digit 3"]["effect"] == 1.0 and rows["digit 9"]["effect"] == -1.0
+    assert set(rows["digit 3"]) == {*gate.FIELDS, "sentence"}
+
+
+def test_a_name_that_is_no_verdict_is_refused_before_anything_runs(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert command.main(["audit", "--out", str(out), "--fail-on", "confirm"]) == 2
+    assert "did you mean 'confirmed'" in capsys.readouterr().err and not out.exists()
+
+
+def test_a_gate_passes_what_was_not_asked_about():
+    cases = assessed(values(0.3), ARMS, DONORS)
+    rows = [dict(row) for row in verdicts(cases).rows]
+    assert gate.code(rows, ["confirmed"]) == 0 and gate.code(rows, ["behaviour only"]) == 4
+    assert gate.code(rows, []) == 0
+    assert "behaviour only: digit on t0, +0.30" in gate.text(rows, as_json=False)
+    nothing = Table.of([], [Column("verdict")])
+    assert gate.text([dict(row) for row in nothing.rows], as_json=True) == "[]"

@@ -1,0 +1,192 @@
+"""What is swapped, by loops; which donors are chosen; and effects that are known exactly."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from conceptseg.engine.known import Known
+from conceptseg.planted import constructed, exact
+from conceptseg.result.saved import Result
+from conceptseg.study import __main__ as command
+from conceptseg.study.audit.contexts import CONTEXTS, ContextType
+from conceptseg.study.audit.survey import GRID, HOLDINGS, PLAN, Plan, coarse
+from conceptseg.study.audit.swap import Kept, choose_donors, in_sight
+from tests.study.audit.small import audit, holdings
+
+MARGIN = 3.0
+
+
+def scene(seed=0, side=24):
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((side, side), np.int64)
+    labels[8:14, 5:12], labels[0:3], labels[20:, 20:] = 1, -1, 2
+    return torch.from_numpy(rng.random((1, 3, side, side)).astype(np.float32)), labels
+
+
+def kept(labels, class_id=1, feather=2.0):
+    return Kept.of(torch.from_numpy(labels), class_id, MARGIN, feather)
+
+
+def distances(labels, class_id=1):
+    """Each pixel's distance to the region, by loops."""
+    own = np.argwhere(labels == class_id)
+    every = np.indices(labels.shape).reshape(2, -1).T
+    return np.sqrt(((every[:, None] - own[None]) ** 2).sum(2)).min(1).reshape(labels.shape)
+
+
+def test_the_region_and_its_margin_stay_and_all_beyond_the_seam_is_the_donors():
+    image, labels = scene()
+    donor, _ = scene(1)
+    mixed, far = kept(labels).within(image, donor)[0].numpy(), distances(labels)
+    inside, outside = far <= MARGIN, far >= MARGIN + 2
+    assert (mixed[:, inside] == image[0].numpy()[:, inside]).all()
+    assert (mixed[:, outside] == donor[0].numpy()[:, outside]).all()
+    between = ~inside & ~outside
+    share = 1 - (far[between] - MARGIN) / 2
+    expected = share * image[0].numpy()[:, between] + (1 - share) * donor[0].numpy()[:, between]
+    np.testing.assert_allclose(mixed[:, between], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("background", [0, None])
+def test_scores_by_loops(background):
+    _, labels = scene()
+    logits = torch.randn(4, 3, *labels.shape, generator=torch.Generator().manual_seed(2))
+    found = kept(labels).scores(logits, torch.from_numpy(labels), background)
+    far = distances(labels)
+    for row, predicted in zip(found, logits.argmax(1).numpy(), strict=True):
+        shared = either = hit = missed = 0
+        for at in np.ndindex(*labels.shape):
+            own = labels[at] == 1
+            hit += own and predicted[at] == 1
+            missed += own and predicted[at] == background
+            if far[at] <= MARGIN and labels[at] >= 0:
+                shared += own and predicted[at] == 1
+                either += own or predicted[at] == 1
+        size = (labels == 1).sum()
+        expected = [shared / either, hit / size, 1 - hit / size - missed / size, missed / size]
+        np.testing.assert_allclose(row, expected, atol=1e-6)
+        assert row[1:].sum() == pytest.approx(1)
+
+
+def chosen(held, study, tested, class_id=1, empty=None):
+    classes = ["background", "digit", "other"]
+    context = SimpleNamespace(
+        seed=0,
+        model=SimpleNamespace(classes=classes),
+        manifest=SimpleNamespace(background=None if empty is None else classes[empty]),
+    )
+    known = HOLDINGS(held) | CONTEXTS(tested) | PLAN(Plan({class_id: ("s000",)}, {class_id: (0,)}))
+    _, labels = scene()
+    return choose_donors(study, context, Known() | known, "s000", kept(labels)), labels
+
+
+def test_donors_are_of_other_groups_and_hold_the_context_or_lack_it():
+    share = np.array([[0.5], *([[0.3], [0.0], [0.001], [np.nan]] * 20)])
+    held = holdings(share, groups=["own"] * 9 + [f"g{i}" for i in range(72)])
+    found, _ = chosen(held, audit(donors=6), (ContextType("t", "mask"),))
+    arm, rows = found.arm[:, 0], found.rows
+    assert (arm == 1).sum() == (arm == -1).sum() == 0  # a mask that lies nowhere is never in sight
+    found, _ = chosen(held, audit(donors=6), (ContextType("t", "column"),))
+    arm, rows = found.arm[:, 0], found.rows
+    assert (arm == 1).sum() == (arm == -1).sum() == 6
+    assert (share[rows[arm == 1], 0] == 0.3).all() and (share[rows[arm == -1], 0] == 0).all()
+    assert all(held.groups[row] != "own" for row in rows)
+
+
+def test_a_context_under_the_region_is_not_in_sight():
+    _, labels = scene()
+    zone, share = coarse(distances(labels) <= MARGIN), np.array([[0.5], *([[0.2], [0.0]] * 30)])
+    held, where = holdings(share), np.zeros((61, GRID, GRID), bool)
+    where[1::4], where[3::4] = zone, ~zone
+    held.cells[:, 0] = np.packbits(where.reshape(61, -1), axis=1)
+    found, _ = chosen(held, audit(donors=6), (ContextType("t", "mask"),))
+    with_it = found.rows[found.arm[:, 0] == 1]
+    assert len(with_it) == 6 and (with_it % 4 == 3).all()
+    np.testing.assert_allclose(in_sight(where[[1, 3]], zone), [0, 1])
+
+
+def test_twins_are_alike_in_all_but_the_context():
+    """Donors that hold the context have their own things under the region; so have their twins."""
+    _, labels = scene()
+    zone, share = (
+        coarse(distances(labels) <= MARGIN),
+        np.array([[0.5], *([[0.2]] * 10 + [[0.0]] * 40)]),
+    )
+    held = holdings(share, classes=3)
+    under = np.zeros(51, bool)
+    under[1:11], under[11:31] = True, True
+    held.ground[under] = np.where(zone, 2, 0)
+    found, _ = chosen(held, audit(donors=6), (ContextType("t", "column"),), empty=0)
+    lacking = found.rows[found.arm[:, 0] == -1]
+    assert len(lacking) == 6 and under[lacking].all() and len(set(lacking.tolist())) == 6
+
+
+class Pixelwise(nn.Module):
+    """Eleven classes by a pixel's own brightness: whatever lies around it says nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(1, 16, 1)
+        self.head = nn.Conv2d(16, 11, 1)
+        for layer in (self.body, self.head):
+            nn.init.normal_(layer.weight, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            self.head.weight.mul_(20)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.relu(self.body(images)))
+
+
+def audited(folder, model, manifest="builtin:planted", **keys):
+    """The result of an audit through the command."""
+    import yaml
+
+    content = {
+        "data": {"manifest": str(manifest)},
+        "model": model,
+        "run": {"batch_size": 16},
+        "labels": [],
+        "compare": [],
+        **keys,
+    }
+    path = folder / "audit_test.yaml"
+    path.write_text(yaml.safe_dump(content))
+    out = folder / "out"
+    assert command.main(["audit", "-c", str(path), "--out", str(out), "-q"]) == 0
+    return Result.load(out)
+
+
+def exact_scenes(folder):
+    path = folder / "exact.yaml"
+    path.write_text("format: planted\nname: exact\nscenes: exact\nn: 102\n")
+    return path
+
+
+def test_a_network_that_sees_single_pixels_relies_on_nothing_exactly(tmp_path):
+    """Its layer is worth nothing to what is around; effects are 0, not small."""
+    model = {"source": "factory", "name": "tests.study.audit.test_swap:Pixelwise"}
+    result = audited(tmp_path, model, layer="body", look_images=2, images=10, margin=4)
+    rows = result.tables["verdicts"].rows
+    assert len(rows) >= 2 and not result.findings
+    assert all(row["effect"] == row["low"] == row["high"] == 0 for row in rows)
+    assert {row["verdict"] for row in rows} == {"no reliance shown"}
+
+
+@pytest.mark.parametrize("w", [0.0, 0.25, 1.0])
+def test_the_constructed_networks_effect_is_the_closed_form_of_what_is_seen(w, tmp_path):
+    """Each composite's context evidence g is read off the image, by the formula of `exact`."""
+    model = {"source": "planted", "name": f"constructed-{w}"}
+    manifest = exact_scenes(tmp_path)
+    result = audited(tmp_path, model, manifest, margin=8, images=51, look_images=2)
+    rows = {row["class"]: row for row in result.tables["verdicts"].rows}
+    truth = exact.constructed_truth(w)
+    for name, effect in (("digit 3", truth.effect), ("digit 9", truth.confuser_effect)):
+        row = rows[name]
+        assert row["low"] - 0.02 <= effect <= row["high"] + 0.02
+        assert row["effect"] == pytest.approx(effect, abs=0.04)
+    shown = {row["verdict"] in ("confirmed", "behaviour only") for row in rows.values()}
+    assert shown == {w > 0}
+    assert len(constructed.CHANNELS) == 6  # the layer that the report names is the bottleneck's
