@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import typer
 
 from conceptseg import __version__, catalogue
-from conceptseg.errors import EXIT_DONE, EXIT_INPUT, EXIT_INTERRUPTED, InputError, nearest
+from conceptseg.errors import EXIT_DONE, EXIT_INPUT, EXIT_INTERRUPTED, InputError
 from conceptseg.study.command.failure import report_failure
 from conceptseg.study.command.options import (
     CODES,
@@ -34,7 +34,9 @@ from conceptseg.study.command.options import (
     Quietly,
     Sets,
     Shards,
+    file_of,
     parse_size,
+    study_of,
 )
 from conceptseg.study.command.screen import ours_alone
 from conceptseg.study.command.signals import terminable
@@ -116,7 +118,7 @@ def _run(
 
     # What a network prints is none of ours: the output stream carries the answer alone.
     with contextlib.redirect_stdout(sys.stderr):
-        return verbs.run(name, _file(name, config), overrides, out, fresh=fresh, quiet=quiet)
+        return verbs.run(name, file_of(name, config), overrides, out, fresh=fresh, quiet=quiet)
 
 
 def _told(command: Callable[..., None], name: str) -> Callable[..., None]:
@@ -159,9 +161,9 @@ def check(
     """Try everything without running: files, network, layer; estimate passes, time and memory."""
     from conceptseg.study.command import verbs
 
-    name = _study_of(config, study)
+    name = study_of(config, study)
     overrides = _overrides(sets, device, batch_size, data_root, None)
-    errors = verbs.check(name, _file(name, config), overrides, compare_rules=rules, every=every)
+    errors = verbs.check(name, file_of(name, config), overrides, compare_rules=rules, every=every)
     for error in errors:
         print(f"error: {error}", file=sys.stderr)
     if errors:
@@ -193,7 +195,7 @@ def layers(
 
     overrides = _overrides(sets, device, None, data_root, None)
     if model is None:
-        verbs.show_layers(_file("ace", config), overrides)
+        verbs.show_layers(file_of("ace", config), overrides)
         return
     if config is not None:
         raise InputError("give --config or --model, not both")
@@ -232,6 +234,22 @@ def report(
     print(verbs.render_again(folder))
 
 
+@app.command()
+def card(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of finished runs of a network.")],
+    form: Annotated[str, typer.Option("--format", help="html, md or json.")] = "html",
+    out: Annotated[Path | None, typer.Option(help="File to write; printed if absent.")] = None,
+) -> None:
+    """Make an evidence card of finished runs: a model card's questions, each number with its place.
+
+    Needs neither the network nor the data.
+    """
+    from conceptseg.study.command import verbs
+
+    text = verbs.evidence_card(folders, form, out)
+    print(out if out is not None else text.rstrip("\n"))
+
+
 @app.command(name="predict-quality")
 def predict_quality(
     folder: Annotated[Path, typer.Argument(help="Folder of a finished bottleneck run.")],
@@ -246,7 +264,7 @@ def predict_quality(
     from conceptseg.study.command import verbs
 
     overrides = _overrides(sets, device, batch_size, data_root, None)
-    text = verbs.predict_quality(folder, _file("bottleneck", config), overrides, out)
+    text = verbs.predict_quality(folder, file_of("bottleneck", config), overrides, out)
     print(out if out is not None else text.rstrip("\n"))
 
 
@@ -288,36 +306,6 @@ def _overrides(
     }
     overrides = [parse_override(text) for text in sets or ()]
     return overrides + [(key, value) for key, value in own.items() if value is not None]
-
-
-def _file(study: str, config: Path | None) -> Path:
-    """The given file, or the study's built-in example."""
-    if config is not None:
-        return config
-    package = Path(catalogue.__file__).parent
-    for root in (package / "builtin", package.parent):  # installed, or in a checkout
-        path = root / "studies" / f"{study}_planted.yaml"
-        if path.is_file():
-            return path
-    raise InputError(f"the study {study!r} has no built-in example; give --config FILE")
-
-
-def _study_of(config: Path | None, study: str | None) -> str:
-    """The study that a file belongs to: as given, else by the file's name `<study>_....yaml`."""
-    known = catalogue.names("study")
-    if study is not None:
-        if study not in known:
-            raise InputError(f"unknown study {study!r}; {nearest(study, known)}")
-        return study
-    if config is None:
-        return "ace"
-    fitting = [name for name in known if config.stem == name or config.stem.startswith(f"{name}_")]
-    if not fitting:
-        raise InputError(
-            f"{config}: its name does not begin with a study's; give --study, one of "
-            + ", ".join(known)
-        )
-    return max(fitting, key=len)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

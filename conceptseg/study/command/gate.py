@@ -7,9 +7,12 @@ from typing import Any, get_args
 
 from conceptseg.errors import EXIT_DONE, EXIT_FOUND, InputError, nearest
 from conceptseg.result.columns import as_number
+from conceptseg.result.joined import parts_of
 from conceptseg.result.saved import Result
+from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.audit.config import Verdict
 
+SHOWN = ("confirmed", "behaviour only")
 FIELDS = ("class", "context", "verdict", "effect", "low", "high", "p_adjusted", "detectable", "n")
 
 
@@ -21,9 +24,25 @@ def check(names: Sequence[str]) -> None:
 
 
 def verdicts(folder: Path) -> list[dict[str, Any]]:
-    """The verdicts of a finished audit, with the sentence of each."""
-    table = Result.load(folder).tables["verdicts"]
-    return [{key: row.get(key) for key in (*FIELDS, "sentence")} for row in table.rows]
+    """The verdicts of a finished audit, with the sentence of each.
+
+    Of a network whose classes are independent, each of which was audited by itself, p-values are
+    multiplied by their number, for all are looked through together; what then fails is open.
+    """
+    result = Result.load(folder)
+    parts = list(parts_of(result).values()) or [result]
+    rows = [
+        {key: row.get(key) for key in (*FIELDS, "sentence")}
+        for part in parts
+        for row in part.tables["verdicts"].rows
+    ]
+    for row in rows if len(parts) > 1 else ():
+        if row["p_adjusted"] is not None:
+            row["p_adjusted"] = min(1.0, len(parts) * row["p_adjusted"])
+            if row["verdict"] in SHOWN and row["p_adjusted"] > ALPHA:
+                row["verdict"] = "underpowered"
+                row["sentence"] = f"Of {len(parts)} classes together it is open: {row['sentence']}"
+    return rows
 
 
 def text(rows: Sequence[dict[str, Any]], *, as_json: bool) -> str:

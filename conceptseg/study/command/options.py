@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from conceptseg.errors import InputError
+from conceptseg import catalogue
+from conceptseg.errors import InputError, nearest
 
 CODES = (
     "Exit codes: 0 done, 2 bad input, 3 out of memory, 4 a verdict that --fail-on names, "
@@ -57,3 +58,33 @@ def parse_size(text: str) -> tuple[int, int]:
             f"--size {text}: write it as HxW in pixels, e.g. 256x320, {MOST_PIXELS} at most in all"
         )
     return height, width
+
+
+def file_of(study: str, config: Path | None) -> Path:
+    """The given file, or the study's built-in example."""
+    if config is not None:
+        return config
+    package = Path(catalogue.__file__).parent
+    for root in (package / "builtin", package.parent):  # installed, or in a checkout
+        path = root / "studies" / f"{study}_planted.yaml"
+        if path.is_file():
+            return path
+    raise InputError(f"the study {study!r} has no built-in example; give --config FILE")
+
+
+def study_of(config: Path | None, study: str | None) -> str:
+    """The study that a file belongs to: as given, else by the file's name `<study>_....yaml`."""
+    known = catalogue.names("study")
+    if study is not None:
+        if study not in known:
+            raise InputError(f"unknown study {study!r}; {nearest(study, known)}")
+        return study
+    if config is None:
+        return "ace"
+    fitting = [name for name in known if config.stem == name or config.stem.startswith(f"{name}_")]
+    if not fitting:
+        raise InputError(
+            f"{config}: its name does not begin with a study's; give --study, one of "
+            + ", ".join(known)
+        )
+    return max(fitting, key=len)

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from conceptseg import catalogue
 from conceptseg.config import StudyKeys
-from conceptseg.errors import InputError
+from conceptseg.errors import InputError, nearest
 from conceptseg.settings import assign, read_parts, read_settings, validate
 
 if TYPE_CHECKING:
@@ -188,6 +188,29 @@ def render_again(folder: Path) -> Path:
             f"{folder}: result.json {what}; it is damaged, edited or of "
             "another version: run the study again"
         ) from error
+
+
+def evidence_card(folders: Sequence[Path], form: str, out: Path | None) -> str:
+    """The evidence card of finished runs as text, which is also written to `out` if given.
+
+    Raises :class:`~conceptseg.errors.InputError` for an unknown format, a folder without a result
+    or with one that was edited, and runs of several networks.
+    """
+    from conceptseg.report import card
+    from conceptseg.result.folder import check_file, tidy_file, write_out
+    from conceptseg.result.saved import Result
+
+    if form not in card.FORMATS:
+        raise InputError(f"--format {form}: {nearest(form, card.FORMATS)}")
+    if out is not None:
+        check_file(out)
+    runs = [card.Run(str(folder), Result.load(folder)) for folder in folders]
+    text = card.FORMATS[form](card.compose(runs))
+    if out is not None:
+        for line in tidy_file(Path(os.path.realpath(out))):
+            print(line, file=sys.stderr)
+        write_out(out, text.encode())
+    return text
 
 
 def predict_quality(folder: Path, path: Path, overrides: Overrides, out: Path | None) -> str:
