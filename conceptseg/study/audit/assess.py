@@ -19,7 +19,9 @@ from conceptseg.study.audit.survey import HOLDINGS, PLAN
 from conceptseg.study.audit.swap import SCORES, SWAPPED, rows_of
 
 REACTS = 0.1
-"""Change of IoU from which an image counts as one that reacts."""
+"""Change of IoU from which an image counts as one that reacts, and a swap as one that costs."""
+HARDLY = 0.1
+"""IoU in any surroundings below which a class is hardly found: it has nothing to lose."""
 MOST_NEEDED = 100_000
 """Images that an underpowered verdict asks for at most."""
 
@@ -63,8 +65,20 @@ class Case:
 
     @property
     def absent(self) -> bool:
-        """Whether the effect is shown to be less than delta."""
-        return self.change.within(self.delta)
+        """Whether the effect is shown to be less than delta, of a class that has more to lose."""
+        return self.change.within(self.delta) and not self.hardly
+
+    @property
+    def hardly(self) -> bool:
+        """Whether the class is hardly found in any other surroundings, be the context there or not:
+        then nothing that is swapped can change it."""
+        return max(self.there[0], self.lacking[0]) < HARDLY
+
+    @property
+    def cost(self) -> float:
+        """What any swap costs the class, whatever the context: its IoU as it is, less the mean of
+        both kinds of surroundings; what it owes to its own surroundings, and to being cut out."""
+        return self.before - (self.there[0] + self.lacking[0]) / 2
 
     @property
     def seen(self) -> bool:
@@ -101,7 +115,7 @@ class Case:
     def needed(self) -> int | None:
         """About how many images of the class would decide an underpowered verdict; None where the
         change lies so near to delta that none would, or the verdict stands."""
-        if self.verdict != "underpowered" or self.change.ci is None:
+        if self.verdict != "underpowered" or self.change.ci is None or self.hardly:
             return None
         half = (self.change.high - self.change.low) / 2
         apart = abs(abs(self.change.value) - self.delta)

@@ -40,6 +40,7 @@ PARTS = (
     CLASS,
     CONTEXT,
     Column("before", "IoU as it is"),
+    Column("cost", "cost of any swap"),
     *(
         Column(f"{kind}_{name}", f"{name}, {words} it", of=_part(kind, place))
         for kind, words in (("there", "with"), ("lacking", "without"))
@@ -112,6 +113,8 @@ def sentence(case: Case) -> str:
     least = f"its IoU is {both}, and the difference, {size}, lies within {case.delta:g}"
     rare = f"; up to {case.unseen:.0%} of images may react although none of these did"
     room = rare if case.reacting == 0 else f"; {case.reacting:.0%} of the images do react"
+    if case.cost >= REACTS:
+        room += f"; any swap of its surroundings costs it {case.cost:.2f}, with or without it"
     if case.verdict == "attribution only":
         return f"{name} looks at {context} and was not shown to need it: {least}{room}."
     return f"No reliance of {name} on {context} is shown: {least}{room}."
@@ -140,6 +143,11 @@ def _lost(case: Case) -> str:
 
 def _missing(case: Case) -> str:
     """Why a verdict is open, and what would decide it."""
+    if case.hardly:
+        return (
+            f"The class is hardly found in any other surroundings (IoU {case.there[0]:.2f} and "
+            f"{case.lacking[0]:.2f}, as it is {case.before:.2f}), so that it has nothing to lose."
+        )
     if not case.test.testable:
         return f"No effect could have been shown: it takes {case.test.needs}."
     told = f"The interval lies neither beyond {case.delta:g} nor within it"

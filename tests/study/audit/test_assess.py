@@ -68,6 +68,19 @@ def test_what_a_few_images_do_is_said():
     assert "5% of the images do react" in sentence(case)
 
 
+def test_a_class_that_is_hardly_found_has_nothing_to_lose():
+    """Its effect is nil because nothing can change it, which says nothing of its reliance."""
+    case = only(assessed(values(0.0) - 0.85, ARMS, DONORS))
+    assert case.change.within(case.delta) and case.verdict == "underpowered"
+    assert "has nothing to lose" in sentence(case) and case.needed is None
+
+
+def test_what_any_swap_costs_is_said_beside_no_reliance():
+    case = only(assessed(values(0.0) - 0.4, ARMS, DONORS))
+    assert case.verdict == "no reliance shown" and case.cost == pytest.approx(0.4, abs=0.01)
+    assert "any swap of its surroundings costs it 0.40" in sentence(case)
+
+
 def test_the_effect_that_was_detectable_is_capped_by_what_there_is_to_lose():
     case = only(assessed(values(0.0, 3.0), ARMS, DONORS))
     assert np.isnan(case.detectable)
