@@ -6,7 +6,6 @@ import numpy as np
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
-from conceptseg.errors import InputError
 from conceptseg.stats.crossed import Crossed, donors_needed
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test, by_holm, few, given, judge
@@ -14,9 +13,11 @@ from conceptseg.stats.intervals import finite_mean, unseen_share
 from conceptseg.stats.mergeable.sample_table import Tables
 from conceptseg.study.audit.config import Audit, Verdict
 from conceptseg.study.audit.contexts import CONTEXTS, ContextType
+from conceptseg.study.audit.kept import SCORES
 from conceptseg.study.audit.look import LOOKED
+from conceptseg.study.audit.match import serves
 from conceptseg.study.audit.survey import HOLDINGS, PLAN
-from conceptseg.study.audit.swap import SCORES, SWAPPED, rows_of
+from conceptseg.study.audit.swap import SWAPPED, rows_of
 
 REACTS = 0.1
 """Change of IoU from which an image counts as one that reacts, and a swap as one that costs."""
@@ -143,25 +144,11 @@ class _Looked:
 
 
 def assess(study: Audit, context: Context, known: Known) -> Known:
-    """All classes and contexts, judged as one family.
-
-    Raises InputError where no class has enough images that find donors.
-    """
+    """All classes and contexts, judged as one family."""
     plan, asked = known[PLAN], []
     for class_id, contexts in plan.contexts.items():
-        ids = plan.recipients[class_id]
-        rows = rows_of(known[SWAPPED], class_id, ids)
-        asked += [
-            one
-            for q in contexts
-            if (one := _asked(study, context, known, class_id, q, rows)) is not None
-        ]
-    if not asked:
-        raise InputError(
-            f"{context.manifest.where}: no class has {study.min_images} images that find "
-            f"{study.donors} donors of either kind in other groups; give more images, or lower "
-            "donors, min_images or min_visible"
-        )
+        rows = rows_of(known[SWAPPED], class_id, plan.recipients[class_id])
+        asked += [_asked(study, context, known, class_id, q, rows) for q in contexts]
     by_donors = [one.crossed.donors_p(context.seed) for one in asked]
     p, floors = np.array(by_donors).T
     smallest = donors_needed()
@@ -236,15 +223,8 @@ def _asked(
     class_id: int,
     place: int,
     rows: dict[str, Tables],
-) -> _Asked | None:
-    """None where too few images found donors of both kinds."""
-    able = {
-        name: own
-        for name, own in rows.items()
-        if all((own["arm"][:, place] == kind).sum() >= study.donors for kind in (1, -1))
-    }
-    if len(able) < study.min_images:
-        return None
+) -> _Asked:
+    able = {name: own for name, own in rows.items() if serves(own, class_id, place)}
     used = {n for own in able.values() for n in own["donor"][own["arm"][:, place] != 0].tolist()}
     donors, held = sorted(used), known[HOLDINGS]
     at = {name: column for column, name in enumerate(donors)}

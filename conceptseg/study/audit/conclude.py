@@ -58,6 +58,7 @@ def conclude(study: Audit, context: Context, known: Known) -> Result:
             unlocated=[one.name for one in known[CONTEXTS] if not one.located],
             classes=[context.model.classes[c] for c in known[PLAN].contexts],
             donors=study.donors,
+            most_lacking=study.most_lacking,
             delta=study.delta,
             smallest_loss=study.smallest_loss,
             look_images=study.look_images,

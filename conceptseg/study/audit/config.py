@@ -1,8 +1,8 @@
 """Audit: does a class lean on context that it should not? One verdict per class and context."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from conceptseg.catalogue import Choice, Method, technique
 from conceptseg.config import ConceptMasks
@@ -65,7 +65,7 @@ class Audit(Study):
     min_images: int = Field(
         8, ge=5, description="Fewer images of a class that find donors, and it is left out."
     )
-    margin: Literal["auto"] | float = Field(
+    margin: Literal["auto"] | Annotated[float, Field(ge=0, le=10_000)] = Field(
         "auto",
         description="Pixels around the region that stay; auto: the radius around a pixel that "
         "holds two thirds of its gradient, at most an eighth of the image's shorter side.",
@@ -77,6 +77,9 @@ class Audit(Study):
     min_context: float = Field(
         0.01, gt=0, le=1, description="Share of an image that a context takes where it is there."
     )
+    most_lacking: float = Field(
+        0.001, ge=0, lt=1, description="Share of an image up to which it counts as lacking one."
+    )
     min_visible: float = Field(
         0.5, gt=0, le=1, description="Part of a donor's context that the margin must not hide."
     )
@@ -84,7 +87,7 @@ class Audit(Study):
         0.001, ge=0, lt=1, description="A class of less of an image than this is not swapped in it."
     )
     look_images: int = Field(
-        8, ge=0, description="Images of each class on which the supporting lines are made."
+        6, ge=0, description="Images of each class on which the supporting lines are made."
     )
     smallest_loss: float = Field(
         0.05,
@@ -107,3 +110,12 @@ class Audit(Study):
 
     def local_methods(self) -> tuple[Choice, ...]:
         return tuple(dict.fromkeys((*self.compare, self.attribution)))
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if self.most_lacking >= self.min_context:
+            raise ValueError(
+                f"most_lacking is {self.most_lacking:g} and min_context {self.min_context:g}: an "
+                "image would both hold a context and lack it; raise min_context"
+            )
+        return self

@@ -25,15 +25,16 @@ from conceptseg.network.shuffle import shuffled
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import CONTEXTS, masks_by_name, place
+from conceptseg.study.audit.kept import Kept
 from conceptseg.study.audit.reach import MARGIN
 from conceptseg.study.audit.survey import PLAN
-from conceptseg.study.audit.swap import SWAPPED, Kept
+from conceptseg.study.audit.swap import SWAPPED
 
 LOOKED = Key("looked", SampleTable)
 LOOKS: Key[dict[int, tuple[str, ...]]] = Key("looks", dict)
 """The images of each class that are looked at."""
 TWIN = Key("twin", SegmentationModel)
-ALONE, RADIUS = GridSaliency(), MiSuRe(steps=0, colours=(0.25, 0.5, 0.75))
+ALONE, RADIUS = GridSaliency(), MiSuRe(steps=0, colours=(0.5,))
 FOUND = 0.5
 """Part of a region that has to be predicted right, for there to be something to lose."""
 LINES = ("alone", "radius", "attribution")
@@ -66,14 +67,14 @@ class Look(Pass):
     study: Audit
 
     name = "look"
-    cost = "about 45 forward and 2 backward passes for each class and image, of few images"
+    cost = "about 26 forward and 2 backward passes for each class and image, of few images"
     labels = "required"
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         return context.manifest.named({one for ids in known[LOOKS].values() for one in ids})
 
     def forwards(self, context: Context) -> float:
-        return 45.0 * self.study.look_images * len(self.study.class_ids(context))
+        return 30.0 * self.study.look_images * len(self.study.class_ids(context))
 
     @contextmanager
     def open(self, context: Context, known: Known) -> Iterator[Known]:

@@ -14,8 +14,9 @@ from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.audit.assess import CASES, Case
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import CONTEXTS
+from conceptseg.study.audit.kept import Kept
 from conceptseg.study.audit.reach import MARGIN
-from conceptseg.study.audit.swap import DONORS, SWAPPED, Donors, Kept
+from conceptseg.study.audit.swap import DONORS, SWAPPED, Donors
 from conceptseg.study.shared.sweep import One, Sweep
 
 MOST = 40

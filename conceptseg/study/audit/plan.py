@@ -7,6 +7,7 @@ from conceptseg.study.audit.assess import assess
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import context_types, list_contexts
 from conceptseg.study.audit.look import Look, choose_looks
+from conceptseg.study.audit.match import Match, settle
 from conceptseg.study.audit.pictures import PAIRS, Pictures, choose_pairs
 from conceptseg.study.audit.reach import Reach
 from conceptseg.study.audit.survey import Survey, choose
@@ -26,6 +27,8 @@ def steps(study: Audit) -> tuple[Step, ...]:
         Survey(study),
         choose,
         Reach(study),
+        Match(study),
+        settle,
         Swap(study),
         choose_looks,
         Look(study),

@@ -47,7 +47,11 @@ def _lead(result: Result) -> str:
             f"{row['class']} on {'' if row['effect'] > 0 else 'the absence of '}{row['context']}"
             for row in reliant[:3]
         )
-        text += f" The network relies: {names}{' and more' if len(reliant) > 3 else ''}."
+        text += (
+            f" The network relies: {names}{' and more' if len(reliant) > 3 else ''}. To undo that "
+            "it has to be trained on images in which the class comes with and without the context "
+            "alike; the pairs below show what such images do to it today."
+        )
     return text
 
 
@@ -56,6 +60,7 @@ def _limits(result: Result) -> list[str]:
     limits = [
         "What was swapped is the surroundings beyond the margin. A context that lies within it, or "
         "on the object itself, is in both arms, and its effect is not in the numbers.",
+        f"An image lacks a context where that takes at most {notes['most_lacking']:.1%} of it.",
         "Donors that hold a context differ from those that lack it in whatever else goes with it "
         "in this data set: the effect is that of the context and its company.",
         "Effects are means over images. Where none of so many images reacts, a few percent of "

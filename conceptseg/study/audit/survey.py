@@ -11,6 +11,7 @@ import torch
 from torch.nn.functional import adaptive_max_pool2d
 
 from conceptseg.data.batch import Batch
+from conceptseg.data.draw import drawn
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass, left_out
 from conceptseg.engine.known import Key, Known
@@ -22,6 +23,8 @@ from conceptseg.study.shared.overlap import pixel_counts
 from conceptseg.study.shared.studied import labelled
 
 GRID = 32
+LEAST = 5
+"""Donors of either kind that an image needs; of fewer nothing can be told."""
 SURVEYED = Key("surveyed", SampleTable)
 
 
@@ -120,6 +123,10 @@ class Plan:
     recipients: dict[int, tuple[str, ...]]
     contexts: dict[int, tuple[int, ...]]
 
+    @property
+    def images(self) -> set[str]:
+        return {name for ids in self.recipients.values() for name in ids}
+
     def classes_of(self, sample_id: str) -> list[int]:
         return [c for c, ids in self.recipients.items() if sample_id in ids]
 
@@ -132,47 +139,67 @@ def choose(study: Audit, context: Context, known: Known) -> Known:
 
     Raises InputError where no class and context can be tested.
     """
-    from conceptseg.data.draw import drawn
-
     held, wanted = known[HOLDINGS], known[CONTEXTS]
     classes, why = context.model.classes, []
-    usable = []
+    able: dict[int, np.ndarray] = {}
     for q, one in enumerate(wanted):
-        counts = [int(arm.sum()) for arm in arms(study, held, q)]
-        if min(counts) >= study.donors:
-            usable.append(q)
-        elif one.kind != "known" or counts[0]:
+        kinds = arms(study, held, q)
+        counts = [int(kind.sum()) for kind in kinds]
+        if min(counts) >= LEAST:
+            able[q] = np.min([_of_others(held, kind) for kind in kinds], axis=0) >= LEAST
+        elif one.kind != "known" or counts[0] or len(wanted) == 1:
             why.append(_lacking(study, one, *counts))
-    recipients: dict[int, tuple[str, ...]] = {}
+    plan = Plan({}, {})
     for c in study.class_ids(context):
-        enough = held.pixels[:, c] > np.maximum(study.min_share * held.size, 0)
-        ids = [held.ids[row] for row in np.flatnonzero(enough)]
-        if len(ids) < study.min_images:
-            reason = f"in {len(ids)} images, and min_images is {study.min_images}"
+        enough = held.pixels[:, c] > study.min_share * held.size
+        own = {q: enough & served for q, served in able.items() if wanted[q].class_id != c}
+        if enough.sum() < study.min_images:
+            reason = f"in {enough.sum()} images, and min_images is {study.min_images}"
             why.append({"kind": "class", "class": classes[c], "reason": reason})
-        else:
-            recipients[c] = tuple(drawn(context.seed, ids, study.images))
-    own = {c: tuple(q for q in usable if wanted[q].class_id != c) for c in recipients}
-    plan = Plan({c: recipients[c] for c in own if own[c]}, {c: q for c, q in own.items() if q})
+            continue
+        for q in [q for q, served in own.items() if served.sum() < study.min_images]:
+            reason = f"{own.pop(q).sum()} images of {classes[c]} have {LEAST} donors of either kind"
+            reason += f" in other groups; min_images is {study.min_images}"
+            why.append({"kind": "context", "context": wanted[q].name, "reason": reason})
+        if own:
+            rows = np.flatnonzero(np.any(list(own.values()), axis=0))
+            plan.recipients[c] = tuple(
+                drawn(context.seed, [held.ids[row] for row in rows], study.images)
+            )
+            plan.contexts[c] = tuple(own)
     if not plan.recipients:
-        told = "; ".join(f"{one.get('context', one.get('class'))}: {one['reason']}" for one in why)
         raise InputError(
-            f"{context.manifest.where}: no class can be tested on any context ({told or 'none is'}"
-            f"{'' if told else ' asked for'}); give more images, or name contexts by labels, "
-            "masks or columns"
+            f"{context.manifest.where}: no class can be tested on any context ({told(why)}); give "
+            "more images, or name contexts by labels, masks or columns"
         )
     return PLAN(plan) | left_out("audit")(tuple(why))
 
 
 def arms(study: Audit, held: Holdings, context: int) -> tuple[np.ndarray, np.ndarray]:
     """Which images hold a context and which lack it, bool [n] each; others are neither."""
-    share = np.nan_to_num(held.share[:, context], nan=-1.0)
-    return share >= study.min_context, share == 0
+    share = np.nan_to_num(held.share[:, context], nan=np.inf)
+    return np.isfinite(share) & (share >= study.min_context), share <= study.most_lacking
+
+
+def _of_others(held: Holdings, kind: np.ndarray) -> np.ndarray:
+    """How many images of a kind [n] are of other groups than each image, [n]."""
+    place = np.unique(np.array(held.groups, np.str_), return_inverse=True)[1]
+    own = np.bincount(place, kind)[place]
+    return np.asarray(kind.sum() - own)
+
+
+def told(why: Sequence[dict[str, str]]) -> str:
+    """The first reason of several, and how many more there are."""
+    if not why:
+        return "none is asked for"
+    first, more = why[0], len(why) - 1
+    name = first.get("context", first.get("class"))
+    return f"{name}: {first['reason']}{f', and {more} more' if more else ''}"
 
 
 def _lacking(study: Audit, one: ContextType, there: int, not_there: int) -> dict[str, str]:
     reason = (
         f"{there} images hold it (on {study.min_context:.2%} of the image or more) and {not_there} "
-        f"lack it; {study.donors} of each are needed as donors"
+        f"lack it; {LEAST} of each are needed as donors"
     )
     return {"kind": "context", "context": one.name, "reason": reason}

@@ -8,8 +8,8 @@ from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
 from conceptseg.result.wording import number, p_value
 from conceptseg.study.audit.assess import REACTS, Case
+from conceptseg.study.audit.kept import SCORES
 from conceptseg.study.audit.pictures import KINDS, Pair
-from conceptseg.study.audit.swap import SCORES
 
 
 def _part(kind: str, place: int) -> Callable[[Case], float]:

@@ -52,7 +52,6 @@ def assessed(values, arms, donors, looked=None, **keys):
             "class": np.ones(len(iou), int),
             "donor": np.array(["", *(held.ids[d] for d in donors)]),
             "arm": np.concatenate([np.zeros((1, q), int), arms]),
-            "visible": np.ones((len(iou), q)),
             "scores": scores,
         }
     samples = {name: Sample(id=name) for name in held.ids}

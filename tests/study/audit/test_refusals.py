@@ -24,7 +24,12 @@ def test_check_and_run_refuse_alike(capsys, tmp_path, keys, data, words):
 
 
 COLUMNS = [
-    (["donors=150"], "no class can be tested on any context .*150 of each are needed as donors"),
+    (["min_context=0.6"], "no class can be tested on any context .*5 of each are needed as donors"),
+    (
+        ["margin=60"],
+        "images of digit . found 5 donors of either kind, of other groups and in",
+    ),
+    (["most_lacking=0.5"], "an image would both hold a context and lack it; raise min_context"),
     (["columns={inks: []}"], "has no column 'inks'; did you mean 'ink'"),
     (["columns={texture_0: [brik]}"], "no image has the value 'brik'; did you mean 'brick'"),
     (["columns={glyph: []}"], "values, and 2 to 12 can be taken unnamed; name those to test"),

@@ -12,8 +12,9 @@ from conceptseg.planted import constructed, exact
 from conceptseg.result.saved import Result
 from conceptseg.study import __main__ as command
 from conceptseg.study.audit.contexts import CONTEXTS, ContextType
+from conceptseg.study.audit.kept import Kept
+from conceptseg.study.audit.match import choose_donors, in_sight
 from conceptseg.study.audit.survey import GRID, HOLDINGS, PLAN, Plan, coarse
-from conceptseg.study.audit.swap import Kept, choose_donors, in_sight
 from tests.study.audit.small import audit, holdings
 
 MARGIN = 3.0
@@ -80,17 +81,16 @@ def chosen(held, study, tested, class_id=1, empty=None):
     )
     known = HOLDINGS(held) | CONTEXTS(tested) | PLAN(Plan({class_id: ("s000",)}, {class_id: (0,)}))
     _, labels = scene()
-    return choose_donors(study, context, Known() | known, "s000", kept(labels)), labels
+    rows, arm = choose_donors(study, context, Known() | known, "s000", kept(labels))
+    return rows, arm[:, 0]
 
 
 def test_donors_are_of_other_groups_and_hold_the_context_or_lack_it():
-    share = np.array([[0.5], *([[0.3], [0.0], [0.001], [np.nan]] * 20)])
+    share = np.array([[0.5], *([[0.3], [0.0], [0.005], [np.nan]] * 20)])
     held = holdings(share, groups=["own"] * 9 + [f"g{i}" for i in range(72)])
-    found, _ = chosen(held, audit(donors=6), (ContextType("t", "mask"),))
-    arm, rows = found.arm[:, 0], found.rows
-    assert (arm == 1).sum() == (arm == -1).sum() == 0  # a mask that lies nowhere is never in sight
-    found, _ = chosen(held, audit(donors=6), (ContextType("t", "column"),))
-    arm, rows = found.arm[:, 0], found.rows
+    rows, arm = chosen(held, audit(donors=6), (ContextType("t", "mask"),))
+    assert not len(rows)  # a mask that lies nowhere is never in sight
+    rows, arm = chosen(held, audit(donors=6), (ContextType("t", "column"),))
     assert (arm == 1).sum() == (arm == -1).sum() == 6
     assert (share[rows[arm == 1], 0] == 0.3).all() and (share[rows[arm == -1], 0] == 0).all()
     assert all(held.groups[row] != "own" for row in rows)
@@ -102,8 +102,8 @@ def test_a_context_under_the_region_is_not_in_sight():
     held, where = holdings(share), np.zeros((61, GRID, GRID), bool)
     where[1::4], where[3::4] = zone, ~zone
     held.cells[:, 0] = np.packbits(where.reshape(61, -1), axis=1)
-    found, _ = chosen(held, audit(donors=6), (ContextType("t", "mask"),))
-    with_it = found.rows[found.arm[:, 0] == 1]
+    rows, arm = chosen(held, audit(donors=6), (ContextType("t", "mask"),))
+    with_it = rows[arm == 1]
     assert len(with_it) == 6 and (with_it % 4 == 3).all()
     np.testing.assert_allclose(in_sight(where[[1, 3]], zone), [0, 1])
 
@@ -119,8 +119,8 @@ def test_twins_are_alike_in_all_but_the_context():
     under = np.zeros(51, bool)
     under[1:11], under[11:31] = True, True
     held.ground[under] = np.where(zone, 2, 0)
-    found, _ = chosen(held, audit(donors=6), (ContextType("t", "column"),), empty=0)
-    lacking = found.rows[found.arm[:, 0] == -1]
+    rows, arm = chosen(held, audit(donors=6), (ContextType("t", "column"),), empty=0)
+    lacking = rows[arm == -1]
     assert len(lacking) == 6 and under[lacking].all() and len(set(lacking.tolist())) == 6
 
 
@@ -172,7 +172,9 @@ def test_a_network_that_sees_single_pixels_relies_on_nothing_exactly(tmp_path):
     rows = result.tables["verdicts"].rows
     assert len(rows) >= 2 and not result.findings
     assert all(row["effect"] == row["low"] == row["high"] == 0 for row in rows)
-    assert {row["verdict"] for row in rows} == {"no reliance shown"}
+    hardly = {row["verdict"] for row in rows if "nothing to lose" in row["sentence"]}
+    others = {row["verdict"] for row in rows if "nothing to lose" not in row["sentence"]}
+    assert hardly == {"underpowered"} and others == {"no reliance shown"}
 
 
 @pytest.mark.parametrize("w", [0.0, 0.25, 1.0])
