@@ -26,7 +26,7 @@ MAX_BYTES = 16_000_000
 """Room for a manifest that lists 100,000 samples; a larger file is something else."""
 
 PATHS = ("data.manifest", "data.root", "model.weights")
-FILES = ("directions", "labels", "dissection")
+FILES = ("directions", "labels", "dissection", "found")
 """Keys that hold a path wherever they stand, but in the parts that all studies share."""
 FOLDERS = ("nnunet", "monai_bundle")
 """Sources whose `model.name` is a folder."""

@@ -32,7 +32,7 @@ STUDIES = {
     "ace": {**ACE, "scales": [8], "nulls": 49, "erase_images": 4, "control_images": 2},
     "actmax": {**ACTMAX, "size_px": 16, "compared": 6},
     "audit": {
-        "labels": [],
+        "context_classes": [],
         "masks": {"mark": "marks/{id}.png"},
         "known": False,
         "donors": 5,

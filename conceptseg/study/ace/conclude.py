@@ -51,6 +51,7 @@ def conclude(study: Ace, context: Context, known: Known) -> Result:
             "choices": Table([dict(choice) for choice in discovery.choices]),
             "enrichment": Table.of(frequent, tables.FREQUENT, caption),
             "segments": tables.map_table(discovery, shown_rows(study, discovery), shown),
+            "images": Table.of_columns({"sample": discovery.ids}, "Images that were studied"),
             "saliency": local_maps.table(comparison, classes),
             **mistaken_report.tables(mistakes, classes),
         },
@@ -91,6 +92,7 @@ def _arrays(
     arrays = {
         "cav": cav.reshape(q, discovery.embedding.shape[1]),
         "absent": np.array([direction.absent for direction in directions], np.float32),
+        "present": np.array([discovery.present(c) for c in discovery.concepts], np.float32),
         "layer_mean": np.asarray(discovery.mean, dtype=np.float32),
         "map": points,
         "null_class": np.array(classes, dtype=np.int32),

@@ -117,6 +117,11 @@ class Discovery:
         """The segments of an image, which were cut when the images were surveyed."""
         return Segments.unpacked(self.packed[self.position[sample_id]])
 
+    def present(self, concept: Concept) -> float:
+        """The mean component along a concept of the segments that represent it, in place."""
+        core = self.place[concept.core].mean(0, dtype=np.float64)
+        return float(core @ concept.direction.vector)
+
     def first_by_hash(self, images: Iterable[int], seed: int, most: int) -> set[str]:
         """The ids of at most so many of some images, drawn by hash."""
         names = (self.ids[i] for i in images)

@@ -42,7 +42,7 @@ class Audit(Study):
 
     most_images: ClassVar[int | None] = MOST
 
-    labels: Literal["auto"] | tuple[str, ...] = Field(
+    context_classes: Literal["auto"] | tuple[str, ...] = Field(
         "auto",
         description="Classes of the masks that are contexts of the others; auto: all but the "
         "background. [] for none.",
@@ -52,6 +52,15 @@ class Audit(Study):
         default_factory=dict,
         description="Columns of the manifest whose values are contexts, as scanner: [A, B]; []: "
         "all its values, 12 at most. Where a value shows in an image is not known.",
+    )
+    found: str | None = Field(
+        None,
+        description="Folder of a finished ace run of the same network: concepts that lie elsewhere "
+        "than a class that was shown to use them are contexts. Images that it looked at are left "
+        "out, for a test of what they suggested needs others.",
+    )
+    found_concepts: tuple[int, ...] = Field(
+        (), description="Numbers of that run's concepts, in place of those."
     )
     known: bool = Field(
         True, description="Also the context that the data set itself knows (a planted tile)."

@@ -1,10 +1,10 @@
-"""The contexts that are put to the test, where they lie in an image, and how much of it they take.
+"""The contexts that are put to the test, and how much of an image they take.
 
-A context is a class of the masks, a mask that the user drew, what the data set itself knows, or the
-value of a column. Of the last nobody knows where it shows.
+A context is a class of the masks, a mask that the user drew, a concept that ACE has found, what the
+data set itself knows, or the value of a column. Of the last nobody knows where it shows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +15,7 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError, nearest
 from conceptseg.study.audit.config import Audit
-from conceptseg.study.shared.user_masks import MASKS, UserMask
+from conceptseg.study.audit.found import load_found
 
 MOST_VALUES = 12
 """Values of a column that are taken where none is named."""
@@ -27,7 +27,7 @@ class ContextType:
     """A context by its name; a label is class `class_id`, a column has the `value`."""
 
     name: str
-    kind: Literal["label", "mask", "column", "known"]
+    kind: Literal["label", "mask", "column", "known", "concept"]
     class_id: int = -1
     column: str = ""
     value: str = ""
@@ -50,7 +50,7 @@ def context_types(study: Audit, context: Context) -> list[ContextType]:
     """Raises InputError for an unknown class or column, values that nobody has, and two contexts of
     one name."""
     classes, manifest = context.model.classes, context.manifest
-    labels = study.labels
+    labels = study.context_classes
     if isinstance(labels, str):
         held = context.held if context.held is not None else range(len(classes))
         labels = tuple(classes[c] for c in sorted(held) if classes[c] != manifest.background)
@@ -61,12 +61,15 @@ def context_types(study: Audit, context: Context) -> list[ContextType]:
             ContextType(f"{column} {value}", "column", column=column, value=value)
             for value in _values(column, values, manifest)
         ]
+    if (chosen := load_found(study, context)) is not None:
+        found += [ContextType(f"concept {one}", "concept") for one in chosen.numbers]
     if study.known:
         found.append(ContextType(KNOWN, "known"))
     names = [one.name for one in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(
-            f"labels, masks, columns: the context {twice[0]!r} is named twice; name each once"
+            f"context_classes, masks, columns: the context {twice[0]!r} is named twice; name each "
+            "once"
         )
     return found
 
@@ -98,30 +101,9 @@ def written(value: str | float) -> str:
     return value if isinstance(value, str) else f"{value:g}"
 
 
-def place(
-    one: ContextType,
-    manifest: Manifest,
-    sample: Sample,
-    labels: np.ndarray,
-    masks: Mapping[str, UserMask],
-) -> np.ndarray | None:
-    """Where a located context lies in an image, bool [h, w]; None where that is not known."""
-    if one.kind == "label":
-        return np.asarray(labels == one.class_id)
-    if one.kind == "mask":
-        return masks[one.name].read(sample.id, (labels.shape[0], labels.shape[1]))
-    found = manifest.context(sample)
-    return np.zeros(labels.shape, bool) if found is None else np.asarray(found, bool)
-
-
 def share(one: ContextType, sample: Sample, where: np.ndarray | None) -> float:
     """The share of the image that a context takes; of a column 1 or 0; nan where unknown."""
     if one.kind == "column":
         value = sample.metadata.get(one.column)
         return np.nan if value is None else float(written(value) == one.value)
     return np.nan if where is None else float(where.mean())
-
-
-def masks_by_name(known: Known) -> dict[str, UserMask]:
-    """The masks that the user drew."""
-    return {mask.name: mask for mask in known[MASKS]}

@@ -24,8 +24,8 @@ from conceptseg.network.model import SegmentationModel
 from conceptseg.network.shuffle import shuffled
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.audit.config import Audit
-from conceptseg.study.audit.contexts import CONTEXTS, masks_by_name, place
 from conceptseg.study.audit.kept import Kept
+from conceptseg.study.audit.places import places
 from conceptseg.study.audit.reach import MARGIN
 from conceptseg.study.audit.survey import PLAN
 from conceptseg.study.audit.swap import SWAPPED
@@ -82,7 +82,7 @@ class Look(Pass):
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         assert batch.labels is not None
-        wanted, masks = known[CONTEXTS], masks_by_name(known)
+        lying = places(context, batch, known)
         attribution = explainers((self.study.attribution,), context.single)
         found: list[list[_Row]] = [[] for _ in batch.ids]
         for c, ids in known[LOOKS].items():
@@ -97,16 +97,11 @@ class Look(Pass):
                     found[i].append(row)
         table = SampleTable.empty()
         for i, own in enumerate(found):
-            labels, sample = batch.labels[i], context.manifest.sample(batch.ids[i])
-            drawn = labels.cpu().numpy()
-            places = [
-                place(q, context.manifest, sample, drawn, masks) if q.located else None
-                for q in wanted
-            ]
-            on = np.full((len(own), len(wanted)), np.nan)
+            labels = batch.labels[i]
+            on = np.full((len(own), len(lying[i])), np.nan)
             for line, one in zip(on, own, strict=True):
                 kept = Kept.of(labels, one.class_id, known[MARGIN], self.study.feather_px)
-                line[:] = [_excess(one.maps, where, kept.zone) for where in places]
+                line[:] = [_excess(one.maps, where, kept.zone) for where in lying[i]]
             columns: dict[str, np.ndarray] = {
                 "class": np.array([one.class_id for one in own]),
                 "alone": np.array([one.alone for one in own]),

@@ -6,6 +6,7 @@ from conceptseg.errors import InputError
 from conceptseg.study.audit.assess import assess
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import context_types, list_contexts
+from conceptseg.study.audit.found import load_found, open_found
 from conceptseg.study.audit.look import Look, choose_looks
 from conceptseg.study.audit.match import Match, settle
 from conceptseg.study.audit.pictures import PAIRS, Pictures, choose_pairs
@@ -23,6 +24,7 @@ def steps(study: Audit) -> tuple[Step, ...]:
     """What images hold, how far pixels look, which families are tested; then both lines."""
     return (
         open_masks,
+        open_found,
         list_contexts,
         Survey(study),
         choose,
@@ -46,8 +48,16 @@ def check(study: Audit, context: Context) -> None:
     user_masks(study.masks, context.manifest)
     if not context_types(study, context):
         raise InputError(
-            f"labels, masks, columns: no context is named, and {where} knows none; name one"
+            f"context_classes, masks, columns: no context is named, and {where} knows none; name "
+            "one, or run conceptseg ace and name its folder by found"
         )
+    if (found := load_found(study, context)) is not None:
+        rest = sum(one.id not in found.ids for one in labelled(context))
+        if rest < masks and rest < study.min_images + study.donors:
+            raise InputError(
+                f"found: {masks - rest} of the {masks} images with masks chose these concepts, and "
+                f"{rest} are left to test them on; run ace on others (another split)"
+            )
     least = study.min_images + study.donors
     if masks < least:
         raise InputError(

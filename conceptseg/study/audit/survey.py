@@ -18,7 +18,9 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.audit.config import Audit
-from conceptseg.study.audit.contexts import CONTEXTS, ContextType, masks_by_name, place, share
+from conceptseg.study.audit.contexts import CONTEXTS, ContextType, share
+from conceptseg.study.audit.found import FOUND
+from conceptseg.study.audit.places import places
 from conceptseg.study.shared.overlap import pixel_counts
 from conceptseg.study.shared.studied import labelled
 
@@ -62,26 +64,28 @@ class Survey(Pass):
     study: Audit
 
     name = "survey"
-    cost = "no pass of the network"
+    cost = "no pass of the network, but one up to a layer where contexts are found ones"
     labels = "required"
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
-        return labelled(context)
+        """All that have masks but those that chose the contexts."""
+        chose = {name for found in known[FOUND] for name in found.ids}
+        given = labelled(context)
+        return [one for one in given if one.id not in chose] if chose else given
 
     def forwards(self, context: Context) -> float:
-        return 0.0
+        return float(len(context.manifest.samples)) if self.study.found else 0.0
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         assert batch.labels is not None
-        manifest, masks, wanted = context.manifest, masks_by_name(known), known[CONTEXTS]
-        truth = batch.labels
+        truth, wanted, lying = batch.labels, known[CONTEXTS], places(context, batch, known)
         counts = pixel_counts(truth, truth, len(context.model.classes))[2].cpu().numpy()
         table = SampleTable.empty()
         for i, sample_id in enumerate(batch.ids):
-            sample, labels = manifest.sample(sample_id), truth[i].cpu().numpy()
+            sample, labels = context.manifest.sample(sample_id), truth[i].cpu().numpy()
             shares, cells = np.full(len(wanted), np.nan), np.zeros((len(wanted), GRID**2 // 8))
             for q, one in enumerate(wanted):
-                where = place(one, manifest, sample, labels, masks) if one.located else None
+                where = lying[i][q]
                 shares[q] = share(one, sample, where)
                 if where is not None:
                     cells[q] = np.packbits(coarse(where).ravel())

@@ -11,7 +11,7 @@ from tests.study.test_bad_input import one_line
 REFUSALS = [
     ({}, NO_MASKS, "0 of the 6 images have masks, and min_images \\+ donors are 16"),
     ({"min_images": 5, "donors": 5}, {}, "6 of the 6 images have masks, and .* are 10; add masks"),
-    ({"labels": ["gren"]}, {}, "gren"),
+    ({"context_classes": ["gren"]}, {}, "gren"),
     ({"columns": {"hospital": []}}, {}, "has no column 'hospital'"),
     ({"attribution": "no_such"}, {}, "attribution"),
     ({"donors": 4}, {}, "donors"),
@@ -33,10 +33,16 @@ COLUMNS = [
     (["columns={inks: []}"], "has no column 'inks'; did you mean 'ink'"),
     (["columns={texture_0: [brik]}"], "no image has the value 'brik'; did you mean 'brick'"),
     (["columns={glyph: []}"], "values, and 2 to 12 can be taken unnamed; name those to test"),
-    (["labels=[]", "known=false"], "no context is named"),
-    (["labels=[digit 3]", "columns={}", "masks={digit 3: '{id}.png'}"], "has no root folder"),
+    (["context_classes=[]", "known=false"], "no context is named"),
+    (
+        ["context_classes=[digit 3]", "columns={}", "masks={digit 3: '{id}.png'}"],
+        "has no root folder",
+    ),
     (["min_images=50"], "min_images: 50, but images, which are swapped, is 40"),
-    (["labels=[digit 3]", "data.classes=[digit 3]", "known=false"], "no class can be tested"),
+    (
+        ["context_classes=[digit 3]", "data.classes=[digit 3]", "known=false"],
+        "no class can be tested",
+    ),
 ]
 
 

@@ -148,7 +148,7 @@ def audited(folder, model, manifest="builtin:planted", **keys):
         "data": {"manifest": str(manifest)},
         "model": model,
         "run": {"batch_size": 16},
-        "labels": [],
+        "context_classes": [],
         "compare": [],
         **keys,
     }

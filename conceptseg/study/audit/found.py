@@ -1,0 +1,98 @@
+"""Contexts that nobody named: concepts of a finished ACE run, elsewhere than the class."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Key, Known
+from conceptseg.errors import InputError, asked_for
+from conceptseg.network.record import encode
+from conceptseg.result.columns import as_number
+from conceptseg.result.saved import Result
+from conceptseg.study.audit.config import Audit
+
+ELSEWHERE = 0.5
+"""Share of a concept's segments that have to lie elsewhere than the class."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Concepts by their `numbers` [q] in the run: `vectors` [q, u] in a `layer`'s space, and `bars`
+    [q], the component from which on a position shows one: half way between what segments that are
+    not the concept's have and those that are. `ids` are the images that the run looked at.
+    """
+
+    layer: str
+    numbers: tuple[int, ...]
+    vectors: np.ndarray
+    bars: np.ndarray
+    ids: frozenset[str]
+
+    def shown(self, context: Context, images: Tensor) -> np.ndarray:
+        """Where each concept shows in images [n, c, h, w], bool [n, q, h, w]."""
+        activation = encode(context.model, images, self.layer).float()
+        vectors = torch.as_tensor(self.vectors).to(activation)
+        along = torch.einsum("nuyx,qu->nqyx", activation, vectors)
+        above = along > torch.as_tensor(self.bars).to(activation)[:, None, None]
+        size = (int(images.shape[2]), int(images.shape[3]))
+        return np.asarray(functional.interpolate(above.float(), size).bool().cpu().numpy())
+
+
+FOUND: Key[tuple[Found, ...]] = Key("found", tuple)
+"""One, or none."""
+
+
+def open_found(study: Audit, context: Context, known: Known) -> Known:
+    """The concepts that a study's file names, as a step of its plan."""
+    found = load_found(study, context)
+    return FOUND(() if found is None else (found,))
+
+
+def load_found(study: Audit, context: Context) -> Found | None:
+    """The concepts of `found`, None where none is named.
+
+    Raises InputError for what is no ACE result of this network, for numbers that it lacks, and
+    where it has none that a class was shown to use from elsewhere.
+    """
+    if study.found is None:
+        if study.found_concepts:
+            raise InputError("found_concepts: name the ace run that they are of by found")
+        return None
+    with asked_for("found"):
+        return _read(study, Result.load(study.found), context)
+
+
+def _read(study: Audit, result: Result, context: Context) -> Found:
+    where = study.found
+    if result.study != "ace" or "present" not in result.arrays:
+        raise InputError(f"{where} is no result of this version's ace; run it again")
+    weights = result.provenance.get("weights")
+    if weights != context.model.fingerprint():
+        raise InputError(f"{where} is of a network with other weights; run ace on this one")
+    cav, absent, present = (result.arrays[key] for key in ("cav", "absent", "present"))
+    numbers = study.found_concepts or _elsewhere(result)
+    if not numbers:
+        raise InputError(
+            f"{where}: no class was shown to use a concept that lies elsewhere; name some by "
+            f"found_concepts, of 1 to {len(cav)}"
+        )
+    if wrong := [one for one in numbers if not 1 <= one <= len(cav)]:
+        raise InputError(f"{where} has the concepts 1 to {len(cav)}, and not {wrong[0]}")
+    rows = [one - 1 for one in numbers]
+    ids = frozenset(str(row["sample"]) for row in result.tables["images"].rows)
+    bars = (absent[rows] + present[rows]) / 2
+    return Found(str(result.provenance["layer"]), tuple(numbers), cav[rows], bars, ids)
+
+
+def _elsewhere(result: Result) -> tuple[int, ...]:
+    """Numbers of the concepts that a class uses and that lie elsewhere, in their order."""
+    used = {
+        int(row["concept"])
+        for row in result.tables["pairs"].rows
+        if row["used"] and as_number(row["elsewhere"]) >= ELSEWHERE
+    }
+    return tuple(sorted(used))
