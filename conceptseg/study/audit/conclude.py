@@ -7,16 +7,20 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
 from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result
+from conceptseg.result.table import Table
 from conceptseg.study.audit import tables
 from conceptseg.study.audit.assess import CASES
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import CONTEXTS
 from conceptseg.study.audit.findings import findings
+from conceptseg.study.audit.found import FOUND, exhibits
 from conceptseg.study.audit.pictures import DRAWN, PAIRS, order
 from conceptseg.study.audit.reach import MARGIN
 from conceptseg.study.audit.survey import HOLDINGS, PLAN
 from conceptseg.study.shared import local_maps, studied
 from conceptseg.study.shared.compare import COMPARISON
+
+FOUND_CAPTION = "Segments that stand for the concepts which are contexts"
 
 
 def conclude(study: Audit, context: Context, known: Known) -> Result:
@@ -29,6 +33,7 @@ def conclude(study: Audit, context: Context, known: Known) -> Result:
         f"changes-{case.class_id}-{number}": np.array(case.each, np.float32)
         for number, case in enumerate(cases)
     }
+    rows, photos = exhibits(study, known[FOUND][0]) if known[FOUND] else ([], {})
     return Result(
         study="audit",
         findings=ranked(findings(cases)),
@@ -37,10 +42,11 @@ def conclude(study: Audit, context: Context, known: Known) -> Result:
             "parts": tables.parts(shown),
             "looks": tables.looks(shown),
             "examples": tables.examples(known[PAIRS], cases),
+            "found": Table(rows, ("concept", "sample", "picture", "outline"), {}, FOUND_CAPTION),
             "saliency": local_maps.table(comparison, context.model.classes),
         },
         arrays={**maps, **local_maps.arrays(comparison)},
-        images=tables.pictures(known[DRAWN]) | local_maps.pictures(comparison),
+        images=tables.pictures(known[DRAWN]) | photos | local_maps.pictures(comparison),
         skipped=studied.left_out(
             context,
             ids,
@@ -62,6 +68,7 @@ def conclude(study: Audit, context: Context, known: Known) -> Result:
             delta=study.delta,
             smallest_loss=study.smallest_loss,
             look_images=study.look_images,
+            found=study.found,
             attribution=choice_labels((study.attribution,))[0],
             feather_px=study.feather_px,
         ),

@@ -1,6 +1,7 @@
 """Contexts that nobody named: concepts of a finished ACE run, elsewhere than the class."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from conceptseg.result.columns import as_number
 from conceptseg.result.saved import Result
 from conceptseg.study.audit.config import Audit
 
+EXEMPLARS = 6
+"""Segments of each concept that the report shows."""
 ELSEWHERE = 0.5
 """Share of a concept's segments that have to lie elsewhere than the class."""
 
@@ -96,3 +99,17 @@ def _elsewhere(result: Result) -> tuple[int, ...]:
         if row["used"] and as_number(row["elsewhere"]) >= ELSEWHERE
     }
     return tuple(sorted(used))
+
+
+def exhibits(study: Audit, found: Found) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+    """Segments that stand for the concepts, as rows of `concept`, `sample`, `picture` and
+    `outline`, and their pictures, as the run shows them."""
+    assert study.found is not None
+    result, shown = Result.load(study.found), list[dict[str, Any]]()
+    for number in found.numbers:
+        own = [row for row in result.tables["exemplars"].rows if row["concept"] == number]
+        shown += [
+            {key: row[key] for key in ("concept", "sample", "picture", "outline")}
+            for row in own[:EXEMPLARS]
+        ]
+    return shown, {row["picture"]: result.images[row["picture"]] for row in shown}

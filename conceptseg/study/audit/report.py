@@ -22,6 +22,7 @@ def compose(result: Result) -> Report:
         ),
         sections=(
             sections.verdicts(result),
+            sections.found(result),
             sections.pairs(result),
             sections.looks(result),
             local_maps.section(

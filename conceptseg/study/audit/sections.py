@@ -3,7 +3,16 @@
 import numpy as np
 
 from conceptseg.report import charts
-from conceptseg.report.blocks import Block, Gallery, Notice, Picture, Section, TableBlock
+from conceptseg.report.blocks import (
+    Block,
+    Card,
+    Cards,
+    Gallery,
+    Notice,
+    Picture,
+    Section,
+    TableBlock,
+)
 from conceptseg.report.charts import Row
 from conceptseg.result.saved import Result
 from conceptseg.study.audit.config import Verdict
@@ -139,3 +148,31 @@ def looks(result: Result) -> Section:
         below=table.show("class", "context", ALONE, RADIUS, LOOKS),
     )
     return Section("looks", "What a class has to see", text, [forest])
+
+
+def found(result: Result) -> Section | None:
+    """What the concepts look like that are contexts; None where there are none."""
+    table = result.tables["found"]
+    cards = [
+        Card(
+            f"concept {number}",
+            pictures=[
+                Picture(
+                    row["picture"],
+                    f"a segment of concept {number} in {row['sample']}",
+                    outlines=(row["outline"],),
+                )
+                for row in own.rows
+            ],
+        )
+        for number, own in table.by("concept").items()
+    ]
+    if not cards:
+        return None
+    text = (
+        f"Concepts of the ace run {result.notes['found']}, which a class was shown to use from "
+        "elsewhere, or which were named. Images that the run looked at had no part in this audit. "
+        "A position of the layer shows a concept where its component lies above the middle between "
+        "that of the concept's segments and that of others."
+    )
+    return Section("found", "The contexts that were found", text, [Cards(cards)])
