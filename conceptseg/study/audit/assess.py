@@ -23,7 +23,7 @@ REACTS = 0.1
 """Change of IoU from which an image counts as one that reacts, and a swap as one that costs."""
 HARDLY = 0.1
 """IoU in any surroundings below which a class is hardly found: it has nothing to lose."""
-MOST_NEEDED = 100_000
+MOST_NEEDED = 5_000
 """Images that an underpowered verdict asks for at most."""
 
 
