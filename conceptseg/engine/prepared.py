@@ -150,8 +150,9 @@ class Prepared:
         own = agreement(counts).mean
         yield Verdict("masks", f"mean IoU {own:.2f} on {len(self.batch.ids)} images")
         best, order = renamed(counts)
-        moved = [f"{names[c]} by {names[o]}" for c, o in enumerate(order) if c != o]
-        steps = {(o - c) % k for c, o in enumerate(order) if counts[c].sum()}
+        pairs = [(c, o) for c, o in enumerate(order) if best.iou[c] > 0]  # others are of no account
+        moved = [f"{names[c]} by {names[o]}" for c, o in pairs if c != o]
+        steps = {(o - c) % k for c, o in pairs}
         step = steps.pop() if len(steps) == 1 else 0
         shifted = f"all are shifted by {step - k * (step > k // 2):+d}: " if step else ""
         others = [

@@ -135,6 +135,13 @@ def test_names_shifted_by_one_are_called_so():
     assert "all are shifted by -1" in found["class names"]
 
 
+def test_classes_that_no_mask_holds_are_not_said_to_be_others():
+    moved = np.array([1, 2, -1, -1])
+    found = doubts(context_of(data=Data(lambda m: moved[m])))["class names"]
+    pairs = f"{NAMES[1]} by {NAMES[0]}, {NAMES[2]} by {NAMES[1]}"
+    assert f"all are shifted by -1: {pairs}: mean IoU" in found
+
+
 @pytest.mark.parametrize(
     ("preprocessing", "words", "key"),
     [
