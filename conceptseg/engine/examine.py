@@ -22,7 +22,7 @@ from conceptseg.engine.reading import outputs_of_labels, read, some
 from conceptseg.engine.start import precision
 from conceptseg.engine.verdicts import Examination, Verdict
 from conceptseg.engine.weighing import about_layer, about_worth
-from conceptseg.errors import InputError
+from conceptseg.errors import InputError, few
 from conceptseg.network.independent import every, pair
 from conceptseg.network.place import Placed
 from conceptseg.network.values import saturated
@@ -82,7 +82,7 @@ def _crossed(examiners: Sequence[_Examiner]) -> Iterator[Verdict]:
     if best > own + CLEARLY:
         yield Verdict(
             "class names",
-            f"masks fit other classes better: {', '.join(moved[:4])}: mean IoU {best:.2f} against "
+            f"masks fit other classes better: {few(moved, 4)}: mean IoU {best:.2f} against "
             f"{own:.2f}; check the order of model.classes and the names of the masks",
             doubt=True,
         )

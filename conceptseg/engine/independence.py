@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from conceptseg.config import StudyKeys
-from conceptseg.errors import InputError
+from conceptseg.errors import InputError, few
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +50,7 @@ def check_background(study: StudyKeys, manifest: Manifest, model: SegmentationMo
     if places([given], outputs)[0] is None:
         raise InputError(
             f"{manifest.where} has the background {given!r}, and model {model.name!r} no output "
-            f"for it ({', '.join(outputs[:4])}): {CURE}"
+            f"for it ({few(outputs, 4)}): {CURE}"
         )
 
 

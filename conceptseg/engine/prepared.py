@@ -27,6 +27,7 @@ from conceptseg.engine.otherwise import (
 )
 from conceptseg.engine.reading import read, some
 from conceptseg.engine.verdicts import Verdict
+from conceptseg.errors import few
 from conceptseg.network.norms import Given, norms_with_statistics, watched
 from conceptseg.network.preprocess import prepare
 
@@ -158,7 +159,7 @@ class Prepared:
         others = [
             (
                 "class names",
-                f"masks fit other classes better: {shifted}{', '.join(moved[:4])}",
+                f"masks fit other classes better: {shifted}{few(moved, 4)}",
                 "check the order of model.classes and of labels.names (and labels.ignore)",
                 best.mean,
             )
