@@ -103,6 +103,27 @@ def look_independent(model: SegmentationModel, logits: Tensor) -> str | None:
     )
 
 
+def by_masks(logits: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Mean IoU, over the classes that the masks hold, of the class of the largest logit at each
+    pixel, and of where each class's own logit is positive.
+
+    `logits` are [n, k, h, w], `labels` int [n, h, w]; pixels whose label is no class are left out.
+    """
+    import torch
+
+    k = logits.shape[1]
+    known = (labels >= 0) & (labels < k)
+    drawn = torch.stack([(labels == c) & known for c in range(k)], 1)
+    largest = torch.stack([logits.argmax(1) == c for c in range(k)], 1)
+    held = drawn.flatten(2).any(2).any(0)
+    found = []
+    for shown in (largest, logits > 0):
+        shown = shown & known[:, None]
+        both, either = ((m.sum((0, 2, 3))[held]).double() for m in (shown & drawn, shown | drawn))
+        found.append(float((both / either).mean()))
+    return found[0], found[1]
+
+
 def _background(outputs: Sequence[str]) -> int | None:
     """The place of the output that stands for no class, if there is one."""
     named = [place for place, name in enumerate(outputs) if name.lower().strip("_ ") in NO_CLASS]
