@@ -8,9 +8,10 @@ layer or shape, and the cure. The command prints that line without a traceback a
 import difflib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 EXIT_DONE = 0
 EXIT_DEFECT = 1
@@ -85,5 +86,9 @@ def nearest(name: str, options: Iterable[str]) -> str:
         return "did you mean " + " or ".join(repr(option) for option in close) + "?"
     if not known:
         return "there are none"
-    listed = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
-    return f"known are: {listed}"
+    return f"known are: {few(known, 12)}"
+
+
+def few(names: Sequence[Any], most: int) -> str:
+    """The first names, `most` at most, with dots behind where there are more: "a, b, ..."."""
+    return ", ".join(map(str, names[:most])) + (", ..." if len(names) > most else "")

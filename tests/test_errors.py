@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conceptseg.errors import HEAD, TAIL, InputError, check_regular, one_line
+from conceptseg.errors import HEAD, TAIL, InputError, check_regular, few, one_line
 
 
 @given(st.text(st.characters(), max_size=3000))
@@ -43,3 +43,11 @@ def test_only_regular_files_are_read(tmp_path):
     (tmp_path / "file").write_text("x")
     for name in ("file", "", "missing", "x" * 5000, "\0"):
         check_regular(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [([], ""), (["a"], "a"), ("ab", "a, b"), ("abc", "a, b, ..."), (range(9), "0, 1, ...")],
+)
+def test_dots_stand_only_where_there_are_more(names, said):
+    assert few(names, 2) == said

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from conceptseg.data.raster import without_data
-from conceptseg.errors import InputError
+from conceptseg.errors import InputError, few
 
 IGNORE = -1
 """The label of a pixel that is left out of every count."""
@@ -193,5 +193,4 @@ def _colour(code: int) -> str:
 
 
 def _several(what: str, values: Sequence[Any]) -> str:
-    shown = ", ".join(map(str, values[:5])) + (", ..." if len(values) > 5 else "")
-    return f"has the {what}{'s' if len(values) > 1 else ''} {shown}"
+    return f"has the {what}{'s' if len(values) > 1 else ''} {few(values, 5)}"

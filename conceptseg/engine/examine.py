@@ -16,13 +16,13 @@ from torch import Tensor
 
 from conceptseg.engine.agreement import agreement, assigned, confusion, crossed
 from conceptseg.engine.contract import Context
-from conceptseg.engine.independence import CURE, is_told, look_independent
+from conceptseg.engine.independence import CURE, by_masks, is_told, look_independent
 from conceptseg.engine.prepared import CLEARLY, Prepared
 from conceptseg.engine.reading import outputs_of_labels, read, some
 from conceptseg.engine.start import precision
 from conceptseg.engine.verdicts import Examination, Verdict
 from conceptseg.engine.weighing import about_layer, about_worth
-from conceptseg.errors import InputError
+from conceptseg.errors import InputError, few
 from conceptseg.network.independent import every, pair
 from conceptseg.network.place import Placed
 from conceptseg.network.values import saturated
@@ -82,7 +82,7 @@ def _crossed(examiners: Sequence[_Examiner]) -> Iterator[Verdict]:
     if best > own + CLEARLY:
         yield Verdict(
             "class names",
-            f"masks fit other classes better: {', '.join(moved[:4])}: mean IoU {best:.2f} against "
+            f"masks fit other classes better: {few(moved, 4)}: mean IoU {best:.2f} against "
             f"{own:.2f}; check the order of model.classes and the names of the masks",
             doubt=True,
         )
@@ -186,6 +186,14 @@ class _Examiner:
         plain = "one at each pixel, that of the largest logit"
         if why is None:
             return Verdict("classes", plain)
+        if self.labels is not None:
+            largest, signs = by_masks(self.logits, self.labels)
+            if largest > signs + CLEARLY:
+                return Verdict(
+                    "classes",
+                    f"{plain}: the masks agree better with it (mean IoU {largest:.2f}) than with "
+                    f"each class where its own logit is positive ({signs:.2f})",
+                )
         if not is_told(self.model, self.context.manifest):
             raise InputError(f"model {self.model.name!r}: {why}: {CURE}")
         return Verdict("classes", f"{plain}; but {why}: {CURE}", doubt=True)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from conceptseg.config import StudyKeys
-from conceptseg.errors import InputError
+from conceptseg.errors import InputError, few
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +50,7 @@ def check_background(study: StudyKeys, manifest: Manifest, model: SegmentationMo
     if places([given], outputs)[0] is None:
         raise InputError(
             f"{manifest.where} has the background {given!r}, and model {model.name!r} no output "
-            f"for it ({', '.join(outputs[:4])}): {CURE}"
+            f"for it ({few(outputs, 4)}): {CURE}"
         )
 
 
@@ -101,6 +101,27 @@ def look_independent(model: SegmentationModel, logits: Tensor) -> str | None:
     return (
         f"{signs}, and the classes rise and fall together (ratio {alike:.2f}; by a softmax near 0)"
     )
+
+
+def by_masks(logits: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Mean IoU, over the classes that the masks hold, of the class of the largest logit at each
+    pixel, and of where each class's own logit is positive.
+
+    `logits` are [n, k, h, w], `labels` int [n, h, w]; pixels whose label is no class are left out.
+    """
+    import torch
+
+    k = logits.shape[1]
+    known = (labels >= 0) & (labels < k)
+    drawn = torch.stack([(labels == c) & known for c in range(k)], 1)
+    largest = torch.stack([logits.argmax(1) == c for c in range(k)], 1)
+    held = drawn.flatten(2).any(2).any(0)
+    found = []
+    for shown in (largest, logits > 0):
+        shown = shown & known[:, None]
+        both, either = ((m.sum((0, 2, 3))[held]).double() for m in (shown & drawn, shown | drawn))
+        found.append(float((both / either).mean()))
+    return found[0], found[1]
 
 
 def _background(outputs: Sequence[str]) -> int | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from conceptseg.engine.provenance import tidy_config
-from conceptseg.errors import InputError
+from conceptseg.errors import InputError, few
 from conceptseg.result.encoding import plain
 from conceptseg.result.folder import check_elsewhere, check_length, tidy
 from conceptseg.result.lock import locked
@@ -102,7 +102,7 @@ def _difference(saved: Mapping[str, Any], study: str, recorded: Mapping[str, Any
     there = without_run(saved["config"])
     keys = sorted(key for key in config.keys() | there.keys() if config.get(key) != there.get(key))
     if keys:
-        return f"of another configuration ({', '.join(keys[:4])})"
+        return f"of another configuration ({few(keys, 4)})"
     known = saved["provenance"].get("configuration")
     if known not in (None, digest(without_run(recorded))):
         return "of another configuration (files of these names in another place)"

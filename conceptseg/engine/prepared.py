@@ -27,6 +27,7 @@ from conceptseg.engine.otherwise import (
 )
 from conceptseg.engine.reading import read, some
 from conceptseg.engine.verdicts import Verdict
+from conceptseg.errors import few
 from conceptseg.network.norms import Given, norms_with_statistics, watched
 from conceptseg.network.preprocess import prepare
 
@@ -150,14 +151,15 @@ class Prepared:
         own = agreement(counts).mean
         yield Verdict("masks", f"mean IoU {own:.2f} on {len(self.batch.ids)} images")
         best, order = renamed(counts)
-        moved = [f"{names[c]} by {names[o]}" for c, o in enumerate(order) if c != o]
-        steps = {(o - c) % k for c, o in enumerate(order) if counts[c].sum()}
+        pairs = [(c, o) for c, o in enumerate(order) if best.iou[c] > 0]  # others are of no account
+        moved = [f"{names[c]} by {names[o]}" for c, o in pairs if c != o]
+        steps = {(o - c) % k for c, o in pairs}
         step = steps.pop() if len(steps) == 1 else 0
         shifted = f"all are shifted by {step - k * (step > k // 2):+d}: " if step else ""
         others = [
             (
                 "class names",
-                f"masks fit other classes better: {shifted}{', '.join(moved[:4])}",
+                f"masks fit other classes better: {shifted}{few(moved, 4)}",
                 "check the order of model.classes and of labels.names (and labels.ignore)",
                 best.mean,
             )

@@ -38,6 +38,7 @@ from conceptseg.engine.reading import check_labels, first_images
 from conceptseg.engine.start import precision
 from conceptseg.engine.steps import Steps, Taken
 from conceptseg.engine.store import clear
+from conceptseg.result.wording import by_reason
 from conceptseg.settings import digest, without_run
 
 if TYPE_CHECKING:
@@ -67,8 +68,10 @@ def run_study(
     """
     progress = progress or Quiet()
     context = refuse(study, context)
-    for row in _skipped(context):
-        progress.note(f"left out: {row.get('method', 'images')}: {row['reason']}")
+    for told in by_reason(
+        (row.get("method", "images"), row["reason"]) for row in _skipped(context)
+    ):
+        progress.note(f"left out: {told}")
     started = time.monotonic()
     if fresh:
         clear(out)
@@ -184,14 +187,10 @@ def _skipped(context: Context) -> list[dict[str, Any]]:
     taken = len(manifest.samples)
     reason = f"{taken} images are drawn of {taken + manifest.left}; data.limit asks for more"
     drawn = [{"kind": "samples", "count": manifest.left, "reason": reason}] if manifest.left else []
-    return [*drawn, *unsuited_methods(context)]
-
-
-def unsuited_methods(context: Context) -> list[dict[str, Any]]:
-    """Entries of `Result.skipped` for the local methods that do not suit the first image."""
-    return [
+    unsuited = [
         {"kind": "method", "method": one.label, "reason": one.reason} for one in context.unsuited
     ]
+    return [*drawn, *unsuited]
 
 
 def base_key(

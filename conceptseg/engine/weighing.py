@@ -124,12 +124,14 @@ def _several(choice: Choice) -> str:
 
 
 def _beside(choice: Choice, name: str) -> str:
-    """The best layer and the runner-up, or the one that `auto` would take, with their worth."""
-    parts = [] if choice.best == name else [f"at most {_with_worth(choice, choice.best)}"]
+    """The best layer and the runner-up, or the one that `auto` would take, with their worth; a
+    layer that is two of these comes once."""
+    best, other = choice.best, choice.runner_up
+    parts = [] if best in (name, choice.layer) else [f"at most {_with_worth(choice, best)}"]
     if name != choice.layer:
         parts.append(f"auto takes {_with_worth(choice, choice.layer)}")
-    elif choice.runner_up is not None:
-        parts.append(f"runner-up {_with_worth(choice, choice.runner_up)}")
+    elif other is not None and other != best:
+        parts.append(f"runner-up {_with_worth(choice, other)}")
     return ", ".join(parts) or "no other layer was weighed"
 
 

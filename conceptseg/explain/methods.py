@@ -131,9 +131,12 @@ def _tried(
 class Rehearsal(Scene):
     """A scene of one image in which only the first of many variants goes through the network.
 
-    The others are given its numbers, so a map made in it means nothing: it only tells whether the
-    method can make one.
+    The others are given its numbers, however they are cut, so a map made in it means nothing: it
+    only tells whether the method can make one.
     """
+
+    _found: Tensor | None = None
+    """Gradients at the first variant."""
 
     def respond(self, count: int, vary: Vary, read: Read) -> Tensor:
         if not count:
@@ -142,5 +145,7 @@ class Rehearsal(Scene):
         return numbers.expand(*numbers.shape[:-1], count).clone()
 
     def input_gradients(self, images: Tensor, scores: Sequence[FixedTarget]) -> Tensor:
-        found = super().input_gradients(images[: len(self)], scores)
-        return torch.cat([found] * (len(images) // len(self)), 1)
+        shape = (len(scores), len(self), *images.shape[1:])
+        if self._found is None or self._found.shape != shape:
+            self._found = super().input_gradients(images[: len(self)], scores)
+        return torch.cat([self._found] * (len(images) // len(self)), 1)

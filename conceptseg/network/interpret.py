@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from conceptseg.config import Reading
-from conceptseg.errors import InputError, nearest
+from conceptseg.errors import InputError, few, nearest
 from conceptseg.network.outputs import FOLDED, Taken, describe, take
 from conceptseg.network.values import Numbers, as_logits, judge, merged, paired
 
@@ -131,7 +131,7 @@ class Interpretation:
                 f"it puts out one class map, which tells two classes apart, but "
                 f"{len(self.outputs)} are named: give two in model.classes"
             )
-        listed = ", ".join(self.outputs[:4]) + (", ..." if len(self.outputs) > 4 else "")
+        listed = few(self.outputs, 4)
         return InputError(
             f"it puts out {count} class maps ({describe(output)}), but {len(self.outputs)} "
             f"classes are named ({listed}): name the network's own in model.classes, in its order"

@@ -10,10 +10,11 @@ from typing import Any
 from conceptseg.report import examined
 from conceptseg.report.blocks import Report, Section
 from conceptseg.result.saved import Result
+from conceptseg.result.wording import by_reason
 from conceptseg.stats.intervals import FEWEST
 
 MANY = 12
-"""Methods left out that the cover names."""
+"""Reasons why methods were left out that the cover tells, and methods that it names of each."""
 
 
 def report(
@@ -58,16 +59,16 @@ def _facts(result: Result) -> list[tuple[str, Any]]:
 
 
 def left_out(result: Result) -> tuple[tuple[str, str], ...]:
-    """The methods that did not suit, each with the reason, as a fact; none where all suited."""
+    """The methods that did not suit, by their reasons, as a fact; none where all suited."""
     rows = [row for row in result.skipped if row.get("kind") in ("method", "metric")]
     where = [f" on {row['sample']}" if row.get("sample") else "" for row in rows]
-    told = [
-        f"{row.get('metric', '')}{' of ' if 'metric' in row else ''}{row['method']}{place}: "
-        f"{row['reason']}"
+    names = [
+        f"{row.get('metric', '')}{' of ' if 'metric' in row else ''}{row['method']}{place}"
         for row, place in zip(rows, where, strict=True)
     ]
+    told = by_reason(zip(names, (row["reason"] for row in rows), strict=True), MANY)
     if len(told) > MANY:
-        told = [*told[:MANY], f"and {len(told) - MANY} more, listed under coverage"]
+        told = [*told[:MANY], f"{len(told) - MANY} more reasons stand under coverage"]
     return (("Left out", "; ".join(told)),) if told else ()
 
 

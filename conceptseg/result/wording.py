@@ -1,6 +1,6 @@
 """Values as a reader wants them written."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from conceptseg.result.columns import Column
@@ -48,3 +48,16 @@ def is_number(value: Any) -> bool:
 
 def words(column: str) -> str:
     return column.replace("_", " ")
+
+
+def by_reason(left_out: Iterable[tuple[str, str]], most: int | None = None) -> list[str]:
+    """What was left out, each reason once with all that it holds for, in the order of their coming:
+    "lrp, deep_lift: no gradient". At most `most` names of a reason, and how many more there are."""
+    found: dict[str, list[str]] = {}
+    for name, reason in left_out:
+        found.setdefault(reason, []).append(name)
+    more = {why: len(names) - len(names[:most]) for why, names in found.items()}
+    return [
+        f"{', '.join(names[:most])}{f' and {more[why]} more' if more[why] else ''}: {why}"
+        for why, names in found.items()
+    ]

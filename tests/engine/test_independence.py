@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from conceptseg.engine.independence import SHARED, look_independent, shared
+from conceptseg.engine.independence import SHARED, by_masks, look_independent, shared
 from conceptseg.network.model import SegmentationModel
 
 SIDE = 24
@@ -25,6 +25,11 @@ def scenes(count, dice):
     return images.clamp(0, 1), masks
 
 
+def drawn_over(masks):
+    """One label a pixel [n, h, w], as masks are stored: later classes lie over earlier ones."""
+    return torch.where(masks[:, 2], 3, torch.where(masks[:, 1], 2, 1 * masks[:, 0]))
+
+
 def trained(by, seed):
     """A small network and its logits on new scenes; `by` softmax, sigmoid, or with a background."""
     torch.manual_seed(seed)
@@ -39,8 +44,7 @@ def trained(by, seed):
         images, masks = scenes(6, dice)
         ground = ~masks.any(1, keepdim=True)
         if by == "softmax":
-            labels = torch.where(masks[:, 2], 3, torch.where(masks[:, 1], 2, 1 * masks[:, 0]))
-            loss = functional.cross_entropy(net(images), labels)
+            loss = functional.cross_entropy(net(images), drawn_over(masks))
         else:
             target = masks if by == "sigmoid" else torch.cat([ground, masks], 1)
             loss = functional.binary_cross_entropy_with_logits(net(images), target.float())
@@ -60,6 +64,25 @@ def test_null_and_power(seed):
     for by in ("sigmoid", "sigmoid beside a background"):
         model, logits = trained(by, seed)
         assert look_independent(model, logits) is not None, shared(logits)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_masks_of_one_label_a_pixel_tell_too(seed):
+    images, masks = scenes(20, torch.Generator().manual_seed(99))
+    labels = drawn_over(masks)
+    for by, right in (("softmax", 0), ("sigmoid beside a background", 1)):
+        model, _ = trained(by, seed)
+        with torch.no_grad():
+            found = by_masks(model(images), labels)
+        assert found[right] > found[1 - right] + 0.1
+
+
+def test_agreement_with_masks_by_hand():
+    logits = torch.tensor([[3.0, 2.0, -1.0, 5.0], [1.0, 4.0, -2.0, 6.0], [-1.0] * 4])[None, :, None]
+    labels = torch.tensor([0, 1, 0, -1])[None, None]
+    # Largest: 0, 1, 0, and one that is ignored. Positive: 0 and 1 at both of the first pixels.
+    assert by_masks(logits, labels) == pytest.approx((1.0, (1 / 3 + 1 / 2) / 2))
 
 
 def test_what_is_shared_by_hand():

@@ -38,7 +38,12 @@ def test_the_planted_networks_keep_their_bottleneck_and_say_its_worth(name):
     assert context.layer == context.choice.layer == "bottleneck"
     said, doubt = about_worth(context)
     assert not doubt and "bottleneck is set to its mean over 4 images" in said
-    assert "at most " in said and "runner-up " in said
+    beside = said.partition("(")[2].partition(")")[0]
+    shown = [part.split()[-2] for part in beside.split(", ")]
+    choice = context.choice
+    assert shown == [
+        *dict.fromkeys(n for n in (choice.best, choice.runner_up) if n != "bottleneck")
+    ]
     kept = examine(context).recorded()
     assert kept["verdicts"]["layer's worth"] == said
 
@@ -56,6 +61,9 @@ def test_the_images_are_the_same_for_all_limits_and_batch_sizes(limit):
 def test_a_named_layer_that_carries_little_is_doubted():
     said, doubt = about_worth(context_of(wrapped(Shared(0.0), 2, 1), "deep"))
     assert doubt and "auto takes last" in said and "0.00 of the prediction" in said
+    assert said.count("last ") == 2, (
+        "the best is what auto takes: in brackets once, and in the advice"
+    )
     said, doubt = about_worth(context_of(wrapped(Shared(1.0), 2, 1), "last"))
     assert not doubt and "auto takes deep" in said
 

@@ -140,7 +140,7 @@ def test_a_rehearsal_takes_few_passes(name):
     scene = Rehearsal(model, x)
     (method,) = explainers([name], "mid").values()
     assert method.reduced(scene).on(scene, [Target(1)]).shape == (1, 1, 24, 32)
-    assert sum(scene.passes.values()) <= 80
+    assert sum(scene.passes.values()) <= 6
 
 
 def test_a_check_costs_no_pass_that_the_map_does_not_take():

@@ -1,12 +1,14 @@
 """What other libraries say does not reach the user's screen; what this one says does."""
 
 import logging
+import os
 import subprocess
 import sys
 import warnings
 import zipfile
 
 import pytest
+from tqdm import tqdm
 
 from conceptseg.study import __main__ as command
 from conceptseg.study.command.screen import ours_alone
@@ -38,6 +40,31 @@ def test_warnings_and_logged_tracebacks_are_not_shown(capsys):
     assert capsys.readouterr().err == "again\n"
     for one in (other, own):
         one.handlers.clear()
+
+
+class Louder(tqdm):
+    """A library's own bars, which nothing of its own can turn off."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options | {"disable": False, "mininterval": 0})
+
+
+def test_bars_of_other_libraries_are_not_shown(capfd):
+    counted = "from tqdm.auto import tqdm; print(sum(tqdm(range(9), desc='elsewhere')))"
+    with ours_alone():
+        assert sum(Louder(range(5), "loading")) == 10
+        with tqdm(total=3, disable=False) as bar:
+            bar.update(3)
+        assert list(tqdm(range(2), "positional", 2, False, sys.stderr, 80, 0, 1, None, True)) == [
+            0,
+            1,
+        ]
+        done = subprocess.run([sys.executable, "-c", counted], capture_output=True)
+    assert capfd.readouterr() == ("", "")
+    assert (done.stdout, done.stderr) == (b"36\n", b"")
+    assert sum(Louder(range(5), "again")) == 10
+    assert "again: 100%" in capfd.readouterr().err
+    assert "TQDM_DISABLE" not in os.environ
 
 
 @pytest.mark.filterwarnings("error")

@@ -36,7 +36,7 @@ def read(path: Path, file: BinaryIO, channels: int, max_pixels: int, mask: bool)
         }
         bits, colour = _png_header(file)
         if bits == 16 and colour in _PNG_COLOURED:
-            values = _png_16bit(path, file)
+            values = _png_16bit(file, colour)
             if colour != 2 or "transparency" not in image.info:
                 return Raster(values, alpha=colour != 2, **told)
             return Raster(_with_alpha(values, image.info["transparency"]), alpha=True, **told)
@@ -162,26 +162,29 @@ def _png_header(file: BinaryIO) -> tuple[int, int]:
     return (head[24], head[25]) if head.startswith(_PNG) else (8, -1)
 
 
-def _without_remarks(file: BinaryIO) -> bytearray:
-    """A PNG's header and pixels alone: libpng writes what it thinks of the rest on the screen."""
+def _png_16bit(file: BinaryIO, colour: int) -> np.ndarray:
+    """[h, w, c] uint16 of a colour type with several samples a pixel.
+
+    Pillow opens these cut down to 8 bit. Its decoder is asked for one half of each number, then for
+    the other; of grey with alpha, whose four bytes a pixel are as many as RGBA's, for all at once.
+    """
+    from PIL import Image
+
     file.seek(len(_PNG))
-    kept = bytearray(_PNG)
+    pixels = bytearray()
     while len(head := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
         body = file.read(length + 4)
-        if kind[:1].isupper():
-            kept += head + body
-    return kept
-
-
-def _png_16bit(path: Path, file: BinaryIO) -> np.ndarray:
-    """[h, w, c] uint16, by torchvision: Pillow would cut coloured 16 bit PNGs down to 8 bit."""
-    import torch
-    from torchvision.io import ImageReadMode, decode_image
-
-    data = torch.frombuffer(_without_remarks(file), dtype=torch.uint8)
-    decoded = decode_image(data, mode=ImageReadMode.UNCHANGED)
-    values = decoded.permute(1, 2, 0).numpy()
-    if values.dtype != np.uint16:
-        raise InputError(f"{path}: 16 bit colour, which this torchvision cannot read; update it")
-    return values
+        if kind == b"IHDR":
+            width, height, interlaced = struct.unpack(">II4xB", body[:13])
+        elif kind == b"IDAT":
+            pixels += body[:length]
+    mode = "RGB" if colour == 2 else "RGBA"
+    ways = ["RGBA"] if colour == 4 else [f"{mode};16B", f"{mode};16L"]
+    size, data = (width, height), bytes(pixels)
+    found = [
+        np.asarray(Image.frombytes(mode, size, data, "zip", way, interlaced)).astype(np.uint16)
+        for way in ways
+    ]
+    high, low = found if len(found) == 2 else (found[0][..., ::2], found[0][..., 1::2])
+    return high << 8 | low

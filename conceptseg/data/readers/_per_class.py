@@ -12,7 +12,7 @@ import numpy as np
 from conceptseg.data.images import read_mask_raster
 from conceptseg.data.labels import IGNORE, LabelBlock
 from conceptseg.data.raster import Rules
-from conceptseg.errors import InputError, nearest
+from conceptseg.errors import InputError, few, nearest
 
 if TYPE_CHECKING:
     from conceptseg.data.manifest import Sample
@@ -115,9 +115,8 @@ def _binary(path: Path, block: LabelBlock, rules: Rules) -> tuple[np.ndarray, np
         return (raw >= block.threshold[0]) & ~ignored, ignored
     values = np.unique(raw[~ignored])
     if raw.dtype.kind == "f" or np.count_nonzero(values) > 1:
-        shown = ", ".join(map(str, values[:5].tolist()))
         raise InputError(
-            f"{path}: the mask of one class holds {len(values)} values ({shown}, ...); set "
-            "labels.threshold to the least that is the class"
+            f"{path}: the mask of one class holds {len(values)} values "
+            f"({few(values.tolist(), 5)}); set labels.threshold to the least that is the class"
         )
     return (raw != 0) & ~ignored, ignored

@@ -12,7 +12,7 @@ from torch import nn
 
 from conceptseg.config import ModelConfig, Preprocessing
 from conceptseg.data.labels import plain_name
-from conceptseg.errors import InputError, nearest
+from conceptseg.errors import InputError, few, nearest
 from conceptseg.network.blame import Others
 from conceptseg.network.fit import load_weights
 from conceptseg.network.leftover import listed
@@ -41,9 +41,9 @@ def class_names(
         if len(own) > len(manifest_classes) and {*_plain(manifest_classes)} <= {*_plain(own)}:
             return own
         raise InputError(
-            f"model {config.name!r}: its weights know {len(own)} classes ({', '.join(own[:3])}, "
-            f"...), the manifest has {len(manifest_classes)} "
-            f"({', '.join(manifest_classes[:3])}, ...); list the network's in model.classes"
+            f"model {config.name!r}: its weights know {len(own)} classes ({few(own, 3)}), the "
+            f"manifest has {len(manifest_classes)} ({few(manifest_classes, 3)}); list the "
+            "network's in model.classes"
         )
     names = tuple(manifest_classes) or own
     if not names:

@@ -20,7 +20,7 @@ from typing import Any
 import transformers
 
 from conceptseg.config import ModelConfig, Preprocessing
-from conceptseg.errors import InputError, nearest
+from conceptseg.errors import InputError, few, nearest
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.sources import _inputs
 from conceptseg.network.sources._common import build, class_names, finish, outputs, pretrained
@@ -138,7 +138,7 @@ def _check_complete(source: str, told: dict[str, Any]) -> None:
     if lacking:
         raise InputError(
             f"model.weights: {source} has no weights for {len(lacking)} tensors "
-            f"({', '.join(lacking[:3])}): it was not trained for segmentation with this head"
+            f"({few(lacking, 3)}): it was not trained for segmentation with this head"
         )
 
 

@@ -11,6 +11,7 @@ from conceptseg.engine import provenance, reading, run, start
 from conceptseg.engine.contract import Context, Pass, Study
 from conceptseg.engine.known import Known
 from conceptseg.engine.work import Task, map_part, opened
+from conceptseg.result.wording import by_reason
 from conceptseg.settings import Settings
 from conceptseg.study.command.rules import rules
 
@@ -74,9 +75,8 @@ def estimate(
     examination = examine(context, others)
     studies = [(one, run.refuse(one, of_class)) for one, of_class in studies]
     (study, context), *_ = studies
-    lines += [
-        ("left out", f"{row['method']}: {row['reason']}") for row in run.unsuited_methods(context)
-    ]
+    unsuited = by_reason((one.label, one.reason) for one in context.unsuited)
+    lines += [("left out", told) for told in unsuited]
     lines += study.remarks(context)
     costs, forward = _costs(
         context, study, [one.model.classes[1] for _, one in studies] if others else ()

@@ -1,5 +1,7 @@
 """GIF, BMP and WebP as Pillow writes them; what must not be read is refused."""
 
+import struct
+import warnings
 import zlib
 
 import numpy as np
@@ -9,7 +11,7 @@ from PIL import Image
 from conceptseg.data.images import image_size, read_image, read_mask
 from conceptseg.data.raster import Rules
 from conceptseg.errors import InputError
-from tests.files import chunk, png, write
+from tests.files import COLOUR_TYPES, chunk, png, write
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (6, 9), np.uint8)
@@ -158,3 +160,43 @@ def test_what_libpng_thinks_of_a_profile_stays_off_the_screen(tmp_path, capfd):
         read_image([path], Rules(3)), COLOURS.transpose(2, 0, 1) / 255, atol=1e-6
     )
     assert capfd.readouterr() == ("", "")
+
+
+ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2))
+"""First row and column, and steps of both, of an interlaced PNG's passes but the last."""
+
+
+def filtered(values):
+    """The bytes of a PNG's rows [h, w, c] of 16 bit, by each of the five filters in turn."""
+    pixel = 2 * values.shape[2]
+    above, lines = [0] * (pixel * values.shape[1]), []
+    for number, row in enumerate(values):
+        raw, way = list(row.astype(">u2").tobytes()), number % 5
+        line = [way]
+        for at, byte in enumerate(raw):
+            left, corner = (raw[at - pixel], above[at - pixel]) if at >= pixel else (0, 0)
+            up = above[at]
+            guess = left + up - corner
+            paeth = min((left, up, corner), key=lambda one, guess=guess: abs(guess - one))
+            line.append((byte - (0, left, up, (left + up) // 2, paeth)[way]) % 256)
+        lines.append(bytes(line))
+        above = raw
+    return b"".join(lines)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_sixteen_bits_of_colour_by_every_filter_and_interlaced(tmp_path, channels, interlaced):
+    values = np.random.default_rng(channels).integers(0, 2**16, (21, 18, channels), np.uint16)
+    passes = [values]
+    if interlaced:
+        passes = [values[y::rows, x::columns] for y, x, rows, columns in ADAM7] + [values[1::2]]
+    data = zlib.compress(b"".join(map(filtered, passes)))
+    half = len(data) // 2  # pixels may lie in several chunks
+    head = struct.pack(">IIBBBBB", 18, 21, 16, COLOUR_TYPES[channels], 0, 0, interlaced)
+    parts = [(b"IHDR", head), (b"IDAT", data[:half]), (b"IDAT", data[half:]), (b"IEND", b"")]
+    path = write(tmp_path / "a.png", b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in parts))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = read_image([path], Rules(channels))
+    assert np.array_equal(found, (values / np.float32(65535)).transpose(2, 0, 1).astype(np.float32))

@@ -92,9 +92,7 @@ def test_grey_edges_ignored_values_and_jpeg(tmp_path):
     grey[5, 0] = 127
     write(tmp_path / "n/a_n.png", png(grey))
     whole = manifest(tmp_path, labels=NAMES, folders=FOLDERS)
-    with pytest.raises(
-        InputError, match=r"holds 4 values \(0, 90, 127, 250, \.\.\.\); set labels\.t"
-    ):
+    with pytest.raises(InputError, match=r"holds 4 values \(0, 90, 127, 250\); set labels\.t"):
         whole.labels(whole.samples[0])
     block = NAMES | {"threshold": 100, "ignore": 127}
     write(tmp_path / "v/a.png", png(np.uint8(VEIN) * np.uint8(255)))

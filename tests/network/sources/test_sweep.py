@@ -180,7 +180,22 @@ def transformers_cases() -> dict[str, Case]:
     lacking = known - {key.partition(" ")[0] for key in TRANSFORMERS}
     assert not lacking, f"give arguments for {lacking}"
     every = {key: (key.partition(" ")[0], arguments) for key, arguments in TRANSFORMERS.items()}
-    return {key: case for key, case in every.items() if case[0] in known}
+    return {
+        key: (name, of_version(name, arguments))
+        for key, (name, arguments) in every.items()
+        if name in known
+    }
+
+
+def of_version(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments without those that only other versions of transformers have: such are refused.
+
+    Names move: DETR's `backbone` became a part of `backbone_config`.
+    """
+    from transformers import CONFIG_MAPPING
+
+    usual = CONFIG_MAPPING[name]()
+    return {key: value for key, value in arguments.items() if hasattr(usual, key)}
 
 
 LEVELS = {"channels": [4, 8, 16], "strides": [2, 2]}

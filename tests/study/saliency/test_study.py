@@ -327,6 +327,25 @@ def test_methods_that_do_not_suit_are_left_out_and_told(tmp_path, capsys):
     assert "30 samples are too few" in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_reason_that_holds_for_several_methods_is_told_once(tmp_path, capsys):
+    twice = [{"kind": "guided_backpropagation", "samples": number} for number in (3, 5)]
+    path = write(tmp_path, compare=[*UNFIT[2:], *twice], metrics=["saliency_ratio"], images=2)
+    assert command.main(["check", "--config", str(path)]) == 0
+    checked = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    out = tmp_path / "out"
+    assert command.main(["saliency", "--config", str(path), "--out", str(out)]) == 0
+    said = capsys.readouterr().err
+    result = json.loads((out / "result.json").read_text())
+    rows = [(row["method"], row["reason"]) for row in result["skipped"] if row["kind"] == "method"]
+    assert len(rows) == 3 and rows[1][1] == rows[2][1] != rows[0][1]
+    told = f"{rows[1][0]}, {rows[2][0]}: {rows[1][1]}"
+    page = html.unescape((out / "report.html").read_text())
+    (cover,) = (line for line in page.splitlines() if told in line)
+    for text in (checked, said, cover):
+        assert told in text and text.count(rows[1][1]) == 1
+    assert checked.count("left out") == said.count("left out") == 2
+
+
 class Dark(Explainer):
     """Zero everywhere, or an error where the image is `red`; its name is `edge_filter`'s."""
 

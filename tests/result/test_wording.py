@@ -1,0 +1,15 @@
+"""What a reader is told of what was left out: each reason once."""
+
+from conceptseg.result.wording import by_reason
+
+LEFT = [("lrp", "no rule"), ("rise", "no room"), ("deep_lift", "no rule"), ("shap", "no rule")]
+
+
+def test_each_reason_comes_once_with_all_that_it_holds_for():
+    assert by_reason(LEFT) == ["lrp, deep_lift, shap: no rule", "rise: no room"]
+    assert by_reason([]) == []
+
+
+def test_of_many_names_the_first_and_how_many_more():
+    assert by_reason(LEFT, 2) == ["lrp, deep_lift and 1 more: no rule", "rise: no room"]
+    assert by_reason(LEFT, 3) == by_reason(LEFT)
