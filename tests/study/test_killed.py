@@ -163,6 +163,7 @@ def test_an_image_that_changes_meanwhile(study, seen, server, scenes, tmp_path):
     words = [study, "-c", path, *WORDS, "--out"]
     ends = []
     image = sorted((tmp_path / "data/images").iterdir())[0]
+    Image.open(image).save(image, compress_level=0)  # what is put in its place can be as long
     before, stamp = image.read_bytes(), image.stat()
     assert end(start(server, [*words, tmp_path / "old"], tmp_path)) == 0
     interrupted(server, words, tmp_path / "out", tmp_path, 0)
@@ -171,12 +172,8 @@ def test_an_image_that_changes_meanwhile(study, seen, server, scenes, tmp_path):
     Image.fromarray(pixels).save(image, compress_level=1)
     if not seen:
         data = image.read_bytes()
-        Image.fromarray(pixels).save(image, compress_level=9)
-        data = min(data, image.read_bytes(), key=len)
         image.write_bytes(before)
         os.utime(image, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-        if len(data) > len(before):
-            pytest.skip("this encoder makes it longer")
         rewrite(image, data + bytes(len(before) - len(data)))
     code = end(start(server, [*words, tmp_path / "out"], tmp_path))
     said = (tmp_path / "errors.txt").read_text()
