@@ -33,26 +33,31 @@ def test_each_device_has_a_process_and_the_least_busy_is_asked():
     engine.close()
 
 
+@pytest.fixture(scope="module")
+def engine():
+    """One process for all tests that need no more: it takes seconds to begin."""
+    engine = ProcessEngine(1)
+    yield engine
+    engine.close()
+
+
 def counted(shared, number):
     shared.append(number)
     return os.getpid(), len(shared), shared[0]
 
 
-def test_a_process_keeps_what_was_worked_out_on_a_shared_value():
-    engine = ProcessEngine(1)
+def test_a_process_keeps_what_was_worked_out_on_a_shared_value(engine):
     shared, other = engine.share(["a"]), engine.share(["b"])
     calls = [(counted, (one, n)) for n, one in enumerate((shared, other, shared, shared))]
     found = [made for _, made in sorted(each(engine, calls))]
     assert [count for _, count, _ in found] == [2, 2, 3, 4]
     assert [first for *_, first in found] == ["a", "b", "a", "a"]
-    engine.close()
 
 
-def test_a_process_that_is_ended_is_one_clear_error():
-    engine = ProcessEngine(1)
+def test_a_process_that_is_ended_is_one_clear_error(engine):
+    """The last of those that share a process, which is none any more."""
     with pytest.raises(InputError, match="want of memory.*run.processes"):
         list(each(engine, [(die, (1,))]))
-    engine.close()
 
 
 class Unreadable:

@@ -42,7 +42,7 @@ def steps(study: Bottleneck) -> tuple[Step, ...]:
 def warm_maps(study: Bottleneck, context: Context, known: Known) -> Known:
     """Starts the process that draws the maps; it warms up while images are measured."""
     seeds = [str(study.seed + number) for number in range(study.map_seeds)]
-    enough = len(context.manifest.samples) >= maps.LEAST
+    enough = min(len(context.manifest.samples), study.map_images) >= maps.LEAST
     return MAPS(Beside(maps.__name__, *seeds, warm=enough))
 
 
