@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -111,8 +112,8 @@ def main() -> None:
             words = ["--config", str(path), *sets]
             said, _ = called(["check", "--study", study, *words], asked.seconds)
             for line in said.splitlines():
-                if line.split()[:1] in (["pass"], ["all"], ["work"], ["exit"]):
-                    print(f"  {line}")
+                if re.search(r": about \d| ms, |exit \d|^over ", line):
+                    print(f"  {line.strip('│ ')}")
             out = Path(top) / study
             said, spent = called([study, *words, "--out", str(out), "-q"], asked.seconds)
             if (out / "result.json").exists():
