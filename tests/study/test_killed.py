@@ -39,9 +39,14 @@ LONG = 600
 
 
 def called(words, errors):
-    """The command, in a process of its own, its error stream in a file."""
+    """The command, in a process of its own, its error stream in a file.
+
+    Until the command has begun Ctrl-C ends it as any program that does not care.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     handle = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(handle, 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os._exit(command.main(words))
 
 
@@ -60,8 +65,14 @@ def scenes(tmp_path_factory):
 
 
 def start(server, words, folder):
-    process = server.Process(target=called, args=([*map(str, words)], folder / "errors.txt"))
+    """The process, when its error stream is that of this run: what an earlier save left may be
+    there at once, and be taken for one of this run's."""
+    errors = folder / "errors.txt"
+    errors.unlink(missing_ok=True)
+    process = server.Process(target=called, args=([*map(str, words)], errors))
     process.start()
+    while process.is_alive() and not errors.exists():
+        time.sleep(0.001)
     return process
 
 

@@ -142,7 +142,7 @@ def _work(every: Sequence[Work], context: Context, turns: int, passes: float) ->
     for one in every:
         with threadpool_limits(1):
             one.one()  # imports what it needs
-            seconds = _seconds(one.one, context)
+            seconds = _seconds(one.one, context, 1)
         slots = min(context.run.processes or cores(), max(one.count, 1)) if one.fits else 1
         whole = seconds * one.count / slots
         total += whole
