@@ -198,6 +198,9 @@ class Toy(Study):
     def remarks(self, context):
         return []
 
+    def work(self, context, shape):
+        return []
+
     def check(self, context: Context) -> None:
         """Nothing to refuse; a study that is no folder has no file that would."""
 

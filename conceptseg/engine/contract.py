@@ -140,6 +140,20 @@ Step = Pass | Callable[[Any, Context, Known], Known]
 which does not, and says what is known besides."""
 
 
+@dataclass(frozen=True)
+class Work:
+    """A computation without the network that is made `count` times; `one` of them, to be timed.
+
+    `one` needs numbers of the right shapes, not the right numbers. With `fits` several are made at
+    once, where a run may take several processes.
+    """
+
+    what: str
+    count: float
+    one: Callable[[], object]
+    fits: bool = True
+
+
 class Study(StudyKeys, ABC):
     """A question put to a network and a data set. Its fields are the keys of its YAML file.
 
@@ -184,6 +198,14 @@ class Study(StudyKeys, ABC):
         """
         remarks = getattr(_beside(type(self), "plan"), "remarks", None)
         return [] if remarks is None else list(remarks(self, context))
+
+    def work(self, context: Context, shape: Sequence[int]) -> list[Work]:
+        """What its functions compute that grows with classes or images, for `check`'s estimate.
+
+        `shape` is that of the layer for one image, (units, rows, columns).
+        """
+        work = getattr(_beside(type(self), "plan"), "work", None)
+        return [] if work is None else list(work(self, context, shape))
 
     def plan(self) -> Sequence[Step]:
         """The steps in order: all passes, and all functions of what is known."""

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-_OLD = re.compile(r"^(.*?)(\w+)_([gv])$")
-_NEW = re.compile(r"^(.*?)parametrizations\.(\w+)\.original([01])$")
+_OLD = re.compile(r"(\w+)_([gv])")
+_NEW = re.compile(r"(\w+)\.original([01])")
 
 Factors = dict[tuple[str, str], dict[str, tuple[str, Tensor]]]
 """(prefix of a module, name of its weight) -> "g" and "v", each the key it has and the tensor."""
@@ -48,12 +48,23 @@ def renormed(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[
 def _factors(state: Mapping[str, Tensor]) -> Factors:
     found: Factors = {}
     for key, tensor in state.items():
-        for pattern, names in ((_OLD, {"g": "g", "v": "v"}), (_NEW, {"0": "g", "1": "v"})):
-            match = pattern.match(key)
-            if match:
-                place = found.setdefault((match[1], match[2]), {})
-                place[names[match[3]]] = (key, tensor)
+        if (one := _factor(key)) is not None:
+            before, name, factor = one
+            found.setdefault((before, name), {})[factor] = (key, tensor)
     return found
+
+
+def _factor(key: str) -> tuple[str, str, str] | None:
+    """(prefix of its module, name of its weight, g or v) of a key that names a factor.
+
+    The key is cut first: an expression that looks for its own start takes the square of its length.
+    """
+    before, dot, last = key.rpartition(".")
+    if match := _OLD.fullmatch(last):
+        return before + dot, match[1], match[2]
+    before, mark, last = key.rpartition("parametrizations.")
+    match = _NEW.fullmatch(last) if mark else None
+    return None if match is None else (before, match[1], "gv"[int(match[2])])
 
 
 def _product(g: Tensor, v: Tensor) -> Tensor:

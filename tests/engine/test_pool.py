@@ -9,17 +9,10 @@ from conceptseg.engine.base import each
 from conceptseg.engine.pool import ProcessEngine
 from conceptseg.errors import EXIT_INPUT, InputError
 from conceptseg.study.__main__ import main as command
+from tests.engine.elsewhere import Unreadable, counted, die, place
 from tests.strange_models import NETWORKS, write_scenes
 from tests.study.test_engines import content, same
 from tests.study.test_strange import IMAGES, write
-
-
-def place(shared, number):
-    return number, len(shared), os.getpid(), os.environ.get("CONCEPTSEG_DEVICE")
-
-
-def die(number):
-    os._exit(9)
 
 
 def test_each_device_has_a_process_and_the_least_busy_is_asked():
@@ -33,37 +26,26 @@ def test_each_device_has_a_process_and_the_least_busy_is_asked():
     engine.close()
 
 
-def counted(shared, number):
-    shared.append(number)
-    return os.getpid(), len(shared), shared[0]
-
-
-def test_a_process_keeps_what_was_worked_out_on_a_shared_value():
+@pytest.fixture(scope="module")
+def engine():
+    """One process for all tests that need no more: it takes seconds to begin."""
     engine = ProcessEngine(1)
+    yield engine
+    engine.close()
+
+
+def test_a_process_keeps_what_was_worked_out_on_a_shared_value(engine):
     shared, other = engine.share(["a"]), engine.share(["b"])
     calls = [(counted, (one, n)) for n, one in enumerate((shared, other, shared, shared))]
     found = [made for _, made in sorted(each(engine, calls))]
     assert [count for _, count, _ in found] == [2, 2, 3, 4]
     assert [first for *_, first in found] == ["a", "b", "a", "a"]
-    engine.close()
 
 
-def test_a_process_that_is_ended_is_one_clear_error():
-    engine = ProcessEngine(1)
+def test_a_process_that_is_ended_is_one_clear_error(engine):
+    """The last of those that share a process, which is none any more."""
     with pytest.raises(InputError, match="want of memory.*run.processes"):
         list(each(engine, [(die, (1,))]))
-    engine.close()
-
-
-class Unreadable:
-    """Its making, in the other process, meets something that the user can cure."""
-
-    def __reduce__(self):
-        return refuse, ("weights.pth: no such file",)
-
-
-def refuse(text):
-    raise InputError(text)
 
 
 def test_what_a_process_meets_before_its_call_is_told():

@@ -1,5 +1,7 @@
 """Checkpoints in every form they come in, fitted to a network or refused by key."""
 
+import time
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -296,6 +298,14 @@ def test_weight_norm_in_all_forms(saved, wanted, dim):
     images = torch.rand(1, 3, 6, 6)
     assert fit_state(target, {"": source.state_dict()}, "f") == ()
     torch.testing.assert_close(target(images), source(images))
+
+
+def test_keys_of_any_length_are_read_in_their_length():
+    """A million letters: their square would take days."""
+    state = {one * 1_000_000: torch.ones(1) for one in ("a", "_g", "parametrizations.", "a.")}
+    began = time.process_time()
+    assert renormed(state, {"a.weight": torch.ones(2)}).keys() == state.keys()
+    assert time.process_time() - began < 20
 
 
 def test_names_that_only_look_like_weight_norm_stay():

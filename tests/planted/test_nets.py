@@ -34,7 +34,7 @@ def test_reliance_is_as_planted(shipped):
 
 def test_digits_are_found(shipped):
     name, _, net, _ = shipped
-    ious = measure.measured_iou(net, n=300)
+    ious = measure.measured_iou(net, n=150)
     if name == "clean":
         assert measure.digits_mean(ious) >= 0.85
     others = [ious[f"digit {digit}"] for digit in range(10) if digit not in (3, 9)]

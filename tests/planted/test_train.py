@@ -10,7 +10,7 @@ import torch
 from conceptseg.planted import generator, train
 from conceptseg.planted.nets import WEIGHTS, load_net, load_unet
 
-TINY = train.TrainingRecipe(strength=1.0, n=128, epochs=2, batch=32)
+TINY = train.TrainingRecipe(strength=1.0, n=64, epochs=2, batch=16)
 
 
 @pytest.fixture(scope="module")

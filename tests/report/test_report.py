@@ -1,6 +1,7 @@
 import base64
 import json
 import re
+import zlib
 from dataclasses import replace
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -16,6 +17,7 @@ from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.result.wording import number, p_value
+from tests.files import png, png_of
 from tests.reports import HOSTILE, example, photos
 
 VOID = {"meta", "link", "input", "br", "img", "hr"}
@@ -224,6 +226,24 @@ def test_a_missing_picture_and_a_repeated_id_are_refused():
         render(Report("t", sections=twice), Result("ace"))
     with pytest.raises(ValueError, match="is taken"):
         render(Report("t", sections=[Section("limits", "")], limits=["x"]), Result("ace"))
+
+
+@pytest.mark.parametrize("spoilt", ["half", "head", "checked", "huge"])
+def test_a_picture_that_does_not_decode_is_one_line(spoilt):
+    """Whatever its digest says: who edits a picture can write that too."""
+    whole = png(np.zeros((4, 5, 3), np.uint8))
+    data = {
+        "half": whole[:-30],
+        "head": whole[:20],
+        "checked": whole.replace(b"IDAT", b"IDAX"),
+        "huge": png_of(60_000, 60_000, 8, 2, zlib.compress(b"")),
+    }[spoilt]
+    card = Cards([Card("c", pictures=[Picture("own", "alt")])])
+    shown = Report("t", sections=[Section("s", "S", blocks=[card])])
+    render(shown, Result("ace", images={"own": whole}))
+    with pytest.raises(InputError, match="the picture images/own.png cannot be shown") as caught:
+        render(shown, Result("ace", images={"own": data}))
+    assert "\n" not in str(caught.value)
 
 
 def test_long_tables_are_cut_and_say_so():

@@ -1,4 +1,5 @@
 import errno
+import io
 import json
 import os
 import re
@@ -247,6 +248,20 @@ def test_a_link_to_a_folder_stays_a_link(tmp_path):
     assert Result.load(tmp_path / "out").study == "ace"
 
 
+def zipped(files):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def npz(**arrays):
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
 def table(**changes):
     return {"rows": [{"a": 1}], "columns": ["a"], "labels": {}, "caption": "", **changes}
 
@@ -289,6 +304,28 @@ def test_a_broken_folder_is_one_line(tmp_path, break_it, said):
         Result.load(folder)
     assert "\n" not in str(caught.value)
     assert str(folder) in str(caught.value)
+
+
+NOT_ARRAYS = {
+    "text": b"text",
+    "nothing": b"",
+    "an archive of something else": zipped({"x.npy": b"text", "y": b"more"}),
+    "an array that ends too early": npz(a=np.arange(9.0))[:200],
+    "bytes that do not unpack": npz(a=np.arange(9.0)).replace(b"\x93NUMPY", b"\x93NUMPX"),
+    "objects": npz(a=np.array([{}], object)),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_ARRAYS)
+def test_arrays_that_are_none_behind_a_digest_that_fits(tmp_path, kind):
+    folder = result().save(tmp_path / "out")
+    data = NOT_ARRAYS[kind]
+    (folder / "arrays.npz").write_bytes(data)
+    files = json.loads((folder / "result.json").read_text())["files"]
+    change(folder, files=files | {"arrays.npz": sha256(data).hexdigest()})
+    with pytest.raises(InputError, match=r"arrays\.npz") as caught:
+        Result.load(folder)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

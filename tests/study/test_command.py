@@ -325,8 +325,9 @@ def test_exit_codes(capsys, study, error, code, words):
     assert ("Traceback" in "\n".join(err)) == (code == 1)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing_half_written(study):
-    """A real limit on the size of files, which the report exceeds."""
+    """A real limit on the size of files, which the report exceeds; as of ACE in test_bad_input."""
     words = [sys.executable, "-m", "tests.study.toy_command", "100000", "toy", "-c", str(study)]
     done = subprocess.run(
         [*words, "--out", "o"], capture_output=True, text=True, env=QUIET_ENVIRONMENT

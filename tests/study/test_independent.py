@@ -1,6 +1,7 @@
 """Several independent classes with overlapping masks in one run, by every study."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -53,19 +54,33 @@ def run(path, study, out):
     return command.main([study, "-c", str(path), "--out", str(out), "-q"])
 
 
+@pytest.fixture(scope="module")
+def whole(manifest, tmp_path_factory):
+    """The results of all classes in one run, by study, each made once."""
+    known = {}
+
+    def made(study):
+        if study not in known:
+            folder = tmp_path_factory.mktemp(study)
+            assert run(write(folder, study, manifest), study, folder / "whole") == 0
+            known[study] = folder / "whole"
+        return known[study]
+
+    return made
+
+
 @pytest.mark.parametrize("study", ALL)
-def test_one_run_of_all_classes_says_what_a_run_of_each_says(study, manifest, tmp_path, capsys):
+def test_one_run_of_all_classes_says_what_a_run_of_each_says(study, whole, manifest, tmp_path):
     """The oracle: three runs, each of a network that is told to study one class."""
-    whole = tmp_path / "whole"
-    assert run(write(tmp_path, study, manifest), study, whole) == 0, capsys.readouterr().err
-    result = Result.load(whole)
+    out = tmp_path / "whole"
+    shutil.copytree(whole(study), out)
+    result = Result.load(out)
     parts = parts_of(result)
     assert list(parts) == list(ANY)
     for name, part in parts.items():
-        out = tmp_path / name
         path = write(tmp_path / f"of-{name}", study, manifest, positive_class=name)
-        assert run(path, study, out) == 0
-        alone = Result.load(out)
+        assert run(path, study, tmp_path / name) == 0
+        alone = Result.load(tmp_path / name)
         assert part.findings == alone.findings
         assert part.notes == alone.notes and part.config == alone.config
         assert {key: table.rows for key, table in part.tables.items()} == {
@@ -76,10 +91,10 @@ def test_one_run_of_all_classes_says_what_a_run_of_each_says(study, manifest, tm
             np.testing.assert_array_equal(array, alone.arrays[key])
     total = sum(len(part.findings) for part in parts.values())
     assert len(result.findings) == total
-    html = (whole / "report.html").read_text()
+    html = (out / "report.html").read_text()
     assert all(f"{name}: " in html for name in ANY)
-    assert command.main(["report", str(whole)]) == 0
-    assert (whole / "report.html").read_text() == html
+    assert command.main(["report", str(out)]) == 0
+    assert (out / "report.html").read_text() == html
 
 
 def test_a_tree_of_independent_classes_is_refused(manifest, tmp_path, capsys):
@@ -132,9 +147,8 @@ def test_overlapping_masks_of_one_of_many_are_refused_with_the_key(manifest, tmp
 
 
 @pytest.mark.slow
-def test_a_predictor_of_quality_is_that_of_one_class(manifest, tmp_path, capsys):
-    path, out = write(tmp_path, "bottleneck", manifest), tmp_path / "out"
-    assert run(path, "bottleneck", out) == 0
+def test_a_predictor_of_quality_is_that_of_one_class(whole, manifest, tmp_path, capsys):
+    path, out = write(tmp_path, "bottleneck", manifest), whole("bottleneck")
     capsys.readouterr()
     code = command.main(["predict-quality", str(out), "-c", str(path)])
     assert "model.positive_class: any, crimson, azure" in one_line(
@@ -145,9 +159,9 @@ def test_a_predictor_of_quality_is_that_of_one_class(manifest, tmp_path, capsys)
     assert len(capsys.readouterr().out.splitlines()) == IMAGES + 1
 
 
-def test_a_damaged_joined_result_is_refused_in_one_line(manifest, tmp_path, capsys):
+def test_a_damaged_joined_result_is_refused_in_one_line(whole, tmp_path, capsys):
     out = tmp_path / "out"
-    assert run(write(tmp_path, FAST, manifest), FAST, out) == 0
+    shutil.copytree(whole(FAST), out)
     saved = json.loads((out / "result.json").read_text())
     del saved["notes"]["independent_classes"][1]["findings"]
     (out / "result.json").write_text(json.dumps(sealed(saved)))

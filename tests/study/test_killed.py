@@ -39,9 +39,14 @@ LONG = 600
 
 
 def called(words, errors):
-    """The command, in a process of its own, its error stream in a file."""
+    """The command, in a process of its own, its error stream in a file.
+
+    Until the command has begun Ctrl-C ends it as any program that does not care.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     handle = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(handle, 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os._exit(command.main(words))
 
 
@@ -60,8 +65,14 @@ def scenes(tmp_path_factory):
 
 
 def start(server, words, folder):
-    process = server.Process(target=called, args=([*map(str, words)], folder / "errors.txt"))
+    """The process, when its error stream is that of this run: what an earlier save left may be
+    there at once, and be taken for one of this run's."""
+    errors = folder / "errors.txt"
+    errors.unlink(missing_ok=True)
+    process = server.Process(target=called, args=([*map(str, words)], errors))
     process.start()
+    while process.is_alive() and not errors.exists():
+        time.sleep(0.001)
     return process
 
 
@@ -163,6 +174,7 @@ def test_an_image_that_changes_meanwhile(study, seen, server, scenes, tmp_path):
     words = [study, "-c", path, *WORDS, "--out"]
     ends = []
     image = sorted((tmp_path / "data/images").iterdir())[0]
+    Image.open(image).save(image, compress_level=0)  # what is put in its place can be as long
     before, stamp = image.read_bytes(), image.stat()
     assert end(start(server, [*words, tmp_path / "old"], tmp_path)) == 0
     interrupted(server, words, tmp_path / "out", tmp_path, 0)
@@ -171,12 +183,8 @@ def test_an_image_that_changes_meanwhile(study, seen, server, scenes, tmp_path):
     Image.fromarray(pixels).save(image, compress_level=1)
     if not seen:
         data = image.read_bytes()
-        Image.fromarray(pixels).save(image, compress_level=9)
-        data = min(data, image.read_bytes(), key=len)
         image.write_bytes(before)
         os.utime(image, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-        if len(data) > len(before):
-            pytest.skip("this encoder makes it longer")
         rewrite(image, data + bytes(len(before) - len(data)))
     code = end(start(server, [*words, tmp_path / "out"], tmp_path))
     said = (tmp_path / "errors.txt").read_text()

@@ -133,7 +133,7 @@ def test_same_seed_twice_with_the_map(tmp_path, monkeypatch):
 def test_another_seed_gives_another_result(tmp_path, monkeypatch):
     """The comparisons above could see a difference."""
     monkeypatch.chdir(tmp_path)
-    study = write(tmp_path / "files", PLANTED)
+    study = write(tmp_path / "files", PLANTED, images=12)
     one, two = (call(study, f"o{seed}", "--set", f"seed={seed}")[0] for seed in (0, 1))
     with pytest.raises(AssertionError):
         assert_close(one["tables"], two["tables"])

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator
 from conceptseg.config import Strict
 from conceptseg.data.manifest import Sample
 from conceptseg.data.readers._files import read_lines, relative, resolve
+from conceptseg.data.readers._matching import Matcher
 from conceptseg.errors import InputError, nearest
 
 _WORD = re.compile(r"\{([A-Za-z_]\w*)\}")
@@ -97,7 +98,7 @@ def find(spec: FolderSpec, root: Path, where: str) -> list[Sample]:
     if spec.ids is not None:
         found = [{"id": name} for name in read_lines(root, spec.ids, where)]
     else:
-        found = _matches(root, spec.images[0])
+        found = _matches(root, spec.images[0], where)
         if not found:
             raise InputError(
                 f"{where}: no file matches {spec.images[0]!r} below {root}; is the root right "
@@ -120,7 +121,7 @@ def _sample(spec: FolderSpec, words: Mapping[str, str], where: str) -> Sample:
     )
 
 
-def _matches(root: Path, pattern: str) -> list[dict[str, str]]:
+def _matches(root: Path, pattern: str, where: str) -> list[dict[str, str]]:
     """What the words of a pattern stand for in each file that matches it."""
     parts = _WORD.split(pattern)
     shell = "".join("*" if i % 2 else glob.escape(part) for i, part in enumerate(parts))
@@ -134,5 +135,6 @@ def _matches(root: Path, pattern: str) -> list[dict[str, str]]:
             expression += f"(?P<{part}>[^/]+?)"
             seen.add(part)
     files = sorted(glob.glob(shell, root_dir=resolve(root, Path("."))))
-    matches = (re.fullmatch(expression, Path(file).as_posix()) for file in files)
+    names = [Path(file).as_posix() for file in files]
+    matches = Matcher(rf"{expression}\Z", f"{where}: images {pattern!r}").all(names)
     return [match.groupdict() for match in matches if match is not None]

@@ -16,6 +16,7 @@ from conceptseg.data.labels import LabelBlock, wrong_names
 from conceptseg.data.manifest import Manifest, Sample
 from conceptseg.data.raster import MAX_PIXELS, Rules
 from conceptseg.data.readers._files import FileSource
+from conceptseg.data.readers._matching import Matcher
 from conceptseg.errors import InputError, nearest
 from conceptseg.settings import validate
 
@@ -290,14 +291,25 @@ def from_files(
     )
 
 
-def group_by(pattern: str | None, sample_id: str, where: str) -> str:
-    """The first group that a regular expression captures at the start of an id; "" without one."""
-    if pattern is None:
-        return ""
-    found = re.match(pattern, sample_id)
-    if found is None or not found.groups() or not found[1]:
-        raise InputError(
-            f"{where}: group {pattern!r} finds nothing in the id {sample_id!r}; it must capture "
-            "the group in parentheses, for example '([^_]+)_'"
-        )
-    return found[1]
+class Grouping:
+    """The groups of ids: of each the first that a regular expression captures at its start.
+
+    Raises :class:`~conceptseg.errors.InputError` for an id without one, and when the matching takes
+    too long.
+    """
+
+    def __init__(self, pattern: str, where: str) -> None:
+        self._what = f"{where}: group {pattern!r}"
+        self._matcher = Matcher(pattern, self._what)
+
+    def __call__(self, ids: Sequence[str]) -> list[str]:
+        found = self._matcher.all(ids)
+        return [self._group(one, match) for one, match in zip(ids, found, strict=True)]
+
+    def _group(self, sample_id: str, found: re.Match[str] | None) -> str:
+        if found is None or not found[1]:
+            raise InputError(
+                f"{self._what} finds nothing in the id {sample_id!r}; it must capture the group in "
+                "parentheses, for example '([^_]+)_'"
+            )
+        return found[1]

@@ -85,9 +85,12 @@ class TableSpec(Strict):
 
 
 def read_table(
-    spec: TableSpec, path: Path, root: Path, group: Callable[[str], str] | None = None
+    spec: TableSpec,
+    path: Path,
+    root: Path,
+    group: Callable[[Sequence[str]], list[str]] | None = None,
 ) -> Rows | tuple[()]:
-    """The samples of a table, in its order; `group` makes a group of an id that has none.
+    """The samples of a table, in its order; `group` makes the groups of ids that have none.
 
     Raises :class:`~conceptseg.errors.InputError` that names the table and the row.
     """
@@ -118,7 +121,9 @@ def _chunks(spec: TableSpec, folder: Path, named: str, keys: Keys) -> Iterator[C
 class _Table:
     """The columns of a table while it is read."""
 
-    def __init__(self, spec: TableSpec, where: str, group: Callable[[str], str] | None) -> None:
+    def __init__(
+        self, spec: TableSpec, where: str, group: Callable[[Sequence[str]], list[str]] | None
+    ) -> None:
         self._spec, self._where, self._group = spec, where, group
         self._count, self._begun = 0, False
         self._labelled: list[np.ndarray] = []
@@ -180,9 +185,10 @@ class _Table:
             return ids
         if self._group is None and all(texts):
             return groups
-        make = self._group or str
-        pairs = zip(texts, ids.texts(), strict=True)
-        return [one if one and one != own else make(own) for one, own in pairs]
+        pairs = list(zip(texts, ids.texts(), strict=True))
+        alone = [own for one, own in pairs if not one or one == own]
+        made = iter(self._group(alone) if self._group else alone)
+        return [next(made) if not one or one == own else one for one, own in pairs]
 
     def rows(self) -> Rows | tuple[()]:
         """The samples of all rows; nothing is kept here."""

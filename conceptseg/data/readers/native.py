@@ -22,7 +22,6 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -33,7 +32,7 @@ from conceptseg.data.manifest import Manifest, Sample
 from conceptseg.data.readers._files import relative
 from conceptseg.data.readers._folders import FolderSpec, check_masks, find
 from conceptseg.data.readers._per_class import check
-from conceptseg.data.readers._spec import FilesSpec, LabelSpec, from_files, group_by, parse, root_of
+from conceptseg.data.readers._spec import FilesSpec, Grouping, LabelSpec, from_files, parse, root_of
 from conceptseg.data.readers._table import TableSpec, read_table
 
 
@@ -103,8 +102,8 @@ def read(path: Path, spec: Mapping[str, Any], root_override: Path | None = None)
     keys = parse(NativeSpec, spec, where)
     root = root_of(path, keys.root, root_override)
     block = keys.labels.block()
+    group = None if keys.group is None else Grouping(keys.group, where)
     if keys.table is not None:
-        group = None if keys.group is None else partial(group_by, keys.group, where=where)
         rows = read_table(keys.table, path, root, group)
         check(rows, block, root, where, once=tuple(keys.table.masks))
         return from_files(path, keys, root, block, rows)
@@ -113,7 +112,7 @@ def read(path: Path, spec: Mapping[str, Any], root_override: Path | None = None)
     else:
         samples = _in_folders(keys.folders or (), root, where)
     check(samples, block, root, where)
-    grouped = tuple(_with_group(sample, keys.group, where) for sample in samples)
+    grouped = samples if group is None else _with_groups(samples, group)
     return from_files(path, keys, root, block, grouped)
 
 
@@ -145,7 +144,9 @@ def _in_folders(entries: Sequence[Any], root: Path, where: str) -> list[Sample]:
     return samples
 
 
-def _with_group(sample: Sample, pattern: str | None, where: str) -> Sample:
-    if pattern is None or sample.group != sample.id:
-        return sample
-    return dataclasses.replace(sample, group=group_by(pattern, sample.id, where))
+def _with_groups(samples: Sequence[Sample], group: Grouping) -> tuple[Sample, ...]:
+    groups = iter(group([one.id for one in samples if one.group == one.id]))
+    return tuple(
+        dataclasses.replace(one, group=next(groups)) if one.group == one.id else one
+        for one in samples
+    )

@@ -1,13 +1,16 @@
 """The steps of a bottleneck study, in order."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from conceptseg.engine.beside import Beside
-from conceptseg.engine.contract import Context, Step
+from conceptseg.engine.contract import Context, Step, Work
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.study.bottleneck import maps
 from conceptseg.study.bottleneck.config import Bottleneck
+from conceptseg.study.bottleneck.cost import fits
 from conceptseg.study.bottleneck.judge import JUDGED, check_count, grouped, judge
 from conceptseg.study.bottleneck.measure import PICTURED, Measure, draw_pictured
 from conceptseg.study.bottleneck.regress import check_folds
@@ -39,7 +42,7 @@ def steps(study: Bottleneck) -> tuple[Step, ...]:
 def warm_maps(study: Bottleneck, context: Context, known: Known) -> Known:
     """Starts the process that draws the maps; it warms up while images are measured."""
     seeds = [str(study.seed + number) for number in range(study.map_seeds)]
-    enough = len(context.manifest.samples) >= maps.LEAST
+    enough = min(len(context.manifest.samples), study.map_images) >= maps.LEAST
     return MAPS(Beside(maps.__name__, *seeds, warm=enough))
 
 
@@ -62,6 +65,11 @@ def check(study: Bottleneck, context: Context) -> None:
         )
     check_count(study, context, f"at most {len(ids)}", len(ids), len(ids))
     check_folds(grouped(study, context, ids)[0], study.folds)
+
+
+def work(study: Bottleneck, context: Context, shape: Sequence[int]) -> list[Work]:
+    """The fits, which take longer than the passes where classes or images are many."""
+    return fits(study, context, shape[0])
 
 
 def to_compare(study: Bottleneck, context: Context, known: Known) -> Known:

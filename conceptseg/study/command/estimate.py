@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conceptseg.engine import provenance, reading, run, start
-from conceptseg.engine.contract import Context, Pass, Study
+from conceptseg.engine.contract import Context, Pass, Study, Work
 from conceptseg.engine.known import Known
+from conceptseg.engine.pool import cores
 from conceptseg.engine.work import Task, map_part, opened
 from conceptseg.result.wording import by_reason
 from conceptseg.settings import Settings
@@ -124,8 +125,33 @@ def _costs(context: Context, study: Study, classes: Sequence[str]) -> tuple[Line
     turns = f" for each of {', '.join(classes)}" if len(classes) > 1 else ""
     whole = f": {_duration(total * len(classes))}" if turns else ""
     lines.append(("all passes", f"about {_duration(total)}{turns}{whole}"))
+    lines += _work(study.work(context, shape[1:]), context, max(len(classes), 1), total)
     lines.append(("memory", _memory(context)))
     return lines, forward
+
+
+def _work(every: Sequence[Work], context: Context, turns: int, passes: float) -> Lines:
+    """What is computed without the network, by timing one of each, and all of it with the passes.
+
+    Seconds of one are those on one core; all of them are shared among the run's processes.
+    """
+    from threadpoolctl import threadpool_limits
+
+    lines: Lines = []
+    total = 0.0
+    for one in every:
+        with threadpool_limits(1):
+            one.one()  # imports what it needs
+            seconds = _seconds(one.one, context, 1)
+        slots = min(context.run.processes or cores(), max(one.count, 1)) if one.fits else 1
+        whole = seconds * one.count / slots
+        total += whole
+        times = f"{one.count:.0f} x {seconds * 1e3:.0f} ms" + f", {slots:.0f} at once" * one.fits
+        lines.append((one.what, f"{times}: about {_duration(whole)}"))
+    if lines:
+        both = f"passes and what is computed of them: about {_duration((passes + total) * turns)}"
+        lines.append(("all", f"{both} for all of the classes" if turns > 1 else both))
+    return lines
 
 
 def _first(step: Pass, study: Study, context: Context) -> float:

@@ -84,7 +84,7 @@ def explain(
     iou, best = frontier[0]
     worth, single = iou, best
     for size in range(2, length + 1):
-        frontier = _extended(own, choose.concepts, allowed, [f for _, f in frontier])[:beam]
+        frontier = _extended(own, choose.concepts, allowed, [f for _, f in frontier], beam)
         if frontier and frontier[0][0] * penalty ** (size - 1) > worth:
             iou, best = frontier[0]
             worth = iou * penalty ** (size - 1)
@@ -126,31 +126,42 @@ def _singles(
 
 
 def _extended(
-    own: np.ndarray, concepts: np.ndarray, allowed: np.ndarray, formulas: Sequence[Formula]
+    own: np.ndarray,
+    concepts: np.ndarray,
+    allowed: np.ndarray,
+    formulas: Sequence[Formula],
+    beam: int,
 ) -> list[tuple[float, Formula]]:
-    """All formulas longer by one concept, best IoU first; those that change nothing are left out.
+    """The `beam` best formulas longer by one concept, best IoU first, of those that change it.
 
     With F the formula, c the concept and U the unit, all sizes follow from |U F c| and |F c|:
     |U (F or c)| = |U F| + |U c| - |U F c|, and so on; so each formula is met with all concepts
     once, whatever the operator.
     """
+    if not formulas:
+        return []
     rows = concepts[allowed]
     size_c, own_c = _count(rows), _count(rows & own)
     size_own = _count(own)
-    extended: list[tuple[float, str, Formula]] = []
-    for formula in formulas:
+    every = np.full((len(formulas), len(OPERATORS), len(allowed)), -1.0)
+    for place, formula in enumerate(formulas):
         bits = formula.bits(concepts)
         size_f, own_f = _count(bits), _count(bits & own)
         both, own_both = _count(rows & bits), _count(rows & (bits & own))
         shared = {"and": own_both, "or": own_f + own_c - own_both, "and not": own_f - own_both}
         size = {"and": both, "or": size_f + size_c - both, "and not": size_f - both}
-        for operator in OPERATORS:
+        fresh = ~np.isin(allowed, list(formula.used))
+        for number, operator in enumerate(OPERATORS):
             union = np.maximum(size_own + size[operator] - shared[operator], 1)
-            iou = shared[operator] / union
-            changed = size[operator] != size_f
-            for k in np.flatnonzero(changed).tolist():
-                if int(allowed[k]) not in formula.used:
-                    longer = formula.extended(operator, int(allowed[k]))
-                    extended.append((float(iou[k]), repr(longer), longer))
-    extended.sort(key=lambda entry: (-entry[0], entry[1]))
-    return [(iou, formula) for iou, _, formula in extended]
+            changed = fresh & (size[operator] != size_f)
+            every[place, number, changed] = (shared[operator] / union)[changed]
+    # Words are made of those alone that can be among the best: of 150 classes there are thousands.
+    least = max(np.sort(every, axis=None)[-beam:][0], 0.0)
+    longer = [
+        (
+            float(every[place, number, k]),
+            formulas[place].extended(OPERATORS[number], int(allowed[k])),
+        )
+        for place, number, k in np.argwhere(every >= least).tolist()
+    ]
+    return sorted(longer, key=lambda entry: (-entry[0], repr(entry[1])))[:beam]

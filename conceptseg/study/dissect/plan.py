@@ -1,11 +1,14 @@
 """The steps of the study, in order."""
 
-from conceptseg.engine.contract import Context, Step
+from collections.abc import Sequence
+
+from conceptseg.engine.contract import Context, Step, Work
 from conceptseg.engine.known import Known
 from conceptseg.network.preprocess import input_size
 from conceptseg.study.dissect.ablate import ABLATIONS, Ablate, judge_losses
 from conceptseg.study.dissect.chosen_sources import UNLEARNT, sources
 from conceptseg.study.dissect.config import Dissect
+from conceptseg.study.dissect.cost import computed
 from conceptseg.study.dissect.detect import DETECTION, detect
 from conceptseg.study.dissect.mistaken import SeenConcepts
 from conceptseg.study.dissect.pictures import Pictures
@@ -50,6 +53,11 @@ def remarks(study: Dissect, context: Context) -> list[tuple[str, str]]:
     """Whether there are images or groups enough for any use to be shown."""
     ids, groups = context.manifest.ids, context.manifest.groups
     return [("tests", one) for one in unreachable(ids, groups, study.unit, TESTS)]
+
+
+def work(study: Dissect, context: Context, shape: Sequence[int]) -> list[Work]:
+    """What grows with classes: of 150 it takes longer than passes of a small network."""
+    return computed(study, context, shape)
 
 
 COMPARED = 4

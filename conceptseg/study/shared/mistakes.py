@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from conceptseg.stats.estimate import Estimate, Sampling, divided
+from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test, judge
 from conceptseg.stats.intervals import Floats
 from conceptseg.stats.mergeable.sample_table import SampleTable
@@ -117,7 +117,7 @@ def judged(
     questions = []
     for x, c in ((x, c) for x in range(len(KINDS)) for c in class_ids):
         everything = _everything(made[..., x, c])
-        if not _worth(sizes[:, :, c], everything, KINDS[x], sampling).value >= smallest:
+        if not _gain(sizes[:, :, c].sum(0), everything.sum(), KINDS[x]) >= smallest:
             continue
         for q in range(possible.shape[1]):
             could, did = possible[:, q, :, x, c], made[:, q, :, x, c]
@@ -127,10 +127,11 @@ def judged(
                 questions.append(Question(rates[:, 0] - rates[:, 1], sampling.at(held)))
                 pairs.append((c, q, x))
     tests = judge(questions, side="greater", seed=seed)
+    worths = _Worths(sizes, made, sampling)
     result = []
     for (c, q, x), asked, test in zip(pairs, questions, tests, strict=True):
         could, did = possible[:, q, :, x, c], made[:, q, :, x, c]
-        worth = _worth(sizes[:, :, c], did[:, 0], KINDS[x], sampling)
+        worth = worths.of(c, x)[q]
         excess = asked.sampling.mean(asked.values)
         fit = 2 * did[:, 0].sum() / max(could[:, 0].sum() + _everything(made[..., x, c]).sum(), 1)
         held = np.isin(table.ids, asked.sampling.ids)
@@ -138,7 +139,7 @@ def judged(
         material = worth.value >= smallest and worth.above(0.0) and excess.value >= LEAST_EXCESS
         numbers = (len(asked.values), on, off, excess, worth, float(fit), test)
         result.append(Mistake(c, q, KINDS[x], *numbers, passed=test.passed and material))
-    shown = _uncovered(result, made, sizes, sampling, smallest)
+    shown = _uncovered(result, made, sizes, smallest)
     return [replace(one, shown=i in shown) for i, one in enumerate(result)]
 
 
@@ -151,7 +152,6 @@ def _uncovered(
     found: Sequence[Mistake],
     made: np.ndarray,
     sizes: np.ndarray,
-    sampling: Sampling,
     smallest: float,
 ) -> set[int]:
     """Places of those that passed, without those that better fits of their class and kind cover.
@@ -169,25 +169,47 @@ def _uncovered(
         )
         rest = left.get((one.class_id, one.kind), every)
         if one.passed:
-            new = _worth(sizes[:, :, one.class_id], np.minimum(own, rest), one.kind, sampling)
-            if new.value >= smallest:
+            gone = np.minimum(own, rest).sum()
+            if _gain(sizes[:, :, one.class_id].sum(0), gone, one.kind) >= smallest:
                 shown.add(i)
                 left[one.class_id, one.kind] = np.minimum(rest, every - own)
     return shown
 
 
-def _worth(sizes: np.ndarray, made: np.ndarray, kind: Kind, sampling: Sampling) -> Estimate:
-    """What the IoU over all images would gain without the mistakes `made` [n] on a class.
+def _gain(sizes: Floats, gone: Floats, kind: Kind) -> Floats:
+    """What an IoU gains without `gone` mistakes [...] on a class.
 
-    sizes: float [n, 3], the pixels of the class in both maps, in the prediction, in the labels.
+    sizes: [3, ...], the pixels of the class in both maps, in the prediction, in the labels.
     """
-    sums = np.stack([sampling.sums(one) for one in (*sizes.T, made)])
+    right, predicted, held = sizes
+    union = predicted + held - right
+    # A false pixel leaves the union, a missed one joins what is right.
+    better = (right, union - gone) if kind == "false" else (right + gone, union)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gain = np.divide(*better) - right / union
+    return np.where((union != 0) & (better[1] != 0), gain, np.nan)
 
-    def gain(right: Floats, predicted: Floats, held: Floats, gone: Floats) -> Floats:
-        union = predicted + held - right
-        # A false pixel leaves the union, a missed one joins what is right.
-        better = (right, union - gone) if kind == "false" else (right + gone, union)
-        return divided(*better) - divided(right, union)
 
-    value = gain(*sums.sum(1, keepdims=True))
-    return sampling.of_draws(float(value[0]), gain(*sums[:, sampling.picks()].sum(2)))
+class _Worths:
+    """What the IoU over all images would gain without the mistakes of a class on each concept.
+
+    Sums over each draw's images, which are whole numbers below 2^53, are a matrix product, exact
+    in any order; those of a class are taken once for all concepts. Of 150 classes there are
+    thousands of pairs.
+    """
+
+    def __init__(self, sizes: np.ndarray, made: np.ndarray, sampling: Sampling) -> None:
+        self._sizes, self._made, self._sampling = sizes, made, sampling
+        self._taken = sampling.weights().astype(np.float64)
+        self._known: tuple[tuple[int, int], list[Estimate]] | None = None
+
+    def of(self, class_id: int, kind: int) -> list[Estimate]:
+        """Of one class and kind, by concept."""
+        if self._known is None or self._known[0] != (class_id, kind):
+            sizes, made = self._sizes[:, :, class_id], self._made[:, :, 0, kind, class_id]
+            values = _gain(sizes.sum(0)[:, None], made.sum(0), KINDS[kind])
+            drawn = _gain((self._taken @ sizes).T[:, :, None], self._taken @ made, KINDS[kind])
+            pairs = zip(values.tolist(), drawn.T, strict=True)
+            estimates = [self._sampling.of_draws(*pair) for pair in pairs]
+            self._known = (class_id, kind), estimates
+        return self._known[1]

@@ -211,7 +211,7 @@ def test_one_grey_that_stands_in_for_a_texture_does_not_hide_that_it_is_used():
     for name in ("biased", "clean"):
         scene = Scene(wrapped(load_net(name), 11, 1), x.reshape(2, 1, 64, 64))
         for choice in ("least", "median"):
-            solved = GridSaliency(choice=choice, steps=40).solve(scene, Target(BIASED_CLASS))
+            solved = GridSaliency(choice=choice, steps=20).solve(scene, Target(BIASED_CLASS))
             alone[name, choice] = solved.alone.max()
             shown[name, choice] = solved.map.mean()
             assert (solved.drop <= solved.alone).all()
@@ -246,7 +246,7 @@ def test_of_the_constructed_networks_the_more_context_is_used_the_more_is_shown(
     alone, shown = [], []
     for w in (0.0, 0.25, 0.5, 0.75, 1.0):
         scene = Scene(wrapped(load_net("constructed", w), 11, 1), x)
-        solved = GridSaliency(penalty=0.01).solve(scene, Target(BIASED_CLASS))
+        solved = GridSaliency(penalty=0.01, steps=60).solve(scene, Target(BIASED_CLASS))
         alone.append(float(solved.alone.mean()))
         shown.append(float(solved.map.mean()))
     assert alone == sorted(alone) and alone[0] == 0 < alone[1]

@@ -117,7 +117,7 @@ def test_the_fitted_mask_keeps_the_prediction_and_shows_less():
     recipe = with_context(sample(0, digits=(BIASED_DIGIT,)), True)
     x = torch.from_numpy(render(recipe)[0]).float().reshape(1, 1, 64, 64)
     scene, target = Scene(wrapped(load_net("biased"), 11, 1), x), Target(BIASED_CLASS)
-    method = dark(colours=(0.5,), steps=60)
+    method = dark(colours=(0.5,), steps=160)  # of 100 the mask fits on some machines, not on all
     solved = method.solve(scene, target)
     whole = dark(colours=(0.5,)).solve(scene, target)
     assert solved.radius == whole.radius > 8

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from conceptseg.study.dissect.formulas import Formula, explain, mask_iou
+from conceptseg.study.dissect.formulas import Formula, _extended, explain, mask_iou
 from conceptseg.study.dissect.kept import Masks, packed
 
 CONCEPTS, PIXELS = 6, 700
@@ -92,3 +92,40 @@ def test_a_unit_that_is_never_active_has_no_overlap():
     nothing = as_masks(np.zeros(PIXELS, bool), concepts)
     one = explain(nothing, nothing, 0, np.arange(CONCEPTS), length=2, beam=2, penalty=0.9)
     assert one.score == 0 and len(one.formula) == 1
+
+
+def shown_by(formula, concepts):
+    held = concepts[formula.first]
+    for operator, concept in formula.rest:
+        other = ~concepts[concept] if operator == "and not" else concepts[concept]
+        held = held | other if operator == "or" else held & other
+    return held
+
+
+def test_the_beam_keeps_the_best_of_all_extensions():
+    """Against all of them, by sets of pixels; of equal ones the first in the alphabet stays."""
+    rng = np.random.default_rng(4)
+    concepts = rng.random((7, 128)) < 0.4
+    concepts[5] = concepts[2]
+    own = (concepts[1] | concepts[2]) & (rng.random(128) < 0.9)
+    allowed = np.array([0, 1, 2, 3, 5, 6])
+    formulas = [Formula(1), Formula(2, (("or", 0),))]
+    every = []
+    for formula in formulas:
+        before = shown_by(formula, concepts)
+        for operator in ("and", "or", "and not"):
+            for concept in allowed.tolist():
+                longer = formula.extended(operator, concept)
+                held = shown_by(longer, concepts)
+                if concept in formula.used or held.sum() == before.sum():
+                    continue
+                iou = float((held & own).sum() / max((held | own).sum(), 1))
+                every.append((iou, longer))
+    every.sort(key=lambda one: (-one[0], repr(one[1])))
+    assert len({one for one, _ in every}) < len(every)  # some are equal
+    for beam in (1, 3, 8, 1000):
+        assert (
+            _extended(packed(own[None])[0], packed(concepts), allowed, formulas, beam)
+            == every[:beam]
+        )
+    assert _extended(packed(own[None])[0], packed(concepts), allowed, [], 3) == []

@@ -110,3 +110,31 @@ def test_nothing_is_told_where_mistakes_lie_anywhere(images):
         for seed in range(draws)
     )
     assert told / draws <= 0.05 + 2 * (0.05 * 0.95 / draws) ** 0.5
+
+
+def test_what_mistakes_cost_is_drawn_as_all_else_is_to_the_bit():
+    """Each pair by itself, over the rows of every draw; images in groups, a class in none."""
+    rng = np.random.default_rng(3)
+    could = rng.integers(10, 200, (24, 3, 2, 2, 4)).astype(np.int32)
+    did = rng.integers(0, 11, could.shape).astype(np.int32)
+    right = rng.integers(20, 60, (24, 4))
+    sizes = np.stack([right, right + rng.integers(99, 200, (24, 4)), right + 300], 1)
+    sizes[:, :, 3] = 0
+    rows = {"possible": could, "made": did, "sizes": sizes}
+    whole = SampleTable.batch([f"i{i:03d}" for i in range(24)], rows)
+    groups = [f"g{i // 2}" for i in range(24)]
+    sampling = Sampling.counting(whole.ids, groups, "auto", 0)
+    asked = judged(whole, sampling, range(4), smallest=0.0, min_images=5, seed=0)
+    assert {(one.class_id, one.concept, one.kind) for one in asked} == {
+        (c, q, kind) for c in range(3) for q in range(3) for kind in ("false", "missed")
+    }
+    for one in asked:
+
+        def gain(taken, one=one):
+            r, p, h = sizes[taken, :, one.class_id].sum(0)
+            x = 0 if one.kind == "false" else 1
+            gone = did[taken, one.concept, 0, x, one.class_id].sum()
+            better = r / (p + h - r - gone) if x == 0 else (r + gone) / (p + h - r)
+            return better - r / (p + h - r)
+
+        assert one.worth == sampling.statistic(gain)

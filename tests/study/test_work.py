@@ -1,0 +1,81 @@
+"""What `check` says of computations that grow with classes, against what is computed."""
+
+import re
+
+import pytest
+
+from conceptseg import catalogue
+from conceptseg.engine import start
+from conceptseg.engine.fits import Fits
+from conceptseg.engine.local import LocalEngine
+from conceptseg.settings import parse_override, read_settings
+from conceptseg.study import __main__ as command
+from tests.strange_models import NETWORKS, write_scenes
+from tests.study.test_strange import run, write
+
+SOME = "data.classes=[crimson]"
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    names = NETWORKS["plain"].classes
+    return {names: write_scenes(tmp_path_factory.mktemp("scenes"), 20, names)}
+
+
+def works(path, study, *sets):
+    kind = catalogue.load("study", study)
+    settings = read_settings(study, kind, path, [*map(parse_override, sets)])
+    (_, context), *_ = start.prepare_each(settings.study)
+    return {one.what: one for one in settings.study.work(context, (6, 12, 16))}
+
+
+@pytest.mark.parametrize(
+    ("study", "grow", "stay"),
+    [
+        ("bottleneck", ["quality of classes", "presence of classes"], ["quality"]),
+        ("dissect", ["losses of classes", "mistakes"], ["formulas of units"]),
+    ],
+)
+def test_work_grows_with_the_classes_that_are_studied(study, grow, stay, scenes, tmp_path):
+    path = write(tmp_path, study, "plain", scenes)
+    whole, some = works(path, study), works(path, study, SOME)
+    assert set(whole) == set(some) == {*grow, *stay}
+    for name in grow:
+        assert whole[name].count == pytest.approx(3 * some[name].count)
+    for name in stay:
+        assert whole[name].count == some[name].count
+    for one in whole.values():
+        one.one()
+
+
+def test_as_many_fits_are_told_as_are_made(scenes, tmp_path, monkeypatch):
+    """Of a bottleneck, whose fits of quality, of classes and of presence are asked for one by one.
+
+    A class's own overlap is fitted only where enough images hold it.
+    """
+    made, fits_of = {}, Fits.all_of
+
+    def counted(self, call, items, *shared):
+        made[call.__qualname__] = made.get(call.__qualname__, 0) + len(items)
+        return fits_of(self, call, items, *shared)
+
+    path = write(tmp_path, "bottleneck", "plain", scenes)
+    told = works(path, "bottleneck")
+    monkeypatch.setattr(Fits, "all_of", counted)
+    monkeypatch.setattr("conceptseg.engine.run.ProcessEngine", lambda *_, **__: LocalEngine())
+    assert run(path, "bottleneck", tmp_path / "out") == 0
+    assert made["presence_of"] == told["presence of classes"].count == 3
+    assert 0 < made["_crossed_once"] <= told["quality of classes"].count == 6
+    classes = 3 * made["_crossed_once"]  # as many folds
+    mean = 3  # and the mean's, which cost nothing
+    assert made["fold_of"] - classes - mean == told["quality"].count
+
+
+@pytest.mark.parametrize("study", ["bottleneck", "dissect"])
+def test_check_adds_it_to_the_passes(study, scenes, tmp_path, capsys):
+    path = write(tmp_path, study, "plain", scenes)
+    assert command.main(["check", "--study", study, "-c", str(path)]) == 0
+    said = capsys.readouterr().out
+    named = "presence of classes" if study == "bottleneck" else "losses of classes"
+    assert re.search(rf"{named} .*\d+ x \d+ ms", said)
+    assert "passes and what is computed of them: about" in said
