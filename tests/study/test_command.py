@@ -476,9 +476,10 @@ def test_list_shows_every_technique(capsys):
 def test_shipped_studies_are_valid():
     """Every file in `studies/` is read against the study that its name begins with."""
     from conceptseg.settings import read_settings
+    from conceptseg.study.command.options import study_of
 
     for path in sorted((CHECKOUT / "studies").glob("*.yaml")):
-        name = command._study_of(path, None)
+        name = study_of(path, None)
         settings = read_settings(name, catalogue.load("study", name), path)
         assert Path(settings.study.data.manifest).is_file(), path
         assert isinstance(yaml.safe_load(path.read_text()), dict)
