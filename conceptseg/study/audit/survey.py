@@ -95,7 +95,7 @@ class Survey(Pass):
                 "size": np.array([labels.size]),
                 "share": shares[None],
                 "cells": cells[None].astype(np.uint8),
-                "ground": _middles(labels)[None].astype(np.int32),
+                "ground": _middles(labels)[None].astype(np.int16),
                 "tone": np.array([[image.mean().item(), image.std().item()]]),
             }
             table = table.merge(SampleTable.of(sample_id, row))

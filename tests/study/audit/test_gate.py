@@ -6,6 +6,8 @@ import pytest
 
 from conceptseg.errors import EXIT_FOUND
 from conceptseg.result.columns import Column
+from conceptseg.result.joined import joined
+from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.study import __main__ as command
 from conceptseg.study.audit.tables import verdicts
@@ -62,3 +64,23 @@ def test_a_gate_passes_what_was_not_asked_about():
     assert "behaviour only: digit on t0, +0.30" in gate.text(rows, as_json=False)
     nothing = Table.of([], [Column("verdict")])
     assert gate.text([dict(row) for row in nothing.rows], as_json=True) == "[]"
+
+
+def part(effect, spread=0.005):
+    cases = assessed(values(effect, spread), ARMS, DONORS)
+    return Result("audit", tables={"verdicts": verdicts(cases)}, notes={"images": 1})
+
+
+def test_of_independent_classes_all_are_looked_through_together(tmp_path):
+    """Each has a p of its own; of many, what is barely shown of one is open."""
+    one, other = part(0.3), part(0.0)
+    p = one.tables["verdicts"].rows[0]["p_adjusted"]
+    joined({"a": one, "b": other}).save(tmp_path / "two")
+    first, second = gate.verdicts(tmp_path / "two")
+    assert first["verdict"] == "behaviour only" and first["p_adjusted"] == pytest.approx(2 * p)
+    assert second["verdict"] == "no reliance shown"
+    many = {f"c{i}": one for i in range(int(0.06 / p) + 1)}
+    joined(many).save(tmp_path / "many")
+    rows = gate.verdicts(tmp_path / "many")
+    assert {row["verdict"] for row in rows} == {"underpowered"}
+    assert gate.code(rows, ["behaviour only"]) == 0 and "together it is open" in rows[0]["sentence"]
