@@ -262,7 +262,7 @@ def save(
     reliances = measure.measured_reliances(net, scenes, plant=plant)
     card = {
         "command": command,
-        "training": dict(recipe),
+        "training": {key: _told(key, value) for key, value in recipe.items()},
         "torch": torch.__version__.split("+")[0],
         "parameters": sum(value.numel() for value in net.parameters()),
         "test_iou": ious,
@@ -273,3 +273,8 @@ def save(
     }
     path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     return reliances
+
+
+def _told(key: str, value: Any) -> Any:
+    """A file that a run started from by its name: cards tell no folders."""
+    return Path(value).name if key in ("start", "end") and value is not None else value

@@ -158,6 +158,10 @@ def test_a_run_starts_from_a_net_and_its_file_says_what_it_planted(tmp_path, mon
     assert card["plant"] == asdict(plant) == card["training"]["plant"]
     assert card["reliance"] == card["reliances"]["digit 4"] == asdict(reliances["digit 4"])
     assert tuple(card["reliances"]) == generator.CLASSES
+    given = {"start": "clean", "end": str(path), "share": 0.5}
+    train.save(net, given, "a command", tmp_path / "half.safetensors", plant, scenes=2)
+    card = json.loads((tmp_path / "half.json").read_text(encoding="utf-8"))
+    assert card["training"] == {"start": "clean", "end": "net.safetensors", "share": 0.5}
     half = train.blend("clean", str(path), 0.5).state_dict()
     for name, value in loaded.named_parameters():
         assert torch.allclose(half[name], (clean[name] + value) / 2, atol=1e-6), name
