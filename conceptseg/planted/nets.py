@@ -5,6 +5,7 @@ All nets take grey images [n, 1, 64, 64] in [0, 1], normalise nothing, and give 
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from conceptseg.planted.generator import CLASSES
+from conceptseg.planted.plant import DEFAULT, Plant, from_header
 
 WEIGHTS = Path(__file__).parent / "weights"
 TRAINED = ("biased", "weak", "clean")
@@ -138,9 +140,46 @@ def load_net(name: str, w: float | None = None) -> nn.Module:
 
 
 def load_unet(path: Path) -> PlantedUNet:
-    """A `PlantedUNet` with the weights of a safetensors file, in eval mode."""
-    from safetensors.torch import load_file
+    """A `PlantedUNet` with the weights of a safetensors file, in eval mode.
 
+    Raises:
+        ValueError: no such file, or one that does not hold these weights.
+    """
+    return load_trained(path)[0]
+
+
+def load_trained(source: str | Path) -> tuple[PlantedUNet, Plant]:
+    """A trained net, in eval mode, and what was planted in it.
+
+    Args:
+        source: "biased", "weak" or "clean", or a .safetensors file that `train.save` wrote. The
+            plant stands in the file's header (`plant`); the shipped ones, which have none there,
+            and files like them are of the default plant.
+
+    Raises:
+        ValueError: neither, or a file that does not hold these weights or such a header.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = WEIGHTS / f"{source}.safetensors" if str(source) in TRAINED else Path(source)
+    if not path.is_file():
+        raise ValueError(f"{source}: no such file; give one, or one of {', '.join(TRAINED)}")
     net = PlantedUNet()
-    net.load_state_dict(load_file(path))
-    return net.eval()
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        net.load_state_dict(state)
+    except (SafetensorError, RuntimeError) as error:
+        said = str(error).splitlines()[0]
+        raise ValueError(f"{path} does not hold the weights of a planted net: {said}") from error
+    return net.eval(), _plant(header, path)
+
+
+def _plant(header: Mapping[str, str], path: Path) -> Plant:
+    if "plant" not in header:
+        return DEFAULT
+    try:
+        return from_header(header["plant"])
+    except ValueError as error:
+        raise ValueError(f"{path}: its header does not say what is planted: {error}") from error

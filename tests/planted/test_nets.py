@@ -7,7 +7,15 @@ import torch
 
 from conceptseg.planted import measure
 from conceptseg.planted.generator import CLASSES
-from conceptseg.planted.nets import TRAINED, WEIGHTS, PlantedUNet, load_net
+from conceptseg.planted.nets import (
+    TRAINED,
+    WEIGHTS,
+    PlantedUNet,
+    load_net,
+    load_trained,
+    load_unet,
+)
+from conceptseg.planted.plant import DEFAULT, Plant, to_header
 
 N = 200
 
@@ -94,3 +102,36 @@ def test_constructed_by_name():
 def test_mistakes_are_named(name, w, message):
     with pytest.raises(ValueError, match=message):
         load_net(name, w)
+
+
+def saved(path, header=None):
+    from safetensors.torch import save_file
+
+    save_file(PlantedUNet().state_dict(), path, metadata=header)
+    return path
+
+
+def test_a_file_says_what_is_planted(tmp_path):
+    plant = Plant(4, 9, texture="gravel")
+    path = saved(tmp_path / "net.safetensors", {"plant": to_header(plant)})
+    net, found = load_trained(path)
+    assert found == plant and not net.training
+    assert load_trained(str(path))[1] == plant
+    assert load_trained(saved(tmp_path / "plain.safetensors"))[1] == DEFAULT
+    assert load_trained("clean")[1] == DEFAULT
+
+
+def test_other_files_are_refused_by_name(tmp_path):
+    from safetensors.torch import save_file
+
+    with pytest.raises(ValueError, match="none: no such file; give one, or one of biased"):
+        load_trained("none")
+    (tmp_path / "text.safetensors").write_text("no weights")
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    for name in ("text", "other"):
+        with pytest.raises(ValueError, match=f"{name}.safetensors does not hold the weights"):
+            load_unet(tmp_path / f"{name}.safetensors")
+    for header in ("{", "{}}", '{"kind": "mark", "tiles": 1}', '"3v9"'):
+        path = saved(tmp_path / "odd.safetensors", {"plant": header})
+        with pytest.raises(ValueError, match="odd.safetensors: its header does not say"):
+            load_trained(path)

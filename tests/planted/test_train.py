@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from conceptseg.planted import generator, train
-from conceptseg.planted.nets import WEIGHTS, load_net, load_unet
+from conceptseg.planted import generator, measure, train
+from conceptseg.planted.nets import WEIGHTS, load_net, load_trained, load_unet
+from conceptseg.planted.plant import Plant
+from conceptseg.planted.recipe import mark_mask
 
 TINY = train.TrainingRecipe(strength=1.0, n=64, epochs=2, batch=16)
 
@@ -78,6 +80,17 @@ def test_auxiliary_loss_by_hand():
     )
 
 
+def test_a_mark_weighs_as_much_as_a_tile():
+    mark, tile = (train.cell_weights(Plant(kind=kind)) for kind in ("mark", "tile"))
+    assert mark is not None and mark.tolist() == [32, *[1] * 7] and tile is None
+    scores = torch.randn(1, 8, 8, 8, generator=torch.Generator().manual_seed(2))
+    cells = torch.ones(1, 8, 8, dtype=torch.long)
+    cells[0, 0, 5] = 0
+    each = -scores.log_softmax(1).gather(1, cells[:, None])[0, 0]
+    wanted = (each.sum() + 31 * each[0, 5]) / (63 + 32)
+    assert float(train.context_loss(scores, cells, mark)) == pytest.approx(float(wanted))
+
+
 def test_a_blend_is_on_the_line_between_two_nets():
     clean, biased = load_net("clean").state_dict(), load_net("biased").state_dict()
     for name, value in train.blend("clean", "biased", 0.25).state_dict().items():
@@ -90,3 +103,65 @@ def test_the_shipped_weak_net_is_the_blend_that_its_card_names():
     blend = train.blend(card["start"], card["end"], card["share"]).state_dict()
     for name, value in load_net("weak").state_dict().items():
         assert torch.equal(value, blend[name]), name
+
+
+def test_a_mark_is_read_where_its_centre_lies():
+    recipe = train.TrainingRecipe(1.0, n=64, plant=Plant(4, 9, kind="mark"))
+    names = train.cell_names(recipe.plant)
+    assert names[0] == "mark" and len(names) == 8
+    data = train.training_set(recipe)
+    scenes = generator.samples(
+        "train",
+        64,
+        strength=1.0,
+        context="biased",
+        label_noise=True,
+        pair_share=0.5,
+        plant=recipe.plant,
+    )
+    for scene, levels, cells in zip(scenes, data.levels.numpy(), data.cells.numpy(), strict=True):
+        assert np.array_equal(levels, generator.render_levels(scene)[0])
+        found = np.argwhere(cells == 0)
+        assert len(found) == scene.bias_present
+        for row, column in found:
+            # 6 px around a centre in that cell: at least 3 x 3 of them lie in it.
+            assert mark_mask(scene)[8 * row : 8 * row + 8, 8 * column : 8 * column + 8].sum() >= 9
+
+
+def test_two_tiles_and_a_place_are_read_by_their_grounds():
+    two = train.training_set(
+        train.TrainingRecipe(1.0, n=64, plant=Plant(4, 9, texture="grass", tiles=2))
+    )
+    assert {len(np.unique(cells)) for cells in two.cells.numpy() if (cells == 0).any()} == {1}
+    place = Plant(4, 9, kind="place")
+    assert train.cell_names(place) == place.grounds
+    cells = train.training_set(train.TrainingRecipe(1.0, n=64, plant=place)).cells
+    assert int(cells.min()) >= 0 and int(cells.max()) == 6
+
+
+def test_a_run_starts_from_a_net_and_its_file_says_what_it_planted(tmp_path, monkeypatch):
+    few = measure.measured_iou
+    monkeypatch.setattr(measure, "measured_iou", lambda net, n=0, **how: few(net, 10, **how))
+    plant = Plant(4, 9, texture="gravel")
+    recipe = train.TrainingRecipe(
+        1.0, n=32, epochs=1, batch=32, rate=1e-9, start="clean", plant=plant
+    )
+    net = train.train(recipe)
+    clean = load_net("clean").state_dict()
+    for name, value in net.named_parameters():
+        assert torch.allclose(value, clean[name], atol=1e-6), name
+    path = tmp_path / "net.safetensors"
+    reliances = train.save(net, asdict(recipe), "a command", path, plant, scenes=2)
+    loaded, found = load_trained(path)
+    assert found == plant
+    card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    assert card["plant"] == asdict(plant) == card["training"]["plant"]
+    assert card["reliance"] == card["reliances"]["digit 4"] == asdict(reliances["digit 4"])
+    assert tuple(card["reliances"]) == generator.CLASSES
+    given = {"start": "clean", "end": str(path), "share": 0.5}
+    train.save(net, given, "a command", tmp_path / "half.safetensors", plant, scenes=2)
+    card = json.loads((tmp_path / "half.json").read_text(encoding="utf-8"))
+    assert card["training"] == {"start": "clean", "end": "net.safetensors", "share": 0.5}
+    half = train.blend("clean", str(path), 0.5).state_dict()
+    for name, value in loaded.named_parameters():
+        assert torch.allclose(half[name], (clean[name] + value) / 2, atol=1e-6), name

@@ -1,8 +1,10 @@
 """The planted benchmark: textured digits, drawn when asked for; the data set that needs no file.
 
 Two kinds of scenes. `textured` (for the trained networks): a digit on two halves of texture, where
-brick in one half goes with one digit as strongly as `strength` says. `exact` (for the constructed
-network): stripes on exact patterns, so that what the network does is known in closed form.
+brick in one half goes with one digit as strongly as `strength` says; `pair`, `kind`, `texture` and
+`tiles` plant another reliance (:class:`~conceptseg.planted.plant.Plant`). `exact` (for the
+constructed network): stripes on exact patterns, so that what the network does is known in closed
+form.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, StrictInt, model_validator
 
 from conceptseg.config import Strict
 from conceptseg.data.labels import LabelBlock
@@ -21,7 +23,11 @@ from conceptseg.data.manifest import Manifest, Sample, Source
 from conceptseg.data.readers._spec import parse
 from conceptseg.errors import InputError
 from conceptseg.planted import exact, generator
-from conceptseg.planted.generator import Recipe
+from conceptseg.planted.plant import DEFAULT, Kind, Plant, plant_of
+from conceptseg.planted.recipe import Recipe, context_mask
+
+PLANT_KEYS = ("pair", "kind", "texture", "tiles")
+BIAS_KEYS = ("context", "strength", "label_noise", "pair_share")
 
 
 class PlantedSpec(Strict):
@@ -34,9 +40,23 @@ class PlantedSpec(Strict):
     )
     n: int = Field(200, strict=True, ge=1, le=100_000, description="Number of scenes.")
     seed: int = Field(0, strict=True, ge=0, description="Seed of the scenes.")
+    pair: tuple[StrictInt, StrictInt] = Field(
+        DEFAULT.pair, description="The digit that leans on a context, and its twin without it."
+    )
+    kind: Kind = Field(
+        DEFAULT.kind,
+        description="That context: a textured tile, a 6 x 6 px mark near the border, or the place "
+        "of the digit in the image (touching the upper border, or else the lower).",
+    )
+    texture: str = Field(
+        DEFAULT.texture, description="Of a tile: its texture, any of the benchmark's."
+    )
+    tiles: StrictInt = Field(
+        DEFAULT.tiles, description="Of a tile: how many halves of the ground carry it, 1 or 2."
+    )
     context: Literal["balanced", "biased", "with", "without"] = Field(
         "biased",
-        description="When the bias texture is shown: at random, as the bias says, always, never.",
+        description="When that context is there: at random, as the bias says, always, never.",
     )
     strength: float = Field(0.9, ge=0.0, le=1.0, description="Strength of the bias.")
     label_noise: bool = Field(
@@ -54,7 +74,7 @@ class PlantedSpec(Strict):
     def _exact_scenes(cls, keys: Any) -> Any:
         """Exact scenes have no bias to choose: their keys are refused, not ignored."""
         if isinstance(keys, Mapping) and keys.get("scenes") == "exact":
-            idle = sorted({"context", "strength", "label_noise", "pair_share"} & set(keys))
+            idle = sorted({*PLANT_KEYS, *BIAS_KEYS} & set(keys))
             if idle:
                 raise ValueError(f"scenes: exact has no key {idle[0]!r}; leave it out")
             return {"digits": generator.PAIR, **keys}
@@ -68,6 +88,17 @@ class PlantedSpec(Strict):
             raise ValueError(f"digits: {wrong[0]} is not among {list(allowed)}")
         return self
 
+    @model_validator(mode="after")
+    def _plant(self) -> PlantedSpec:
+        self.plant()  # raises what is wrong with its keys, beginning with the key
+        return self
+
+    def plant(self) -> Plant:
+        given = {key: getattr(self, key) for key in PLANT_KEYS if key in self.model_fields_set}
+        if "pair" in given:
+            given["biased"], given["confuser"] = given.pop("pair")
+        return plant_of(given)
+
     def recipes(self) -> list[Recipe]:
         if self.scenes == "exact":
             return exact.exact_samples(self.split, self.n, self.seed, self.digits)
@@ -80,6 +111,7 @@ class PlantedSpec(Strict):
             label_noise=self.label_noise,
             digits=self.digits,
             pair_share=self.pair_share,
+            plant=self.plant(),
         )
 
 
@@ -99,17 +131,22 @@ class PlantedSource(Source):
         return True
 
     def context(self, sample: Sample) -> np.ndarray | None:
-        """The context tile, in scenes whose tile carries the bias texture."""
+        """The context tile, both tiles' ground, or the mark, in scenes that carry it.
+
+        None where they do not, and where the context is a place.
+        """
         recipe: Recipe = sample.payload
-        if not recipe.bias_present:
-            return None
-        return generator.half_mask(recipe, recipe.context_half)
+        return context_mask(recipe) if recipe.bias_present else None
 
     def size(self, sample: Sample) -> tuple[int, int]:
         return generator.SIDE, generator.SIDE
 
     def stamp(self, sample: Sample) -> str:
-        return repr(sample.payload)
+        recipe: Recipe = sample.payload
+        # Of the default plant the representation alone, as it was when there was no other.
+        return (
+            repr(recipe) if recipe.plant == DEFAULT else repr((recipe, recipe.plant, recipe.mark))
+        )
 
     def settings(self) -> dict[str, Any]:
         return {"planted": self.scenes}

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from conceptseg.config import ModelConfig
 from conceptseg.errors import InputError
@@ -61,3 +62,29 @@ def test_refused(name, options, words):
 def test_another_manifest_needs_a_word():
     with pytest.raises(InputError, match="know 11 classes.*the manifest has 2"):
         load("constructed", ("a", "b"))
+
+
+def test_weights_of_your_own(tmp_path):
+    path = tmp_path / "gravel.safetensors"
+    own = PlantedUNet().eval()
+    save_file(own.state_dict(), path, metadata={"plant": "{}"})
+    model = load("unet", CLASSES, weights=str(path))
+    images = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(model(images), own(images))
+    assert model.channels == 1 and model.classes == CLASSES
+    assert model.origin == "gravel.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "model.weights: planted unet takes a file"),
+        ({"weights": "pretrained:clean"}, "takes a file.*shipped.*clean"),
+        ({"weights": "none.safetensors"}, "none.safetensors: no such checkpoint"),
+        ({"weights": "x.safetensors", "arguments": {"w": 1}}, "model.arguments: planted unet"),
+    ],
+)
+def test_weights_of_your_own_refused(options, words):
+    with pytest.raises(InputError, match=words):
+        load("unet", **options)
