@@ -187,4 +187,5 @@ def bounded_interval(
     share, means = unseen_share(groups, level), sums / sizes
     least, most = min(low, float(means.min())), max(high, float(means.max()))
     lower = min(mean - half, mean - share * (mean - least))
-    return max(lower, least), max(mean + half, mean + share * (most - mean))
+    upper = max(mean + half, mean + share * (most - mean))
+    return max(lower, least), min(upper, most)

@@ -158,3 +158,10 @@ def test_where_numbers_differ_nothing_is_widened():
     assert np.isnan(sampling.pointed(np.full(16, np.nan), 0.0, 1.0).value)
     same = sampling.pointed(np.ones(16), 0.0, 1.0)
     assert same.value == same.high == 1.0 and same.low < 0.9
+
+
+def test_no_interval_leaves_the_range_of_its_values():
+    rng = np.random.default_rng(0)
+    for values in (rng.random(8) ** 4, 1 - rng.random(8) ** 4, rng.random(5).round()):
+        low, high = bounded_interval(values, np.arange(len(values)), 0.0, 1.0)
+        assert 0 <= low <= values.mean() <= high <= 1
