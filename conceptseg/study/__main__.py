@@ -39,7 +39,7 @@ from conceptseg.study.command.options import (
     study_of,
 )
 from conceptseg.study.command.screen import ours_alone
-from conceptseg.study.command.signals import terminable
+from conceptseg.study.command.signals import Asked, stoppable
 
 app = typer.Typer(
     name="conceptseg",
@@ -310,8 +310,9 @@ def _overrides(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code. Every failure is told once, on the error stream."""
+    asked = Asked()
     try:
-        with ours_alone(), terminable():
+        with ours_alone(), stoppable(asked):
             code = app(
                 list(sys.argv[1:] if arguments is None else arguments),
                 prog_name="conceptseg",
@@ -321,7 +322,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise KeyboardInterrupt
         sys.stdout.flush()
     except BaseException as error:  # every end of the program is given its exit code here
-        return report_failure(error)
+        return report_failure(error, asked.stop)
     return code if isinstance(code, int) else EXIT_DONE
 
 

@@ -15,12 +15,12 @@ import yaml
 from conceptseg import catalogue
 from conceptseg.data.draw import sample_priority
 from conceptseg.engine.store import FOLDER
+from conceptseg.errors import InputError
 from conceptseg.report.page import ALTERED
 from conceptseg.result.lock import locked
 from conceptseg.result.saved import sealed
 from conceptseg.study import __main__ as command
 from conceptseg.study.command.failure import report_failure
-from conceptseg.study.command.signals import Terminated
 from tests import toys
 from tests.study import toy_command
 
@@ -492,17 +492,27 @@ def test_kept_memory_setting_is_harmless():
     assert torch.ones(1000).sum() == 1000
 
 
-def test_an_interrupt_at_which_a_lock_complains_is_told_as_one(capsys):
-    """As Python has it where Ctrl-C comes while a thread waits for another."""
-    for stop, code, word in (
-        (KeyboardInterrupt, 130, "interrupted"),
-        (Terminated, 143, "terminat"),
-    ):
-        with pytest.raises(RuntimeError) as caught:
-            try:
-                raise stop
-            except stop:
-                raise RuntimeError("cannot release un-acquired lock")  # noqa: B904
-        assert report_failure(caught.value) == code
-        assert capsys.readouterr().err.startswith(word)
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("words", [ValueError, RuntimeError, InputError])
+def test_a_stop_that_ends_as_another_error_is_told_as_what_it_is(
+    capsys, study, monkeypatch, number, words
+):
+    """As a lock has it that complains, or a library that tells all errors in words of its own."""
+    from conceptseg.study.command import verbs
+
+    def swallowing(*args, **options):
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(10)
+        except BaseException as error:
+            raise words(f"could not be built: {type(error).__name__}")  # noqa: B904
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr(verbs, "run", swallowing)
+    code, out, err = call(capsys, "toy", "-c", study, "--out", "o")
+    assert (code, out) == (SIGNALS[number][0], []) and signal.getsignal(number) == before
+    assert err[-1].startswith(SIGNALS[number][1]) and not any("Traceback" in one for one in err)
+
+
+def test_an_error_without_a_stop_is_told_as_what_it_is():
     assert report_failure(RuntimeError("of ours")) == 1

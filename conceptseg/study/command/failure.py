@@ -35,8 +35,13 @@ UNWRITABLE = {
 RESUMES = "finished parts are kept, the same command resumes"
 
 
-def report_failure(error: BaseException) -> int:
-    """Print what went wrong, in one line where the user can cure it; returns the exit code."""
+def report_failure(error: BaseException, stop: BaseException | None = None) -> int:
+    """Print what went wrong, in one line where the user can cure it; returns the exit code.
+
+    Where the process was asked to stop (`stop`), whatever error it then ended with came of that.
+    """
+    if stop is not None and isinstance(error, Exception):
+        return report_failure(stop)
     if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
         return EXIT_DONE  # typer met it first, and has put the output stream out of use
     if isinstance(error, SystemExit):
@@ -45,9 +50,6 @@ def report_failure(error: BaseException) -> int:
         # The reader of our output is gone (`conceptseg list | head`): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
-    stop = error.__context__
-    if type(error) is RuntimeError and isinstance(stop, KeyboardInterrupt | Terminated):
-        return report_failure(stop)  # which came while a lock was taken, and the lock complained
     if type(error).__name__ == "Abort" and isinstance(error.__cause__, EOFError):
         return report_failure(error.__cause__)  # which typer takes for the user's
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":

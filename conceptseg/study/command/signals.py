@@ -1,28 +1,45 @@
-"""The signal by which batch systems end a process, told as Ctrl-C is."""
+"""Ctrl-C, and the signal by which batch systems end a process: told as what they are."""
 
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 
 class Terminated(BaseException):
     """The process was asked to end."""
 
 
+@dataclass
+class Asked:
+    """Whether the process was asked to stop, and how: the error that says so."""
+
+    stop: BaseException | None = None
+
+
 @contextmanager
-def terminable() -> Iterator[None]:
-    """Within it SIGTERM raises :class:`Terminated`, unless it is ignored; in the main thread."""
-    theirs = signal.getsignal(signal.SIGTERM)
-    if threading.current_thread() is not threading.main_thread() or theirs == signal.SIG_IGN:
-        yield
-        return
-    signal.signal(signal.SIGTERM, _raise)
+def stoppable(asked: Asked) -> Iterator[None]:
+    """Within it SIGTERM raises :class:`Terminated`, and `asked` knows of it and of Ctrl-C.
+
+    For what a signal raises may end as another error: a lock complains that it was not taken, a
+    library that builds something puts it into the words of its own. In the main thread, and only
+    where the signals are not ignored or taken by others.
+    """
+    raised = {signal.SIGTERM: Terminated, signal.SIGINT: KeyboardInterrupt}
+    theirs = {number: signal.getsignal(number) for number in raised}
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    main = threading.current_thread() is threading.main_thread()
+    taken = [number for number in raised if main and theirs[number] in usual]
+
+    def stop(number: int, frame: object) -> None:
+        asked.stop = raised[signal.Signals(number)]()
+        raise asked.stop
+
+    for number in taken:
+        signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, theirs)
-
-
-def _raise(number: int, frame: object) -> None:
-    raise Terminated
+        for number in taken:
+            signal.signal(number, theirs[number])
