@@ -53,6 +53,7 @@ class Case:
     alone: Estimate | None
     radius: float
     smallest_loss: float
+    smallest_share: float
     reacting: float
     ids: tuple[str, ...]
     each: tuple[float, ...]
@@ -88,8 +89,9 @@ class Case:
 
     @property
     def attributed(self) -> bool:
-        """Whether relevance lies on the context more than in a network that learnt nothing."""
-        return self.looks is not None and self.looks.above(0.0)
+        """Whether relevance lies on the context, clearly more than of a network that learnt
+        nothing."""
+        return self.looks is not None and self.looks.above(self.smallest_share)
 
     @property
     def supported(self) -> bool:
@@ -209,6 +211,7 @@ class _Asked:
             looked.alone,
             looked.radius,
             study.smallest_loss,
+            study.smallest_share,
             float((np.abs(changes) >= REACTS).mean()),
             self.ids,
             tuple(changes.tolist()),
@@ -253,18 +256,19 @@ def _looked(study: Audit, context: Context, known: Known) -> dict[int, _Looked]:
     groups = [context.manifest.sample(name).group for name in names]
     whole = Sampling.counting(names, groups, study.unit, (context.seed, 48))
 
-    def over(values: np.ndarray, rows: np.ndarray, low: float) -> Estimate | None:
-        rows = rows[np.isfinite(values[rows])]
-        return whole.at(rows).bounded(values[rows], low, 1.0) if len(rows) else None
+    def rows_of_class(c: int, values: np.ndarray) -> np.ndarray:
+        return np.flatnonzero((classes == c) & np.isfinite(values))
 
-    radius, on = table.column("radius"), table.column("on")
+    alone, radius, on = (table.column(name) for name in ("alone", "radius", "on"))
     for c in known[PLAN].contexts:
-        rows = np.flatnonzero(classes == c)
-        shares = {q: over(on[:, q], rows, -1.0) for q in range(on.shape[1])}
-        far = radius[rows][~np.isnan(radius[rows])]
+        rows, shares = rows_of_class(c, alone), dict[int, Estimate]()
+        for q in range(on.shape[1]):
+            if len(own := rows_of_class(c, on[:, q])):
+                shares[q] = whole.at(own).mean(on[own, q])
+        far = radius[(classes == c) & ~np.isnan(radius)]
         found[c] = _Looked(
-            over(table.column("alone"), rows, 0.0),
+            whole.at(rows).bounded(alone[rows], 0.0, 1.0) if len(rows) else None,
             float(np.median(far)) if len(far) else float("nan"),
-            {q: one for q, one in shares.items() if one is not None},
+            shares,
         )
     return found

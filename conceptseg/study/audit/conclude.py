@@ -67,6 +67,7 @@ def conclude(study: Audit, context: Context, known: Known) -> Result:
             most_lacking=study.most_lacking,
             delta=study.delta,
             smallest_loss=study.smallest_loss,
+            smallest_share=study.smallest_share,
             look_images=study.look_images,
             found=study.found,
             attribution=choice_labels((study.attribution,))[0],

@@ -84,10 +84,18 @@ class Audit(Study):
         0.02, gt=0, lt=1, description="Change of IoU up to which a class does not lean on it."
     )
     min_context: float = Field(
-        0.01, gt=0, le=1, description="Share of an image that a context takes where it is there."
+        0.01,
+        gt=0,
+        le=1,
+        description="Share of an image that a class or a found concept takes "
+        "where it counts as there; of what was drawn one pixel is enough.",
     )
     most_lacking: float = Field(
-        0.001, ge=0, lt=1, description="Share of an image up to which it counts as lacking one."
+        0.001,
+        ge=0,
+        lt=1,
+        description="Share of an image up to which it counts as lacking one; of "
+        "what was drawn, none at all.",
     )
     min_visible: float = Field(
         0.5, gt=0, le=1, description="Part of a donor's context that the margin must not hide."
@@ -104,6 +112,13 @@ class Audit(Study):
         lt=1,
         description="Probability that a class loses when its region is seen alone, from which it "
         "counts as needing its surroundings.",
+    )
+    smallest_share: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="Share of relevance on a context, beyond that of shuffled weights, from which "
+        "a class counts as looking at it.",
     )
     attribution: Method = Field(
         "deep_lift",

@@ -33,6 +33,11 @@ class ContextType:
     value: str = ""
 
     @property
+    def drawn(self) -> bool:
+        """Whether it was drawn on purpose, however small it is."""
+        return self.kind in ("mask", "known", "column")
+
+    @property
     def located(self) -> bool:
         """Whether it is known where it lies."""
         return self.kind != "column"

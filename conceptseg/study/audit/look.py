@@ -24,25 +24,36 @@ from conceptseg.network.model import SegmentationModel
 from conceptseg.network.shuffle import shuffled
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.audit.config import Audit
+from conceptseg.study.audit.contexts import CONTEXTS
 from conceptseg.study.audit.kept import Kept
 from conceptseg.study.audit.places import places
 from conceptseg.study.audit.reach import MARGIN
-from conceptseg.study.audit.survey import PLAN
+from conceptseg.study.audit.survey import HOLDINGS, PLAN, arms
 from conceptseg.study.audit.swap import SWAPPED
 
 LOOKED = Key("looked", SampleTable)
 LOOKS: Key[dict[int, tuple[str, ...]]] = Key("looks", dict)
-"""The images of each class that are looked at."""
+"""The images of each class on which all lines are made."""
+BESIDE: Key[dict[int, tuple[str, ...]]] = Key("beside", dict)
+"""Further ones, on which relevance alone is."""
 TWIN = Key("twin", SegmentationModel)
 ALONE, RADIUS = GridSaliency(), MiSuRe(steps=0, colours=(0.5,))
 FOUND = 0.5
 """Part of a region that has to be predicted right, for there to be something to lose."""
 LINES = ("alone", "radius", "attribution")
+"""The last is the one that is made beside context, too."""
 
 
 def choose_looks(study: Audit, context: Context, known: Known) -> Known:
-    """The first images of each class in which it is found."""
-    tables, chosen = known[SWAPPED].tables, {}
+    """The first images of each class in which it is found, and the first that hold a context.
+
+    A class that needs a context's absence is lost where that is: there its relevance has to be
+    looked at, found or not.
+    """
+    tables, held = known[SWAPPED].tables, known[HOLDINGS]
+    place = {name: row for row, name in enumerate(held.ids)}
+    chosen: dict[int, tuple[str, ...]] = {}
+    beside: dict[int, tuple[str, ...]] = {}
     for c, ids in known[PLAN].recipients.items():
         found = [
             name
@@ -50,7 +61,12 @@ def choose_looks(study: Audit, context: Context, known: Known) -> Known:
             if tables[name]["scores"][tables[name]["class"] == c][0, 1] >= FOUND
         ]
         chosen[c] = tuple(found[: study.look_images])
-    return LOOKS(chosen)
+        holding = list[str]()
+        for q in known[PLAN].contexts[c]:
+            there = arms(study, held, q, known[CONTEXTS][q])[0]
+            holding += [name for name in ids if there[place[name]]][: study.look_images]
+        beside[c] = tuple(name for name in dict.fromkeys(holding) if name not in chosen[c])
+    return LOOKS(chosen) | BESIDE(beside)
 
 
 @dataclass(frozen=True)
@@ -71,7 +87,8 @@ class Look(Pass):
     labels = "required"
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
-        return context.manifest.named({one for ids in known[LOOKS].values() for one in ids})
+        every = (*known[LOOKS].values(), *known[BESIDE].values())
+        return context.manifest.named({one for ids in every for one in ids})
 
     def forwards(self, context: Context) -> float:
         return 30.0 * self.study.look_images * len(self.study.class_ids(context))
@@ -85,14 +102,17 @@ class Look(Pass):
         lying = places(context, batch, known)
         attribution = explainers((self.study.attribution,), context.single)
         found: list[list[_Row]] = [[] for _ in batch.ids]
-        for c, ids in known[LOOKS].items():
+        asked: list[tuple[int, tuple[str, ...], tuple[str, ...]]]
+        asked = [(c, ids, LINES) for c, ids in known[LOOKS].items()]
+        asked += [(c, ids, LINES[-1:]) for c, ids in known[BESIDE].items()]
+        for c, ids, lines in asked:
             if rows := [i for i, name in enumerate(batch.ids) if name in ids]:
                 scenes = [
                     Scene(model, batch.images[rows], batch.labels[rows], batch_size=len(rows))
                     for model in (context.model, known[TWIN])
                 ]
                 for method in attribution.values():
-                    made = _rows(scenes, Target(c, Labelled(c)), method)
+                    made = _rows(scenes, Target(c, Labelled(c)), method, lines)
                 for i, row in zip(rows, made, strict=True):
                     found[i].append(row)
         table = SampleTable.empty()
@@ -135,11 +155,13 @@ class _Row:
     failed: tuple[str, str, str] = ("", "", "")
 
 
-def _rows(scenes: Sequence[Scene], target: Target, method: Explainer) -> list[_Row]:
+def _rows(
+    scenes: Sequence[Scene], target: Target, method: Explainer, lines: Sequence[str]
+) -> list[_Row]:
     """The row of a class for each image of a scene, of which all are explained together."""
     scene, twin = scenes
     rows = [_Row(target.class_id)] * len(scene)
-    for number, line in enumerate(LINES):
+    for line in lines:
         try:
             if line == "alone":
                 values = ALONE.alone(scene, target).tolist()
@@ -151,7 +173,8 @@ def _rows(scenes: Sequence[Scene], target: Target, method: Explainer) -> list[_R
         except Exception as error:
             if (reason := failing(error)) is None:
                 raise
-            said = tuple(reason if i == number else old for i, old in enumerate(rows[0].failed))
+            old = zip(LINES, rows[0].failed, strict=True)
+            said = tuple(reason if name == line else before for name, before in old)
             rows = [replace(row, failed=said) for row in rows]  # type: ignore[arg-type]
             continue
         name = "maps" if line == "attribution" else line

@@ -120,8 +120,9 @@ def choose_donors(
     zone, most = coarse(kept.zone.cpu().numpy()), TRIED * study.donors
     arm = np.zeros((len(held.ids), held.share.shape[1]), np.int8)
     for q in wanted:
-        there, lacking = (order[able[order]] for able in arms(study, held, q))
-        one, hidden = known[CONTEXTS][q], np.zeros(len(there))
+        one = known[CONTEXTS][q]
+        there, lacking = (order[able[order]] for able in arms(study, held, q, one))
+        hidden = np.zeros(len(there))
         if one.located:
             seen = in_sight(held.lies(there, q), zone)
             there, seen = there[seen >= study.min_visible], seen[seen >= study.min_visible]

@@ -128,8 +128,9 @@ def looks(result: Result) -> Section:
         f"it owes to its surroundings; it supports from {notes['smallest_loss']:g} on, with all of "
         "its interval. The context radius is how many pixels around the region have to be seen for "
         f"its prediction to stay. And the share of relevance ({notes['attribution']}) on a context "
-        "is compared with that of the same network with its weights shuffled; it supports where "
-        "it is larger, with all of its interval."
+        "is compared with that of the same network with its weights shuffled, in images that hold "
+        f"the context; it supports where it is larger by {notes['smallest_share']:g}, with all of "
+        "its interval."
     )
     by_class = table.by("class")
     if not any(row["alone"] is not None for row in table.rows):

@@ -147,7 +147,7 @@ def choose(study: Audit, context: Context, known: Known) -> Known:
     classes, why = context.model.classes, []
     able: dict[int, np.ndarray] = {}
     for q, one in enumerate(wanted):
-        kinds = arms(study, held, q)
+        kinds = arms(study, held, q, one)
         counts = [int(kind.sum()) for kind in kinds]
         if min(counts) >= LEAST:
             able[q] = np.min([_of_others(held, kind) for kind in kinds], axis=0) >= LEAST
@@ -179,10 +179,14 @@ def choose(study: Audit, context: Context, known: Known) -> Known:
     return PLAN(plan) | left_out("audit")(tuple(why))
 
 
-def arms(study: Audit, held: Holdings, context: int) -> tuple[np.ndarray, np.ndarray]:
+def arms(
+    study: Audit, held: Holdings, place: int, context: ContextType
+) -> tuple[np.ndarray, np.ndarray]:
     """Which images hold a context and which lack it, bool [n] each; others are neither."""
-    share = np.nan_to_num(held.share[:, context], nan=np.inf)
-    return np.isfinite(share) & (share >= study.min_context), share <= study.most_lacking
+    share = np.nan_to_num(held.share[:, place], nan=np.inf)
+    # Of what somebody has drawn one pixel is enough, and one too much.
+    least, most = (1e-9, 0.0) if context.drawn else (study.min_context, study.most_lacking)
+    return np.isfinite(share) & (share >= least), share <= most
 
 
 def _of_others(held: Holdings, kind: np.ndarray) -> np.ndarray:
@@ -202,8 +206,8 @@ def told(why: Sequence[dict[str, str]]) -> str:
 
 
 def _lacking(study: Audit, one: ContextType, there: int, not_there: int) -> dict[str, str]:
+    how = "" if one.drawn else f" (on {study.min_context:.2%} of the image or more)"
     reason = (
-        f"{there} images hold it (on {study.min_context:.2%} of the image or more) and {not_there} "
-        f"lack it; {LEAST} of each are needed as donors"
+        f"{there} images hold it{how} and {not_there} lack it; {LEAST} of each are needed as donors"
     )
     return {"kind": "context", "context": one.name, "reason": reason}

@@ -24,7 +24,10 @@ def test_check_and_run_refuse_alike(capsys, tmp_path, keys, data, words):
 
 
 COLUMNS = [
-    (["min_context=0.6"], "no class can be tested on any context .*5 of each are needed as donors"),
+    (
+        ["known=false", "context_classes=[digit 3]", "min_context=0.6"],
+        r"digit 3: 0 images hold it \(on 60.00% of the image or more\) .* are needed as donors",
+    ),
     (
         ["margin=60"],
         "images of digit . found 5 donors of either kind, of other groups and in",

@@ -85,15 +85,24 @@ def chosen(held, study, tested, class_id=1, empty=None):
     return rows, arm[:, 0]
 
 
-def test_donors_are_of_other_groups_and_hold_the_context_or_lack_it():
-    share = np.array([[0.5], *([[0.3], [0.0], [0.005], [np.nan]] * 20)])
-    held = holdings(share, groups=["own"] * 9 + [f"g{i}" for i in range(72)])
-    rows, arm = chosen(held, audit(donors=6), (ContextType("t", "mask"),))
-    assert not len(rows)  # a mask that lies nowhere is never in sight
-    rows, arm = chosen(held, audit(donors=6), (ContextType("t", "column"),))
-    assert (arm == 1).sum() == (arm == -1).sum() == 6
-    assert (share[rows[arm == 1], 0] == 0.3).all() and (share[rows[arm == -1], 0] == 0).all()
+@pytest.mark.parametrize(
+    ("kind", "there", "lacking"), [("column", {0.3, 0.005}, {0.0}), ("concept", {0.3}, {0.0, 5e-4})]
+)
+def test_donors_are_of_other_groups_and_hold_the_context_or_lack_it(kind, there, lacking):
+    """Of what was drawn one pixel is enough; of a concept some are noise."""
+    share = np.array([[0.5], *([[0.3], [0.0], [0.005], [np.nan], [5e-4]] * 20)])
+    held = holdings(share, groups=["own"] * 9 + [f"g{i}" for i in range(92)])
+    held.cells[:] = 255  # everywhere
+    rows, arm = chosen(held, audit(donors=16), (ContextType("t", kind),))
+    assert (arm == 1).sum() == (arm == -1).sum() == 16
+    assert set(share[rows[arm == 1], 0]) == there and set(share[rows[arm == -1], 0]) == lacking
     assert all(held.groups[row] != "own" for row in rows)
+
+
+def test_a_mask_that_lies_nowhere_is_never_in_sight():
+    held = holdings(np.array([[0.5], *([[0.3], [0.0]] * 20)]))
+    rows, _ = chosen(held, audit(donors=6), (ContextType("t", "mask"),))
+    assert not len(rows)
 
 
 def test_a_context_under_the_region_is_not_in_sight():
