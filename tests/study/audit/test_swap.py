@@ -86,7 +86,8 @@ def chosen(held, study, tested, class_id=1, empty=None):
 
 
 @pytest.mark.parametrize(
-    ("kind", "there", "lacking"), [("column", {0.3, 0.005}, {0.0}), ("concept", {0.3}, {0.0, 5e-4})]
+    ("kind", "there", "lacking"),
+    [("column", {0.3, 0.005, 5e-4}, {0.0}), ("concept", {0.3}, {0.0, 5e-4})],
 )
 def test_donors_are_of_other_groups_and_hold_the_context_or_lack_it(kind, there, lacking):
     """Of what was drawn one pixel is enough; of a concept some are noise."""
