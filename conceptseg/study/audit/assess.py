@@ -9,18 +9,20 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.stats.crossed import Crossed, donors_needed
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test, by_holm, few, given, judge
-from conceptseg.stats.intervals import finite_mean, unseen_share
+from conceptseg.stats.intervals import FEWEST, finite_mean, unseen_share
 from conceptseg.stats.mergeable.sample_table import Tables
 from conceptseg.study.audit.config import Audit, Verdict
 from conceptseg.study.audit.contexts import CONTEXTS, ContextType
 from conceptseg.study.audit.kept import SCORES
 from conceptseg.study.audit.look import LOOKED
-from conceptseg.study.audit.match import serves
-from conceptseg.study.audit.survey import HOLDINGS, PLAN
+from conceptseg.study.audit.match import MATCHED, serves
+from conceptseg.study.audit.survey import HOLDINGS, PLAN, arms
 from conceptseg.study.audit.swap import SWAPPED, rows_of
 
 REACTS = 0.1
 """Change of IoU from which an image counts as one that reacts, and a swap as one that costs."""
+FILLED = 0.5
+"""Part of the margin from which on a context that lies there is taken to act from there."""
 HARDLY = 0.1
 """IoU in any surroundings below which a class is hardly found: it has nothing to lose."""
 MOST_NEEDED = 5_000
@@ -58,6 +60,8 @@ class Case:
     ids: tuple[str, ...]
     each: tuple[float, ...]
     donors: tuple[int, int]
+    own: Estimate | None = None
+    filled: float = 0.0
 
     @property
     def shown(self) -> bool:
@@ -67,8 +71,24 @@ class Case:
 
     @property
     def absent(self) -> bool:
-        """Whether the effect is shown to be less than delta, of a class that has more to lose."""
-        return self.change.within(self.delta) and not self.hardly
+        """Whether the effect is shown to be less than delta, of a class that has more to lose, and
+        of a context that the margin does not keep."""
+        return self.change.within(self.delta) and not (self.hardly or self.kept)
+
+    @property
+    def kept(self) -> bool:
+        """Whether the context may act from within the margin, where no swap reaches: it fills that,
+        or images that hold it are predicted otherwise from the start."""
+        return self.filled >= FILLED or self.unexplained
+
+    @property
+    def unexplained(self) -> bool:
+        """Whether images that hold the context differ from those that lack it by `REACTS` or more,
+        with all of the interval beyond delta."""
+        own = self.own
+        if own is None or not abs(own.value) >= REACTS:
+            return False
+        return own.above(self.delta) or own.below(-self.delta)
 
     @property
     def hardly(self) -> bool:
@@ -118,7 +138,7 @@ class Case:
     def needed(self) -> int | None:
         """About how many images of the class would decide an underpowered verdict; None where the
         change lies so near to delta that none would, or the verdict stands."""
-        if self.verdict != "underpowered" or self.change.ci is None or self.hardly:
+        if self.verdict != "underpowered" or self.change.ci is None or self.hardly or self.kept:
             return None
         half = (self.change.high - self.change.low) / 2
         apart = abs(abs(self.change.value) - self.delta)
@@ -183,6 +203,8 @@ class _Asked:
     crossed: Crossed
     scores: np.ndarray
     before: float
+    own: Estimate | None
+    filled: float
 
     def case(
         self,
@@ -216,6 +238,8 @@ class _Asked:
             self.ids,
             tuple(changes.tolist()),
             self.crossed.donors,
+            self.own,
+            self.filled,
         )
 
 
@@ -242,9 +266,18 @@ def _asked(
     ids = tuple(able)
     sampling = Sampling.counting(ids, [group[name] for name in ids], study.unit, (context.seed, 47))
     crossed = Crossed(scores[0], sampling, tuple(group[name] for name in donors), first)
-    before = float(np.mean([own["scores"][0, 0] for own in able.values()]))
+    before = np.array([own["scores"][0, 0] for own in able.values()])
     name = context.model.classes[class_id]
-    return _Asked(class_id, name, place, ids, crossed, scores, before)
+    rows = np.array([held.ids.index(one) for one in ids])
+    there, lacking = (kind[rows] for kind in arms(study, held, place, known[CONTEXTS][place]))
+    told, filled = there | lacking, 0.0
+    if there.any() and known[CONTEXTS][place].located:
+        tables = known[MATCHED].tables
+        parts = [tables[one]["margin"][tables[one]["of"] == class_id, place] for one in ids]
+        filled = float(np.concatenate(parts)[there].mean())
+    several = min(int(there.sum()), int(lacking.sum())) >= FEWEST
+    own = sampling.at(told).difference(before[told], there[told]) if several else None
+    return _Asked(class_id, name, place, ids, crossed, scores, float(before.mean()), own, filled)
 
 
 def _looked(study: Audit, context: Context, known: Known) -> dict[int, _Looked]:

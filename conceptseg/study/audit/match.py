@@ -36,7 +36,8 @@ MATCHED = Key("matched", SampleTable)
 class Match(Sweep):
     """The donors of each image and class: `class` [r], `donor` [r] by place among the holdings, and
     `arm` [r, q]: 1 where a donor holds a context and is used for it, -1 where it lacks it and is,
-    else 0."""
+    else 0. And of each class, `of` [k], the part of the margin around it that each context takes in
+    the image itself, `margin` [k, q], in cells: it stays, whatever is swapped."""
 
     study: Audit
 
@@ -54,16 +55,25 @@ class Match(Sweep):
     def look(self, context: Context, one: One, known: Known) -> Tables:
         assert one.labels is not None
         classes, donors, arm = list[int](), list[np.ndarray](), list[np.ndarray]()
-        for c in known[PLAN].classes_of(one.id):
+        held, of = known[HOLDINGS], known[PLAN].classes_of(one.id)
+        own = np.array([held.ids.index(one.id)])
+        lies = [held.lies(own, q)[0] for q in range(held.share.shape[1])]
+        margin = np.zeros((len(of), len(lies)), np.float32)
+        for k, c in enumerate(of):
             kept = Kept.of(one.labels, c, known[MARGIN], self.study.feather_px)
             rows, used = choose_donors(self.study, context, known, one.id, kept)
             classes += [c] * len(rows)
             donors.append(rows)
             arm.append(used)
+            around = coarse((kept.zone & ~kept.region).cpu().numpy())
+            around &= ~coarse(kept.region.cpu().numpy())
+            margin[k] = [(where & around).sum() / max(int(around.sum()), 1) for where in lies]
         return {
             "class": np.array(classes, np.int64),
             "donor": np.concatenate(donors),
             "arm": np.concatenate(arm),
+            "of": np.array(of, np.int64),
+            "margin": margin,
         }
 
     def gathered(self, table: SampleTable, known: Known) -> Known:

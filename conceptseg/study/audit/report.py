@@ -60,7 +60,9 @@ def _limits(result: Result) -> list[str]:
     notes = result.notes
     limits = [
         "What was swapped is the surroundings beyond the margin. A context that lies within it, or "
-        "on the object itself, is in both arms, and its effect is not in the numbers.",
+        "on the object itself, is in both arms, and its effect is not in the numbers. Where it "
+        "fills half of the margin, or images that hold it are predicted otherwise from the start, "
+        "nothing is called absent, and a smaller margin is asked for.",
         f"An image lacks a context where that takes at most {notes['most_lacking']:.1%} of it.",
         "Donors that hold a context differ from those that lack it in whatever else goes with it "
         "in this data set: the effect is that of the context and its company.",

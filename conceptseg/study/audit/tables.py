@@ -46,6 +46,8 @@ PARTS = (
         for kind, words in (("there", "with"), ("lacking", "without"))
         for place, name in enumerate(SCORES)
     ),
+    Column("own", "IoU as it is, images that hold it less others", interval=True),
+    Column("filled", "part of the margin that it fills there"),
     Column("reacting", f"share of images that change by {REACTS:g}"),
     Column("images", of=lambda case: len(case.ids)),
     Column("donors_with", "donors with it", of=lambda case: case.donors[0]),
@@ -148,6 +150,14 @@ def _missing(case: Case) -> str:
             f"The class is hardly found in any other surroundings (IoU {case.there[0]:.2f} and "
             f"{case.lacking[0]:.2f}, as it is {case.before:.2f}), so that it has nothing to lose."
         )
+    if case.kept and case.change.within(case.delta):
+        why = f"it fills {case.filled:.0%} of the margin around {case.class_name}"
+        if case.unexplained and case.own is not None:
+            why = (
+                f"images that hold it have an IoU {case.own.value:+.2f} from those that lack it, "
+                "which no swap beyond the margin explains"
+            )
+        return f"In its own images {why}; what lies there stays in both. Take a smaller margin."
     if not case.test.testable:
         return f"No effect could have been shown: it takes {case.test.needs}."
     told = f"The interval lies neither beyond {case.delta:g} nor within it"

@@ -11,6 +11,7 @@ from conceptseg.study.audit import assess
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import CONTEXTS, ContextType
 from conceptseg.study.audit.look import LOOKED
+from conceptseg.study.audit.match import MATCHED
 from conceptseg.study.audit.survey import GRID, HOLDINGS, PLAN, Holdings, Plan
 from conceptseg.study.audit.swap import SWAPPED
 
@@ -37,15 +38,21 @@ def holdings(share, groups=None, classes=2):
     )
 
 
-def assessed(values, arms, donors, looked=None, **keys):
+def assessed(values, arms, donors, looked=None, before=None, filled=0.0, holds=(), **keys):
     """The cases of class 1, of IoUs `values` [n, m] of images with donors, of which `arms` [m, q]
-    says for each context 1, -1 or 0; `donors` [m] are numbers of images."""
+    says for each context 1, -1 or 0; `donors` [m] are numbers of images.
+
+    The images themselves have IoUs `before` [n], 0.9 if not given; those whose numbers are in
+    `holds` hold all contexts, which fill that part of their margin.
+    """
     n, q = len(values), arms.shape[1]
     ids = tuple(f"s{i:03}" for i in range(n))
-    held = holdings(np.ones((max(n, max(donors) + 1), q)))
-    tables = {}
+    share = np.zeros((max(n, max(donors) + 1), q))
+    share[list(holds)] = 1.0
+    held, tables, matched = holdings(share), {}, {}
     for i, name in enumerate(ids):
-        iou = np.concatenate([[0.9], values[i]])
+        matched[name] = {"of": np.array([1]), "margin": np.full((1, q), filled)}
+        iou = np.concatenate([[0.9 if before is None else before[i]], values[i]])
         rest = np.zeros_like(iou)
         scores = np.stack([iou, iou, 1 - iou, rest], 1)
         tables[name] = {
@@ -66,6 +73,7 @@ def assessed(values, arms, donors, looked=None, **keys):
         | CONTEXTS(tuple(ContextType(f"t{k}", "mask") for k in range(q)))
         | PLAN(Plan({1: ids}, {1: tuple(range(q))}))
         | SWAPPED(SampleTable.each(tables))
+        | MATCHED(SampleTable.each(matched))
         | LOOKED(looked or SampleTable.empty())
     )
     study = audit(**{"donors": 5, "min_images": 5, **keys})

@@ -74,6 +74,27 @@ def test_a_class_that_is_hardly_found_has_nothing_to_lose():
     assert "has nothing to lose" in sentence(case) and case.needed is None
 
 
+def test_what_lies_within_the_margin_is_not_called_absent():
+    """No swap reaches it, so that all swaps cost nothing."""
+    half = range(0, IMAGES, 2)
+    away = only(assessed(values(0.0), ARMS, DONORS, holds=half, filled=0.2))
+    near = only(assessed(values(0.0), ARMS, DONORS, holds=half, filled=0.6))
+    assert away.verdict == "no reliance shown" and near.verdict == "underpowered"
+    assert "fills 60% of the margin" in sentence(near) and "smaller margin" in sentence(near)
+
+
+def test_a_difference_from_the_start_that_swaps_do_not_explain_is_not_called_absent():
+    before = np.where(np.arange(IMAGES) % 2 == 0, 0.95, 0.1)
+    one = only(assessed(values(0.0), ARMS, DONORS, before=before, holds=range(0, IMAGES, 2)))
+    assert one.verdict == "underpowered" and one.own.value == pytest.approx(0.85)
+    assert "+0.85 from those that lack it" in sentence(one) and one.needed is None
+    few = only(assessed(values(0.0), ARMS, DONORS, before=before, holds=range(0, 8, 2)))
+    assert few.own is None and few.verdict == "no reliance shown"
+    # What swaps do explain stays what it is.
+    shown = only(assessed(values(0.3), ARMS, DONORS, before=before, holds=range(0, IMAGES, 2)))
+    assert shown.verdict == "behaviour only"
+
+
 def test_what_any_swap_costs_is_said_beside_no_reliance():
     case = only(assessed(values(0.0) - 0.4, ARMS, DONORS))
     assert case.verdict == "no reliance shown" and case.cost == pytest.approx(0.4, abs=0.01)
