@@ -268,16 +268,17 @@ def _asked(
     crossed = Crossed(scores[0], sampling, tuple(group[name] for name in donors), first)
     before = np.array([own["scores"][0, 0] for own in able.values()])
     name = context.model.classes[class_id]
-    rows = np.array([held.ids.index(one) for one in ids])
-    there, lacking = (kind[rows] for kind in arms(study, held, place, known[CONTEXTS][place]))
+    at_rows = [held.ids.index(one) for one in ids]
+    there, lacking = (kind[at_rows] for kind in arms(study, held, place, known[CONTEXTS][place]))
     told, filled = there | lacking, 0.0
     if there.any() and known[CONTEXTS][place].located:
         tables = known[MATCHED].tables
         parts = [tables[one]["margin"][tables[one]["of"] == class_id, place] for one in ids]
         filled = float(np.concatenate(parts)[there].mean())
     several = min(int(there.sum()), int(lacking.sum())) >= FEWEST
-    own = sampling.at(told).difference(before[told], there[told]) if several else None
-    return _Asked(class_id, name, place, ids, crossed, scores, float(before.mean()), own, filled)
+    start = sampling.at(told).difference(before[told], there[told]) if several else None
+    mean = float(before.mean())
+    return _Asked(class_id, name, place, ids, crossed, scores, mean, start, filled)
 
 
 def _looked(study: Audit, context: Context, known: Known) -> dict[int, _Looked]:
