@@ -55,7 +55,8 @@ class Crossed:
         """The mean difference, with the interval when images and donors are both drawn anew.
 
         Groups of images and, of each kind, groups of donors are drawn with replacement; what is
-        nobody's in a draw is left out of it. It is at least as wide as Student's of the images.
+        nobody's in a draw is left out of it. Wider than it has to be: of images and donors that
+        differ at random it holds nearly all true means, not 95 % of them.
 
         Source: Owen 2007, "The pigeonhole bootstrap".
         """

@@ -507,10 +507,14 @@ def test_a_stop_that_ends_as_another_error_is_told_as_what_it_is(
         except BaseException as error:
             raise words(f"could not be built: {type(error).__name__}")  # noqa: B904
 
-    before = signal.getsignal(number)
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}[number]
+    before = signal.signal(number, usual)  # a job in the background ignores Ctrl-C
     monkeypatch.setattr(verbs, "run", swallowing)
-    code, out, err = call(capsys, "toy", "-c", study, "--out", "o")
-    assert (code, out) == (SIGNALS[number][0], []) and signal.getsignal(number) == before
+    try:
+        code, out, err = call(capsys, "toy", "-c", study, "--out", "o")
+        assert (code, out) == (SIGNALS[number][0], []) and signal.getsignal(number) == usual
+    finally:
+        signal.signal(number, before)
     assert err[-1].startswith(SIGNALS[number][1]) and not any("Traceback" in one for one in err)
 
 

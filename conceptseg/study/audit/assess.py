@@ -10,19 +10,17 @@ from conceptseg.stats.crossed import Crossed, donors_needed
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test, by_holm, few, given, judge
 from conceptseg.stats.intervals import FEWEST, finite_mean, unseen_share
-from conceptseg.stats.mergeable.sample_table import Tables
 from conceptseg.study.audit.config import Audit, Verdict
 from conceptseg.study.audit.contexts import CONTEXTS, ContextType
 from conceptseg.study.audit.kept import SCORES
 from conceptseg.study.audit.look import LOOKED
+from conceptseg.study.audit.margins import FILLED, MARGINS
 from conceptseg.study.audit.match import MATCHED, serves
 from conceptseg.study.audit.survey import HOLDINGS, PLAN, arms
 from conceptseg.study.audit.swap import SWAPPED, rows_of
 
 REACTS = 0.1
 """Change of IoU from which an image counts as one that reacts, and a swap as one that costs."""
-FILLED = 0.5
-"""Part of the margin from which on a context that lies there is taken to act from there."""
 HARDLY = 0.1
 """IoU in any surroundings below which a class is hardly found: it has nothing to lose."""
 MOST_NEEDED = 5_000
@@ -39,7 +37,10 @@ class Case:
     region loses when it is seen alone, `radius` the median of the pixels around it that it has to
     see, `looks` the share of relevance on a located context beyond that of shuffled weights.
     `reacting` is the share of images that change by `REACTS` or more. `ids` are the images, `each`
-    their changes, `donors` how many groups of them hold the context and lack it.
+    their changes, `donors` how many groups of them hold the context and lack it. `own` is the IoU
+    of images as they are that hold the context themselves less that of those that lack it, None
+    where either are few; `filled` the part of the `margin`, in pixels, that it takes in those that
+    hold it.
     """
 
     class_id: int
@@ -62,6 +63,7 @@ class Case:
     donors: tuple[int, int]
     own: Estimate | None = None
     filled: float = 0.0
+    margin: float = 0.0
 
     @property
     def shown(self) -> bool:
@@ -169,8 +171,7 @@ def assess(study: Audit, context: Context, known: Known) -> Known:
     """All classes and contexts, judged as one family."""
     plan, asked = known[PLAN], []
     for class_id, contexts in plan.contexts.items():
-        rows = rows_of(known[SWAPPED], class_id, plan.recipients[class_id])
-        asked += [_asked(study, context, known, class_id, q, rows) for q in contexts]
+        asked += [_asked(study, context, known, class_id, q) for q in contexts]
     by_donors = [one.crossed.donors_p(context.seed) for one in asked]
     p, floors = np.array(by_donors).T
     smallest = donors_needed()
@@ -205,6 +206,7 @@ class _Asked:
     before: float
     own: Estimate | None
     filled: float
+    margin: float
 
     def case(
         self,
@@ -240,6 +242,7 @@ class _Asked:
             self.crossed.donors,
             self.own,
             self.filled,
+            self.margin,
         )
 
 
@@ -249,8 +252,9 @@ def _asked(
     known: Known,
     class_id: int,
     place: int,
-    rows: dict[str, Tables],
 ) -> _Asked:
+    margin = known[MARGINS][class_id, place]
+    rows = rows_of(known[SWAPPED], class_id, margin, known[PLAN].recipients[class_id])
     able = {name: own for name, own in rows.items() if serves(own, class_id, place)}
     used = {n for own in able.values() for n in own["donor"][own["arm"][:, place] != 0].tolist()}
     donors, held = sorted(used), known[HOLDINGS]
@@ -273,12 +277,12 @@ def _asked(
     told, filled = there | lacking, 0.0
     if there.any() and known[CONTEXTS][place].located:
         tables = known[MATCHED].tables
-        parts = [tables[one]["margin"][tables[one]["of"] == class_id, place] for one in ids]
+        parts = [tables[one]["filled"][tables[one]["of"] == class_id, place] for one in ids]
         filled = float(np.concatenate(parts)[there].mean())
     several = min(int(there.sum()), int(lacking.sum())) >= FEWEST
     start = sampling.at(told).difference(before[told], there[told]) if several else None
     mean = float(before.mean())
-    return _Asked(class_id, name, place, ids, crossed, scores, mean, start, filled)
+    return _Asked(class_id, name, place, ids, crossed, scores, mean, start, filled, margin)
 
 
 def _looked(study: Audit, context: Context, known: Known) -> dict[int, _Looked]:

@@ -77,7 +77,8 @@ class Audit(Study):
     margin: Literal["auto"] | Annotated[float, Field(ge=0, le=10_000)] = Field(
         "auto",
         description="Pixels around the region that stay; auto: the radius around a pixel that "
-        "holds two thirds of its gradient, at most an eighth of the image's shorter side.",
+        "holds two thirds of its gradient, at most an eighth of the image's shorter side; none for "
+        "a context that fills half of it.",
     )
     feather_px: float = Field(2.0, ge=0, le=100, description="Width of the seam, in pixels.")
     delta: float = Field(

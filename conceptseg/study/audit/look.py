@@ -26,6 +26,7 @@ from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import CONTEXTS
 from conceptseg.study.audit.kept import Kept
+from conceptseg.study.audit.margins import MARGINS
 from conceptseg.study.audit.places import places
 from conceptseg.study.audit.reach import MARGIN
 from conceptseg.study.audit.survey import HOLDINGS, PLAN, arms
@@ -120,8 +121,11 @@ class Look(Pass):
             labels = batch.labels[i]
             on = np.full((len(own), len(lying[i])), np.nan)
             for line, one in zip(on, own, strict=True):
-                kept = Kept.of(labels, one.class_id, known[MARGIN], self.study.feather_px)
-                line[:] = [_excess(one.maps, where, kept.zone) for where in lying[i]]
+                for q, where in enumerate(lying[i]):
+                    if where is not None and one.maps is not None:
+                        margin = known[MARGINS].get((one.class_id, q), known[MARGIN])
+                        kept = Kept.of(labels, one.class_id, margin, self.study.feather_px)
+                        line[q] = _excess(one.maps, where, kept.zone)
             columns: dict[str, np.ndarray] = {
                 "class": np.array([one.class_id for one in own]),
                 "alone": np.array([one.alone for one in own]),
@@ -182,11 +186,9 @@ def _rows(
     return rows
 
 
-def _excess(maps: tuple[Tensor, Tensor] | None, where: np.ndarray | None, zone: Tensor) -> float:
+def _excess(maps: tuple[Tensor, Tensor], where: np.ndarray, zone: Tensor) -> float:
     """The share of a map's absolute mass that lies on a context beyond the margin, less that of the
     twin's map; nan where that cannot be told."""
-    if maps is None or where is None:
-        return float("nan")
     here = torch.from_numpy(where).to(zone.device) & ~zone
     mass = [one.abs().double() for one in maps]
     if not (bool(here.any()) and all(bool(one.sum() > 0) for one in mass)):

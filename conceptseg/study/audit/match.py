@@ -7,7 +7,7 @@ all these: donors whose context lies clear of the region have their own things u
 and that must not pass for the context.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +20,7 @@ from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import CONTEXTS
 from conceptseg.study.audit.kept import Kept, background
-from conceptseg.study.audit.reach import MARGIN
+from conceptseg.study.audit.margins import MARGINS, margins_of
 from conceptseg.study.audit.survey import HOLDINGS, LEAST, PLAN, Holdings, arms, coarse, told
 from conceptseg.study.shared.sweep import One, Sweep
 
@@ -34,10 +34,13 @@ MATCHED = Key("matched", SampleTable)
 
 @dataclass(frozen=True)
 class Match(Sweep):
-    """The donors of each image and class: `class` [r], `donor` [r] by place among the holdings, and
-    `arm` [r, q]: 1 where a donor holds a context and is used for it, -1 where it lacks it and is,
-    else 0. And of each class, `of` [k], the part of the margin around it that each context takes in
-    the image itself, `margin` [k, q], in cells: it stays, whatever is swapped."""
+    """The donors of each image and class.
+
+    `class` [r], the `margin` [r] with which they are used, `donor` [r] by place among the holdings,
+    and `arm` [r, q]: 1 where a donor holds a context and is used for it, -1 where it lacks it and
+    is, else 0. And of each class, `of` [k], the part of the margin that each context takes in the
+    image itself, `filled` [k, q], in cells: it stays, whatever is swapped.
+    """
 
     study: Audit
 
@@ -54,26 +57,32 @@ class Match(Sweep):
 
     def look(self, context: Context, one: One, known: Known) -> Tables:
         assert one.labels is not None
-        classes, donors, arm = list[int](), list[np.ndarray](), list[np.ndarray]()
+        classes, margins = list[int](), list[float]()
+        donors, arm = list[np.ndarray](), list[np.ndarray]()
         held, of = known[HOLDINGS], known[PLAN].classes_of(one.id)
         own = np.array([held.ids.index(one.id)])
         lies = [held.lies(own, q)[0] for q in range(held.share.shape[1])]
-        margin = np.zeros((len(of), len(lies)), np.float32)
+        filled = np.zeros((len(of), len(lies)), np.float32)
         for k, c in enumerate(of):
-            kept = Kept.of(one.labels, c, known[MARGIN], self.study.feather_px)
-            rows, used = choose_donors(self.study, context, known, one.id, kept)
-            classes += [c] * len(rows)
-            donors.append(rows)
-            arm.append(used)
-            around = coarse((kept.zone & ~kept.region).cpu().numpy())
-            around &= ~coarse(kept.region.cpu().numpy())
-            margin[k] = [(where & around).sum() / max(int(around.sum()), 1) for where in lies]
+            for margin in margins_of(known, c):
+                kept = Kept.of(one.labels, c, margin, self.study.feather_px)
+                wanted = [q for q in known[PLAN].contexts[c] if known[MARGINS][c, q] == margin]
+                rows, used = choose_donors(self.study, context, known, one.id, kept, wanted)
+                classes += [c] * len(rows)
+                margins += [margin] * len(rows)
+                donors.append(rows)
+                arm.append(used)
+                around = coarse((kept.zone & ~kept.region).cpu().numpy())
+                around &= ~coarse(kept.region.cpu().numpy())
+                for q in wanted:
+                    filled[k, q] = (lies[q] & around).sum() / max(int(around.sum()), 1)
         return {
             "class": np.array(classes, np.int64),
+            "margin": np.array(margins, np.float64),
             "donor": np.concatenate(donors),
             "arm": np.concatenate(arm),
             "of": np.array(of, np.int64),
-            "margin": margin,
+            "filled": filled,
         }
 
     def gathered(self, table: SampleTable, known: Known) -> Known:
@@ -118,11 +127,11 @@ def serves(own: Tables, class_id: int, context: int) -> bool:
 
 
 def choose_donors(
-    study: Audit, context: Context, known: Known, image: str, kept: Kept
+    study: Audit, context: Context, known: Known, image: str, kept: Kept, wanted: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The donors of an image for all contexts of a class: places [m], and `arm` [m, q]."""
-    held, wanted = known[HOLDINGS], known[PLAN].contexts[kept.class_id]
-    own, empty = held.ids.index(image), background(context)
+    """The donors of an image for the contexts at some places: places [m], and `arm` [m, q]."""
+    held, empty = known[HOLDINGS], background(context)
+    own = held.ids.index(image)
     key = sample_priority(context.seed, f"{image}:{kept.class_id}")
     order = np.random.default_rng(key % 2**63).permutation(len(held.ids))
     others = np.array(held.groups, np.str_) != held.groups[own]

@@ -15,7 +15,6 @@ from conceptseg.study.audit.assess import CASES, Case
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import CONTEXTS
 from conceptseg.study.audit.kept import Kept
-from conceptseg.study.audit.reach import MARGIN
 from conceptseg.study.audit.swap import DONORS, SWAPPED, Donors
 from conceptseg.study.shared.sweep import One, Sweep
 
@@ -33,6 +32,7 @@ class Pair:
     image: str
     there: str
     lacking: str
+    margin: float
 
 
 PAIRS: Key[tuple[Pair, ...]] = Key("pairs", tuple)
@@ -58,13 +58,14 @@ def choose_pairs(study: Audit, context: Context, known: Known) -> Known:
         changes = np.array(case.each)
         image = case.ids[int(np.argsort(changes, kind="stable")[(len(changes) - 1) // 2])]
         own, place = table.tables[image], wanted.index(case.context.name)
-        here = own["class"] == case.class_id
+        here = (own["class"] == case.class_id) & (own["margin"] == case.margin)
         donors = []
         for kind in (1, -1):
             rows = np.flatnonzero(here & (own["arm"][:, place] == kind))
             iou = own["scores"][rows, 0]
             donors.append(str(own["donor"][rows[np.abs(iou - iou.mean()).argmin()]]))
-        pairs.append(Pair(number, case.class_id, image, *donors))
+        there, lacking = donors
+        pairs.append(Pair(number, case.class_id, image, there, lacking, case.margin))
     return PAIRS(tuple(pairs))
 
 
@@ -96,7 +97,7 @@ class Pictures(Sweep):
         for pair in known[PAIRS]:
             if pair.image != one.id:
                 continue
-            kept = Kept.of(one.labels, pair.class_id, known[MARGIN], self.study.feather_px)
+            kept = Kept.of(one.labels, pair.class_id, pair.margin, self.study.feather_px)
             given = [known[DONORS].image(name, one.image) for name in (pair.there, pair.lacking)]
             images = torch.cat([one.image, *(kept.within(one.image, donor) for donor in given)])
             with torch.no_grad():

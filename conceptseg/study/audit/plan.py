@@ -8,6 +8,7 @@ from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import context_types, list_contexts
 from conceptseg.study.audit.found import load_found, open_found
 from conceptseg.study.audit.look import Look, choose_looks
+from conceptseg.study.audit.margins import fit_margins
 from conceptseg.study.audit.match import Match, settle
 from conceptseg.study.audit.pictures import PAIRS, Pictures, choose_pairs
 from conceptseg.study.audit.reach import Reach
@@ -29,6 +30,7 @@ def steps(study: Audit) -> tuple[Step, ...]:
         Survey(study),
         choose,
         Reach(study),
+        fit_margins,
         Match(study),
         settle,
         Swap(study),

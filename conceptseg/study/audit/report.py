@@ -17,7 +17,7 @@ def compose(result: Result) -> Report:
         method="Context audit of",
         lead=_lead(result),
         facts=(
-            ("Margin that stays", f"{notes['margin']:g} px"),
+            ("Margin that stays", _margin(result)),
             ("An effect counts from", f"{notes['delta']:g} IoU"),
         ),
         sections=(
@@ -56,13 +56,23 @@ def _lead(result: Result) -> str:
     return text
 
 
+def _margin(result: Result) -> str:
+    """The margin, and how many pairs have none because the context fills it."""
+    without = sum(row["margin"] == 0 for row in result.tables["parts"].rows)
+    told = f"{result.notes['margin']:g} px"
+    if not (without and result.notes["margin"]):
+        return told
+    return f"{told}; none for {without} pairs whose context fills it"
+
+
 def _limits(result: Result) -> list[str]:
     notes = result.notes
     limits = [
         "What was swapped is the surroundings beyond the margin. A context that lies within it, or "
         "on the object itself, is in both arms, and its effect is not in the numbers. Where it "
-        "fills half of the margin, or images that hold it are predicted otherwise from the start, "
-        "nothing is called absent, and a smaller margin is asked for.",
+        "fills half of the margin, there is none, if it was not given; and where images that hold "
+        "it are predicted otherwise from the start, nothing is called absent. Without a margin the "
+        "seam lies at the object, and takes part of each effect.",
         f"An image lacks a context where that takes at most {notes['most_lacking']:.1%} of it.",
         "Donors that hold a context differ from those that lack it in whatever else goes with it "
         "in this data set: the effect is that of the context and its company.",

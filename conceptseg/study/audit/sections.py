@@ -24,7 +24,7 @@ MEANINGS: dict[Verdict, str] = {
     "behaviour only": "swapping changes it beyond delta, and no other line shows it",
     "attribution only": "relevance lies on the context, and swapping changes it by less than delta",
     "no reliance shown": "swapping changes it by less than delta",
-    "underpowered": "neither is shown: more images or donors are needed",
+    "underpowered": "neither is shown: more images or donors are needed, or a smaller margin",
 }
 SHOWN = ("confirmed", "behaviour only")
 COLUMNS = ("class", "context", "verdict", EFFECT, "p_adjusted", "detectable", "n", "needed")
@@ -60,7 +60,7 @@ def verdicts(result: Result) -> Section:
                 for c in classes
             ]
         )
-        for name in ("confirmed", "behaviour only", "no reliance shown", "underpowered")
+        for name in MEANINGS
     }
     blocks: list[Block | None] = [
         TableBlock(table.show(*COLUMNS), "Verdicts", id="verdict-table", limit=400),
@@ -119,7 +119,7 @@ def pairs(result: Result) -> Section:
 
 
 def looks(result: Result) -> Section:
-    """What Grid Saliency says."""
+    """What the supporting lines say."""
     table, notes = result.tables["looks"], result.notes
     text = (
         "Lines that may support a verdict and refute none, on "

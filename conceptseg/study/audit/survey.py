@@ -174,7 +174,7 @@ def choose(study: Audit, context: Context, known: Known) -> Known:
     if not plan.recipients:
         raise InputError(
             f"{context.manifest.where}: no class can be tested on any context ({told(why)}); give "
-            "more images, or name contexts by labels, masks or columns"
+            "more images, or name contexts by context_classes, masks, columns or found"
         )
     return PLAN(plan) | left_out("audit")(tuple(why))
 

@@ -16,8 +16,8 @@ from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import context_types
 from conceptseg.study.audit.kept import Kept, background
+from conceptseg.study.audit.margins import margins_of
 from conceptseg.study.audit.match import MATCHED
-from conceptseg.study.audit.reach import MARGIN
 from conceptseg.study.audit.survey import HOLDINGS, PLAN
 from conceptseg.study.shared.sweep import One, Sweep
 
@@ -74,15 +74,21 @@ class Swap(Sweep):
         return SWAPPED(table)
 
     def look(self, context: Context, one: One, known: Known) -> Tables:
-        parts = [self.swapped(context, one, known, c) for c in known[PLAN].classes_of(one.id)]
+        parts = [
+            self.swapped(context, one, known, c, margin)
+            for c in known[PLAN].classes_of(one.id)
+            for margin in margins_of(known, c)
+        ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def swapped(self, context: Context, one: One, known: Known, class_id: int) -> Tables:
-        """The rows of one class: the image as it is (donor ""), then with each donor."""
+    def swapped(
+        self, context: Context, one: One, known: Known, class_id: int, margin: float
+    ) -> Tables:
+        """The rows of one class and margin: the image as it is (donor ""), then with each donor."""
         assert one.labels is not None
         held, matched = known[HOLDINGS], known[MATCHED].tables[one.id]
-        kept = Kept.of(one.labels, class_id, known[MARGIN], self.study.feather_px)
-        here = matched["class"] == class_id
+        kept = Kept.of(one.labels, class_id, margin, self.study.feather_px)
+        here = (matched["class"] == class_id) & (matched["margin"] == margin)
         arm, names = matched["arm"][here], [held.ids[row] for row in matched["donor"][here]]
         scores = [self._scores(context, one, kept, one.image)]
         size = context.run.batch_size
@@ -92,8 +98,9 @@ class Swap(Sweep):
             scores.append(self._scores(context, one, kept, mixed))
         return {
             "class": np.full(1 + len(names), class_id),
+            "margin": np.full(1 + len(names), margin),
             "donor": np.array(["", *names], np.str_),
-            "arm": np.concatenate([np.zeros_like(arm[:1]), arm]),
+            "arm": np.concatenate([np.zeros((1, arm.shape[1]), arm.dtype), arm]),
             "scores": np.concatenate(scores),
         }
 
@@ -105,11 +112,13 @@ class Swap(Sweep):
         return kept.scores(logits, one.labels, background(context))
 
 
-def rows_of(table: SampleTable, class_id: int, ids: Sequence[str]) -> dict[str, Tables]:
-    """The rows of a class, by image."""
+def rows_of(
+    table: SampleTable, class_id: int, margin: float, ids: Sequence[str]
+) -> dict[str, Tables]:
+    """The rows of a class and margin, by image."""
     found: dict[str, Tables] = {}
     for name in ids:
         own = table.tables[name]
-        here = own["class"] == class_id
+        here = (own["class"] == class_id) & (own["margin"] == margin)
         found[name] = {key: values[here] for key, values in own.items()}
     return found

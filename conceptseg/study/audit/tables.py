@@ -47,6 +47,7 @@ PARTS = (
         for place, name in enumerate(SCORES)
     ),
     Column("own", "IoU as it is, images that hold it less others", interval=True),
+    Column("margin", "margin, px"),
     Column("filled", "part of the margin that it fills there"),
     Column("reacting", f"share of images that change by {REACTS:g}"),
     Column("images", of=lambda case: len(case.ids)),
@@ -128,7 +129,9 @@ def _supported(case: Case) -> str:
     if case.seen and case.alone is not None:
         told.append(f"seen alone, it loses {case.alone.value:.2f} of its probability")
     if case.attributed and case.looks is not None:
-        told.append(f"{case.looks.value:.0%} more of its relevance lies there than by chance")
+        told.append(
+            f"{case.looks.value:.0%} more of its relevance lies there than with shuffled weights"
+        )
     return " and ".join(told) or "no other line of evidence shows it"
 
 

@@ -11,6 +11,7 @@ from conceptseg.study.audit import assess
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import CONTEXTS, ContextType
 from conceptseg.study.audit.look import LOOKED
+from conceptseg.study.audit.margins import MARGINS
 from conceptseg.study.audit.match import MATCHED
 from conceptseg.study.audit.survey import GRID, HOLDINGS, PLAN, Holdings, Plan
 from conceptseg.study.audit.swap import SWAPPED
@@ -51,12 +52,13 @@ def assessed(values, arms, donors, looked=None, before=None, filled=0.0, holds=(
     share[list(holds)] = 1.0
     held, tables, matched = holdings(share), {}, {}
     for i, name in enumerate(ids):
-        matched[name] = {"of": np.array([1]), "margin": np.full((1, q), filled)}
+        matched[name] = {"of": np.array([1]), "filled": np.full((1, q), filled)}
         iou = np.concatenate([[0.9 if before is None else before[i]], values[i]])
         rest = np.zeros_like(iou)
         scores = np.stack([iou, iou, 1 - iou, rest], 1)
         tables[name] = {
             "class": np.ones(len(iou), int),
+            "margin": np.full(len(iou), 8.0),
             "donor": np.array(["", *(held.ids[d] for d in donors)]),
             "arm": np.concatenate([np.zeros((1, q), int), arms]),
             "scores": scores,
@@ -72,6 +74,7 @@ def assessed(values, arms, donors, looked=None, before=None, filled=0.0, holds=(
         | HOLDINGS(held)
         | CONTEXTS(tuple(ContextType(f"t{k}", "mask") for k in range(q)))
         | PLAN(Plan({1: ids}, {1: tuple(range(q))}))
+        | MARGINS({(1, k): 8.0 for k in range(q)})
         | SWAPPED(SampleTable.each(tables))
         | MATCHED(SampleTable.each(matched))
         | LOOKED(looked or SampleTable.empty())

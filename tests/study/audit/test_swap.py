@@ -81,7 +81,7 @@ def chosen(held, study, tested, class_id=1, empty=None):
     )
     known = HOLDINGS(held) | CONTEXTS(tested) | PLAN(Plan({class_id: ("s000",)}, {class_id: (0,)}))
     _, labels = scene()
-    rows, arm = choose_donors(study, context, Known() | known, "s000", kept(labels))
+    rows, arm = choose_donors(study, context, Known() | known, "s000", kept(labels), [0])
     return rows, arm[:, 0]
 
 
@@ -202,3 +202,61 @@ def test_the_constructed_networks_effect_is_the_closed_form_of_what_is_seen(w, t
     shown = {row["verdict"] in ("confirmed", "behaviour only") for row in rows.values()}
     assert shown == {w > 0}
     assert len(constructed.CHANNELS) == 6  # the layer that the report names is the bottleneck's
+
+
+class Ground(nn.Module):
+    """Class 1 or 2 of bright pixels by the mean of what lies around them; 0 of dark ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(1, 4, 5, padding=2, padding_mode="replicate", bias=False)
+        self.head = nn.Conv2d(4, 3, 1)
+        with torch.no_grad():
+            self.body.weight.zero_()
+            self.body.weight[0, 0, 2, 2] = 1.0  # the pixel itself
+            self.body.weight[1, 0] = 1 / 24
+            self.body.weight[1, 0, 2, 2] = 0.0  # all around it
+            self.head.weight.zero_()
+            self.head.weight[0, 0], self.head.weight[1, 1] = -40.0, 40.0
+            self.head.bias.copy_(torch.tensor([20.0, -8.0, 0.0]))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(images))
+
+
+def grounds(folder, count=40):
+    """Bright dots of class 1 or 2 at random, on ground that is light or dark; `light` is drawn."""
+    import yaml
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for name in ("images", "masks", "light"):
+        (folder / name).mkdir()
+    for i in range(count):
+        light, labels = i % 2 == 0, np.zeros((40, 40), np.uint8)
+        pixels = np.full((40, 40), 100 if light else 20) + rng.integers(0, 8, (40, 40))
+        for y, x in rng.integers(4, 36, (4, 2)):
+            labels[y, x], pixels[y, x] = 1 if light else 2, 250
+        drawn = {"images": pixels, "masks": labels, "light": (labels == 0) & light}
+        for name, array in drawn.items():
+            Image.fromarray(array.astype(np.uint8)).save(folder / name / f"s{i:02d}.png")
+    path = folder / "set.yaml"
+    content = {
+        "name": "dots",
+        "channels": 1,
+        "folders": [{"images": "images/{id}.png", "masks": "masks/{id}.png"}],
+        "labels": {"names": ["ground", "one", "two"], "background": "ground"},
+    }
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_a_ground_that_reaches_up_to_the_object_is_swapped_away(tmp_path):
+    """Within a margin it would stay in all surroundings, and the network sees 2 px far."""
+    model = {"source": "factory", "name": "tests.study.audit.test_swap:Ground"}
+    keys = {"masks": {"light": "light/{id}.png"}, "known": False, "feather_px": 0, "layer": "body"}
+    result = audited(tmp_path, model, grounds(tmp_path), look_images=2, images=16, **keys)
+    rows = {row["class"]: row for row in result.tables["verdicts"].rows}
+    parts = {row["class"]: row for row in result.tables["parts"].rows}
+    assert parts["one"]["margin"] == 0 and rows["one"]["effect"] > 0.9
+    assert rows["one"]["verdict"] in ("confirmed", "behaviour only")
