@@ -15,6 +15,8 @@ Verdict = Literal[
     "no reliance shown",
     "underpowered",
 ]
+SHOWN: tuple[Verdict, ...] = ("confirmed", "behaviour only")
+"""The verdicts that say that a class relies on a context, or on its absence."""
 
 
 @technique(

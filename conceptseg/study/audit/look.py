@@ -121,11 +121,14 @@ class Look(Pass):
             labels = batch.labels[i]
             on = np.full((len(own), len(lying[i])), np.nan)
             for line, one in zip(on, own, strict=True):
+                zones: dict[float, Tensor] = {}
                 for q, where in enumerate(lying[i]):
                     if where is not None and one.maps is not None:
                         margin = known[MARGINS].get((one.class_id, q), known[MARGIN])
-                        kept = Kept.of(labels, one.class_id, margin, self.study.feather_px)
-                        line[q] = _excess(one.maps, where, kept.zone)
+                        if margin not in zones:
+                            kept = Kept.of(labels, one.class_id, margin, self.study.feather_px)
+                            zones[margin] = kept.zone
+                        line[q] = _excess(one.maps, where, zones[margin])
             columns: dict[str, np.ndarray] = {
                 "class": np.array([one.class_id for one in own]),
                 "alone": np.array([one.alone for one in own]),

@@ -15,7 +15,8 @@ from conceptseg.study.audit.assess import CASES, Case
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import CONTEXTS
 from conceptseg.study.audit.kept import Kept
-from conceptseg.study.audit.swap import DONORS, SWAPPED, Donors
+from conceptseg.study.audit.swap import DONORS, KEPT, SWAPPED
+from conceptseg.study.shared.donors import Donors
 from conceptseg.study.shared.sweep import One, Sweep
 
 MOST = 40
@@ -88,7 +89,7 @@ class Pictures(Sweep):
 
     @contextmanager
     def open(self, context: Context, known: Known) -> Iterator[Known]:
-        yield DONORS(Donors(context))
+        yield DONORS(Donors(context, KEPT))
 
     def look(self, context: Context, one: One, known: Known) -> Tables:
         assert one.labels is not None

@@ -42,7 +42,7 @@ def _lead(result: Result) -> str:
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     pairs = f"{len(rows)} pair{'' if len(rows) == 1 else 's'} of class and context"
     text = f"{pairs} were put to the test: {told}."
-    reliant = [row for row in rows if row["verdict"] in sections.SHOWN]
+    reliant = [row for row in rows if sections.shown(row)]
     if reliant:
         names = ", ".join(
             f"{row['class']} on {'' if row['effect'] > 0 else 'the absence of '}{row['context']}"

@@ -15,7 +15,7 @@ from conceptseg.report.blocks import (
 )
 from conceptseg.report.charts import Row
 from conceptseg.result.saved import Result
-from conceptseg.study.audit.config import Verdict
+from conceptseg.study.audit.config import SHOWN, Verdict
 from conceptseg.study.audit.tables import ALONE, EFFECT, LOOKS, RADIUS
 
 MEANINGS: dict[Verdict, str] = {
@@ -26,7 +26,6 @@ MEANINGS: dict[Verdict, str] = {
     "no reliance shown": "swapping changes it by less than delta",
     "underpowered": "neither is shown: more images or donors are needed, or a smaller margin",
 }
-SHOWN = ("confirmed", "behaviour only")
 COLUMNS = ("class", "context", "verdict", EFFECT, "p_adjusted", "detectable", "n", "needed")
 
 

@@ -3,12 +3,10 @@
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
@@ -19,27 +17,12 @@ from conceptseg.study.audit.kept import Kept, background
 from conceptseg.study.audit.margins import margins_of
 from conceptseg.study.audit.match import MATCHED
 from conceptseg.study.audit.survey import HOLDINGS, PLAN
+from conceptseg.study.shared.donors import Donors
 from conceptseg.study.shared.sweep import One, Sweep
 
 KEPT = 64
 """Donors' images that are kept in memory."""
 SWAPPED = Key("swapped", SampleTable)
-
-
-class Donors:
-    """Images of donors at the size of the image that they are given to; the last ones are kept."""
-
-    def __init__(self, context: Context):
-        manifest = context.manifest
-        self._image = lru_cache(KEPT)(lambda name: manifest.image(manifest.sample(name)))
-
-    def image(self, name: str, like: Tensor) -> Tensor:
-        """[1, c, h, w] for an image of that shape."""
-        image = torch.from_numpy(self._image(name)).to(like)[None]
-        if image.shape[2:] != like.shape[2:]:
-            size = (like.shape[2], like.shape[3])
-            image = functional.interpolate(image, size, mode="bilinear", align_corners=False)
-        return image
 
 
 DONORS = Key("donors", Donors)
@@ -68,7 +51,7 @@ class Swap(Sweep):
 
     @contextmanager
     def open(self, context: Context, known: Known) -> Iterator[Known]:
-        yield DONORS(Donors(context))
+        yield DONORS(Donors(context, KEPT))
 
     def gathered(self, table: SampleTable, known: Known) -> Known:
         return SWAPPED(table)

@@ -10,9 +10,8 @@ from conceptseg.result.columns import as_number
 from conceptseg.result.joined import parts_of
 from conceptseg.result.saved import Result
 from conceptseg.stats.intervals import ALPHA
-from conceptseg.study.audit.config import Verdict
+from conceptseg.study.audit.config import SHOWN, Verdict
 
-SHOWN = ("confirmed", "behaviour only")
 FIELDS = ("class", "context", "verdict", "effect", "low", "high", "p_adjusted", "detectable", "n")
 
 

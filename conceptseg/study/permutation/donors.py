@@ -1,11 +1,10 @@
 """Who gives to whom: derangements that depend on the samples alone."""
 
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import cache
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from conceptseg.data.draw import drawn, sample_priority
@@ -13,6 +12,7 @@ from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key
 from conceptseg.study.permutation.config import Permutation
+from conceptseg.study.shared.donors import Donors
 from conceptseg.study.shared.studied import labelled
 
 KEPT = 48
@@ -54,19 +54,13 @@ class Library:
     """Donors' images, among the images that are permuted; the last few asked for are kept."""
 
     def __init__(self, context: Context, samples: Sequence[Sample]):
-        manifest = context.manifest
-        self._image = lru_cache(KEPT)(lambda name: manifest.image(manifest.sample(name)))
+        self._donors = Donors(context, KEPT)
         self._ring = cache(lambda repeat: derangement(samples, context.seed, repeat)[0])
 
     def images(self, ids: Sequence[str], repeat: int, like: Tensor) -> Tensor:
         """The donors' images for a batch, resized to its size where theirs is another."""
-        donors, size = [], (like.shape[2], like.shape[3])
-        for name in ids:
-            image = torch.from_numpy(self._image(self._ring(repeat)[name])).to(like)[None]
-            if image.shape[2:] != size:
-                image = F.interpolate(image, size, mode="bilinear", align_corners=False)
-            donors.append(image)
-        return torch.cat(donors)
+        ring = self._ring(repeat)
+        return torch.cat([self._donors.image(ring[name], like) for name in ids])
 
 
 LIBRARY = Key("donors", Library)
