@@ -140,12 +140,28 @@ README_KINDS = ("study", "explainers", "concepts", "cavs", "metrics")
 
 
 def readme() -> str:
-    """The table of methods in Markdown, as the README shows it."""
-    rows = ["| kind | name | what | family | source |", "| --- | --- | --- | --- | --- |"]
-    for row in table(README_KINDS):
-        cells = (row.kind, f"`{row.name}`", row.summary.rstrip("."), row.family, row.source)
-        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    """The short table in Markdown, as the README shows it: studies, and names of methods."""
+    rows = ["| kind | what |", "| --- | --- |"]
+    rows += [f"| study `{row.name}` | {_cell(row.summary)} |" for row in table(("study",))]
+    families: dict[str, list[str]] = {}
+    for row in table(README_KINDS[1:]):
+        families.setdefault(f"{row.kind}, {row.family}", []).append(f"`{row.name}`")
+    for family, known in sorted(families.items()):
+        rows.append(f"| {_cell(family)} | {', '.join(known)} |")
     return "\n".join(rows) + "\n"
+
+
+def full(kind: str) -> str:
+    """The table of one kind in Markdown, with each technique's summary, family and source."""
+    rows = ["| name | what | family | source |", "| --- | --- | --- | --- |"]
+    for row in table((kind,)):
+        cells = (f"`{row.name}`", *map(_cell, (row.summary, row.family, row.source)))
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.rstrip(".").replace("|", "\\|")
 
 
 _DOCUMENTED = (ast.ClassDef, ast.FunctionDef)
