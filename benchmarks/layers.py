@@ -15,7 +15,7 @@ from conceptseg.engine import start
 from conceptseg.engine.weighing import images_to_weigh
 from conceptseg.network.choice import chosen
 from conceptseg.settings import parse_override
-from conceptseg.study.command.verbs import shared_parts
+from conceptseg.study.command.running import shared_parts
 
 
 def row(path: Path, overrides: list[tuple[str, object]], further: int) -> str:

@@ -19,7 +19,7 @@ from conceptseg.engine.reading import first_images
 from conceptseg.explain.lrp.engine import Engine
 from conceptseg.explain.lrp.suited import Fit, fits, recommended
 from conceptseg.settings import parse_override
-from conceptseg.study.command.verbs import shared_parts
+from conceptseg.study.command.running import shared_parts
 
 COMPOSITE = "epsilon_plus"
 

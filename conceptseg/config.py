@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from annotated_types import Le
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationInfo,
@@ -53,6 +54,15 @@ class Strict(BaseModel):
             if isinstance(one, int) and abs(one) > cls.largest:
                 raise ValueError(f"expected a number of at most {cls.largest}")
         return value
+
+
+def one_or_more(kind: type[str] | type[int] | type[float]) -> BeforeValidator:
+    """For a field that is a tuple: a value alone stands for a list of one, for editors too."""
+    alone = str if kind is str else (int, float)
+    return BeforeValidator(
+        lambda value: [value] if isinstance(value, alone) else value,
+        json_schema_input_type=kind | tuple[kind, ...],  # type: ignore[valid-type]
+    )
 
 
 class DataConfig(Strict):

@@ -8,7 +8,7 @@ layer or shape, and the cure. The command prints that line without a traceback a
 import difflib
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -92,3 +92,31 @@ def nearest(name: str, options: Iterable[str]) -> str:
 def few(names: Sequence[Any], most: int) -> str:
     """The first names, `most` at most, with dots behind where there are more: "a, b, ..."."""
     return ", ".join(map(str, names[:most])) + (", ..." if len(names) > most else "")
+
+
+_OF_MANIFESTS = {"labels", "folders", "table", "samples", "format", "images", "masks"}
+"""Keys by which a manifest is known that is given for a study's file."""
+
+
+def check_study(content: Mapping[str, Any], path: Path) -> None:
+    """Refuse a manifest where a study's file is wanted, whatever else is wrong with it.
+
+    Raises :class:`InputError`.
+    """
+    if "model" not in content and "data" not in content and content.keys() & _OF_MANIFESTS:
+        raise InputError(
+            f"{path}: a manifest, not a study's file; give the file that names it under "
+            "data.manifest (conceptseg init writes both)"
+        )
+
+
+def check_manifest(content: Mapping[str, Any], path: Path) -> None:
+    """Refuse a study's file where a manifest is wanted.
+
+    Raises :class:`InputError`.
+    """
+    if "model" in content and "data" in content:
+        raise InputError(
+            f"{path}: a study's file, not a manifest; data.manifest names the file that says where "
+            "images and masks lie"
+        )

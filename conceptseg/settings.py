@@ -20,7 +20,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from conceptseg.config import StudyKeys
-from conceptseg.errors import InputError, check_regular, nearest
+from conceptseg.errors import InputError, check_regular, check_study, nearest
 
 MAX_BYTES = 16_000_000
 """Room for a manifest that lists 100,000 samples; a larger file is something else."""
@@ -146,6 +146,7 @@ def read_parts(path: Path, overrides: Sequence[tuple[str, Any]] = ()) -> dict[st
 def _read(path: Path, overrides: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """The keys of a study's file with overrides applied in order."""
     content = read_yaml(path)
+    check_study(content, path)
     for key, value in overrides:
         _check_texts(value, f"--set {key}")
         assign(content, key, value)

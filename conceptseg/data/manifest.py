@@ -24,7 +24,7 @@ from conceptseg.data.labels import Colour, LabelBlock, wrong_names
 from conceptseg.data.listed import Listed, listed
 from conceptseg.data.reads import record_read
 from conceptseg.data.sample import Sample
-from conceptseg.errors import InputError, nearest
+from conceptseg.errors import InputError, check_manifest, nearest
 
 BUILTIN = "builtin:"
 """Prefix of manifests that need no file, such as `builtin:planted`."""
@@ -316,6 +316,7 @@ def load_manifest(path: Path | str, root_override: Path | None = None) -> Manife
             raise InputError(f"{path.name}: no such built-in data set; known are: {BUILTIN}planted")
         return catalogue.load("readers", name)(Path(path.name), {}, root_override)
     spec = read_yaml(path)
+    check_manifest(spec, path)
     kind = spec.pop("format", "native")
     known = catalogue.names("readers")
     if kind not in known:

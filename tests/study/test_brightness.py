@@ -11,6 +11,7 @@ import yaml
 from conceptseg import catalogue
 from conceptseg.engine.store import FOLDER
 from conceptseg.study import __main__ as command
+from conceptseg.study.command.studies import study_command
 from tests.study.ace import test_study as scenes
 from tests.study.brightness import measure
 from tests.study.brightness.config import Brightness
@@ -29,7 +30,7 @@ def study(tmp_path, monkeypatch):
     monkeypatch.setattr(catalogue, "entry", lambda *_: entry)
     commands = list(command.app.registered_commands)
     monkeypatch.setattr(command.app, "registered_commands", commands)
-    command.app.command(name="brightness")(command.study_command("brightness"))
+    command.app.command(name="brightness")(study_command("brightness"))
     file = scenes.write_scenes(tmp_path / "files", 12)
     content = yaml.safe_load(file.read_text())
     shared = {key: content[key] for key in ("data", "model", "run", "layer") if key in content}

@@ -392,6 +392,27 @@ def test_mistakes_on_the_command_line(capsys, study, tmp_path):
     assert "unknown kind" in refused(capsys, "list", "nothing")
 
 
+def test_the_file_may_be_an_argument(capsys, study):
+    code, out, _ = call(capsys, "toy", study)
+    assert code == 0 and Path(out[0]).is_file()
+    assert call(capsys, "check", study)[0] == 0
+    assert "two files are given" in refused(capsys, "toy", study, "-c", study)
+
+
+def test_swapped_files_are_told_as_what_they_are(capsys, study):
+    manifest = study.parent / "set.yaml"
+    for words in (["toy", manifest], ["check", manifest], ["layers", manifest]):
+        assert "set.yaml: a manifest, not a study's file" in refused(capsys, *words)
+    swapped = ("toy", study, "--set", f"data.manifest={study}")
+    assert "toy_noise.yaml: a study's file, not a manifest" in refused(capsys, *swapped)
+
+
+def test_verdicts_are_asked_of_studies_that_give_them(capsys, study):
+    assert "toy gives no verdicts" in refused(capsys, "toy", study, "--fail-on", "confirmed")
+    assert "--json" in refused(capsys, "toy", study, "--json")
+    assert toys.Calls.count == 0
+
+
 def test_output_that_cannot_be_written_is_told_before_any_work(capsys, study, tmp_path):
     (tmp_path / "file").write_text("mine")
     for out in ("file", "file/below", "/proc/none/o"):
@@ -486,9 +507,9 @@ def test_shipped_studies_are_valid():
 
 
 def test_kept_memory_setting_is_harmless():
-    from conceptseg.study.command import verbs
+    from conceptseg.study.command import running
 
-    verbs.start_here()
+    running.start_here()
     assert torch.ones(1000).sum() == 1000
 
 
@@ -498,7 +519,7 @@ def test_a_stop_that_ends_as_another_error_is_told_as_what_it_is(
     capsys, study, monkeypatch, number, words
 ):
     """As a lock has it that complains, or a library that tells all errors in words of its own."""
-    from conceptseg.study.command import verbs
+    from conceptseg.study.command import running
 
     def swallowing(*args, **options):
         try:
@@ -509,7 +530,7 @@ def test_a_stop_that_ends_as_another_error_is_told_as_what_it_is(
 
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}[number]
     before = signal.signal(number, usual)  # a job in the background ignores Ctrl-C
-    monkeypatch.setattr(verbs, "run", swallowing)
+    monkeypatch.setattr(running, "run", swallowing)
     try:
         code, out, err = call(capsys, "toy", "-c", study, "--out", "o")
         assert (code, out) == (SIGNALS[number][0], []) and signal.getsignal(number) == usual

@@ -14,6 +14,7 @@ from PIL import Image
 
 from conceptseg import catalogue
 from conceptseg.study import __main__ as command
+from conceptseg.study.command.studies import study_command
 from tests import toys
 
 STUDY = """
@@ -47,7 +48,7 @@ def register() -> None:
         if (k, n) == ("study", "toy")
         else entry(k, n)
     )
-    command.app.command(name="toy")(command.study_command("toy"))
+    command.app.command(name="toy")(study_command("toy"))
 
 
 def write_files(folder: Path, images: int = 8, shards: int = 4) -> Path:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import Field, field_validator
 
-from conceptseg.config import Strict
+from conceptseg.config import Strict, one_or_more
 from conceptseg.data.manifest import Sample
 from conceptseg.data.readers._files import read_lines, relative, resolve
 from conceptseg.data.readers._matching import Matcher
@@ -17,14 +17,10 @@ from conceptseg.errors import InputError, nearest
 _WORD = re.compile(r"\{([A-Za-z_]\w*)\}")
 
 
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
 class FolderSpec(Strict):
     """Image and mask files that share their ids."""
 
-    images: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+    images: Annotated[tuple[str, ...], one_or_more(str)] = Field(
         min_length=1,
         description="Pattern of the image file, such as train/images/{id}.jpg; several patterns "
         "are stacked as channels.",

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field, StrictInt, field_validator, model_validator
+from pydantic import BaseModel, Field, StrictInt, field_validator, model_validator
 
-from conceptseg.config import Strict
+from conceptseg.config import Strict, one_or_more
 from conceptseg.data.labels import LabelBlock, wrong_names
 from conceptseg.data.manifest import Manifest, Sample
 from conceptseg.data.raster import MAX_PIXELS, Rules
@@ -28,10 +28,6 @@ Level = Annotated[int, Field(strict=True, ge=0, le=255)]
 RGB = tuple[Level, Level, Level]
 
 
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, (int, float)) else value
-
-
 class LabelSpec(Strict):
     """The label block: what the values of a mask mean. Nothing outside it is accepted."""
 
@@ -41,7 +37,7 @@ class LabelSpec(Strict):
     colours: tuple[RGB, ...] | None = Field(
         None, description="One [r, g, b] per class, 0 to 255; by these RGB masks are read."
     )
-    ignore: Annotated[tuple[StrictInt, ...], BeforeValidator(_listed)] = Field(
+    ignore: Annotated[tuple[StrictInt, ...], one_or_more(int)] = Field(
         (), description="Raw value, or values, of pixels that are left out."
     )
     ignore_colours: tuple[RGB, ...] = Field(
@@ -56,7 +52,7 @@ class LabelSpec(Strict):
     first: int = Field(
         0, strict=True, description="Raw value of the first class, where masks do not count from 0."
     )
-    threshold: Annotated[tuple[float, ...], BeforeValidator(_listed)] = Field(
+    threshold: Annotated[tuple[float, ...], one_or_more(float)] = Field(
         (),
         description="Least grey value of the second class, or rising values of the second, third, "
         "...; JPEG masks and floats can be read so. Of one mask per class: its least grey value.",

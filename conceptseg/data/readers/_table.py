@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import Field, field_validator
 
-from conceptseg.config import Strict
+from conceptseg.config import Strict, one_or_more
 from conceptseg.data.columns import Block, Cells, Coded, Gathered, texts_of
 from conceptseg.data.readers._cells import PARTS, Chunk, Keys, check_paths
 from conceptseg.data.readers._files import relative, resolve, told_if_unreadable
@@ -22,10 +22,6 @@ from conceptseg.errors import InputError, nearest
 
 Texts = Sequence[str] | Block | Coded
 SUFFIXES = (".csv", ".jsonl", ".parquet")
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
 
 
 class TableSpec(Strict):
@@ -40,7 +36,7 @@ class TableSpec(Strict):
     id: str | None = Field(
         None, description="Template such as {name}; else column id, else the image's stem."
     )
-    image: Annotated[tuple[str, ...] | None, BeforeValidator(_listed)] = Field(
+    image: Annotated[tuple[str, ...] | None, one_or_more(str)] = Field(
         None,
         description="Template such as {split}/images/{name}.png, or several, which are stacked as "
         "channels; else column image.",

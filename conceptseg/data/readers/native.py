@@ -25,9 +25,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, FiniteFloat, field_validator, model_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 
-from conceptseg.config import Strict
+from conceptseg import catalogue
+from conceptseg.config import Strict, one_or_more
 from conceptseg.data.manifest import Manifest, Sample
 from conceptseg.data.readers._files import relative
 from conceptseg.data.readers._folders import FolderSpec, check_masks, find
@@ -36,14 +37,10 @@ from conceptseg.data.readers._spec import FilesSpec, Grouping, LabelSpec, from_f
 from conceptseg.data.readers._table import TableSpec, read_table
 
 
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
 class EntrySpec(Strict):
     """One sample of an inline list."""
 
-    image: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+    image: Annotated[tuple[str, ...], one_or_more(str)] = Field(
         min_length=1, description="Image file, or files that are stacked as channels."
     )
     id: str | None = Field(None, description="The first image's stem when absent.")
@@ -94,6 +91,29 @@ class NativeSpec(FilesSpec):
                 + (" and ".join(given) or "none")
             )
         return self
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of manifests, for editors; of other formats than this one any keys pass."""
+    own = NativeSpec.model_json_schema()
+    definitions = own.pop("$defs", {})
+    for key, entry in (("samples", EntrySpec), ("folders", FolderSpec)):
+        listed = entry.model_json_schema()
+        definitions |= listed.pop("$defs", {}) | {entry.__name__: listed}
+        items = {"type": "array", "items": {"$ref": f"#/$defs/{entry.__name__}"}}
+        about = {key: one for key, one in own["properties"][key].items() if key != "anyOf"}
+        own["properties"][key] = about | {"anyOf": [items, {"type": "null"}]}
+    formats = {"enum": list(catalogue.names("readers")), "default": "native"}
+    own["properties"]["format"] = formats
+    another = {"properties": {"format": {"not": {"const": "native"}}}, "required": ["format"]}
+    return {
+        "$defs": definitions,
+        "type": "object",
+        "properties": {"format": formats},
+        "if": another,
+        "then": True,
+        "else": own,
+    }
 
 
 def read(path: Path, spec: Mapping[str, Any], root_override: Path | None = None) -> Manifest:

@@ -15,8 +15,12 @@ from conceptseg.study.audit.config import SHOWN, Verdict
 FIELDS = ("class", "context", "verdict", "effect", "low", "high", "p_adjusted", "detectable", "n")
 
 
-def check(names: Sequence[str]) -> None:
-    """Raise InputError, before anything runs, for a name that is no verdict."""
+def check(study: str, names: Sequence[str], *, as_json: bool = False) -> None:
+    """Raise InputError, before anything runs, for a name that is no verdict, or a study that
+    gives none by class and context."""
+    if study != "audit" and (names or as_json):
+        option = "--fail-on" if names else "--json"
+        raise InputError(f"{option}: {study} gives no verdicts; conceptseg audit does")
     for name in names:
         if name not in get_args(Verdict):
             raise InputError(f"--fail-on {name}: {nearest(name, get_args(Verdict))}")

@@ -1,13 +1,13 @@
 """The options that several verbs of the command share, and what their help says."""
 
-import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from conceptseg import catalogue
-from conceptseg.errors import InputError, nearest
+from conceptseg.errors import InputError, check_study, nearest
 
 CODES = (
     "Exit codes: 0 done, 2 bad input, 3 out of memory, 4 a verdict that --fail-on names, "
@@ -16,9 +16,13 @@ CODES = (
 FRESH = "Ignore saved parts, and replace whatever result is in the output folder."
 RESUME = "A run that was killed or interrupted resumes when the same command is given again."
 
+File = Annotated[
+    Path | None,
+    typer.Argument(metavar="[FILE]", help="The study's YAML file; the built-in example if absent."),
+]
 Config = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="The study's YAML file; the built-in example if absent."),
+    typer.Option("--config", "-c", help="The same file, named by an option."),
 ]
 Sets = Annotated[
     list[str] | None,
@@ -43,21 +47,37 @@ FailOn = Annotated[
         help="End with exit code 4 if a class and context have this verdict, such as confirmed.",
     ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON, and no path.")]
+Folders = Annotated[list[Path], typer.Argument(help="Folders of finished runs.")]
+OutFile = Annotated[Path | None, typer.Option("--out", help="File to write; printed if absent.")]
 
 
-MOST_PIXELS = 2**24
-"""Of the image for `layers --model`: 4096 x 4096."""
+def one_file(*given: Path | None) -> Path | None:
+    """The study's file, as an argument or by `--config`. Raises InputError for two of them."""
+    files = [one for one in given if one is not None]
+    if len(files) > 1:
+        raise InputError(f"two files are given, {files[0]} and {files[1]}; give one")
+    return files[0] if files else None
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Height and width of `--size`. Raises InputError."""
-    found = re.fullmatch(r"([0-9]{1,7})x([0-9]{1,7})", text.lower())
-    height, width = (int(side) for side in found.groups()) if found else (0, 0)
-    if not 0 < height * width <= MOST_PIXELS:
-        raise InputError(
-            f"--size {text}: write it as HxW in pixels, e.g. 256x320, {MOST_PIXELS} at most in all"
-        )
-    return height, width
+def overridden(
+    sets: Sequence[str] | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+    data_root: Path | None = None,
+    shards: int | None = None,
+) -> list[tuple[str, Any]]:
+    """All overrides as (dotted key, value), the options of their own after `--set`."""
+    from conceptseg.settings import parse_override
+
+    own = {
+        "run.device": device,
+        "run.batch_size": batch_size,
+        "data.root": None if data_root is None else str(data_root),
+        "run.shards": shards,
+    }
+    overrides = [parse_override(text) for text in sets or ()]
+    return overrides + [(key, value) for key, value in own.items() if value is not None]
 
 
 def file_of(study: str, config: Path | None) -> Path:
@@ -83,6 +103,9 @@ def study_of(config: Path | None, study: str | None) -> str:
         return "ace"
     fitting = [name for name in known if config.stem == name or config.stem.startswith(f"{name}_")]
     if not fitting:
+        from conceptseg.settings import read_yaml
+
+        check_study(read_yaml(config), config)
         raise InputError(
             f"{config}: its name does not begin with a study's; give --study, one of "
             + ", ".join(known)

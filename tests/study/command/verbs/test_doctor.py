@@ -11,7 +11,7 @@ import pytest
 from conceptseg import __version__
 from conceptseg.catalogue import EXTRAS
 from conceptseg.study.__main__ import main
-from conceptseg.study.command import doctor
+from conceptseg.study.command.verbs import doctor
 
 
 def test_it_names_versions_extras_devices_and_threads(capsys):
@@ -47,8 +47,8 @@ def test_a_missing_extra_is_told_with_what_installs_it(monkeypatch):
 @pytest.mark.slow
 def test_a_broken_torch_is_reported(tmp_path):
     (tmp_path / "torch.py").write_text("raise OSError('libcudart.so.99: cannot open')")
-    program = "from conceptseg.study.command import doctor; print(doctor.page())"
-    here = str(Path(__file__).parents[2])
+    program = "from conceptseg.study.command.verbs import doctor; print(doctor.page())"
+    here = str(Path(__file__).parents[4])
     done = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,

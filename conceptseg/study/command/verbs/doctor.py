@@ -1,4 +1,4 @@
-"""What a bug report needs to know of a machine; no path, name or address is in it."""
+"""`conceptseg doctor`: what a bug report needs to know of a machine, and nothing private."""
 
 import importlib.metadata
 import os
@@ -6,10 +6,16 @@ import platform
 import sys
 
 from conceptseg.catalogue import EXTRAS
-from conceptseg.engine import provenance
+
+PANEL = "Begin"
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "NUMBA_NUM_THREADS")
 """Settings in the environment that decide how many threads compute, and how they wait."""
+
+
+def command() -> None:
+    """Print what a bug report needs: versions, extras, devices, threads; nothing private."""
+    print(page())
 
 
 def page() -> str:
@@ -17,6 +23,8 @@ def page() -> str:
 
     A package that cannot be imported is told with its error, since that is what is often wrong.
     """
+    from conceptseg.engine import provenance
+
     lines = [f"{name}: {version}" for name, version in provenance.versions().items()]
     lines += [f"{extra} (optional): {told}" for extra, told in extras().items()]
     lines.append(f"platform: {platform.system()} {platform.release()}, {platform.machine()}")
