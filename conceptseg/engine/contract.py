@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from conceptseg.network.model import SegmentationModel
     from conceptseg.report.blocks import Report
     from conceptseg.result.saved import Result
+    from conceptseg.result.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,30 @@ class Study(StudyKeys, ABC):
         from conceptseg.result.joined import parts_of
 
         compose: Callable[[Result], Report] = _beside(cls, "report").compose
-        return joined.compose(result, compose) if parts_of(result) else compose(result)
+        made = joined.compose(result, compose) if parts_of(result) else compose(result)
+        return replace(made, verdict=cls.verdict(result))
+
+    @classmethod
+    def verdict(cls, result: Result) -> Verdict | None:
+        """What a whole result says, by the study's own rule; None of a study that has none.
+
+        The rule is `verdict(result)` in the study's `verdict.py`. Of independent classes, each of
+        which has its own, the gravest decides.
+        """
+        from conceptseg.result.joined import parts_of
+        from conceptseg.result.verdict import among, weakened
+
+        file = f"{cls.__module__.rpartition('.')[0]}.verdict"
+        if find_spec(file) is None:
+            return None
+        rule: Callable[[Result], Verdict] = import_module(file).verdict
+        parts = parts_of(result)
+        if not parts:
+            return weakened(rule(result), result.notes, result.provenance, result.altered)
+        each = {k: weakened(rule(one), one.notes, one.provenance) for k, one in parts.items()}
+        shown = {one.class_ for one in result.findings if one.standing == "evidence"}
+        whole = among(each, {name for name in each if name in shown})
+        return weakened(whole, result.notes, result.provenance, result.altered)
 
 
 def _beside(study: type[Study], name: str) -> ModuleType:

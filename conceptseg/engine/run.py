@@ -158,6 +158,7 @@ def save(study: type[Study], result: Result, out: Path) -> Path:
     """
     from conceptseg.report.page import render
 
+    result = dataclasses.replace(result, verdict=study.verdict(result))
     result.save(out, render(study.report(result), result))
     clear(out)
     return out / "report.html"

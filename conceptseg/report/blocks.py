@@ -12,11 +12,13 @@ see it, and a table of its numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from conceptseg.result.finding import Finding
 from conceptseg.result.table import Table
+from conceptseg.result.verdict import Verdict
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -238,3 +240,6 @@ class Report:
     sections: Sequence[Section | None] = ()
     limits: Sequence[str] = ()
     findings_shown: int = 12
+    verdict: Verdict | None = None
+    illustrate: Callable[[Finding], Sequence[Picture]] | None = None
+    """The pictures of a finding; without it those of the card that is its evidence."""

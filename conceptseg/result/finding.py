@@ -24,7 +24,10 @@ class Finding(Strict):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    claim: str = Field(description="One sentence in plain words.")
+    claim: str = Field(description="The claim with its numbers, to be quoted as it stands.")
+    plain: str = Field(
+        "", description="The same in plain words without numbers; equal ones are shown as one."
+    )
     class_: str | None = Field(None, alias="class", description="Class that the claim is about.")
     effect: float | None = Field(None, description="Size; what it measures is `effect_name`.")
     ci: tuple[float, float] | None = Field(None, description="95 % interval of the effect.")
@@ -48,6 +51,9 @@ class Finding(Strict):
     fault: bool = Field(
         False, description="Whether it is of the network's mistakes; these come first."
     )
+    warning: bool = Field(
+        False, description="Whether it limits what all others say; then it comes before them."
+    )
     details: dict[str, Any] = Field(
         default_factory=dict, description="Further numbers; `effect_name` names the effect."
     )
@@ -63,6 +69,8 @@ class Finding(Strict):
         class_name: str | None = None,
         null: float | None = None,
         fault: bool = False,
+        warning: bool = False,
+        plain: str = "",
         **details: Any,
     ) -> Finding:
         """A claim with its number. Decided by its `test`; without one by whether the interval
@@ -70,6 +78,7 @@ class Finding(Strict):
         """
         return cls(
             claim=claim,
+            plain=plain,
             class_=class_name,
             effect=estimate.value,
             ci=estimate.ci,
@@ -82,6 +91,7 @@ class Finding(Strict):
             null=null or 0.0,
             evidence=evidence,
             fault=fault,
+            warning=warning,
             details=details,
         )
 
@@ -129,7 +139,7 @@ class Finding(Strict):
 
 
 def ranked(findings: Iterable[Finding]) -> list[Finding]:
-    """Evidence first, then descriptions, then the rest; in each faults, then the largest first.
+    """Warnings, then evidence, descriptions, the rest; in each faults, then the largest first.
 
     By size, not by p: p-values of clear effects all lie at the least that the draws can give, and
     of what is sure, how large it is matters. Size is the distance from the null: from 0, or from
@@ -137,10 +147,11 @@ def ranked(findings: Iterable[Finding]) -> list[Finding]:
     """
     order = ("evidence", "description", "no evidence", "not testable")
 
-    def key(finding: Finding) -> tuple[int, bool, float, float, float, str]:
+    def key(finding: Finding) -> tuple[bool, int, bool, float, float, float, str]:
         place = order.index(finding.standing)
         size = 0.0 if finding.effect is None else abs(finding.effect - finding.null)
         p = 1.0 if finding.p_adjusted is None else finding.p_adjusted
-        return place, not finding.fault, p if place > 1 else 0.0, -size, p, finding.claim
+        unsure = p if place > 1 else 0.0
+        return not finding.warning, place, not finding.fault, unsure, -size, p, finding.claim
 
     return sorted(findings, key=key)

@@ -33,6 +33,7 @@ from conceptseg.result.encoding import pack, plain, unpack
 from conceptseg.result.finding import Finding
 from conceptseg.result.folder import replace_folder
 from conceptseg.result.table import Table
+from conceptseg.result.verdict import Verdict
 
 SCHEMA = 2
 KEYS = (
@@ -47,7 +48,10 @@ KEYS = (
     "notes",
     "files",
     "digest",
+    "verdict",
 )
+LATER = {"verdict"}
+"""Keys that results of earlier versions lack."""
 MARKER = "result.json"
 OWN = (MARKER, "arrays.npz", "images", "report.html")
 STATE = ".state"
@@ -67,6 +71,7 @@ class Result:
 
     The values of tables become plain ones, as JSON has them: null for nan.
 
+    `verdict` is the study's own, None before it was asked for and in results of earlier versions.
     `altered` says of a loaded one that its `result.json` was changed since it was saved.
 
     Loaded again, a mapping's keys are in sorted order: where order matters use a list, or a
@@ -84,6 +89,7 @@ class Result:
     config: Mapping[str, Any] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
     altered: bool = False
+    verdict: Verdict | None = None
 
     def __post_init__(self) -> None:
         # A report is made of the same plain values (null for nan) before and after saving.
@@ -108,6 +114,7 @@ class Result:
             "skipped": self.skipped,
             "provenance": self.provenance,
             "timings": self.timings,
+            "verdict": self.verdict,
             "files": {name: sha256(data).hexdigest() for name, data in self._files().items()},
         }
         read_again = json.loads(_text(plain(content)))  # so that keys are texts, sorted as such
@@ -150,7 +157,8 @@ class Result:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise _broken(folder, f"a finding's {where}: {first['msg']}") from None
+            whose = error.title.lower()
+            raise _broken(folder, f"a {whose}'s {where}: {first['msg']}") from None
         except UNREADABLE as error:
             raise _broken(folder, f"{type(error).__name__} at {str(error)[:200]}") from None
 
@@ -237,7 +245,7 @@ def _read_json(folder: Path) -> dict[str, Any]:
         raise _broken(folder, "no mapping at its top")
     if saved.get("schema", SCHEMA) != SCHEMA:
         raise _broken(folder, f"schema {saved['schema']!r} where this version reads {SCHEMA}")
-    missing, unknown = set(KEYS) - saved.keys(), saved.keys() - set(KEYS)
+    missing, unknown = set(KEYS) - LATER - saved.keys(), saved.keys() - set(KEYS)
     if missing or unknown:
         which = f"lacks {sorted(missing)}" if missing else f"has unknown keys {sorted(unknown)}"
         raise _broken(folder, which)
@@ -246,11 +254,13 @@ def _read_json(folder: Path) -> dict[str, Any]:
 
 def _content(saved: Mapping[str, Any]) -> dict[str, Any]:
     """What `result.json` alone holds of a result."""
+    verdict = saved.get("verdict")
     return {
         "study": str(saved["study"]),
         "findings": [Finding.model_validate(entry) for entry in saved["findings"]],
         "tables": {name: Table.from_json(t) for name, t in saved["tables"].items()},
         "skipped": [dict(entry) for entry in saved["skipped"]],
+        "verdict": None if verdict is None else Verdict.model_validate(verdict),
         **{key: dict(saved[key]) for key in ("provenance", "timings", "config", "notes")},
     }
 

@@ -111,8 +111,11 @@ def test_result_json_has_the_promised_keys_and_is_strict_json():
         "schema",
         "files",
         "digest",
+        "verdict",
     }
     assert set(saved["findings"][0]) == {
+        "plain",
+        "warning",
         "claim",
         "class",
         "effect",

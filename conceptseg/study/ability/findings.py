@@ -29,6 +29,8 @@ def findings(study: Ability, assessed: Assessed, classes: Sequence[str]) -> list
             f"{assessed.estimates['confidence'].value:.2f}.",
             gap,
             null=0.0,
+            plain="Where the layers agree with the prediction, images are segmented better"
+            + ("." if sure and gap.value > 0 else ": no better a sign than the confidence."),
             evidence="estimate",
             effect_name="rank correlation above that of confidence",
         )
@@ -66,6 +68,9 @@ def _emerges(
     return Finding.about(
         claim,
         value,
+        plain=f"The network can tell {name} from {layer} on."
+        if one.layer
+        else f"From which layer on the network can tell {name} is not clear.",
         class_name=name,
         evidence="classes",
         effect_name="Dice of the layer's reading",
@@ -89,6 +94,8 @@ def _better(study: Ability, assessed: Assessed, classes: Sequence[str]) -> list[
             f"{one.above_images} images that hold it or in which the layer or the output sees it.",
             one.above,
             one.test,
+            plain=f"The network still knows {classes[one.class_id]} at {one.layer}, and loses part "
+            "of it afterwards.",
             class_name=classes[one.class_id],
             evidence="levels",
             effect_name="Dice above the output's",
@@ -117,6 +124,7 @@ def _forgotten(assessed: Assessed, classes: Sequence[str]) -> Finding:
         "cases these layers see at least half an object's worth of a class that is neither in the "
         f"image nor in the output.{tail}",
         count,
+        plain="Some objects are seen within the network and missing in its output.",
         evidence="forgotten",
         effect_name="forgotten objects",
     )

@@ -11,6 +11,7 @@ from conceptseg.engine.known import Known
 from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
+from conceptseg.stats.enrichment import Enriched
 from conceptseg.study.ace import tables
 from conceptseg.study.ace.assess import PAIRS, describe, enrichment
 from conceptseg.study.ace.config import Ace
@@ -19,6 +20,7 @@ from conceptseg.study.ace.discovery import DISCOVERY, Discovery
 from conceptseg.study.ace.erase import ERASURES
 from conceptseg.study.ace.findings import findings
 from conceptseg.study.ace.gradients import needs_labels
+from conceptseg.study.ace.naming import by_metadata
 from conceptseg.study.ace.pictures import MAP, SHOWN, shown_rows
 from conceptseg.study.ace.scored import REGIONS, scored_on
 from conceptseg.study.ace.survey import SCALES
@@ -34,17 +36,19 @@ def conclude(study: Ace, context: Context, known: Known) -> Result:
     classes = context.model.classes
     names = [describe(discovery, concept, classes) for concept in discovery.concepts]
     frequent = enrichment(discovery, _metadata(context, discovery))
+    words = words_of(study, context, discovery, frequent, names)
     caption = "Metadata values frequent among a concept's images"
     photos = {tables.picture_key(name): data for name, data in shown.photos.items()}
     sampling = discovery.sampling
     return Result(
         study="ace",
         findings=ranked(
-            mistaken_report.findings(mistakes, classes) + findings(discovery, pairs, classes, names)
+            mistaken_report.findings(mistakes, classes)
+            + findings(discovery, pairs, classes, names, words)
         ),
         tables={
             "pairs": tables.pair_table(pairs, classes),
-            "concepts": tables.concept_table(study, known, names),
+            "concepts": tables.concept_table(study, known, names, words),
             "exemplars": tables.exemplar_table(study, discovery, shown),
             "classes": tables.class_table(known, classes),
             "calibration": tables.calibration_table(discovery, classes),
@@ -102,6 +106,19 @@ def _arrays(
             [[discovery.influence[c, k].null_effect for k in range(q)] for c in classes], np.float32
         )
     return arrays | local_maps.arrays(comparison)
+
+
+def words_of(
+    study: Ace,
+    context: Context,
+    discovery: Discovery,
+    frequent: Sequence[Enriched],
+    names: Sequence[str],
+) -> dict[int, str]:
+    """A word for each concept that has one: the user's, or that of its images' metadata."""
+    seen = {concept.number: names[concept.number - 1] for concept in discovery.concepts}
+    rows = Table.of(frequent, tables.FREQUENT).rows
+    return by_metadata(rows, seen, context.manifest.background) | study.names
 
 
 def _metadata(context: Context, discovery: Discovery) -> dict[str, list[str]]:

@@ -122,6 +122,11 @@ class Ace(Study):
         description="What intervals and tests count: the manifest's groups, or single images; auto "
         "takes groups where there are at least six, below which no use can be shown by any test.",
     )
+    names: dict[int, str] = Field(
+        default_factory=dict,
+        description="What you call concepts that an earlier run has found, by their numbers: "
+        "{1: bricks, 4: grass}. Without it a concept is called by what its images have in common.",
+    )
     exemplars: int = Field(12, ge=1, le=1000, description="Segments shown for each concept.")
     map_images: int = Field(100, ge=1, description="Images whose segments the map shows.")
     map_segments: int = Field(1500, ge=10, description="Segments that the map shows.")

@@ -50,7 +50,8 @@ def _card(row: Row, exemplars: Any, enriched: Any, used: Any) -> Card:
         for entry in exemplars
     ]
     text = "; ".join(f"{pair['class']}: IoU {pair['loss']:+.2f} when erased" for pair in used)
-    title = f"Concept {q}: {row['given']}" if row.get("given") else f"Concept {q}"
+    word = row.get("given") or row.get("word")
+    title = f"Concept {q}: {word}" if word else f"Concept {q}"
     return Card(title, facts, pictures, badges, text, id=f"concept-{q}")
 
 

@@ -1,26 +1,33 @@
 """What is claimed of classes and concepts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from conceptseg.result.finding import Finding
 from conceptseg.study.ace.assess import Pair
 from conceptseg.study.ace.discovery import Discovery
+from conceptseg.study.ace.naming import named
 
 
 def findings(
-    discovery: Discovery, pairs: Sequence[Pair], classes: Sequence[str], names: Sequence[str]
+    discovery: Discovery,
+    pairs: Sequence[Pair],
+    classes: Sequence[str],
+    names: Sequence[str],
+    words: Mapping[int, str],
 ) -> list[Finding]:
-    """The uses; `names` say what each concept is seen on."""
+    """The uses; `names` say what each concept is seen on, `words` what some are called."""
     result = []
     for pair in pairs:
         if pair.used:
             concept, class_name = discovery.concepts[pair.concept], classes[pair.class_id]
+            own = named(concept.number, concept.label, words.get(concept.number, ""))
             finding = Finding.about(
-                claim(pair, concept.name, class_name, names[pair.concept]),
+                claim(pair, own, class_name, names[pair.concept]),
                 pair.loss,
                 pair.test,
+                plain=plain(pair, own, class_name),
                 evidence=concept.id,
                 class_name=class_name,
                 effect_name="change of IoU when the concept is erased",
@@ -34,6 +41,17 @@ def findings(
             )
             result.append(finding)
     return result
+
+
+def plain(pair: Pair, concept: str, class_name: str) -> str:
+    """A use without numbers: what the class is found by, and whether that is beside it."""
+    if pair.from_context:
+        return f"The network finds {class_name} by {concept}, which lies outside of it."
+    if pair.from_context is False:
+        return f"The network finds {class_name} by {concept}, which is of {class_name} itself."
+    return (
+        f"The network finds {class_name} by {concept}; whether that lies outside of it stays open."
+    )
 
 
 WHERE = {

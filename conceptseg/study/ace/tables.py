@@ -1,6 +1,6 @@
 """The tables of an ACE result."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter as get
 from typing import Any
 
@@ -88,7 +88,10 @@ def pair_table(pairs: Sequence[Pair], classes: Sequence[str]) -> Table:
     return Table.of(pairs, columns, "Every class and concept that was tested")
 
 
-def concept_table(study: Ace, known: Known, names: Sequence[str]) -> Table:
+def concept_table(
+    study: Ace, known: Known, names: Sequence[str], words: Mapping[int, str]
+) -> Table:
+    """A row for each concept: what it lies on (`names`) and what it is called (`words`)."""
     discovery, shown = known[DISCOVERY], known[SHOWN]
 
     def alone(concept: Concept) -> float:
@@ -98,6 +101,7 @@ def concept_table(study: Ace, known: Known, names: Sequence[str]) -> Table:
     columns = (
         Column("concept", of="number"),
         Column("given", "the user's name", of="label"),
+        Column("word", "called", of=lambda concept: words.get(concept.number, "")),
         Column("seen_on", "seen on", of=lambda concept: names[concept.number - 1]),
         Column("segments", of=lambda concept: len(concept.members)),
         "images",

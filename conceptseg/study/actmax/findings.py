@@ -47,6 +47,9 @@ def _average(judged: Judged, seed: int) -> list[Finding]:
             f"{singly}.",
             estimate,
             test,
+            plain="On average, pictures resemble the real images of their own unit."
+            if test.passed and estimate.value > 0
+            else "On average, pictures were not shown to resemble the images of their own unit.",
             evidence="likeness",
             effect_name=EFFECT,
         )
@@ -65,7 +68,9 @@ def _picture(
         f"The picture of {name}{label} excites it {reach}, yet was tested and not shown to "
         "resemble the images that do: it is no evidence of what the unit detects in the data."
     )
+    plain = "It is not to be taken for what the unit detects in real images."
     if judged.verdict[g] == "representative":
+        plain = "It may be read as something the unit responds to."
         claim = (
             f"The picture of {name}{label} is more like the real images that excite it than like "
             f"those of {main.above[g]:.0%} of the other units: it may be read as something the "
@@ -76,6 +81,7 @@ def _picture(
         claim,
         Estimate(float(main.above[g] - 0.5), NAN, NAN, compared, "units"),
         main.tests[g],
+        plain=plain,
         evidence=f"unit-{unit}",
         class_name=name if study.objective == "class" else None,
         effect_name=EFFECT,

@@ -7,6 +7,13 @@ from conceptseg.study.audit.assess import Case
 from conceptseg.study.audit.tables import sentence
 
 
+def _plain(case: Case) -> str:
+    """A reliance without numbers."""
+    if case.change.value > 0:
+        return f"The network needs {case.context.name} around {case.class_name} to find it."
+    return f"The network misses {case.class_name} where {case.context.name} is around it."
+
+
 def findings(cases: Iterable[Case]) -> list[Finding]:
     """One for each verdict of behaviour; the others stand in the table of verdicts."""
     return [
@@ -14,6 +21,7 @@ def findings(cases: Iterable[Case]) -> list[Finding]:
             sentence(case),
             case.change,
             case.test,
+            plain=_plain(case),
             class_name=case.class_name,
             evidence="pairs",
             effect_name="IoU with the context less IoU without it",

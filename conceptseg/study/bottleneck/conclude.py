@@ -40,7 +40,7 @@ def conclude(study: Bottleneck, context: Context, known: Known) -> Result:
     pictures = judged.measured.pictures
     return Result(
         study="bottleneck",
-        findings=ranked(findings(study, standing, flags, slices)),
+        findings=ranked(findings(study, standing, flags, slices, known[SHIFTED])),
         tables={
             "standing": tables.standing_table(standing),
             "flags": tables.flag_table(flags, study.budget),

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 from conceptseg.result.finding import Finding
+from conceptseg.result.table import Table
 from conceptseg.study.bottleneck import tables
 from conceptseg.study.bottleneck.config import Bottleneck
 from conceptseg.study.bottleneck.evaluate import Flagging, Standing
+from conceptseg.study.bottleneck.shift import SPOILT_LIKE, trusted_wrongly
 from conceptseg.study.bottleneck.slices import Slice
 
 MOST_SLICES = 8
@@ -13,13 +15,39 @@ CHOSEN_BY = {"layer": "the layer", "both": "layer and confidence together"}
 
 
 def findings(
-    study: Bottleneck, standing: Sequence[Standing], flags: Flagging, slices: Sequence[Slice]
+    study: Bottleneck,
+    standing: Sequence[Standing],
+    flags: Flagging,
+    slices: Sequence[Slice],
+    shift: Table,
 ) -> list[Finding]:
     shown = sorted((one for one in slices if one.test.passed), key=lambda one: one.difference.value)
     return [
+        *shift_findings(study, shift),
         *standing_findings(standing),
         *flag_findings(study, flags),
         *map(slice_finding, shown[:MOST_SLICES]),
+    ]
+
+
+def shift_findings(study: Bottleneck, shift: Table) -> list[Finding]:
+    """Kinds of spoilt images that pass the gate with a quality that they do not have."""
+    return [
+        Finding(
+            claim=f"Of {row['images']} images made {row['kind']}, the gate turns away "
+            f"{row['outside']:.0%}. Their quality is {row[tables.TRUE_MEAN.key]:.2f}, predicted "
+            f"are {row[tables.PREDICTED_MEAN.key]:.2f}, and {row['covered']:.0%} of the intervals "
+            f"of those that pass hold it, where {study.coverage:.0%} should.",
+            plain=f"{SPOILT_LIKE[row['kind']].capitalize()} images are trusted and should not be.",
+            effect=row[tables.PREDICTED_MEAN.key] - row[tables.TRUE_MEAN.key],
+            n=row["images"],
+            of="images",
+            evidence="shift",
+            warning=True,
+            details={"effect_name": "predicted quality above the true one", "kind": row["kind"]},
+        )
+        for row in shift.rows
+        if trusted_wrongly(row, study.coverage)
     ]
 
 
@@ -45,11 +73,20 @@ def standing_findings(standing: Sequence[Standing]) -> list[Finding]:
                 claim,
                 one.beats,
                 one.test,
+                plain=_standing_in_words(one.name, verdict),
                 evidence="standing-table",
                 effect_name="error below that of confidence",
             )
         )
     return result
+
+
+def _standing_in_words(name: str, verdict: str) -> str:
+    """What predicting from the layer, or from both, is worth, without numbers."""
+    source = tables.NAMES[name]
+    if verdict in ("better", "worse"):
+        return f"From the {source}, quality is predicted {verdict} than from the confidence."
+    return f"The {source} was not shown to predict quality otherwise than the confidence."
 
 
 def flag_findings(study: Bottleneck, flags: Flagging) -> list[Finding]:
@@ -73,6 +110,12 @@ def flag_findings(study: Bottleneck, flags: Flagging) -> list[Finding]:
                 claim,
                 flags.gains[name],
                 test,
+                plain=f"Images that fail are found by {source} "
+                + (
+                    "more often than by the network's confidence."
+                    if test.passed and flags.gains[name].value > 0
+                    else "and by the network's confidence; neither was shown to be better."
+                ),
                 evidence="flag-curve",
                 effect_name="precision above that of fitted confidence",
             )
@@ -88,6 +131,8 @@ def slice_finding(one: Slice) -> Finding:
         f"others, over {int(one.members.sum())} images.",
         one.difference,
         one.test,
+        plain=f"Images of {one.name} are segmented {'worse' if change < 0 else 'better'} than "
+        "others.",
         evidence="slices",
         effect_name="mean quality against all other images",
         slice=one.name,

@@ -162,7 +162,11 @@ def intervals(result: Result) -> Section:
         "scored by the saved predictor, which was fitted on the same images unspoilt and so knows "
         "them better than it would new ones."
     )
-    tried = TableBlock(shift, "The gate, tried on spoilt images", text) if shift.rows else None
+    tried = (
+        TableBlock(shift, "The gate, tried on spoilt images", text, id="shift")
+        if shift.rows
+        else None
+    )
     return Section("intervals", "How sure each prediction is", "", [covered, tried])
 
 

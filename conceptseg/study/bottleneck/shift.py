@@ -1,7 +1,8 @@
 """The gate put to the test: the same images, spoilt, as a network may meet them in the field."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.result.columns import labels_of
 from conceptseg.result.table import Table
+from conceptseg.stats.intervals import ALPHA
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.bottleneck.confidence import NAMES
 from conceptseg.study.bottleneck.config import Bottleneck
@@ -26,6 +28,8 @@ from conceptseg.study.shared.overlap import class_mean
 
 SPOILT, SHIFTED = Key("shift", SampleTable), Key("shifted", Table)
 KINDS = ("as it is", "noise", "blur", "dark", "inverted")
+SPOILT_LIKE = {"noise": "noisy", "blur": "blurred", "dark": "dark", "inverted": "inverted"}
+"""How images of a kind are called."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,23 @@ def shifted(study: Bottleneck, judged: Judged, table: SampleTable) -> Table:
     labels = {"outside": "rejected by the gate", "covered": "covered, of those accepted"}
     labels |= labels_of([TRUE_MEAN, PREDICTED_MEAN])
     return Table(rows, labels=labels, caption="The predictor on spoilt images")
+
+
+def trusted_wrongly(row: Mapping[str, Any], coverage: float) -> bool:
+    """Whether images of a kind pass the gate and are given a quality better than they have.
+
+    Of the n images that pass, the intervals of fewer hold the truth than would of one in twenty
+    data sets if each held it with probability `coverage`: binomial, over the four kinds
+    (Bonferroni).
+    """
+    from scipy.stats import binom
+
+    if row["kind"] == KINDS[0] or row["covered"] is None:
+        return False
+    passed = round((1 - row["outside"]) * row["images"])
+    held = round(row["covered"] * passed)
+    rare = binom.cdf(held, passed, coverage) <= ALPHA / len(SPOILT_LIKE)
+    return bool(rare and row[PREDICTED_MEAN.key] > row[TRUE_MEAN.key])
 
 
 def unseen(study: Bottleneck, judged: Judged, rows: Sequence[int]) -> Scored:

@@ -26,6 +26,8 @@ def _change(cue: Cue, classes: tuple[str, ...]) -> Finding:
         f"phases), random paths change it by {cue.change['smooth']:+.2f}, {data[cue.word]}.",
         cue.pixel,
         cue.test,
+        plain=f"To call a region {classes[cue.route.target]}, the network wants "
+        f"{'more' if cue.pixel.value > 0 else 'less'} {NAMES[cue.descriptor]}.",
         evidence="cues",
         class_name=classes[cue.route.target],
         effect_name="change on the pixel path (SD)",
@@ -44,6 +46,8 @@ def _surroundings(assessed: Assessed, classes: tuple[str, ...]) -> list[Finding]
             f"{one.shuffled:.0%}): its surroundings matter.",
             one.share,
             one.test,
+            plain=f"Whether a region is called {classes[one.route.target]} depends on what lies "
+            "far from it.",
             evidence="paths",
             class_name=classes[one.route.target],
             effect_name="share of the change far from the region",

@@ -36,7 +36,8 @@ def findings(
                     f"{cost(loss.change.value)} IoU; without random sets of as many others, "
                     f"{cost(loss.random)}."
                 )
-                result.append(_finding(claim, loss, loss.test, classes, counts))
+                plain = f"The network finds {classes[loss.class_id]} by units that detect {name}."
+                result.append(_finding(claim, loss, loss.test, classes, counts, plain))
         if own and not any(loss.used for loss in own):
             worst = min(own, key=lambda loss: (loss.change.value, loss.class_id))
             claim = (
@@ -46,7 +47,8 @@ def findings(
             )
             # A loss that passed falls short otherwise: its p says nothing of this claim.
             test = None if worst.test.passed else worst.test
-            result.append(_finding(claim, worst, test, classes, counts))
+            plain = "Units detect something; whether a class uses it stays open."
+            result.append(_finding(claim, worst, test, classes, counts, plain))
     return result
 
 
@@ -68,12 +70,18 @@ def _worst(loss: Loss, name: str) -> str:
 
 
 def _finding(
-    claim: str, loss: Loss, test: Test | None, classes: Sequence[str], counts: dict[str, Any]
+    claim: str,
+    loss: Loss,
+    test: Test | None,
+    classes: Sequence[str],
+    counts: dict[str, Any],
+    plain: str,
 ) -> Finding:
     return Finding.about(
         claim,
         loss.change,
         test,
+        plain=plain,
         evidence="causal",
         class_name=classes[loss.class_id],
         effect_name="change of IoU when the units are ablated",

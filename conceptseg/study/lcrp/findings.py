@@ -35,6 +35,7 @@ def _finding(score: Score, classes: Sequence[str], known: Mapping[int, KnownUnit
         claim,
         score.excess,
         score.test,
+        plain=f"Part of what speaks for {name} lies outside of it.",
         evidence=pair_key("unit", name, score.unit),
         class_name=name,
         effect_name="context score above that of "

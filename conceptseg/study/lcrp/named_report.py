@@ -69,6 +69,7 @@ def _finding(one: Share, name: str) -> Finding:
         f"covers {one.area:.0%} of the images that hold both.",
         one.excess,
         one.test,
+        plain=f"Part of what speaks for {name} lies on {one.concept}.",
         evidence=ID,
         class_name=name,
         effect_name="share of relevance above that of "

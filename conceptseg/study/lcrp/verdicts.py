@@ -77,20 +77,32 @@ def _pairs(count: int) -> str:
     return f"{count} pair was" if count == 1 else f"{count} pairs were"
 
 
-def unexplained(classes: Sequence[Row]) -> tuple[str, ...]:
+def sensitive(classes: Sequence[Row]) -> list[Row]:
     """Classes whose sensitivity stands out from the others' and is not predicted by their score."""
     known = [r for r in classes if r["sensitivity"] is not None and r["context"] is not None]
-    lines = []
+    found = []
     for row in known:
-        largest = max((r["sensitivity"] for r in known if r is not row), default=np.inf)
-        above = row["sensitivity"] - np.array([largest, row["context"]])
+        above = row["sensitivity"] - np.array([_largest_other(row, known), row["context"]])
         if (above > (APART, FAR)).all():
-            lines.append(
-                f"{row['class']}: replacing the background changes its channels' relevance by "
-                f"{row['sensitivity']:.0%} (other classes: up to {largest:.0%}), while "
-                f"{row['context']:.0%} of its maps lies there."
-            )
-    return tuple(lines)
+            found.append(row)
+    return found
+
+
+def _largest_other(row: Row, rows: Sequence[Row]) -> float:
+    """The largest sensitivity of all other classes; infinite where there is none."""
+    others = (r["sensitivity"] for r in rows if r is not row and r["sensitivity"] is not None)
+    return float(max(others, default=np.inf))
+
+
+def unexplained(classes: Sequence[Row]) -> tuple[str, ...]:
+    """What is said of the classes that :func:`sensitive` names."""
+    known = [r for r in classes if r["context"] is not None]
+    return tuple(
+        f"{row['class']}: replacing the background changes its channels' relevance by "
+        f"{row['sensitivity']:.0%} (other classes: up to {_largest_other(row, known):.0%}), while "
+        f"{row['context']:.0%} of its maps lies there."
+        for row in sensitive(classes)
+    )
 
 
 def by_class(acting: Table) -> tuple[str, ...]:

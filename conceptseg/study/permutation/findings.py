@@ -31,6 +31,11 @@ def findings(importances: Sequence[Importance]) -> list[Finding]:
     ]
 
 
+def name_first(name: str) -> str:
+    """The name of a class as the first word of a sentence."""
+    return name[:1].upper() + name[1:]
+
+
 def _finding(one: Importance, given: Importance | None) -> Finding:
     part, overall = one.variant.feature.name, one.class_name == OVERALL
     claim = (
@@ -47,6 +52,8 @@ def _finding(one: Importance, given: Importance | None) -> Finding:
         claim,
         one.loss,
         one.test,
+        plain=f"{'The network' if overall else name_first(one.class_name)} needs the image's own "
+        f"{part}.",
         class_name=None if overall else one.class_name,
         evidence="forest" if overall else "by-class",
         effect_name="loss of IoU when exchanged",

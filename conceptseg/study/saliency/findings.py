@@ -33,6 +33,7 @@ def better_than_copy(tested: Sequence[Difference], primary: str) -> list[Finding
             f"{one.method} beats a copy of the prediction's mask in {primary}, by "
             f"{one.estimate.value:.3f} on average over {one.cases} cases.",
             one.test,
+            plain=f"{one.method} tells more than a copy of the prediction would.",
             evidence="against",
             effect_name=f"better than the mask copy in {primary}",
         )
@@ -51,6 +52,7 @@ def sees_context(tested: Sequence[Difference], means: Sequence[Mean]) -> list[Fi
             "marks outside the region lies there; by chance "
             f"{share[one.method, one.metric] - one.estimate.value:.0%} would.",
             one.test,
+            plain=f"{one.method} marks the known context more than chance would.",
             evidence="context",
             effect_name="CBL above chance",
         )
@@ -72,6 +74,7 @@ def blind(means: Sequence[Mean], insensitive: float) -> list[Finding]:
             f"when the network's weights were shuffled, over {one.cases} cases: so much of the map "
             "does not come from what the network has learnt.",
             null=insensitive,
+            plain=f"Maps of {one.method} hardly depend on what the network has learnt.",
             evidence="sanity",
             effect_name=f"{one.metric}: rank correlation with the shuffled network's map",
         )

@@ -23,6 +23,8 @@ from conceptseg.study.segnbdt.removal import Removals
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
+LOST = 0.1
+"""Loss of mIoU from which deciding by the tree says little of the network."""
 MOST = 3
 MOST_PARTS = 5
 
@@ -48,13 +50,18 @@ def _estimate(row: Row, column: Column, notes: dict[str, Any]) -> Estimate:
 def _fidelity(rows: Rows, notes: dict[str, Any]) -> list[Finding]:
     by = {row["decided_by"]: row for row in rows}
     hard, trees = by[WORDS["hard"]], notes["random_trees"]
+    test = given([notes["p_random"]], 1 / (1 + trees), n=trees, of="random trees")[0]
     claims = [
         Finding.about(
             f"The tree made from {notes['kind']}, followed hard, agrees with the network at "
             f"{hard['agreement']:.1%} of the pixels; random binary trees agree at "
             f"{notes['null_mean']:.1%} on average.",
             _estimate(hard, AGREEMENT, notes),
-            given([notes["p_random"]], 1 / (1 + trees), n=trees, of="random trees")[0],
+            test,
+            plain="The tree is no better a reading of the network than random trees are."
+            if not test.passed
+            else "The tree reads the network better than random trees do.",
+            warning=not test.passed,
             evidence="fidelity",
             effect_name="agreement with the network",
         )
@@ -73,6 +80,13 @@ def _fidelity(rows: Rows, notes: dict[str, Any]) -> list[Finding]:
                 f"the network, {row['miou']:.3f} for the tree).",
                 change,
                 null=0.0,
+                plain=f"Deciding by the {WORDS[name]} "
+                + (
+                    ("costs accuracy." if change.value < 0 else "gains accuracy.")
+                    if change.excludes(0)
+                    else "was not shown to change the accuracy."
+                ),
+                warning=change.value < -LOST and change.excludes(0),
                 evidence="fidelity",
                 effect_name="change of mIoU",
             )
@@ -102,6 +116,8 @@ def _wrong_nodes(rows: Rows, notes: dict[str, Any]) -> list[Finding]:
         Finding.about(
             claim(row),
             _estimate(row, column, notes),
+            plain=f"{'The tree' if column is WRONG else 'The network'} often goes wrong at node "
+            f"{row['node']}: {row['question']}.",
             evidence=f"node-{row['node']}",
             effect_name="share of wrong pixels",
             node=row["node"],
@@ -119,6 +135,7 @@ def _pairs(rows: Rows, notes: dict[str, Any]) -> list[Finding]:
             f"wrong pixels, in {row['images']} images; the paths part at node "
             f"{row['first_wrong_node']}, depth {row['depth']}.",
             _estimate(row, SHARE, notes),
+            plain=f"{row['true_class']} is taken for {row['decided']}.",
             evidence="wrong",
             class_name=row["true_class"],
             effect_name="share of wrong pixels",
@@ -138,6 +155,8 @@ def _evidence(removals: Removals) -> list[Finding]:
             f"elsewhere by {r.by_chance:+.2f}.",
             r.effect,
             r.test,
+            plain=f"At node {r.node} ({r.question}) the decision for {r.branch} rests on a place "
+            "in the image that can be shown.",
             evidence=f"node-{r.node}",
             effect_name="change of margin beyond chance",
             node=r.node,
@@ -158,6 +177,7 @@ def _parts(removals: Removals) -> list[Finding]:
             f"moves it by {r.elsewhere:.2f}.",
             r.effect,
             r.test,
+            plain=f"The decision for {r.branch} changes with {_part(r.part)}.",
             evidence="removal",
             effect_name="change of margin",
             part=r.part,

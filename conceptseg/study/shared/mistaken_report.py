@@ -24,10 +24,12 @@ def findings(found: Mistakes, classes: Sequence[str]) -> list[Finding]:
     result = []
     for i in found.shown:
         one, erased = found.asked[i], found.erased.get(i)
+        how = "seen where there is none" if one.kind == "false" else "missed"
         finding = Finding.about(
             claim(one, found.names[one.concept], classes[one.class_id], erased),
             one.excess,
             one.test,
+            plain=f"{classes[one.class_id]} is {how} on {found.names[one.concept]}.",
             evidence=f"mistake-{i}",
             class_name=classes[one.class_id],
             fault=True,

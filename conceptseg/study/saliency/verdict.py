@@ -1,0 +1,37 @@
+"""What a comparison of local methods says as a whole: what those that can be believed look at."""
+
+from conceptseg.result.saved import Result
+from conceptseg.result.verdict import Verdict, cannot_tell, concern, counted, listed, none_shown
+
+CONTEXT, BLIND = "CBL above chance", "rank correlation with the shuffled network's map"
+
+
+def verdict(result: Result) -> Verdict:
+    """Methods that depend on the weights and mark the known context are a concern.
+
+    A method whose maps stay alike with shuffled weights says nothing of the network.
+    """
+    found = [(one, str(one.details.get("effect_name", ""))) for one in result.findings]
+    blind = {one.details["method"] for one, name in found if name.endswith(BLIND)}
+    seeing = [one.details["method"] for one, name in found if name == CONTEXT]
+    if believed := [method for method in seeing if method not in blind]:
+        return concern(
+            f"{counted(len(set(believed)), 'local method')} put more weight on the known context "
+            f"than chance would: {listed(believed)}.",
+            "Maps show places and no need: confirm it by `conceptseg audit`.",
+        )
+    real = {r["method"] for r in result.tables["methods"].rows if r["family"] != "baseline"}
+    if not real - blind:
+        return cannot_tell(
+            "Every method's maps stay alike when the network's weights are shuffled.",
+            "Do not read these maps. Try other methods or another layer.",
+        )
+    if "cbl" not in result.notes["metrics"]:
+        return cannot_tell(
+            "The data set names no context, so that no map could be shown to lie on one.",
+            "Use the ranking to choose a method; `conceptseg audit` asks about surroundings.",
+        )
+    return none_shown(
+        "No method was shown to mark the known context more than chance would.",
+        "Maps never refute a use: `conceptseg audit` tests the contexts that you name.",
+    )

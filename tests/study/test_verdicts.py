@@ -1,0 +1,243 @@
+"""The rule that each study owns: what makes a concern, and what says nothing."""
+
+import pytest
+
+from conceptseg import catalogue
+from conceptseg.result.finding import Finding
+from conceptseg.result.saved import Result
+from conceptseg.result.table import Table
+from conceptseg.study.ability.verdict import verdict as ability
+from conceptseg.study.ace.naming import by_metadata
+from conceptseg.study.ace.verdict import verdict as ace
+from conceptseg.study.actmax.verdict import verdict as actmax
+from conceptseg.study.audit.verdict import verdict as audit
+from conceptseg.study.bottleneck.verdict import verdict as bottleneck
+from conceptseg.study.deepdream.verdict import verdict as deepdream
+from conceptseg.study.dissect.verdict import verdict as dissect
+from conceptseg.study.lcrp.verdict import verdict as lcrp
+from conceptseg.study.permutation.verdict import verdict as permutation
+from conceptseg.study.saliency.verdict import verdict as saliency
+from conceptseg.study.segnbdt.verdict import verdict as segnbdt
+
+
+def result(study, notes=None, findings=(), **tables):
+    return Result(
+        study, findings, {k: Table(rows) for k, rows in tables.items()}, notes=notes or {}
+    )
+
+
+@pytest.mark.parametrize("study", catalogue.names("study"))
+def test_every_study_has_a_rule(study):
+    kind = catalogue.load("study", study)
+    assert kind.verdict.__func__ is catalogue.load("study", "ace").verdict.__func__
+    __import__(f"conceptseg.study.{study}.verdict")
+
+
+def use(context=True, used=True, verdict="used"):
+    row = {"class": "car", "concept": 1, "used": used, "from_context": context, "verdict": verdict}
+    return row
+
+
+CONCEPTS = [{"concept": 1, "given": "", "word": "brick"}]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "status"),
+    [
+        ([use(), use(False)], "concern"),
+        ([use(False)], "none shown"),
+        ([use(None)], "none shown"),
+        ([use(None, False, "inconclusive")], "none shown"),
+        ([use(None, False, "not testable"), use(None, False, "underpowered")], "cannot tell"),
+        ([], "cannot tell"),
+    ],
+)
+def test_ace(pairs, status):
+    found = ace(result("ace", pairs=pairs, concepts=CONCEPTS))
+    assert found.status == status
+    if status == "concern":
+        assert 'car by "brick" (concept 1)' in found.sentence
+    if pairs == [use(None)]:
+        assert "whether 1 do so stays open" in found.sentence
+
+
+def context(verdict, effect=0.3):
+    return {"class": "car", "context": "road", "verdict": verdict, "effect": effect}
+
+
+@pytest.mark.parametrize(
+    ("rows", "status", "words"),
+    [
+        ([context("confirmed"), context("no reliance shown")], "concern", "car on road"),
+        ([context("behaviour only", -0.3)], "concern", "car on the absence of road"),
+        ([context("no reliance shown"), context("underpowered")], "none shown", "1 pair of 2 stay"),
+        ([context("underpowered")], "cannot tell", "1 stay open"),
+        ([context("attribution only")], "none shown", "No class"),
+    ],
+)
+def test_audit(rows, status, words):
+    found = audit(result("audit", verdicts=rows))
+    assert found.status == status and words in found.sentence
+
+
+def spoilt(kind, outside, covered, images=40, true=0.1, predicted=0.9):
+    return {
+        "kind": kind,
+        "images": images,
+        "outside": outside,
+        "covered": covered,
+        "quality": true,
+        "predicted": predicted,
+    }
+
+
+@pytest.mark.parametrize(
+    ("row", "status"),
+    [
+        (spoilt("dark", 0.08, 0.0), "concern"),
+        (spoilt("dark", 1.0, None), "none shown"),
+        (spoilt("dark", 0.95, 0.5), "none shown"),  # two images say nothing
+        (spoilt("dark", 0.0, 0.9), "none shown"),
+        (spoilt("dark", 0.0, 0.0, true=0.9, predicted=0.1), "none shown"),  # it is too careful
+        (spoilt("as it is", 0.0, 0.0), "none shown"),
+    ],
+)
+def test_bottleneck(row, status):
+    standing = [{"r2": 0.5, "r2_low": 0.2}]
+    found = bottleneck(result("bottleneck", {"coverage": 0.9}, shift=[row], standing=standing))
+    assert found.status == status
+    if status == "concern":
+        assert found.sentence.startswith("Dark images")
+
+
+def test_bottleneck_that_predicts_nothing_or_was_not_tried():
+    fine = [spoilt("dark", 1.0, None)]
+    useless = [{"r2": 0.1, "r2_low": -0.2}]
+    notes = {"coverage": 0.9}
+    found = bottleneck(result("bottleneck", notes, shift=fine, standing=useless))
+    assert found.status == "cannot tell"
+    assert bottleneck(result("bottleneck", notes, shift=[])).status == "cannot tell"
+
+
+@pytest.mark.parametrize(
+    ("p", "agreement", "moved", "status"),
+    [
+        (0.5, 0.99, True, "cannot tell"),
+        (0.01, 0.5, True, "cannot tell"),
+        (0.01, 0.99, True, "concern"),
+        (0.01, 0.99, False, "none shown"),
+    ],
+)
+def test_a_tree_no_better_than_random_is_not_to_be_read(p, agreement, moved, status):
+    from conceptseg.study.segnbdt.columns import KNOWN
+
+    fidelity = [{"decided_by": "tree, hard", "agreement": agreement}]
+    parts = [{"part": KNOWN, "branch": "car", "p_holm": 0.01 if moved else 0.4}]
+    found = segnbdt(result("segnbdt", {"p_random": p}, fidelity=fidelity, parts=parts))
+    assert found.status == status
+
+
+def test_dissect_asks_for_context_alone():
+    concepts = [
+        {"concept": "known context", "category": "context"},
+        {"concept": "red", "category": "colour"},
+    ]
+
+    def said(*losses):
+        rows = [{"class": "car", "concept": c, "used": u, "verdict": v} for c, u, v in losses]
+        return dissect(result("dissect", losses=rows, concepts=concepts)).status
+
+    assert said(("red and known context", True, "used")) == "concern"
+    assert said(("red", True, "used")) == "none shown"
+    assert said(("known context", False, "inconclusive")) == "none shown"
+    assert said(("known context", False, "not testable")) == "cannot tell"
+    assert said() == "cannot tell"
+
+
+def test_lcrp_counts_what_maps_do_not_show_as_well():
+    def said(acts, verdict, *sensitivity):
+        scores = [{"class": "car", "acts": acts, "verdict": verdict}]
+        classes = [
+            {"class": f"c{i}", "sensitivity": s, "context": 0.1} for i, s in enumerate(sensitivity)
+        ]
+        return lcrp(result("lcrp", scores=scores, classes=classes))
+
+    assert said(True, "acts", 0.1, 0.1).status == "concern"
+    hidden = said(False, "less than chance", 0.98, 0.1)
+    assert hidden.status == "concern" and "c0" in hidden.sentence
+    assert said(False, "less than chance", 0.1, 0.1).status == "none shown"
+    assert said(False, "cannot be told", 0.1, 0.1).status == "cannot tell"
+
+
+@pytest.mark.parametrize(
+    ("p", "low", "status"),
+    [(0.01, 0.5, "concern"), (0.01, 0.1, "none shown"), (0.4, 0.5, "none shown"),
+     (None, 0.5, "cannot tell")],
+)  # fmt: skip
+def test_deepdream(p, low, status):
+    rows = [{"path": "car is to vanish", "p_holm": p, "low": low}]
+    assert deepdream(result("deepdream", outside=rows)).status == status
+
+
+def method(name, effect_name, method="rise"):
+    return Finding(
+        claim=name, n=9, evidence="x", details={"effect_name": effect_name, "method": method}
+    )
+
+
+def test_saliency_believes_no_method_that_is_blind_to_weights():
+    blind = method("b", "randomisation: rank correlation with the shuffled network's map")
+    sees = method("s", "CBL above chance")
+    rows = [{"method": "rise", "family": "perturbation"}, {"method": "m", "family": "baseline"}]
+
+    def said(*findings, metrics=("cbl",)):
+        notes = {"metrics": list(metrics)}
+        return saliency(result("saliency", notes, findings, methods=rows)).status
+
+    assert said(sees) == "concern"
+    assert said(sees, blind) == "cannot tell"
+    assert said() == "none shown"
+    assert said(metrics=()) == "cannot tell"
+
+
+def test_ability():
+    lost = Finding(
+        claim="c", n=9, evidence="levels", by="test", p_adjusted=0.01, details={"layer": "body"},
+        **{"class": "car"},
+    )  # fmt: skip
+
+    def said(doubt, *findings):
+        return ability(result("ability", None, findings, classes=[{"doubt": doubt}]))
+
+    assert said("", lost).status == "concern" and "car after body" in said("", lost).sentence
+    assert said("").status == "none shown" and said("few").status == "cannot tell"
+
+
+def test_studies_that_ask_something_else_cannot_tell():
+    rows = [{"scheme": "swap", "class": "all classes", "part": "phase", "p_adjusted": 0.01,
+             "value": 0.3}]  # fmt: skip
+    found = permutation(result("permutation", importance=rows))
+    assert found.status == "cannot tell" and "without phase" in found.sentence
+    found = actmax(result("actmax", units=[{"verdict": "representative"}, {"verdict": "dead"}]))
+    assert found.status == "cannot tell" and found.sentence.startswith("1 of 2 pictures")
+
+
+def row(value, share=0.9, all_=0.2, p=0.001, concept=1):
+    return {"value": value, "share_in_concept": share, "share_in_all": all_, "p_adjusted": p,
+            "concept": concept}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rows", "seen", "word"),
+    [
+        ([row("True"), row("brick", p=0.01)], "ground (100%)", "brick"),
+        ([row("3.0"), row("-1"), row("nan")], "ground (100%)", None),
+        ([row("brick", share=0.5)], "ground (100%)", None),
+        ([row("brick", all_=0.6)], "ground (100%)", None),
+        ([row("brick", p=0.2)], "ground (100%)", None),
+        ([row("brick")], "car (60%), ground (40%)", None),  # it lies on an object
+        ([row("brick", p=0.01), row("grass", p=0.001)], "ground (70%), car (30%)", "grass"),
+    ],
+)
+def test_a_concept_is_called_by_what_its_images_have_in_common(rows, seen, word):
+    assert by_metadata(rows, {1: seen}, "ground").get(1) == word
