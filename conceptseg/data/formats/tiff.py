@@ -9,6 +9,7 @@ file is read than the one that is named.
 """
 
 import ctypes
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -22,6 +23,7 @@ from conceptseg.errors import InputError
 
 _MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _ORIENTATION, _GDAL_NODATA = 274, 42113
+_MOST_PAGES = 10_000
 
 
 def read(path: Path, file: BinaryIO, channels: int, max_pixels: int, mask: bool) -> Raster:
@@ -67,6 +69,7 @@ def _opened(path: Path, file: BinaryIO) -> Iterator[Any]:
     except tifffile.TiffFileError:
         raise InputError(f"{path}: not a TIFF image, whatever its name says") from None
     with tiff:
+        _check_chain(path, tiff)
         first, *others = tiff.series
         if tiff.is_ome and first.kind != "ome":
             raise InputError(
@@ -80,6 +83,27 @@ def _opened(path: Path, file: BinaryIO) -> Iterator[Any]:
                 f"{', ...' if own[1:] else ''}; save the one that is meant as a file of its own"
             )
         yield first
+
+
+def _check_chain(path: Path, tiff: Any) -> None:
+    """Refuse pages that lead back to one of them, which tifffile would follow for ever.
+
+    Each page names where the next one begins; what ends too early is for tifffile to tell.
+    """
+    form, file, offset = tiff.tiff, tiff.filehandle, tiff.pages.first.offset
+    seen: set[int] = set()
+    while 0 < offset < file.size:
+        if offset in seen or len(seen) == _MOST_PAGES:
+            what = "pages in a circle" if offset in seen else f"more than {_MOST_PAGES} pages"
+            raise InputError(f"{path}: {what}; save the one picture that is meant again")
+        seen.add(offset)
+        file.seek(offset)
+        try:
+            (tags,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
+            file.seek(offset + form.tagnosize + tags * form.tagsize)
+            (offset,) = struct.unpack(form.offsetformat, file.read(form.offsetsize))
+        except (struct.error, OSError, OverflowError):
+            return
 
 
 def orientation(path: Path) -> int:

@@ -19,7 +19,7 @@ class CentreGaussian(Baseline):
     own. It shows how far a metric is won by guessing where objects lie.
     """
 
-    width: float = Field(0.25, gt=0, description="Deviation, as a share of each side.")
+    width: float = Field(0.25, gt=0, le=100, description="Deviation, as a share of each side.")
 
     def map(self, scene: Scene, target: Target) -> Tensor:
         like = scene.images.new_empty(0, dtype=torch.float32)

@@ -50,7 +50,7 @@ class Rise(Explainer):
     """
 
     masks: int = Field(4000, ge=2, description="How many masks.")
-    grid: int = Field(7, ge=1, description="Cells of a mask along each axis.")
+    grid: int = Field(7, ge=1, le=100, description="Cells of a mask along each axis.")
     keep: float = Field(0.5, gt=0, lt=1, description="Probability that a cell is kept.")
     fill: Fill = Field("neutral", description="What hidden pixels are filled with.")
     interpolation: Interpolation = Field("bilinear", description="How the grid is enlarged.")

@@ -67,7 +67,9 @@ class ScoreMaps(Explainer):
         min_length=1,
         description="Felzenszwalb's scales: larger ones make larger segments.",
     )
-    sigma: float = Field(0.8, ge=0, description="Smoothing before segmentation, in its pixels.")
+    sigma: float = Field(
+        0.8, ge=0, le=100, description="Smoothing before segmentation, in its pixels."
+    )
     min_size: int = Field(150, ge=1, description="Least size of a segment, in those pixels.")
     size_px: int | None = Field(
         224, ge=8, description="Images are made square, of this side, for segmentation; none: kept."
@@ -126,18 +128,15 @@ class ScoreMaps(Explainer):
 
     def segments(self, image: Tensor) -> Iterator[np.ndarray]:
         """Booleans [h, w] of each segment of an image [c, h, w], scale by scale."""
-        from skimage.morphology import disk
-
         size = (image.shape[1], image.shape[2])
         pixels = self._prepared(image)
-        footprint = disk(self.dilation_px).astype(bool)
         for scale in self.scales:
             labels = _felzenszwalb(pixels, scale, self.sigma, self.min_size)
             rows, columns = (
                 ((np.arange(full) + 0.5) * part / full).astype(int)
                 for full, part in zip(size, labels.shape, strict=True)
             )
-            yield from _grown(labels[rows][:, columns], footprint)
+            yield from _grown(labels[rows][:, columns], self.dilation_px)
 
     def _prepared(self, image: Tensor) -> np.ndarray:
         """Pixels [y, x, c] from -1 to 1, the range that the scales are made for."""
@@ -213,15 +212,18 @@ def _felzenszwalb(pixels: np.ndarray, scale: float, sigma: float, min_size: int)
     return np.asarray(found)
 
 
-def _grown(labels: np.ndarray, footprint: np.ndarray) -> Iterator[np.ndarray]:
-    """Each label's pixels, dilated; the work is done in the box that they fill."""
-    from scipy.ndimage import binary_dilation, find_objects
+def _grown(labels: np.ndarray, radius: int) -> Iterator[np.ndarray]:
+    """Each label's pixels, dilated by a disk; the work is done in the box that they fill.
 
-    radius = footprint.shape[0] // 2
+    A pixel is in it that lies at most `radius` from one of them, which takes the same time for any
+    radius.
+    """
+    from scipy.ndimage import distance_transform_edt, find_objects
+
     for label, box in enumerate(find_objects(labels + 1)):
         if box is None:
             continue
         wide = tuple(slice(max(side.start - radius, 0), side.stop + radius) for side in box)
         mask = np.zeros(labels.shape, dtype=bool)
-        mask[wide] = binary_dilation(labels[wide] == label, structure=footprint)
+        mask[wide] = distance_transform_edt(labels[wide] != label) <= radius
         yield mask

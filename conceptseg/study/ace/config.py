@@ -50,7 +50,7 @@ class Ace(Study):
         "finer scale where a class's regions are so narrow that no such segment could follow them.",
     )
     compactness: float = Field(20.0, gt=0, description="SLIC's weight of place against colour.")
-    sigma: float = Field(1.0, ge=0, description="Smoothing before SLIC, in pixels.")
+    sigma: float = Field(1.0, ge=0, le=100, description="Smoothing before SLIC, in pixels.")
     masks: ConceptMasks
     embedding: Literal["pooled", "crops"] = Field(
         "pooled",

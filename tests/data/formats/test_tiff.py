@@ -276,3 +276,36 @@ def test_what_libtiff_says_of_a_damaged_file_stays_off_the_screen(tmp_path, capf
     with pytest.raises(InputError, match=r"a\.tif: damaged"):
         read_mask(path)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["classic", "big"])
+@pytest.mark.parametrize(("pages", "back"), [(1, 0), (3, 1), (150, 120)])
+def test_pages_in_a_circle_are_refused(tmp_path, large, pages, back):
+    """A chain whose last page names an earlier one as the next: it has no end."""
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path, bigtiff=large) as file:
+        for _ in range(pages):
+            file.write(np.zeros((4, 4), np.uint8), contiguous=False)
+    with tifffile.TiffFile(path) as file:
+        offsets = [page.offset for page in file.pages]
+        tags = len(file.pages[-1].tags)
+    head, each, size = (8, 20, 8) if large else (2, 12, 4)
+    data = bytearray(path.read_bytes())
+    end = offsets[-1] + head + tags * each
+    assert not any(data[end : end + size])
+    data[end : end + size] = offsets[back].to_bytes(size, "little")
+    path.write_bytes(data)
+    for read in (lambda: read_image([path], Rules(1)), lambda: read_mask(path)):
+        with pytest.raises(InputError, match=r"a.tif: pages in a circle"):
+            read()
+
+
+def test_more_pages_than_any_picture_has_are_refused(tmp_path, monkeypatch):
+    from conceptseg.data.formats import tiff
+
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((5, 4, 6), np.uint8), photometric="minisblack", metadata=None)
+    assert read_image([path], Rules(5)).shape == (5, 4, 6)
+    monkeypatch.setattr(tiff, "_MOST_PAGES", 4)
+    with pytest.raises(InputError, match="more than 4 pages"):
+        read_image([path], Rules(5))

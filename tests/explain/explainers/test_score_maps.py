@@ -207,3 +207,21 @@ def test_what_cannot_be():
     for view in ("fusion", "similarity"):
         with pytest.raises(InputError, match="class 3 is not among the 3"):
             ScoreMaps(view=view, classes=(0, 3))(model, x, TARGET)
+
+
+@pytest.mark.parametrize("radius", [0, 1, 2, 5, 13, 40])
+def test_segments_grow_by_a_disk(radius):
+    """Against the sum of the mask shifted by every step of the disk."""
+    from conceptseg.explain.explainers.score_maps import _grown
+
+    labels = np.random.default_rng(0).integers(0, 4, (6, 7)).repeat(4, 0).repeat(3, 1)
+    labels[labels == 1] = 3  # a number that no pixel has is passed over
+    grown = list(_grown(labels, radius))
+    assert len(grown) == 3
+    h, w = labels.shape
+    for label, found in zip((0, 2, 3), grown, strict=True):
+        expected = np.zeros_like(found)
+        for y, x in np.argwhere(labels == label):
+            down, across = np.mgrid[:h, :w]
+            expected |= (down - y) ** 2 + (across - x) ** 2 <= radius**2
+        assert np.array_equal(found, expected)
