@@ -112,3 +112,9 @@ def as_yaml(value: Any) -> str:
     if value is None:
         return "null"
     return str(list(value)) if isinstance(value, tuple) else str(value)
+
+
+def as_plain(changes: Changes) -> dict[str, Any]:
+    """Keys of `Preprocessing` as a study's file has them: those that are set, lists for tuples."""
+    given = {key: value for key, value in changes.items() if value is not None}
+    return {key: list(one) if isinstance(one, tuple) else one for key, one in given.items()}

@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import segmentation_models_pytorch as smp
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from conceptseg.config import ModelConfig, Preprocessing
 from conceptseg.errors import InputError, nearest
 from conceptseg.network.model import SegmentationModel
+from conceptseg.network.recognised import without_prefix
 from conceptseg.network.sources._common import (
     build,
     class_names,
@@ -119,3 +121,59 @@ def _normalised(module: nn.Module, encoder: str, chosen: str) -> Preprocessing:
         channels=(2, 1, 0) if flipped else None,
         multiple=_sides(module).multiple,
     )
+
+
+USUAL = ("resnet34", "resnet18", "resnet50", "resnet101", "efficientnet-b0", "mobilenet_v2")
+"""Encoders that are tried first."""
+
+
+def recognise(name: str, state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The arguments of the architecture `name` that weights were made with; {} if none fits.
+
+    Each encoder is built without memory for its weights, and its keys and shapes are compared.
+    Raises InputError for an unknown architecture.
+    """
+    make = ARCHITECTURES.get(name.lower())
+    if make is None:
+        known = [value.__name__ for value in ARCHITECTURES.values()]
+        raise InputError(f"smp has no architecture {name!r}; {nearest(name, known)}")
+    own = without_prefix(state, "encoder.")
+    shapes = {key: tuple(one.shape) for key, one in own.items()}
+    inner = {key.removeprefix("encoder."): s for key, s in shapes.items() if "encoder." in key}
+    if not inner or not any(key.startswith("segmentation_head.") for key in shapes):
+        return {}
+    channels = next((s[1] for s in inner.values() if len(s) == 4), 3)
+    encoders = [one for one in smp.encoders.encoders if one not in USUAL]
+    for encoder in (*USUAL, *encoders):
+        if _shapes(smp.encoders.get_encoder, encoder, in_channels=channels, weights=None) == inner:
+            given = {"encoder_name": encoder, "in_channels": channels}
+            return given | _decoder(make, given, shapes)
+    return {}
+
+
+def _shapes(make: Any, *words: Any, **options: Any) -> dict[str, tuple[int, ...]]:
+    """Key -> shape of what a constructor makes; {} where it refuses."""
+    try:
+        with torch.device("meta"):
+            module = make(*words, **options)
+    except Exception:  # whatever an encoder's own code raises of arguments that do not suit it
+        return {}
+    return {key: tuple(one.shape) for key, one in module.state_dict().items()}
+
+
+def _decoder(
+    make: Any, given: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Any]:
+    """What else the constructor was given, of a U-Net's widths, depth and attention."""
+    head = [s[0] for key, s in shapes.items() if key.startswith("segmentation_head.")]
+    base = {"encoder_weights": None, "classes": head[0], **given}
+    widths: list[int] = []
+    while (key := f"decoder.blocks.{len(widths)}.conv1.0.weight") in shapes:
+        widths.append(shapes[key][0])
+    wide = {"decoder_channels": widths, "encoder_depth": len(widths)} if widths else {}
+    scse = {"decoder_attention_type": "scse"}
+    known = parameters_of(make, named_only=True) or ()
+    for further in ({}, wide, scse, wide | scse):
+        if further.keys() <= set(known) and _shapes(make, **base, **further) == dict(shapes):
+            return further
+    return {}
