@@ -33,8 +33,11 @@ class Explainer(Strict, ABC):
     """
 
     about: ClassVar[About]
-    own_rules: ClassVar[bool] = False
-    """Whether it goes back through the network by rules of its own, where its gradient may fail."""
+
+    @property
+    def own_rules(self) -> bool:
+        """Whether it goes back through the network by its own rules, where a gradient may fail."""
+        return False
 
     @property
     def classes_only(self) -> bool:
@@ -76,6 +79,18 @@ class Explainer(Strict, ABC):
         Asked before each explanation, and for the methods of a study before its first step: it
         runs nothing that an explanation in the same scene would not run anyway.
         """
+
+    def at(self, layer: str) -> Explainer:
+        """The method at a layer, where it has one and names none itself."""
+        if getattr(self, "layer", None) != "auto":
+            return self
+        return self.model_copy(update={"layer": layer})
+
+    @property
+    def layers_named(self) -> set[str]:
+        """All layers that it names, "auto" among them where it leaves one open."""
+        given = (getattr(self, "layer", "auto"), getattr(self, "layers", "auto"))
+        return {name for one in given for name in ((one,) if isinstance(one, str) else one)}
 
     def reduced(self, scene: Scene) -> Explainer:
         """A cheaper twin, which fails in the same scenes: by which the method is tried."""
@@ -157,6 +172,13 @@ def explain(explainer: Explainer, scene: Scene, targets: Sequence[Target]) -> Te
     found = resized(found, scene.size, name)
     empty = torch.stack([scene.fix(target).empty for target in targets])
     return found.masked_fill(empty[:, :, None, None], 0.0)
+
+
+def unit(maps: Tensor) -> Tensor:
+    """Maps [..., h, w] brought to [0, 1] by their least and largest value; 0 where those agree."""
+    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
+    span = high - low
+    return (maps - low) / span.masked_fill(span == 0, torch.inf)
 
 
 def resized(attributions: Tensor, size: tuple[int, int], name: str = "a method") -> Tensor:

@@ -22,9 +22,7 @@ def explainers(entries: Sequence[Choice], layer: str) -> dict[str, Explainer]:
     made = {}
     for label, entry in zip(choice_labels(entries), entries, strict=True):
         method: Explainer = parse("explainers", entry)
-        if getattr(method, "layer", None) == "auto":
-            method = method.model_copy(update={"layer": layer})
-        made[label] = method
+        made[label] = method.at(layer)
     return made
 
 
@@ -40,7 +38,7 @@ def unsuited(
     methods = explainers(entries, layer)
     wrong = []
     for label, method in methods.items():
-        for name in sorted(_layers(method) - {"auto", layer}):
+        for name in sorted(method.layers_named - {"auto", layer}):
             try:
                 model.layer_name(name, image)
             except InputError as error:
@@ -51,7 +49,7 @@ def unsuited(
     clean = Scene(model, image).logits if methods else None  # one pass, not one for each method
     broken: GradientError | None = None
     for entry, (label, method) in zip(entries, methods.items(), strict=True):
-        elsewhere = method.own_rules or _layers(method) - {"auto", layer}
+        elsewhere = method.own_rules or method.layers_named - {"auto", layer}
         with _without_gradients(None if elsewhere else broken):
             reason = _tried(method, model, image, clean)
         if reason is None:
@@ -100,12 +98,6 @@ def failing(error: Exception) -> str | None:
     """Why a method failed, where the network or the image is to blame; else None."""
     theirs = error if isinstance(error, InputError) else escaped(error)
     return None if theirs is None else str(theirs)
-
-
-def _layers(method: Explainer) -> set[str]:
-    """All layers that a method names."""
-    given = (getattr(method, "layer", "auto"), getattr(method, "layers", "auto"))
-    return {name for one in given for name in ((one,) if isinstance(one, str) else one)}
 
 
 def _tried(

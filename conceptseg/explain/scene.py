@@ -120,6 +120,21 @@ class Scene:
                 "a time, or raise memory_gib"
             )
 
+    def beside(self, images: Tensor, rows: Sequence[int]) -> Scene:
+        """A scene of other images [m, c, h, w], such as noisy copies of `rows` [m] of these.
+
+        Labels and bounds are theirs; its passes and remarks are added here by :meth:`take_over`.
+        """
+        labels = None if self.labels is None else self.labels[list(rows)]
+        size, room = self.batch_size, self.memory_gib
+        return type(self)(self.model, images, labels, batch_size=size, memory_gib=room)
+
+    def take_over(self, other: Scene) -> None:
+        """Count another scene's passes here, and say here what was said there."""
+        self.count(other.passes)
+        for text, kind in other.remarked.items():
+            self.remark(text, kind)
+
     def layer(self, name: str) -> str:
         """The layer's own name: itself, or for "auto" the one chosen by its worth."""
         return self.model.layer_name(name, self.images) if name == "auto" else name

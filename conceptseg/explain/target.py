@@ -25,6 +25,7 @@ from conceptseg.explain.regions import (
     Predicted,
     Region,
     TruePositive,
+    UserMask,
 )
 
 
@@ -119,6 +120,11 @@ class FixedTarget:
         values = _SCORES[self.score](logits.movedim(1, -1)[mask], self.class_id)
         total = values.new_zeros(mask.shape).masked_scatter(mask, values).sum((1, 2))
         return total / mask.sum((1, 2)).clamp(min=1) if self.reduce == "mean" else total
+
+
+def pinned(target: Target, mask: Tensor) -> Target:
+    """The target on given pixels [n, h, w] of n images, wherever it is asked for."""
+    return replace(target, region=UserMask(mask))
 
 
 def _margin(rows: Tensor, c: int) -> Tensor:

@@ -41,3 +41,10 @@ def benjamini_hochberg(p: ArrayLike) -> Floats:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(1.0, np.minimum.accumulate(steps[::-1])[::-1])
     return adjusted
+
+
+def benjamini_yekutieli(p: ArrayLike) -> Floats:
+    """Benjamini & Yekutieli's adjusted p-values [m]: controls the share of false claims, whatever
+    the tests have to do with each other."""
+    p = np.asarray(p, dtype=np.float64)
+    return np.minimum(1.0, benjamini_hochberg(p) * float(np.sum(1 / (1 + np.arange(p.size)))))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from conceptseg.errors import InputError
-from conceptseg.explain.explainers._paths import generator
+from conceptseg.explain.noise import generator
 
 _OPAQUE = ("CompiledFunction", "DifferentiableGraph", "CheckpointFunction")
 """Nodes of autograd's graph that stand for whole pieces of a network."""

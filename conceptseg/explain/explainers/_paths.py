@@ -1,6 +1,5 @@
 """Gradients at the images and at many variants of each, a few at a time, for several targets."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -57,22 +56,6 @@ def over_channels(gradient: Tensor, how: Reduce) -> Tensor:
         return gradient.sum(-3)
     moduli = gradient.abs()
     return moduli.amax(-3) if how == "max_abs" else moduli.sum(-3)
-
-
-def channels_read(scene: Scene) -> list[int]:
-    """The images' channels that the network takes, in its order.
-
-    Whatever is drawn or measured on an image keeps to these, so that a channel which the network
-    never sees cannot change an explanation.
-    """
-    picked = scene.model.preprocessing.channels
-    return list(range(scene.images.shape[1])) if picked is None else list(dict.fromkeys(picked))
-
-
-def generator(*key: object) -> torch.Generator:
-    """A generator on the CPU whose draws hang on the key alone, the same on every machine."""
-    digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 class Running:

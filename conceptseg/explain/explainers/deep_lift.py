@@ -38,9 +38,11 @@ class DeepLift(Explainer):
     Activation Differences", ICML 2017, arXiv:1704.02685.
     """
 
-    own_rules = True
-
     reference: Fill = Field("mean", description="What stands for an image that says nothing.")
+
+    @property
+    def own_rules(self) -> bool:
+        return True
 
     def check(self, scene: Scene) -> None:
         self._engine(scene)

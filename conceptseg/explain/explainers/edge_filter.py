@@ -6,7 +6,7 @@ from torch import Tensor
 
 from conceptseg.catalogue import technique
 from conceptseg.explain.explainers._baseline import Baseline, correlated, extended, gaussian
-from conceptseg.explain.explainers._paths import channels_read
+from conceptseg.explain.noise import channels_read
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
 

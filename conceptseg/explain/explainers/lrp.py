@@ -64,8 +64,6 @@ class Lrp(Explainer):
     Zennit (Anders et al. 2021, arXiv:2106.13200).
     """
 
-    own_rules = True
-
     composite: CompositeName = Field(
         "epsilon_plus_flat", description="Which rules the layers follow."
     )
@@ -100,6 +98,10 @@ class Lrp(Explainer):
         description="Only what goes through the layer's positions within y0, x0, y1, x1 of the "
         "image (the ends excluded).",
     )
+
+    @property
+    def own_rules(self) -> bool:
+        return True
 
     @model_validator(mode="after")
     def _changes_of_logits(self) -> Self:

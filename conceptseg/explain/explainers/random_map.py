@@ -9,7 +9,7 @@ from torch import Tensor
 
 from conceptseg.catalogue import technique
 from conceptseg.explain.explainers._baseline import Baseline, correlated, gaussian
-from conceptseg.explain.explainers._paths import channels_read, generator
+from conceptseg.explain.noise import channels_read, generator
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
 

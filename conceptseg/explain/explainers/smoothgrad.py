@@ -13,12 +13,11 @@ from conceptseg.explain.explainers._paths import (
     Make,
     Reduce,
     Running,
-    channels_read,
-    generator,
     gradients,
     over_channels,
     portions,
 )
+from conceptseg.explain.noise import channels_read, generator
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
 

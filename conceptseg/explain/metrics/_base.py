@@ -5,7 +5,7 @@ Shape letters: n images, r variants of each, h w pixels, p values of a row.
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 import torch
@@ -15,9 +15,8 @@ from torch.nn import functional
 
 from conceptseg.errors import InputError
 from conceptseg.explain.contract import Measured, Metric, Trial
-from conceptseg.explain.regions import UserMask
 from conceptseg.explain.scene import Scene
-from conceptseg.explain.target import FixedTarget, Target
+from conceptseg.explain.target import FixedTarget
 
 Sign = Literal["positive", "absolute"]
 Scaling = Literal["minmax", "max", "rank", "none"]
@@ -212,11 +211,6 @@ def surroundings(metric: Metric, trial: Trial, region: FixedTarget, within: With
     if trial.context is None:
         raise _no_context(metric)
     return trial.context & ~region.mask
-
-
-def pinned(target: Target, region: FixedTarget) -> Target:
-    """The target on the pixels that it has on the clean images, wherever it is asked for."""
-    return replace(target, region=UserMask(region.mask))
 
 
 def share(part: Tensor, whole: Tensor) -> Tensor:

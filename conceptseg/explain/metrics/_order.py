@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from conceptseg.explain.contract import Measured, Trial
 from conceptseg.explain.fill import Fill, filling
-from conceptseg.explain.metrics._base import NAN, MapMetric, Reference, blended
+from conceptseg.explain.metrics._base import NAN, MapMetric, Reference, blended, share
+from conceptseg.explain.noise import noisy
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import FixedTarget
 
@@ -30,24 +31,53 @@ class PixelOrder(MapMetric):
         "image", description="Pixels that change: all, or those outside of the region alone."
     )
     seed: int = Field(0, ge=0, description="Seed of the order among equal attributions.")
+    robust: int = Field(
+        0,
+        ge=0,
+        description="Noisy copies of the image over whose curves is averaged, each divided by its "
+        "own score with all shown (Gan et al. 2022); 0: the image itself.",
+    )
+    radius: float = Field(
+        0.1, gt=0, le=1, description="Bound of that noise, on the images' scale of [0, 1]."
+    )
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        if self.robust and self.score == "target":
+            raise ValueError(
+                "robust: a target's score may be of any sign, by which no curve can be divided; "
+                "take score probability or dice"
+            )
+        return self
 
     @property
     def bounds(self) -> tuple[float, float] | None:
-        return None if self.score == "target" else (0.0, 1.0)
+        return None if self.score == "target" or self.robust else (0.0, 1.0)
 
     def judge(self, trial: Trial, region: FixedTarget) -> Measured:
         scene = trial.scene
         among = torch.ones_like(region.mask) if self.within == "image" else ~region.mask
         counts = stages(among.sum((1, 2)), self.steps)
         place = places(trial.attributions, among, self.seed)
-        hidden = filling(scene.model, scene.images, self.fill)
+        read = self._read(scene, region)
 
-        def vary(images: Tensor, start: int, stop: int) -> Tensor:
-            changed = place[:, None] < counts[:, start:stop, None, None]
-            seen = changed | ~among[:, None] if self.inserts else ~changed
-            return blended(images, hidden, seen)
+        def curve_of(images: Tensor) -> Tensor:
+            hidden = filling(scene.model, images, self.fill)
 
-        curve = scene.respond(self.steps + 1, vary, self._read(scene, region))
+            def vary(_: Tensor, start: int, stop: int) -> Tensor:
+                changed = place[:, None] < counts[:, start:stop, None, None]
+                seen = changed | ~among[:, None] if self.inserts else ~changed
+                return blended(images, hidden, seen)
+
+            return scene.respond(self.steps + 1, vary, read)
+
+        if self.robust:
+            rows, whole = list(range(len(scene))), -1 if self.inserts else 0
+            copies = [noisy(scene, rows, self.radius, self.seed, j) for j in range(self.robust)]
+            curves = torch.stack([curve_of(images) for images in copies])
+            curve = share(curves, curves[:, :, whole, None]).nanmean(0)
+        else:
+            curve = curve_of(scene.images)
         curve = curve.masked_fill(~among.any(2).any(1)[:, None], NAN)
         at = tuple(step / self.steps for step in range(self.steps + 1))
         return Measured(torch.trapezoid(curve, dx=1 / self.steps, dim=1), curve, at)

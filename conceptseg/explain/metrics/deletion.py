@@ -26,6 +26,9 @@ class Deletion(PixelOrder):
     erasing it; `within="context"` asks of the surroundings alone. Unbounded scores should not be
     averaged over targets of different scale.
 
+    `robust: n` averages the curves of n noisy copies, in the order of the clean image's map, each
+    divided by its own score when all is shown: in units of that score, and without an upper bound.
+
     Source: Petsiuk, Das and Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box
     Models", BMVC 2018, arXiv:1806.07421; Samek et al. 2017, arXiv:1509.06321.
     """

@@ -27,6 +27,9 @@ class Insertion(PixelOrder):
     shape starts high; take more than one fill. Unbounded scores should not be averaged over
     targets of different scale.
 
+    `robust: n` averages the curves of n noisy copies, in the order of the clean image's map, each
+    divided by its own score when all is shown: in units of that score, and without an upper bound.
+
     Source: Petsiuk, Das and Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box
     Models", BMVC 2018, arXiv:1806.07421.
     """

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from conceptseg.catalogue import technique
 from conceptseg.explain.contract import Measured, Trial
-from conceptseg.explain.metrics._base import NAN, MapMetric, correlation, pinned, ranks
+from conceptseg.explain.metrics._base import NAN, MapMetric, correlation, ranks
 from conceptseg.explain.scene import Scene
-from conceptseg.explain.target import FixedTarget
+from conceptseg.explain.target import FixedTarget, pinned
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.shuffle import shuffled
 
@@ -60,7 +60,7 @@ class Randomisation(MapMetric):
         return (0.0, 1.0)
 
     def judge(self, trial: Trial, region: FixedTarget) -> Measured:
-        scene, target = trial.scene, pinned(trial.target, region)
+        scene, target = trial.scene, pinned(trial.target, region.mask)
         found = []
         for seed in range(self.seed, self.seed + self.networks):
             model = _shuffled(scene.model, seed)

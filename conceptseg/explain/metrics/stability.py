@@ -8,9 +8,9 @@ from torch import Tensor
 
 from conceptseg.catalogue import technique
 from conceptseg.explain.contract import Measured, Trial
-from conceptseg.explain.metrics._base import NAN, MapMetric, pinned
+from conceptseg.explain.metrics._base import NAN, MapMetric
 from conceptseg.explain.scene import Scene
-from conceptseg.explain.target import FixedTarget
+from conceptseg.explain.target import FixedTarget, pinned
 
 
 @technique(family="robustness", source="Yeh et al. 2019, arXiv:1901.09392")
@@ -47,7 +47,7 @@ class Stability(MapMetric):
     seed: int = Field(0, ge=0, description="Seed of the noise, the same for every image.")
 
     def judge(self, trial: Trial, region: FixedTarget) -> Measured:
-        scene, target = trial.scene, pinned(trial.target, region)
+        scene, target = trial.scene, pinned(trial.target, region.mask)
         before = scene.logits.argmax(1)
         generator = torch.Generator().manual_seed(self.seed)
         changes = []

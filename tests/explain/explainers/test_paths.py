@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from conceptseg.catalogue import load
-from conceptseg.explain.explainers._paths import Running, generator, over_channels
+from conceptseg.explain.explainers._paths import Running, over_channels
+from conceptseg.explain.noise import generator
 from conceptseg.explain.target import Target
 from tests.small_models import images, unet
 

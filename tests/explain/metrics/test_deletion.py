@@ -3,10 +3,13 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from conceptseg.explain.metrics._order import places, stages
 from conceptseg.explain.metrics.deletion import Deletion
+from conceptseg.explain.metrics.insertion import Insertion
+from conceptseg.explain.noise import noisy
 from conceptseg.explain.regions import Box, Everything, Predicted
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
@@ -171,3 +174,24 @@ def test_what_is_averaged_over_classes_is_bounded():
     found = Deletion().measure(given)
     assert ((found.curve >= 0) & (found.curve <= 1)).all()
     assert Deletion(score="target").measure(given).curve.abs().max() > 1
+
+
+@pytest.mark.parametrize("kind", [Deletion, Insertion])
+def test_robust_curves_are_means_of_noisy_copies_in_the_clean_order(kind):
+    """Each copy's curve is that of the plain metric for the copy with the clean image's map."""
+    net, x = additive(8, 10), images(2, 8, 10, 1)
+    given = trial(net, x, target=Target(1, Everything()))
+    robust = kind(robust=3, radius=0.2, steps=5, seed=2).measure(given)
+    scene = Scene(net, x)
+    curves = []
+    for draw in range(3):
+        copy = noisy(scene, [0, 1], 0.2, 2, draw)
+        own = kind(steps=5, seed=2).measure(
+            trial(net, copy, given.attributions, Target(1, Everything()))
+        )
+        curves.append(own.curve / own.curve[:, -1 if kind is Insertion else 0, None])
+    expected = torch.stack(curves).mean(0)
+    assert torch.allclose(robust.curve, expected, rtol=1e-4)
+    assert torch.allclose(robust.value, torch.trapezoid(expected, dx=0.2, dim=1), rtol=1e-4)
+    with pytest.raises(ValidationError, match="robust: a target's score may be of any sign"):
+        kind(robust=3, score="target")
