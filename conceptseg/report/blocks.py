@@ -110,6 +110,21 @@ class FigureBlock:
 
 
 @dataclass(frozen=True)
+class OneOf:
+    """Charts of the same kind, one of which is shown at a time, chosen from a list by heading.
+
+    `label` says what is chosen ("Class"). All are printed.
+    """
+
+    kind: ClassVar[str] = "one"
+    blocks: Sequence[FigureBlock]
+    label: str
+    heading: str = ""
+    caption: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True)
 class Card:
     """One thing (a concept): title, badges, facts, a sentence, a row of pictures, perhaps two."""
 
@@ -133,6 +148,8 @@ class Cards:
     caption: str = ""
     id: str = ""
     shown: int = 40
+    key: Sequence[tuple[str, str]] = ()
+    """What the colours in the pictures mean: (name, colour)."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +173,8 @@ class Gallery:
     caption: str = ""
     bar: ColourBar | None = None
     id: str = ""
+    key: Sequence[tuple[str, str]] = ()
+    """What the colours in the pictures mean: (name, colour)."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +229,7 @@ class PixelPaths:
     id: str = ""
 
 
-Block = Prose | Notice | Facts | TableBlock | FigureBlock | Cards | Gallery | PixelPaths
+Block = Prose | Notice | Facts | TableBlock | FigureBlock | OneOf | Cards | Gallery | PixelPaths
 
 
 @dataclass(frozen=True)
@@ -243,3 +262,5 @@ class Report:
     verdict: Verdict | None = None
     illustrate: Callable[[Finding], Sequence[Picture]] | None = None
     """The pictures of a finding; without it those of the card that is its evidence."""
+    key: Sequence[tuple[str, str]] = ()
+    """What the colours in findings' pictures mean: (name, colour)."""

@@ -8,8 +8,6 @@ for its content security policy.
 import base64
 import json
 import logging
-from collections import Counter
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,16 +15,22 @@ from typing import Any
 from markupsafe import Markup
 
 from conceptseg.errors import InputError, nearest
-from conceptseg.report import blocks, examined
+from conceptseg.report import blocks, drawn, ending, examined, tabled, told
+from conceptseg.report.cite import citations
 from conceptseg.report.colours import SCALES
-from conceptseg.report.scripts import asset, environment, in_script, policy, script_text
+from conceptseg.report.scripts import (
+    asset,
+    environment,
+    in_script,
+    plotly_script,
+    policy,
+    script_text,
+)
 from conceptseg.report.thumbnails import picture_size
 from conceptseg.result.encoding import plain
-from conceptseg.result.finding import Finding
 from conceptseg.result.folder import replace_file
 from conceptseg.result.saved import Result, image_type, safe_key
 from conceptseg.result.table import Table
-from conceptseg.result.wording import is_number, number, p_value, words
 from conceptseg.stats.intervals import ALPHA
 
 LARGE_MB = 25
@@ -46,28 +50,33 @@ def render(report: blocks.Report, result: Result) -> str:
 
     Raises InputError when the report shows a picture that the result lacks.
     """
-    from plotly.offline import get_plotlyjs
-
-    sections = _sections(report, result)
-    view = _View(result, {_anchor(section.id) for section in sections})
+    sections = ending.sections(report, result)
+    view = _View(result, {_anchor(section.id) for section in sections}, drawn.file_name(result, ""))
     shown = [view.section(section) for section in sections]
-    scripts = [script_text(text) for text in (get_plotlyjs(), asset("report.js"))]
+    library, ours = plotly_script(), script_text(asset("report.js") + asset("tools.js"))
     html = (
         environment()
         .get_template("report.html.j2")
         .render(
             report=report,
             study=result.study,
+            verdict=report.verdict,
+            date=result.timings.get("finished"),
             alpha=ALPHA,
             sections=shown,
             view=view,
             altered=view.altered(),
             doubts=view.doubts(),
-            findings=view.findings(),
+            findings=view.findings(report.illustrate),
             n_shown=report.findings_shown,
+            citations=citations(result, report.title),
+            digest="" if result.altered else result.digest,
+            words=ending.WORDS,
+            rows=Markup(tabled.packed(view.tables)),
             style=Markup(asset("report.css")),
-            scripts=[Markup(text) for text in scripts],
-            policy=policy(scripts),
+            library=Markup(library.packed),
+            script=Markup(ours),
+            policy=policy([library.text, ours]),
         )
     )
     if len(html) > LARGE_MB * 1e6:
@@ -81,13 +90,18 @@ class _View:
 
     result: Result
     ids: set[str]
+    name: str
     pictures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cards: dict[str, tuple[blocks.Picture, ...]] = field(default_factory=dict)
+    places: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    tables: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def section(self, section: blocks.Section) -> dict[str, Any]:
         anchor = _anchor(section.id)
         blocks = [block for block in section.blocks if block is not None]
         return {
             "id": anchor,
+            "shows": self._place(anchor),
             "title": section.title,
             "intro": section.intro,
             "blocks": [
@@ -104,37 +118,48 @@ class _View:
         notice = examined.doubts(self.result)
         return None if notice is None else self._block(notice, "doubts")
 
-    def findings(self) -> list[dict[str, Any]]:
-        """The findings with their link and a drawing of the interval, on one scale per effect."""
-        reach: dict[str, float] = {}
-        for finding in self.result.findings:
-            name = str(finding.details.get("effect_name", "effect"))
-            ends = [abs(end) for end in (finding.effect or 0.0, *(finding.ci or ()))]
-            reach[name] = max(reach.get(name, 0.0), *ends)
-        return [self._finding(finding, reach) for finding in self.result.findings]
+    def findings(self, illustrate: told.Illustrate | None) -> list[dict[str, Any]]:
+        """What was found, equal findings as one, each with pictures and links to its evidence."""
+        reach = told.reaches(self.result.findings)
+        shown = []
+        for members in told.groups(self.result):
+            pictures = told.pictures(members, illustrate, self.cards)
+            each = [self._linked(told.numbers(n, finding, reach)) for n, finding in members]
+            shown.append(
+                {
+                    "plain": members[0][1].plain,
+                    "weak": each[0]["weak"],
+                    "members": each,
+                    "pictures": [self._picture(picture) for picture in pictures],
+                }
+            )
+        return shown
 
-    def _finding(self, finding: Finding, reach: Mapping[str, float]) -> dict[str, Any]:
-        name = str(finding.details.get("effect_name", "effect"))
-        anchor = _anchor(finding.evidence)
-        return {
-            "it": finding,
-            "effect_name": name,
-            "link": anchor if anchor in self.ids else None,
-            "weak": finding.standing in ("no evidence", "not testable"),
-            "bar": _interval_bar(finding, reach[name] or 1.0),
-        }
+    def _linked(self, finding: dict[str, Any]) -> dict[str, Any]:
+        """The finding with the id of its evidence, which then links back to it."""
+        place = self.places.get(_anchor(finding["it"].evidence))
+        if place is not None:
+            finding["link"] = f"evidence-{finding['number']}"
+            place.append(finding)
+        return finding
 
     def _block(self, block: blocks.Block, fallback: str) -> dict[str, Any]:
+        anchor = self._new_id(block.id or fallback)
         shown: dict[str, Any] = {
             "kind": block.kind,
-            "id": self._new_id(block.id or fallback),
+            "id": anchor,
             "it": block,
+            "shows": self._place(anchor),
         }
         if isinstance(block, blocks.TableBlock):
-            shown["table"] = _table(block.table, block.limit)
+            shown["table"] = self._table(block.table, block.limit, anchor, block.heading)
         elif isinstance(block, blocks.FigureBlock):
-            shown["table"] = _table(block.table, 200)
-            shown["height"], shown["lasso"], shown["data"] = self._figure(block)
+            shown["table"] = self._table(block.table, 200, anchor, block.heading)
+            shown |= drawn.figure(block, lambda key: self._store(key)["id"])
+        elif isinstance(block, blocks.OneOf):
+            shown["blocks"] = [
+                self._block(one, f"{anchor}-{number}") for number, one in enumerate(block.blocks, 1)
+            ]
         elif isinstance(block, blocks.Cards):
             shown["cards"] = [
                 self._card(card, f"{shown['id']}-{number}")
@@ -152,9 +177,12 @@ class _View:
         return shown
 
     def _card(self, card: blocks.Card, fallback: str) -> dict[str, Any]:
+        anchor = self._new_id(card.id or fallback)
+        self.cards[card.id or fallback] = (*card.pictures, *card.beside)
         return {
             "it": card,
-            "id": self._new_id(card.id or fallback),
+            "id": anchor,
+            "shows": self._place(anchor),
             "rows": [
                 [self._picture(picture) for picture in row]
                 for row in (card.pictures, card.beside)
@@ -162,19 +190,14 @@ class _View:
             ],
         }
 
-    def _figure(self, block: blocks.FigureBlock) -> tuple[int, bool, Markup]:
-        """Its height in px, whether dragging selects points, and what draws it."""
-        import plotly.graph_objects as go
+    def _place(self, anchor: str) -> list[dict[str, Any]]:
+        """The findings that this place is the evidence of; filled when they are linked."""
+        return self.places.setdefault(anchor, [])
 
-        figure = block.figure if isinstance(block.figure, go.Figure) else go.Figure(block.figure)
-        hover = [
-            picture and [self._store(picture.key)["id"], picture.caption, *picture.outlines]
-            for picture in block.hover
-        ]
-        text = json.dumps(plain(hover), ensure_ascii=False, separators=(",", ":"))
-        data = f'{{"figure":{figure.to_json(engine="json")},"hover":{text}}}'
-        layout = figure.layout
-        return int(layout.height or 400), layout.dragmode == "lasso", in_script(data)
+    def _table(self, table: Table, limit: int, anchor: str, heading: str) -> dict[str, Any]:
+        name = f"{self.name}-{safe_key((heading or anchor).lower())}"
+        self.tables[anchor] = tabled.whole(table, limit)
+        return {**tabled.shown(table, limit), "id": anchor, "file": name}
 
     def _paths(self, block: blocks.PixelPaths) -> Markup:
         steps = [
@@ -225,104 +248,6 @@ class _View:
             raise ValueError(f"the id {text!r} is given twice in one report")
         self.ids.add(anchor)
         return anchor
-
-
-def _sections(report: blocks.Report, result: Result) -> list[blocks.Section]:
-    """The study's sections, then what every report ends with."""
-    ends: list[blocks.Section | None] = [_coverage(result)]
-    if report.limits:
-        limits = blocks.Notice("", level="limit", points=tuple(report.limits))
-        ends.append(blocks.Section("limits", "Limits", "What this report cannot say.", [limits]))
-    ends += [examined.section(result), _provenance(result)]
-    sections = [section for section in (*report.sections, *ends) if section is not None]
-    twice = [name for name, count in Counter(s.id for s in sections).items() if count > 1]
-    if twice or any(section.id == "findings" for section in sections):
-        raise ValueError(f"the section id {(twice or ['findings'])[0]!r} is taken")
-    return sections
-
-
-def _coverage(result: Result) -> blocks.Section:
-    if not result.skipped:
-        return blocks.Section("coverage", "Coverage and skipped samples", "Nothing was skipped.")
-    reasons: Counter[str] = Counter()
-    for entry in result.skipped:
-        reasons[str(entry.get("reason", "no reason given"))] += int(entry.get("count", 1))
-    rows = [{"reason": reason, "number": count} for reason, count in reasons.most_common()]
-    columns = sorted(
-        {column for entry in result.skipped for column in entry},
-        key=lambda column: (column not in ("sample", "id"), column),
-    )
-    return blocks.Section(
-        "coverage",
-        "Coverage and skipped samples",
-        f"Skipped entries: {sum(reasons.values())}. They count in no number of this report.",
-        [
-            blocks.TableBlock(Table(rows), "By reason"),
-            blocks.TableBlock(Table(list(result.skipped), columns), "Each one", folded=True),
-        ],
-    )
-
-
-def _provenance(result: Result) -> blocks.Section:
-    apart = ("examination", "worth")
-    made_with = {key: value for key, value in result.provenance.items() if key not in apart}
-    rows = [{"what": name, "value": value} for name, value in _flat(made_with)]
-    times = [{"step": name, "value": value} for name, value in _flat(result.timings)]
-    config = [{"key": name, "value": value} for name, value in _flat(result.config)]
-    tables = [
-        ("From what this was computed", rows, False),
-        ("Configuration", config, True),
-        ("Time taken", times, True),
-    ]
-    return blocks.Section(
-        "provenance",
-        "Provenance",
-        "Everything needed to compute this again.",
-        [
-            blocks.TableBlock(Table(found), heading, limit=1000, folded=folded)
-            for heading, found, folded in tables
-            if found
-        ],
-    )
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Leaves with their dotted names, by name: a saved mapping has no other order."""
-    for key, value in sorted(tree.items(), key=lambda item: str(item[0])):
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _table(table: Table, limit: int) -> dict[str, Any]:
-    """Headings, which columns are numbers, and the cells: the text, and what it sorts by."""
-    rows = table.rows[:limit]
-    numeric = {column: all(is_number(row.get(column)) for row in rows) for column in table.columns}
-    cells = [[_cell(column, row.get(column)) for column in table.columns] for row in rows]
-    heads = [
-        {"text": table.labels.get(column, words(column)), "numeric": numeric[column]}
-        for column in table.columns
-    ]
-    return {"heads": heads, "rows": cells, "total": len(table.rows), "caption": table.caption}
-
-
-def _cell(column: str, value: Any) -> tuple[str, str]:
-    value = plain(value)
-    if isinstance(value, float) and (column == "p" or column.startswith("p_")):
-        return p_value(value), f"{value:.9g}"
-    text = number(value)
-    sortable = is_number(value) and value is not None
-    return text, f"{value:.9g}" if sortable and text != str(value) else ""
-
-
-def _interval_bar(finding: Finding, reach: float) -> dict[str, float] | None:
-    """Where the interval's parts lie on a line from 0 to 100, zero in the middle."""
-    if finding.effect is None:
-        return None
-    low, high = finding.ci or (finding.effect, finding.effect)
-    place = [round(50 + 46 * value / reach, 2) for value in (low, finding.effect, high)]
-    return dict(zip(("low", "at", "high"), place, strict=True))
 
 
 def _anchor(text: str) -> str:

@@ -3,13 +3,15 @@
 import base64
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
+from conceptseg.report.tabled import squeezed
 from conceptseg.result.wording import number, p_value
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -30,6 +32,23 @@ def script_text(text: str) -> str:
     return text
 
 
+@dataclass(frozen=True)
+class Library:
+    """A script that the page unpacks itself: its text, and the same compressed as base64."""
+
+    text: str
+    packed: str
+
+
+@cache
+def plotly_script() -> Library:
+    """plotly.js, a third as large when compressed. Its hash is that of the text that is run."""
+    from plotly.offline import get_plotlyjs
+
+    text = script_text(get_plotlyjs())
+    return Library(text, squeezed(text))
+
+
 def policy(scripts: Sequence[str]) -> str:
     """Nothing from the network, no script but these; styles and pictures only within the page."""
     hashes = [base64.b64encode(sha256(text.encode()).digest()).decode() for text in scripts]
@@ -38,6 +57,15 @@ def policy(scripts: Sequence[str]) -> str:
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
+
+
+def coded(text: str) -> Markup:
+    """Text in which what stands between backticks is code."""
+    parts = [escape(part) for part in text.split("`")]
+    if len(parts) % 2 == 0:  # a backtick without its partner is a character
+        return escape(text)
+    marked = (f"<code>{part}</code>" if n % 2 else str(part) for n, part in enumerate(parts))
+    return Markup("".join(marked))
 
 
 @cache
@@ -54,5 +82,5 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, p_value=p_value)
+    environment.filters.update(number=number, p_value=p_value, coded=coded)
     return environment

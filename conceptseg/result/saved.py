@@ -21,6 +21,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,11 @@ class Result:
         }
         read_again = json.loads(_text(plain(content)))  # so that keys are texts, sorted as such
         return _text(sealed(read_again), indent=1) + "\n"
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that `result.json` holds but for timings, as it is or will be saved."""
+        return str(json.loads(self.to_json())["digest"])
 
     def save(self, folder: Path | str, report_html: str | None = None) -> Path:
         """Write the whole result into `folder`, replacing a result that lies there; return it.

@@ -1,4 +1,5 @@
 import base64
+import gzip
 import json
 import re
 import zlib
@@ -107,14 +108,17 @@ def test_nothing_is_loaded_and_no_other_script_may_run(html, page):
     assert "http" not in policy and "unsafe-eval" not in policy
     assert "unsafe-inline" not in policy.split("script-src")[1].split(";")[0]
     code = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
-    assert len(code) == 2  # plotly.js, once, and our own
+    assert len(code) == 1  # our own; it unpacks plotly.js, which is there once
+    (packed,) = re.findall(r'<script type="application/gzip" id="plotly">(.*?)</script>', html)
+    code.append(gzip.decompress(base64.b64decode(packed)).decode())
+    assert "plotly.js v" in code[1] and policy.count("'sha256-") == 2
     for text in code:
         digest = base64.b64encode(sha256(text.encode()).digest()).decode()
         assert f"'sha256-{digest}'" in policy
 
 
 def test_hostile_names_are_text_everywhere(html, page):
-    ours = html[: html.index("<script>")]  # what comes after is plotly.js
+    ours = html[: html.index("<script>")]  # what comes after is a script
     assert HOSTILE not in ours
     assert "alert(1)" not in "".join(re.findall(r"<script>(.*?)</script>", html, re.DOTALL))
     assert HOSTILE in "".join(page.text)
@@ -150,7 +154,11 @@ def test_findings_come_first_in_order_and_link_to_their_evidence(html, page):
     text = "".join(page.text)
     order = [text.index(finding.claim) for finding in result.findings[:3]]
     assert order == sorted(order)
-    assert html.count(">see below</a>") == len(result.findings)
+    links = [a["href"] for a in page.all("a")]
+    back = {a["id"]: a["href"] for a in page.all("a") if "id" in a}
+    for rank in range(1, len(result.findings) + 1):  # each to a place of its own, and back
+        assert links.count(f"#evidence-{rank}") == 1
+        assert back[f"evidence-{rank}"] == f"#finding-{rank}"
     assert "−0.267" in html and "[−0.317, −0.217]" in html
 
 
@@ -177,7 +185,7 @@ def test_doubts_about_the_network_stand_before_the_findings():
 def test_evidence_that_is_a_table_is_named_not_linked():
     finding = Finding(claim="c", n=3, evidence="pairs")
     html = render(Report("t"), Result("ace", [finding]))
-    assert "see below" not in html.split("</main>")[0]
+    assert "show it" not in html.split("</main>")[0]
     assert "<dd>pairs</dd>" in html
 
 
@@ -254,6 +262,14 @@ def test_long_tables_are_cut_and_say_so():
     assert "The first 10 of 300 rows" in html
     assert "The first 200 of 300 rows" in html
     assert 'data-v="0">&lt; 0.001' in html
+    (packed,) = re.findall(r'<script type="application/gzip" id="rows">(.*?)</script>', html)
+    kept = json.loads(gzip.decompress(base64.b64decode(packed)))
+    for name, shown in (("s-1", 10), ("s-2", 200)):  # the others are there for filter and CSV
+        assert kept[name]["columns"] == ["n", "p_holm"]
+        assert kept[name]["rows"] == [[i, i / 1000] for i in range(300)]
+        assert (
+            kept[name]["more"][0][0] == [str(shown), ""] and len(kept[name]["more"]) == 300 - shown
+        )
 
 
 def test_skipped_provenance_and_limits_are_always_there(page):
