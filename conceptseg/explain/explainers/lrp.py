@@ -38,13 +38,14 @@ class Lrp(Explainer):
     rule), R_j a_i w_ij / sum_i a_i w_ij through linear layers and the last layer (epsilon rule),
     evenly through the first layer (flat rule); summed over colours. R at the logits is the class's
     logit in the region over the number of its pixels (their sum with `reduce="sum"`), so the map
-    sums to about the mean logit. Unbounded, signed, in units of logits. One forward pass of about
-    twice the cost, and one backward for each target.
+    sums to about the mean logit less the last layer's bias. Unbounded, signed, in units of logits.
+    One forward pass of about twice the cost, and one backward for each target.
 
     z+ is blind to what speaks against the class, and barely tells classes apart: maps of two
-    classes in one region are alike. Relevance is lost where sums have no positive part and, with
-    `zero_bias` off, to biases. It shows neither what is missing nor what speaks by silencing units.
-    The latter `composite: rescale` shows, which is `deep_lift`, with the parts below.
+    classes in one region are alike. Relevance is lost where sums have no positive part, to the
+    last layer's bias and, with `zero_bias` off, to all others. It shows neither what is missing nor
+    what speaks by silencing units. The latter `composite: rescale` shows, which is `deep_lift`,
+    with the parts below.
 
     What of it lies in terms that cancel, or on units that say nothing, is remarked in the scene.
 
@@ -67,7 +68,9 @@ class Lrp(Explainer):
     composite: CompositeName = Field(
         "epsilon_plus_flat", description="Which rules the layers follow."
     )
-    zero_bias: bool = Field(True, description="Whether biases are kept from taking relevance.")
+    zero_bias: bool = Field(
+        True, description="Whether biases are kept from taking relevance (but the last layer's)."
+    )
     gamma: float = Field(0.25, gt=0, description="Weight of what speaks for, in gamma rules.")
     reference: Fill = Field(
         "mean", description="What an image's changes are counted from, under rescale."

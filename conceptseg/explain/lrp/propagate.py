@@ -15,7 +15,8 @@ norms of the image's own statistics     x J^T (R / y), the deviation taken as a 
                                         passed on, and the mean with it
 sums of two things                      in proportion to what each adds (x R / z); under z+ to the
                                         positive parts, or where there are none by modulus: `shares`
-constants added                         take none, as biases; all of it with `zero_bias` off
+constants added                         take none, as biases (but the last layer's); all of it with
+                                        `zero_bias` off
 products with a gate or a constant      all to the other factor; of two equals half to each
 attention                               to the values; its weights are taken as constants
 pooling by mean, resizing, means        x J^T (R / z); under z+ by positive parts

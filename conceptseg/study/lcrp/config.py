@@ -52,7 +52,9 @@ class Lcrp(Study):
     reference: Fill = Field(
         "mean", description="What an image's changes are counted from, under rescale."
     )
-    zero_bias: bool = Field(True, description="Whether biases are kept from taking relevance.")
+    zero_bias: bool = Field(
+        True, description="Whether biases are kept from taking relevance (but the last layer's)."
+    )
     quantity: Literal["logit", "probability", "one"] = Field(
         "logit", description="What relevance starts from at each pixel of the region."
     )

@@ -22,7 +22,7 @@ def retained(result: Result) -> Section:
     kept = result.notes["kept"]
     given = kept["given"] or float("nan")
     absolute = kept["given_absolute"] or float("nan")
-    bias = "take no relevance" if result.notes["zero_bias"] else "take their part"
+    bias = "take none but the last layer's" if result.notes["zero_bias"] else "take their part"
     if result.notes["reference"]:
         bias = "cancel between image and reference"
     facts = Facts(

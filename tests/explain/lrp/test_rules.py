@@ -71,7 +71,6 @@ CONSERVING = {
     "gelu": F.gelu,
     "hardswish in place": lambda a: F.hardswish(a.clone(), inplace=True),
     "shuffle": lambda a: a.unflatten(1, (2, 2)).transpose(1, 2).flatten(1, 2),
-    "group norm": lambda a: F.group_norm(a, 2),
     "attention": lambda a: torch.softmax(a @ a.transpose(2, 3), -1) @ a,
     "fused attention": lambda a: F.scaled_dot_product_attention(a, a, a),
     "affine": lambda a: a.mul(2.0).add(1.0),
@@ -91,8 +90,21 @@ def test_operations_hand_on_all_that_they_receive(name):
     run, start = traced(net(CONSERVING[name]), x)
     given, told = start.sum((1, 2, 3)), run.at_input(start).sum((1, 2))
     assert told.tolist() == pytest.approx(given.tolist(), abs=2e-3)
-    if name != "group norm":  # which makes logits of both signs
-        assert given.tolist() == pytest.approx([1.0, 1.0])
+    assert given.tolist() == pytest.approx([1.0, 1.0])
+
+
+def test_what_a_norm_takes_off_before_the_last_layer_counts_as_its_bias():
+    """The mean over a group, over its deviation: the map holds what the values alone add."""
+    x = images(2, 8, 12).double() + 0.1
+    model = net(lambda a: F.group_norm(a, 2))
+    run, start = traced(model, x)
+    with torch.no_grad():
+        a = torch.relu(model.module.first(x))
+        grouped = a.unflatten(1, (2, 2)).flatten(2)
+        deviation = (grouped.var(2, unbiased=False) + 1e-5).sqrt().repeat_interleave(2, 1)
+        alone = model.module.last(a / deviation[:, :, None, None])[:, 1].sum((1, 2))
+    expected = alone / run.logits[:, 1].abs().sum((1, 2))
+    assert torch.allclose(run.at_input(start).sum((1, 2)), expected, rtol=1e-4)
 
 
 def test_a_plain_sum_doubles_and_a_ruled_one_does_not():
@@ -128,16 +140,40 @@ def test_a_sum_is_shared_in_proportion():
     assert one.shape == three.shape
 
 
-def test_biases_take_their_share_only_when_asked():
-    model = net(lambda a: a)
-    model.module.last.bias = nn.Parameter(torch.full((2,), 5.0, dtype=torch.float64))
-    x = images(1, 4, 6).double() + 0.1
-    run, start = traced(model, x)
-    assert float(run.at_input(start).sum()) == pytest.approx(1, abs=1e-4)
-    run, start = traced(model, x, zero_bias=False)
-    logits = run.logits.detach()[:, 1]
-    expected = float(((logits - 5) / logits.sum()).sum())
-    assert float(run.at_input(start).sum()) == pytest.approx(expected, abs=1e-4)
+@pytest.mark.parametrize("zero", [True, False])
+def test_biases_take_their_share_only_when_asked(zero):
+    model = net(nn.Conv2d(4, 4, 1))
+    middle = model.module.middle.function
+    middle.weight.data.uniform_(0.5, 1.0)
+    middle.bias.data.fill_(5.0)
+    run, start = traced(model, images(1, 4, 6).double() + 0.1, zero_bias=zero, composite="epsilon")
+    told = float(run.at_input(start).sum())
+    if zero:
+        assert told == pytest.approx(1, abs=1e-4)
+        return
+    logits = run.logits[:, 1]
+    taken = float(model.module.last.weight[1].detach().sum()) * 5
+    assert told == pytest.approx(float((logits - taken).sum() / logits.sum()), abs=1e-4)
+
+
+@pytest.mark.parametrize("composite", ["epsilon_plus", "plus", "gamma", "epsilon"])
+def test_logits_near_their_bias_magnify_nothing(composite):
+    """Two units that cancel all but to nothing, and a bias: each has what it adds, w a / sum |z|.
+
+    Over the sums without the bias it would be up to 5e5 times that.
+    """
+    last = nn.Conv2d(2, 2, 1).double()
+    last.weight.data.copy_(torch.tensor([[1.0, 1.0], [1.0, -1.0]])[:, :, None, None])
+    last.bias.data.fill_(0.5)
+    x = images(1, 4, 6).double() + 0.5
+    x[:, 1] = x[:, 0] + 1e-6
+    model = wrapped(nn.Sequential(nn.Conv2d(3, 2, 1, bias=False), nn.ReLU(), last).double(), 2)
+    model.module[0].weight.data.copy_(torch.eye(3)[:2, :, None, None])
+    run, start = traced(model, x, composite, ["1"])
+    (found,) = run.at_layers(start, ["1"])
+    logits = x[:, :1] - x[:, 1:2] + 0.5
+    expected = torch.cat([x[:, :1], -x[:, 1:2]], 1) / logits.abs().sum()
+    assert torch.allclose(found, expected, rtol=1e-4)
 
 
 def test_flat_spreads_evenly_whatever_the_image():

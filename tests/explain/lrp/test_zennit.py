@@ -22,7 +22,10 @@ ZERO = ["bias"]
 
 
 def composite(name, first, last, canonizers, zero=ZERO):
-    """A composite of Zennit's, put together here: rules by type, two layers by name."""
+    """A composite of Zennit's, put together here: rules by type, two layers by name.
+
+    In the last layer the bias takes its share whatever `zero` says, as in Zennit's own composites.
+    """
     from zennit.layer import Sum
 
     rule = {
@@ -31,7 +34,7 @@ def composite(name, first, last, canonizers, zero=ZERO):
         "gamma": Gamma(0.25, zero_params=zero),
         "epsilon": Epsilon(zero_params=zero),
     }[name]
-    special = [((last,), Epsilon(zero_params=zero))]
+    special = [((last,), Epsilon())]
     if name.endswith("flat"):
         special.append(((first,), Flat()))
     layers = [
