@@ -56,14 +56,21 @@ class Grown:
 
 
 def scenes_of(folder: Path, count: int) -> Path:
-    """The manifest of so many scenes, of which some hundred differ."""
+    """The manifest of so many scenes, of which some hundred differ: a table, as of many images."""
     painted = min(count, PAINTED)
     path = write_scenes(folder, painted, NETWORKS["plain"].classes)
-    for kind in ("images", "masks", "marks"):
-        files = sorted((folder / kind).iterdir())
-        for number in range(painted, count):
-            name = f"g{number // 2}_s{number:02d}.png"
-            os.link(files[number % painted], folder / kind / name)
+    names = [f"g{number // 2}_s{number:02d}" for number in range(count)]
+    for number in range(painted, count):
+        for kind in ("images", "masks", "marks"):
+            there = folder / kind / f"{names[number % painted]}.png"
+            os.link(there, folder / kind / f"{names[number]}.png")
+    with (folder / "scenes.csv").open("w") as file:
+        file.write("id,image,mask,group\n")
+        for name in names:
+            file.write(f"{name},images/{name}.png,masks/{name}.png,{name.partition('_')[0]}\n")
+    content = yaml.safe_load(path.read_text())
+    del content["folders"], content["group"]
+    path.write_text(yaml.safe_dump(content | {"table": {"file": "scenes.csv"}}))
     return path
 
 

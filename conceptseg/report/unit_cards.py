@@ -12,7 +12,7 @@ from typing import Any
 from conceptseg.errors import InputError
 from conceptseg.report.blocks import Card, Picture
 from conceptseg.result.joined import part_of, parts_of
-from conceptseg.result.saved import Result, safe_key
+from conceptseg.result.saved import Result, as_written, safe_key
 from conceptseg.result.table import Table
 
 COLUMNS = (
@@ -69,7 +69,8 @@ def known_units(result: Result, layer: str, weights: str | None = None) -> dict[
 def load_units(folder: Path | str, layer: str, weights: str | None = None) -> dict[int, KnownUnit]:
     """:func:`known_units` of the result in a folder."""
     try:
-        return known_units(Result.load(folder), layer, weights)
+        with as_written(folder):
+            return known_units(Result.load(folder), layer, weights)
     except InputError as error:
         text = str(error)
         raise InputError(text if text.startswith(str(folder)) else f"{folder}: {text}") from None

@@ -19,7 +19,8 @@ import errno
 import html
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
@@ -212,6 +213,24 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _text(content: Mapping[str, Any], indent: int | None = None) -> str:
     return json.dumps(content, sort_keys=True, indent=indent, allow_nan=False, ensure_ascii=False)
+
+
+@contextmanager
+def as_written(folder: Path | str) -> Iterator[None]:
+    """Within it, whatever is met of a saved result's values that no study has written, behind
+    digests that fit, is told as one InputError that names the folder."""
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # what may be met has no end
+        what = f"does not hold what it should ({type(error).__name__}: {str(error)[:200]})"
+        if isinstance(error, KeyError) and error.args:
+            what = f"lacks {str(error.args[0])[:200]!r}"
+        raise InputError(
+            f"{folder}: {MARKER} {what}; it is damaged, edited or of another version: run the "
+            "study again"
+        ) from error
 
 
 def safe_key(text: str) -> str:

@@ -13,7 +13,7 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError, asked_for
 from conceptseg.network.record import encode
 from conceptseg.result.columns import as_number
-from conceptseg.result.saved import Result
+from conceptseg.result.saved import Result, as_written
 from conceptseg.study.audit.config import Audit
 
 EXEMPLARS = 6
@@ -65,8 +65,10 @@ def load_found(study: Audit, context: Context) -> Found | None:
         if study.found_concepts:
             raise InputError("found_concepts: name the ace run that they are of by found")
         return None
-    with asked_for("found"):
-        return _read(study, Result.load(study.found), context)
+    with asked_for("found"), as_written(study.found):
+        found = _read(study, Result.load(study.found), context)
+        exhibits(study, found)  # what cannot be shown in the end is refused now
+        return found
 
 
 def _read(study: Audit, result: Result, context: Context) -> Found:
@@ -77,6 +79,10 @@ def _read(study: Audit, result: Result, context: Context) -> Found:
     if weights != context.model.fingerprint():
         raise InputError(f"{where} is of a network with other weights; run ace on this one")
     cav, absent, present = (result.arrays[key] for key in ("cav", "absent", "present"))
+    if not _sound(cav, absent, present):
+        raise InputError(
+            f"{where}: its concepts are no finite vectors with a bar each; run it again"
+        )
     numbers = study.found_concepts or _elsewhere(result)
     if not numbers:
         raise InputError(
@@ -89,6 +95,14 @@ def _read(study: Audit, result: Result, context: Context) -> Found:
     ids = frozenset(str(row["sample"]) for row in result.tables["images"].rows)
     bars = (absent[rows] + present[rows]) / 2
     return Found(str(result.provenance["layer"]), tuple(numbers), cav[rows], bars, ids)
+
+
+def _sound(cav: np.ndarray, *ends: np.ndarray) -> bool:
+    """Whether concepts are rows [q, u] of finite numbers, and their bars' ends such [q]."""
+    shapes = cav.ndim == 2 and all(one.shape == cav.shape[:1] for one in ends)
+    return shapes and all(
+        one.dtype.kind == "f" and bool(np.isfinite(one).all()) for one in (cav, *ends)
+    )
 
 
 def _elsewhere(result: Result) -> tuple[int, ...]:
@@ -106,10 +120,11 @@ def exhibits(study: Audit, found: Found) -> tuple[list[dict[str, Any]], dict[str
     `outline`, and their pictures, as the run shows them."""
     assert study.found is not None
     result, shown = Result.load(study.found), list[dict[str, Any]]()
-    for number in found.numbers:
-        own = [row for row in result.tables["exemplars"].rows if row["concept"] == number]
-        shown += [
-            {key: row[key] for key in ("concept", "sample", "picture", "outline")}
-            for row in own[:EXEMPLARS]
-        ]
-    return shown, {row["picture"]: result.images[row["picture"]] for row in shown}
+    with asked_for("found"), as_written(study.found):
+        for number in found.numbers:
+            own = [row for row in result.tables["exemplars"].rows if row["concept"] == number]
+            shown += [
+                {key: row[key] for key in ("concept", "sample", "picture", "outline")}
+                for row in own[:EXEMPLARS]
+            ]
+        return shown, {row["picture"]: result.images[row["picture"]] for row in shown}

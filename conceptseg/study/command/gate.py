@@ -8,7 +8,7 @@ from typing import Any, get_args
 from conceptseg.errors import EXIT_DONE, EXIT_FOUND, InputError, nearest
 from conceptseg.result.columns import as_number
 from conceptseg.result.joined import parts_of
-from conceptseg.result.saved import Result
+from conceptseg.result.saved import Result, as_written
 from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.audit.config import SHOWN, Verdict
 
@@ -33,12 +33,13 @@ def verdicts(folder: Path) -> list[dict[str, Any]]:
     multiplied by their number, for all are looked through together; what then fails is open.
     """
     result = Result.load(folder)
-    parts = list(parts_of(result).values()) or [result]
-    rows = [
-        {key: row.get(key) for key in (*FIELDS, "sentence")}
-        for part in parts
-        for row in part.tables["verdicts"].rows
-    ]
+    with as_written(folder):
+        parts = list(parts_of(result).values()) or [result]
+        rows = [
+            {key: row.get(key) for key in (*FIELDS, "sentence")}
+            for part in parts
+            for row in part.tables["verdicts"].rows
+        ]
     for row in rows if len(parts) > 1 else ():
         if row["p_adjusted"] is not None:
             row["p_adjusted"] = min(1.0, len(parts) * row["p_adjusted"])

@@ -13,6 +13,7 @@ from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.study import __main__ as command
 from conceptseg.study.audit.found import Found, load_found
+from tests.files import png
 from tests.small_models import wrapped
 from tests.study.audit.small import audit
 
@@ -28,7 +29,14 @@ ARRAYS = {
 }
 ACE = Result(
     "ace",
-    tables={"pairs": Table(PAIRS), "images": Table([{"sample": "s1"}])},
+    tables={
+        "pairs": Table(PAIRS),
+        "images": Table([{"sample": "s1"}]),
+        "exemplars": Table(
+            [{"concept": 1, "sample": "s1", "picture": "one", "outline": ""}],
+        ),
+    },
+    images={"one": png(np.zeros((2, 2, 3), np.uint8))},
     arrays=ARRAYS,
     provenance={"weights": "w", "layer": "body"},
 )
@@ -54,6 +62,23 @@ def test_used_concepts_that_lie_elsewhere_are_contexts(tmp_path):
         ({"provenance": {"weights": "x"}}, {}, "other weights; run ace on this one"),
         ({"tables": {**ACE.tables, "pairs": Table(PAIRS[1:])}}, {}, "no class was shown to use"),
         ({}, {"found_concepts": [4]}, "has the concepts 1 to 3, and not 4"),
+        (
+            {"arrays": {**ARRAYS, "absent": ARRAYS["absent"][:2]}},
+            {},
+            "no finite vectors with a bar",
+        ),
+        (
+            {"arrays": {**ARRAYS, "cav": np.full((3, 4), np.nan)}},
+            {},
+            "no finite vectors with a bar",
+        ),
+        ({"tables": {**ACE.tables, "exemplars": Table([{"concept": 1}])}}, {}, "lacks 'sample'"),
+        ({"images": {}}, {}, "lacks 'one'"),
+        (
+            {"tables": {**ACE.tables, "pairs": Table([{"concept": []}])}},
+            {},
+            "found: .*lacks 'used'",
+        ),
     ],
 )
 def test_what_is_no_run_to_take_contexts_from(changes, keys, words, tmp_path):

@@ -20,11 +20,13 @@ def command(
     Needs neither the network nor the data; the runs are of one network.
     """
     from conceptseg.report import card
-    from conceptseg.result.saved import Result
+    from conceptseg.result.saved import Result, as_written
     from conceptseg.study.command.written import hand_over, writable
 
     if form not in card.FORMATS:
         raise InputError(f"--format {form}: {nearest(form, card.FORMATS)}")
     writable(out)
     runs = [card.Run(str(folder), Result.load(folder)) for folder in folders]
-    hand_over(card.FORMATS[form](card.compose(runs)), out)
+    with as_written(", ".join(map(str, folders))):
+        text = card.FORMATS[form](card.compose(runs))
+    hand_over(text, out)

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from conceptseg import catalogue
-from conceptseg.errors import InputError
 
 PANEL = "With finished runs"
 
@@ -28,7 +27,7 @@ def render_again(folder: Path) -> Path:
     """
     from conceptseg.report.page import ALTERED, write
     from conceptseg.result.folder import tidy_file
-    from conceptseg.result.saved import Result
+    from conceptseg.result.saved import Result, as_written
 
     result = Result.load(folder, altered=True)
     for line in tidy_file(folder / "report.html"):
@@ -36,15 +35,5 @@ def render_again(folder: Path) -> Path:
     study = catalogue.load("study", result.study)
     if result.altered:
         print(f"{folder}: {ALTERED.heading}; the report says so", file=sys.stderr)
-    try:
+    with as_written(folder):
         return write(study.report(result), result, folder / "report.html")
-    except (InputError, MemoryError):
-        raise
-    except Exception as error:  # whatever drawing meets of numbers that no study has written
-        what = f"cannot be shown ({type(error).__name__}: {str(error)[:200]})"
-        if isinstance(error, KeyError):
-            what = f"lacks {str(error.args[0])[:200]!r}, which the report shows"
-        raise InputError(
-            f"{folder}: result.json {what}; it is damaged, edited or of "
-            "another version: run the study again"
-        ) from error
