@@ -92,9 +92,9 @@ def rows_axis(figure: go.Figure, names: Sequence[str], value_name: str) -> None:
     figure.update_xaxes(title=title(value_name), zeroline=True)
 
 
-def at_least(figure: go.Figure, values: np.ndarray, least: float) -> None:
+def at_least(figure: go.Figure, values: Sequence[np.ndarray], least: float) -> None:
     """Let the values' axis reach so far on both sides of zero, where all values [m] are smaller."""
-    if np.nanmax(np.abs(values), initial=0.0) < least:
+    if np.nanmax(np.abs(np.concatenate(values)), initial=0.0) < least:
         figure.update_xaxes(range=[-1.05 * least, 1.05 * least])
 
 

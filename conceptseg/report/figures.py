@@ -103,10 +103,8 @@ def intervals(
 ) -> go.Figure:
     """A forest plot: per row a value with its interval, over the band that chance would fill.
 
-    `null` gives that band's ends (one pair, or one per row). Rows that are not `significant` are
-    hollow and grey, so that colour is not the only sign. `null_name` and `marks` are what the
-    legend calls the band, the filled and the hollow rows. The axis reaches `least` on both sides
-    of zero at least.
+    `null` gives that band's ends (one pair, or one per row), `null_name` its name. Rows that are
+    not `significant` are hollow and grey (`marks`). The axis reaches `least` either side of zero.
     """
     values, low, high = (np.asarray(a, np.float64) for a in (values, low, high))
     passed = np.ones(len(values), bool) if significant is None else np.asarray(significant, bool)
@@ -144,7 +142,7 @@ def intervals(
                 hovertemplate="%{customdata}<br>" + label(value_name) + " %{x:.3f}<extra></extra>",
             )
     rows_axis(figure, names, value_name)
-    at_least(figure, np.concatenate([values, low, high]), least)
+    at_least(figure, [values, low, high], least)
     if reference is not None:
         figure.add_vline(x=reference, line={"color": MUTED, "width": 1, "dash": "dot"})
     figure.update_layout(showlegend=significant is not None or null is not None, barmode="overlay")
