@@ -260,7 +260,8 @@ class Report:
     limits: Sequence[str] = ()
     findings_shown: int = 12
     verdict: Verdict | None = None
-    illustrate: Callable[[Finding], Sequence[Picture]] | None = None
-    """The pictures of a finding; without it those of the card that is its evidence."""
+    illustrate: Callable[[Finding, Sequence[Picture]], Sequence[Picture]] | None = None
+    """The pictures of a finding, from it and those of the card that is its evidence, which are
+    taken without it."""
     key: Sequence[tuple[str, str]] = ()
     """What the colours in findings' pictures mean: (name, colour)."""

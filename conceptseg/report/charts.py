@@ -49,13 +49,14 @@ def forest(
     chance_name: str = "by chance",
     filled: Of | None = None,
     marks: tuple[str, str] = ("significant", "not significant"),
+    least: float = 0.0,
     **words: Unpack[Words],
 ) -> FigureBlock | None:
     """Per row a value with its interval, the first on top.
 
     `axis` names the value where its column's label does not say enough. A dotted line stands at
     `reference`; a grey band reaches from zero to `chance`. Rows of which `filled` is not true are
-    hollow; `marks` names the two kinds.
+    hollow; `marks` names the two kinds. The axis reaches `least` at least, on both sides of zero.
     """
     if not table.rows:
         return None
@@ -74,6 +75,7 @@ def forest(
         reference=reference,
         significant=passed,
         marks=marks,
+        least=least,
     )
     text = alt.forest(
         names, values, low, high, axis or value.name, reference=reference, filled=passed,
@@ -92,6 +94,7 @@ def heatmap(
     marked: Mapping[str, np.ndarray] | None = None,
     centre: float | None = 0.0,
     ends: tuple[float | None, float | None] = (None, None),
+    least: float = 0.0,
     **words: Unpack[Words],
 ) -> FigureBlock | None:
     """Values [rows, columns] as colours, nan empty: see :func:`grid` and `figures.heatmap`.
@@ -110,6 +113,7 @@ def heatmap(
         centre=centre,
         low=ends[0],
         high=ends[1],
+        least=least,
     )
     numbers = [
         {corner: name, **dict(zip(columns, line.tolist(), strict=True))}

@@ -9,6 +9,7 @@ from typing import Any
 
 from conceptseg.report import examined
 from conceptseg.report.blocks import Report, Section
+from conceptseg.report.told import Illustrate
 from conceptseg.result.saved import Result
 from conceptseg.result.wording import by_reason
 from conceptseg.stats.intervals import FEWEST
@@ -26,9 +27,12 @@ def report(
     sections: Sequence[Section | None],
     limits: Sequence[str],
     facts: Sequence[tuple[str, Any]] = (),
+    illustrate: Illustrate | None = None,
+    key: Sequence[tuple[str, str]] = (),
 ) -> Report:
     """The report with the cover that all have: network, weights, layer, data, images.
 
+    `illustrate` chooses findings' pictures and `key` says what their colours mean.
     `method` begins the subtitle: "ACE on". `facts` follow those of the cover. The limits that all
     results have come after the study's own.
     """
@@ -40,6 +44,8 @@ def report(
         facts=(*_facts(result), *facts, *left_out(result)),
         sections=sections,
         limits=(*limits, few_images(notes), *groups_limit(notes)),
+        illustrate=illustrate,
+        key=key,
     )
 
 

@@ -14,7 +14,7 @@ WEIGHED = {
     "prediction": "of the prediction",
     "logits": "of the logits' variation",
     "exchanged": "with another image's output",
-    "mark": "",
+    "mark": "remark",
 }
 LABELS = {"output": "output", "class": "counts as", "masks": "in the masks", "iou": "IoU"}
 

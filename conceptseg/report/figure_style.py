@@ -39,16 +39,23 @@ def small(values: Any) -> np.ndarray:
 
 
 def ends_of_scale(
-    values: np.ndarray, centre: float | None, low: float | None, high: float | None
+    values: np.ndarray,
+    centre: float | None,
+    low: float | None,
+    high: float | None,
+    least: float = 0.0,
 ) -> tuple[float, float]:
-    """The ends of the scale: as given, else those of the data, symmetric around a centre."""
+    """The ends of the scale: as given, else those of the data, symmetric around a centre.
+
+    Around a centre it reaches `least` at least: what is smaller is not painted as if it were much.
+    """
     finite = values[np.isfinite(values)]
     low = float(finite.min(initial=np.inf)) if low is None else low
     high = float(finite.max(initial=-np.inf)) if high is None else high
     if not low <= high:
         low, high = 0.0, 1.0
     if centre is not None:
-        reach = max(high - centre, centre - low) or 1.0
+        reach = max(high - centre, centre - low, least) or 1.0
         low, high = centre - reach, centre + reach
     return low, high
 
@@ -68,7 +75,9 @@ def error_bars(
 
 
 def name_ticks(names: Sequence[str], most: int = 26) -> dict[str, Any]:
+    """A tick for each name, all drawn: Plotly by itself leaves out those that reach too far."""
     return {
+        "ticklabeloverflow": "allow",
         "tickmode": "array",
         "tickvals": list(range(len(names))),
         "ticktext": [label(name, most) for name in names],
@@ -83,6 +92,25 @@ def rows_axis(figure: go.Figure, names: Sequence[str], value_name: str) -> None:
     figure.update_xaxes(title=title(value_name), zeroline=True)
 
 
+def at_least(figure: go.Figure, values: Sequence[np.ndarray], least: float) -> None:
+    """Let the values' axis reach so far on both sides of zero, where all values [m] are smaller."""
+    if np.nanmax(np.abs(np.concatenate(values)), initial=0.0) < least:
+        figure.update_xaxes(range=[-1.05 * least, 1.05 * least])
+
+
+def line(number: int, name: str, x: Any, y: Any) -> dict[str, Any]:
+    """Line `number` of a chart, by x and y [m] of its points."""
+    return {
+        "x": small(x),
+        "y": small(y),
+        "mode": "lines+markers",
+        "name": label(name),
+        "line": {"color": CATEGORIES[number % len(CATEGORIES)], "width": 2},
+        "marker": {"symbol": SYMBOLS[number % len(SYMBOLS)], "size": 6},
+        "hovertemplate": label(name) + "<br>%{x:.3g}: %{y:.3f}<extra></extra>",
+    }
+
+
 def layout(height: int) -> go.Layout:
     """The look that all figures share; text colour and font are the page's (set when drawn)."""
     axis = {
@@ -92,6 +120,7 @@ def layout(height: int) -> go.Layout:
         "linecolor": GRID,
         "title": {"standoff": 10},
         "fixedrange": False,
+        "exponentformat": "none",
     }
     return go.Layout(
         template="none",
@@ -134,14 +163,15 @@ def mark_cells(figure: go.Figure, significant: Mapping[str, np.ndarray]) -> None
     for number, passed in enumerate(significant.values()):
         rows, columns = np.nonzero(passed)
         figure.add_scatter(
-            x=small(columns + 0.32),
-            y=small(rows - 0.27),
+            x=small(columns + 0.4),
+            y=small(rows - 0.36),
             mode="markers",
             hoverinfo="skip",
             marker={"color": "#111111", "size": 6, "line": {"color": "#ffffff", "width": 1}},
             visible=number == 0,
             showlegend=False,
         )
+    # The page makes buttons of its own of it, which lie outside of the chart.
     buttons = [
         {
             "label": label(name),
@@ -152,20 +182,22 @@ def mark_cells(figure: go.Figure, significant: Mapping[str, np.ndarray]) -> None
     ]
     if len(buttons) > 1:
         figure.update_layout(
-            updatemenus=[
-                {
-                    "type": "buttons",
-                    "direction": "right",
-                    "buttons": buttons,
-                    "x": 0,
-                    "y": 0,
-                    "xanchor": "left",
-                    "yanchor": "top",
-                    "pad": {"t": 10},
-                    "bgcolor": "#d3d9de",
-                    "font": {"color": "#1b1f24"},
-                }
-            ],
-            height=figure.layout.height + 46,
-            margin={"b": 56},
+            updatemenus=[{"type": "buttons", "buttons": buttons}],
         )
+
+
+def single_out(names: Sequence[str], colours: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Choices of a scatter chart with a trace for each name: all in their colours, or one alone.
+
+    A name without a colour is pale among all; one that is singled out is strong, the others pale.
+    """
+
+    def choice(text: str, painted: list[str]) -> dict[str, Any]:
+        seen = [0.8 if colour != PALE else 0.5 for colour in painted]
+        change = {"marker.color": painted, "marker.opacity": seen}
+        return {"label": text, "method": "restyle", "args": [change, list(range(len(names)))]}
+
+    each = [
+        choice(label(one), [STRONG if one == name else PALE for name in names]) for one in names
+    ]
+    return [choice("all", [colours.get(name, PALE) for name in names]), *each]

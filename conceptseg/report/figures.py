@@ -20,13 +20,16 @@ from conceptseg.report.figure_style import (
     STRONG,
     SYMBOLS,
     WHISKER,
+    at_least,
     ends_of_scale,
     error_bars,
     label,
     layout,
+    line,
     mark_cells,
     name_ticks,
     rows_axis,
+    single_out,
     small,
     title,
     write_cells,
@@ -43,15 +46,17 @@ def heatmap(
     centre: float | None = 0.0,
     low: float | None = None,
     high: float | None = None,
+    least: float = 0.0,
 ) -> go.Figure:
     """Values [rows, columns] as colours, the first row on top, NaN left empty.
 
-    With a `centre` the scale is diverging and symmetric around it; with None it runs from low to
-    high. `significant` maps a criterion ("Holm") to booleans [rows, columns]: a dot marks the
-    cells that pass, and buttons choose the criterion, the first at first.
+    With a `centre` the scale is diverging and symmetric around it, and reaches `least` from it at
+    least; with None it runs from low to high. `significant` maps a criterion ("Holm") to booleans
+    [rows, columns]: a dot marks the cells that pass, and buttons choose the criterion, the first
+    at first.
     """
     values = np.asarray(values, np.float64)
-    low, high = ends_of_scale(values, centre, low, high)
+    low, high = ends_of_scale(values, centre, low, high, least)
     scale = "cividis" if centre is None else "balance"
     names = [[f"{label(row, 80)} · {label(column, 80)}" for column in columns] for row in rows]
     trace = go.Heatmap(
@@ -69,6 +74,7 @@ def heatmap(
             "title": {"text": title(value_name, 26), "side": "right"},
             "thickness": 12,
             "outlinewidth": 0,
+            "exponentformat": "none",
         },
     )
     figure = go.Figure([trace], layout(90 + ROW_PX * len(rows)))
@@ -93,12 +99,12 @@ def intervals(
     significant: np.ndarray | None = None,
     null_name: str = "by chance",
     marks: tuple[str, str] = ("significant", "not significant"),
+    least: float = 0.0,
 ) -> go.Figure:
     """A forest plot: per row a value with its interval, over the band that chance would fill.
 
-    `null` gives that band's ends (one pair, or one per row). Rows that are not `significant` are
-    hollow and grey, so that colour is not the only sign. `null_name` and `marks` are what the
-    legend calls the band, the filled and the hollow rows.
+    `null` gives that band's ends (one pair, or one per row), `null_name` its name. Rows that are
+    not `significant` are hollow and grey (`marks`). The axis reaches `least` either side of zero.
     """
     values, low, high = (np.asarray(a, np.float64) for a in (values, low, high))
     passed = np.ones(len(values), bool) if significant is None else np.asarray(significant, bool)
@@ -136,6 +142,7 @@ def intervals(
                 hovertemplate="%{customdata}<br>" + label(value_name) + " %{x:.3f}<extra></extra>",
             )
     rows_axis(figure, names, value_name)
+    at_least(figure, [values, low, high], least)
     if reference is not None:
         figure.add_vline(x=reference, line={"color": MUTED, "width": 1, "dash": "dot"})
     figure.update_layout(showlegend=significant is not None or null is not None, barmode="overlay")
@@ -211,6 +218,8 @@ def scatter_map(
 ) -> go.Figure:
     """Points [m, 2] coloured and shaped by category, in the given order or that of appearance.
 
+    Of more than eight categories the eight largest have colours, and a list singles out any one.
+
     A point's customdata starts with its row number: `FigureBlock.hover` is looked up by it.
     Without axis names the axes carry no numbers (an embedding has none). `equal` makes one unit as
     long on both axes.
@@ -221,6 +230,9 @@ def scatter_map(
     members: dict[str, list[int]] = {category: [] for category in order or ()}
     for row, category in enumerate(categories):
         members.setdefault(category, []).append(row)
+    largest = sorted(members, key=lambda name: -len(members[name]))[: len(CATEGORIES)]
+    coloured = [name for name in members if name in largest]
+    colours = dict(zip(coloured, CATEGORIES, strict=False))
     for number, (category, chosen) in enumerate(members.items()):
         figure.add_scatter(
             x=small(points[chosen, 0]),
@@ -228,7 +240,7 @@ def scatter_map(
             mode="markers",
             name=label(category, 24),
             marker={
-                "color": CATEGORIES[number % len(CATEGORIES)],
+                "color": colours.get(category, PALE),
                 "size": size_px,
                 "opacity": 0.8,
                 "symbol": SYMBOLS[number // len(CATEGORIES) % len(SYMBOLS)],
@@ -246,6 +258,8 @@ def scatter_map(
     }
     figure.update_xaxes(title=title(x_name), **({} if x_name else bare))
     figure.update_yaxes(title=title(y_name), **({} if y_name else bare))
+    if len(members) > len(CATEGORIES):
+        figure.update_layout(updatemenus=[{"buttons": single_out(list(members), colours)}])
     if equal:
         figure.update_yaxes(scaleanchor="x", scaleratio=1)
     return figure
@@ -315,15 +329,7 @@ def curves(
                 showlegend=False,
                 hoverinfo="skip",
             )
-        figure.add_scatter(
-            x=small(x),
-            y=small(values),
-            mode="lines+markers",
-            name=label(name),
-            line={"color": colour, "width": 2},
-            marker={"symbol": SYMBOLS[number % len(SYMBOLS)], "size": 6},
-            hovertemplate=label(name) + "<br>%{x:.3g}: %{y:.3f}<extra></extra>",
-        )
+        figure.add_scatter(**line(number, name, x, values))
     figure.update_xaxes(title=title(x_name))
     figure.update_yaxes(title=title(y_name))
     return figure
@@ -335,15 +341,7 @@ def trade_off(
     """Lines (x, y) of their own points each, such as two measures over the same thresholds."""
     figure = go.Figure(layout=layout(420))
     for number, (name, (x, y)) in enumerate(lines.items()):
-        figure.add_scatter(
-            x=small(np.asarray(x)),
-            y=small(np.asarray(y)),
-            mode="lines+markers",
-            name=label(name, 32),
-            line={"color": CATEGORIES[number % len(CATEGORIES)], "width": 2},
-            marker={"symbol": SYMBOLS[number % len(SYMBOLS)], "size": 7},
-            hovertemplate=label(name) + "<br>%{x:.3f}: %{y:.3f}<extra></extra>",
-        )
+        figure.add_scatter(**line(number, name, x, y))
     figure.update_xaxes(title=title(x_name))
     figure.update_yaxes(title=title(y_name))
     return figure

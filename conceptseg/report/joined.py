@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from conceptseg.report import blocks
 from conceptseg.report.blocks import Report
+from conceptseg.report.told import Illustrate
+from conceptseg.result.finding import Finding
 from conceptseg.result.joined import anchor, parts_of, picture
 from conceptseg.result.saved import Result
 
@@ -24,6 +26,7 @@ def compose(result: Result, report: Callable[[Result], Report]) -> Report:
     limits = dict.fromkeys(limit for one in made.values() for limit in one.limits)
     return dataclasses.replace(
         first,
+        illustrate=_illustrated(result, made),
         lead="\n\n".join(
             [
                 f"The network's {count} classes are independent: each is a yes or no of its own, "
@@ -47,6 +50,22 @@ def compose(result: Result, report: Callable[[Result], Report]) -> Report:
             "class alone.",
         ],
     )
+
+
+def _illustrated(result: Result, made: Mapping[str, Report]) -> Illustrate:
+    """The pictures of a finding as the report of its class chooses them."""
+    parts = list(enumerate(parts_of(result).items()))
+
+    def chosen(finding: Finding, card: Sequence[blocks.Picture]) -> Sequence[blocks.Picture]:
+        for place, (name, part) in parts:
+            choose = made[name].illustrate
+            for own in part.findings if choose is not None else ():
+                if choose is not None and finding.claim.startswith(f"{name}: {own.claim}"):
+                    pictures = [_placed(one, name, place) for one in choose(own, ())]
+                    return card or pictures
+        return card
+
+    return chosen
 
 
 def _facts(made: Mapping[str, Report]) -> list[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,8 +12,10 @@ from PIL import Image
 
 from conceptseg.report.colours import CATEGORIES
 from conceptseg.report.thumbnails import encode, to_rgb
+from conceptseg.result.saved import Result
 
 GAP = 3
+COLOUR = re.compile("#[0-9a-f]{6}")
 GROUND = (70, 70, 70)
 
 
@@ -53,6 +56,22 @@ def _distinct(number: int) -> tuple[int, int, int]:
     shade = 0.7 ** (number // len(CATEGORIES))
     red, green, blue = (round(shade * int(text[at : at + 2], 16)) for at in (1, 3, 5))
     return red, green, blue
+
+
+def noted(known: Known, classes: Sequence[str]) -> list[tuple[str, str]]:
+    """Classes and their colours as "#rrggbb", for a study's notes (`class_colours`)."""
+    rows = Palette.of(known, classes).colours[:-1].tolist()
+    return [
+        (name, "#{:02x}{:02x}{:02x}".format(*row)) for name, row in zip(classes, rows, strict=True)
+    ]
+
+
+def key_of(result: Result) -> list[tuple[str, str]]:
+    """What the colours of panels mean; empty for results of earlier versions."""
+    pairs = [(str(name), str(colour)) for name, colour in result.notes.get("class_colours", ())]
+    if bad := [colour for _, colour in pairs if not COLOUR.fullmatch(colour)]:
+        raise ValueError(f"class_colours holds {bad[0][:40]!r}, which is no colour")
+    return pairs
 
 
 def panels(

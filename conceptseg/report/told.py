@@ -17,7 +17,8 @@ from conceptseg.result.saved import Result
 PICTURES = 6
 """Pictures of a finding, at most."""
 
-Illustrate = Callable[[Finding], Sequence[Picture]]
+Illustrate = Callable[[Finding, Sequence[Picture]], Sequence[Picture]]
+"""The pictures of a finding, of which those of the card that is its evidence are given."""
 
 
 def groups(result: Result) -> list[list[tuple[int, Finding]]]:
@@ -64,8 +65,8 @@ def pictures(
 ) -> list[Picture]:
     """At most six pictures of a finding; of several one of each in turn, until there are six.
 
-    `illustrate` is the report's own choice; where it has none, they are those of the card, by its
-    anchor, that is the evidence.
+    Without the report's own choice, `illustrate`, they are those of the card, by its anchor, that
+    is the evidence.
     """
     each = [list(_own(finding, illustrate, cards)) for _, finding in members]
     taken: dict[tuple[str, tuple[str, ...]], Picture] = {}
@@ -79,8 +80,8 @@ def pictures(
 def _own(
     finding: Finding, illustrate: Illustrate | None, cards: Mapping[str, Sequence[Picture]]
 ) -> Sequence[Picture]:
-    chosen = illustrate(finding) if illustrate is not None else ()
-    return chosen or cards.get(finding.evidence, ())
+    card = cards.get(finding.evidence, ())
+    return card if illustrate is None else illustrate(finding, card)
 
 
 def _interval_bar(finding: Finding, reach: float) -> dict[str, float] | None:

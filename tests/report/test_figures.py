@@ -80,6 +80,32 @@ def test_a_heatmaps_marks_and_buttons_follow_the_criteria():
     assert list(loose.args[1]) == marks == list(strict.args[1])
 
 
+def test_a_scale_is_never_narrower_than_what_counts():
+    tiny = np.array([[0.0, -4e-4]])
+    figure = figures.heatmap(tiny, ["r"], ["a", "b"], value_name="", least=0.02)
+    assert (figure.data[0].zmin, figure.data[0].zmax) == (-0.02, 0.02)
+    large = figures.heatmap(100 * tiny, ["r"], ["a", "b"], value_name="", least=0.02)
+    assert (large.data[0].zmin, large.data[0].zmax) == (-0.04, 0.04)
+    ends = (np.array([1e-4]), np.array([-1e-4]), np.array([3e-4]))
+    forest = figures.intervals(["r"], *ends, value_name="", least=0.02)
+    assert forest.layout.xaxis.range[0] < -0.02 and forest.layout.xaxis.range[1] > 0.02
+    assert figures.intervals(["r"], *ends, value_name="").layout.xaxis.range is None
+
+
+def test_of_more_than_eight_categories_one_can_be_singled_out():
+    kinds = [f"k{i}" for i in range(10) for _ in range(i + 1)]
+    figure = figures.scatter_map(np.zeros((len(kinds), 2)), kinds)
+    colours = [trace.marker.color for trace in figure.data]
+    pale = colours[0]
+    assert colours[1] == pale and len(set(colours)) == 9  # the two smallest have none of their own
+    every, *single = figure.layout.updatemenus[0].buttons
+    assert list(every.args[0]["marker.color"]) == colours and len(single) == 10
+    only = list(single[3].args[0]["marker.color"])
+    assert only.count(pale) == 9 and only[3] != pale
+    few = figures.scatter_map(np.zeros((8, 2)), [f"k{i}" for i in range(8)])
+    assert not few.layout.updatemenus and len({trace.marker.color for trace in few.data}) == 8
+
+
 @pytest.mark.parametrize(
     "empty",
     [

@@ -66,7 +66,7 @@ def test_findings_without_plain_words_are_never_merged():
 
 
 def test_the_study_chooses_pictures_before_its_cards():
-    report = replace(cards(2), illustrate=lambda one: [Picture("p9", "chosen")])
+    report = replace(cards(2), illustrate=lambda one, card: [Picture("p9", "chosen")])
     html = render(report, Result("actmax", [finding("a")], images=IMAGES))
     first = html.split('<li class="finding')[1].split("</li>")[0]
     assert 'aria-label="chosen"' in first and 'aria-label="of 1"' not in first

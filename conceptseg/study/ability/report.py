@@ -31,6 +31,7 @@ def compose(result: Result) -> Report:
             Section("numbers", "All numbers", "", [objects]),
         ),
         limits=_limits(result),
+        illustrate=local_maps.illustrate(result),
     )
 
 

@@ -65,6 +65,7 @@ def compose(result: Result) -> Report:
             sections.all_pairs(result),
         ),
         limits=_limits(result),
+        illustrate=local_maps.illustrate(result),
     )
 
 

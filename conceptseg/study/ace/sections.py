@@ -54,6 +54,7 @@ def classes(result: Result) -> Section:
             heading=heading,
             caption=caption,
             id=f"map-{column.key}",
+            least=result.notes["smallest_effect"] if column is tables.LOSS else 0.0,
         )
         for column, heading, caption in MAPS
     ]
@@ -86,6 +87,7 @@ def erasure(result: Result) -> Section:
             chance_name="random directions",
             filled="used",
             marks=("used", "not used"),
+            least=result.notes["smallest_effect"],
             heading="What erasing a concept costs",
             caption=f"The {len(erased.rows)} largest losses, each with its 95 % interval. The grey "
             "band reaches from zero to the mean loss when random directions of the layer are "

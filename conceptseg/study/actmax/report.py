@@ -52,6 +52,7 @@ def compose(result: Result) -> Report:
             Section("numbers", "All numbers", "", [numbers]),
         ),
         limits=_limits(result),
+        illustrate=local_maps.illustrate(result, sections.illustrate(result)),
     )
 
 

@@ -1,6 +1,6 @@
 """The sections of an actmax report, each from the result alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from conceptseg.report import charts
 from conceptseg.report.blocks import Card, Cards, Facts, Picture, Section
 from conceptseg.report.charts import Row
 from conceptseg.result.columns import Column, as_number
+from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.study.actmax.judge import UNSHOWN
@@ -35,7 +36,24 @@ def pictures(result: Result) -> Section:
     return Section("pictures", "Pictures and real images", intro, [Cards(cards, shown=40)])
 
 
-def _card(row: Row, made: Sequence[Row], real: Sequence[Row], space: str) -> Card:
+def illustrate(result: Result) -> Callable[[Finding], Sequence[Picture]]:
+    """Of the finding about all units, the first pictures of some beside a real image of each."""
+    units = result.tables["units"].rows
+    made, real = (result.tables[name].by("feature") for name in ("pictures", "exemplars"))
+
+    def chosen(finding: Finding) -> Sequence[Picture]:
+        if finding.evidence != "likeness":
+            return ()
+        found = []
+        for g in list(made)[:3]:
+            found += _shots(units[g], made[g].rows[:1], real.get(g, Table(())).rows[:1])
+        return found
+
+    return chosen
+
+
+def _shots(row: Row, made: Sequence[Row], real: Sequence[Row]) -> list[Picture]:
+    """The pictures made for a unit, one per seed, then the real images that excite it most."""
     name = row["name"]
     shots = [
         Picture(one["faded"], f"Picture made for {name}, seed {one['seed']}", f"made, {s + 1}")
@@ -50,6 +68,11 @@ def _card(row: Row, made: Sequence[Row], real: Sequence[Row], space: str) -> Car
         )
         for one in real
     ]
+    return shots
+
+
+def _card(row: Row, made: Sequence[Row], real: Sequence[Row], space: str) -> Card:
+    shots = _shots(row, made, real)
     facts: list[tuple[str, Any]] = [
         ("Picture", f"{as_number(row['reached']):.3g}"),
         ("Strongest real image", f"{as_number(row['real_max']):.3g}"),
@@ -63,7 +86,7 @@ def _card(row: Row, made: Sequence[Row], real: Sequence[Row], space: str) -> Car
     if np.isfinite(agree):
         facts.append(("Seeds agree (cosine)", f"{agree:.2f}"))
     badges = [row["verdict"], *([f"detects {row['label']}"] if row["label"] else [])]
-    return Card(name.capitalize(), facts, shots, badges, id=f"unit-{row['unit']}")
+    return Card(row["name"].capitalize(), facts, shots, badges, id=f"unit-{row['unit']}")
 
 
 def trust(result: Result) -> Section:

@@ -5,6 +5,7 @@ import numpy as np
 from conceptseg.catalogue import choice_labels
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
+from conceptseg.report.panels import noted
 from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
@@ -59,6 +60,7 @@ def conclude(study: Audit, context: Context, known: Known) -> Result:
             counts,
             comparison,
             layer=context.layer,
+            class_colours=noted(context.manifest, context.model.classes),
             margin=known[MARGIN],
             contexts=[one.name for one in known[CONTEXTS]],
             unlocated=[one.name for one in known[CONTEXTS] if not one.located],

@@ -2,6 +2,7 @@
 
 from conceptseg.report import cover
 from conceptseg.report.blocks import Report, Section, TableBlock
+from conceptseg.report.panels import key_of
 from conceptseg.result.saved import Result
 from conceptseg.study.audit import sections
 from conceptseg.study.shared import local_maps
@@ -33,6 +34,8 @@ def compose(result: Result) -> Report:
             Section("numbers", "All numbers", "", numbers),
         ),
         limits=_limits(result),
+        illustrate=local_maps.illustrate(result, sections.illustrate(result)),
+        key=key_of(result),
     )
 
 

@@ -1,5 +1,7 @@
 """The sections of an audit's report, each from the result alone."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from conceptseg.report import charts
@@ -14,6 +16,8 @@ from conceptseg.report.blocks import (
     TableBlock,
 )
 from conceptseg.report.charts import Row
+from conceptseg.report.panels import key_of
+from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result
 from conceptseg.study.audit.config import SHOWN, Verdict
 from conceptseg.study.audit.tables import ALONE, EFFECT, LOOKS, RADIUS
@@ -75,6 +79,7 @@ def verdicts(result: Result) -> Section:
             caption="Effects of contexts on classes. A dot: the verdict that is chosen below the "
             "chart.",
             id="matrix",
+            least=delta,
         )
         if len(contexts) > 1
         else None,
@@ -85,6 +90,7 @@ def verdicts(result: Result) -> Section:
             reference=0.0,
             filled=shown,
             marks=("reliance shown", "none shown"),
+            least=delta,
             heading="How large, and how sure",
             caption=f"95 % intervals over new images and new donors, the {min(40, len(table.rows))}"
             f" largest. An effect is shown beyond {delta:g} and excluded within it.",
@@ -100,21 +106,43 @@ def pairs(result: Result) -> Section:
     lines: list[tuple[str, list[Picture | None]]] = []
     for row in rows:
         name = f"{row['class']} · {row['context']}: {row['verdict']}"
-        told = (
-            ("before", f"{row['image']} as it is, its labels and its prediction"),
-            ("there", f"its {row['class']} in the surroundings of {row['donor_with']}, with "
-             f"{row['context']}, and the prediction"),
-            ("lacking", f"its {row['class']} in the surroundings of {row['donor_without']}, "
-             f"without {row['context']}, and the prediction"),
-        )  # fmt: skip
-        lines.append((name, [Picture(row[f"picture_{what}"], alt) for what, alt in told]))
+        lines.append((name, list(_three(row))))
     heads = ("as it is", "placebo: context there", "treatment: context lacking")
     text = (
         "Of each pair the image whose change is the median, with donors that do as donors of their "
         "kind do on average: what mostly happens, not what happens at best."
     )
-    blocks: list[Block] = [Gallery(heads, lines)] if lines else []
+    blocks: list[Block] = [Gallery(heads, lines, key=key_of(result))] if lines else []
     return Section("pairs", "The same object in other surroundings", text, blocks)
+
+
+def illustrate(result: Result) -> Callable[[Finding], Sequence[Picture]]:
+    """Of a reliance the image as it is, and its object in surroundings of either kind."""
+    at = {(row["class"], row["context"]): row for row in result.tables["examples"].rows}
+
+    def chosen(finding: Finding) -> Sequence[Picture]:
+        row = at.get((finding.class_, finding.details.get("context")))
+        return [] if row is None else _three(row)
+
+    return chosen
+
+
+def _three(row: Row) -> list[Picture]:
+    """As it is, the placebo, and the treatment, each with the prediction."""
+    told = (
+        ("before", f"{row['image']} as it is, its labels and its prediction"),
+        (
+            "there",
+            f"its {row['class']} in the surroundings of {row['donor_with']}, with "
+            f"{row['context']}, and the prediction",
+        ),
+        (
+            "lacking",
+            f"its {row['class']} in the surroundings of {row['donor_without']}, without "
+            f"{row['context']}, and the prediction",
+        ),
+    )
+    return [Picture(row[f"picture_{what}"], alt) for what, alt in told]
 
 
 def looks(result: Result) -> Section:

@@ -61,29 +61,21 @@ def coloured_map(
         for name, (values, scale, low, high) in colours.items()
     }
     by_map = {name: {"visible": [other == name for other in points]} for name in points}
-    menus = [_menu(by_colour, 0.0), _menu(by_map, 0.75)]
-    figure.update_layout(updatemenus=menus, dragmode="lasso", margin={"t": 30, "b": 90})
+    menus = [_menu(by_colour), _menu(by_map)]
+    figure.update_layout(updatemenus=menus, dragmode="lasso")
     bare = {"showticklabels": False, "ticks": "", "zeroline": False, "showgrid": False}
     figure.update_xaxes(**bare, showline=True, mirror=True)
     figure.update_yaxes(**bare, showline=True, mirror=True)
     return figure
 
 
-def _menu(changes: Mapping[str, Mapping[str, object]], x: float) -> dict[str, object]:
+def _menu(changes: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
     """A menu whose entries each change the traces."""
     return {
-        "type": "dropdown",
-        "direction": "up",
-        "x": x,
-        "xanchor": "left",
-        "y": -0.04,
-        "yanchor": "top",
         "buttons": [
             {"label": name, "method": "restyle", "args": [change]}
             for name, change in changes.items()
-        ],
-        "bgcolor": "#f4f4f4",
-        "font": {"color": "#111111"},
+        ]
     }
 
 

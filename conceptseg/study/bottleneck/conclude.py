@@ -7,9 +7,11 @@ import numpy as np
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
+from conceptseg.report.panels import noted
 from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
+from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.bottleneck import gate, tables
 from conceptseg.study.bottleneck.config import Bottleneck
 from conceptseg.study.bottleneck.evaluate import Flagging, Standing, flagging, standings
@@ -18,7 +20,7 @@ from conceptseg.study.bottleneck.judge import JUDGED, Judged, search_of
 from conceptseg.study.bottleneck.maps import quality_of
 from conceptseg.study.bottleneck.plan import MAPS, SHOWN
 from conceptseg.study.bottleneck.regress import crossed
-from conceptseg.study.bottleneck.shift import SHIFTED
+from conceptseg.study.bottleneck.shift import SHIFTED, SPOILT_PICTURES, pictures_of
 from conceptseg.study.bottleneck.slices import Slice, clusters, columns, judged_slices, pairs
 from conceptseg.study.shared import local_maps, studied
 from conceptseg.study.shared.compare import COMPARISON, Comparison
@@ -38,6 +40,7 @@ def conclude(study: Bottleneck, context: Context, known: Known) -> Result:
     groups = [context.manifest.sample(name).group for name in judged.ids]
     few = groups if 1 < len(set(groups)) <= GROUPS_SHOWN else None
     pictures = judged.measured.pictures
+    spoilt_rows, spoilt_pictures = pictures_of(known.get(SPOILT_PICTURES, SampleTable.empty()))
     return Result(
         study="bottleneck",
         findings=ranked(findings(study, standing, flags, slices, known[SHIFTED])),
@@ -48,6 +51,7 @@ def conclude(study: Bottleneck, context: Context, known: Known) -> Result:
             "calibration": tables.calibration_table(judged),
             "coverage": tables.coverage_table(judged, few),
             "shift": known[SHIFTED],
+            "spoilt": Table(spoilt_rows, ("kind", "sample", "picture")),
             "slices": tables.slice_table(slices),
             "enrichment": tables.enrichment_table(cluster, values, judged.sampling.groups),
             "classes": tables.class_table(judged, classes, seed),
@@ -64,6 +68,7 @@ def conclude(study: Bottleneck, context: Context, known: Known) -> Result:
             "confidence": judged.measured.confidence[judged.rows],
         },
         images={tables.picture_key(i): pictures[i] for i in judged.ids if i in pictures}
+        | spoilt_pictures
         | local_maps.pictures(comparison),
         skipped=studied.left_out(
             context,
@@ -154,6 +159,7 @@ def _notes(
         judged.sampling.of.removesuffix("s"),
         comparison,
         layer=context.layer,
+        class_colours=noted(context.manifest, context.model.classes),
         classes=[context.model.classes[c] for c in judged.class_ids],
         fold_groups=folded,
         by_group=len(np.unique(judged.predictor.calibration.group)) == judged.sampling.n,

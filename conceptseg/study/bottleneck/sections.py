@@ -1,6 +1,6 @@
 """The sections of a bottleneck report, each from the result alone."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,16 +11,20 @@ from conceptseg.report.blocks import (
     Card,
     Cards,
     FigureBlock,
+    Gallery,
     Notice,
     Picture,
     Section,
     TableBlock,
 )
+from conceptseg.report.panels import key_of
 from conceptseg.result.columns import Column, as_number
+from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result
 from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.bottleneck import tables
 from conceptseg.study.bottleneck.charts import coloured_map, predicted_against_true
+from conceptseg.study.bottleneck.shift import KINDS, SPOILT_LIKE
 
 PANELS = "image, labels, prediction"
 WORST = 12
@@ -135,7 +139,7 @@ def flags(result: Result) -> Section:
         pictures=[one for one in map(_picture, worst.rows) if one],
         text=f"Each: {PANELS}.",
     )
-    cards = Cards([card], "The most doubtful images") if worst.rows else None
+    cards = Cards([card], "The most doubtful images", key=key_of(result)) if worst.rows else None
     return Section("flags", "Finding failures without ground truth", "", [curves, table, cards])
 
 
@@ -167,7 +171,47 @@ def intervals(result: Result) -> Section:
         if shift.rows
         else None
     )
-    return Section("intervals", "How sure each prediction is", "", [covered, tried])
+    return Section(
+        "intervals", "How sure each prediction is", "", [covered, tried, _gallery(result)]
+    )
+
+
+def illustrate(result: Result) -> Callable[[Finding], Sequence[Picture]]:
+    """Of spoilt images those of the kind, of a slice its own, else those of lowest prediction."""
+    spoilt = result.tables["spoilt"].rows if "spoilt" in result.tables else ()
+    shown = result.tables["images"].where(lambda row: row["picture"]).rows
+
+    def chosen(finding: Finding) -> Sequence[Picture]:
+        if kind := finding.details.get("kind"):
+            return [_spoilt(row) for row in spoilt if row["kind"] == kind]
+        rows = shown
+        cluster = str(finding.details.get("slice", "")).removeprefix("cluster ")
+        if cluster.isdigit():
+            rows = [row for row in shown if row["cluster"] == int(cluster)]
+        return [one for one in map(_picture, rows[:6]) if one]
+
+    return chosen
+
+
+def _spoilt(row: Mapping[str, Any]) -> Picture:
+    return Picture(row["picture"], f"{row['sample']} {_made(row['kind'])} ({PANELS})")
+
+
+def _made(kind: str) -> str:
+    return kind if kind == KINDS[0] else f"made {SPOILT_LIKE[kind]}"
+
+
+def _gallery(result: Result) -> Gallery | None:
+    """The same images as they are and spoilt, with what the network makes of them."""
+    table = result.tables.get("spoilt")
+    if table is None or not table.rows:
+        return None
+    kinds = list(table.by("kind"))
+    lines: list[tuple[str, list[Picture | None]]] = [
+        (sample, [_spoilt(row) for row in own.rows]) for sample, own in table.by("sample").items()
+    ]
+    caption = f"Each: {PANELS}."
+    return Gallery(list(map(_made, kinds)), lines, "Spoilt images", caption, key=key_of(result))
 
 
 def where(result: Result) -> Section:

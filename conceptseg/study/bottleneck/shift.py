@@ -14,7 +14,9 @@ from conceptseg.data.draw import drawn, sample_priority
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
+from conceptseg.report.panels import Palette, panels
 from conceptseg.result.columns import labels_of
+from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
 from conceptseg.stats.intervals import ALPHA
 from conceptseg.stats.mergeable.sample_table import SampleTable
@@ -27,7 +29,10 @@ from conceptseg.study.bottleneck.tables import PREDICTED_MEAN, TRUE_MEAN
 from conceptseg.study.shared.overlap import class_mean
 
 SPOILT, SHIFTED = Key("shift", SampleTable), Key("shifted", Table)
+SPOILT_PICTURES = Key("shift_pictures", SampleTable)
 KINDS = ("as it is", "noise", "blur", "dark", "inverted")
+PICTURED_MOST = 6
+"""Spoilt images that are pictured."""
 SPOILT_LIKE = {"noise": "noisy", "blur": "blurred", "dark": "dark", "inverted": "inverted"}
 """How images of a kind are called."""
 
@@ -60,14 +65,43 @@ class Shift(Pass):
         return context.manifest.named(wanted)
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        every = []
+        every, pictures = [], dict[str, list[bytes]]()
+        shown = drawn(context.seed, known[JUDGED].ids, PICTURED_MOST)
+        palette = Palette.of(context.manifest, context.model.classes)
         for kind in KINDS:
             images = spoilt(batch.images, kind, batch.ids, context.seed)
             logits, numbers = look(self.study, context, images)
+            for i, name in enumerate(batch.ids):
+                if name in shown:
+                    truth = None if batch.labels is None else batch.labels[i].cpu().numpy()
+                    seen = images[i].float().cpu().numpy()
+                    predicted = logits[i].argmax(0).cpu().numpy()
+                    data = panels(seen, truth, predicted, palette, self.study.picture_px)
+                    pictures.setdefault(name, []).append(data)
             every.append(numbers | {"counts": class_counts(logits, batch.labels).swapaxes(0, 1)})
         names = ("pooled", "confidence", "counts")
         arrays = {name: np.stack([each[name] for each in every], 1) for name in names}
-        return SPOILT(SampleTable.batch(batch.ids, arrays))
+        drawings = SampleTable.empty()
+        for name, each in pictures.items():
+            row = {
+                "length": np.array(list(map(len, each))),
+                "bytes": np.frombuffer(b"".join(each), np.uint8),
+            }
+            drawings = drawings.merge(SampleTable.of(name, row))
+        return SPOILT(SampleTable.batch(batch.ids, arrays)) | SPOILT_PICTURES(drawings)
+
+
+def pictures_of(table: SampleTable) -> tuple[list[dict[str, str]], dict[str, bytes]]:
+    """Of each pictured image and kind of damage a row, and the pictures by their keys."""
+    rows, pictures = [], {}
+    for sample_id in table.ids:
+        own = table.tables[sample_id]
+        parts = np.split(own["bytes"], np.cumsum(own["length"])[:-1])
+        for kind, part in zip(KINDS, parts, strict=True):
+            key = safe_key(f"spoilt-{kind}-{sample_id}")
+            rows.append({"kind": kind, "sample": sample_id, "picture": key})
+            pictures[key] = part.tobytes()
+    return rows, pictures
 
 
 def try_gate(study: Bottleneck, context: Context, known: Known) -> Known:

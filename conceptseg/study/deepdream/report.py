@@ -39,6 +39,7 @@ def compose(result: Result) -> Report:
             sections.numbers(result),
         ),
         limits=_limits(result),
+        illustrate=local_maps.illustrate(result, sections.illustrate(result)),
     )
 
 

@@ -1,5 +1,6 @@
 """The sections of a deepdream report, each from the result alone."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from conceptseg.report import charts
 from conceptseg.report.blocks import FigureBlock, Gallery, Picture, Section, TableBlock
 from conceptseg.result.columns import Column, as_number
+from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.stats.intervals import ALPHA
@@ -131,6 +133,23 @@ def curves(result: Result) -> Section:
         )
         blocks.append(block)
     return Section("curves", "Along the paths", "The strongest changes, findings first.", blocks)
+
+
+def illustrate(result: Result) -> Callable[[Finding], Sequence[Picture]]:
+    """Of a kind of path the first and the last picture of each that is shown, in pixels first."""
+    rows = sorted(result.tables["strips"].rows, key=lambda row: row["walk"] != "pixel")
+
+    def chosen(finding: Finding) -> Sequence[Picture]:
+        own = [row for row in rows if row["path"] == finding.details.get("path")]
+        return [
+            Picture(
+                key, f"{row['sample']}, {when} of the path: {row['path']}", "", (row["outline"],)
+            )
+            for row in own[:3]
+            for key, when in ((row["pictures"][0], "start"), (row["pictures"][-1], "end"))
+        ]
+
+    return chosen
 
 
 def strips(result: Result) -> Section | None:

@@ -1,11 +1,14 @@
 """The section of a dissection's report that shows its units, with pictures."""
 
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from conceptseg.report import charts
-from conceptseg.report.blocks import Card, Cards, FigureBlock, Section
+from conceptseg.report.blocks import Card, Cards, FigureBlock, Picture, Section
 from conceptseg.report.unit_cards import top_images, unit_card
 from conceptseg.result.columns import Column, as_number
+from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.study.dissect.tables import ACTIVE_SHARE, CHANGE, OVERLAP
@@ -31,6 +34,21 @@ def cards(result: Result) -> Section:
     )
     lines = _curves(result.tables["curves"], rows, list(curves)[:CURVES])
     return Section("cards", "The units", text, [Cards(shown, shown=12), lines])
+
+
+def illustrate(result: Result) -> Callable[[Finding], Sequence[Picture]]:
+    """Of a concept the images that excite its detectors most, as far as these are shown."""
+    labels = {row["unit"]: row["label"] for row in result.tables["units"].rows if row["detector"]}
+    pictures = result.tables["exemplars"].by("unit")
+
+    def chosen(finding: Finding) -> Sequence[Picture]:
+        said = str(finding.details.get("concept", ""))
+        concepts = {one for part in said.split(" and ") for one in part.split(", ")} | {said}
+        own = [unit for unit in pictures if labels.get(unit) in concepts]
+        each = [top_images(unit, pictures[unit].rows) for unit in own]
+        return [one for turn in zip_longest(*each) for one in turn if one is not None]
+
+    return chosen
 
 
 def _card(unit: charts.Row, curve: Table, pictures: Table, losses: Table) -> Card:

@@ -42,6 +42,7 @@ def compose(result: Result) -> Report:
             sections.numbers(result),
         ),
         limits=_limits(result),
+        illustrate=local_maps.illustrate(result, exhibits.illustrate(result)),
     )
 
 

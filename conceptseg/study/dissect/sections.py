@@ -85,6 +85,7 @@ def causal(result: Result) -> Section:
         f"{notes['smallest_effect']:g}, an interval below zero"
         + (" and few random sets that cost as much." if "p_random" in losses.columns else "."),
         id="loss-map",
+        least=notes["smallest_effect"],
     )
     strongest = losses.sorted(CHANGE).first(STRONGEST)
     forest = charts.forest(
@@ -96,6 +97,7 @@ def causal(result: Result) -> Section:
         chance_name="random units",
         filled="used",
         marks=("used", "not used"),
+        least=notes["smallest_effect"],
         heading="What the units are worth",
         caption="The largest losses, each with its 95 % interval over images (or their groups). "
         "The grey band reaches from zero to the mean loss without as many random units. Filled: "

@@ -4,12 +4,13 @@ and buttons that switch between two sets of pictures."""
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import plotly.graph_objects as go
 
 from conceptseg.report import alt, charts
 from conceptseg.report.blocks import FigureBlock, Picture
-from conceptseg.report.colours import stops
-from conceptseg.report.figure_style import label, small, title
+from conceptseg.report.colours import paint, stops
+from conceptseg.report.figure_style import label, title
 from conceptseg.result.columns import Column
 from conceptseg.result.table import Table
 from conceptseg.result.wording import number
@@ -19,25 +20,37 @@ def coloured(block: FigureBlock, table: Table, name: charts.Of, colour: Column) 
     """A chart of bars, a row each, whose colour shows a second number from 0 to 1."""
     names, values = charts.texts(table, name), table.numbers(colour)
     figure: go.Figure = block.figure
+    painted = paint(np.nan_to_num(values), 0.0, 1.0, "cividis")
     figure.update_traces(
         width=0.72,
         showlegend=False,
+        # Plotly takes numbers for colours of points, but not of bars: it warns of each.
+        marker={"color": ["rgb({}, {}, {})".format(*one) for one in painted.tolist()]},
+        customdata=[
+            f"{label(one, 80)}<br>{label(colour.name)} {number(cell)}"
+            for one, cell in zip(names, charts.cells(table, colour), strict=True)
+        ],
+    )
+    for trace in figure.data:
+        trace.marker.pattern = None
+    figure.add_scatter(
+        x=[None],
+        y=[None],
+        mode="markers",
+        showlegend=False,
+        hoverinfo="skip",
         marker={
-            "color": [0.0 if value != value else value for value in small(values)],
+            "color": [0.0],
             "cmin": 0.0,
             "cmax": 1.0,
             "colorscale": stops("cividis"),
+            "showscale": True,
             "colorbar": {
                 "title": {"text": title(colour.name, 26), "side": "right"},
                 "thickness": 12,
                 "outlinewidth": 0,
             },
-            "pattern": {"shape": ""},
         },
-        customdata=[
-            f"{label(one, 80)}<br>{label(colour.name)} {number(cell)}"
-            for one, cell in zip(names, charts.cells(table, colour), strict=True)
-        ],
     )
     return replace(block, alt=f"{block.alt} Colour, {colour.name}: {alt.reach(values, names)}.")
 
@@ -67,17 +80,7 @@ def switched(
     for trace in figure.data:
         rows = [[row + len(others), text] for row, text in trace.customdata]
         figure.add_trace(go.Scatter({**trace.to_plotly_json(), "customdata": rows}, visible=False))
-    buttons = {
-        "type": "buttons",
-        "direction": "right",
-        "x": 0,
-        "xanchor": "left",
-        "y": 0,
-        "yanchor": "top",
-        "pad": {"t": 62},
-        "bgcolor": "#d3d9de",
-        "font": {"color": "#1b1f24"},
-        "showactive": True,
+    menu = {
         "buttons": [
             {"label": name, "method": "restyle", "args": [{"visible": each}]}
             for name, each in zip(
@@ -87,6 +90,5 @@ def switched(
             )
         ],
     }
-    # Below the axis and its title, where the legend never is.
-    figure.update_layout(updatemenus=[buttons], height=580, margin={"b": 116})
+    figure.update_layout(updatemenus=[menu, *figure.layout.updatemenus])
     return replace(block, hover=[*block.hover, *others])

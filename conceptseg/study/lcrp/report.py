@@ -44,6 +44,7 @@ def compose(result: Result) -> Report:
             ),
         ),
         limits=_limits(result),
+        illustrate=local_maps.illustrate(result),
     )
 
 

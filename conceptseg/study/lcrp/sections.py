@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from conceptseg.report import charts
-from conceptseg.report.blocks import Block, Notice, Prose, Section, TableBlock
+from conceptseg.report.blocks import Block, Notice, OneOf, Prose, Section, TableBlock
 from conceptseg.result.columns import Column
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
@@ -109,7 +109,7 @@ def bars(result: Result) -> Section:
         "What each class rests on",
         "Channels of the layer by the relevance that they hold, averaged over all images that "
         "show the class.",
-        blocks,
+        [OneOf(drawn, "Class", id="bars")] if (drawn := [one for one in blocks if one]) else [],
     )
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
+from conceptseg.report.panels import noted
 from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result
 from conceptseg.study.permutation import tables
@@ -57,6 +58,7 @@ def conclude(study: Permutation, context: Context, known: Known) -> Result:
             sampling.of.removesuffix("s"),
             comparison,
             layer=context.layer,
+            class_colours=noted(context.manifest, context.model.classes),
             classes=[classes[c] for c in class_ids],
             donors_of_other_groups=derangement(draw_samples(study, context), context.seed, 0)[1],
             raced=len(known[UNDECIDED]),

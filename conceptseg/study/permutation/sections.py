@@ -1,9 +1,13 @@
 """The sections of a permutation report, each from the result alone."""
 
+from collections.abc import Callable, Sequence
+
 from conceptseg.report import charts
 from conceptseg.report.blocks import Block, FigureBlock, Gallery, Picture, Section, TableBlock
 from conceptseg.report.charts import Row
+from conceptseg.report.panels import key_of
 from conceptseg.result.columns import as_number
+from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.stats.intervals import ALPHA
@@ -39,6 +43,7 @@ def ranking(result: Result) -> Section:
         reference=notes["smallest_effect"],
         filled=needed,
         marks=MARKS,
+        least=notes["smallest_effect"],
         heading="What cannot be exchanged",
         caption=f"Each part of the image replaced by that of another image, {notes['repeats']} to "
         f"{notes['most_repeats']} times; 95 % intervals over images and exchanges. Filled: loses "
@@ -48,11 +53,13 @@ def ranking(result: Result) -> Section:
         id="forest",
     )
     parts = [row["part"] for row in overall.rows]
-    by_class = _by_class(table, parts, [OVERALL, *notes["classes"]])
+    by_class = _by_class(table, parts, [OVERALL, *notes["classes"]], notes["smallest_effect"])
     return Section("ranking", "What the network cannot do without", "", [forest, by_class])
 
 
-def _by_class(table: Table, parts: list[str], classes: list[str]) -> FigureBlock | None:
+def _by_class(
+    table: Table, parts: list[str], classes: list[str], least: float
+) -> FigureBlock | None:
     loss, adjusted, alone = (
         charts.grid(table, ("part", parts), ("class", classes), column)
         for column in (LOSS, P_ADJUSTED, P)
@@ -68,6 +75,7 @@ def _by_class(table: Table, parts: list[str], classes: list[str]) -> FigureBlock
         caption="The same, class by class. Brown: the class loses overlap. A dot: more than the "
         "smallest effect, by the criterion chosen below the chart.",
         id="by-class",
+        least=least,
     )
 
 
@@ -121,20 +129,39 @@ def schemes(result: Result) -> Section:
     return Section("schemes", "Alone, given the others, and together", "", [forest, *blocks])
 
 
+def illustrate(result: Result) -> Callable[[Finding], Sequence[Picture]]:
+    """Of a part the images whose part is another's, each beside the image as it is."""
+    at = result.tables["examples"].by("what")
+
+    def chosen(finding: Finding) -> Sequence[Picture]:
+        changed = at.get(f"{finding.details.get('part')}, swap")
+        if changed is None:
+            return ()
+        clean = {row["sample"]: row for row in next(iter(at.values())).rows}
+        pairs = [(clean[row["sample"]], row) for row in changed.rows if row["sample"] in clean]
+        return [_example(row) for pair in pairs for row in pair]
+
+    return chosen
+
+
+def _example(row: Row) -> Picture:
+    return Picture(row["picture"], f"{row['what']}: {row['sample']} and its prediction")
+
+
 def examples(result: Result) -> Section:
     rows = result.tables["examples"].rows
     samples = list(dict.fromkeys(row["sample"] for row in rows))
-    at = {(row["what"], row["sample"]): row["picture"] for row in rows}
+    at = {(row["what"], row["sample"]): row for row in rows}
 
     def picture(what: str, sample: str) -> Picture | None:
-        key = at.get((what, sample))
-        return Picture(key, f"{what}: {sample} and its prediction") if key else None
+        row = at.get((what, sample))
+        return None if row is None else _example(row)
 
     lines = [
         (what, [picture(what, sample) for sample in samples])
         for what in dict.fromkeys(row["what"] for row in rows)
     ]
-    blocks: list[Block] = [Gallery(samples, lines)] if rows else []
+    blocks: list[Block] = [Gallery(samples, lines, key=key_of(result))] if rows else []
     text = (
         "Each changed image with the prediction beside it, for the images that exchanges change "
         "most."

@@ -8,7 +8,7 @@ from conceptseg.report.blocks import Report
 from conceptseg.result.columns import as_number
 from conceptseg.result.saved import Result
 from conceptseg.stats.intervals import ALPHA
-from conceptseg.study.saliency import sections
+from conceptseg.study.saliency import exhibits, sections
 from conceptseg.study.saliency.standing import MASK_COPY
 
 Rows = Sequence[Mapping[str, Any]]
@@ -28,6 +28,7 @@ def compose(result: Result) -> Report:
     notes = result.notes
     return cover.report(
         result,
+        illustrate=exhibits.illustrate(result),
         title="Local explanations of a segmentation network, compared",
         method="Saliency methods on",
         lead=_lead(result),
@@ -42,7 +43,7 @@ def compose(result: Result) -> Report:
             sections.against(result),
             sections.sanity(result),
             sections.context(result),
-            sections.gallery(result),
+            exhibits.gallery(result),
             sections.cost(result),
             sections.numbers(result),
         ),

@@ -10,10 +10,7 @@ from conceptseg.catalogue import choice_versions
 from conceptseg.report import charts
 from conceptseg.report.blocks import (
     Block,
-    ColourBar,
     FigureBlock,
-    Gallery,
-    Picture,
     Section,
     TableBlock,
 )
@@ -32,7 +29,6 @@ from conceptseg.study.saliency.tables import (
     RANK,
     REMARKS,
 )
-from conceptseg.study.shared.local_maps import said
 
 Row = Mapping[str, Any]
 TITLES = {"cbd": "Context bias detection (CBD)", "cbl": "Context bias localisation (CBL)"}
@@ -74,7 +70,7 @@ def _remarks(result: Result) -> TableBlock | None:
 
 def _all_metrics(result: Result) -> FigureBlock | None:
     """Every metric's standing [methods, metrics], from 0 (worst) to 1 (best)."""
-    methods = _names(result)
+    methods = method_names(result)
     better = {row["metric"]: row["better"] for row in result.tables["metrics"].rows}
     means = charts.grid(result.tables["means"], ("metric", list(better)), ("method", methods), MEAN)
     scaled = {
@@ -107,7 +103,7 @@ def _scaled(values: np.ndarray) -> np.ndarray:
     return (values - low) / (high - low) if high > low else np.ones_like(values)
 
 
-def _names(result: Result) -> list[str]:
+def method_names(result: Result) -> list[str]:
     """All methods, best mean rank first."""
     return [row["method"] for row in result.tables["methods"].rows]
 
@@ -121,7 +117,7 @@ def trade(result: Result) -> Section | None:
     place = {method: m for m, method in enumerate(result.notes["methods"])}
     rows = [
         {"method": name, "threshold": t, RATIO.key: ratio[t][m], DICE.key: dice[t][m]}
-        for name, m in ((name, place[name]) for name in _names(result))
+        for name, m in ((name, place[name]) for name in method_names(result))
         for t in at
     ]
     families = result.tables["methods"].rows
@@ -225,7 +221,7 @@ def _known_context(result: Result) -> Block | None:
         return None
     means = {(row["metric"], row["method"]): row for row in result.tables["means"].rows}
     rows = []
-    for method in _names(result):
+    for method in method_names(result):
         row: dict[str, Any] = {"method": method}
         for column, (label,) in labels.items():
             mean = means[label, method]
@@ -288,36 +284,6 @@ def _forest(
         heading=TITLES.get(metric, metric.replace("_", " ").capitalize()),
         caption=caption,
         id=safe_key(f"{key}-{metric}"),
-    )
-
-
-def gallery(result: Result) -> Section | None:
-    cases = result.tables["gallery"].rows
-    if not cases:
-        return None
-    place = {method: m for m, method in enumerate(result.notes["methods"])}
-    names = [f"{row['class']} in {row['sample']}" for row in cases]
-    named = list(zip(cases, names, strict=True))
-    shown: list[tuple[str, list[Picture | None]]] = [
-        ("image", [Picture(row["picture"], f"{name}, region outlined") for row, name in named])
-    ]
-    shown += [
-        (
-            method,
-            [
-                Picture(row["maps"][place[method]], f"{method}, {name}{said(row, method)}")
-                for row, name in named
-            ],
-        )
-        for method in _names(result)
-    ]
-    bar = ColourBar("balance", -1.0, 1.0, "attribution, relative to the method's largest")
-    return Section(
-        "gallery",
-        "The maps side by side",
-        "Best mean rank first. All maps of a method share a scale, and all methods its ends: 1 is "
-        "the largest attribution (99.5 % quantile) of the method in these cases.",
-        [Gallery([f"case {n + 1}: {row['class']}" for n, row in enumerate(cases)], shown, bar=bar)],
     )
 
 

@@ -1,10 +1,11 @@
 """The sections of a SegNBDT report that show pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from conceptseg.report.blocks import Card, Cards, PathStep, PathView, Picture, PixelPaths, Section
 from conceptseg.report.charts import Row
+from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.result.wording import with_interval
@@ -61,6 +62,33 @@ def _view(row: Row) -> PathView:
     )
 
 
+def illustrate(result: Result) -> Callable[[Finding], Sequence[Picture]]:
+    """Of a node the images on its card; of the whole tree those whose pixels can be asked for."""
+    exemplars = result.tables["exemplars"].by("node")
+    branches = {(row["node"], row["branch"]): row["name"] for row in result.tables["branches"].rows}
+    methods = result.notes["evidence"]
+    views = [_view(row).picture for row in result.tables["inspected"].rows]
+
+    def chosen(finding: Finding) -> Sequence[Picture]:
+        node = finding.details.get("node")
+        if node not in exemplars:
+            return views if finding.evidence == "fidelity" else ()
+        return [shot for row in exemplars[node].rows[:3] for shot in _shots(row, branches, methods)]
+
+    return chosen
+
+
+def _shots(row: Row, branches: dict[tuple[int, int], str], methods: Sequence[str]) -> list[Picture]:
+    """The pixels that take a branch, how sure that is, and what it rests on, in one image."""
+    name, image = branches[row["node"], row["branch"]], row["sample"]
+    alt = f"How unsure the decision of node {row['node']} is at each pixel of {image}"
+    return [
+        Picture(row["region"], f"Pixels of {image} that go to {name}", f"{image}: {name}"),
+        Picture(row["doubt"], alt, "doubt"),
+        *(Picture(row[m], f"Evidence for {name} in {image}", m) for m in methods),
+    ]
+
+
 def nodes(result: Result) -> Section:
     pictures = result.tables["exemplars"].where(lambda row: row["card"]).by("node")
     branches = {(row["node"], row["branch"]): row["name"] for row in result.tables["branches"].rows}
@@ -97,15 +125,7 @@ def _card(
     if row["reads"]:
         facts.append(("Reads", row["reads"]))
     texts = [f"{p['true_class']} taken for {p['decided']} ({p['share']:.0%})" for p in pairs[:3]]
-    shown = []
-    for one in exemplars:
-        name, image = branches[one["node"], one["branch"]], one["sample"]
-        alt = f"How unsure the decision of node {row['node']} is at each pixel of {image}"
-        shown += [
-            Picture(one["region"], f"Pixels of {image} that go to {name}", f"{image}: {name}"),
-            Picture(one["doubt"], alt, "doubt"),
-            *(Picture(one[m], f"Evidence for {name} in {image}", m) for m in methods),
-        ]
+    shown = [shot for one in exemplars for shot in _shots(one, branches, methods)]
     badges = [f"{row['classes']} classes"]
     if row["support"] is not None and row["support"] < 0.5:
         badges.append("little support")

@@ -181,6 +181,7 @@ def _parts(removals: Removals) -> list[Finding]:
             evidence="removal",
             effect_name="change of margin",
             part=r.part,
+            node=r.node,
         )
         for r in shown[:MOST_PARTS]
     ]

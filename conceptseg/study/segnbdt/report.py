@@ -37,6 +37,7 @@ def compose(result: Result) -> Report:
             ),
         ),
         limits=_limits(result),
+        illustrate=local_maps.illustrate(result, exhibits.illustrate(result)),
     )
 
 

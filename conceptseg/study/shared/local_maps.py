@@ -4,13 +4,15 @@ Every study shows such maps beside its own result in this one form.
 :mod:`conceptseg.study.shared.compare` makes them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from conceptseg.report.blocks import Block, ColourBar, Gallery, Picture, Prose, Section
 from conceptseg.report.thumbnails import ZERO
+from conceptseg.report.told import Illustrate
+from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
 from conceptseg.study.shared.compare import Comparison
@@ -69,6 +71,30 @@ def section(result: Result, text: str) -> Section:
         bar = ColourBar("balance", -1.0, 1.0, "attribution, relative to the method's largest")
         blocks = [Gallery(("image", *methods), rows, bar=bar)]
     return Section("saliency", "Local saliency maps for comparison", text, blocks)
+
+
+def illustrate(
+    result: Result, own: Callable[[Finding], Sequence[Picture]] | None = None
+) -> Illustrate:
+    """The pictures of a finding: a study's `own`, else those of the card that is its evidence.
+
+    Else what there is of its class: images with the predicted region outlined, and the first
+    method's map of each; of a finding of no class, the first images.
+    """
+    rows, methods = result.tables["saliency"].rows, result.notes["methods"][:1]
+
+    def chosen(finding: Finding, card: Sequence[Picture]) -> Sequence[Picture]:
+        if pictures := (own(finding) if own is not None else ()) or card:
+            return pictures
+        found = []
+        for row in rows:
+            if finding.class_ in (None, row["class"]):
+                name = f"{row['class']} in {row['sample']}"
+                found.append(Picture(row["picture"], f"{name}, predicted region outlined"))
+                found += [Picture(row[m], f"{m} of {name}{said(row, m)}") for m in methods]
+        return found
+
+    return chosen
 
 
 def said(row: Mapping[str, Any], method: str) -> str:
