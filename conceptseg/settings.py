@@ -26,7 +26,7 @@ MAX_BYTES = 16_000_000
 """Room for a manifest that lists 100,000 samples; a larger file is something else."""
 
 PATHS = ("data.manifest", "data.root", "model.weights")
-FILES = ("directions", "labels", "dissection", "found")
+FILES = ("directions", "labels", "dissection", "found", "weights", "donors")
 """Keys that hold a path wherever they stand, but in the parts that all studies share."""
 FOLDERS = ("nnunet", "monai_bundle")
 """Sources whose `model.name` is a folder."""
@@ -264,8 +264,9 @@ def _absolute(
     return resolved
 
 
-def _files(value: Any, start: str) -> Iterator[tuple[dict[str, Any], str, str]]:
-    """The mappings within a study's own keys that hold a path, by which key, and its dotted key."""
+def _files(value: Any, start: str) -> Iterator[tuple[Any, Any, str]]:
+    """What within a study's own keys holds a path (a mapping, or the list of a key), by which key
+    or number, and its dotted key."""
     entries = value.items() if isinstance(value, dict) else enumerate(value)
     for name, one in list(entries):
         key = f"{start}{name}"
@@ -273,6 +274,8 @@ def _files(value: Any, start: str) -> Iterator[tuple[dict[str, Any], str, str]]:
             continue
         if isinstance(value, dict) and name in FILES and isinstance(one, str) and one:
             yield value, name, key
+        elif isinstance(value, dict) and name in FILES and isinstance(one, list):
+            yield from ((one, i, key) for i, text in enumerate(one) if isinstance(text, str))
         elif isinstance(one, dict | list):
             yield from _files(one, f"{key}.")
 

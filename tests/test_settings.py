@@ -8,6 +8,7 @@ from conceptseg.config import LARGEST_SEED, Preprocessing, RunConfig, StudyKeys
 from conceptseg.errors import InputError
 from conceptseg.settings import MAX_BYTES, parse_override, read_parts, read_settings, read_yaml
 from conceptseg.study.dissect.config import Dissect
+from conceptseg.study.saliency.config import Saliency
 
 SOUND = {"data": {"manifest": "set.yaml"}, "model": {"source": "planted", "name": "biased"}}
 
@@ -151,3 +152,17 @@ def test_a_method_that_is_given_twice(tmp_path, methods):
 def test_the_schema_says_what_a_factory_is():
     schema = json.dumps(Dissect.model_json_schema())
     assert "imported and run with your rights" in schema
+
+
+def test_files_of_methods_are_from_the_study_s_folder(tmp_path):
+    """A method's file, or each of several, whatever folder the command is started in."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    compare = [
+        {"kind": "counterfactual_segments", "donors": ["a.png", "sub/b.png"]},
+        "vanilla_saliency",
+    ]
+    path = written(folder, {**SOUND, "compare": compare})
+    (entry, plain) = read_settings("saliency", Saliency, path).study.compare
+    assert entry["donors"] == [str(folder / "a.png"), str(folder / "sub/b.png")]
+    assert plain == "vanilla_saliency"

@@ -1,6 +1,7 @@
 """Parameters with which the contract's tests build explainers, where defaults do not suit them."""
 
 SMALL = {
+    "counterfactual_segments": {"segments": 4, "fill": "black", "below": 0.3},
     "metfa": {"draws": 6},
     # No class of the small network is more probable than 0.4.
     "improved_grad_cam": {"threshold": 0.3},
