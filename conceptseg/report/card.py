@@ -179,9 +179,22 @@ def _verdicts(run: Run, wanted: Callable[[Mapping[str, Any]], bool]) -> Iterator
             yield Line(row["sentence"], tuple(numbers))
 
 
+USES = (
+    "ace",
+    "dissect",
+    "lcrp",
+    "segnbdt",
+    "actmax",
+    "deepdream",
+    "permutation",
+    "ability",
+    "examples",
+)
+"""Studies that say what the network uses."""
+
+
 def _uses(run: Run) -> Iterator[Line]:
-    kinds = ("ace", "dissect", "lcrp", "segnbdt", "actmax", "deepdream", "permutation", "ability")
-    if run.result.study in kinds:
+    if run.result.study in USES:
         yield from _findings(run, lambda one: not one.fault)
 
 

@@ -22,6 +22,7 @@ from tests.study.ace.test_study import SMALL as ACE
 from tests.study.actmax.test_study import SMALL as ACTMAX
 from tests.study.bottleneck.test_study import SMALL as BOTTLENECK
 from tests.study.dissect.test_study import SMALL as DISSECT
+from tests.study.examples.test_study import SMALL as EXAMPLES
 from tests.study.lcrp.test_study import SMALL as LCRP
 from tests.study.saliency.test_study import SMALL as SALIENCY
 from tests.study.segnbdt.test_study import SMALL as SEGNBDT
@@ -43,6 +44,7 @@ STUDIES = {
     "bottleneck": {**BOTTLENECK, "shift_images": 2, "min_slice": 3, "map_images": 12},
     "deepdream": {"paths": ["vanish"], "starts": 6, "steps": 4, "points": 1, "step": 0.02},
     "dissect": DISSECT,
+    "examples": {**EXAMPLES, "min_objects": 8},
     "lcrp": {**LCRP, "concepts": 2, "flip_images": 0},
     "permutation": {"images": 8, "min_images": 3, "repeats": 2, "most_repeats": 2, "octaves": 2},
     "saliency": SALIENCY,
