@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from conceptseg import catalogue
-from conceptseg.errors import InputError
+from conceptseg.study.command.shown import report_of, showing
 
 PANEL = "With finished runs"
 
@@ -33,18 +32,8 @@ def render_again(folder: Path) -> Path:
     result = Result.load(folder, altered=True)
     for line in tidy_file(folder / "report.html"):
         print(line, file=sys.stderr)
-    study = catalogue.load("study", result.study)
     if result.altered:
         print(f"{folder}: {ALTERED.heading}; the report says so", file=sys.stderr)
-    try:
-        return write(study.report(result), result, folder / "report.html")
-    except (InputError, MemoryError):
-        raise
-    except Exception as error:  # whatever drawing meets of numbers that no study has written
-        what = f"cannot be shown ({type(error).__name__}: {str(error)[:200]})"
-        if isinstance(error, KeyError):
-            what = f"lacks {str(error.args[0])[:200]!r}, which the report shows"
-        raise InputError(
-            f"{folder}: result.json {what}; it is damaged, edited or of "
-            "another version: run the study again"
-        ) from error
+    report = report_of(result, folder)
+    with showing(folder):
+        return write(report, result, folder / "report.html")
