@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from conceptseg.report.blocks import Cards, Picture, Report
+from conceptseg.report.embedded import Run
 from conceptseg.report.scripts import environment, policy
 from conceptseg.result.changes import STATUSES, Change, Comparison
 from conceptseg.result.encoding import plain
-from conceptseg.result.finding import Finding
-from conceptseg.result.saved import Result, image_type
 
-MOST = 4
-"""Pictures of a finding on each side."""
 MARKS = {
     "new": "!",
     "turned": "!",
@@ -29,47 +23,7 @@ MARKS = {
 """What stands beside the word of a change, so that colour is not needed to tell them apart."""
 
 
-@dataclass(frozen=True)
-class Side:
-    """One of the two runs: what it is called, its result, and its report."""
-
-    name: str
-    result: Result
-    report: Report
-
-    def pictures(self, finding: Finding | None) -> list[dict[str, Any]]:
-        """The pictures that show a finding, as the report has them, ready to be embedded."""
-        if finding is None:
-            return []
-        chosen: Sequence[Picture] = (
-            self.report.illustrate(finding) if self.report.illustrate else ()
-        )
-        if not chosen:
-            cards = (
-                card
-                for section in self.report.sections
-                if section is not None
-                for block in section.blocks
-                if isinstance(block, Cards)
-                for card in block.cards
-            )
-            chosen = next((one.pictures for one in cards if one.id == finding.evidence), ())
-        known = [one for one in chosen if one.key in self.result.images]
-        return [_embedded(one, self.result.images[one.key]) for one in known[:MOST]]
-
-
-def _embedded(picture: Picture, data: bytes) -> dict[str, Any]:
-    kind = {"jpg": "jpeg"}.get(image_type(data), image_type(data))
-    text = base64.b64encode(data).decode()
-    return {
-        "uri": f"data:image/{kind};base64,{text}",
-        "caption": picture.caption,
-        "alt": picture.alt,
-        "outlines": picture.outlines,
-    }
-
-
-def as_html(comparison: Comparison, before: Side, after: Side) -> str:
+def as_html(comparison: Comparison, before: Run, after: Run) -> str:
     """One page without scripts; whatever names hold is escaped."""
     rows = [
         {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from conceptseg.errors import InputError
 
 if TYPE_CHECKING:
     from conceptseg.report.blocks import Report
+    from conceptseg.report.embedded import Run
     from conceptseg.result.saved import Result
 
 
@@ -21,6 +23,20 @@ def report_of(result: Result, folder: Path) -> Report:
     with showing(folder):
         report: Report = study.report(result)
         return report
+
+
+def run_of(folder: Path, name: str, *, altered: bool = False) -> Run:
+    """A finished run with its report and its verdict, which results of earlier versions lack.
+
+    Raises InputError for a folder without a result, for one that cannot be shown, and, unless
+    `altered`, for one that was edited.
+    """
+    from conceptseg.report.embedded import Run
+    from conceptseg.result.saved import Result
+
+    result = Result.load(folder, altered=altered)
+    report = report_of(result, folder)
+    return Run(name, replace(result, verdict=result.verdict or report.verdict), report)
 
 
 @contextmanager

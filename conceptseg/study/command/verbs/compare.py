@@ -7,7 +7,7 @@ import typer
 
 from conceptseg.errors import EXIT_FOUND, InputError, nearest
 from conceptseg.study.command.options import Junit, OutFile
-from conceptseg.study.command.shown import report_of
+from conceptseg.study.command.shown import run_of
 
 PANEL = "May it ship?"
 
@@ -31,7 +31,6 @@ def command(
     """
     from conceptseg.report import changed
     from conceptseg.result.changes import STATUSES, compare
-    from conceptseg.result.saved import Result
     from conceptseg.study.command.junit import Case, document, failing
     from conceptseg.study.command.written import hand_over, writable
 
@@ -44,15 +43,11 @@ def command(
             raise InputError(f"--fail-on {one}: {nearest(one, STATUSES)}")
     for path in (out, junit):
         writable(path)
-    results = [Result.load(folder) for folder in (before, after)]
-    found = compare(*results)
     names = _names(before, after)
+    runs = [run_of(one, name) for one, name in zip((before, after), names, strict=True)]
+    found = compare(runs[0].result, runs[1].result)
     if form == "html":
-        sides = [
-            changed.Side(name, result, report_of(result, folder))
-            for name, result, folder in zip(names, results, (before, after), strict=True)
-        ]
-        text = changed.as_html(found, *sides)
+        text = changed.as_html(found, *runs)
     else:
         text = (changed.as_json if form == "json" else changed.as_text)(found, names)
     hand_over(text, out)
