@@ -407,9 +407,10 @@ def test_swapped_files_are_told_as_what_they_are(capsys, study):
     assert "toy_noise.yaml: a study's file, not a manifest" in refused(capsys, *swapped)
 
 
-def test_verdicts_are_asked_of_studies_that_give_them(capsys, study):
-    assert "toy gives no verdicts" in refused(capsys, "toy", study, "--fail-on", "confirmed")
-    assert "--json" in refused(capsys, "toy", study, "--json")
+def test_verdicts_that_a_study_does_not_give_are_refused(capsys, study):
+    assert "--fail-on confirmed" in refused(capsys, "toy", study, "--fail-on", "confirmed")
+    assert "concern" in refused(capsys, "toy", study, "--fail-on", "concerns")
+    assert "a folder" in refused(capsys, "toy", study, "--junit", study.parent)
     assert toys.Calls.count == 0
 
 

@@ -44,10 +44,14 @@ FailOn = Annotated[
     typer.Option(
         "--fail-on",
         metavar="VERDICT",
-        help="End with exit code 4 if a class and context have this verdict, such as confirmed.",
+        help="End with exit code 4 on this verdict of the run (concern, cannot-tell) or, of an "
+        "audit, of a class and context (confirmed, ...).",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON, and no path.")]
+Junit = Annotated[
+    Path | None, typer.Option("--junit", metavar="FILE", help="Also write a JUnit file.")
+]
 Folders = Annotated[list[Path], typer.Argument(help="Folders of finished runs.")]
 OutFile = Annotated[Path | None, typer.Option("--out", help="File to write; printed if absent.")]
 

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from conceptseg import catalogue
+from conceptseg.errors import EXIT_FOUND
 from conceptseg.study.command.options import (
     CODES,
     RESUME,
@@ -22,6 +23,7 @@ from conceptseg.study.command.options import (
     FailOn,
     File,
     Fresh,
+    Junit,
     Out,
     Quietly,
     Sets,
@@ -64,21 +66,26 @@ def study_command(name: str) -> Callable[..., None]:
         quiet: Quietly = False,
         fail_on: FailOn = None,
         as_json: AsJson = False,
+        junit: Junit = None,
     ) -> None:
         from conceptseg.study.command import gate
+        from conceptseg.study.command.junit import document, failing
+        from conceptseg.study.command.written import hand_over, writable
 
-        gate.check(name, fail_on or (), as_json=as_json)
+        wanted = gate.wanted(name, fail_on or ())
+        writable(junit)
         overrides = overridden(sets, device, batch_size, data_root, shards)
-        path = _run(
-            name, file_of(name, one_file(file, config)), overrides, out, fresh=fresh, quiet=quiet
-        )
-        if not fail_on and not as_json:
+        file_given = file_of(name, one_file(file, config))
+        path = _run(name, file_given, overrides, out, fresh=fresh, quiet=quiet)
+        if not (wanted or as_json or junit):
             print(path)
             return
-        rows = gate.verdicts(path.parent)
-        print(gate.text(rows, as_json=as_json))
-        if code := gate.code(rows, fail_on or ()):
-            raise typer.Exit(code)
+        told = gate.Told.of(path.parent)
+        print(told.json() if as_json else told.text())
+        if junit is not None:
+            hand_over(document(f"conceptseg {name}", told.cases, wanted), junit, told=False)
+        if failing(told.cases, wanted):
+            raise typer.Exit(EXIT_FOUND)
 
     command.__doc__ = f"{catalogue.entry('study', name).summary}\n\n{RESUME}\n\n{CODES}"
     return command
@@ -93,9 +100,13 @@ def _run(
     fresh: bool,
     quiet: bool,
 ) -> Path:
-    """Run a study; returns the report's path."""
-    from conceptseg.study.command import running
+    """Run a study and tell its verdict and first findings; returns the report's path."""
+    from conceptseg.result.saved import Result
+    from conceptseg.study.command import ending, running
 
     # What a network prints is none of ours: the output stream carries the answer alone.
     with contextlib.redirect_stdout(sys.stderr):
-        return running.run(name, file, overrides, out, fresh=fresh, quiet=quiet)
+        path = running.run(name, file, overrides, out, fresh=fresh, quiet=quiet)
+        for line in () if quiet else ending.lines(Result.load(path.parent)):
+            print(line)
+    return path

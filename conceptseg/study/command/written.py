@@ -13,12 +13,13 @@ def writable(out: Path | None) -> None:
         check_file(out)
 
 
-def hand_over(text: str, out: Path | None) -> None:
-    """Print a text, or write it and print where it stands. Raises InputError."""
+def hand_over(text: str, out: Path | None, *, told: bool = True) -> None:
+    """Print a text, or write it and print where it stands, unless not `told`. Raises InputError."""
     if out is None:
         print(text.rstrip("\n"))
         return
     for line in tidy_file(Path(os.path.realpath(out))):
         print(line, file=sys.stderr)
     write_out(out, text.encode())
-    print(out)
+    if told:
+        print(out)

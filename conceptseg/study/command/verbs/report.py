@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from conceptseg import catalogue
+from conceptseg.study.command.shown import report_of
 
 PANEL = "With finished runs"
 
@@ -32,8 +32,8 @@ def render_again(folder: Path) -> Path:
     result = Result.load(folder, altered=True)
     for line in tidy_file(folder / "report.html"):
         print(line, file=sys.stderr)
-    study = catalogue.load("study", result.study)
     if result.altered:
         print(f"{folder}: {ALTERED.heading}; the report says so", file=sys.stderr)
+    report = report_of(result, folder)
     with as_written(folder):
-        return write(study.report(result), result, folder / "report.html")
+        return write(report, result, folder / "report.html")

@@ -4,14 +4,15 @@ import json
 
 import pytest
 
-from conceptseg.errors import EXIT_FOUND
-from conceptseg.result.columns import Column
+from conceptseg.errors import EXIT_FOUND, InputError
 from conceptseg.result.joined import joined
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
+from conceptseg.result.verdict import concern
 from conceptseg.study import __main__ as command
 from conceptseg.study.audit.tables import verdicts
 from conceptseg.study.command import gate
+from conceptseg.study.command.junit import failing
 from tests.study.audit.small import assessed
 from tests.study.audit.test_assess import ARMS, DONORS, values
 from tests.study.audit.test_swap import exact_scenes
@@ -37,7 +38,8 @@ def finished(tmp_path_factory):
 def test_the_verdicts_that_are_asked_about_end_it(finished, asked, code, capsys):
     words = [word for name in asked for word in ("--fail-on", name)]
     assert command.main([*finished, *words]) == code
-    lines = capsys.readouterr().out.splitlines()
+    whole, *lines = capsys.readouterr().out.splitlines()
+    assert whole.startswith("concern: ")
     assert len(lines) == 2 and all("the known context, " in line for line in lines)
     assert any("digit 3" in line and "+1.000 IoU" in line for line in lines)
 
@@ -56,14 +58,27 @@ def test_a_name_that_is_no_verdict_is_refused_before_anything_runs(tmp_path, cap
     assert "did you mean 'confirmed'" in capsys.readouterr().err and not out.exists()
 
 
-def test_a_gate_passes_what_was_not_asked_about():
-    cases = assessed(values(0.3), ARMS, DONORS)
-    rows = [dict(row) for row in verdicts(cases).rows]
-    assert gate.code(rows, ["confirmed"]) == 0 and gate.code(rows, ["behaviour only"]) == 4
-    assert gate.code(rows, []) == 0
-    assert "behaviour only: digit on t0, +0.30" in gate.text(rows, as_json=False)
-    nothing = Table.of([], [Column("verdict")])
-    assert gate.text([dict(row) for row in nothing.rows], as_json=True) == "[]"
+def test_a_gate_passes_what_was_not_asked_about(tmp_path):
+    part(0.3).save(tmp_path / "one")
+    told = gate.Told.of(tmp_path / "one")
+    assert not failing(told.cases, ["confirmed"]) and not failing(told.cases, [])
+    assert [one.name for one in failing(told.cases, ["behaviour only"])] == ["digit on t0"]
+    assert "behaviour only: digit on t0, +0.30" in told.text()
+    Result("audit", tables={"verdicts": Table([], ["verdict"])}).save(tmp_path / "none")
+    assert gate.Told.of(tmp_path / "none").json() == "[]"
+
+
+def test_the_verdict_of_any_run_can_be_asked_about(tmp_path):
+    result = Result("ace", verdict=concern("It needs bricks.", "Look."))
+    result.save(tmp_path / "run")
+    told = gate.Told.of(tmp_path / "run")
+    assert failing(told.cases, gate.wanted("ace", ["concern"]))
+    assert not failing(told.cases, gate.wanted("ace", ["cannot-tell"]))
+    assert json.loads(told.json())["status"] == "concern"
+    assert told.text() == "concern: It needs bricks."
+    with pytest.raises(InputError, match="--fail-on confirmed"):
+        gate.wanted("ace", ["confirmed"])
+    assert gate.wanted("audit", ["confirmed", "no-reliance-shown"])
 
 
 def part(effect, spread=0.005):
@@ -76,11 +91,12 @@ def test_of_independent_classes_all_are_looked_through_together(tmp_path):
     one, other = part(0.3), part(0.0)
     p = one.tables["verdicts"].rows[0]["p_adjusted"]
     joined({"a": one, "b": other}).save(tmp_path / "two")
-    first, second = gate.verdicts(tmp_path / "two")
+    first, second = gate.verdicts(Result.load(tmp_path / "two"))
     assert first["verdict"] == "behaviour only" and first["p_adjusted"] == pytest.approx(2 * p)
     assert second["verdict"] == "no reliance shown"
     many = {f"c{i}": one for i in range(int(0.06 / p) + 1)}
     joined(many).save(tmp_path / "many")
-    rows = gate.verdicts(tmp_path / "many")
+    rows = gate.verdicts(Result.load(tmp_path / "many"))
     assert {row["verdict"] for row in rows} == {"underpowered"}
-    assert gate.code(rows, ["behaviour only"]) == 0 and "together it is open" in rows[0]["sentence"]
+    assert not failing(gate.Told.of(tmp_path / "many").cases, ["behaviour only"])
+    assert "together it is open" in rows[0]["sentence"]
