@@ -61,8 +61,6 @@ EXTRAS = {
 """Package that a technique may need -> the extra of this package that installs it."""
 
 ROOT = Path(__file__).parent
-
-
 T = TypeVar("T", bound=type)
 
 
@@ -153,11 +151,11 @@ def readme() -> str:
 
 def full(kind: str) -> str:
     """The table of one kind in Markdown, with each technique's summary, family and source."""
-    rows = ["| name | what | family | source |", "| --- | --- | --- | --- |"]
+    text = "| name | what | family | source |\n| --- | --- | --- | --- |\n"
     for row in table((kind,)):
-        cells = (f"`{row.name}`", *map(_cell, (row.summary, row.family, row.source)))
-        rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join(rows) + "\n"
+        told = " | ".join(map(_cell, (row.summary, row.family, row.source)))
+        text += f"| `{row.name}` | {told} |\n"
+    return text
 
 
 def _cell(text: str) -> str:

@@ -265,16 +265,14 @@ def _absolute(
 
 
 def _files(value: Any, start: str) -> Iterator[tuple[Any, Any, str]]:
-    """What within a study's own keys holds a path (a mapping, or the list of a key), by which key
-    or number, and its dotted key."""
+    """What holds a path within a study's own keys, by which key or number, and its dotted key."""
     entries = value.items() if isinstance(value, dict) else enumerate(value)
     for name, one in list(entries):
-        key = f"{start}{name}"
-        if key in ("data", "model", "run"):
+        if (key := f"{start}{name}") in ("data", "model", "run"):
             continue
-        if isinstance(value, dict) and name in FILES and isinstance(one, str) and one:
+        if (named := isinstance(value, dict) and name in FILES) and one and isinstance(one, str):
             yield value, name, key
-        elif isinstance(value, dict) and name in FILES and isinstance(one, list):
+        elif named and isinstance(one, list):
             yield from ((one, i, key) for i, text in enumerate(one) if isinstance(text, str))
         elif isinstance(one, dict | list):
             yield from _files(one, f"{key}.")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from conceptseg.report import told
 from conceptseg.report.blocks import Cards, Picture, Report
 from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result, image_type
@@ -27,18 +27,15 @@ class Run:
         """The pictures that show a finding, as the report has them, ready to be embedded."""
         if finding is None:
             return []
-        own = self.report.illustrate
-        chosen: Sequence[Picture] = own(finding) if own is not None else ()
-        if not chosen:
-            cards = (
-                card
-                for section in self.report.sections
-                if section is not None
-                for block in section.blocks
-                if isinstance(block, Cards)
-                for card in block.cards
-            )
-            chosen = next((one.pictures for one in cards if one.id == finding.evidence), ())
+        cards = {
+            card.id: card.pictures
+            for section in self.report.sections
+            if section is not None
+            for block in section.blocks
+            if isinstance(block, Cards)
+            for card in block.cards
+        }
+        chosen = told.pictures([(0, finding)], self.report.illustrate, cards)
         known = [one for one in chosen if one.key in self.result.images]
         return [_embedded(one, self.result.images[one.key]) for one in known[:most]]
 

@@ -80,12 +80,10 @@ def rules(name: CompositeName, zero_bias: bool = True, gamma: float = 0.25) -> R
     and gamma do. `flat` spreads relevance evenly over receptive fields and knows nothing of the
     image. With `zero_bias` a bias takes no share of relevance, but the last layer's does, where the
     rule is epsilon: relevance starts as its sums with it, and over the sums without it that is a
-    quotient of two numbers that need have nothing in common, large wherever the latter is near 0
-    (32 times the logits' relevance in a network of which 1.8 reached the image, and no order of it
-    was left; with the bias's share the map agrees with occlusion by 0.92, before by -0.41). What
-    that bias takes is lost to the image. `rescale` is DeepLIFT (Shrikumar et
-    al. 2017): it shares out what the image changes against a reference, and so sees what speaks by
-    silencing units that are active in the reference, as no other composite does.
+    quotient without bound (32 times the logits' relevance in one network, whose map agrees with
+    occlusion by 0.92 with the share, by -0.41 without). What that bias takes is lost to the image.
+    `rescale` is DeepLIFT (Shrikumar et al. 2017): it shares out what the image changes against a
+    reference, and so sees what speaks by silencing units that are active there, as no other does.
 
     Sums, means and resizing share out by positive parts under the composites of z+, a departure
     from Zennit, whose Norm shares in proportion; evenly under `flat`; else in proportion. Of the

@@ -39,6 +39,7 @@ QUESTIONS = {
     "concept": "Which concepts does it use?",
     "global": "Which concepts does it use?",
     "quality": "Where does it fail?",
+    "example": "Where does it fail?",
     "context": "May it ship?",
 }
 """What a study of a family answers: the panel of help that its verb stands in."""
