@@ -89,14 +89,14 @@ def rules(name: CompositeName, zero_bias: bool = True, gamma: float = 0.25) -> R
     from Zennit, whose Norm shares in proportion; evenly under `flat`; else in proportion. Of the
     published composite that is the whole of the difference: on what is rectified they agree.
 
-    z+ makes no relevance, and loses it where a sum has no positive part. epsilon and gamma lose
-    none, but where inputs cancel, and biases carried the sum, they can magnify it without bound.
+    z+ makes no relevance, and loses it where a sum has no positive part; epsilon and gamma lose
+    none, but can magnify it without bound where inputs cancel.
     """
     from zennit.rules import Epsilon, Flat, Gamma, ZPlus
 
-    zero = ["bias"] if zero_bias else None
+    zero, last = ["bias"] if zero_bias else None, Epsilon()
     plus, epsilon, flat = ZPlus(zero_params=zero), Epsilon(zero_params=zero), Flat()
-    softened, last = Gamma(gamma, zero_params=zero), Epsilon()
+    softened = Gamma(gamma, zero_params=zero)
     table: dict[str, tuple[Any, Any, Any, Any]] = {
         "epsilon_plus": (plus, epsilon, plus, last),
         "epsilon_plus_flat": (plus, epsilon, flat, last),
