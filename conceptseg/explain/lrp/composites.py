@@ -69,8 +69,7 @@ def rules(name: CompositeName, zero_bias: bool = True, gamma: float = 0.25) -> R
     epsilon             epsilon      epsilon   epsilon      epsilon
     attention           gamma        gamma     gamma        epsilon
     flat                flat         flat      flat         flat
-    gradient_x_input    none         none      none         none
-    rescale             none         none      none         none
+    the other two       none         none      none         none
     ==================  ===========  ========  ===========  =======
 
     First is every layer that reads the image itself, last every layer whose sums are the logits. z+
@@ -86,11 +85,11 @@ def rules(name: CompositeName, zero_bias: bool = True, gamma: float = 0.25) -> R
     reference, and so sees what speaks by silencing units that are active there, as no other does.
 
     Sums, means and resizing share out by positive parts under the composites of z+, a departure
-    from Zennit, whose Norm shares in proportion; evenly under `flat`; else in proportion. Of the
-    published composite that is the whole of the difference: on what is rectified they agree.
+    from Zennit, whose Norm shares in proportion; evenly under `flat`; else in proportion. On what is
+    rectified they agree.
 
-    z+ makes no relevance, and loses it where a sum has no positive part; epsilon and gamma lose
-    none, but can magnify it without bound where inputs cancel.
+    z+ makes none and loses some where a sum has no positive part; epsilon and gamma lose none, but
+    can magnify it without bound where inputs cancel.
     """
     from zennit.rules import Epsilon, Flat, Gamma, ZPlus
 
