@@ -171,8 +171,8 @@ def validate(model: type[Any], content: Mapping[str, Any], where: str) -> Any:
 
 
 def without_run(recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without the options that change how it runs but not what comes out."""
-    return {key: value for key, value in recorded.items() if key != "run"}
+    """A configuration without what changes how it runs, or is called, but not what comes out."""
+    return {key: value for key, value in recorded.items() if key not in ("run", "cover")}
 
 
 def digest(content: Any) -> str:

@@ -232,7 +232,7 @@ def base_key(
 
 def _own(study: Study) -> dict[str, Any]:
     """The configuration without its network, its data set and how it is run."""
-    return study.model_dump(mode="json", exclude={"data", "model", "run"})
+    return study.model_dump(mode="json", exclude={"data", "model", "run", "cover"})
 
 
 def _left_out(known: Known) -> list[dict[str, Any]]:

@@ -4,6 +4,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
+from conceptseg.config import CoverConfig
+from conceptseg.errors import InputError
 from conceptseg.report import blocks, examined
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
@@ -34,6 +38,21 @@ WORDS = {
 """What the words of all reports mean."""
 
 
+MEANT = {
+    "weights": "SHA-256 of the network's numbers: another network, or one trained on, has another",
+    "data": "SHA-256 of the images and masks that were read",
+    "code": "SHA-256 of the program's source files",
+    "configuration": "SHA-256 of the study's file, but for how it is run and called",
+    "command": "what was typed",
+    "inputs": "SHA-256 of other files that were read",
+    "versions": "packages",
+    "machine": "where it was computed",
+    "passes": "how often the data were gone through",
+    "seed": "of everything random",
+}
+"""What the rows of the provenance are, by the first part of their name."""
+
+
 def sections(report: blocks.Report, result: Result) -> list[blocks.Section]:
     """The study's sections, then what every report ends with."""
     ends: list[blocks.Section | None] = [coverage(result)]
@@ -46,6 +65,16 @@ def sections(report: blocks.Report, result: Result) -> list[blocks.Section]:
     if twice or any(section.id in ("findings", "about", "words") for section in made):
         raise ValueError(f"the section id {(twice or ['findings'])[0]!r} is taken")
     return made
+
+
+def cover(result: Result) -> list[tuple[str, str]]:
+    """What the study's file says of the report itself: author, purpose, intended use."""
+    given = result.config.get("cover")
+    try:
+        return CoverConfig.model_validate(given or {}).facts
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise InputError(f"result.json: config.cover.{where}: {error.errors()[0]['msg']}") from None
 
 
 def coverage(result: Result) -> blocks.Section:
@@ -75,7 +104,10 @@ def provenance(result: Result) -> blocks.Section:
     """Everything needed to compute the result again."""
     apart = ("examination", "worth")
     made_with = {key: value for key, value in result.provenance.items() if key not in apart}
-    rows = [{"what": name, "value": value} for name, value in _flat(made_with)]
+    rows = [
+        {"what": name, "value": value, "meaning": MEANT.get(name.partition(".")[0], "")}
+        for name, value in _flat(made_with)
+    ]
     times = [{"step": name, "value": value} for name, value in _flat(result.timings)]
     config = [{"key": name, "value": value} for name, value in _flat(result.config)]
     tables = [

@@ -62,6 +62,7 @@ def render(report: blocks.Report, result: Result) -> str:
             study=result.study,
             verdict=report.verdict,
             date=result.timings.get("finished"),
+            cover=ending.cover(result),
             alpha=ALPHA,
             sections=shown,
             view=view,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from conceptseg import catalogue
+from conceptseg.errors import InputError
 from conceptseg.report import told
 from conceptseg.report.blocks import Card, Cards, Picture, Report, Section
 from conceptseg.report.cite import citations
@@ -15,6 +16,7 @@ from conceptseg.report.scripts import coded
 from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result
 from conceptseg.result.verdict import cannot_tell, concern, none_shown
+from conceptseg.settings import without_run
 from tests.files import png
 from tests.reports import HOSTILE
 
@@ -115,3 +117,19 @@ def test_authors_are_told_apart():
     assert "author = {Janik and Sankaran and Ortiz}" in found[0] and "year = {2019}" in found[0]
     found = [one.bibtex for one in citations(Result("ace"), "t")[1:]]
     assert "author = {Janik and others}" in found[2] and "eprint = {2103.08590}" in found[2]
+
+
+def test_the_cover_says_what_the_studys_file_says_of_it():
+    config = {"cover": {"author": HOSTILE, "intended_use": "Screening", "title": ""}}
+    html = render(Report("t"), Result("actmax", config=config))
+    head = html[html.index("<header") : html.index("</header>")]
+    assert "Intended use" in head and "Screening" in head and "Title" not in head
+    assert HOSTILE not in head and "&lt;script&gt;" in head
+    assert "<dl" not in render(Report("t"), Result("actmax")).split("</header>")[0]
+    with pytest.raises(InputError, match="config.cover.author"):
+        render(Report("t"), Result("actmax", config={"cover": {"author": 3.5}}))
+
+
+def test_what_a_report_is_called_changes_nothing_that_is_computed():
+    plain = {"seed": 0, "run": {"batch_size": 8}}
+    assert without_run(plain | {"cover": {"author": "x"}}) == without_run(plain) == {"seed": 0}

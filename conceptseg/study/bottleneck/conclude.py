@@ -11,7 +11,6 @@ from conceptseg.report.panels import noted
 from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
-from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.bottleneck import gate, tables
 from conceptseg.study.bottleneck.config import Bottleneck
 from conceptseg.study.bottleneck.evaluate import Flagging, Standing, flagging, standings
@@ -20,7 +19,7 @@ from conceptseg.study.bottleneck.judge import JUDGED, Judged, search_of
 from conceptseg.study.bottleneck.maps import quality_of
 from conceptseg.study.bottleneck.plan import MAPS, SHOWN
 from conceptseg.study.bottleneck.regress import crossed
-from conceptseg.study.bottleneck.shift import SHIFTED, SPOILT_PICTURES, pictures_of
+from conceptseg.study.bottleneck.shift import KEPT_PICTURES, SHIFTED, pictures_of
 from conceptseg.study.bottleneck.slices import Slice, clusters, columns, judged_slices, pairs
 from conceptseg.study.shared import local_maps, studied
 from conceptseg.study.shared.compare import COMPARISON, Comparison
@@ -40,7 +39,7 @@ def conclude(study: Bottleneck, context: Context, known: Known) -> Result:
     groups = [context.manifest.sample(name).group for name in judged.ids]
     few = groups if 1 < len(set(groups)) <= GROUPS_SHOWN else None
     pictures = judged.measured.pictures
-    spoilt_rows, spoilt_pictures = pictures_of(known.get(SPOILT_PICTURES, SampleTable.empty()))
+    spoilt_rows, spoilt_pictures = pictures_of(known[KEPT_PICTURES])
     return Result(
         study="bottleneck",
         findings=ranked(findings(study, standing, flags, slices, known[SHIFTED])),

@@ -34,7 +34,7 @@ def shift_findings(study: Bottleneck, shift: Table) -> list[Finding]:
     """Kinds of spoilt images that pass the gate with a quality that they do not have."""
     return [
         Finding(
-            claim=f"Of {row['images']} images made {row['kind']}, the gate turns away "
+            claim=f"Of {row['images']} images made {SPOILT_LIKE[row['kind']]}, the gate turns away "
             f"{row['outside']:.0%}. Their quality is {row[tables.TRUE_MEAN.key]:.2f}, predicted "
             f"are {row[tables.PREDICTED_MEAN.key]:.2f}, and {row['covered']:.0%} of the intervals "
             f"of those that pass hold it, where {study.coverage:.0%} should.",

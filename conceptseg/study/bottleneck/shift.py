@@ -30,6 +30,7 @@ from conceptseg.study.shared.overlap import class_mean
 
 SPOILT, SHIFTED = Key("shift", SampleTable), Key("shifted", Table)
 SPOILT_PICTURES = Key("shift_pictures", SampleTable)
+KEPT_PICTURES = Key("spoilt_pictures", SampleTable)
 KINDS = ("as it is", "noise", "blur", "dark", "inverted")
 PICTURED_MOST = 6
 """Spoilt images that are pictured."""
@@ -106,7 +107,9 @@ def pictures_of(table: SampleTable) -> tuple[list[dict[str, str]], dict[str, byt
 
 def try_gate(study: Bottleneck, context: Context, known: Known) -> Known:
     """What gate and intervals make of each kind of damage; nothing if no image was spoilt."""
-    return SHIFTED(shifted(study, known[JUDGED], known.get(SPOILT, SampleTable.empty())))
+    nothing = SampleTable.empty()
+    kept = KEPT_PICTURES(known.get(SPOILT_PICTURES, nothing))
+    return SHIFTED(shifted(study, known[JUDGED], known.get(SPOILT, nothing))) | kept
 
 
 def shifted(study: Bottleneck, judged: Judged, table: SampleTable) -> Table:

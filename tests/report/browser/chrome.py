@@ -65,7 +65,7 @@ def scroll_through(page):
     page.evaluate("""async () => {
         for (let y = 0; y < document.documentElement.scrollHeight; y += 400) {
             window.scrollTo(0, y);
-            await new Promise(resolve => setTimeout(resolve, 30));
+            await new Promise(resolve => setTimeout(resolve, 15));
         }
     }""")
     page.wait_for_function("""() => [...document.querySelectorAll('.plot')].every(
@@ -138,5 +138,5 @@ WIDE = """() => [...document.querySelectorAll('main *')].filter(one => {
 """What reaches beyond the page; only tables of numbers scroll within their own box."""
 UNREACHED = """() => {
     const every = document.querySelectorAll('button, a[href], input, select, summary');
-    return [...every].filter(one => one.offsetParent && one.tabIndex < 0).length;
+    return [...every].filter(one => one.checkVisibility() && one.tabIndex < 0).length;
 }"""

@@ -19,10 +19,10 @@ from tests.report.runs import finish
 
 ILLUSTRATED = ("ace", "actmax", "audit", "bottleneck", "dissect", "lcrp", "segnbdt")
 """Studies of which every finding has a picture, a target of its own and a way back."""
-SLOW = ("ability", "audit", "deepdream", "dissect", "lcrp")
-"""Of which even a tiny run takes long."""
+QUICK = ("ace", "bottleneck")
+"""Whose runs serve the other tests as well; those of the others are slow."""
 STUDIES = [
-    pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
     for name in catalogue.names("study")
 ]
 TYPICAL_MB = 3
@@ -86,7 +86,7 @@ def test_a_report_can_be_decided_on(browser, finished, study, width):
 
 def test_what_leads_to_evidence_leads_back(browser, finished):
     """From the keyboard, also where the evidence is folded away."""
-    with chrome.visits(browser, (finished("segnbdt") / "report.html").as_uri()) as visit:
+    with chrome.visits(browser, (finished("bottleneck") / "report.html").as_uri()) as visit:
         page = visit(1280)
         for place in page.evaluate(chrome.FINDINGS):
             link = page.locator(f"[id='{place['id']}'] a[href='{place['target']}']")
@@ -108,7 +108,7 @@ def test_controls_are_reached_by_tab(browser, finished):
         wanted = set(
             page.evaluate(
                 "[...document.querySelectorAll('button, select, input')]"
-                ".filter(one => one.offsetParent).map(one => one.n)"
+                ".filter(one => one.checkVisibility()).map(one => one.n)"
             )
         )
         seen, last = set(), None
