@@ -57,12 +57,11 @@ EXTRAS = {
     "pydicom": "dicom",
     "imagecodecs": "imagecodecs",
     "pyarrow": "parquet",
+    "playwright": "browser",
 }
 """Package that a technique may need -> the extra of this package that installs it."""
 
 ROOT = Path(__file__).parent
-
-
 T = TypeVar("T", bound=type)
 
 
