@@ -57,6 +57,7 @@ EXTRAS = {
     "pydicom": "dicom",
     "imagecodecs": "imagecodecs",
     "pyarrow": "parquet",
+    "playwright": "browser",
 }
 """Package that a technique may need -> the extra of this package that installs it."""
 

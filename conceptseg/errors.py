@@ -98,12 +98,17 @@ _OF_MANIFESTS = {"labels", "folders", "table", "samples", "format", "images", "m
 """Keys by which a manifest is known that is given for a study's file."""
 
 
+def is_manifest(content: Mapping[str, Any]) -> bool:
+    """Whether the keys of a YAML file are those of a manifest, and not of a study's file."""
+    return "model" not in content and "data" not in content and bool(content.keys() & _OF_MANIFESTS)
+
+
 def check_study(content: Mapping[str, Any], path: Path) -> None:
     """Refuse a manifest where a study's file is wanted, whatever else is wrong with it.
 
     Raises :class:`InputError`.
     """
-    if "model" not in content and "data" not in content and content.keys() & _OF_MANIFESTS:
+    if is_manifest(content):
         raise InputError(
             f"{path}: a manifest, not a study's file; give the file that names it under "
             "data.manifest (conceptseg init writes both)"

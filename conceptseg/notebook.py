@@ -6,6 +6,8 @@
     network = model("torchvision", "deeplabv3_resnet101", weights="pretrained:DEFAULT")
     explain(network, "street.jpg", "car", "seg_xres_cam", "rise")
 
+and the report of a finished run in a cell: ``show("runs/ace-street-1a2b3c4d")``.
+
 The same explainers, targets and networks serve the studies; nothing here is another way to them.
 """
 
@@ -276,3 +278,42 @@ def as_image(
         values = np.moveaxis(values, -1, 0)
     scale = {"uint8": 255.0, "uint16": 65535.0}.get(values.dtype.name, 1.0)
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32) / np.float32(scale))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The report of a run, which a notebook shows in the output cell, in a frame of its own.
+
+    `html` is the whole page. In the frame its script runs, and reaches neither the notebook nor the
+    network.
+    """
+
+    name: str
+    html: str = field(repr=False)
+    height: int = 800
+
+    def _repr_html_(self) -> str:
+        title = escape(f"Report of {self.name}", quote=True)
+        return (
+            f'<iframe title="{title}" sandbox="allow-scripts allow-downloads" '
+            f'style="width:100%;height:{self.height}px;border:1px solid" '
+            f'srcdoc="{escape(self.html, quote=True)}"></iframe>'
+        )
+
+
+def show(run: Path | str, height: int = 800) -> Shown:
+    """The report of a finished run, in `height` pixels; `run` is its folder, or a file in it.
+
+    It is rendered from the saved result: neither the network nor the data is needed. Raises
+    InputError for a folder without a result, and for a result that cannot be shown.
+    """
+    from conceptseg.report.page import render
+    from conceptseg.result.saved import Result
+    from conceptseg.study.command.shown import report_of, showing
+
+    folder = Path(run)
+    folder = folder.parent if folder.is_file() else folder
+    result = Result.load(folder, altered=True)
+    report = report_of(result, folder)
+    with showing(folder):
+        return Shown(folder.name, render(report, result), height)

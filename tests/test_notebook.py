@@ -13,7 +13,7 @@ from conceptseg.errors import InputError
 from conceptseg.explain.explainers.seg_grad_cam import SegGradCam
 from conceptseg.explain.regions import Box, Predicted
 from conceptseg.explain.target import Target
-from conceptseg.notebook import as_image, explain, own
+from conceptseg.notebook import as_image, explain, own, show
 from tests.explain.explainers.planted import red_finder, two_red_squares
 
 
@@ -184,3 +184,31 @@ def test_a_map_of_zeros_says_so(image):
 def test_wrong_parameters_name_the_method_in_one_line(image):
     with pytest.raises(InputError, match=r"^rise: masks is 0: Input should be greater"):
         explain(red_finder(), image, "class 1", {"kind": "rise", "masks": 0})
+
+
+def test_a_finished_run_is_shown_in_a_frame_that_reaches_nothing(tmp_path, monkeypatch):
+    """The whole report, escaped once: what a browser reads of it is the page itself."""
+    from html.parser import HTMLParser
+
+    from conceptseg import catalogue
+    from tests.reports import example
+
+    result, report = example()
+    study = type("Study", (), {"report": staticmethod(lambda loaded: report)})
+    monkeypatch.setattr(catalogue, "load", lambda kind, name: study)
+    result.save(tmp_path / "run")
+    shown = show(tmp_path / "run" / "result.json", height=500)
+    assert show(tmp_path / "run").html == shown.html
+    frames = []
+
+    class Frames(HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            frames.append((tag, dict(attributes)))
+
+    Frames().feed(shown._repr_html_())
+    ((tag, about),) = frames
+    assert tag == "iframe" and about["srcdoc"] == shown.html
+    assert about["sandbox"].split() == ["allow-scripts", "allow-downloads"]
+    assert "500px" in about["style"] and shown.html not in repr(shown)
+    with pytest.raises(InputError, match="finished run"):
+        show(tmp_path)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
+
+CLOCK = "%H:%M:%S"
 
 
 class Progress(Protocol):
@@ -19,6 +22,9 @@ class Progress(Protocol):
 
     def note(self, text: str) -> None:
         """One line about the run."""
+
+    def expect(self, passes: Sequence[str]) -> None:
+        """The names of all passes that will be made, in their order."""
 
     def begin(self, name: str, images: int | None, shards: int) -> None:
         """A pass starts, or a function of what is known, which reads no images."""
@@ -38,6 +44,8 @@ class Quiet:
 
     def note(self, text: str) -> None: ...
 
+    def expect(self, passes: Sequence[str]) -> None: ...
+
     def begin(self, name: str, images: int | None, shards: int) -> None: ...
 
     def advance(self, images: int) -> None: ...
@@ -53,10 +61,11 @@ class Quiet:
 
 
 class Lines(Quiet):
-    """Plain lines: start and end of each pass, and each shard."""
+    """Plain lines: start and end of each pass, and each shard, with the time of day."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stderr
+        self.passes: list[str] = []
         self.name, self.images, self.shards, self.done, self.started = "", 0, 0, 0, 0.0
 
     def note(self, text: str) -> None:
@@ -67,7 +76,28 @@ class Lines(Quiet):
         self.done, self.started = 0, time.monotonic()
         cut = f" in {shards} shard{'s' if shards != 1 else ''}" if shards else ""
         if images is not None:
-            self.note(f"{name}: {images or 'no'} images{cut}")
+            place = f", pass {self.place}" if self.place else ""
+            self.note(
+                f"{name}: {images or 'no'} images{cut}{place}, at {time.strftime('%H:%M:%S')}"
+            )
+
+    def expect(self, passes: Sequence[str]) -> None:
+        self.passes = list(passes)
+
+    @property
+    def place(self) -> str:
+        """Which of the passes is made: "2 of 5"; "" where it is none of them."""
+        if self.name not in self.passes:
+            return ""
+        return f"{self.passes.index(self.name) + 1} of {len(self.passes)}"
+
+    def left(self) -> str:
+        """How long the rest of the pass will take at the rate so far: "about 3 min left"."""
+        seconds = time.monotonic() - self.started
+        if not 0 < self.done < self.images or seconds < 1:
+            return ""
+        rest = seconds * (self.images - self.done) / self.done
+        return f", about {rest:.0f} s left" if rest < 90 else f", about {rest / 60:.0f} min left"
 
     def advance(self, images: int) -> None:
         self.done += images
@@ -76,12 +106,13 @@ class Lines(Quiet):
         how = "found saved" if resumed else "done"
         self.note(
             f"{self.name}: shard {number}/{self.shards} {how}, {self.done} of {self.images} images"
+            + ("" if resumed else self.left())
         )
 
     def end(self) -> None:
         seconds = time.monotonic() - self.started
         rate = f", {self.done / seconds:.1f} images/s" if self.done and seconds > 0 else ""
-        self.note(f"{self.name}: finished in {seconds:.1f} s{rate}")
+        self.note(f"{self.name}: finished in {seconds:.1f} s{rate}, at {time.strftime('%H:%M:%S')}")
 
 
 class Bars(Lines):
@@ -123,7 +154,8 @@ class Bars(Lines):
         self.name, self.images, self.shards = name, images or 0, shards
         self.done, self.started = 0, time.monotonic()
         # An empty total draws a moving bar, which says "working" while results are put together.
-        self._task = self._bars.add_task(name, total=images or None, rate="")
+        place = f"{self.place.replace(' of ', '/')} " if self.place else ""
+        self._task = self._bars.add_task(f"{place}{name}", total=images or None, rate="")
 
     def advance(self, images: int) -> None:
         self.done += images

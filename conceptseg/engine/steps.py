@@ -80,7 +80,9 @@ class Steps:
 
     def take(self) -> Result:
         """Take all, to the result that is concluded of what is known then."""
-        for step in self.study.plan():
+        plan = self.study.plan()
+        self.progress.expect([step.name for step in plan if isinstance(step, Pass)])
+        for step in plan:
             started = time.monotonic()
             if isinstance(step, Pass):
                 self._begun, self.gathered = True, Known()  # freed before the next pass gathers

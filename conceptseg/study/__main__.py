@@ -1,7 +1,7 @@
 """The command: `conceptseg` or `python -m conceptseg.study`.
 
 Nothing heavy is imported before a verb needs it, so help answers at once. Exit codes: 0 done,
-2 bad input (one line says what and what cures it), 3 out of memory, 4 an audit with a verdict that
+2 bad input (one line says what and what cures it), 3 out of memory, 4 a verdict or change that
 `--fail-on` names, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM), 1 a defect.
 """
 

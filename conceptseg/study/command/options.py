@@ -10,7 +10,7 @@ from conceptseg import catalogue
 from conceptseg.errors import InputError, check_study, nearest
 
 CODES = (
-    "Exit codes: 0 done, 2 bad input, 3 out of memory, 4 a verdict that --fail-on names, "
+    "Exit codes: 0 done, 2 bad input, 3 out of memory, 4 what --fail-on names, "
     "130 interrupted, 143 terminated, 1 a defect."
 )
 FRESH = "Ignore saved parts, and replace whatever result is in the output folder."

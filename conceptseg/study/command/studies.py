@@ -77,7 +77,7 @@ def study_command(name: str) -> Callable[..., None]:
         writable(junit)
         overrides = overridden(sets, device, batch_size, data_root, shards)
         file_given = file_of(name, one_file(file, config))
-        path = _run(name, file_given, overrides, out, fresh=fresh, quiet=quiet)
+        path = run_study(name, file_given, overrides, out, fresh=fresh, quiet=quiet)
         if not (wanted or as_json or junit):
             print(path)
             return
@@ -92,7 +92,7 @@ def study_command(name: str) -> Callable[..., None]:
     return command
 
 
-def _run(
+def run_study(
     name: str,
     file: Path,
     overrides: list[tuple[str, Any]],
