@@ -308,12 +308,12 @@ def show(run: Path | str, height: int = 800) -> Shown:
     InputError for a folder without a result, and for a result that cannot be shown.
     """
     from conceptseg.report.page import render
-    from conceptseg.result.saved import Result
-    from conceptseg.study.command.shown import report_of, showing
+    from conceptseg.result.saved import Result, as_written
+    from conceptseg.study.command.shown import report_of
 
     folder = Path(run)
     folder = folder.parent if folder.is_file() else folder
     result = Result.load(folder, altered=True)
     report = report_of(result, folder)
-    with showing(folder):
+    with as_written(folder):
         return Shown(folder.name, render(report, result), height)

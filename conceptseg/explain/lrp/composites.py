@@ -85,8 +85,8 @@ def rules(name: CompositeName, zero_bias: bool = True, gamma: float = 0.25) -> R
     reference, and so sees what speaks by silencing units that are active there, as no other does.
 
     Sums, means and resizing share out by positive parts under the composites of z+, a departure
-    from Zennit, whose Norm shares in proportion; evenly under `flat`; else in proportion. They agree
-    on what is rectified.
+    from Zennit, whose Norm shares in proportion; evenly under `flat`; else in proportion. On what
+    is rectified they agree.
 
     z+ makes none and loses some where a sum has no positive part; epsilon and gamma lose none, but
     can magnify it without bound where inputs cancel.

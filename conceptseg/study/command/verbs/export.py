@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from conceptseg.errors import InputError
-from conceptseg.study.command.shown import run_of, showing
+from conceptseg.study.command.shown import run_of
 
 PANEL = "With finished runs"
 
@@ -32,7 +32,7 @@ def command(
     from conceptseg.report.page import render
     from conceptseg.result.csv_files import csv_files
     from conceptseg.result.folder import check_file, replace_file
-    from conceptseg.result.saved import image_type
+    from conceptseg.result.saved import as_written, image_type
 
     if not (csv or figures or pdf):
         raise InputError("say what to export: --csv, --figures, --pdf, or several")
@@ -42,7 +42,7 @@ def command(
         files |= {name: text.encode() for name, text in csv_files(run.result).items()}
     if figures or pdf:
         browser.chromium()  # before anything is rendered
-        with showing(folder):
+        with as_written(folder):
             page = render(run.report, run.result)
     if figures:
         files |= {f"picture-{k}.{image_type(d)}": d for k, d in run.result.images.items()}

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from conceptseg.errors import InputError
-from conceptseg.study.command.shown import report_of, showing
+from conceptseg.study.command.shown import report_of
 
 PANEL = "May it ship?"
 DIGEST = re.compile(r'<meta name="conceptseg-digest" content="([0-9a-f]{64})">')
@@ -33,7 +33,7 @@ def command(
     """
     from conceptseg import __version__
     from conceptseg.report.page import render
-    from conceptseg.result.saved import Result
+    from conceptseg.result.saved import Result, as_written
 
     result = Result.load(folder)
     print(f"result.json: unchanged, sha256 {result.digest}")
@@ -50,7 +50,7 @@ def command(
         )
     made = result.provenance.get("versions", {}).get("conceptseg")
     own = report_of(result, folder)
-    with showing(folder):
+    with as_written(folder):
         same = render(own, result) == text
     if not same:
         raise InputError(
