@@ -6,63 +6,14 @@ of its YAML file, its defaults live there once, and unknown keys are refused.
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from annotated_types import Le
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from conceptseg.catalogue import Methods
-
-LARGEST = 1_000_000
-"""Of whole numbers whose field names no other bound: more than can be waited for here."""
-LARGEST_SEED = 2**32 - 1
-"""That all libraries take."""
-_NUMBERS = (int, float, int | None, float | None)
-
-
-class Strict(BaseModel):
-    """A frozen model that refuses unknown keys, and true or false where a number is wanted.
-
-    Otherwise values are converted where nothing is lost: 4.0 or "4" is the integer 4. Numbers are
-    finite, and whole ones at most `largest` in size unless their field says otherwise.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
-    largest: ClassVar[int] = LARGEST
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        field = cls.model_fields.get(info.field_name or "")
-        if isinstance(value, bool) and field is not None and field.annotation in _NUMBERS:
-            raise ValueError("expected a number, not true or false")
-        return value
-
-    @field_validator("*")
-    @classmethod
-    def _numbers_that_can_be_counted(cls, value: Any, info: ValidationInfo) -> Any:
-        field = cls.model_fields.get(info.field_name or "")
-        if field is not None and any(isinstance(one, Le) for one in field.metadata):
-            return value
-        for one in value if isinstance(value, tuple) else (value,):
-            if isinstance(one, int) and abs(one) > cls.largest:
-                raise ValueError(f"expected a number of at most {cls.largest}")
-        return value
-
-
-def one_or_more(kind: type[str] | type[int] | type[float]) -> BeforeValidator:
-    """For a field that is a tuple: a value alone stands for a list of one, for editors too."""
-    alone = str if kind is str else (int, float)
-    return BeforeValidator(
-        lambda value: [value] if isinstance(value, alone) else value,
-        json_schema_input_type=kind | tuple[kind, ...],  # type: ignore[valid-type]
-    )
+from conceptseg.strict import LARGEST_SEED, Strict
 
 
 class DataConfig(Strict):

@@ -8,7 +8,7 @@ from conceptseg.catalogue import choice_labels, choice_versions, one_of, parse
 from conceptseg.concepts.cavs.pattern import Pattern
 from conceptseg.concepts.cavs.ridge import Ridge
 from conceptseg.concepts.contract import CavLearner
-from conceptseg.config import Strict
+from conceptseg.strict import Strict
 
 
 class Holder(Strict):

@@ -10,9 +10,10 @@ import yaml
 from pydantic import ValidationError
 
 from conceptseg import catalogue
-from conceptseg.config import ModelConfig, RunConfig, Strict
+from conceptseg.config import ModelConfig, RunConfig
 from conceptseg.errors import InputError
 from conceptseg.settings import FILES, digest, parse_override, read_parts, read_settings, read_yaml
+from conceptseg.strict import Strict
 from tests.toys import Toy
 
 GOOD = """

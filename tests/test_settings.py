@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from conceptseg.config import LARGEST_SEED, Preprocessing, RunConfig, StudyKeys
+from conceptseg.config import Preprocessing, RunConfig, StudyKeys
 from conceptseg.errors import InputError
 from conceptseg.settings import MAX_BYTES, parse_override, read_parts, read_settings, read_yaml
+from conceptseg.strict import LARGEST_SEED
 from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.saliency.config import Saliency
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from conceptseg.catalogue import About
-from conceptseg.config import Strict
+from conceptseg.strict import Strict
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from conceptseg.catalogue import About
-from conceptseg.config import Strict
 from conceptseg.errors import InputError, asked_for
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
 from conceptseg.network.record import undisturbed
+from conceptseg.strict import Strict
 
 if TYPE_CHECKING:
     from conceptseg.network.model import SegmentationModel

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from conceptseg.config import Strict
 from conceptseg.result.encoding import plain
 from conceptseg.stats.estimate import Estimate
 from conceptseg.stats.family import Test
 from conceptseg.stats.intervals import ALPHA
+from conceptseg.strict import Strict
 
 
 class Finding(Strict):

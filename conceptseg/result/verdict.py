@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from conceptseg.config import Strict
+from conceptseg.strict import Strict
 
 Status = Literal["concern", "none shown", "cannot tell"]
 LEAST_WORTH = 0.02

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from conceptseg.config import Strict, one_or_more
 from conceptseg.data.manifest import Sample
 from conceptseg.data.readers._files import read_lines, relative, resolve
 from conceptseg.data.readers._matching import Matcher
 from conceptseg.errors import InputError, nearest
+from conceptseg.strict import Strict, one_or_more
 
 _WORD = re.compile(r"\{([A-Za-z_]\w*)\}")
 

@@ -11,7 +11,6 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, Field, StrictInt, field_validator, model_validator
 
-from conceptseg.config import Strict, one_or_more
 from conceptseg.data.labels import LabelBlock, wrong_names
 from conceptseg.data.manifest import Manifest, Sample
 from conceptseg.data.raster import MAX_PIXELS, Rules
@@ -19,6 +18,7 @@ from conceptseg.data.readers._files import FileSource
 from conceptseg.data.readers._matching import Matcher
 from conceptseg.errors import InputError, nearest
 from conceptseg.settings import validate
+from conceptseg.strict import Strict, one_or_more
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from conceptseg.config import Strict, one_or_more
 from conceptseg.data.columns import Block, Cells, Coded, Gathered, texts_of
 from conceptseg.data.readers._cells import PARTS, Chunk, Keys, check_paths
 from conceptseg.data.readers._files import relative, resolve, told_if_unreadable
@@ -19,6 +18,7 @@ from conceptseg.data.readers._parquet import parquet_chunks
 from conceptseg.data.readers._text_tables import csv_chunks, jsonl_chunks
 from conceptseg.data.rows import SEVERAL, Columns, Filled, Rows
 from conceptseg.errors import InputError, nearest
+from conceptseg.strict import Strict, one_or_more
 
 Texts = Sequence[str] | Block | Coded
 SUFFIXES = (".csv", ".jsonl", ".parquet")

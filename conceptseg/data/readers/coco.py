@@ -16,12 +16,12 @@ import numpy as np
 from pycocotools import mask as rasteriser
 from pydantic import Field
 
-from conceptseg.config import Strict
 from conceptseg.data.labels import IGNORE, LabelBlock
 from conceptseg.data.manifest import Manifest, Sample
 from conceptseg.data.readers._files import FileSource, read_text, relative
 from conceptseg.data.readers._spec import FilesSpec, parse, root_of
 from conceptseg.errors import InputError, nearest
+from conceptseg.strict import Strict
 
 
 class PartSpec(Strict):

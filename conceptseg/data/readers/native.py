@@ -28,13 +28,13 @@ from typing import Annotated, Any
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from conceptseg import catalogue
-from conceptseg.config import Strict, one_or_more
 from conceptseg.data.manifest import Manifest, Sample
 from conceptseg.data.readers._files import relative
 from conceptseg.data.readers._folders import FolderSpec, check_masks, find
 from conceptseg.data.readers._per_class import check
 from conceptseg.data.readers._spec import FilesSpec, Grouping, LabelSpec, from_files, parse, root_of
 from conceptseg.data.readers._table import TableSpec, read_table
+from conceptseg.strict import Strict, one_or_more
 
 
 class EntrySpec(Strict):

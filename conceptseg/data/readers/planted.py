@@ -17,7 +17,6 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, StrictInt, model_validator
 
-from conceptseg.config import Strict
 from conceptseg.data.labels import LabelBlock
 from conceptseg.data.manifest import Manifest, Sample, Source
 from conceptseg.data.readers._spec import parse
@@ -25,6 +24,7 @@ from conceptseg.errors import InputError
 from conceptseg.planted import exact, generator
 from conceptseg.planted.plant import DEFAULT, Kind, Plant, plant_of
 from conceptseg.planted.recipe import Recipe, context_mask
+from conceptseg.strict import Strict
 
 PLANT_KEYS = ("pair", "kind", "texture", "tiles")
 BIAS_KEYS = ("context", "strength", "label_noise", "pair_share")

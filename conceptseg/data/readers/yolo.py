@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from conceptseg.config import Strict
 from conceptseg.data.decode import SUFFIXES
 from conceptseg.data.manifest import Manifest, Sample
 from conceptseg.data.readers._files import FileSource, read_text, relative, resolve
@@ -31,6 +30,7 @@ from conceptseg.data.readers._shapes import (
 )
 from conceptseg.data.readers._spec import parse, root_of
 from conceptseg.errors import InputError
+from conceptseg.strict import Strict
 
 
 class PartSpec(Strict):
