@@ -21,8 +21,8 @@ room           contract              input -> output
 `study`        `contract.Study`      data set and network -> `result.saved.Result`
 =============  ====================  ============================================================
 
-Everybody may know the files at the root: `errors`, `strict`, `config` (keys of YAML files), `settings`
-(reads those files) and `catalogue` (finds techniques by name). `notebook` stands on top of all.
+Everybody may know the files at the root: `errors`, `strict` and `config` (the keys of YAML files),
+`settings` (reads those files), `catalogue` (finds techniques by name). `notebook` stands on top.
 
 Shape letters: n images, c input channels, k classes, h w pixels, u units (channels of a layer) on
 a grid of y x positions, m rows, d features.
