@@ -112,6 +112,13 @@ def test_the_report_and_its_method_are_cited_as_bibtex(study):
     assert r"u\_net \& co" in report.bibtex and r"50\% of it" in report.bibtex
 
 
+def test_of_several_classes_the_last_date_counts():
+    timings = {"finished": {"a": "2026-01-31T10:00:00Z", "b": "2026-02-01T09:00:00Z"}}
+    result = Result("ace", timings=timings)
+    assert "(2026-02-01)" in render(Report("t", subtitle="s"), result)
+    assert "2026-02-01" in citations(result, "t")[0].text
+
+
 def test_authors_are_told_apart():
     found = [one.bibtex for one in citations(Result("bottleneck"), "t")[1:]]
     assert "author = {Janik and Sankaran and Ortiz}" in found[0] and "year = {2019}" in found[0]
@@ -120,13 +127,13 @@ def test_authors_are_told_apart():
 
 
 def test_the_cover_says_what_the_studys_file_says_of_it():
-    config = {"cover": {"author": HOSTILE, "intended_use": "Screening", "title": ""}}
+    config = {"cover": {"author": HOSTILE, "intended_use": "Screening", "purpose": ""}}
     html = render(Report("t"), Result("actmax", config=config))
     head = html[html.index("<header") : html.index("</header>")]
-    assert "Intended use" in head and "Screening" in head and "Title" not in head
+    assert "Intended use" in head and "Screening" in head and "Purpose" not in head
     assert HOSTILE not in head and "&lt;script&gt;" in head
     assert "<dl" not in render(Report("t"), Result("actmax")).split("</header>")[0]
-    with pytest.raises(InputError, match="config.cover.author"):
+    with pytest.raises(InputError, match="config.cover must hold texts"):
         render(Report("t"), Result("actmax", config={"cover": {"author": 3.5}}))
 
 
