@@ -19,6 +19,7 @@ PALE = "#c9d1d7"
 FAINT = "rgba(128,128,128,0.16)"
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x")
 ROW_PX = 26
+BAR_PX, LEAST_PX = 36, 216
 
 
 def label(text: object, most: int = 32) -> str:
@@ -81,6 +82,14 @@ def rows_axis(figure: go.Figure, names: Sequence[str], value_name: str) -> None:
         **name_ticks(names), range=[len(names) - 0.4, -0.6], showgrid=False, zeroline=False
     )
     figure.update_xaxes(title=title(value_name), zeroline=True)
+
+
+def named_above(height: int) -> go.Layout:
+    """:func:`layout` with room for the bar of buttons over names that stand above the cells, and
+    for a scale's title beside a single row."""
+    own = layout(max(LEAST_PX, height + BAR_PX))
+    own.margin.t += BAR_PX
+    return own
 
 
 def layout(height: int) -> go.Layout:
