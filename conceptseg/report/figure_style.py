@@ -19,6 +19,7 @@ PALE = "#c9d1d7"
 FAINT = "rgba(128,128,128,0.16)"
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x")
 ROW_PX = 26
+BAR_PX, LEAST_PX = 36, 216
 
 
 def label(text: object, most: int = 32) -> str:
@@ -109,6 +110,14 @@ def line(number: int, name: str, x: Any, y: Any) -> dict[str, Any]:
         "marker": {"symbol": SYMBOLS[number % len(SYMBOLS)], "size": 6},
         "hovertemplate": label(name) + "<br>%{x:.3g}: %{y:.3f}<extra></extra>",
     }
+
+
+def named_above(height: int) -> go.Layout:
+    """:func:`layout` with room for the bar of buttons over names that stand above the cells, and
+    for a scale's title beside a single row."""
+    own = layout(max(LEAST_PX, height + BAR_PX))
+    own.margin.t += BAR_PX
+    return own
 
 
 def layout(height: int) -> go.Layout:

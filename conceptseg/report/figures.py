@@ -28,6 +28,7 @@ from conceptseg.report.figure_style import (
     line,
     mark_cells,
     name_ticks,
+    named_above,
     rows_axis,
     single_out,
     small,
@@ -77,7 +78,7 @@ def heatmap(
             "exponentformat": "none",
         },
     )
-    figure = go.Figure([trace], layout(90 + ROW_PX * len(rows)))
+    figure = go.Figure([trace], named_above(90 + ROW_PX * len(rows)))
     figure.update_xaxes(**name_ticks(columns, 16), side="top", showgrid=False, zeroline=False)
     figure.update_yaxes(**name_ticks(rows), autorange="reversed", showgrid=False, zeroline=False)
     if values.size <= 400 and len(columns) <= 14:

@@ -61,6 +61,16 @@ def test_a_heatmap_is_symmetric_about_its_centre():
     assert (plain.data[0].zmin, plain.data[0].zmax) == (2, 5)
 
 
+def test_names_above_the_cells_keep_clear_of_the_bar_of_buttons():
+    """The bar is 26 px high (16 and a padding of 5); a scale's title of 26 letters wants 150 px."""
+    names = [f"column {n}" for n in range(9)]
+    for rows in (["r"], names):
+        shown = figures.heatmap(np.ones((len(rows), 9)), rows, names, value_name="IoU change")
+        across = figures.intervals(rows, *np.ones((3, len(rows))), value_name="IoU change")
+        assert shown.layout.margin.t >= across.layout.margin.t + 26
+        assert shown.layout.height - shown.layout.margin.t - shown.layout.margin.b >= 100
+
+
 def test_a_heatmaps_marks_and_buttons_follow_the_criteria():
     passed = {"strict": np.array([[True, False]]), "loose": np.array([[True, True]])}
     figure = figures.heatmap(
