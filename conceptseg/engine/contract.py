@@ -17,6 +17,8 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from conceptseg.data.batch import Batch
     from conceptseg.data.manifest import Manifest, Sample
     from conceptseg.network.choice import Choice as LayerChoice
@@ -110,6 +112,14 @@ class Pass(ABC):
     def forwards(self, context: Context) -> float:
         """About how many network passes of one image all of it takes; for `check`'s estimate."""
         return float(len(context.manifest.samples))
+
+    def beside(self, context: Context, logits: Tensor) -> object:
+        """What else each pass of the network costs, done once, for `check`'s estimate to time.
+
+        It is given an image's logits [1, k, h, w], and stands for what is computed of them where
+        that may take as long as the pass, as of hundreds of classes.
+        """
+        return None
 
     def open(self, context: Context, known: Known) -> AbstractContextManager[Known]:
         """What `map` and `finish` also know, which lives as long as the pass: another network."""

@@ -331,7 +331,7 @@ def mask(dice: Dice) -> tuple[str, bytes]:
         series = bool(dice.below(2))
         with tifffile.TiffWriter(buffer, bigtiff=bool(dice.below(2))) as file:
             for frame in frames:
-                options = {"subfiletype": dice.one([0, 1, 2, 4])} if dice.below(3) == 0 else {}
+                options = {"subfiletype": dice.one([0, 1, 2])} if dice.below(3) == 0 else {}
                 file.write(frame.astype(kind), contiguous=series, **options)
         return "m.tif", buffer.getvalue()
     mode = dice.one(["L", "P", "1", "RGB", "RGBA", "LA", "I;16", "CMYK"])

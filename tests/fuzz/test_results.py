@@ -15,6 +15,7 @@ import shutil
 import time
 import zipfile
 from collections import Counter
+from copy import deepcopy
 from hashlib import sha256
 
 import numpy as np
@@ -66,7 +67,7 @@ def values_spoilt(content, dice):
         elif way == 3 and isinstance(holder[key], (int, float)) and abs(holder[key]) < 1e300:
             holder[key] = holder[key] * dice.one([-1, 0.5, 1e6, 10**9, 1e300])
         else:
-            holder[key] = dice.one(VALUES)
+            holder[key] = deepcopy(dice.one(VALUES))
         if not content:
             break
     return content

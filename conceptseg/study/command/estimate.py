@@ -17,6 +17,8 @@ from conceptseg.settings import Settings
 from conceptseg.study.command.rules import rules
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from conceptseg.engine.examine import Examination
 
 Lines = list[tuple[str, str]]
@@ -119,7 +121,7 @@ def _costs(context: Context, study: Study, classes: Sequence[str]) -> tuple[Line
     total = 0.0
     for place, step in enumerate(passes):
         # Only the first needs nothing that another pass finds out.
-        seconds = step.forwards(context) * forward if place else _first(step, study, context)
+        seconds = _later(step, context, forward, logits) if place else _first(step, study, context)
         total += seconds
         lines.append((f"pass {step.name}", f"{step.cost}: about {_duration(seconds)}"))
     turns = f" for each of {', '.join(classes)}" if len(classes) > 1 else ""
@@ -152,6 +154,15 @@ def _work(every: Sequence[Work], context: Context, turns: int, passes: float) ->
         both = f"passes and what is computed of them: about {_duration((passes + total) * turns)}"
         lines.append(("all", f"{both} for all of the classes" if turns > 1 else both))
     return lines
+
+
+def _later(step: Pass, context: Context, forward: float, logits: Tensor) -> float:
+    """Seconds of a pass, as its passes of the network and what is made of each tell."""
+    import torch
+
+    with torch.no_grad():
+        beside = _seconds(lambda: step.beside(context, logits[:1]), context)
+    return step.forwards(context) * (forward + beside)
 
 
 def _first(step: Pass, study: Study, context: Context) -> float:

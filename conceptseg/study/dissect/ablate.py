@@ -18,6 +18,7 @@ from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.dissect.detect import DETECTION, Detection
 from conceptseg.study.dissect.pilot import Plan
 from conceptseg.study.shared.edits import Change, Editable, beyond_random
+from conceptseg.study.shared.overlap import class_iou
 from conceptseg.study.shared.verdicts import Verdict, verdict
 
 
@@ -84,6 +85,11 @@ class Ablate(Pass):
         images = min(len(context.manifest.samples), study.ablate_images * classes)
         edits = 0.5 * study.cards * (1 + study.random_sets) + study.cards + study.random_sets
         return images * (1 + 0.5 * edits)
+
+    def beside(self, context: Context, logits: Tensor) -> object:
+        """The overlap of an edited image's prediction."""
+        prediction = logits.argmax(1)
+        return class_iou(prediction, prediction, logits.shape[1])
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         detection = known[DETECTION]

@@ -92,6 +92,11 @@ class Exchange(Pass):
                     extra[:, row] = total[:, row] / (1 if variant.once else repeat + 1)
         return dict(zip(COLUMNS, (clean, overlap, extra_clean, extra), strict=True))
 
+    def beside(self, context: Context, logits: Tensor) -> object:
+        """The losses of a changed image."""
+        truth = logits.argmax(1)
+        return overlap_loss(logits, truth), self._extra(logits, truth)
+
     def changed(
         self,
         context: Context,

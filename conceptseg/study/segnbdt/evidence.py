@@ -66,11 +66,15 @@ class Evidence(Pass):
         """An explanation taken for eight passes, of images that show :data:`SHOWN` classes."""
         study, k = self.study, len(context.model.classes)
         images = min(study.evidence_images + study.inspected, len(context.manifest.samples))
-        classes = min(k, SHOWN)
-        decisions = min(2 * (k - 1), math.ceil(classes * math.log2(k)), study.most_decisions)
-        parts = min(classes, study.most_parts)
+        decisions, parts = self.decisions(context), min(k, SHOWN, study.most_parts)
         each = 8 * len(study.evidence) + 1 + study.controls * (1 + parts)
         return images * (1 + decisions * each + parts)
+
+    def decisions(self, context: Context) -> int:
+        """Of an image that shows :data:`SHOWN` classes, about how many are explained."""
+        k = len(context.model.classes)
+        taken = math.ceil(min(k, SHOWN) * math.log2(k))
+        return min(2 * (k - 1), taken, self.study.most_decisions)
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         tree = known[GROWN].tree

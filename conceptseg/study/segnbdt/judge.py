@@ -20,6 +20,7 @@ from conceptseg.study.segnbdt.columns import WORDS
 from conceptseg.study.segnbdt.config import Segnbdt
 from conceptseg.study.segnbdt.grown import GROWN
 from conceptseg.study.segnbdt.rules import Rules, entropy
+from conceptseg.study.segnbdt.tree import random_tree
 from conceptseg.study.segnbdt.tune import TUNING, run_with, tensors
 
 FINE = 2**16
@@ -101,6 +102,13 @@ class Judge(Pass):
     def forwards(self, context: Context) -> float:
         share = 1.0 if self.study.tune == "none" else 2 * (1 - self.study.build_share)
         return share * len(context.manifest.samples)
+
+    def beside(self, context: Context, logits: Tensor) -> object:
+        """An image's decisions, counted node by node; by a tree like any other."""
+        rules = Rules(random_tree(logits.shape[1], np.random.default_rng(0)), logits)
+        return _decided(rules, logits), nodes_at(
+            rules, logits, logits.argmax(1)[0], self.study.bins
+        )
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         study, k = self.study, len(context.model.classes)

@@ -1,11 +1,14 @@
 """The steps of a SegNBDT study, in order."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from conceptseg.engine.contract import Context, Step
+from conceptseg.engine.contract import Context, Step, Work
 from conceptseg.engine.known import Known
 from conceptseg.errors import InputError
 from conceptseg.study.segnbdt.config import Segnbdt
+from conceptseg.study.segnbdt.cost import computed
 from conceptseg.study.segnbdt.evidence import Evidence
 from conceptseg.study.segnbdt.grown import grow_tree, halves
 from conceptseg.study.segnbdt.head import find_last_layer
@@ -73,6 +76,11 @@ def check(study: Segnbdt, context: Context) -> None:
                 "take tune: none"
             )
         parts(study, context)
+
+
+def work(study: Segnbdt, context: Context, shape: Sequence[int]) -> list[Work]:
+    """What grows with classes: of hundreds it takes far longer than the passes."""
+    return computed(study, context, shape)
 
 
 def to_compare(study: Segnbdt, context: Context, known: Known) -> Known:
