@@ -121,7 +121,11 @@ def resealed(folder: Path, dice: Dice) -> None:
     else:
         content = values_spoilt(content, dice)
     content = json.loads(json.dumps(content))
-    path.write_text(json.dumps(sealed(content) if isinstance(content, dict) else content))
+    try:
+        content = sealed(content)
+    except ValueError:  # not a finite number, of which there is no digest
+        content["digest"] = "0"
+    path.write_text(json.dumps(content))
 
 
 @pytest.mark.filterwarnings("default")
