@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[0] = str(ROOT)  # in place of this folder, whose names other packages import
 
 from benchmarks.growth import scenes_of  # noqa: E402
 from conceptseg.data.manifest import Manifest, load_manifest  # noqa: E402

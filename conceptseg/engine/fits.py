@@ -54,16 +54,16 @@ class Fits:
             if (known := self._kept(name, number)) is not None:
                 results[number] = cast(T, known[MADE])
         todo = [number for number in range(len(items)) if number not in results]
-        kept, started, fresh = len(results), time.monotonic(), {}
-        while todo:
+        kept, started, fresh, long = len(results), time.monotonic(), {}, False
+        while todo and not long:
             number = todo.pop(0)
             fresh[number] = _alone(call, *shared, *items[number])
             spent = time.monotonic() - started
-            if spent + spent / len(fresh) * len(todo) > LONG:
-                break
-        if todo:
+            long = spent + spent / len(fresh) * len(todo) > LONG
+        if long:
             for number, one in fresh.items():
                 self._keep(name, number, one)
+        if todo:
             for number, one in self._elsewhere(call, items, todo, shared):
                 self._keep(name, number, one)
                 fresh[number] = one

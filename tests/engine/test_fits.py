@@ -111,6 +111,20 @@ def test_one_that_was_damaged_is_made_again(matrix, tmp_path):
         np.testing.assert_array_equal(a.solution, b.solution)
 
 
+@pytest.mark.parametrize("items", [ITEMS[:1], ITEMS[:2]], ids=["alone", "the last of two"])
+def test_one_that_is_left_is_kept_as_well(items, matrix, tmp_path):
+    store = CarryStore(tmp_path, frozenset({"tests"}))
+    with made_by(Fits(LocalEngine(), store, "key")):
+        all_of(solve, items, matrix)
+    files = sorted(tmp_path.rglob("*.safetensors"))
+    assert len(files) == len(items)
+    files[-1].unlink()
+    for expected in ((1, len(items) - 1), (0, len(items))):
+        with made_by(Fits(LocalEngine(), store, "key")) as fits:
+            all_of(solve, items, matrix)
+        assert fits.counts == expected
+
+
 def several(seed):
     """Three fits within one, by an item's own seed."""
     return np.array(all_of(scaled, [(seed, k) for k in range(3)]))
@@ -131,6 +145,6 @@ def test_fits_within_a_fit_are_not_taken_for_those_of_another(tmp_path):
             assert np.array_equal(all_of(several, items), expected)
         assert fits.counts == (made, 5 - made)
         kept = sorted(tmp_path.rglob("*.safetensors"))
-        assert len(kept) == 4  # none of those within, nor of what was asked for alone
+        assert len(kept) == 5  # the one that was asked for alone, and none of those within
         for file in kept[::2]:
             file.unlink()

@@ -89,8 +89,8 @@ def readers(context: Context) -> dict[str, tuple[str, Callable[[Path], object]]]
         "found": ("ace", found),
         "directions": ("ace", lambda folder: load_directions(str(folder))),
         "labels": ("dissect", lambda folder: load_units(folder, "body")),
-        "verdicts": ("audit", lambda folder: gate.text(gate.verdicts(folder), as_json=True)),
-        "lines": ("audit", lambda folder: gate.text(gate.verdicts(folder), as_json=False)),
+        "verdicts": ("audit", lambda folder: gate.Told.of(folder).json()),
+        "lines": ("audit", lambda folder: gate.Told.of(folder).text()),
         **{f"card of {one}": (one, card) for one in ("ace", "dissect", "audit")},
     }
 
@@ -121,7 +121,11 @@ def resealed(folder: Path, dice: Dice) -> None:
     else:
         content = values_spoilt(content, dice)
     content = json.loads(json.dumps(content))
-    path.write_text(json.dumps(sealed(content) if isinstance(content, dict) else content))
+    try:
+        content = sealed(content)
+    except ValueError:  # not a finite number, of which there is no digest
+        content["digest"] = "0"
+    path.write_text(json.dumps(content))
 
 
 @pytest.mark.filterwarnings("default")

@@ -80,7 +80,8 @@ class Watch:
             return kept(this, module, name, counted)
 
         def keep_fit(this, name, number, made):
-            self.done["fit", this.key, name, number] += this.store is not None
+            if this.store is not None:  # those within a fit are made with it
+                self.done["fit", this.key, name, number] += 1
             return keep(this, name, number, made)
 
         def replace_file(path, data):
@@ -119,7 +120,7 @@ def test_what_was_saved_is_not_done_again_wherever_a_run_breaks_off(
     assert command([*words, "--out", str(tmp_path / "out")]) == 0
     same(content(tmp_path / "out"), content(tmp_path / "whole"))
     kinds = Counter(key[0] for key in whole)
-    assert kinds["part"] > 7 and kinds["step"] > 2
+    assert kinds["part"] > 1 and kinds["step"] > 2
     once = {key for key in whole if key[0] != "step" or key[2]}
     assert {key: watch.done[key] for key in once} == dict.fromkeys(once, 1)
     print(f"{study}: {dict(kinds)}, broken off after {[place + 1 for place in places]} of {saves}")

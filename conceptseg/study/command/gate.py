@@ -5,6 +5,7 @@ each class and context.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from conceptseg.study.audit.config import SHOWN, Verdict
 from conceptseg.study.command.junit import Case
 
 FIELDS = ("class", "context", "verdict", "effect", "low", "high", "p_adjusted", "detectable", "n")
+NUMBERS = ("effect", "low", "high", "p_adjusted", "detectable")
 OF_RUNS: tuple[str, ...] = get_args(Status)
 OF_CONTEXTS: tuple[str, ...] = get_args(Verdict)
 
@@ -84,6 +86,8 @@ def verdicts(result: Result) -> list[dict[str, Any]]:
         for part in parts
         for row in part.tables["verdicts"].rows
     ]
+    for row in rows:
+        row |= {key: _finite(row[key]) for key in NUMBERS if row[key] is not None}
     for row in rows if len(parts) > 1 else ():
         if row["p_adjusted"] is not None:
             row["p_adjusted"] = min(1.0, len(parts) * row["p_adjusted"])
@@ -91,6 +95,13 @@ def verdicts(result: Result) -> list[dict[str, Any]]:
                 row["verdict"] = "underpowered"
                 row["sentence"] = f"Of {len(parts)} classes together it is open: {row['sentence']}"
     return rows
+
+
+def _finite(value: Any) -> float:
+    found = float(value)
+    if not math.isfinite(found):
+        raise ValueError(f"{value} is no number of a verdict")
+    return found
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """What a release pipeline gets: the verdicts on standard output, and exit code 4."""
 
+import dataclasses
 import json
 
 import pytest
@@ -13,6 +14,7 @@ from conceptseg.study import __main__ as command
 from conceptseg.study.audit.tables import verdicts
 from conceptseg.study.command import gate
 from conceptseg.study.command.junit import failing
+from tests.report.test_card import audit
 from tests.study.audit.small import assessed
 from tests.study.audit.test_assess import ARMS, DONORS, values
 from tests.study.audit.test_swap import exact_scenes
@@ -100,3 +102,24 @@ def test_of_independent_classes_all_are_looked_through_together(tmp_path):
     assert {row["verdict"] for row in rows} == {"underpowered"}
     assert not failing(gate.Told.of(tmp_path / "many").cases, ["behaviour only"])
     assert "together it is open" in rows[0]["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("low", [1]),
+        ("effect", {"a": 1}),
+        ("high", "x"),
+        ("p_adjusted", [None]),
+        ("effect", "nan"),
+        ("detectable", "inf"),
+    ],
+)
+def test_a_number_that_no_audit_wrote_is_refused(tmp_path, key, value):
+    made = audit()
+    table = made.tables["verdicts"]
+    rows = [{**row, key: value} for row in table.rows]
+    edited = {"verdicts": dataclasses.replace(table, rows=rows)}
+    dataclasses.replace(made, tables=edited).save(tmp_path / "out")
+    with pytest.raises(InputError, match=r"out: result.json does not hold what it should"):
+        gate.Told.of(tmp_path / "out")
