@@ -15,13 +15,20 @@ if TYPE_CHECKING:
 
 
 def report_of(result: Result, folder: Path) -> Report:
-    """The report of a result of `folder`; raises InputError for one that cannot be shown."""
+    """The report of a result of `folder`, with the review that lies there, if one does.
+
+    Raises InputError for a result that cannot be shown, and for a review that cannot be read.
+    """
+    from conceptseg.report import review
     from conceptseg.result.saved import as_written
 
     study = catalogue.load("study", result.study)
     with as_written(folder):
         report: Report = study.report(result)
+    found = review.read(folder)
+    if found is None:
         return report
+    return replace(report, sections=[*report.sections, review.section(found, result)])
 
 
 def run_of(folder: Path, name: str, *, altered: bool = False) -> Run:

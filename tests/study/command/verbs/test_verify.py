@@ -75,3 +75,15 @@ def test_a_report_of_another_result_fails(run, capsys):
     Path("run/report.html").unlink()
     assert main(["verify", "run"]) == 2
     assert "no such file" in capsys.readouterr().err
+
+
+def test_a_review_is_shown_when_the_report_is_rendered_again_and_then_verified(run, capsys):
+    (run / "review.yaml").write_text(
+        "{reviewer: Jane Doe, date: 2026-03-01, decision: accepted, notes: fine}"
+    )
+    assert main(["verify", "run"]) == 2  # the report was rendered without it
+    assert main(["report", "run"]) == 0 and "Jane Doe" in (run / "report.html").read_text()
+    assert main(["verify", "run"]) == 0
+    edited(run / "report.html", b"Jane Doe", b"John Doe")
+    assert main(["verify", "run"]) == 2
+    assert "differs from what this result renders to" in capsys.readouterr().err
