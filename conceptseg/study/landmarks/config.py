@@ -66,4 +66,4 @@ class Landmarks(Study):
     )
 
     def local_methods(self) -> tuple[Choice, ...]:
-        return tuple(dict.fromkeys((*self.compare, self.method)))
+        return self.compared_with(self.method)

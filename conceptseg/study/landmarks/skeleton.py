@@ -124,12 +124,12 @@ def _thinned(skeleton: np.ndarray) -> np.ndarray:
 
 
 def _ends(skeleton: np.ndarray, thickness: np.ndarray) -> list[Node]:
-    """Pixels with one neighbour, farther from the frame than the structure is thick there."""
+    """Pixels with one neighbour, farther from the frame than the structure's radius there."""
     height, width = skeleton.shape
     found = []
     for y, x in np.argwhere(neighbours(skeleton) == 1).tolist():
         frame = min(y, x, height - 1 - y, width - 1 - x)
-        if frame > thickness[y, x]:
+        if frame > thickness[y, x] / 2 + 1:
             found.append(Node(y, x, 1, float(thickness[y, x])))
     return found
 
