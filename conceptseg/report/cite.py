@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from conceptseg import __version__, catalogue
 from conceptseg.errors import InputError
+from conceptseg.result.joined import finished
 from conceptseg.result.saved import Result
 
 ARXIV = re.compile(r"(?:arXiv[ :]*)?(\d{4}\.\d{4,5})")
@@ -35,7 +36,7 @@ def _report(result: Result, title: str) -> Citation:
     digest = "" if result.altered else result.digest
     network = str(result.notes.get("model", "a network"))
     data = str(result.notes.get("manifest", "its data"))
-    date = str(result.timings.get("finished", ""))
+    date = finished(result)
     said = f"{title}: {result.study} of {network} on {data}"
     how = f"conceptseg {result.provenance.get('versions', {}).get('conceptseg', __version__)}"
     sealed = f"result sha256 {digest}" if digest else "of an edited result"

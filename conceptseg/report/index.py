@@ -10,6 +10,7 @@ from typing import Any
 from conceptseg.report.embedded import Run
 from conceptseg.report.scripts import asset, environment, policy, script_text
 from conceptseg.result.finding import Finding
+from conceptseg.result.joined import finished
 from conceptseg.result.saved import Result
 
 WORDS = {"concern": "!", "none shown": "✓", "cannot tell": "?", "no verdict": "–"}
@@ -135,7 +136,7 @@ def as_html(entries: Sequence[Entry], remarks: Sequence[str]) -> str:
                 "network": str(result.notes.get("model", "")),
                 "data": str(result.notes.get("manifest", "")),
                 "weights": str(result.provenance.get("weights") or "")[:10],
-                "finished": str(result.timings.get("finished", ""))[:16].replace("T", " "),
+                "finished": finished(result)[:16].replace("T", " "),
             }
         )
     script = script_text(asset("index.js"))

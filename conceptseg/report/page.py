@@ -29,6 +29,7 @@ from conceptseg.report.scripts import (
 from conceptseg.report.thumbnails import picture_size
 from conceptseg.result.encoding import plain
 from conceptseg.result.folder import replace_file
+from conceptseg.result.joined import finished
 from conceptseg.result.saved import Result, image_type, safe_key
 from conceptseg.result.table import Table
 from conceptseg.stats.intervals import ALPHA
@@ -61,7 +62,7 @@ def render(report: blocks.Report, result: Result) -> str:
             report=report,
             study=result.study,
             verdict=report.verdict,
-            date=result.timings.get("finished"),
+            date=finished(result),
             cover=ending.cover(result),
             alpha=ALPHA,
             sections=shown,

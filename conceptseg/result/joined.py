@@ -23,6 +23,12 @@ PARTS = "independent_classes"
 _OWN = ("notes", "provenance", "timings", "skipped")
 
 
+def finished(result: Result) -> str:
+    """When a result was there, "2026-01-31T10:00:00Z"; of several parts the last; "" if unknown."""
+    told = result.timings.get("finished", "")
+    return max(map(str, told.values() if isinstance(told, Mapping) else (told,)), default="")
+
+
 def joined(parts: Mapping[str, Result]) -> Result:
     """The result of all parts, by class; :func:`parts_of` takes it apart again.
 
