@@ -192,6 +192,14 @@ class Study(StudyKeys, ABC):
         """All entries of the study's file that name local methods."""
         return self.compare
 
+    def compared_with(self, *entries: Choice) -> tuple[Choice, ...]:
+        """The methods of `compare` and further ones, each once.
+
+        Those with parameters are mappings, which have no hash.
+        """
+        every = (*self.compare, *entries)
+        return tuple(one for place, one in enumerate(every) if one not in every[:place])
+
     def check(self, context: Context) -> None:
         """Refuse by InputError whatever can be known to fail before the first step.
 

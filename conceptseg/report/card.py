@@ -189,6 +189,7 @@ USES = (
     "permutation",
     "ability",
     "examples",
+    "landmarks",
 )
 """Studies that say what the network uses."""
 

@@ -135,7 +135,7 @@ def as_html(entries: Sequence[Entry], remarks: Sequence[str]) -> str:
                 "network": str(result.notes.get("model", "")),
                 "data": str(result.notes.get("manifest", "")),
                 "weights": str(result.provenance.get("weights") or "")[:10],
-                "finished": str(result.timings.get("finished", ""))[:16].replace("T", " "),
+                "finished": result.finished[:16].replace("T", " "),
             }
         )
     script = script_text(asset("index.js"))

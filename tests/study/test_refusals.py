@@ -10,6 +10,7 @@ REFUSALS = [
     ("ace", {"compare": ["seg_grad_camp"]}, "unknown explainer 'seg_grad_camp'"),
     ("ace", {"compare": [{"kind": "seg_grad_cam", "rely": 1}]}, "unknown key 'rely'"),
     ("ability", {"compare": [{"kind": "seg_grad_cam", "layer": "boddy"}]}, "'boddy'"),
+    ("audit", {"attribution": {"kind": "seg_grad_cam", "layer": "boddy"}}, "'boddy'"),
     ("ace", {"layer": "boddy"}, "'boddy'.* did you mean 'body'"),
     ("ace", {"run": {"device": "tpu"}}, "run.device"),
 ]

@@ -45,6 +45,7 @@ STUDIES = {
     "deepdream": {"paths": ["vanish"], "starts": 6, "steps": 4, "points": 1, "step": 0.02},
     "dissect": DISSECT,
     "examples": {**EXAMPLES, "min_objects": 8},
+    "landmarks": {"min_landmarks": 5, "thickest": 1.0, "slender": 0, "window_px": 0, "turns": 8},
     "lcrp": {**LCRP, "concepts": 2, "flip_images": 0},
     "permutation": {"images": 8, "min_images": 3, "repeats": 2, "most_repeats": 2, "octaves": 2},
     "saliency": SALIENCY,

@@ -14,6 +14,8 @@ from conceptseg.study.audit.verdict import verdict as audit
 from conceptseg.study.bottleneck.verdict import verdict as bottleneck
 from conceptseg.study.deepdream.verdict import verdict as deepdream
 from conceptseg.study.dissect.verdict import verdict as dissect
+from conceptseg.study.examples.verdict import verdict as examples
+from conceptseg.study.landmarks.verdict import verdict as landmarks
 from conceptseg.study.lcrp.verdict import verdict as lcrp
 from conceptseg.study.permutation.verdict import verdict as permutation
 from conceptseg.study.saliency.verdict import verdict as saliency
@@ -241,3 +243,28 @@ def row(value, share=0.9, all_=0.2, p=0.001, concept=1):
 )
 def test_a_concept_is_called_by_what_its_images_have_in_common(rows, seen, word):
     assert by_metadata(rows, {1: seen}, "ground").get(1) == word
+
+
+def shown(by, effect, ci=(0.1, 0.5)):
+    kind = {"p_adjusted": 0.01} if by == "test" else {}
+    return Finding(
+        claim="c", n=9, evidence="x", by=by, effect=effect, ci=ci, **kind, **{"class": "car"}
+    )
+
+
+def test_examples_that_stand_for_errors_are_a_concern():
+    def said(difference, *findings):
+        rows = [{"class": "car", "difference": difference}]
+        return examples(result("examples", None, findings, foretell=rows))
+
+    found = said(0.1, shown("test", 0.3))
+    assert found.status == "concern" and "car" in found.sentence
+    assert said(0.1, shown("interval", 0.3)).status == "concern"
+    assert said(-0.1, shown("interval", -0.3, (-0.5, -0.1))).status == "none shown"
+    assert said(0.1).status == "none shown" and said(None).status == "cannot tell"
+
+
+def test_landmarks_ask_something_else():
+    found = landmarks(result("landmarks", None, [shown("interval", 0.4)]))
+    assert found.status == "cannot tell" and "structures of car" in found.sentence
+    assert "No class" in landmarks(result("landmarks")).sentence

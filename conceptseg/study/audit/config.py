@@ -136,7 +136,7 @@ class Audit(Study):
     )
 
     def local_methods(self) -> tuple[Choice, ...]:
-        return tuple(dict.fromkeys((*self.compare, self.attribution)))
+        return self.compared_with(self.attribution)
 
     @model_validator(mode="after")
     def _apart(self) -> Self:

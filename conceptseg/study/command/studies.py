@@ -36,6 +36,7 @@ from conceptseg.study.command.options import (
 QUESTIONS = {
     "local": "What does it look at?",
     "importance": "What does it look at?",
+    "graph": "What does it look at?",
     "concept": "Which concepts does it use?",
     "global": "Which concepts does it use?",
     "quality": "Where does it fail?",

@@ -1,0 +1,23 @@
+"""What a landmarks study says as a whole: which structures are followed, and never that it is
+wrong."""
+
+from conceptseg.result.saved import Result
+from conceptseg.result.verdict import Verdict, cannot_tell, listed
+
+
+def verdict(result: Result) -> Verdict:
+    """Always "cannot tell": a good network may look along a structure or at it from outside."""
+    follows = [
+        str(one.class_)
+        for one in result.findings
+        if one.standing == "evidence" and (one.effect or 0) > 0
+    ]
+    told = (
+        f"Attribution follows the structures of {listed(follows)}"
+        if follows
+        else "No class was shown to be followed along its structures"
+    )
+    return cannot_tell(
+        f"{told}; whether the network should do so is not asked here.",
+        "Ask `conceptseg audit` whether a class leans on its surroundings.",
+    )
