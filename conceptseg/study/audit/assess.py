@@ -225,7 +225,7 @@ class _Asked:
             self.class_id,
             self.class_name,
             known[CONTEXTS][self.place],
-            self.crossed.estimate(),
+            self.crossed.bounded(0.0, 1.0),
             test,
             study.delta,
             there,

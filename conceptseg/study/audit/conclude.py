@@ -15,6 +15,7 @@ from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import CONTEXTS
 from conceptseg.study.audit.findings import findings
 from conceptseg.study.audit.found import FOUND, exhibits
+from conceptseg.study.audit.offending import COMPOSITES
 from conceptseg.study.audit.pictures import DRAWN, PAIRS, order
 from conceptseg.study.audit.reach import MARGIN
 from conceptseg.study.audit.survey import HOLDINGS, PLAN
@@ -43,6 +44,7 @@ def conclude(study: Audit, context: Context, known: Known) -> Result:
             "parts": tables.parts(shown),
             "looks": tables.looks(shown),
             "examples": tables.examples(known[PAIRS], cases),
+            "composites": tables.composites(known[COMPOSITES], cases),
             "found": Table(rows, ("concept", "sample", "picture", "outline"), {}, FOUND_CAPTION),
             "saliency": local_maps.table(comparison, context.model.classes),
         },

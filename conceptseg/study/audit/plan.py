@@ -10,6 +10,7 @@ from conceptseg.study.audit.found import load_found, open_found
 from conceptseg.study.audit.look import Look, choose_looks
 from conceptseg.study.audit.margins import fit_margins
 from conceptseg.study.audit.match import Match, settle
+from conceptseg.study.audit.offending import list_composites
 from conceptseg.study.audit.pictures import PAIRS, Pictures, choose_pairs
 from conceptseg.study.audit.reach import Reach
 from conceptseg.study.audit.survey import Survey, choose
@@ -37,6 +38,7 @@ def steps(study: Audit) -> tuple[Step, ...]:
         choose_looks,
         Look(study),
         assess,
+        list_composites,
         choose_pairs,
         Pictures(study),
         to_compare,

@@ -11,7 +11,9 @@ from conceptseg.study.shared import local_maps
 def compose(result: Result) -> Report:
     """The verdicts, the pictures that prove them, both lines of evidence, and all numbers."""
     tables, notes = result.tables, result.notes
-    numbers = [TableBlock(tables[key], limit=1000, folded=True) for key in ("parts", "looks")]
+    numbers = [
+        TableBlock(tables[key], limit=1000, folded=True) for key in ("parts", "looks", "composites")
+    ]
     return cover.report(
         result,
         title="Does the network lean on context that it should not?",

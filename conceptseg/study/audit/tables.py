@@ -9,6 +9,7 @@ from conceptseg.result.table import Table
 from conceptseg.result.wording import number, p_value
 from conceptseg.study.audit.assess import REACTS, Case
 from conceptseg.study.audit.kept import SCORES
+from conceptseg.study.audit.offending import Composite
 from conceptseg.study.audit.pictures import KINDS, Pair
 
 
@@ -70,17 +71,34 @@ def looks(cases: Iterable[Case]) -> Table:
     return Table.of(cases, (CLASS, CONTEXT, ALONE, RADIUS, LOOKS), "What a class has to see")
 
 
-def examples(pairs: Iterable[Pair], cases: tuple[Case, ...]) -> Table:
-    def case(pair: Pair) -> Case:
-        return cases[pair.case]
+def _of(cases: tuple[Case, ...]) -> list[Column | str]:
+    """The columns that say of which of the cases a row is."""
+    return [
+        Column("class", of=lambda row: cases[row.case].class_name),
+        Column("context", of=lambda row: cases[row.case].context.name),
+        Column("verdict", of=lambda row: cases[row.case].verdict),
+    ]
 
+
+def composites(rows: Iterable[Composite], cases: tuple[Case, ...]) -> Table:
+    columns: list[Column | str] = [
+        *_of(cases),
+        "image",
+        Column("arm", "surroundings"),
+        "donor",
+        Column("margin", "margin, px", of=lambda row: cases[row.case].margin),
+        Column("iou", "IoU in it"),
+        Column("change", "IoU of the image with it less without it"),
+    ]
+    return Table.of(rows, columns, "The composites that show the reliances")
+
+
+def examples(pairs: Iterable[Pair], cases: tuple[Case, ...]) -> Table:
     def key(what: str) -> Callable[[Pair], str]:
         return lambda pair: picture_key(pair.case, what)
 
     columns: list[Column | str] = [
-        Column("class", of=lambda pair: case(pair).class_name),
-        Column("context", of=lambda pair: case(pair).context.name),
-        Column("verdict", of=lambda pair: case(pair).verdict),
+        *_of(cases),
         "image",
         Column("donor_with", "donor with it", of="there"),
         Column("donor_without", "donor without it", of="lacking"),
