@@ -10,9 +10,10 @@ from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.study.audit import tables
-from conceptseg.study.audit.assess import CASES
+from conceptseg.study.audit.case import CASES
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import CONTEXTS
+from conceptseg.study.audit.directions import NULLS
 from conceptseg.study.audit.findings import findings
 from conceptseg.study.audit.found import FOUND, exhibits
 from conceptseg.study.audit.offending import COMPOSITES
@@ -74,6 +75,7 @@ def conclude(study: Audit, context: Context, known: Known) -> Result:
             smallest_share=study.smallest_share,
             look_images=study.look_images,
             found=study.found,
+            nulls=NULLS,
             attribution=choice_labels((study.attribution,))[0],
             feather_px=study.feather_px,
         ),

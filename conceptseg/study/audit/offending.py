@@ -6,7 +6,7 @@ import numpy as np
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
-from conceptseg.study.audit.assess import CASES, REACTS, Case
+from conceptseg.study.audit.case import CASES, REACTS, Case
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import CONTEXTS
 from conceptseg.study.audit.pictures import order

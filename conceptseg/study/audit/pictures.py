@@ -11,7 +11,7 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.report.panels import Palette, panels
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
-from conceptseg.study.audit.assess import CASES, Case
+from conceptseg.study.audit.case import CASES, Case
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import CONTEXTS
 from conceptseg.study.audit.kept import Kept

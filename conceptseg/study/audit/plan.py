@@ -3,9 +3,11 @@
 from conceptseg.engine.contract import Context, Step
 from conceptseg.engine.known import Known
 from conceptseg.errors import InputError
+from conceptseg.study.audit.ablate import Ablate, weigh_mechanism
 from conceptseg.study.audit.assess import assess
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import context_types, list_contexts
+from conceptseg.study.audit.directions import Learn, choose_ablations
 from conceptseg.study.audit.found import load_found, open_found
 from conceptseg.study.audit.look import Look, choose_looks
 from conceptseg.study.audit.margins import fit_margins
@@ -38,6 +40,10 @@ def steps(study: Audit) -> tuple[Step, ...]:
         choose_looks,
         Look(study),
         assess,
+        choose_ablations,
+        Learn(study),
+        Ablate(study),
+        weigh_mechanism,
         list_composites,
         choose_pairs,
         Pictures(study),

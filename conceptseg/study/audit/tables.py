@@ -7,7 +7,7 @@ from conceptseg.result.columns import Column
 from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
 from conceptseg.result.wording import number, p_value
-from conceptseg.study.audit.assess import REACTS, Case
+from conceptseg.study.audit.case import REACTS, Case
 from conceptseg.study.audit.kept import SCORES
 from conceptseg.study.audit.offending import Composite
 from conceptseg.study.audit.pictures import KINDS, Pair
@@ -24,6 +24,10 @@ EFFECT = Column(
 LOOKS = Column("looks", "relevance on it, beyond shuffled weights", interval=True)
 ALONE = Column("alone", "probability lost when seen alone", interval=True)
 RADIUS = Column("radius", "context radius, px")
+ABLATED = Column(
+    "ablated", "IoU lost where it is, its direction taken out", interval=True,
+    of=lambda case: None if case.mechanism is None else case.mechanism.beyond,
+)  # fmt: skip
 CLASS = Column("class", of="class_name")
 CONTEXT = Column("context", of=lambda case: case.context.name)
 VERDICTS = (
@@ -68,7 +72,16 @@ def parts(cases: Iterable[Case]) -> Table:
 
 
 def looks(cases: Iterable[Case]) -> Table:
-    return Table.of(cases, (CLASS, CONTEXT, ALONE, RADIUS, LOOKS), "What a class has to see")
+    columns = (
+        *(CLASS, CONTEXT, ALONE, RADIUS, LOOKS, ABLATED),
+        Column("ablated_random", "at most by a random direction", of=_random),
+        Column("agrees", "ablation agrees", of=lambda case: case.ablated),
+    )
+    return Table.of(cases, columns, "What a class has to see, and what its layer holds")
+
+
+def _random(case: Case) -> float | None:
+    return None if case.mechanism is None else case.mechanism.largest
 
 
 def _of(cases: tuple[Case, ...]) -> list[Column | str]:
@@ -149,6 +162,13 @@ def _supported(case: Case) -> str:
     if case.attributed and case.looks is not None:
         told.append(
             f"{case.looks.value:.0%} more of its relevance lies there than with shuffled weights"
+        )
+    if case.ablated and case.mechanism is not None:
+        lost = case.mechanism.lost
+        told.append(
+            f"with the direction of {case.context.name} taken out of the layer it "
+            f"{'loses' if lost > 0 else 'gains'} {abs(lost):.2f} IoU where that is, and by random "
+            f"directions {case.mechanism.largest:.2f} at most"
         )
     return " and ".join(told) or "no other line of evidence shows it"
 

@@ -8,6 +8,7 @@ from conceptseg.data.manifest import Sample
 from conceptseg.engine.known import Known
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.audit import assess
+from conceptseg.study.audit.case import CASES
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import CONTEXTS, ContextType
 from conceptseg.study.audit.look import LOOKED
@@ -80,7 +81,7 @@ def assessed(values, arms, donors, looked=None, before=None, filled=0.0, holds=(
         | LOOKED(looked or SampleTable.empty())
     )
     study = audit(**{"donors": 5, "min_images": 5, **keys})
-    return assess.assess(study, context, known)[assess.CASES]
+    return assess.assess(study, context, known)[CASES]
 
 
 def looked(ids, alone, on=np.nan, contexts=1):
