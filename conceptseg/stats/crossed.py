@@ -98,23 +98,17 @@ class Crossed:
         found = self.estimate()
         if not len(known):
             return found
-        means, shares = [], []
+        means, counts = [], []
         for kind in (self.first, ~self.first):
             names = [self.groups[i] for i in np.flatnonzero(kind)]
             at, donor = np.nonzero(np.isfinite(self.values[:, kind]))
             pairs = {
                 (int(self.sampling.place[i]), names[j]) for i, j in zip(at, donor, strict=True)
             }
-            shares.append(unseen_share(len(pairs)))
+            counts.append(len(pairs))
         for first in (True, False):
             means.append(float(self.mean(first).mean()))
-        up = max(shares[0] * (high - means[0]), shares[1] * (means[1] - low))
-        down = max(shares[0] * (means[0] - low), shares[1] * (high - means[1]))
-        return replace(
-            found,
-            low=max(low - high, min(found.low, found.value - down)),
-            high=min(high - low, max(found.high, found.value + up)),
-        )
+        return reaching(found, (means[0], means[1]), (counts[0], counts[1]), low, high)
 
     def _at(self, rows: np.ndarray) -> Crossed:
         sampling = self.sampling.at(rows)
@@ -178,6 +172,21 @@ class Crossed:
         if ways <= DRAWS:
             return extreme / ways, (2 if 2 * ones == count else 1) / ways
         return (1 + extreme) / (1 + DRAWS), 1 / (1 + DRAWS)
+
+
+def reaching(
+    found: Estimate, means: tuple[float, float], counts: tuple[int, int], low: float, high: float
+) -> Estimate:
+    """A difference of two means of values between bounds, its interval at least as far as it goes
+    when of so many values of one kind a share :func:`unseen_share` lies at a bound instead."""
+    shares = [unseen_share(count) for count in counts]
+    up = max(shares[0] * (high - means[0]), shares[1] * (means[1] - low))
+    down = max(shares[0] * (means[0] - low), shares[1] * (high - means[1]))
+    return replace(
+        found,
+        low=max(low - high, min(found.low, found.value - down)),
+        high=min(high - low, max(found.high, found.value + up)),
+    )
 
 
 def donors_needed(level: float = ALPHA) -> int:

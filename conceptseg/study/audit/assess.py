@@ -6,11 +6,13 @@ import numpy as np
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
+from conceptseg.errors import InputError
 from conceptseg.stats.crossed import Crossed, donors_needed
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test, by_holm, few, given, judge
 from conceptseg.stats.intervals import FEWEST, finite_mean
-from conceptseg.study.audit.case import CASES, REACTS, Case
+from conceptseg.study.audit.borders import placed
+from conceptseg.study.audit.case import CASES, REACTS, Case, Measured
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import CONTEXTS
 from conceptseg.study.audit.kept import SCORES
@@ -32,90 +34,73 @@ class _Looked:
 
 def assess(study: Audit, context: Context, known: Known) -> Known:
     """All classes and contexts, judged as one family."""
-    plan, asked = known[PLAN], []
-    for class_id, contexts in plan.contexts.items():
-        asked += [_asked(study, context, known, class_id, q) for q in contexts]
-    by_donors = [one.crossed.donors_p(context.seed) for one in asked]
-    p, floors = np.array(by_donors).T
-    smallest = donors_needed()
-    family = given(p, floors, n=study.donors, of="donors", needs=f"{smallest} donors of each kind")
+    measured = [
+        _swapped(study, context, known, class_id, q)
+        for class_id, contexts in known[PLAN].contexts.items()
+        for q in contexts
+    ]
+    measured += placed(study, context, known)
+    if not measured:
+        raise InputError(
+            f"{context.manifest.where}: no class has {study.min_images} images in which there is "
+            "room to move it to a border and away; give more images, or lower min_images"
+        )
+    needs = f"{donors_needed()} donors of each kind"
+    p, floors = ([getattr(one, name) for one in measured] for name in ("p_donors", "p_least"))
     tests = judge(
-        [Question(one.crossed.differences, one.crossed.sampling) for one in asked],
+        [Question(one.changes, one.sampling) for one in measured],
         side="two",
         seed=context.seed,
         policy=few(by_holm),
-        also=[family],
+        also=[given(p, floors, n=study.donors, of="donors", needs=needs)],
     )
     looked = _looked(study, context, known)
     return CASES(
         tuple(
-            one.case(study, known, test, looked.get(one.class_id, _Looked()))
-            for one, test in zip(asked, tests, strict=True)
+            _case(study, one, test, looked.get(one.class_id, _Looked()), known)
+            for one, test in zip(measured, tests, strict=True)
         )
     )
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """A class and a context, of images crossed with donors: `crossed` holds IoUs, `scores`
-    [4, n, m] all."""
-
-    class_id: int
-    class_name: str
-    place: int
-    ids: tuple[str, ...]
-    crossed: Crossed
-    scores: np.ndarray
-    before: float
-    own: Estimate | None
-    filled: float
-    margin: float
-
-    def case(
-        self,
-        study: Audit,
-        known: Known,
-        test: Test,
-        looked: _Looked,
-    ) -> Case:
-        changes = self.crossed.differences
-        first = self.crossed.first
-        there, lacking = (
-            tuple(finite_mean(finite_mean(self.scores[:, :, kind], 2), 1).tolist())
-            for kind in (first, ~first)
-        )
-        return Case(
-            self.class_id,
-            self.class_name,
-            known[CONTEXTS][self.place],
-            self.crossed.bounded(0.0, 1.0),
-            test,
-            study.delta,
-            there,
-            lacking,
-            self.before,
-            looked.on.get(self.place),
-            looked.alone,
-            looked.radius,
-            study.smallest_loss,
-            study.smallest_share,
-            float((np.abs(changes) >= REACTS).mean()),
-            self.ids,
-            tuple(changes.tolist()),
-            self.crossed.donors,
-            self.own,
-            self.filled,
-            self.margin,
-        )
+def _case(study: Audit, one: Measured, test: Test, looked: _Looked, known: Known) -> Case:
+    names = [each.name for each in known[CONTEXTS]]
+    place = names.index(one.context.name) if one.context.name in names else -1
+    return Case(
+        one.class_id,
+        one.class_name,
+        one.context,
+        one.change,
+        test,
+        study.delta,
+        one.there,
+        one.lacking,
+        one.before,
+        looked.on.get(place),
+        # Seen alone, a class lies where it lay: that says nothing of its place.
+        looked.alone if place >= 0 else None,
+        looked.radius,
+        study.smallest_loss,
+        study.smallest_share,
+        float((np.abs(one.changes) >= REACTS).mean()),
+        one.ids,
+        tuple(one.changes.tolist()),
+        one.donors,
+        one.own,
+        one.filled,
+        one.margin,
+        one.mechanism,
+    )
 
 
-def _asked(
+def _swapped(
     study: Audit,
     context: Context,
     known: Known,
     class_id: int,
     place: int,
-) -> _Asked:
+) -> Measured:
+    """Images crossed with donors."""
     margin = known[MARGINS][class_id, place]
     rows = rows_of(known[SWAPPED], class_id, margin, known[PLAN].recipients[class_id])
     able = {name: own for name, own in rows.items() if serves(own, class_id, place)}
@@ -144,8 +129,29 @@ def _asked(
         filled = float(np.concatenate(parts)[there].mean())
     several = min(int(there.sum()), int(lacking.sum())) >= FEWEST
     start = sampling.at(told).difference(before[told], there[told]) if several else None
-    mean = float(before.mean())
-    return _Asked(class_id, name, place, ids, crossed, scores, mean, start, filled, margin)
+    p, least = crossed.donors_p(context.seed)
+    kinds = (
+        tuple(finite_mean(finite_mean(scores[:, :, kind], 2), 1).tolist())
+        for kind in (first, ~first)
+    )
+    return Measured(
+        class_id,
+        name,
+        known[CONTEXTS][place],
+        ids,
+        crossed.differences,
+        sampling,
+        crossed.bounded(0.0, 1.0),
+        next(kinds),
+        next(kinds),
+        float(before.mean()),
+        p,
+        least,
+        crossed.donors,
+        start,
+        filled,
+        margin,
+    )
 
 
 def _looked(study: Audit, context: Context, known: Known) -> dict[int, _Looked]:

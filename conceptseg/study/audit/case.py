@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from conceptseg.engine.known import Key
-from conceptseg.stats.estimate import Estimate
+from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Test
-from conceptseg.stats.intervals import unseen_share
+from conceptseg.stats.intervals import Floats, unseen_share
 from conceptseg.study.audit.config import Verdict
 from conceptseg.study.audit.contexts import ContextType
 from conceptseg.study.audit.margins import FILLED
@@ -22,7 +22,8 @@ MOST_NEEDED = 5_000
 
 @dataclass(frozen=True)
 class Mechanism:
-    """What taking the context's direction out of the layer does, beyond random directions.
+    """What taking the context's direction out of the layer does, beyond random directions; of a
+    border, what padding the convolutions otherwise does there.
 
     `beyond` is what images that hold the context lose of the class's IoU by it, less what those
     lose that lack it, both beyond the mean of the random directions; `lost` the same of the
@@ -35,14 +36,42 @@ class Mechanism:
 
     @property
     def largest(self) -> float:
-        """The largest that a random direction does, either way."""
-        return max(map(abs, self.random))
+        """The largest that a random direction does, either way; 0 of none."""
+        return max(map(abs, self.random), default=0.0)
 
     def agrees(self, change: float, delta: float) -> bool:
         """Whether it shows what a swap changed: in the same direction, beyond delta with all of
         its interval, and more than any of the random directions."""
         same = self.beyond.above(delta) if change > 0 else self.beyond.below(-delta)
         return same and abs(self.lost) > self.largest
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a class and a context, by which a case is judged.
+
+    `changes` [n] are those of images, which `sampling` counts; `p_donors` and `p_least` are the p
+    of donors' kinds having been given out at random, and the least that there could be (0 where
+    there are no donors). All else is as in :class:`Case`.
+    """
+
+    class_id: int
+    class_name: str
+    context: ContextType
+    ids: tuple[str, ...]
+    changes: Floats
+    sampling: Sampling
+    change: Estimate
+    there: tuple[float, ...]
+    lacking: tuple[float, ...]
+    before: float
+    p_donors: float = 0.0
+    p_least: float = 0.0
+    donors: tuple[int, int] = (0, 0)
+    own: Estimate | None = None
+    filled: float = 0.0
+    margin: float = 0.0
+    mechanism: Mechanism | None = None
 
 
 @dataclass(frozen=True)

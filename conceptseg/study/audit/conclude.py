@@ -19,7 +19,8 @@ from conceptseg.study.audit.found import FOUND, exhibits
 from conceptseg.study.audit.offending import COMPOSITES
 from conceptseg.study.audit.pictures import DRAWN, PAIRS, order
 from conceptseg.study.audit.reach import MARGIN
-from conceptseg.study.audit.survey import HOLDINGS, PLAN
+from conceptseg.study.audit.shift import SHIFTED
+from conceptseg.study.audit.survey import HOLDINGS
 from conceptseg.study.shared import local_maps, studied
 from conceptseg.study.shared.compare import COMPARISON
 
@@ -46,6 +47,9 @@ def conclude(study: Audit, context: Context, known: Known) -> Result:
             "looks": tables.looks(shown),
             "examples": tables.examples(known[PAIRS], cases),
             "composites": tables.composites(known[COMPOSITES], cases),
+            "padding": tables.padding(
+                {name: own["changed"][0] for name, own in known[SHIFTED].tables.items()}
+            ),
             "found": Table(rows, ("concept", "sample", "picture", "outline"), {}, FOUND_CAPTION),
             "saliency": local_maps.table(comparison, context.model.classes),
         },
@@ -66,8 +70,9 @@ def conclude(study: Audit, context: Context, known: Known) -> Result:
             class_colours=noted(context.manifest, context.model.classes),
             margin=known[MARGIN],
             contexts=[one.name for one in known[CONTEXTS]],
+            place=study.place,
             unlocated=[one.name for one in known[CONTEXTS] if not one.located],
-            classes=[context.model.classes[c] for c in known[PLAN].contexts],
+            classes=list(dict.fromkeys(case.class_name for case in cases)),
             donors=study.donors,
             most_lacking=study.most_lacking,
             delta=study.delta,

@@ -68,6 +68,11 @@ class Audit(Study):
     known: bool = Field(
         True, description="Also the context that the data set itself knows (a planted tile)."
     )
+    place: bool = Field(
+        False,
+        description="Also the image's borders: the same content rolled so that the class lies at "
+        "each of them, and far from it; and what other padding of the convolutions does there.",
+    )
     images: int = Field(
         40, ge=5, le=10_000, description="Images of each class whose surroundings are swapped."
     )

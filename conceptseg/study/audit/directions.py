@@ -74,6 +74,8 @@ def choose_ablations(study: Audit, context: Context, known: Known) -> Known:
     for number, case in enumerate(known[CASES]):
         if study.ablate == "none" or (study.ablate == "shown" and not case.shown):
             continue
+        if case.context.kind == "place":  # no image lacks a border
+            continue
         q = names.index(case.context.name)
         there, lacking = arms(study, held, q, case.context)
         some = [

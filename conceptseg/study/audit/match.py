@@ -110,7 +110,7 @@ def settle(study: Audit, context: Context, known: Known) -> Known:
         if enough:
             contexts[c] = enough
             recipients[c] = tuple(n for n in ids if any(n in served[q] for q in enough))
-    if not contexts:
+    if not contexts and not study.place:
         raise InputError(
             f"{context.manifest.where}: no class can be tested on any context ({told(why)}); give "
             "more images, or lower margin, min_visible or min_images"

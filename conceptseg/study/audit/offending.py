@@ -42,13 +42,14 @@ def list_composites(study: Audit, context: Context, known: Known) -> Known:
     """Of each reliance that is shown the images that change by `REACTS` or more in its direction,
     the largest changes first, with those donors whose IoU is nearest to the mean of their kind.
 
-    The images are chosen for what they do, the donors are not: they do what mostly happens.
+    Of borders there are none: they are moved, and given nothing. The images are chosen for what
+    they do, the donors are not: they do what mostly happens.
     """
     cases, found = known[CASES], list[Composite]()
     wanted = [one.name for one in known[CONTEXTS]]
     for number in order(cases):
         case = cases[number]
-        if not case.shown:
+        if not case.shown or case.context.kind == "place":
             continue
         place, reacting = wanted.index(case.context.name), _reacting(case)
         rows = rows_of(known[SWAPPED], case.class_id, case.margin, [name for name, _ in reacting])

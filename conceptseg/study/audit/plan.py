@@ -15,6 +15,7 @@ from conceptseg.study.audit.match import Match, settle
 from conceptseg.study.audit.offending import list_composites
 from conceptseg.study.audit.pictures import PAIRS, Pictures, choose_pairs
 from conceptseg.study.audit.reach import Reach
+from conceptseg.study.audit.shift import Shift, choose_placed
 from conceptseg.study.audit.survey import Survey, choose
 from conceptseg.study.audit.swap import Swap
 from conceptseg.study.shared.compare import CHOSEN, Compare
@@ -32,11 +33,13 @@ def steps(study: Audit) -> tuple[Step, ...]:
         list_contexts,
         Survey(study),
         choose,
+        choose_placed,
         Reach(study),
         fit_margins,
         Match(study),
         settle,
         Swap(study),
+        Shift(study),
         choose_looks,
         Look(study),
         assess,
@@ -56,7 +59,7 @@ def check(study: Audit, context: Context) -> None:
     """Refuse too few masks, contexts that there cannot be, and donors that cannot pass."""
     where, masks = context.manifest.where, len(labelled(context))
     user_masks(study.masks, context.manifest)
-    if not context_types(study, context):
+    if not context_types(study, context) and not study.place:
         raise InputError(
             f"context_classes, masks, columns: no context is named, and {where} knows none; name "
             "one, or run conceptseg ace and name its folder by found"

@@ -129,19 +129,19 @@ def illustrate(result: Result) -> Callable[[Finding], Sequence[Picture]]:
 
 def _three(row: Row) -> list[Picture]:
     """As it is, the placebo, and the treatment, each with the prediction."""
-    told = (
-        ("before", f"{row['image']} as it is, its labels and its prediction"),
-        (
-            "there",
-            f"its {row['class']} in the surroundings of {row['donor_with']}, with "
-            f"{row['context']}, and the prediction",
-        ),
-        (
-            "lacking",
-            f"its {row['class']} in the surroundings of {row['donor_without']}, without "
-            f"{row['context']}, and the prediction",
-        ),
-    )
+    name, context, donors = row["class"], row["context"], (row["donor_with"], row["donor_without"])
+    if any(donors):
+        there, lacking = (
+            f"its {name} in the surroundings of {donor}, {how} {context}, and the prediction"
+            for donor, how in zip(donors, ("with", "without"), strict=True)
+        )
+    else:  # of a border, the same content elsewhere
+        there, lacking = (
+            f"rolled so that its {name} lies {how} {context}, and the prediction"
+            for how in ("at", "far from")
+        )
+    before = f"{row['image']} as it is, its labels and its prediction"
+    told = (("before", before), ("there", there), ("lacking", lacking))
     return [Picture(row[f"picture_{what}"], alt) for what, alt in told]
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from math import isfinite
 
+import numpy as np
+
 from conceptseg.result.columns import Column
 from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
@@ -120,6 +122,28 @@ def examples(pairs: Iterable[Pair], cases: tuple[Case, ...]) -> Table:
     return Table.of(pairs, columns, "The images that picture the verdicts")
 
 
+def padding(changed: Mapping[str, np.ndarray]) -> Table:
+    """Shares of pixels that other paddings change, by images [2, 4], as means over them."""
+    from conceptseg.network.padding import MODES
+    from conceptseg.study.audit.shift import BANDS
+
+    tried = [one for one in changed.values() if np.isfinite(one).all()]
+    means = np.mean(tried, axis=0) if tried else np.empty((0, 0))
+    lows = (0.0, *BANDS)
+    rows = [
+        {"padding": mode, "near": low, "far": high, "changed": float(value), "images": len(tried)}
+        for mode, row in zip(MODES, means, strict=False)
+        for low, high, value in zip(lows, BANDS, row.tolist(), strict=False)
+    ]
+    labels = {
+        "near": "from the border, in shorter sides",
+        "far": "to",
+        "changed": "share of pixels predicted otherwise",
+    }
+    keys = ("padding", "near", "far", "changed", "images")
+    return Table(rows, keys, labels, "What other padding of the convolutions changes")
+
+
 def pictures(drawn: Mapping[tuple[int, str], bytes]) -> dict[str, bytes]:
     return {picture_key(case, what): data for (case, what), data in drawn.items()}
 
@@ -134,7 +158,7 @@ def sentence(case: Case) -> str:
     name, context, change = case.class_name, case.context.name, case.change
     ends = f" [{change.low:+.3f}, {change.high:+.3f}]" if change.ci else ""
     size = f"{change.value:+.3f}{ends} IoU over {change.n} {change.of}"
-    both = f"{case.there[0]:.2f} in surroundings with {context}, {case.lacking[0]:.2f} without it"
+    both = f"{case.there[0]:.2f} {_with(case)}, {case.lacking[0]:.2f} {_without(case)}"
     if case.shown:
         needs = f"{context}" if change.value > 0 else f"the absence of {context}"
         told = (
@@ -148,10 +172,22 @@ def sentence(case: Case) -> str:
     rare = f"; up to {case.unseen:.0%} of images may react although none of these did"
     room = rare if case.reacting == 0 else f"; {case.reacting:.0%} of the images do react"
     if case.cost >= REACTS:
-        room += f"; any swap of its surroundings costs it {case.cost:.2f}, with or without it"
+        what = "moving it" if case.context.kind == "place" else "any swap of its surroundings"
+        room += f"; {what} costs it {case.cost:.2f}, {_with(case, short=True)} or {_without(case)}"
     if case.verdict == "attribution only":
         return f"{name} looks at {context} and was not shown to need it: {least}{room}."
     return f"No reliance of {name} on {context} is shown: {least}{room}."
+
+
+def _with(case: Case, short: bool = False) -> str:
+    """Where the context is, in words."""
+    if case.context.kind == "place":
+        return "there" if short else f"at {case.context.name}"
+    return "with it" if short else f"in surroundings with {case.context.name}"
+
+
+def _without(case: Case) -> str:
+    return "far from it" if case.context.kind == "place" else "without it"
 
 
 def _supported(case: Case) -> str:
@@ -165,9 +201,12 @@ def _supported(case: Case) -> str:
         )
     if case.ablated and case.mechanism is not None:
         lost = case.mechanism.lost
+        does = f"{'loses' if lost > 0 else 'gains'} {abs(lost):.2f} IoU"
         told.append(
-            f"with the direction of {case.context.name} taken out of the layer it "
-            f"{'loses' if lost > 0 else 'gains'} {abs(lost):.2f} IoU where that is, and by random "
+            f"with other padding of the convolutions it {does} there, beyond what it does elsewhere"
+            if case.context.kind == "place"
+            else f"with the direction of {case.context.name} taken out of the layer it "
+            f"{does} where that is, and by random "
             f"directions {case.mechanism.largest:.2f} at most"
         )
     return " and ".join(told) or "no other line of evidence shows it"
@@ -177,7 +216,7 @@ def _lost(case: Case) -> str:
     """What becomes of the pixels where the surroundings are the worse ones."""
     worse = case.lacking if case.change.value > 0 else case.there
     flipped, missed = worse[2], worse[3]
-    where = "without it" if case.change.value > 0 else "with it"
+    where = _without(case) if case.change.value > 0 else _with(case, short=True)
     return (
         f"{where}, {flipped:.0%} of its pixels are taken for another class and {missed:.0%} for "
         "the background"

@@ -14,6 +14,7 @@ from conceptseg.study.audit.contexts import CONTEXTS, ContextType
 from conceptseg.study.audit.look import LOOKED
 from conceptseg.study.audit.margins import MARGINS
 from conceptseg.study.audit.match import MATCHED
+from conceptseg.study.audit.shift import PLACED
 from conceptseg.study.audit.survey import GRID, HOLDINGS, PLAN, Holdings, Plan
 from conceptseg.study.audit.swap import SWAPPED
 
@@ -76,6 +77,7 @@ def assessed(values, arms, donors, looked=None, before=None, filled=0.0, holds=(
         | CONTEXTS(tuple(ContextType(f"t{k}", "mask") for k in range(q)))
         | PLAN(Plan({1: ids}, {1: tuple(range(q))}))
         | MARGINS({(1, k): 8.0 for k in range(q)})
+        | PLACED({})
         | SWAPPED(SampleTable.each(tables))
         | MATCHED(SampleTable.each(matched))
         | LOOKED(looked or SampleTable.empty())
