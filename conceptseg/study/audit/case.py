@@ -87,7 +87,9 @@ class Case:
     their changes, `donors` how many groups of them hold the context and lack it. `own` is the IoU
     of images as they are that hold the context themselves less that of those that lack it, None
     where either are few; `filled` the part of the `margin`, in pixels, that it takes in those that
-    hold it. `mechanism` is what ablating says, None where it was not tried.
+    hold it. `mechanism` is what ablating says, None where it was not tried. `recruits`
+    is the part of other classes' regions that is taken for this one with the context, less without
+    it; `taken_for` the class that its own region is mostly taken for in the worse surroundings.
     """
 
     class_id: int
@@ -112,6 +114,8 @@ class Case:
     filled: float = 0.0
     margin: float = 0.0
     mechanism: Mechanism | None = None
+    recruits: Estimate | None = None
+    taken_for: str = ""
 
     @property
     def shown(self) -> bool:

@@ -14,6 +14,7 @@ from conceptseg.study.audit.case import CASES
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import CONTEXTS
 from conceptseg.study.audit.directions import NULLS
+from conceptseg.study.audit.extent import DOSES
 from conceptseg.study.audit.findings import findings
 from conceptseg.study.audit.found import FOUND, exhibits
 from conceptseg.study.audit.offending import COMPOSITES
@@ -47,6 +48,7 @@ def conclude(study: Audit, context: Context, known: Known) -> Result:
             "looks": tables.looks(shown),
             "examples": tables.examples(known[PAIRS], cases),
             "composites": tables.composites(known[COMPOSITES], cases),
+            "doses": tables.doses(known[DOSES], cases),
             "padding": tables.padding(
                 {name: own["changed"][0] for name, own in known[SHIFTED].tables.items()}
             ),

@@ -47,6 +47,12 @@ class Kept:
         columns = [shared / either, found, 1 - found - missed, missed]
         return np.asarray(torch.stack(columns, 1).double().cpu().numpy())
 
+    def taken(self, logits: Tensor) -> np.ndarray:
+        """The share of the region that is predicted as each class, [n, k]."""
+        predicted = logits.argmax(1)[:, self.region]
+        each = [(predicted == k).float().mean(1) for k in range(logits.shape[1])]
+        return np.asarray(torch.stack(each, 1).cpu().numpy(), np.float16)
+
 
 def background(context: Context) -> int | None:
     """The network's class that is the masks' background, if there is one."""

@@ -8,6 +8,7 @@ from conceptseg.study.audit.assess import assess
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import context_types, list_contexts
 from conceptseg.study.audit.directions import Learn, choose_ablations
+from conceptseg.study.audit.extent import measure_doses, measure_recruits
 from conceptseg.study.audit.found import load_found, open_found
 from conceptseg.study.audit.look import Look, choose_looks
 from conceptseg.study.audit.margins import fit_margins
@@ -43,6 +44,8 @@ def steps(study: Audit) -> tuple[Step, ...]:
         choose_looks,
         Look(study),
         assess,
+        measure_recruits,
+        measure_doses,
         choose_ablations,
         Learn(study),
         Ablate(study),

@@ -13,7 +13,7 @@ def compose(result: Result) -> Report:
     tables, notes = result.tables, result.notes
     numbers = [
         TableBlock(tables[key], limit=1000, folded=True)
-        for key in ("parts", "looks", "padding", "composites")
+        for key in ("parts", "looks", "doses", "padding", "composites")
     ]
     return cover.report(
         result,

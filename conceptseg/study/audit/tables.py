@@ -10,6 +10,7 @@ from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
 from conceptseg.result.wording import number, p_value
 from conceptseg.study.audit.case import REACTS, Case
+from conceptseg.study.audit.extent import Dose
 from conceptseg.study.audit.kept import SCORES
 from conceptseg.study.audit.offending import Composite
 from conceptseg.study.audit.pictures import KINDS, Pair
@@ -54,6 +55,8 @@ PARTS = (
         for place, name in enumerate(SCORES)
     ),
     Column("own", "IoU as it is, images that hold it less others", interval=True),
+    Column("recruits", "part of other classes taken for it, with it less without", interval=True),
+    Column("taken_for", "mostly taken for"),
     Column("margin", "margin, px"),
     Column("filled", "part of the margin that it fills there"),
     Column("reacting", f"share of images that change by {REACTS:g}"),
@@ -120,6 +123,16 @@ def examples(pairs: Iterable[Pair], cases: tuple[Case, ...]) -> Table:
         *(Column(f"picture_{what}", of=key(what)) for what in ("before", *KINDS)),
     ]
     return Table.of(pairs, columns, "The images that picture the verdicts")
+
+
+def doses(rows: Iterable[Dose], cases: tuple[Case, ...]) -> Table:
+    columns: list[Column | str] = [
+        *_of(cases),
+        Column("part", "third of the composites"),
+        Column("share", "share of the image that it takes"),
+        Column("effect", "IoU in these less without it", interval=True),
+    ]
+    return Table.of(rows, columns, "Whether more of the context does more")
 
 
 def padding(changed: Mapping[str, np.ndarray]) -> Table:
@@ -216,11 +229,21 @@ def _lost(case: Case) -> str:
     """What becomes of the pixels where the surroundings are the worse ones."""
     worse = case.lacking if case.change.value > 0 else case.there
     flipped, missed = worse[2], worse[3]
+    mostly = f" (mostly {case.taken_for})" if case.taken_for and flipped >= REACTS else ""
     where = _without(case) if case.change.value > 0 else _with(case, short=True)
     return (
-        f"{where}, {flipped:.0%} of its pixels are taken for another class and {missed:.0%} for "
-        "the background"
+        f"{where}, {flipped:.0%} of its pixels are taken for another class{mostly} and "
+        f"{missed:.0%} for the background{_recruits(case)}"
     )
+
+
+def _recruits(case: Case) -> str:
+    """Whether the class appears where it is not, with the context or without it."""
+    part = case.recruits
+    if part is None or not (part.above(case.delta) or part.below(-case.delta)):
+        return ""
+    kind = _with(case, short=True) if part.value > 0 else _without(case)
+    return f"; {kind}, {abs(part.value):.0%} more of other classes' regions are taken for it"
 
 
 def _missing(case: Case) -> str:
