@@ -97,7 +97,7 @@ class Swap(Sweep):
         with torch.no_grad():
             logits = context.model(images)
         context.model.check_finite(logits, [one.id])
-        return kept.scores(logits, one.labels, background(context)), kept.taken(logits)
+        return kept.judged(logits, one.labels, background(context))
 
 
 def rows_of(

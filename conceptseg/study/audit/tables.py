@@ -176,9 +176,10 @@ def sentence(case: Case) -> str:
         needs = f"{context}" if change.value > 0 else f"the absence of {context}"
         told = (
             f"{name} relies on {needs}: its IoU is {both}, a difference of {size} "
-            f"(corrected p {p_value(case.test.adjusted)}); {_lost(case)}"
+            f"(corrected p {p_value(case.test.adjusted)})"
         )
-        return f"{told}; {_supported(case)}."
+        lost = _lost(case)
+        return f"{told}. {lost[0].upper()}{lost[1:]}; {_supported(case)}."
     if case.verdict == "underpowered":
         return f"Whether {name} relies on {context} is open: {size}. {_missing(case)}"
     least = f"its IoU is {both}, and the difference, {size}, lies within {case.delta:g}"

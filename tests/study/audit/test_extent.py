@@ -122,7 +122,10 @@ def test_the_share_of_the_region_that_each_class_takes_by_loops():
     labels = np.zeros((6, 7), np.int64)
     labels[1:4, 2:6] = 1
     logits = torch.randn(3, K, 6, 7, generator=torch.Generator().manual_seed(0))
-    found = Kept.of(torch.from_numpy(labels), 1, 1.0, 0.0).taken(logits)
+    given = torch.from_numpy(labels)
+    kept = Kept.of(given, 1, 1.0, 0.0)
+    scores, found = kept.judged(logits, given, 0)
+    np.testing.assert_array_equal(scores, kept.scores(logits, given, 0))
     predicted = logits.argmax(1).numpy()
     for row, own in zip(found, predicted, strict=True):
         for k in range(K):
