@@ -114,7 +114,7 @@ def report(rows: list[dict[str, float]], methods) -> None:
     print(
         f"{len(rows)} digits: {relies.sum()} rely, {nothing.sum()} do not, {strong.sum()} strongly"
     )
-    for name in METHODS:
+    for name in methods:
         cbd, cbl, defined = (
             np.array([row[f"{what} {name}"] for row in rows]) for what in ("cbd", "cbl", "defined")
         )
