@@ -1,8 +1,5 @@
 """A test set of what an audit has shown: read again, it is what the audit looked at."""
 
-import csv
-import shutil
-
 import numpy as np
 import pytest
 import torch
@@ -13,32 +10,13 @@ from conceptseg.data.manifest import load_manifest
 from conceptseg.network.model import load_model
 from conceptseg.result.saved import Result
 from conceptseg.study import __main__ as command
-from tests.study.audit.test_swap import audited, distances, exact_scenes, grounds
-from tests.study.test_bad_input import one_line
-
-MODEL = {"source": "planted", "name": "constructed-1"}
-MARGIN = 8
+from tests.study.audit.exported import MARGIN, MODEL, exported, finish, table
+from tests.study.audit.test_swap import audited, distances, grounds
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A finished audit of a network that relies on the texture, and its study's file."""
-    folder = tmp_path_factory.mktemp("export")
-    keys = {"margin": MARGIN, "images": 12, "look_images": 2}
-    audited(folder, MODEL, exact_scenes(folder), **keys)
-    return folder
-
-
-def exported(folder, out, *words):
-    config = str(folder / "audit_test.yaml")
-    return command.main(
-        ["audit-export", str(folder / "out"), "-c", config, "--out", str(out), *words]
-    )
-
-
-def table(out):
-    with (out / "reliances.csv").open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return finish(tmp_path_factory.mktemp("export"))
 
 
 def test_it_is_read_again_and_holds_what_the_audit_measured(finished, tmp_path, capsys):
@@ -90,21 +68,6 @@ def test_both_kinds_of_surroundings_and_what_they_do(finished, tmp_path):
     assert command.main(["check", "-c", str(study)]) == 0
 
 
-def test_it_is_replaced_and_nothing_else_is(finished, tmp_path, capsys):
-    out = tmp_path / "set"
-    assert exported(finished, out, "--images", "2") == 0
-    (out / "notes.txt").write_text("mine")
-    assert exported(finished, out, "--images", "1") == 0
-    assert len(list((out / "images").iterdir())) == len(table(out)) == 8
-    assert (out / "notes.txt").read_text() == "mine"
-    mine = tmp_path / "mine"
-    (mine / "images").mkdir(parents=True)
-    capsys.readouterr()
-    code = exported(finished, mine)
-    streams = capsys.readouterr()
-    assert "holds 'images' but no reliances.yaml" in one_line(code, streams.out, streams.err)
-
-
 def test_channels_that_no_picture_holds_are_written_as_numbers(tmp_path):
     model = {"source": "factory", "name": "tests.study.audit.test_swap:Ground"}
     keys = {"masks": {"light": "light/{id}.png"}, "known": False, "feather_px": 0, "layer": "body"}
@@ -124,41 +87,3 @@ def test_channels_that_no_picture_holds_are_written_as_numbers(tmp_path):
     assert rows and all(row["image"].endswith(".npy") for row in rows)
     manifest = load_manifest(str(tmp_path / "set" / "reliances.yaml"))
     assert manifest.image(manifest.samples[0]).shape == (1, 40, 40)
-
-
-def test_what_it_cannot_be_made_of(finished, tmp_path, capsys):
-    def refused(folder, *words):
-        code = exported(folder, tmp_path / "set", *words)
-        streams = capsys.readouterr()
-        return one_line(code, streams.out, streams.err)
-
-    assert "of a network with other weights" in refused(
-        finished, "--set", "model.name=constructed-0.5"
-    )
-    assert "has no sample" in refused(finished, "--set", "data.manifest=builtin:planted")
-    result = Result.load(finished / "out")
-    for name, changed, words in (
-        ("none", {"composites": result.tables["composites"].where(lambda row: False)}, "shows no"),
-        ("old", {"composites": None}, "no result of this version's audit"),
-    ):
-        copy = tmp_path / name
-        shutil.copytree(finished, copy, ignore=shutil.ignore_patterns("out"))
-        tables = {**result.tables, **changed}
-        tables = {key: one for key, one in tables.items() if one is not None}
-        Result("audit", tables=tables, provenance=result.provenance, notes=result.notes).save(
-            copy / "out"
-        )
-        assert words in refused(copy)
-
-
-def test_images_that_are_no_longer_those_of_the_run(finished, tmp_path, capsys):
-    """The masks are the same and the ids; what is seen is not."""
-    result, copy = Result.load(finished / "out"), tmp_path / "copy"
-    shutil.copytree(finished, copy, ignore=shutil.ignore_patterns("out"))
-    for row in result.tables["composites"].rows:
-        row["iou"] = 1 - row["iou"]
-    result.save(copy / "out")
-    code = exported(copy, tmp_path / "set")
-    streams = capsys.readouterr()
-    assert "images or masks are not those of the run" in one_line(code, streams.out, streams.err)
-    assert not (tmp_path / "set").exists()
