@@ -8,14 +8,14 @@ tests: that images agree, and that donors do.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import comb
 
 import numpy as np
 
 from conceptseg.stats.estimate import Estimate, Sampling
-from conceptseg.stats.intervals import ALPHA, Floats
+from conceptseg.stats.intervals import ALPHA, Floats, unseen_share
 
 DRAWS = 9999
 
@@ -79,6 +79,37 @@ class Crossed:
         means = np.divide(sums, total, out=np.full(len(total), np.nan), where=total > 0)
         return self.sampling.of_draws(float(changes.mean()), means)
 
+    def bounded(self, low: float, high: float) -> Estimate:
+        """:meth:`estimate` of values between two bounds, of which most may lie at one of them.
+
+        Where all values are equal, draws of them are too and their interval is a point, though some
+        pairs of an image and a donor may lie elsewhere and none of them was met: of N pairs of a
+        kind a share :func:`unseen_share`, 0.008 of 320. So the interval reaches at least as far as
+        the difference goes when so many pairs of one kind lie at a bound. Pairs count by the groups
+        of both, and are taken to do so by chance. Of 40 images with 8 donors of each kind, of which
+        one pair in 500 of the second kind is lost, draws alone hold the true difference in 47 % of
+        data sets, this in all; where instead one image in 200 loses all of its pairs of that kind,
+        in 19 % and all; one image in 50, in 54 % by both: of whole images that react, and of which
+        none was met, there may be a share `unseen_share` of images, which is far more.
+        """
+        known = np.isfinite(self.differences)
+        if not known.all():
+            return self._at(known).bounded(low, high)
+        found = self.estimate()
+        if not len(known):
+            return found
+        means, counts = [], []
+        for kind in (self.first, ~self.first):
+            names = [self.groups[i] for i in np.flatnonzero(kind)]
+            at, donor = np.nonzero(np.isfinite(self.values[:, kind]))
+            pairs = {
+                (int(self.sampling.place[i]), names[j]) for i, j in zip(at, donor, strict=True)
+            }
+            counts.append(len(pairs))
+        for first in (True, False):
+            means.append(float(self.mean(first).mean()))
+        return reaching(found, (means[0], means[1]), (counts[0], counts[1]), low, high)
+
     def _at(self, rows: np.ndarray) -> Crossed:
         sampling = self.sampling.at(rows)
         return Crossed(self.values[rows], sampling, self.groups, self.first)
@@ -141,6 +172,21 @@ class Crossed:
         if ways <= DRAWS:
             return extreme / ways, (2 if 2 * ones == count else 1) / ways
         return (1 + extreme) / (1 + DRAWS), 1 / (1 + DRAWS)
+
+
+def reaching(
+    found: Estimate, means: tuple[float, float], counts: tuple[int, int], low: float, high: float
+) -> Estimate:
+    """A difference of two means of values between bounds, its interval at least as far as it goes
+    when of so many values of one kind a share :func:`unseen_share` lies at a bound instead."""
+    shares = [unseen_share(count) for count in counts]
+    up = max(shares[0] * (high - means[0]), shares[1] * (means[1] - low))
+    down = max(shares[0] * (means[0] - low), shares[1] * (high - means[1]))
+    return replace(
+        found,
+        low=max(low - high, min(found.low, found.value - down)),
+        high=min(high - low, max(found.high, found.value + up)),
+    )
 
 
 def donors_needed(level: float = ALPHA) -> int:

@@ -7,6 +7,7 @@ import pytest
 
 from conceptseg.stats.crossed import Crossed, donors_needed
 from conceptseg.stats.estimate import Sampling
+from conceptseg.stats.intervals import unseen_share
 
 IMAGES, EACH = 24, 8
 
@@ -93,6 +94,51 @@ def test_intervals_hold_over_new_images_and_donors(donors, together):
     ends = [drawn(rng, 0.3, donors, together=together).estimate().ci for _ in range(sets)]
     held = np.mean([low <= 0.3 <= high for low, high in ends])
     assert held >= 0.95 - 2 * np.sqrt(0.95 * 0.05 / sets)
+
+
+def all_found(first, lost=(), rng=None, images=40, each=8, pool=80):
+    """Values 1, each image with `each` donors of either kind; 0 for a share `lost` of the pairs of
+    each kind."""
+    values, kinds = np.full((images, pool), np.nan), np.arange(pool) < first
+    for i in range(images):
+        for k, kind in enumerate((kinds, ~kinds)):
+            at = np.flatnonzero(kind)[(each * i + np.arange(each)) % int(kind.sum())]
+            values[i, at] = 1.0 if rng is None else rng.random(each) >= lost[k]
+    return crossed(values, kinds)
+
+
+def test_of_equal_values_the_interval_is_what_pairs_may_do_that_were_not_met():
+    one = all_found(40)
+    found, share = one.bounded(0, 1), unseen_share(40 * 8)
+    assert found.value == 0 and one.estimate().ci == (0.0, 0.0)
+    assert found.ci == pytest.approx((-share, share)) and 0.005 < share < 0.01
+    # Of values at 0.5 either kind may go either way, by half as much.
+    half = crossed(one.values / 2, one.first).bounded(0, 1)
+    assert half.ci == pytest.approx((-share / 2, share / 2))
+    # Images of four patients with donors of two are few pairs, and so are values of few images.
+    patients = crossed(
+        one.values, one.first, [f"p{j % 2}" for j in range(80)], [f"q{i % 8}" for i in range(40)]
+    )
+    assert patients.bounded(0, 1).high == pytest.approx(unseen_share(8 * 2))
+
+
+def test_an_interval_within_which_it_lies_anyway_is_as_it_was():
+    rng = np.random.default_rng(2)
+    wide = all_found(40, (0.2, 0.4), rng)
+    assert wide.bounded(0, 1) == wide.estimate()
+    gone = crossed(np.where(wide.first, 1.0, 0.0) * np.ones((40, 1)), wide.first).bounded(0, 1)
+    assert gone.value == gone.high == 1 and 0.99 < gone.low < 1
+
+
+def test_intervals_hold_where_hardly_a_pair_is_lost():
+    rng, sets, lost = np.random.default_rng(4), 120, (0.003, 0.001)
+    held = [0, 0]
+    for _ in range(sets):
+        one = all_found(40, lost, rng)
+        for which, found in enumerate((one.estimate(), one.bounded(0, 1))):
+            held[which] += found.low <= lost[1] - lost[0] <= found.high
+    assert held[0] < 0.8 * sets
+    assert held[1] / sets >= 0.95 - 2 * np.sqrt(0.95 * 0.05 / sets)
 
 
 def test_donors_that_differ_are_no_evidence_of_their_kind():

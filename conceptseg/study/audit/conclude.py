@@ -10,14 +10,18 @@ from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.study.audit import tables
-from conceptseg.study.audit.assess import CASES
+from conceptseg.study.audit.case import CASES
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import CONTEXTS
+from conceptseg.study.audit.directions import NULLS
+from conceptseg.study.audit.extent import DOSES
 from conceptseg.study.audit.findings import findings
 from conceptseg.study.audit.found import FOUND, exhibits
+from conceptseg.study.audit.offending import COMPOSITES
 from conceptseg.study.audit.pictures import DRAWN, PAIRS, order
 from conceptseg.study.audit.reach import MARGIN
-from conceptseg.study.audit.survey import HOLDINGS, PLAN
+from conceptseg.study.audit.shift import SHIFTED
+from conceptseg.study.audit.survey import HOLDINGS
 from conceptseg.study.shared import local_maps, studied
 from conceptseg.study.shared.compare import COMPARISON
 
@@ -43,6 +47,11 @@ def conclude(study: Audit, context: Context, known: Known) -> Result:
             "parts": tables.parts(shown),
             "looks": tables.looks(shown),
             "examples": tables.examples(known[PAIRS], cases),
+            "composites": tables.composites(known[COMPOSITES], cases),
+            "doses": tables.doses(known[DOSES], cases),
+            "padding": tables.padding(
+                {name: own["changed"][0] for name, own in known[SHIFTED].tables.items()}
+            ),
             "found": Table(rows, ("concept", "sample", "picture", "outline"), {}, FOUND_CAPTION),
             "saliency": local_maps.table(comparison, context.model.classes),
         },
@@ -63,8 +72,9 @@ def conclude(study: Audit, context: Context, known: Known) -> Result:
             class_colours=noted(context.manifest, context.model.classes),
             margin=known[MARGIN],
             contexts=[one.name for one in known[CONTEXTS]],
+            place=study.place,
             unlocated=[one.name for one in known[CONTEXTS] if not one.located],
-            classes=[context.model.classes[c] for c in known[PLAN].contexts],
+            classes=list(dict.fromkeys(case.class_name for case in cases)),
             donors=study.donors,
             most_lacking=study.most_lacking,
             delta=study.delta,
@@ -72,6 +82,7 @@ def conclude(study: Audit, context: Context, known: Known) -> Result:
             smallest_share=study.smallest_share,
             look_images=study.look_images,
             found=study.found,
+            nulls=NULLS,
             attribution=choice_labels((study.attribution,))[0],
             feather_px=study.feather_px,
         ),

@@ -36,10 +36,11 @@ class Audit(Study):
 
     An effect is shown where its interval, over new images and new donors, lies beyond `delta`, and
     both the images and the donors agree on it by corrected tests; it is shown to be less than
-    `delta` where the interval lies within. Two further lines may support an effect and refute none:
-    what the class's probability loses when its region is seen alone (as in Grid Saliency, with
-    MiSuRe's context radius), and the share of relevance on the context beyond that of shuffled
-    weights.
+    `delta` where the interval lies within. Three further lines may support an effect and refute
+    none: what the class's probability loses when its region is seen alone (as in Grid Saliency,
+    with MiSuRe's context radius), the share of relevance on the context beyond that of shuffled
+    weights, and what becomes of the class when the context's direction is taken out of the layer,
+    beyond random directions.
     """
 
     most_images: ClassVar[int | None] = MOST
@@ -66,6 +67,11 @@ class Audit(Study):
     )
     known: bool = Field(
         True, description="Also the context that the data set itself knows (a planted tile)."
+    )
+    place: bool = Field(
+        False,
+        description="Also the image's borders: the same content rolled so that the class lies at "
+        "each of them, and far from it; and what other padding of the convolutions does there.",
     )
     images: int = Field(
         40, ge=5, le=10_000, description="Images of each class whose surroundings are swapped."
@@ -127,6 +133,16 @@ class Audit(Study):
         "deep_lift",
         description="Local method whose share on a context is compared with that of shuffled "
         "weights.",
+    )
+    ablate: Literal["shown", "all", "none"] = Field(
+        "shown",
+        description="Pairs of class and context whose direction is taken out of the layer: those "
+        "whose effect is shown, all, or none.",
+    )
+    ablate_images: int = Field(
+        12,
+        ge=5,
+        description="Images that hold the context on which that is tried, and that lack it.",
     )
     unit: Literal["auto", "group", "image"] = Field(
         "auto", description="What intervals and tests count: the manifest's groups, or images."

@@ -27,7 +27,7 @@ class ContextType:
     """A context by its name; a label is class `class_id`, a column has the `value`."""
 
     name: str
-    kind: Literal["label", "mask", "column", "known", "concept"]
+    kind: Literal["label", "mask", "column", "known", "concept", "place"]
     class_id: int = -1
     column: str = ""
     value: str = ""
@@ -40,7 +40,7 @@ class ContextType:
     @property
     def located(self) -> bool:
         """Whether it is known where it lies."""
-        return self.kind != "column"
+        return self.kind not in ("column", "place")
 
 
 CONTEXTS: Key[tuple[ContextType, ...]] = Key("tested", tuple)

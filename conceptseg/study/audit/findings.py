@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from conceptseg.result.finding import Finding
-from conceptseg.study.audit.assess import Case
+from conceptseg.study.audit.case import Case
 from conceptseg.study.audit.tables import sentence
 
 

@@ -36,7 +36,22 @@ class Kept:
     def scores(self, logits: Tensor, labels: Tensor, background: int | None) -> np.ndarray:
         """`SCORES` of predictions, [n, 4]: IoU within the zone, and the shares of the region that
         are found, taken for another class, and for the background; the three sum to 1."""
-        predicted = logits.argmax(1)
+        return self._scores(logits.argmax(1), labels, background)
+
+    def judged(
+        self, logits: Tensor, labels: Tensor, background: int | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """:meth:`scores` [n, 4], and the share of the region that is predicted as each class,
+        [n, k]."""
+        predicted, classes = logits.argmax(1), logits.shape[1]
+        own = predicted[:, self.region]
+        places = own + classes * torch.arange(len(own), device=own.device)[:, None]
+        counts = torch.bincount(places.flatten(), minlength=classes * len(own))
+        taken = counts.reshape(len(own), classes) / max(own.shape[1], 1)
+        scores = self._scores(predicted, labels, background)
+        return scores, np.asarray(taken.cpu().numpy(), np.float16)
+
+    def _scores(self, predicted: Tensor, labels: Tensor, background: int | None) -> np.ndarray:
         own, known = predicted == self.class_id, labels >= 0
         held = self.region.sum()
         shared = (own & self.region).sum((1, 2))

@@ -38,7 +38,8 @@ class Match(Sweep):
 
     `class` [r], the `margin` [r] with which they are used, `donor` [r] by place among the holdings,
     and `arm` [r, q]: 1 where a donor holds a context and is used for it, -1 where it lacks it and
-    is, else 0. And of each class, `of` [k], the part of the margin that each context takes in the
+    is, else 0; `dose` [r, q], the share of the image that each context takes in it, beyond the
+    margin. And of each class, `of` [k], the part of the margin that each context takes in the
     image itself, `filled` [k, q], in cells: it stays, whatever is swapped.
     """
 
@@ -58,7 +59,7 @@ class Match(Sweep):
     def look(self, context: Context, one: One, known: Known) -> Tables:
         assert one.labels is not None
         classes, margins = list[int](), list[float]()
-        donors, arm = list[np.ndarray](), list[np.ndarray]()
+        donors, arm, dose = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
         held, of = known[HOLDINGS], known[PLAN].classes_of(one.id)
         own = np.array([held.ids.index(one.id)])
         lies = [held.lies(own, q)[0] for q in range(held.share.shape[1])]
@@ -72,6 +73,7 @@ class Match(Sweep):
                 margins += [margin] * len(rows)
                 donors.append(rows)
                 arm.append(used)
+                dose.append(_doses(held, rows, coarse(kept.zone.cpu().numpy())))
                 around = coarse((kept.zone & ~kept.region).cpu().numpy())
                 around &= ~coarse(kept.region.cpu().numpy())
                 for q in wanted:
@@ -81,6 +83,7 @@ class Match(Sweep):
             "margin": np.array(margins, np.float64),
             "donor": np.concatenate(donors),
             "arm": np.concatenate(arm),
+            "dose": np.concatenate(dose),
             "of": np.array(of, np.int64),
             "filled": filled,
         }
@@ -110,7 +113,7 @@ def settle(study: Audit, context: Context, known: Known) -> Known:
         if enough:
             contexts[c] = enough
             recipients[c] = tuple(n for n in ids if any(n in served[q] for q in enough))
-    if not contexts:
+    if not contexts and not study.place:
         raise InputError(
             f"{context.manifest.where}: no class can be tested on any context ({told(why)}); give "
             "more images, or lower margin, min_visible or min_images"
@@ -193,6 +196,15 @@ def _twins(traits: np.ndarray, among: np.ndarray) -> np.ndarray:
         if np.isfinite(row).any():
             taken.append(int(row.argmin()))
     return np.array(taken, np.int64)
+
+
+def _doses(held: Holdings, rows: np.ndarray, zone: np.ndarray) -> np.ndarray:
+    """The share of each image [m] that each context [q] takes beyond a zone of cells."""
+    every = [
+        np.nan_to_num(held.share[rows, q]) * in_sight(held.lies(rows, q), zone)
+        for q in range(held.share.shape[1])
+    ]
+    return np.stack(every, 1).astype(np.float32)
 
 
 def in_sight(lies: np.ndarray, zone: np.ndarray) -> np.ndarray:

@@ -11,7 +11,8 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.report.panels import Palette, panels
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
-from conceptseg.study.audit.assess import CASES, Case
+from conceptseg.study.audit.borders import shifts_of
+from conceptseg.study.audit.case import CASES, Case
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import CONTEXTS
 from conceptseg.study.audit.kept import Kept
@@ -26,7 +27,8 @@ KINDS = ("there", "lacking")
 
 @dataclass(frozen=True)
 class Pair:
-    """Case number `case`, and the image and the donors of either kind that picture it."""
+    """Case number `case`, and the image and the donors of either kind that picture it; of a border,
+    the shifts to it and away."""
 
     case: int
     class_id: int
@@ -34,6 +36,7 @@ class Pair:
     there: str
     lacking: str
     margin: float
+    shifts: tuple[tuple[int, int], tuple[int, int]] | None = None
 
 
 PAIRS: Key[tuple[Pair, ...]] = Key("pairs", tuple)
@@ -58,6 +61,10 @@ def choose_pairs(study: Audit, context: Context, known: Known) -> Known:
         case = cases[number]
         changes = np.array(case.each)
         image = case.ids[int(np.argsort(changes, kind="stable")[(len(changes) - 1) // 2])]
+        if case.context.kind == "place":
+            moved = shifts_of(known, case, image)
+            pairs.append(Pair(number, case.class_id, image, "", "", case.margin, moved))
+            continue
         own, place = table.tables[image], wanted.index(case.context.name)
         here = (own["class"] == case.class_id) & (own["margin"] == case.margin)
         donors = []
@@ -99,8 +106,13 @@ class Pictures(Sweep):
             if pair.image != one.id:
                 continue
             kept = Kept.of(one.labels, pair.class_id, pair.margin, self.study.feather_px)
-            given = [known[DONORS].image(name, one.image) for name in (pair.there, pair.lacking)]
-            images = torch.cat([one.image, *(kept.within(one.image, donor) for donor in given)])
+            if pair.shifts is not None:
+                given = [one.image.roll(shift, (2, 3)) for shift in pair.shifts]
+            else:
+                both = (pair.there, pair.lacking)
+                donors = [known[DONORS].image(name, one.image) for name in both]
+                given = [kept.within(one.image, donor) for donor in donors]
+            images = torch.cat([one.image, *given])
             with torch.no_grad():
                 predicted = context.model(images).argmax(1).cpu().numpy()
             for i, what in enumerate(("before", *KINDS)):

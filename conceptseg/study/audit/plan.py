@@ -3,15 +3,20 @@
 from conceptseg.engine.contract import Context, Step
 from conceptseg.engine.known import Known
 from conceptseg.errors import InputError
+from conceptseg.study.audit.ablate import Ablate, weigh_mechanism
 from conceptseg.study.audit.assess import assess
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import context_types, list_contexts
+from conceptseg.study.audit.directions import Learn, choose_ablations
+from conceptseg.study.audit.extent import measure_doses, measure_recruits
 from conceptseg.study.audit.found import load_found, open_found
 from conceptseg.study.audit.look import Look, choose_looks
 from conceptseg.study.audit.margins import fit_margins
 from conceptseg.study.audit.match import Match, settle
+from conceptseg.study.audit.offending import list_composites
 from conceptseg.study.audit.pictures import PAIRS, Pictures, choose_pairs
 from conceptseg.study.audit.reach import Reach
+from conceptseg.study.audit.shift import Shift, choose_placed
 from conceptseg.study.audit.survey import Survey, choose
 from conceptseg.study.audit.swap import Swap
 from conceptseg.study.shared.compare import CHOSEN, Compare
@@ -29,14 +34,23 @@ def steps(study: Audit) -> tuple[Step, ...]:
         list_contexts,
         Survey(study),
         choose,
+        choose_placed,
         Reach(study),
         fit_margins,
         Match(study),
         settle,
         Swap(study),
+        Shift(study),
         choose_looks,
         Look(study),
         assess,
+        measure_recruits,
+        measure_doses,
+        choose_ablations,
+        Learn(study),
+        Ablate(study),
+        weigh_mechanism,
+        list_composites,
         choose_pairs,
         Pictures(study),
         to_compare,
@@ -48,7 +62,7 @@ def check(study: Audit, context: Context) -> None:
     """Refuse too few masks, contexts that there cannot be, and donors that cannot pass."""
     where, masks = context.manifest.where, len(labelled(context))
     user_masks(study.masks, context.manifest)
-    if not context_types(study, context):
+    if not context_types(study, context) and not study.place:
         raise InputError(
             f"context_classes, masks, columns: no context is named, and {where} knows none; name "
             "one, or run conceptseg ace and name its folder by found"

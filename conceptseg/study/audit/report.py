@@ -11,7 +11,10 @@ from conceptseg.study.shared import local_maps
 def compose(result: Result) -> Report:
     """The verdicts, the pictures that prove them, both lines of evidence, and all numbers."""
     tables, notes = result.tables, result.notes
-    numbers = [TableBlock(tables[key], limit=1000, folded=True) for key in ("parts", "looks")]
+    numbers = [
+        TableBlock(tables[key], limit=1000, folded=True)
+        for key in ("parts", "looks", "doses", "padding", "composites")
+    ]
     return cover.report(
         result,
         title="Does the network lean on context that it should not?",
@@ -88,6 +91,13 @@ def _limits(result: Result) -> list[str]:
         "is in part due to that. Such lines support a verdict and refute none.",
         "No verdict says that the network is safe, or fit for a purpose.",
     ]
+    if notes["place"]:
+        limits.append(
+            "Of a border: the image is rolled, and what leaves it at one side comes back at the "
+            "other. Near the border and far from it the class has the same pixels around it, and "
+            "the same seam somewhere else; but surroundings that continue beyond it, as a sky "
+            "does, are cut off there and in no photograph."
+        )
     if notes["unlocated"]:
         limits.append(
             f"Where these show in an image is not known: {', '.join(notes['unlocated'])}. Donors "

@@ -20,7 +20,7 @@ from conceptseg.report.panels import key_of
 from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result
 from conceptseg.study.audit.config import SHOWN, Verdict
-from conceptseg.study.audit.tables import ALONE, EFFECT, LOOKS, RADIUS
+from conceptseg.study.audit.tables import ABLATED, ALONE, EFFECT, LOOKS, RADIUS
 
 MEANINGS: dict[Verdict, str] = {
     "confirmed": "swapping the surroundings changes the class beyond delta, and another line "
@@ -129,19 +129,19 @@ def illustrate(result: Result) -> Callable[[Finding], Sequence[Picture]]:
 
 def _three(row: Row) -> list[Picture]:
     """As it is, the placebo, and the treatment, each with the prediction."""
-    told = (
-        ("before", f"{row['image']} as it is, its labels and its prediction"),
-        (
-            "there",
-            f"its {row['class']} in the surroundings of {row['donor_with']}, with "
-            f"{row['context']}, and the prediction",
-        ),
-        (
-            "lacking",
-            f"its {row['class']} in the surroundings of {row['donor_without']}, without "
-            f"{row['context']}, and the prediction",
-        ),
-    )
+    name, context, donors = row["class"], row["context"], (row["donor_with"], row["donor_without"])
+    if any(donors):
+        there, lacking = (
+            f"its {name} in the surroundings of {donor}, {how} {context}, and the prediction"
+            for donor, how in zip(donors, ("with", "without"), strict=True)
+        )
+    else:  # of a border, the same content elsewhere
+        there, lacking = (
+            f"rolled so that its {name} lies {how} {context}, and the prediction"
+            for how in ("at", "far from")
+        )
+    before = f"{row['image']} as it is, its labels and its prediction"
+    told = (("before", before), ("there", there), ("lacking", lacking))
     return [Picture(row[f"picture_{what}"], alt) for what, alt in told]
 
 
@@ -157,12 +157,19 @@ def looks(result: Result) -> Section:
         f"its prediction to stay. And the share of relevance ({notes['attribution']}) on a context "
         "is compared with that of the same network with its weights shuffled, in images that hold "
         f"the context; it supports where it is larger by {notes['smallest_share']:g}, with all of "
-        "its interval."
+        "its interval. And for each effect that is shown the context's direction is taken out of "
+        f"{notes['layer']}: what its positions hold where the context lies, less what they hold in "
+        "images that lack it. It supports where images that hold the context lose (or gain) as in "
+        "the swap, beyond those that lack it, with all of the interval, and more than by any of "
+        f"{notes['nulls']} random directions of the same size."
     )
     by_class = table.by("class")
     if not any(row["alone"] is not None for row in table.rows):
         why = "None could be made: see what was left out."
-        return Section("looks", "What a class has to see", text, [Notice(why)])
+        blocks: list[Block] = [Notice(why)]
+        if any(row["ablated"] is not None for row in table.rows):
+            blocks.append(TableBlock(table.show("class", "context", ABLATED)))
+        return Section("looks", "What a class has to see", text, blocks)
     lines = [own.rows[0] for own in by_class.values()]
     summary = table.where(lambda row: any(row is one for one in lines))
     forest = charts.forest(
@@ -173,7 +180,7 @@ def looks(result: Result) -> Section:
         heading="Seen alone",
         caption="What the class's probability loses in its region, when nothing else is seen.",
         id="alone",
-        below=table.show("class", "context", ALONE, RADIUS, LOOKS),
+        below=table.show("class", "context", ALONE, RADIUS, LOOKS, ABLATED),
     )
     return Section("looks", "What a class has to see", text, [forest])
 

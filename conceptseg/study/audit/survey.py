@@ -171,7 +171,7 @@ def choose(study: Audit, context: Context, known: Known) -> Known:
                 drawn(context.seed, [held.ids[row] for row in rows], study.images)
             )
             plan.contexts[c] = tuple(own)
-    if not plan.recipients:
+    if not plan.recipients and not study.place:
         raise InputError(
             f"{context.manifest.where}: no class can be tested on any context ({told(why)}); give "
             "more images, or name contexts by context_classes, masks, columns or found"

@@ -73,26 +73,31 @@ class Swap(Sweep):
         kept = Kept.of(one.labels, class_id, margin, self.study.feather_px)
         here = (matched["class"] == class_id) & (matched["margin"] == margin)
         arm, names = matched["arm"][here], [held.ids[row] for row in matched["donor"][here]]
-        scores = [self._scores(context, one, kept, one.image)]
+        found = [self._scores(context, one, kept, one.image)]
         size = context.run.batch_size
         for start in range(0, len(names), size):
             given = [known[DONORS].image(name, one.image) for name in names[start : start + size]]
             mixed = torch.cat([kept.within(one.image, donor) for donor in given])
-            scores.append(self._scores(context, one, kept, mixed))
+            found.append(self._scores(context, one, kept, mixed))
+        scores, taken = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return {
             "class": np.full(1 + len(names), class_id),
             "margin": np.full(1 + len(names), margin),
             "donor": np.array(["", *names], np.str_),
             "arm": np.concatenate([np.zeros((1, arm.shape[1]), arm.dtype), arm]),
-            "scores": np.concatenate(scores),
+            "scores": scores,
+            "taken": taken,
         }
 
-    def _scores(self, context: Context, one: One, kept: Kept, images: Tensor) -> np.ndarray:
+    def _scores(
+        self, context: Context, one: One, kept: Kept, images: Tensor
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`SCORES` [n, 4], and the share of the region that each class takes, [n, k]."""
         assert one.labels is not None
         with torch.no_grad():
             logits = context.model(images)
         context.model.check_finite(logits, [one.id])
-        return kept.scores(logits, one.labels, background(context))
+        return kept.judged(logits, one.labels, background(context))
 
 
 def rows_of(

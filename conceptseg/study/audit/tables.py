@@ -3,12 +3,16 @@
 from collections.abc import Callable, Iterable, Mapping
 from math import isfinite
 
+import numpy as np
+
 from conceptseg.result.columns import Column
 from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
 from conceptseg.result.wording import number, p_value
-from conceptseg.study.audit.assess import REACTS, Case
+from conceptseg.study.audit.case import REACTS, Case
+from conceptseg.study.audit.extent import Dose
 from conceptseg.study.audit.kept import SCORES
+from conceptseg.study.audit.offending import Composite
 from conceptseg.study.audit.pictures import KINDS, Pair
 
 
@@ -23,6 +27,10 @@ EFFECT = Column(
 LOOKS = Column("looks", "relevance on it, beyond shuffled weights", interval=True)
 ALONE = Column("alone", "probability lost when seen alone", interval=True)
 RADIUS = Column("radius", "context radius, px")
+ABLATED = Column(
+    "ablated", "IoU lost where it is, its direction taken out", interval=True,
+    of=lambda case: None if case.mechanism is None else case.mechanism.beyond,
+)  # fmt: skip
 CLASS = Column("class", of="class_name")
 CONTEXT = Column("context", of=lambda case: case.context.name)
 VERDICTS = (
@@ -47,6 +55,8 @@ PARTS = (
         for place, name in enumerate(SCORES)
     ),
     Column("own", "IoU as it is, images that hold it less others", interval=True),
+    Column("recruits", "part of other classes taken for it, with it less without", interval=True),
+    Column("taken_for", "mostly taken for"),
     Column("margin", "margin, px"),
     Column("filled", "part of the margin that it fills there"),
     Column("reacting", f"share of images that change by {REACTS:g}"),
@@ -67,26 +77,84 @@ def parts(cases: Iterable[Case]) -> Table:
 
 
 def looks(cases: Iterable[Case]) -> Table:
-    return Table.of(cases, (CLASS, CONTEXT, ALONE, RADIUS, LOOKS), "What a class has to see")
+    columns = (
+        *(CLASS, CONTEXT, ALONE, RADIUS, LOOKS, ABLATED),
+        Column("ablated_random", "at most by a random direction", of=_random),
+        Column("agrees", "ablation agrees", of=lambda case: case.ablated),
+    )
+    return Table.of(cases, columns, "What a class has to see, and what its layer holds")
+
+
+def _random(case: Case) -> float | None:
+    return None if case.mechanism is None else case.mechanism.largest
+
+
+def _of(cases: tuple[Case, ...]) -> list[Column | str]:
+    """The columns that say of which of the cases a row is."""
+    return [
+        Column("class", of=lambda row: cases[row.case].class_name),
+        Column("context", of=lambda row: cases[row.case].context.name),
+        Column("verdict", of=lambda row: cases[row.case].verdict),
+    ]
+
+
+def composites(rows: Iterable[Composite], cases: tuple[Case, ...]) -> Table:
+    columns: list[Column | str] = [
+        *_of(cases),
+        "image",
+        Column("arm", "surroundings"),
+        "donor",
+        Column("margin", "margin, px", of=lambda row: cases[row.case].margin),
+        Column("iou", "IoU in it"),
+        Column("change", "IoU of the image with it less without it"),
+    ]
+    return Table.of(rows, columns, "The composites that show the reliances")
 
 
 def examples(pairs: Iterable[Pair], cases: tuple[Case, ...]) -> Table:
-    def case(pair: Pair) -> Case:
-        return cases[pair.case]
-
     def key(what: str) -> Callable[[Pair], str]:
         return lambda pair: picture_key(pair.case, what)
 
     columns: list[Column | str] = [
-        Column("class", of=lambda pair: case(pair).class_name),
-        Column("context", of=lambda pair: case(pair).context.name),
-        Column("verdict", of=lambda pair: case(pair).verdict),
+        *_of(cases),
         "image",
         Column("donor_with", "donor with it", of="there"),
         Column("donor_without", "donor without it", of="lacking"),
         *(Column(f"picture_{what}", of=key(what)) for what in ("before", *KINDS)),
     ]
     return Table.of(pairs, columns, "The images that picture the verdicts")
+
+
+def doses(rows: Iterable[Dose], cases: tuple[Case, ...]) -> Table:
+    columns: list[Column | str] = [
+        *_of(cases),
+        Column("part", "third of the composites"),
+        Column("share", "share of the image that it takes"),
+        Column("effect", "IoU in these less without it", interval=True),
+    ]
+    return Table.of(rows, columns, "Whether more of the context does more")
+
+
+def padding(changed: Mapping[str, np.ndarray]) -> Table:
+    """Shares of pixels that other paddings change, by images [2, 4], as means over them."""
+    from conceptseg.network.padding import MODES
+    from conceptseg.study.audit.shift import BANDS
+
+    tried = [one for one in changed.values() if np.isfinite(one).all()]
+    means = np.mean(tried, axis=0) if tried else np.empty((0, 0))
+    lows = (0.0, *BANDS)
+    rows = [
+        {"padding": mode, "near": low, "far": high, "changed": float(value), "images": len(tried)}
+        for mode, row in zip(MODES, means, strict=False)
+        for low, high, value in zip(lows, BANDS, row.tolist(), strict=False)
+    ]
+    labels = {
+        "near": "from the border, in shorter sides",
+        "far": "to",
+        "changed": "share of pixels predicted otherwise",
+    }
+    keys = ("padding", "near", "far", "changed", "images")
+    return Table(rows, keys, labels, "What other padding of the convolutions changes")
 
 
 def pictures(drawn: Mapping[tuple[int, str], bytes]) -> dict[str, bytes]:
@@ -103,24 +171,37 @@ def sentence(case: Case) -> str:
     name, context, change = case.class_name, case.context.name, case.change
     ends = f" [{change.low:+.3f}, {change.high:+.3f}]" if change.ci else ""
     size = f"{change.value:+.3f}{ends} IoU over {change.n} {change.of}"
-    both = f"{case.there[0]:.2f} in surroundings with {context}, {case.lacking[0]:.2f} without it"
+    both = f"{case.there[0]:.2f} {_with(case)}, {case.lacking[0]:.2f} {_without(case)}"
     if case.shown:
         needs = f"{context}" if change.value > 0 else f"the absence of {context}"
         told = (
             f"{name} relies on {needs}: its IoU is {both}, a difference of {size} "
-            f"(corrected p {p_value(case.test.adjusted)}); {_lost(case)}"
+            f"(corrected p {p_value(case.test.adjusted)})"
         )
-        return f"{told}; {_supported(case)}."
+        lost = _lost(case)
+        return f"{told}. {lost[0].upper()}{lost[1:]}; {_supported(case)}."
     if case.verdict == "underpowered":
         return f"Whether {name} relies on {context} is open: {size}. {_missing(case)}"
     least = f"its IoU is {both}, and the difference, {size}, lies within {case.delta:g}"
     rare = f"; up to {case.unseen:.0%} of images may react although none of these did"
     room = rare if case.reacting == 0 else f"; {case.reacting:.0%} of the images do react"
     if case.cost >= REACTS:
-        room += f"; any swap of its surroundings costs it {case.cost:.2f}, with or without it"
+        what = "moving it" if case.context.kind == "place" else "any swap of its surroundings"
+        room += f"; {what} costs it {case.cost:.2f}, {_with(case, short=True)} or {_without(case)}"
     if case.verdict == "attribution only":
         return f"{name} looks at {context} and was not shown to need it: {least}{room}."
     return f"No reliance of {name} on {context} is shown: {least}{room}."
+
+
+def _with(case: Case, short: bool = False) -> str:
+    """Where the context is, in words."""
+    if case.context.kind == "place":
+        return "there" if short else f"at {case.context.name}"
+    return "with it" if short else f"in surroundings with {case.context.name}"
+
+
+def _without(case: Case) -> str:
+    return "far from it" if case.context.kind == "place" else "without it"
 
 
 def _supported(case: Case) -> str:
@@ -132,6 +213,16 @@ def _supported(case: Case) -> str:
         told.append(
             f"{case.looks.value:.0%} more of its relevance lies there than with shuffled weights"
         )
+    if case.ablated and case.mechanism is not None:
+        lost = case.mechanism.lost
+        does = f"{'loses' if lost > 0 else 'gains'} {abs(lost):.2f} IoU"
+        told.append(
+            f"with other padding of the convolutions it {does} there, beyond what it does elsewhere"
+            if case.context.kind == "place"
+            else f"with the direction of {case.context.name} taken out of the layer it "
+            f"{does} where that is, and by random "
+            f"directions {case.mechanism.largest:.2f} at most"
+        )
     return " and ".join(told) or "no other line of evidence shows it"
 
 
@@ -139,11 +230,21 @@ def _lost(case: Case) -> str:
     """What becomes of the pixels where the surroundings are the worse ones."""
     worse = case.lacking if case.change.value > 0 else case.there
     flipped, missed = worse[2], worse[3]
-    where = "without it" if case.change.value > 0 else "with it"
+    mostly = f" (mostly {case.taken_for})" if case.taken_for and flipped >= REACTS else ""
+    where = _without(case) if case.change.value > 0 else _with(case, short=True)
     return (
-        f"{where}, {flipped:.0%} of its pixels are taken for another class and {missed:.0%} for "
-        "the background"
+        f"{where}, {flipped:.0%} of its pixels are taken for another class{mostly} and "
+        f"{missed:.0%} for the background{_recruits(case)}"
     )
+
+
+def _recruits(case: Case) -> str:
+    """Whether the class appears where it is not, with the context or without it."""
+    part = case.recruits
+    if part is None or not (part.above(case.delta) or part.below(-case.delta)):
+        return ""
+    kind = _with(case, short=True) if part.value > 0 else _without(case)
+    return f"; {kind}, {abs(part.value):.0%} more of other classes' regions are taken for it"
 
 
 def _missing(case: Case) -> str:

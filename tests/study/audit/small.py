@@ -8,11 +8,13 @@ from conceptseg.data.manifest import Sample
 from conceptseg.engine.known import Known
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.audit import assess
+from conceptseg.study.audit.case import CASES
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import CONTEXTS, ContextType
 from conceptseg.study.audit.look import LOOKED
 from conceptseg.study.audit.margins import MARGINS
 from conceptseg.study.audit.match import MATCHED
+from conceptseg.study.audit.shift import PLACED
 from conceptseg.study.audit.survey import GRID, HOLDINGS, PLAN, Holdings, Plan
 from conceptseg.study.audit.swap import SWAPPED
 
@@ -75,12 +77,13 @@ def assessed(values, arms, donors, looked=None, before=None, filled=0.0, holds=(
         | CONTEXTS(tuple(ContextType(f"t{k}", "mask") for k in range(q)))
         | PLAN(Plan({1: ids}, {1: tuple(range(q))}))
         | MARGINS({(1, k): 8.0 for k in range(q)})
+        | PLACED({})
         | SWAPPED(SampleTable.each(tables))
         | MATCHED(SampleTable.each(matched))
         | LOOKED(looked or SampleTable.empty())
     )
     study = audit(**{"donors": 5, "min_images": 5, **keys})
-    return assess.assess(study, context, known)[assess.CASES]
+    return assess.assess(study, context, known)[CASES]
 
 
 def looked(ids, alone, on=np.nan, contexts=1):

@@ -176,12 +176,13 @@ def exact_scenes(folder):
 
 
 def test_a_network_that_sees_single_pixels_relies_on_nothing_exactly(tmp_path):
-    """Its layer is worth nothing to what is around; effects are 0, not small."""
+    """Its layer is worth nothing to what is around; effects are 0, not small. Their intervals are
+    what pairs that were not met may do."""
     model = {"source": "factory", "name": "tests.study.audit.test_swap:Pixelwise"}
-    result = audited(tmp_path, model, layer="body", look_images=2, images=10, margin=4)
+    result = audited(tmp_path, model, layer="body", look_images=2, images=20, margin=4)
     rows = result.tables["verdicts"].rows
     assert len(rows) >= 2 and not result.findings
-    assert all(row["effect"] == row["low"] == row["high"] == 0 for row in rows)
+    assert all(row["effect"] == 0 and -0.04 < row["low"] < 0 < row["high"] < 0.04 for row in rows)
     hardly = {row["verdict"] for row in rows if "nothing to lose" in row["sentence"]}
     others = {row["verdict"] for row in rows if "nothing to lose" not in row["sentence"]}
     assert hardly == {"underpowered"} and others == {"no reliance shown"}
