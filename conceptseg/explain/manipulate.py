@@ -32,7 +32,7 @@ class Search:
     """How noise is sought: uniform in its largest modulus, `epsilon`, in each pixel.
 
     `random` draws of signs begin; then in each of `steps` steps a square of the best noise so far
-    gets new signs, one for each channel, smaller squares later. A draw counts only where Dice of
+    gets new signs, later in smaller squares. A draw counts only where Dice of
     the class's prediction with the clean one is at least `agreement`. The draws are the same for
     every image, so that none hangs on its batch.
     """
@@ -76,10 +76,11 @@ class Search:
         down, across = max(1, round(share * h)), max(1, round(share * w))
         place = torch.rand(2, generator=source)
         y, x = int(place[0] * (h - down + 1)), int(place[1] * (w - across + 1))
-        new = torch.where(torch.rand(len(read), generator=source) < 0.5, -1.0, 1.0)
+        drawn = torch.rand(len(read), down, across, generator=source)
         changed = signs.clone()
-        for channel, sign in zip(read, new.tolist(), strict=True):
-            changed[:, channel, y : y + down, x : x + across] = sign
+        changed[:, read, y : y + down, x : x + across] = torch.where(drawn < 0.5, -1.0, 1.0).to(
+            signs
+        )
         return changed
 
 

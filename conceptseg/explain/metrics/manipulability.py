@@ -31,8 +31,10 @@ class Manipulability(MapMetric):
     search adds to noise. As costly as `random` + `steps` maps. nan where the region is empty, the
     map is constant, or no draw keeps the prediction.
 
-    A map that does not look at the image cannot be moved and is worth nothing. A change may be
-    right, where the network reasons differently under the noise.
+    Where `random` draws change the prediction, the curve begins later: noise of that size is not
+    noise that nobody sees, and a smaller `epsilon` should be taken. A map that does not look at the
+    image cannot be moved and is worth nothing. A change may be right, where the network reasons
+    differently under the noise.
 
     Departures: published attacks follow second derivatives, of a copy of the network with softened
     rectifiers (Dombrowski et al. 2019, arXiv:1906.07983) or by a loss that is not known to us;
@@ -46,7 +48,7 @@ class Manipulability(MapMetric):
     better: ClassVar[Literal["higher", "lower", "neither"]] = "lower"
     explains_again: ClassVar[bool] = True
     epsilon: float = Field(
-        8 / 255, gt=0, le=1, description="Size of the noise, on the images' scale of [0, 1]."
+        4 / 255, gt=0, le=1, description="Size of the noise, on the images' scale of [0, 1]."
     )
     steps: int = Field(20, ge=1, description="Steps of the search, a map each.")
     random: int = Field(5, ge=1, description="Draws of plain noise before them, a map each.")
