@@ -26,7 +26,7 @@ MAX_BYTES = 16_000_000
 """Room for a manifest that lists 100,000 samples; a larger file is something else."""
 
 PATHS = ("data.manifest", "data.root", "model.weights")
-FILES = ("directions", "labels", "dissection", "found", "weights", "donors")
+FILES = ("directions", "labels", "dissection", "found", "weights")
 """Keys that hold a path wherever they stand, but in the parts that all studies share."""
 FOLDERS = ("nnunet", "monai_bundle")
 """Sources whose `model.name` is a folder."""
@@ -264,16 +264,14 @@ def _absolute(
     return resolved
 
 
-def _files(value: Any, start: str) -> Iterator[tuple[Any, Any, str]]:
-    """What holds a path within a study's own keys, by which key or number, and its dotted key."""
+def _files(value: Any, start: str) -> Iterator[tuple[dict[str, Any], str, str]]:
+    """The mappings within a study's own keys that hold a path, by which key, and its dotted key."""
     entries = value.items() if isinstance(value, dict) else enumerate(value)
     for name, one in list(entries):
         if (key := f"{start}{name}") in ("data", "model", "run"):
             continue
-        if (named := isinstance(value, dict) and name in FILES) and one and isinstance(one, str):
+        if isinstance(value, dict) and name in FILES and isinstance(one, str) and one:
             yield value, name, key
-        elif named and isinstance(one, list):
-            yield from ((one, i, key) for i, text in enumerate(one) if isinstance(text, str))
         elif isinstance(one, dict | list):
             yield from _files(one, f"{key}.")
 

@@ -156,14 +156,11 @@ def test_the_schema_says_what_a_factory_is():
 
 
 def test_files_of_methods_are_from_the_study_s_folder(tmp_path):
-    """A method's file, or each of several, whatever folder the command is started in."""
+    """A method's file, whatever folder the command is started in."""
     folder = tmp_path / "here"
     folder.mkdir()
-    compare = [
-        {"kind": "counterfactual_segments", "donors": ["a.png", "sub/b.png"]},
-        "vanilla_saliency",
-    ]
+    compare = [{"kind": "u_noise", "weights": "sub/a.safetensors"}, "vanilla_saliency"]
     path = written(folder, {**SOUND, "compare": compare})
     (entry, plain) = read_settings("saliency", Saliency, path).study.compare
-    assert entry["donors"] == [str(folder / "a.png"), str(folder / "sub/b.png")]
+    assert entry["weights"] == str(folder / "sub/a.safetensors")
     assert plain == "vanilla_saliency"

@@ -80,6 +80,11 @@ class Explainer(Strict, ABC):
         runs nothing that an explanation in the same scene would not run anyway.
         """
 
+    @property
+    def fitted(self) -> bool:
+        """Whether it needs numbers that were fitted to the network before, and refuses others."""
+        return False
+
     def at(self, layer: str) -> Explainer:
         """The method at a layer, where it has one and names none itself."""
         if getattr(self, "layer", None) != "auto":

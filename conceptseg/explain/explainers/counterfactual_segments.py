@@ -6,17 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, islice
 from math import comb
-from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
-from torch.nn import functional
 
 from conceptseg.catalogue import technique
-from conceptseg.data.images import read_image
-from conceptseg.data.raster import Rules
 from conceptseg.errors import InputError
 from conceptseg.explain.contract import Explainer
 from conceptseg.explain.explainers._masking import overlap
@@ -53,8 +49,9 @@ class CounterfactualSegments(Explainer):
     `where: context` never removes a pixel of R: what is found then is that the *surroundings*
     decide. With `anywhere` the trivial answer is the object itself, so :class:`Removed` says which
     share of the removed pixels lies inside of R, within `ring_px` of it, and elsewhere. A fill is
-    an image that the network was not trained on; with `donors` the fill is the same place of other
-    images (files), and the measure is the median over them. Nothing is said of causes in the world.
+    an image that the network was not trained on; `fill: turned` takes the place's opposite in the
+    same image, turned by half, and :meth:`solve` other images as donors, of which the median
+    counts. Nothing is said of causes in the world.
 
     Source: Singh, Somani, Horsch and Prasad, "Counterfactual explainable gastrointestinal and
     colonoscopy image segmentation", ISBI 2022: its algorithm is not known to us, and this is our
@@ -77,9 +74,8 @@ class CounterfactualSegments(Explainer):
     where: Literal["anywhere", "context"] = Field(
         "anywhere", description="Pixels that may be removed: all, or those outside of the region."
     )
-    fill: Fill = Field("mean", description="What removed segments show, if there are no donors.")
-    donors: tuple[Path, ...] = Field(
-        (), description="Image files whose same place is shown instead; the median of them counts."
+    fill: Fill | Literal["turned"] = Field(
+        "mean", description="What removed segments show; turned: the image itself, upside down."
     )
     sets: int = Field(8, ge=1, description="Minimal sets that are kept.")
     budget: int = Field(
@@ -87,19 +83,9 @@ class CounterfactualSegments(Explainer):
     )
     ring_px: float = Field(8.0, gt=0, description="Width of the ring around the region.")
 
-    @model_validator(mode="after")
-    def _one_fill(self) -> Self:
-        if self.donors and "fill" in self.model_fields_set:
-            raise ValueError("fill: donors take its place; give one of the two")
-        return self
-
     @property
     def classes_only(self) -> bool:
         return True
-
-    def check(self, scene: Scene) -> None:
-        for path in self.donors:
-            _donor(path, scene)
 
     def reduced(self, scene: Scene) -> CounterfactualSegments:
         return self.model_copy(update={"sets": 1, "budget": 1, "below": 1.0, "segments": 1})
@@ -109,13 +95,27 @@ class CounterfactualSegments(Explainer):
             [torch.stack([one.map for one in self.solve(scene, target)]) for target in targets]
         )
 
-    def solve(self, scene: Scene, target: Target) -> list[Removed]:
-        """The minimal sets of each image for one target; says what was not found in the scene."""
+    def solve(self, scene: Scene, target: Target, donors: Tensor | None = None) -> list[Removed]:
+        """The minimal sets of each image for one target; says what was not found in the scene.
+
+        Images `donors` [d, c, h, w] take the fill's place, in each of which the segments are shown
+        where they lie; the measure is the median over them, the lower of two.
+        """
         score = scene.fix(target)
-        fills = [_donor(path, scene) for path in self.donors] or [
-            filling(scene.model, scene.images, self.fill)
+        if donors is not None and donors.shape[1:] != scene.images.shape[1:]:
+            raise InputError(
+                f"donors of {list(donors.shape[1:])} for images of {list(scene.images.shape[1:])}"
+            )
+        if donors is not None:
+            fills = list(donors.to(scene.images).split(1))
+        elif self.fill == "turned":
+            fills = [scene.images.flip(2, 3)]
+        else:
+            fills = [filling(scene.model, scene.images, self.fill)]
+        found = [
+            self._of_image(scene, score, fills, row, donors is not None)
+            for row in range(len(scene))
         ]
-        found = [self._of_image(scene, score, fills, row) for row in range(len(scene))]
         empty = score.empty.tolist()
         if any(not one.sets and not nothing for one, nothing in zip(found, empty, strict=True)):
             scene.remark(
@@ -126,7 +126,7 @@ class CounterfactualSegments(Explainer):
         return found
 
     def _of_image(
-        self, scene: Scene, score: FixedTarget, fills: Sequence[Tensor], row: int
+        self, scene: Scene, score: FixedTarget, fills: Sequence[Tensor], row: int, shared: bool
     ) -> Removed:
         region = score.mask[row]
         if self.partition == "hexagons":
@@ -137,7 +137,7 @@ class CounterfactualSegments(Explainer):
         free = ~region if self.where == "context" else torch.ones_like(region)
         cells = sorted(set(labels[free].tolist())) if region.any() else []
         image = scene.images[row : row + 1]
-        own = [fill[row : row + 1] if len(fill) > 1 else fill for fill in fills]
+        own = fills if shared else [fill[row : row + 1] for fill in fills]
         removal = Removal(self, scene, image, own, labels, region, score.class_id)
         found = Search(cells, removal, self).run() if cells else Sets((), 0, False)
         return Removed.of(found, removal, len(cells), self.ring_px)
@@ -300,16 +300,3 @@ class Search:
             if not spare:
                 return tuple(sorted(chosen))
             del chosen[spare[0]]
-
-
-def _donor(path: Path, scene: Scene) -> Tensor:
-    """A donor's image [1, c, h, w], resized to those of the scene."""
-    channels = scene.images.shape[1]
-    try:
-        image = torch.from_numpy(read_image([path], Rules(channels=channels)))
-    except InputError as error:
-        raise InputError(f"donors: {error}") from None
-    image = image.to(scene.images)[None]
-    if image.shape[2:] == scene.size:
-        return image
-    return functional.interpolate(image, scene.size, mode="bilinear", align_corners=False)

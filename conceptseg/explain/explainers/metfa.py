@@ -107,6 +107,10 @@ class Metfa(Explainer):
         return bool(self.of.classes_only)
 
     @property
+    def fitted(self) -> bool:
+        return bool(self.of.fitted)
+
+    @property
     def layers_named(self) -> set[str]:
         return set(self.of.layers_named)
 

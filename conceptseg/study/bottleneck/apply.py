@@ -12,6 +12,7 @@ from conceptseg.data.batch import Batch
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
+from conceptseg.explain.fitted import check_bound
 from conceptseg.result.table import Table
 from conceptseg.study.bottleneck.confidence import names
 from conceptseg.study.bottleneck.config import Bottleneck
@@ -28,12 +29,8 @@ class Scoring(Bottleneck):
 
 def check(predictor: Predictor, context: Context, where: str) -> None:
     """Refuse a network that the predictor was not made for: its layer means nothing there."""
-    if context.model.fingerprint() != predictor.facts["weights"]:
-        raise InputError(
-            f"{where}: its predictor was made for other weights (or another preprocessing) than "
-            f"those of model {context.model.name!r}; give the same network, or run the bottleneck "
-            "study on this one"
-        )
+    cure = "give the same network, or run the bottleneck study on this one"
+    check_bound(predictor.facts["weights"], context.model, f"{where}: its predictor", cure)
     if predictor.facts["confidence"] != names(predictor.facts["flip"]):
         raise InputError(
             f"{where}: its predictor reads another confidence than this version measures; run the "

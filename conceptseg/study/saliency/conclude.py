@@ -11,7 +11,8 @@ from conceptseg.engine.known import Known
 from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
-from conceptseg.study.saliency import tables
+from conceptseg.study.saliency import attacked, tables
+from conceptseg.study.saliency.attack import ATTACKED
 from conceptseg.study.saliency.config import Saliency
 from conceptseg.study.saliency.findings import findings
 from conceptseg.study.saliency.judge import JUDGED, Judged
@@ -32,6 +33,13 @@ def conclude(study: Saliency, context: Context, known: Known) -> Result:
     images = list(dict.fromkeys(sample_id for sample_id, _ in judged.cases))
     seconds = _median(judged.seconds).tolist()
     pictures, gallery = _gallery(study, judged, classes)
+    more: dict[str, Table] = {}
+    attack: dict[str, str] = {}
+    if (bent := known.get(ATTACKED, None)) is not None:
+        more = {"attack": attacked.table(bent)}
+        said = f"{study.attack_steps} steps, {study.attack_epsilon:.3g} of the images' range"
+        attack = {"attack": said}
+        pictures |= attacked.pictures(bent, judged, study.picture_px)
     return Result(
         study="saliency",
         findings=ranked(findings(standing, study.primary_label, study.insensitive, telling)),
@@ -44,6 +52,7 @@ def conclude(study: Saliency, context: Context, known: Known) -> Result:
             "values": tables.value_table(judged, classes),
             "metrics": tables.metric_table(judged),
             "gallery": gallery,
+            **more,
         },
         arrays=_arrays(judged),
         images=pictures,
@@ -64,6 +73,7 @@ def conclude(study: Saliency, context: Context, known: Known) -> Result:
             score=study.target.score,
             sanity=min(study.sanity_images, len(judged.cases)),
             insensitive=study.insensitive,
+            **attack,
             chance=standing.sampling.mean(judged.chance).value,
             at={name: at.tolist() for name, at in judged.at.items() if len(at)},
         ),

@@ -62,6 +62,16 @@ class Saliency(Study):
         4.0, gt=0, description="Bound of the maps that a method is asked for at once."
     )
     gallery: int = Field(6, ge=0, description="Cases whose maps the report shows.")
+    attack_steps: int = Field(
+        0,
+        ge=0,
+        description="Steps of an explicit attack on each method's map in the gallery's cases: "
+        "noise is sought that turns the map towards itself upside down while the prediction holds; "
+        "0: none. Each step takes one map of each method.",
+    )
+    attack_epsilon: float = Field(
+        4 / 255, gt=0, le=1, description="Size of that noise, on the images' scale of [0, 1]."
+    )
     picture_px: int = Field(
         192, ge=32, le=4096, description="Longer side of the report's pictures."
     )

@@ -5,6 +5,7 @@ from conceptseg.engine.reading import first_images
 from conceptseg.errors import InputError
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import configured
+from conceptseg.study.saliency.attack import Attack, join_attacks
 from conceptseg.study.saliency.choose import Choose, draw_cases
 from conceptseg.study.saliency.config import Saliency
 from conceptseg.study.saliency.judge import Judge, join_cases
@@ -13,12 +14,17 @@ from conceptseg.study.saliency.standing import assess
 
 def steps(study: Saliency) -> tuple[Step, ...]:
     """Cases are drawn and explained by every method, and every metric judges each map."""
-    return (Choose(study), draw_cases, Judge(study), join_cases, assess)
+    judged = (Choose(study), draw_cases, Judge(study), join_cases, assess)
+    if not study.attack_steps:
+        return judged
+    return (*judged, Attack(study), join_attacks)
 
 
 def check(study: Saliency, context: Context) -> None:
     """Refuse a region that needs labels where there are none, maps that do not fit, and methods of
     which none suits the network."""
+    if study.attack_steps and not study.gallery:
+        raise InputError("attack_steps: the gallery's cases are attacked, and gallery is 0")
     manifest, region = context.manifest, configured(study.target, 0).where
     if region.needs_labels and not manifest.any_labelled:
         raise InputError(

@@ -3,8 +3,6 @@ from itertools import chain, combinations
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from pydantic import ValidationError
 
 from conceptseg.errors import InputError
 from conceptseg.explain.explainers._partition import hexagons
@@ -128,21 +126,20 @@ def test_where_removed_pixels_lie():
     assert shares[0] > 0.3 and shares[15] == 0
 
 
-def test_donors_fill_and_the_median_of_them_counts(tmp_path):
+def test_donors_fill_and_the_median_of_them_counts():
     """Two of three donors are black: what counts is what black does, whatever the third."""
-    net, x = unet(), images(1, 24, 32)
-    files = []
-    for name, level in (("a", 0), ("b", 0), ("c", 255)):
-        files.append(tmp_path / f"{name}.png")
-        Image.fromarray(np.full((12, 16, 3), level, np.uint8)).save(files[-1])
+    net, x = unet(), images(2, 24, 32)
+    donors = torch.stack([torch.zeros(3, 24, 32), torch.zeros(3, 24, 32), torch.ones(3, 24, 32)])
     scene, target = Scene(net, x), Target(1, Box(4, 6, 18, 24))
-    by_donors = CounterfactualSegments(donors=files, segments=4).solve(scene, target)[0]
-    by_black = CounterfactualSegments(fill="black", segments=4).solve(scene, target)[0]
-    assert by_donors.sets == by_black.sets and torch.equal(by_donors.map, by_black.map)
-    with pytest.raises(InputError, match="counterfactual_segments: donors: .*none.png"):
-        CounterfactualSegments(donors=(tmp_path / "none.png",))(net, x, target)
-    with pytest.raises(ValidationError, match="donors take its place"):
-        CounterfactualSegments(donors=files, fill="black")
+    by_donors = CounterfactualSegments(segments=4).solve(scene, target, donors)
+    by_black = CounterfactualSegments(fill="black", segments=4).solve(scene, target)
+    for one, other in zip(by_donors, by_black, strict=True):
+        assert one.sets == other.sets and torch.equal(one.map, other.map)
+    turned = CounterfactualSegments(fill="turned", segments=4)
+    alone = turned.solve(Scene(net, x[:1]), target)[0]
+    assert alone.sets == turned.solve(Scene(net, x[:1]), target, x[:1].flip(2, 3))[0].sets
+    with pytest.raises(InputError, match="donors of .*3, 9, 9.* for images of"):
+        turned.solve(scene, target, torch.zeros(1, 3, 9, 9))
 
 
 def test_on_planted_networks_surroundings_decide_only_where_they_are_relied_on():
