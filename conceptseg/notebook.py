@@ -39,6 +39,7 @@ from conceptseg.network.choice import chosen
 from conceptseg.network.independent import only
 from conceptseg.network.model import SegmentationModel, load_model
 from conceptseg.network.plain import in_float32
+from conceptseg.report.framed import Shown
 from conceptseg.report.thumbnails import ZERO, outlined, overlay, shared_limit
 
 if TYPE_CHECKING:
@@ -317,27 +318,6 @@ def as_image(
         values = np.moveaxis(values, -1, 0)
     scale = {"uint8": 255.0, "uint16": 65535.0}.get(values.dtype.name, 1.0)
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32) / np.float32(scale))
-
-
-@dataclass(frozen=True)
-class Shown:
-    """The report of a run, which a notebook shows in the output cell, in a frame of its own.
-
-    `html` is the whole page. In the frame its script runs, and reaches neither the notebook nor the
-    network.
-    """
-
-    name: str
-    html: str = field(repr=False)
-    height: int = 800
-
-    def _repr_html_(self) -> str:
-        title = escape(f"Report of {self.name}", quote=True)
-        return (
-            f'<iframe title="{title}" sandbox="allow-scripts allow-downloads" '
-            f'style="width:100%;height:{self.height}px;border:1px solid" '
-            f'srcdoc="{escape(self.html, quote=True)}"></iframe>'
-        )
 
 
 def show(run: Path | str, height: int = 800) -> Shown:
