@@ -253,24 +253,6 @@ Layers = Literal["auto"] | tuple[str, ...] | None
 Reads = Literal["one", "joined", "balanced", "apart"]
 
 
-class CoverConfig(Strict):
-    """What a report says of itself on its cover; nothing that is computed depends on it."""
-
-    title: str = Field("", max_length=200, description="What this report is called.")
-    author: str = Field("", max_length=200, description="Who is answerable for it.")
-    organisation: str = Field("", max_length=200, description="For whom it was made, or by whom.")
-    purpose: str = Field("", max_length=1000, description="Why the study was made.")
-    intended_use: str = Field(
-        "", max_length=1000, description="What the network is to be used for."
-    )
-
-    @property
-    def facts(self) -> list[tuple[str, str]]:
-        """What was given, with its label, in the order of the fields."""
-        given = self.model_dump()
-        return [(key.replace("_", " ").capitalize(), text) for key, text in given.items() if text]
-
-
 class StudyKeys(Strict):
     """The keys that the files of all studies share."""
 
@@ -284,7 +266,10 @@ class StudyKeys(Strict):
     data: DataConfig
     model: ModelConfig
     run: RunConfig = RunConfig()
-    cover: CoverConfig = CoverConfig()
+    cover: dict[Literal["author", "purpose", "intended_use"], str] = Field(
+        default_factory=dict,
+        description="What the report's cover says: who is answerable, why, and for which use.",
+    )
     layer: str = Field(
         "auto",
         description="Layer that is studied; auto takes the deepest one that the decision passes.",

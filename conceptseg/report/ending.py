@@ -4,9 +4,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
-from conceptseg.config import CoverConfig
 from conceptseg.errors import InputError
 from conceptseg.report import blocks, examined
 from conceptseg.result.saved import Result
@@ -69,12 +66,10 @@ def sections(report: blocks.Report, result: Result) -> list[blocks.Section]:
 
 def cover(result: Result) -> list[tuple[str, str]]:
     """What the study's file says of the report itself: author, purpose, intended use."""
-    given = result.config.get("cover")
-    try:
-        return CoverConfig.model_validate(given or {}).facts
-    except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"]))
-        raise InputError(f"result.json: config.cover.{where}: {error.errors()[0]['msg']}") from None
+    given = result.config.get("cover") or {}
+    if not isinstance(given, Mapping) or not all(isinstance(one, str) for one in given.values()):
+        raise InputError("result.json: config.cover must hold texts; run the study again")
+    return [(str(key).replace("_", " ").capitalize(), text) for key, text in given.items() if text]
 
 
 def coverage(result: Result) -> blocks.Section:

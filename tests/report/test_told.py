@@ -120,13 +120,13 @@ def test_authors_are_told_apart():
 
 
 def test_the_cover_says_what_the_studys_file_says_of_it():
-    config = {"cover": {"author": HOSTILE, "intended_use": "Screening", "title": ""}}
+    config = {"cover": {"author": HOSTILE, "intended_use": "Screening", "purpose": ""}}
     html = render(Report("t"), Result("actmax", config=config))
     head = html[html.index("<header") : html.index("</header>")]
-    assert "Intended use" in head and "Screening" in head and "Title" not in head
+    assert "Intended use" in head and "Screening" in head and "Purpose" not in head
     assert HOSTILE not in head and "&lt;script&gt;" in head
     assert "<dl" not in render(Report("t"), Result("actmax")).split("</header>")[0]
-    with pytest.raises(InputError, match="config.cover.author"):
+    with pytest.raises(InputError, match="config.cover must hold texts"):
         render(Report("t"), Result("actmax", config={"cover": {"author": 3.5}}))
 
 

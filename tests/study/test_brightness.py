@@ -50,7 +50,9 @@ def test_it_finds_that_squares_are_brighter_than_their_ground(study):
     ground = next(one for one in result["findings"] if one["class"] == "ground")
     assert ground["effect"] < -0.2 and ground["ci"][1] < 0 and ground["p_adjusted"] <= 0.05
     assert (ground["n"], ground["of"]) == (12, "groups")
+    assert result["verdict"]["status"] == "concern"
     page = Path("out/report.html").read_text()
+    assert 'data-status="concern"' in page
     assert "Brightness of classes of" in page and "12 groups" in page
     shutil.copy("out/report.html", "first.html")
     assert command.main(["report", "out"]) == 0
