@@ -35,7 +35,7 @@ def _report(result: Result, title: str) -> Citation:
     digest = "" if result.altered else result.digest
     network = str(result.notes.get("model", "a network"))
     data = str(result.notes.get("manifest", "its data"))
-    date = str(result.timings.get("finished", ""))
+    date = result.finished
     said = f"{title}: {result.study} of {network} on {data}"
     how = f"conceptseg {result.provenance.get('versions', {}).get('conceptseg', __version__)}"
     sealed = f"result sha256 {digest}" if digest else "of an edited result"

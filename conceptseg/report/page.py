@@ -61,7 +61,7 @@ def render(report: blocks.Report, result: Result) -> str:
             report=report,
             study=result.study,
             verdict=report.verdict,
-            date=result.timings.get("finished"),
+            date=result.finished,
             cover=ending.cover(result),
             alpha=ALPHA,
             sections=shown,

@@ -122,6 +122,12 @@ class Result:
         read_again = json.loads(_text(plain(content)))  # so that keys are texts, sorted as such
         return _text(sealed(read_again), indent=1) + "\n"
 
+    @property
+    def finished(self) -> str:
+        """When the run ended (ISO 8601), of parts by class the last; empty where it is not kept."""
+        kept = self.timings.get("finished", "")
+        return str(max(kept.values(), default="")) if isinstance(kept, Mapping) else str(kept)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of all that `result.json` holds but for timings, as it is or will be saved."""

@@ -112,6 +112,13 @@ def test_the_report_and_its_method_are_cited_as_bibtex(study):
     assert r"u\_net \& co" in report.bibtex and r"50\% of it" in report.bibtex
 
 
+def test_of_several_classes_the_last_date_counts():
+    timings = {"finished": {"a": "2026-01-31T10:00:00Z", "b": "2026-02-01T09:00:00Z"}}
+    result = Result("ace", timings=timings)
+    assert "(2026-02-01)" in render(Report("t", subtitle="s"), result)
+    assert "2026-02-01" in citations(result, "t")[0].text
+
+
 def test_authors_are_told_apart():
     found = [one.bibtex for one in citations(Result("bottleneck"), "t")[1:]]
     assert "author = {Janik and Sankaran and Ortiz}" in found[0] and "year = {2019}" in found[0]
