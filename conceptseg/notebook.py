@@ -248,31 +248,23 @@ def fit_noise(
 ) -> Path:
     """Fit the noise network of `u_noise` to a frozen network, on images of one size.
 
-    The file `out` (safetensors) is what `{"kind": "u_noise", "weights": out}` takes, for this
-    network and no other. `class_names` are the classes that it can explain, each predicted in some
-    image. `noise` are low, high, price, smooth and edge
-    (:class:`~conceptseg.explain.noise_model.Noise`). `steps` forward and backward passes of
-    `batch` images, and as many forward ones; no labels are read.
+    The file `out` is what `{"kind": "u_noise", "weights": out}` takes, for this network alone and
+    for `class_names`, each predicted in some image. `noise` are low, high, price, smooth and edge
+    (:class:`~conceptseg.explain.noise_model.Noise`). No labels are read.
 
-    Raises InputError for an unknown class or key, a class that no image is predicted to hold, and
-    images that differ in size or do not suit the network.
+    Raises InputError for what it does not know, and images that differ in size or do not suit.
     """
-    from conceptseg.explain.noise_model import Noise, fit
+    from conceptseg.explain.noise_model import fit, noise_of
 
-    known = Noise.__dataclass_fields__
-    for key in noise:
-        if key not in known:
-            raise InputError(f"fit_noise() takes no {key!r}; {nearest(key, known)}")
+    settings = noise_of(noise)
     classes = [network.class_id(name) for name in class_names]
     if not classes or not images or steps < 1 or batch < 1:
         raise InputError("fit_noise() needs images, class names, and at least one step and image")
-    device = next(network.parameters()).device
-    pixels = [as_image(one, network.channels).to(device) for one in images]
+    pixels = [as_image(one, network.channels) for one in images]
     if len({tuple(one.shape) for one in pixels}) > 1:
         raise InputError("fit_noise() takes images of one size; cut or resize them before")
-    stacked = Scene(network, torch.stack(pixels)).images
-    fitted, _ = fit(network, stacked, classes, Noise(**noise), steps=steps, batch=batch, seed=seed)
-    return fitted.save(out)
+    stack = Scene(network, torch.stack(pixels).to(next(network.parameters()).device)).images
+    return fit(network, stack, classes, settings, steps=steps, batch=batch, seed=seed)[0].save(out)
 
 
 def _zero(method: Explainer, scene: Scene) -> str:

@@ -5,7 +5,7 @@ Its formula is that of U-Noise (:mod:`conceptseg.explain.explainers.u_noise`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from conceptseg.errors import InputError
+from conceptseg.errors import InputError, nearest
 from conceptseg.explain.fitted import Fitted
 from conceptseg.explain.noise import generator
 from conceptseg.network.blame import Backward
@@ -45,6 +45,14 @@ class Noise:
             raise InputError(f"noise: low {self.low:g} has to lie in [0, high), high {self.high:g}")
         if self.price < 0 or self.smooth < 0 or self.edge <= 0:
             raise InputError("noise: price and smooth are at least 0, edge is above it")
+
+
+def noise_of(given: Mapping[str, float]) -> Noise:
+    """How noise is fitted, by the settings given. Raises InputError for those that do not exist."""
+    for key in given:
+        if key not in (known := Noise.__dataclass_fields__):
+            raise InputError(f"fit_noise() takes no {key!r}; {nearest(key, known)}")
+    return Noise(**given)
 
 
 class NoiseNet(nn.Module):
