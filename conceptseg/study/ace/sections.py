@@ -11,7 +11,7 @@ from conceptseg.result.table import Table
 from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.ace import tables
 from conceptseg.study.ace.pool import TAGS
-from conceptseg.study.shared.verdicts import meanings
+from conceptseg.study.shared.verdicts import MARKS, meanings
 
 STRONGEST = 25
 MAPS = (
@@ -86,7 +86,7 @@ def erasure(result: Result) -> Section:
             chance=tables.NULL_LOSS,
             chance_name="random directions",
             filled="used",
-            marks=("used", "not used"),
+            marks=MARKS,
             least=result.notes["smallest_effect"],
             heading="What erasing a concept costs",
             caption=f"The {len(erased.rows)} largest losses, each with its 95 % interval. The grey "

@@ -21,7 +21,7 @@ from conceptseg.study.dissect.tables import (
     RANDOM,
     WITH_DETECTOR,
 )
-from conceptseg.study.shared.verdicts import meanings
+from conceptseg.study.shared.verdicts import MARKS, meanings
 
 MOST_ROWS, MOST_COLUMNS = 40, 24
 STRONGEST = 25
@@ -96,7 +96,7 @@ def causal(result: Result) -> Section:
         chance=RANDOM,
         chance_name="random units",
         filled="used",
-        marks=("used", "not used"),
+        marks=MARKS,
         least=notes["smallest_effect"],
         heading="What the units are worth",
         caption="The largest losses, each with its 95 % interval over images (or their groups). "

@@ -22,6 +22,8 @@ VERDICTS: dict[Verdict, str] = {
     "not testable": "no loss whatever could have been shown",
 }
 """What is known of a class's use of something. No verdict says that it is not used."""
+MARKS = ("used", "no use shown")
+"""What charts call the filled and the hollow dots."""
 
 
 def verdict(test: Test, to_lose: float, *, used: bool) -> Verdict:

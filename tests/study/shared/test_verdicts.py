@@ -1,9 +1,12 @@
 """What is said of cases in which no use was shown, and of tests that could not pass."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from conceptseg.result.table import Table
-from conceptseg.study.shared.verdicts import open_pairs, unreachable
+from conceptseg.study.shared.verdicts import MARKS, VERDICTS, open_pairs, unreachable
 
 
 def row(verdict, loss=-0.1, detectable=0.3, needs=None):
@@ -56,3 +59,12 @@ def test_too_few_random_concepts_are_told_under_their_key():
     (line,) = unreachable(*of_groups(9), "auto", 3, ("nulls", 19))
     assert line.startswith("nulls: of 19 the smallest corrected p possible is 0.15")
     assert line.endswith("59 are needed")
+
+
+def test_no_chart_calls_anything_not_used():
+    """Of what was not shown, in the code of every study: negatives that are no verdict."""
+    import conceptseg.study as studies
+
+    files = Path(studies.__file__).parent.rglob("*.py")
+    assert [f.name for f in files if re.search(r"[(,] *\"(not|un)[ -]?used", f.read_text())] == []
+    assert VERDICTS.keys() & set(MARKS) == {"used"}
