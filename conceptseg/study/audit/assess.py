@@ -1,5 +1,6 @@
 """What the swaps and the masks say of each class and context, and the verdict."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -159,7 +160,7 @@ CASES: Key[tuple[Case, ...]] = Key("cases", tuple)
 
 
 @dataclass(frozen=True)
-class _Looked:
+class Looked:
     """Of one class: what it loses alone, its radius, and what relevance says by context's place."""
 
     alone: Estimate | None = None
@@ -172,28 +173,37 @@ def assess(study: Audit, context: Context, known: Known) -> Known:
     plan, asked = known[PLAN], []
     for class_id, contexts in plan.contexts.items():
         asked += [_asked(study, context, known, class_id, q) for q in contexts]
-    by_donors = [one.crossed.donors_p(context.seed) for one in asked]
+    looked = _looked(study, context, known)
+    return CASES(cases_of(study, known[CONTEXTS], asked, looked, context.seed))
+
+
+def cases_of(
+    study: Audit,
+    contexts: Sequence[ContextType],
+    asked: Sequence["Asked"],
+    looked: Mapping[int, Looked],
+    seed: int,
+) -> tuple[Case, ...]:
+    """What is asked with all that decides the verdicts, tested as one family."""
+    by_donors = [one.crossed.donors_p(seed) for one in asked]
     p, floors = np.array(by_donors).T
     smallest = donors_needed()
     family = given(p, floors, n=study.donors, of="donors", needs=f"{smallest} donors of each kind")
     tests = judge(
         [Question(one.crossed.differences, one.crossed.sampling) for one in asked],
         side="two",
-        seed=context.seed,
+        seed=seed,
         policy=few(by_holm),
         also=[family],
     )
-    looked = _looked(study, context, known)
-    return CASES(
-        tuple(
-            one.case(study, known, test, looked.get(one.class_id, _Looked()))
-            for one, test in zip(asked, tests, strict=True)
-        )
+    return tuple(
+        one.case(study, contexts[one.place], test, looked.get(one.class_id, Looked()))
+        for one, test in zip(asked, tests, strict=True)
     )
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """A class and a context, of images crossed with donors: `crossed` holds IoUs, `scores`
     [4, n, m] all."""
 
@@ -211,9 +221,9 @@ class _Asked:
     def case(
         self,
         study: Audit,
-        known: Known,
+        context: ContextType,
         test: Test,
-        looked: _Looked,
+        looked: Looked,
     ) -> Case:
         changes = self.crossed.differences
         first = self.crossed.first
@@ -224,7 +234,7 @@ class _Asked:
         return Case(
             self.class_id,
             self.class_name,
-            known[CONTEXTS][self.place],
+            context,
             self.crossed.estimate(),
             test,
             study.delta,
@@ -252,7 +262,7 @@ def _asked(
     known: Known,
     class_id: int,
     place: int,
-) -> _Asked:
+) -> Asked:
     margin = known[MARGINS][class_id, place]
     rows = rows_of(known[SWAPPED], class_id, margin, known[PLAN].recipients[class_id])
     able = {name: own for name, own in rows.items() if serves(own, class_id, place)}
@@ -282,10 +292,10 @@ def _asked(
     several = min(int(there.sum()), int(lacking.sum())) >= FEWEST
     start = sampling.at(told).difference(before[told], there[told]) if several else None
     mean = float(before.mean())
-    return _Asked(class_id, name, place, ids, crossed, scores, mean, start, filled, margin)
+    return Asked(class_id, name, place, ids, crossed, scores, mean, start, filled, margin)
 
 
-def _looked(study: Audit, context: Context, known: Known) -> dict[int, _Looked]:
+def _looked(study: Audit, context: Context, known: Known) -> dict[int, Looked]:
     """What the supporting lines say of each class."""
     table, found = known[LOOKED], {}
     if not table.ids:
@@ -304,7 +314,7 @@ def _looked(study: Audit, context: Context, known: Known) -> dict[int, _Looked]:
             if len(own := rows_of_class(c, on[:, q])):
                 shares[q] = whole.at(own).mean(on[own, q])
         far = radius[(classes == c) & ~np.isnan(radius)]
-        found[c] = _Looked(
+        found[c] = Looked(
             whole.at(rows).bounded(alone[rows], 0.0, 1.0) if len(rows) else None,
             float(np.median(far)) if len(far) else float("nan"),
             shares,
