@@ -7,10 +7,11 @@ what is finished is kept until the result is saved, so that a run that broke off
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from conceptseg.engine.run import in_order, run_study
 from conceptseg.engine.store import CarryStore, clear
 from conceptseg.errors import InputError, nearest
 from conceptseg.report.page import render
+from conceptseg.result.saved import Result
 from conceptseg.settings import digest
 from conceptseg.study.selftest.bench import EXACT, Planted, selftest_of
 from conceptseg.study.selftest.conclude import NAME, Rate, Share, conclude
@@ -180,11 +182,27 @@ def named(study: str, seed: int, w: float, number: int) -> bool:
         return power.found(run_study(own, context, Path(folder), engine=LocalEngine()))
 
 
-def shipped(result: Any, version: str) -> dict[str, Any]:
-    """What is shipped with the package of a result: its rates, power, and what tests nothing."""
-    tables: dict[str, Sequence[Any]] = {
-        name: [dict(row) for row in result.tables[name].rows]
-        for name in ("rates", "power", "untested")
-    }
-    numbers = {name: result.config[name] for name in ("draws", "sets", "seed")}
-    return {"version": version, **numbers, **tables}
+def shipped(result: Result, version: str, before: Mapping[str, Any]) -> dict[str, Any]:
+    """What is shipped with the package: of the studies that were run what the result says, of all
+    others what was there `before`, if that is of the same version."""
+    kept = before if before.get("version") == version else {}
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for name in ("rates", "power", "untested"):
+        rows = [dict(row) for row in result.tables[name].rows]
+        rows += [row for row in kept.get(name, ()) if row["study"] not in result.config["studies"]]
+        tables[name] = sorted(rows, key=lambda row: str(row["study"]))
+    draws = min((row["draws"] for row in tables["rates"]), default=0)
+    return {"version": version, "draws": draws, **tables}
+
+
+def read(file: Path) -> dict[str, Any]:
+    """What such a file holds; nothing if there is none. Raises InputError for another file."""
+    if not file.exists():
+        return {}
+    try:
+        held = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(held, dict) and "rates" in held:
+            return held
+    except ValueError:
+        pass
+    raise InputError(f"--write {file}: it holds something else; give another file")

@@ -136,6 +136,16 @@ def test_it_is_rendered_again_and_written_for_the_package(tmp_path, coined, caps
     assert command.main(["selftest", *flags, "--out", str(out), "--write", str(file)]) == 0
     held = json.loads(file.read_text())
     assert held["draws"] == 50 and len(held["rates"]) == 2 and held["version"]
+    again = ["--study", "audit", "--draws", "60", "--sets", "0", "--processes", "1", "-q"]
+    further = [*again, "--out", str(tmp_path / "b"), "--write", str(file)]
+    assert command.main(["selftest", *further]) == 0
+    both = json.loads(file.read_text())
+    assert [row["study"] for row in both["rates"]] == ["ace", "ace", "audit", "audit"]
+    assert both["draws"] == 50 and both["rates"][:2] == held["rates"]
+    (tmp_path / "other.json").write_text("[]")
+    refused = [*again, "--out", str(tmp_path / "c"), "--write", str(tmp_path / "other.json")]
+    assert command.main(["selftest", *refused]) == EXIT_INPUT
+    assert "holds something else" in capsys.readouterr().err and not (tmp_path / "c").exists()
     before = (out / "report.html").read_text()
     assert command.main(["report", str(out)]) == 0
     assert (out / "report.html").read_text() == before

@@ -26,7 +26,10 @@ def command(
     ] = None,
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("runs/selftest"),
     write: Annotated[
-        Path | None, typer.Option(help="Also write what the package ships, rates.json, to a file.")
+        Path | None,
+        typer.Option(
+            help="Also write what the package ships (rates.json); rows of other studies stay."
+        ),
     ] = None,
     fresh: Fresh = False,
     quiet: Quietly = False,
@@ -39,16 +42,18 @@ def command(
     from conceptseg.result.folder import check_file, write_out
     from conceptseg.result.saved import Result
     from conceptseg.study.command.running import start_here
-    from conceptseg.study.selftest.run import Options, run, shipped
+    from conceptseg.study.selftest.run import Options, read, run, shipped
 
     options = Options(draws, sets, tuple(study or ()), seed, processes).checked()
+    before = {}
     if write is not None:
         check_file(write)
+        before = read(write)
     start_here()
     with choose(quiet) as progress:
         path = run(options, out.absolute(), progress, fresh=fresh)
     if write is not None:
-        held = shipped(Result.load(path.parent), __version__)
+        held = shipped(Result.load(path.parent), __version__, before)
         write_out(write, (json.dumps(held, indent=1, ensure_ascii=False) + "\n").encode())
     print(out / path.name)
 
