@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ from conceptseg.data.reads import IMAGE, LABELS, recording
 from conceptseg.data.stamps import rows_digest
 from conceptseg.engine import provenance
 from conceptseg.engine.base import Engine
-from conceptseg.engine.contract import LEFT_OUT, Context, Pass, Study
+from conceptseg.engine.contract import LEFT_OUT, Context, Pass, Step, Study
 from conceptseg.engine.inputs import inputs, masks, stamps
 from conceptseg.engine.job import Job
 from conceptseg.engine.known import Known
@@ -124,6 +125,17 @@ def sweep(
     with recording(steps.ledger):
         steps.sweep(step)
     return steps.gathered
+
+
+def known_after(study: Study, context: Context, plan: Sequence[Step]) -> Known:
+    """What is known after some steps of a study, made in this process and kept nowhere."""
+    weights, recorded = context.model.fingerprint(), study.model_dump(mode="json")
+    key = base_key(study, context, recorded, weights)
+    with tempfile.TemporaryDirectory() as folder:
+        steps = _steps(study, context, Path(folder), Quiet(), LocalEngine(), key, weights)
+        with recording(steps.ledger):
+            steps.go(plan)
+    return steps.gathered | steps.known
 
 
 def _steps(

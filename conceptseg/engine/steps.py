@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from conceptseg.data.ledger import Ledger
 from conceptseg.data.reads import Reads, recording
 from conceptseg.engine.base import Engine, each
-from conceptseg.engine.contract import Context, Pass, Study
+from conceptseg.engine.contract import Context, Pass, Step, Study
 from conceptseg.engine.cut import ON_DEVICE, WORK, Cut, Tree, as_before
 from conceptseg.engine.cut import ranges as cut_into
 from conceptseg.engine.fits import Fits, made_by
@@ -82,6 +82,17 @@ class Steps:
         """Take all, to the result that is concluded of what is known then."""
         plan = self.study.plan()
         self.progress.expect([step.name for step in plan if isinstance(step, Pass)])
+        self.go(plan)
+        self.progress.note("all steps are done; drawing conclusions")
+        started, self.known = time.monotonic(), self.gathered | self.known
+        with self._fitting("finish", type(self.study).__module__) as fits:
+            result = self.study.finish(self.context, self.known)
+        seconds = time.monotonic() - started
+        self.taken.append(Taken("finish", seconds, fits=fits.counts))
+        return result
+
+    def go(self, plan: Sequence[Step]) -> None:
+        """Take some steps, each of which may know what those before it have found out."""
         for step in plan:
             started = time.monotonic()
             if isinstance(step, Pass):
@@ -90,13 +101,6 @@ class Steps:
             else:
                 taken = self._find_out(step)
             self.taken.append(replace(taken, seconds=time.monotonic() - started))
-        self.progress.note("all steps are done; drawing conclusions")
-        started, self.known = time.monotonic(), self.gathered | self.known
-        with self._fitting("finish", type(self.study).__module__) as fits:
-            result = self.study.finish(self.context, self.known)
-        seconds = time.monotonic() - started
-        self.taken.append(Taken("finish", seconds, fits=fits.counts))
-        return result
 
     def _find_out(self, step: Callable[[Any, Context, Known], Known]) -> Taken:
         """Have a function say what follows from what is known."""

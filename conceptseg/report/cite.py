@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 
 from conceptseg import __version__, catalogue
-from conceptseg.errors import InputError
 from conceptseg.result.saved import Result
 
 ARXIV = re.compile(r"(?:arXiv[ :]*)?(\d{4}\.\d{4,5})")
@@ -47,10 +46,9 @@ def _report(result: Result, title: str) -> Citation:
 
 
 def _method(study: str) -> tuple[Citation, ...]:
-    try:
-        source = catalogue.entry("study", study).source
-    except InputError:  # a study that is not of the package
+    if study not in catalogue.names("study"):  # the self tests, or one that is not of the package
         return ()
+    source = catalogue.entry("study", study).source
     found: dict[str, Citation] = {}
     for part in filter(None, (one.strip() for one in source.split(";"))):
         fields = {"title": f"{{{_tex(part)}}}"}

@@ -57,6 +57,15 @@ def saved(out):
     return sorted(path for path in files if path.parent.name != "carry")
 
 
+def test_some_steps_alone_find_out_what_they_find_in_a_run(tmp_path, monkeypatch):
+    """And nothing is left in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    study = toys.toy()
+    known = run.known_after(study, toys.context(), study.plan()[:2])
+    assert known[toys.MEAN] == pytest.approx(by_hand()["mean"], rel=1e-6)
+    assert toys.SQUARE not in known and not list(tmp_path.iterdir())
+
+
 def test_passes_give_what_plain_numpy_gives(tmp_path):
     result = run.run_study(toys.toy(), toys.context(), tmp_path)
     assert numbers(result) == pytest.approx(by_hand(), rel=1e-6)

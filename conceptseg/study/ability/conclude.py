@@ -30,7 +30,7 @@ def conclude(study: Ability, context: Context, known: Known) -> Result:
     }
     return Result(
         study="ability",
-        findings=ranked(findings(study, assessed, classes)),
+        findings=ranked(findings(assessed, classes)),
         tables={
             "levels": tables.levels(assessed, classes),
             "classes": tables.emergence(assessed, classes),

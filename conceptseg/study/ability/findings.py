@@ -8,34 +8,35 @@ import numpy as np
 from conceptseg.result.finding import Finding
 from conceptseg.stats.estimate import Estimate
 from conceptseg.study.ability.assess import Assessed, Emergence, Level
-from conceptseg.study.ability.config import Ability
 from conceptseg.study.ability.layers import POSITION
 
 
-def findings(study: Ability, assessed: Assessed, classes: Sequence[str]) -> list[Finding]:
+def findings(assessed: Assessed, classes: Sequence[str]) -> list[Finding]:
     by_place = {(one.class_id, one.layer): one for one in assessed.levels}
     result = [_emerges(one, by_place, classes) for one in assessed.emergence]
-    result += _better(study, assessed, classes)
+    result += better(assessed, classes)
     if assessed.forgotten:
         result.append(_forgotten(assessed, classes))
+    return [*result, forecast(assessed)]
+
+
+def forecast(assessed: Assessed) -> Finding:
+    """Whether agreement with the prediction tells an image's quality better than confidence."""
     gap = assessed.estimates["difference"]
     sure = gap.excludes(0)
-    result.append(
-        Finding.about(
-            "The layers' agreement with the prediction predicts an image's true Dice "
-            f"{('better' if gap.value > 0 else 'worse') if sure else 'neither better nor worse'} "
-            f"than the network's confidence{'' if sure else ', as far as these images show'}: rank "
-            f"correlation {assessed.estimates['agreement'].value:.2f} against "
-            f"{assessed.estimates['confidence'].value:.2f}.",
-            gap,
-            null=0.0,
-            plain="Where the layers agree with the prediction, images are segmented better"
-            + ("." if sure and gap.value > 0 else ": no better a sign than the confidence."),
-            evidence="estimate",
-            effect_name="rank correlation above that of confidence",
-        )
+    return Finding.about(
+        "The layers' agreement with the prediction predicts an image's true Dice "
+        f"{('better' if gap.value > 0 else 'worse') if sure else 'neither better nor worse'} "
+        f"than the network's confidence{'' if sure else ', as far as these images show'}: rank "
+        f"correlation {assessed.estimates['agreement'].value:.2f} against "
+        f"{assessed.estimates['confidence'].value:.2f}.",
+        gap,
+        null=0.0,
+        plain="Where the layers agree with the prediction, images are segmented better"
+        + ("." if sure and gap.value > 0 else ": no better a sign than the confidence."),
+        evidence="estimate",
+        effect_name="rank correlation above that of confidence",
     )
-    return result
 
 
 def _emerges(
@@ -78,7 +79,7 @@ def _emerges(
     )
 
 
-def _better(study: Ability, assessed: Assessed, classes: Sequence[str]) -> list[Finding]:
+def better(assessed: Assessed, classes: Sequence[str]) -> list[Finding]:
     """The layer that beats the output most, for each class of which a test shows one."""
     best: dict[int, Level] = {}
     for one in assessed.levels:

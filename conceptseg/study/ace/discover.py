@@ -76,7 +76,7 @@ def discover(study: Ace, context: Context, known: Known) -> Known:
     influences(study, discovery, paths, context.seed)
     for class_id in paths:
         local = discovery.gradients[class_id].sum(1)
-        for q, p in enumerate(_published(study, discovery, local, context.seed)):
+        for q, p in enumerate(published_ps(study, discovery, local, context.seed)):
             discovery.published[class_id, q] = p
     return DISCOVERY(discovery)
 
@@ -246,7 +246,7 @@ def _class_images(
     return np.asarray(table.column("path")[holds])
 
 
-def _published(study: Ace, discovery: Discovery, gradients: np.ndarray, seed: int) -> list[float]:
+def published_ps(study: Ace, discovery: Discovery, gradients: np.ndarray, seed: int) -> list[float]:
     """P-values of the published test, by concept: several CAVs against random sets, t-test."""
     rng = np.random.default_rng([seed, 4])
     embedding = discovery.embedding

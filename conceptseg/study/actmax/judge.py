@@ -4,12 +4,15 @@ For feature f with pictures s and real images R_f, embedded in a space that was 
 
     likeness(f, g) = mean over s and over r in R_g of cos(e(s) - m, e(r) - m),
 
-m the mean of all real embeddings. The rank of likeness(f, f) among likeness(f, g) of the other
-features g of the layer gives the p-value, exact if f's own images are no different to the picture
-than those of any other feature. (Random sets of images would not do as a null: a feature's images
-are alike among themselves, so their mean likeness spreads wider than that of a random set.)
-Features that share a third of their strongest images or more respond to the same thing; they are
-not compared.
+m the mean of all real embeddings. Features that share a third of their strongest images or more
+respond to the same thing; they are not compared. So let above(f, g) be the share of the features
+that can be compared with g whose images are less alike to the picture of f than those of g are.
+The rank of above(f, f) among above(f, g) of all features g of the layer gives the p-value, exact if
+f's own images are no different to the picture than those of any other feature. (The rank of
+likeness(f, f) among that of the features that f is compared with would not do: where many features
+share images a picture that is like one of them is like all, and each would come first. Nor would
+random sets of images: a feature's images are alike among themselves, so their mean likeness spreads
+wider than that of a random set.)
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,8 +38,8 @@ UNSHOWN = "not shown to be representative"
 class Likeness:
     """In one space, of f features: `matrix` [f, g] to the images of g features, the first f of
     them their own; `own` [f]; `above` [f] share of those compared whose images are less alike (nan
-    without any); `tests` [f]; `compared` [f, g]; `agree` [f] mean cosine between pictures of
-    several seeds (nan for one).
+    without any); `tests` [f], of all that can be compared with any; `compared` [f, g]; `agree` [f]
+    mean cosine between pictures of several seeds (nan for one).
     """
 
     matrix: np.ndarray
@@ -56,24 +59,34 @@ def likeness(
 ) -> Likeness:
     """From embeddings of pictures [n, d] and real images [m, d] and their features [n], [m].
 
-    `same` [f, g] marks pairs of features that are not compared.
+    `same` [g, g] marks pairs of features that are not compared. The pictures are of the first f.
     """
-    f, g = same.shape
+    g, f = len(same), int(made_feature.max()) + 1
     real = np.asarray(real, np.float64)
     middle = real.mean(0)
     rows, columns = _unit(np.asarray(made, np.float64) - middle), _unit(real - middle)
     cosine = np.stack([(rows[made_feature == i] @ columns.T).mean(0) for i in range(f)])
     matrix = np.stack([cosine[:, real_feature == i].mean(1) for i in range(g)], axis=1)
-    own = matrix.diagonal()
-    compared = ~(same | np.eye(f, g, dtype=bool))
-    count = compared.sum(1)
-    below = ((matrix < own[:, None]) & compared).sum(1)
-    ties = ((matrix == own[:, None]) & compared).sum(1)
-    above = np.where(count > 0, (below + 0.5 * ties) / np.maximum(count, 1), np.nan)
-    p = (1 + count - below) / (1 + count)
+    apart = ~(same | np.eye(g, dtype=bool))
+    each = np.stack([_above(own, apart) for own in matrix])
+    able = np.isfinite(each[0])
+    above = each.diagonal().copy()
+    first = (each[:, able] >= above[:, None]).sum(1) / max(1, able.sum())
+    p = np.where(np.isfinite(above), first, 1.0)
     agree = np.array([_agreement(rows[made_feature == i]) for i in range(f)])
-    tests = given(p, 1 / (1 + count), benjamini_hochberg, n=g, of="units")
-    return Likeness(matrix, own, above, tuple(tests), compared, agree)
+    tests = given(p, 1 / max(1, int(able.sum())), benjamini_hochberg, n=g, of="units")
+    own = matrix.diagonal().copy()
+    return Likeness(matrix, own, above, tuple(tests), apart[:f], agree)
+
+
+def _above(own: np.ndarray, apart: np.ndarray) -> np.ndarray:
+    """Of each feature the share of those it is compared with (bool [g, g]) that are less alike to a
+    picture than it is, by likeness `own` [g]; ties count half, nan of none: [g]."""
+    less = own[None] < own[:, None]
+    ties = own[None] == own[:, None]
+    count = apart.sum(1)
+    below = (less & apart).sum(1) + 0.5 * (ties & apart).sum(1)
+    return np.where(count > 0, below / np.maximum(count, 1), np.nan)
 
 
 def percentile(values: np.ndarray, reached: np.ndarray) -> np.ndarray:
@@ -170,7 +183,7 @@ def assess(study: Actmax, context: Context, known: Known) -> Known:
     )
     started = after > before + (STALLED - 1) * np.maximum(np.abs(before), 1e-9)
     pool = range(len(survey.pool.ids))
-    same = alike([[sample for sample, _ in survey.exemplars(g)] for g in pool])[:f]
+    same = alike([[sample for sample, _ in survey.exemplars(g)] for g in pool])
     spaces = {
         name: likeness(made[name], feature, rows, real.feature, same)
         for name, rows in real.embeddings.items()

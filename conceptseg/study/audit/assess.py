@@ -1,5 +1,6 @@
 """What the swaps and the masks say of each class and context, and the verdict."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +15,7 @@ from conceptseg.stats.intervals import FEWEST, finite_mean
 from conceptseg.study.audit.borders import placed
 from conceptseg.study.audit.case import CASES, REACTS, Case, Measured
 from conceptseg.study.audit.config import Audit
-from conceptseg.study.audit.contexts import CONTEXTS
+from conceptseg.study.audit.contexts import CONTEXTS, ContextType
 from conceptseg.study.audit.kept import SCORES
 from conceptseg.study.audit.look import LOOKED
 from conceptseg.study.audit.margins import MARGINS
@@ -24,7 +25,7 @@ from conceptseg.study.audit.swap import SWAPPED, rows_of
 
 
 @dataclass(frozen=True)
-class _Looked:
+class Looked:
     """Of one class: what it loses alone, its radius, and what relevance says by context's place."""
 
     alone: Estimate | None = None
@@ -45,26 +46,37 @@ def assess(study: Audit, context: Context, known: Known) -> Known:
             f"{context.manifest.where}: no class has {study.min_images} images in which there is "
             "room to move it to a border and away; give more images, or lower min_images"
         )
+    looked = _looked(study, context, known)
+    return CASES(cases_of(study, known[CONTEXTS], measured, looked, context.seed))
+
+
+def cases_of(
+    study: Audit,
+    contexts: Sequence[ContextType],
+    measured: Sequence[Measured],
+    looked: Mapping[int, Looked],
+    seed: int,
+) -> tuple[Case, ...]:
+    """What was measured with all that decides the verdicts, tested as one family."""
     needs = f"{donors_needed()} donors of each kind"
     p, floors = ([getattr(one, name) for one in measured] for name in ("p_donors", "p_least"))
     tests = judge(
         [Question(one.changes, one.sampling) for one in measured],
         side="two",
-        seed=context.seed,
+        seed=seed,
         policy=few(by_holm),
         also=[given(p, floors, n=study.donors, of="donors", needs=needs)],
     )
-    looked = _looked(study, context, known)
-    return CASES(
-        tuple(
-            _case(study, one, test, looked.get(one.class_id, _Looked()), known)
-            for one, test in zip(measured, tests, strict=True)
-        )
+    return tuple(
+        _case(study, one, test, looked.get(one.class_id, Looked()), contexts)
+        for one, test in zip(measured, tests, strict=True)
     )
 
 
-def _case(study: Audit, one: Measured, test: Test, looked: _Looked, known: Known) -> Case:
-    names = [each.name for each in known[CONTEXTS]]
+def _case(
+    study: Audit, one: Measured, test: Test, looked: Looked, contexts: Sequence[ContextType]
+) -> Case:
+    names = [each.name for each in contexts]
     place = names.index(one.context.name) if one.context.name in names else -1
     return Case(
         one.class_id,
@@ -129,32 +141,63 @@ def _swapped(
         filled = float(np.concatenate(parts)[there].mean())
     several = min(int(there.sum()), int(lacking.sum())) >= FEWEST
     start = sampling.at(told).difference(before[told], there[told]) if several else None
-    p, least = crossed.donors_p(context.seed)
-    kinds = (
-        tuple(finite_mean(finite_mean(scores[:, :, kind], 2), 1).tolist())
-        for kind in (first, ~first)
-    )
-    return Measured(
+    return crossed_with(
         class_id,
         name,
         known[CONTEXTS][place],
         ids,
-        crossed.differences,
-        sampling,
-        crossed.bounded(0.0, 1.0),
-        next(kinds),
-        next(kinds),
+        crossed,
+        scores,
         float(before.mean()),
+        context.seed,
+        own=start,
+        filled=filled,
+        margin=margin,
+    )
+
+
+def crossed_with(
+    class_id: int,
+    name: str,
+    context: ContextType,
+    ids: tuple[str, ...],
+    crossed: Crossed,
+    scores: np.ndarray,
+    before: float,
+    seed: int,
+    *,
+    own: Estimate | None = None,
+    filled: float = 0.0,
+    margin: float = 0.0,
+) -> Measured:
+    """What images crossed with donors say of a class and a context; `scores` [4, n, m] are all
+    `SCORES`, of which `crossed` holds the first."""
+    p, least = crossed.donors_p(seed)
+    there, lacking = (
+        tuple(finite_mean(finite_mean(scores[:, :, kind], 2), 1).tolist())
+        for kind in (crossed.first, ~crossed.first)
+    )
+    return Measured(
+        class_id,
+        name,
+        context,
+        ids,
+        crossed.differences,
+        crossed.sampling,
+        crossed.bounded(0.0, 1.0),
+        there,
+        lacking,
+        before,
         p,
         least,
         crossed.donors,
-        start,
+        own,
         filled,
         margin,
     )
 
 
-def _looked(study: Audit, context: Context, known: Known) -> dict[int, _Looked]:
+def _looked(study: Audit, context: Context, known: Known) -> dict[int, Looked]:
     """What the supporting lines say of each class."""
     table, found = known[LOOKED], {}
     if not table.ids:
@@ -173,7 +216,7 @@ def _looked(study: Audit, context: Context, known: Known) -> dict[int, _Looked]:
             if len(own := rows_of_class(c, on[:, q])):
                 shares[q] = whole.at(own).mean(on[own, q])
         far = radius[(classes == c) & ~np.isnan(radius)]
-        found[c] = _Looked(
+        found[c] = Looked(
             whole.at(rows).bounded(alone[rows], 0.0, 1.0) if len(rows) else None,
             float(np.median(far)) if len(far) else float("nan"),
             shares,

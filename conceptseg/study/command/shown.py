@@ -22,9 +22,12 @@ def report_of(result: Result, folder: Path) -> Report:
     from conceptseg.report import review
     from conceptseg.result.saved import as_written
 
-    study = catalogue.load("study", result.study)
+    if result.study == "selftest":  # of all studies, and none itself
+        from conceptseg.study.selftest.report import compose
+    else:
+        compose = catalogue.load("study", result.study).report
     with as_written(folder):
-        report: Report = study.report(result)
+        report: Report = compose(result)
     found = review.read(folder)
     if found is None:
         return report

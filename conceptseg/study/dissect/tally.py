@@ -46,11 +46,11 @@ class Tally(Pass):
         plan = known[PLAN]
         maps, slots = observe(context, batch, known, self.study.label_px)
         check_kept(self.study, maps, self.study.kept_images, "lower kept_images")
-        state = self._counted(batch, known, maps, slots)
-        state |= self._kept(context, batch, plan, maps, slots)
+        state = self.counted(batch, known, maps, slots)
+        state |= self.kept(context, batch, plan, maps, slots)
         return state | levels(self.study, context, plan, batch.ids, maps, slots)
 
-    def _counted(self, batch: Batch, known: Known, maps: Tensor, slots: Tensor) -> Known:
+    def counted(self, batch: Batch, known: Known, maps: Tensor, slots: Tensor) -> Known:
         plan, grid = known[PLAN], (int(slots.shape[-2]), int(slots.shape[-1]))
         sizes = [category.slots for category in plan.vocabulary.categories]
         state = Known()
@@ -62,7 +62,7 @@ class Tally(Pass):
                 state |= key(JointCounts(counts.cpu().numpy()))
         return state
 
-    def _kept(
+    def kept(
         self, context: Context, batch: Batch, plan: Plan, maps: Tensor, slots: Tensor
     ) -> Known:
         study, classes = self.study, len(context.model.classes)

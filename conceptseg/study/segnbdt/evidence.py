@@ -172,9 +172,9 @@ class Evidence(Pass):
             if one.clip(min=0).sum() > least:
                 top = torch.from_numpy(strongest(one, study.removed_share))
                 masks = [top, *(moved(top, rng) for _ in range(study.controls))]
-                own[:] = [float(target(z[None])[0]) for z in _without(scene, fill, masks)]
+                own[:] = [float(target(z[None])[0]) for z in logits_without(scene, fill, masks)]
                 own -= margin
-        without = partial(_without, scene, fill)
+        without = partial(logits_without, scene, fill)
         last = rngs[-1] if rngs else np.random.default_rng(key)
         rows = moved_margins(without, scene.logits, fixed, parts, study.controls, last)
         numbers = np.array([part for part, _ in parts], np.int64)
@@ -233,7 +233,7 @@ def moved(mask: Tensor, rng: np.random.Generator) -> Tensor:
     return torch.roll(mask, (down, right), (0, 1))
 
 
-def _without(scene: Scene, fill: Tensor, masks: list[Tensor]) -> Tensor:
+def logits_without(scene: Scene, fill: Tensor, masks: list[Tensor]) -> Tensor:
     """Logits [m, k, h, w] with each of m masks [h, w] filled."""
     stacked = torch.stack([m.to(scene.images.device) for m in masks])[:, None]
     return scene.forward(torch.where(stacked, fill, scene.images))

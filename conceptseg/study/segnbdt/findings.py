@@ -36,8 +36,8 @@ def findings(
         *_fidelity(tables["fidelity"].rows, notes),
         *_wrong_nodes(tables["nodes"].rows, notes),
         *_pairs(tables["confusions"].rows, notes),
-        *_evidence(removals),
-        *_parts(removals),
+        *evidence_findings(removals),
+        *part_findings(removals),
     ]
 
 
@@ -145,7 +145,7 @@ def _pairs(rows: Rows, notes: dict[str, Any]) -> list[Finding]:
     ]
 
 
-def _evidence(removals: Removals) -> list[Finding]:
+def evidence_findings(removals: Removals) -> list[Finding]:
     """The branches whose decision was shown to rest on its evidence."""
     shown = sorted((r for r in removals.evidence if r.test.passed), key=lambda r: r.effect.value)
     return [
@@ -165,7 +165,7 @@ def _evidence(removals: Removals) -> list[Finding]:
     ]
 
 
-def _parts(removals: Removals) -> list[Finding]:
+def part_findings(removals: Removals) -> list[Finding]:
     """What other parts of the image do to a decision: known context first of all."""
     shown = [r for r in removals.parts if r.test.passed]
     shown.sort(key=lambda r: (given_first(r.part), -abs(r.effect.value)))

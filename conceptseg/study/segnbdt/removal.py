@@ -10,12 +10,14 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test, judge
+from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.stats.p_values import Side
 from conceptseg.study.segnbdt.columns import CONCEPT, KNOWN
 from conceptseg.study.segnbdt.config import Segnbdt
 from conceptseg.study.segnbdt.evidence import CONCEPTS, CONTEXT, EVIDENCE
 from conceptseg.study.segnbdt.grown import GROWN
 from conceptseg.study.segnbdt.judge import JUDGED
+from conceptseg.study.segnbdt.tree import Tree
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,19 @@ REMOVALS = Key("removals", Removals)
 
 
 def assess(study: Segnbdt, context: Context, known: Known) -> Known:
+    """How margins change when something is removed."""
+    table, sampling = known[EVIDENCE], known[JUDGED].sampling
+    classes = context.model.classes
+    return REMOVALS(removals_of(study, table, sampling, known[GROWN].tree, classes))
+
+
+def removals_of(
+    study: Segnbdt, table: SampleTable, sampling: Sampling, tree: Tree, classes: Sequence[str]
+) -> Removals:
     """How margins change: by the evidence removed less the same shape elsewhere, and by parts.
 
     The first is negative where the map shows what the decision rests on.
     """
-    table, sampling = known[EVIDENCE], known[JUDGED].sampling
-    tree, classes = known[GROWN].tree, context.model.classes
     gone: dict[int, dict[str, tuple[float, ...]]] = {}
     moved: dict[tuple[int, int], dict[str, tuple[float, float]]] = {}
     for sample_id in table.ids:
@@ -90,10 +99,9 @@ def assess(study: Segnbdt, context: Context, known: Known) -> Known:
         row = words(edge) | {"part": part_name(part, classes, tuple(study.masks))}
         ids, changes = zip(*moved[edge, part].items(), strict=True)
         parts.append((row, ids, np.array(changes)))
-    removals = Removals(
+    return Removals(
         family(evidence, sampling, "less", study.seed), beyond(parts, sampling, study.seed)
     )
-    return REMOVALS(removals)
 
 
 def part_name(part: int, classes: Sequence[str], concepts: Sequence[str]) -> str:

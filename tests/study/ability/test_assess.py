@@ -198,6 +198,6 @@ def test_rule_d_findings_say_that_groups_are_counted():
     found, owners = cells(8, 5, 10, 0.3)
     told = levels(found, [0], owners)
     assessed = SimpleNamespace(levels=told)
-    (better,) = findings._better(STUDY, assessed, ["cat"])
+    (better,) = findings.better(assessed, ["cat"])
     assert (better.n, better.of, better.standing) == (8, "groups", "evidence")
     assert "over 40 images" in better.claim

@@ -26,7 +26,7 @@ def false_claims(groups, sets, seed=0):
         output = np.full((2 * groups, 1), 0.5)
         dice = 0.5 + STUDY.smallest_effect + np.repeat(scale * noise, 2, axis=0)
         rows = assess.levels(STUDY, made(dice, output), [0], counting(names), seed)
-        listed = findings._better(STUDY, SimpleNamespace(levels=rows), ["cat"])
+        listed = findings.better(SimpleNamespace(levels=rows), ["cat"])
         count += any(one.standing == "evidence" for one in listed)
     return count / sets
 

@@ -94,3 +94,26 @@ def test_percentiles_count_ties_half():
 )
 def test_verdicts(case, word):
     assert verdict(*case) == word
+
+
+def test_features_that_share_images_do_not_make_any_picture_representative(sets=400):
+    """Features lie on a ring, and share images with their neighbours: whatever direction a picture
+    of nothing has, several are next to it, and not compared with each other. Counted against those
+    alone that it is compared with, each of them would come first."""
+    rng = np.random.default_rng(3)
+    features, near = 40, 5
+    apart = np.abs(np.subtract.outer(np.arange(features), np.arange(features)))
+    same = np.minimum(apart, features - apart) <= near
+    angle = 2 * np.pi * np.arange(features) / features
+    ring = np.stack([np.cos(angle), np.sin(angle)], 1)
+    feature, found, counted = np.repeat(np.arange(features), 3), 0, 0
+    for _ in range(sets):
+        order = rng.permutation(features)  # of which feature the picture is
+        real = ring[order][feature] + 0.01 * rng.normal(size=(3 * features, 2))
+        made, alike = rng.normal(size=(1, 2)), same[np.ix_(order, order)]
+        one = likeness(made, np.zeros(1, int), real, feature, alike)
+        found += one.tests[0].p <= 0.05
+        compared = one.compared[0].sum()
+        counted += (1 + compared - one.above[0] * compared) / (1 + compared) <= 0.05
+    bar = 0.05 + 2 * np.sqrt(0.05 * 0.95 / sets)
+    assert found / sets <= bar and counted / sets > 0.15
