@@ -19,7 +19,6 @@ from torch import Tensor
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.reading import read
-from conceptseg.engine.start import precision
 from conceptseg.errors import InputError
 from conceptseg.result.folder import replace_folder
 from conceptseg.result.saved import Result
@@ -128,7 +127,7 @@ class _Composite:
     def iou(self, context: Context, image: np.ndarray) -> float:
         """Of the class in the composite as it is written, [c, h, w]."""
         given = torch.from_numpy(image)[None].to(self.image)
-        with torch.no_grad(), precision(context.run):
+        with torch.no_grad():
             logits = context.model(given)
         return float(self.kept.scores(logits, self.labels, background(context))[0, 0])
 

@@ -53,7 +53,7 @@ def audit_export(
         shared = shared.model_copy(update={"layer": result.provenance["layer"]})
     start_here()
     context = start.prepare(shared, weigh=False)
-    with locked(out.absolute()):
+    with locked(out.absolute()), start.precision(context.run):
         tidy(out, marker=export.MANIFEST, own=export.OWN, spent=())
         made = export.export(result, context, out, most, str(folder))
     verdicts = "verdict" if made.verdicts == 1 else "verdicts"
