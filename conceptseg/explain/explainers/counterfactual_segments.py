@@ -60,7 +60,11 @@ class CounterfactualSegments(Explainer):
     """
 
     segments: int = Field(
-        12, ge=1, description="Segments that the image is cut into, K: so many at most, or 12."
+        12,
+        ge=1,
+        le=100,
+        description="Segments that the image is cut into, K: so many at most, or 12. The search "
+        "takes up to K (K + 1) / 2 passes.",
     )
     partition: Literal["hexagons", "slic"] = Field(
         "hexagons", description="Regular cells, or superpixels that follow the image."
@@ -77,7 +81,7 @@ class CounterfactualSegments(Explainer):
     fill: Fill | Literal["turned"] = Field(
         "mean", description="What removed segments show; turned: the image itself, upside down."
     )
-    sets: int = Field(8, ge=1, description="Minimal sets that are kept.")
+    sets: int = Field(8, ge=1, le=100, description="Minimal sets that are kept.")
     budget: int = Field(
         2000, ge=1, description="Passes in which small sets of more than 14 segments are tried."
     )

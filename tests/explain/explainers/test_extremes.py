@@ -14,8 +14,8 @@ from tests.strange_models import HEIGHT, WIDTH, images, model_of
 
 CRIMSON = Target(1, Predicted(1))
 PASSES = {
-    *("batches", "cells", "designs", "draws", "masks", "max_steps", "pixels", "repeats"),
-    *("samples", "seed", "steps"),
+    *("batches", "budget", "cells", "designs", "draws", "masks", "max_steps", "pixels"),
+    *("repeats", "samples", "seed", "steps"),
 }
 """Counts of what is done one after the other: as many as are asked for take their time."""
 
