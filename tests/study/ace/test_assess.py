@@ -149,11 +149,11 @@ def test_what_acts_from_context(changes, expected):
 def test_what_was_not_tried_is_said_not_to_be():
     """A used concept that lies wholly elsewhere, of which nothing was tried."""
     found, _ = case()
-    (untried,) = findings(found, [pair(outside=None)], ["rest", "car"], ["road"] * 2)
+    (untried,) = findings(found, [pair(outside=None)], ["rest", "car"], ["road"] * 2, {})
     assert untried.details["from_context"] is None and "not tested" in untried.claim
-    (tried,) = findings(found, [pair()], ["rest", "car"], ["road"] * 2)
+    (tried,) = findings(found, [pair()], ["rest", "car"], ["road"] * 2, {})
     assert tried.details["from_context"] and "acts from context" in tried.claim
-    (ring,) = findings(found, [pair(around=1.0)], ["rest", "car"], ["road"] * 2)
+    (ring,) = findings(found, [pair(around=1.0)], ["rest", "car"], ["road"] * 2, {})
     assert "stays open" in ring.claim and "right around it" in ring.claim
 
 
@@ -275,7 +275,7 @@ def test_a_finding_says_how_many_of_what_are_behind_it():
     """Rule (d): twelve images, nine groups."""
     found, erasures = case(groups=9)
     pairs = judged(found, erasures)
-    (finding,) = findings(found, pairs, ["rest", "car"], ["road"] * 2)
+    (finding,) = findings(found, pairs, ["rest", "car"], ["road"] * 2, {})
     assert (finding.n, finding.of, finding.counted) == (9, "groups", "9 groups")
     assert finding.standing == "evidence" and finding.by == "test"
     assert finding.details["erased_images"] == IMAGES
