@@ -109,21 +109,6 @@ def test_a_run_that_broke_off_goes_on_and_ends_alike(tmp_path, coined, monkeypat
     assert len(coined) - done < 20, "what was finished is not made again"
 
 
-@pytest.mark.parametrize(
-    ("given", "told"),
-    [
-        (["--draws", "3"], "--draws 3: give 20 to 1000000"),
-        (["--sets", "-1"], "--sets -1: give 0 to"),
-        (["--study", "acee"], "--study acee: did you mean"),
-    ],
-)
-def test_what_cannot_be_run_is_one_line(given, told, tmp_path, capsys):
-    assert command.main(["selftest", "--out", str(tmp_path / "x"), *given]) == EXIT_INPUT
-    error = capsys.readouterr().err.strip()
-    assert told in error and error.count("\n") == 0
-    assert not (tmp_path / "x").exists()
-
-
 def test_another_result_is_not_replaced(tmp_path, coined):
     run.run(options(), tmp_path / "out", Quiet())
     with pytest.raises(InputError, match="of another configuration"):
