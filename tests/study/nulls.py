@@ -132,7 +132,7 @@ def by_ace(data: Losses, rng: np.random.Generator, nulls: int = 4999) -> list[Fi
     erased = data.clean, data.concept, data.random[:, -1], data.random[:, -1, :1]
     erasures = Erasures(found.ids, np.ones(n, bool), *erased)
     pairs = assess(small.study(), None, DISCOVERY(found) | ERASURES(erasures))[JUDGED]
-    return uses(found, pairs, [f"class {c}" for c in range(k)], [""] * q)
+    return uses(found, pairs, [f"class {c}" for c in range(k)], [""] * q, {})
 
 
 def by_dissection(data: Losses, rng: np.random.Generator) -> list[Finding]:
