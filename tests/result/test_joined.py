@@ -6,7 +6,7 @@ from scipy import stats
 
 from conceptseg.errors import InputError
 from conceptseg.result.finding import Finding
-from conceptseg.result.joined import finished, joined, part_of, parts_of
+from conceptseg.result.joined import joined, part_of, parts_of
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.stats.corrections import benjamini_hochberg, holm
@@ -48,9 +48,9 @@ def test_parts_come_out_as_they_went_in(tmp_path):
 def test_several_parts_were_finished_with_the_last():
     times = {"one": "2026-01-31T10:00:00Z", "other": "2026-01-31T10:07:00Z"}
     parts = {name: Result("s", timings={"finished": time}) for name, time in times.items()}
-    assert [finished(one) for one in parts.values()] == list(times.values())
-    assert finished(Result("s", timings={"finished": times})) == times["other"]
-    assert finished(Result("s")) == ""
+    assert [one.finished for one in parts.values()] == list(times.values())
+    assert Result("s", timings={"finished": times}).finished == times["other"]
+    assert Result("s").finished == ""
 
 
 def test_p_values_count_all_parts_and_what_cannot_pass_is_not_testable():

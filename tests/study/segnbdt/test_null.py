@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from conceptseg.stats.estimate import Sampling
-from conceptseg.study.segnbdt.findings import _evidence, _parts
+from conceptseg.study.segnbdt.findings import evidence_findings, part_findings
 from conceptseg.study.segnbdt.removal import Removals, beyond, family
 
 
@@ -33,7 +33,7 @@ def false_findings(sets, groups, branches=15, each=2):
         parts = beyond(
             [(*one[:2], own) for one, own in zip(changes, both, strict=True)], sampling, seed
         )
-        claims = _evidence(Removals(gone, ())), _parts(Removals((), parts))
+        claims = evidence_findings(Removals(gone, ())), part_findings(Removals((), parts))
         wrong += [any(one.standing == "evidence" for one in each) for each in claims]
     return wrong / sets
 

@@ -9,7 +9,7 @@ from conceptseg.explain.regions import UserMask
 from conceptseg.planted import generator
 from conceptseg.planted.nets import load_net
 from conceptseg.stats.estimate import Sampling
-from conceptseg.study.segnbdt.findings import _parts
+from conceptseg.study.segnbdt.findings import part_findings
 from conceptseg.study.segnbdt.parts import beside, moved_margins
 from conceptseg.study.segnbdt.removal import Removals, beyond
 from conceptseg.study.segnbdt.target import Decision
@@ -103,7 +103,7 @@ def claims(net, seed, n=30):
         for (edge, part), one in rows.items()
     ]
     tested = beyond(given, Sampling(ids, ids, "images", 0), seed)
-    return tested, _parts(Removals((), tested))
+    return tested, part_findings(Removals((), tested))
 
 
 def test_a_network_that_relies_on_its_context_is_named_and_a_clean_one_is_not():
