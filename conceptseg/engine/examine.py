@@ -37,6 +37,8 @@ CHANGED = 1e-3
 """Share of pixels that may change their class by rounding alone."""
 ALIKE = 0.05
 """Relative difference up to which sizes of pixels are the same."""
+FITS = 0.95
+"""Mean IoU with the masks from which a reading has nothing to mend."""
 
 
 def examine(context: Context, others: Sequence[Context] = ()) -> Examination:
@@ -188,11 +190,12 @@ class _Examiner:
             return Verdict("classes", plain)
         if self.labels is not None:
             largest, signs = by_masks(self.logits, self.labels)
-            if largest > signs + CLEARLY:
+            # Where it fits as well as can be, the other reading has nothing to mend.
+            if largest > signs + CLEARLY or largest >= max(signs, FITS):
                 return Verdict(
                     "classes",
-                    f"{plain}: the masks agree better with it (mean IoU {largest:.2f}) than with "
-                    f"each class where its own logit is positive ({signs:.2f})",
+                    f"{plain}: the masks agree with it (mean IoU {largest:.2f}), and not better "
+                    f"with each class where its own logit is positive ({signs:.2f})",
                 )
         if not is_told(self.model, self.context.manifest):
             raise InputError(f"model {self.model.name!r}: {why}: {CURE}")

@@ -284,13 +284,18 @@ def test_masks_tell_independent_classes_from_one_of_many():
 
 
 @pytest.mark.parametrize("name", ["clean", "weak"])
-def test_a_softmax_whose_logits_share_much_is_not_doubted_where_masks_tell(name):
+def test_a_softmax_whose_logits_share_much_is_not_doubted_where_masks_tell(name, tmp_path):
     """Trained by cross-entropy from a start far from 0: what is added to all logits stays there."""
     content = {"data": {"manifest": "builtin:planted"}, "model": {"source": "planted"}}
     content["model"]["name"], content["run"] = name, {"device": "cpu"}
-    found = examine(prepare(StudyKeys.model_validate(content)))
-    said = {one.what: one for one in found.verdicts}["classes"]
-    assert not said.doubt and "the masks agree better with it (mean IoU 1.00)" in said.found
+    # Of some images the signs of the logits say the same, so that no reading is the better one.
+    for seed in range(4):
+        rows = f"format: planted\nname: planted\nn: 60\nseed: {seed}\ncontext: biased\n"
+        content["data"]["manifest"] = str(tmp_path / f"{seed}.yaml")
+        (tmp_path / f"{seed}.yaml").write_text(rows)
+        found = examine(prepare(StudyKeys.model_validate(content)))
+        said = {one.what: one for one in found.verdicts}["classes"]
+        assert not said.doubt and said.found.startswith("one at each pixel"), said.found
 
 
 def test_the_verdicts_are_kept_as_plain_data():
