@@ -14,6 +14,7 @@ from conceptseg.stats.family import Question, Test, by_holm, few, given, judge
 from conceptseg.stats.intervals import FEWEST, finite_mean
 from conceptseg.study.audit.borders import placed
 from conceptseg.study.audit.case import CASES, REACTS, Case, Measured
+from conceptseg.study.audit.company import Company, company
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import CONTEXTS, ContextType
 from conceptseg.study.audit.kept import SCORES
@@ -102,6 +103,7 @@ def _case(
         one.filled,
         one.margin,
         one.mechanism,
+        company=one.company,
     )
 
 
@@ -141,6 +143,8 @@ def _swapped(
         filled = float(np.concatenate(parts)[there].mean())
     several = min(int(there.sum()), int(lacking.sum())) >= FEWEST
     start = sampling.at(told).difference(before[told], there[told]) if several else None
+    places = np.array([held.ids.index(one) for one in donors])
+    beside = company(study, held, known[CONTEXTS], place, places, first)
     return crossed_with(
         class_id,
         name,
@@ -153,6 +157,7 @@ def _swapped(
         own=start,
         filled=filled,
         margin=margin,
+        beside=beside,
     )
 
 
@@ -169,6 +174,7 @@ def crossed_with(
     own: Estimate | None = None,
     filled: float = 0.0,
     margin: float = 0.0,
+    beside: Company = Company(),  # noqa: B008 - frozen
 ) -> Measured:
     """What images crossed with donors say of a class and a context; `scores` [4, n, m] are all
     `SCORES`, of which `crossed` holds the first."""
@@ -194,6 +200,7 @@ def crossed_with(
         own,
         filled,
         margin,
+        company=beside,
     )
 
 

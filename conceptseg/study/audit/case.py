@@ -8,6 +8,7 @@ from conceptseg.engine.known import Key
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Test
 from conceptseg.stats.intervals import Floats, unseen_share
+from conceptseg.study.audit.company import Company
 from conceptseg.study.audit.config import Verdict
 from conceptseg.study.audit.contexts import ContextType
 from conceptseg.study.audit.margins import FILLED
@@ -72,6 +73,7 @@ class Measured:
     filled: float = 0.0
     margin: float = 0.0
     mechanism: Mechanism | None = None
+    company: Company = Company()
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ class Case:
     where either are few; `filled` the part of the `margin`, in pixels, that it takes in those that
     hold it. `mechanism` is what ablating says, None where it was not tried. `recruits`
     is the part of other classes' regions that is taken for this one with the context, less without
-    it; `taken_for` the class that its own region is mostly taken for in the worse surroundings.
+    it; `taken_for` the class that its own region is mostly taken for in the worse surroundings;
+    `company` what is swapped together with the context.
     """
 
     class_id: int
@@ -116,6 +119,7 @@ class Case:
     mechanism: Mechanism | None = None
     recruits: Estimate | None = None
     taken_for: str = ""
+    company: Company = Company()
 
     @property
     def shown(self) -> bool:

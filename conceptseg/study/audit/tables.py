@@ -59,6 +59,8 @@ PARTS = (
     Column("taken_for", "mostly taken for"),
     Column("margin", "margin, px"),
     Column("filled", "part of the margin that it fills there"),
+    Column("along", "comes with it", of=lambda case: ", ".join(case.company.along)),
+    Column("instead", "stands in its place", of=lambda case: ", ".join(case.company.instead)),
     Column("reacting", f"share of images that change by {REACTS:g}"),
     Column("images", of=lambda case: len(case.ids)),
     Column("donors_with", "donors with it", of=lambda case: case.donors[0]),
@@ -179,7 +181,8 @@ def sentence(case: Case) -> str:
             f"(corrected p {p_value(case.test.adjusted)})"
         )
         lost = _lost(case)
-        return f"{told}. {lost[0].upper()}{lost[1:]}; {_supported(case)}."
+        beside = f"; {case.company.words}" if case.company else ""
+        return f"{told}. {lost[0].upper()}{lost[1:]}; {_supported(case)}{beside}."
     if case.verdict == "underpowered":
         return f"Whether {name} relies on {context} is open: {size}. {_missing(case)}"
     least = f"its IoU is {both}, and the difference, {size}, lies within {case.delta:g}"
