@@ -34,6 +34,7 @@ nb_execution_mode = "force" if os.environ.get("CONCEPTSEG_DOCS_RUN", "1") == "1"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 900
 nb_merge_streams = True
+nb_render_text_lexer = "none"
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 
