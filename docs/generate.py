@@ -1,0 +1,81 @@
+"""Pages that follow from the package: the catalogue of techniques, and the reference."""
+
+import shutil
+from pathlib import Path
+
+from conceptseg import catalogue
+
+KINDS = {
+    "study": ("Studies", "Each is a verb of the command: `conceptseg NAME --config FILE`."),
+    "explainers": (
+        "Local methods",
+        "Any of them stands beside a study's own result (`compare: [NAME]`), in the `saliency` "
+        "study, and in `conceptseg.notebook.explain`.",
+    ),
+    "metrics": ("Metrics of maps", "What the `saliency` study measures."),
+    "concepts": ("Concept finders", "How segments become concepts (`concepts.finder`)."),
+    "cavs": ("Concept vectors", "How a concept becomes a direction of a layer (`cav`)."),
+    "models": ("Networks", "Where a network comes from (`model.source`)."),
+    "readers": ("Data sets", "How a data set lies on disk (`format` of a manifest)."),
+}
+MODULES = {
+    "Notebook": ("notebook",),
+    "What an explainer is": ("explain.contract", "explain.target", "explain.scene"),
+    "Networks": ("network.model", "config"),
+    "Results": ("result.finding", "result.table", "result.saved"),
+    "Statistics": ("stats.estimate", "stats.crossed", "stats.intervals", "stats.family"),
+    "Errors": ("errors",),
+}
+
+
+def write(folder: Path) -> None:
+    """Write `folder/gallery.md` and the pages of `folder/reference`, in place of earlier ones."""
+    (folder / "gallery.md").write_text(_gallery(folder / "runs"), encoding="utf-8")
+    target = folder / "reference"
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    parts = []
+    for kind, (title, text) in KINDS.items():
+        parts.append(kind)
+        rows = "".join(_technique(kind, name) for name in catalogue.names(kind))
+        page = f"# {title}\n\n{text}\n\n{catalogue.full(kind)}\n{rows}"
+        (target / f"{kind}.md").write_text(page, encoding="utf-8")
+    for title, modules in MODULES.items():
+        name = title.lower().replace(" ", "_")
+        parts.append(name + "_api")
+        page = f"# {title}\n" + "".join(map(_module, modules))
+        (target / f"{name}_api.md").write_text(page, encoding="utf-8")
+    tree = "```{toctree}\n" + "\n".join(parts) + "\n```\n"
+    (target / "index.md").write_text(f"# Reference\n\n{tree}", encoding="utf-8")
+
+
+def _gallery(runs: Path) -> str:
+    """A line for each study, with its report where `docs/build --gallery` has made one."""
+    text = (
+        "# Reports of the embedded example\n\nEach study on the planted network `biased`: one file "
+        "each, which works without a network connection. `conceptseg NAME` makes the same.\n\n"
+        "| study | what |\n| --- | --- |\n"
+    )
+    for name in catalogue.names("study"):
+        made = (runs / name / "report.html").is_file()
+        link = f'<a href="{name}/report.html">{name}</a>' if made else f"`{name}`"
+        text += f"| {link} | {catalogue.entry('study', name).summary} |\n"
+    return text
+
+
+def _technique(kind: str, name: str) -> str:
+    module = f"conceptseg.{catalogue.FOLDERS[kind].replace('/', '.')}.{name}"
+    module += ".config" if kind == "study" else ""
+    function = catalogue.FUNCTIONS.get(kind)
+    what = f"autofunction:: {module}.{function}" if function else _class(kind, name)
+    return f"\n## `{name}`\n\n```{{eval-rst}}\n.. {what}\n```\n"
+
+
+def _class(kind: str, name: str) -> str:
+    found = catalogue.load(kind, name)
+    return f"autoclass:: {found.__module__}.{found.__name__}\n   :no-members:"
+
+
+def _module(name: str) -> str:
+    path = f"conceptseg.{name}"
+    return f"\n## `{path}`\n\n```{{eval-rst}}\n.. automodule:: {path}\n   :members:\n```\n"
