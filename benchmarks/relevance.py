@@ -46,8 +46,8 @@ def rows(path: Path, overrides: list[tuple[str, object]], classes: int, side: in
             found.setdefault(name, []).append(fit)
             numbers = (fit.growth, fit.inner, fit.share, fit.silent, fit.occlusion, fit.flipping)
             lines.append(f"{own}| {' | '.join(f'{n:.3g}' for n in numbers)} |")
-    best = recommended({name: Fit.mean(each) for name, each in found.items()}, COMPOSITE)
-    fails = Fit.mean(found[best]).fails if best in found else ()
+    best = recommended({name: Fit.over(each) for name, each in found.items()}, COMPOSITE)
+    fails = Fit.over(found[best]).fails if best in found else ()
     return [*lines, f"| {path.stem} | recommended: {best} | fails: {', '.join(fails) or 'none'} |"]
 
 

@@ -34,6 +34,9 @@ CELLS, STEPS, AT_ONCE = 8, 8, 8
 CLEARLY = 0.2
 """How much better a composite must do than the one in use before it is recommended instead."""
 
+NEVER = ("growth", "inner", "silent", "grid")
+"""Faults of single maps: one class in a thousand times the logits is hidden by any mean."""
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -79,9 +82,12 @@ class Fit:
         return (self.occlusion + self.flipping) / 2
 
     @classmethod
-    def mean(cls, fits: Sequence[Fit]) -> Fit:
-        """The mean over images."""
-        return cls(*(sum(getattr(f, one.name) for f in fits) / len(fits) for one in fields(cls)))
+    def over(cls, fits: Sequence[Fit]) -> Fit:
+        """Of several maps: the worst of what must happen in none (`NEVER`), else the mean."""
+        each = {one.name: [getattr(fit, one.name) for fit in fits] for one in fields(cls)}
+        return cls(
+            **{name: max(v) if name in NEVER else sum(v) / len(v) for name, v in each.items()}
+        )
 
 
 def recommended(fits: dict[str, Fit], current: str) -> str:

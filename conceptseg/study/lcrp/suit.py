@@ -39,7 +39,7 @@ class Suited:
                     refused[name] = why
                 else:
                     found.setdefault(name, []).append(Fit(*row))
-        means = {n: Fit.mean(each) for n, each in found.items() if n not in refused}
+        means = {n: Fit.over(each) for n, each in found.items() if n not in refused}
         best = recommended(means, current) if means else ""
         return cls(means, refused, best, len(table.tables))
 

@@ -102,3 +102,13 @@ def test_composites_are_compared_and_what_cannot_be_taken_says_why():
     model = wrapped(nn.Sequential(net[0], nn.ReLU(), Sorted(), nn.Conv2d(6, 2, 1)).eval(), 2)
     found = dict(fits(Engine(model, x), x, torch.ones(1, 16, 24, dtype=torch.bool), 1))
     assert "no rule" in found["rescale"] and isinstance(found["epsilon_plus"], Fit)
+
+
+def test_of_several_maps_a_fault_of_one_is_a_fault():
+    good = dict(growth=0.9, inner=1.0, share=0.9, silent=0.0, grid=0.1, occlusion=0.5, flipping=0.4)
+    fine = Fit(**good)
+    assert not Fit.over([fine, fine]).fails and Fit.over([fine, fine]).worth == pytest.approx(0.45)
+    for name, value, told in (("growth", 4.7, "absolute growth"), ("silent", 0.3, "silent units")):
+        both = Fit.over([fine, Fit(**{**good, name: value})])
+        assert both.fails == (told,) and getattr(both, name) == value
+    assert Fit.over([fine, Fit(**{**good, "occlusion": -0.3})]).occlusion == pytest.approx(0.1)
