@@ -9,7 +9,7 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.stats.estimate import Estimate, Sampling
-from conceptseg.stats.family import Question, Test, judge
+from conceptseg.stats.family import Question, Test, given, judge
 from conceptseg.stats.intervals import Floats
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.examples import foretell
@@ -141,6 +141,7 @@ def portray(study: Examples, context: Context, known: Known) -> Known:
     objects = known[LISTED]
     made = [_portrait(study, context, objects, c) for c in np.unique(objects.class_id).tolist()]
     asked, places = list[Question](), list[tuple[int, int]]()
+    exact = list[tuple[float, float]]()
     for k, (_, standings) in enumerate(made):
         for s, (_, inside, rows) in enumerate(standings):
             known_rows = objects.wrong[rows] >= 0
@@ -152,13 +153,35 @@ def portray(study: Examples, context: Context, known: Known) -> Known:
             # The score of the 2 x 2 table: its flips keep the level however unlike groups are.
             values = (own - own.mean()) * (bad - bad.mean())
             asked.append(Question(values, objects.sampling.at(rows[known_rows])))
+            exact.append(dealt(own, bad))
             places.append((k, s))
-    tests = dict(zip(places, judge(asked, side="two", seed=context.seed), strict=True))
+    # Where either is rare, flips alone claim too much: the scores are skewed then.
+    p, floors = np.array(exact).reshape(-1, 2).T
+    also = [given(p, floors, n=len(objects.ids), of="objects")]
+    made_tests = judge(asked, side="two", seed=context.seed, also=also) if asked else []
+    tests = dict(zip(places, made_tests, strict=True))
     portraits = []
     for k, (portrait, standings) in enumerate(made):
         found = [_standing(objects, one, tests.get((k, s))) for s, one in enumerate(standings)]
         portraits.append(portrait(tuple(found)))
     return PORTRAITS(tuple(portraits))
+
+
+def dealt(own: np.ndarray, bad: np.ndarray) -> tuple[float, float]:
+    """P-value, two-sided, of outcomes `bad` [m] having been dealt to objects at random, of which
+    `own` [m] are one prototype's; and the least that their numbers allow.
+
+    Source: Fisher's exact test.
+    """
+    from scipy.stats import fisher_exact
+
+    n, ours, wrong = len(own), int(own.sum()), int(bad.sum())
+
+    def p(both: int) -> float:
+        table = [[both, ours - both], [wrong - both, n - ours - wrong + both]]
+        return float(fisher_exact(table)[1])
+
+    return p(int(bad[own].sum())), min(p(max(0, ours + wrong - n)), p(min(ours, wrong)))
 
 
 def _portrait(study: Examples, context: Context, objects: Objects, class_id: int):  # type: ignore[no-untyped-def]

@@ -105,7 +105,15 @@ def test_composites_are_compared_and_what_cannot_be_taken_says_why():
 
 
 def test_of_several_maps_a_fault_of_one_is_a_fault():
-    good = dict(growth=0.9, inner=1.0, share=0.9, silent=0.0, grid=0.1, occlusion=0.5, flipping=0.4)
+    good = {
+        "growth": 0.9,
+        "inner": 1.0,
+        "share": 0.9,
+        "silent": 0.0,
+        "grid": 0.1,
+        "occlusion": 0.5,
+        "flipping": 0.4,
+    }
     fine = Fit(**good)
     assert not Fit.over([fine, fine]).fails and Fit.over([fine, fine]).worth == pytest.approx(0.45)
     for name, value, told in (("growth", 4.7, "absolute growth"), ("silent", 0.3, "silent units")):

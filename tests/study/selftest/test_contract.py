@@ -9,8 +9,6 @@ from conceptseg.study.selftest.bench import selftest_of
 from conceptseg.study.shared.nulls import Claim, Power, Selftest
 
 STUDIES = catalogue.names("study")
-KNOWN = "examples"
-"""A study one of whose tests was measured beyond its level; whoever mends it measures it again."""
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -39,16 +37,7 @@ def test_the_shipped_rates_are_of_this_version_and_of_enough_draws():
     assert {row["study"] for row in held["rates"] + held["untested"]} == set(STUDIES)
 
 
-RARE = "signs of scores of outcomes that three in ten have keep 5 % only of many more objects"
-
-
-@pytest.mark.parametrize(
-    "study",
-    [
-        pytest.param(name, marks=[pytest.mark.xfail(reason=RARE, strict=True)] * (name == KNOWN))
-        for name in STUDIES
-    ],
-)
+@pytest.mark.parametrize("study", STUDIES)
 def test_no_test_of_ours_is_wrong_more_often_than_it_says(study):
     """Not by what the file says of itself: counts are compared with the level anew."""
     own = [row for row in rates.measured()["rates"] if row["study"] == study]

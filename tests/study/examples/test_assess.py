@@ -1,0 +1,23 @@
+"""The second test of prototypes: outcomes dealt to objects at random."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from conceptseg.study.examples.assess import dealt
+
+
+@pytest.mark.parametrize(
+    ("n", "ours", "wrong", "both"), [(9, 4, 3, 3), (10, 5, 2, 0), (8, 3, 4, 2)]
+)
+def test_by_all_ways_to_deal_them(n, ours, wrong, both):
+    """As often as a way of dealing is no likelier than what was found, by counting them all."""
+    own, bad = np.arange(n) < ours, np.zeros(n, int)
+    bad[:both] = 1
+    bad[ours : ours + wrong - both] = 1
+    hits = np.array([sum(i < ours for i in one) for one in combinations(range(n), wrong)])
+    chance = {k: float((hits == k).mean()) for k in set(hits.tolist())}
+    expected = sum(c for c in chance.values() if c <= chance[both] * (1 + 1e-9))
+    least = min(sum(c for c in chance.values() if c <= chance[k] * (1 + 1e-9)) for k in chance)
+    assert dealt(own, bad) == pytest.approx((expected, least))
