@@ -42,6 +42,8 @@ TINY = {
         "cards": 6,
         "exemplars": 4,
     },
+    "examples": {"regions": "labelled", "prototypes": 2, "min_objects": 8, "cases": 1},
+    "landmarks": {"thickest": 0.25, "slender": 1.0, "each": 1, "gallery": 1},
     "lcrp": {
         "min_images": 3,
         "concepts": 4,
