@@ -10,8 +10,9 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.report.thumbnails import outlined
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
-from conceptseg.study.examples.assess import LISTED, NEIGHBOURS, PORTRAITS
+from conceptseg.study.examples.assess import LISTED, NEIGHBOURS, PORTRAITS, Objects
 from conceptseg.study.examples.config import Examples
+from conceptseg.study.shared.packed import packed, unpacked
 from conceptseg.study.shared.sweep import One, Sweep
 
 SHOWN: Key[tuple[int, ...]] = Key("shown", tuple)
@@ -67,25 +68,18 @@ class Pictures(Sweep):
         if self.study.regions == "labelled":
             regions = np.full_like(regions, -1) if one.labels is None else one.labels.cpu().numpy()
         image = one.image[0].float().cpu().numpy()
-        drawn, ends, rows = [np.empty(0, np.uint8)], [0], list[int]()
-        for row in known[SHOWN]:
-            if objects.ids[row] == one.id:
-                class_id, box = int(objects.class_id[row]), objects.box[row].tolist()
-                data = cut_out(image, regions == class_id, box, self.study.picture_px)
-                drawn.append(np.frombuffer(data, np.uint8))
-                ends.append(ends[-1] + len(data))
-                rows.append(row)
-        return {
-            "row": np.array(rows, np.int64),
-            "ends": np.array(ends, np.int64),
-            "data": np.concatenate(drawn),
-        }
+        return packed(
+            (row, self._drawn(objects, row, image, regions))
+            for row in known[SHOWN]
+            if objects.ids[row] == one.id
+        )
+
+    def _drawn(self, objects: Objects, row: int, image: np.ndarray, regions: np.ndarray) -> bytes:
+        class_id, box = int(objects.class_id[row]), objects.box[row].tolist()
+        return cut_out(image, regions == class_id, box, self.study.picture_px)
 
     def gathered(self, table: SampleTable, known: Known) -> Known:
-        found = {}
-        for own in table.tables.values():
-            for k, row in enumerate(own["row"].tolist()):
-                found[row] = own["data"][own["ends"][k] : own["ends"][k + 1]].tobytes()
+        found = dict(one for own in table.tables.values() for one in unpacked(own))
         return DRAWN(dict(sorted(found.items())))
 
 

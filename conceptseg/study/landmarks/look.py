@@ -22,6 +22,7 @@ from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.landmarks.config import KINDS, Landmarks
 from conceptseg.study.landmarks.follow import anisotropy, reaches
 from conceptseg.study.landmarks.skeleton import Graph, Node, graph
+from conceptseg.study.shared.packed import packed, unpacked
 from conceptseg.study.shared.sweep import One, Sweep
 
 MARKS = Key("marks", SampleTable)
@@ -192,25 +193,20 @@ class Pictures(Sweep):
     def look(self, context: Context, one: One, known: Known) -> Tables:
         marks, maps, _ = explained(self.study, context, one, known)
         image = one.image[0].float().cpu().numpy()
-        parts, ends, rows = [np.empty(0, np.uint8)], [0], list[int]()
-        for name, row in known[SHOWN]:
-            if name == one.id and row < len(marks):
-                data = drawn(self.study, image, marks[row], maps[row])
-                parts.append(np.frombuffer(data, np.uint8))
-                ends.append(ends[-1] + len(data))
-                rows.append(row)
-        return {
-            "row": np.array(rows, np.int64),
-            "ends": np.array(ends, np.int64),
-            "data": np.concatenate(parts),
-        }
+        return packed(
+            (row, drawn(self.study, image, marks[row], maps[row]))
+            for name, row in known[SHOWN]
+            if name == one.id and row < len(marks)
+        )
 
     def gathered(self, table: SampleTable, known: Known) -> Known:
-        found = {}
-        for name, own in sorted(table.tables.items()):
-            for k, row in enumerate(own["row"].tolist()):
-                found[name, row] = own["data"][own["ends"][k] : own["ends"][k + 1]].tobytes()
-        return DRAWN(found)
+        return DRAWN(
+            {
+                (name, row): data
+                for name, own in sorted(table.tables.items())
+                for row, data in unpacked(own)
+            }
+        )
 
 
 def drawn(study: Landmarks, image: np.ndarray, mark: Mark, values: np.ndarray) -> bytes:
