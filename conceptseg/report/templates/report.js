@@ -63,7 +63,9 @@ const page = (function () {
       const axis = layout[name];
       if (axis && axis.ticktext) {
         axis.ticktext = axis.ticktext.map(function (text) {
-          return text.length > 20 && !text.includes("&") ? text.slice(0, 10) + "…" + text.slice(-9) : text;
+          return text.split("<br>").map(function (line) {
+            return line.length > 20 && !line.includes("&") ? line.slice(0, 10) + "…" + line.slice(-9) : line;
+          }).join("<br>");
         });
       }
     });
