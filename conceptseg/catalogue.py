@@ -39,11 +39,12 @@ FOLDERS = {
     "stats": "stats/mergeable",
     "models": "network/sources",
     "readers": "data/readers",
+    "trackers": "report/trackers",
 }
 """Kinds of technique, in the order in which the table shows them, and where their files lie."""
 KINDS = tuple(FOLDERS)
 
-FUNCTIONS = {"models": "load", "readers": "read"}
+FUNCTIONS = {"models": "load", "readers": "read", "trackers": "send"}
 """Kinds whose technique is a function of this name rather than a class."""
 
 EXTRAS = {
@@ -58,6 +59,8 @@ EXTRAS = {
     "imagecodecs": "imagecodecs",
     "pyarrow": "parquet",
     "playwright": "browser",
+    "mlflow": "mlflow",
+    "wandb": "wandb",
 }
 """Package that a technique may need -> the extra of this package that installs it."""
 

@@ -13,13 +13,10 @@ The same explainers, targets and networks serve the studies; nothing here is ano
 
 from __future__ import annotations
 
-import base64
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from html import escape
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -39,13 +36,14 @@ from conceptseg.network.choice import chosen
 from conceptseg.network.independent import only
 from conceptseg.network.model import SegmentationModel, load_model
 from conceptseg.network.plain import in_float32
+from conceptseg.report.explanation import Explanation
 from conceptseg.report.framed import Shown
-from conceptseg.report.thumbnails import ZERO, outlined, overlay, shared_limit
+from conceptseg.report.thumbnails import ZERO
 
 if TYPE_CHECKING:
     from PIL import Image
 
-SIDE = 320
+T = TypeVar("T")
 Method = str | dict[str, Any] | Explainer
 
 
@@ -117,71 +115,6 @@ def _studied(values: str | None, given: str | None, classes: Sequence[str]) -> s
     return next(iter(classes), None) if independent and given is None else given
 
 
-@dataclass(frozen=True)
-class Explanation:
-    """The maps of one image and class. A notebook shows it as pictures.
-
-    `attributions` by method: float32 [h, w], signed, unnormalised; `image` [c, h, w] in [0, 1];
-    `region` bool [h, w], the pixels whose class was explained; `passes` by method: how many
-    images went through the network; `remarks` by method: what a reader must know of its map, in
-    sentences, such as that it is zero everywhere, which is no answer.
-    """
-
-    class_name: str
-    image: np.ndarray
-    region: np.ndarray
-    attributions: dict[str, np.ndarray]
-    passes: dict[str, dict[str, int]] = field(default_factory=dict)
-    remarks: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def pictures(self, side: int = SIDE) -> dict[str, bytes]:
-        """WebP pictures: "image" with the region outlined, then each method's map over it.
-
-        Each map has a scale of its own, from minus to plus the 99.5 % quantile of its values; one
-        that is zero everywhere says so.
-        """
-        found = {"image": outlined(self.image, self.region, side)}
-        for method, one in self.attributions.items():
-            limit = shared_limit([one])
-            found[method] = overlay(self.image, one, -limit, limit, mask=self.region, side=side)
-        return found
-
-    def save(self, path: Path | str) -> Path:
-        """The pictures as one HTML file that loads nothing."""
-        from conceptseg.result.folder import write_out
-
-        path = Path(path)
-        head = f"<!doctype html><meta charset=utf-8><title>{escape(self.class_name)}</title>"
-        write_out(path, (head + self._repr_html_()).encode())
-        return path
-
-    @property
-    def blank(self) -> tuple[str, ...]:
-        """The methods whose map is zero everywhere: they say nothing of this image."""
-        return tuple(name for name, one in self.attributions.items() if not one.any())
-
-    def _caption(self, name: str) -> str:
-        if name == "image":
-            return f"{self.class_name}, outlined"
-        return f"{name}: {ZERO}" if name in self.blank else name
-
-    def _figure(self, name: str, picture: bytes) -> str:
-        text = escape(self._caption(name), quote=True)
-        data = base64.b64encode(picture).decode()
-        return (
-            f'<figure style="margin:0"><img alt="{text}" style="max-width:100%" '
-            f'src="data:image/webp;base64,{data}"><figcaption>{text}</figcaption></figure>'
-        )
-
-    def _repr_html_(self) -> str:
-        cells = "".join(self._figure(name, data) for name, data in self.pictures().items())
-        said = "".join(
-            f"<p><b>{escape(name)}</b>: {escape('. '.join(lines))}</p>"
-            for name, lines in self.remarks.items()
-        )
-        return f'<div style="display:flex;flex-wrap:wrap;gap:12px">{cells}</div>{said}'
-
-
 def explain(
     network: SegmentationModel,
     image: str | Path | np.ndarray | torch.Tensor | Image.Image,
@@ -190,6 +123,7 @@ def explain(
     region: Region | None = None,
     score: ScoreName = "margin",
     batch_size: int = 8,
+    quiet: bool | None = None,
 ) -> Explanation:
     """Where an image made the network predict a class, by one or several methods.
 
@@ -201,6 +135,7 @@ def explain(
     decision on this image (:mod:`conceptseg.network.choice`). A class of a network of independent
     ones is explained against all that it is not, whichever `positive_class` is. Of a map that is
     zero everywhere the explanation's `remarks` say why that may be, and so does a UserWarning.
+    Notebooks and terminals show how many methods are done, unless `quiet`.
 
     Raises InputError for an unknown class or method, an image that does not suit the network, and
     a region that is empty in this image.
@@ -222,7 +157,7 @@ def explain(
         )
     found, passes = {}, {}
     remarks: dict[str, tuple[str, ...]] = {}
-    for name, method in zip(names, made, strict=True):
+    for name, method in _bar(list(zip(names, made, strict=True)), quiet):
         before, known = scene.passes, len(scene.remarks)
         with asked_for(name):
             found[name] = method.on(scene, [target])[0, 0].cpu().numpy()
@@ -265,6 +200,16 @@ def fit_noise(
         raise InputError("fit_noise() takes images of one size; cut or resize them before")
     stack = Scene(network, torch.stack(pixels).to(next(network.parameters()).device)).images
     return fit(network, stack, classes, settings, steps=steps, batch=batch, seed=seed)[0].save(out)
+
+
+def _bar(each: list[T], quiet: bool | None) -> Iterable[T]:
+    """These, with a bar of those that are done, in notebooks and terminals alone."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it tells notebooks what to install for a nicer bar
+        from tqdm.auto import tqdm
+
+        shown: Iterable[T] = tqdm(each, "explain", disable=quiet, leave=False)
+    return shown
 
 
 def _zero(method: Explainer, scene: Scene) -> str:

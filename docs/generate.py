@@ -17,6 +17,7 @@ KINDS = {
     "cavs": ("Concept vectors", "How a concept becomes a direction of a layer (`cav`)."),
     "models": ("Networks", "Where a network comes from (`model.source`)."),
     "readers": ("Data sets", "How a data set lies on disk (`format` of a manifest)."),
+    "trackers": ("Trackers", "Where `conceptseg track RUN --to NAME` logs a finished run."),
 }
 MODULES = {
     "Notebook": ("notebook",),

@@ -2,6 +2,7 @@
 
 import io
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -52,6 +53,10 @@ def test_the_output_cell_shows_a_picture_of_each(image, tmp_path):
     html = found._repr_html_()
     assert len(re.findall("<img", html)) == 2 and "class 1, outlined" in html
     assert "http" not in html
+    limit = np.quantile(np.abs(next(iter(found.attributions.values()))), 0.995)
+    assert html.count("linear-gradient") == 1  # the map's, and none of the picture's
+    assert f"<span>-{limit:.2g}</span>" in html and f"<span>+{limit:.2g}</span>" in html
+    assert "speaks for class 1 there" in html and "speaks against it" in html
     for data in found.pictures(side=48).values():
         assert Image.open(io.BytesIO(data)).size == (48, 32)
     page = found.save(tmp_path / "map.html").read_text()
@@ -64,6 +69,17 @@ def test_names_are_escaped(image):
         network, image, "<script>alert(1)</script>", {"kind": "seg_grad_cam", "layer": "encoder"}
     )
     assert "<script>" not in found._repr_html_()
+
+
+def test_a_terminal_is_told_how_many_methods_are_done(image, capfd, monkeypatch):
+    method = {"kind": "seg_grad_cam", "layer": "encoder"}
+    explain(red_finder(), image, "class 1", method)
+    assert "explain" not in capfd.readouterr().err  # no terminal
+    explain(red_finder(), image, "class 1", method, quiet=False)
+    assert "explain:   0%" in capfd.readouterr().err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    explain(red_finder(), image, "class 1", method, quiet=True)
+    assert "explain" not in capfd.readouterr().err
 
 
 def test_images_in_all_their_forms(image, tmp_path):

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 from conceptseg.report.blocks import FigureBlock
-from conceptseg.report.scripts import in_script
 from conceptseg.result.encoding import plain
 from conceptseg.result.saved import Result, safe_key
 
@@ -41,16 +40,15 @@ def figure(block: FigureBlock, store: Callable[[str], str]) -> dict[str, Any]:
         picture and [store(picture.key), picture.caption, *picture.outlines]
         for picture in block.hover
     ]
-    rest = json.dumps(
-        plain({"hover": hover, "menus": [menu["buttons"] for menu in menus]}),
-        ensure_ascii=False,
-        separators=(",", ":"),
-    )
     layout = drawn.layout
     return {
         "height": int(layout.height or 400),
         "lasso": layout.dragmode == "lasso",
         "menus": [[html.unescape(one["label"]) for one in menu["buttons"]] for menu in menus],
         "buttons": BUTTONS,
-        "data": in_script(f'{{"figure":{drawn.to_json(engine="json")},{rest[1:]}'),
+        "content": {
+            "figure": json.loads(drawn.to_json(engine="json")),
+            "hover": plain(hover),
+            "menus": [menu["buttons"] for menu in menus],
+        },
     }

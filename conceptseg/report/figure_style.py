@@ -1,6 +1,6 @@
 """The look that all figures share: colours, axes, and names shown literally."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from textwrap import wrap
 from typing import Any
@@ -28,6 +28,20 @@ def label(text: object, most: int = 32) -> str:
     if len(text) > most:
         text = f"{text[: most * 3 // 5]}…{text[len(text) - (most * 2 // 5 - 1) :]}"
     return escape(text, quote=False)
+
+
+def lines(text: object, most: int = 26) -> str:
+    """A name as Plotly shows it, on two lines where one of `most` characters is too short; what
+    does not fit these either loses its middle."""
+    text = str(text)
+    first = wrap(text, most)[0] if len(text) > most else text
+    rest = text[len(first) :].strip() if text.startswith(first) else ""
+    return label(first, most) + ("<br>" + label(rest, most) if rest else "")
+
+
+def row_px(names: Sequence[object]) -> int:
+    """The height in px of a row of a chart whose rows have these names."""
+    return ROW_PX + 8 * any("<br>" in lines(name) for name in names)
 
 
 def title(text: str, width: int = 36) -> str:
@@ -75,20 +89,25 @@ def error_bars(
     }
 
 
-def name_ticks(names: Sequence[str], most: int = 26) -> dict[str, Any]:
+def name_ticks(
+    names: Sequence[str], most: int = 26, shown: Callable[[str, int], str] = label
+) -> dict[str, Any]:
     """A tick for each name, all drawn: Plotly by itself leaves out those that reach too far."""
     return {
         "ticklabeloverflow": "allow",
         "tickmode": "array",
         "tickvals": list(range(len(names))),
-        "ticktext": [label(name, most) for name in names],
+        "ticktext": [shown(name, most) for name in names],
     }
 
 
 def rows_axis(figure: go.Figure, names: Sequence[str], value_name: str) -> None:
     """Names down the left side, the first on top, and the values' axis below."""
     figure.update_yaxes(
-        **name_ticks(names), range=[len(names) - 0.4, -0.6], showgrid=False, zeroline=False
+        **name_ticks(names, shown=lines),
+        range=[len(names) - 0.4, -0.6],
+        showgrid=False,
+        zeroline=False,
     )
     figure.update_xaxes(title=title(value_name), zeroline=True)
 

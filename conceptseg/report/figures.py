@@ -29,6 +29,7 @@ from conceptseg.report.figure_style import (
     mark_cells,
     name_ticks,
     named_above,
+    row_px,
     rows_axis,
     single_out,
     small,
@@ -109,7 +110,7 @@ def intervals(
     """
     values, low, high = (np.asarray(a, np.float64) for a in (values, low, high))
     passed = np.ones(len(values), bool) if significant is None else np.asarray(significant, bool)
-    figure = go.Figure(layout=layout(110 + ROW_PX * len(values)))
+    figure = go.Figure(layout=layout(110 + row_px(names) * len(values)))
     if null is not None:
         lower, upper = (np.broadcast_to(np.asarray(a, np.float64), values.shape) for a in null)
         figure.add_bar(
@@ -161,7 +162,7 @@ def bars(
 
     Series differ in pattern as well as in colour.
     """
-    figure = go.Figure(layout=layout(100 + (ROW_PX - 4) * len(names) * len(series)))
+    figure = go.Figure(layout=layout(100 + (row_px(names) - 4) * len(names) * len(series)))
     for number, (name, values) in enumerate(series.items()):
         figure.add_bar(
             x=small(values),
@@ -185,7 +186,7 @@ def stacked_shares(
     names: Sequence[str], shares: Mapping[str, np.ndarray], *, value_name: str = "share"
 ) -> go.Figure:
     """Per row how a whole divides into parts (inside, ring, elsewhere), from 0 to 100 %."""
-    figure = go.Figure(layout=layout(110 + ROW_PX * len(names)))
+    figure = go.Figure(layout=layout(110 + row_px(names) * len(names)))
     for number, (part, values) in enumerate(shares.items()):
         figure.add_bar(
             x=small(values),

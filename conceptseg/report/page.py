@@ -6,7 +6,6 @@ for its content security policy.
 """
 
 import base64
-import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,6 @@ from conceptseg.report.colours import SCALES
 from conceptseg.report.scripts import (
     asset,
     environment,
-    in_script,
     plotly_script,
     policy,
     script_text,
@@ -74,6 +72,7 @@ def render(report: blocks.Report, result: Result) -> str:
             digest="" if result.altered else result.digest,
             words=ending.WORDS,
             rows=Markup(tabled.packed(view.tables)),
+            charts=Markup(tabled.packed(view.contents)),
             style=Markup(asset("report.css")),
             library=Markup(library.packed),
             script=Markup(ours),
@@ -96,6 +95,7 @@ class _View:
     cards: dict[str, tuple[blocks.Picture, ...]] = field(default_factory=dict)
     places: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
+    contents: dict[str, Any] = field(default_factory=dict)
 
     def section(self, section: blocks.Section) -> dict[str, Any]:
         anchor = _anchor(section.id)
@@ -157,6 +157,7 @@ class _View:
         elif isinstance(block, blocks.FigureBlock):
             shown["table"] = self._table(block.table, 200, anchor, block.heading)
             shown |= drawn.figure(block, lambda key: self._store(key)["id"])
+            self.contents[anchor] = shown.pop("content")
         elif isinstance(block, blocks.OneOf):
             shown["blocks"] = [
                 self._block(one, f"{anchor}-{number}") for number, one in enumerate(block.blocks, 1)
@@ -174,7 +175,7 @@ class _View:
             shown["colours"] = ", ".join(SCALES[block.bar.scale]) if block.bar else ""
         elif isinstance(block, blocks.PixelPaths):
             shown["views"] = [self._picture(one.picture) for one in block.views]
-            shown["data"] = self._paths(block)
+            self.contents[anchor] = self._paths(block)
         return shown
 
     def _card(self, card: blocks.Card, fallback: str) -> dict[str, Any]:
@@ -200,7 +201,7 @@ class _View:
         self.tables[anchor] = tabled.whole(table, limit)
         return {**tabled.shown(table, limit), "id": anchor, "file": name}
 
-    def _paths(self, block: blocks.PixelPaths) -> Markup:
+    def _paths(self, block: blocks.PixelPaths) -> Any:
         steps = [
             [[one.key, one.question, one.answer, one.link and _anchor(one.link)] for one in path]
             for path in block.paths
@@ -217,8 +218,7 @@ class _View:
             }
             for view in block.views
         ]
-        content = plain({"classes": list(block.classes), "paths": steps, "views": views})
-        return in_script(json.dumps(content, ensure_ascii=False, separators=(",", ":")))
+        return plain({"classes": list(block.classes), "paths": steps, "views": views})
 
     def _picture(self, picture: blocks.Picture) -> dict[str, Any]:
         return {"it": picture, "image": self._store(picture.key)}

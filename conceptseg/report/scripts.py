@@ -17,13 +17,6 @@ from conceptseg.result.wording import number, p_value
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def in_script(text: str) -> Markup:
-    """JSON that may stand in a script element, whatever strings it holds."""
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
-
-
 def script_text(text: str) -> str:
     """A script as the browser will hash it: its line ends are normalised on parsing."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")

@@ -109,6 +109,16 @@ def compare(before: Result, after: Result) -> Comparison:
     return Comparison(before.study, tuple(found), tuple(_remarks(before, after)))
 
 
+def subjects(result: Result) -> dict[str, float]:
+    """What a result holds evidence of, by a name that is the same in the next run, and its effect:
+    "class/thing/effect", of several that are called so the largest."""
+    found = {}
+    for (class_name, name, fault, details), own in _by_subject(result, False).items():
+        words = (class_name, _thing(details), f"{name} (mistakes)" if fault else name)
+        found["/".join(filter(None, words))] = float(own[0].effect or 0.0)
+    return found
+
+
 Subject = tuple[str | None, str, bool, tuple[tuple[str, Any], ...]]
 """Class, what the effect is, whether it is a mistake, and the details that name a thing."""
 

@@ -125,7 +125,8 @@ def wilson_interval(share: float, n: float, z: float = 1.959964) -> tuple[float,
     """
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * float(np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # Without rounding: of a share of 0 it begins at 0, of 1 it ends there.
+    return max(0.0, centre - half) if share else 0.0, min(1.0, centre + half) if share < 1 else 1.0
 
 
 def effective_number(parts: ArrayLike) -> float:

@@ -150,6 +150,21 @@ def test_intervals_reach_to_their_ends():
     assert ends[1] == pytest.approx((0.2, 0.6))
 
 
+def test_a_long_name_stands_on_two_lines_of_a_higher_row():
+    said = "ability: what follows a layer loses a class"
+    names = ["short", said, "x" * 90, "a<b " * 9]
+    figure = figures.intervals(names, *np.ones((3, 4)), value_name="v")
+    short, two, cut, escaped = figure.layout.yaxis.ticktext
+    assert short == "short" and two.split("<br>") == [
+        "ability: what follows a",
+        "layer loses a class",
+    ]
+    assert cut.count("x") < 52 and "…" in cut and max(map(len, cut.split("<br>"))) <= 26
+    assert escaped.replace("<br>", " ").replace("&lt;", "<") == ("a<b " * 9).strip()
+    plain = figures.intervals(["short"] * 4, *np.ones((3, 4)), value_name="v")
+    assert figure.layout.height == plain.layout.height + 4 * 8
+
+
 def test_the_map_finds_each_point_again():
     points = np.arange(8.0).reshape(4, 2)
     figure = figures.scatter_map(points, ["b", "a", "b", "a"], order=["a", "b"])

@@ -6,14 +6,12 @@ const page = (function () {
   const MOST_SELECTED = 60;
   const plots = Array.from(document.querySelectorAll(".plot"));
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  const loaded = new Map();
+  let contents = {};
 
-  function read(id) {
-    if (!loaded.has(id)) loaded.set(id, JSON.parse(document.getElementById(id).textContent));
-    return loaded.get(id);
-  }
+  function read(id) { return contents[id]; }
 
-  /* What is kept compressed: plotly.js, whose hash the policy knows, and all rows of all tables. */
+  /* What is kept compressed: plotly.js, whose hash the policy knows, what charts show, and all rows
+     of all tables. */
   async function unpack(id) {
     const packed = atob(document.getElementById(id).textContent.trim());
     const bytes = Uint8Array.from(packed, function (one) { return one.charCodeAt(0); });
@@ -21,14 +19,18 @@ const page = (function () {
     return new Response(stream).text();
   }
 
-  const ready = unpack("plotly").then(function (text) {
+  const ready = Promise.all([unpack("charts"), unpack("plotly")]).then(function (texts) {
+    contents = JSON.parse(texts[0]);
     const script = document.createElement("script");
-    script.textContent = text;
+    script.textContent = texts[1];
     document.head.appendChild(script);
     document.documentElement.dataset.charts = "ready";
   }).catch(function () {
     plots.forEach(function (plot) {
       plot.textContent = "This browser is too old to draw charts; the table below holds the numbers.";
+    });
+    document.querySelectorAll("[data-paths] .said").forEach(function (said) {
+      said.textContent = "This browser is too old to tell of single pixels.";
     });
   });
 
@@ -61,7 +63,9 @@ const page = (function () {
       const axis = layout[name];
       if (axis && axis.ticktext) {
         axis.ticktext = axis.ticktext.map(function (text) {
-          return text.length > 20 && !text.includes("&") ? text.slice(0, 10) + "…" + text.slice(-9) : text;
+          return text.split("<br>").map(function (line) {
+            return line.length > 20 && !line.includes("&") ? line.slice(0, 10) + "…" + line.slice(-9) : line;
+          }).join("<br>");
         });
       }
     });
@@ -339,6 +343,8 @@ const page = (function () {
     });
   }
 
-  document.querySelectorAll("[data-paths]").forEach(inspector);
+  ready.then(function () {
+    if (window.Plotly) document.querySelectorAll("[data-paths]").forEach(inspector);
+  });
   return {draw: draw, read: read, ready: ready, unpack: unpack, html: html, element: element};
 })();

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from conceptseg import catalogue
 from conceptseg.report import charts
 from conceptseg.report.blocks import Report, Section, TableBlock
 from conceptseg.result.columns import Column
@@ -31,7 +32,7 @@ def compose(result: Result) -> Report:
     rates = result.tables["rates"]
     return Report(
         title="How often is it wrong where nothing is there?",
-        subtitle="Self test of all studies on planted networks",
+        subtitle=f"Self test of {_whose(result.notes['studies'])} on planted networks",
         lead=_lead(rates.rows),
         facts=(
             ("Draws of each study", result.config["draws"]),
@@ -41,6 +42,11 @@ def compose(result: Result) -> Report:
         sections=(_rates(rates), _power(result.tables["power"]), _silent(result.tables)),
         limits=LIMITS,
     )
+
+
+def _whose(studies: Sequence[str]) -> str:
+    every = set(catalogue.names("study")) <= set(studies)
+    return "all studies" if every else ", ".join(studies)
 
 
 def _lead(rows: Any) -> str:
@@ -60,7 +66,8 @@ def _lead(rows: Any) -> str:
 def _rates(rates: Table) -> Section:
     chart = charts.forest(
         rates,
-        lambda row: f"{row['study']}: {row['test']}",
+        # What it rests on stands in the table below.
+        lambda row: f"{row['study']}: {row['test'].partition(' (')[0]}",
         RATE,
         reference=0.05,
         filled=lambda row: row["kind"] == "ours",
