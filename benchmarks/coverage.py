@@ -44,10 +44,12 @@ def main() -> None:
     parser.add_argument("--sets", type=int)
     parser.add_argument("--minutes", type=float, default=np.inf, help="no new run after these")
     parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--keep", type=Path, help="file for every interval of `runs`, as JSON")
     parser.add_argument("--only", nargs="+", help="words of the kinds of interval")
     arguments = parser.parse_args()
     if arguments.way == "runs":
-        runs(arguments.of[0], arguments.sets or 24, arguments.minutes, arguments.set)
+        sets = arguments.sets or 24
+        runs(arguments.of[0], sets, arguments.minutes, arguments.set, arguments.keep)
     elif arguments.way == "kinds":
         kinds(arguments.of[0], arguments.sets or 400, arguments.set, arguments.only)
     else:
@@ -55,7 +57,9 @@ def main() -> None:
             draws(folder, arguments.sets or 400)
 
 
-def runs(study: str, sets: int, minutes: float, overrides: list[str]) -> None:
+def runs(
+    study: str, sets: int, minutes: float, overrides: list[str], keep: Path | None = None
+) -> None:
     """A study on fresh data sets, and the share of them in whose intervals the truth lies."""
     start = time.monotonic()
     import yaml
@@ -64,7 +68,7 @@ def runs(study: str, sets: int, minutes: float, overrides: list[str]) -> None:
 
     config = Path(f"studies/{study}_planted.yaml").resolve()
     manifest = (config.parent / yaml.safe_load(config.read_text())["data"]["manifest"]).resolve()
-    found: dict[tuple[str, ...], list[tuple[float, float, float]]] = defaultdict(list)
+    found: list[tuple[int, tuple[str, ...], float, float, float]] = []
     for number in range(sets):
         if time.monotonic() - start > 60 * minutes:
             break
@@ -78,16 +82,43 @@ def runs(study: str, sets: int, minutes: float, overrides: list[str]) -> None:
             out = Path(folder) / "out"
             if command([study, "--config", str(config), "--out", str(out), *flags]):
                 raise SystemExit(f"data set {number} failed")
-            for key, *numbers in intervals(json.loads((out / "result.json").read_text())):
-                found[key].append(tuple(numbers))
+            result = json.loads((out / "result.json").read_text())
+            found += [(number, *one) for one in intervals(result)]
         print(f"{study}: {number + 1} data sets", file=sys.stderr, flush=True)
-    kinds: dict[tuple[str, str], list[bool]] = defaultdict(list)
-    for (table, column, *_), each in found.items():
-        if len(each) >= LEAST:
-            value, low, high = np.array(each).T
-            kinds[table, column] += ((low <= value.mean()) & (value.mean() <= high)).tolist()
-    for (table, column), held in kinds.items():
-        print(f"{study} {table}.{column}: {np.mean(held):.3f} of {len(held)}", flush=True)
+    if keep:
+        keep.write_text(json.dumps(found))
+    for (table, column), (share, error, count) in held(found).items():
+        told = f"{share:.3f} +- {1.96 * error:.3f} of {count}"
+        print(f"{study} {table}.{column}: {told}", flush=True)
+
+
+Told = tuple[int, tuple[str, ...], float, float, float]
+"""The data set's number, what an interval is of (table, column, words of the row), value, ends."""
+
+
+def held(found: list[Told]) -> dict[tuple[str, str], tuple[float, float, int]]:
+    """Of each table's column: the share of intervals that hold the mean over data sets, the
+    standard error of that share, and their number.
+
+    Intervals of one data set hold or fail together; so the error is that of a ratio of sums over
+    data sets, as of clusters.
+    """
+    each: dict[tuple[str, ...], list[Told]] = defaultdict(list)
+    for one in found:
+        each[tuple(one[1])].append(one)
+    kinds: dict[tuple[str, str], list[tuple[int, bool]]] = defaultdict(list)
+    for (table, column, *_), told in each.items():
+        if len({one[0] for one in told}) >= LEAST:
+            truth = np.mean([one[2] for one in told])
+            kinds[table, column] += [(one[0], bool(one[3] <= truth <= one[4])) for one in told]
+    shares = {}
+    for kind, pairs in kinds.items():
+        number, true = np.array([n for n, _ in pairs]), np.array([t for _, t in pairs], float)
+        share, sets = true.mean(), np.unique(number)
+        off = np.array([(true[number == n] - share).sum() for n in sets])
+        error = np.sqrt(len(sets) / (len(sets) - 1) * (off**2).sum()) / len(true)
+        shares[kind] = (float(share), float(error), len(true))
+    return shares
 
 
 def intervals(result: dict) -> Iterator[tuple[tuple[str, ...], float, float, float]]:

@@ -76,8 +76,14 @@ class Concepts(ABC):
 
 @dataclass(frozen=True)
 class Erased:
-    """Change of the rate of mistakes on a concept when it is erased, and what random edits do."""
+    """Change of the rate of mistakes on a concept when it is erased, and what random edits do.
 
+    `rate` is the mean before over the `images` that were edited, which are fewer than were counted;
+    the change is the mean over the same.
+    """
+
+    rate: float
+    images: int
     change: Estimate
     random: float
     test: Test
@@ -150,7 +156,14 @@ def mistake_steps(concepts: Concepts) -> tuple[Step, ...]:
                 changes[i] = Change(lost[:, 0], lost[:, 1:], rates[rows, place, 0], sampling)
         tests = beyond_random(list(changes.values()), seed=context.seed)
         erased = {
-            i: Erased(change.estimate, float(change.random.mean()), test, change.p_random)
+            i: Erased(
+                change.to_lose,
+                len(change.clean),
+                change.estimate,
+                float(change.random.mean()),
+                test,
+                change.p_random,
+            )
             for (i, change), test in zip(changes.items(), tests, strict=True)
         }
         return MISTAKES(replace(found, erased=erased))

@@ -62,10 +62,11 @@ def claim(one: Mistake, concept: str, name: str, erased: Erased | None) -> str:
         )
     said += f" These mistakes cost the class {one.worth.value:.2f} IoU."
     if erased is not None:
-        less = f"changes that rate by {erased.change.value:+.2f}, random edits {erased.random:+.2f}"
+        rate = f"the rate, {erased.rate:.0%} in the mean over {erased.images} images,"
+        less = f"by {erased.change.value:+.2f}, random edits by {erased.random:+.2f}"
         shown = erased.shown
         cause = "so they come from it" if shown else "which does not show that they come from it"
-        said += f" Erasing {concept} from the layer {less}, {cause}."
+        said += f" Erasing {concept} from the layer changes {rate} {less}, {cause}."
     return said
 
 

@@ -1,0 +1,52 @@
+"""What erasing does to the mistakes on a concept, and the sentence that says it."""
+
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from conceptseg.stats.estimate import Estimate
+from conceptseg.stats.family import Test
+from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.shared import mistaken
+from conceptseg.study.shared.mistaken_report import claim
+from conceptseg.study.shared.mistakes import Mistake
+
+KNOWN = Estimate(0.31, 0.2, 0.5, 40)
+
+
+def asked(on):
+    test = Test(0.001, 0.004, 0.001, 0.001, 0.1, 0.05, 40, "images", "Holm")
+    return Mistake(0, 0, "false", 40, on, 0.01, KNOWN, KNOWN, 0.3, test, passed=True, shown=True)
+
+
+def erased(rates):
+    """What is concluded of rates [n, 1 + 1 + r]: before, without the concept, by random edits."""
+    ids = tuple(f"i{n:02d}" for n in range(len(rates)))
+    found = mistaken.Mistakes(("wires",), 40, (asked(0.35),), {})
+    counted = mistaken.ERASED(SampleTable.batch(ids, {"rates": rates[:, None]}))
+    step = next(
+        one for one in mistaken.mistake_steps(SimpleNamespace(unit="image"))
+        if getattr(one, "__name__", "") == "judge_erased"
+    )  # fmt: skip
+    manifest = SimpleNamespace(sample=lambda name: SimpleNamespace(group=name))
+    context = SimpleNamespace(manifest=manifest, seed=0)
+    made = step(None, context, mistaken.MISTAKES(found) | counted)
+    return made[mistaken.MISTAKES].erased[0]
+
+
+@pytest.mark.parametrize("high", [0.5, 0.9])
+def test_a_rate_is_not_said_to_fall_by_more_than_it_is(high):
+    """Few images are edited, and their mean is not the rate over all pixels of all images."""
+    rng = np.random.default_rng(0)
+    before = rng.uniform(high - 0.1, high, 12)
+    gone, random = 0.01 * rng.random(12), before[:, None] + 0.02 * rng.normal(size=(12, 4))
+    one = erased(np.column_stack([before, gone, random]))
+    said = claim(asked(0.35), "wires", "bus", one)
+    pattern = r"the rate, (\d+)% in the mean over (\d+) images, by (-\d\.\d\d), random edits by"
+    rate, images, change = map(float, re.search(pattern, said).groups())
+    assert (rate, images) == (round(100 * before.mean()), 12)
+    assert change == pytest.approx((gone - before).mean(), abs=0.005)
+    assert rate / 100 + change >= -0.01
+    assert said.endswith("so they come from it.")
