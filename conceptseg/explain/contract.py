@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from conceptseg.network.model import SegmentationModel
 
 
+COUNTS = ("masks", "samples", "coalitions", "steps", "channels", "budget")
+"""Parameters of methods that say about how many passes they take."""
+
+
 class Explainer(Strict, ABC):
     """A local explanation: for each image, how much each pixel matters to a score.
 
@@ -96,6 +100,14 @@ class Explainer(Strict, ABC):
         """All layers that it names, "auto" among them where it leaves one open."""
         given = (getattr(self, "layer", "auto"), getattr(self, "layers", "auto"))
         return {name for one in given for name in ((one,) if isinstance(one, str) else one)}
+
+    @property
+    def passes(self) -> float:
+        """About how many passes one map takes, for estimates of what a run costs.
+
+        Three of a gradient or less; else as many as the masks or steps that the method names.
+        """
+        return max(3.0, *(float(getattr(self, name, None) or 0) for name in COUNTS))
 
     def reduced(self, scene: Scene) -> Explainer:
         """A cheaper twin, which fails in the same scenes: by which the method is tried."""

@@ -56,6 +56,12 @@ def radii(study: Landmarks) -> Floats:
     return np.sqrt(2) * (study.window_px + 0.5) * 2.0 ** np.arange(RADII)
 
 
+def passes_of(study: Landmarks, context: Context) -> float:
+    """About how many passes the map of a landmark takes."""
+    (method,) = explainers((study.method,), context.single).values()
+    return method.passes
+
+
 def marks_of(study: Landmarks, regions: np.ndarray, classes: Sequence[int], key: str) -> list[Mark]:
     """`each` landmarks of each kind of a map of classes [h, w], by hash of `key` and place."""
     shorter, found = min(regions.shape), list[Mark]()
@@ -107,8 +113,9 @@ class Look(Pass):
     labels = "optional"
 
     def forwards(self, context: Context) -> float:
-        """With four landmarks of a class in an image, each taken for two passes."""
-        return len(context.manifest.samples) * (1 + 8.0 * len(self.study.class_ids(context)))
+        """With four landmarks of a class in an image."""
+        each = 4.0 * passes_of(self.study, context) * len(self.study.class_ids(context))
+        return len(context.manifest.samples) * (1 + each)
 
     @contextmanager
     def open(self, context: Context, known: Known) -> Iterator[Known]:
@@ -184,7 +191,8 @@ class Pictures(Sweep):
         return {name for name, _ in known[SHOWN]}
 
     def forwards(self, context: Context) -> float:
-        return 8.0 * self.study.gallery * len(self.study.class_ids(context))
+        each = 4.0 * passes_of(self.study, context)
+        return each * self.study.gallery * len(self.study.class_ids(context))
 
     @contextmanager
     def open(self, context: Context, known: Known) -> Iterator[Known]:

@@ -68,8 +68,9 @@ class Attack(Sweep):
         return {sample_id for sample_id, _ in known[CASES][: self.study.gallery]}
 
     def forwards(self, context: Context) -> float:
-        methods = len(context.suiting(self.study.local_methods()))
-        return 3.0 * self.study.gallery * methods * (1 + RANDOM + self.study.attack_steps)
+        kept = context.suiting(self.study.local_methods())
+        each = sum(method.passes for method in explainers(kept, context.layer).values())
+        return self.study.gallery * each * (1 + RANDOM + self.study.attack_steps)
 
     @contextmanager
     def open(self, context: Context, known: Known) -> Iterator[Known]:

@@ -27,8 +27,6 @@ from conceptseg.study.shared.compare import METHODS
 from conceptseg.study.shared.sweep import One, Sweep
 
 PASSES = ("forward", "backward", "tail", "tail backward")
-COUNTS = ("masks", "samples", "coalitions", "steps", "channels")
-"""Parameters of methods that say about how many passes they take."""
 ARRAYS = ("values", "seconds", "passes", "blank", "chance")
 
 
@@ -88,13 +86,10 @@ class Judge(Sweep):
         return {sample_id for sample_id, _ in known[CASES]}
 
     def forwards(self, context: Context) -> float:
-        """Gradient methods taken for three passes, others by the masks or steps they name."""
+        """Each method by the passes of one map."""
         kept = context.suiting(self.study.local_methods())
         methods = explainers(kept, context.layer).values()
-        each = sum(
-            max(3.0, *(float(getattr(method, name, None) or 0) for name in COUNTS))
-            for method in methods
-        )
+        each = sum(method.passes for method in methods)
         again = self.study.sanity_images / self.study.images
         count = min(self.study.images, len(context.manifest.samples))
         return count * self.study.classes_per_image * each * (1 + 5 * again)

@@ -17,6 +17,8 @@ from conceptseg.explain.noise import generator
 from conceptseg.explain.regions import Everything
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
+from conceptseg.study.selftest.bench import Planted
+from conceptseg.study.shared.compare import Compare
 from tests.explain.metrics.judging import additive, explainer, pointwise
 from tests.small_models import images, unet
 
@@ -186,3 +188,25 @@ def test_room_is_asked_for():
     scene = Scene(unet(), images(1, 24, 32), memory_gib=1e-5)
     with pytest.raises(InputError, match="memory_gib"):
         Metfa(of=SmoothGrad(samples=1)).on(scene, [WHOLE])
+
+
+@pytest.mark.parametrize("of", ["rise", "vanilla_saliency"])
+def test_what_check_counts_is_what_its_draws_take(of):
+    """Within a factor of two of the passes that a map really takes, and not those of one draw."""
+    given = {"kind": of, "masks": 40} if of == "rise" else of
+    for draws in (10, 30):
+        method = Metfa(of=given, draws=draws)
+        scene = Scene(unet(), images(1))
+        method.on(scene, [WHOLE])
+        assert 0.5 < method.passes / sum(scene.passes.values()) < 2
+
+
+def test_whoever_shows_maps_beside_its_result_counts_their_passes(tmp_path):
+    """Of the maps beside a study's own result, thirty draws are three times ten."""
+    own = Planted()
+    counted = []
+    for draws in (10, 30):
+        compare = ({"kind": "metfa", "draws": draws},)
+        study, context = own.ready("permutation", {"compare": compare}, n=4)
+        counted.append(Compare(study.compare).forwards(context))
+    assert counted[1] - 4 == pytest.approx(3 * (counted[0] - 4))
