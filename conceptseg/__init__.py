@@ -10,6 +10,7 @@ room           contract              input -> output
 `stats`        `contract.Statistic`  values of samples -> something that merges (`mergeable/`)
 `result`       `saved.Result`        findings, tables, arrays, pictures <-> a folder
 `report`       `blocks.Report`       result -> one HTML file
+..             `trackers`            finished run -> a tracker of experiments (`trackers/`)
 `planted`      `generator`           a benchmark whose reliance on context is known
 `data`         `manifest.Reader`     manifest file -> `manifest.Manifest` (`readers/`)
 `network`      `model.Loader`        configuration -> `model.SegmentationModel` (`sources/`)
@@ -21,8 +22,9 @@ room           contract              input -> output
 `study`        `contract.Study`      data set and network -> `result.saved.Result`
 =============  ====================  ============================================================
 
-Everybody may know the files at the root: `errors`, `strict` and `config` (the keys of YAML files),
-`settings` (reads those files), `catalogue` (finds techniques by name). `notebook` stands on top.
+Everybody may know the files at the root: `errors`, `extras` (optional packages), `strict` and
+`config` (the keys of YAML files), `settings` (reads those files), `catalogue` (finds techniques by
+name). `notebook` stands on top.
 
 Shape letters: n images, c input channels, k classes, h w pixels, u units (channels of a layer) on
 a grid of y x positions, m rows, d features.

@@ -29,6 +29,7 @@ from pydantic import (
 )
 
 from conceptseg.errors import InputError, nearest
+from conceptseg.extras import EXTRAS, missing
 
 FOLDERS = {
     "study": "study",
@@ -46,23 +47,6 @@ KINDS = tuple(FOLDERS)
 
 FUNCTIONS = {"models": "load", "readers": "read", "trackers": "send"}
 """Kinds whose technique is a function of this name rather than a class."""
-
-EXTRAS = {
-    "segmentation_models_pytorch": "smp",
-    "timm": "smp",
-    "transformers": "transformers",
-    "monai": "monai",
-    "dynamic_network_architectures": "nnunet",
-    "pycocotools": "coco",
-    "nibabel": "nifti",
-    "pydicom": "dicom",
-    "imagecodecs": "imagecodecs",
-    "pyarrow": "parquet",
-    "playwright": "browser",
-    "mlflow": "mlflow",
-    "wandb": "wandb",
-}
-"""Package that a technique may need -> the extra of this package that installs it."""
 
 ROOT = Path(__file__).parent
 T = TypeVar("T", bound=type)
@@ -198,10 +182,7 @@ def _module(path: str) -> ModuleType:
             raise
         name = path.removesuffix(".config").rpartition(".")[2]
         if isinstance(error, ModuleNotFoundError) and package in EXTRAS:
-            cure = f"pip install 'conceptseg[{EXTRAS[package]}]'"
-            raise InputError(
-                f"{name!r} needs the package {package}; install it by {cure}"
-            ) from error
+            raise InputError(missing(repr(name), package)) from error
         raise InputError(
             f"{name!r} needs a package that cannot be imported ({error}); install or upgrade it "
             "(`conceptseg doctor` lists versions)"

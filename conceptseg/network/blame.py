@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from conceptseg.errors import GradientError, InputError
+from conceptseg.extras import EXTRAS
 
 OURS = Path(__file__).parents[1]
 PYTHON = tuple({Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")})
@@ -26,13 +27,11 @@ ON_PIP = {
     "addict": "addict", "albumentations": "albumentations", "cv2": "opencv-python-headless",
     "easydict": "easydict", "einops": "einops", "fvcore": "fvcore", "hydra": "hydra-core",
     "kornia": "kornia", "lightning": "lightning", "matplotlib": "matplotlib", "mmcv": "mmcv",
-    "mmengine": "mmengine", "mmseg": "mmsegmentation", "nibabel": "nibabel",
+    "mmengine": "mmengine", "mmseg": "mmsegmentation",
     "nnunetv2": "nnunetv2", "omegaconf": "omegaconf", "pandas": "pandas",
     "pytorch_lightning": "pytorch-lightning", "thop": "thop", "tqdm": "tqdm",
-    "torchmetrics": "torchmetrics", "wandb": "wandb", "yacs": "yacs",
-    "monai": "conceptseg[monai]", "segmentation_models_pytorch": "conceptseg[smp]",
-    "timm": "conceptseg[smp]", "transformers": "conceptseg[transformers]",
-    "dynamic_network_architectures": "conceptseg[nnunet]",
+    "torchmetrics": "torchmetrics", "yacs": "yacs",
+    **{module: f"conceptseg[{extra}]" for module, extra in EXTRAS.items()},
 }  # fmt: skip
 """Modules that networks often import -> what installs them. Of others no name is guessed."""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from conceptseg.errors import InputError
+from conceptseg.extras import missing
 from conceptseg.result.saved import safe_key
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -71,10 +72,7 @@ def _opened(html: str) -> Iterator[Any]:
     try:
         from playwright.sync_api import Error, sync_playwright
     except ImportError:
-        raise InputError(
-            "PDF and pictures of charts need the package playwright; install it by "
-            "pip install 'conceptseg[browser]'"
-        ) from None
+        raise InputError(missing("A PDF or picture of a chart", "playwright")) from None
     program = chromium()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         path = Path(folder) / "report.html"

@@ -13,6 +13,7 @@ import numpy as np
 
 from conceptseg.data.raster import Raster, check_pixels
 from conceptseg.errors import InputError
+from conceptseg.extras import missing
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
@@ -99,9 +100,7 @@ def header_of(path: Path, file: BinaryIO | None = None) -> Any:
         import pydicom
         from pydicom.errors import InvalidDicomError
     except ImportError:
-        raise InputError(
-            f"{path}: DICOM needs the package pydicom: pip install 'conceptseg[dicom]'"
-        ) from None
+        raise InputError(missing(f"{path}: DICOM", "pydicom")) from None
     with ExitStack() as stack:
         file = file or stack.enter_context(path.open("rb"))
         if _DEFLATED in file.read(1 << 12):  # which is unpacked whole, whatever its size

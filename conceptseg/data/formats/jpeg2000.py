@@ -14,6 +14,7 @@ import numpy as np
 from conceptseg.data.formats.pictures import opened
 from conceptseg.data.raster import Raster
 from conceptseg.errors import InputError
+from conceptseg.extras import missing
 
 _START = b"\xff\x4f\xff\x51"  # start of codestream, then the marker of image and tile size
 
@@ -41,10 +42,8 @@ def read(path: Path, file: BinaryIO, channels: int, max_pixels: int, mask: bool)
     try:
         from imagecodecs import jpeg2k_decode
     except ImportError:
-        raise InputError(
-            f"{path}: JPEG 2000 of {bits} bit in {len(depths)} channels ({told_by_pillow}), which "
-            "needs the package imagecodecs: pip install 'conceptseg[imagecodecs]'"
-        ) from None
+        what = f"{bits} bit in {len(depths)} channels ({told_by_pillow}), which"
+        raise InputError(missing(f"{path}: JPEG 2000 of {what}", "imagecodecs")) from None
     file.seek(0)
     return Raster(jpeg2k_decode(file.read()), len(depths) in (2, 4), **told)
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from conceptseg.data.raster import Raster, arrange, check_pixels, stored
 from conceptseg.errors import InputError
+from conceptseg.extras import missing
 
 _MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _ORIENTATION, _GDAL_NODATA = 274, 42113
@@ -172,8 +173,8 @@ def _by_pillow(path: Path, file: BinaryIO, page: Any, packed: str) -> np.ndarray
     from PIL import Image
 
     needs = InputError(
-        f"{path}: compressed by {packed}, which needs the package imagecodecs: "
-        "pip install 'conceptseg[imagecodecs]', or save the file without compression"
+        missing(f"{path}: compressed by {packed}, which", "imagecodecs")
+        + ", or save the file without compression"
     )
     _hush()
     file.seek(0)

@@ -20,6 +20,7 @@ from conceptseg.data.readers._cells import (
 )
 from conceptseg.data.rows import SEVERAL
 from conceptseg.errors import InputError
+from conceptseg.extras import missing
 
 ROWS = 1 << 14
 """Rows that are read at once."""
@@ -39,9 +40,7 @@ def parquet_chunks(
         import pyarrow
         from pyarrow.parquet import ParquetFile
     except ImportError:
-        raise InputError(
-            f"{where}: Parquet needs the package pyarrow: pip install 'conceptseg[parquet]'"
-        ) from None
+        raise InputError(missing(f"{where}: Parquet", "pyarrow")) from None
     start = 0
     try:
         with ParquetFile(source, buffer_size=STREAM) as file:

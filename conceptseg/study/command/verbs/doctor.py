@@ -5,7 +5,7 @@ import os
 import platform
 import sys
 
-from conceptseg.catalogue import EXTRAS
+from conceptseg.extras import EXTRAS
 
 PANEL = "Begin"
 
@@ -35,8 +35,9 @@ def page() -> str:
 def extras() -> dict[str, str]:
     """Of each extra the versions of its packages, and what installs those that are missing."""
     told: dict[str, str] = {}
-    for package, extra in EXTRAS.items():
-        name = package.replace("_", "-")
+    installed = importlib.metadata.packages_distributions()
+    for module, extra in EXTRAS.items():
+        name = next(iter(installed.get(module, ())), module.replace("_", "-"))
         try:
             what = f"{name} {importlib.metadata.version(name)}"
         except importlib.metadata.PackageNotFoundError:

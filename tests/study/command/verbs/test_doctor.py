@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conceptseg import __version__
-from conceptseg.catalogue import EXTRAS
+from conceptseg.extras import EXTRAS
 from conceptseg.study.__main__ import main
 from conceptseg.study.command.verbs import doctor
 
