@@ -13,7 +13,7 @@ KINDS = {
         "study, and in `conceptseg.notebook.explain`.",
     ),
     "metrics": ("Metrics of maps", "What the `saliency` study measures."),
-    "concepts": ("Concept finders", "How segments become concepts (`concepts.finder`)."),
+    "concepts": ("Concept finders", "How a layer's embeddings become concepts (`concepts`)."),
     "cavs": ("Concept vectors", "How a concept becomes a direction of a layer (`cav`)."),
     "models": ("Networks", "Where a network comes from (`model.source`)."),
     "readers": ("Data sets", "How a data set lies on disk (`format` of a manifest)."),

@@ -7,7 +7,11 @@ from conceptseg import catalogue
 from conceptseg.concepts.contract import ConceptFinder, Concepts
 from tests.concepts.finders.blobs import blobs, jaccard
 
-SMALL = {"kmeans": {"counts": (3, 4, 5), "draws": 3, "seeds": 3}}
+SMALL = {
+    "kmeans": {"counts": (3, 4, 5), "draws": 3, "seeds": 3},
+    "nmf": {"counts": (3, 4, 5)},
+    "batch_topk_sae": {"counts": (4,), "active": 1, "draws": 2, "steps": 300},
+}
 """Settings with which a finder suits a few hundred rows; its own defaults where it has no line."""
 
 ALL = pytest.mark.parametrize("name", catalogue.names("concepts"))

@@ -1,18 +1,34 @@
-"""Concepts as clusters of segment embeddings, their number chosen by stability."""
+"""Concepts as clusters of embeddings, their number chosen by stability."""
+
+from __future__ import annotations
 
 from itertools import combinations
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from conceptseg.catalogue import technique
-from conceptseg.concepts.contract import ConceptFinder, Concepts
-from conceptseg.errors import InputError
+from conceptseg.concepts.contract import Concepts
+from conceptseg.concepts.dictionary import TINY, Dictionary, DictionaryFinder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Nearest(Dictionary):
+    """Codes of one atom each: the one of greatest cosine, by the row's length along it."""
+
+    def codes(self, rows: Tensor) -> Tensor:
+        import torch
+
+        along = rows @ torch.as_tensor(self.atoms).to(rows).T
+        best = along.argmax(1, keepdim=True)
+        return torch.zeros_like(along).scatter(1, best, along.gather(1, best).clamp(min=0))
 
 
 @technique(family="concept", source="Ghorbani et al. 2019 (arXiv 1902.03129), section 3, step 2")
-class KMeans(ConceptFinder):
+class KMeans(DictionaryFinder):
     """k-means on L2-normalised embeddings after PCA, with k chosen by bootstrap stability.
 
     For each k the images are drawn with replacement several times; k-means is fitted to each draw
@@ -20,7 +36,8 @@ class KMeans(ConceptFinder):
     largest k within one standard error of the best score is taken. At that k, several seeds are
     fitted, the one of least inertia is kept, and a concept's stability is the mean, over the other
     seeds, of the Jaccard index of its members with those of the concept matched to it (Hungarian
-    assignment on the cosine of centres).
+    assignment on the cosine of centres). As a dictionary, atoms are clusters of directions, and a
+    row is its nearest one alone.
 
     Source of the stability criterion: Ben-Hur, Elisseeff & Guyon 2002; of the rule: Breiman et al.
     1984, section 3.4.3.
@@ -38,12 +55,7 @@ class KMeans(ConceptFinder):
     def fit(self, embeddings: np.ndarray, images: np.ndarray, seed: int) -> Concepts:
         from threadpoolctl import threadpool_limits
 
-        counts = [k for k in self.counts if 2 * k <= len(embeddings)]
-        if not counts:
-            raise InputError(
-                f"{len(embeddings)} segments are too few for {min(self.counts)} concepts: "
-                "give more images, or fewer in concepts.counts"
-            )
+        counts = self.allowed(*embeddings.shape)
         # One BLAS thread: faster for problems of this size, and the same bits on every machine.
         with threadpool_limits(1):
             points = project(embeddings, self.variance, self.max_components)
@@ -52,6 +64,13 @@ class KMeans(ConceptFinder):
             bar = best["stability"] - best["standard_error"]
             k = int(max(c["concepts"] for c in choices if c["stability"] >= bar))
             return self._final(points, k, seed, tuple(choices))
+
+    def learn(self, rows: np.ndarray, count: int, seed: int) -> Dictionary:
+        """Means of clusters of directions, of length 1, each row of one alone."""
+        rows = np.asarray(rows, dtype=np.float64)
+        unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), TINY)
+        centres = _fit(unit, count, seed=[seed, count]).cluster_centers_
+        return Nearest(centres / np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), TINY))
 
     def _score(self, points: np.ndarray, images: np.ndarray, k: int, seed: int) -> dict[str, float]:
         """Mean adjusted Rand index between labellings from bootstrap draws of the images."""
