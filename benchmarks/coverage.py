@@ -6,7 +6,9 @@
 
 `runs` runs a study on so many fresh planted data sets of its default size (other seeds of the same
 manifest) and reads every interval that its tables hold; the truth of a number is its mean over the
-data sets. It costs as many runs, and counts all that differs between data sets. `draws` takes the
+data sets. It costs as many runs, and counts all that differs between data sets. `--write
+conceptseg/report/held.json` puts what was measured into the package, where the study's reports say
+it among their limits; the documentation has all of it. `draws` takes the
 numbers of images in finished results (the folders' arrays) for the population, draws data sets of a
 study's default size from it, and makes the study's own intervals of them: cheap, and of those
 numbers alone which are means over images. Beside each stands the plain percentile interval. `kinds`
@@ -28,6 +30,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from conceptseg import __version__  # noqa: E402
 from conceptseg.catalogue import parse  # noqa: E402
 from conceptseg.stats.estimate import Sampling  # noqa: E402
 from conceptseg.stats.intervals import FEWEST, finite_mean  # noqa: E402
@@ -44,12 +47,12 @@ def main() -> None:
     parser.add_argument("--sets", type=int)
     parser.add_argument("--minutes", type=float, default=np.inf, help="no new run after these")
     parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("--keep", type=Path, help="file for every interval of `runs`, as JSON")
+    parser.add_argument("--write", type=Path, help="where the package keeps what `runs` measures")
     parser.add_argument("--only", nargs="+", help="words of the kinds of interval")
     arguments = parser.parse_args()
     if arguments.way == "runs":
         sets = arguments.sets or 24
-        runs(arguments.of[0], sets, arguments.minutes, arguments.set, arguments.keep)
+        runs(arguments.of[0], sets, arguments.minutes, arguments.set, arguments.write)
     elif arguments.way == "kinds":
         kinds(arguments.of[0], arguments.sets or 400, arguments.set, arguments.only)
     else:
@@ -58,9 +61,12 @@ def main() -> None:
 
 
 def runs(
-    study: str, sets: int, minutes: float, overrides: list[str], keep: Path | None = None
+    study: str, sets: int, minutes: float, overrides: list[str], write: Path | None = None
 ) -> None:
-    """A study on fresh data sets, and the share of them in whose intervals the truth lies."""
+    """A study on fresh data sets, and the share of them in whose intervals the truth lies.
+
+    All look at the layer that the first chose, for the numbers of layers have no common truth.
+    """
     start = time.monotonic()
     import yaml
 
@@ -68,7 +74,9 @@ def runs(
 
     config = Path(f"studies/{study}_planted.yaml").resolve()
     manifest = (config.parent / yaml.safe_load(config.read_text())["data"]["manifest"]).resolve()
-    found: list[tuple[int, tuple[str, ...], float, float, float]] = []
+    found: list[Told] = []
+    labels: dict[tuple[str, str], str] = {}
+    layer: list[str] = []  # that of the first, for all: at another one all numbers are others
     for number in range(sets):
         if time.monotonic() - start > 60 * minutes:
             break
@@ -77,27 +85,51 @@ def runs(
             own.write_text(
                 yaml.safe_dump(yaml.safe_load(manifest.read_text()) | {"seed": 100 + number})
             )
-            changed = [f"data.manifest={own}", *overrides]
+            changed = [f"data.manifest={own}", *overrides, *layer]
             flags = [word for one in changed for word in ("--set", one)]
             out = Path(folder) / "out"
             if command([study, "--config", str(config), "--out", str(out), *flags]):
                 raise SystemExit(f"data set {number} failed")
             result = json.loads((out / "result.json").read_text())
             found += [(number, *one) for one in intervals(result)]
+            labels |= labels_of(result)
+            taken = result["notes"].get("layer")
+            layer = [f"layer={taken}"] if taken and "layer" in result["config"] else []
         print(f"{study}: {number + 1} data sets", file=sys.stderr, flush=True)
-    if keep:
-        keep.write_text(json.dumps(found))
-    for (table, column), (share, error, count) in held(found).items():
-        told = f"{share:.3f} +- {1.96 * error:.3f} of {count}"
-        print(f"{study} {table}.{column}: {told}", flush=True)
+    rows = held(study, found, labels)
+    for row in rows:
+        told = f"{row['share']:.3f} +- {1.96 * row['error']:.3f} of {row['intervals']}"
+        print(f"{study} {row['table']}.{row['column']}: {told}", flush=True)
+    if write:
+        before = json.loads(write.read_text()) if write.exists() else {}
+        write.write_text(json.dumps(shipped(rows, before), indent=1) + "\n")
+
+
+def labels_of(result: dict) -> dict[tuple[str, str], str]:
+    """What a reader sees above each column, with the caption of its table."""
+    heads = {}
+    for name, table in result["tables"].items():
+        for column in table["columns"]:
+            head = table["labels"].get(column, column).replace("_", " ")
+            heads[name, column] = f"{head} ({table['caption'] or name})"
+    return heads
+
+
+def shipped(rows: list[dict], before: dict) -> dict:
+    """What is shipped: of the studies that were run the rows, of all others those that were there
+    `before`, if they are of the same version."""
+    kept = before.get("rows", []) if before.get("version") == __version__ else []
+    kept = [row for row in kept if row["study"] not in {one["study"] for one in rows}]
+    every = sorted([*kept, *rows], key=lambda row: (row["study"], row["table"], row["column"]))
+    return {"version": __version__, "rows": every}
 
 
 Told = tuple[int, tuple[str, ...], float, float, float]
 """The data set's number, what an interval is of (table, column, words of the row), value, ends."""
 
 
-def held(found: list[Told]) -> dict[tuple[str, str], tuple[float, float, int]]:
-    """Of each table's column: the share of intervals that hold the mean over data sets, the
+def held(study: str, found: list[Told], labels: dict[tuple[str, str], str]) -> list[dict]:
+    """Of each table's column a row: the share of intervals that hold the mean over data sets, the
     standard error of that share, and their number.
 
     Intervals of one data set hold or fail together; so the error is that of a ratio of sums over
@@ -111,33 +143,57 @@ def held(found: list[Told]) -> dict[tuple[str, str], tuple[float, float, int]]:
         if len({one[0] for one in told}) >= LEAST:
             truth = np.mean([one[2] for one in told])
             kinds[table, column] += [(one[0], bool(one[3] <= truth <= one[4])) for one in told]
-    shares = {}
-    for kind, pairs in kinds.items():
+    rows = []
+    for (table, column), pairs in sorted(kinds.items()):
         number, true = np.array([n for n, _ in pairs]), np.array([t for _, t in pairs], float)
-        share, sets = true.mean(), np.unique(number)
+        share, sets = float(true.mean()), np.unique(number)
         off = np.array([(true[number == n] - share).sum() for n in sets])
         error = np.sqrt(len(sets) / (len(sets) - 1) * (off**2).sum()) / len(true)
-        shares[kind] = (float(share), float(error), len(true))
-    return shares
+        label = labels.get((table, column), column)
+        row = {"study": study, "table": table, "column": column, "label": label}
+        row |= {"sets": len(sets), "intervals": len(true)}
+        rows.append(row | {"share": round(share, 4), "error": round(float(error), 4)})
+    return rows
 
 
 def intervals(result: dict) -> Iterator[tuple[tuple[str, ...], float, float, float]]:
-    """Every interval of a saved result's tables: what it is of, the value, and its ends."""
+    """Every interval of a saved result's tables: what it is of, the value, and its ends.
+
+    The ends follow their value among a table's columns. A table of images is of others each time.
+    """
     for name, table in result["tables"].items():
+        own, columns = identity(table), list(table["columns"])
+        if "sample" in own:
+            continue
+        ends = [
+            (columns[place - 1], low, columns[place + 1])
+            for place, low in enumerate(columns)
+            if low == "low" or low.endswith("_low")
+        ]
         for row in table["rows"]:
-            words = [str(v) for k, v in row.items() if isinstance(v, str) and "picture" not in k]
-            ends = {
-                k.removesuffix("_low"): (k, k.replace("_low", "_high"))
-                for k in row
-                if k.endswith("_low")
-            }
-            numbers = [k for k, v in row.items() if isinstance(v, float)]
-            if isinstance(row.get("low"), float) and (own := set(numbers) - {"low", "high"}):
-                ends[min(own, key=numbers.index)] = ("low", "high")
-            for key, (low, high) in ends.items():
-                three = row.get(key), row.get(low), row.get(high)
-                if all(isinstance(one, (int, float)) for one in three):
-                    yield (name, key, *words), *map(float, three)
+            words = [str(row.get(one)) for one in own]
+            for three in ends:
+                numbers = [row.get(one) for one in three]
+                if all(isinstance(one, (int, float)) for one in numbers):
+                    yield (name, three[0], *words), *map(float, numbers)
+
+
+def identity(table: dict) -> list[str]:
+    """The first columns, but for numbers that are measured, that tell a saved table's rows apart.
+
+    What a row is of comes first in each table; what was found there, such as a verdict, may be
+    another in another data set.
+    """
+    own: list[str] = []
+    for column in table["columns"]:
+        cells = [row.get(column) for row in table["rows"]]
+        if not any(isinstance(cell, float) for cell in cells) and any(cells):
+            own.append(column)
+            if len({tuple(str(row.get(one)) for one in own) for row in table["rows"]}) == len(
+                cells
+            ):
+                break
+    return own
 
 
 Population = tuple[str, np.ndarray, tuple[int, ...], tuple[float, float] | None]

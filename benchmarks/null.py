@@ -50,7 +50,9 @@ def main() -> None:
             for name, policy in (("own", None), ("Holm", by_holm)):
                 edits.judge = partial(judge, policy=policy)
                 row = [
-                    found_share(study, shape(study, groups, "signs"), share, arguments.sets // 10)
+                    found_share(
+                        study, shape(study, groups, "signs"), share, max(1, arguments.sets // 5)
+                    )
                     for groups in arguments.groups
                 ]
                 told = " ".join(f"{found:.2f}" for found in row)

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from conceptseg import catalogue
+from conceptseg.report import held
 
 KINDS = {
     "study": ("Studies", "Each is a verb of the command: `conceptseg NAME --config FILE`."),
@@ -46,8 +47,29 @@ def write(folder: Path) -> None:
         parts.append(name + "_api")
         page = f"# {title}\n" + "".join(map(_module, modules))
         (target / f"{name}_api.md").write_text(page, encoding="utf-8")
+    parts.append("intervals")
+    (target / "intervals.md").write_text(_intervals(), encoding="utf-8")
     tree = "```{toctree}\n" + "\n".join(parts) + "\n```\n"
     (target / "index.md").write_text(f"# Reference\n\n{tree}", encoding="utf-8")
+
+
+def _intervals() -> str:
+    """How often each interval of each study's tables was measured to hold the truth."""
+    text = (
+        "# How often intervals hold\n\nWhole runs on fresh data sets of the embedded example, at "
+        "the study's default size; the truth of a number is its mean over the data sets. Intervals "
+        "should hold it in 95 %. Behind each share stands twice its standard error, with data sets "
+        "as clusters. `benchmarks/coverage.py runs STUDY` measures it again. A study's reports "
+        "name among their limits what is beyond 92 to 98 %.\n\n"
+        "| study | interval of | data sets | intervals | hold the truth |\n"
+        "| --- | --- | --- | --- | --- |\n"
+    )
+    for row in held.measured()["rows"]:
+        share = f"{row['share']:.1%} +- {196 * row['error']:.1f}"
+        share = share if held.near(row) else f"**{share}**"
+        cells = (row["study"], row["label"], row["sets"], row["intervals"], share)
+        text += "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |\n"
+    return text
 
 
 def _gallery(runs: Path) -> str:

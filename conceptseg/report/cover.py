@@ -7,7 +7,7 @@ stand in every study, each a little different, are here once.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from conceptseg.report import examined, rates
+from conceptseg.report import examined, held, rates
 from conceptseg.report.blocks import Report, Section
 from conceptseg.report.told import Illustrate
 from conceptseg.result.saved import Result
@@ -43,7 +43,13 @@ def report(
         lead=lead,
         facts=(*_facts(result), *facts, *left_out(result)),
         sections=sections,
-        limits=(*limits, few_images(notes), *groups_limit(notes), *rates.limits(result.study)),
+        limits=(
+            *limits,
+            few_images(notes),
+            *groups_limit(notes),
+            *held.limits(result.study),
+            *rates.limits(result.study),
+        ),
         illustrate=illustrate,
         key=key,
     )

@@ -109,8 +109,8 @@ def _judged(
         for kind in ("concept", "null")
     )
     changes = [Change(lost[c][:, q], null[c], erasures.clean[:, c], sampling) for c, q in of]
-    losses = beyond_random(changes, seed=study.seed, gains=False)
     smallest = study.smallest_effect
+    losses = beyond_random(changes, seed=study.seed, gains=False, smallest=smallest)
     tests = beyond_random(changes, seed=study.seed, also=[moved], gains=False, smallest=smallest)
     pairs = []
     for place, (class_id, q) in enumerate(of):

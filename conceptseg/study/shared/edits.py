@@ -140,10 +140,14 @@ def beyond_random(
     needs. That few single random edits cost as much is another question, :attr:`Change.rare`.
     Without `gains`, what gains in the mean has lost nothing, whatever random edits do: p is 1.
     `detectable` is the loss that passes at the level that the correction leaves, and is rare; at
-    least `smallest`, below which none counts.
+    least `smallest`, below which none counts. A class with less IoU than that has none to lose: it
+    is not testable, and takes nothing from the others' level.
     """
-    asked = [Question(change.beyond, change.sampling) for change in changes]
-    tests = judge(asked, side="less", seed=seed, also=also)
+    able = [place for place, change in enumerate(changes) if not change.to_lose < smallest]
+    asked = [Question(changes[place].beyond, changes[place].sampling) for place in able]
+    further = [[family[place] for place in able] for family in also]
+    judged = dict(zip(able, judge(asked, side="less", seed=seed, also=further), strict=True))
+    tests = [judged.get(n) or _nothing_to_lose(one, smallest) for n, one in enumerate(changes)]
     result = []
     for test, change in zip(tests, changes, strict=True):
         if test.testable and not gains and change.edited.mean() >= 0:
@@ -151,6 +155,13 @@ def beyond_random(
         detectable = _detectable(test, change.by_chance, smallest)
         result.append(replace(test, detectable=detectable))
     return result
+
+
+def _nothing_to_lose(change: Change, smallest: float) -> Test:
+    """Of a class that is hardly ever right: no test, and what it would need."""
+    needs, sampling = f"{smallest:.2f} IoU on the images", change.sampling
+    level = (float("nan"),) * 2
+    return Test(*level, 1.0, 1.0, *level, sampling.n, sampling.of, "none", needs)
 
 
 def _detectable(test: Test, chance: np.ndarray, smallest: float) -> float:

@@ -128,7 +128,8 @@ TEST = Test(0.05, 1.0, 1e-4, 0.01, 0.3, 1e-3, 20, "groups", "holm")
             "no loss can be shown without 6 groups",
         ),
         (replace(TEST, adjusted=0.01), -0.01, "too little to count as use"),
-        (TEST, 0.001, "no class loses any IoU in the mean"),
+        (TEST, 0.001, "no class loses 0.01 IoU in the mean"),
+        (TEST, -0.004, "no class loses 0.01 IoU in the mean"),
     ],
 )
 def test_no_claim_says_that_a_class_does_not_use_something(test, change, words):
