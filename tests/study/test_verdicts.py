@@ -63,6 +63,24 @@ def test_ace(pairs, status):
         assert "whether 1 do so stays open" in found.sentence
 
 
+@pytest.mark.parametrize(
+    ("loss", "p", "status"),
+    [
+        (-0.3, 0.12, "cannot tell"),  # most of what there is, and random directions do the same
+        (-0.2, 0.12, "none shown"),
+        (-0.3, 0.04, "none shown"),  # fails by another part of the criterion
+        (0.3, 0.12, "none shown"),
+    ],
+)
+def test_ace_of_a_layer_that_holds_little_else(loss, p, status):
+    row = use(None, False, "below the criterion")
+    rows = [{**row, "loss": loss, "to_lose": 0.5, "p_random": p}, use(False)]
+    found = ace(result("ace", pairs=rows, concepts=CONCEPTS))
+    assert found.status == status
+    if status == "cannot tell":
+        assert 'Car without "brick" (concept 1)' in found.sentence and "audit" in found.advice
+
+
 def context(verdict, effect=0.3):
     return {"class": "car", "context": "road", "verdict": verdict, "effect": effect}
 

@@ -1,8 +1,16 @@
 """What an ACE run says as a whole: a concern where a use acts from outside the class's object."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from conceptseg.result.columns import as_number
 from conceptseg.result.saved import Result
 from conceptseg.result.verdict import Verdict, cannot_tell, concern, counted, listed, none_shown
+from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.ace.naming import called
+
+MUCH = 0.5
+"""Share of a class's IoU whose loss is not to be passed over, whatever random directions cost."""
 
 ADVICE = (
     "Look at the pictures of these concepts. Where they are not part of the object, confirm it by "
@@ -22,6 +30,17 @@ def verdict(result: Result) -> Verdict:
         names = called(result)
         told = listed(f"{row['class']} by {names[row['concept']]}" for row in acting)
         return concern(f"The network finds a class by what lies outside of it: {told}.", ADVICE)
+    crowded = _crowded(pairs.rows)
+    if crowded:
+        names = called(result)
+        told = listed(f"{row['class']} without {names[row['concept']]}" for row in crowded)
+        return cannot_tell(
+            f"{told[0].upper()}{told[1:]}: half of the overlap or more is lost, as it is without "
+            "more than one in twenty random directions; this layer holds too little else to tell a "
+            "concept by it.",
+            "Choose a layer that holds more (`conceptseg layers`), or name the context: "
+            "`conceptseg audit` changes images and needs no layer.",
+        )
     blind = sum(row.get("verdict") in ("not testable", "underpowered") for row in pairs.rows)
     if not pairs.rows or blind > len(pairs.rows) / 2:
         return cannot_tell(
@@ -37,3 +56,15 @@ def verdict(result: Result) -> Verdict:
         "This is no proof that there is none: the table of classes gives the loss that would have "
         "been shown. `conceptseg audit` asks of contexts that you name.",
     )
+
+
+def _crowded(pairs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What a class loses much without, beyond the mean of random directions though not beyond all
+    but one in twenty: in a layer of few things most random directions are partly the concept's."""
+    return [
+        row
+        for row in pairs
+        if row.get("verdict") == "below the criterion"
+        and as_number(row.get("p_random")) > ALPHA
+        and -as_number(row.get("loss")) >= MUCH * as_number(row.get("to_lose")) > 0
+    ]
