@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from conceptseg.data.draw import apart
 from conceptseg.report.blocks import Picture
 from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result
@@ -65,10 +66,13 @@ def pictures(
 ) -> list[Picture]:
     """At most six pictures of a finding; of several one of each in turn, until there are six.
 
-    Without the report's own choice, `illustrate`, they are those of the card, by its anchor, that
-    is the evidence.
+    Those of photos that were not shown yet come first. Without the report's own choice,
+    `illustrate`, they are those of the card, by its anchor, that is the evidence.
     """
-    each = [list(_own(finding, illustrate, cards)) for _, finding in members]
+    each = []
+    for _, finding in members:
+        own = list(_own(finding, illustrate, cards))
+        each.append([own[place] for place in apart([one.key for one in own]).tolist()])
     taken: dict[tuple[str, tuple[str, ...]], Picture] = {}
     for place in range(PICTURES):
         for own in each:

@@ -39,6 +39,18 @@ def cards(*sizes):
     return Report("t", sections=[Section("s", "S", blocks=[Cards(made)])])
 
 
+def test_pictures_of_other_photos_come_before_further_regions_of_one():
+    """Two units that answer most to the same photos show each of them once, if there are others."""
+    own = [
+        Picture(key, f"{key} of unit {unit}", "", (f"M{unit}",))
+        for key in ("p1", "p2", "p3", "p4")
+        for unit in (1, 2)
+    ]
+    shown = told.pictures([(1, finding("it"))], lambda *_: own, {})
+    assert [one.key for one in shown] == ["p1", "p2", "p3", "p4", "p1", "p2"]
+    assert len({(one.key, one.outlines) for one in shown}) == 6
+
+
 def test_equal_findings_stand_as_one_with_a_picture_of_each():
     findings = [
         finding("unit 1 is alike by 0.9", "It is alike."),

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from scipy.stats import t as student
 
+from conceptseg.report import cover
 from conceptseg.result.columns import Column
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.intervals import FEWEST, MIN_GROUPS, bootstrap_interval, wilson_interval
@@ -188,6 +189,16 @@ def test_intervals_of_few_images_cover_what_they_say(kind, n):
     else:
         share = covered(lambda rng, n: rng.lognormal(0, 0.35, n), np.exp(0.35**2 / 2), n, mean_of)
     assert 0.92 - 0.02 <= share <= 0.98
+
+
+@pytest.mark.parametrize("n", [5, 8, 20])
+def test_intervals_of_very_skewed_numbers_hold_as_often_as_reports_say(n):
+    for draw, mean in (
+        (lambda rng, n: rng.exponential(size=n), 1.0),
+        (lambda rng, n: rng.lognormal(size=n), np.exp(0.5)),
+    ):
+        assert 0.80 <= covered(draw, mean, n, mean_of) <= 0.94
+    assert "82 to 92 %" in cover.SKEWED
 
 
 def mostly_lost(rng, n):

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from conceptseg.concepts.segments import Segments
 from conceptseg.data.batch import Batch
+from conceptseg.data.draw import apart
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.beside import Beside
 from conceptseg.engine.contract import Context, Pass
@@ -123,10 +124,11 @@ class Pictures(Pass):
 
 
 def exemplars(study: Ace, discovery: Discovery, concept: Concept) -> np.ndarray:
-    """Rows of the segments that stand for a concept: its nearest, one per image where possible."""
-    first = concept.core[np.sort(np.unique(discovery.image[concept.core], return_index=True)[1])]
-    rest = concept.core[~np.isin(concept.core, first)]
-    return np.concatenate([first, rest])[: study.exemplars]
+    """Rows of the segments that stand for a concept: its nearest, one per group where possible,
+    then one per image."""
+    image = discovery.image[concept.core]
+    group = np.array(discovery.sampling.groups, np.str_)[image]
+    return np.asarray(concept.core[apart(group, image)][: study.exemplars])
 
 
 def exemplar_rows(study: Ace, discovery: Discovery) -> np.ndarray:

@@ -49,7 +49,8 @@ def verdict(result: Result) -> Verdict:
             "Give more images of each class, or lower min_images.",
         )
     still_open = sum(row["from_context"] is None for row in used)
-    rest = f" Of {counted(len(used), 'use')}, whether {still_open} do so stays open."
+    which = "one does" if still_open == 1 else f"{still_open} do"
+    rest = f" Of {counted(len(used), 'use')}, whether {which} so stays open."
     return none_shown(
         "No class was shown to use a concept from outside of its own object."
         + (rest if still_open else ""),

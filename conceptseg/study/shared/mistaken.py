@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from conceptseg.data.batch import Batch
-from conceptseg.data.draw import drawn, sample_priority
+from conceptseg.data.draw import apart, drawn, sample_priority
 from conceptseg.data.listed import listed
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass, Step, Study
@@ -140,7 +140,12 @@ def mistake_steps(concepts: Concepts) -> tuple[Step, ...]:
             seed=context.seed,
         )
         found = Mistakes(names, len(table.ids), tuple(asked), {})
-        examples = {i: _worst(table, asked[i])[:PICTURES_EACH] for i in found.shown}
+        group = dict(zip(table.ids, groups, strict=True))
+        examples = {}
+        for i in found.shown:
+            worst = _worst(table, asked[i])
+            order = apart([group[name] for name in worst])[:PICTURES_EACH].tolist()
+            examples[i] = tuple(worst[place] for place in order)
         return MISTAKES(replace(found, examples=examples))
 
     def judge_erased(study: Study, context: Context, known: Known) -> Known:

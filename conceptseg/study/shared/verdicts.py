@@ -71,10 +71,20 @@ def open_pairs(table: Table, loss: str, condition: str = "") -> str:
             "have been missed"
         )
     if unseen := rows["not testable"]:
-        needs = sorted({str(row["needs"]) for row in unseen if row.get("needs")})
+        needs = _most({str(row["needs"]) for row in unseen if row.get("needs")})
         cure = f" without {' or '.join(needs)} that hold the class" if needs else ""
         told.append(f"{len(unseen)} are not testable{cure}: no loss whatever could have been shown")
     return f"{'; '.join(told)}." if told else ""
+
+
+def _most(needs: set[str]) -> list[str]:
+    """Of needs that differ in their number alone ("5 groups", "more than 8 groups") the largest."""
+    kept: dict[str, tuple[float, str]] = {}
+    for one in sorted(needs):
+        number, of = one.removeprefix("more than ").partition(" ")[::2]
+        size = float(number) + one.startswith("more than ")
+        kept[of] = max(kept.get(of, (0.0, "")), (size, one))
+    return [one for _, one in kept.values()]
 
 
 def beside_random(table: Table, edits: str) -> str:

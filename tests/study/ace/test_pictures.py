@@ -111,6 +111,11 @@ def test_exemplars_are_nearest_first_and_of_many_images():
     one = concept(1, core, AXIS)
     assert exemplars(study(exemplars=6), found, one).tolist() == [4, 2, 5, 3, 0, 1]
     assert exemplars(study(exemplars=2), found, one).tolist() == [4, 2]
+    drives = discovery(
+        3, UNITS, 2, image=np.array([0, 0, 0, 1, 1, 2]), groups=("a", "b", "b")
+    )  # images 1 and 2 are of one drive
+    assert exemplars(study(exemplars=6), drives, one).tolist() == [4, 2, 5, 3, 0, 1]
+    assert exemplars(study(exemplars=6), drives, concept(1, [5, 4, 0], AXIS)).tolist() == [5, 0, 4]
     both = dataclasses.replace(found, concepts=(one, concept(2, [1], AXIS)))
     assert exemplar_rows(study(exemplars=2), both).tolist() == [1, 2, 4]
     assert exemplar_rows(study(), found).tolist() == []
