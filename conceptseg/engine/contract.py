@@ -99,7 +99,8 @@ class Pass(ABC):
     Whatever cannot be made of the samples is for a function of what is known (see :data:`Step`).
     """
 
-    name: ClassVar[str]
+    name: str
+    """Of the class, or of one pass where a plan holds several of a kind."""
     cost: ClassVar[str] = "1 forward per image"
     labels: ClassVar[Literal["none", "optional", "required"]] = "none"
     """Whether batches carry labels. Optional: a sample without a mask has -1 everywhere, a batch

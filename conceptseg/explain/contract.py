@@ -157,6 +157,11 @@ class Metric(Strict, ABC):
     """Whether it asks the method for further maps, which costs the method's passes each time."""
 
     @property
+    def fitted(self) -> bool:
+        """Whether it needs numbers that were fitted to the network before, and refuses others."""
+        return False
+
+    @property
     def bounds(self) -> tuple[float, float] | None:
         """The ends of its numbers' range; None where they have none."""
         return None

@@ -2,7 +2,8 @@
 
 A file of safetensors holds the tensors; its header says of which kind of method they are, and the
 fingerprint of the network that they were fitted to (weights, structure, preprocessing, classes).
-Reading one runs no code of whoever wrote it.
+Reading one runs no code of whoever wrote it. A finished run that fitted such a method holds the
+same in its result, so its folder serves as the file.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conceptseg.errors import InputError
-from conceptseg.result.saved import UNREADABLE
+from conceptseg.result.saved import UNREADABLE, Result
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from conceptseg.network.model import SegmentationModel
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 VERSION = 1
 HEAD = "conceptseg-fitted"
 """Entry of a file's header."""
+IN_RESULT = "fitted-"
+"""Before the tensors' names among the arrays of a result."""
 MOST_BYTES = 2**30
 """Larger files are none of ours."""
 
@@ -38,14 +42,23 @@ class Fitted:
     tensors: Mapping[str, Tensor]
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def head(self) -> dict[str, Any]:
+        """What a file's header says; and what a result notes as `fitted`."""
+        return {"kind": self.kind, "version": VERSION, "network": self.network, "facts": self.facts}
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The tensors as a result holds them."""
+        return {f"{IN_RESULT}{name}": one.cpu().numpy() for name, one in self.tensors.items()}
+
     def save(self, path: Path | str) -> Path:
         """Write a file of safetensors. Raises InputError where it cannot be written."""
         from safetensors.torch import save
 
-        head = {"kind": self.kind, "version": VERSION, "network": self.network, "facts": self.facts}
         plain = {name: value.detach().cpu().contiguous() for name, value in self.tensors.items()}
         # One entry, for their order in the file is not the same each time.
-        data = save(plain, {HEAD: json.dumps(head, sort_keys=True)})
+        data = save(plain, {HEAD: json.dumps(self.head, sort_keys=True)})
         try:
             Path(path).write_bytes(data)
         except OSError as error:
@@ -56,24 +69,47 @@ class Fitted:
     def load(cls, path: Path | str, kind: str, model: SegmentationModel, cure: str) -> Fitted:
         """What was saved, for the same network; `cure` says how to have it made.
 
-        Raises InputError for a file that is missing, of another kind, or fitted to other weights.
+        `path` is a file, or the folder of a run. Raises InputError for one that is missing, of
+        another kind, or fitted to other weights.
         """
-        from safetensors import SafetensorError, safe_open
-
         try:
-            if not Path(path).is_file() or Path(path).stat().st_size > MOST_BYTES:
-                raise InputError(f"weights: {path} is no file of fitted numbers; {cure}")
-            with safe_open(str(path), "pt") as file:
-                head = json.loads((file.metadata() or {}).get(HEAD, "{}"))
-                if (head.get("kind"), head.get("version")) != (kind, VERSION):
-                    raise InputError(f"weights: {path} holds no {kind}; {cure}")
-                names = list(file.keys())
-                tensors = {name: file.get_tensor(name) for name in names}
+            head, tensors = _of_run(Path(path)) if Path(path).is_dir() else _of_file(Path(path))
+            if (head.get("kind"), head.get("version")) != (kind, VERSION):
+                raise InputError(f"weights: {path} holds no {kind}; {cure}")
             made = cls(kind, head["network"], tensors, dict(head["facts"]))
-        except (OSError, SafetensorError, *UNREADABLE) as error:
+        except InputError as error:
+            text = str(error)
+            raise (error if cure in text else InputError(f"weights: {text}; {cure}")) from None
+        except UNREADABLE as error:
             raise InputError(f"weights: {path} cannot be read ({error}); {cure}") from None
         check_bound(made.network, model, f"weights: {path}", cure)
         return made
+
+
+def _of_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if not path.is_file() or path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{path} is no file of fitted numbers")
+        with safe_open(str(path), "pt") as file:
+            head = json.loads((file.metadata() or {}).get(HEAD, "{}"))
+            return dict(head), {name: file.get_tensor(name) for name in list(file.keys())}
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} cannot be read ({error})") from None
+
+
+def _of_run(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What a finished run fitted: nothing of it is taken that was changed since."""
+    import torch
+
+    result = Result.load(folder)
+    tensors = {
+        name.removeprefix(IN_RESULT): torch.from_numpy(one)
+        for name, one in result.arrays.items()
+        if name.startswith(IN_RESULT)
+    }
+    return dict(result.notes.get("fitted", {})), tensors
 
 
 def check_bound(fingerprint: str, model: SegmentationModel, where: str, cure: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import cos, pi
 from typing import Any
 
 import torch
@@ -21,7 +22,12 @@ from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import undisturbed
 
 KIND = "u_noise"
-CURE = "fit one to this network with conceptseg.notebook.fit_noise"
+CURE = "fit one to this network with `conceptseg noise`, or conceptseg.notebook.fit_noise"
+RATE = 1e-2
+"""Adam's. At the published 3e-3 some hundreds of steps hardly move levels from where they begin."""
+FIRST = -2.5
+"""log-odds of B at which all pixels begin. At even odds the noise is such that many a network
+predicts nothing any more, whose slope is next to none: the fit then stays where it is."""
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Logits of noisy and of clean images [n, k, h, w], a class of each [n] -> a loss of each [n]."""
 
@@ -67,6 +73,9 @@ class NoiseNet(nn.Module):
         self.second = _convolved(width, 2 * width)
         self.back = _convolved(3 * width, width)
         self.head = nn.Conv2d(width, classes, 1)
+        with torch.no_grad():
+            self.head.weight.mul_(0.1)
+            torch.as_tensor(self.head.bias).fill_(FIRST)
 
     def forward(self, images: Tensor) -> Tensor:
         first = self.first(2 * images - 1)
@@ -124,6 +133,113 @@ def kept_loss(logits: Tensor, clean: Tensor, classes: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(margin, held, reduction="none").mean((1, 2))
 
 
+@dataclass(frozen=True)
+class Part:
+    """Images [n, c, h, w] of one size that a step is fitted to, and of each the map of the noise
+    network, and the class that it is of."""
+
+    images: Tensor
+    maps: Sequence[int]
+    classes: Sequence[int]
+
+
+Draw = Callable[[int], Sequence[Part]]
+"""A step's number -> its images, in parts of one size each."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A fit under way: weights, what Adam keeps of each (`0.exp_avg`), and the cost of each step.
+
+    What goes on from it goes on as if it had never stopped.
+    """
+
+    weights: Mapping[str, Tensor]
+    moments: Mapping[str, Tensor]
+    costs: tuple[float, ...]
+
+
+def begun(net: nn.Module) -> Begun:
+    """A fit of no step yet."""
+    return Begun(_copied(net.state_dict()), {}, ())
+
+
+def advance(
+    net: nn.Module,
+    model: SegmentationModel,
+    draw: Draw,
+    noise: Noise,
+    at: Begun,
+    *,
+    steps: int,
+    until: int,
+    rate: float,
+    seed: int = 0,
+    loss: Loss = kept_loss,
+) -> Begun:
+    """Fit `net` on to step `until` of `steps`, so that noise of its levels leaves the frozen
+    network's prediction as it is.
+
+    Adam; the rate falls to nothing along a cosine.
+    """
+    net.load_state_dict(dict(at.weights))
+    weights = list(net.parameters())
+    optimiser, costs = torch.optim.Adam(weights, lr=rate), list(at.costs)
+    if at.moments:
+        state = {i: _under(f"{i}.", at.moments) for i in range(len(weights))}
+        groups = optimiser.state_dict()["param_groups"]
+        optimiser.load_state_dict({"state": state, "param_groups": groups})
+    with undisturbed(model), torch.inference_mode(False), torch.enable_grad():
+        for step in range(len(costs), until):
+            source, parts = generator(seed, "train", step), draw(step)
+            count = sum(len(part.images) for part in parts)
+            optimiser.zero_grad()
+            costs.append(0.0)
+            for part in parts:
+                cost = _cost(net, model, part, noise, source, loss) / count
+                with Backward(model.name):
+                    cost.backward(inputs=weights)
+                costs[-1] += float(cost.detach())
+            for group in optimiser.param_groups:
+                group["lr"] = rate * (1 + cos(pi * step / steps)) / 2
+            optimiser.step()
+    moments = {
+        f"{i}.{name}": torch.as_tensor(value)
+        for i, own in optimiser.state_dict()["state"].items()
+        for name, value in own.items()
+    }
+    return Begun(_copied(net.state_dict()), _copied(moments), tuple(costs))
+
+
+def _cost(
+    net: nn.Module,
+    model: SegmentationModel,
+    part: Part,
+    noise: Noise,
+    source: torch.Generator,
+    loss: Loss,
+) -> Tensor:
+    """The cost of a part's images, summed."""
+    x = part.images.clone()
+    of = torch.tensor(part.classes, device=x.device)
+    with torch.no_grad():
+        clean = model(x)
+    levels = log_levels(net, read_channels(model, x), noise)[range(len(x)), part.maps]
+    deviation = noise.low + (noise.high - noise.low) * levels.exp()
+    drawn = torch.randn(x.shape, generator=source).to(x)
+    found = model(x + drawn * deviation[:, None])
+    return (loss(found, clean, of) - noise.price * levels.mean((1, 2))).sum()
+
+
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in tensors.items()}
+
+
+def _under(head: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What stands under names that begin with `head`."""
+    return {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}
+
+
 def train(
     net: nn.Module,
     model: SegmentationModel,
@@ -133,44 +249,26 @@ def train(
     *,
     steps: int,
     batch: int = 8,
-    rate: float = 3e-3,
+    rate: float = RATE,
     seed: int = 0,
     loss: Loss = kept_loss,
-) -> list[float]:
-    """Fit `net` so that noise of its levels leaves the frozen network's prediction as it is.
+) -> tuple[float, ...]:
+    """Fit `net` to images [n, c, h, w] of one size, `batch` of them a step (:func:`advance`).
 
-    `columns` lists for each image [n, c, h, w] the maps of `net` that it may train, each with the
-    class that it is of; an image without any takes no part. Adam, in steps of `batch` images, the
-    rate falling to nothing along a cosine. Returns the cost of each step.
+    `columns` lists for each image the maps of `net` that it may train, each with the class that it
+    is of; an image without any takes no part. Returns the cost of each step.
     """
     known = [i for i, own in enumerate(columns) if own]
-    optimiser = torch.optim.Adam(net.parameters(), lr=rate)
-    fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    costs = []
-    with undisturbed(model), torch.inference_mode(False), torch.enable_grad():
-        for step in range(steps):
-            source = generator(seed, "train", step)
-            rows = [known[int(i)] for i in torch.randint(len(known), (batch,), generator=source)]
-            draws = [int(torch.randint(len(columns[i]), (1,), generator=source)) for i in rows]
-            maps, classes = zip(
-                *(columns[i][draw] for i, draw in zip(rows, draws, strict=True)), strict=True
-            )
-            x = images[rows].clone()
-            of = torch.tensor(classes, device=x.device)
-            with torch.no_grad():
-                clean = model(x)
-            levels = log_levels(net, read_channels(model, x), noise)[range(len(rows)), maps]
-            deviation = noise.low + (noise.high - noise.low) * levels.exp()
-            drawn = torch.randn(x.shape, generator=source).to(x)
-            found = model(x + drawn * deviation[:, None])
-            cost = (loss(found, clean, of) - noise.price * levels.mean((1, 2))).mean()
-            optimiser.zero_grad()
-            with Backward(model.name):
-                cost.backward(inputs=list(net.parameters()))
-            optimiser.step()
-            fall.step()
-            costs.append(float(cost.detach()))
-    return costs
+
+    def draw(step: int) -> Sequence[Part]:
+        source = generator(seed, "images", step)
+        rows = [known[int(i)] for i in torch.randint(len(known), (batch,), generator=source)]
+        pairs = [columns[i][int(torch.randint(len(columns[i]), (1,), generator=source))]
+                 for i in rows]  # fmt: skip
+        return [Part(images[rows], *zip(*pairs, strict=True))]
+
+    options = {"steps": steps, "until": steps, "rate": rate, "seed": seed}
+    return advance(net, model, draw, noise, begun(net), loss=loss, **options).costs  # type: ignore[arg-type]
 
 
 def fit(
@@ -182,7 +280,7 @@ def fit(
     steps: int,
     batch: int = 8,
     seed: int = 0,
-) -> tuple[Fitted, list[float]]:
+) -> tuple[Fitted, tuple[float, ...]]:
     """A noise network for some classes of a frozen network, and its costs.
 
     Each image trains the maps of the classes that are predicted in it. Raises InputError where
@@ -195,16 +293,28 @@ def fit(
     if lacking:
         names = ", ".join(model.classes[c] for c in lacking)
         raise InputError(f"classes: none of the {len(images)} images is predicted to hold {names}")
+    net = fresh(model, images, len(classes), seed)
+    costs = train(net, model, images, columns, noise, steps=steps, batch=batch, seed=seed)
+    return fitted(model, net.state_dict(), classes, noise, len(images)), costs
+
+
+def fresh(model: SegmentationModel, images: Tensor, classes: int, seed: int) -> NoiseNet:
+    """A noise network that has seen nothing yet, for images like these [n, c, h, w]."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = NoiseNet(read_channels(model, images[:1]).shape[1], len(classes)).to(images)
-    costs = train(net, model, images, columns, noise, steps=steps, batch=batch, seed=seed)
-    facts: dict[str, Any] = {
-        "classes": list(classes),
-        "noise": asdict(noise),
-        "images": len(images),
-    }
-    return Fitted(KIND, model.fingerprint(), net.state_dict(), facts), costs
+        return NoiseNet(read_channels(model, images[:1]).shape[1], classes).to(images)
+
+
+def fitted(
+    model: SegmentationModel,
+    weights: Mapping[str, Tensor],
+    classes: Sequence[int],
+    noise: Noise,
+    images: int,
+) -> Fitted:
+    """The weights of a noise network, bound to the network that they were fitted to."""
+    facts: dict[str, Any] = {"classes": list(classes), "noise": asdict(noise), "images": images}
+    return Fitted(KIND, model.fingerprint(), weights, facts)
 
 
 def restored(fitted: Fitted, like: Tensor) -> tuple[NoiseNet, list[int], Noise]:

@@ -209,7 +209,7 @@ def _quality(run: Run) -> Iterator[Line]:
 
 
 def _explanations(run: Run) -> Iterator[Line]:
-    if run.result.study == "saliency":
+    if run.result.study in ("saliency", "noise"):
         yield from _findings(run, lambda one: not one.fault)
 
 

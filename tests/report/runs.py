@@ -57,6 +57,7 @@ TINY = {
         "conserve_images": 1,
         "exemplars": 4,
     },
+    "noise": {"images": 16, "judged": 6, "steps": 4, "points": 4, "beside": [], "gallery": 2},
     "permutation": {"images": 12, "repeats": 2, "most_repeats": 4, "gallery": 2},
     "saliency": {
         "compare": ["seg_grad_cam", "vanilla_saliency", "prediction_mask", "random_map"],

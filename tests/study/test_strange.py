@@ -24,6 +24,7 @@ from tests.study.bottleneck.test_study import SMALL as BOTTLENECK
 from tests.study.dissect.test_study import SMALL as DISSECT
 from tests.study.examples.test_study import SMALL as EXAMPLES
 from tests.study.lcrp.test_study import SMALL as LCRP
+from tests.study.noise.test_study import SMALL as NOISE
 from tests.study.saliency.test_study import SMALL as SALIENCY
 from tests.study.segnbdt.test_study import SMALL as SEGNBDT
 from tests.study.test_bad_input import one_line
@@ -47,6 +48,7 @@ STUDIES = {
     "examples": {**EXAMPLES, "min_objects": 8},
     "landmarks": {"min_landmarks": 5, "thickest": 1.0, "slender": 0, "window_px": 0, "turns": 8},
     "lcrp": {**LCRP, "concepts": 2, "flip_images": 0},
+    "noise": {**NOISE, "steps": 4, "judged": 6, "beside": [], "min_region_fraction": 0.001},
     "permutation": {"images": 8, "min_images": 3, "repeats": 2, "most_repeats": 2, "octaves": 2},
     "saliency": SALIENCY,
     "segnbdt": SEGNBDT,

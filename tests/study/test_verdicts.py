@@ -17,6 +17,7 @@ from conceptseg.study.dissect.verdict import verdict as dissect
 from conceptseg.study.examples.verdict import verdict as examples
 from conceptseg.study.landmarks.verdict import verdict as landmarks
 from conceptseg.study.lcrp.verdict import verdict as lcrp
+from conceptseg.study.noise.verdict import verdict as noise
 from conceptseg.study.permutation.verdict import verdict as permutation
 from conceptseg.study.saliency.verdict import verdict as saliency
 from conceptseg.study.segnbdt.verdict import verdict as segnbdt
@@ -286,3 +287,15 @@ def test_landmarks_ask_something_else():
     found = landmarks(result("landmarks", None, [shown("interval", 0.4)]))
     assert found.status == "cannot tell" and "structures of car" in found.sentence
     assert "No class" in landmarks(result("landmarks")).sentence
+
+
+@pytest.mark.parametrize(("last", "beats"), [(0.2, True), (-0.2, False)])
+def test_noise_asks_something_else_and_says_whether_its_maps_may_be_read(last, beats):
+    rows = [
+        {"class": "car", "difference": d, "p_adjusted": p}
+        for d, p in ((0.3, 0.01), (last, 0.01), (-0.4, None))  # the last one is not tested
+    ]
+    found = noise(result("noise", {"visible": 0.5}, against=rows))
+    assert found.status == "cannot tell"
+    assert ("keeps more of car" in found.sentence) == beats
+    assert ("Do not read" in found.advice) != beats

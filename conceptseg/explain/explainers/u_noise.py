@@ -35,9 +35,10 @@ class UNoise(Explainer):
     looked at. One pass of h; that of f is taken only to see whether the region is empty.
 
     It is amortised: h says of an image what held of the images that it was fitted on, and may be
-    wrong of others. `weights` is a file that :func:`conceptseg.notebook.fit_noise` wrote; one that
-    was fitted to another network is refused. The least cost trades importance against noise by
-    `price`, so only the order of pixels means something, not the level.
+    wrong of others. `weights` is a run of `conceptseg noise`, or a file that
+    :func:`conceptseg.notebook.fit_noise` wrote; what was fitted to another network is refused. The
+    least cost trades importance against noise by `price`, so only the order of pixels means
+    something, not the level.
 
     Departures: the noise is drawn for each channel, begins at 0 (the published 1 of normalised
     units never leaves a pixel clean), and what is kept is the network's own prediction, not the
@@ -48,7 +49,10 @@ class UNoise(Explainer):
     interpretable image segmentation", ICIP 2021, arXiv:2101.05791.
     """
 
-    weights: Path | None = Field(None, description="File of a noise network, fitted to this one.")
+    weights: Path | None = Field(
+        None,
+        description="Run of `conceptseg noise`, or file of a noise network, fitted to this one.",
+    )
 
     @property
     def classes_only(self) -> bool:

@@ -26,7 +26,10 @@ class Saliency(Study):
         description="Methods to compare: names, or mappings with `kind` and parameters; all when "
         "empty.",
     )
-    metrics: Metrics = Field((), description="Metrics, in the same form; all when empty.")
+    metrics: Metrics = Field(
+        (),
+        description="Metrics, in the same form; when empty all that need no fit to the network.",
+    )
     target: TargetConfig = Field(TargetConfig(), description="What is explained of a class.")
     images: int = Field(
         16, ge=2, description="Images that are explained, drawn by hash so that classes take turns."
@@ -93,7 +96,10 @@ class Saliency(Study):
 
     def measures(self) -> tuple[Choice, ...]:
         """The metrics that are computed, as entries; the primary one is among them."""
-        chosen = self.metrics or catalogue.names("metrics")
+        every = catalogue.names("metrics")
+        chosen = self.metrics or tuple(
+            name for name in every if not catalogue.load("metrics", name)().fitted
+        )
         labels = catalogue.choice_labels(chosen)
         known = self.primary in labels or catalogue.choice_versions(labels, self.primary)
         return chosen if known else (*chosen, self.primary)

@@ -211,7 +211,7 @@ class Step(_Supervised):
     """The gradient of the tree supervision loss over some images, and one step along it."""
 
     number: int
-    name: str = field(default="tune")  # type: ignore[misc]
+    name: str = field(default="tune")
 
     cost = "1 forward and 1 backward per image of a step"
     learns = True
@@ -233,7 +233,7 @@ class Step(_Supervised):
 class Check(_Supervised):
     """The loss on images that are not trained on; keeps the best weights, and stops."""
 
-    name: str = field(default="check")  # type: ignore[misc]
+    name: str = field(default="check")
 
     cost = "1 forward per image to check by"
     learns = False

@@ -161,7 +161,8 @@ def test_what_is_refused_is_one_line(file, tmp_path):
         (UNoise(weights=plain), unet(), WHOLE, "holds no u_noise"),
         (UNoise(weights=tmp_path / "text"), unet(), WHOLE, "cannot be read"),
         (UNoise(weights=odd), unet(), WHOLE, "cannot be read"),
-        (UNoise(weights=tmp_path), unet(), WHOLE, "is no file"),
+        (UNoise(weights=tmp_path / "none"), unet(), WHOLE, "is no file"),
+        (UNoise(weights=tmp_path), unet(), WHOLE, "give the folder of a finished run"),
     ]
     for method, net, target, message in cases:
         with pytest.raises(InputError, match=message) as raised:
