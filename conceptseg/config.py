@@ -185,7 +185,10 @@ class RunConfig(Strict):
     )
     channels_last: bool = Field(True, description="Memory format of the network and its input.")
     threads: int | None = Field(
-        None, ge=1, le=1024, description="CPU threads; torch's own when absent."
+        None,
+        ge=1,
+        le=1024,
+        description="CPU threads; torch's own when absent, or `cpus_per_worker` with engine ray.",
     )
     workers: int = Field(
         2,
@@ -212,6 +215,30 @@ class RunConfig(Strict):
         description="Processes that make long fits (tests of concepts, regressors, permutations); "
         "as many as there are cores when absent.",
     )
+    engine: Literal["local", "ray"] = Field(
+        "local",
+        description="Where parts of passes and long fits are made: by this machine, or by the "
+        "workers of a Ray cluster (extra `ray`), which find code, weights and images as it does.",
+    )
+    address: str | None = Field(
+        None,
+        description="The Ray cluster: HOST:PORT of its head, or auto for the one that runs on this "
+        "machine; one of this machine alone is started when absent.",
+    )
+    cpus_per_worker: int = Field(1, ge=1, le=1024, description="Cores of a Ray worker.")
+    gpus_per_worker: float | None = Field(
+        None, ge=0, le=64, description="GPUs of a Ray worker; 1 on cuda, else 0, when absent."
+    )
+
+    @model_validator(mode="after")
+    def _one_engine(self) -> Self:
+        if self.engine != "ray" and self.address is not None:
+            raise ValueError("address is that of a Ray cluster: give engine: ray with it")
+        if self.engine == "ray" and self.devices:
+            raise ValueError("devices are of this machine; with engine: ray give gpus_per_worker")
+        if self.address is not None and "//" in self.address:
+            raise ValueError("expected HOST:PORT or auto, without ray://")
+        return self
 
 
 ScoreName = Literal["margin", "centred", "logit", "logprob", "probability"]

@@ -14,6 +14,7 @@ EXTRAS = {
     "playwright": "browser",
     "mlflow": "mlflow",
     "wandb": "wandb",
+    "ray": "ray",
 }
 """Module that something may need -> the extra that installs it."""
 

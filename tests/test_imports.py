@@ -13,7 +13,7 @@ import conceptseg
 
 ROOT = Path(conceptseg.__file__).parent
 OPTIONAL = {"segmentation_models_pytorch", "timm", "transformers", "monai", "pycocotools", "captum"}
-OPTIONAL |= {"imagecodecs", "nibabel", "pyarrow", "pydicom"}
+OPTIONAL |= {"imagecodecs", "nibabel", "pyarrow", "pydicom", "ray"}
 
 ROOMS = ["stats", "result", "report", "planted", "data", "network"]
 ROOMS += ["concepts", "explain", "engine", "study"]
@@ -164,6 +164,14 @@ def test_optional_packages_are_imported_only_by_the_technique_that_needs_them():
             continue  # the catalogue imports these one by one, and names the missing extra
         tops = {module.partition(".")[0] for module in imported(path, lazy=False)}
         assert not tops & OPTIONAL, path
+
+
+def test_one_file_knows_ray():
+    """Inside functions too: what runs on this machine alone does not need the package."""
+    tops = {
+        path: {name.partition(".")[0] for name in imported(path, lazy=True)} for path in files()
+    }
+    assert [path for path in files() if "ray" in tops[path]] == [ROOT / "engine" / "ray.py"]
 
 
 def test_nothing_unpickles_or_evaluates():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -47,9 +47,18 @@ class Ledger:
             other = before.any(1) & (before != rows).any(1)
             if other.any():
                 sample = self._manifest.samples[places[other.argmax()]]
-                own = self._beside.get(kind, lambda one: None)(sample)
-                raise changed(str(own or file_of(sample, self._manifest.root, kind)))
+                raise changed(self.file(kind, sample))
             known[places] = rows
+
+    def file(self, kind: str, sample: Sample) -> str:
+        """What a kind of a sample is read of, for messages: its file or files."""
+        own = self._beside.get(kind, lambda one: None)(sample)
+        return str(own or file_of(sample, self._manifest.root, kind))
+
+    def holds(self, kinds: Iterable[str], name: str) -> bool:
+        """Whether all these kinds of a sample were read before."""
+        place = self._index.places([name])[0]
+        return place >= 0 and all(self._of(kind)[place].any() for kind in kinds)
 
     def digest(self, *kinds: str) -> str:
         """SHA-256 over the ids of the samples that were read, in the manifest's order, each with

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
-from conceptseg.engine.base import Engine, Ref
+from conceptseg.engine.base import Engine, Ref, first_of
 from conceptseg.engine.job import DEVICE
 from conceptseg.errors import InputError
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from loky import ProcessPoolExecutor
 
 T = TypeVar("T")
-SHARED = 4
-"""Shared values that a process keeps at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +87,6 @@ class ProcessEngine(Engine):
                 one.future.cancel()
 
     def close(self) -> None:
-        """End the processes; calls under way are lost."""
         for pool, _ in self._pools:
             pool.shutdown(wait=True, kill_workers=True)
         self._pools = []
@@ -125,12 +122,4 @@ def _made(call: Callable[..., T], arguments: Sequence[Any]) -> T:
 
 
 def _first(shared: _Shared[T]) -> T:
-    if shared.name not in _KEPT:
-        while len(_KEPT) >= SHARED:
-            del _KEPT[next(iter(_KEPT))]
-        _KEPT[shared.name] = shared.value
-    value: T = _KEPT[shared.name]
-    return value
-
-
-_KEPT: dict[str, Any] = {}
+    return first_of(shared.name, lambda: shared.value)

@@ -83,6 +83,16 @@ def machine(device: str) -> dict[str, Any]:
     return about
 
 
+def kind(device: str) -> str:
+    """What this machine computes with: those of one kind round alike."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    name = torch.backends.cpu.get_cpu_capability()
+    return f"{platform.machine()} {name}" if device.startswith("cpu") else device
+
+
 def tidy_command(arguments: Sequence[str]) -> str:
     """The command line without its output folder and with paths made short (:func:`tidy_path`)."""
     kept: list[str] = []

@@ -18,7 +18,8 @@ import dataclasses
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ from conceptseg.result.wording import by_reason
 from conceptseg.settings import digest, without_run
 
 if TYPE_CHECKING:
+    from conceptseg.config import RunConfig
     from conceptseg.result.saved import Result
 
 
@@ -84,9 +86,10 @@ def run_study(
     further, beside = inputs(own), masks(own, context.manifest)
     files = further | stamps(beside, context.manifest)
     key = base_key(study, context, recorded, weights, files)
-    steps = _steps(study, context, out, progress, engine, key, weights)
-    with recording(steps.ledger):
+    with _steps(study, context, out, progress, engine, key, weights) as steps:
         result = steps.take()
+    if steps.remarks:
+        machine["repeatable"] = f"within rounding: {'; '.join(steps.remarks)}"
     return dataclasses.replace(
         result,
         skipped=(*_skipped(context), *_left_out(steps.known), *result.skipped),
@@ -121,8 +124,7 @@ def sweep(
     weights = context.model.fingerprint()
     recorded, labelled = study.model_dump(mode="json"), step.labels != "none"
     key = base_key(study, context, recorded, weights, further, labelled=labelled)
-    steps = _steps(study, context, out, Quiet(), engine, key, weights)
-    with recording(steps.ledger):
+    with _steps(study, context, out, Quiet(), engine, key, weights) as steps:
         steps.sweep(step)
     return steps.gathered
 
@@ -132,12 +134,13 @@ def known_after(study: Study, context: Context, plan: Sequence[Step]) -> Known:
     weights, recorded = context.model.fingerprint(), study.model_dump(mode="json")
     key = base_key(study, context, recorded, weights)
     with tempfile.TemporaryDirectory() as folder:
-        steps = _steps(study, context, Path(folder), Quiet(), LocalEngine(), key, weights)
-        with recording(steps.ledger):
+        local = LocalEngine()
+        with _steps(study, context, Path(folder), Quiet(), local, key, weights) as steps:
             steps.go(plan)
     return steps.gathered | steps.known
 
 
+@contextmanager
 def _steps(
     study: Study,
     context: Context,
@@ -146,20 +149,34 @@ def _steps(
     engine: Engine | None,
     key: str,
     weights: str,
-) -> Steps:
-    """The steps as an engine takes them, if none is given this machine's."""
+) -> Iterator[Steps]:
+    """The steps as an engine takes them, if none is given that of the run's keys; what they read is
+    recorded, and what makes their calls is ended, unless it was given."""
     context = dataclasses.replace(context, job=Job.of(study, context, weights))
-    run, own = context.run, engine is None
-    if own:
-        engine = ProcessEngine(devices=run.devices) if run.devices else LocalEngine()
-    assert engine is not None
+    run, given = context.run, engine
+    engine = engine or engine_of(run)
     fitting = engine
-    if engine.here or (own and run.devices):
+    if engine.here or (given is None and run.devices):
         count = run.processes or cores()
         fitting = ProcessEngine(count) if count > 1 else LocalEngine()
     beside = masks(_own(study), context.manifest)
     ledger = Ledger(context.manifest, {kind: pattern.file for kind, pattern in beside.items()})
-    return Steps(study, context, out, progress, engine, fitting, ledger, key)
+    try:
+        with recording(ledger):
+            yield Steps(study, context, out, progress, engine, fitting, ledger, key)
+    finally:
+        for one in (engine, fitting):
+            if one is not given:
+                one.close()
+
+
+def engine_of(run: RunConfig) -> Engine:
+    """What makes parts, as the run's keys ask for it. Raises InputError where it is not there."""
+    if run.engine == "ray":
+        from conceptseg.engine.ray import RayEngine
+
+        return RayEngine.of(run)
+    return ProcessEngine(devices=run.devices) if run.devices else LocalEngine()
 
 
 def save(study: type[Study], result: Result, out: Path) -> Path:

@@ -242,8 +242,10 @@ def set_arithmetic(run: RunConfig) -> None:
     """Threads, and exact float32: no TensorFloat, no algorithm chosen by timing."""
     import torch
 
-    if run.threads is not None:
-        torch.set_num_threads(run.threads)
+    # As many in the process that asks as in a cluster's workers, for another number rounds apart.
+    threads = run.threads or (run.cpus_per_worker if run.engine == "ray" else None)
+    if threads is not None:
+        torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False

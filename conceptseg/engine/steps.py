@@ -15,15 +15,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from conceptseg.data.ledger import Ledger
 from conceptseg.data.reads import Reads, recording
+from conceptseg.engine import provenance
 from conceptseg.engine.base import Engine, each
+from conceptseg.engine.compared import map_elsewhere, take
 from conceptseg.engine.contract import Context, Pass, Step, Study
 from conceptseg.engine.cut import ON_DEVICE, WORK, Cut, Tree, as_before
 from conceptseg.engine.cut import ranges as cut_into
 from conceptseg.engine.fits import Fits, made_by
+from conceptseg.engine.job import Job
 from conceptseg.engine.known import Known
 from conceptseg.engine.progress import Progress
 from conceptseg.engine.store import CarryStore, DamagedError, Made, ShardStore
 from conceptseg.engine.work import ADVANCE, Task, map_part, opened
+from conceptseg.errors import InputError
 from conceptseg.settings import digest
 
 if TYPE_CHECKING:
@@ -76,7 +80,9 @@ class Steps:
     known: Known = field(default_factory=Known)
     gathered: Known = field(default_factory=Known)
     taken: list[Taken] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     _begun: bool = False
+    _proven: bool = False
 
     def take(self) -> Result:
         """Take all, to the result that is concluded of what is known then."""
@@ -138,7 +144,6 @@ class Steps:
                 self.ledger.take(shard.reads)
                 tree.put(number, shard.known)
             for number, shard in self._mapped(task, samples, [ranges[n] for n in todo]):
-                self.ledger.take(shard.reads)
                 store.save(*ranges[todo[number]], shard)
                 progress.shard(todo[number] + 1, False)
                 tree.put(todo[number], shard.known)
@@ -156,6 +161,9 @@ class Steps:
         if not ranges:
             return
         engine, progress = self.engine, self.progress
+        if engine.elsewhere:
+            yield from self._elsewhere(task, samples, ranges)
+            return
         shared = engine.share(task)
         calls = [(map_part, (shared, samples[start:stop])) for start, stop in ranges]
         # Where the work is done in this process, images count as they are done.
@@ -163,7 +171,35 @@ class Steps:
             for number, made in each(engine, calls):
                 if not engine.here:
                     progress.advance(ranges[number][1] - ranges[number][0])
+                self.ledger.take(made.reads)
                 yield number, made
+
+    def _elsewhere(
+        self, task: Task, samples: Sequence[Sample], ranges: Sequence[tuple[int, int]]
+    ) -> Iterator[tuple[int, Made]]:
+        """The same by other machines, of whose files nothing is taken for granted."""
+        self._prove()
+        shared = self.engine.share(task)
+        calls = ((map_elsewhere, (shared, tuple(samples[a:b]))) for a, b in ranges)
+        for number, found in each(self.engine, calls):
+            take(found, self.context.manifest, self.ledger)
+            self.progress.advance(ranges[number][1] - ranges[number][0])
+            yield number, found.made
+
+    def _prove(self) -> None:
+        """Refuse machines that have other code, weights or data, once, before the first part."""
+        if self._proven:
+            return
+        assert isinstance(self.context.job, Job)
+        hosts, own = self.engine.prove(self.context.job), provenance.kind(self.context.run.device)
+        if wrong := [one.wrong for one in hosts if one.wrong]:
+            raise InputError("; ".join(wrong))
+        rooms = sum(one.rooms for one in hosts)
+        self.progress.note(f"up to {rooms} workers on {len(hosts)} machines")
+        if kinds := sorted({one.kind for one in hosts} - {own}):
+            self.remarks.append(f"machines of other kinds ({', '.join((own, *kinds))}) round apart")
+            self.progress.note(self.remarks[-1])
+        self._proven = True
 
     def _kept(self, module: str, name: str, find_out: Callable[[], Known]) -> Taken:
         """Have a step find something out, unless that is there already.

@@ -39,12 +39,12 @@ class Task:
     batch: int
 
 
-def map_part(task: Task, samples: Sequence[Sample]) -> Made:
+def map_part(task: Task, samples: Sequence[Sample], reads: Reads | None = None) -> Made:
     """The merged state of consecutive samples, and what was read of the data set to make it.
 
     The pass sees these samples alone. Raises InputError for a file that changes meanwhile.
     """
-    reads = Reads()
+    reads = Reads() if reads is None else reads
     with recording(reads):
         # Rows of a table are made into samples each time they are asked for: once is enough.
         return Made(_mapped(task, tuple(samples)), reads)

@@ -1,8 +1,11 @@
 """What other processes are asked to do in tests: apart, for they import all beside it."""
 
 import os
+import time
+from pathlib import Path
 
 from conceptseg.errors import InputError
+from tests.strange_models import Plain
 
 
 def place(shared, number):
@@ -27,3 +30,32 @@ class Unreadable:
 
 def refuse(text):
     raise InputError(text)
+
+
+def die_once(folder, rows):
+    """Ended from outside the first time that it is asked."""
+    try:
+        Path(folder, rows[0].id).touch(exist_ok=False)
+    except FileExistsError:
+        return os.getpid()
+    os._exit(9)
+
+
+def die_with(rows):
+    os._exit(9)
+
+
+def too_much():
+    raise MemoryError("no room")
+
+
+class Slow(Plain):
+    """The plain network, `pause` seconds later."""
+
+    def __init__(self, pause: float = 0.0) -> None:
+        super().__init__()
+        self.pause = pause
+
+    def forward(self, x):
+        time.sleep(self.pause)
+        return super().forward(x)

@@ -19,8 +19,11 @@ class Given(Ref[Any]):
 class ShuffledEngine(Engine):
     """Calls are made in an order drawn at random; of three, one dies at its end and is made again.
 
+    As by machines with files of their own, which here are the same.
     Calls, what they are given and what they give are pickled, as between processes.
     """
+
+    elsewhere = True
 
     def __init__(self, seed: int = 0) -> None:
         self.random = random.Random(seed)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from conceptseg.engine import provenance, reading, run, start
 from conceptseg.engine.contract import Context, Pass, Study, Work
+from conceptseg.engine.job import Job
 from conceptseg.engine.known import Known
 from conceptseg.engine.pool import cores
 from conceptseg.engine.work import Task, map_part, opened
@@ -87,7 +88,25 @@ def estimate(
     lines += rules(study, context, forward, compare=compare_rules)
     lines += costs
     lines.append(("result", str(settings.default_out())))
+    errors += _hosts(study, context, lines)
     return Estimate(lines, errors, examination)
+
+
+def _hosts(study: Study, context: Context, lines: Lines) -> list[str]:
+    """What is wrong with the machines of a cluster, each of which has to answer; how many there
+    are goes to the lines."""
+    if context.run.engine == "local":
+        return []
+    engine = run.engine_of(context.run)
+    hosts = engine.prove(Job.of(study, context, context.model.fingerprint()))
+    engine.close()
+    rooms = sum(one.rooms for one in hosts if not one.wrong)
+    kinds = sorted({one.kind for one in hosts} - {""})
+    what = f"{len(hosts)} machines, {rooms} workers at once ({', '.join(kinds)})"
+    if len(kinds) > 1:
+        what += "; those of several kinds give the same within rounding only"
+    lines.append(("cluster", what))
+    return [one.wrong for one in hosts if one.wrong]
 
 
 def _costs(context: Context, study: Study, classes: Sequence[str]) -> tuple[Lines, float]:

@@ -31,6 +31,12 @@ Sets = Annotated[
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")]
 BatchSize = Annotated[int | None, typer.Option(help="Images per pass of the network.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder in which the images lie.")]
+Engine = Annotated[
+    str | None, typer.Option(help="local, or ray: parts are made by a cluster's workers.")
+]
+Address = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="The Ray cluster; auto: this machine's.")
+]
 Quietly = Annotated[bool, typer.Option("--quiet", "-q", help="Print the report's path alone.")]
 
 
@@ -70,6 +76,8 @@ def overridden(
     batch_size: int | None = None,
     data_root: Path | None = None,
     shards: int | None = None,
+    engine: str | None = None,
+    address: str | None = None,
 ) -> list[tuple[str, Any]]:
     """All overrides as (dotted key, value), the options of their own after `--set`."""
     from conceptseg.settings import parse_override
@@ -79,6 +87,8 @@ def overridden(
         "run.batch_size": batch_size,
         "data.root": None if data_root is None else str(data_root),
         "run.shards": shards,
+        "run.engine": engine,
+        "run.address": address,
     }
     overrides = [parse_override(text) for text in sets or ()]
     return overrides + [(key, value) for key, value in own.items() if value is not None]

@@ -15,11 +15,13 @@ from conceptseg.errors import EXIT_FOUND
 from conceptseg.study.command.options import (
     CODES,
     RESUME,
+    Address,
     AsJson,
     BatchSize,
     Config,
     DataRoot,
     Device,
+    Engine,
     FailOn,
     File,
     Fresh,
@@ -64,6 +66,8 @@ def study_command(name: str) -> Callable[..., None]:
         data_root: DataRoot = None,
         out: Out = None,
         shards: Shards = None,
+        engine: Engine = None,
+        address: Address = None,
         fresh: Fresh = False,
         quiet: Quietly = False,
         fail_on: FailOn = None,
@@ -76,7 +80,7 @@ def study_command(name: str) -> Callable[..., None]:
 
         wanted = gate.wanted(name, fail_on or ())
         writable(junit)
-        overrides = overridden(sets, device, batch_size, data_root, shards)
+        overrides = overridden(sets, device, batch_size, data_root, shards, engine, address)
         file_given = file_of(name, one_file(file, config))
         path = run_study(name, file_given, overrides, out, fresh=fresh, quiet=quiet)
         if not (wanted or as_json or junit):

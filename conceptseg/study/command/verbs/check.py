@@ -10,10 +10,12 @@ import typer
 from conceptseg import catalogue
 from conceptseg.errors import EXIT_INPUT
 from conceptseg.study.command.options import (
+    Address,
     BatchSize,
     Config,
     DataRoot,
     Device,
+    Engine,
     File,
     Sets,
     file_of,
@@ -40,6 +42,8 @@ def command(
     device: Device = None,
     batch_size: BatchSize = None,
     data_root: DataRoot = None,
+    engine: Engine = None,
+    address: Address = None,
     rules: Annotated[
         bool, typer.Option("--rules", help="Also compare LRP's rules on an image: some 200 passes.")
     ] = False,
@@ -58,7 +62,7 @@ def command(
     given = one_file(file, config)
     name = study_of(given, study)
     path = file_of(name, given)
-    overrides = overridden(sets, device, batch_size, data_root)
+    overrides = overridden(sets, device, batch_size, data_root, engine=engine, address=address)
     settings = read_settings(name, catalogue.load("study", name), path, overrides)
     start_here()
     estimated = estimate(settings, compare_rules=rules, every=every)
