@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from conceptseg.data.draw import apart
 from conceptseg.report.blocks import Picture
 from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result
+from conceptseg.stats.apart import apart
 
 PICTURES = 6
 """Pictures of a finding, at most."""

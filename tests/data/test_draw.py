@@ -1,8 +1,7 @@
-import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conceptseg.data.draw import apart, drawn, lowest, sample_priority
+from conceptseg.data.draw import drawn, lowest, sample_priority
 
 
 @given(ids=st.lists(st.text(max_size=4), unique=True), most=st.integers(-1, 12), seed=st.integers())
@@ -25,19 +24,3 @@ def test_priorities_that_begin_alike_are_told_by_the_rest(monkeypatch):
 
     monkeypatch.setattr(draw.hashlib, "sha256", Even)
     assert draw.lowest(0, ["d", "b", "a", "c"], 2).tolist() == [1, 2]
-
-
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=12))
-def test_the_first_of_each_kind_come_first(pairs):
-    """By loops: the first of each group, then of each image that none is of yet, then the rest."""
-    groups = np.array([f"g{g}" for g, _ in pairs], np.str_)
-    images = np.array([f"g{g}-{i}" for g, i in pairs], np.str_)
-    expected = []
-    for kind in (groups, images, range(len(pairs))):
-        held = {kind[place] for place in expected}
-        for place in range(len(pairs)):
-            if kind[place] not in held:
-                held.add(kind[place])
-                expected.append(place)
-    assert apart(groups, images).tolist() == expected
-    assert apart(images).tolist() == apart(images, images).tolist()

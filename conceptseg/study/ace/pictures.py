@@ -8,12 +8,12 @@ from torch import Tensor
 
 from conceptseg.concepts.segments import Segments
 from conceptseg.data.batch import Batch
-from conceptseg.data.draw import apart
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.beside import Beside
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.report.thumbnails import outline, photo
+from conceptseg.stats.apart import apart
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.discovery import DISCOVERY, Concept, Discovery

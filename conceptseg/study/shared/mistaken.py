@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from conceptseg.data.batch import Batch
-from conceptseg.data.draw import apart, drawn, sample_priority
+from conceptseg.data.draw import drawn, sample_priority
 from conceptseg.data.listed import listed
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass, Step, Study
 from conceptseg.engine.known import Key, Known
 from conceptseg.network.record import Tail
 from conceptseg.report.thumbnails import outline, photo, to_rgb
+from conceptseg.stats.apart import apart
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Test
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
