@@ -41,7 +41,7 @@ def lines(text: object, most: int = 26) -> str:
 
 def row_px(names: Sequence[object]) -> int:
     """The height in px of a row of a chart whose rows have these names."""
-    return ROW_PX + 8 * any("<br>" in lines(name) for name in names)
+    return ROW_PX + 12 * any("<br>" in lines(name) for name in names)
 
 
 def title(text: str, width: int = 36) -> str:

@@ -162,7 +162,7 @@ def test_a_long_name_stands_on_two_lines_of_a_higher_row():
     assert cut.count("x") < 52 and "…" in cut and max(map(len, cut.split("<br>"))) <= 26
     assert escaped.replace("<br>", " ").replace("&lt;", "<") == ("a<b " * 9).strip()
     plain = figures.intervals(["short"] * 4, *np.ones((3, 4)), value_name="v")
-    assert figure.layout.height == plain.layout.height + 4 * 8
+    assert figure.layout.height == plain.layout.height + 4 * 12
 
 
 def test_the_map_finds_each_point_again():

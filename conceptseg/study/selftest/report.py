@@ -24,6 +24,9 @@ LIMITS = (
     "what a claim needs besides is there. With a study's own thresholds it is wrong less often.",
     "Power is that of short runs on exact scenes, of networks wired by hand; it says how weak a "
     "reliance may be, and does not carry over to other networks.",
+    "The layer of these networks has six units, in which about one random direction in ten does "
+    "what the stripes' does. What is compared with random directions (ACE) is not named there, "
+    "however much is lost; such a run's verdict says that it cannot tell.",
 )
 
 
