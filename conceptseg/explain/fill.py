@@ -30,9 +30,7 @@ def filling(model: Network, images: Tensor, kind: Fill) -> Tensor:
     if kind == "mean":
         return images.mean((2, 3), keepdim=True).expand_as(images)
     if kind == "blur":
-        return _blurred(
-            images, BLUR_FRACTION * float(torch.tensor(images.shape[2:]).float().norm())
-        )
+        return blurred(images, BLUR_FRACTION * float(torch.tensor(images.shape[2:]).float().norm()))
     if kind == "grey":
         return torch.full_like(images, 0.5)
     if kind == "neutral":
@@ -55,7 +53,7 @@ def _neutral(model: Network, images: Tensor) -> Tensor:
     return found.clamp(0, 1)
 
 
-def _blurred(images: Tensor, sigma: float) -> Tensor:
+def blurred(images: Tensor, sigma: float) -> Tensor:
     """A Gaussian of `sigma` pixels, cut off at three of them, with edges mirrored."""
     down, across = (_smoothing(images, side, sigma) for side in images.shape[2:])
     return down @ images @ across.T
