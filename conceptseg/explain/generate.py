@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from conceptseg.network.model import SegmentationModel
 
 
+WHOLE = "image"
+"""The region of parameters that no part of the image has to itself."""
+
+
 @dataclass(frozen=True)
 class Group:
     """Parameters that are changed together: an attribute of a region, at these places."""

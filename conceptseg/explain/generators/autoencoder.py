@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from conceptseg.catalogue import technique
-from conceptseg.explain.generate import Code, Generator, Group, Subject
+from conceptseg.explain.generate import WHOLE, Code, Generator, Group, Subject
 from conceptseg.explain.noise import generator
 
 DEPTH = 3
@@ -105,7 +105,7 @@ class _Latent(Code):
             self.plain = self.net.decoded(self.start, self.image.shape[2:])
         self.scale = own.reach * fitted["spread"].to(self.image)
         count = self.start[0].numel()
-        self.groups = (Group("image", "latent code", tuple(range(count))),)
+        self.groups = (Group(WHOLE, "latent code", tuple(range(count))),)
         self.high = self.image.new_ones(count)
         self.low = -self.high
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from conceptseg.catalogue import technique
-from conceptseg.explain.fill import blurred
+from conceptseg.explain.fill import blurred, from_around
 from conceptseg.explain.generate import Code, Generator, Group, Subject
 from conceptseg.explain.looks import OCTAVES, looks, octaves
 
@@ -156,17 +156,9 @@ class _Layers(Code):
         return ground * (1 - there) + taken[:, :-1]
 
     def _filled(self, r: int) -> Tensor:
-        """The image [1, c, h, w] with region r filled from around, softer the farther inside."""
+        """The image [1, c, h, w] with region r filled from around."""
         if r not in self._fills:
-            keep = (~self.pixels[r]).to(self.image)[None, None]
-            found, known = self.image * keep, keep
-            for sigma in (1.0, 2.0, 4.0, 8.0, 16.0):
-                weight = blurred(known, sigma)
-                guess = blurred(found, sigma) / weight.clamp(min=1e-6)
-                fresh = ((weight > 0.05) & (known == 0)).to(found)
-                found, known = found + fresh * guess, known + fresh
-            rest = self.image.mean((2, 3), keepdim=True)
-            self._fills[r] = (found + (1 - known) * rest).clamp(0, 1)
+            self._fills[r] = from_around(self.image, self.pixels[r])
         return self._fills[r]
 
     def describe(self, theta: Tensor, group: Group) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from conceptseg.catalogue import technique
 from conceptseg.errors import InputError
-from conceptseg.explain.generate import Code, Generator, Group, Subject
+from conceptseg.explain.generate import WHOLE, Code, Generator, Group, Subject
 
 FIXED = "fit them to images of one size"
 
@@ -59,7 +59,7 @@ class _Sum(Code):
         self.vectors = fitted["vectors"].to(self.image)
         self.scale = pca.reach * fitted["spread"].to(self.image)
         count = len(self.scale)
-        self.groups = (Group("image", "main variation", tuple(range(count))),)
+        self.groups = (Group(WHOLE, "main variation", tuple(range(count))),)
         self.high = self.image.new_ones(count)
         self.low = -self.high
 

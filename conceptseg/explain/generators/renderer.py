@@ -52,7 +52,7 @@ class _Recipes(Code):
 
     def __init__(self, renderer: Renderer, subject: Subject) -> None:
         self.image, recipe = subject.image, subject.drawn
-        options = _options(renderer, recipe)
+        options = _options(renderer, recipe, next(iter(subject.regions), "digit"))
         self.options = list(options.values())
         self.groups = tuple(Group(*name, (slot,)) for slot, name in enumerate(options))
         self.recipe = recipe
@@ -93,14 +93,15 @@ class _Recipes(Code):
 Option = tuple[dict[str, Any], str]
 
 
-def _options(renderer: Renderer, recipe: Recipe) -> dict[tuple[str, str], list[Option]]:
-    """What may be changed of a recipe, by region and attribute, each with its words."""
+def _options(renderer: Renderer, recipe: Recipe, digit: str) -> dict[tuple[str, str], list[Option]]:
+    """What may be changed of a recipe, by region and attribute, each with its words; `digit` is
+    what the region of the digit is called."""
     grounds, inks = textures.GROUNDS, textures.INKS
     glyph = [
-        ({"glyph": row, "glyph_digit": digit}, f"the glyph of a {digit}")
-        for digit in range(10)
-        if digit != recipe.glyph_digit
-        for row in glyph_rows(recipe.split, digit)[: renderer.glyphs]
+        ({"glyph": row, "glyph_digit": drawn}, f"the glyph of a {drawn}")
+        for drawn in range(10)
+        if drawn != recipe.glyph_digit
+        for row in glyph_rows(recipe.split, drawn)[: renderer.glyphs]
     ]
     ink = [
         ({"ink": replace(recipe.ink, texture=name)}, f"inked with {name}")
@@ -126,9 +127,9 @@ def _options(renderer: Renderer, recipe: Recipe) -> dict[tuple[str, str], list[O
         ({key: at}, f"moved by {at - here:+d} px along its half") for at in steps if at != here
     ]
     return {
-        ("digit", "glyph"): glyph,
-        ("digit", "ink"): ink,
+        (digit, "glyph"): glyph,
+        (digit, "ink"): ink,
         ("tile", "texture"): tile,
         ("other half", "texture"): other,
-        ("digit", "place"): place,
+        (digit, "place"): place,
     }

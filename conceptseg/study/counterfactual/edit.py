@@ -15,6 +15,8 @@ from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.explain.counterfactual import Edit, Flip, Guard, random_edits, search
+from conceptseg.explain.fill import from_around
+from conceptseg.explain.generate import WHOLE as WHOLE_IMAGE
 from conceptseg.explain.generate import Code, Group, Subject
 from conceptseg.explain.looks import looks, octaves
 from conceptseg.explain.scene import Scene
@@ -183,12 +185,14 @@ class Case:
         self.edits = self._searched()
 
     def _donors(self, c: int) -> list[tuple[str, Tensor]]:
-        """Other images that show a class where this one does, of the same size."""
+        """Other images that show a class where this one does, of the same size; all else in them
+        is filled from around, so that no part of another object comes along."""
         manifest, found = self.whole, list[tuple[str, Tensor]]()
         for name in donors(self.plan, self.like[c], self.one.id, self.masks[c], self.study.donors):
             pixels = torch.from_numpy(manifest.image(manifest.sample(name)))[None]
             if pixels.shape == self.one.image.shape:
-                found.append((name, pixels.to(self.one.image)))
+                there = self.scene.forward(pixels.to(self.one.image))[0].argmax(0) == self.like[c]
+                found.append((name, from_around(pixels.to(self.one.image), ~there)))
         return found
 
     def _searched(self) -> list[Edit]:
@@ -238,7 +242,7 @@ class Case:
             "region": region,
             "attribute": attribute,
             "groups": len(edit.groups),
-            "own": int(all(g.region == self.names[self.was] for g in edit.groups)),
+            "own": int(all(g.region in (self.names[self.was], WHOLE_IMAGE) for g in edit.groups)),
             "flipped": int(edit.flipped),
             "size": edit.size,
             "margin": edit.margin,

@@ -24,7 +24,7 @@ LOOKS = Key("looks", SampleTable)
 [16, 16], the share of each cell that it covers; and `explained`, the classes that it shows largely
 enough to be turned into others."""
 CELLS = 16
-COVERED = 0.9
+COVERED = 0.75
 """Share of a region that a donor's has to cover."""
 FEWEST = 8
 """Regions of a name below which all regions say how it may look."""

@@ -131,6 +131,7 @@ def test_octaves_and_the_softest_image_sum_to_the_image():
 def test_the_renderer_draws_what_the_recipe_says():
     made = recipe()
     code = Renderer(glyphs=2, places=3).encode(subject(), {})
+    assert {group.region for group in code.groups} == {"digit", "tile", "other half"}
     (tile,) = [group for group in code.groups if group.region == "tile"]
     shown = {code.describe(row, tile): code.render(row[None])[0, 0] for row in code.choices(tile)}
     without = with_context(made, False)

@@ -108,6 +108,7 @@ def test_learnt_generators_are_fitted_to_images_that_are_not_edited(finished, tm
     assert run(path, tmp_path / "out") == 0
     result, _ = read(tmp_path / "out")
     assert [row["region"] for row in result["tables"]["regions"]["rows"]] == ["image"]
+    assert result["verdict"]["status"] != "concern"  # what edits all says nothing of surroundings
     if kind == "pca":  # the mark is the first component
         assert shares(result) == {("image", ""): 1}
 
@@ -144,11 +145,11 @@ def test_unlikeness_is_the_share_of_real_ones_that_are_as_far():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "turns"), [("biased", "tile"), ("clean", "digit")])
+@pytest.mark.parametrize(("name", "turns"), [("biased", "tile"), ("clean", "digit 3")])
 def test_the_planted_truth_by_recipes_and_by_layers(tmp_path, name, turns):
     """Of `biased` the tile alone turns a 3 into a 9, of `clean` the glyph alone; where layers
     flip an image, recipes do so by the same part."""
-    parts = {"the known context": "tile", "background": "other half", "digit 3": "digit"}
+    parts = {"the known context": "tile", "background": "other half"}
     (tmp_path / "set.yaml").write_text("{format: planted, context: with, digits: [3], n: 24}")
     found = {}
     for generator in ("renderer", "layers"):
