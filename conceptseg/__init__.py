@@ -18,6 +18,7 @@ room           contract              input -> output
 ..             `CavLearner`          a concept's embeddings and its contrast's -> one (`cavs/`)
 `explain`      `Explainer`           image -> attribution map (`explainers/`, by `lrp/` too)
 ..             `Metric`              attribution map -> number (`metrics/`)
+..             `Generator`           image -> parameters, and images of others (`generators/`)
 `engine`       `contract.Pass`       samples -> states that merge; `run` is the one loop
 `study`        `contract.Study`      data set and network -> `result.saved.Result`
 =============  ====================  ============================================================

@@ -37,6 +37,7 @@ FOLDERS = {
     "concepts": "concepts/finders",
     "cavs": "concepts/cavs",
     "metrics": "explain/metrics",
+    "generators": "explain/generators",
     "stats": "stats/mergeable",
     "models": "network/sources",
     "readers": "data/readers",
@@ -122,7 +123,7 @@ def table(kinds: tuple[str, ...] = KINDS) -> tuple[Entry, ...]:
     return tuple(entry(kind, name) for kind in kinds for name in names(kind))
 
 
-README_KINDS = ("study", "explainers", "concepts", "cavs", "metrics")
+README_KINDS = ("study", "explainers", "concepts", "cavs", "metrics", "generators")
 
 
 def readme() -> str:
@@ -275,6 +276,8 @@ Methods = Annotated[tuple[Choice, ...], AfterValidator(partial(_known, "explaine
 """A field that lists local methods; entries are kept as the study's file gives them."""
 Method = Annotated[Choice, AfterValidator(lambda entry: _known("explainers", (entry,))[0])]
 """A field that names one."""
+Editor = Annotated[Choice, AfterValidator(lambda entry: _known("generators", (entry,))[0])]
+"""A field that names a generator."""
 Metrics = Annotated[tuple[Choice, ...], AfterValidator(partial(_known, "metrics"))]
 """A field that lists metrics, likewise."""
 

@@ -43,8 +43,12 @@ from conceptseg.report.thumbnails import ZERO
 if TYPE_CHECKING:
     from PIL import Image
 
+    from conceptseg.report.brushed import Painting
+
 T = TypeVar("T")
+MOST_CELLS = 1024
 Method = str | dict[str, Any] | Explainer
+BRUSH: dict[str, Any] = {"kind": "vanilla_saliency", "reduce": "sum"}
 
 
 def model(source: str, name: str, *, device: str = "cpu", **settings: Any) -> SegmentationModel:
@@ -169,6 +173,41 @@ def explain(
         remarks |= {name: said} if said else {}
     picture, mask = pixels.float().cpu().numpy(), fixed.mask[0].cpu().numpy()
     return Explanation(class_name, picture, mask, found, passes, remarks)
+
+
+def brush(
+    network: SegmentationModel,
+    image: str | Path | np.ndarray | torch.Tensor | Image.Image,
+    class_name: str,
+    method: Method = BRUSH,
+    *,
+    cells: tuple[int, int] = (8, 8),
+    score: ScoreName = "margin",
+    batch_size: int = 8,
+) -> Painting:
+    """A page on which cells of the image are painted, and the map of what is painted is seen.
+
+    `method` has to be linear in what it explains, as gradients summed over channels, integrated
+    gradients and RISE are. A notebook shows the page, without a server or a widget; `save(path)`
+    writes it as one file that works without this package. For drawings of single pixels, and for
+    how much of one drawing's score lies on another, see
+    :class:`conceptseg.explain.brush.Brush`. Gradients take a pass back for each cell.
+
+    Raises InputError for what :func:`explain` does, and for methods whose maps do not add up.
+    """
+    from conceptseg.explain.brush import Brush
+    from conceptseg.report.brushed import Painting
+
+    if min(cells) < 1 or cells[0] * cells[1] > MOST_CELLS:
+        raise InputError(f"cells: from 1 to {MOST_CELLS} of them, got {cells[0]} x {cells[1]}")
+    made = method if isinstance(method, Explainer) else _method(method)
+    pixels = as_image(image, network.channels).to(next(network.parameters()).device)
+    scene = Scene(network, pixels[None], batch_size=batch_size)
+    own = Brush(scene, network.class_id(class_name), made, score)
+    maps = own.maps(own.cells(*cells)).cpu().numpy()
+    grid = (min(cells[0], scene.size[0]), min(cells[1], scene.size[1]))
+    region = (scene.logits.argmax(1)[0] == own.class_id).cpu().numpy()
+    return Painting(pixels.float().cpu().numpy(), region, maps, grid, class_name, made.name())
 
 
 def fit_noise(

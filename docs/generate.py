@@ -14,6 +14,7 @@ KINDS = {
         "study, and in `conceptseg.notebook.explain`.",
     ),
     "metrics": ("Metrics of maps", "What the `saliency` study measures."),
+    "generators": ("Generators", "How `counterfactual` changes an image (`generator`)."),
     "concepts": ("Concept finders", "How a layer's embeddings become concepts (`concepts`)."),
     "cavs": ("Concept vectors", "How a concept becomes a direction of a layer (`cav`)."),
     "models": ("Networks", "Where a network comes from (`model.source`)."),

@@ -30,9 +30,7 @@ def filling(model: Network, images: Tensor, kind: Fill) -> Tensor:
     if kind == "mean":
         return images.mean((2, 3), keepdim=True).expand_as(images)
     if kind == "blur":
-        return _blurred(
-            images, BLUR_FRACTION * float(torch.tensor(images.shape[2:]).float().norm())
-        )
+        return blurred(images, BLUR_FRACTION * float(torch.tensor(images.shape[2:]).float().norm()))
     if kind == "grey":
         return torch.full_like(images, 0.5)
     if kind == "neutral":
@@ -55,10 +53,23 @@ def _neutral(model: Network, images: Tensor) -> Tensor:
     return found.clamp(0, 1)
 
 
-def _blurred(images: Tensor, sigma: float) -> Tensor:
+def blurred(images: Tensor, sigma: float) -> Tensor:
     """A Gaussian of `sigma` pixels, cut off at three of them, with edges mirrored."""
     down, across = (_smoothing(images, side, sigma) for side in images.shape[2:])
     return down @ images @ across.T
+
+
+def from_around(images: Tensor, hole: Tensor) -> Tensor:
+    """Images [n, c, h, w] with a hole [h, w] filled by means of what lies around, of wider and
+    wider Gaussians the farther inside; the image's mean where nothing is near."""
+    known = (~hole).to(images)[None, None]
+    found = images * known
+    for sigma in (1.0, 2.0, 4.0, 8.0, 16.0):
+        weight = blurred(known, sigma)
+        guess = blurred(found, sigma) / weight.clamp(min=1e-6)
+        fresh = ((weight > 0.05) & (known == 0)).to(found)
+        found, known = found + fresh * guess, known + fresh
+    return (found + (1 - known) * images.mean((2, 3), keepdim=True)).clamp(0, 1)
 
 
 def _smoothing(images: Tensor, side: int, sigma: float) -> Tensor:

@@ -190,6 +190,7 @@ USES = (
     "ability",
     "examples",
     "landmarks",
+    "counterfactual",
 )
 """Studies that say what the network uses."""
 

@@ -4,7 +4,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from conceptseg.config import Preprocessing
-from conceptseg.explain.fill import BLUR_FRACTION, filling
+from conceptseg.explain.fill import BLUR_FRACTION, filling, from_around
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.preprocess import prepare
 from tests.small_models import UNet, images, seeded, unet
@@ -108,3 +108,16 @@ def test_neutral_stays_a_colour():
     """Where the mean is no value that an image can have, the nearest that it can."""
     found = filling(prepared(Preprocessing(mean=(-0.2, 0.5, 1.3))), images(1, 4, 4), "neutral")
     assert found[0, :, 0, 0].tolist() == [0, 0.5, 1]
+
+
+def test_a_hole_is_filled_by_what_lies_around_and_nothing_else_changes():
+    x = torch.zeros(1, 1, 40, 40)
+    x[..., 20:] = 0.8
+    x[..., 10:30, 10:14] = 1.0  # an object on the dark half
+    hole = torch.zeros(40, 40, dtype=torch.bool)
+    hole[10:30, 10:14] = True
+    found = from_around(x, hole)
+    assert torch.equal(found[0, 0][~hole], x[0, 0][~hole])
+    assert found[0, 0][hole].max() < 0.05  # the bright half is too far
+    whole = torch.ones(40, 40, dtype=torch.bool)
+    assert torch.allclose(from_around(x, whole), x.mean().expand_as(x))

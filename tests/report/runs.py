@@ -30,6 +30,15 @@ TINY = {
         "shift_images": 20,
         "min_slice": 4,
     },
+    "counterfactual": {
+        "pairs": [["digit 3", "digit 9"]],
+        "images": 5,
+        "steps": 3,
+        "regions": 3,
+        "random": 2,
+        "donors": 1,
+        "gallery": 2,
+    },
     "deepdream": {"starts": 8, "steps": 8, "points": 2},
     "dissect": {
         "min_images": 2,

@@ -12,6 +12,7 @@ from conceptseg.study.ace.verdict import verdict as ace
 from conceptseg.study.actmax.verdict import verdict as actmax
 from conceptseg.study.audit.verdict import verdict as audit
 from conceptseg.study.bottleneck.verdict import verdict as bottleneck
+from conceptseg.study.counterfactual.verdict import verdict as counterfactual
 from conceptseg.study.deepdream.verdict import verdict as deepdream
 from conceptseg.study.dissect.verdict import verdict as dissect
 from conceptseg.study.examples.verdict import verdict as examples
@@ -299,3 +300,19 @@ def test_noise_asks_something_else_and_says_whether_its_maps_may_be_read(last, b
     assert found.status == "cannot tell"
     assert ("keeps more of car" in found.sentence) == beats
     assert ("Do not read" in found.advice) != beats
+
+
+@pytest.mark.parametrize(
+    ("own", "low", "images", "status"),
+    [
+        (False, 0.6, 20, "concern"),
+        (False, 0.1, 20, "none shown"),
+        (True, 0.9, 20, "cannot tell"),
+        (False, None, 3, "cannot tell"),
+    ],
+)
+def test_counterfactuals_of_what_lies_around_are_a_concern(own, low, images, status):
+    rows = [{"class": "car", "region": "road", "own": own, "share_low": low, "images": images}]
+    found = counterfactual(result("counterfactual", None, regions=rows))
+    assert found.status == status
+    assert status != "concern" or "car by road" in found.sentence

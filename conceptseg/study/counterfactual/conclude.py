@@ -1,0 +1,165 @@
+"""The result of a counterfactual study: findings in words, tables and pictures."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Known
+from conceptseg.result.columns import Column
+from conceptseg.result.finding import Finding, ranked
+from conceptseg.result.saved import Result
+from conceptseg.result.table import Table
+from conceptseg.study.counterfactual.assess import (
+    EDITED,
+    SAMPLING,
+    SHARES,
+    Share,
+    holding,
+)
+from conceptseg.study.counterfactual.config import ALL, ANY, Counterfactual
+from conceptseg.study.counterfactual.edit import EDITS, pictures_of
+from conceptseg.study.counterfactual.survey import PLAN
+from conceptseg.study.shared import local_maps, studied
+from conceptseg.study.shared.compare import COMPARISON
+
+SHARE = Column("share", "share of images that flip", interval=True, brief="share")
+
+
+def conclude(study: Counterfactual, context: Context, known: Known) -> Result:
+    rows, shares, comparison = known[EDITED], known[SHARES], known[COMPARISON]
+    classes, sampling = context.model.classes, known[SAMPLING]
+    ids = list(sampling.ids)
+    cases, pictures = case_table(study, known, classes)
+    return Result(
+        study="counterfactual",
+        findings=ranked(findings(shares, classes)),
+        tables={
+            "regions": share_table(shares, classes, True),
+            "attributes": share_table(shares, classes, False),
+            "cases": cases,
+            "saliency": local_maps.table(comparison, classes),
+        },
+        arrays={
+            "flipped": rows.of("flipped").astype(np.int8),
+            "holds": holding(study, rows),
+            "size": rows.of("size").astype(np.float32),
+            "held": rows.of("held").astype(np.float32),
+            "by_chance": rows.of("by_chance").astype(np.float32),
+        },
+        images=pictures | local_maps.pictures(comparison),
+        skipped=studied.left_out(context, ids, "shows no class that is edited, or was not kept"),
+        notes=studied.notes(
+            context,
+            ids,
+            list(sampling.groups),
+            sampling.of.removesuffix("s"),
+            comparison,
+            classes=list(dict.fromkeys(classes[one.was] for one in shares)),
+            cases=len(known[PLAN].cases),
+            generator=study.editor.name(),
+            second=study.second is not None,
+            **study.model_dump(include={"steps", "random", "holds"}),
+        ),
+    )
+
+
+def target(to: int, classes: Sequence[str]) -> str:
+    return ANY if to < 0 else classes[to]
+
+
+def findings(shares: Sequence[Share], classes: Sequence[str]) -> list[Finding]:
+    """Of each pair and region, how often editing it alone is enough: a fact of these images."""
+    found = []
+    for one in shares:
+        if one.attribute != ALL:
+            continue
+        was, to = classes[one.was], target(one.to, classes)
+        said = f"{was} becomes {to} when {one.region} alone is edited"
+        plain = f"{said}."
+        if not one.share.value:
+            said = plain = f"No edit of {one.region} alone was found that turns {was} into {to}"
+            plain += "."
+        random = "" if np.isnan(one.by_chance) else f"; by random edits {one.by_chance:.0%}"
+        found.append(
+            Finding.about(
+                f"{said}: in {one.share.value:.0%} of {one.share.n} {one.share.of}{random}.",
+                one.share,
+                class_name=was,
+                evidence="regions",
+                plain=plain,
+                effect_name=SHARE.label,
+                region=one.region,
+                to=to,
+                own=one.own,
+            )
+        )
+    return found
+
+
+def share_table(shares: Sequence[Share], classes: Sequence[str], whole: bool) -> Table:
+    rows = [
+        {
+            "class": classes[one.was],
+            "to": target(one.to, classes),
+            "region": one.region,
+            **({} if whole else {"attribute": one.attribute}),
+            "own": one.own,
+            "images": one.share.n,
+            **SHARE.cells(one.share),
+            "by_chance": one.by_chance,
+            "size": one.size,
+            "plausible": one.plausible,
+            "second": one.second,
+        }
+        for one in shares
+        if (one.attribute == ALL) == whole
+    ]
+    labels = {
+        **SHARE.labels,
+        "own": "the class's own region",
+        "by_chance": "share by random edits",
+        "size": "median size",
+        "plausible": "median share of real regions that are as unlike",
+        "second": "share that flips a second network",
+    }
+    caption = "What of the image suffices" if whole else "By single attributes"
+    return Table(rows, labels=labels, caption=caption)
+
+
+def case_table(
+    study: Counterfactual, known: Known, classes: Sequence[str]
+) -> tuple[Table, dict[str, bytes]]:
+    """Of each case its smallest edit in words; and the pictures of those that are shown."""
+    rows, drawn = known[EDITED], pictures_of(known[EDITS])
+    holds, ids = holding(study, rows), np.array(rows.ids)
+    found, pictures = list[dict[str, Any]](), dict[str, bytes]()
+    for name in dict.fromkeys(rows.ids):
+        for place in np.unique(rows.case[ids == name]).tolist():
+            own = np.flatnonzero((ids == name) & (rows.case == place))
+            best = own[rows.of("best")[own] == 1]
+            at = int(best[0]) if len(best) else int(own[0])
+            keys = [f"case-{len(found)}-{n}" for n in range(len(drawn.get((name, place), ())))]
+            pictures |= dict(zip(keys, drawn.get((name, place), ()), strict=True))
+            found.append(
+                {
+                    "sample": name,
+                    "class": classes[int(rows.of("was")[at])],
+                    "to": target(int(rows.of("to")[at]), classes),
+                    "groups": int(rows.of("groups")[at]) if len(best) else None,
+                    "edit": str(rows.of("words")[at]) if len(best) else "",
+                    "size": float(rows.of("size")[at]) if len(best) else None,
+                    "holds": bool(holds[at]) if len(best) else None,
+                    "plausible": float(rows.of("plausible")[at]) if len(best) else None,
+                    "elsewhere": float(rows.of("elsewhere")[at]) if len(best) else None,
+                    "pictures": keys,
+                }
+            )
+    labels = {
+        "groups": "groups edited",
+        "holds": "holds in 8 bits and noise",
+        "plausible": "share of real regions that are as unlike",
+        "elsewhere": "share of other pixels that change",
+    }
+    return Table(found, labels=labels, caption="The smallest edit of each image"), pictures

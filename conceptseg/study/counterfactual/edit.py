@@ -1,0 +1,350 @@
+"""The pass that edits: for each image and pair the smallest edit of each group and region."""
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from conceptseg.data.batch import Batch
+from conceptseg.data.manifest import Manifest, Sample
+from conceptseg.engine.contract import Context, Pass
+from conceptseg.engine.known import Key, Known
+from conceptseg.errors import InputError
+from conceptseg.explain.counterfactual import Edit, Flip, Guard, random_edits, search
+from conceptseg.explain.fill import from_around
+from conceptseg.explain.generate import WHOLE as WHOLE_IMAGE
+from conceptseg.explain.generate import Code, Group, Subject
+from conceptseg.explain.looks import looks, octaves
+from conceptseg.explain.scene import Scene
+from conceptseg.network.model import SegmentationModel, load_model
+from conceptseg.report.thumbnails import outlined, overlay
+from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
+from conceptseg.study.counterfactual.config import ALL, Counterfactual
+from conceptseg.study.counterfactual.survey import CONTEXT_ID, PLAN, donors, named, regions
+from conceptseg.study.shared.packed import packed, unpacked
+from conceptseg.study.shared.sweep import One, Sweep
+
+FITTED: Key[dict[str, Tensor]] = Key("generator fitted", dict)
+SECOND: Key[list[SegmentationModel]] = Key("second network", list)
+WHOLE = Key("whole manifest", Manifest)
+"""All images, of which the pass sees its own part alone: donors may be any."""
+EDITS = Key("edits", SampleTable)
+TRIED = 12
+"""Cases on which a learnt generator is tried."""
+TRIALS, DRAWS = 3, 10
+"""Noisy copies by which edits are sought, and judged."""
+PLAUSIBLE = 0.05
+"""Percentile, as a share, below which an edited region is unlike real ones."""
+
+
+@dataclass(frozen=True)
+class Fit(Pass):
+    """A generator that learns is fitted to the images; of others nothing is read."""
+
+    study: Counterfactual
+
+    name = "fit"
+    cost = "none of the network; the generator's own"
+
+    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
+        return ()
+
+    def forwards(self, context: Context) -> float:
+        return 0.0
+
+    def map(self, context: Context, batch: Batch, known: Known) -> Known:
+        return Known()
+
+    def finish(self, context: Context, state: Known, known: Known) -> Known:
+        study = self.study
+        if not study.editor.fitted:
+            return FITTED({})
+        edited = {name for name, *_ in known[PLAN].cases}
+        manifest = context.manifest
+        others = [s for s in manifest.samples if s.id not in edited][: study.reference]
+        images = [torch.from_numpy(manifest.image(sample)) for sample in others]
+        if len({tuple(one.shape) for one in images}) != 1 or len(images) < 2:
+            raise InputError(
+                f"{manifest.where}: generator: {study.editor.about.family} ones are fitted to "
+                f"images of one size that are not edited themselves, and there are {len(images)} "
+                "of these; give more images, or take generator: layers"
+            )
+        device = context.run.device
+        made = study.editor.fit([one.to(device) for one in images], context.seed)
+        self._check(context, known, made)
+        return FITTED(made)
+
+    def _check(self, context: Context, known: Known, made: dict[str, Tensor]) -> None:
+        """Refuse a generator that draws images in which the network sees something else."""
+        found, study = list[float](), self.study
+        for name, was, _ in known[PLAN].cases[:TRIED]:
+            pixels = torch.from_numpy(context.manifest.image(context.manifest.sample(name)))
+            image = pixels[None].to(context.run.device)
+            drawn = study.editor.encode(Subject(image, {}), made).recovered()
+            if drawn is None:
+                return
+            scene = Scene(context.model, image)
+            before = scene.logits[0].argmax(0) == was
+            after = scene.forward(drawn)[0].argmax(0) == was
+            found.append(float(2 * (before & after).sum() / (before.sum() + after.sum())))
+        if (mean := float(np.mean(found))) < study.recovered:
+            raise InputError(
+                "generator: on what it recovers of images, predictions keep a Dice of "
+                f"{mean:.2f}, below recovered: {study.recovered:g}; edits of what it cannot draw "
+                "mean nothing: fit it longer, or take generator: layers"
+            )
+
+
+@dataclass(frozen=True)
+class Search(Sweep):
+    """Each case's edits, what guards say of them, and random ones of the same size."""
+
+    study: Counterfactual
+
+    name = "search"
+    cost = "a forward and backward for each step of each group that has not flipped yet"
+    rows = EDITS
+
+    def wanted(self, known: Known) -> Collection[str]:
+        return {name for name, *_ in known[PLAN].cases}
+
+    def forwards(self, context: Context) -> float:
+        study, each = self.study, 4.0 * self.study.regions
+        rows = (each + study.regions) * (2 * study.steps + 32 + study.random)
+        count = min(study.images, len(context.manifest.samples))
+        return count * max(len(study.pairs), 1) * rows
+
+    @contextmanager
+    def open(self, context: Context, known: Known) -> Iterator[Known]:
+        second = self.study.second
+        names, device = context.manifest.classes, context.run.device
+        models = [] if second is None else [load_model(second, names, device)]
+        yield SECOND(models) | WHOLE(context.manifest)
+
+    def look(self, context: Context, one: One, known: Known) -> Tables:
+        plan, found = known[PLAN], list[dict[str, np.ndarray]]()
+        pictures = list[tuple[int, bytes]]()
+        shown = self._shown(known)
+        for row, (was, to) in enumerate((w, t) for name, w, t in plan.cases if name == one.id):
+            case = Case(self.study, context, one, known, was, to)
+            found.append(case.measured())
+            if (one.id, was, to) in shown:
+                pictures += [(10 * row + n, data) for n, data in enumerate(case.pictures())]
+        arrays = {key: _joined([own[key] for own in found]) for key in found[0]}
+        counts = np.array([len(own["flipped"]) for own in found], np.int64)
+        return {"rows": counts, **arrays, **{f"p-{k}": v for k, v in packed(pictures).items()}}
+
+    def _shown(self, known: Known) -> set[tuple[str, int, int]]:
+        cases = known[PLAN].cases
+        kept = set[tuple[str, int, int]]()
+        for pair in dict.fromkeys((was, to) for _, was, to in cases):
+            kept |= set([c for c in cases if c[1:] == pair][: self.study.gallery])
+        return kept
+
+    def gathered(self, table: SampleTable, known: Known) -> Known:
+        return EDITS(table)
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+class Case:
+    """One image whose region of class `was` is to become `to` (-1: any other)."""
+
+    def __init__(
+        self, study: Counterfactual, context: Context, one: One, known: Known, was: int, to: int
+    ) -> None:
+        self.study, self.context, self.one, self.was, self.to = study, context, one, was, to
+        self.scene = Scene(context.model, one.image, batch_size=context.run.batch_size)
+        clean = self.scene.logits[0].argmax(0)
+        self.masks = regions(study, context, one.id, clean, was)
+        self.flip = Flip(was, None if to < 0 else to, clean == was, clean)
+        self.plan, self.second, self.whole = known[PLAN], known[SECOND], known[WHOLE]
+        names = {c: named(context, c) for c in self.masks}
+        # What the known context could be instead is what lies there in images that lack it.
+        self.like = {
+            c: int(clean[mask].mode().values) if c == CONTEXT_ID else c
+            for c, mask in self.masks.items()
+        }
+        subject = Subject(
+            one.image,
+            {names[c]: mask for c, mask in self.masks.items()},
+            {names[c]: self.plan.limits[k] for c, k in self.like.items() if k in self.plan.limits},
+            {names[c]: self._donors(c) for c in self.masks},
+            context.manifest.sample(one.id).payload,
+        )
+        study.editor.check(context.model, subject.drawn)
+        self.code: Code = study.editor.encode(subject, known[FITTED])
+        self.names = names
+        self.best: Edit | None = None
+        self.edits = self._searched()
+
+    def _donors(self, c: int) -> list[tuple[str, Tensor]]:
+        """Other images that show a class where this one does, of the same size; all else in them
+        is filled from around, so that no part of another object comes along."""
+        manifest, found = self.whole, list[tuple[str, Tensor]]()
+        for name in donors(self.plan, self.like[c], self.one.id, self.masks[c], self.study.donors):
+            pixels = torch.from_numpy(manifest.image(manifest.sample(name)))[None]
+            if pixels.shape == self.one.image.shape:
+                there = self.scene.forward(pixels.to(self.one.image))[0].argmax(0) == self.like[c]
+                found.append((name, from_around(pixels.to(self.one.image), ~there)))
+        return found
+
+    def _searched(self) -> list[Edit]:
+        """Of each group, of each region with several groups, and of pairs where none suffices."""
+        groups = self.code.groups
+        by_region = {g.region: [o for o in groups if o.region == g.region] for g in groups}
+        wholes = [own for own in by_region.values() if len(own) > 1]
+        finite = all(self.code.choices(group) is not None for group in groups)
+        sets: list[Sequence[Group]] = [[group] for group in groups]
+        sets += [] if finite else wholes
+        found = self._search(sets)
+        single = [edit for edit in found if len(edit.groups) == 1]
+        flipped = [edit for edit in single if edit.flipped]
+        if not flipped and self.study.together > 1:
+            near = sorted(single, key=lambda edit: edit.margin)[: self.study.together]
+            twos = [a.groups + b.groups for a, b in combinations(near, 2)]
+            pairs = self._search(twos)
+            flipped = [edit for edit in pairs if edit.flipped]
+            found += sorted(flipped, key=lambda edit: edit.size)[:1]
+        flipped = flipped or [edit for edit in found if edit.flipped]
+        self.best = min(flipped, key=lambda edit: (len(edit.groups), edit.size), default=None)
+        return found
+
+    def _search(self, sets: Sequence[Sequence[Group]]) -> list[Edit]:
+        """Edits that pass the guard by other noise than they are judged by."""
+        study = self.study
+        guard = Guard(TRIALS, study.noise, study.holds, f"sought {self.context.seed}")
+        return search(self.scene, self.code, self.flip, sets, study.steps, study.beyond, guard)
+
+    def measured(self) -> dict[str, np.ndarray]:
+        """A row for each edit."""
+        rows = [self._row(edit) for edit in self.edits]
+        return {key: np.array([row[key] for row in rows]) for key in rows[0]}
+
+    def _row(self, edit: Edit) -> dict[str, object]:
+        region = " + ".join(dict.fromkeys(group.region for group in edit.groups))
+        attribute = " + ".join(group.attribute for group in edit.groups)
+        own = {group for group in self.code.groups if group.region == edit.groups[0].region}
+        if len(own) > 1 and set(edit.groups) == own:
+            attribute = ALL
+        words = "; ".join(
+            f"{group.region}: {self.code.describe(edit.theta, group)}" for group in edit.groups
+        )
+        row: dict[str, object] = {
+            "was": self.was,
+            "to": self.to,
+            "region": region,
+            "attribute": attribute,
+            "groups": len(edit.groups),
+            "own": int(all(g.region in (self.names[self.was], WHOLE_IMAGE) for g in edit.groups)),
+            "flipped": int(edit.flipped),
+            "size": edit.size,
+            "margin": edit.margin,
+            "words": words if edit.flipped else "",
+            "best": int(edit is self.best),
+            "eight": -1,
+            "held": np.nan,
+            "by_chance": np.nan,
+            "plausible": np.nan,
+            "second": -1,
+            "elsewhere": np.nan,
+        }
+        if edit.flipped:
+            row |= self._guarded(edit)
+        return row
+
+    def _guarded(self, edit: Edit) -> dict[str, object]:
+        study, key = self.study, f"{self.context.seed} {self.one.id} {self.was} {self.to}"
+        with torch.no_grad():
+            image = self.code.render(edit.theta[None])
+        guard = Guard(DRAWS, study.noise, study.holds, f"judged {key}")
+        eight, held = (float(one[0]) for one in guard.tried(self.scene, self.flip, image))
+        logits = self.scene.forward(image)
+        outside = ~self.flip.region
+        changed = (logits[0].argmax(0) != self.flip.clean)[outside].float().mean()
+        finite = all(self.code.choices(group) is not None for group in edit.groups)
+        by_chance = np.nan
+        if not finite:
+            with torch.no_grad():
+                others = self.code.render(random_edits(self.code, edit, study.random, key))
+            by_chance = float(self.flip.happened(self.scene.forward(others)).float().mean())
+        return {
+            "eight": int(eight),
+            "held": held,
+            "by_chance": by_chance,
+            "plausible": self._plausible(edit, image),
+            "second": self._second(image),
+            "elsewhere": float(changed) if bool(outside.any()) else np.nan,
+        }
+
+    def _plausible(self, edit: Edit, image: Tensor) -> float:
+        """Share of real regions of that name that are as unlike the others as the edited one, the
+        least of those that were edited; nan where real ones are too few."""
+        bands, found = octaves(image), list[float]()
+        for c, mask in self.masks.items():
+            if self.names[c] not in {group.region for group in edit.groups}:
+                continue
+            real = self.plan.real.get(self.like[c], np.empty((0, 1)))
+            if len(real) > 2 * real.shape[1]:
+                found.append(percentile(real, looks(image, bands, mask)))
+        return min(found, default=np.nan)
+
+    def _second(self, image: Tensor) -> int:
+        """Whether another network's prediction flips as well, 1 or 0; -1 where it does not call
+        the region so to begin with, or there is none."""
+        for model in self.second:
+            scene = Scene(model, self.one.image)
+            clean = scene.logits[0].argmax(0)
+            region = (clean == self.was) & self.flip.region
+            if 2 * int(region.sum()) < int(self.flip.region.sum()):
+                return -1
+            flip = Flip(self.was, self.flip.to, region, clean)
+            return int(flip.happened(scene.forward(image))[0])
+        return -1
+
+    def pictures(self) -> list[bytes]:
+        """The image with its region, the edited image with what is predicted so, the change."""
+        side, image = self.study.picture_px, self.one.image[0].float().cpu().numpy()
+        found = [outlined(image, self.flip.region.cpu().numpy(), side)]
+        if self.best is None:
+            return found
+        with torch.no_grad():
+            edited = self.code.render(self.best.theta[None])
+        predicted = self.scene.forward(edited)[0].argmax(0)
+        target = (
+            predicted == self.to if self.to >= 0 else self.flip.region & (predicted != self.was)
+        )
+        pixels = edited[0].float().cpu().numpy()
+        change = (pixels - image).mean(0)
+        limit = max(float(np.abs(change).max()), 1e-3)
+        found.append(outlined(pixels, target.cpu().numpy(), side))
+        found.append(overlay(image, change, -limit, limit, side=side))
+        return found
+
+
+def percentile(real: np.ndarray, one: np.ndarray) -> float:
+    """Share of real looks [n, q] whose Mahalanobis distance from their mean is at least that of
+    `one` [q]; the covariance has a thousandth of its mean variance added."""
+    centre = real.mean(0)
+    covariance = np.atleast_2d(np.cov(real.T))
+    ridge = 1e-3 * np.trace(covariance) / len(covariance)
+    inverse = np.linalg.inv(covariance + ridge * np.eye(len(covariance)))
+    away = np.einsum("nq,qr,nr->n", real - centre, inverse, real - centre)
+    own = (one - centre) @ inverse @ (one - centre)
+    return float(np.mean(away >= own))
+
+
+def pictures_of(table: SampleTable) -> dict[tuple[str, int], list[bytes]]:
+    """The pictures of each case that has some, by image and place among its cases."""
+    found = dict[tuple[str, int], list[bytes]]()
+    for name, own in sorted(table.tables.items()):
+        plain = {key.removeprefix("p-"): value for key, value in own.items() if key[:2] == "p-"}
+        for row, data in unpacked(plain):
+            found.setdefault((name, row // 10), []).append(data)
+    return found
