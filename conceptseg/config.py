@@ -21,7 +21,9 @@ class DataConfig(Strict):
 
     manifest: str = Field(description="Manifest file (YAML), relative to the study's file.")
     root: str | None = Field(
-        None, description="Folder that holds the images; overrides the manifest's own root."
+        None,
+        description="Folder that holds the images, or its s3://, gs://, az:// or hf://; overrides "
+        "the manifest's own root.",
     )
     split: str | None = Field(None, description="Only samples of this split; all when absent.")
     limit: int | None = Field(

@@ -15,6 +15,11 @@ EXTRAS = {
     "mlflow": "mlflow",
     "wandb": "wandb",
     "ray": "ray",
+    "fsspec": "s3",
+    "s3fs": "s3",
+    "gcsfs": "gs",
+    "adlfs": "az",
+    "huggingface_hub": "hf",
 }
 """Module that something may need -> the extra that installs it."""
 

@@ -253,6 +253,8 @@ def _absolute(
         value = within.get(name)
         if not isinstance(value, str) or value.startswith(NAMES):
             continue
+        if key == "data.root" and "://" in value:
+            continue
         path = absolute(value, Path.cwd() if key in given else folder, key)
         in_folder = within.get("source") in FOLDERS and path.is_dir()
         if key == "model.name" and not (path.is_file() or in_folder):

@@ -1,11 +1,10 @@
 """Files beside the samples, one for each, named by a pattern."""
 
 import os
-import stat
 from pathlib import Path
 
 from conceptseg.data.manifest import Manifest, Sample
-from conceptseg.data.readers._files import relative, resolve, stamp_file, stat_below
+from conceptseg.data.readers._files import is_file, relative, resolve, stamp_file
 from conceptseg.data.readers._folders import fill
 
 
@@ -31,14 +30,12 @@ class Pattern:
         full = resolve(self._root, path)
         return full if os.path.isfile(full) else None
 
-    def stamp(self, sample: Sample) -> tuple[str, int, int] | None:
+    def stamp(self, sample: Sample) -> tuple[str, int, int | str] | None:
         """Its name, size and time of modification (ns), without opening it; None without a file."""
         path = self._path(sample)
         if path is None or self._root is None:
             return None
-        about = stat_below(self._root, path)
-        there = about is not None and stat.S_ISREG(about.st_mode)
-        return stamp_file(self._root, path) if there else None
+        return stamp_file(self._root, path) if is_file(self._root, path) else None
 
     def _path(self, sample: Sample) -> Path | None:
         words = {name: sample.metadata.get(name, "") for name in self._columns}

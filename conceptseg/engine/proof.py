@@ -1,8 +1,9 @@
-"""What a process shows before it takes part in a run that another one has started."""
+"""Before machines take part in a run: whether they are reached, and what they have to show."""
 
 from __future__ import annotations
 
 import platform
+import socket
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -45,3 +46,15 @@ def shown(job: Job) -> str:
     context = job.context()
     context.manifest.source.stamp(context.manifest.samples[0])
     return provenance.kind(context.run.device)
+
+
+def reach(address: str) -> None:
+    """Refuse an address where nobody listens, for which Ray would look for minutes."""
+    name, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((name.strip("[]"), int(port)), 10.0).close()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"run.address {address}: nothing answers there ({error}); give HOST:PORT of a Ray "
+            "cluster's head (ray start --head --port=6379), or auto"
+        ) from None

@@ -6,7 +6,6 @@ import copy
 import logging
 import os
 import signal
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from uuid import uuid4
 from conceptseg.engine.base import HOST, Engine, Host, Ref, first_of, host
 from conceptseg.engine.job import DEVICE
 from conceptseg.engine.pool import cores
-from conceptseg.engine.proof import Proof, compare, proof, shown
+from conceptseg.engine.proof import Proof, compare, proof, reach, shown
 from conceptseg.errors import InputError
 from conceptseg.extras import missing
 
@@ -289,7 +288,14 @@ class _Maker:
 def _given(one: Any) -> Any:
     import ray
 
-    return first_of(one.name, lambda: ray.get(one.boxed[0])) if isinstance(one, _Shared) else one
+    if not isinstance(one, _Shared):
+        return one
+    try:
+        return first_of(one.name, lambda: ray.get(one.boxed[0]))
+    except ray.exceptions.RaySystemError as error:
+        # What this machine lacks is met where the run's context is made of what came.
+        met = getattr(error, "client_exc", None)
+        raise (met if isinstance(met, Exception) else error) from None
 
 
 def _connected(address: str | None) -> ModuleType:
@@ -304,7 +310,7 @@ def _connected(address: str | None) -> ModuleType:
         return ray
     own: dict[str, Any] = {"address": address}
     if address is not None and address != "auto":
-        _reach(address)
+        reach(address)
     if address is None:
         own = {"address": "local", "num_cpus": cores(), "include_dashboard": False}
         own["object_store_memory"] = STORE
@@ -323,18 +329,6 @@ def _connected(address: str | None) -> ModuleType:
         with suppress(ValueError):  # not in the main thread, where Ray sets none
             signal.signal(signal.SIGTERM, theirs)
     return ray
-
-
-def _reach(address: str) -> None:
-    """Refuse an address where nobody listens, for which Ray would look for minutes."""
-    name, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((name.strip("[]"), int(port)), 10.0).close()
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"run.address {address}: nothing answers there ({error}); give HOST:PORT of a Ray "
-            "cluster's head (ray start --head --port=6379), or auto"
-        ) from None
 
 
 def _about(arguments: Sequence[Any]) -> str:

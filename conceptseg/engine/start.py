@@ -201,12 +201,20 @@ def read_manifest(study: StudyKeys) -> Manifest:
     from conceptseg.data.manifest import load_manifest
 
     data = study.data
-    manifest = load_manifest(data.manifest, Path(data.root) if data.root else None)
+    manifest = load_manifest(data.manifest, _root(data.root))
     if data.limit is not None or study.most_images is None:
         return manifest.select(split=data.split, limit=data.limit, seed=study.seed)
     every = manifest.select(split=data.split)
     kept = every.select(limit=study.most_images, seed=study.seed)
     return dataclasses.replace(kept, left=len(every.samples) - len(kept.samples))
+
+
+def _root(root: str | None) -> Path | None:
+    from conceptseg.data.bucket import located
+
+    if not root:
+        return None
+    return located(root) if "://" in root else Path(root)
 
 
 def resolve_device(device: str) -> str:

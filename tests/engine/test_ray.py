@@ -17,7 +17,7 @@ from conceptseg.errors import EXIT_INPUT, EXIT_INTERRUPTED, InputError
 from conceptseg.result.saved import Result
 from conceptseg.study.__main__ import main as command
 from tests.engine import hosts
-from tests.engine.elsewhere import counted, die_once, die_with, place, refuse, too_much
+from tests.engine.elsewhere import Unreadable, counted, die_once, die_with, place, refuse, too_much
 from tests.strange_models import NETWORKS, write_scenes
 from tests.study.test_engines import content, same
 from tests.study.test_strange import IMAGES, write
@@ -115,6 +115,8 @@ def test_workers_keep_shared_values_and_are_replaced_when_they_are_lost(engine, 
     assert set(again.values()).isdisjoint(process for process, *_ in found.values())
     with pytest.raises(InputError, match="^host [0-9.]+: weights.pth: no such file$"):
         list(each(engine, [(refuse, ("weights.pth: no such file",))]))
+    with pytest.raises(InputError, match="^host [0-9.]+: weights.pth: no such file$"):
+        list(each(engine, [(place, (engine.share(Unreadable()), 1))]))
     with pytest.raises(MemoryError, match="no room"):
         list(each(engine, [(too_much, ())]))
     assert dict(each(engine, [(place, ([1, 2], 7))]))[0][:2] == (7, 2)
@@ -254,16 +256,18 @@ def test_a_host_that_is_lost_in_the_middle_changes_nothing(cluster, second, slow
 def test_a_host_that_joins_in_the_middle_is_used(cluster, slow, tmp_path):
     """It has no images, so what it says proves that it was asked; without it the run resumes."""
     path, alone = slow
-    images = yaml.safe_load(path.read_text())["data"]["manifest"].replace("set.yaml", "images")
+    manifest = yaml.safe_load(path.read_text())["data"]["manifest"]
+    images = manifest.replace("set.yaml", "images")
     words = ["permutation", "-c", str(path), "--out", str(tmp_path / "out"), *PARTS]
-    process = cluster.command(words)
+    process = cluster.command([*words, "--set", "model.arguments.pause=1.0"])
     first_shards(tmp_path / "out", 1)
     (tmp_path / "none").mkdir()
     cluster.start(3, {images: tmp_path / "none"})
     code, told = made_by(process)
     cluster.kill(3)
     cluster.wait(1)
-    assert code == EXIT_INPUT and told.startswith(f"error: host {cluster.address(3)}: {images}")
+    assert code == EXIT_INPUT and "no file matches" in told
+    assert told.startswith(f"error: host {cluster.address(3)}: {manifest}")
     assert made_by(cluster.command(words)) == (0, "")
     same(content(tmp_path / "out"), content(alone))
 
@@ -327,7 +331,7 @@ def test_a_host_with_other_files_is_refused_before_the_first_part(
             network.head.weight += 0.01
         save_file(network.state_dict(), other)
     elif what == "data":
-        theirs, told = manifest.parent / "images", "no such file"
+        theirs, told = manifest.parent / "images", "no file matches"
         other.mkdir()
     else:
         file = {"code": "conceptseg/errors.py", "network": "tests/strange_models.py"}[what]

@@ -19,6 +19,7 @@ from conceptseg.data.hashed import missing, opened
 from conceptseg.data.images import image_size, lacking, read_mask_raster, read_with_gaps
 from conceptseg.data.labels import IGNORE, LabelBlock
 from conceptseg.data.manifest import Sample, Source
+from conceptseg.data.places import place_of
 from conceptseg.data.raster import Rules, turned
 from conceptseg.data.readers._per_class import compose
 from conceptseg.data.rows import Rows
@@ -45,9 +46,13 @@ def relative(text: str, where: str) -> Path:
 def resolve(root: Path, path: Path) -> Path:
     """Where a relative path lies, if that is still below the root once links are followed.
 
+    Of a root that is elsewhere (:mod:`conceptseg.data.places`) the file is fetched.
+
     Raises :class:`~conceptseg.errors.InputError` if it is not, and for a device or a pipe.
     """
     full = root / path
+    if (place := place_of(root)) is not None:
+        place.bring(path.as_posix())
     real = os.path.realpath(full)
     top = os.path.realpath(root)
     if os.path.commonpath([top, real]) != top:
@@ -183,7 +188,7 @@ class FileSource(Source):
         files = [*sample.image, *([] if sample.mask is None else [sample.mask])]
         told: list[Any] = [repr(sample.payload), *(stamp_file(self.root, path) for path in files)]
         for name, path in sample.masks:
-            absent = self.block.missing == "absent" and stat_below(self.root, path) is None
+            absent = self.block.missing == "absent" and not is_there(self.root, path)
             told.append([name, None if absent else stamp_file(self.root, path)])
         return told
 
@@ -193,13 +198,20 @@ class FileSource(Source):
         return {key: value for key, value in rules.items() if key != "max_pixels"}
 
 
-def stamp_file(root: Path, path: Path) -> tuple[str, int, int]:
+def stamp_file(root: Path, path: Path) -> tuple[str, int, int | str]:
     """Name, size in bytes and time of modification (ns) of a file below the root; none is opened.
+
+    Of a root that is elsewhere, what that says of the file's version stands in the time's place.
 
     Raises :class:`~conceptseg.errors.InputError` for one that is missing, that leaves the root by a
     link, and for what is no regular file.
     """
     name = _name(path)
+    if (place := place_of(root)) is not None:
+        told = place.about(path.as_posix())
+        if told is None:
+            raise missing(Path(f"{place.name}/{path.as_posix()}"))
+        return path.as_posix(), told.size, told.version
     about = _stat(root, path, name)
     if about is None:
         raise missing(root / path)
@@ -209,12 +221,22 @@ def stamp_file(root: Path, path: Path) -> tuple[str, int, int]:
     return name.replace(os.sep, "/"), about.st_size, about.st_mtime_ns
 
 
-def stat_below(root: Path, path: Path) -> os.stat_result | None:
-    """What the file system says of a file below the root; None where there is none.
+def is_there(root: Path, path: Path) -> bool:
+    """Whether something of this name lies below the root; nothing is opened.
 
     Raises :class:`~conceptseg.errors.InputError` for a link that leaves the root.
     """
-    return _stat(root, path, _name(path))
+    if (place := place_of(root)) is not None:
+        return place.about(path.as_posix()) is not None
+    return _stat(root, path, _name(path)) is not None
+
+
+def is_file(root: Path, path: Path) -> bool:
+    """Whether it is a regular file."""
+    if place_of(root) is not None:
+        return is_there(root, path)
+    about = _stat(root, path, _name(path))
+    return about is not None and stat.S_ISREG(about.st_mode)
 
 
 def _stat(root: Path, path: Path, name: str) -> os.stat_result | None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from conceptseg.data.manifest import Sample
+from conceptseg.data.places import place_of
 from conceptseg.data.readers._files import read_lines, relative, resolve
 from conceptseg.data.readers._matching import Matcher
 from conceptseg.errors import InputError, nearest
@@ -130,7 +131,10 @@ def _matches(root: Path, pattern: str, where: str) -> list[dict[str, str]]:
         else:
             expression += f"(?P<{part}>[^/]+?)"
             seen.add(part)
-    files = sorted(glob.glob(shell, root_dir=resolve(root, Path("."))))
-    names = [Path(file).as_posix() for file in files]
+    if (place := place_of(root)) is not None:
+        names = sorted(place.below("/".join(parts[0].split("/")[:-1])))
+    else:
+        files = sorted(glob.glob(shell, root_dir=resolve(root, Path("."))))
+        names = [Path(file).as_posix() for file in files]
     matches = Matcher(rf"{expression}\Z", f"{where}: images {pattern!r}").all(names)
     return [match.groupdict() for match in matches if match is not None]

@@ -81,7 +81,7 @@ def opened(
     """The keys, the root, and the exported file's name and text."""
     where = str(path)
     keys = parse(kind, spec, where)
-    root = root_of(path, keys.root, root_override)
+    root = root_of(path, keys, root_override)
     return keys, root, str(root / keys.annotations), read_text(root, keys.annotations, where)
 
 

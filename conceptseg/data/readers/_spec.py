@@ -11,10 +11,13 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, Field, StrictInt, field_validator, model_validator
 
+from conceptseg.data import shards
+from conceptseg.data.bucket import located
 from conceptseg.data.labels import LabelBlock, wrong_names
 from conceptseg.data.manifest import Manifest, Sample
+from conceptseg.data.places import place_of
 from conceptseg.data.raster import MAX_PIXELS, Rules
-from conceptseg.data.readers._files import FileSource
+from conceptseg.data.readers._files import FileSource, relative
 from conceptseg.data.readers._matching import Matcher
 from conceptseg.errors import InputError, nearest
 from conceptseg.settings import validate
@@ -176,7 +179,13 @@ class FilesSpec(Strict):
     root: str | None = Field(
         None,
         description="Folder that holds the data, relative to this manifest (its own folder when "
-        "absent); --data-root overrides it.",
+        "absent), or s3://, gs://, az:// or hf:// with bucket and folder; overridden by "
+        "--data-root.",
+    )
+    shards: str | None = Field(
+        None,
+        description="Pattern of tar files below the root, as train-*.tar: their members are then "
+        "the files.",
     )
     channels: int = Field(3, strict=True, ge=1, description="Channels of an image.")
     alpha: Literal["refuse", "drop"] = Field(
@@ -255,11 +264,28 @@ def parse(model: type[M], content: Mapping[str, Any], where: str) -> M:
     return validate(model, content, where)
 
 
-def root_of(path: Path, root: str | None, override: Path | None) -> Path:
-    """The folder of the data: the override, else `root` relative to the manifest's folder.
+def root_of(path: Path, keys: FilesSpec, override: Path | None, *, listed: bool = False) -> Path:
+    """The folder of the data: the override, else `root` relative to the manifest's folder; one that
+    stands for it where the root is elsewhere, or in shards.
 
-    Raises :class:`~conceptseg.errors.InputError` if it is not a folder.
+    `listed` says that a format lists its folders itself, which have to be here. Raises
+    :class:`~conceptseg.errors.InputError` if it is not a folder.
     """
+    folder = _folder(path, keys.root, override)
+    if keys.shards is not None:
+        relative(keys.shards, f"{path}: shards")
+        folder = shards.gathered(folder, keys.shards, str(path))
+    if listed and (place := place_of(folder)) is not None:
+        raise InputError(
+            f"{path}: folders of this format are listed, which {place.name} does not allow; "
+            "describe the files by format: native, with a table or folders"
+        )
+    return folder
+
+
+def _folder(path: Path, root: str | None, override: Path | None) -> Path:
+    if override is None and root and "://" in root:
+        return located(root)
     own = os.path.expanduser(root or ".")  # pathlib's raises where there is no such user
     folder = override if override is not None else path.parent / own
     if not os.path.isdir(folder):

@@ -67,7 +67,7 @@ def read(path: Path, spec: Mapping[str, Any], root_override: Path | None = None)
     """The manifest that the keys `spec` of the file `path` describe."""
     where = str(path)
     keys = parse(CityscapesSpec, spec, where)
-    root = root_of(path, keys.root, root_override)
+    root = root_of(path, keys, root_override, listed=True)
     samples = []
     for split in keys.splits:
         _check_layout(root, split)

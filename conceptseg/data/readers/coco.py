@@ -86,7 +86,7 @@ def read(path: Path, spec: Mapping[str, Any], root_override: Path | None = None)
     """The manifest that the keys `spec` of the file `path` describe."""
     where = str(path)
     keys = parse(CocoSpec, spec, where)
-    root = root_of(path, keys.root, root_override)
+    root = root_of(path, keys, root_override)
     parts = [
         parse(PartSpec, part, f"{where}: parts, entry {number}")
         for number, part in enumerate(keys.parts, 1)

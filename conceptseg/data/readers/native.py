@@ -120,7 +120,7 @@ def read(path: Path, spec: Mapping[str, Any], root_override: Path | None = None)
     """The manifest that the keys `spec` of the file `path` describe."""
     where = str(path)
     keys = parse(NativeSpec, spec, where)
-    root = root_of(path, keys.root, root_override)
+    root = root_of(path, keys, root_override)
     block = keys.labels.block()
     group = None if keys.group is None else Grouping(keys.group, where)
     if keys.table is not None:

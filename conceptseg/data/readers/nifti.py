@@ -100,7 +100,7 @@ def read(path: Path, spec: Mapping[str, Any], root_override: Path | None = None)
     """The manifest that the keys `spec` of the file `path` describe."""
     where = str(path)
     keys = parse(NiftiSpec, spec, where)
-    root = root_of(path, keys.root, root_override)
+    root = root_of(path, keys, root_override)
     if isinstance(keys.nodata, float):
         raise InputError(f"{where}: nodata is not known in volumes; mark such voxels in the labels")
     samples: list[Sample] = []

@@ -72,7 +72,7 @@ def read(path: Path, spec: Mapping[str, Any], root_override: Path | None = None)
     """The manifest that the keys `spec` of the file `path` describe."""
     where = str(path)
     keys = parse(YoloSpec, spec, where)
-    root = root_of(path, keys.root, root_override)
+    root = root_of(path, keys, root_override, listed=True)
     samples: list[Sample] = []
     for number, entry in enumerate(keys.parts, 1):
         place = f"{where}: parts, entry {number}"

@@ -30,7 +30,9 @@ Sets = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")]
 BatchSize = Annotated[int | None, typer.Option(help="Images per pass of the network.")]
-DataRoot = Annotated[Path | None, typer.Option(help="Folder in which the images lie.")]
+DataRoot = Annotated[
+    str | None, typer.Option(help="Folder, or URL of one in a bucket, in which the images lie.")
+]
 Engine = Annotated[
     str | None, typer.Option(help="local, or ray: parts are made by a cluster's workers.")
 ]
@@ -74,7 +76,7 @@ def overridden(
     sets: Sequence[str] | None = None,
     device: str | None = None,
     batch_size: int | None = None,
-    data_root: Path | None = None,
+    data_root: str | None = None,
     shards: int | None = None,
     engine: str | None = None,
     address: str | None = None,
@@ -85,7 +87,7 @@ def overridden(
     own = {
         "run.device": device,
         "run.batch_size": batch_size,
-        "data.root": None if data_root is None else str(data_root),
+        "data.root": data_root,
         "run.shards": shards,
         "run.engine": engine,
         "run.address": address,
