@@ -31,6 +31,17 @@ TINY = {
         "min_slice": 4,
     },
     "deepdream": {"starts": 8, "steps": 8, "points": 2},
+    "dictionary": {
+        "finder": {"kind": "nmf", "counts": [6]},
+        "recover_images": 6,
+        "erase_images": 10,
+        "random_edits": 3,
+        "sobol_atoms": 2,
+        "sobol_images": 3,
+        "sobol_draws": 4,
+        "cards": 3,
+        "exemplars": 2,
+    },
     "dissect": {
         "min_images": 2,
         "pilot_images": 8,

@@ -21,6 +21,7 @@ from tests.study.ability.test_study import SMALL as ABILITY
 from tests.study.ace.test_study import SMALL as ACE
 from tests.study.actmax.test_study import SMALL as ACTMAX
 from tests.study.bottleneck.test_study import SMALL as BOTTLENECK
+from tests.study.dictionary.test_study import SMALL as DICTIONARY
 from tests.study.dissect.test_study import SMALL as DISSECT
 from tests.study.examples.test_study import SMALL as EXAMPLES
 from tests.study.lcrp.test_study import SMALL as LCRP
@@ -44,6 +45,7 @@ STUDIES = {
     },
     "bottleneck": {**BOTTLENECK, "shift_images": 2, "min_slice": 3, "map_images": 12},
     "deepdream": {"paths": ["vanish"], "starts": 6, "steps": 4, "points": 1, "step": 0.02},
+    "dictionary": DICTIONARY,
     "dissect": DISSECT,
     "examples": {**EXAMPLES, "min_objects": 8},
     "landmarks": {"min_landmarks": 5, "thickest": 1.0, "slender": 0, "window_px": 0, "turns": 8},

@@ -13,6 +13,7 @@ from conceptseg.study.actmax.verdict import verdict as actmax
 from conceptseg.study.audit.verdict import verdict as audit
 from conceptseg.study.bottleneck.verdict import verdict as bottleneck
 from conceptseg.study.deepdream.verdict import verdict as deepdream
+from conceptseg.study.dictionary.verdict import verdict as dictionary
 from conceptseg.study.dissect.verdict import verdict as dissect
 from conceptseg.study.examples.verdict import verdict as examples
 from conceptseg.study.landmarks.verdict import verdict as landmarks
@@ -281,6 +282,21 @@ def test_examples_that_stand_for_errors_are_a_concern():
     assert said(0.1, shown("interval", 0.3)).status == "concern"
     assert said(-0.1, shown("interval", -0.3, (-0.5, -0.1))).status == "none shown"
     assert said(0.1).status == "none shown" and said(None).status == "cannot tell"
+
+
+def test_a_dictionary_that_undoes_failures_is_a_concern():
+    def said(regained, recovers=True, kind="test"):
+        finding = shown(kind, 0.5).model_copy(update={"fault": True})
+        finding = finding.model_copy(update={"details": {"regained": regained}})
+        rows = [{"class": "car", "name": "atom 3 (wire)"}]
+        return dictionary(result("dictionary", {"recovers": recovers}, [finding], repairs=rows))
+
+    found = said(0.9)
+    assert found.status == "concern" and "car on atom 3 (wire)" in found.sentence
+    assert said(0.1).status == "cannot tell" and "no single atom" in said(0.1).sentence
+    assert "do not rebuild" in said(0.9, recovers=False).sentence
+    nothing = dictionary(result("dictionary", {"recovers": True}, repairs=[]))
+    assert nothing.status == "cannot tell" and "No class fails" in nothing.sentence
 
 
 def test_landmarks_ask_something_else():
