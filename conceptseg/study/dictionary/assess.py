@@ -12,7 +12,8 @@ from conceptseg.study.dictionary.config import Dictionary
 from conceptseg.study.dictionary.erase import ERASED
 from conceptseg.study.dictionary.learn import LEARNT, sampling
 from conceptseg.study.dictionary.sobol import INDICES, RANKED
-from conceptseg.study.dictionary.survey import SURVEY, Name, names, tags
+from conceptseg.study.dictionary.survey import SURVEY, together
+from conceptseg.study.shared.atoms import Name, names, tags
 from conceptseg.study.shared.edits import Change, beyond_random
 from conceptseg.study.shared.verdicts import Verdict, verdict
 
@@ -97,7 +98,7 @@ def describe(study: Dictionary, context: Context, known: Known) -> Known:
     mass = sum(one["mass"][0].astype(np.float64) for one in table.tables.values())
     area = sum(one["area"][0].astype(np.float64) for one in table.tables.values())
     placed = tags(np.asarray(mass), np.asarray(area), most)
-    called = names(known, context.model.classes, learnt.count)
+    called = names(together(known), context.model.classes, learnt.count)
     mean = table.column("mean").astype(np.float64).mean(0)
     index = _indices(study, context, known)
     return ATOMS(

@@ -10,8 +10,6 @@ from conceptseg.concepts.finders.nmf import Nmf
 from conceptseg.engine.contract import Study
 
 COUNTS = (8, 16, 32, 64)
-NONE = "unnamed"
-ZONES = ("inside", "boundary", "ring", "elsewhere")
 
 
 @technique(

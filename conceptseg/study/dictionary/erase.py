@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from conceptseg.data.batch import Batch
 from conceptseg.data.manifest import Sample
@@ -13,22 +12,12 @@ from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.dictionary.config import Dictionary
-from conceptseg.study.dictionary.learn import LEARNT, Learnt, first, flat, shaped
+from conceptseg.study.dictionary.learn import LEARNT, Learnt, first
 from conceptseg.study.dictionary.survey import SURVEY
+from conceptseg.study.shared.atoms import changed, codes_of
 from conceptseg.study.shared.edits import Editable
 
 ERASED = Key("erased", SampleTable)
-
-
-def codes_of(learnt: Learnt, activation: Tensor) -> Tensor:
-    """The codes of an activation [n, u, y, x], [n, q, y, x]."""
-    return shaped(learnt.atoms.codes(flat(activation)), activation)
-
-
-def changed(activation: Tensor, change: Tensor, direction: np.ndarray) -> Tensor:
-    """The activation [n, u, y, x] with a change of code [n, y, x] along a direction [u] added."""
-    along = torch.as_tensor(direction).to(activation)
-    return activation + change[:, None].to(activation) * along[:, None, None]
 
 
 def random_edits(
@@ -75,7 +64,7 @@ class Erase(Pass):
         with torch.no_grad():
             layer = Editable.of(context, batch)
             activation = layer.tail.activation
-            codes = codes_of(learnt, activation)
+            codes = codes_of(learnt.atoms, activation)
             edits = list(enumerate(learnt.atoms.atoms))
             edits += random_edits(self.study, learnt, mean, context.seed)
             rows = [layer.iou()]

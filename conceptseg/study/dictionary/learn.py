@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from conceptseg.concepts.dictionary import Dictionary as Atoms
 from conceptseg.concepts.dictionary import again
@@ -18,6 +17,7 @@ from conceptseg.network.record import Tail, encode
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.dictionary.config import Dictionary
+from conceptseg.study.shared.atoms import flat, shaped
 from conceptseg.study.shared.overlap import class_iou, class_mean
 
 
@@ -61,17 +61,6 @@ def first(context: Context, count: int) -> Sequence[Sample]:
 def sampling(study: Dictionary, context: Context, ids: Sequence[str]) -> Sampling:
     groups = [context.manifest.sample(name).group for name in ids]
     return Sampling.counting(ids, groups, study.unit, context.seed)
-
-
-def flat(activation: Tensor) -> Tensor:
-    """[n, u, y, x] -> rows [n y x, u]."""
-    return activation.permute(0, 2, 3, 1).reshape(-1, activation.shape[1])
-
-
-def shaped(rows: Tensor, like: Tensor) -> Tensor:
-    """Rows [n y x, q] -> maps [n, q, y, x] on the grid of an activation."""
-    n, _, y, x = like.shape
-    return rows.reshape(n, y, x, -1).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)

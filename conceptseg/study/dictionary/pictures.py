@@ -15,10 +15,10 @@ from conceptseg.report.thumbnails import outlined
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.dictionary.assess import ATOMS, LOSSES
 from conceptseg.study.dictionary.config import Dictionary
-from conceptseg.study.dictionary.erase import changed, codes_of
 from conceptseg.study.dictionary.learn import LEARNT
 from conceptseg.study.dictionary.repair import CHOSEN_ATOMS, FAILURES, editable
 from conceptseg.study.dictionary.survey import SURVEY
+from conceptseg.study.shared.atoms import changed, codes_of
 from conceptseg.study.shared.edits import Editable
 from conceptseg.study.shared.packed import packed, unpacked
 from conceptseg.study.shared.sweep import One, Sweep
@@ -84,7 +84,7 @@ class Pictures(Sweep):
     def look(self, context: Context, one: One, known: Known) -> Tables:
         layer = editable(context, one)
         with torch.no_grad():
-            codes = codes_of(known[LEARNT], layer.tail.activation)
+            codes = codes_of(known[LEARNT].atoms, layer.tail.activation)
             drawn = [
                 *self._atoms(one, codes, known),
                 *self._repairs(context, one, layer, codes, known),

@@ -14,9 +14,9 @@ from conceptseg.stats.estimate import Estimate
 from conceptseg.stats.family import Question, Test, judge
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.dictionary.config import Dictionary
-from conceptseg.study.dictionary.erase import changed, codes_of
 from conceptseg.study.dictionary.learn import LEARNT, sampling
 from conceptseg.study.dictionary.survey import HALVES, SURVEY
+from conceptseg.study.shared.atoms import changed, codes_of
 from conceptseg.study.shared.edits import Editable
 from conceptseg.study.shared.overlap import class_mean
 from conceptseg.study.shared.sweep import One, Sweep
@@ -103,7 +103,7 @@ class Try(Sweep):
         rows = []
         failing = [f for f in known[FAILURES] if any(one.id in own for own in f.images)]
         with torch.no_grad():
-            codes = codes_of(learnt, layer.tail.activation)
+            codes = codes_of(learnt.atoms, layer.tail.activation)
             for failure in failing:
                 each = [layer.iou(), *settings(layer, codes, learnt.atoms.atoms, failure.mean)]
                 rows.append([float(value[0, failure.class_id]) for value in each])
@@ -175,7 +175,7 @@ class Harm(Sweep):
         learnt, rows = known[LEARNT], []
         layer = editable(context, one)
         with torch.no_grad():
-            codes, clean = codes_of(learnt, layer.tail.activation), layer.iou()
+            codes, clean = codes_of(learnt.atoms, layer.tail.activation), layer.iou()
             for failure in known[FAILURES]:
                 q = known[CHOSEN_ATOMS][failure.class_id]
                 step = float(failure.mean[q]) - codes[:, q]

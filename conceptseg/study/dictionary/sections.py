@@ -10,8 +10,8 @@ from conceptseg.result.columns import as_number
 from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result
 from conceptseg.stats.intervals import ALPHA
-from conceptseg.study.dictionary.config import NONE
 from conceptseg.study.dictionary.tables import CHANGE, HARM, RECOVERS, REGAINED, SOBOL
+from conceptseg.study.shared.atoms import NONE
 from conceptseg.study.shared.verdicts import MARKS, beside_random, meanings, open_pairs
 
 BARS = 24

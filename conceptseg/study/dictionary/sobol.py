@@ -13,8 +13,8 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.network.record import Tail
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.dictionary.config import Dictionary
-from conceptseg.study.dictionary.erase import codes_of
 from conceptseg.study.dictionary.learn import LEARNT, first
+from conceptseg.study.shared.atoms import codes_of
 from conceptseg.study.shared.sweep import One, Sweep
 
 RANKED: Key[tuple[int, ...]] = Key("ranked atoms", tuple)
@@ -72,7 +72,7 @@ class Indices(Sweep):
         learnt, ranked = known[LEARNT], list(known[RANKED])
         with torch.no_grad():
             tail = Tail.of(context.model, one.image, context.levels)
-            parts = codes_of(learnt, tail.activation)[0, ranked]
+            parts = codes_of(learnt.atoms, tail.activation)[0, ranked]
             atoms = torch.as_tensor(learnt.atoms.atoms[ranked]).to(parts)
             score = scored(tail.logits, context)
 

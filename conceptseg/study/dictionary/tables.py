@@ -8,10 +8,10 @@ from conceptseg.result.columns import Column
 from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
 from conceptseg.study.dictionary.assess import ATOMS, LOSSES, Atom
-from conceptseg.study.dictionary.config import NONE
 from conceptseg.study.dictionary.learn import LEARNT
 from conceptseg.study.dictionary.pictures import DRAWN, SHOWN_ATOMS, atom_key, mended_key
 from conceptseg.study.dictionary.repair import CHOSEN_ATOMS, FAILURES, REPAIRS
+from conceptseg.study.shared.atoms import NONE
 
 RECOVERS = Column("recovered", "IoU with the network's own prediction", interval=True)
 CHANGE = Column("change", "IoU change when erased", interval=True)

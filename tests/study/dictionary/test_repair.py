@@ -8,7 +8,6 @@ import torch
 
 from conceptseg.concepts.dictionary import Dictionary as Atoms
 from conceptseg.study.dictionary.config import Dictionary
-from conceptseg.study.dictionary.erase import changed, codes_of
 from conceptseg.study.dictionary.repair import (
     CHOSEN_ATOMS,
     FAILURES,
@@ -20,6 +19,7 @@ from conceptseg.study.dictionary.repair import (
     choose_atoms,
     judge_repairs,
 )
+from conceptseg.study.shared.atoms import changed, codes_of
 
 ATOMS = 6
 
@@ -71,8 +71,7 @@ def test_erasing_takes_an_atoms_part_and_leaves_the_rest():
     codes = rng.random((4, 4, 2))
     rest = 0.3 * atoms[2]
     layer = torch.from_numpy(np.moveaxis(codes @ atoms[:2] + rest, 2, 0)[None])
-    learnt = SimpleNamespace(atoms=Atoms(atoms[:2]))
-    found = codes_of(learnt, layer)
+    found = codes_of(Atoms(atoms[:2]), layer)
     assert found[0].numpy() == pytest.approx(np.moveaxis(codes, 2, 0), abs=1e-6)
     erased = changed(layer, -found[:, 0], atoms[0])[0].numpy()
     expected = codes[..., 1:] @ atoms[1:2] + rest

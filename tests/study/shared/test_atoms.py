@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from conceptseg.engine.known import Known
 from conceptseg.stats.mergeable.joint_counts import JointCounts
-from conceptseg.study.dictionary.survey import TOGETHER, _zoned, names, tags
+from conceptseg.study.shared.atoms import names, tags, zoned
 
 
 def zones(h, w, box):
@@ -36,7 +35,7 @@ def test_zones_by_looking_at_each_pixel():
     regions = torch.zeros(1, 40, 32, dtype=torch.int64)
     regions[0, box[0] : box[2], box[1] : box[3]] = 1
     codes = torch.from_numpy(rng.random((1, 3, 40, 32)))
-    mass, area = _zoned(codes, regions, 3)
+    mass, area = zoned(codes, regions, 3)
     where = zones(40, 32, box)
     for zone in range(4):
         assert area[0, 1, zone] == pytest.approx((where == zone).mean())
@@ -65,8 +64,8 @@ def counted(shows, classes, context, k):
 
 def test_names_need_both_halves_and_more_than_chance():
     """Atoms: a class; the context; a class on one half alone; anything."""
-    rng, known, m = np.random.default_rng(1), Known(), 4000
-    for half, key in enumerate(TOGETHER):
+    rng, halves, m = np.random.default_rng(1), [], 4000
+    for half in (0, 1):
         classes, context = rng.choice(3, m, p=(0.8, 0.1, 0.1)), rng.random(m) < 0.2
         shows = np.stack(
             [
@@ -76,13 +75,13 @@ def test_names_need_both_halves_and_more_than_chance():
                 rng.random(m) < 0.05,
             ]
         )
-        known |= key(counted(shows, classes, context, 3))
+        halves.append(counted(shows, classes, context, 3).counts)
         expected = (shows[0] & (classes == 1)).sum() / (shows[0] | (classes == 1)).sum()
-    found = names(known, ("ground", "car", "tree"), 4)
+    found = names(halves, ("ground", "car", "tree"), 4)
     assert [one.name for one in found] == ["car", "known context", "unnamed", "unnamed"]
     assert found[0].overlap == pytest.approx(expected)
 
 
 def test_without_a_half_nothing_has_a_name():
-    known = TOGETHER[0](JointCounts.of(np.ones((1, 9), int), np.zeros((2, 9), int), 2, 3))
-    assert [one.name for one in names(known, ("ground",), 1)] == ["unnamed"]
+    counts = JointCounts.of(np.ones((1, 9), int), np.zeros((2, 9), int), 2, 3).counts
+    assert [one.name for one in names([counts, None], ("ground",), 1)] == ["unnamed"]
