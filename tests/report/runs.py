@@ -42,6 +42,14 @@ TINY = {
         "cards": 3,
         "exemplars": 2,
     },
+    "diff": {
+        "other": {"source": "planted", "name": "clean"},
+        "finder": {"kind": "nmf", "counts": [6]},
+        "recover_images": 6,
+        "erase_images": 10,
+        "gallery": 2,
+        "cards": 3,
+    },
     "dissect": {
         "min_images": 2,
         "pilot_images": 8,

@@ -22,6 +22,7 @@ from tests.study.ace.test_study import SMALL as ACE
 from tests.study.actmax.test_study import SMALL as ACTMAX
 from tests.study.bottleneck.test_study import SMALL as BOTTLENECK
 from tests.study.dictionary.test_study import SMALL as DICTIONARY
+from tests.study.diff.test_study import SMALL as DIFF
 from tests.study.dissect.test_study import SMALL as DISSECT
 from tests.study.examples.test_study import SMALL as EXAMPLES
 from tests.study.lcrp.test_study import SMALL as LCRP
@@ -46,6 +47,7 @@ STUDIES = {
     "bottleneck": {**BOTTLENECK, "shift_images": 2, "min_slice": 3, "map_images": 12},
     "deepdream": {"paths": ["vanish"], "starts": 6, "steps": 4, "points": 1, "step": 0.02},
     "dictionary": DICTIONARY,
+    "diff": {**DIFF, "erase_images": 8},
     "dissect": DISSECT,
     "examples": {**EXAMPLES, "min_objects": 8},
     "landmarks": {"min_landmarks": 5, "thickest": 1.0, "slender": 0, "window_px": 0, "turns": 8},
@@ -113,6 +115,8 @@ def write(folder, study, network, scenes):
         **STUDIES[study],
         "compare": SALIENCY["compare"] if study == "saliency" else ["seg_grad_cam"],
     }
+    if study == "diff":
+        content["other"] = content["model"]
     path = folder / f"{study}_strange.yaml"
     path.write_text(yaml.safe_dump(content))
     return path

@@ -14,6 +14,7 @@ from conceptseg.study.audit.verdict import verdict as audit
 from conceptseg.study.bottleneck.verdict import verdict as bottleneck
 from conceptseg.study.deepdream.verdict import verdict as deepdream
 from conceptseg.study.dictionary.verdict import verdict as dictionary
+from conceptseg.study.diff.verdict import verdict as diff
 from conceptseg.study.dissect.verdict import verdict as dissect
 from conceptseg.study.examples.verdict import verdict as examples
 from conceptseg.study.landmarks.verdict import verdict as landmarks
@@ -297,6 +298,18 @@ def test_a_dictionary_that_undoes_failures_is_a_concern():
     assert "do not rebuild" in said(0.9, recovers=False).sentence
     nothing = dictionary(result("dictionary", {"recovers": True}, repairs=[]))
     assert nothing.status == "cannot tell" and "No class fails" in nothing.sentence
+
+
+def test_a_checkpoint_that_drifted_is_a_concern():
+    def said(*findings, p=0.9, seeds=2):
+        rows = [{"p_adjusted": p}]
+        return diff(result("diff", {"seeds": seeds}, findings, classes=rows, shifts=rows))
+
+    found = said(shown("test", 0.3), seeds=0)
+    assert found.status == "concern" and "1 change of car" in found.sentence
+    assert "is not known" in found.advice
+    assert "is not known" not in said(shown("test", 0.3)).advice
+    assert said().status == "none shown" and said(p=None).status == "cannot tell"
 
 
 def test_landmarks_ask_something_else():
