@@ -4,6 +4,7 @@ Each runs to the end and says what it says of the plain network with the same lo
 in one line that says why.
 """
 
+import copy
 import json
 import math
 import re
@@ -116,7 +117,7 @@ def write(folder, study, network, scenes):
         "compare": SALIENCY["compare"] if study == "saliency" else ["seg_grad_cam"],
     }
     if study == "diff":
-        content["other"] = content["model"]
+        content["other"] = copy.deepcopy(content["model"])
     path = folder / f"{study}_strange.yaml"
     path.write_text(yaml.safe_dump(content))
     return path

@@ -35,7 +35,7 @@ def conclude(study: Diff, context: Context, known: Known) -> Result:
             "units": tables.units(known),
             "recovers": tables.recovers(known),
             "shown": tables.shown(known),
-            "examples": tables.examples(known),
+            "examples": tables.examples(known, classes),
             "saliency": local_maps.table(comparison, classes),
         },
         arrays={

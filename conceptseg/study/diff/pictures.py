@@ -12,7 +12,7 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.report.panels import Palette, panels
 from conceptseg.report.thumbnails import outlined
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
-from conceptseg.study.diff.assess import SHIFTS
+from conceptseg.study.diff.assess import MOVED, SHIFTS
 from conceptseg.study.diff.config import Diff
 from conceptseg.study.diff.learn import SHARED
 from conceptseg.study.diff.measure import MEASURED, PIXELS
@@ -20,12 +20,14 @@ from conceptseg.study.diff.networks import MEMBERS
 from conceptseg.study.shared.packed import packed, unpacked
 from conceptseg.study.shared.sweep import One, Sweep
 
-EXEMPLARS = 3
+EXEMPLARS, MOST = 3, 6
+"""Images of each concept, and classes of which images are shown."""
 SHOWS = 0.5
 """A concept is outlined where its code is beyond this share of the image's largest."""
 SIDES = ("before", "after")
 
-SHOWN_IMAGES: Key[tuple[str, ...]] = Key("shown images", tuple)
+SHOWN_IMAGES: Key[tuple[tuple[int, str], ...]] = Key("shown images", tuple)
+"""A class, and an image in which its IoU changed most."""
 SHOWN_CONCEPTS: Key[tuple[tuple[int, tuple[str, ...]], ...]] = Key("shown concepts", tuple)
 PICTURED = Key("pictured", SampleTable)
 DRAWN: Key[dict[str, bytes]] = Key("drawn", dict)
@@ -41,11 +43,15 @@ def concept_key(concept: int, image: str, side: str) -> str:
 
 
 def choose_shown(study: Diff, context: Context, known: Known) -> Known:
-    """Images in which most pixels changed; concepts that changed most, where they are strong."""
+    """Of each class, those that changed most first, images in which it did; concepts that changed
+    most, where they are strong."""
     pixels, measured = known[PIXELS], known[MEASURED]
-    change = pixels.column("gained").sum(1)
-    order = np.lexsort((np.array(pixels.ids), -change))
-    images = tuple(pixels.ids[i] for i in order[: study.gallery] if change[i] > 0)
+    iou, images = pixels.column("iou").astype(np.float64), list[tuple[int, str]]()
+    for moved in sorted(known[MOVED], key=lambda one: (not one.shown, -abs(one.change.value))):
+        change = np.nan_to_num(np.abs(iou[:, 1, moved.class_id] - iou[:, 0, moved.class_id]))
+        order = np.lexsort((np.array(pixels.ids), -change))[: study.gallery]
+        images += [(moved.class_id, pixels.ids[i]) for i in order if change[i] > 0]
+    images = images[: MOST * study.gallery]
     most: dict[int, tuple[bool, float]] = {}
     for one in known[SHIFTS]:
         here = (one.shown, abs(one.change.value))
@@ -55,7 +61,7 @@ def choose_shown(study: Diff, context: Context, known: Known) -> Known:
     for q in ranked:
         best = np.argsort(-mean[:, :2, q].max(1), kind="stable")[:EXEMPLARS]
         shown.append((q, tuple(measured.ids[i] for i in best)))
-    return SHOWN_IMAGES(images) | SHOWN_CONCEPTS(tuple(shown))
+    return SHOWN_IMAGES(tuple(images)) | SHOWN_CONCEPTS(tuple(shown))
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Pictures(Sweep):
 
     def wanted(self, known: Known) -> Collection[str]:
         shown = {image for _, images in known[SHOWN_CONCEPTS] for image in images}
-        return shown | set(known[SHOWN_IMAGES])
+        return shown | {image for _, image in known[SHOWN_IMAGES]}
 
     def forwards(self, context: Context) -> float:
         shown = self.study.cards * EXEMPLARS + self.study.gallery
@@ -86,7 +92,7 @@ class Pictures(Sweep):
             with torch.no_grad():
                 tail = known[MEMBERS][number].tail(one.image)
                 codes = known[SHARED].codes(number, tail.activation)
-            if one.id in known[SHOWN_IMAGES]:
+            if one.id in {image for _, image in known[SHOWN_IMAGES]}:
                 seen = tail.logits.argmax(1)[0].cpu().numpy()
                 data = panels(image, truth, seen, palette, side)
                 drawn.append((image_key(one.id, which), data))

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from conceptseg.report import charts
 from conceptseg.report.blocks import Block, Card, Cards, Gallery, Picture, Section, TableBlock
+from conceptseg.report.charts import Row
 from conceptseg.report.panels import key_of
 from conceptseg.result.columns import as_number
 from conceptseg.result.finding import Finding
@@ -31,7 +34,7 @@ def classes(result: Result) -> Section:
     )
     rows = [
         (
-            row["sample"],
+            f"{row['class']} in {row['sample']}",
             [
                 Picture(row[side], f"{row['sample']}, labels and prediction {side}")
                 for side in SIDES
@@ -40,7 +43,7 @@ def classes(result: Result) -> Section:
         for row in result.tables["examples"].rows
     ]
     gallery = (
-        Gallery(SIDES, rows, "Where most pixels changed", key=key_of(result)) if rows else None
+        Gallery(SIDES, rows, "Where classes changed most", key=key_of(result)) if rows else None
     )
     return Section("classes-changed", "What either predicts", "", [forest, gallery])
 
@@ -73,7 +76,7 @@ def concepts(result: Result) -> Section:
                     (
                         f"Erased, {row['class']}",
                         f"{as_number(row['before']):+.3f} before, {as_number(row['after']):+.3f} "
-                        f"after ({as_number(row['drift']):+.1f} units of drift)",
+                        f"after{_drift(row)}",
                     )
                     for row in table.rows
                     if row["concept"] == number
@@ -91,6 +94,11 @@ def concepts(result: Result) -> Section:
     blocks: list[Block | None] = [forest, Cards(cards) if cards else None]
     text = f"The unit of drift: {result.notes['drift']}."
     return Section("concepts", "What classes owe to concepts", text, blocks)
+
+
+def _drift(row: Row) -> str:
+    drift = as_number(row["drift"])
+    return f" ({drift:+.1f} units of drift)" if np.isfinite(drift) else ""
 
 
 def layers(result: Result) -> Section:
@@ -123,7 +131,8 @@ def illustrate(result: Result) -> Callable[[Finding], Sequence[Picture]]:
             return ()
         return [
             Picture(row[side], f"{row['sample']}, labels and prediction {side}")
-            for row in result.tables["examples"].rows[:3]
+            for row in result.tables["examples"].rows
+            if row["class"] == finding.class_
             for side in SIDES
         ]
 

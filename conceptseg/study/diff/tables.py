@@ -111,9 +111,13 @@ def shown(known: Known) -> Table:
     return Table(rows, caption="Images that hold most of each concept")
 
 
-def examples(known: Known) -> Table:
+def examples(known: Known, names: Sequence[str]) -> Table:
     rows = [
-        {"sample": image, **{side: safe_key(image_key(image, side)) for side in SIDES}}
-        for image in known[SHOWN_IMAGES]
+        {
+            "class": names[c],
+            "sample": image,
+            **{side: safe_key(image_key(image, side)) for side in SIDES},
+        }
+        for c, image in known[SHOWN_IMAGES]
     ]
-    return Table(rows, caption="Images in which most pixels changed")
+    return Table(rows, caption="Images in which classes changed most")
