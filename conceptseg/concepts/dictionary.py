@@ -98,7 +98,7 @@ class DictionaryFinder(ConceptFinder):
         if not counts:
             raise InputError(
                 f"{rows} {of} are too few for {min(self.counts)} concepts: "
-                "give more images, or fewer in concepts.counts"
+                "give more images, or fewer in counts"
             )
         return counts
 

@@ -4,6 +4,7 @@ Each runs to the end and says what it says of the plain network with the same lo
 in one line that says why.
 """
 
+import copy
 import json
 import math
 import re
@@ -21,6 +22,8 @@ from tests.study.ability.test_study import SMALL as ABILITY
 from tests.study.ace.test_study import SMALL as ACE
 from tests.study.actmax.test_study import SMALL as ACTMAX
 from tests.study.bottleneck.test_study import SMALL as BOTTLENECK
+from tests.study.dictionary.test_study import SMALL as DICTIONARY
+from tests.study.diff.test_study import SMALL as DIFF
 from tests.study.dissect.test_study import SMALL as DISSECT
 from tests.study.examples.test_study import SMALL as EXAMPLES
 from tests.study.lcrp.test_study import SMALL as LCRP
@@ -53,6 +56,8 @@ STUDIES = {
         "min_region_fraction": 0.001,
     },
     "deepdream": {"paths": ["vanish"], "starts": 6, "steps": 4, "points": 1, "step": 0.02},
+    "dictionary": DICTIONARY,
+    "diff": {**DIFF, "erase_images": 8},
     "dissect": DISSECT,
     "examples": {**EXAMPLES, "min_objects": 8},
     "landmarks": {"min_landmarks": 5, "thickest": 1.0, "slender": 0, "window_px": 0, "turns": 8},
@@ -120,6 +125,8 @@ def write(folder, study, network, scenes):
         **STUDIES[study],
         "compare": SALIENCY["compare"] if study == "saliency" else ["seg_grad_cam"],
     }
+    if study == "diff":
+        content["other"] = copy.deepcopy(content["model"])
     path = folder / f"{study}_strange.yaml"
     path.write_text(yaml.safe_dump(content))
     return path

@@ -14,6 +14,8 @@ from conceptseg.study.audit.verdict import verdict as audit
 from conceptseg.study.bottleneck.verdict import verdict as bottleneck
 from conceptseg.study.counterfactual.verdict import verdict as counterfactual
 from conceptseg.study.deepdream.verdict import verdict as deepdream
+from conceptseg.study.dictionary.verdict import verdict as dictionary
+from conceptseg.study.diff.verdict import verdict as diff
 from conceptseg.study.dissect.verdict import verdict as dissect
 from conceptseg.study.examples.verdict import verdict as examples
 from conceptseg.study.landmarks.verdict import verdict as landmarks
@@ -282,6 +284,33 @@ def test_examples_that_stand_for_errors_are_a_concern():
     assert said(0.1, shown("interval", 0.3)).status == "concern"
     assert said(-0.1, shown("interval", -0.3, (-0.5, -0.1))).status == "none shown"
     assert said(0.1).status == "none shown" and said(None).status == "cannot tell"
+
+
+def test_a_dictionary_that_undoes_failures_is_a_concern():
+    def said(regained, recovers=True, kind="test"):
+        finding = shown(kind, 0.5).model_copy(update={"fault": True})
+        finding = finding.model_copy(update={"details": {"regained": regained}})
+        rows = [{"class": "car", "name": "atom 3 (wire)"}]
+        return dictionary(result("dictionary", {"recovers": recovers}, [finding], repairs=rows))
+
+    found = said(0.9)
+    assert found.status == "concern" and "car on atom 3 (wire)" in found.sentence
+    assert said(0.1).status == "cannot tell" and "no single atom" in said(0.1).sentence
+    assert "do not rebuild" in said(0.9, recovers=False).sentence
+    nothing = dictionary(result("dictionary", {"recovers": True}, repairs=[]))
+    assert nothing.status == "cannot tell" and "No class fails" in nothing.sentence
+
+
+def test_a_checkpoint_that_drifted_is_a_concern():
+    def said(*findings, p=0.9, seeds=2):
+        rows = [{"p_adjusted": p}]
+        return diff(result("diff", {"seeds": seeds}, findings, classes=rows, shifts=rows))
+
+    found = said(shown("test", 0.3), seeds=0)
+    assert found.status == "concern" and "1 change of car" in found.sentence
+    assert "is not known" in found.advice
+    assert "is not known" not in said(shown("test", 0.3)).advice
+    assert said().status == "none shown" and said(p=None).status == "cannot tell"
 
 
 def test_landmarks_ask_something_else():

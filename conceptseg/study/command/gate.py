@@ -24,6 +24,8 @@ from conceptseg.study.command.junit import Case
 FIELDS = ("class", "context", "verdict", "effect", "low", "high", "p_adjusted", "detectable", "n")
 NUMBERS = ("effect", "low", "high", "p_adjusted", "detectable")
 OF_RUNS: tuple[str, ...] = get_args(Status)
+SAME: dict[str, dict[str, Status]] = {"diff": {"drift": "concern"}}
+"""Words of a study's own for the verdict of a run."""
 OF_CONTEXTS: tuple[str, ...] = get_args(Verdict)
 
 
@@ -32,12 +34,13 @@ def wanted(study: str, names: Sequence[str]) -> tuple[str, ...]:
 
     Raises InputError, before anything runs, for a name that is no verdict of the study's.
     """
-    known = (*OF_RUNS, *(OF_CONTEXTS if study == "audit" else ()))
+    own = SAME.get(study, {})
+    known = (*OF_RUNS, *own, *(OF_CONTEXTS if study == "audit" else ()))
     found = tuple(one.replace("-", " ") for one in names)
     for one in found:
         if one not in known:
             raise InputError(f"--fail-on {one}: {nearest(one, known)}")
-    return found
+    return tuple(own.get(one, one) for one in found)
 
 
 @dataclass(frozen=True)
