@@ -8,6 +8,9 @@ from conceptseg.catalogue import technique
 from conceptseg.config import Layers, Reads
 from conceptseg.engine.contract import MOST, Study
 
+POSITION = "position alone"
+"""The name of the baseline that sees where a pixel lies and nothing else."""
+
 
 @technique(
     family="quality",

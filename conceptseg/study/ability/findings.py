@@ -8,7 +8,7 @@ import numpy as np
 from conceptseg.result.finding import Finding
 from conceptseg.stats.estimate import Estimate
 from conceptseg.study.ability.assess import Assessed, Emergence, Level
-from conceptseg.study.ability.layers import POSITION
+from conceptseg.study.ability.config import POSITION
 
 
 def findings(assessed: Assessed, classes: Sequence[str]) -> list[Finding]:

@@ -17,9 +17,9 @@ from conceptseg.network import shuffle
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import Recorder
 from conceptseg.stats.mergeable.sums import Sums
-from conceptseg.study.ability.config import Ability
-from conceptseg.study.ability.layers import POSITION, chosen, evenly
+from conceptseg.study.ability.config import POSITION, Ability
 from conceptseg.study.ability.linear import positions, weighted_sums
+from conceptseg.study.shared.stages import chosen, evenly
 from conceptseg.study.shared.studied import labelled
 
 HALVES = (0, 1)

@@ -15,9 +15,8 @@ from conceptseg.data.draw import drawn, sample_priority
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.ability.config import Ability
+from conceptseg.study.ability.config import POSITION, Ability
 from conceptseg.study.ability.gather import BLOCKS, PREPARED, READINGS, Reading, Sweep, recorded
-from conceptseg.study.ability.layers import POSITION
 from conceptseg.study.ability.linear import (
     assigned,
     dice,

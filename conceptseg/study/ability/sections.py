@@ -11,7 +11,7 @@ from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
 from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.ability import tables
-from conceptseg.study.ability.layers import POSITION
+from conceptseg.study.ability.config import POSITION
 
 CURVES = 8
 PARTS = (("truth", "labels"), ("layer", "the layer's map"), ("output", "output"))

@@ -19,9 +19,11 @@ from conceptseg.study.bottleneck.judge import JUDGED, Judged, search_of
 from conceptseg.study.bottleneck.maps import quality_of
 from conceptseg.study.bottleneck.plan import MAPS, SHOWN
 from conceptseg.study.bottleneck.regress import crossed
+from conceptseg.study.bottleneck.selective import risk_table, selective, selective_table
 from conceptseg.study.bottleneck.shift import KEPT_PICTURES, SHIFTED, pictures_of
-from conceptseg.study.bottleneck.slices import Slice, clusters, columns, judged_slices, pairs
+from conceptseg.study.bottleneck.slices import Slice, clusters, judged_slices, pairs
 from conceptseg.study.shared import local_maps, studied
+from conceptseg.study.shared.attributes import columns
 from conceptseg.study.shared.compare import COMPARISON, Comparison
 from conceptseg.study.shared.user_masks import user_masks
 
@@ -47,6 +49,11 @@ def conclude(study: Bottleneck, context: Context, known: Known) -> Result:
             "standing": tables.standing_table(standing),
             "flags": tables.flag_table(flags, study.budget),
             "curve": tables.curve_table(flags),
+            "selective": selective_table(
+                selective(flags.scores, 1 - judged.quality, judged.sampling, "confidence"),
+                1 - judged.quality,
+            ),
+            "risk": risk_table(flags.scores, 1 - judged.quality),
             "calibration": tables.calibration_table(judged),
             "coverage": tables.coverage_table(judged, few),
             "shift": known[SHIFTED],

@@ -6,6 +6,7 @@ from conceptseg.report.panels import key_of
 from conceptseg.result.saved import Result
 from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.bottleneck import sections
+from conceptseg.study.bottleneck.answered import answered
 from conceptseg.study.bottleneck.evaluate import SETS
 from conceptseg.study.bottleneck.tables import NAMES
 from conceptseg.study.shared import local_maps
@@ -28,6 +29,7 @@ def compose(result: Result) -> Report:
         sections=(
             sections.standing(result),
             sections.flags(result),
+            answered(result),
             sections.intervals(result),
             sections.where(result),
             sections.empty(result),

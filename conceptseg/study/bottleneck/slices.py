@@ -1,6 +1,6 @@
 """Which kinds of images the network fails on: clusters of the layer, and values of metadata."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -16,8 +16,6 @@ from conceptseg.study.bottleneck.maps import standardised
 DRAWS = 4999
 BLOCK = 500
 COMPONENTS = 20
-VALUES = 20
-"""A column of more different values than this is cut into thirds if it holds numbers, else left."""
 
 
 @dataclass(frozen=True)
@@ -48,22 +46,6 @@ def clusters(pooled: np.ndarray, count: int, seed: int) -> np.ndarray:
     labels = KMeans(count, n_init=10, random_state=seed).fit_predict(points)
     order = np.argsort(-np.bincount(labels, minlength=count), kind="stable")
     return np.asarray(np.argsort(order)[labels])
-
-
-def columns(metadata: Mapping[str, Sequence[str | float]]) -> dict[str, list[str]]:
-    """Metadata as values that repeat: numbers of many values become thirds; others are left out."""
-    kept = {}
-    for name, given in metadata.items():
-        texts = [f"{value:g}" if isinstance(value, float) else str(value) for value in given]
-        if 1 < len(set(texts)) <= VALUES:
-            kept[name] = texts
-        elif len(set(texts)) > VALUES and all(isinstance(value, (int, float)) for value in given):
-            numbers = np.array(given, dtype=float)
-            edges = np.unique(np.nanquantile(numbers, [1 / 3, 2 / 3]))
-            names = ("lowest third", "middle third", "highest third")
-            place = np.searchsorted(edges, numbers, side="right")
-            kept[name] = [names[p] for p in place]
-    return kept
 
 
 def _mean(sampling: Sampling, quality: np.ndarray) -> Estimate:

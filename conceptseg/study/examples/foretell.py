@@ -1,12 +1,12 @@
 """Whether an object's neighbours foretell that it is wrong, out of fold; and as confidence does."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from conceptseg.data.draw import sample_priority
-from conceptseg.stats.estimate import Estimate, Sampling
+from conceptseg.stats.estimate import Estimate, Sampling, jackknifed
 from conceptseg.stats.intervals import Floats
 from conceptseg.study.examples.critic import Likeness
 
@@ -122,17 +122,3 @@ def compared(
         "doubt": sampling.of_draws(*doubt),
         "difference": gap.joined(jackknifed(gap, spread[1])),
     }
-
-
-def jackknifed(found: Estimate, left: Floats) -> Estimate:
-    """The same value with Student's interval from what is found without each part, [b].
-
-    Source: Tukey 1958; Efron & Tibshirani 1993, chapter 11.
-    """
-    from scipy.special import stdtrit
-
-    left = left[np.isfinite(left)]
-    if len(left) < 2:
-        return found
-    wide = stdtrit(len(left) - 1, 0.975) * np.sqrt((len(left) - 1) * left.var())
-    return replace(found, low=found.value - wide, high=found.value + wide)

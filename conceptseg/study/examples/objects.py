@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from conceptseg.concepts.segments import Segments, ring
+from conceptseg.concepts.segments import ring
 from conceptseg.data.batch import Batch
 from conceptseg.data.draw import sample_priority
 from conceptseg.engine.contract import Context, Pass
@@ -14,65 +14,12 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.network.record import Recorder
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.examples.config import Examples
+from conceptseg.study.shared.parts import Part, parts, pooled, shape
 
 OBJECTS = Key("objects", SampleTable)
 """Of each image, a row for each object: `class`, `box` [4] (top, left, bottom, right), `area` in
 px, `confidence` (mean largest probability), `right` (part of its labelled pixels, nan where fewer
 than half are labelled), and the blocks `embedding`, `shape`, `place` and `surroundings`."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A component: its class and its pixels, bool [h, w]."""
-
-    class_id: int
-    mask: np.ndarray
-
-
-def parts(regions: np.ndarray, classes: Sequence[int], per_image: int, least: float) -> list[Part]:
-    """The largest components of each class of a map [h, w], 8-connected, the largest first.
-
-    Components of less than `least` pixels are left out.
-    """
-    from scipy.ndimage import label
-
-    found = []
-    for c in classes:
-        numbers, count = label(regions == c, np.ones((3, 3), int))
-        if count:
-            areas = np.bincount(numbers.ravel(), minlength=count + 1)[1:]
-            order = np.lexsort((np.arange(count), -areas))[:per_image]
-            found += [Part(c, numbers == k + 1) for k in order.tolist() if areas[k] >= least]
-    return found
-
-
-def shape(mask: np.ndarray) -> np.ndarray:
-    """Eight numbers of a component, none with a unit.
-
-    Log share of the image; log height and width as parts of the image's; log of the two principal
-    deviations as parts of its diagonal; elongation times the cosine and sine of twice the axis'
-    angle; share of its box that it fills.
-    """
-    rows, columns = np.nonzero(mask)
-    height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
-    # A pixel is a square, not a point: 1/12 is its own variance.
-    spread = np.cov(np.stack([rows, columns]), bias=True) + np.eye(2) / 12
-    small, large = np.linalg.eigvalsh(spread)
-    both = float(np.hypot(spread[1, 1] - spread[0, 0], 2 * spread[0, 1]))
-    long = (large - small) / (large + small)
-    turned = np.array([spread[1, 1] - spread[0, 0], 2 * spread[0, 1]]) / max(both, 1e-12)
-    diagonal = np.hypot(*mask.shape)
-    return np.array(
-        [
-            np.log(len(rows) / mask.size),
-            np.log(height / mask.shape[0]),
-            np.log(width / mask.shape[1]),
-            np.log(np.sqrt(small) / diagonal),
-            np.log(np.sqrt(large) / diagonal),
-            *(long * turned),
-            len(rows) / (height * width),
-        ]
-    )
 
 
 @dataclass(frozen=True)
@@ -124,7 +71,7 @@ def described(
     """The rows of an image's objects, from the layer's activation [u, y, x] and maps [h, w]."""
     masks = [one.mask for one in found]
     rings = [ring(mask) for mask in masks]
-    inside, around = (_pooled(each, activation) for each in (masks, rings))
+    inside, around = (pooled(each, activation) for each in (masks, rings))
     rows = [np.nonzero(mask) for mask in masks]
     boxes = [(y.min(), x.min(), y.max() + 1, x.max() + 1) for y, x in rows]
     size = np.array(predicted.shape)
@@ -144,18 +91,3 @@ def described(
         "place": np.array([(np.mean(each, 1) + 0.5) / size for each in rows], np.float32),
         "surroundings": around,
     }
-
-
-def _pooled(masks: Sequence[np.ndarray], activation: torch.Tensor) -> np.ndarray:
-    """Mean of an activation [u, y, x] over each mask, float32 [s, u]; 0 of an empty one.
-
-    Masks may overlap, so that each lies on a level of its own.
-    """
-    maps = np.full((len(masks), *masks[0].shape), -1, np.int32)
-    held = [place for place, mask in enumerate(masks) if mask.any()]
-    for number, place in enumerate(held):
-        maps[place][masks[place]] = number
-    result = np.zeros((len(masks), activation.shape[0]), np.float32)
-    if held:
-        result[held] = Segments.of(maps).pooled(activation)
-    return result

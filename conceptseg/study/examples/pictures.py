@@ -8,11 +8,11 @@ import torch
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
-from conceptseg.report.thumbnails import outlined
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.examples.assess import LISTED, NEIGHBOURS, PORTRAITS, Objects
 from conceptseg.study.examples.config import Examples
 from conceptseg.study.shared.packed import packed, unpacked
+from conceptseg.study.shared.parts import cut_out
 from conceptseg.study.shared.sweep import One, Sweep
 
 SHOWN: Key[tuple[int, ...]] = Key("shown", tuple)
@@ -22,10 +22,6 @@ CASES: Key[tuple[int, ...]] = Key("cases", tuple)
 PICTURED = Key("pictured", SampleTable)
 DRAWN: Key[dict[int, bytes]] = Key("drawn", dict)
 """Pictures by the row of their object."""
-MARGIN = 0.6
-"""What is shown around an object, on each side, as a part of its box's longer side."""
-LEAST_PX = 8
-"""Half the side of the least that is shown."""
 
 
 def choose_shown(study: Examples, context: Context, known: Known) -> Known:
@@ -81,24 +77,3 @@ class Pictures(Sweep):
     def gathered(self, table: SampleTable, known: Known) -> Known:
         found = dict(one for own in table.tables.values() for one in unpacked(own))
         return DRAWN(dict(sorted(found.items())))
-
-
-def cut_out(image: np.ndarray, region: np.ndarray, box: list[int], side: int) -> bytes:
-    """A square of an image [c, h, w] around a box, the object in it outlined."""
-    from scipy.ndimage import label
-
-    top, left, bottom, right = box
-    numbers = label(region[top:bottom, left:right], np.ones((3, 3), int))[0]
-    mask = np.zeros(region.shape, bool)
-    if numbers.any():  # the object is the largest component in its own box
-        mask[top:bottom, left:right] = numbers == 1 + np.argmax(np.bincount(numbers.ravel())[1:])
-    half = max(LEAST_PX, round((0.5 + MARGIN) * max(bottom - top, right - left)))
-    rows = _window((top + bottom) // 2, half, region.shape[0])
-    columns = _window((left + right) // 2, half, region.shape[1])
-    return outlined(image[:, rows, columns], mask[rows, columns], side)
-
-
-def _window(centre: int, half: int, length: int) -> slice:
-    """2 half pixels around a centre, moved so that they lie in 0..length; all where it is less."""
-    start = min(max(0, centre - half), max(0, length - 2 * half))
-    return slice(start, min(length, start + 2 * half))

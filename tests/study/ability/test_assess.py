@@ -8,7 +8,7 @@ import pytest
 
 from conceptseg.stats.estimate import Sampling
 from conceptseg.study.ability import assess, findings, forgotten
-from conceptseg.study.ability.layers import POSITION
+from conceptseg.study.ability.config import POSITION
 from conceptseg.study.ability.read import ANSWERING, VARIANTS, Abilities
 
 STUDY = SimpleNamespace(

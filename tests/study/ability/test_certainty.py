@@ -8,7 +8,7 @@ from conceptseg.data.manifest import Sample
 from conceptseg.stats.estimate import Sampling
 from conceptseg.study.ability import gather, read
 from conceptseg.study.ability.certainty import above_output, mean_of, reading_of
-from conceptseg.study.ability.layers import POSITION
+from conceptseg.study.ability.config import POSITION
 from conceptseg.study.ability.read import ANSWERING, VARIANTS, Abilities, LeftOut
 
 UNITS, SIDE, K = 12, 8, 2

@@ -8,8 +8,8 @@ from sklearn.linear_model import Ridge
 from conceptseg.data.manifest import Sample
 from conceptseg.network.layers import LayerInfo
 from conceptseg.study.ability import gather
-from conceptseg.study.ability.layers import evenly, stages
 from conceptseg.study.ability.units import pooled_dice, unit_counts
+from conceptseg.study.shared.stages import evenly, stages
 
 
 def test_the_probe_is_a_ridge_regression_of_shares():

@@ -13,6 +13,7 @@ from conceptseg.study.bottleneck import slices
 from conceptseg.study.bottleneck.conclude import _metadata, _slices
 from conceptseg.study.bottleneck.config import Bottleneck
 from conceptseg.study.bottleneck.tables import enrichment_table, slice_table
+from conceptseg.study.shared.attributes import columns
 
 
 def sampling(groups):
@@ -135,7 +136,7 @@ def test_pairs_say_more_than_their_parts():
 
 
 def test_numbers_of_many_values_become_thirds():
-    kept = slices.columns({"t": [float(i) for i in range(30)], "id": [f"n{i}" for i in range(30)]})
+    kept = columns({"t": [float(i) for i in range(30)], "id": [f"n{i}" for i in range(30)]})
     assert set(kept) == {"t"} and kept["t"].count("lowest third") == 10
 
 
@@ -171,7 +172,7 @@ def test_concepts_of_the_user_are_kinds_of_images(tmp_path):
     judged = SimpleNamespace(ids=ids, quality=quality, sampling=sampling(range(60)))
     values = _metadata(study, SimpleNamespace(manifest=manifest), judged)
     assert values["concept stain"].count("not annotated") == 1
-    found = _slices(study, judged, quality, np.zeros(60, int), slices.columns(values))
+    found = _slices(study, judged, quality, np.zeros(60, int), columns(values))
     shown = {one.name: one for one in found if one.test.passed and one.difference.value < 0}
     assert "concept badge = shown" in shown
     assert shown["concept badge = shown"].difference.value == pytest.approx(-0.4, abs=0.05)

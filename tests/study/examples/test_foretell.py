@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from conceptseg.stats.estimate import Estimate, Sampling
+from conceptseg.stats.estimate import Estimate, Sampling, jackknifed
 from conceptseg.stats.ranks import auc
 from conceptseg.study.examples import assess, foretell
 from conceptseg.study.examples.config import BLOCKS, Examples
@@ -76,7 +76,7 @@ def test_the_jackknife_of_a_mean_is_its_own_error():
     """Student's interval of a mean of n values, each left out once."""
     values = np.random.default_rng(5).normal(size=12)
     left = (values.sum() - values) / 11
-    found = foretell.jackknifed(Estimate(float(values.mean()), 0, 0, 12), left)
+    found = jackknifed(Estimate(float(values.mean()), 0, 0, 12), left)
     ends = stats.t.interval(0.95, 11, values.mean(), stats.sem(values))
     np.testing.assert_allclose([found.low, found.high], ends)
 

@@ -6,8 +6,8 @@ import torch
 from skimage.measure import label, regionprops
 
 from conceptseg.report.thumbnails import picture_size
-from conceptseg.study.examples.objects import Part, described, parts, shape
-from conceptseg.study.examples.pictures import cut_out
+from conceptseg.study.examples.objects import described
+from conceptseg.study.shared.parts import Part, cut_out, parts, shape
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,6 @@ from conceptseg.engine.contract import Context
 from conceptseg.errors import InputError
 from conceptseg.network.layers import LayerInfo
 
-POSITION = "position alone"
-"""The name of the baseline that sees where a pixel lies and nothing else."""
-
 
 def chosen(context: Context, wanted: Layers, most: int) -> tuple[str, ...]:
     """The wanted layers, or stages of the network, as many as `most` allows; in running order.

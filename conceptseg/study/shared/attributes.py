@@ -1,0 +1,24 @@
+"""Columns of metadata as values that repeat, by which images can be put into kinds."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+VALUES = 20
+"""A column of more different values than this is cut into thirds if it holds numbers, else left."""
+
+
+def columns(metadata: Mapping[str, Sequence[str | float]]) -> dict[str, list[str]]:
+    """Metadata as values that repeat: numbers of many values become thirds; others are left out."""
+    kept = {}
+    for name, given in metadata.items():
+        texts = [f"{value:g}" if isinstance(value, float) else str(value) for value in given]
+        if 1 < len(set(texts)) <= VALUES:
+            kept[name] = texts
+        elif len(set(texts)) > VALUES and all(isinstance(value, (int, float)) for value in given):
+            numbers = np.array(given, dtype=float)
+            edges = np.unique(np.nanquantile(numbers, [1 / 3, 2 / 3]))
+            names = ("lowest third", "middle third", "highest third")
+            place = np.searchsorted(edges, numbers, side="right")
+            kept[name] = [names[p] for p in place]
+    return kept
