@@ -190,6 +190,8 @@ USES = (
     "ability",
     "examples",
     "landmarks",
+    "graph",
+    "language",
 )
 """Studies that say what the network uses."""
 
