@@ -191,6 +191,8 @@ USES = (
     "examples",
     "landmarks",
     "counterfactual",
+    "graph",
+    "language",
 )
 """Studies that say what the network uses."""
 

@@ -71,7 +71,23 @@ TINY = {
         "exemplars": 4,
     },
     "examples": {"regions": "labelled", "prototypes": 2, "min_objects": 8, "cases": 1},
+    "graph": {
+        "layers": ["encoder.1", "bottleneck"],
+        "images": 12,
+        "min_images": 5,
+        "edges": 3,
+        "random_groups": 999,
+        "exemplars": 1,
+    },
     "landmarks": {"thickest": 0.25, "slender": 1.0, "each": 1, "gallery": 1},
+    "language": {
+        "seeds": 2,
+        "steps": 20,
+        "words": 2,
+        "vocabulary": 4,
+        "exemplars": 1,
+        "min_objects": 20,
+    },
     "lcrp": {
         "min_images": 3,
         "concepts": 4,

@@ -18,7 +18,9 @@ from conceptseg.study.dictionary.verdict import verdict as dictionary
 from conceptseg.study.diff.verdict import verdict as diff
 from conceptseg.study.dissect.verdict import verdict as dissect
 from conceptseg.study.examples.verdict import verdict as examples
+from conceptseg.study.graph.verdict import verdict as graph
 from conceptseg.study.landmarks.verdict import verdict as landmarks
+from conceptseg.study.language.verdict import verdict as language
 from conceptseg.study.lcrp.verdict import verdict as lcrp
 from conceptseg.study.noise.verdict import verdict as noise
 from conceptseg.study.permutation.verdict import verdict as permutation
@@ -345,3 +347,24 @@ def test_counterfactuals_of_what_lies_around_are_a_concern(own, low, images, sta
     found = counterfactual(result("counterfactual", None, regions=rows))
     assert found.status == status
     assert status != "concern" or "car by road" in found.sentence
+
+
+def test_graphs_count_what_holds_and_judge_nothing():
+    def said(confirmed):
+        notes = {"confirmed": confirmed, "specific": 1, "tested": 7}
+        return graph(result("graph", notes))
+
+    assert said(1).sentence.startswith("1 edge of 7") and said(0).sentence.startswith("None of 7")
+    assert said(1).status == said(0).status == "cannot tell"
+
+
+def test_a_language_is_more_than_a_code_only_if_it_tells_more():
+    def said(effect, ci):
+        one = shown("interval", effect, ci).model_copy(update={"evidence": "codes"})
+        found = language(result("language", {"rival": "product code"}, [one]))
+        assert found.status == "cannot tell"
+        return found.sentence
+
+    assert "tell more" in said(0.1, (0.05, 0.2))
+    assert "not shown to tell more of attributes than product code" in said(0.1, (-0.1, 0.2))
+    assert "tell less of attributes" in said(-0.1, (-0.2, -0.05))

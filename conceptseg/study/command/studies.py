@@ -39,6 +39,7 @@ QUESTIONS = {
     "local": "What does it look at?",
     "importance": "What does it look at?",
     "graph": "What does it look at?",
+    "counterfactual": "What does it look at?",
     "concept": "Which concepts does it use?",
     "global": "Which concepts does it use?",
     "quality": "Where does it fail?",

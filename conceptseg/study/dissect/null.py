@@ -21,9 +21,6 @@ from conceptseg.study.dissect.tally import COUNTER, Tally
 from conceptseg.study.shared.nulls import Bench, Claim, Power, Selftest, all_batches
 
 IMAGES, UNITS = 48, 24
-TRIES = 1000
-EDGE_IMAGES, EDGE_BINS, EDGE = 10, 100, 0.5
-"""BioExp's defaults: images, bins of either unit, and the mutual information of an edge."""
 
 
 @dataclass(frozen=True)
@@ -84,43 +81,7 @@ def draws(bench: Bench, count: int, seed: int) -> Iterator[Sequence[bool]]:
         state |= tally.kept(context, batch, made.known[PLAN], made.maps, slots)
         found = detect(made.study, context, made.known | state)[DETECTION]
         unit = int(rng.integers(len(found.detector)))
-        yield bool(found.detector.any()), bool(found.published_detector[unit]), _edge(made, rng)
-
-
-def _edge(made: Bank, rng: np.random.Generator) -> bool:
-    """Whether BioExp's rule joins two units that saw different images, at a place at which both
-    respond in most of theirs."""
-    n, v, y, x = made.maps.shape
-    for _ in range(TRIES):
-        at = made.maps[:, :, int(rng.integers(y)), int(rng.integers(x))].numpy()
-        order, units = rng.permutation(n), rng.integers(0, v, 2)
-        halves = order[:EDGE_IMAGES], order[EDGE_IMAGES : 2 * EDGE_IMAGES]
-        first, second = (at[own, unit] for own, unit in zip(halves, units, strict=True))
-        if min(np.mean(first > 0), np.mean(second > 0)) > 0.5:
-            break
-    return edge_information(first, second) > EDGE
-
-
-def edge_information(first: np.ndarray, second: np.ndarray, bins: int = EDGE_BINS) -> float:
-    """Mutual information of two units' values [n] over images, as a part of the mean of their
-    entropies, by a histogram of so many bins each; 1 of two constants, in [0, 1].
-
-    Of ten images almost every value has a bin of its own, so that any two units seem to tell all
-    of each other.
-
-    Source: Kori, Natekar, Krishnamurthi & Srinivasan, "Abstracting deep networks into concept
-    graphs", 2020 (BioExp), whose released code takes these defaults.
-    """
-    joint = np.histogram2d(first, second, bins)[0] / len(first)
-
-    def entropy(p: np.ndarray) -> float:
-        held = p[p > 0]
-        return float(-(held * np.log(held)).sum())
-
-    own, other, both = entropy(joint.sum(1)), entropy(joint.sum(0)), entropy(joint.ravel())
-    if own + other <= 0:
-        return 1.0
-    return 2 * (own + other - both) / (own + other)
+        yield bool(found.detector.any()), bool(found.published_detector[unit])
 
 
 def _found(result: Result) -> bool:
@@ -142,12 +103,6 @@ SELFTEST = Selftest(
             "a unit detects a concept: IoU above 0.04 at its largest percent (Bau et al. 2020)",
             "label maps of other images",
             "one unit: the published rule corrects for none",
-            "published",
-        ),
-        Claim(
-            "BioExp's edge: mutual information above 0.5 over 10 images (Kori et al. 2020)",
-            "two units in different images, at a place at which both respond",
-            "one edge: the published rule corrects for none",
             "published",
         ),
     ),

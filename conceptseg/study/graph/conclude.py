@@ -1,0 +1,208 @@
+"""The result of a graph study: findings in words, tables, arrays and pictures."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from conceptseg.engine.contract import Context
+from conceptseg.engine.known import Known
+from conceptseg.result.columns import Column
+from conceptseg.result.finding import Finding, ranked
+from conceptseg.result.saved import Result
+from conceptseg.result.table import Table
+from conceptseg.study.graph.assess import EDGES, NODES, Edge
+from conceptseg.study.graph.atoms import ATOMS, CLASSES, HALVES, Atoms
+from conceptseg.study.graph.config import Graph
+from conceptseg.study.graph.pictures import DRAWN
+from conceptseg.study.graph.screen import EFFECTS
+from conceptseg.study.graph.verify import CHOSEN_WAYS
+from conceptseg.study.shared import local_maps, studied
+from conceptseg.study.shared.compare import COMPARISON
+
+SIZE = Column("size", "log-odds by which it moves the class", interval=True, brief="size")
+MOVED = Column("moved", "log-odds moved without the atom", interval=True, brief="moved")
+FIRST = Column("first", "first estimate, by gradients")
+OUT = Column("out", "by ablation")
+TOLD = 3
+"""Edges of each class and kind that findings tell; all are in the table."""
+
+
+def conclude(study: Graph, context: Context, known: Known) -> Result:
+    atoms, edges, comparison = known[ATOMS], known[EDGES], known[COMPARISON]
+    halves, classes, drawn = known[HALVES], context.model.classes, known[DRAWN]
+    sampling, chosen = halves.sampling, known[CHOSEN_WAYS]
+    return Result(
+        study="graph",
+        findings=ranked(findings(edges, atoms, classes)),
+        tables={
+            "edges": edge_table(edges, atoms, classes),
+            "atoms": atom_table(known, classes),
+            "nodes": node_table(known, classes),
+            "halves": Table(
+                [
+                    {"class": classes[c], "ways": int(chosen.asked[:, k].sum()), "agree": float(a)}
+                    for k, (c, a) in enumerate(zip(known[CLASSES], chosen.agree, strict=True))
+                ],
+                labels={"ways": "ways carried out", "agree": "agreement of the halves (Jaccard)"},
+                caption="What the two halves of the images choose",
+            ),
+            "saliency": local_maps.table(comparison, classes),
+        },
+        arrays={
+            "layer": np.array([one.layer for one in atoms.atoms], np.int32),
+            "units": np.concatenate([np.array(one.units, np.int32) for one in atoms.atoms]),
+            "sizes": np.array([len(one.units) for one in atoms.atoms], np.int32),
+            "active": known[EFFECTS].column("active").astype(np.float32),
+        },
+        images={picture_key(p, name): data for (p, name), data in drawn.items()}
+        | local_maps.pictures(comparison),
+        skipped=studied.left_out(context, sampling.ids, "not among those kept (images, min_share)"),
+        notes=studied.notes(
+            context,
+            sampling.ids,
+            sampling.groups,
+            sampling.of.removesuffix("s"),
+            comparison,
+            layer=None,
+            layers=list(atoms.layers),
+            classes=[classes[c] for c in known[CLASSES]],
+            atoms=len(atoms.atoms),
+            tested=len(edges),
+            confirmed=sum(one.confirmed for one in edges),
+            specific=sum(bool(one.specific) for one in edges),
+            asked_specific=sum(one.specific is not None for one in edges),
+            screening=int(halves.first.sum()),
+            **study.model_dump(include={"random_groups", "smallest_effect", "alone"}),
+        ),
+    )
+
+
+def picture_key(atom: int, sample: str) -> str:
+    from conceptseg.result.saved import safe_key
+
+    return safe_key(f"atom-{atom}-{sample}")
+
+
+HOW = {1: "speaks for", -1: "speaks against", 0: "decides for or against"}
+
+
+def way(signed: float, size: float) -> int:
+    """1 or -1 where most of an edge's size has that sign, else 0."""
+    return 0 if abs(signed) < 0.5 * size else 1 if signed > 0 else -1
+
+
+def end(edge: Edge, atoms: Atoms, classes: Sequence[str]) -> str:
+    return classes[edge.class_id] if edge.target is None else atoms.name(edge.target)
+
+
+def findings(edges: Sequence[Edge], atoms: Atoms, classes: Sequence[str]) -> list[Finding]:
+    """Of each class the largest confirmed edges, straight ones and ways between atoms apart."""
+    found = list[Finding]()
+    for class_id in dict.fromkeys(one.class_id for one in edges):
+        for straight in (True, False):
+            own = [
+                one
+                for one in edges
+                if one.confirmed and one.class_id == class_id and (one.target is None) == straight
+            ]
+            own.sort(key=lambda one: (one.specific is False, -one.size.value))
+            found += [_told(one, atoms, classes) for one in own[:TOLD]]
+    return found
+
+
+def _told(one: Edge, atoms: Atoms, classes: Sequence[str]) -> Finding:
+    name, source = classes[one.class_id], atoms.name(one.source)
+    said = f"{source} {HOW[way(one.signed, one.size.value)]} {name}"
+    if one.target is None:
+        said += " by itself, past all later layers looked at"
+    else:
+        said += f" through {atoms.name(one.target)}"
+    than = ", more than random groups of as many units carry" if one.specific else ""
+    return Finding.about(
+        f"{said}: it moves it by {one.size.value:.2f} log-odds ({one.signed:+.2f} with its sign)"
+        f"{than}.",
+        one.size,
+        one.test,
+        evidence="edges",
+        class_name=name,
+        effect_name="log-odds by which the edge moves the class",
+        source=source,
+        target=end(one, atoms, classes),
+    )
+
+
+def edge_table(edges: Sequence[Edge], atoms: Atoms, classes: Sequence[str]) -> Table:
+    rows = [
+        {
+            "class": classes[one.class_id],
+            "from": atoms.name(one.source),
+            "to": end(one, atoms, classes),
+            **SIZE.cells(one.size),
+            "signed": one.signed,
+            "out": one.out,
+            "back": one.back,
+            "away": one.away,
+            "first": one.first,
+            "p_adjusted": one.test.adjusted,
+            "beyond": one.beyond,
+            "confirmed": one.confirmed,
+            "specific": one.specific,
+        }
+        for one in sorted(edges, key=lambda one: (not one.confirmed, -one.size.value))
+    ]
+    labels = {**SIZE.labels, **FIRST.labels, **OUT.labels, "p_adjusted": "p adjusted"}
+    labels |= {"signed": "with its sign", "away": "by which both differ"}
+    labels |= {"back": "by restoration", "beyond": "p among random groups, adjusted"}
+    labels |= {"specific": "more than random groups"}
+    return Table(rows, labels=labels, caption="Edges that were carried out")
+
+
+def atom_table(known: Known, classes: Sequence[str]) -> Table:
+    """A row for each atom: where it responds, and its exemplars."""
+    atoms, effects, edges = known[ATOMS], known[EFFECTS], known[EDGES]
+    on = effects.column("on").astype(np.float64)
+    count = np.isfinite(on).sum(0)
+    mean = np.nansum(on, 0) / np.maximum(count, 1)
+    mean[count < 3] = -np.inf
+    rows = []
+    for p, one in enumerate(atoms.atoms):
+        best = int(np.argmax(mean[p]))
+        mine = [e for e in edges if e.confirmed and p in (e.source, e.target)]
+        to = dict.fromkeys(classes[e.class_id] for e in mine)
+        rows.append(
+            {
+                "atom": atoms.name(p),
+                "layer": atoms.layers[one.layer],
+                "units": len(one.units),
+                "on": classes[best] if np.isfinite(mean[p, best]) else None,
+                "responds": float(mean[p, best]) if np.isfinite(mean[p, best]) else None,
+                "classes": list(to),
+                "edges": len(mine),
+                "pictures": [picture_key(p, name) for q, name in known[DRAWN] if q == p],
+            }
+        )
+    labels = {
+        "on": "responds most on",
+        "responds": "mean response there, deviations",
+        "classes": "classes that it has a confirmed way to",
+        "edges": "confirmed edges",
+    }
+    return Table(rows, labels=labels, caption="Atoms")
+
+
+def node_table(known: Known, classes: Sequence[str]) -> Table:
+    atoms = known[ATOMS]
+    rows = [
+        {
+            "class": classes[one.class_id],
+            "atom": atoms.name(one.atom),
+            **MOVED.cells(one.size),
+            "total": one.total,
+            "straight": one.straight,
+            "through": one.through,
+        }
+        for one in known[NODES]
+    ]
+    labels = {**MOVED.labels, "straight": "past later layers", "through": "through later atoms"}
+    labels["total"] = "lost without the atom, with its sign"
+    return Table(rows, labels=labels, caption="Each atom's effect on each class")

@@ -1,0 +1,148 @@
+"""The layered picture: layers from left to right, classes on the right, confirmed edges between."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from conceptseg.report.blocks import FigureBlock, OneOf, Picture
+from conceptseg.report.figure_style import INK, MUTED, STRONG, label, layout, small
+from conceptseg.result.saved import Result
+from conceptseg.result.table import Table
+from conceptseg.study.graph.conclude import way
+
+Row = Mapping[str, Any]
+MOST = 60
+"""Edges drawn at once, the largest; all are in the table."""
+COLOURS = {1: STRONG, -1: INK, 0: "#6b4c9a"}
+WIDEST, THINNEST = 7.0, 1.0
+UNLIKE = 0.5
+"""Difference of the two directions, as a part of the effect, from which an edge is dashed."""
+ROW_PX = 34
+
+
+def pictures(result: Result) -> OneOf | None:
+    """A picture for each class with a confirmed edge, and one of all classes."""
+    table = result.tables["edges"].where(lambda row: bool(row["confirmed"]))
+    if not table.rows:
+        return None
+    classes = [name for name in result.notes["classes"] if name in table.by("class")]
+    views = [(name, table.by("class")[name]) for name in classes]
+    if len(classes) > 1:
+        views.insert(0, ("all classes", table))
+    blocks = [_block(result, name, own) for name, own in views]
+    caption = (
+        "Layers run from left to right. Red speaks for the class, blue against it, violet for or "
+        "against it by the image; the wider, the more log-odds. Pale: not shown to be more than "
+        "random groups of as many units carry. Dashed: ablation and restoration differ by more "
+        "than half of the size, so the edge works together with others. Point at an atom to see "
+        "where it responds."
+    )
+    return OneOf(blocks, "Class", "The graph", caption, "graph")
+
+
+def _block(result: Result, name: str, edges: Table) -> FigureBlock:
+    shown = sorted(edges.rows, key=lambda row: -row["size"])[:MOST]
+    layers = result.notes["layers"]
+    places = _places(shown, layers, {row["atom"]: row for row in result.tables["atoms"].rows})
+    figure = go.Figure(layout=layout(110 + ROW_PX * max(2, _most(places))))
+    largest = max(row["size"] for row in shown)
+    for row in reversed(shown):  # the largest on top
+        figure.add_scatter(**_line(row, places, largest))
+    hover: list[Picture | None] = [None] * (2 * len(shown))
+    hover += _nodes(figure, places, result)
+    ends = [*layers, "class"]
+    figure.update_xaxes(
+        tickmode="array",
+        tickvals=list(range(len(ends))),
+        ticktext=[label(one, 18) for one in ends],
+        range=[-0.4, len(ends) - 0.5],
+        showgrid=False,
+        zeroline=False,
+    )
+    figure.update_yaxes(visible=False)
+    figure.update_layout(showlegend=False)
+    first = shown[0]
+    alt = (
+        f"Layered graph of {len(shown)} edges between {len(places)} nodes in {len(ends)} columns; "
+        f"the largest leads from {first['from']} to {first['to']}, {first['size']:.2f} log-odds."
+    )
+    left = (
+        "" if len(shown) == len(edges.rows) else f"The {MOST} largest of {len(edges.rows)} edges."
+    )
+    return FigureBlock(figure, name, alt, left, edges, f"graph-{name}", hover)
+
+
+def _places(
+    edges: Sequence[Row], layers: Sequence[str], atoms: Mapping[str, Row]
+) -> dict[str, tuple[float, float]]:
+    """x, y of each node: in its layer's column, each column centred, in the atoms' order."""
+    used = {one for row in edges for one in (row["from"], row["to"])}
+    columns = [[n for n in atoms if n in used and atoms[n]["layer"] == one] for one in layers]
+    columns.append(sorted(used - set(atoms)))
+    tallest = max(len(own) for own in columns)
+    return {
+        name: (float(x), (tallest - 1) / 2 - (len(own) - 1) / 2 + y)
+        for x, own in enumerate(columns)
+        for y, name in enumerate(own)
+    }
+
+
+def _most(places: Mapping[str, tuple[float, float]]) -> int:
+    xs = [x for x, _ in places.values()]
+    return max(xs.count(x) for x in set(xs))
+
+
+def _line(row: Row, places: Mapping[str, tuple[float, float]], largest: float) -> dict[str, Any]:
+    (x0, y0), (x1, y1) = places[row["from"]], places[row["to"]]
+    value = row["size"]
+    unlike = row["away"] > UNLIKE * value
+    return {
+        "x": small([x0, x1]),
+        "y": small([y0, y1]),
+        "mode": "lines",
+        "line": {
+            "color": COLOURS[way(row["signed"], value)],
+            "width": THINNEST + (WIDEST - THINNEST) * value / largest,
+            "dash": "dash" if unlike else "solid",
+        },
+        "opacity": 0.4 if row["specific"] is False else 0.85,
+        "hovertemplate": f"{label(row['from'])} → {label(row['to'])}, {label(row['class'])}: "
+        f"{value:.2f} ({row['signed']:+.2f})<extra></extra>",
+    }
+
+
+def _nodes(
+    figure: go.Figure, places: Mapping[str, tuple[float, float]], result: Result
+) -> list[Picture | None]:
+    atoms = {row["atom"]: row for row in result.tables["atoms"].rows}
+    points = np.array(list(places.values()))
+    figure.add_scatter(
+        x=small(points[:, 0]),
+        y=small(points[:, 1]),
+        mode="markers+text",
+        marker={"size": 13, "color": MUTED, "line": {"width": 1, "color": "#ffffff"}},
+        text=[label(_short(name, atoms), 20) for name in places],
+        textposition="top center",
+        hovertext=[label(_said(name, atoms), 80) for name in places],
+        hovertemplate="%{hovertext}<extra></extra>",
+    )
+    return [_picture(atoms.get(name)) for name in places]
+
+
+def _short(name: str, atoms: Mapping[str, Row]) -> str:
+    return f"{name.rpartition('/')[2]}: {atoms[name]['on'] or '?'}" if name in atoms else name
+
+
+def _said(name: str, atoms: Mapping[str, Row]) -> str:
+    if name not in atoms:
+        return f"class {name}"
+    row = atoms[name]
+    return f"{name}, {row['units']} units, responds most on {row['on'] or 'nothing'}"
+
+
+def _picture(row: Row | None) -> Picture | None:
+    if row is None or not row["pictures"]:
+        return None
+    return Picture(row["pictures"][0], f"where {row['atom']} responds most")

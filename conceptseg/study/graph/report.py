@@ -1,0 +1,132 @@
+"""The report of a graph study, from its result alone."""
+
+from conceptseg.report import charts, cover
+from conceptseg.report.blocks import (
+    Block,
+    ColourBar,
+    Gallery,
+    Picture,
+    Report,
+    Section,
+    TableBlock,
+)
+from conceptseg.result.columns import Column
+from conceptseg.result.saved import Result
+from conceptseg.result.verdict import counted
+from conceptseg.study.graph import drawing
+from conceptseg.study.graph.conclude import FIRST, SIZE
+from conceptseg.study.graph.pictures import LIMIT
+from conceptseg.study.shared import local_maps
+
+FOREST = 30
+"""Edges whose intervals are drawn, the largest."""
+
+
+def compose(result: Result) -> Report:
+    """The layered picture, its atoms, what holds of its edges, and what has no way to a class."""
+    notes = result.notes
+    return cover.report(
+        result,
+        title="Through which groups of units do classes come about?",
+        method="Concept graph of",
+        lead=f"The units of {len(notes['layers'])} layers were put into {notes['atoms']} groups "
+        f"that respond alike. {notes['tested']} edges between these atoms and "
+        f"{len(notes['classes'])} classes were carried out, of which {notes['confirmed']} hold in "
+        f"both directions; {notes['specific']} of {notes['asked_specific']} that could be asked "
+        "carry more than random groups of as many units.",
+        facts=(("Layers", ", ".join(notes["layers"])), ("Atoms", notes["atoms"])),
+        sections=(
+            picture(result),
+            atoms(result),
+            certainty(result),
+            unconnected(result),
+            local_maps.section(result, "Maps show where in the image, graphs through which units."),
+            numbers(result),
+        ),
+        limits=(
+            "An atom is a group of units, not a meaning: what it responds most on is told by the "
+            "predicted classes and by its images alone.",
+            "Ways are screened by gradients on one half of the images; where the network is "
+            "saturated, a way of large effect may have none. How well both agree is shown.",
+            "An edge is what the first step past the layers that lie between does; with their "
+            "signs they add up to an atom's effect only where the network is linear.",
+            "Units that respond alike for different reasons are one atom; another number of atoms, "
+            "or other layers, gives another graph.",
+        ),
+    )
+
+
+def picture(result: Result) -> Section:
+    return Section("picture", "The graph", "", [drawing.pictures(result)])
+
+
+def atoms(result: Result) -> Section:
+    """A row of pictures for each atom on a confirmed edge, the most connected first."""
+    rows = [row for row in result.tables["atoms"].rows if row["pictures"]]
+    rows.sort(key=lambda row: -row["edges"])
+    most = max((len(row["pictures"]) for row in rows), default=0)
+    lines = []
+    for row in rows:
+        said = f"{row['atom']}: {counted(row['units'], 'unit')}, most on {row['on'] or 'no class'}"
+        own: list[Picture | None] = [
+            Picture(key, f"response of {row['atom']} in an image in which it is strong")
+            for key in row["pictures"]
+        ]
+        lines.append((said, own + [None] * (most - len(own))))
+    bar = ColourBar("balance", -LIMIT, LIMIT, "mean response of the atom's units, in deviations")
+    heads = [f"{n + 1}." for n in range(most)]
+    text = "The images in which each atom's units respond most, and where."
+    blocks: list[Block] = [Gallery(heads, lines, bar=bar)] if lines else []
+    return Section("atoms", "What atoms respond to", text, blocks)
+
+
+def certainty(result: Result) -> Section:
+    """Intervals of the largest edges, and patched effects beside first estimates."""
+    table = result.tables["edges"]
+    largest = sorted(table.rows, key=lambda row: -row["size"])[:FOREST]
+    forest = charts.forest(
+        table.where(lambda row: row in largest),
+        lambda row: f"{row['from']} → {row['to']} · {row['class']}",
+        SIZE,
+        reference=result.notes["smallest_effect"],
+        filled="confirmed",
+        marks=("confirmed", "not confirmed"),
+        heading="The largest edges",
+        caption="By how much the class moves when the second atom is as the first one's absence "
+        "makes it, or when the second atom alone is restored: of each image the smaller. Filled: "
+        "more than the least that counts, corrected over all edges.",
+        id="edges",
+    )
+    ways = table.where(lambda row: row["first"] is not None)
+    screened = charts.scatter(
+        ways,
+        FIRST,
+        Column("signed", "carried out, with its sign"),
+        lambda row: "confirmed" if row["confirmed"] else "not confirmed",
+        lambda row: f"{row['from']} → {row['to']} · {row['class']}",
+        order=("confirmed", "not confirmed"),
+        equal=True,
+        heading="What gradients promise and what is there",
+        caption="On the diagonal the gradient's estimate is what carrying out gives.",
+        id="screened",
+    )
+    halves = result.tables["halves"]
+    text = "Ways that were chosen by one half of the images were judged on the other."
+    found = TableBlock(halves, "Would the other half have chosen the same?")
+    return Section("certainty", "How sure the edges are", text, [forest, screened, found])
+
+
+def unconnected(result: Result) -> Section | None:
+    """Atoms without a confirmed way to a class."""
+    table = result.tables["atoms"].where(lambda row: not row["edges"])
+    if not table.rows:
+        return None
+    text = "That no edge was shown does not show that there is none."
+    shown = table.show("atom", "units", "on", "responds")
+    return Section("unconnected", "Atoms without a way to a class", text, [TableBlock(shown)])
+
+
+def numbers(result: Result) -> Section:
+    names = ("edges", "nodes", "halves")
+    tables = [TableBlock(result.tables[key], result.tables[key].caption) for key in names]
+    return Section("numbers", "All numbers", "", [one for one in tables if one.table.rows])

@@ -1,0 +1,97 @@
+"""The graph study through the command, on a network wired by hand."""
+
+import json
+
+import numpy as np
+import pytest
+
+from conceptseg.study import __main__ as command
+from tests.study.graph import wired
+
+SMALL = {
+    "min_images": 5,
+    "edges": 20,
+    "random_groups": 999,
+    "exemplars": 1,
+    "compare": ["seg_grad_cam"],
+}
+
+
+def run(path, out, *words):
+    return command.main(["graph", "-c", str(path), "--out", str(out), "-q", *words])
+
+
+def read(out):
+    with np.load(out / "arrays.npz", allow_pickle=False) as arrays:
+        return json.loads((out / "result.json").read_text()), dict(arrays)
+
+
+def drawn(result):
+    rows = [row for row in result["tables"]["edges"]["rows"] if row["confirmed"]]
+    return {(row["from"], row["to"]) for row in rows}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("graph")
+    path = wired.write(folder / "files", **SMALL)
+    assert run(path, folder / "out") == 0
+    return path, folder / "out", *read(folder / "out")
+
+
+def test_the_graph_is_the_wiring(finished):
+    """Precision and recall are 1; what leads nowhere is on no edge."""
+    result = finished[2]
+    assert drawn(result) == wired.WAYS | wired.STRAIGHT
+    edges = {row["atom"]: row["edges"] for row in result["tables"]["atoms"]["rows"]}
+    assert {name for name, count in edges.items() if not count} == {"a/4", "b/3", "b/4", "c/2"}
+
+
+def test_it_is_the_wiring_where_units_are_bent_too(tmp_path):
+    path = wired.write(tmp_path / "files", **SMALL)
+    bent = "model.arguments={bent: true}"
+    assert run(path, tmp_path / "out", "--set", bent, "--set", "compare=[]") == 0
+    assert drawn(read(tmp_path / "out")[0]) == wired.WAYS | wired.STRAIGHT
+
+
+def test_ways_sum_to_the_total_of_a_linear_network(finished):
+    rows = finished[2]["tables"]["nodes"]["rows"]
+    assert max(abs(row["total"]) for row in rows) > 0.1
+    for row in rows:
+        assert row["straight"] + row["through"] == pytest.approx(row["total"], abs=1e-5)
+    for row in finished[2]["tables"]["edges"]["rows"]:
+        assert row["out"] == pytest.approx(row["back"], abs=1e-5) and row["away"] < 1e-5
+        if row["first"] is not None:
+            assert row["first"] == pytest.approx(row["signed"], abs=1e-5)
+
+
+def test_report_is_rendered_again_without_the_model(finished):
+    _, out, _, _ = finished
+    before = (out / "report.html").read_text()
+    assert "The graph" in before and "Atoms without a way to a class" in before
+    assert command.main(["report", str(out)]) == 0
+    assert (out / "report.html").read_text() == before
+
+
+def test_nothing_moves_with_batches_or_shards(finished, tmp_path):
+    path, _, result, arrays = finished
+    words = ["run.batch_size=3", "run.shards=4"]
+    assert run(path, tmp_path / "out", *[w for x in words for w in ("--set", x)]) == 0
+    again, own = read(tmp_path / "out")
+    assert drawn(again) == drawn(result)
+    for name, array in arrays.items():
+        np.testing.assert_allclose(own[name], array, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--set", "min_images=90"], "no class is predicted in 90 images of either half"),
+        (["--set", "layers=[a]"], "a graph needs two layers or more, there is a"),
+        (["--set", "layers=[a, bb]"], "'bb'"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(finished, tmp_path, capsys, words, said):
+    assert run(finished[0], tmp_path / "out", *words) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ") and said in error
