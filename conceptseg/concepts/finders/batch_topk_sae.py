@@ -20,8 +20,8 @@ WIDEST = 4
 ENDS_PER_ATOM, MOST_ENDS, STARTS = 2, 512, 8000
 SETTLED = 100
 """Last steps, over which the threshold is a mean."""
-START = 4.0
-"""Weight, before the softmax, of the anchor that an atom starts at."""
+OWN = 0.95
+"""Share of an atom, at the start, that is one anchor: with less of it all begin near the mean."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,11 @@ class BatchTopKSae(DictionaryFinder):
         anchors = _anchors(given, count, seed)
         generator = torch.Generator().manual_seed(seed)
         mix = torch.zeros(count, len(anchors))
-        mix[torch.arange(count), torch.arange(count) % len(anchors)] = START
+        start = float(np.log(OWN / (1 - OWN) * len(anchors)))
+        mix[torch.arange(count), torch.arange(count) % len(anchors)] = start
         mix.requires_grad_(True)
-        weights = _atoms(mix, anchors).detach().clone().requires_grad_(True)
+        # Atoms are alike, so that codes by each alone would add up to several times the row.
+        weights = (_atoms(mix, anchors).detach() / self.active).requires_grad_(True)
         bias = torch.zeros(count, requires_grad=True)
         optimiser = torch.optim.Adam([mix, weights, bias], lr=self.rate)
         decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.05, self.steps)

@@ -44,3 +44,11 @@ def test_no_more_than_four_atoms_for_each_unit():
     assert BatchTopKSae(counts=(16,)).allowed(500, 4) == (16,)
     with pytest.raises(InputError, match=r"17 atoms are more than 4 for each of the 4 units.*16"):
         BatchTopKSae(counts=(10, 17)).allowed(500, 4)
+
+
+def test_atoms_of_rows_that_share_a_direction_do_not_stay_at_their_mean():
+    """A layer behind a ReLU: all rows have much in common. One direction leaves a third of them."""
+    rows, _, _ = sums(12, 24, 1500, signed=False, noise=0.05, seed=3)
+    rows = rows + 0.5 * rows.mean(0)
+    learnt = BatchTopKSae(active=4, steps=300).learn(rows, 24, 0)
+    assert learnt.error(rows) < 0.2
