@@ -36,7 +36,7 @@ from conceptseg.stats.estimate import Sampling  # noqa: E402
 from conceptseg.stats.intervals import FEWEST, finite_mean  # noqa: E402
 
 SCENES = 1500
-LEAST = 8
+LEAST = 7
 """Data sets in which a number has to be known, for it to count."""
 
 

@@ -59,14 +59,17 @@ class Twice(LocalEngine):
 
 
 def equal(one: Any, other: Any) -> None:
-    """Refuse states that differ in a bit."""
+    """Refuse states that differ in a bit; but for what is a time."""
     for (name, state), (_, twin) in zip(one.items(), other.items(), strict=True):
-        first, second = (dict(each.to_arrays()) for each in (state, twin))
+        first, second = (
+            {key: value for key, value in each.to_arrays().items() if not key.endswith("seconds")}
+            for each in (state, twin)
+        )
         same = first.keys() == second.keys() and all(
             first[key].tobytes() == second[key].tobytes() for key in first
         )
         if not same:
-            raise SystemExit(f"{name}: another state with the long manifest")
+            raise RuntimeError(f"{name}: another state with the long manifest")
 
 
 def longer(scenes: Path, rows: int) -> Manifest:

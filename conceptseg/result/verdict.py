@@ -86,8 +86,8 @@ def weakened(
         )
     if doubts := (provenance.get("examination") or {}).get("doubts"):
         return cannot_tell(
-            "Nothing was shown, but it is doubtful whether the network was read as it is meant to "
-            f"be ({listed(str(one['what']) for one in doubts)}).",
+            "No concern was shown, but it is doubtful whether the network was read as it is meant "
+            f"to be ({listed(str(one['what']) for one in doubts)}).",
             "Settle the doubts below first, then run the study again.",
         )
     return verdict

@@ -68,6 +68,13 @@ class Estimate:
             return self
         return replace(self, low=min(self.low, other.low), high=max(self.high, other.high))
 
+    def widened(self, half: float) -> "Estimate":
+        """The same value with a further, independent error in it, whose 95 % interval is +- `half`:
+        the squares of half widths add. nan, an error that is not known, leaves no interval."""
+        low = self.value - np.hypot(self.value - self.low, half)
+        high = self.value + np.hypot(self.high - self.value, half)
+        return replace(self, low=float(low), high=float(high))
+
     def excludes(self, value: float) -> bool:
         return self.above(value) or self.below(value)
 

@@ -32,8 +32,8 @@ def findings(
             if loss.used:
                 claim = (
                     f"{classes[loss.class_id]} uses the units that detect {name}: without the "
-                    f"{count(size)} that overlap it most, the class loses "
-                    f"{cost(loss.change.value)} IoU; without random sets of as many others, "
+                    f"{most(size)}, the class loses {cost(loss.change.value)} IoU; without random "
+                    "sets of as many others, "
                     f"{cost(loss.random)}."
                 )
                 plain = f"The network finds {classes[loss.class_id]} by units that detect {name}."
@@ -42,8 +42,8 @@ def findings(
             worst = min(own, key=lambda loss: (loss.change.value, loss.class_id))
             claim = (
                 f"{count(units, capital=True)} {'detects' if units == 1 else 'detect'} {name}. "
-                f"Whether a class uses that stays open: without the {count(size)} that overlap it "
-                f"most, {_worst(worst, classes[worst.class_id])}. {rest.told}"
+                f"Whether a class uses that stays open: without the {most(size)}, "
+                f"{_worst(worst, classes[worst.class_id])}. {rest.told}"
             )
             # A loss that passed falls short otherwise: its p says nothing of this claim.
             test = None if worst.test.passed else worst.test
@@ -101,6 +101,11 @@ def words(names: Sequence[str]) -> str:
 def count(units: int, capital: bool = False) -> str:
     one = "One unit" if capital else "one unit"
     return one if units == 1 else f"{units} units"
+
+
+def most(units: int) -> str:
+    """What is ablated for a concept."""
+    return f"{count(units)} that {'overlaps' if units == 1 else 'overlap'} it most"
 
 
 def cost(change: float) -> str:

@@ -127,7 +127,9 @@ def _score(
         top_images=len(best),
         context=random.mean(context[drawn]),
         images=len(drawn),
-        over_shuffled=random.mean(excess.over_shuffled),
+        over_shuffled=random.mean(excess.over_shuffled).widened(
+            shuffles.margin(class_id, maps.field)
+        ),
         over_field=random.mean(excess.over_field),
         over_images=over_images,
         p_networks=_p_networks(known, class_id, excess) if over_images else NAN,

@@ -64,14 +64,16 @@ def _row(study: Lcrp, context: Context, known: Known, class_id: int) -> dict[str
     changed = [row for k in concepts for row in changes.get((class_id, k), [])]
     drawn = chosen.drawn(class_id, study.random_images)
     score = weighed(chosen, maps, class_id, drawn)
-    shuffled = known[SHUFFLES].baseline(class_id, maps.field, drawn)
+    shuffles = known[SHUFFLES]
+    shuffled = shuffles.baseline(class_id, maps.field, drawn)
+    margin = shuffles.margin(class_id, maps.field)
     field, sampling = maps.fields(class_id, drawn), chosen.sampling.named(drawn)
     return {
         "class": context.model.classes[class_id],
         "images": chosen.count[class_id],
         **CONTEXT.cells(sampling.mean(score)),
         "shuffled": sampling.mean(shuffled).value,
-        **OVER_SHUFFLED.cells(sampling.mean(score - shuffled)),
+        **OVER_SHUFFLED.cells(sampling.mean(score - shuffled).widened(margin)),
         "field": sampling.mean(field).value,
         **OVER_FIELD.cells(sampling.mean(score - field)),
         **SENSITIVITY.cells(sensitivity(changed, chosen.sampling)),

@@ -102,17 +102,18 @@ def _shares(study: Lcrp, context: Context, known: Known) -> tuple[Share, ...]:
                 share, even, area = whole[held, :, q].T
                 pair = c * len(names) + q
                 field = {(s, pair): float(one) for s, one in zip(own, even, strict=True)}
-                numbers[c, q] = (own, share, even, area, shuffles.baseline(pair, field, own))
+                base = shuffles.baseline(pair, field, own)
+                numbers[c, q] = (own, share, even, area, base, shuffles.margin(pair, field))
     # Where shuffled networks have relevance, a concept that they were not shown is not testable.
     compared = len(shuffles.largest) >= LEAST
     questions = {
         pair: Question(share - (base if compared else even), chosen.sampling.named(ids))
-        for pair, (ids, share, even, _, base) in numbers.items()
+        for pair, (ids, share, even, _, base, _) in numbers.items()
         if np.isfinite(base).all() or not compared
     }
     tests = judged(questions, context.seed, 1 - NETWORKS_SHARE if compared else 1.0)
     found = []
-    for (c, q), (ids, share, even, area, base) in numbers.items():
+    for (c, q), (ids, share, even, area, base, margin) in numbers.items():
         sampling, by_id = chosen.sampling.named(ids), dict(zip(ids, share.tolist(), strict=True))
         pair = c * len(names) + q
         found.append(
@@ -124,7 +125,7 @@ def _shares(study: Lcrp, context: Context, known: Known) -> tuple[Share, ...]:
                 shuffled_share=float(base.mean()),
                 even=float(even.mean()),
                 area=float(area.mean()),
-                over_shuffled=sampling.mean(share - base),
+                over_shuffled=sampling.mean(share - base).widened(margin),
                 over_field=sampling.mean(share - even),
                 over_images=tests.get((c, q)),
                 p_networks=shuffles.p(shuffles.excess(pair, by_id)),

@@ -46,6 +46,32 @@ class Shuffles:
         own = np.array([field.get((s, class_id), NAN) for s in samples], np.float64)
         return own + self.centre(class_id) - float(np.nanmean(seen) if seen else NAN)
 
+    def margin(self, class_id: int, field: Mapping[tuple[str, int], float]) -> float:
+        """How far that difference may lie from what other images give: half its 95 % interval.
+
+        Student's, over the few images that the networks were shown, each the mean of what their
+        channels show on it less the field's. nan of fewer than two.
+        """
+        from scipy.special import stdtrit
+
+        images = self.images.get(class_id, ())
+        shown = [
+            means
+            for network in self._networks
+            if (network, class_id) in self.scores
+            for means in self.scores[network, class_id]
+        ]
+        if not shown:
+            return NAN
+        known = np.isfinite(shown)
+        total = np.where(known, shown, 0.0).sum(0)
+        each = np.divide(total, known.sum(0), out=np.full(len(images), NAN), where=known.any(0))
+        each -= [field.get((s, class_id), NAN) for s in images]
+        each = each[np.isfinite(each)]
+        if len(each) < 2:
+            return NAN
+        return float(stdtrit(len(each) - 1, 0.975) * each.std(ddof=1) / np.sqrt(len(each)))
+
     def excess(self, class_id: int, context: Mapping[str, float]) -> float:
         """By how much a channel's context scores, by image, lie above that mean, on its images."""
         own = np.array([context.get(s, NAN) for s in self.images.get(class_id, ())], np.float64)

@@ -78,12 +78,15 @@ def illustrate(
 ) -> Illustrate:
     """The pictures of a finding: a study's `own`, else those of the card that is its evidence.
 
+    Of a fault always the card's, which show the mistakes: a study's own show the concept alone.
     Else what there is of its class: images with the predicted region outlined, and the first
     method's map of each; of a finding of no class, the first images.
     """
     rows, methods = result.tables["saliency"].rows, result.notes["methods"][:1]
 
     def chosen(finding: Finding, card: Sequence[Picture]) -> Sequence[Picture]:
+        if finding.fault and card:
+            return card
         if pictures := (own(finding) if own is not None else ()) or card:
             return pictures
         found = []

@@ -28,7 +28,14 @@ from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Test
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.shared.edits import Change, beyond_random, rare
-from conceptseg.study.shared.mistakes import KINDS, Mistake, counted, judged, mistakes
+from conceptseg.study.shared.mistakes import (
+    KINDS,
+    LEAST_EXCESS,
+    Mistake,
+    counted,
+    judged,
+    mistakes,
+)
 from conceptseg.study.shared.overlap import pixel_counts
 from conceptseg.study.shared.sweep import One, Sweep
 
@@ -92,8 +99,10 @@ class Erased:
 
     @property
     def shown(self) -> bool:
-        """Whether fewer mistakes are made, and not by most random edits as well."""
-        return self.test.passed and self.change.below(0.0) and rare(self.p_random)
+        """Whether so many fewer mistakes are made as count at all, and not by most random edits as
+        well."""
+        fewer = self.change.below(0.0) and self.change.value <= -LEAST_EXCESS
+        return self.test.passed and fewer and rare(self.p_random)
 
 
 @dataclass(frozen=True)

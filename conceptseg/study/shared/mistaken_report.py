@@ -63,11 +63,16 @@ def claim(one: Mistake, concept: str, name: str, erased: Erased | None) -> str:
     said += f" These mistakes cost the class {one.worth.value:.2f} IoU."
     if erased is not None:
         rate = f"the rate, {erased.rate:.0%} in the mean over {erased.images} images,"
-        less = f"by {erased.change.value:+.2f}, random edits by {erased.random:+.2f}"
+        less = f"by {_signed(erased.change.value)}, random edits by {_signed(erased.random)}"
         shown = erased.shown
         cause = "so they come from it" if shown else "which does not show that they come from it"
         said += f" Erasing {concept} from the layer changes {rate} {less}, {cause}."
     return said
+
+
+def _signed(change: float) -> str:
+    """With its sign, but for what rounds to zero."""
+    return f"{change:+.2f}" if abs(change) >= 0.005 else "0.00"
 
 
 def tables(found: Mistakes, classes: Sequence[str]) -> dict[str, Table]:

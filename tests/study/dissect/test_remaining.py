@@ -139,6 +139,7 @@ def test_no_claim_says_that_a_class_does_not_use_something(test, change, words):
     assert "no class was shown" not in one.claim and "still read it" in one.claim
     assert one.standing != "evidence"
     assert "0.0 and 0.1" in one.claim
+    assert "without the one unit that overlaps it most, " in one.claim
     if change < -0.5:
         assert "0.92 of its 0.95 IoU" in one.claim
 

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from conceptseg.report.blocks import Gallery, Prose
+from conceptseg.report.blocks import Gallery, Picture, Prose
+from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result
+from conceptseg.result.table import Table
 from conceptseg.study.shared import local_maps
 from conceptseg.study.shared.compare import Comparison
 
@@ -58,3 +60,14 @@ def test_a_row_of_the_section_holds_the_image_and_every_method(comparison):
 def test_without_maps_the_section_says_so(comparison):
     (said,) = local_maps.section(result(comparison, ()), "").blocks
     assert isinstance(said, Prose) and said.text
+
+
+def test_a_fault_shows_the_mistakes_and_not_what_detects_the_concept():
+    """Units that detect "bottom left" were shown for road that is seen there in error."""
+    result = Result("x", tables={"saliency": Table([])}, notes={"methods": []})
+    mistakes, units = [Picture("mistake-3-a", "road, false")], [Picture("photo-b", "unit 7")]
+    chosen = local_maps.illustrate(result, lambda finding: units)
+    said = {"claim": "seen", "n": 8, "evidence": "mistake-3"}
+    assert chosen(Finding(fault=True, **said), mistakes) == mistakes
+    assert chosen(Finding(fault=True, **said), []) == units
+    assert chosen(Finding(**said), mistakes) == units

@@ -50,3 +50,10 @@ def test_a_rate_is_not_said_to_fall_by_more_than_it_is(high):
     assert change == pytest.approx((gone - before).mean(), abs=0.005)
     assert rate / 100 + change >= -0.01
     assert said.endswith("so they come from it.")
+
+
+def test_no_change_has_no_sign():
+    before = np.full(12, 0.57)
+    one = erased(np.column_stack([before, before - 1e-3, np.tile(before - 1e-4, (4, 1)).T]))
+    said = claim(asked(0.64), "bottom left", "road", one)
+    assert "57% in the mean over 12 images, by 0.00, random edits by 0.00, which does not" in said
