@@ -9,11 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conceptseg.data.batch import Batch
-from conceptseg.data.manifest import Manifest, Sample
-from conceptseg.engine.contract import Context, Pass
+from conceptseg.data.manifest import Manifest
+from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
-from conceptseg.errors import InputError
 from conceptseg.explain.counterfactual import Edit, Flip, Guard, random_edits, search
 from conceptseg.explain.fill import from_around
 from conceptseg.explain.generate import WHOLE as WHOLE_IMAGE
@@ -24,79 +22,22 @@ from conceptseg.network.model import SegmentationModel, load_model
 from conceptseg.report.thumbnails import outlined, overlay
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.counterfactual.config import ALL, Counterfactual
+from conceptseg.study.counterfactual.fit import FITTED
 from conceptseg.study.counterfactual.survey import CONTEXT_ID, PLAN, donors, named, regions
 from conceptseg.study.shared.packed import packed, unpacked
 from conceptseg.study.shared.sweep import One, Sweep
 
-FITTED: Key[dict[str, Tensor]] = Key("generator fitted", dict)
 SECOND: Key[list[SegmentationModel]] = Key("second network", list)
 WHOLE = Key("whole manifest", Manifest)
 """All images, of which the pass sees its own part alone: donors may be any."""
 EDITS = Key("edits", SampleTable)
-TRIED = 12
-"""Cases on which a learnt generator is tried."""
-TRIALS, DRAWS = 3, 10
+TRIALS, DRAWS = 5, 10
 """Noisy copies by which edits are sought, and judged."""
+STRICTER = 1.25
+"""Noise by which edits are sought, of that by which they are judged: of what passed few trials by
+luck, other noise undoes a part."""
 PLAUSIBLE = 0.05
 """Percentile, as a share, below which an edited region is unlike real ones."""
-
-
-@dataclass(frozen=True)
-class Fit(Pass):
-    """A generator that learns is fitted to the images; of others nothing is read."""
-
-    study: Counterfactual
-
-    name = "fit"
-    cost = "none of the network; the generator's own"
-
-    def samples(self, context: Context, known: Known) -> Sequence[Sample]:
-        return ()
-
-    def forwards(self, context: Context) -> float:
-        return 0.0
-
-    def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        return Known()
-
-    def finish(self, context: Context, state: Known, known: Known) -> Known:
-        study = self.study
-        if not study.editor.fitted:
-            return FITTED({})
-        edited = {name for name, *_ in known[PLAN].cases}
-        manifest = context.manifest
-        others = [s for s in manifest.samples if s.id not in edited][: study.reference]
-        images = [torch.from_numpy(manifest.image(sample)) for sample in others]
-        if len({tuple(one.shape) for one in images}) != 1 or len(images) < 2:
-            raise InputError(
-                f"{manifest.where}: generator: {study.editor.about.family} ones are fitted to "
-                f"images of one size that are not edited themselves, and there are {len(images)} "
-                "of these; give more images, or take generator: layers"
-            )
-        device = context.run.device
-        made = study.editor.fit([one.to(device) for one in images], context.seed)
-        self._check(context, known, made)
-        return FITTED(made)
-
-    def _check(self, context: Context, known: Known, made: dict[str, Tensor]) -> None:
-        """Refuse a generator that draws images in which the network sees something else."""
-        found, study = list[float](), self.study
-        for name, was, _ in known[PLAN].cases[:TRIED]:
-            pixels = torch.from_numpy(context.manifest.image(context.manifest.sample(name)))
-            image = pixels[None].to(context.run.device)
-            drawn = study.editor.encode(Subject(image, {}), made).recovered()
-            if drawn is None:
-                return
-            scene = Scene(context.model, image)
-            before = scene.logits[0].argmax(0) == was
-            after = scene.forward(drawn)[0].argmax(0) == was
-            found.append(float(2 * (before & after).sum() / (before.sum() + after.sum())))
-        if (mean := float(np.mean(found))) < study.recovered:
-            raise InputError(
-                "generator: on what it recovers of images, predictions keep a Dice of "
-                f"{mean:.2f}, below recovered: {study.recovered:g}; edits of what it cannot draw "
-                "mean nothing: fit it longer, or take generator: layers"
-            )
 
 
 @dataclass(frozen=True)
@@ -219,7 +160,7 @@ class Case:
     def _search(self, sets: Sequence[Sequence[Group]]) -> list[Edit]:
         """Edits that pass the guard by other noise than they are judged by."""
         study = self.study
-        guard = Guard(TRIALS, study.noise, study.holds, f"sought {self.context.seed}")
+        guard = Guard(TRIALS, STRICTER * study.noise, 1.0, f"sought {self.context.seed}")
         return search(self.scene, self.code, self.flip, sets, study.steps, study.beyond, guard)
 
     def measured(self) -> dict[str, np.ndarray]:

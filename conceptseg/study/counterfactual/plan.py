@@ -4,7 +4,8 @@ from conceptseg.engine.contract import Context, Step
 from conceptseg.engine.known import Known
 from conceptseg.study.counterfactual.assess import assess, list_edits
 from conceptseg.study.counterfactual.config import Counterfactual
-from conceptseg.study.counterfactual.edit import Fit, Search
+from conceptseg.study.counterfactual.edit import Search
+from conceptseg.study.counterfactual.fit import Fit
 from conceptseg.study.counterfactual.survey import PLAN, Survey, choose, explained, pairs
 from conceptseg.study.shared.compare import CHOSEN, Compare
 
