@@ -32,6 +32,8 @@ FACTORS = 16
 """Lengths to which an edit that flips is shrunk, twice."""
 KEPT = 0.5
 """Share of the region below which the class counts as gone, where no other is asked for."""
+WON = 0.25
+"""Share of the region that the other class has to hold."""
 MOST = 4000
 """Choices that are tried at once, of groups that have no slope."""
 
@@ -40,9 +42,10 @@ MOST = 4000
 class Flip:
     """The event: region [h, w] of class `was` becomes class `to`, or any other where that is None.
 
-    `clean` [h, w] is the prediction of the image itself. An edit may move what it edits, so pixels
-    count wherever they are: `to` has won when more pixels have newly become it than are left of
-    `was` in the region or have newly become that.
+    `clean` [h, w] is the prediction of the image itself. `to` has won when it holds at least a
+    quarter of the region, for an edit may draw another shape, and more of it than is left of
+    `was`: there, or wherever pixels have newly become that, for an edit may move what it edits.
+    What becomes `to` elsewhere is no matter of the region.
     """
 
     was: int
@@ -56,8 +59,8 @@ class Flip:
         left = ((found == self.was) & (self.region | (self.clean != self.was))).sum((1, 2))
         if self.to is None:
             return left < KEPT * self.region.sum()
-        won = ((found == self.to) & (self.clean != self.to)).sum((1, 2))
-        return won > left
+        won = ((found == self.to) & self.region).sum((1, 2))
+        return (won > left) & (won >= WON * self.region.sum())
 
     def margin(self, logits: Tensor) -> Tensor:
         """Mean over the region of the class's logit less that of `to`, or of its best rival: [m].
