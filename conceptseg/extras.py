@@ -15,6 +15,8 @@ EXTRAS = {
     "mlflow": "mlflow",
     "wandb": "wandb",
     "ray": "ray",
+    "rasterio": "geotiff",
+    "zarr": "zarr",
     "fsspec": "s3",
     "s3fs": "s3",
     "gcsfs": "gs",

@@ -443,6 +443,7 @@ PIPES = {
     "cvat": ("annotations.xml", {"format": "cvat", "classes": ["a"]}),
     "dicom": ("a.dcm", {"format": "dicom", "folders": [{"images": "{id}.dcm"}]}),
     "nifti": ("a.nii", {"format": "nifti", "volumes": [{"images": "{id}.nii"}]}),
+    "geotiff": ("s1.tif", {"format": "geotiff", "tile": 8, "scenes": [{"images": "s{id}.tif"}]}),
 }
 
 

@@ -169,6 +169,24 @@ def _nifti(folder: Path) -> dict[str, Any]:
     return {"format": "nifti", "labels": NAMES, "volumes": volumes, "range": [0, 255]}
 
 
+def _geotiff(folder: Path) -> dict[str, Any]:
+    from tests.data.readers.test_geotiff import save
+
+    side = min(LABELS.shape)
+    save(folder / "s/a.tif", np.moveaxis(COLOURS, -1, 0)[:, :side, :side])
+    save(folder / "m/a.tif", LABELS[None, :side, :side].astype(np.uint8))
+    scenes = [{"images": "s/{id}.tif", "masks": "m/{id}.tif"}]
+    return {"format": "geotiff", "labels": NAMES, "scenes": scenes, "tile": 8}
+
+
+def _zarr(folder: Path) -> dict[str, Any]:
+    from tests.data.readers.test_zarr import save
+
+    save(folder / "a", np.moveaxis(COLOURS, -1, 0))
+    save(folder / "m", LABELS.astype(np.uint8))
+    return {"format": "zarr", "labels": NAMES, "arrays": [{"image": "a", "mask": "m"}]}
+
+
 def _planted(folder: Path) -> dict[str, Any]:
     return {"format": "planted", "n": 2, "seed": 3, "context": "biased", "digits": [1, 2]}
 
@@ -188,6 +206,8 @@ SETS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "cityscapes": _cityscapes,
     "dicom": _dicom,
     "nifti": _nifti,
+    "geotiff": _geotiff,
+    "zarr": _zarr,
     "planted": _planted,
 }
 """Name of a layout -> what writes its files into a folder and returns its manifest's keys."""

@@ -47,6 +47,8 @@ pytest.importorskip("pycocotools")
 pytest.importorskip("pyarrow")
 pytest.importorskip("pydicom")
 pytest.importorskip("nibabel")
+pytest.importorskip("rasterio")
+pytest.importorskip("zarr")
 
 SLOW = pytest.param("slow", marks=pytest.mark.slow)
 SHARES = {"manifests": 0.35, "values": 0.15, "files": 0.3, "checkpoints": 0.2}
