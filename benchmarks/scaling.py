@@ -5,9 +5,9 @@
 Each study is run on scenes of a small network (one thread everywhere), on this machine alone and by
 a cluster of one and of two workers that is there already. Prints, for each, the processor's seconds
 of the run alone; the share of them outside of parts of passes and of fits, which no worker can
-take (`serial`); what Amdahl's law makes of it for 2, 8 and 64 workers; the seconds of the clock by
-one and by two workers with their ratio; and what a part costs beyond its own work, as the clock's
-seconds by one worker less those alone, over the parts. Figures of the clock hold on a machine with
+take (`serial`); what Amdahl's law makes of it for 2, 8 and 64 workers; and the seconds of the clock
+by one and by two workers with their ratio, in which workers begin (imports, network). Then what
+a call costs that does nothing, of which a part is one. Figures of the clock hold on a machine with
 two free cores; the share does anywhere.
 """
 
@@ -28,13 +28,14 @@ sys.path[0] = str(ROOT)  # in place of this folder, whose names other packages i
 os.environ["PYTHONPATH"] = str(ROOT)
 
 from conceptseg.engine import fits, ray, steps  # noqa: E402
+from conceptseg.engine.base import each  # noqa: E402
 from conceptseg.result.saved import Result  # noqa: E402
 from conceptseg.study import __main__ as command  # noqa: E402
 from tests.strange_models import NETWORKS, write_scenes  # noqa: E402
 from tests.study.test_strange import STUDIES, write  # noqa: E402
 
 WORKERS = (2, 8, 64)
-STORE = 100_000_000
+STORE, CALLS = 100_000_000, 500
 
 
 class Timed:
@@ -89,7 +90,7 @@ def line(study: str, folder: Path, scenes: dict[Any, Path], workers: bool) -> st
     run(file, study, folder / "warm")
     with timed() as (part, alone):
         before = time.process_time()
-        clock = run(file, study, folder / "alone")
+        run(file, study, folder / "alone")
         whole = time.process_time() - before
     serial = 1 - (part.seconds + alone.seconds) / whole
     gains = [f"{1 / (serial + (1 - serial) / count):5.1f}" for count in WORKERS]
@@ -99,10 +100,28 @@ def line(study: str, folder: Path, scenes: dict[Any, Path], workers: bool) -> st
     if not workers:
         return f"{told}  {parts} parts"
     one, two = (by_workers(file, study, folder, count) for count in (1, 2))
-    beyond = 1000 * (one - clock) / parts
-    return (
-        f"{told}  by 1: {one:5.1f} s, by 2: {two:5.1f} s, {one / two:4.2f}  {beyond:5.0f} ms a part"
-    )
+    return f"{told}  by 1: {one:5.1f} s, by 2: {two:5.1f} s, {one / two:4.2f}"
+
+
+def nothing(shared: Any, ids: tuple[str, ...]) -> int:
+    """A call that does nothing with what a part is given."""
+    return len(ids)
+
+
+def overhead() -> str:
+    """What a call costs that does nothing, in processor's seconds of the head and on the clock."""
+    ray.STORE, ray.cores = STORE, lambda: 1  # type: ignore[assignment]
+    connected = ray._connected(None)
+    engine = ray.RayEngine()
+    shared, ids = engine.share(bytes(20_000_000)), tuple(f"frame_{n:09d}" for n in range(128))
+    list(each(engine, [(nothing, (shared, ids))] * 20))
+    clock, busy = time.monotonic(), time.process_time()
+    list(each(engine, [(nothing, (shared, ids))] * CALLS))
+    clock, busy = time.monotonic() - clock, time.process_time() - busy
+    engine.close()
+    connected.shutdown()
+    of = f"{1000 * busy / CALLS:.1f} ms of the head's processor, {1000 * clock / CALLS:.1f} ms"
+    return f"a call that does nothing, of {CALLS}: {of} on the clock"
 
 
 def main() -> None:
@@ -117,6 +136,8 @@ def main() -> None:
         scenes = {names: write_scenes(Path(folder) / "scenes", given.images, names)}
         for study in given.studies:
             print(line(study, Path(folder) / study, scenes, not given.alone), flush=True)
+    if not given.alone:
+        print(overhead())
 
 
 if __name__ == "__main__":
