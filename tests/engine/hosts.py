@@ -111,12 +111,22 @@ class Hosts:
                 raise TimeoutError(f"no {count} hosts after 90 s: {said}")
             time.sleep(1)
 
-    def kill(self, number):
-        """End a host at once, as by a loss of power."""
-        space = self.space(number)
+    def _inside(self, number, spared):
+        """Processes of a host, but those with a word in their command line."""
+        words = ["ip", "netns", "pids", self.space(number)]
+        told = subprocess.run(words, capture_output=True, text=True)
+        for one in map(int, told.stdout.split()):
+            try:
+                line = Path(f"/proc/{one}/cmdline").read_bytes().decode(errors="replace")
+            except OSError:
+                continue
+            if spared is None or spared not in line:
+                yield one
+
+    def kill(self, number, spared=None):
+        """End a host at once, as by a loss of power, but for what is `spared`."""
         for _ in range(20):
-            told = subprocess.run(["ip", "netns", "pids", space], capture_output=True, text=True)
-            if not (found := [int(one) for one in told.stdout.split()]):
+            if not (found := list(self._inside(number, spared))):
                 break
             for one in found:
                 try:

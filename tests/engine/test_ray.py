@@ -349,3 +349,19 @@ def test_a_host_with_other_files_is_refused_before_the_first_part(
     lines = [line for line in said.splitlines() if line.startswith("error: ")]
     assert code == EXIT_INPUT and len(lines) == 1
     assert lines[0].startswith(f"error: host {cluster.address(2)}: ") and told in lines[0]
+
+
+@pytest.mark.slow
+def test_a_cluster_whose_head_is_lost_is_begun_again_and_resumed(cluster, slow, tmp_path):
+    path, alone = slow
+    words = ["permutation", "-c", str(path), "--out", str(tmp_path / "out"), *PARTS]
+    process = cluster.command([*words, "--set", "model.arguments.pause=0.3"])
+    first_shards(tmp_path / "out")
+    cluster.kill(1, spared="conceptseg.study")
+    assert process.wait(timeout=120) != 0, "Ray ends the command"
+    process.communicate()
+    cluster.start(1)
+    cluster.wait(1)
+    assert made_by(cluster.command([*words, "--set", "model.arguments.pause=0.3"])) == (0, "")
+    assert sum(Result.load(tmp_path / "out").timings["resumed_shards"].values()) >= 2
+    same(content(tmp_path / "out"), content(alone))
