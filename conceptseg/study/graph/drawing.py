@@ -61,7 +61,8 @@ def _block(result: Result, name: str, edges: Table) -> FigureBlock:
         showgrid=False,
         zeroline=False,
     )
-    figure.update_yaxes(visible=False)
+    highest = max(y for _, y in places.values())
+    figure.update_yaxes(visible=False, range=[-0.6, highest + 0.8])  # with room for a name on top
     figure.update_layout(showlegend=False)
     first = shown[0]
     alt = (

@@ -22,7 +22,7 @@ EXEMPLARS: Key[tuple[tuple[int, str], ...]] = Key("graph's exemplars", tuple)
 """Atoms, by their places, and images."""
 PICTURED = Key("graph pictured", SampleTable)
 DRAWN: Key[dict[tuple[int, str], bytes]] = Key("graph drawn", dict)
-LIMIT = 4.0
+LIMIT = 2.5
 """Deviations at which the pictures' scale ends."""
 
 
