@@ -1,5 +1,6 @@
 """The result of a bottleneck study: findings in words, tables, arrays and pictures."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
 from conceptseg.study.bottleneck import gate, tables
+from conceptseg.study.bottleneck.confidence import NAMES
 from conceptseg.study.bottleneck.config import Bottleneck
 from conceptseg.study.bottleneck.evaluate import Flagging, Standing, flagging, standings
 from conceptseg.study.bottleneck.findings import findings
@@ -19,7 +21,8 @@ from conceptseg.study.bottleneck.judge import JUDGED, Judged, search_of
 from conceptseg.study.bottleneck.maps import quality_of
 from conceptseg.study.bottleneck.plan import MAPS, SHOWN
 from conceptseg.study.bottleneck.regress import crossed
-from conceptseg.study.bottleneck.selective import risk_table, selective, selective_table
+from conceptseg.study.bottleneck.search import Condition, search_slices
+from conceptseg.study.bottleneck.selective import selective_tables
 from conceptseg.study.bottleneck.shift import KEPT_PICTURES, SHIFTED, pictures_of
 from conceptseg.study.bottleneck.slices import Slice, clusters, judged_slices, pairs
 from conceptseg.study.shared import local_maps, studied
@@ -38,27 +41,25 @@ def conclude(study: Bottleneck, context: Context, known: Known) -> Result:
     cluster = clusters(layer, study.slices, seed)
     values = columns(_metadata(study, context, judged))
     slices = _slices(study, judged, flags.scores["raw"][0], cluster, values)
+    searched = _searched(study, judged, flags.scores["raw"][0], cluster, values)
     groups = [context.manifest.sample(name).group for name in judged.ids]
     few = groups if 1 < len(set(groups)) <= GROUPS_SHOWN else None
     pictures = judged.measured.pictures
     spoilt_rows, spoilt_pictures = pictures_of(known[KEPT_PICTURES])
     return Result(
         study="bottleneck",
-        findings=ranked(findings(study, standing, flags, slices, known[SHIFTED])),
+        findings=ranked(findings(study, standing, flags, [*slices, *searched], known[SHIFTED])),
         tables={
             "standing": tables.standing_table(standing),
             "flags": tables.flag_table(flags, study.budget),
             "curve": tables.curve_table(flags),
-            "selective": selective_table(
-                selective(flags.scores, 1 - judged.quality, judged.sampling, "confidence"),
-                1 - judged.quality,
-            ),
-            "risk": risk_table(flags.scores, 1 - judged.quality),
+            **selective_tables(flags.scores, 1 - judged.quality, judged.sampling),
             "calibration": tables.calibration_table(judged),
             "coverage": tables.coverage_table(judged, few),
             "shift": known[SHIFTED],
             "spoilt": Table(spoilt_rows, ("kind", "sample", "picture")),
             "slices": tables.slice_table(slices),
+            "searched": tables.slice_table(searched),
             "enrichment": tables.enrichment_table(cluster, values, judged.sampling.groups),
             "classes": tables.class_table(judged, classes, seed),
             "presence": tables.presence_table(judged.presence, classes),
@@ -138,6 +139,42 @@ def _slices(
         kinds |= {(kind, name): members for name, members in own.items()}
     sampling, options = judged.sampling, {"least": study.min_slice, "seed": study.seed}
     return judged_slices(kinds, judged.quality, confidence, sampling, **options)
+
+
+def _searched(
+    study: Bottleneck,
+    judged: Judged,
+    confidence: np.ndarray,
+    cluster: np.ndarray,
+    values: dict[str, list[str]],
+) -> list[Slice]:
+    return search_slices(
+        conditions_of(judged, cluster, values),
+        judged.quality,
+        confidence,
+        judged.sampling,
+        length=study.conditions,
+        least=study.min_slice,
+        seed=study.seed,
+    )
+
+
+def conditions_of(
+    judged: Judged, cluster: np.ndarray, values: Mapping[str, Sequence[str]]
+) -> list[Condition]:
+    """What images may have in common: a cluster of the layer, a value of the metadata, and how much
+    of them is predicted as a studied class, and is border, in thirds."""
+    numbers = judged.measured.confidence[judged.rows]
+    shape = {
+        said: numbers[:, NAMES.index(name)].astype(float).tolist()
+        for said, name in (("predicted part", "foreground"), ("predicted border", "boundary"))
+    }
+    every = {**columns(shape), **values, "cluster": [str(c + 1) for c in cluster.tolist()]}
+    return [
+        Condition(f"{column} = {value}", column, np.array([one == value for one in each]))
+        for column, each in every.items()
+        for value in sorted(set(each))
+    ]
 
 
 def _metadata(study: Bottleneck, context: Context, judged: Judged) -> dict[str, list[str | float]]:

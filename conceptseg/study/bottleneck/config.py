@@ -85,6 +85,9 @@ class Bottleneck(Study):
     )
     slices: int = Field(8, ge=2, description="Clusters of the layer that may be slices.")
     min_slice: int = Field(8, ge=3, description="Fewer images than this are no slice.")
+    conditions: int = Field(
+        3, ge=1, le=4, description="Conditions that a slice may join which is searched for."
+    )
     map_seeds: int = Field(5, ge=1, le=20, description="Seeds of UMAP and t-SNE.")
     map_images: int = Field(500, ge=4, description="Images on the maps, drawn by hash.")
     masks: ConceptMasks

@@ -133,7 +133,7 @@ def slice_finding(one: Slice) -> Finding:
         one.test,
         plain=f"Images of {one.name} are segmented {'worse' if change < 0 else 'better'} than "
         "others.",
-        evidence="slices",
+        evidence="searched" if one.kind == "searched" else "slices",
         effect_name="mean quality against all other images",
         slice=one.name,
     )

@@ -14,6 +14,7 @@ from conceptseg.study.bottleneck.findings import flag_findings, slice_finding, s
 from conceptseg.study.bottleneck.judge import rate, search_of
 from conceptseg.study.bottleneck.measure import MEASURED, Measure, draw_pictured
 from conceptseg.study.bottleneck.regress import Features, crossed
+from conceptseg.study.bottleneck.search import Condition, search_slices
 from conceptseg.study.bottleneck.slices import judged_slices
 from conceptseg.study.shared.nulls import Bench, Claim, Selftest, any_evidence, subset
 
@@ -61,11 +62,15 @@ def draws(bench: Bench, count: int, seed: int) -> Iterator[Sequence[bool]]:
         kinds = {("metadata", f"c{q}"): rng.random(DRAWN) < 0.3 for q in range(VALUES)}
         least = made.study.min_slice
         slices = judged_slices(kinds, quality, dealt[3], sampling, least=least, seed=number)
+        conditions = [Condition(name, name, members) for (_, name), members in kinds.items()]
+        options = {"length": made.study.conditions, "least": least, "seed": number}
+        searched = search_slices(conditions, quality, dealt[3], sampling, **options)  # type: ignore[arg-type]
         found = [slice_finding(one) for one in slices if one.test.passed]
         yield (
             any_evidence(standing_findings(standing)),
             any_evidence(flag_findings(made.study, flags)),
             any_evidence(found),
+            any_evidence([slice_finding(one) for one in searched if one.test.passed]),
         )
 
 
@@ -85,6 +90,11 @@ SELFTEST = Selftest(
             "a slice is segmented worse, or better (exchanged qualities, largest of all)",
             "columns whose values are dealt to the images at random",
             "all slices of a run",
+        ),
+        Claim(
+            "a slice of joined conditions is segmented worse, or better (judged on other images)",
+            "the same columns, of which the search may join three",
+            "all slices that are judged",
         ),
     ),
     draws=draws,

@@ -8,6 +8,7 @@ from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.bottleneck import sections
 from conceptseg.study.bottleneck.answered import answered
 from conceptseg.study.bottleneck.evaluate import SETS
+from conceptseg.study.bottleneck.searched import searched
 from conceptseg.study.bottleneck.tables import NAMES
 from conceptseg.study.shared import local_maps
 
@@ -32,6 +33,7 @@ def compose(result: Result) -> Report:
             answered(result),
             sections.intervals(result),
             sections.where(result),
+            searched(result),
             sections.empty(result),
             local_maps.section(
                 result,

@@ -97,6 +97,14 @@ def _drawn(loss: np.ndarray, sampling: Sampling, whole: np.ndarray, score: np.nd
     return np.asarray(np.mean([area(one, loss, weights) for one in score], 0))
 
 
+def selective_tables(
+    scores: Mapping[str, np.ndarray], loss: np.ndarray, sampling: Sampling
+) -> dict[str, Table]:
+    """The tables of a result: areas against fitted confidence, and curves."""
+    found = selective(scores, loss, sampling, "confidence")
+    return {"selective": selective_table(found, loss), "risk": risk_table(scores, loss)}
+
+
 def selective_table(found: Sequence[Selective], loss: np.ndarray) -> Table:
     """A row for each score, for chance, and for the best order."""
     columns = (Column("score", of=lambda one: NAMES[one.name]), AREA, EXCESS, LESS)
