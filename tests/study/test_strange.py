@@ -74,7 +74,7 @@ STUDIES = {
         "words": 2,
         "vocabulary": 3,
         "exemplars": 1,
-        "min_objects": 20,
+        "min_objects": 10,
     },
     "lcrp": {**LCRP, "concepts": 2, "flip_images": 0},
     "noise": {**NOISE, "steps": 4, "judged": 6, "beside": [], "min_region_fraction": 0.001},

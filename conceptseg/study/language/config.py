@@ -45,7 +45,7 @@ class Language(Study):
     min_share: float = Field(
         0.002, ge=0, lt=1, description="Components of less of an image than this are left out."
     )
-    min_objects: int = Field(60, ge=20, description="With fewer objects there is no language.")
+    min_objects: int = Field(60, ge=10, description="With fewer objects there is no language.")
     grid: int = Field(12, ge=4, le=32, description="Side of the masks that the receiver draws.")
     exemplars: int = Field(5, ge=0, description="Objects shown for each word.")
     unit: Literal["auto", "group", "image"] = Field(
