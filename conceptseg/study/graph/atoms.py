@@ -21,7 +21,7 @@ LAYERS: Key[tuple[str, ...]] = Key("graph's layers", tuple)
 """In running order."""
 CELLS = Key("cells", SampleTable)
 """Of each image and layer l: `cells l` [s, u] at places drawn by hash, and `mean l` [1, u]."""
-STAGES = 16
+STAGES = 10
 """Stages into which a network is taken apart, of which some are taken, evenly spread."""
 TRIED = 64
 """Images on which random groups are tried, at most: of each, every unit's part is kept."""
