@@ -13,7 +13,7 @@ import conceptseg
 
 ROOT = Path(conceptseg.__file__).parent
 OPTIONAL = {"segmentation_models_pytorch", "timm", "transformers", "monai", "pycocotools", "captum"}
-OPTIONAL |= {"imagecodecs", "nibabel", "pyarrow", "pydicom", "ray"}
+OPTIONAL |= {"mlflow", "wandb", "imagecodecs", "nibabel", "pyarrow", "pydicom", "ray"}
 
 ROOMS = ["stats", "result", "report", "planted", "data", "network"]
 ROOMS += ["concepts", "explain", "engine", "study"]
@@ -160,7 +160,7 @@ def test_studies_know_neither_the_loop_that_runs_them_nor_each_other():
 
 def test_optional_packages_are_imported_only_by_the_technique_that_needs_them():
     for path in files():
-        if path.parent.name in ("sources", "readers", "trackers"):
+        if path.parent.name in ("sources", "readers"):
             continue  # the catalogue imports these one by one, and names the missing extra
         tops = {module.partition(".")[0] for module in imported(path, lazy=False)}
         assert not tops & OPTIONAL, path

@@ -169,16 +169,15 @@ def checked(folder: Path, name: str, data: bytes) -> list[str]:
 
 def sound(name: str) -> dict[str, Any]:
     """A study's file that is in order."""
-    return {
+    names = list(CLASSES)
+    model = {"source": "factory", "name": "tests.strange_models:Plain", "classes": names}
+    content = {
         "data": {"manifest": "../set.yaml"},
-        "model": {
-            "source": "factory",
-            "name": "tests.strange_models:Plain",
-            "classes": list(CLASSES),
-        },
+        "model": model,
         "run": {"device": "cpu", "batch_size": 2, "threads": 1},
         "layer": "body",
     }
+    return content | ({"other": {**model, "classes": list(names)}} if name == "diff" else {})
 
 
 def written(name: str, dice: Dice) -> dict[str, Any]:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import mlflow
-from mlflow.exceptions import MlflowException
-from requests.exceptions import RequestException
-
 from conceptseg.errors import InputError
+from conceptseg.extras import missing
 from conceptseg.report.tracked import Tracked
 
 LONGEST = 500
@@ -22,6 +19,12 @@ def send(run: Tracked, project: str, uri: str | None) -> str:
 
     Raises InputError where nothing can be written.
     """
+    try:
+        import mlflow
+        from mlflow.exceptions import MlflowException
+        from requests.exceptions import RequestException
+    except ImportError:
+        raise InputError(missing("'mlflow'", "mlflow")) from None
     try:
         client = mlflow.MlflowClient(uri)
         known = client.get_experiment_by_name(project)

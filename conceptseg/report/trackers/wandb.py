@@ -6,9 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
-import wandb
-
 from conceptseg.errors import InputError
+from conceptseg.extras import missing
 from conceptseg.report.tracked import Tracked
 
 
@@ -19,6 +18,10 @@ def send(run: Tracked, project: str, uri: str | None) -> str:
 
     Raises InputError where nothing can be written.
     """
+    try:
+        import wandb
+    except ImportError:
+        raise InputError(missing("'wandb'", "wandb")) from None
     given = {"base_url": uri} if uri else {}
     if os.environ.get("WANDB_MODE") != "offline" and not wandb.setup().settings.api_key:
         raise InputError(

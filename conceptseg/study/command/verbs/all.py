@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,9 +46,9 @@ def command(
     """Run all studies on the data and the network of one study's file, the cheapest first.
 
     What all studies share is taken from the file (data, model, run, layer, seed); a study's own
-    keys have their defaults. Each run lies in a folder of its own name, beside the file that runs
-    it alone; index.html puts them together. A study that cannot be made here is told and left out,
-    and the exit code is then 2.
+    keys have their defaults, and one that needs more is told. Each run lies in a folder of its own
+    name, beside the file that runs it alone; index.html puts them together. A study that cannot be
+    made here is told and left out, and the exit code is then 2.
     """
     known = catalogue.names("study")
     for one in studies or ():
@@ -55,7 +56,7 @@ def command(
             raise InputError(f"unknown study {one!r}; {nearest(one, known)}")
     path = file_of("ace", one_file(file, config))
     overrides = overridden(sets, device, batch_size, data_root)
-    files = _written(path, overrides, studies or known, out)
+    files = _written(path, overrides, studies or _able(known), out)
     left_out = 0
     for name in _cheapest_first(files):
         try:
@@ -69,6 +70,23 @@ def command(
         index(out, None)
     if left_out:
         raise typer.Exit(EXIT_INPUT)
+
+
+def _able(names: Iterable[str]) -> list[str]:
+    """The studies that need no more than what all share; the others are told."""
+    from conceptseg.config import StudyKeys
+
+    able = []
+    for name in names:
+        fields = catalogue.load("study", name).model_fields
+        needs = [key for key, one in fields.items() if one.is_required()]
+        lacking = [key for key in needs if key not in StudyKeys.model_fields]
+        if lacking:
+            told = f"not made: {name}, which needs {', '.join(lacking)} in a file of its own"
+            print(told, file=sys.stderr)
+        else:
+            able.append(name)
+    return able
 
 
 def _written(
@@ -106,8 +124,8 @@ def _cheapest_first(files: dict[str, Path]) -> list[str]:
     context = start.prepare_each(shared_parts(first, ()), weigh=False)[0][1]
     costs = {}
     for name, file in files.items():
-        study = read_settings(name, catalogue.load("study", name), file).study
         try:
+            study = read_settings(name, catalogue.load("study", name), file).study
             passes = [step for step in study.plan() if isinstance(step, Pass)]
             costs[name] = float(sum(step.forwards(context) for step in passes))
         except Exception:  # it is told when the study is run

@@ -55,6 +55,11 @@ def test_cheapest_first_and_what_is_refused_is_left_out(study, capsys, monkeypat
     assert made[0] == "toy" and sorted(made) == sorted(names)
 
 
+def test_what_needs_more_than_all_share_is_told_and_no_failure(capsys):
+    assert verb._able(["ace", "diff"]) == ["ace"]
+    assert capsys.readouterr().err == "not made: diff, which needs other in a file of its own\n"
+
+
 def test_mistakes(study, capsys):
     for words, told in (
         (["--study", "tyo"], "did you mean 'toy'"),

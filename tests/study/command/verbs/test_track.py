@@ -1,6 +1,7 @@
 """`conceptseg track`: what is sent is what the trackers then hold."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,6 +124,13 @@ def test_who_is_unknown_to_wandb_is_told_so(run, capsys, monkeypatch):
     wandb.teardown()
     assert main(["track", "out", "--to", "wandb"]) == 2
     assert "wandb login" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["mlflow", "wandb"])
+def test_a_tracker_that_is_not_installed_names_its_extra(run, capsys, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    assert main(["track", "out", "--to", name]) == 2
+    assert f"pip install 'conceptseg[{name}]'" in capsys.readouterr().err
 
 
 def test_an_unknown_tracker_and_an_edited_run_are_refused(run, capsys):
