@@ -157,7 +157,7 @@ def make_room(size: int) -> None:
     Looked at each time that a hundredth of the room was filled by this process.
     """
     _FILLED[0] += size
-    room = float(os.environ.get(ROOM) or USUAL_ROOM) * 2**30
+    room = _room() * 2**30
     if _FILLED[0] < room / 100:
         return
     _FILLED[0] = 0
@@ -172,6 +172,18 @@ def make_room(size: int) -> None:
 
 
 _FILLED = [0]
+
+
+def _room() -> float:
+    """GiB that the cache may hold. Raises InputError."""
+    given = os.environ.get(ROOM) or str(USUAL_ROOM)
+    try:
+        room = float(given)
+    except ValueError:
+        room = float("nan")
+    if not 0 < room < float("inf"):
+        raise InputError(f"{ROOM}={given[:40]}: give the GiB that the cache may hold, such as 50")
+    return room
 
 
 def _files(folder: Path) -> Iterator[tuple[float, int, str]]:

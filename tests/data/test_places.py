@@ -248,6 +248,13 @@ def test_what_was_not_asked_for_lately_makes_room(cache, monkeypatch):
     assert [one.name for one in cache.iterdir()] == ["3"], "someone may be reading it"
 
 
+@pytest.mark.parametrize("given", ["much", "0", "-1", "nan", "inf"])
+def test_a_room_that_is_none_is_told(cache, monkeypatch, given):
+    monkeypatch.setenv(places.ROOM, given)
+    with pytest.raises(InputError, match=f"{places.ROOM}={given}: give the GiB"):
+        places.make_room(1)
+
+
 def test_a_study_says_the_same_of_shards(scenes, tmp_path):
     folder = packed(scenes.parent, tmp_path / "shards")
     near = write(tmp_path, "permutation", "plain", {NETWORKS["plain"].classes: scenes})
