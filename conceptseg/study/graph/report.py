@@ -1,5 +1,8 @@
 """The report of a graph study, from its result alone."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 from conceptseg.report import charts, cover
 from conceptseg.report.blocks import (
     Block,
@@ -11,6 +14,7 @@ from conceptseg.report.blocks import (
     TableBlock,
 )
 from conceptseg.result.columns import Column
+from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result
 from conceptseg.result.verdict import counted
 from conceptseg.study.graph import drawing
@@ -53,6 +57,7 @@ def compose(result: Result) -> Report:
             "Units that respond alike for different reasons are one atom; another number of atoms, "
             "or other layers, gives another graph.",
         ),
+        illustrate=local_maps.illustrate(result, illustrate(result)),
     )
 
 
@@ -68,16 +73,30 @@ def atoms(result: Result) -> Section:
     lines = []
     for row in rows:
         said = f"{row['atom']}: {counted(row['units'], 'unit')}, most on {row['on'] or 'no class'}"
-        own: list[Picture | None] = [
-            Picture(key, f"response of {row['atom']} in an image in which it is strong")
-            for key in row["pictures"]
-        ]
+        own: list[Picture | None] = [*_responses(row)]
         lines.append((said, own + [None] * (most - len(own))))
     bar = ColourBar("balance", -LIMIT, LIMIT, "mean response of the atom's units, in deviations")
     heads = [f"{n + 1}." for n in range(most)]
     text = "The images in which each atom's units respond most, and where."
     blocks: list[Block] = [Gallery(heads, lines, bar=bar)] if lines else []
     return Section("atoms", "What atoms respond to", text, blocks)
+
+
+def _responses(row: Mapping[str, Any]) -> list[Picture]:
+    """Where an atom responds, in the images in which it is strongest."""
+    said = f"response of {row['atom']} in an image in which it is strong"
+    return [Picture(key, said) for key in row["pictures"]]
+
+
+def illustrate(result: Result) -> Callable[[Finding], Sequence[Picture]]:
+    """Of an edge the responses of the atom that it begins at."""
+    atoms = {row["atom"]: row for row in result.tables["atoms"].rows}
+
+    def own(finding: Finding) -> Sequence[Picture]:
+        row = atoms.get(finding.details.get("source"))
+        return [] if row is None else _responses(row)
+
+    return own
 
 
 def certainty(result: Result) -> Section:

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from conceptseg import catalogue
+from conceptseg.result.saved import Result
 from conceptseg.study import __main__ as command
 from tests.study.graph import wired
 
@@ -63,6 +65,23 @@ def test_ways_sum_to_the_total_of_a_linear_network(finished):
         assert row["out"] == pytest.approx(row["back"], abs=1e-5) and row["away"] < 1e-5
         if row["first"] is not None:
             assert row["first"] == pytest.approx(row["signed"], abs=1e-5)
+
+
+def test_a_finding_shows_where_the_atom_that_it_begins_at_responds(finished):
+    result = Result.load(finished[1])
+    report = catalogue.load("study", "graph").report(result)
+    told = [one for one in result.findings if "source" in one.details]
+    assert told
+    for finding in told:
+        (row,) = (
+            result.tables["atoms"]
+            .where(lambda row, one=finding: row["atom"] == one.details["source"])
+            .rows
+        )
+        shown = report.illustrate(finding, ())
+        assert [one.key for one in shown] == row["pictures"] and set(row["pictures"]) <= set(
+            result.images
+        )
 
 
 def test_report_is_rendered_again_without_the_model(finished):
