@@ -24,6 +24,7 @@ from conceptseg.study.ability.forgotten import Forgotten, by_chance, in_vain, lo
 from conceptseg.study.ability.leaders import Leader, leaders, reseeded
 from conceptseg.study.ability.read import ABILITIES, CONTROLS, VARIANTS, Abilities, dice_of
 from conceptseg.study.shared.overlap import class_mean
+from conceptseg.study.shared.studied import sampling_of
 
 OUTPUT_FAILS = "the output itself hardly finds it"
 TOO_FEW = "too few images or groups to show what was learnt"
@@ -105,8 +106,7 @@ ASSESSED = Key("assessed", Assessed)
 def assess(study: Ability, context: Context, known: Known) -> Known:
     """Raises InputError where no class is in enough images."""
     abilities = known[ABILITIES]
-    groups = [context.manifest.sample(name).group for name in abilities.ids]
-    sampling = Sampling.counting(abilities.ids, groups, study.unit, context.seed, draws=1000)
+    sampling = sampling_of(context, abilities.ids, study.unit, context.seed, draws=1000)
     wanted = study.class_ids(context)
     held = {c: int(np.isfinite(abilities.output[:, c]).sum()) for c in wanted}
     class_ids = tuple(c for c in wanted if held[c] >= study.min_images)

@@ -16,6 +16,7 @@ from conceptseg.study.audit.case import CASES, Mechanism
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.directions import ABLATIONS, DIRECTIONS, NULLS, Ablation, Direction
 from conceptseg.study.audit.kept import Kept, background
+from conceptseg.study.shared.studied import sampling_of
 from conceptseg.study.shared.sweep import One, Sweep
 
 ABLATED = Key("ablated", SampleTable)
@@ -96,8 +97,7 @@ def weigh_mechanism(study: Audit, context: Context, known: Known) -> Known:
         return Known()
     case, holds, iou = (table.column(name) for name in ("case", "holds", "iou"))
     names = [table.ids[i] for i in table.owner("case")]
-    groups = [context.manifest.sample(name).group for name in names]
-    whole = Sampling.counting(names, groups, study.unit, (context.seed, 49))
+    whole = sampling_of(context, names, study.unit, (context.seed, 49))
     for number in np.unique(case).tolist():
         rows = np.flatnonzero(case == number)
         cases[number] = replace(

@@ -23,6 +23,7 @@ from conceptseg.study.audit.margins import MARGINS
 from conceptseg.study.audit.match import MATCHED, serves
 from conceptseg.study.audit.survey import HOLDINGS, PLAN, arms
 from conceptseg.study.audit.swap import SWAPPED, rows_of
+from conceptseg.study.shared.studied import sampling_of
 
 
 @dataclass(frozen=True)
@@ -210,8 +211,7 @@ def _looked(study: Audit, context: Context, known: Known) -> dict[int, Looked]:
     if not table.ids:
         return {}
     classes, names = table.column("class"), [table.ids[i] for i in table.owner("class")]
-    groups = [context.manifest.sample(name).group for name in names]
-    whole = Sampling.counting(names, groups, study.unit, (context.seed, 48))
+    whole = sampling_of(context, names, study.unit, (context.seed, 48))
 
     def rows_of_class(c: int, values: np.ndarray) -> np.ndarray:
         return np.flatnonzero((classes == c) & np.isfinite(values))

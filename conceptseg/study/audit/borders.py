@@ -12,6 +12,7 @@ from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import ContextType
 from conceptseg.study.audit.reach import MARGIN
 from conceptseg.study.audit.shift import PLACED, SHIFTED
+from conceptseg.study.shared.studied import sampling_of
 
 BORDERS = {
     (0, 0): "the upper border",
@@ -63,8 +64,7 @@ def _measured(
     able: dict[str, Tables],
 ) -> Measured:
     ids = tuple(able)
-    groups = [context.manifest.sample(name).group for name in ids]
-    sampling = Sampling.counting(ids, groups, study.unit, (context.seed, 51))
+    sampling = sampling_of(context, ids, study.unit, (context.seed, 51))
     near = [own["scores"][own["ends"][:, *at]] for own in able.values()]
     off = [own["scores"][own["far"][:, *at]] for own in able.values()]
     means = [np.array([part.mean(0) for part in kind]) for kind in (near, off)]

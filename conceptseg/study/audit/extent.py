@@ -16,6 +16,7 @@ from conceptseg.study.audit.margins import MARGINS
 from conceptseg.study.audit.match import MATCHED
 from conceptseg.study.audit.survey import HOLDINGS, PLAN
 from conceptseg.study.audit.swap import SWAPPED, rows_of
+from conceptseg.study.shared.studied import sampling_of
 
 PARTS = ("least", "middle", "most")
 """Thirds of the composites, by how much of the image the context takes in them."""
@@ -138,5 +139,4 @@ def doses(study: Audit, context: Context, known: Known, number: int) -> list[Dos
 def _sampling(
     study: Audit, context: Context, known: Known, ids: tuple[str, ...], salt: int
 ) -> Sampling:
-    groups = [context.manifest.sample(name).group for name in ids]
-    return Sampling.counting(ids, groups, study.unit, (context.seed, salt))
+    return sampling_of(context, ids, study.unit, (context.seed, salt))

@@ -10,6 +10,7 @@ from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.study.counterfactual.config import ALL, Counterfactual
 from conceptseg.study.counterfactual.edit import EDITS
 from conceptseg.study.counterfactual.survey import PLAN
+from conceptseg.study.shared.studied import sampling_of
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,7 @@ def list_edits(study: Counterfactual, context: Context, known: Known) -> Known:
             ids += [name] * count
             case += [place] * count
     images = sorted({name for name, *_ in plan.cases})
-    groups = [context.manifest.sample(name).group for name in images]
-    sampling = Sampling.counting(images, groups, study.unit, (context.seed, 67), draws=1000)
+    sampling = sampling_of(context, images, study.unit, (context.seed, 67), draws=1000)
     return EDITED(Rows(tuple(ids), np.array(case), columns)) | SAMPLING(sampling)
 
 

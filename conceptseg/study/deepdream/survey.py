@@ -16,6 +16,7 @@ from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.deepdream.config import DeepDream
 from conceptseg.study.deepdream.descriptors import NAMES, describe
+from conceptseg.study.shared.studied import sampling_of
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,7 @@ def choose_paths(study: DeepDream, context: Context, known: Known) -> Known:
         if names
     }
     predictions = {name: table.tables[name]["prediction"] for name in ids}
-    groups = [context.manifest.sample(name).group for name in ids]
-    sampling = Sampling.counting(ids, groups, study.unit, context.seed)
+    sampling = sampling_of(context, ids, study.unit, context.seed)
     return SURVEY(Survey(starts, predictions, holders, natural, sampling, tuple(skipped)))
 
 

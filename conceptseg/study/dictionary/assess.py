@@ -10,11 +10,12 @@ from conceptseg.stats.estimate import Estimate
 from conceptseg.stats.family import Test
 from conceptseg.study.dictionary.config import Dictionary
 from conceptseg.study.dictionary.erase import ERASED
-from conceptseg.study.dictionary.learn import LEARNT, sampling
+from conceptseg.study.dictionary.learn import LEARNT
 from conceptseg.study.dictionary.sobol import INDICES, RANKED
 from conceptseg.study.dictionary.survey import SURVEY, together
 from conceptseg.study.shared.atoms import Name, names, tags
 from conceptseg.study.shared.edits import Change, beyond_random
+from conceptseg.study.shared.studied import sampling_of
 from conceptseg.study.shared.verdicts import Verdict, verdict
 
 
@@ -60,7 +61,7 @@ def judge_losses(study: Dictionary, context: Context, known: Known) -> Known:
     """All atoms and classes as one family; and the atoms that cost most."""
     table, learnt = known[ERASED], known[LEARNT]
     iou = table.column("iou").astype(np.float64)
-    own, q = sampling(study, context, table.ids), learnt.count
+    own, q = sampling_of(context, table.ids, study.unit, context.seed), learnt.count
     wanted = study.class_ids(context)
     held = [c for c in wanted if np.isfinite(iou[:, 0, c]).sum() >= 2]
     cells = [(atom, c) for c in held for atom in range(q)]
@@ -132,7 +133,7 @@ def _indices(study: Dictionary, context: Context, known: Known) -> dict[int, Est
     if not known[RANKED] or INDICES not in known or not known[INDICES].ids:
         return {}
     table = known[INDICES]
-    own = sampling(study, context, table.ids)
+    own = sampling_of(context, table.ids, study.unit, context.seed)
     parts, whole = table.column("part"), table.column("whole")
     # By images, not by sums of variances: the score of one image may vary as that of all others.
     each = parts / np.where(whole > TINY, whole, np.nan)[:, None]

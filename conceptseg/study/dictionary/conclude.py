@@ -12,18 +12,19 @@ from conceptseg.study.dictionary.assess import LOSSES
 from conceptseg.study.dictionary.config import Dictionary
 from conceptseg.study.dictionary.erase import ERASED
 from conceptseg.study.dictionary.findings import findings
-from conceptseg.study.dictionary.learn import LEARNT, sampling
+from conceptseg.study.dictionary.learn import LEARNT
 from conceptseg.study.dictionary.pictures import DRAWN
 from conceptseg.study.dictionary.repair import REPAIRS
 from conceptseg.study.dictionary.survey import SURVEY
 from conceptseg.study.shared import local_maps, studied
 from conceptseg.study.shared.compare import COMPARISON
+from conceptseg.study.shared.studied import sampling_of
 
 
 def conclude(study: Dictionary, context: Context, known: Known) -> Result:
     classes, learnt, comparison = context.model.classes, known[LEARNT], known[COMPARISON]
     ids = known[SURVEY].ids
-    own = sampling(study, context, ids)
+    own = sampling_of(context, ids, study.unit, context.seed)
     made = findings(known, classes, study.recovered)
     return Result(
         study="dictionary",

@@ -12,10 +12,11 @@ from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.dictionary.config import Dictionary
-from conceptseg.study.dictionary.learn import LEARNT, Learnt, first
+from conceptseg.study.dictionary.learn import LEARNT, Learnt
 from conceptseg.study.dictionary.survey import SURVEY
 from conceptseg.study.shared.atoms import changed, codes_of
 from conceptseg.study.shared.edits import Editable
+from conceptseg.study.shared.studied import first
 
 ERASED = Key("erased", SampleTable)
 

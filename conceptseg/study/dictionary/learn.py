@@ -9,16 +9,17 @@ import torch
 from conceptseg.concepts.dictionary import Dictionary as Atoms
 from conceptseg.concepts.dictionary import again
 from conceptseg.data.batch import Batch
-from conceptseg.data.draw import drawn, sample_priority
+from conceptseg.data.draw import sample_priority
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.network.record import Tail, encode
-from conceptseg.stats.estimate import Estimate, Sampling
+from conceptseg.stats.estimate import Estimate
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.dictionary.config import Dictionary
 from conceptseg.study.shared.atoms import flat, shaped
 from conceptseg.study.shared.overlap import class_iou, class_mean
+from conceptseg.study.shared.studied import first, sampling_of
 
 
 @dataclass(frozen=True)
@@ -50,17 +51,6 @@ ROWS, RECOVERED = Key("positions", SampleTable), Key("recovered", SampleTable)
 TRIED: Key[tuple[tuple[int, Atoms], ...]] = Key("tried dictionaries", tuple)
 LAYER_ROWS: Key[np.ndarray] = Key("layer rows", np.ndarray)
 LEARNT = Key("learnt", Learnt)
-
-
-def first(context: Context, count: int) -> Sequence[Sample]:
-    """The first images by hash, in the manifest's order."""
-    ids = [sample.id for sample in context.manifest.samples]
-    return context.manifest.named(set(drawn(context.seed, ids, count)))
-
-
-def sampling(study: Dictionary, context: Context, ids: Sequence[str]) -> Sampling:
-    groups = [context.manifest.sample(name).group for name in ids]
-    return Sampling.counting(ids, groups, study.unit, context.seed)
 
 
 @dataclass(frozen=True)
@@ -131,7 +121,10 @@ class Recover(Pass):
 def choose(study: Dictionary, context: Context, known: Known) -> Known:
     """The fewest atoms that recover enough, else those that recover most; and their stability."""
     table, rows = known[RECOVERED], known[LAYER_ROWS]
-    own, values = sampling(study, context, table.ids), table.column("iou").astype(np.float64)
+    own, values = (
+        sampling_of(context, table.ids, study.unit, context.seed),
+        table.column("iou").astype(np.float64),
+    )
     tried = []
     for place, (asked, atoms) in enumerate(known[TRIED]):
         estimate = own.mean(class_mean(values[:, place]))

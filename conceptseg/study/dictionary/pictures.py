@@ -20,7 +20,7 @@ from conceptseg.study.dictionary.repair import CHOSEN_ATOMS, FAILURES, editable
 from conceptseg.study.dictionary.survey import SURVEY
 from conceptseg.study.shared.atoms import changed, codes_of
 from conceptseg.study.shared.edits import Editable
-from conceptseg.study.shared.packed import packed, unpacked
+from conceptseg.study.shared.packed import packed_by_name, together_by_name
 from conceptseg.study.shared.sweep import One, Sweep
 
 MENDED = 3
@@ -89,9 +89,7 @@ class Pictures(Sweep):
                 *self._atoms(one, codes, known),
                 *self._repairs(context, one, layer, codes, known),
             ]
-        names = "\n".join(name for name, _ in drawn).encode()
-        made = packed((row, data) for row, (_, data) in enumerate(drawn))
-        return {**made, "names": np.frombuffer(names, np.uint8)}
+        return packed_by_name(drawn)
 
     def _atoms(self, one: One, codes: Tensor, known: Known) -> list[tuple[str, bytes]]:
         image, drawn = one.image[0].float().cpu().numpy(), []
@@ -125,9 +123,4 @@ class Pictures(Sweep):
         return drawn
 
     def gathered(self, table: SampleTable, known: Known) -> Known:
-        found = dict[str, bytes]()
-        for name in table.ids:
-            own = table.tables[name]
-            keys = own["names"].tobytes().decode().split("\n")
-            found |= {keys[row]: data for row, data in unpacked(own)}
-        return DRAWN(dict(sorted(found.items())))
+        return DRAWN(together_by_name(table))

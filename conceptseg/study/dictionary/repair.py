@@ -14,11 +14,12 @@ from conceptseg.stats.estimate import Estimate
 from conceptseg.stats.family import Question, Test, judge
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.dictionary.config import Dictionary
-from conceptseg.study.dictionary.learn import LEARNT, sampling
+from conceptseg.study.dictionary.learn import LEARNT
 from conceptseg.study.dictionary.survey import HALVES, SURVEY
 from conceptseg.study.shared.atoms import changed, codes_of
 from conceptseg.study.shared.edits import Editable
 from conceptseg.study.shared.overlap import class_mean
+from conceptseg.study.shared.studied import sampling_of
 from conceptseg.study.shared.sweep import One, Sweep
 
 
@@ -189,7 +190,7 @@ def judge_repairs(study: Dictionary, context: Context, known: Known) -> Known:
     asked, rows = list[Question](), []
     for place, failure in enumerate(known[FAILURES]):
         ids, clean, change = gains(known, failure, 1)
-        own = sampling(study, context, ids)
+        own = sampling_of(context, ids, study.unit, context.seed)
         chosen = known[CHOSEN_ATOMS][failure.class_id]
         gain, others = change[:, chosen], np.delete(change, chosen, 1)
         placebo = others.mean(1) if others.shape[1] else np.zeros(len(gain))
@@ -227,4 +228,4 @@ def _harm(
     rows = [i for i, name in enumerate(table.ids) if name not in failure.images[1]]
     ids = [table.ids[i] for i in rows]
     change = class_mean(table.column("change")[rows, place].astype(np.float64))
-    return sampling(study, context, ids).mean(change)
+    return sampling_of(context, ids, study.unit, context.seed).mean(change)

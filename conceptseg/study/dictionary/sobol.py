@@ -13,8 +13,9 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.network.record import Tail
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.dictionary.config import Dictionary
-from conceptseg.study.dictionary.learn import LEARNT, first
+from conceptseg.study.dictionary.learn import LEARNT
 from conceptseg.study.shared.atoms import codes_of
+from conceptseg.study.shared.studied import first
 from conceptseg.study.shared.sweep import One, Sweep
 
 RANKED: Key[tuple[int, ...]] = Key("ranked atoms", tuple)

@@ -15,9 +15,10 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.stats.mergeable.joint_counts import JointCounts
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.dictionary.config import Dictionary
-from conceptseg.study.dictionary.learn import LEARNT, first, sampling
+from conceptseg.study.dictionary.learn import LEARNT
 from conceptseg.study.shared.atoms import codes_of, concept_slots, joint_counts, zoned
 from conceptseg.study.shared.edits import Editable
+from conceptseg.study.shared.studied import first, sampling_of
 
 SURVEY = Key("survey", SampleTable)
 TOGETHER = tuple(Key(f"together {half}", JointCounts) for half in (0, 1))
@@ -27,7 +28,7 @@ HALVES: Key[dict[str, int]] = Key("halves", dict)
 def divide(study: Dictionary, context: Context, known: Known) -> Known:
     """Which half each image is in: whole groups, in turn by hash, so halves are of equal size."""
     ids = [sample.id for sample in first(context, study.images)]
-    own = sampling(study, context, ids)
+    own = sampling_of(context, ids, study.unit, context.seed)
     names = sorted(set(own.groups), key=lambda one: (sample_priority(context.seed, one), one))
     turn = {name: place % 2 for place, name in enumerate(names)}
     return HALVES({name: turn[g] for name, g in zip(ids, own.groups, strict=True)})

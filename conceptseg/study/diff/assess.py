@@ -9,9 +9,10 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test, judge
 from conceptseg.study.diff.config import Diff
-from conceptseg.study.diff.learn import MOMENTS, SHARED, sampling
+from conceptseg.study.diff.learn import MOMENTS, SHARED
 from conceptseg.study.diff.measure import MEASURED, PIXELS
 from conceptseg.study.shared.atoms import NONE, concept_names
+from conceptseg.study.shared.studied import sampling_of
 
 LIKELY = 2.0
 """Times as dense as over all images, from which a concept is called by a class."""
@@ -104,7 +105,7 @@ def judge_classes(study: Diff, context: Context, known: Known) -> Known:
     """The change of each class's IoU."""
     table = known[PIXELS]
     iou = table.column("iou").astype(np.float64)
-    own = sampling(study, context, table.ids)
+    own = sampling_of(context, table.ids, study.unit, context.seed)
     gained, lost = (table.column(name).mean(0) for name in ("gained", "lost"))
     held = [c for c in study.class_ids(context) if np.isfinite(iou[:, 0, c]).sum() >= 2]
     values = {c: iou[:, 1, c] - iou[:, 0, c] for c in held}
@@ -135,7 +136,7 @@ def judge_concepts(study: Diff, context: Context, known: Known) -> Known:
     """The change of what each class owes to each concept; all are one family."""
     table, shared = known[MEASURED], known[SHARED]
     effect = table.column("effect").astype(np.float64)
-    own = sampling(study, context, table.ids)
+    own = sampling_of(context, table.ids, study.unit, context.seed)
     held = [c for c in study.class_ids(context) if np.isfinite(effect[:, 0, 0, c]).sum() >= 2]
     cells = [(q, c) for c in held for q in range(shared.count)]
     values = [effect[:, 1, q, c] - effect[:, 0, q, c] for q, c in cells]

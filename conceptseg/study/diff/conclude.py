@@ -11,18 +11,19 @@ from conceptseg.study.diff import tables
 from conceptseg.study.diff.assess import SHIFTS, UNITS
 from conceptseg.study.diff.config import Diff
 from conceptseg.study.diff.findings import findings
-from conceptseg.study.diff.learn import RECOVERS, SHARED, sampling
+from conceptseg.study.diff.learn import RECOVERS, SHARED
 from conceptseg.study.diff.measure import MEASURED, PIXELS
 from conceptseg.study.diff.networks import MEMBERS
 from conceptseg.study.diff.pictures import DRAWN
 from conceptseg.study.shared import local_maps, studied
 from conceptseg.study.shared.compare import COMPARISON
+from conceptseg.study.shared.studied import sampling_of
 
 
 def conclude(study: Diff, context: Context, known: Known) -> Result:
     classes, comparison, shared = context.model.classes, known[COMPARISON], known[SHARED]
     ids, members = known[PIXELS].ids, known[MEMBERS]
-    own = sampling(study, context, ids)
+    own = sampling_of(context, ids, study.unit, context.seed)
     by = "times what other seeds differ by" if study.seeds else "standard errors over images"
     taken = next(least for count, least in known[RECOVERS] if count == shared.count)
     return Result(

@@ -9,18 +9,18 @@ from torch import Tensor
 
 from conceptseg.concepts.dictionary import Dictionary as Atoms
 from conceptseg.data.batch import Batch
-from conceptseg.data.draw import drawn, sample_priority
+from conceptseg.data.draw import sample_priority
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.network.record import encode
-from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.stats.mergeable.sums import Sums
 from conceptseg.study.diff.config import Diff
 from conceptseg.study.diff.networks import MEMBERS
 from conceptseg.study.shared.atoms import codes_of, flat, shaped
 from conceptseg.study.shared.overlap import class_iou, class_mean
+from conceptseg.study.shared.studied import first
 
 GONE = 0.05
 """Share of the largest length of a concept's atoms below which a network has no such concept."""
@@ -66,15 +66,9 @@ RECOVERS: Key[tuple[tuple[int, float], ...]] = Key("recovers", tuple)
 """Of each number of atoms that was tried: it, and the least IoU that any network recovers."""
 
 
-def first(context: Context, count: int) -> Sequence[Sample]:
-    """The first images by hash, in the manifest's order."""
-    ids = [sample.id for sample in context.manifest.samples]
-    return context.manifest.named(set(drawn(context.seed, ids, count)))
-
-
-def sampling(study: Diff, context: Context, ids: Sequence[str]) -> Sampling:
-    groups = [context.manifest.sample(name).group for name in ids]
-    return Sampling.counting(ids, groups, study.unit, context.seed)
+def passes(study: Diff, context: Context, images: int) -> float:
+    """A pass of so many images, at most, through each network."""
+    return float(min(images, len(context.manifest.samples)) * (2 + len(study.seeds)))
 
 
 @dataclass(frozen=True)
@@ -90,8 +84,7 @@ class Gather(Pass):
         return first(context, self.study.images)
 
     def forwards(self, context: Context) -> float:
-        images = min(self.study.images, len(context.manifest.samples))
-        return float(images * (2 + len(self.study.seeds)))
+        return passes(self.study, context, self.study.images)
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         maps = [encode(one.model, batch.images, one.layer).double() for one in known[MEMBERS]]
@@ -157,8 +150,8 @@ class Recover(Pass):
         return first(context, self.study.recover_images)
 
     def forwards(self, context: Context) -> float:
-        images = min(self.study.recover_images, len(context.manifest.samples))
-        return images * (2 + len(self.study.seeds)) * (1 + 0.5 * len(self.study.finder.counts))
+        edits = 1 + 0.5 * len(self.study.finder.counts)
+        return edits * passes(self.study, context, self.study.recover_images)
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         found = []

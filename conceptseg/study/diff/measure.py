@@ -13,10 +13,11 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.network.record import Tail
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.diff.config import Diff
-from conceptseg.study.diff.learn import SHARED, Shared, first
+from conceptseg.study.diff.learn import SHARED, Shared, passes
 from conceptseg.study.diff.networks import MEMBERS
 from conceptseg.study.shared.atoms import changed, concept_slots
 from conceptseg.study.shared.overlap import class_iou
+from conceptseg.study.shared.studied import first
 
 MEASURED, PIXELS = Key("measured", SampleTable), Key("pixels", SampleTable)
 
@@ -38,8 +39,7 @@ class Predict(Pass):
         return first(context, self.study.images)
 
     def forwards(self, context: Context) -> float:
-        images = min(self.study.images, len(context.manifest.samples))
-        return float(images * (2 + len(self.study.seeds)))
+        return passes(self.study, context, self.study.images)
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         k = len(context.model.classes)

@@ -17,7 +17,7 @@ from conceptseg.study.diff.config import Diff
 from conceptseg.study.diff.learn import SHARED
 from conceptseg.study.diff.measure import MEASURED, PIXELS
 from conceptseg.study.diff.networks import MEMBERS
-from conceptseg.study.shared.packed import packed, unpacked
+from conceptseg.study.shared.packed import packed_by_name, together_by_name
 from conceptseg.study.shared.sweep import One, Sweep
 
 EXEMPLARS, MOST = 3, 6
@@ -101,14 +101,7 @@ class Pictures(Sweep):
                     large = F.interpolate(codes[:, q : q + 1].float(), one.size, mode="bilinear")
                     mask = (large > SHOWS * large.max())[0, 0].cpu().numpy()
                     drawn.append((concept_key(q, one.id, which), outlined(image, mask, side)))
-        names = "\n".join(name for name, _ in drawn).encode()
-        made = packed((row, data) for row, (_, data) in enumerate(drawn))
-        return {**made, "names": np.frombuffer(names, np.uint8)}
+        return packed_by_name(drawn)
 
     def gathered(self, table: SampleTable, known: Known) -> Known:
-        found = dict[str, bytes]()
-        for name in table.ids:
-            own = table.tables[name]
-            keys = own["names"].tobytes().decode().split("\n")
-            found |= {keys[row]: data for row, data in unpacked(own)}
-        return DRAWN(dict(sorted(found.items())))
+        return DRAWN(together_by_name(table))

@@ -11,7 +11,7 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.examples.assess import LISTED, NEIGHBOURS, PORTRAITS, Objects
 from conceptseg.study.examples.config import Examples
-from conceptseg.study.shared.packed import packed, unpacked
+from conceptseg.study.shared.packed import packed, together
 from conceptseg.study.shared.parts import cut_out
 from conceptseg.study.shared.sweep import One, Sweep
 
@@ -75,5 +75,4 @@ class Pictures(Sweep):
         return cut_out(image, regions == class_id, box, self.study.picture_px)
 
     def gathered(self, table: SampleTable, known: Known) -> Known:
-        found = dict(one for own in table.tables.values() for one in unpacked(own))
-        return DRAWN(dict(sorted(found.items())))
+        return DRAWN(together(table))

@@ -16,6 +16,7 @@ from conceptseg.stats.intervals import Floats
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.graph.config import Graph
 from conceptseg.study.shared.stages import chosen, evenly
+from conceptseg.study.shared.studied import sampling_of
 
 LAYERS: Key[tuple[str, ...]] = Key("graph's layers", tuple)
 """In running order."""
@@ -165,8 +166,7 @@ def split(study: Graph, context: Context, known: Known) -> Known:
     """The halves and the classes. Raises InputError where no class is in enough of either."""
     table = known[CELLS]
     ids = table.ids
-    groups = [context.manifest.sample(name).group for name in ids]
-    sampling = Sampling.counting(ids, groups, study.unit, (context.seed, 61))
+    sampling = sampling_of(context, ids, study.unit, (context.seed, 61))
     order = sorted(set(sampling.groups), key=lambda one: sample_priority(context.seed + 1, one))
     place = {name: number for number, name in enumerate(order)}
     first = np.array([place[name] % 2 == 0 for name in sampling.groups], bool)

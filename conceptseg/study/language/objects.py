@@ -16,6 +16,7 @@ from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.language.config import CLASS, PLACE, SIZE, Language
 from conceptseg.study.shared.attributes import columns
 from conceptseg.study.shared.parts import parts, pooled
+from conceptseg.study.shared.studied import sampling_of
 
 OBJECTS = Key("spoken objects", SampleTable)
 """Of each image, a row for each object: `class`, `box` [4] (top, left, bottom, right), `area` and
@@ -128,8 +129,7 @@ def list_objects(study: Language, context: Context, known: Known) -> Known:
             f"needs {study.min_objects}; give more images, or lower min_objects or min_share"
         )
     ids = [table.ids[i] for i in table.owner("class")[kept].tolist()]
-    groups = [context.manifest.sample(name).group for name in ids]
-    sampling = Sampling.counting(ids, groups, study.unit, (context.seed, 71))
+    sampling = sampling_of(context, ids, study.unit, (context.seed, 71))
     judging = held_out(sampling.groups, context.seed)
     if judging.all() or not judging.any():
         raise InputError(

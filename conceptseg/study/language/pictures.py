@@ -13,7 +13,7 @@ from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.language.assess import LANGUAGE, SEEDS, Seed
 from conceptseg.study.language.config import Language
 from conceptseg.study.language.objects import SPOKEN, Spoken
-from conceptseg.study.shared.packed import packed, unpacked
+from conceptseg.study.shared.packed import packed, together
 from conceptseg.study.shared.parts import cut_out
 from conceptseg.study.shared.sweep import One, Sweep
 
@@ -77,8 +77,7 @@ class Pictures(Sweep):
         )
 
     def gathered(self, table: SampleTable, known: Known) -> Known:
-        found = dict(one for own in table.tables.values() for one in unpacked(own))
-        return DRAWN(dict(sorted(found.items())))
+        return DRAWN(together(table))
 
 
 def masks(one: Spoken, seed: Seed, row: int, side: int) -> dict[tuple[int, int], bytes]:

@@ -11,6 +11,7 @@ from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test, judge
 from conceptseg.study.noise.config import PLAIN, NoiseStudy
 from conceptseg.study.noise.curves import CURVES
+from conceptseg.study.shared.studied import sampling_of
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,7 @@ def assess(study: NoiseStudy, context: Context, known: Known) -> Known:
     """Paired by image; all differences from plain maps, of all classes and fills, together."""
     curves = known[CURVES]
     ids = [name for name, _ in curves.cases]
-    groups = [context.manifest.sample(name).group for name in ids]
-    sampling = Sampling.counting(ids, groups, study.unit, (context.seed, 59), draws=1000)
+    sampling = sampling_of(context, ids, study.unit, (context.seed, 59), draws=1000)
     class_id = np.array([c for _, c in curves.cases])
     plain = set(choice_labels(PLAIN))
     lines, asked = list[Line](), list[tuple[int, str, str, np.ndarray, np.ndarray]]()

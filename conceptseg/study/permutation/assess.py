@@ -14,6 +14,7 @@ from conceptseg.study.permutation.config import OVERALL, Permutation
 from conceptseg.study.permutation.deltas import DELTAS, Deltas
 from conceptseg.study.permutation.features import Feature, apart
 from conceptseg.study.permutation.survey import Variant
+from conceptseg.study.shared.studied import sampling_of
 
 PairsOfParts = tuple[tuple[Feature, Feature], ...]
 
@@ -157,8 +158,7 @@ def estimate(values: np.ndarray, sampling: Sampling, level: float = 0.95) -> Est
 
 def counting(study: Permutation, context: Context, deltas: Deltas) -> Sampling:
     """What intervals and tests count the images as."""
-    groups = [context.manifest.sample(name).group for name in deltas.ids]
-    return Sampling.counting(deltas.ids, groups, study.unit, (context.seed, 31), draws=1000)
+    return sampling_of(context, deltas.ids, study.unit, (context.seed, 31), draws=1000)
 
 
 def usable(study: Permutation, context: Context, deltas: Deltas) -> tuple[int, ...]:

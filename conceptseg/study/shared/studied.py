@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
+from conceptseg.data.draw import drawn
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context
+from conceptseg.stats.estimate import Sampling
 
 Row = dict[str, Any]
 NAMED = 1000
@@ -69,3 +71,21 @@ def left_out(
 def labelled(context: Context) -> Sequence[Sample]:
     """The samples with labels."""
     return context.manifest.labelled_samples()
+
+
+def first(context: Context, count: int) -> Sequence[Sample]:
+    """The first images by hash, in the manifest's order."""
+    ids = [sample.id for sample in context.manifest.samples]
+    return context.manifest.named(set(drawn(context.seed, ids, count)))
+
+
+def sampling_of(
+    context: Context,
+    ids: Sequence[str],
+    unit: Literal["auto", "group", "image"],
+    seed: int | tuple[int, ...],
+    draws: int = 2000,
+) -> Sampling:
+    """What values [m] of these images count as, by the manifest's groups."""
+    groups = [context.manifest.sample(name).group for name in ids]
+    return Sampling.counting(ids, groups, unit, seed, draws)
