@@ -1,4 +1,4 @@
-"""The command: `conceptseg` or `python -m conceptseg.study`.
+"""The command: `conceptseg`, `python -m conceptseg` or `python -m conceptseg.study`.
 
 Nothing heavy is imported before a verb needs it, so help answers at once. Exit codes: 0 done,
 2 bad input (one line says what and what cures it), 3 out of memory, 4 a verdict or change that
