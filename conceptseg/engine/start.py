@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=StudyKeys)
 
+BALANCED = 4
+"""Images over which the factors are taken by which none of several layers dominates."""
+
 
 def prepare(study: StudyKeys, weigh: bool = True) -> Context:
     """What :func:`prepare_each` makes of a study that is of one class against all others, or of
@@ -133,7 +136,7 @@ def _find_levels(
         if several == "auto":
             choice = chosen(model, images, run.batch_size)
             names = list(choice.levels) if choice is not None else names
-        levels = levels_of(model, images, names, run.batch_size)
+        levels = levels_of(model, images[:BALANCED], names, run.batch_size)
         levels = levels if study.reads == "balanced" else levels.plain
         try:
             return levels, chosen(model, images, run.batch_size, levels)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from conceptseg import catalogue
 from conceptseg.config import RunConfig
+from conceptseg.data.draw import drawn
 from conceptseg.engine.contract import Context
 from conceptseg.engine.reading import laid_out
 from conceptseg.errors import InputError
@@ -20,20 +21,44 @@ LITTLE = 0.5
 """Share of what the best layer is worth below which a layer that was named is in doubt."""
 
 
-def images_to_weigh(manifest: Manifest, run: RunConfig, seed: int) -> Tensor:
-    """Up to four images [n, c, h, w] of a manifest, those of the first one's size.
+class Drawn:
+    """Images of a manifest, read when they are asked for: `drawn[:n]` is a tensor [n, c, h, w].
 
-    Those that the smallest `limit` keeps: so they are the same for all studies of the data, however
-    many images each takes, and whatever the batch size is.
+    They come in the order in which a `limit` takes them, so that those of any number are the same
+    for all studies of the data, however many images each takes, and whatever the batch size is.
+    Those of the first one's size alone, of the first `most` that are drawn.
     """
-    import torch
 
-    from conceptseg.network.choice import IMAGES
+    def __init__(self, manifest: Manifest, run: RunConfig, seed: int, most: int):
+        self.manifest, self.run = manifest, run
+        ids = drawn(seed, [one.id for one in manifest.samples], most)
+        self._left = [manifest.sample(name) for name in ids]
+        self._held: list[Tensor] = []
 
-    drawn = manifest.select(limit=IMAGES, seed=seed).samples
-    images = [torch.from_numpy(manifest.image(one)) for one in drawn]
-    alike = [one for one in images if one.shape == images[0].shape]
-    return laid_out(torch.stack(alike).to(run.device), run)
+    def __getitem__(self, some: slice) -> Tensor:
+        import torch
+
+        assert some.stop is not None, "all of them may be more than memory holds"
+        while self._left and len(self._held) < some.stop:
+            one = laid_out(
+                torch.from_numpy(self.manifest.image(self._left.pop(0)))[None].to(self.run.device),
+                self.run,
+            )
+            if not self._held or one.shape == self._held[0].shape:
+                self._held.append(one)
+        return torch.cat(self._held[some])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the images there are at most, [n, c, h, w]."""
+        return (len(self._held) + len(self._left), *self[:1].shape[1:])
+
+
+def images_to_weigh(manifest: Manifest, run: RunConfig, seed: int) -> Drawn:
+    """The images on which layers are weighed, up to as many as that takes at most."""
+    from conceptseg.network.choice import MOST
+
+    return Drawn(manifest, run, seed, MOST)
 
 
 def readers_of_several() -> list[str]:
@@ -84,9 +109,11 @@ def about_worth(context: Context) -> tuple[str, bool]:
     if worth is None or share is None:
         return f"not measured: what {name} puts out cannot be set to another value", False
     what = "prediction" if choice.by == "prediction" else "logits' variation"
+    ends = choice.interval(name)
+    within = "" if ends is None else f" ({ends[0]:.2f} to {ends[1]:.2f})"
     said = [
-        f"{worth:.2f} of the {what} is lost when {name} is set to its mean over {choice.images} "
-        f"image{'' if choice.images == 1 else 's'} ({_beside(choice, name)})"
+        f"{worth:.2f}{within} of the {what} is lost when {name} is set to its mean over "
+        f"{choice.images} image{'' if choice.images == 1 else 's'} ({_beside(choice, name)})"
     ]
     exchanged = choice.weighed[name].exchanged
     if exchanged is not None:
@@ -98,7 +125,7 @@ def about_worth(context: Context) -> tuple[str, bool]:
     if alone:
         said.append(_several(choice))
     elif name == choice.layer:
-        said += _no_deeper(choice)
+        said += [*_open(choice), *_no_deeper(choice)]
     little = share < LITTLE
     if little and not alone:
         better = f"{choice.layer} (layer: auto)" if choice.carried else _joint(choice)
@@ -107,6 +134,19 @@ def about_worth(context: Context) -> tuple[str, bool]:
             "to look at"
         )
     return "; ".join(said), little or (alone and not choice.carried)
+
+
+def _open(choice: Choice) -> list[str]:
+    """Where images did not tell the layer's share of the best from what it must reach."""
+    one = choice.weighed[choice.layer]
+    if choice.told or one.of_best is None or one.of_best.ci is None:
+        return []
+    low, high = one.of_best.ci
+    return [
+        f"{choice.images} images do not tell whether that is nine tenths of the best layer's "
+        f"({one.of_best.value:.2f}, {low:.2f} to {high:.2f}): of what they do not tell apart the "
+        "coarsest is taken"
+    ]
 
 
 def _joint(choice: Choice) -> str:

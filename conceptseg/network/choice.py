@@ -4,60 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from math import isfinite
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
 from conceptseg.errors import InputError
 from conceptseg.network.candidates import Candidate, candidates
+from conceptseg.network.contest import (
+    SHARE,
+    SURE,
+    By,
+    Contest,
+    Images,
+    Weighed,
+    estimated,
+    number,
+)
 from conceptseg.network.influence import sloping
 from conceptseg.network.layers import LayerInfo, level_of, products, survey, watch
 from conceptseg.network.levels import AND, Levels
 from conceptseg.network.together import together
-from conceptseg.network.worth import Weigher, Worth
+from conceptseg.network.worth import Losses, Weigher
 
 if TYPE_CHECKING:
     from conceptseg.network.contract import Network
-
-By = Literal["prediction", "logits"]
 
 _CHOICES: WeakKeyDictionary[nn.Module, dict[tuple[object, ...], Choice | None]] = (
     WeakKeyDictionary()
 )
 """What was chosen for each network, by image size, preprocessing, reading and state of weights."""
 
-IMAGES = 4
-"""Images on which layers are weighed; of more that are given, the first."""
+FIRST, MOST = 8, 64
+"""Images on which all candidates are weighed, and those that matter at most."""
+FEWER = 4
+"""Images on which the candidates of a network are weighed that is not `LIGHT`."""
 AT_MOST = 16
 """Layers that are weighed; where there are more candidates, the last of each visit come first."""
+LIGHT = 2e9
+"""Products of weights and places in one image's pass up to which a network's pass is cheap."""
+ROOM = 100e9
+"""Products that one layer may take on all images together; beyond the first images no more."""
 DEAR = 120e9
-"""Products of weights and places in one image's pass from which on half of both will do: networks
-that find instances take minutes for each layer otherwise."""
-SHARE = 0.9
-"""Share of what the best layer is worth that a coarser one must reach to be taken."""
-ENOUGH = 0.05
-"""What the best layer must be worth to the prediction; below, the logits' variation decides."""
-SURE = 0.8
-"""Share of what the best layer loses by exchange that the one which is taken must lose too."""
-TRIED = 4
-"""Layers that are tried by exchange."""
+"""Products in one image's pass from which on half of both will do: networks that find instances
+take minutes for each layer otherwise."""
+TOGETHER = 8
+"""Images on which layers are sought that carry the decision together."""
 LEAST = 1e-6
 """What the best layer must lose of the logits' variation for any to be called one that acts."""
-
-
-@dataclass(frozen=True)
-class Weighed:
-    """A layer [u, y, x], and what is lost without it and with another image's output of it.
-
-    Or several layers, of which the shape is that of their joint map, the level its grid's.
-    """
-
-    name: str
-    shape: tuple[int, int, int]
-    level: int
-    without: Worth
-    exchanged: Worth | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,9 @@ class Choice:
     `by` says whether the prediction's or the logits' loss decided (see
     :class:`~conceptseg.network.worth.Worth`). `weighed` are in the order in which they end;
     `best` loses most, `runner_up` is what the rule takes without the layer's level. `images` were
-    looked at, and `passed` of them went through the network in all.
+    looked at, and `passed` of them went through the network in all. `told` is whether intervals
+    over these tell the layer from all that the rule would have taken first
+    (:class:`~conceptseg.network.contest.Contest`).
 
     `levels` are the layers that `layers: auto` takes (:func:`conceptseg.network.together.together`
     says by what rule), which is `layer` alone where a single one carries the decision; `whole` is
@@ -83,6 +80,7 @@ class Choice:
     passed: int
     levels: tuple[str, ...]
     whole: float
+    told: bool
 
     @property
     def joint(self) -> str:
@@ -95,9 +93,24 @@ class Choice:
         return (self.worth(self.best) or 0.0) >= SHARE * self.whole
 
     def worth(self, name: str) -> float | None:
-        """What a layer is worth, 0 to 1; None if it was not weighed."""
+        """What a layer is worth, 0 to 1; None if it was not weighed.
+
+        Of one that was weighed on fewer images: its share of the best, of what that is worth on
+        all, for a mean IoU over few images is one of fewer classes.
+        """
         one = self.weighed.get(name)
-        return None if one is None else _number(one.without, self.by)
+        if one is None:
+            return None
+        best = number(self.weighed[self.best].without, self.by)
+        fewer = one.images < self.images and one.of_best is not None
+        return one.of_best.value * best if fewer and one.of_best else number(one.without, self.by)
+
+    def interval(self, name: str) -> tuple[float, float] | None:
+        """The 95 % interval of a layer's worth over all images; None where there is none."""
+        one = self.weighed.get(name)
+        if one is None or one.interval is None or one.images < self.images:
+            return None
+        return one.interval.ci
 
     def share(self, name: str) -> float | None:
         """What a layer is worth, of what the best one is, or all together if that is more."""
@@ -110,7 +123,7 @@ class Choice:
         single = {name: one for name, one in self.weighed.items() if AND not in name}
         for name, one in sorted(single.items(), key=lambda item: -item[1].level):
             held = found.setdefault(one.level, name)
-            if _number(one.without, self.by) >= _number(self.weighed[held].without, self.by):
+            if (self.worth(name) or 0.0) >= (self.worth(held) or 0.0):
                 found[one.level] = name
         return found
 
@@ -125,22 +138,32 @@ class Choice:
             "by": self.by,
             "images": self.images,
             "passed": self.passed,
-            "layers": [
-                {
-                    "layer": name,
-                    "channels": one.shape[0],
-                    "grid": f"{one.shape[1]} x {one.shape[2]}",
-                    "prediction": round(one.without.prediction, 3),
-                    "logits": round(one.without.logits, 3),
-                    "exchanged": one.exchanged and round(_number(one.exchanged, self.by), 3),
-                }
-                for name, one in self.weighed.items()
-            ],
+            "told": self.told,
+            "layers": [self._row(name, one) for name, one in self.weighed.items()],
+        }
+
+    def _row(self, name: str, one: Weighed) -> dict[str, Any]:
+        of_best = None if one.of_best is None else one.of_best
+        found = {
+            "prediction": one.without.prediction,
+            "logits": one.without.logits,
+            "exchanged": None if one.exchanged is None else number(one.exchanged, self.by),
+            "worth": self.worth(name),
+            "of_best": None if of_best is None else of_best.value,
+            "of_best_low": None if of_best is None else of_best.low,
+            "of_best_high": None if of_best is None else of_best.high,
+        }
+        return {
+            "layer": name,
+            "channels": one.shape[0],
+            "grid": f"{one.shape[1]} x {one.shape[2]}",
+            "images": one.images,
+            **{key: _rounded(value) for key, value in found.items()},
         }
 
 
 def chosen(
-    model: Network, images: Tensor, batch_size: int = IMAGES, layer: str | Levels | None = None
+    model: Network, images: Images, batch_size: int = FEWER, layer: str | Levels | None = None
 ) -> Choice | None:
     """:func:`choose`, once for a network, a size of images and a state of its weights.
 
@@ -158,7 +181,7 @@ def chosen(
     return choice
 
 
-def layer_name(model: Network, images: Tensor, batch_size: int = IMAGES) -> str:
+def layer_name(model: Network, images: Images, batch_size: int = FEWER) -> str:
     """The layer that `auto` stands for: the chosen one; where none can be weighed, by structure.
 
     Raises :class:`~conceptseg.errors.InputError` where no layer has a map or influence.
@@ -166,7 +189,7 @@ def layer_name(model: Network, images: Tensor, batch_size: int = IMAGES) -> str:
     choice = chosen(model, images, batch_size)
     if choice is not None:
         return choice.layer
-    infos = survey(model, images)
+    infos = survey(model, images[:1])
     found = next((info.name for info in infos if info.recommended), None)
     if found is not None:
         return found
@@ -193,87 +216,101 @@ def with_worth(infos: Sequence[LayerInfo], choice: Choice | None) -> list[LayerI
     ]
 
 
-def choose(model: Network, images: Tensor, batch_size: int = IMAGES) -> Choice | None:
-    """Weigh a network's candidates on the first four of some images; None if no layer acts.
+def choose(model: Network, images: Images, batch_size: int = FEWER) -> Choice | None:
+    """Weigh a network's candidates on some images, as many as it takes; None if no layer acts.
 
-    Of a network whose pass is :data:`DEAR`, half as many on half of these.
+    All candidates on the first eight (four of a network that is not `LIGHT`), those that the choice
+    is between on up to 64 (:class:`~conceptseg.network.contest.Contest` says which, and by what
+    rule). Of a network whose pass is `DEAR`, half as many layers on the first two.
 
-    The rule: of the coarsest level whose best layer loses at least nine tenths of what any layer
-    loses, the last such layer. It is the deepest place that the decision passes as a whole; layers
-    just before the head always carry it, but say least about how it came to be. Where there are
-    several images, the layer must also lose eight tenths of what the best one does when each image
-    gets the next one's output; else the next best is asked.
+    The layer is the deepest place that the decision passes as a whole; layers just before the head
+    always carry it, but say least about how it came to be.
 
     None also where logits are not finite. Raises :class:`~conceptseg.errors.InputError` for a
     TorchScript network.
     """
-    seen, sizes = watch(model, images)
-    dear = products(seen, sizes) >= DEAR
-    images = images[: IMAGES // 2 if dear else IMAGES]
+    seen, sizes = watch(model, images[:1])
+    passes = products(seen, sizes)
+    first, most, layers = _amounts(passes)
     found = [*candidates(seen, sizes, model.reads()[0])]
     names = [one.name for one in found]
     acting = sloping(model, images[:1], names) or set(names)  # none: decisions by steps
-    found = _fewer([one for one in found if one.name in acting], AT_MOST // 2 if dear else AT_MOST)
-    weigher = Weigher(model, images, batch_size)
-    if not found or not weigher.record([one.name for one in found]):
+    found = _fewer([one for one in found if one.name in acting], layers)
+    contest = Contest(model, images, found, batch_size, first, most)
+    if not contest.begin():
         return None
-    lost = {one.name: weigher.without(one.name) for one in found}
-    known = {
-        one.name: Weighed(one.name, one.shape, one.level, worth)
-        for one in found
-        if (worth := lost[one.name]) is not None
-    }
-    able = [one for one in found if one.name in known]
-    by: By = "prediction"
-    if max((_number(one.without, by) for one in known.values()), default=0.0) < ENOUGH:
-        by = "logits"
-    values = {name: _number(one.without, by) for name, one in known.items()}
-    best = max(values, key=lambda name: values[name], default=None)
-    if best is None or values[best] <= LEAST:
+    best = contest.best
+    if best is None or number(contest.losses[best].worth, contest.by) <= LEAST:
         return None
-    order = ranked(able, values)
-    layer = order[0]
-    if weigher.several:
-        layer = _exchanged(order, best, by, weigher, known)
-    levels, whole = _together(able, layer, by, weigher, known)
+    layer = contest.settle()
+    able = [one for one in found if one.name in contest.known]
+    known = contest.known
+    levels, whole = _together(able, layer, contest, known)
     level = known[layer].level
     rest = [one for one in able if one.level != level]
+    shares = {name: one.of_best.value for name, one in known.items() if one.of_best is not None}
     return Choice(
         layer=layer,
-        runner_up=ranked(rest, values)[0] if rest else None,
-        best=best,
-        by=by,
+        runner_up=ranked(rest, shares)[0] if rest else None,
+        best=contest.best or layer,
+        by=contest.by,
         weighed=known,
-        images=len(images),
-        passed=weigher.passed + 3,  # two by which layers were watched, one with gradients
+        images=contest.weigher.images,
+        passed=contest.passed + 3,  # two by which layers were watched, one with gradients
         levels=levels,
         whole=whole,
+        told=contest.told,
     )
 
 
+def _amounts(passes: float) -> tuple[int, int, int]:
+    """Of a network of so many products a pass: the first images, the most, the most layers."""
+    if passes >= DEAR:
+        return FEWER // 2, FEWER // 2, AT_MOST // 2
+    first = FIRST if passes <= LIGHT else FEWER
+    most = first
+    while most < MOST and 2 * most * passes <= ROOM:
+        most *= 2
+    return first, most, AT_MOST
+
+
 def _together(
-    able: Sequence[Candidate], layer: str, by: By, weigher: Weigher, known: dict[str, Weighed]
+    able: Sequence[Candidate], layer: str, contest: Contest, known: dict[str, Weighed]
 ) -> tuple[tuple[str, ...], float]:
-    """The layers that `layers: auto` takes, added to `known`, and what all candidates lose."""
-    held: dict[tuple[str, ...], Worth] = {(name,): one.without for name, one in known.items()}
-    every = tuple(one.name for one in able)
+    """The layers that `layers: auto` takes, added to `known`, and what all candidates lose.
+
+    Where a single one on a coarser grid than the finest carries the decision, no others are asked.
+    """
+    by, every = contest.by, tuple(one.name for one in able)
+    best = number(known[contest.best or layer].without, by)
+    whole = _lost(contest.asked(every, contest.weigher.images).without(*every), by)
+    coarse = known[layer].level > min(one.level for one in able)
+    if len(able) == 1 or (coarse and best >= SHARE * whole):
+        return (layer,), whole
+    weigher = contest.asked(every, TOGETHER)
+    held: dict[tuple[str, ...], float] = {}
+    if weigher is contest.weigher:
+        held = {(name,): number(one.worth, by) for name, one in contest.losses.items()}
+        held[every] = whole
 
     def lost(names: tuple[str, ...]) -> float:
         names = tuple(name for name in every if name in names)
         if names not in held:
-            worth = weigher.without(*names)
-            held[names] = Worth(0.0, 0.0) if worth is None else worth
-        return _number(held[names], by)
+            held[names] = _lost(weigher.without(*names), by)
+        return held[names]
 
     def holds(names: tuple[str, ...]) -> bool:
         both = [weigher.exchanged(*layers) for layers in (names, every) if weigher.several]
-        own, whole = (0.0 if one is None else _number(one, by) for one in both or (None, None))
-        return own >= SURE * whole
+        own, all_of_them = (_lost(one, by) for one in both or (None, None))
+        return own >= SURE * all_of_them
 
-    whole = lost(every)
-    levels = together(able, layer, SHARE * whole, lost, holds)
+    levels = together(able, layer, SHARE * lost(every), lost, holds)
     if len(levels) > 1:
-        one = _weighed(Levels(levels), weigher, held[levels])
+        joint = contest.asked(levels, contest.weigher.images)
+        losses = joint.without(*levels)
+        if losses is None:
+            return (layer,), whole
+        one = _weighed(Levels(levels), joint, losses, by)
         known[one.name] = one
     return levels, whole
 
@@ -283,15 +320,15 @@ def _with(choice: Choice, levels: Levels, model: Network, images: Tensor, batch:
     weigher = Weigher(model, images, batch)
     if not weigher.record(levels.names):
         return choice
-    worth = weigher.without(*levels.names)
-    if worth is None:
+    losses = weigher.without(*levels.names)
+    if losses is None:
         return choice
-    one = _weighed(levels, weigher, worth)
+    one = _weighed(levels, weigher, losses, choice.by)
     passed = choice.passed + weigher.passed
     return replace(choice, weighed={**choice.weighed, one.name: one}, passed=passed)
 
 
-def _weighed(levels: Levels, weigher: Weigher, worth: Worth) -> Weighed:
+def _weighed(levels: Levels, weigher: Weigher, losses: Losses, by: By) -> Weighed:
     """What one or several layers are worth that were recorded, by exchange too."""
     shapes = [weigher.shapes[name] for name in levels.names]
     shape = (
@@ -301,7 +338,15 @@ def _weighed(levels: Levels, weigher: Weigher, worth: Worth) -> Weighed:
     )
     other = weigher.exchanged(*levels.names) if weigher.several else None
     level = level_of(weigher.parts[0].shape[2:], shape)
-    return Weighed(str(levels), shape, level, worth, other)
+    return Weighed(
+        str(levels),
+        shape,
+        level,
+        losses.worth,
+        losses.images,
+        None if other is None else other.worth,
+        estimated(losses, by),
+    )
 
 
 def ranked(found: Sequence[Candidate], values: Mapping[str, float]) -> list[str]:
@@ -318,23 +363,6 @@ def ranked(found: Sequence[Candidate], values: Mapping[str, float]) -> list[str]
     return [one.name for one in (*carry, *others)]
 
 
-def _exchanged(
-    order: Sequence[str], best: str, by: By, weigher: Weigher, known: dict[str, Weighed]
-) -> str:
-    """The first of `order` that the decision follows too when images get each other's output."""
-
-    def lost(name: str) -> float:
-        if known[name].exchanged is None:
-            found = weigher.exchanged(name)
-            known[name] = replace(known[name], exchanged=found)
-        worth = known[name].exchanged
-        return 0.0 if worth is None else _number(worth, by)
-
-    bar = SURE * lost(best)
-    carrying = [n for n in order if _number(known[n].without, by) >= bar][:TRIED]
-    return next((name for name in carrying if lost(name) >= bar), order[0])
-
-
 def _fewer(found: Sequence[Candidate], most: int) -> list[Candidate]:
     """At most so many candidates: the last of each visit first, then those before it."""
     order = {one.name: place for place, one in enumerate(found)}
@@ -342,5 +370,9 @@ def _fewer(found: Sequence[Candidate], most: int) -> list[Candidate]:
     return sorted(kept, key=lambda one: order[one.name])
 
 
-def _number(worth: Worth, by: By) -> float:
-    return worth.prediction if by == "prediction" else worth.logits
+def _lost(losses: Losses | None, by: By) -> float:
+    return 0.0 if losses is None else number(losses.worth, by)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or not isfinite(value) else round(value, 3)

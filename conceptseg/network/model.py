@@ -187,11 +187,11 @@ class SegmentationModel(Network):
         """
         return survey(self, images)
 
-    def layer_name(self, name: str, images: Tensor, batch_size: int = choice.IMAGES) -> str:
+    def layer_name(self, name: str, images: choice.Images, batch_size: int = choice.FEWER) -> str:
         """The layer's own name: `name` after checks, or for "auto" the one chosen by its worth.
 
-        That is measured on the first of `images`, four at most, `batch_size` at a time, once
-        (:func:`conceptseg.network.choice.chosen`). Raises
+        That is measured on as many of `images` as it takes, 64 at most, `batch_size` at a time,
+        once (:func:`conceptseg.network.choice.chosen`). Raises
         :class:`~conceptseg.errors.InputError` for a layer that does not exist (with the nearest),
         does not run, or puts out no spatial map; for "auto" where no layer has a map or influence.
         """
@@ -201,7 +201,7 @@ class SegmentationModel(Network):
 
         module, _ = find(self, name)
         if isinstance(module, torch.jit.ScriptModule):
-            self.layers(images)
+            self.layers(images[:1])
         encode(self, images[:1], name)
         return name
 

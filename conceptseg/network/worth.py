@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isqrt
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from conceptseg.errors import InputError
@@ -17,11 +20,15 @@ if TYPE_CHECKING:
 
 ROUNDING = 1e-10
 """Share of a layer's mean square below which its variance is rounding."""
-SIDE = 160
-"""Predictions are compared at pixels of a regular grid, about so many each way."""
+SIDE, LEAST_SIDE = 160, 64
+"""Predictions are compared at pixels of a regular grid, about so many each way; and at least."""
+ROOM = 2**26
+"""Logits that are kept, of all images and classes: a quarter of a GiB. More make the grid wider."""
 
-Change = Callable[[str, "Tensor", int], "Tensor"]
-"""A layer, its output for some images, and which of all is their first -> another output."""
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Given = Callable[[int], Mapping[str, "Tensor"]]
+"""Which batch -> by layer, what stands in its output's place."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,49 @@ class Worth:
 
     prediction: float
     logits: float
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What each of n images adds to a loss, so that it is known of any draw of them, too.
+
+    Of classes [n, k], pixels: `both` and `either` of the two predictions' regions, `before` of the
+    undisturbed one. `moved` [n] is the squared change of logits, of which the classes' mean is
+    taken off; `total` [n, k], `squares` [n] and `pixels` [n] are the undisturbed ones' sums; the
+    three in `spoilt` those over pixels where the others are not finite, at which all is lost.
+    """
+
+    both: Floats
+    either: Floats
+    before: Floats
+    moved: Floats
+    total: Floats
+    squares: Floats
+    pixels: Floats
+    spoilt: tuple[Floats, Floats, Floats]
+
+    @property
+    def images(self) -> int:
+        return len(self.moved)
+
+    @property
+    def worth(self) -> Worth:
+        prediction, logits = self.drawn(np.ones((1, self.images)))
+        return Worth(float(prediction[0]), float(logits[0]))
+
+    def drawn(self, weights: Floats | Ints) -> tuple[Floats, Floats]:
+        """Both losses of draws in which each image comes so often, [draws, n] -> [draws] each."""
+        either, known = weights @ self.either, weights @ self.before > 0
+        overlaps = np.divide(weights @ self.both, either, out=np.zeros_like(either), where=known)
+        prediction = 1 - overlaps.sum(1) / np.maximum(known.sum(1), 1)
+        count = weights @ self.pixels
+        mean = weights @ self.total / count[:, None]
+        whole = weights @ self.squares - count * np.square(mean).sum(1)
+        total, squares, pixels = (weights @ part for part in self.spoilt)
+        centred = squares - 2 * (mean * total).sum(1) + pixels * np.square(mean).sum(1)
+        lost = weights @ self.moved + centred
+        share = np.divide(lost, whole, out=np.zeros_like(lost), where=whole > 0)
+        return prediction, np.minimum(1.0, share)
 
 
 class Weigher:
@@ -54,9 +104,13 @@ class Weigher:
         self._clean: Tensor | None = None
 
     @property
+    def images(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    @property
     def several(self) -> bool:
         """Whether there is another image to take a layer's output from."""
-        return sum(len(part) for part in self.parts) > 1
+        return self.images > 1
 
     def record(self, layers: Sequence[str]) -> bool:
         """One pass as the network is; each layer's mean over images and positions [u].
@@ -79,8 +133,8 @@ class Weigher:
                 sums[name] = sums[name] + total if name in sums else total
                 square = float(one.detach().double().square().mean((2, 3)).sum())
                 squares[name] = squares.get(name, 0.0) + square
-        count = sum(len(part) for part in self.parts)
-        self.means = {name: (total / count).float() for name, total in sums.items()}
+        count = self.images
+        self.means |= {name: (total / count).float() for name, total in sums.items()}
         for name, total in sums.items():
             whole = squares[name] / count
             varies = whole - float((total / count).square().sum())
@@ -88,37 +142,36 @@ class Weigher:
         self._clean = torch.cat(logits)
         return bool(self._clean.isfinite().all())
 
-    def without(self, *layers: str) -> Worth | None:
+    def without(self, *layers: str) -> Losses | None:
         """What is lost when layers' outputs are their means everywhere; None if they cannot be."""
         means = {layer: self.means[layer][None, :, None, None] for layer in layers}
-        return self._edited(
-            layers, lambda layer, found, start: means[layer].to(found).expand_as(found)
-        )
+        return self._edited(layers, lambda part: means)
 
-    def exchanged(self, *layers: str) -> Worth | None:
-        """What is lost when each image gets the next one's outputs of the layers."""
+    def exchanged(self, *layers: str) -> Losses | None:
+        """What is lost when each image gets the one's outputs of the layers that comes before it.
+
+        These are made beside it, batch by batch: all of a fine layer would fill the memory.
+        """
         from conceptseg.network.record import Recorder
 
-        own: dict[str, list[Tensor]] = {layer: [] for layer in layers}
-        for part in self.parts:
+        others = torch.cat(self.parts).roll(1, 0).split(len(self.parts[0]))
+
+        def of_others(part: int) -> Mapping[str, Tensor]:
             with torch.no_grad(), Recorder(self.model, layers, stop=True) as recorder:
-                recorder(part)
-            self.passed += len(part)
-            for layer, held in own.items():
-                held.append(recorder.activations[layer].detach())
-        others = {layer: torch.cat(held).roll(1, 0) for layer, held in own.items()}
-        return self._edited(
-            layers,
-            lambda layer, found, start: others[layer][start : start + len(found)].to(found),
-        )
+                recorder(others[part])
+            self.passed += len(others[part])
+            return recorder.activations
 
-    def _edited(self, layers: Sequence[str], change: Change) -> Worth | None:
+        return self._edited(layers, of_others)
+
+    def _edited(self, layers: Sequence[str], given: Given) -> Losses | None:
         from conceptseg.network.record import Recorder
 
-        logits, start = [], 0
-        for part in self.parts:
+        logits = []
+        for number, part in enumerate(self.parts):
+            outputs = given(number)
             edit = {
-                layer: lambda found, layer=layer, at=start: change(layer, found, at)
+                layer: lambda found, one=outputs[layer]: one.to(found).expand_as(found)
                 for layer in layers
             }
             try:
@@ -127,35 +180,49 @@ class Weigher:
             except InputError:  # a layer that cannot be written back, or a network that minds
                 return None
             self.passed += len(part)
-            start += len(part)
         return self._compared(torch.cat(logits))
 
-    def _compared(self, after: Tensor) -> Worth:
+    def _compared(self, after: Tensor) -> Losses:
         assert self._clean is not None, "record comes first"
         return compared(self._clean, after)
 
-    @staticmethod
-    def _thinned(logits: Tensor | None) -> Tensor:
+    def _thinned(self, logits: Tensor | None) -> Tensor:
         assert logits is not None, "the pass was not stopped"
-        step = max(1, min(logits.shape[2:]) // SIDE)
+        side = min(SIDE, max(LEAST_SIDE, isqrt(ROOM // (self.images * logits.shape[1]))))
+        step = max(1, min(logits.shape[2:]) // side)
         return logits.detach()[:, :, step // 2 :: step, step // 2 :: step].float()
 
 
-def compared(before: Tensor, after: Tensor) -> Worth:
+def compared(before: Tensor, after: Tensor) -> Losses:
     """What logits [n, k, h, w] lose when they become others. Those that are not finite are lost."""
-    finite = after.isfinite().all(1)
-    then = after.argmax(1).where(finite, torch.full_like(finite, -1, dtype=torch.int64))
-    now = before.argmax(1)
-    overlaps = []
-    for c in now.unique():
-        one, other = now == c, then == c
-        overlaps.append(float((one & other).sum()) / float((one | other).sum()))
-    z = before - before.mean(1, keepdim=True)
-    moved = (after - after.mean(1, keepdim=True) - z).square().sum(1)
-    spread = (z - z.mean((0, 2, 3), keepdim=True)).square().sum(1)
-    lost = float(moved.where(finite, spread).double().sum())
-    total = float(spread.double().sum())
-    return Worth(1 - sum(overlaps) / len(overlaps), min(1.0, lost / total) if total > 0 else 0.0)
+    classes = before.shape[1]
+    rows: list[tuple[Tensor, ...]] = []
+    for one, other in zip(before, after, strict=True):
+        finite = other.isfinite().all(0)
+        now, then = one.argmax(0), other.argmax(0)
+        there = _counted(now, classes)
+        same = _counted(now[finite & (now == then)], classes)
+        either_one = there + _counted(then[finite], classes) - same
+        z = one - one.mean(0, keepdim=True)
+        change = other - other.mean(0, keepdim=True) - z
+        lost = change[:, finite].square().sum(dtype=torch.float64)
+        sums = (*_sums(z.flatten(1)), *_sums(z[:, ~finite]))
+        rows.append((same, either_one, there, lost, *sums))
+    columns = zip(*rows, strict=True)
+    found: list[Floats] = [torch.stack(column).double().cpu().numpy() for column in columns]
+    both, either, held, moved, total, squares, pixels, *spoilt = found
+    of_spoilt = (spoilt[0], spoilt[1], spoilt[2])
+    return Losses(both, either, held, moved, total, squares, pixels, of_spoilt)
+
+
+def _sums(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of z [k, pixels]: the sum by class [k], that of squares, and how many pixels there are."""
+    kind = torch.float64
+    return z.sum(1, dtype=kind), z.square().sum(dtype=kind), torch.tensor(float(z.shape[1]))
+
+
+def _counted(classes: Tensor, most: int) -> Tensor:
+    return classes.flatten().bincount(minlength=most)
 
 
 def levels_of(model: Network, images: Tensor, names: Sequence[str], batch_size: int) -> Levels:

@@ -14,6 +14,10 @@ WEIGHED = {
     "prediction": "of the prediction",
     "logits": "of the logits' variation",
     "exchanged": "with another image's output",
+    "images": "images",
+    "of_best": "of what the best loses",
+    "of_best_low": "from",
+    "of_best_high": "to",
     "mark": "remark",
 }
 LABELS = {"output": "output", "class": "counts as", "masks": "in the masks", "iou": "IoU"}
@@ -58,7 +62,7 @@ AND = " + "
 def layer(result: Result, name: str) -> str:
     """A layer's name, and what it is worth to the decision where that was measured."""
     kept = _worth(result)
-    worth = {row["layer"]: row[kept["by"]] for row in kept.get("layers", ())}
+    worth = {row["layer"]: row.get("worth", row[kept["by"]]) for row in kept.get("layers", ())}
     if name not in worth:
         return name
     other = kept["runner_up"] if name == kept["auto"] else kept["auto"]
@@ -81,9 +85,10 @@ def _weighed(result: Result) -> blocks.TableBlock | None:
         return None
     marks = {kept["best"]: "loses most", kept["runner_up"]: "runner-up", kept["auto"]: "auto"}
     rows = [{**row, "mark": marks.get(row["layer"], "")} for row in kept["layers"]]
+    columns = tuple(name for name in WEIGHED if name in rows[0])  # earlier versions kept fewer
     return blocks.TableBlock(
-        Table(rows, tuple(WEIGHED), labels=WEIGHED),
-        f"What is lost without a layer: set to its mean over {kept['images']} images",
+        Table(rows, columns, labels={name: WEIGHED[name] for name in columns}),
+        f"What is lost without a layer: set to its mean over images, {kept['images']} at most",
         limit=1000,
         folded=True,
     )

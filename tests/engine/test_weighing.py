@@ -37,10 +37,16 @@ def test_the_planted_networks_keep_their_bottleneck_and_say_its_worth(name):
     context = start.prepare(planted(model={"source": "planted", "name": name}))
     assert context.layer == context.choice.layer == "bottleneck"
     said, doubt = about_worth(context)
-    assert not doubt and "bottleneck is set to its mean over 4 images" in said
-    beside = said.partition("(")[2].partition(")")[0]
-    shown = [part.split()[-2] for part in beside.split(", ")]
     choice = context.choice
+    assert not doubt and "bottleneck is set to its mean over 8 images" in said
+    low, high = choice.interval("bottleneck")
+    assert 0 < low <= choice.worth("bottleneck") <= high < 1
+    assert said.startswith(
+        f"{choice.worth('bottleneck'):.2f} ({low:.2f} to {high:.2f}) of the pred"
+    )
+    assert choice.told and choice.share("bottleneck") >= 0.9
+    beside = said.partition("images (")[2].partition(")")[0]
+    shown = [part.split()[-2] for part in beside.split(", ")]
     assert shown == [
         *dict.fromkeys(n for n in (choice.best, choice.runner_up) if n != "bottleneck")
     ]
@@ -53,9 +59,28 @@ def test_the_images_are_the_same_for_all_limits_and_batch_sizes(limit):
     whole = start.read_manifest(planted())
     part = whole.select(limit=limit, seed=3)
     run = RunConfig(device="cpu", batch_size=1)
-    assert torch.equal(
-        images_to_weigh(part, run, 3), images_to_weigh(whole, RunConfig(device="cpu"), 3)
+    own, all_of_them = (
+        images_to_weigh(part, run, 3),
+        images_to_weigh(whole, RunConfig(device="cpu"), 3),
     )
+    assert torch.equal(own[:limit], all_of_them[:limit])
+    assert torch.equal(all_of_them[:2], own[:4][:2]), "of any number the first"
+    assert len(own[:64]) == limit == own.shape[0] and all_of_them.shape == (64, 1, 64, 64)
+
+
+def test_images_of_another_size_are_left_out():
+    from dataclasses import replace
+
+    whole = start.read_manifest(planted()).select(limit=5, seed=3)
+
+    class Odd(type(whole)):
+        def image(self, sample):
+            found = super().image(sample)
+            return found[:, :32] if sample.id == self.samples[2].id else found
+
+    odd = Odd(**{name: getattr(whole, name) for name in whole.__dataclass_fields__})
+    found = images_to_weigh(replace(odd), RunConfig(device="cpu"), 3)
+    assert len({one.shape for one in found[:64]}) == 1 and len(found[:64]) in (1, 4)
 
 
 def test_a_named_layer_that_carries_little_is_doubted():

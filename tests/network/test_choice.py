@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from conceptseg.config import Reading
 from conceptseg.network import choice as choosing
 from conceptseg.network.candidates import Candidate, candidates
-from conceptseg.network.choice import AT_MOST, TRIED, chosen, ranked, with_worth
+from conceptseg.network.choice import AT_MOST, chosen, ranked, with_worth
 from conceptseg.network.layers import products, watch
 from conceptseg.network.model import SegmentationModel
 from tests.small_models import LOGITS, wrapped
@@ -192,8 +192,9 @@ def test_it_is_chosen_once_until_weights_change():
 def test_few_passes_and_any_layer_besides():
     model, images = wrapped(Shared(0.5), 2, 1), blocks(6)
     choice = chosen(model, images, batch_size=3)
-    assert choice.images == 4
-    assert choice.passed <= 3 + 4 * (1 + len(choice.weighed) + 2 * (TRIED + 1))
+    assert choice.images == 6 and choice.told
+    # As they are, each without, all and all coarser ones without; by exchange three at most.
+    assert choice.passed <= 3 + 6 * (1 + len(choice.weighed) + 2 + 2 * 3)
     more = chosen(model, images, layer="head")
     assert "head" in more.weighed and more.layer == choice.layer and more.passed > choice.passed
     infos = with_worth(model.layers(images), more)
@@ -236,9 +237,15 @@ def test_of_a_dear_network_fewer_layers_are_weighed_on_fewer_images(monkeypatch)
     )
     assert passed <= products(seen, sizes) <= 1.1 * passed, "weights and biases"
     first = chosen(model, images)
+    monkeypatch.setattr(choosing, "LIGHT", passed / 2)
+    monkeypatch.setattr(choosing, "ROOM", 7 * passed)
+    with torch.no_grad():
+        model.module.up.weight.mul_(1)
+    middling = chosen(model, images)
+    assert middling.images == 4 and middling.passed < first.passed, "neither eight nor doubled"
     monkeypatch.setattr(choosing, "DEAR", passed)
     with torch.no_grad():
         model.module.up.weight.mul_(1)  # another state of its weights: chosen anew
     dear = chosen(model, images)
-    assert (dear.images, first.images) == (2, 4) and dear.layer == first.layer
-    assert len(dear.weighed) <= AT_MOST // 2 + 1 and dear.passed < first.passed
+    assert (dear.images, first.images) == (2, 6) and dear.layer == first.layer
+    assert len(dear.weighed) <= AT_MOST // 2 + 1 and dear.passed < middling.passed

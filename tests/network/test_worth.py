@@ -1,5 +1,6 @@
 """What is lost without a layer, against loops over pixels and against closed forms."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,7 @@ def test_it_is_what_loops_find(noise):
     torch.manual_seed(1)
     before = torch.randn(2, 4, 5, 6)
     after = before + noise * torch.randn_like(before) + torch.randn(2, 1, 5, 6)
-    worth = compared(before, after)
+    worth = compared(before, after).worth
     prediction, logits = by_hand(before, after)
     assert worth.prediction == pytest.approx(prediction, abs=1e-6)
     assert worth.logits == pytest.approx(logits, abs=1e-5)
@@ -43,8 +44,26 @@ def test_it_is_what_loops_find(noise):
 
 def test_what_is_no_number_is_lost():
     before = torch.randn(1, 3, 4, 4)
-    worth = compared(before, before.clone().fill_(float("nan")))
+    worth = compared(before, before.clone().fill_(float("nan"))).worth
     assert (worth.prediction, worth.logits) == (1.0, 1.0)
+
+
+def test_a_draw_of_images_is_as_if_these_were_all():
+    """Each image as often as it is drawn, against the same images one after the other."""
+    torch.manual_seed(2)
+    before = torch.randn(4, 3, 6, 5) + 2 * torch.randn(4, 3, 1, 1)
+    after = before + 0.2 * torch.randn_like(before)
+    after[1, :, 2:] = float("nan")
+    losses = compared(before, after)
+    for drawn in ([0, 1, 2, 3], [0, 0, 2, 2], [1, 1, 1, 3]):
+        weights = np.bincount(drawn, minlength=4)[None].astype(float)
+        prediction, logits = losses.drawn(weights)
+        worth = compared(before[drawn], after[drawn]).worth
+        assert prediction[0] == pytest.approx(worth.prediction, abs=1e-9)
+        assert logits[0] == pytest.approx(worth.logits, abs=1e-6)
+    one = compared(before[1:2], after[1:2]).worth
+    kept = before[1:2, :, :2], after[1:2, :, :2]
+    assert one.logits > compared(*kept).worth.logits, "what is no number is lost"
 
 
 class Mixed(nn.Module):
@@ -76,12 +95,12 @@ def test_the_lost_variation_is_the_branch_s_share(weight):
     weigher = Weigher(model, signs(), 3)
     assert weigher.record(["a", "b"])
     whole = weight**2 + (1 - weight) ** 2
-    assert weigher.without("a").logits == pytest.approx(weight**2 / whole, abs=1e-6)
-    assert weigher.without("b").logits == pytest.approx((1 - weight) ** 2 / whole, abs=1e-6)
+    assert weigher.without("a").worth.logits == pytest.approx(weight**2 / whole, abs=1e-6)
+    assert weigher.without("b").worth.logits == pytest.approx((1 - weight) ** 2 / whole, abs=1e-6)
     # The sign of z is the heavier channel's; without it, the other's, which agrees at half.
     heavy, light = ("a", "b") if weight > 0.5 else ("b", "a")
-    assert weigher.without(heavy).prediction == pytest.approx(2 / 3, abs=1e-6)
-    assert weigher.without(light).prediction == 0
+    assert weigher.without(heavy).worth.prediction == pytest.approx(2 / 3, abs=1e-6)
+    assert weigher.without(light).worth.prediction == 0
     assert weigher.passed == 8 * 5
 
 
@@ -92,7 +111,7 @@ def test_another_image_s_output():
     for given, lost in ((images, 1.0), (images[:1].repeat(2, 1, 1, 1), 0.0)):
         weigher = Weigher(model, given, 1)
         weigher.record(["a"])
-        assert weigher.exchanged("a").prediction == lost
+        assert weigher.exchanged("a").worth.prediction == lost
     assert not Weigher(model, images[:1], 1).several
 
 
@@ -104,7 +123,7 @@ def test_batches_change_nothing():
     for size in (1, 3, 4):
         weigher = Weigher(model, images, size)
         weigher.record(["mid", "dec1"])
-        found.append((weigher.without("dec1"), weigher.exchanged("mid")))
+        found.append((weigher.without("dec1").worth, weigher.exchanged("mid").worth))
     for one in found[1:]:
         for left, right in zip(found[0], one, strict=True):
             assert left.logits == pytest.approx(right.logits, abs=1e-5)
