@@ -38,6 +38,8 @@ from conceptseg.stats.intervals import FEWEST, finite_mean  # noqa: E402
 
 SCENES = 1500
 ROUNDING = 1e-9
+LEARNT = {"ace": "concept", "dictionary": "atom", "graph": "atom"}
+CHANCE = {"chance"}
 LEAST = 7
 """Data sets in which a number has to be known, for it to count."""
 
@@ -195,16 +197,18 @@ def held(study: str, found: list[Told], labels: dict[tuple[str, str], str]) -> l
 def intervals(result: dict) -> Iterator[tuple[tuple[str, ...], float, float, float]]:
     """Every interval of a saved result's tables: what it is of, the value, and its ends.
 
-    The ends follow their value among a table's columns. A table of images is of others each time.
+    The ends follow their value among a table's columns. A table of images, or of what stands for
+    others, is of others each time, and so is one of what is learnt anew (`LEARNT`); ends between
+    which chance lies (`CHANCE`) hold no truth.
     """
     for name, table in result["tables"].items():
         own, columns = identity(table), list(table["columns"])
-        if "sample" in own:
+        if "sample" in columns or LEARNT.get(result["study"]) in own:
             continue
         ends = [
             (columns[place - 1], low, columns[place + 1])
             for place, low in enumerate(columns)
-            if low == "low" or low.endswith("_low")
+            if (low == "low" or low.endswith("_low")) and columns[place - 1] not in CHANCE
         ]
         for row in table["rows"]:
             words = [str(row.get(one)) for one in own]
