@@ -1,12 +1,13 @@
 """How often the 95 % intervals of a report hold the truth, on data sets that were never seen.
 
-    python benchmarks/coverage.py runs STUDY [--sets 24] [--set KEY=VALUE]
+    python benchmarks/coverage.py runs STUDY [--sets 24] [--set KEY=VALUE] [--keep FOLDER]
     python benchmarks/coverage.py draws FOLDER [FOLDER ...] [--sets 400]
     python benchmarks/coverage.py kinds STUDY [--sets 400] [--set KEY=VALUE]
 
 `runs` runs a study on so many fresh planted data sets of its default size (other seeds of the same
 manifest) and reads every interval that its tables hold; the truth of a number is its mean over the
-data sets. It costs as many runs, and counts all that differs between data sets. `--write
+data sets. It costs as many runs, and counts all that differs between data sets. With `--keep` the
+intervals of each run stay in a folder, and the same command goes on where it ended. `--write
 conceptseg/report/held.json` puts what was measured into the package, where the study's reports say
 it among their limits; the documentation has all of it. `draws` takes the
 numbers of images in finished results (the folders' arrays) for the population, draws data sets of a
@@ -36,6 +37,9 @@ from conceptseg.stats.estimate import Sampling  # noqa: E402
 from conceptseg.stats.intervals import FEWEST, finite_mean  # noqa: E402
 
 SCENES = 1500
+ROUNDING = 1e-9
+LEARNT = {"ace": "concept", "dictionary": "atom", "graph": "atom"}
+CHANCE = {"chance"}
 LEAST = 7
 """Data sets in which a number has to be known, for it to count."""
 
@@ -48,11 +52,18 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=np.inf, help="no new run after these")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--write", type=Path, help="where the package keeps what `runs` measures")
+    parser.add_argument("--keep", type=Path, help="folder where `runs` keeps each run's intervals")
     parser.add_argument("--only", nargs="+", help="words of the kinds of interval")
     arguments = parser.parse_args()
     if arguments.way == "runs":
-        sets = arguments.sets or 24
-        runs(arguments.of[0], sets, arguments.minutes, arguments.set, arguments.write)
+        found, labels = runs(
+            arguments.of[0],
+            arguments.sets or 24,
+            arguments.minutes,
+            arguments.set,
+            arguments.keep or Path(tempfile.mkdtemp()),
+        )
+        tell(arguments.of[0], found, labels, arguments.write)
     elif arguments.way == "kinds":
         kinds(arguments.of[0], arguments.sets or 400, arguments.set, arguments.only)
     else:
@@ -61,41 +72,63 @@ def main() -> None:
 
 
 def runs(
-    study: str, sets: int, minutes: float, overrides: list[str], write: Path | None = None
-) -> None:
-    """A study on fresh data sets, and the share of them in whose intervals the truth lies.
+    study: str, sets: int, minutes: float, overrides: list[str], keep: Path
+) -> tuple[list["Told"], dict[tuple[str, str], str]]:
+    """The intervals of a study's runs on fresh data sets, and what their columns are called.
 
     All look at the layer that the first chose, for the numbers of layers have no common truth.
     """
     start = time.monotonic()
+    keep.mkdir(parents=True, exist_ok=True)
+    found: list[Told] = []
+    labels: dict[tuple[str, str], str] = {}
+    layer: list[str] = []  # that of the first, for all: at another one all numbers are others
+    for number in range(sets):
+        file = keep / f"{study}-{number:03d}.json"
+        if not file.exists():
+            if time.monotonic() - start > 60 * minutes:
+                break
+            file.write_text(json.dumps(run(study, number, [*overrides, *layer])))
+            print(f"{study}: {number + 1} data sets", file=sys.stderr, flush=True)
+        made = json.loads(file.read_text())
+        found += [(number, tuple(words), *ends) for words, *ends in made["intervals"]]
+        labels |= {(table, column): label for table, column, label in made["labels"]}
+        layer = layer or made["layer"]
+    return found, labels
+
+
+def run(study: str, number: int, overrides: list[str]) -> dict:
+    """One run on a fresh data set: its intervals, the labels of their columns, and the layer."""
     import yaml
 
     from conceptseg.study.__main__ import main as command
 
     config = Path(f"studies/{study}_planted.yaml").resolve()
     manifest = (config.parent / yaml.safe_load(config.read_text())["data"]["manifest"]).resolve()
-    found: list[Told] = []
-    labels: dict[tuple[str, str], str] = {}
-    layer: list[str] = []  # that of the first, for all: at another one all numbers are others
-    for number in range(sets):
-        if time.monotonic() - start > 60 * minutes:
-            break
-        with tempfile.TemporaryDirectory() as folder:
-            own = Path(folder) / "data.yaml"
-            own.write_text(
-                yaml.safe_dump(yaml.safe_load(manifest.read_text()) | {"seed": 100 + number})
-            )
-            changed = [f"data.manifest={own}", *overrides, *layer]
-            flags = [word for one in changed for word in ("--set", one)]
-            out = Path(folder) / "out"
-            if command([study, "--config", str(config), "--out", str(out), *flags]):
-                raise SystemExit(f"data set {number} failed")
-            result = json.loads((out / "result.json").read_text())
-            found += [(number, *one) for one in intervals(result)]
-            labels |= labels_of(result)
-            taken = result["notes"].get("layer")
-            layer = [f"layer={taken}"] if taken and "layer" in result["config"] else []
-        print(f"{study}: {number + 1} data sets", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        own = Path(folder) / "data.yaml"
+        fresh = yaml.safe_load(manifest.read_text()) | {"seed": 100 + number}
+        own.write_text(yaml.safe_dump(fresh))
+        flags = [word for one in (f"data.manifest={own}", *overrides) for word in ("--set", one)]
+        out = Path(folder) / "out"
+        if command([study, "--config", str(config), "--out", str(out), *flags]):
+            raise SystemExit(f"data set {number} failed")
+        result = json.loads((out / "result.json").read_text())
+    taken = result["notes"].get("layer")
+    return {
+        "intervals": list(intervals(result)),
+        "labels": [(*key, label) for key, label in labels_of(result).items()],
+        "layer": [f"layer={taken}"] if taken and "layer" in result["config"] else [],
+    }
+
+
+def tell(
+    study: str,
+    found: list["Told"],
+    labels: dict[tuple[str, str], str],
+    write: Path | None = None,
+) -> None:
+    """Prints what `held` says of a study's intervals, and puts it where the package keeps it."""
     rows = held(study, found, labels)
     for row in rows:
         told = f"{row['share']:.3f} +- {1.96 * row['error']:.3f} of {row['intervals']}"
@@ -132,17 +165,22 @@ def held(study: str, found: list[Told], labels: dict[tuple[str, str], str]) -> l
     """Of each table's column a row: the share of intervals that hold the mean over data sets, the
     standard error of that share, and their number.
 
-    Intervals of one data set hold or fail together; so the error is that of a ratio of sums over
-    data sets, as of clusters.
+    Of s data sets each is in the mean itself, so it lies sqrt(1 - 1/s) as far from it as from the
+    truth, in the mean of squares: an interval holds the truth if it holds what is by the inverse
+    as far from its value as the mean. Intervals of one data set hold or fail together; so the error
+    is that of a ratio of sums over data sets, as of clusters.
     """
     each: dict[tuple[str, ...], list[Told]] = defaultdict(list)
     for one in found:
         each[tuple(one[1])].append(one)
     kinds: dict[tuple[str, str], list[tuple[int, bool]]] = defaultdict(list)
     for (table, column, *_), told in each.items():
-        if len({one[0] for one in told}) >= LEAST:
-            truth = np.mean([one[2] for one in told])
-            kinds[table, column] += [(one[0], bool(one[3] <= truth <= one[4])) for one in told]
+        sets = len({one[0] for one in told})
+        if sets >= LEAST:
+            mean, far = np.mean([one[2] for one in told]), np.sqrt(sets / (sets - 1))
+            for number, _, value, low, high in told:
+                truth = value + far * (mean - value)
+                kinds[table, column].append((number, low - ROUNDING <= truth <= high + ROUNDING))
     rows = []
     for (table, column), pairs in sorted(kinds.items()):
         number, true = np.array([n for n, _ in pairs]), np.array([t for _, t in pairs], float)
@@ -159,16 +197,18 @@ def held(study: str, found: list[Told], labels: dict[tuple[str, str], str]) -> l
 def intervals(result: dict) -> Iterator[tuple[tuple[str, ...], float, float, float]]:
     """Every interval of a saved result's tables: what it is of, the value, and its ends.
 
-    The ends follow their value among a table's columns. A table of images is of others each time.
+    The ends follow their value among a table's columns. A table of images, or of what stands for
+    others, is of others each time, and so is one of what is learnt anew (`LEARNT`); ends between
+    which chance lies (`CHANCE`) hold no truth.
     """
     for name, table in result["tables"].items():
         own, columns = identity(table), list(table["columns"])
-        if "sample" in own:
+        if "sample" in columns or LEARNT.get(result["study"]) in own:
             continue
         ends = [
             (columns[place - 1], low, columns[place + 1])
             for place, low in enumerate(columns)
-            if low == "low" or low.endswith("_low")
+            if (low == "low" or low.endswith("_low")) and columns[place - 1] not in CHANCE
         ]
         for row in table["rows"]:
             words = [str(row.get(one)) for one in own]
@@ -306,9 +346,9 @@ def kinds(
     """The share of data sets, drawn from a population, in whose intervals its own value lies."""
     from scipy.stats import spearmanr
 
+    from conceptseg.stats.areas import told_apart
     from conceptseg.stats.ranks import auc
     from conceptseg.study.bottleneck.evaluate import r_squared
-    from conceptseg.study.bottleneck.presence import told_apart
 
     world = predicted(study, overrides, scenes)
     table, k = world["confusion"], world["confusion"].shape[1]

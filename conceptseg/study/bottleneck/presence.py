@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from conceptseg.stats.areas import told_apart
 from conceptseg.stats.estimate import Estimate, Sampling
-from conceptseg.stats.ranks import auc
 from conceptseg.study.bottleneck.regress import splits
 
 
@@ -86,23 +86,6 @@ def presence_of(
         least=settings["least"],
         seed=settings["seed"],
     )
-
-
-def told_apart(sampling: Sampling, scores: np.ndarray, truth: np.ndarray) -> Estimate:
-    """AUC of scores [n] for `truth` [n], with an interval that holds where it is near 0 or 1.
-
-    AUC is the mean over images of one kind of the share of the other kind that each is on the right
-    side of. Where nearly all are of all of them, draws say little of the rest (of an AUC of 0.99
-    and 60 or 200 images they covered 70 %): the interval is as wide, too, as those of both means.
-    """
-    found = sampling.statistic(lambda r: auc(scores[r][truth[r]], scores[r][~truth[r]]))
-    for sign, own in ((1, truth), (-1, ~truth)):
-        there, others = sign * scores[own], np.sort(sign * scores[~own])
-        if len(there) and len(others):
-            ends = [np.searchsorted(others, there, side) for side in ("left", "right")]
-            right = np.mean(ends, 0) / len(others)
-            found = found.joined(sampling.at(own).bounded(right, 0.0, 1.0))
-    return found
 
 
 def logistic(

@@ -137,4 +137,4 @@ def _indices(study: Dictionary, context: Context, known: Known) -> dict[int, Est
     parts, whole = table.column("part"), table.column("whole")
     # By images, not by sums of variances: the score of one image may vary as that of all others.
     each = parts / np.where(whole > TINY, whole, np.nan)[:, None]
-    return {atom: own.mean(each[:, i]) for i, atom in enumerate(known[RANKED])}
+    return {atom: own.pointed(each[:, i], 0, 1) for i, atom in enumerate(known[RANKED])}

@@ -127,7 +127,7 @@ def choose(study: Dictionary, context: Context, known: Known) -> Known:
     )
     tried = []
     for place, (asked, atoms) in enumerate(known[TRIED]):
-        estimate = own.mean(class_mean(values[:, place]))
+        estimate = own.pointed(class_mean(values[:, place]), 0, 1)
         tried.append((asked, len(atoms.atoms), atoms.error(rows), estimate))
     enough = [i for i, one in enumerate(tried) if one[3].value >= study.recovered]
     place = enough[0] if enough else int(np.argmax([one[3].value for one in tried]))

@@ -208,9 +208,9 @@ def judge_repairs(study: Dictionary, context: Context, known: Known) -> Known:
                 known[CHOSEN_ATOMS][failure.class_id],
                 len(gain),
                 float(clean.mean()),
-                own.mean(clean + gain),
-                own.mean(gain),
-                own.mean(placebo),
+                own.pointed(clean + gain, 0, 1),
+                own.pointed(gain, -1, 1),
+                own.pointed(placebo, -1, 1),
                 own.ratio(gain, lost),
                 float(placebo.sum() / lost.sum()),
                 test,
@@ -228,4 +228,4 @@ def _harm(
     rows = [i for i, name in enumerate(table.ids) if name not in failure.images[1]]
     ids = [table.ids[i] for i in rows]
     change = class_mean(table.column("change")[rows, place].astype(np.float64))
-    return sampling_of(context, ids, study.unit, context.seed).mean(change)
+    return sampling_of(context, ids, study.unit, context.seed).pointed(change, -1, 1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from conceptseg.data.draw import sample_priority
+from conceptseg.stats.areas import area, told_apart, told_better
 from conceptseg.stats.estimate import Estimate, Sampling, jackknifed
 from conceptseg.stats.intervals import Floats
 from conceptseg.study.examples.critic import Likeness
@@ -61,26 +62,6 @@ def nearness(like: Floats, wrong: np.ndarray, neighbours: int) -> tuple[Floats, 
     return score, nearest
 
 
-def areas(score: Floats, wrong: np.ndarray, strata: np.ndarray, weights: np.ndarray) -> Floats:
-    """Chance that a wrong object scores above a right one of its class, [draws].
-
-    Of each draw, `weights` [draws, m] says how often it holds each object. Classes `strata` [m]
-    weigh by their pairs; ties count half; nan where no class has a pair.
-    """
-    total, pairs = np.zeros(len(weights)), np.zeros(len(weights))
-    for c in np.unique(strata):
-        rows = np.flatnonzero(strata == c)
-        rows = rows[np.argsort(score[rows], kind="stable")]
-        heavy, bad = weights[:, rows].astype(np.float64), wrong[rows] == 1
-        ends = np.unique(score[rows], return_index=True)[1]
-        good_at = np.add.reduceat(heavy * ~bad, ends, axis=1)
-        bad_at = np.add.reduceat(heavy * bad, ends, axis=1)
-        below = np.cumsum(good_at, axis=1) - good_at / 2
-        total += (bad_at * below).sum(1)
-        pairs += bad_at.sum(1) * good_at.sum(1)
-    return np.divide(total, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
-
-
 @dataclass(frozen=True)
 class Scores:
     """Of m objects: how near wrong ones are, the network's doubt, nearness where each of b parts
@@ -95,30 +76,27 @@ class Scores:
 def compared(
     scores: Scores, wrong: np.ndarray, strata: np.ndarray, sampling: Sampling
 ) -> dict[str, Estimate]:
-    """The areas of `nearness` and `doubt`, and the `difference` of the first less the second.
+    """The areas of `nearness` and `doubt`, and the `difference` of the first less the second, of
+    wrong objects over right ones of their class (:mod:`conceptseg.stats.areas`).
 
     Draws of the groups know nothing of what other neighbours would have said, so the intervals of
     nearness and of the difference are at least those of a jackknife that leaves out a part of the
     groups among the objects and among the neighbours.
     """
-    drawn, whole = sampling.weights(), np.ones((1, len(wrong)), int)
-    near, doubt = (
-        (areas(one, wrong, strata, whole)[0], areas(one, wrong, strata, drawn))
-        for one in (scores.nearness, scores.doubt)
-    )
+    bad = wrong == 1
     left = list[tuple[float, float]]()
     for b in np.unique(scores.cut).tolist():
         kept = (scores.cut != b) & np.isfinite(scores.without[:, b])
         one = [
-            areas(each[kept], wrong[kept], strata[kept], whole[:, : kept.sum()])[0]
+            area(each[kept], bad[kept], strata[kept])
             for each in (scores.without[:, b], scores.doubt)
         ]
         left.append((one[0], one[0] - one[1]))
     spread = np.array(left).T
-    found = sampling.of_draws(*near)
-    gap = sampling.of_draws(near[0] - doubt[0], near[1] - doubt[1])
+    found = told_apart(sampling, scores.nearness, bad, strata)
+    gap = told_better(sampling, scores.nearness, scores.doubt, bad, strata)
     return {
         "nearness": found.joined(jackknifed(found, spread[0])),
-        "doubt": sampling.of_draws(*doubt),
+        "doubt": told_apart(sampling, scores.doubt, bad, strata),
         "difference": gap.joined(jackknifed(gap, spread[1])),
     }

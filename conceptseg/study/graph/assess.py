@@ -115,12 +115,14 @@ def judged(
     back = np.concatenate([kind.back for kind in kinds], 1)
     first = np.concatenate([kind.first for kind in kinds])
     size = sizes(out, back)
+    # No image was seen to be moved further: where an edge moves few, others may be, as far.
+    largest = float(np.nanmax(size, initial=0.0))
     asked = [Question(own - smallest, sampling) for own in size.T]
     tests = judge(asked, side="greater", seed=seed, policy=few(by_bh))
     return [
         Edge(
             *one,
-            size=sampling.mean(size[:, n]),
+            size=sampling.pointed(size[:, n], 0, largest),
             signed=float(np.nanmean(out[:, n] + back[:, n]) / 2),
             out=float(np.nanmean(out[:, n])),
             back=float(np.nanmean(back[:, n])),
@@ -212,7 +214,7 @@ def _nodes(known: Known) -> tuple[Node, ...]:
     atoms, effects, sampling = known[ATOMS], known[EFFECTS], known[HALVES].sampling
     there, total = effects.column("there"), effects.column("total")
     direct, first = effects.column("direct"), effects.column("first")
-    nodes = []
+    nodes, largest = [], float(np.nanmax(np.abs(total), initial=0.0))
     for c, class_id in enumerate(known[CLASSES]):
         rows = np.flatnonzero(there[:, c])
         own = sampling.at(rows)
@@ -220,6 +222,6 @@ def _nodes(known: Known) -> tuple[Node, ...]:
             through = float(first[rows, p, :, c].sum(1).mean())
             straight = float(direct[rows, p, c].mean())
             gone = total[rows, p, c]
-            size = own.mean(np.abs(gone))
+            size = own.pointed(np.abs(gone), 0, largest)
             nodes.append(Node(p, class_id, size, float(gone.mean()), straight, through))
     return tuple(nodes)

@@ -161,8 +161,8 @@ def score(
                 name,
                 _estimate(told.whole, told.without, own),
                 dict(zip(names, told.each.tolist(), strict=True)),
-                own.mean(drawn),
-                own.mean(right),
+                own.pointed(drawn, 0, 1),
+                own.pointed(right, 0, 1),
                 float(np.mean([bits(h.words[judges]) for h in heard_of])),
                 _stable([joint(h.words[judges]) for h in heard_of]),
             )
@@ -178,7 +178,7 @@ def score(
             tells[LANGUAGE].without - tells[best].without,
             own,
         ),
-        own.mean((drawn_by[LANGUAGE] - drawn_by[painter])[judges]),
+        own.pointed((drawn_by[LANGUAGE] - drawn_by[painter])[judges], -1, 1),
         best,
         painter,
     )

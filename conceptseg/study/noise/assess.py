@@ -69,8 +69,9 @@ def assess(study: NoiseStudy, context: Context, known: Known) -> Known:
         for f, fill in enumerate(study.fills):
             dice = curves.dice[rows][:, :, f]
             for m, method in enumerate(curves.methods):
-                each = tuple(own.mean(column) for column in dice[:, m].T)
-                lines.append(Line(c, fill, method, each, own.mean(_area(dice[:, m]))))
+                each = tuple(own.pointed(column, 0, 1) for column in dice[:, m].T)
+                area = own.pointed(_area(dice[:, m]), 0, 1)
+                lines.append(Line(c, fill, method, each, area))
             for m, method in enumerate(curves.methods[1:], start=1):
                 gap = dice[:, 0, study.at] - dice[:, m, study.at]
                 asked.append((c, fill, method, gap, rows))

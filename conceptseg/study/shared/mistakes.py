@@ -132,7 +132,7 @@ def judged(
     for (c, q, x), asked, test in zip(pairs, questions, tests, strict=True):
         could, did = possible[:, q, :, x, c], made[:, q, :, x, c]
         worth = worths.of(c, x)[q]
-        excess = asked.sampling.mean(asked.values)
+        excess = asked.sampling.pointed(asked.values, -1, 1)
         fit = 2 * did[:, 0].sum() / max(could[:, 0].sum() + _everything(made[..., x, c]).sum(), 1)
         held = np.isin(table.ids, asked.sampling.ids)
         on, off = (did[held].sum(0) / could[held].sum(0)).tolist()

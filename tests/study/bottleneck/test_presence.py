@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from conceptseg.stats.estimate import Sampling
-from conceptseg.stats.ranks import auc
-from conceptseg.study.bottleneck.presence import presence, told_apart
+from conceptseg.study.bottleneck.presence import presence
 
 
 def images(count):
@@ -68,37 +67,3 @@ def test_folds_do_not_cut_what_they_were_told_to_keep():
     options = {"folds": 4, "least": 10, "seed": 0}
     assert presence(*given, np.arange(80), **options).layer.value > 0.95
     assert presence(*given, place, **options).layer.value < 0.7
-
-
-@pytest.mark.slow
-def test_the_interval_of_an_auc_near_one_holds_it():
-    """One image in thirty of the class is not seen at all: the AUC is 1 - 1/60."""
-    rng, held, n = np.random.default_rng(0), [], 40
-    for seed in range(120):
-        truth = np.arange(n) < n // 2
-        seen = truth & (rng.random(n) >= 1 / 30)
-        scores = np.where(truth, np.where(seen, 9.0, 0.0), 0.0) + rng.random(n)
-        names = tuple(f"{i:02d}" for i in range(n))
-        sampling = Sampling(names, names, "images", seed, 200)
-        one = told_apart(sampling, scores, truth)
-        drawn = sampling.statistic(lambda r, s=scores, t=truth: auc(s[r][t[r]], s[r][~t[r]]))
-        assert one.value == drawn.value
-        held.append([each.low <= 1 - 1 / 60 <= each.high for each in (one, drawn)])
-    new, plain = np.mean(held, 0)
-    assert new >= 0.95 and plain < 0.75
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("mean", [0.0, 1.0])
-def test_of_usual_scores_the_interval_of_an_auc_covers_about_as_promised(mean):
-    from scipy.stats import norm
-
-    rng, held, n = np.random.default_rng(1), [], 60
-    names = tuple(f"{i:02d}" for i in range(n))
-    for seed in range(150):
-        truth = np.arange(n) < n // 2
-        one = told_apart(
-            Sampling(names, names, "images", seed, 200), rng.normal(size=n) + mean * truth, truth
-        )
-        held.append(one.low <= norm.cdf(mean / np.sqrt(2)) <= one.high)
-    assert np.mean(held) >= 0.91

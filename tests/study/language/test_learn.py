@@ -135,3 +135,13 @@ def test_what_words_say_is_told_and_equal_codes_are_equal():
     assert found.test.passed and found.place == 1 and found.tells.value == pytest.approx(1)
     scored, compared = assess.score(one, [seed, seed], one.attributes, 0)
     assert compared.tells.value == 0 and scored[0].stable == pytest.approx(1)
+
+
+def test_codes_that_all_get_right_may_be_wrong_of_others():
+    """Forty objects whose masks and classes all come out right: others may not."""
+    values = np.random.default_rng(1).integers(0, 2, 60)
+    one, seed = spoken_of(values[:, None], values, tuple(f"g{g:02}" for g in range(60)))
+    scored, compared = assess.score(one, [seed, seed], one.attributes, 0)
+    for estimate in (scored[0].dice, scored[0].classes):
+        assert estimate.value == 1 and 0.85 < estimate.low < 0.95
+    assert compared.dice.value == 0 and compared.dice.low < -0.05 < 0.05 < compared.dice.high
