@@ -114,6 +114,11 @@ class Generator(Strict, ABC):
         """Whether it has to be fitted to images first (`fit`)."""
         return False
 
+    @property
+    def by_regions(self) -> bool:
+        """Whether it edits what a region's mask covers, so that another mask moves the edit."""
+        return False
+
     def check(self, model: SegmentationModel, drawn: Any) -> None:
         """Raise InputError where it cannot edit such images; `drawn` as in :class:`Subject`."""
 

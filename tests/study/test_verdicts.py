@@ -334,19 +334,22 @@ def test_noise_asks_something_else_and_says_whether_its_maps_may_be_read(last, b
 
 
 @pytest.mark.parametrize(
-    ("own", "low", "images", "status"),
+    ("own", "low", "p", "images", "status"),
     [
-        (False, 0.6, 20, "concern"),
-        (False, 0.1, 20, "none shown"),
-        (True, 0.9, 20, "cannot tell"),
-        (False, None, 3, "cannot tell"),
+        (False, 0.6, 0.01, 20, "concern"),
+        (False, 0.6, 0.2, 20, "cannot tell"),
+        (False, 0.6, None, 20, "cannot tell"),
+        (False, 0.1, 0.01, 20, "none shown"),
+        (True, 0.9, 0.01, 20, "cannot tell"),
+        (False, None, None, 3, "cannot tell"),
     ],
 )
-def test_counterfactuals_of_what_lies_around_are_a_concern(own, low, images, status):
-    rows = [{"class": "car", "region": "road", "own": own, "share_low": low, "images": images}]
-    found = counterfactual(result("counterfactual", None, regions=rows))
+def test_counterfactuals_of_what_lies_around_are_a_concern(own, low, p, images, status):
+    row = {"class": "car", "region": "road", "own": own, "share_low": low, "images": images}
+    found = counterfactual(result("counterfactual", None, regions=[{**row, "p_corrected": p}]))
     assert found.status == status
     assert status != "concern" or "car by road" in found.sentence
+    assert "elsewhere" not in found.sentence or (p != 0.01 and "car by road" in found.sentence)
 
 
 def test_graphs_count_what_holds_and_judge_nothing():

@@ -50,6 +50,10 @@ class Layers(Generator):
         0.1, gt=0, le=0.5, description="Shift of things, as a part of the image's shorter side."
     )
 
+    @property
+    def by_regions(self) -> bool:
+        return True
+
     def encode(self, subject: Subject, fitted: Mapping[str, Tensor]) -> Code:
         return _Layers(self, subject)
 

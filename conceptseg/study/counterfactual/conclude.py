@@ -25,6 +25,8 @@ from conceptseg.study.shared import local_maps, studied
 from conceptseg.study.shared.compare import COMPARISON
 
 SHARE = Column("share", "share of images that flip", interval=True, brief="share")
+MORE = Column("more", "share beyond edits elsewhere", interval=True, brief="beyond")
+P_CORRECTED = Column("p_corrected", "p corrected", of=lambda one: one.test and one.test.adjusted)
 
 
 def conclude(study: Counterfactual, context: Context, known: Known) -> Result:
@@ -70,32 +72,36 @@ def target(to: int, classes: Sequence[str]) -> str:
 
 
 def findings(shares: Sequence[Share], classes: Sequence[str]) -> list[Finding]:
-    """Of each pair and region, how often editing it alone is enough: a fact of these images."""
-    found = []
-    for one in shares:
-        if one.attribute != ALL:
-            continue
-        was, to = classes[one.was], target(one.to, classes)
-        said = f"{was} becomes {to} when {one.region} alone is edited"
+    """Of each pair and region, how often editing it alone is enough, against edits elsewhere."""
+    return [_finding(one, classes) for one in shares if one.attribute == ALL]
+
+
+def _finding(one: Share, classes: Sequence[str]) -> Finding:
+    was, to = classes[one.was], target(one.to, classes)
+    said = f"{was} becomes {to} when {one.region} alone is edited"
+    plain = f"{said}."
+    beside = "" if np.isnan(one.elsewhere) else f"; by edits elsewhere in {one.elsewhere:.0%}"
+    if not one.share.value:
+        said = f"No edit of {one.region} alone was found that turns {was} into {to}"
         plain = f"{said}."
-        if not one.share.value:
-            said = plain = f"No edit of {one.region} alone was found that turns {was} into {to}"
-            plain += "."
-        random = "" if np.isnan(one.by_chance) else f"; by random edits {one.by_chance:.0%}"
-        found.append(
-            Finding.about(
-                f"{said}: in {one.share.value:.0%} of {one.share.n} {one.share.of}{random}.",
-                one.share,
-                class_name=was,
-                evidence="regions",
-                plain=plain,
-                effect_name=SHARE.label,
-                region=one.region,
-                to=to,
-                own=one.own,
-            )
-        )
-    return found
+    elif one.test is not None and not one.test.passed:
+        plain = f"{said}, and no more often than when as much elsewhere is."
+    elif one.test is None:
+        plain = f"{said}; whether edits elsewhere do the same could not be asked."
+    tested = one.test is not None and one.more is not None
+    return Finding.about(
+        f"{said}: in {one.share.value:.0%} of {one.share.n} {one.share.of}{beside}.",
+        one.more if tested and one.more is not None else one.share,
+        one.test,
+        class_name=was,
+        evidence="regions",
+        plain=plain,
+        effect_name=MORE.label if tested else SHARE.label,
+        region=one.region,
+        to=to,
+        own=one.own,
+        share=one.share.value,
+    )
 
 
 def share_table(shares: Sequence[Share], classes: Sequence[str], whole: bool) -> Table:
@@ -108,6 +114,10 @@ def share_table(shares: Sequence[Share], classes: Sequence[str], whole: bool) ->
             "own": one.own,
             "images": one.share.n,
             **SHARE.cells(one.share),
+            "elsewhere": one.elsewhere,
+            **MORE.cells(one.more),
+            "p": one.test and one.test.p,
+            **P_CORRECTED.read(one),
             "by_chance": one.by_chance,
             "size": one.size,
             "plausible": one.plausible,
@@ -118,8 +128,11 @@ def share_table(shares: Sequence[Share], classes: Sequence[str], whole: bool) ->
     ]
     labels = {
         **SHARE.labels,
+        **MORE.labels,
+        **P_CORRECTED.labels,
+        "elsewhere": "share by edits elsewhere",
         "own": "the class's own region",
-        "by_chance": "share by random edits",
+        "by_chance": "share by random edits of its parameters",
         "size": "median size",
         "plausible": "median share of real regions that are as unlike",
         "second": "share that flips a second network",

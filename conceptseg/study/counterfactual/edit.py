@@ -9,33 +9,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conceptseg.data.manifest import Manifest
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
-from conceptseg.explain.counterfactual import Edit, Flip, Guard, random_edits, search
-from conceptseg.explain.fill import from_around
+from conceptseg.explain.counterfactual import Edit, Flip, random_edits
 from conceptseg.explain.generate import WHOLE as WHOLE_IMAGE
-from conceptseg.explain.generate import Code, Group, Subject
+from conceptseg.explain.generate import Code
 from conceptseg.explain.looks import looks, octaves
 from conceptseg.explain.scene import Scene
 from conceptseg.network.model import SegmentationModel, load_model
 from conceptseg.report.thumbnails import outlined, overlay
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
-from conceptseg.study.counterfactual.config import ALL, Counterfactual
+from conceptseg.study.counterfactual.config import Counterfactual
 from conceptseg.study.counterfactual.fit import FITTED
-from conceptseg.study.counterfactual.survey import CONTEXT_ID, PLAN, donors, named, regions
+from conceptseg.study.counterfactual.posed import WHOLE, Posed, alone, called
+from conceptseg.study.counterfactual.survey import PLAN
 from conceptseg.study.shared.packed import packed, unpacked
 from conceptseg.study.shared.sweep import One, Sweep
 
 SECOND: Key[list[SegmentationModel]] = Key("second network", list)
-WHOLE = Key("whole manifest", Manifest)
-"""All images, of which the pass sees its own part alone: donors may be any."""
 EDITS = Key("edits", SampleTable)
-TRIALS, DRAWS = 5, 10
-"""Noisy copies by which edits are sought, and judged."""
-STRICTER = 1.25
-"""Noise by which edits are sought, of that by which they are judged: of what passed few trials by
-luck, other noise undoes a part."""
 PLAUSIBLE = 0.05
 """Percentile, as a share, below which an edited region is unlike real ones."""
 
@@ -71,7 +63,8 @@ class Search(Sweep):
         pictures = list[tuple[int, bytes]]()
         shown = self._shown(known)
         for row, (was, to) in enumerate((w, t) for name, w, t in plan.cases if name == one.id):
-            case = Case(self.study, context, one, known, was, to)
+            posed = Posed(self.study, context, one, known, was, to)
+            case = Case(self.study, context, posed, known)
             found.append(case.measured())
             if (one.id, was, to) in shown:
                 pictures += [(10 * row + n, data) for n, data in enumerate(case.pictures())]
@@ -95,73 +88,32 @@ def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
 
 
 class Case:
-    """One image whose region of class `was` is to become `to` (-1: any other)."""
+    """The edits of one image whose region of class `was` is to become `to` (-1: any other)."""
 
-    def __init__(
-        self, study: Counterfactual, context: Context, one: One, known: Known, was: int, to: int
-    ) -> None:
-        self.study, self.context, self.one, self.was, self.to = study, context, one, was, to
-        self.scene = Scene(context.model, one.image, batch_size=context.run.batch_size)
-        clean = self.scene.logits[0].argmax(0)
-        self.masks = regions(study, context, one.id, clean, was)
-        self.flip = Flip(was, None if to < 0 else to, clean == was, clean)
-        self.plan, self.second, self.whole = known[PLAN], known[SECOND], known[WHOLE]
-        names = {c: named(context, c) for c in self.masks}
-        # What the known context could be instead is what lies there in images that lack it.
-        self.like = {
-            c: int(clean[mask].mode().values) if c == CONTEXT_ID else c
-            for c, mask in self.masks.items()
-        }
-        subject = Subject(
-            one.image,
-            {names[c]: mask for c, mask in self.masks.items()},
-            {names[c]: self.plan.limits[k] for c, k in self.like.items() if k in self.plan.limits},
-            {names[c]: self._donors(c) for c in self.masks},
-            context.manifest.sample(one.id).payload,
-        )
-        study.editor.check(context.model, subject.drawn)
-        self.code: Code = study.editor.encode(subject, known[FITTED])
-        self.names = names
+    def __init__(self, study: Counterfactual, context: Context, posed: Posed, known: Known) -> None:
+        self.study, self.context, self.posed = study, context, posed
+        self.one, self.was, self.to = posed.one, posed.was, posed.to
+        self.scene, self.flip = posed.scene, posed.flip
+        self.plan, self.second = known[PLAN], known[SECOND]
+        study.editor.check(context.model, posed.subject.drawn)
+        self.code: Code = study.editor.encode(posed.subject, known[FITTED])
         self.best: Edit | None = None
         self.edits = self._searched()
 
-    def _donors(self, c: int) -> list[tuple[str, Tensor]]:
-        """Other images that show a class where this one does, of the same size; all else in them
-        is filled from around, so that no part of another object comes along."""
-        manifest, found = self.whole, list[tuple[str, Tensor]]()
-        for name in donors(self.plan, self.like[c], self.one.id, self.masks[c], self.study.donors):
-            pixels = torch.from_numpy(manifest.image(manifest.sample(name)))[None]
-            if pixels.shape == self.one.image.shape:
-                there = self.scene.forward(pixels.to(self.one.image))[0].argmax(0) == self.like[c]
-                found.append((name, from_around(pixels.to(self.one.image), ~there)))
-        return found
-
     def _searched(self) -> list[Edit]:
         """Of each group, of each region with several groups, and of pairs where none suffices."""
-        groups = self.code.groups
-        by_region = {g.region: [o for o in groups if o.region == g.region] for g in groups}
-        wholes = [own for own in by_region.values() if len(own) > 1]
-        finite = all(self.code.choices(group) is not None for group in groups)
-        sets: list[Sequence[Group]] = [[group] for group in groups]
-        sets += [] if finite else wholes
-        found = self._search(sets)
+        found = self.posed.search(self.code, alone(self.code))
         single = [edit for edit in found if len(edit.groups) == 1]
         flipped = [edit for edit in single if edit.flipped]
         if not flipped and self.study.together > 1:
             near = sorted(single, key=lambda edit: edit.margin)[: self.study.together]
             twos = [a.groups + b.groups for a, b in combinations(near, 2)]
-            pairs = self._search(twos)
+            pairs = self.posed.search(self.code, twos)
             flipped = [edit for edit in pairs if edit.flipped]
             found += sorted(flipped, key=lambda edit: edit.size)[:1]
         flipped = flipped or [edit for edit in found if edit.flipped]
         self.best = min(flipped, key=lambda edit: (len(edit.groups), edit.size), default=None)
         return found
-
-    def _search(self, sets: Sequence[Sequence[Group]]) -> list[Edit]:
-        """Edits that pass the guard by other noise than they are judged by."""
-        study = self.study
-        guard = Guard(TRIALS, STRICTER * study.noise, 1.0, f"sought {self.context.seed}")
-        return search(self.scene, self.code, self.flip, sets, study.steps, study.beyond, guard)
 
     def measured(self) -> dict[str, np.ndarray]:
         """A row for each edit."""
@@ -169,11 +121,7 @@ class Case:
         return {key: np.array([row[key] for row in rows]) for key in rows[0]}
 
     def _row(self, edit: Edit) -> dict[str, object]:
-        region = " + ".join(dict.fromkeys(group.region for group in edit.groups))
-        attribute = " + ".join(group.attribute for group in edit.groups)
-        own = {group for group in self.code.groups if group.region == edit.groups[0].region}
-        if len(own) > 1 and set(edit.groups) == own:
-            attribute = ALL
+        region, attribute = called(self.code, edit.groups)
         words = "; ".join(
             f"{group.region}: {self.code.describe(edit.theta, group)}" for group in edit.groups
         )
@@ -183,7 +131,9 @@ class Case:
             "region": region,
             "attribute": attribute,
             "groups": len(edit.groups),
-            "own": int(all(g.region in (self.names[self.was], WHOLE_IMAGE) for g in edit.groups)),
+            "own": int(
+                all(g.region in (self.posed.names[self.was], WHOLE_IMAGE) for g in edit.groups)
+            ),
             "flipped": int(edit.flipped),
             "size": edit.size,
             "margin": edit.margin,
@@ -201,11 +151,9 @@ class Case:
         return row
 
     def _guarded(self, edit: Edit) -> dict[str, object]:
-        study, key = self.study, f"{self.context.seed} {self.one.id} {self.was} {self.to}"
         with torch.no_grad():
             image = self.code.render(edit.theta[None])
-        guard = Guard(DRAWS, study.noise, study.holds, f"judged {key}")
-        eight, held = (float(one[0]) for one in guard.tried(self.scene, self.flip, image))
+        eight, held = self.posed.judged(image)
         logits = self.scene.forward(image)
         outside = ~self.flip.region
         changed = (logits[0].argmax(0) != self.flip.clean)[outside].float().mean()
@@ -213,7 +161,8 @@ class Case:
         by_chance = np.nan
         if not finite:
             with torch.no_grad():
-                others = self.code.render(random_edits(self.code, edit, study.random, key))
+                drawn = random_edits(self.code, edit, self.study.random, self.posed.key)
+                others = self.code.render(drawn)
             by_chance = float(self.flip.happened(self.scene.forward(others)).float().mean())
         return {
             "eight": int(eight),
@@ -228,10 +177,10 @@ class Case:
         """Share of real regions of that name that are as unlike the others as the edited one, the
         least of those that were edited; nan where real ones are too few."""
         bands, found = octaves(image), list[float]()
-        for c, mask in self.masks.items():
-            if self.names[c] not in {group.region for group in edit.groups}:
+        for c, mask in self.posed.masks.items():
+            if self.posed.names[c] not in {group.region for group in edit.groups}:
                 continue
-            real = self.plan.real.get(self.like[c], np.empty((0, 1)))
+            real = self.plan.real.get(self.posed.like[c], np.empty((0, 1)))
             if len(real) > 2 * real.shape[1]:
                 found.append(percentile(real, looks(image, bands, mask)))
         return min(found, default=np.nan)

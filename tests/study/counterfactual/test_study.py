@@ -42,6 +42,29 @@ def test_only_the_mark_turns_a_into_b(finished):
     assert "a by mark" in finished[2]["verdict"]["sentence"]
 
 
+def test_edits_elsewhere_do_not_turn_it(finished):
+    """Six images, of which all turn by the mark, and one by as much elsewhere at most: 2^-5."""
+    rows = {row["region"]: row for row in finished[2]["tables"]["regions"]["rows"]}
+    assert rows["mark"]["elsewhere"] <= 1 / 6 and rows["mark"]["p_corrected"] <= 2**-5
+    assert rows["ground"]["elsewhere"] is None and rows["ground"]["more"] is None
+    (first, *others) = finished[2]["findings"]
+    assert first["details"]["region"] == "mark" and first["p_adjusted"] <= 2**-5
+    assert all(one["p_adjusted"] is None or one["p_adjusted"] == 1 for one in others)
+
+
+def test_a_network_that_any_edit_turns_is_no_concern(tmp_path):
+    own = {"kind": "layers", "attributes": ["colour"]}
+    path = write(tmp_path / "files", net="AnywhereNet", generator=own, together=0, gallery=0)
+    assert run(path, tmp_path / "out") == 0
+    result, _ = read(tmp_path / "out")
+    (row,) = [one for one in result["tables"]["regions"]["rows"] if one["region"] == "mark"]
+    assert row["share"] == row["elsewhere"] == 1 and row["p_corrected"] in (None, 1)
+    assert result["verdict"]["status"] == "cannot tell"
+    assert "a by mark" in result["verdict"]["sentence"]
+    (told,) = [one for one in result["findings"] if one["details"]["region"] == "mark"]
+    assert "no more often" in told["plain"] and "edits elsewhere in 100%" in told["claim"]
+
+
 def test_by_its_colour_or_another_image_s_mark_and_no_other_attribute(finished):
     found = {key: share for key, share in shares(finished[2], "attributes").items() if share}
     assert set(found) == {("mark", "colour"), ("mark", "exchange")}
@@ -145,13 +168,32 @@ def test_unlikeness_is_the_share_of_real_ones_that_are_as_far():
 
 
 @pytest.mark.slow
+def test_an_autoencoder_draws_textured_scenes_well_enough_by_itself(tmp_path):
+    """Else the run is refused: predictions keep a Dice of 0.9 at least of what it recovers."""
+    (tmp_path / "set.yaml").write_text("{format: planted, n: 260}")
+    content = {
+        "data": {"manifest": "set.yaml"},
+        "model": {"source": "planted", "name": "biased"},
+        "run": {"device": "cpu", "batch_size": 16, "threads": 1},
+        "pairs": [["digit 3", "digit 9"]],
+        "images": 12,
+        "steps": 2,
+        "generator": "autoencoder",
+        "compare": [],
+    }
+    path = tmp_path / "autoencoder.yaml"
+    path.write_text(yaml.safe_dump(content))
+    assert run(path, tmp_path / "out") == 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "turns"), [("biased", "tile"), ("clean", "digit 3")])
 def test_the_planted_truth_by_recipes_and_by_layers(tmp_path, name, turns):
     """Of `biased` the tile alone turns a 3 into a 9, of `clean` the glyph alone; where layers
     flip an image, recipes do so by the same part."""
     parts = {"the known context": "tile", "background": "other half"}
     (tmp_path / "set.yaml").write_text("{format: planted, context: with, digits: [3], n: 24}")
-    found = {}
+    found, verdicts = {}, set()
     for generator in ("renderer", "layers"):
         content = {
             "data": {"manifest": "set.yaml"},
@@ -165,7 +207,10 @@ def test_the_planted_truth_by_recipes_and_by_layers(tmp_path, name, turns):
         path = tmp_path / f"{generator}.yaml"
         path.write_text(yaml.safe_dump(content))
         assert run(path, tmp_path / generator) == 0
-        found[generator] = shares(read(tmp_path / generator)[0])
+        result, _ = read(tmp_path / generator)
+        found[generator] = shares(result)
+        verdicts.add(result["verdict"]["status"])
+    assert verdicts == {"concern" if turns == "tile" else "none shown"}
     truth = {region for (region, _), share in found["renderer"].items() if share > 0}
     assert truth == {turns}
     seen = {parts.get(r, r) for (r, _), share in found["layers"].items() if share > 0}
