@@ -14,19 +14,18 @@ from conceptseg.errors import InputError
 from conceptseg.network.candidates import Candidate, candidates
 from conceptseg.network.contest import (
     SHARE,
-    SURE,
     By,
     Contest,
     Images,
     Weighed,
-    estimated,
     number,
+    weighed,
 )
 from conceptseg.network.influence import sloping
-from conceptseg.network.layers import LayerInfo, level_of, products, survey, watch
+from conceptseg.network.layers import LayerInfo, products, survey, watch
 from conceptseg.network.levels import AND, Levels
-from conceptseg.network.together import together
-from conceptseg.network.worth import Losses, Weigher
+from conceptseg.network.together import carried
+from conceptseg.network.worth import Weigher
 
 if TYPE_CHECKING:
     from conceptseg.network.contract import Network
@@ -49,8 +48,6 @@ ROOM = 100e9
 DEAR = 120e9
 """Products in one image's pass from which on half of both will do: networks that find instances
 take minutes for each layer otherwise."""
-TOGETHER = 8
-"""Images on which layers are sought that carry the decision together."""
 LEAST = 1e-6
 """What the best layer must lose of the logits' variation for any to be called one that acts."""
 
@@ -245,7 +242,7 @@ def choose(model: Network, images: Images, batch_size: int = FEWER) -> Choice | 
     layer = contest.settle()
     able = [one for one in found if one.name in contest.known]
     known = contest.known
-    levels, whole = _together(able, layer, contest, known)
+    levels, whole = carried(able, layer, contest, known)
     level = known[layer].level
     rest = [one for one in able if one.level != level]
     shares = {name: one.of_best.value for name, one in known.items() if one.of_best is not None}
@@ -274,47 +271,6 @@ def _amounts(passes: float) -> tuple[int, int, int]:
     return first, most, AT_MOST
 
 
-def _together(
-    able: Sequence[Candidate], layer: str, contest: Contest, known: dict[str, Weighed]
-) -> tuple[tuple[str, ...], float]:
-    """The layers that `layers: auto` takes, added to `known`, and what all candidates lose.
-
-    Where a single one on a coarser grid than the finest carries the decision, no others are asked.
-    """
-    by, every = contest.by, tuple(one.name for one in able)
-    best = number(known[contest.best or layer].without, by)
-    whole = _lost(contest.asked(every, contest.weigher.images).without(*every), by)
-    coarse = known[layer].level > min(one.level for one in able)
-    if len(able) == 1 or (coarse and best >= SHARE * whole):
-        return (layer,), whole
-    weigher = contest.asked(every, TOGETHER)
-    held: dict[tuple[str, ...], float] = {}
-    if weigher is contest.weigher:
-        held = {(name,): number(one.worth, by) for name, one in contest.losses.items()}
-        held[every] = whole
-
-    def lost(names: tuple[str, ...]) -> float:
-        names = tuple(name for name in every if name in names)
-        if names not in held:
-            held[names] = _lost(weigher.without(*names), by)
-        return held[names]
-
-    def holds(names: tuple[str, ...]) -> bool:
-        both = [weigher.exchanged(*layers) for layers in (names, every) if weigher.several]
-        own, all_of_them = (_lost(one, by) for one in both or (None, None))
-        return own >= SURE * all_of_them
-
-    levels = together(able, layer, SHARE * lost(every), lost, holds)
-    if len(levels) > 1:
-        joint = contest.asked(levels, contest.weigher.images)
-        losses = joint.without(*levels)
-        if losses is None:
-            return (layer,), whole
-        one = _weighed(Levels(levels), joint, losses, by)
-        known[one.name] = one
-    return levels, whole
-
-
 def _with(choice: Choice, levels: Levels, model: Network, images: Tensor, batch: int) -> Choice:
     """The choice with another layer weighed, or several; as it was if they cannot be set."""
     weigher = Weigher(model, images, batch)
@@ -323,30 +279,9 @@ def _with(choice: Choice, levels: Levels, model: Network, images: Tensor, batch:
     losses = weigher.without(*levels.names)
     if losses is None:
         return choice
-    one = _weighed(levels, weigher, losses, choice.by)
+    one = weighed(levels, weigher, losses, choice.by)
     passed = choice.passed + weigher.passed
     return replace(choice, weighed={**choice.weighed, one.name: one}, passed=passed)
-
-
-def _weighed(levels: Levels, weigher: Weigher, losses: Losses, by: By) -> Weighed:
-    """What one or several layers are worth that were recorded, by exchange too."""
-    shapes = [weigher.shapes[name] for name in levels.names]
-    shape = (
-        sum(one[1] for one in shapes),
-        max(one[2] for one in shapes),
-        max(one[3] for one in shapes),
-    )
-    other = weigher.exchanged(*levels.names) if weigher.several else None
-    level = level_of(weigher.parts[0].shape[2:], shape)
-    return Weighed(
-        str(levels),
-        shape,
-        level,
-        losses.worth,
-        losses.images,
-        None if other is None else other.worth,
-        estimated(losses, by),
-    )
 
 
 def ranked(found: Sequence[Candidate], values: Mapping[str, float]) -> list[str]:
@@ -368,10 +303,6 @@ def _fewer(found: Sequence[Candidate], most: int) -> list[Candidate]:
     order = {one.name: place for place, one in enumerate(found)}
     kept = sorted(found, key=lambda one: (one.place, -order[one.name]))[:most]
     return sorted(kept, key=lambda one: order[one.name])
-
-
-def _lost(losses: Losses | None, by: By) -> float:
-    return 0.0 if losses is None else number(losses.worth, by)
 
 
 def _rounded(value: float | None) -> float | None:

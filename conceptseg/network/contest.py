@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from torch import Tensor
 
 from conceptseg.network.candidates import Candidate
+from conceptseg.network.layers import level_of
+from conceptseg.network.levels import Levels
 from conceptseg.network.worth import Losses, Weigher, Worth
 from conceptseg.stats.estimate import Estimate, Sampling, divided
 
@@ -274,3 +276,28 @@ def ratio(losses: Losses, best: Losses, by: By) -> Estimate:
 def _sampling(losses: Losses) -> Sampling:
     names = tuple(f"{place:04}" for place in range(losses.images))
     return Sampling(names, names, "images", 0, DRAWS)
+
+
+def weighed(levels: Levels, weigher: Weigher, losses: Losses, by: By) -> Weighed:
+    """What one or several layers are worth that were recorded, by exchange too."""
+    shapes = [weigher.shapes[name] for name in levels.names]
+    shape = (
+        sum(one[1] for one in shapes),
+        max(one[2] for one in shapes),
+        max(one[3] for one in shapes),
+    )
+    other = weigher.exchanged(*levels.names) if weigher.several else None
+    level = level_of(weigher.parts[0].shape[2:], shape)
+    return Weighed(
+        str(levels),
+        shape,
+        level,
+        losses.worth,
+        losses.images,
+        None if other is None else other.worth,
+        estimated(losses, by),
+    )
+
+
+def lost(losses: Losses | None, by: By) -> float:
+    return 0.0 if losses is None else number(losses.worth, by)

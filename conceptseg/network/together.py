@@ -6,11 +6,57 @@ from collections.abc import Callable, Sequence
 
 from conceptseg.network.bottleneck import around
 from conceptseg.network.candidates import Candidate
+from conceptseg.network.contest import SHARE, SURE, Contest, Weighed, number, weighed
+from conceptseg.network.contest import lost as in_all
+from conceptseg.network.levels import Levels
 
 Lost = Callable[[tuple[str, ...]], float]
 """Layers -> what is lost when all of them are set to their means, 0 to 1."""
 Holds = Callable[[tuple[str, ...]], bool]
 """Layers -> whether as much is lost when images get each other's outputs of all of them."""
+TOGETHER = 8
+"""Images on which layers are sought that carry the decision together."""
+
+
+def carried(
+    able: Sequence[Candidate], layer: str, contest: Contest, known: dict[str, Weighed]
+) -> tuple[tuple[str, ...], float]:
+    """The layers that `layers: auto` takes, added to `known`, and what all candidates lose.
+
+    Where a single one on a coarser grid than the finest carries the decision, no others are asked.
+    """
+    by, every = contest.by, tuple(one.name for one in able)
+    best = number(known[contest.best or layer].without, by)
+    whole = in_all(contest.asked(every, contest.weigher.images).without(*every), by)
+    coarse = known[layer].level > min(one.level for one in able)
+    if len(able) == 1 or (coarse and best >= SHARE * whole):
+        return (layer,), whole
+    weigher = contest.asked(every, TOGETHER)
+    held: dict[tuple[str, ...], float] = {}
+    if weigher is contest.weigher:
+        held = {(name,): number(one.worth, by) for name, one in contest.losses.items()}
+        held[every] = whole
+
+    def lost(names: tuple[str, ...]) -> float:
+        names = tuple(name for name in every if name in names)
+        if names not in held:
+            held[names] = in_all(weigher.without(*names), by)
+        return held[names]
+
+    def holds(names: tuple[str, ...]) -> bool:
+        both = [weigher.exchanged(*layers) for layers in (names, every) if weigher.several]
+        own, all_of_them = (in_all(one, by) for one in both or (None, None))
+        return own >= SURE * all_of_them
+
+    levels = together(able, layer, SHARE * lost(every), lost, holds)
+    if len(levels) > 1:
+        joint = contest.asked(levels, contest.weigher.images)
+        losses = joint.without(*levels)
+        if losses is None:
+            return (layer,), whole
+        one = weighed(Levels(levels), joint, losses, by)
+        known[one.name] = one
+    return levels, whole
 
 
 def together(
