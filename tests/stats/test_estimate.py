@@ -50,7 +50,7 @@ def test_no_interval_under_five_groups_however_an_estimate_is_made(groups):
         one.mean(values),
         one.ratio(values**2, np.ones(len(owners))),
         one.share(values > 0),
-        one.difference(values, np.arange(len(owners)) % 2 == 0),
+        one.difference(values, np.arange(len(owners)) % 2 == 0, -9, 9),
         one.statistic(lambda rows: float(np.sum(values[rows]))),
         Estimate(0.5, 0.1, 0.9, groups),
     ]
@@ -98,7 +98,7 @@ def test_every_way_draws_the_same_groups():
         "mean": one.mean(values),
         "ratio": one.ratio(values, wholes),
         "statistic": one.statistic(functions["statistic"]),
-        "difference": one.difference(values, members),
+        "difference": one.difference(values, members, -9, 9),
     }
     rows = np.arange(len(values))
     for name, function in functions.items():

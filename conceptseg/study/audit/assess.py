@@ -143,7 +143,7 @@ def _swapped(
         parts = [tables[one]["filled"][tables[one]["of"] == class_id, place] for one in ids]
         filled = float(np.concatenate(parts)[there].mean())
     several = min(int(there.sum()), int(lacking.sum())) >= FEWEST
-    start = sampling.at(told).difference(before[told], there[told]) if several else None
+    start = sampling.at(told).difference(before[told], there[told], 0.0, 1.0) if several else None
     places = np.array([held.ids.index(one) for one in donors])
     beside = company(study, held, known[CONTEXTS], place, places, first)
     return crossed_with(

@@ -98,7 +98,7 @@ def judged_slices(
             kind,
             members,
             _mean(sampling.at(members), quality[members]),
-            sampling.difference(quality, members),
+            sampling.difference(quality, members, 0.0, 1.0),
             float(confidence[members].mean()),
             test,
             next(screened) if test.testable else None,

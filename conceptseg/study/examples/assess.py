@@ -218,7 +218,7 @@ def _standing(
         mine = rows[inside & told]
         wrong = objects.sampling.at(mine).share(objects.wrong[mine])
     if test is not None:
-        more = both.at(told).difference(objects.wrong[rows][told], inside[told])
+        more = both.at(told).difference(objects.wrong[rows][told], inside[told], 0, 1)
     return Standing(row, int(objects.class_id[row]), both.share(inside), wrong, more, test)
 
 
