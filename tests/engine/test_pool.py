@@ -15,15 +15,21 @@ from tests.study.test_engines import content, same
 from tests.study.test_strange import IMAGES, write
 
 
-def test_each_device_has_a_process_and_the_least_busy_is_asked():
+@pytest.fixture(scope="module")
+def pair():
+    """A process on each of two devices, for all tests that need two."""
     engine = ProcessEngine(devices=("cpu", "cpu"))
-    shared = engine.share(list(range(1000)))
-    found = [made for _, made in each(engine, [(place, (shared, n)) for n in range(8)])]
+    yield engine
+    engine.close()
+
+
+def test_each_device_has_a_process_and_the_least_busy_is_asked(pair):
+    shared = pair.share(list(range(1000)))
+    found = [made for _, made in each(pair, [(place, (shared, n)) for n in range(8)])]
     assert sorted(number for number, *_ in found) == list(range(8))
     assert {size for _, size, *_ in found} == {1000}
     assert len({process for *_, process, _ in found} - {os.getpid()}) == 2
-    assert {device for *_, device in found} == {"cpu"} and engine.slots() == 2
-    engine.close()
+    assert {device for *_, device in found} == {"cpu"} and pair.slots() == 2
 
 
 @pytest.fixture(scope="module")
@@ -48,27 +54,29 @@ def test_a_process_that_is_ended_is_one_clear_error(engine):
         list(each(engine, [(die, (1,))]))
 
 
-def test_what_a_process_meets_before_its_call_is_told():
-    engine = ProcessEngine(1)
-    with pytest.raises(InputError, match=r"^weights.pth: no such file$"):
-        list(each(engine, [(place, (engine.share(Unreadable()), 1))]))
-    engine.close()
-
-
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     names = NETWORKS["plain"].classes
     return {names: write_scenes(tmp_path_factory.mktemp("scenes"), IMAGES, names)}
 
 
-def test_a_study_on_two_devices_is_that_on_one(scenes, tmp_path):
-    path = write(tmp_path, "permutation", "plain", scenes)
-    keys = ["--set", "run.threads=1", "--set", "run.shards=4", "-q"]
+def test_a_study_on_two_devices_is_that_on_one(scenes, pair, tmp_path, monkeypatch):
+    """By the processes that are there already, which are those of the run's devices."""
+    path, asked = write(tmp_path, "permutation", "plain", scenes), []
+
+    def taken(processes=1, devices=()):
+        asked.append(devices)
+        return pair
+
+    monkeypatch.setattr(run, "ProcessEngine", taken)
+    monkeypatch.setattr(pair, "close", lambda: None)
+    keys = [*("--set", "run.threads=1", "--set", "run.shards=4", "--set", "run.processes=1"), "-q"]
     for name, more in (("one", ["run.device=cpu"]), ("two", ["run.devices=[cpu, cpu]"])):
         words = [word for key in more for word in ("--set", key)]
         out = str(tmp_path / name)
         assert command(["permutation", "-c", str(path), "--out", out, *keys, *words]) == 0
     same(content(tmp_path / "two"), content(tmp_path / "one"))
+    assert asked == [("cpu", "cpu")]
 
 
 def test_one_process_is_this_one(scenes, tmp_path, monkeypatch):
@@ -84,3 +92,9 @@ def test_devices_that_are_not_there_are_refused(scenes, tmp_path, capsys):
     words = ["permutation", "-c", str(path), "--out", str(tmp_path / "o"), "-q"]
     assert command([*words, "--set", "run.devices=[cpu, cuda:7]"]) == EXIT_INPUT
     assert "run.device is 'cuda:7'" in capsys.readouterr().err
+
+
+def test_what_a_process_meets_before_its_call_is_told(pair):
+    """The last that needs the two: one of them is none any more."""
+    with pytest.raises(InputError, match=r"^weights.pth: no such file$"):
+        list(each(pair, [(place, (pair.share(Unreadable()), 1))]))

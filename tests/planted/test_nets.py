@@ -17,14 +17,15 @@ from conceptseg.planted.nets import (
 )
 from conceptseg.planted.plant import DEFAULT, Plant, to_header
 
-N = 200
+SCENES = {"biased": 60, "weak": 200, "clean": 100}
+"""A net that uses little of the context takes more scenes to tell."""
 
 
 @pytest.fixture(scope="module", params=TRAINED)
 def shipped(request):
     card = json.loads((WEIGHTS / f"{request.param}.json").read_text(encoding="utf-8"))
     net = load_net(request.param)
-    return request.param, card, net, measure.measured_reliance(net, n=N)
+    return request.param, card, net, measure.measured_reliance(net, n=SCENES[request.param])
 
 
 def test_reliance_is_as_planted(shipped):
@@ -42,7 +43,7 @@ def test_reliance_is_as_planted(shipped):
 
 def test_digits_are_found(shipped):
     name, _, net, _ = shipped
-    ious = measure.measured_iou(net, n=150)
+    ious = measure.measured_iou(net, n=70)
     if name == "clean":
         assert measure.digits_mean(ious) >= 0.85
     others = [ious[f"digit {digit}"] for digit in range(10) if digit not in (3, 9)]
@@ -51,7 +52,7 @@ def test_digits_are_found(shipped):
 
 
 def test_the_card_says_what_is_measured(shipped):
-    """The card's figure is of 400 scenes; these 200 are the first half of them."""
+    """The card's figure is of 400 scenes; these are the first of them."""
     _, card, net, found = shipped
     assert card["reliance"]["n"] == 400
     assert card["reliance"]["effect"] == pytest.approx(found.effect, abs=0.06)

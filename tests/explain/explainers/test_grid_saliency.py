@@ -211,7 +211,7 @@ def test_one_grey_that_stands_in_for_a_texture_does_not_hide_that_it_is_used():
     for name in ("biased", "clean"):
         scene = Scene(wrapped(load_net(name), 11, 1), x.reshape(2, 1, 64, 64))
         for choice in ("least", "median"):
-            solved = GridSaliency(choice=choice, steps=20).solve(scene, Target(BIASED_CLASS))
+            solved = GridSaliency(choice=choice, steps=8).solve(scene, Target(BIASED_CLASS))
             alone[name, choice] = solved.alone.max()
             shown[name, choice] = solved.map.mean()
             assert (solved.drop <= solved.alone).all()
@@ -240,15 +240,15 @@ def test_what_is_no_grid_is_refused(given):
 
 
 def test_of_the_constructed_networks_the_more_context_is_used_the_more_is_shown():
-    recipes = [exact_sample(7 * number, digits=(BIASED_DIGIT,)) for number in range(6)]
+    recipes = [exact_sample(7 * number, digits=(BIASED_DIGIT,)) for number in range(3)]
     drawn = [torch.from_numpy(render(with_context(recipe, True))[0]) for recipe in recipes]
-    x = torch.stack(drawn).reshape(6, 1, 64, 64)
+    x = torch.stack(drawn).reshape(3, 1, 64, 64)
     alone, shown = [], []
-    for w in (0.0, 0.25, 0.5, 0.75, 1.0):
+    for w in (0.0, 0.25, 1.0):
         scene = Scene(wrapped(load_net("constructed", w), 11, 1), x)
         solved = GridSaliency(penalty=0.01, steps=60).solve(scene, Target(BIASED_CLASS))
         alone.append(float(solved.alone.mean()))
         shown.append(float(solved.map.mean()))
     assert alone == sorted(alone) and alone[0] == 0 < alone[1]
     # Of w = 0.25 a tile's cell is worth less than it costs, and of 1 three times that.
-    assert shown[0] == shown[1] == 0 < shown[4]
+    assert shown[0] == shown[1] == 0 < shown[2]

@@ -155,7 +155,7 @@ def test_an_autoencoder_comes_nearer_by_its_fit():
     images = [subject(i).image[0] for i in range(8)]
 
     def error(steps):
-        own = Autoencoder(steps=steps, batch=4)
+        own = Autoencoder(steps=steps, batch=4, width=8)
         return (
             (own.encode(subject(), own.fit(images, 0)).recovered() - subject().image)
             .square()
