@@ -111,5 +111,5 @@ def weighed(iou: np.ndarray, holds: np.ndarray, sampling: Sampling) -> Mechanism
     that hold the context lose by it, less what those lose that lack it."""
     lost = iou[:, :1] - iou[:, 1:]
     each = lost[holds].mean(0) - lost[~holds].mean(0)
-    beyond = sampling.difference(lost[:, 0] - lost[:, 1:].mean(1), holds, 0.0, 1.0)
+    beyond = sampling.difference(lost[:, 0] - lost[:, 1:].mean(1), holds, -1.0, 1.0)
     return Mechanism(beyond, float(each[0]), tuple(each[1:].tolist()))
