@@ -9,6 +9,7 @@ from conceptseg.data.draw import sample_priority
 from conceptseg.stats.estimate import Estimate, Sampling, jackknifed
 from conceptseg.stats.intervals import Floats
 from conceptseg.study.examples.critic import Likeness
+from conceptseg.study.shared.outcomes import areas
 
 CUTS = 20
 """Parts of the groups, at most, that are left out in turn."""
@@ -59,26 +60,6 @@ def nearness(like: Floats, wrong: np.ndarray, neighbours: int) -> tuple[Floats, 
         score += mean if outcome else -mean
         nearest[:, outcome] = np.where(there[:, 0], columns[order[:, 0]], -1)
     return score, nearest
-
-
-def areas(score: Floats, wrong: np.ndarray, strata: np.ndarray, weights: np.ndarray) -> Floats:
-    """Chance that a wrong object scores above a right one of its class, [draws].
-
-    Of each draw, `weights` [draws, m] says how often it holds each object. Classes `strata` [m]
-    weigh by their pairs; ties count half; nan where no class has a pair.
-    """
-    total, pairs = np.zeros(len(weights)), np.zeros(len(weights))
-    for c in np.unique(strata):
-        rows = np.flatnonzero(strata == c)
-        rows = rows[np.argsort(score[rows], kind="stable")]
-        heavy, bad = weights[:, rows].astype(np.float64), wrong[rows] == 1
-        ends = np.unique(score[rows], return_index=True)[1]
-        good_at = np.add.reduceat(heavy * ~bad, ends, axis=1)
-        bad_at = np.add.reduceat(heavy * bad, ends, axis=1)
-        below = np.cumsum(good_at, axis=1) - good_at / 2
-        total += (bad_at * below).sum(1)
-        pairs += bad_at.sum(1) * good_at.sum(1)
-    return np.divide(total, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import pytest
 from scipy import stats
 
 from conceptseg.stats.estimate import Estimate, Sampling, jackknifed
-from conceptseg.stats.ranks import auc
 from conceptseg.study.examples import assess, foretell
 from conceptseg.study.examples.config import BLOCKS, Examples
 from conceptseg.study.examples.critic import Likeness
@@ -53,23 +52,6 @@ def test_without_a_wrong_object_elsewhere_there_is_no_score():
     score, nearest = foretell.nearness(like, np.array([1, 0, 0, 0, 0, 0]), 1)
     assert np.isnan(score[:3]).all() and np.isfinite(score[3:]).all()
     assert (nearest[:3, 1] == -1).all() and (nearest[3:, 1] == 0).all()
-
-
-def test_areas_count_pairs_of_a_class():
-    rng = np.random.default_rng(1)
-    score, wrong = rng.integers(0, 6, 40).astype(float), rng.integers(0, 2, 40)
-    strata, weights = rng.integers(0, 3, 40), rng.integers(0, 3, (5, 40))
-    got = foretell.areas(score, wrong, strata, weights)
-    for line, one in zip(weights, got, strict=True):
-        above = pairs = 0.0
-        for c in range(3):
-            rows = np.repeat(np.arange(40), line)
-            rows = rows[strata[rows] == c]
-            bad, good = score[rows[wrong[rows] == 1]], score[rows[wrong[rows] == 0]]
-            if len(bad) and len(good):
-                above += auc(bad, good) * len(bad) * len(good)
-                pairs += len(bad) * len(good)
-        assert one == pytest.approx(above / pairs, abs=1e-12)
 
 
 def test_the_jackknife_of_a_mean_is_its_own_error():
