@@ -115,7 +115,11 @@ def test_no_module_imports_itself_through_others():
 def test_the_root_holds_the_rooms_and_what_everybody_may_know():
     rooms = {path.name for path in ROOT.iterdir() if (path / "__init__.py").is_file()}
     assert rooms == set(ROOMS)
-    assert {path.stem for path in ROOT.glob("*.py")} == EVERYWHERE | {"__init__", "__main__", "notebook"}
+    assert {path.stem for path in ROOT.glob("*.py")} == EVERYWHERE | {
+        "__init__",
+        "__main__",
+        "notebook",
+    }
 
 
 def test_rooms_import_downwards_only():
