@@ -145,7 +145,8 @@ def flagging(
     p is 1 + the draws at or below zero (or at or above, twice the smaller) over 1 + all draws, nan
     where there are too few groups for an interval. The tests are corrected for all feature sets.
     Precision counts the images that the first repeat would review, recall those that fail, where an
-    interval is of one point (:meth:`Sampling.opened`).
+    interval is of one point (:meth:`Sampling.opened`). The average precision is a mean over those
+    that fail, so its interval is at least that of one (:meth:`Sampling.bounded`).
     """
     failed, limit = flag.failures(quality, below)
     count = flag.reviewed(len(quality), budget)
@@ -204,10 +205,14 @@ def _flagged(
 
     own, other = averaged(precise, failed, score), averaged(precise, failed, reference)
     reviewed = sampling.at(np.argsort(score[0], kind="stable")[:count])
+    each = np.mean([flag.precisions(one, failed) for one in score], 0)
+    missed = sampling.at(failed)
     return _Flagged(
         reviewed.opened(sampling.statistic(own)),
-        sampling.at(failed).opened(sampling.statistic(averaged(recalled, failed, score))),
-        sampling.statistic(averaged(average, failed, score)),
+        missed.opened(sampling.statistic(averaged(recalled, failed, score))),
+        sampling.statistic(averaged(average, failed, score)).joined(
+            missed.bounded(each[failed], 0.0, 1.0)
+        ),
         *_gain(own, other, sampling),
     )
 

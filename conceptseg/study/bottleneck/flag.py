@@ -43,17 +43,19 @@ def recall(score: np.ndarray, failed: np.ndarray, budget: float) -> float:
     return float(found_by(score, failed)[count] / total) if total else float("nan")
 
 
-def average_precision(score: np.ndarray, failed: np.ndarray) -> float:
-    """Area under precision and recall: sum over scores s of (recall gained at s) x precision at s.
-
-    nan if no image fails. Source: Manning, Raghavan & Schuetze 2008, section 8.4, without
-    interpolation.
-    """
-    total = float(failed.sum())
-    if not total:
-        return float("nan")
+def precisions(score: np.ndarray, failed: np.ndarray) -> np.ndarray:
+    """The share that fails of the images that score at most as each does, [n]."""
     values, place = np.unique(score, return_inverse=True)
     hits = np.cumsum(np.bincount(place, failed, len(values)))
     count = np.cumsum(np.bincount(place, minlength=len(values)))
-    gained = np.diff(hits, prepend=0.0) / total
-    return float((gained * hits / count).sum())
+    return np.asarray((hits / count)[place])
+
+
+def average_precision(score: np.ndarray, failed: np.ndarray) -> float:
+    """Area under precision and recall: the mean over failures of :func:`precisions`.
+
+    That is the sum over scores s of (recall gained at s) x precision at s. nan if no image fails.
+    Source: Manning, Raghavan & Schuetze 2008, section 8.4, without interpolation.
+    """
+    failed = np.asarray(failed, bool)
+    return float(precisions(score, failed)[failed].mean()) if failed.any() else float("nan")
