@@ -36,7 +36,9 @@ class Worth:
     """What is lost, both 0 (nothing) to 1 (all).
 
     `prediction`: 1 - mean IoU, over the classes that are predicted, of the prediction with that of
-    the undisturbed network. `logits`: the share of the logits' variation over pixels and images
+    the undisturbed network, over what this is where one class is predicted everywhere: the one
+    that costs least. One class everywhere is what is left when nothing is; which one is chance, so
+    that all is lost by any. `logits`: the share of the logits' variation over pixels and images
     that is not kept, 1 - R^2, not below 0; what all classes have in common does not count. It tells
     layers apart where one class wins everywhere, whatever is done.
     """
@@ -75,17 +77,20 @@ class Losses:
 
     def drawn(self, weights: Floats | Ints) -> tuple[Floats, Floats]:
         """Both losses of draws in which each image comes so often, [draws, n] -> [draws] each."""
-        either, known = weights @ self.either, weights @ self.before > 0
+        either, before, count = weights @ self.either, weights @ self.before, weights @ self.pixels
+        known = before > 0
+        classes = np.maximum(known.sum(1), 1)
         overlaps = np.divide(weights @ self.both, either, out=np.zeros_like(either), where=known)
-        prediction = 1 - overlaps.sum(1) / np.maximum(known.sum(1), 1)
-        count = weights @ self.pixels
+        lost = 1 - overlaps.sum(1) / classes
+        all_of_it = 1 - before.max(1) / (count * classes)  # one class everywhere
+        prediction = np.divide(lost, all_of_it, out=lost.copy(), where=all_of_it > 0)
         mean = weights @ self.total / count[:, None]
         whole = weights @ self.squares - count * np.square(mean).sum(1)
         total, squares, pixels = (weights @ part for part in self.spoilt)
         centred = squares - 2 * (mean * total).sum(1) + pixels * np.square(mean).sum(1)
-        lost = weights @ self.moved + centred
-        share = np.divide(lost, whole, out=np.zeros_like(lost), where=whole > 0)
-        return prediction, np.minimum(1.0, share)
+        moved = weights @ self.moved + centred
+        share = np.divide(moved, whole, out=np.zeros_like(moved), where=whole > 0)
+        return np.minimum(1.0, prediction), np.minimum(1.0, share)
 
 
 class Weigher:

@@ -21,14 +21,14 @@ def test_a_decision_that_no_layer_carries_is_carried_by_two(noise):
     choice = chosen(model, images)
     assert choice.levels == ("fine", "deep") and not choice.carried
     own = {name: choice.worth(name) for name in ("fine", "deep")}
-    # Without both only the background is predicted: IoU is its share, and 0 of the two concepts.
+    # Without both only the background is predicted: all is lost, which is 1 - its share / 3 IoU.
     background = float((labels == 0).float().mean())
-    assert choice.worth("fine + deep") == choice.whole == pytest.approx(1 - background / 3)
+    assert choice.worth("fine + deep") == choice.whole == pytest.approx(1)
     for name, lost in own.items():
         kept = 2 if name == "fine" else 1
         gone = float((labels == 3 - kept).float().mean())
         left = (background / (background + gone) + 1) / 3
-        assert lost == pytest.approx(1 - left, abs=1e-6), name
+        assert lost == pytest.approx((1 - left) / (1 - background / 3), abs=1e-6), name
         assert choice.share(name) < 0.9
     assert choice.recorded()["levels"] == ["fine", "deep"]
     assert [row["layer"] for row in choice.recorded()["layers"]][-1] == "fine + deep"

@@ -130,6 +130,7 @@ def by_ace(data: Losses, rng: np.random.Generator, nulls: int = 4999) -> list[Fi
     found = replace(found, influence=influence, local=influence, sampling=sampling)
     # One set of random directions serves all concepts.
     erased = data.clean, data.concept, data.random[:, -1], data.random[:, -1, :1]
+    erased = *erased, data.concept - data.clean[:, None]
     erasures = Erasures(found.ids, np.ones(n, bool), *erased)
     pairs = assess(small.study(), None, DISCOVERY(found) | ERASURES(erasures))[JUDGED]
     return uses(found, pairs, [f"class {c}" for c in range(k)], [""] * q, {})
@@ -141,7 +142,8 @@ def by_dissection(data: Losses, rng: np.random.Generator) -> list[Finding]:
     ids = tuple(f"s{i:03d}" for i in range(n))
     random = [data.random[:, one] for one in range(q)]
     sampling = Sampling(ids, data.groups, "groups", 0)
-    shown = losses(dissection(), data.clean, data.concept, random, sampling)
+    right = data.concept - data.clean[:, None]
+    shown = losses(dissection(), data.clean, data.concept, random, sampling, right)
     sets = tuple((one,) for one in range(q))
     ablations = Ablations(sets, sets, (), shown, (), n, n, "zero")
     plan = SimpleNamespace(vocabulary=vocabulary(q))

@@ -19,6 +19,7 @@ from conceptseg.study.ace.discovery import DISCOVERY, Concept, Discovery
 from conceptseg.study.ace.erase import ERASURES, Erasures
 from conceptseg.study.ace.tcav import Influence
 from conceptseg.study.shared.edits import Change, beyond_random
+from conceptseg.study.shared.losing import Losing
 from conceptseg.study.shared.verdicts import Verdict, verdict
 
 NAN = float("nan")
@@ -44,7 +45,8 @@ class Pair:
 
     A concept is `used` by the class when that test passes, the score rises along the concept, the
     loss is at least the study's smallest effect with an interval below zero, and nineteen of twenty
-    random directions cost less; `verdict` says what is known of it otherwise. It acts
+    random directions cost less; `verdict` says what is known of it otherwise, and `how` whether the
+    class loses pixels of its own or is put where it is not. It acts
     `from_context` when, besides, it lies mostly away from the class's region and at least half of
     the loss remains when it is erased there alone; it does not when less than half remains; None
     where that was not tried or stayed open.
@@ -69,6 +71,7 @@ class Pair:
     test: Test
     used: bool
     verdict: Verdict
+    how: Losing
     from_context: bool | None = None
     p_bh: float = NAN
     p_moves_bh: float = NAN
@@ -140,6 +143,7 @@ def _judged(
                 test=test,
                 used=used,
                 verdict=verdict(test, change.to_lose, used=used),
+                how=Losing.of(lost[class_id][:, q], erasures.right[:, q, class_id], sampling),
             )
         )
     return pairs

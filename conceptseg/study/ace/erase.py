@@ -22,7 +22,8 @@ class Erasures:
     """IoU of each class in each image, as the network is and with something erased.
 
     `ids` [n]; `clean` [n, k]; `concept` [n, q, k]; `null` [n, z, k] for random directions; `layer`
-    [n, 1, k] with every position at the layer's mean. nan where the reference lacks the class. The
+    [n, 1, k] with every position at the layer's mean. `right` [n, q, k] is the part of each
+    concept's change that is of the class's own pixels. nan where the reference lacks the class. The
     reference is the label map, or the network's clean prediction for images without one; `labelled`
     [n] says which.
     """
@@ -33,6 +34,7 @@ class Erasures:
     concept: np.ndarray
     null: np.ndarray
     layer: np.ndarray
+    right: np.ndarray
 
     def change(self, kind: str, class_id: int) -> np.ndarray:
         """Change of the class's IoU by each edit of a kind, [n, edits], nan where undefined."""
@@ -76,7 +78,12 @@ class Erase(Pass):
             layer = Editable.of(context, batch)
             rows: dict[str, list[Tensor]] = {"clean": [layer.iou()]}
             for kind, activation in _edits(discovery, layer.tail.activation):
-                rows.setdefault(kind, []).append(layer.iou(activation))
+                if kind == "concept":
+                    iou, right = layer.iou_and_right(activation)
+                    rows.setdefault("right", []).append(right)
+                else:
+                    iou = layer.iou(activation)
+                rows.setdefault(kind, []).append(iou)
         tables = {kind: torch.stack(each, 1).cpu().numpy() for kind, each in rows.items()}
         tables["labelled"] = layer.labelled[:, None].cpu().numpy()
         each = {name: {k: v[i] for k, v in tables.items()} for i, name in enumerate(batch.ids)}
@@ -87,7 +94,7 @@ class Erase(Pass):
         empty = np.zeros((0, len(context.model.classes)), dtype=np.float32)
         stacked = {
             kind: np.stack([table.tables[name].get(kind, empty) for name in table.ids])
-            for kind in ("labelled", "clean", "concept", "null", "layer")
+            for kind in ("labelled", "clean", "concept", "null", "layer", "right")
         }
         stacked |= {kind: stacked[kind][:, 0] for kind in ("labelled", "clean")}
         return ERASURES(Erasures(tuple(table.ids), **stacked))

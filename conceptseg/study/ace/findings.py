@@ -35,6 +35,9 @@ def findings(
                 erased_images=pair.erased_images,
                 from_context=pair.from_context,
                 verdict=pair.verdict,
+                missed=pair.how.missed.value,
+                false=pair.how.false.value,
+                how=pair.how.how,
                 outside_loss=pair.outside.value if pair.outside else None,
                 tcav=pair.local.tcav,
                 score_change=pair.moves.value,
@@ -44,7 +47,12 @@ def findings(
 
 
 def plain(pair: Pair, concept: str, class_name: str) -> str:
-    """A use without numbers: what the class is found by, and whether that is beside it."""
+    """A use without numbers: what the class is found by, or kept off others by, and whether that is
+    beside it."""
+    if pair.how.how != "found":
+        lies = {True: ", which lies outside of it", False: f", which is of {class_name} itself"}
+        by = concept + ("" if pair.from_context is None else lies[pair.from_context])
+        return pair.how.plain("", class_name, by)
     if pair.from_context:
         return f"The network finds {class_name} by {concept}, which lies outside of it."
     if pair.from_context is False:
@@ -67,7 +75,8 @@ def claim(pair: Pair, concept: str, class_name: str, seen_on: str) -> str:
     lies = "in images without the class" if np.isnan(share) else f"{share:.0%} of it {WHERE[place]}"
     claim = (
         f"{class_name} uses {concept}, which lies on {seen_on}, {lies}. Erasing it costs the class "
-        f"{cost(pair.loss.value)} IoU; erasing random directions costs {cost(pair.null_loss)}."
+        f"{cost(pair.loss.value)} IoU; erasing random directions costs {cost(pair.null_loss)}. "
+        f"{pair.how.told}"
     )
     return f"{claim} {_from_context(pair)}"
 

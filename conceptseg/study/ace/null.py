@@ -101,6 +101,7 @@ def _dealt(made: Bank, rng: np.random.Generator) -> Known:
         lost.concept[rows][:, chosen],
         random[rows],
         lost.layer[rows],
+        lost.right[rows][:, chosen],
     )
     classes = {c for c, _ in whole.influence}
     place = {(c, q): (c, int(one)) for c in classes for q, one in enumerate(chosen)}

@@ -52,6 +52,8 @@ PAIR: tuple[Column | str, ...] = (
     "verdict",
     Column("from_context", "acts from context"),
     LOSS,
+    Column("missed", "of that, its own pixels missed", of=get("how.missed.value")),
+    Column("false", "other places called it", of=get("how.false.value")),
     "images",
     MOVES,
     P_MOVES,

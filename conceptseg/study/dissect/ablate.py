@@ -18,6 +18,7 @@ from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.dissect.detect import DETECTION, Detection
 from conceptseg.study.dissect.pilot import Plan
 from conceptseg.study.shared.edits import Change, Editable, beyond_random
+from conceptseg.study.shared.losing import Losing
 from conceptseg.study.shared.overlap import class_iou
 from conceptseg.study.shared.verdicts import Verdict, verdict
 
@@ -28,7 +29,8 @@ class Loss:
 
     `change` of its IoU, which was `clean`, `random` that of random sets of as many other units;
     `test` that the loss exceeds their mean, `p_random` that one more such set costs as much; `used`
-    whether the class counts as using the units, and `verdict` what is known of it otherwise.
+    whether the class counts as using the units, and `verdict` what is known of it otherwise. `how`
+    says whether it loses pixels of its own, or is put where it is not.
     """
 
     edit: int
@@ -41,6 +43,7 @@ class Loss:
     test: Test
     used: bool
     verdict: Verdict
+    how: Losing
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class Ablations:
     replaced_by: str
 
 
+OWN = ("concepts", "cards")
+"""The first of the edits: those that are of a concept or a unit, not random."""
 ABLATED, ABLATIONS = Key("ablated", SampleTable), Key("ablations", Ablations)
 
 
@@ -96,12 +101,19 @@ class Ablate(Pass):
         values = replacement(self.study, detection.plan)
         with torch.no_grad():
             layer = Editable.of(context, batch)
-            rows = [layer.iou()]
-            for sets in edits(self.study, detection, context.seed).values():
+            rows, right = [layer.iou()], [torch.zeros_like(layer.iou())]
+            for kind, sets in edits(self.study, detection, context.seed).items():
                 for units in sets:
                     live = detection.plan.live[list(units)]
-                    rows.append(layer.iou(ablated(layer.tail.activation, live, values)))
+                    edited = ablated(layer.tail.activation, live, values)
+                    if kind in OWN:
+                        iou, part = layer.iou_and_right(edited)
+                        rows.append(iou)
+                        right.append(part)
+                    else:
+                        rows.append(layer.iou(edited))
         arrays = {"iou": torch.stack(rows, 1), "labelled": layer.labelled}
+        arrays["right"] = torch.stack(right, 1)
         numbers = {name: one.cpu().numpy() for name, one in arrays.items()}
         return ABLATED(SampleTable.batch(batch.ids, numbers))
 
@@ -111,6 +123,8 @@ def judge_losses(study: Dissect, context: Context, known: Known) -> Known:
     detection, table = known[DETECTION], known[ABLATED]
     sets = edits(study, detection, context.seed)
     ends = np.cumsum([1, *map(len, sets.values())])[:-1]
+    own_ends = np.cumsum([1, len(sets["concepts"])])
+    _, *right = np.split(table.column("right").astype(np.float64), own_ends, axis=1)
     clean, *edited = np.split(table.column("iou").astype(np.float64), ends, axis=1)
     by_set = dict(zip(sets, edited, strict=True))
     if study.data.classes:
@@ -127,9 +141,14 @@ def judge_losses(study: Dissect, context: Context, known: Known) -> Known:
         tuple(own),
         shown_units(study, detection),
         losses(
-            study, clean[:, 0], by_set["concepts"], [by_set[e] for e in range(len(own))], sampling
+            study,
+            clean[:, 0],
+            by_set["concepts"],
+            [by_set[e] for e in range(len(own))],
+            sampling,
+            right[0],
         ),
-        losses(study, clean[:, 0], by_set["cards"], singles, sampling),
+        losses(study, clean[:, 0], by_set["cards"], singles, sampling, right[1]),
         len(table.ids),
         int(table.column("labelled").sum()),
         "mean" if replacement(study, detection.plan).any() else "zero",
@@ -232,11 +251,12 @@ def losses(
     edited: np.ndarray,
     random: Sequence[np.ndarray],
     sampling: Sampling,
+    right: np.ndarray,
 ) -> tuple[Loss, ...]:
     """Losses of every class under every edit, from IoU: clean [n, k], edited [n, e, k].
 
-    `random` [n, r, k], for each edit, are random sets of as many units. All edits and classes are
-    one family.
+    `random` [n, r, k], for each edit, are random sets of as many units. `right` [n, e, k] is the
+    part of each change that is of the class's own pixels. All edits and classes are one family.
     """
     cells = [
         (edit, class_id)
@@ -262,5 +282,7 @@ def losses(
         by_chance = float(change.random.mean()) if change.random.size else float("nan")
         chance = by_chance, change.p_random
         images = len(change.edited)
-        result.append(Loss(edit, class_id, images, before, lost, *chance, test, used, known))
+        parts = edited[:, edit, class_id] - clean[:, class_id], right[:, edit, class_id]
+        how = Losing.of(*parts, sampling)
+        result.append(Loss(edit, class_id, images, before, lost, *chance, test, used, known, how))
     return tuple(result)

@@ -34,9 +34,10 @@ def findings(
                     f"{classes[loss.class_id]} uses the units that detect {name}: without the "
                     f"{most(size)}, the class loses {cost(loss.change.value)} IoU; without random "
                     "sets of as many others, "
-                    f"{cost(loss.random)}."
+                    f"{cost(loss.random)}. {loss.how.told}"
                 )
-                plain = f"The network finds {classes[loss.class_id]} by units that detect {name}."
+                class_name, by = classes[loss.class_id], f"units that detect {name}"
+                plain = loss.how.plain(f"The network finds {class_name} by {by}.", class_name, by)
                 result.append(_finding(claim, loss, loss.test, classes, counts, plain))
         if own and not any(loss.used for loss in own):
             worst = min(own, key=lambda loss: (loss.change.value, loss.class_id))
@@ -90,6 +91,9 @@ def _finding(
         random=loss.random,
         used=loss.used,
         verdict=loss.verdict,
+        missed=loss.how.missed.value,
+        false=loss.how.false.value,
+        how=loss.how.how,
     )
 
 

@@ -152,6 +152,8 @@ def _loss_columns(classes: Sequence[str]) -> tuple[Column | str, ...]:
         "used",
         "verdict",
         CHANGE,
+        Column("missed", "of that, its own pixels missed", of=lambda loss: loss.how.missed.value),
+        Column("false", "other places called it", of=lambda loss: loss.how.false.value),
         RANDOM,
         Column("p", of=lambda loss: loss.test.p),
         P_HOLM,

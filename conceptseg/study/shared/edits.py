@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,7 +15,12 @@ from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Also, Question, Test, judge
 from conceptseg.stats.intervals import ALPHA
 from conceptseg.stats.p_values import cost_p, detectable_cost
-from conceptseg.study.shared.overlap import class_iou
+from conceptseg.study.shared.overlap import (
+    by_right_pixels,
+    class_iou,
+    iou_of,
+    pixel_counts,
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,19 @@ class Editable:
         """
         here = self.clean if activation is None else self.tail.resume(activation).argmax(1)
         return class_iou(here, self.reference, self.classes)
+
+    def iou_and_right(self, activation: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`iou`, and the part of its change that is of the class's own pixels, [n, k] each
+        (:func:`~conceptseg.study.shared.overlap.by_right_pixels`)."""
+        edited = self.tail.resume(activation).argmax(1)
+        after = pixel_counts(edited, self.reference, self.classes)
+        parts = iou_of(after), by_right_pixels(self.before, after)
+        return parts[0].to(self.clean.device), parts[1].to(self.clean.device)
+
+    @cached_property
+    def before(self) -> Tensor:
+        """The clean prediction's pixels, as :func:`pixel_counts` has them."""
+        return pixel_counts(self.clean, self.reference, self.classes)
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,32 @@ def class_iou(prediction: Tensor, reference: Tensor, classes: int) -> Tensor:
     predicted: so the same images count for every prediction that is compared on one reference.
     """
     # Not every device has float64 (MPS); the counts are few.
-    shared, predicted, held = pixel_counts(prediction, reference, classes).double()
+    return iou_of(pixel_counts(prediction, reference, classes)).to(prediction.device)
+
+
+def iou_of(counts: Tensor) -> Tensor:
+    """IoU, float32 [n, classes], of the counts of :func:`pixel_counts`; nan of what the reference
+    lacks."""
+    shared, predicted, held = counts.double()
     iou = shared / (predicted + held - shared).clamp(min=1)
-    return torch.where(held > 0, iou, torch.nan).float().to(prediction.device)
+    return torch.where(held > 0, iou, torch.nan).float()
+
+
+def by_right_pixels(before: Tensor, after: Tensor) -> Tensor:
+    """The part of a change of IoU that is of pixels of the class itself, float32 [n, classes].
+
+    From two predictions' :func:`pixel_counts` on one reference. With t right pixels, f false ones
+    and h of the class, IoU = t / (h + f); the part is what the change of t does, in the mean of
+    doing so before f changes and after (Shapley's value of the two):
+
+        (t' - t) / 2 * (1 / (h + f) + 1 / (h + f'))
+
+    The rest of the change is that of false pixels. nan of what the reference lacks.
+    """
+    (right, predicted, held), (kept, then, _) = before.double(), after.double()
+    wholes = [held + predicted - right, held + then - kept]
+    part = (kept - right) / 2 * sum(1 / whole.clamp(min=1) for whole in wholes)
+    return torch.where(held > 0, part, torch.nan).float()
 
 
 def class_mean(values: np.ndarray) -> np.ndarray:

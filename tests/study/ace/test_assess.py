@@ -79,7 +79,8 @@ def case(
         local=local,
         published={(1, 0): 0.25},
     )
-    return found, Erasures(found.ids, labelled, clean, kept, random, layer)
+    right = kept - clean[:, None]
+    return found, Erasures(found.ids, labelled, clean, kept, random, layer, right)
 
 
 def judged(found, erasures):

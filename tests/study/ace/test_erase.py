@@ -167,6 +167,7 @@ def test_losses_by_hand():
         concept=np.array([[[0.25, 0.5]], [[nan, 0.9]]]),
         null=np.array([[[0.5, 0.75], [0.25, 1.0]], [[nan, 0.8], [nan, 0.6]]]),
         layer=np.array([[[0.0, 0.0]], [[nan, 0.1]]]),
+        right=np.array([[[-0.25, -0.5]], [[nan, 0.1]]]),
     )
     assert np.allclose(one.change("concept", 1), [[-0.5], [0.1]])
     assert np.allclose(one.change("concept", 0), [[-0.25], [nan]], equal_nan=True)

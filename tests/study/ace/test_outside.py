@@ -118,6 +118,6 @@ def test_without_a_use_no_image_is_looked_at(case):
     model, pictures, _, found, _, one = case
     none = DISCOVERY(found) | JUDGED(USES[3:])
     nothing = np.ones((IMAGES, 1, CLASSES))
-    none |= ERASURES(Erasures(found.ids, nothing[:, 0, 0], nothing[:, 0], *[nothing] * 3))
+    none |= ERASURES(Erasures(found.ids, nothing[:, 0, 0], nothing[:, 0], *[nothing] * 4))
     assert not Outside(one).samples(context(model, pictures, LAYER), none)
     assert place_uses(one, None, none)[PAIRS] == USES[3:]

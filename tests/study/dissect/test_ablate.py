@@ -7,7 +7,8 @@ import torch
 from conceptseg.config import DataConfig, ModelConfig
 from conceptseg.stats.corrections import holm
 from conceptseg.stats.estimate import Sampling
-from conceptseg.study.dissect.ablate import ablated, losses, replacement
+from conceptseg.study.dissect import ablate
+from conceptseg.study.dissect.ablate import ablated, replacement
 from conceptseg.study.dissect.config import Dissect
 from tests.study.dissect.small import plan, vocabulary
 
@@ -36,6 +37,11 @@ def test_auto_takes_the_mean_where_units_go_below_zero():
     assert not replacement(study(ablate="zero"), given).any()
     object.__setattr__(given, "lowest", 0.0)
     assert replacement(study(ablate="mean"), given).tolist() == [1, 2, 3]
+
+
+def losses(study, clean, edited, random, sampling):
+    """All of a change is of the class's own pixels."""
+    return ablate.losses(study, clean, edited, random, sampling, edited - clean[:, None])
 
 
 def each(images):

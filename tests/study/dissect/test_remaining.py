@@ -12,6 +12,7 @@ from conceptseg.study.dissect.ablate import Ablations, Loss, ablated_sets, edits
 from conceptseg.study.dissect.findings import findings
 from conceptseg.study.dissect.kept import Kept
 from conceptseg.study.dissect.remaining import Places, Remaining
+from conceptseg.study.shared.losing import Losing
 from conceptseg.study.shared.verdicts import verdict
 from tests.study.dissect.small import kept, vocabulary
 from tests.study.dissect.test_ablate import study
@@ -98,7 +99,9 @@ def test_concepts_of_the_same_units_are_one():
 def said(test: Test, change: float, clean=0.95, rest=0.9, concepts=((0, 1),), p=0.01):
     """The findings of one set of units and one class that does not count as using it."""
     known = verdict(test, clean, used=False)
-    loss = Loss(0, 0, 20, clean, Estimate(change, -1, 0.1, 20), -0.4, p, test, False, known)
+    lost = Estimate(change, -1, 0.1, 20)
+    how = Losing(lost, Estimate(0, 0, 0, 20), "found")
+    loss = Loss(0, 0, 20, clean, lost, -0.4, p, test, False, known, how)
     ablations = Ablations(concepts, ((0,),), (), (loss,), (), 20, 20, "zero")
     one = detection(np.eye(9)[:, :2])
     return findings(one, ablations, (Remaining(0.97, rest),), ["digit 6"])
