@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -12,6 +12,8 @@ VISITS = 3
 """Of one level, how many of the network's visits are looked at: the last ones."""
 AT_THE_END = 3
 """Of one visit, how many modules are looked at: the last ones that are wide enough."""
+EARLY = 0.02
+"""Share of the network's weights up to which what ran on the finest grid is the image still."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,9 @@ class Candidate:
     """A module that may be chosen: its level, and which visit to it, counted over the network.
 
     A visit is a stretch of the pass on one level: a U-Net visits each level but the coarsest twice,
-    two in a row four times. `place` counts from the visit's end, 0 for its last module.
+    two in a row four times. `place` counts from the visit's end, 0 for its last module. `early` is
+    what ran on the finest grid with hardly any (`EARLY`) of the weights: the decision always passes
+    it as a whole, as it does the image, and it says nothing of how the decision came to be.
     """
 
     name: str
@@ -27,6 +31,7 @@ class Candidate:
     visit: int
     place: int
     shape: tuple[int, int, int]
+    early: bool = False
 
 
 def candidates(
@@ -36,11 +41,12 @@ def candidates(
 
     Modules that put out one map, that run once and have weights (where there are such), containers
     before their contents on the same level. Left out are side branches
-    (:func:`conceptseg.network.bottleneck.side_branches`), what holds all weights, and class scores:
-    modules with as many channels as there are class maps, in a network that is wider elsewhere or
-    with no weights after them. Of each visit to a level those count that have at least half the
-    channels of its widest module (a head narrows, so that it is told from what comes before it),
-    the last three; of each level the last three visits.
+    (:func:`conceptseg.network.bottleneck.side_branches`), what holds all weights, single channels
+    (concepts are directions of several) and class scores: modules with as many channels as there
+    are class maps, in a network that is wider elsewhere or with no weights after them. Of each
+    visit to a level those count that have at least half the channels of its widest module (a head
+    narrows, so that it is told from what comes before it), the last three; of each level the last
+    three visits.
     """
     maps = {name: call for name, call in seen.items() if call.shape and call.plain}
     ran = sum(sizes.get(call.module, 0) for call in seen.values())
@@ -57,6 +63,7 @@ def candidates(
     }
     kept = {name: call for name, call in kept.items() if call.calls == 1} or kept
     kept = {name: call for name, call in kept.items() if weights[name]} or kept
+    kept = {name: call for name, call in kept.items() if _width(call) > 1} or kept
     outer = sorted(
         (n for n in kept if not _within_another(n, kept)), key=lambda name: kept[name].ended
     )
@@ -74,7 +81,19 @@ def candidates(
         if later < VISITS:
             for place, name in enumerate(reversed(wide[-AT_THE_END:])):
                 found.append(Candidate(name, level, number, place, kept[name].shape or (0, 0, 0)))
-    return tuple(sorted(found, key=lambda one: kept[one.name].ended))
+    finest = min((call.level for call in maps.values()), default=0)
+    before = {
+        one.name: sum(
+            sizes.get(c.module, 0) for c in seen.values() if c.ended <= kept[one.name].ended
+        )
+        for one in found
+    }
+    found = [
+        replace(one, early=one.level == finest and before[one.name] <= EARLY * ran)
+        for one in sorted(found, key=lambda one: kept[one.name].ended)
+    ]
+    alone = all(one.early for one in found)
+    return tuple(replace(one, early=False) if alone else one for one in found)
 
 
 def _within_another(name: str, kept: dict[str, Seen]) -> bool:

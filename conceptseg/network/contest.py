@@ -77,6 +77,9 @@ class Contest:
     the interval lies below. Where neither holds, those that could be the layer, and the two that
     lose most, are weighed on twice as many images, up to `most` or as many as there are. What is
     open then is decided for the coarser layer if its share itself reaches the lesser bar.
+
+    `every` names all candidates, `early` those that are the image still
+    (:class:`~conceptseg.network.candidates.Candidate`), which are no layer to be taken.
     """
 
     def __init__(
@@ -91,8 +94,10 @@ class Contest:
         self.model, self.images, self.batch_size = model, images, batch_size
         self.first, self.most = first, most
         order = {one.name: place for place, one in enumerate(found)}
-        self.found = found
-        self.order = sorted(found, key=lambda one: (-one.level, -order[one.name]))
+        self.found = [one for one in found if not one.early] or found
+        self.early = tuple(one.name for one in found if one not in self.found)
+        self.every = tuple(order)
+        self.order = sorted(self.found, key=lambda one: (-one.level, -order[one.name]))
         self.known: dict[str, Weighed] = {}
         self.losses: dict[str, Losses] = {}
         self.exchanges: dict[str, Losses | None] = {}
@@ -133,7 +138,7 @@ class Contest:
     def begin(self) -> bool:
         """Weigh all candidates on the first images; False where logits are not finite."""
         names = [one.name for one in self.found]
-        if not names or not self.weigher.record(names):
+        if not names or not self.weigher.record(list(self.every)):
             return False
         self._weigh(names)
         self._compare()
@@ -202,7 +207,7 @@ class Contest:
         leaders = sorted(self.losses, key=self._lost)[-LEADERS:]
         names = [one.name for one in self.found if one.name in {*could, *leaders}]
         self.weigher, self.losses, self.exchanges = weigher, {}, {}
-        weigher.record(list(self.known))  # the means of all: they may be asked for, and cost little
+        weigher.record(list(self.every))  # the means of all: they may be asked for, and cost little
         self._weigh(names)
         self._compare()
         return True

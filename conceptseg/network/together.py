@@ -21,13 +21,16 @@ TOGETHER = 8
 def carried(
     able: Sequence[Candidate], layer: str, contest: Contest, known: dict[str, Weighed]
 ) -> tuple[tuple[str, ...], float]:
-    """The layers that `layers: auto` takes, added to `known`, and what all candidates lose.
+    """The layers that `layers: auto` takes, added to `known`, and what all candidates lose, early
+    ones too.
 
     Where a single one on a coarser grid than the finest carries the decision, no others are asked.
     """
     by, every = contest.by, tuple(one.name for one in able)
     best = number(known[contest.best or layer].without, by)
-    whole = in_all(contest.asked(every, contest.weigher.images).without(*every), by)
+    here = contest.asked(contest.every, contest.weigher.images)
+    own = in_all(here.without(*every), by)
+    whole = max(own, in_all(here.without(*contest.early, *every), by))
     coarse = known[layer].level > min(one.level for one in able)
     if len(able) == 1 or (coarse and best >= SHARE * whole):
         return (layer,), whole
@@ -35,7 +38,7 @@ def carried(
     held: dict[tuple[str, ...], float] = {}
     if weigher is contest.weigher:
         held = {(name,): number(one.worth, by) for name, one in contest.losses.items()}
-        held[every] = whole
+        held[every] = own
 
     def lost(names: tuple[str, ...]) -> float:
         names = tuple(name for name in every if name in names)

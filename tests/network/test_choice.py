@@ -57,6 +57,33 @@ def test_it_is_where_the_decision_passes(share, layer):
     assert (choice.worth("deep") is None) == (share == 0)
 
 
+class Beside(nn.Module):
+    """z comes from the coarsest grid and from the image as it is: the head takes both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grey, self.fine = copying(1, 1), copying(1, 4)
+        self.deep = nn.Sequential(copying(4, 8, 2), nn.ReLU(), copying(8, 16, 4))
+        self.head = copying(20, 2)
+        with torch.no_grad():
+            self.head.weight[1] *= -1
+            self.head.weight[:, :16] /= 4  # four times the channels: each of both has half a say
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine = self.fine(self.grey(x - 0.5))
+        deep = F.interpolate(self.deep(fine), x.shape[2:])
+        return torch.as_tensor(self.head(torch.cat([deep, fine], 1)))
+
+
+def test_what_is_the_image_still_is_not_taken_though_all_passes_it():
+    """Nor is a single channel; that the layer which is taken does not carry all is known."""
+    model = wrapped(Beside(), 2, 1)
+    choice = chosen(model, blocks(8))
+    assert choice.layer == choice.best == "deep"
+    assert choice.worth("grey") is choice.worth("fine") is None
+    assert choice.worth("deep") < 0.9 * choice.whole and not choice.carried
+
+
 class Two(nn.Module):
     """Networks in a row; what the first finds is a hint that the second heeds by a share."""
 
