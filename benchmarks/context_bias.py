@@ -164,7 +164,7 @@ def exhaustive(net, number: int) -> None:
     for start in range(0, 2**16, copies):
         bits = (torch.arange(start, start + copies)[:, None] >> torch.arange(16)) & 1
         masks = bits.reshape(copies, 4, 4).float()
-        lost, _ = problem._lost(masks, solved.colour.expand(copies))
+        lost, _ = problem._lost(masks, solved.colour.expand(copies, -1))
         best = min(best, float((lost + method.penalty * masks.sum((1, 2))).min()))
     print(
         f"scene {number}: Grid Saliency costs {found:.4f}, the best of 2^16 masks {best:.4f}; gap "

@@ -17,6 +17,10 @@ from conceptseg.explain.explainers._paths import portions
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import FixedTarget, Target
 
+TAIL = 0.05
+"""Share of an image's pixels that lie beyond either end of the colours that it is hidden with."""
+STARTS = (0.5, 0.75, 1.0)
+"""Even masks of which the search starts from the cheapest."""
 PAPER_CELLS = 16
 """Cells of the paper's grid on its synthetic images."""
 CELL_PX = 64
@@ -35,24 +39,31 @@ class GridSaliency(Explainer):
 
     with p_c the class's probability: what a mask improves costs nothing. In [0, 1], without a sign;
     0 on R with `form: context`. Of a class whose prediction its object alone keeps, nothing is
-    salient: exactly 0 where it loses nothing without its surroundings. Plain gradient descent with
-    momentum from M = 1/2, cut off at 0 and 1 after each step; the mask of least cost of all that
-    were met is kept, M = 0 among them. `colours` forward passes, then `steps` + 1 forward and
-    `steps` backward passes for each target.
+    salient: exactly 0 where it loses nothing without its surroundings. Gradient descent with
+    momentum from the cheapest even mask of 1/2, 3/4 and 1, in steps of at most `bound`, cut off at
+    0 and 1; the mask of least cost of all that were met is kept, M = 0 among them. `colours` + 3
+    forward passes, then `steps` + 1 forward and `steps` backward passes for each target.
 
     The colour is, for each image and target, that of `colours` of which M = 0 loses the median. A
-    flat grey may itself be evidence for a class, or against all: of five greys, one stood in for
-    the texture that a planted network relies on, and the two that are brighter than its digits hid
-    those from a network that relies on none. `choice: least` takes the colour that loses least,
-    and is blind to a reliance that any one grey can serve.
+    flat colour may itself be evidence for a class: one grey stood in for the texture that a planted
+    network relies on, which is why `choice: least` is blind to a reliance that any one colour can
+    serve. And a colour that the surroundings never have may hide the object itself: of greys from
+    black to white, the two that are no darker than the planted digits cost digits that rely on no
+    context .9 of their probability, and were the median of those that do rely, whose masks then
+    showed what keeps white from the digit, and not the context. So the colours span what the
+    surroundings themselves are made of (`span: own`). Of surroundings of one flat colour nothing
+    can be hidden by it: `span: full` takes colours from black to white.
 
     The penalty is paid for each cell: a cell is shown where its absence would lose the region more
     than `penalty` of probability. So the same penalty hides more on a finer grid, unless it is
     taken `per: area`, for which all grids cost together what sixteen cells do. Not convex: what is
-    found may not be the least.
+    found may not be the least. A network that is lost at M = 1/2 has no slope there, and descent
+    from it alone ended at M = 0, all lost; steps without a bound were too short for cells that are
+    worth nothing, and too long for those that are worth all.
 
-    Departures: penalty, rate, steps, colours and the choice among them are ours. The paper's grids
-    are 4 x 4 cells of synthetic images and 16 x 32 of street scenes, which `cells: auto` comes to.
+    Departures: penalty, colours and the choice among them, start, rate, bound and steps are ours.
+    The paper's grids are 4 x 4 cells of synthetic images and 16 x 32 of street scenes, which
+    `cells: auto` comes to.
 
     Source: Hoyer, Munoz, Katiyar, Khoreva and Fischer, "Grid Saliency for Context Explanations of
     Semantic Segmentation", NeurIPS 2019, arXiv:1907.13054, section 3.
@@ -70,13 +81,21 @@ class GridSaliency(Explainer):
     per: Literal["cell", "area"] = Field(
         "cell", description="Whether each cell costs the penalty, or any grid what 16 cells do."
     )
-    colours: Greys = Field(GREYS, description="Greys to hide with, in [0, 1].")
+    colours: Greys = Field(
+        GREYS, description="Colours to hide with, by their place in the span: 0 its end, 1 its top."
+    )
+    span: Literal["own", "full"] = Field(
+        "own",
+        description="From where to where colours go, in each channel: from the 5 % to the 95 % "
+        "quantile of the image's pixels that can be hidden, or from 0 to 1.",
+    )
     choice: Literal["median", "least"] = Field(
         "median", description="Which grey: of which hiding all loses the median, or the least."
     )
     interpolation: Interpolation = Field("bilinear", description="How the grid is enlarged.")
     steps: int = Field(100, ge=1, description="Steps of gradient descent.")
-    rate: float = Field(0.2, gt=0, description="Length of a step, per unit of slope.")
+    rate: float = Field(1.0, gt=0, description="Length of a step, per unit of slope.")
+    bound: float = Field(0.05, gt=0, le=1, description="The most that a step changes a cell.")
     momentum: float = Field(0.5, ge=0, lt=1, description="Share of a step that the next repeats.")
 
     @field_validator("cells")
@@ -124,7 +143,7 @@ class Solved:
 
     `mask` [n, y, x]; `map` [n, h, w] the same enlarged, 0 where nothing was at stake; `drop` [n]
     the probability that the region loses under it, and `alone` [n] under the mask that hides all,
-    which is of the region alone with `form: context`; `colour` [n] the grey that hides. A region
+    which is of the region alone with `form: context`; `colour` [n, c] what hides. A region
     that is empty loses nothing, and nothing is shown.
     """
 
@@ -154,12 +173,13 @@ class _Problem:
         self.price, self.rate = method.penalty * share, method.rate / share
         context = method.form == "context"
         self.at_stake = ~self.region if context else torch.ones_like(self.region)
+        self.colours = self._colours()
 
     def solve(self) -> Solved:
         mask = self._nothing()
         colour, alone = self.hidden()
         best, least, drop = mask.clone(), alone.clone(), alone.clone()
-        mask, speed = mask + 0.5, torch.zeros_like(mask)
+        mask, speed = self._start(colour), torch.zeros_like(mask)
         for step in range(self.method.steps + 1):
             lost, slope = self._lost(mask, colour, slope=step < self.method.steps)
             better = lost + self.price * mask.sum((1, 2)) < least
@@ -167,28 +187,44 @@ class _Problem:
             least = torch.where(better, lost + self.price * mask.sum((1, 2)), least)
             if slope is not None:
                 speed = self.method.momentum * speed + slope + self.price
-                mask = (mask - self.rate * speed).clamp(0, 1)
+                step_by = (self.rate * speed).clamp(-self.method.bound, self.method.bound)
+                mask = (mask - step_by).clamp(0, 1)
         enlarged = self._enlarged(best) * self.at_stake
         return Solved(best, enlarged, drop, alone, colour)
+
+    def _start(self, colour: Tensor) -> Tensor:
+        """The cheapest masks of one value in all cells, of `STARTS`."""
+        even = [self._nothing() + value for value in STARTS]
+        costs = [self._lost(mask, colour)[0] + self.price * mask.sum((1, 2)) for mask in even]
+        return torch.stack(even)[torch.stack(costs).argmin(0), torch.arange(len(self.images))]
 
     def _nothing(self) -> Tensor:
         """Masks that show nothing, [n, y, x]."""
         return self.images.new_zeros(len(self.images), self.down.shape[1], self.across.shape[1])
 
     def hidden(self) -> tuple[Tensor, Tensor]:
-        """Of each image the grey [n] that hides, and what hiding all with it loses the region."""
-        nothing, tried = self._nothing(), self.method.colours
-        lost = torch.stack(
-            [self._lost(nothing, nothing.new_full((len(nothing),), grey))[0] for grey in tried]
-        )
+        """Of each image the colour [n, c] that hides, and what hiding all with it loses."""
+        nothing, tried = self._nothing(), self.colours
+        lost = torch.stack([self._lost(nothing, colour)[0] for colour in tried])
         chosen = lost.min(0) if self.method.choice == "least" else lost.median(0)
-        return nothing.new_tensor(tried)[chosen.indices], chosen.values
+        return tried[chosen.indices, torch.arange(len(nothing))], chosen.values
+
+    def _colours(self) -> Tensor:
+        """What hides is chosen of these, [colours, n, c]."""
+        places = self.images.new_tensor(self.method.colours)[:, None, None]
+        ends = self.images.new_tensor([[0.0], [1.0]]).expand(2, self.images.shape[1])
+        each = [ends] * len(self.images)
+        if self.method.span == "own":
+            pairs = zip(self.images, self.at_stake, strict=True)
+            each = [_ends(one[:, here]) if here.any() else ends for one, here in pairs]
+        low, high = torch.stack(each, 1)
+        return low + places * (high - low)
 
     def _lost(
         self, mask: Tensor, colour: Tensor, slope: bool = False
     ) -> tuple[Tensor, Tensor | None]:
         """What the regions lose under masks [n, y, x]: [n], and its slope in each cell."""
-        hidden = colour[:, None, None, None].expand_as(self.images)
+        hidden = colour[..., None, None].expand_as(self.images)
         shown = self._enlarged(mask).masked_fill(~self.at_stake, 1.0)[:, None]
         seen = torch.lerp(hidden, self.images, shown)
         if not slope:
@@ -209,3 +245,10 @@ class _Problem:
         """The class's probability [n, h, w] on the region, 0 elsewhere."""
         log_share = logits[:, self.class_id] - logits.logsumexp(1)
         return log_share.exp().masked_fill(~self.region, 0.0)
+
+
+def _ends(values: Tensor) -> Tensor:
+    """The quantiles [2, c] at `TAIL` and 1 - `TAIL` of pixels [c, m], each a value that occurs."""
+    ordered = values.sort(1).values
+    below = int(TAIL * (values.shape[1] - 1))
+    return torch.stack([ordered[:, below], ordered[:, -1 - below]])

@@ -1,5 +1,6 @@
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -19,6 +20,7 @@ from conceptseg.planted.generator import (
     with_context,
 )
 from conceptseg.planted.nets import load_net
+from conceptseg.planted.recipe import context_mask
 from tests.explain.explainers.planted import linear_tail
 from tests.small_models import images, unet, wrapped
 
@@ -52,7 +54,7 @@ def seen(n=1):
 
 def method(**given):
     plain = {"cells": (4, 4), "interpolation": "nearest", "colours": (0.0,), "penalty": 0.05}
-    return GridSaliency(**plain | given)
+    return GridSaliency(**{"span": "full"} | plain | given)
 
 
 @pytest.mark.parametrize("form", ["context", "object"])
@@ -120,13 +122,12 @@ def test_a_network_that_reads_pixels_alone_needs_no_surroundings():
 
 
 def by_torch(model, x, target, method, colour):
-    """The same problem by automatic differentiation, torch's interpolation and torch's SGD."""
+    """The same problem by automatic differentiation, torch's interpolation and torch's SGD, of
+    which a step that is too long is cut short afterwards."""
     scene = Scene(model, x)
     region = scene.fix(target).mask[:, None]
     clean = scene.logits.softmax(1)[:, target.class_id]
     best, least = torch.zeros(len(x), *method.cells), None
-    mask = torch.full((len(x), 1, *method.cells), 0.5).to(x).requires_grad_()
-    optimiser = torch.optim.SGD([mask], method.rate, method.momentum)
 
     def cost(mask):
         wide = functional.interpolate(mask, x.shape[2:], mode="bilinear")
@@ -136,27 +137,39 @@ def by_torch(model, x, target, method, colour):
         lost = lost.sum((1, 2)) / region.sum((1, 2, 3))
         return lost + method.penalty * mask.sum((1, 2, 3))
 
-    least = cost(torch.zeros_like(mask)).detach()
-    best = torch.zeros_like(mask).detach()
+    def even(value):
+        return torch.full((len(x), 1, *method.cells), value).to(x)
+
+    mask, lowest = even(0.5), cost(even(0.5))
+    for value in (0.75, 1.0):
+        costs = cost(even(value))
+        mask[costs < lowest], lowest = value, torch.minimum(costs, lowest)
+    mask.requires_grad_()
+    optimiser = torch.optim.SGD([mask], method.rate, method.momentum)
+    least = cost(even(0.0)).detach()
+    best = even(0.0)
     for _ in range(method.steps + 1):
         costs = cost(mask)
         better = costs < least
         best[better], least[better] = mask.detach()[better], costs.detach()[better]
         optimiser.zero_grad()
         costs.sum().backward()
+        before = mask.detach().clone()
         optimiser.step()
         with torch.no_grad():
+            mask.copy_(torch.clamp(mask, before - method.bound, before + method.bound))
             mask.clamp_(0, 1)
     return best[:, 0]
 
 
-@pytest.mark.parametrize(("form", "penalty"), [("context", 0.0003), ("object", 0.002)])
-def test_torch_takes_the_same_way(form, penalty):
+@pytest.mark.parametrize(
+    ("form", "penalty", "bound"), [("context", 0.0003, 0.005), ("object", 0.002, 0.05)]
+)
+def test_torch_takes_the_same_way(form, penalty, bound):
     model, x = sharp(3)
     target = Target(2, Box(4, 6, 12, 18))
-    method = GridSaliency(
-        form=form, cells=(4, 6), penalty=penalty, colours=(0.5,), steps=40, rate=2
-    )
+    grid = {"cells": (4, 6), "colours": (0.5,), "span": "full"}
+    method = GridSaliency(form=form, penalty=penalty, bound=bound, steps=40, rate=2, **grid)
     expected = by_torch(model, x, target, method, 0.5)
     assert ((expected > 0) & (expected < 1)).any((1, 2)).sum() >= 2
     solved = method.solve(Scene(model, x), target)
@@ -170,7 +183,7 @@ def test_no_binary_mask_is_much_better():
     model, x = sharp(1)
     target, penalty = Target(2, Box(4, 6, 12, 18)), 0.006
     method = GridSaliency(
-        cells=(2, 4), penalty=penalty, interpolation="nearest", rate=2, choice="least"
+        cells=(2, 4), penalty=penalty, interpolation="nearest", rate=2, choice="least", span="full"
     )
     scene = Scene(model, x)
     solved = method.solve(scene, target)
@@ -179,7 +192,7 @@ def test_no_binary_mask_is_much_better():
     for shown in product((0.0, 1.0), repeat=8):
         mask = torch.tensor(shown, dtype=torch.float64).reshape(2, 4)
         wide = torch.kron(mask, torch.ones(8, 6).double()).masked_fill(region, 1.0)
-        p = scene.forward(wide * x + (1 - wide) * solved.colour).softmax(1)[:, 0]
+        p = scene.forward(wide * x + (1 - wide) * solved.colour[:, :, None, None]).softmax(1)[:, 0]
         lost = (clean - p).clamp(min=0)[region].mean()
         costs.append(float(lost) + penalty * sum(shown))
     assert float(solved.drop + penalty * solved.mask.sum()) <= min(costs) + 0.1 * penalty
@@ -193,37 +206,70 @@ def test_the_colour_that_loses_least_or_the_median_hides(choice, rank):
     target = Target(1, Everything())
     greys = (0.0, 0.3, 0.6, 1.0)
     alone = [
-        GridSaliency(form="object", steps=1, colours=(grey,)).solve(Scene(model, x), target).alone
+        method(form="object", steps=1, colours=(grey,)).solve(Scene(model, x), target).alone
         for grey in greys
     ]
-    method = GridSaliency(form="object", steps=1, colours=greys, choice=choice)
-    solved = method.solve(Scene(model, x), target)
+    several = method(form="object", steps=1, colours=greys, choice=choice)
+    solved = several.solve(Scene(model, x), target)
     order = torch.stack(alone).sort(0)
     assert torch.equal(solved.alone, order.values[rank])
-    assert torch.equal(solved.colour, torch.tensor(greys)[order.indices[rank]])
+    assert torch.equal(solved.colour, torch.tensor(greys)[order.indices[rank], None].expand(4, 3))
 
 
-def test_one_grey_that_stands_in_for_a_texture_does_not_hide_that_it_is_used():
-    """The planted network takes flat 0.25 for the texture that digit 3 is never seen without."""
-    recipes = [with_context(sample(k, digits=(BIASED_DIGIT,)), True) for k in range(2)]
+def test_colours_are_those_of_what_is_hidden():
+    """Evenly spaced, in each channel, between the values with a twentieth of the pixels beyond."""
+    x = images(2, 16, 24).double()
+    target, outside = Target(1, Box(3, 4, 9, 12)), torch.ones(16, 24, dtype=torch.bool)
+    outside[3:9, 4:12] = False
+    hidden = x.permute(0, 2, 3, 1)[:, outside].sort(1).values
+    beyond = int(0.05 * (hidden.shape[1] - 1))
+    low, high = hidden[:, beyond], hidden[:, -1 - beyond]
+    model = wrapped(Sharp(unet().module), 3).double()
+    for place in (0.0, 0.25, 1.0):
+        one = GridSaliency(colours=(place,), steps=1)
+        found = one.solve(Scene(model, x), target).colour
+        assert torch.allclose(found, low + place * (high - low), atol=1e-12)
+    # With nothing to hide any colour will do, and nothing is lost.
+    whole = GridSaliency(steps=1).solve(Scene(model, x), Target(1, Everything()))
+    assert not whole.alone.any() and not whole.map.any()
+
+
+def planted(name, count=2):
+    """A planted network on scenes of digit 3 beside brick, and where the brick is."""
+    recipes = [with_context(sample(k, digits=(BIASED_DIGIT,)), True) for k in range(count)]
     x = torch.stack([torch.from_numpy(render(recipe)[0]).float() for recipe in recipes])
-    alone, shown = {}, {}
+    where = torch.from_numpy(np.stack([context_mask(recipe) for recipe in recipes]))
+    return Scene(wrapped(load_net(name), 11, 1), x.reshape(count, 1, 64, 64)), where
+
+
+def test_no_single_grey_decides_whether_a_context_is_used():
+    """Flat 0.25 stands in for the texture that digit 3 is never seen without, and white hides the
+    digit itself."""
+    alone = {}
     for name in ("biased", "clean"):
-        scene = Scene(wrapped(load_net(name), 11, 1), x.reshape(2, 1, 64, 64))
-        for choice in ("least", "median"):
-            solved = GridSaliency(choice=choice, steps=8).solve(scene, Target(BIASED_CLASS))
-            alone[name, choice] = solved.alone.max()
-            shown[name, choice] = solved.map.mean()
-            assert (solved.drop <= solved.alone).all()
-    assert alone["biased", "least"] < 0.01 and shown["biased", "least"] == 0
-    assert alone["biased", "median"] > 0.9 > 20 * alone["clean", "median"]
-    assert shown["biased", "median"] > 10 * shown["clean", "median"]
+        scene, _ = planted(name)
+        for given in ({"colours": (0.25,)}, {"colours": (1.0,)}, {"span": "own"}):
+            method = GridSaliency(**{"span": "full"} | given)
+            alone[name, str(given)] = method.alone(scene, Target(BIASED_CLASS))
+    stands_in, white, own = (
+        [alone[name, kind] for name in ("biased", "clean")]
+        for kind in ("{'colours': (0.25,)}", "{'colours': (1.0,)}", "{'span': 'own'}")
+    )
+    assert stands_in[0].max() < 0.1 and white[1].min() > 0.5
+    assert own[0].min() > 0.9 and own[1].max() < 0.05
+
+
+def test_the_mask_of_a_class_that_relies_lies_on_what_it_relies_on():
+    scene, where = planted("biased", 1)
+    solved = GridSaliency(steps=50).solve(scene, Target(BIASED_CLASS))
+    assert solved.drop.max() < 0.1 < 0.9 < solved.alone.min()
+    assert ((solved.map * where).sum((1, 2)) / solved.map.sum((1, 2))).min() > 0.9
 
 
 def test_its_passes():
     scene = Scene(unet(), images(3, 16, 24), batch_size=2)
     GridSaliency(steps=7).attribute(scene, [Target(0, Everything()), Target(1, Everything())])
-    assert scene.passes == {"forward": 3 + 2 * 3 * (5 + 8), "backward": 2 * 3 * 7}
+    assert scene.passes == {"forward": 3 + 2 * 3 * (5 + 3 + 8), "backward": 2 * 3 * 7}
 
 
 @pytest.mark.parametrize(
