@@ -260,7 +260,7 @@ def test_no_single_grey_decides_whether_a_context_is_used():
 
 
 def test_the_mask_of_a_class_that_relies_lies_on_what_it_relies_on():
-    scene, where = planted("biased")
+    scene, where = planted("biased", 1)
     solved = GridSaliency(steps=50).solve(scene, Target(BIASED_CLASS))
     assert solved.drop.max() < 0.1 < 0.9 < solved.alone.min()
     assert ((solved.map * where).sum((1, 2)) / solved.map.sum((1, 2))).min() > 0.9
