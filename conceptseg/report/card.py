@@ -193,6 +193,7 @@ USES = (
     "counterfactual",
     "graph",
     "language",
+    "prototypes",
 )
 """Studies that say what the network uses."""
 

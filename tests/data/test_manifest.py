@@ -381,7 +381,7 @@ EXAMPLES = {
 }
 
 
-DRAWN = ("planted", "planted_random_context")
+DRAWN = ("planted", "planted_pair", "planted_random_context")
 
 
 @pytest.mark.parametrize("name", DRAWN)

@@ -103,6 +103,7 @@ TINY = {
     },
     "noise": {"images": 16, "judged": 6, "steps": 4, "points": 4, "beside": [], "gallery": 2},
     "permutation": {"images": 12, "repeats": 2, "most_repeats": 4, "gallery": 2},
+    "prototypes": {"min_regions": 5, "counts": [1, 2], "exemplars": 2, "outliers": 1},
     "saliency": {
         "compare": ["seg_grad_cam", "vanilla_saliency", "prediction_mask", "random_map"],
         "metrics": ["deletion", "dice_explained", "saliency_ratio", "cbl", "randomisation"],

@@ -28,6 +28,7 @@ from tests.study.dissect.test_study import SMALL as DISSECT
 from tests.study.examples.test_study import SMALL as EXAMPLES
 from tests.study.lcrp.test_study import SMALL as LCRP
 from tests.study.noise.test_study import SMALL as NOISE
+from tests.study.prototypes.test_study import SMALL as PROTOTYPES
 from tests.study.saliency.test_study import SMALL as SALIENCY
 from tests.study.segnbdt.test_study import SMALL as SEGNBDT
 from tests.study.test_bad_input import one_line
@@ -79,6 +80,7 @@ STUDIES = {
     "lcrp": {**LCRP, "concepts": 2, "flip_images": 0},
     "noise": {**NOISE, "steps": 4, "judged": 6, "beside": [], "min_region_fraction": 0.001},
     "permutation": {"images": 8, "min_images": 3, "repeats": 2, "most_repeats": 2, "octaves": 2},
+    "prototypes": {**PROTOTYPES, "counts": [1]},
     "saliency": SALIENCY,
     "segnbdt": SEGNBDT,
 }
@@ -88,7 +90,11 @@ GATE = "the network ends in a softmax or another gate"
 REFUSED = {
     **{("segnbdt", network): FEW for network in ("one_map", "sigmoid")},
     ("segnbdt", "independent"): "a decision between classes of which each pixel has one",
-    **{("lcrp", network): GATE for network in ("probabilities", "sigmoid")},
+    **{
+        (study, network): GATE
+        for study in ("lcrp", "prototypes")
+        for network in ("probabilities", "sigmoid")
+    },
 }
 """Where a study makes no sense, and the words of its refusal."""
 LATER: set[str] = set()

@@ -24,6 +24,7 @@ from conceptseg.study.language.verdict import verdict as language
 from conceptseg.study.lcrp.verdict import verdict as lcrp
 from conceptseg.study.noise.verdict import verdict as noise
 from conceptseg.study.permutation.verdict import verdict as permutation
+from conceptseg.study.prototypes.verdict import verdict as prototypes
 from conceptseg.study.saliency.verdict import verdict as saliency
 from conceptseg.study.segnbdt.verdict import verdict as segnbdt
 
@@ -286,6 +287,23 @@ def test_examples_that_stand_for_errors_are_a_concern():
     assert said(0.1, shown("interval", 0.3)).status == "concern"
     assert said(-0.1, shown("interval", -0.3, (-0.5, -0.1))).status == "none shown"
     assert said(0.1).status == "none shown" and said(None).status == "cannot tell"
+
+
+def test_ways_of_deciding_that_err_are_a_concern():
+    def said(*findings, outliers=0, p=0.9):
+        rows = {"prototypes": [{"p_adjusted": p}], "foretell": [{"p": p}]}
+        return prototypes(result("prototypes", {"outliers": outliers}, findings, **rows))
+
+    def fault(evidence, wrong=True):
+        return shown("test", 0.3).model_copy(update={"fault": wrong, "evidence": evidence})
+
+    found = said(fault("standing"))
+    assert found.status == "concern" and "others: car." in found.sentence
+    assert said(fault("rare")).status == "concern"
+    assert said(fault("standing", wrong=False)).status == "none shown"
+    assert said(outliers=1).sentence.startswith("1 region is decided")
+    assert said(outliers=2).status == "cannot tell" and said(p=None).status == "cannot tell"
+    assert said().status == "none shown"
 
 
 def test_a_dictionary_that_undoes_failures_is_a_concern():

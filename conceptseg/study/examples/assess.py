@@ -9,7 +9,7 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.stats.estimate import Estimate, Sampling
-from conceptseg.stats.family import Question, Test, given, judge
+from conceptseg.stats.family import Test
 from conceptseg.stats.intervals import Floats
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.examples import foretell
@@ -23,6 +23,7 @@ from conceptseg.study.examples.critic import (
     witness,
 )
 from conceptseg.study.examples.objects import OBJECTS
+from conceptseg.study.shared.outcomes import Outcomes, wrong_otherwise
 
 FEWEST_WRONG = 5
 """With fewer wrong (or right) objects than this nothing is said of what foretells them."""
@@ -140,8 +141,7 @@ def portray(study: Examples, context: Context, known: Known) -> Known:
     """Prototypes and criticisms, without a look at outcomes; then what outcomes each stands for."""
     objects = known[LISTED]
     made = [_portrait(study, context, objects, c) for c in np.unique(objects.class_id).tolist()]
-    asked, places = list[Question](), list[tuple[int, int]]()
-    exact = list[tuple[float, float]]()
+    asked, places = list[Outcomes](), list[tuple[int, int]]()
     for k, (_, standings) in enumerate(made):
         for s, (_, inside, rows) in enumerate(standings):
             known_rows = objects.wrong[rows] >= 0
@@ -150,38 +150,14 @@ def portray(study: Examples, context: Context, known: Known) -> Known:
             said = len(standings) - s < 2 and len(standings) < 3
             if said or not 0 < own.sum() < len(own) or not 0 < bad.sum() < len(bad):
                 continue
-            # The score of the 2 x 2 table: its flips keep the level however unlike groups are.
-            values = (own - own.mean()) * (bad - bad.mean())
-            asked.append(Question(values, objects.sampling.at(rows[known_rows])))
-            exact.append(dealt(own, bad))
+            asked.append(Outcomes(own, bad, objects.sampling.at(rows[known_rows])))
             places.append((k, s))
-    # Where either is rare, flips alone claim too much: the scores are skewed then.
-    p, floors = np.array(exact).reshape(-1, 2).T
-    also = [given(p, floors, n=len(objects.ids), of="objects")]
-    made_tests = judge(asked, side="two", seed=context.seed, also=also) if asked else []
-    tests = dict(zip(places, made_tests, strict=True))
+    tests = dict(zip(places, wrong_otherwise(asked, context.seed, len(objects.ids)), strict=True))
     portraits = []
     for k, (portrait, standings) in enumerate(made):
         found = [_standing(objects, one, tests.get((k, s))) for s, one in enumerate(standings)]
         portraits.append(portrait(tuple(found)))
     return PORTRAITS(tuple(portraits))
-
-
-def dealt(own: np.ndarray, bad: np.ndarray) -> tuple[float, float]:
-    """P-value, two-sided, of outcomes `bad` [m] having been dealt to objects at random, of which
-    `own` [m] are one prototype's; and the least that their numbers allow.
-
-    Source: Fisher's exact test.
-    """
-    from scipy.stats import fisher_exact
-
-    n, ours, wrong = len(own), int(own.sum()), int(bad.sum())
-
-    def p(both: int) -> float:
-        table = [[both, ours - both], [wrong - both, n - ours - wrong + both]]
-        return float(fisher_exact(table)[1])
-
-    return p(int(bad[own].sum())), min(p(max(0, ours + wrong - n)), p(min(ours, wrong)))
 
 
 def _portrait(study: Examples, context: Context, objects: Objects, class_id: int):  # type: ignore[no-untyped-def]

@@ -14,6 +14,7 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.network.record import Recorder
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.examples.config import Examples
+from conceptseg.study.shared.outcomes import right_part
 from conceptseg.study.shared.parts import Part, parts, pooled, shape
 
 OBJECTS = Key("objects", SampleTable)
@@ -75,11 +76,7 @@ def described(
     rows = [np.nonzero(mask) for mask in masks]
     boxes = [(y.min(), x.min(), y.max() + 1, x.max() + 1) for y, x in rows]
     size = np.array(predicted.shape)
-    right = []
-    for mask in masks:
-        known = mask & (truth >= 0)
-        agreed = (predicted == truth)[known].mean() if 2 * known.sum() >= mask.sum() else np.nan
-        right.append(agreed)
+    right = [right_part(mask, predicted, truth) for mask in masks]
     return {
         "class": np.array([one.class_id for one in found], np.int64),
         "box": np.array(boxes, np.int32),
