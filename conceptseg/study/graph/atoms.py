@@ -71,6 +71,10 @@ class Atoms:
 
 
 ATOMS = Key("atoms", Atoms)
+SHOWN = 0.95
+"""An atom shows where its mean standardised response is beyond this share of the places."""
+BARS: Key[Floats] = Key("bars", np.ndarray)
+"""The response beyond which each atom shows, [P]."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +194,7 @@ def split(study: Graph, context: Context, known: Known) -> Known:
 def find_atoms(study: Graph, context: Context, known: Known) -> Known:
     """The units of each layer, grouped by how they respond."""
     table, atoms, means, deviations = known[CELLS], list[Atom](), list[Floats](), list[Floats]()
+    bars = list[float]()
     for layer in range(len(known[LAYERS])):
         cells = table.column(f"cells {layer}").astype(np.float64)
         spread = cells.std(0)
@@ -205,8 +210,13 @@ def find_atoms(study: Graph, context: Context, known: Known) -> Known:
             members = study.concepts.fit(rows, np.arange(len(live)), context.seed).members
             groups = [tuple(live[members == q].tolist()) for q in range(int(members.max()) + 1)]
             groups += [(unit,) for unit in live[members < 0].tolist()]
-        atoms += [Atom(layer, n + 1, g) for n, g in enumerate(sorted(g for g in groups if g))]
-    return ATOMS(Atoms(known[LAYERS], tuple(atoms), tuple(means), tuple(deviations)))
+        for n, units in enumerate(sorted(g for g in groups if g)):
+            atoms.append(Atom(layer, n + 1, units))
+            own = list(units)
+            mean = ((cells[:, own] - means[-1][own]) / spread[own]).mean(1)
+            bars.append(float(np.quantile(mean, SHOWN)))
+    found = Atoms(known[LAYERS], tuple(atoms), tuple(means), tuple(deviations))
+    return ATOMS(found) | BARS(np.array(bars))
 
 
 def profiles(cells: Floats) -> Floats:

@@ -8,12 +8,13 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
 from conceptseg.result.columns import Column
 from conceptseg.result.finding import Finding, ranked
-from conceptseg.result.saved import Result
+from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
 from conceptseg.study.graph.assess import EDGES, NODES, Edge
 from conceptseg.study.graph.atoms import ATOMS, CLASSES, HALVES, Atoms
 from conceptseg.study.graph.config import Graph
-from conceptseg.study.graph.pictures import DRAWN
+from conceptseg.study.graph.naming import NAMES, called
+from conceptseg.study.graph.pictures import DRAWN, EXEMPLARS, WAYS, atom_key, edge_key
 from conceptseg.study.graph.screen import EFFECTS
 from conceptseg.study.graph.verify import CHOSEN_WAYS
 from conceptseg.study.shared import local_maps, studied
@@ -33,9 +34,9 @@ def conclude(study: Graph, context: Context, known: Known) -> Result:
     sampling, chosen = halves.sampling, known[CHOSEN_WAYS]
     return Result(
         study="graph",
-        findings=ranked(findings(edges, atoms, classes)),
+        findings=ranked(findings(edges, atoms, called(known), classes)),
         tables={
-            "edges": edge_table(edges, atoms, classes),
+            "edges": edge_table(known, classes),
             "atoms": atom_table(known, classes),
             "nodes": node_table(known, classes),
             "halves": Table(
@@ -54,7 +55,7 @@ def conclude(study: Graph, context: Context, known: Known) -> Result:
             "sizes": np.array([len(one.units) for one in atoms.atoms], np.int32),
             "active": known[EFFECTS].column("active").astype(np.float32),
         },
-        images={picture_key(p, name): data for (p, name), data in drawn.items()}
+        images={safe_key(key): data for key, data in drawn.items()}
         | local_maps.pictures(comparison),
         skipped=studied.left_out(context, sampling.ids, "not among those kept (images, min_share)"),
         notes=studied.notes(
@@ -77,12 +78,6 @@ def conclude(study: Graph, context: Context, known: Known) -> Result:
     )
 
 
-def picture_key(atom: int, sample: str) -> str:
-    from conceptseg.result.saved import safe_key
-
-    return safe_key(f"atom-{atom}-{sample}")
-
-
 HOW = {1: "speaks for", -1: "speaks against", 0: "decides for or against"}
 
 
@@ -91,11 +86,18 @@ def way(signed: float, size: float) -> int:
     return 0 if abs(signed) < 0.5 * size else 1 if signed > 0 else -1
 
 
+def place_of(edge: Edge) -> tuple[int, int, int]:
+    """What an edge is between, and of which class."""
+    return edge.source, -1 if edge.target is None else edge.target, edge.class_id
+
+
 def end(edge: Edge, atoms: Atoms, classes: Sequence[str]) -> str:
     return classes[edge.class_id] if edge.target is None else atoms.name(edge.target)
 
 
-def findings(edges: Sequence[Edge], atoms: Atoms, classes: Sequence[str]) -> list[Finding]:
+def findings(
+    edges: Sequence[Edge], atoms: Atoms, names: Sequence[str], classes: Sequence[str]
+) -> list[Finding]:
     """Of each class the largest confirmed edges, straight ones and ways between atoms apart."""
     found = list[Finding]()
     for class_id in dict.fromkeys(one.class_id for one in edges):
@@ -106,17 +108,17 @@ def findings(edges: Sequence[Edge], atoms: Atoms, classes: Sequence[str]) -> lis
                 if one.confirmed and one.class_id == class_id and (one.target is None) == straight
             ]
             own.sort(key=lambda one: (one.specific is False, -one.size.value))
-            found += [_told(one, atoms, classes) for one in own[:TOLD]]
+            found += [_told(one, atoms, names, classes) for one in own[:TOLD]]
     return found
 
 
-def _told(one: Edge, atoms: Atoms, classes: Sequence[str]) -> Finding:
-    name, source = classes[one.class_id], atoms.name(one.source)
-    said = f"{source} {HOW[way(one.signed, one.size.value)]} {name}"
+def _told(one: Edge, atoms: Atoms, names: Sequence[str], classes: Sequence[str]) -> Finding:
+    name = classes[one.class_id]
+    said = f"{names[one.source]} {HOW[way(one.signed, one.size.value)]} {name}"
     if one.target is None:
         said += " by itself, past all later layers looked at"
     else:
-        said += f" through {atoms.name(one.target)}"
+        said += f" through {names[one.target]}"
     than = ", more than random groups of as many units carry" if one.specific else ""
     return Finding.about(
         f"{said}: it moves it by {one.size.value:.2f} log-odds ({one.signed:+.2f} with its sign)"
@@ -126,12 +128,15 @@ def _told(one: Edge, atoms: Atoms, classes: Sequence[str]) -> Finding:
         evidence="edges",
         class_name=name,
         effect_name="log-odds by which the edge moves the class",
-        source=source,
+        source=atoms.name(one.source),
         target=end(one, atoms, classes),
     )
 
 
-def edge_table(edges: Sequence[Edge], atoms: Atoms, classes: Sequence[str]) -> Table:
+def edge_table(known: Known, classes: Sequence[str]) -> Table:
+    edges, atoms, pictures = known[EDGES], known[ATOMS], dict[tuple[int, ...], list[str]]()
+    for one, image in known[WAYS]:
+        pictures.setdefault(place_of(one), []).append(safe_key(edge_key(one, image)))
     rows = [
         {
             "class": classes[one.class_id],
@@ -147,6 +152,7 @@ def edge_table(edges: Sequence[Edge], atoms: Atoms, classes: Sequence[str]) -> T
             "beyond": one.beyond,
             "confirmed": one.confirmed,
             "specific": one.specific,
+            "pictures": pictures.get(place_of(one), []),
         }
         for one in sorted(edges, key=lambda one: (not one.confirmed, -one.size.value))
     ]
@@ -164,7 +170,7 @@ def atom_table(known: Known, classes: Sequence[str]) -> Table:
     count = np.isfinite(on).sum(0)
     mean = np.nansum(on, 0) / np.maximum(count, 1)
     mean[count < 3] = -np.inf
-    rows = []
+    rows, names = [], called(known)
     for p, one in enumerate(atoms.atoms):
         best = int(np.argmax(mean[p]))
         mine = [e for e in edges if e.confirmed and p in (e.source, e.target)]
@@ -172,16 +178,22 @@ def atom_table(known: Known, classes: Sequence[str]) -> Table:
         rows.append(
             {
                 "atom": atoms.name(p),
+                "called": names[p],
                 "layer": atoms.layers[one.layer],
                 "units": len(one.units),
+                "name": known[NAMES][p].name,
+                "overlap": known[NAMES][p].overlap,
+                "by_chance": known[NAMES][p].by_chance,
                 "on": classes[best] if np.isfinite(mean[p, best]) else None,
                 "responds": float(mean[p, best]) if np.isfinite(mean[p, best]) else None,
                 "classes": list(to),
                 "edges": len(mine),
-                "pictures": [picture_key(p, name) for q, name in known[DRAWN] if q == p],
+                "pictures": [safe_key(atom_key(p, n)) for q, n in known[EXEMPLARS] if q == p],
             }
         )
     labels = {
+        "overlap": "IoU with its name, other half",
+        "by_chance": "IoU by chance",
         "on": "responds most on",
         "responds": "mean response there, deviations",
         "classes": "classes that it has a confirmed way to",

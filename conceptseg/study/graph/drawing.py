@@ -37,7 +37,7 @@ def pictures(result: Result) -> OneOf | None:
         "against it by the image; the wider, the more log-odds. Pale: not shown to be more than "
         "random groups of as many units carry. Dashed: ablation and restoration differ by more "
         "than half of the size, so the edge works together with others. Point at an atom to see "
-        "where it responds."
+        "where it responds, at the middle of an edge to see an image in which both of its ends do."
     )
     return OneOf(blocks, "Class", "The graph", caption, "graph")
 
@@ -48,10 +48,11 @@ def _block(result: Result, name: str, edges: Table) -> FigureBlock:
     places = _places(shown, layers, {row["atom"]: row for row in result.tables["atoms"].rows})
     figure = go.Figure(layout=layout(110 + ROW_PX * max(2, _most(places))))
     largest = max(row["size"] for row in shown)
+    hover, names = list[Picture | None](), called(result)
     for row in reversed(shown):  # the largest on top
-        figure.add_scatter(**_line(row, places, largest))
-    hover: list[Picture | None] = [None] * (2 * len(shown))
-    hover += _nodes(figure, places, result)
+        figure.add_scatter(**_line(row, places, largest, names, len(hover)))
+        hover += [None, _both(row, names), None]
+    hover += _nodes(figure, places, result, len(hover))
     ends = [*layers, "class"]
     figure.update_xaxes(
         tickmode="array",
@@ -67,7 +68,8 @@ def _block(result: Result, name: str, edges: Table) -> FigureBlock:
     first = shown[0]
     alt = (
         f"Layered graph of {len(shown)} edges between {len(places)} nodes in {len(ends)} columns; "
-        f"the largest leads from {first['from']} to {first['to']}, {first['size']:.2f} log-odds."
+        f"the largest leads from {names.get(first['from'], first['from'])} to "
+        f"{names.get(first['to'], first['to'])}, {first['size']:.2f} log-odds."
     )
     left = (
         "" if len(shown) == len(edges.rows) else f"The {MOST} largest of {len(edges.rows)} edges."
@@ -95,13 +97,38 @@ def _most(places: Mapping[str, tuple[float, float]]) -> int:
     return max(xs.count(x) for x in set(xs))
 
 
-def _line(row: Row, places: Mapping[str, tuple[float, float]], largest: float) -> dict[str, Any]:
+def called(result: Result) -> dict[str, str]:
+    """What texts call each atom, by its layer and number."""
+    return {row["atom"]: row.get("called", row["atom"]) for row in result.tables["atoms"].rows}
+
+
+def both(row: Row, names: Mapping[str, str]) -> list[Picture]:
+    """Images in which both ends of an edge respond."""
+    source, target = names.get(row["from"], row["from"]), names.get(row["to"], row["to"])
+    straight = row["to"] not in names
+    said = f"{source}, {target} outlined" if straight else f"{source}, and beside it {target}"
+    return [Picture(key, f"response of {said}", said) for key in row.get("pictures", [])]
+
+
+def _both(row: Row, names: Mapping[str, str]) -> Picture | None:
+    return next(iter(both(row, names)), None)
+
+
+def _line(
+    row: Row,
+    places: Mapping[str, tuple[float, float]],
+    largest: float,
+    names: Mapping[str, str],
+    before: int,
+) -> dict[str, Any]:
+    """A line with its middle, which can be pointed at; `before` points are drawn already."""
     (x0, y0), (x1, y1) = places[row["from"]], places[row["to"]]
     value = row["size"]
     unlike = row["away"] > UNLIKE * value
     return {
-        "x": small([x0, x1]),
-        "y": small([y0, y1]),
+        "x": small([x0, (x0 + x1) / 2, x1]),
+        "y": small([y0, (y0 + y1) / 2, y1]),
+        "customdata": [before, before + 1, before + 2],
         "mode": "lines",
         "line": {
             "color": COLOURS[way(row["signed"], value)],
@@ -109,19 +136,21 @@ def _line(row: Row, places: Mapping[str, tuple[float, float]], largest: float) -
             "dash": "dash" if unlike else "solid",
         },
         "opacity": 0.4 if row["specific"] is False else 0.85,
-        "hovertemplate": f"{label(row['from'])} → {label(row['to'])}, {label(row['class'])}: "
+        "hovertemplate": f"{label(names.get(row['from'], row['from']))} → "
+        f"{label(names.get(row['to'], row['to']))}, {label(row['class'])}: "
         f"{value:.2f} ({row['signed']:+.2f})<extra></extra>",
     }
 
 
 def _nodes(
-    figure: go.Figure, places: Mapping[str, tuple[float, float]], result: Result
+    figure: go.Figure, places: Mapping[str, tuple[float, float]], result: Result, before: int
 ) -> list[Picture | None]:
     atoms = {row["atom"]: row for row in result.tables["atoms"].rows}
     points = np.array(list(places.values()))
     figure.add_scatter(
         x=small(points[:, 0]),
         y=small(points[:, 1]),
+        customdata=[before + n for n in range(len(places))],
         mode="markers+text",
         marker={"size": 13, "color": MUTED, "line": {"width": 1, "color": "#ffffff"}},
         text=[label(_short(name, atoms), 20) for name in places],
@@ -133,14 +162,20 @@ def _nodes(
 
 
 def _short(name: str, atoms: Mapping[str, Row]) -> str:
-    return f"{name.rpartition('/')[2]}: {atoms[name]['on'] or '?'}" if name in atoms else name
+    if name not in atoms:
+        return name
+    row = atoms[name]
+    number = name.removeprefix(f"{row['layer']}/")
+    own = row.get("called", name)
+    return own.removeprefix(f"{row['layer']}/") if own != name else f"{number}: {row['on'] or '?'}"
 
 
 def _said(name: str, atoms: Mapping[str, Row]) -> str:
     if name not in atoms:
         return f"class {name}"
     row = atoms[name]
-    return f"{name}, {row['units']} units, responds most on {row['on'] or 'nothing'}"
+    own, most = row.get("called", name), row["on"] or "nothing"
+    return f"{own}, {row['units']} units, responds most on {most}"
 
 
 def _picture(row: Row | None) -> Picture | None:

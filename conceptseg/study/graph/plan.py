@@ -5,6 +5,7 @@ from conceptseg.engine.known import Known
 from conceptseg.study.graph.assess import assess
 from conceptseg.study.graph.atoms import CELLS, CLASSES, Gather, find_atoms, settle, split
 from conceptseg.study.graph.config import Graph
+from conceptseg.study.graph.naming import name_atoms
 from conceptseg.study.graph.pictures import Pictures, choose_exemplars
 from conceptseg.study.graph.screen import Screen
 from conceptseg.study.graph.verify import Verify, choose_ways
@@ -21,6 +22,7 @@ def steps(study: Graph) -> tuple[Step, ...]:
         split,
         find_atoms,
         Screen(study),
+        name_atoms,
         choose_ways,
         Verify(study),
         assess,

@@ -24,6 +24,9 @@ from conceptseg.study.shared import local_maps
 
 FOREST = 30
 """Edges whose intervals are drawn, the largest."""
+SHOWN = 12
+"""Edges whose images are shown below the graph, the largest; of more, beside the pointer."""
+BAR = ColourBar("balance", -LIMIT, LIMIT, "mean response of the atom's units, in deviations")
 
 
 def compose(result: Result) -> Report:
@@ -48,8 +51,8 @@ def compose(result: Result) -> Report:
             numbers(result),
         ),
         limits=(
-            "An atom is a group of units, not a meaning: what it responds most on is told by the "
-            "predicted classes and by its images alone.",
+            "An atom is a group of units, not a meaning: it is called by the class, as labelled, "
+            "or the known context that it overlaps with on both halves; the name enters no test.",
             "Ways are screened by gradients on one half of the images; where the network is "
             "saturated, a way of large effect may have none. How well both agree is shown.",
             "An edge is what the first step past the layers that lie between does; with their "
@@ -62,7 +65,20 @@ def compose(result: Result) -> Report:
 
 
 def picture(result: Result) -> Section:
-    return Section("picture", "The graph", "", [drawing.pictures(result)])
+    names, lines = drawing.called(result), list[tuple[str, list[Picture | None]]]()
+    rows = [row for row in result.tables["edges"].rows if row.get("pictures")]
+    for row in sorted(rows, key=lambda row: -row["size"])[:SHOWN]:
+        target = names.get(row["to"], row["to"])
+        said = f"{names.get(row['from'], row['from'])} → {target}, {row['size']:.2f} log-odds"
+        lines.append((f"{row['class']}: {said}", [*drawing.both(row, names)]))
+    most = max((len(own) for _, own in lines), default=0)
+    lines = [(said, own + [None] * (most - len(own))) for said, own in lines]
+    heads, title = (
+        [f"{n + 1}." for n in range(most)],
+        "Where both ends of the largest edges respond",
+    )
+    gallery = Gallery(heads, lines, title, bar=BAR) if lines else None
+    return Section("picture", "The graph", "", [drawing.pictures(result), gallery])
 
 
 def atoms(result: Result) -> Section:
@@ -72,27 +88,32 @@ def atoms(result: Result) -> Section:
     most = max((len(row["pictures"]) for row in rows), default=0)
     lines = []
     for row in rows:
-        said = f"{row['atom']}: {counted(row['units'], 'unit')}, most on {row['on'] or 'no class'}"
+        units = counted(row["units"], "unit")
+        said = f"{row.get('called', row['atom'])}: {units}, most on {row['on'] or 'no class'}"
         own: list[Picture | None] = [*_responses(row)]
         lines.append((said, own + [None] * (most - len(own))))
-    bar = ColourBar("balance", -LIMIT, LIMIT, "mean response of the atom's units, in deviations")
     heads = [f"{n + 1}." for n in range(most)]
     text = "The images in which each atom's units respond most, and where."
-    blocks: list[Block] = [Gallery(heads, lines, bar=bar)] if lines else []
+    blocks: list[Block] = [Gallery(heads, lines, bar=BAR)] if lines else []
     return Section("atoms", "What atoms respond to", text, blocks)
 
 
 def _responses(row: Mapping[str, Any]) -> list[Picture]:
     """Where an atom responds, in the images in which it is strongest."""
-    said = f"response of {row['atom']} in an image in which it is strong"
+    said = f"response of {row.get('called', row['atom'])} in an image in which it is strong"
     return [Picture(key, said) for key in row["pictures"]]
 
 
 def illustrate(result: Result) -> Callable[[Finding], Sequence[Picture]]:
-    """Of an edge the responses of the atom that it begins at."""
+    """Of an edge images in which both ends respond, else those of the atom that it begins at."""
+    names, edges = drawing.called(result), result.tables["edges"].rows
     atoms = {row["atom"]: row for row in result.tables["atoms"].rows}
 
     def own(finding: Finding) -> Sequence[Picture]:
+        ends = (finding.class_, finding.details.get("source"), finding.details.get("target"))
+        for edge in edges:
+            if ends == (edge["class"], edge["from"], edge["to"]) and edge.get("pictures"):
+                return drawing.both(edge, names)
         row = atoms.get(finding.details.get("source"))
         return [] if row is None else _responses(row)
 
@@ -101,11 +122,15 @@ def illustrate(result: Result) -> Callable[[Finding], Sequence[Picture]]:
 
 def certainty(result: Result) -> Section:
     """Intervals of the largest edges, and patched effects beside first estimates."""
-    table = result.tables["edges"]
+    table, names = result.tables["edges"], drawing.called(result)
+
+    def name_of(end: str) -> str:
+        return names.get(end, end)
+
     largest = sorted(table.rows, key=lambda row: -row["size"])[:FOREST]
     forest = charts.forest(
         table.where(lambda row: row in largest),
-        lambda row: f"{row['from']} → {row['to']} · {row['class']}",
+        lambda row: f"{name_of(row['from'])} → {name_of(row['to'])} · {row['class']}",
         SIZE,
         reference=result.notes["smallest_effect"],
         filled="confirmed",
@@ -122,7 +147,7 @@ def certainty(result: Result) -> Section:
         FIRST,
         Column("signed", "carried out, with its sign"),
         lambda row: "confirmed" if row["confirmed"] else "not confirmed",
-        lambda row: f"{row['from']} → {row['to']} · {row['class']}",
+        lambda row: f"{name_of(row['from'])} → {name_of(row['to'])} · {row['class']}",
         order=("confirmed", "not confirmed"),
         equal=True,
         heading="What gradients promise and what is there",
@@ -147,5 +172,9 @@ def unconnected(result: Result) -> Section | None:
 
 def numbers(result: Result) -> Section:
     names = ("edges", "nodes", "halves")
-    tables = [TableBlock(result.tables[key], result.tables[key].caption) for key in names]
-    return Section("numbers", "All numbers", "", [one for one in tables if one.table.rows])
+    shown = [one for one in (result.tables[key] for key in names) if one.rows]
+    tables = [
+        TableBlock(one.show(*[c for c in one.columns if c != "pictures"]), one.caption)
+        for one in shown
+    ]
+    return Section("numbers", "All numbers", "", tables)

@@ -14,6 +14,8 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.graph.atoms import ATOMS, CELLS, CLASSES, HALVES, LAYERS, Atoms
 from conceptseg.study.graph.config import Graph
+from conceptseg.study.graph.naming import together
+from conceptseg.study.graph.responses import responses
 from conceptseg.study.graph.wires import Scores, Wires, scored, swapped
 
 EFFECTS = Key("effects", SampleTable)
@@ -37,6 +39,7 @@ class Screen(Pass):
 
     name = "screen"
     cost = "some 3 to 4 forwards per atom and image, and a backward per class and layer"
+    labels = "optional"
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         return context.manifest.named(known[HALVES].sampling.ids)
@@ -58,14 +61,15 @@ class Screen(Pass):
         )
         own, ways, straight = looked(wires, atoms, scores)
         own["there"] = there
-        own["active"], own["on"] = _responses(wires, atoms)
+        own["active"], own["on"] = responses(wires.clean, wires.logits, atoms)
         tried = {halves.sampling.ids[i] for i in np.flatnonzero(halves.tried).tolist()}
         rows = np.array([name in tried for name in batch.ids], bool)
         units = SampleTable.batch(
             [name for name in batch.ids if name in tried],
             units_of(ways, straight, there, rows),
         )
-        return EFFECTS(SampleTable.batch(batch.ids, own)) | BY_UNIT(units)
+        counts = together(context, batch, wires.logits.argmax(1), wires.clean, known)
+        return EFFECTS(SampleTable.batch(batch.ids, own)) | BY_UNIT(units) | counts
 
     def finish(self, context: Context, state: Known, known: Known) -> Known:
         return state
@@ -141,32 +145,3 @@ def units_of(
     for i, own in enumerate(straight):
         found[f"straight {i}"] = np.where(lacks[:, :, None], np.nan, own[rows])
     return {name: own.astype(np.float32) for name, own in found.items()}
-
-
-def _responses(wires: Wires, atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
-    """How strongly each atom responds somewhere [n, P], and in the mean over each predicted class
-    [n, P, K], in deviations; nan where a class is not predicted."""
-    predicted = wires.logits.argmax(1)
-    n, k = predicted.shape[0], wires.logits.shape[1]
-    active = np.zeros((n, len(atoms.atoms)), np.float32)
-    on = np.full((n, len(atoms.atoms), k), np.nan, np.float32)
-    inside = torch.nn.functional.one_hot(predicted, k).movedim(3, 1).float()
-    for layer in range(len(atoms.layers)):
-        maps = atom_maps(wires.clean[layer], atoms, layer)
-        cells = torch.nn.functional.adaptive_avg_pool2d(inside, (maps.shape[2], maps.shape[3]))
-        areas = cells.flatten(2).sum(2)
-        over = torch.einsum("npyx,nkyx->npk", maps, cells) / areas.clamp(min=1e-9)[:, None]
-        over[(areas <= 1e-9)[:, None].expand_as(over)] = torch.nan
-        for q, place in enumerate(atoms.at(layer)):
-            active[:, place] = torch.quantile(maps[:, q].flatten(1), 0.99, dim=1).cpu().numpy()
-            on[:, place] = over[:, q].cpu().numpy()
-    return active, on
-
-
-def atom_maps(activation: Tensor, atoms: Atoms, layer: int) -> Tensor:
-    """The mean standardised response of each atom's units, [n, P_l, y, x], in deviations."""
-    mean = torch.from_numpy(atoms.mean[layer]).to(activation)
-    spread = torch.from_numpy(atoms.deviation[layer]).to(activation)
-    scaled = (activation - mean[:, None, None]) / spread.clamp(min=1e-12)[:, None, None]
-    own = [scaled[:, list(atoms.atoms[place].units)].mean(1) for place in atoms.at(layer)]
-    return torch.stack(own, 1)

@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 
 from conceptseg import catalogue
 from conceptseg.result.saved import Result
 from conceptseg.study import __main__ as command
+from conceptseg.study.graph import drawing
 from tests.study.graph import wired
 
 SMALL = {
@@ -67,21 +69,58 @@ def test_ways_sum_to_the_total_of_a_linear_network(finished):
             assert row["first"] == pytest.approx(row["signed"], abs=1e-5)
 
 
-def test_a_finding_shows_where_the_atom_that_it_begins_at_responds(finished):
+def test_a_finding_shows_images_in_which_both_ends_respond(finished):
     result = Result.load(finished[1])
     report = catalogue.load("study", "graph").report(result)
     told = [one for one in result.findings if "source" in one.details]
     assert told
+    rows = result.tables["edges"].rows
     for finding in told:
-        (row,) = (
-            result.tables["atoms"]
-            .where(lambda row, one=finding: row["atom"] == one.details["source"])
-            .rows
-        )
+        ends = finding.details["source"], finding.details["target"]
+        (row,) = [row for row in rows if (row["from"], row["to"]) == ends]
         shown = report.illustrate(finding, ())
-        assert [one.key for one in shown] == row["pictures"] and set(row["pictures"]) <= set(
-            result.images
-        )
+        assert [one.key for one in shown] == row["pictures"]
+        assert row["pictures"] and set(row["pictures"]) <= set(result.images)
+
+
+def test_pointing_at_an_edge_or_atom_finds_its_picture(finished):
+    """Every point of the drawing knows its own place among the pictures."""
+    result = Result.load(finished[1])
+    figure = drawing.pictures(result).blocks[0]
+    places = [place for trace in figure.figure.data for place in trace.customdata]
+    assert places == list(range(len(figure.hover)))
+    held = {row["atom"]: row["pictures"] for row in result.tables["atoms"].rows}
+    by_edge = {(row["from"], row["to"]): row["pictures"] for row in result.tables["edges"].rows}
+    lines = [trace for trace in figure.figure.data if trace.mode == "lines"]
+    keys = [figure.hover[trace.customdata[1]].key for trace in lines]
+    assert sorted(keys) == sorted(by_edge[one][0] for one in wired.WAYS | wired.STRAIGHT)
+    (nodes,) = [trace for trace in figure.figure.data if trace.mode != "lines"]
+    pictures = [figure.hover[place] for place in nodes.customdata]
+    on_edges = [own[0] for own in held.values() if own]
+    assert sorted(one.key for one in pictures if one) == sorted(on_edges)
+
+
+@pytest.mark.slow
+def test_atoms_are_called_by_what_they_show_on(tmp_path):
+    """Of `biased`, with the brick beside digits 3 drawn at random, some atom is the brick's."""
+    scenes = {"format": "planted", "n": 40, "context": "balanced", "pair_share": 1.0}
+    (tmp_path / "set.yaml").write_text(yaml.safe_dump(scenes))
+    content = {
+        "data": {"manifest": "set.yaml", "classes": ["digit 3", "digit 9"]},
+        "model": {"source": "planted", "name": "biased"},
+        "run": {"device": "cpu", "batch_size": 16, "threads": 1},
+        "compare": [],
+        **{**SMALL, "layers": ["encoder.1", "bottleneck"], "min_images": 5, "exemplars": 1},
+    }
+    path = tmp_path / "graph.yaml"
+    path.write_text(yaml.safe_dump(content))
+    assert run(path, tmp_path / "out") == 0
+    rows = read(tmp_path / "out")[0]["tables"]["atoms"]["rows"]
+    named = [row for row in rows if row["name"] != "unnamed"]
+    assert "known context" in {row["name"] for row in named}
+    for row in named:
+        assert row["called"] == f"{row['atom']} ({row['name']})"
+        assert row["overlap"] >= max(0.1, 2 * row["by_chance"])
 
 
 def test_report_is_rendered_again_without_the_model(finished):
