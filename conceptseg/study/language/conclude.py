@@ -129,6 +129,7 @@ def findings(
             evidence="attributes",
             effect_name="adjusted mutual information",
             attribute=one.name,
+            place=one.place + 1,
         )
         for one in attributes
         if one.name != CLASS and one.test.passed

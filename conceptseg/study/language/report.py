@@ -1,7 +1,10 @@
 """The report of a language study, from its result alone."""
 
+from collections.abc import Callable, Sequence
+
 from conceptseg.report import charts, cover
 from conceptseg.report.blocks import Block, Gallery, Picture, Report, Section, TableBlock
+from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result
 from conceptseg.study.language.conclude import DICE, RIGHT, TELLS, TOLD
 from conceptseg.study.shared import local_maps
@@ -35,7 +38,46 @@ def compose(result: Result) -> Report:
             "Another seed gives other words; how alike their divisions are stands in the table.",
             "An object is a connected component of what is predicted; what is missed has no word.",
         ),
+        illustrate=local_maps.illustrate(result, illustrate(result)),
     )
+
+
+def illustrate(result: Result) -> Callable[[Finding], Sequence[Picture]]:
+    """Of what words tell, an object of each word at the place that tells most of it; of what
+    receivers draw, objects beside the masks that are heard for what is said of them."""
+    words = sorted(result.tables["words"].rows, key=lambda row: -row["objects"])
+    explored = result.tables["explored"].rows
+
+    def own(finding: Finding) -> list[Picture]:
+        if finding.evidence == "masks":
+            return _as_said(explored)
+        place = finding.details.get("place")
+        return [_symbol(row) for row in words if row["pictures"] and place in (None, row["place"])]
+
+    return own
+
+
+def _symbol(row: charts.Row) -> Picture:
+    """The object of which a word is said most surely."""
+    said = f"place {row['place']}, word {row['word']}"
+    means = "; ".join(row["means"])
+    return Picture(
+        row["pictures"][0],
+        f"object of which, at {said}, is said",
+        f"{said}: {means}" if means else said,
+    )
+
+
+def _as_said(explored: Sequence[charts.Row]) -> list[Picture]:
+    """Each object that is explored, and the mask that is heard for its message as it is."""
+    found = dict[int, list[Picture]]()
+    for row in explored:
+        if row["said"] and row["object"] not in found:
+            name = f"{row['class']} in {row['sample']}"
+            shown = [Picture(row["picture"], f"{name}, outlined", name)] if row["picture"] else []
+            heard = Picture(row["mask"], f"mask heard for {name}", f"heard as {row['heard']}")
+            found[row["object"]] = [*shown, heard]
+    return [one for pictures in found.values() for one in pictures]
 
 
 def rivals(result: Result) -> Section:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from conceptseg import catalogue
 from conceptseg.result.saved import Result
 from conceptseg.study import __main__ as command
 from conceptseg.study.language.report import explorer
@@ -53,6 +54,25 @@ def test_report_is_rendered_again_without_the_model(finished):
     assert "The dictionary" in before and "Exchange a word" in before
     assert command.main(["report", str(out)]) == 0
     assert (out / "report.html").read_text() == before
+
+
+def test_findings_show_objects_of_each_symbol(finished):
+    result = Result.load(finished[1])
+    shown = catalogue.load("study", "language").report(result).illustrate
+    codes, masks = (
+        next(one for one in result.findings if one.evidence == name) for name in ("codes", "masks")
+    )
+    words = result.tables["words"].rows
+    assert {one.key for one in shown(codes, ())} == {row["pictures"][0] for row in words}
+    second = codes.model_copy(update={"evidence": "attributes", "details": {"place": 2}})
+    own = [row["pictures"][0] for row in words if row["place"] == 2]
+    assert sorted(one.key for one in shown(second, ())) == sorted(own) and own
+    objects = list(dict.fromkeys(row["object"] for row in result.tables["explored"].rows))
+    keys = [one.key for one in shown(masks, ())]
+    assert keys[::2] == [f"object-{row}" for row in objects]
+    said = finished[3]["words"]
+    assert keys[1::2] == [f"heard-{row}-0-{said[row, 0]}" for row in objects]
+    assert set(keys) <= set(result.images)
 
 
 def test_nothing_moves_with_batches_or_shards(finished, tmp_path):
