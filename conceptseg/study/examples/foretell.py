@@ -10,7 +10,6 @@ from conceptseg.stats.areas import area, told_apart, told_better
 from conceptseg.stats.estimate import Estimate, Sampling, jackknifed
 from conceptseg.stats.intervals import Floats
 from conceptseg.study.examples.critic import Likeness
-from conceptseg.study.shared.outcomes import areas
 
 CUTS = 20
 """Parts of the groups, at most, that are left out in turn."""

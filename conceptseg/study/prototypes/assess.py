@@ -1,14 +1,15 @@
 """Mixtures, prototypes and what sets them apart; p-values of new regions, what these foretell."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
+from conceptseg.stats.areas import told_apart, told_better
 from conceptseg.stats.corrections import benjamini_hochberg
-from conceptseg.stats.estimate import Estimate
+from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Test
 from conceptseg.stats.intervals import ALPHA, Floats
 from conceptseg.stats.p_values import exchangeable_p
@@ -16,7 +17,7 @@ from conceptseg.study.prototypes.config import Prototypes
 from conceptseg.study.prototypes.mixture import Mixture, Tried, fit
 from conceptseg.study.prototypes.naming import Name, named
 from conceptseg.study.prototypes.regions import CALIBRATES, FITTED, JUDGED, LISTED, Regions
-from conceptseg.study.shared.outcomes import Outcomes, areas, more_often, wrong_otherwise
+from conceptseg.study.shared.outcomes import Outcomes, more_often, wrong_otherwise
 
 FEWEST_WRONG = 5
 """With fewer wrong (or right) regions than this nothing is said of what foretells them."""
@@ -161,7 +162,7 @@ def _prototype(
     wrong = sampling.at(own).share(regions.wrong[own]) if len(own) else None
     more = None
     if wrong is not None and len(own) < len(known):
-        more = sampling.at(known).difference(regions.wrong[known], component[known] == j)
+        more = sampling.at(known).difference(regions.wrong[known], component[known] == j, 0, 1)
     return Prototype(
         c,
         j,
@@ -206,7 +207,11 @@ def _apart(
     for k in np.argsort(-np.abs(gap), kind="stable")[: study.concepts].tolist():
         share = sampling.at(new[inside]).mean(values[new[inside], k])
         both = 0 < inside.sum() < len(inside)
-        more = sampling.at(new).difference(values[new, k], inside) if both and not alone else None
+        more = (
+            sampling.at(new).difference(values[new, k], inside, -1, 1)
+            if both and not alone
+            else None
+        )
         found.append(Apart(k, share, more))
     return tuple(found)
 
@@ -258,31 +263,23 @@ def foretell(
     both = 0 < rare.sum() < len(rare)
     return Foretold(
         *counts,
-        sampling.difference(bad, rare) if both else None,
+        sampling.difference(bad, rare, 0, 1) if both else None,
         more_often(Outcomes(rare, bad, sampling), strata, seed) if both else None,
         compared(unlikely[rows], 1 - regions.confidence[rows], bad, strata, sampling),
     )
 
 
-def compared(  # type: ignore[no-untyped-def]
-    unlikely: Floats, doubt: Floats, wrong: np.ndarray, strata: np.ndarray, sampling
+def compared(
+    unlikely: Floats, doubt: Floats, wrong: np.ndarray, strata: np.ndarray, sampling: Sampling
 ) -> dict[str, Estimate]:
-    """The areas of both scores, and the `difference` of the first less the second.
+    """The areas of both scores of wrong regions over right ones of their class, and the
+    `difference` of the first less the second (:mod:`conceptseg.stats.areas`).
 
     The mixture is of other groups, so draws of these know all that varies.
     """
-    drawn, whole = sampling.weights(), np.ones((1, len(wrong)), int)
-    one, other = (
-        (float(areas(each, wrong, strata, whole)[0]), areas(each, wrong, strata, drawn))
-        for each in (unlikely, doubt)
-    )
+    bad = wrong == 1
     return {
-        "unlikely": sampling.of_draws(*one),
-        "doubt": sampling.of_draws(*other),
-        "difference": sampling.of_draws(one[0] - other[0], one[1] - other[1]),
+        "unlikely": told_apart(sampling, unlikely, bad, strata),
+        "doubt": told_apart(sampling, doubt, bad, strata),
+        "difference": told_better(sampling, unlikely, doubt, bad, strata),
     }
-
-
-def per_class(regions: Regions, rows: np.ndarray) -> Sequence[tuple[int, np.ndarray]]:
-    """Rows of each class among some."""
-    return [(c, rows[regions.class_id[rows] == c]) for c in regions.classes]

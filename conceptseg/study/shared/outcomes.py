@@ -91,23 +91,3 @@ def dealt(own: np.ndarray, bad: np.ndarray) -> tuple[float, float]:
         return float(fisher_exact(table)[1])
 
     return p(int(bad[own].sum())), min(p(max(0, ours + wrong - n)), p(min(ours, wrong)))
-
-
-def areas(score: Floats, wrong: np.ndarray, strata: np.ndarray, weights: np.ndarray) -> Floats:
-    """Chance that a wrong object scores above a right one of its class, [draws].
-
-    Of each draw, `weights` [draws, m] says how often it holds each object. Classes `strata` [m]
-    weigh by their pairs; ties count half; nan where no class has a pair.
-    """
-    total, pairs = np.zeros(len(weights)), np.zeros(len(weights))
-    for c in np.unique(strata):
-        rows = np.flatnonzero(strata == c)
-        rows = rows[np.argsort(score[rows], kind="stable")]
-        heavy, bad = weights[:, rows].astype(np.float64), wrong[rows] == 1
-        ends = np.unique(score[rows], return_index=True)[1]
-        good_at = np.add.reduceat(heavy * ~bad, ends, axis=1)
-        bad_at = np.add.reduceat(heavy * bad, ends, axis=1)
-        below = np.cumsum(good_at, axis=1) - good_at / 2
-        total += (bad_at * below).sum(1)
-        pairs += bad_at.sum(1) * good_at.sum(1)
-    return np.divide(total, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)

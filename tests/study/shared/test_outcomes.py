@@ -1,12 +1,11 @@
-"""Outcomes of objects: dealt in all ways, counted in pairs, read off maps."""
+"""Outcomes of objects: dealt in all ways, and read off maps."""
 
 from itertools import combinations
 
 import numpy as np
 import pytest
 
-from conceptseg.stats.ranks import auc
-from conceptseg.study.shared.outcomes import areas, dealt, right_part
+from conceptseg.study.shared.outcomes import dealt, right_part
 
 
 @pytest.mark.parametrize(
@@ -22,23 +21,6 @@ def test_by_all_ways_to_deal_them(n, ours, wrong, both):
     expected = sum(c for c in chance.values() if c <= chance[both] * (1 + 1e-9))
     least = min(sum(c for c in chance.values() if c <= chance[k] * (1 + 1e-9)) for k in chance)
     assert dealt(own, bad) == pytest.approx((expected, least))
-
-
-def test_areas_count_pairs_of_a_class():
-    rng = np.random.default_rng(1)
-    score, wrong = rng.integers(0, 6, 40).astype(float), rng.integers(0, 2, 40)
-    strata, weights = rng.integers(0, 3, 40), rng.integers(0, 3, (5, 40))
-    got = areas(score, wrong, strata, weights)
-    for line, one in zip(weights, got, strict=True):
-        above = pairs = 0.0
-        for c in range(3):
-            rows = np.repeat(np.arange(40), line)
-            rows = rows[strata[rows] == c]
-            bad, good = score[rows[wrong[rows] == 1]], score[rows[wrong[rows] == 0]]
-            if len(bad) and len(good):
-                above += auc(bad, good) * len(bad) * len(good)
-                pairs += len(bad) * len(good)
-        assert one == pytest.approx(above / pairs, abs=1e-12)
 
 
 def test_an_object_is_right_by_its_labelled_pixels():
