@@ -1,6 +1,6 @@
 """Mixtures, prototypes and what sets them apart; p-values of new regions, what these foretell."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -207,8 +207,11 @@ def _apart(
     for k in np.argsort(-np.abs(gap), kind="stable")[: study.concepts].tolist():
         share = sampling.at(new[inside]).mean(values[new[inside], k])
         both = 0 < inside.sum() < len(inside)
-        told = both and not alone  # shares of relevance add up to 1 in absolute amount
-        more = sampling.at(new).difference(values[new, k], inside, -1, 1) if told else None
+        more = (
+            sampling.at(new).difference(values[new, k], inside, -1, 1)
+            if both and not alone
+            else None
+        )
         found.append(Apart(k, share, more))
     return tuple(found)
 
@@ -269,8 +272,8 @@ def foretell(
 def compared(
     unlikely: Floats, doubt: Floats, wrong: np.ndarray, strata: np.ndarray, sampling: Sampling
 ) -> dict[str, Estimate]:
-    """The areas of both scores, and the `difference` of the first less the second, of wrong
-    regions over right ones of their class (:mod:`conceptseg.stats.areas`).
+    """The areas of both scores of wrong regions over right ones of their class, and the
+    `difference` of the first less the second (:mod:`conceptseg.stats.areas`).
 
     The mixture is of other groups, so draws of these know all that varies.
     """
@@ -280,8 +283,3 @@ def compared(
         "doubt": told_apart(sampling, doubt, bad, strata),
         "difference": told_better(sampling, unlikely, doubt, bad, strata),
     }
-
-
-def per_class(regions: Regions, rows: np.ndarray) -> Sequence[tuple[int, np.ndarray]]:
-    """Rows of each class among some."""
-    return [(c, rows[regions.class_id[rows] == c]) for c in regions.classes]

@@ -1,4 +1,4 @@
-"""Outcomes of objects: dealt in all ways, read off maps."""
+"""Outcomes of objects: dealt in all ways, and read off maps."""
 
 from itertools import combinations
 
