@@ -23,7 +23,7 @@ def row(path: Path, overrides: list[tuple[str, object]], further: int) -> str:
     context = start.prepare(study)
     choice, model = context.choice, context.model
     images = images_to_weigh(context.manifest, context.run, context.seed)
-    infos = model.layers(images)
+    infos = model.layers(images[:1])
     by_structure = next((info.name for info in infos if info.recommended), "none")
     if choice is None:
         return f"| {path.stem} | {by_structure} | {context.layer} | not weighed |  |  |  |"

@@ -133,6 +133,7 @@ def about_worth(context: Context) -> tuple[str, bool]:
             f"most of the decision does not pass here: take {better} unless that is what you want "
             "to look at"
         )
+    said.append(f"it took {choice.passed} passes of one image to say")
     return "; ".join(said), little or (alone and not choice.carried)
 
 

@@ -184,6 +184,20 @@ class Sampling:
         ends = bounded_interval(values, self.place, low, high)
         return Estimate(float(values.mean()), *ends, self.n, self.of)
 
+    def unbounded(self, values: ArrayLike) -> Estimate:
+        """Mean of values [m] without bounds; as wide, too, as Student's interval over the groups.
+
+        No draw leaves the values that were seen: of five, all lie on one side of the mean in 6 % of
+        data sets. Of changes of margins in 5 to 24 images draws alone cover 92 %, this 94 %.
+        """
+        values = np.asarray(values, np.float64)
+        known = np.isfinite(values)
+        if not known.all():
+            return self.at(known).unbounded(values[known])
+        mean, counts = self.mean(values), self.sums(np.ones_like(values))
+        left = divided(values.sum() - self.sums(values), len(values) - counts)
+        return mean.joined(jackknifed(mean, left))
+
     def pointed(self, values: ArrayLike, low: float, high: float) -> Estimate:
         """Mean of values [m] between bounds, most of which may be one and the same number.
 

@@ -45,6 +45,7 @@ def test_the_planted_networks_keep_their_bottleneck_and_say_its_worth(name):
         f"{choice.worth('bottleneck'):.2f} ({low:.2f} to {high:.2f}) of the pred"
     )
     assert choice.told and choice.share("bottleneck") >= 0.9
+    assert said.endswith(f"it took {choice.passed} passes of one image to say")
     beside = said.partition("images (")[2].partition(")")[0]
     shown = [part.split()[-2] for part in beside.split(", ")]
     assert shown == [

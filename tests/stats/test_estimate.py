@@ -216,3 +216,37 @@ def test_a_mean_of_values_that_are_nearly_all_alike_has_an_interval_by_its_bound
         assert covered(mostly_lost, -0.96 * 0.95, n, mean_of) < 0.7, "why it is needed"
     plain = covered(lambda rng, n: rng.random(n) - 1, -0.5, n, by_bounds)
     assert 0.92 <= plain <= 1.0
+
+
+@pytest.mark.parametrize("n", [5, 6, 8, 16])
+def test_a_mean_of_few_values_without_bounds_is_held_as_often_as_is_said(n):
+    """Normal values, and mirrored and shifted gammas, as changes of margins are skewed."""
+    held = {"draws": 0, "both": 0}
+    for number in range(300):
+        rng = np.random.default_rng([n, number])
+        values = rng.normal(size=n) if number % 2 else 4 - rng.gamma(4, size=n)
+        own = sampling([f"g{i}" for i in range(n)], seed=number)
+        found, drawn = own.unbounded(values), own.mean(values)
+        held["draws"] += drawn.low <= 0 <= drawn.high
+        held["both"] += found.low <= 0 <= found.high
+        half = student.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n)
+        assert (
+            found.low <= values.mean() - half + 1e-9 and found.high >= values.mean() + half - 1e-9
+        )
+    assert held["both"] / 300 >= 0.925
+    assert held["both"] >= held["draws"]
+
+
+def test_a_mean_without_bounds_leaves_out_whole_groups():
+    values, groups = grouped()
+    own = sampling(groups)
+    found, names = own.unbounded(values), np.array(groups)
+    left = [values[names != g].mean() for g in np.unique(names)]
+    count = len(left)
+    half = student.ppf(0.975, count - 1) * np.sqrt((count - 1) * np.var(left))
+    drawn = own.mean(values)
+    ends = min(drawn.low, values.mean() - half), max(drawn.high, values.mean() + half)
+    assert (found.low, found.high) == pytest.approx(ends)
+    unknown = own.unbounded(np.where(names == "g0", NAN, values))
+    assert unknown == own.at(names != "g0").unbounded(values[names != "g0"])
+    assert sampling(["a", "b", "c", "d"]).unbounded([1.0, 2, 3, 4]).ci is None

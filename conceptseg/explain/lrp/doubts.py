@@ -45,6 +45,12 @@ def worded(
         )
     elif growth > MOST_GROWN or share > MOST_KEPT:
         found["growth"] = f"Relevance grew on its way to the image: {sums} ({within})."
+        if inner > MOST_GROWN * max(1.0, growth):
+            found["growth"] += (
+                " It is largest where the terms of a sum nearly cancel, and fell from there on: "
+                "what is shared out is a small remainder, by any rule whose shares add up to it. "
+                "Compare with occlusion."
+            )
     elif inner > MOST_GROWN * max(1.0, growth):
         found["growth within"] = (
             f"Relevance is magnified inside the network: {within}, of which {growth:.3g} times the "

@@ -55,9 +55,8 @@ class Evidence(Pass):
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         study, judged = self.study, known[JUDGED]
-        ranked = sorted(judged.ids, key=lambda i: sample_priority(study.seed, i))
         wanted = {
-            *ranked[: study.evidence_images],
+            *counted_images(study, judged.ids),
             *chosen_images(study, judged, known[GROWN].tree.classes),
         }
         return context.manifest.named(wanted)
@@ -200,6 +199,15 @@ class Evidence(Pass):
 
     def finish(self, context: Context, state: Known, known: Known) -> Known:
         return state
+
+
+def counted_images(study: Segnbdt, ids: Sequence[str]) -> list[str]:
+    """The images over which means are taken: those of lowest hash.
+
+    Images that are looked at because much is wrong in them have evidence, too, but no part in
+    means: they are no sample of the data.
+    """
+    return sorted(ids, key=lambda i: sample_priority(study.seed, i))[: study.evidence_images]
 
 
 def drawn(numbers: np.ndarray, most: int, seed: int, sample_id: str, kind: int) -> list[int]:

@@ -14,7 +14,7 @@ from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.stats.p_values import Side
 from conceptseg.study.segnbdt.columns import CONCEPT, KNOWN
 from conceptseg.study.segnbdt.config import Segnbdt
-from conceptseg.study.segnbdt.evidence import CONCEPTS, CONTEXT, EVIDENCE
+from conceptseg.study.segnbdt.evidence import CONCEPTS, CONTEXT, EVIDENCE, counted_images
 from conceptseg.study.segnbdt.grown import GROWN
 from conceptseg.study.segnbdt.judge import JUDGED
 from conceptseg.study.segnbdt.tree import Tree
@@ -57,8 +57,10 @@ REMOVALS = Key("removals", Removals)
 
 
 def assess(study: Segnbdt, context: Context, known: Known) -> Known:
-    """How margins change when something is removed."""
-    table, sampling = known[EVIDENCE], known[JUDGED].sampling
+    """How margins change when something is removed, in the images that hashing drew."""
+    found, sampling = known[EVIDENCE], known[JUDGED].sampling
+    counted = counted_images(study, known[JUDGED].ids)
+    table = SampleTable.each({name: found.tables[name] for name in counted})
     classes = context.model.classes
     return REMOVALS(removals_of(study, table, sampling, known[GROWN].tree, classes))
 
@@ -133,7 +135,7 @@ def beyond(
     for (row, _, values), one, test in zip(changes, moves, tests, strict=True):
         known = np.isfinite(values[:, 1])
         size, elsewhere = np.abs(values[known]).mean(0).tolist() if known.any() else (None, None)
-        effect = one.sampling.mean(one.values)
+        effect = one.sampling.unbounded(one.values)
         rows.append(
             Removal(
                 **row,
@@ -157,6 +159,6 @@ def family(
     asked = [Question(values, sampling.named(ids)) for _, ids, values in changes]
     tests = judge(asked, side=side, seed=seed)
     return tuple(
-        Removal(**row, images=len(one.values), effect=one.sampling.mean(one.values), test=test)
+        Removal(**row, images=len(one.values), effect=one.sampling.unbounded(one.values), test=test)
         for (row, *_), one, test in zip(changes, asked, tests, strict=True)
     )

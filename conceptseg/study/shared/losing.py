@@ -42,10 +42,12 @@ class Losing:
 
     @property
     def told(self) -> str:
-        """Both parts, in a sentence with their numbers."""
+        """Both parts, in a sentence with their numbers; a part that is gained has a minus."""
+        own = "missed" if self.missed.value <= 0 else "found"
+        others = "called it then" if self.false.value <= 0 else "called it no longer"
         return (
-            f"Of that, {_cost(self.missed.value)} is its own pixels, which are missed then, "
-            f"{_cost(self.false.value)} other places, which are called it then."
+            f"Of that, {_cost(self.missed.value)} is its own pixels, which are {own} then, "
+            f"{_cost(self.false.value)} other places, which are {others}."
         )
 
     def plain(self, found: str, class_name: str, by: str) -> str:

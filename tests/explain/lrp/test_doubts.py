@@ -69,6 +69,9 @@ def test_conserved_by_cancellation_is_called_so():
         "grew on its way to the image: its sum is 2800.0%"
         in doubts(grown, "epsilon_plus")["growth"]
     )
+    assert "nearly cancel" not in doubts(grown, "epsilon_plus")["growth"]
+    remainder = Retained(Amount(1, 1), Amount(-0.6, 4.7), (), ("head", 84), (0.0, 0.0))
+    assert "where the terms of a sum nearly cancel" in doubts(remainder, "epsilon_plus")["growth"]
     assert "62% of the map's energy" in doubts(sound, "gamma", 0.62)["dots on a grid"]
 
 

@@ -1,11 +1,17 @@
 """Tests of removals: which can be shown, how they are corrected, what would have been detected."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from conceptseg.stats.corrections import holm
 from conceptseg.stats.estimate import Sampling
-from conceptseg.study.segnbdt.removal import family
+from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.segnbdt.evidence import EVIDENCE, counted_images
+from conceptseg.study.segnbdt.grown import GROWN
+from conceptseg.study.segnbdt.judge import JUDGED
+from conceptseg.study.segnbdt.removal import REMOVALS, assess, family
 
 ROW = {"node": 0, "question": "a | b", "branch": "a"}
 SAMPLING = Sampling(
@@ -62,3 +68,42 @@ def test_eight_groups_of_images_test_many_branches_jointly_and_are_what_n_counts
     done = assessed(measured(15, 40, -2.0, 0), "less", sampling)
     assert all(one.test.by == "joint flips" and one.test.passed for one in done)
     assert {(one.effect.n, one.effect.of, one.images) for one in done} == {(8, "groups", 40)}
+
+
+def bare(kind, **values):
+    """One of a class of which some values are enough."""
+    one = object.__new__(kind)
+    for name, value in values.items():
+        object.__setattr__(one, name, value)
+    return one
+
+
+def test_images_that_were_picked_for_their_mistakes_take_no_part_in_means():
+    """Without their evidence three times as much is lost here: the mean is that of the drawn."""
+    ids = SAMPLING.ids
+    study = SimpleNamespace(evidence_images=24, seed=0, masks={})
+    drawn = set(counted_images(study, ids))
+    assert len(drawn) == 24 and drawn == set(counted_images(study, ids[::-1]))
+    own = np.random.default_rng(0).normal(-2, 0.5, len(ids))
+    rows = {}
+    for name, value in zip(ids, own, strict=True):
+        cost = value if name in drawn else 3 * value
+        rows[name] = {
+            "edge": np.array([0]),
+            "margin": np.array([5.0]),
+            "removed": np.array([[cost, 0.0, 0.0]]),
+            "part": np.array([7]),
+            "parts": np.array([[[cost], [0.1]]]),
+        }
+    tree = SimpleNamespace(
+        edges=[(0, 0)], node_name=lambda n, c: "a | b", branch_name=lambda n, b, c: "a"
+    )
+    known = EVIDENCE(SampleTable.each(rows))
+    known |= JUDGED(bare(JUDGED.kind, ids=ids, sampling=SAMPLING))
+    known |= GROWN(bare(GROWN.kind, tree=tree))
+    context = SimpleNamespace(model=SimpleNamespace(classes=list("abcdefgh")))
+    found = assess(study, context, known)[REMOVALS]
+    mean = np.mean([value for name, value in zip(ids, own, strict=True) if name in drawn])
+    for one in (*found.evidence, *found.parts):
+        assert one.images == 24 and one.effect.value == pytest.approx(mean)
+        assert one.effect.low < mean < one.effect.high

@@ -151,6 +151,16 @@ def test_the_two_parts_are_the_mean_over_both_orders():
             assert change == pytest.approx(part[i, c].item() + false, abs=1e-6)
 
 
+def test_what_is_gained_is_told_as_such():
+    worse, better = (Estimate(v, v, v, 20) for v in (-0.87, 0.031))
+    said = Losing(worse, better, "found").told
+    assert "0.87 is its own pixels, which are missed then, -0.03 other places" in said
+    assert said.endswith("which are called it no longer.")
+    said = Losing(better, worse, "kept off").told
+    assert "-0.03 is its own pixels, which are found then, 0.87 other places" in said
+    assert said.endswith("which are called it then.")
+
+
 def test_images_that_do_not_tell_leave_it_open():
     names = tuple(map(str, range(12)))
     sampling = Sampling(names, names, "images", 0)
