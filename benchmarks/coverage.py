@@ -29,7 +29,9 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+HERE = Path(__file__).resolve().parent
+# Without this folder: numba imports a package that is called as this file is.
+sys.path[:] = [str(HERE.parent), *(one for one in sys.path if Path(one).resolve() != HERE)]
 
 from conceptseg import __version__  # noqa: E402
 from conceptseg.catalogue import parse  # noqa: E402
@@ -38,7 +40,7 @@ from conceptseg.stats.intervals import FEWEST, finite_mean  # noqa: E402
 
 SCENES = 1500
 ROUNDING = 1e-9
-LEARNT = {"ace": "concept", "dictionary": "atom", "graph": "atom"}
+LEARNT = {"ace": "concept", "dictionary": "atom", "diff": "concept", "graph": "atom"}
 CHANCE = {"chance"}
 LEAST = 7
 """Data sets in which a number has to be known, for it to count."""
