@@ -146,7 +146,8 @@ def flagging(
     where there are too few groups for an interval. The tests are corrected for all feature sets.
     Precision counts the images that the first repeat would review, recall those that fail, where an
     interval is of one point (:meth:`Sampling.opened`). The average precision is a mean over those
-    that fail, so its interval is at least that of one (:meth:`Sampling.bounded`).
+    that fail, so its interval is at least that of one (:meth:`Sampling.bounded`). Of fewer than
+    five that fail neither it nor the recall has any.
     """
     failed, limit = flag.failures(quality, below)
     count = flag.reviewed(len(quality), budget)
@@ -207,12 +208,15 @@ def _flagged(
     reviewed = sampling.at(np.argsort(score[0], kind="stable")[:count])
     each = np.mean([flag.precisions(one, failed) for one in score], 0)
     missed = sampling.at(failed)
+    found = missed.opened(sampling.statistic(averaged(recalled, failed, score)))
+    mean = sampling.statistic(averaged(average, failed, score))
+    mean = mean.joined(missed.bounded(each[failed], 0.0, 1.0))
+    if missed.n < FEWEST:
+        found, mean = (replace(one, low=NAN, high=NAN) for one in (found, mean))
     return _Flagged(
         reviewed.opened(sampling.statistic(own)),
-        missed.opened(sampling.statistic(averaged(recalled, failed, score))),
-        sampling.statistic(averaged(average, failed, score)).joined(
-            missed.bounded(each[failed], 0.0, 1.0)
-        ),
+        found,
+        mean,
         *_gain(own, other, sampling),
     )
 

@@ -144,3 +144,15 @@ def test_the_interval_of_an_average_precision_near_one_holds_it():
     mean = np.mean(truth)
     assert mean == pytest.approx(0.96, abs=0.02)
     assert np.mean([one.low <= mean <= one.high for one in held]) >= 0.92
+
+
+@pytest.mark.parametrize(("failures", "told"), [(4, False), (5, True)])
+def test_of_few_failures_no_interval_is_told_however_many_images_there_are(failures, told):
+    quality = np.where(np.arange(80) < failures, 0.1, 0.9)
+    scores = {"confidence": np.random.default_rng(0).random((1, 80))}
+    found = evaluate.flagging(
+        scores, quality, sampling(range(80), 100), below=0.5, budget=0.1, reference="confidence"
+    )
+    for each in (found.recall, found.average):
+        assert (each["confidence"].ci is not None) == told
+    assert found.precision["confidence"].ci is not None
