@@ -20,6 +20,8 @@ LARGEST_PX = 2**25
 OUTLINE = "#ffd60a"
 ZERO, NO_MAP = "zero everywhere", "no map"
 """What is written on the picture of a map that is so."""
+FAINT = 0.05
+"""Share of the scale up to which colours can hardly be told from none."""
 HIDDEN = 0.5
 """Share of a region that a line on its border may hide; else one is drawn around it."""
 
@@ -75,7 +77,8 @@ def overlay(
 
     `low` and `high` are the ends of the scale: give the same to all pictures that are compared
     (:func:`shared_limit`). The image's contrast is halved, lest its light and dark be taken for
-    values. Of an attribution that is zero everywhere, or nan, the picture says so.
+    values. Of an attribution that is zero everywhere, or nan, the picture says so, and of one that
+    is nowhere beyond `FAINT` of a scale that others share, which shows no colour, how far it goes.
     """
     if attribution.shape != image.shape[1:]:
         raise ValueError(
@@ -89,7 +92,16 @@ def overlay(
     picture = picture if mask is None else _draw(picture, mask, OUTLINE)
     if not np.isfinite(attribution).any():
         return encode(_labelled(picture, NO_MAP))
-    return encode(picture if attribution.any() else _labelled(picture, ZERO))
+    if not attribution.any():
+        return encode(_labelled(picture, ZERO))
+    reach = float(np.nanmax(np.abs(attribution))) / max(abs(low), abs(high))
+    seen = reach > FAINT or scale != "balance"  # of which alone nothing has no colour
+    return encode(picture if seen else _labelled(picture, faint(reach)))
+
+
+def faint(reach: float) -> str:
+    """What is written on a map that uses so small a share of its scale."""
+    return f"up to {reach:.0%} of scale" if reach >= 0.01 else "below 1% of scale"
 
 
 def shared_limit(attributions: Iterable[np.ndarray], quantile: float = 0.995) -> float:

@@ -292,6 +292,26 @@ def test_a_map_of_zeros_or_of_nothing_says_so_in_its_picture():
     assert np.abs(pictures[1] - pictures[2]).max() > 100
 
 
+@pytest.mark.parametrize(
+    ("most", "scale", "words"),
+    [(0.04, "balance", True), (0.004, "balance", True), (0.06, "balance", False),
+     (0.04, "cividis", False)],
+)  # fmt: skip
+def test_a_map_that_its_scale_does_not_show_says_how_far_it_goes(most, scale, words):
+    """Beside maps that are a hundred times larger, one shows no colour, and is not nothing."""
+    image, low = np.full((1, 60, 90), 0.5), {"balance": -2.0, "cividis": 0.0}[scale]
+    one = np.zeros((60, 90))
+    one[:20] = -2.0 * most if scale == "balance" else 2.0 * most
+    picture = decode(thumbnails.overlay(image, one, low, 2.0, scale=scale, side=180)).astype(int)
+    corner = picture[-14:, :90]
+    assert (corner.min() < 20 and corner.max() > 200) == words
+
+
+def test_small_shares_of_a_scale_in_words():
+    assert thumbnails.faint(0.034) == "up to 3% of scale"
+    assert thumbnails.faint(0.0099) == "below 1% of scale"
+
+
 def test_an_outline_path_encloses_the_regions_area():
     mask = np.zeros((60, 90), bool)
     mask[10:40, 20:70] = True
