@@ -113,14 +113,14 @@ def doses(study: Audit, context: Context, known: Known, number: int) -> list[Dos
     case = known[CASES][number]
     q = [one.name for one in known[CONTEXTS]].index(case.context.name)
     rows = rows_of(known[SWAPPED], case.class_id, case.margin, case.ids)
-    share, iou, base = list[np.ndarray](), list[np.ndarray](), list[float]()
+    share, iou, base = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
     for name, own in rows.items():
         matched = known[MATCHED].tables[name]
         here = (matched["class"] == case.class_id) & (matched["margin"] == case.margin)
         arm = matched["arm"][here, q]
         share.append(matched["dose"][here, q][arm > 0])
         iou.append(own["scores"][1:, 0][arm > 0])
-        base.append(float(own["scores"][1:, 0][arm < 0].mean()))
+        base.append(own["scores"][1:, 0][arm < 0])
     ends = np.quantile(np.concatenate(share), [0, 1 / 3, 2 / 3, 1])
     if not (np.diff(ends) > 0).all():
         return []
@@ -128,10 +128,17 @@ def doses(study: Audit, context: Context, known: Known, number: int) -> list[Dos
     for part, low, high in zip(PARTS, ends, ends[1:], strict=False):
         inside = [(one >= low) & ((one < high) | (high == ends[-1])) for one in share]
         able = [i for i, one in enumerate(inside) if one.any()]
-        changes = np.array([iou[i][inside[i]].mean() - base[i] for i in able])
+        there, lacking = [iou[i][inside[i]] for i in able], [base[i] for i in able]
+        means = np.array([[one.mean() for one in kind] for kind in (there, lacking)])
         ids = tuple(case.ids[i] for i in able)
         mean = float(np.concatenate([share[i][inside[i]] for i in able]).mean())
-        effect = _sampling(study, context, known, ids, 54).mean(changes)
+        effect = reaching(
+            _sampling(study, context, known, ids, 54).mean(means[0] - means[1]),
+            (float(means[0].mean()), float(means[1].mean())),
+            (sum(map(len, there)), sum(map(len, lacking))),
+            0.0,
+            1.0,
+        )
         found.append(Dose(number, part, mean, effect))
     return found
 
