@@ -206,12 +206,10 @@ def _apart(
     found = []
     for k in np.argsort(-np.abs(gap), kind="stable")[: study.concepts].tolist():
         share = sampling.at(new[inside]).mean(values[new[inside], k])
-        both = 0 < inside.sum() < len(inside)
-        more = (
-            sampling.at(new).difference(values[new, k], inside, -1, 1)
-            if both and not alone
-            else None
-        )
+        more = None
+        if not alone and 0 < inside.sum() < len(inside):
+            ends = float(values[new, k].min()), float(values[new, k].max())
+            more = sampling.at(new).difference(values[new, k], inside, *ends)
         found.append(Apart(k, share, more))
     return tuple(found)
 

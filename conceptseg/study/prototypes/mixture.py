@@ -15,8 +15,11 @@ EXPLAINED = 0.95
 """Share of the variance that the principal components hold, where so many are allowed."""
 PER_COMPONENT = 10
 """Rows of a Gaussian, and of a principal component, at least."""
-FLOOR = 1e-3
-"""Added to variances, of points whose mean variance is 1."""
+FLOOR = 0.01
+"""Added to variances, of points whose mean variance is 1: with less, a few rows left out, far from
+all others, decide how many Gaussians there are."""
+FEWEST = 5
+"""Rows of a Gaussian: one of fewer is no way of deciding, and its rows are unlikely ones."""
 STARTS = 3
 
 
@@ -99,7 +102,7 @@ def fit(
     seed: int,
 ) -> tuple[Mixture, tuple[Tried, ...]]:
     """The mixture of rows [m, q] with the fewest Gaussians that rows of other groups do not speak
-    against, and all numbers that were tried.
+    against, and all numbers that were tried. Gaussians of fewer than five rows are left out of it.
 
     Whole groups are left out in turn, in five parts. The mean log density of rows left out is the
     criterion; of all numbers whose lack of it lies within its standard error, the least is taken.
@@ -111,24 +114,31 @@ def fit(
     most = min(len(rows) // PER_COMPONENT, len(np.unique(points.round(9), axis=0)))
     able = [k for k in sorted(set(counts)) if k <= max(most, 1)] or [1]
     tried = _tried(points, groups, able, seed) if len(able) > 1 else ()
-    taken = next((one.count for one in tried if one.behind <= one.error), able[0])
+    taken = chosen(tried) or able[0]
     model = _gaussians(points, taken, seed)
     alive = int((rows.std(0) > 0).sum())
     rest = max(0, min(alive, rows.shape[1]) - len(axes))
     shifted = (rows - rows.mean(0)) / scale
     left = float((shifted**2).sum() - (points**2).sum()) / max(1, len(rows) * max(1, rest))
+    held = np.bincount(model.predict(points), minlength=taken)
     order = np.argsort(-model.weights_, kind="stable")
+    order = order[held[order] >= min(FEWEST, held.max())]
     return Mixture(
         rows.mean(0),
         axes,
         scale,
-        model.weights_[order],
+        model.weights_[order] / model.weights_[order].sum(),
         model.means_[order],
         model.covariances_[order],
         max(left, FLOOR / max(1, rest)),
         # A concept that no row has is left to the rest, where it is seen.
         max(rest, 1) if rows.shape[1] > len(axes) else 0,
     ), tried
+
+
+def chosen(tried: Sequence[Tried]) -> int:
+    """The least number that is behind the best by no more than the error of that; 0 of none."""
+    return next((one.count for one in tried if one.behind <= one.error), 0)
 
 
 def _axes(rows: Floats, most: int) -> Floats:

@@ -12,6 +12,7 @@ from conceptseg.result.table import Table
 from conceptseg.stats.estimate import Estimate
 from conceptseg.study.prototypes.assess import FORETOLD, GROUPED, PLACED, Apart, Prototype
 from conceptseg.study.prototypes.config import OVERALL, Prototypes
+from conceptseg.study.prototypes.mixture import chosen
 from conceptseg.study.prototypes.pictures import DRAWN, UNLIKELY, map_key, odd, region_key
 from conceptseg.study.prototypes.regions import CALIBRATES, FITTED, JUDGED, LISTED
 
@@ -90,7 +91,7 @@ def tried(known: Known, classes: Sequence[str]) -> Table:
             "density": one.density,
             "behind": one.behind,
             "error": one.error,
-            "taken": one.count == known[GROUPED].mixtures[c].count,
+            "taken": one.count == chosen(each),
         }
         for c, each in known[GROUPED].tried.items()
         for one in each

@@ -73,6 +73,15 @@ def test_there_are_as_many_gaussians_as_kinds(count):
     assert all(len(set(found[kind == k].tolist())) == 1 for k in range(count))
 
 
+def test_a_lone_row_is_no_way_of_deciding():
+    """A Gaussian of its own would call it likely."""
+    given = np.concatenate([rows(np.random.default_rng(4), np.eye(4)[:2]), 3 * np.eye(4)[3:]])
+    made, _ = fit(given, [str(i) for i in range(len(given))], (3,), 8, 0)
+    assert made.count == 2 and made.weights.sum() == pytest.approx(1)
+    density = made.log_density(given)
+    assert density[-1] < density[:-1].min() - 10
+
+
 def test_a_single_number_is_taken_as_it_is():
     given = rows(np.random.default_rng(0), [np.zeros(4)])
     made, tried = fit(given, ["a"] * len(given), (3,), 8, 0)
