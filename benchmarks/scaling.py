@@ -27,8 +27,10 @@ ROOT = Path(__file__).parents[1]
 sys.path[0] = str(ROOT)  # in place of this folder, whose names other packages import
 os.environ["PYTHONPATH"] = str(ROOT)
 
-from conceptseg.engine import fits, ray, steps  # noqa: E402
+from conceptseg.engine import fits, steps  # noqa: E402
 from conceptseg.engine.base import each  # noqa: E402
+from conceptseg.engine.ray import cluster  # noqa: E402
+from conceptseg.engine.ray.engine import RayEngine  # noqa: E402
 from conceptseg.result.saved import Result  # noqa: E402
 from conceptseg.study import __main__ as command  # noqa: E402
 from tests.strange_models import NETWORKS, write_scenes  # noqa: E402
@@ -76,8 +78,8 @@ def run(file: Path, study: str, out: Path, *words: str) -> float:
 
 def by_workers(file: Path, study: str, folder: Path, count: int) -> float:
     """The clock's seconds of a run by a cluster of so many workers, which is there already."""
-    ray.STORE, ray.cores = STORE, lambda: count  # type: ignore[assignment]
-    connected = ray._connected(None)
+    cluster.STORE, cluster.cores = STORE, lambda: count  # type: ignore[assignment]
+    connected = cluster.connected(None)
     try:
         return run(file, study, folder / f"by-{count}", "--engine", "ray")
     finally:
@@ -110,9 +112,9 @@ def nothing(shared: Any, ids: tuple[str, ...]) -> int:
 
 def overhead() -> str:
     """What a call costs that does nothing, in processor's seconds of the head and on the clock."""
-    ray.STORE, ray.cores = STORE, lambda: 1  # type: ignore[assignment]
-    connected = ray._connected(None)
-    engine = ray.RayEngine()
+    cluster.STORE, cluster.cores = STORE, lambda: 1  # type: ignore[assignment]
+    connected = cluster.connected(None)
+    engine = RayEngine()
     shared, ids = engine.share(bytes(20_000_000)), tuple(f"frame_{n:09d}" for n in range(128))
     list(each(engine, [(nothing, (shared, ids))] * 20))
     clock, busy = time.monotonic(), time.process_time()

@@ -231,6 +231,13 @@ class RunConfig(Strict):
     gpus_per_worker: float | None = Field(
         None, ge=0, le=64, description="GPUs of a Ray worker; 1 on cuda, else 0, when absent."
     )
+    store: str | None = Field(
+        None,
+        min_length=1,
+        description="Folder that all machines share, or URL of one in a bucket, in which finished "
+        "parts are kept, under the name of the output folder, and its result is copied; in the "
+        "output folder alone when absent.",
+    )
 
     @model_validator(mode="after")
     def _one_engine(self) -> Self:

@@ -22,6 +22,8 @@ EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
 
+RESUMES = "finished parts are kept, the same command resumes"
+"""What cures a run that broke off for a reason of its machines."""
 HEAD, TAIL = 330, 150
 """Characters of a longer message that are kept: where it begins, and the cure at its end."""
 
@@ -38,6 +40,10 @@ class InputError(Exception):
 
 class GradientError(InputError):
     """The network's own gradient cannot be taken; whatever needs it fails alike."""
+
+
+class RoomError(MemoryError):
+    """Memory ran out; the message is one line that says where, and what cures it."""
 
 
 def one_line(text: str) -> str:

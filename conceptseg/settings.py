@@ -25,7 +25,7 @@ from conceptseg.errors import InputError, check_regular, check_study, nearest
 MAX_BYTES = 16_000_000
 """Room for a manifest that lists 100,000 samples; a larger file is something else."""
 
-PATHS = ("data.manifest", "data.root", "model.weights")
+PATHS = ("data.manifest", "data.root", "run.store", "model.weights")
 FILES = ("directions", "labels", "dissection", "found", "weights")
 """Keys that hold a path wherever they stand, but in the parts that all studies share."""
 FOLDERS = ("nnunet", "monai_bundle")
@@ -253,7 +253,7 @@ def _absolute(
         value = within.get(name)
         if not isinstance(value, str) or value.startswith(NAMES):
             continue
-        if key == "data.root" and "://" in value:
+        if key in ("data.root", "run.store") and "://" in value:
             continue
         path = absolute(value, Path.cwd() if key in given else folder, key)
         in_folder = within.get("source") in FOLDERS and path.is_dir()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from conceptseg.extras import missing
 SCHEMES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 SCHEMES |= {"hf": "huggingface_hub", "memory": "fsspec"}
 """Kinds of root -> the package that reads it."""
+QUICK = {"GCE_METADATA_DETECT_RETRIES": "1"}
+"""Of the environment: that a server of Google's own machines is asked once whether it is there."""
 VERSION = (
     "ETag",
     "etag",
@@ -36,7 +39,7 @@ class Bucket(Place):
         super().__init__(url.rstrip("/"))
         self._files: dict[str, dict[str, About]] = {}
         scheme, _, self._top = self.name.partition("://")
-        self._system = _system(scheme, url)
+        self._system = system(scheme)
         if not self._listed("") and not self._there():
             raise InputError(f"{url}: no such folder; say where the images lie (key root)")
 
@@ -94,17 +97,22 @@ def located(url: str) -> Path:
 
     Raises :class:`~conceptseg.errors.InputError` for one that cannot be read.
     """
+    check_url(url, SCHEMES)
+    name = url.rstrip("/")
+    return kept(name, lambda: Bucket(name))
+
+
+def check_url(url: str, schemes: Collection[str]) -> None:
+    """Refuse what is no folder of a bucket of some kinds. Raises InputError."""
     scheme, _, rest = url.partition("://")
-    if scheme not in SCHEMES:
-        known = ", ".join(f"{one}://" for one in SCHEMES if one != "memory")
+    if scheme not in schemes:
+        known = ", ".join(f"{one}://" for one in schemes if one != "memory")
         raise InputError(f"{url}: {scheme}:// is no kind of root; known are {known}")
     if any(one in rest for one in "?#@") or ".." in rest.split("/") or not rest.strip("/"):
         raise InputError(
             f"{scheme}://: write {scheme}://BUCKET/FOLDER; who you are is read from the "
             "environment, as the package for it does, never from the root"
         )
-    name = url.rstrip("/")
-    return kept(name, lambda: Bucket(name))
 
 
 def _about(row: Mapping[str, Any]) -> About:
@@ -113,11 +121,52 @@ def _about(row: Mapping[str, Any]) -> About:
     return About(size, hashlib.sha256(json.dumps([size, *told[:1]]).encode()).hexdigest()[:32])
 
 
-def _system(scheme: str, url: str) -> Any:
+def system(scheme: str) -> Any:
+    """What fsspec has for a kind of root. Raises InputError where its package is missing."""
+    for name, value in QUICK.items():
+        os.environ.setdefault(name, value)
     try:
         import_module(SCHEMES[scheme])
         import fsspec
     except ImportError:
         raise InputError(missing(f"{scheme}://", SCHEMES[scheme])) from None
     # What was listed is kept here, not twice.
-    return fsspec.filesystem(scheme, use_listings_cache=False, skip_instance_cache=True)
+    options = {"use_listings_cache": False, "skip_instance_cache": True}
+    try:
+        if scheme in ("gs", "gcs"):
+            return _google(options)
+        made = fsspec.get_filesystem_class(scheme)(**options)
+        if scheme in ("az", "abfs"):
+            _azure(made)
+    except Exception as error:  # each package has errors of its own for what it lacks
+        said = f"{type(error).__name__}: {error}"[:200]
+        raise InputError(
+            f"{scheme}://: {said}; see to the credentials, which the environment gives"
+        ) from error
+    return made
+
+
+def _google(options: Mapping[str, Any]) -> Any:
+    """Google's storage, asked by whom the environment says, or by nobody, who may read what is
+    public.
+
+    Its package would look for a minute for who that is, and for kinds of buckets where files are
+    not written one by one.
+    """
+    import google.auth
+    from gcsfs.core import GCSFileSystem
+
+    try:
+        google.auth.default()
+    except google.auth.exceptions.GoogleAuthError:
+        return GCSFileSystem(token="anon", **options)
+    return GCSFileSystem(token="google_default", **options)
+
+
+def _azure(made: Any) -> None:
+    """Ask now who we are, where that has to be found out: for each file its package would ask again
+    and again, for more than a minute."""
+    if type(getattr(made, "credential", None)).__name__ == "DefaultAzureCredential":
+        from azure.identity import DefaultAzureCredential
+
+        DefaultAzureCredential().get_token("https://storage.azure.com/.default")

@@ -20,7 +20,7 @@ from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
-from conceptseg.errors import InputError
+from conceptseg.errors import RESUMES, InputError
 
 CACHE, ROOM = "CONCEPTSEG_CACHE", "CONCEPTSEG_CACHE_GIB"
 """Variables of the environment: the folder in which files are kept, and how many GiB of them."""
@@ -29,6 +29,12 @@ FRESH = 600.0
 """Seconds for which a file is kept that was asked for: someone may be reading it."""
 TRIES, PAUSE = 4, 0.5
 """How often a file is asked for in all, and seconds before the second time; then twice as long."""
+PATIENCE = 20.0
+"""Seconds after which nothing is asked for again."""
+STRANGER = ("Credential", "Authentication", "RefreshError", "TokenNotFound", "GatedRepo")
+"""Parts of the names of errors by which packages say that credentials are missing or no good."""
+STATUS = ("code", "status", "status_code")
+"""Where packages keep the number by which a server answers."""
 _PLACES: dict[str, Place] = {}
 
 
@@ -124,31 +130,58 @@ def kept(name: str, make: Callable[[], Place]) -> Path:
     return place.root
 
 
-def patiently(name: str, read: Callable[[], bytes], size: int | None = None) -> bytes:
-    """What is read far away, of so many bytes; again where the connection was cut.
+def patiently(
+    name: str, ask: Callable[[], bytes], size: int | None = None, doing: str = "read"
+) -> bytes:
+    """What is asked of a place far away, of so many bytes if it is read; again where the connection
+    was cut, at once an error where who asks is not known there, or may not.
 
     Raises :class:`~conceptseg.errors.InputError` where that does not help.
     """
-    said = ""
+    said, tried, started = "", 0, time.monotonic()
     for attempt in range(TRIES):
         if attempt:
+            if time.monotonic() - started > PATIENCE:  # the package has been patient itself
+                break
             time.sleep(PAUSE * 2 ** (attempt - 1))
+        tried += 1
         try:
-            data = read()
+            data = ask()
         except FileNotFoundError:
-            raise InputError(f"{name}: no such file; it was there a moment ago") from None
-        except PermissionError as error:
-            raise InputError(f"{name}: cannot be opened ({error})") from None
+            gone = "no such file; it was there a moment ago"
+            raise InputError(
+                f"{name}: {gone if doing == 'read' else 'there is no such bucket'}"
+            ) from None
         except Exception as error:  # each library has errors of its own for a cut connection
             said = f"{type(error).__name__}: {error}"[:150]
+            if _stranger(error):
+                raise InputError(
+                    f"{name}: cannot be {doing} ({said}); see to the credentials, which the "
+                    f"environment gives; {RESUMES}"
+                ) from None
             continue
         if size is None or len(data) == size:
             return data
         said = f"{len(data)} of {size} bytes came"
+    times = "once" if tried == 1 else f"{tried} times in all"
+    room = "" if doing == "read" else ", and to the room there"
     raise InputError(
-        f"{name}: cannot be read ({said}), {TRIES} times in all; see to the connection; finished "
-        "parts are kept, the same command resumes"
+        f"{name}: cannot be {doing} ({said}), {times}; see to the connection{room}; {RESUMES}"
     )
+
+
+def _stranger(error: BaseException) -> bool:
+    """Whether an error says that who asks is not known, or may not, however a package calls it."""
+    for one in (error, error.__cause__, error.__context__):
+        answer = getattr(one, "response", None)
+        told = [getattr(at, key, None) for at in (one, answer) for key in STATUS]
+        if isinstance(one, PermissionError) or any(code in (401, 403) for code in told):
+            return True
+        # As Google's package says it of 403.
+        said = type(one).__name__ if one is not None else ""
+        if any(word in said for word in STRANGER) or str(one).startswith("Forbidden: "):
+            return True
+    return False
 
 
 def make_room(size: int) -> None:

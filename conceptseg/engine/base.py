@@ -12,6 +12,7 @@ import os
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -23,6 +24,10 @@ HOST = "CONCEPTSEG_HOST"
 """The variable of the environment by which a process knows what its machine is called."""
 SHARED = 4
 """Shared values that a process keeps at once."""
+
+
+ADVANCE: ContextVar[Callable[[int], None] | None] = ContextVar("advance", default=None)
+"""Told how many more images were done, while calls are made; None where nobody listens."""
 
 
 class Ref(Generic[T]):
@@ -47,7 +52,8 @@ class Engine(ABC):
     """Makes calls. What a call raises, its result raises.
 
     `here` says whether it makes them in the process that asks, `elsewhere` whether perhaps on
-    another machine, which has files of its own.
+    another machine, which has files of its own. Either tells :data:`ADVANCE` of images as they are
+    done; all others leave it to who asks.
     """
 
     here: ClassVar[bool] = False

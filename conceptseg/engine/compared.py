@@ -3,7 +3,8 @@
 Such a machine says of each sample that it read what its rows say of it (name, size and time of
 modification of files), and the SHA-256 of what it read. Where the rows are ours, so are the bytes,
 as between two runs on one machine. Where they are not, as of copies, the machine that asks reads
-the sample once itself.
+the sample once itself. A part that such a machine has left in a store says the same, and is held
+against ours by whoever finds it there.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from conceptseg.data.hashed import digest_file
 from conceptseg.data.reads import IMAGE, LABELS, Filed, Reads, file_of, recording
 from conceptseg.data.sample import Sample
 from conceptseg.engine.base import host
+from conceptseg.engine.store import DamagedError, Made, ShardStore
 from conceptseg.engine.work import Task, map_part
-from conceptseg.errors import InputError
+from conceptseg.errors import RESUMES, InputError
 from conceptseg.settings import digest
 
 if TYPE_CHECKING:
     from conceptseg.data.ledger import Ledger
     from conceptseg.data.manifest import Manifest
-    from conceptseg.engine.store import Made
 
 
 @dataclass(frozen=True)
@@ -48,20 +49,51 @@ class Stamped(Reads):
 
 
 @dataclass(frozen=True)
-class Elsewhere:
-    """A part as a machine of that name made it, and what its rows say of what it read."""
+class Left:
+    """That a machine of that name has left a part in the run's store, and the file's SHA-256."""
 
-    made: Made
     host: str
-    stamps: dict[str, str]
+    sha256: str
 
 
-def map_elsewhere(task: Task, samples: Sequence[Sample]) -> Elsewhere:
-    """:func:`~conceptseg.engine.work.map_part`, on another machine."""
+def map_elsewhere(
+    task: Task, samples: Sequence[Sample], store: ShardStore | None, start: int, stop: int
+) -> Made | Left:
+    """:func:`~conceptseg.engine.work.map_part` on another machine, of samples `start` to `stop` of
+    the pass: what was made, or that it was left in a store that all machines reach."""
     reads = Stamped()
     made = map_part(task, samples, reads)
     stamps = reads.stamps(task.context.manifest)
-    return Elsewhere(replace(made, reads=Reads(reads.digests)), host(), stamps)
+    made = replace(made, reads=Reads(reads.digests), host=host(), stamps=stamps)
+    return made if store is None else Left(made.host, store.save(start, stop, made))
+
+
+def taken_in(
+    found: Made | Left, store: ShardStore, part: tuple[int, int], manifest: Manifest, ledger: Ledger
+) -> Made:
+    """What another machine has made or left, once it was held against ours and is in the store.
+
+    Raises :class:`~conceptseg.errors.InputError` with the machine and the file.
+    """
+    made = _fetched(found, store, *part) if isinstance(found, Left) else found
+    take(made, manifest, ledger)
+    if made is found:
+        store.save(*part, replace(made, host="", stamps={}))
+    return made
+
+
+def _fetched(left: Left, store: ShardStore, start: int, stop: int) -> Made:
+    try:
+        made, why = store.load(start, stop, left.sha256), "it is gone"
+    except DamagedError as error:
+        made, why = None, str(error)
+    if made is None:
+        raise InputError(
+            f"host {left.host} has written {store.shelf}/{store.name(start, stop)}, which is not "
+            f"found there so ({why}); let all machines have one store, and one command at a time "
+            f"its name there; {RESUMES}"
+        )
+    return made
 
 
 def stamp(manifest: Manifest, sample: Sample, labelled: bool) -> str:
@@ -74,13 +106,17 @@ def stamp(manifest: Manifest, sample: Sample, labelled: bool) -> str:
     return digest([str(manifest.source.stamp(sample)), str(manifest.source.settings())])
 
 
-def take(found: Elsewhere, manifest: Manifest, ledger: Ledger) -> None:
-    """Add what a machine read to the ledger, if it is what this machine has.
+def take(made: Made, manifest: Manifest, ledger: Ledger) -> None:
+    """Add what was read for a part to the ledger: what another machine read if it is what this one
+    has.
 
-    Raises :class:`~conceptseg.errors.InputError` with the machine and the file.
+    Raises :class:`~conceptseg.errors.InputError` with the file, and the machine if it is another.
     """
-    reads = found.made.reads
-    for name, there in found.stamps.items():
+    if not made.host:
+        ledger.take(made.reads)
+        return
+    reads = made.reads
+    for name, there in made.stamps.items():
         sample = manifest.sample(name)
         told = {kind: of[name] for kind, of in reads.digests.items() if name in of}
         own = {kind: told.pop(kind) for kind in (IMAGE, LABELS) if kind in told}
@@ -88,15 +124,15 @@ def take(found: Elsewhere, manifest: Manifest, ledger: Ledger) -> None:
         if not alike and not ledger.holds(own, name):
             for kind, digest_here in _read(manifest, sample, LABELS in own).items():
                 if own.get(kind, digest_here) != digest_here:
-                    raise _other(found.host, file_of(sample, manifest.root, kind))
+                    raise _other(made.host, file_of(sample, manifest.root, kind))
         for kind, digest_there in told.items():
             file = ledger.file(kind, sample)
             if not ledger.holds([kind], name) and digest_file(Path(file)) != digest_there.hex():
-                raise _other(found.host, file)
+                raise _other(made.host, file)
     try:
         ledger.take(reads)
     except InputError as error:
-        raise InputError(f"host {found.host}: {error}") from None
+        raise InputError(f"host {made.host}: {error}") from None
 
 
 def _read(manifest: Manifest, sample: Sample, labelled: bool) -> dict[str, bytes]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from conceptseg.engine.provenance import tidy_config
+from conceptseg.engine.shelf import Folder, Shelf, of_run
 from conceptseg.errors import InputError, few
 from conceptseg.result.encoding import plain
 from conceptseg.result.folder import check_elsewhere, check_length, tidy
@@ -17,25 +19,36 @@ from conceptseg.result.saved import MARKER, OWN, STATE
 from conceptseg.settings import digest, without_run
 
 CURE = "choose another folder with --out"
+_URL = re.compile(r"[a-z][a-z0-9+]+:/")  # of two slashes paths keep one
 
 
 @contextmanager
 def taken(
-    out: Path, study: str, recorded: Mapping[str, Any], *, fresh: bool = False
+    out: Path,
+    study: str,
+    recorded: Mapping[str, Any],
+    *,
+    fresh: bool = False,
+    store: str | None = None,
 ) -> Iterator[list[str]]:
     """The output folder, locked while this is open, and what there is to say of it.
 
     What a killed run has left there is put in order. Raises InputError for a folder that cannot be
     written, that another run is writing, or that holds the finished result of another study or
-    configuration (`recorded`), unless `fresh`.
+    configuration (`recorded`), unless `fresh`; and for what the run's `store` is no good for or
+    holds of this name.
     """
     check_out(out)
     with locked(out) as alone:
         said = tidy(out, marker=MARKER, own=OWN, spent=(STATE,))
         if not alone:
             said.append(f"this disk has no locks: see that no other run writes to {out}")
-        if not fresh:
-            check_earlier(out, study, recorded)
+        shelves: list[Shelf] = [Folder(out)]
+        if store is not None:
+            shelves.append(of_run(out.absolute(), store))
+            shelves[-1].tried()
+        for shelf in () if fresh else shelves:
+            check_earlier(shelf, study, recorded)
         yield said
 
 
@@ -44,6 +57,10 @@ def check_out(out: Path) -> None:
 
     Raises :class:`~conceptseg.errors.InputError` otherwise, and leaves no folder behind.
     """
+    if _URL.match(str(out)):
+        raise InputError(
+            f"--out {out}: give a folder of this machine; a bucket's URL is that of run.store"
+        )
     check_elsewhere(out)
     made: list[Path] = []
     try:
@@ -74,23 +91,21 @@ def check_out(out: Path) -> None:
         )
 
 
-def check_earlier(out: Path, study: str, recorded: Mapping[str, Any]) -> None:
+def check_earlier(shelf: Shelf, study: str, recorded: Mapping[str, Any]) -> None:
     """Refuse a folder that holds the finished result of another study or configuration.
 
     Raises :class:`~conceptseg.errors.InputError`.
     """
-    try:
-        saved = json.loads((out / MARKER).read_text(encoding="utf-8"))
-        other = _difference(saved, study, recorded)
-    except FileNotFoundError:
+    content = shelf.read(MARKER)
+    if content is None:
         return
-    except OSError as error:
-        other = f"that cannot be read ({error.strerror})"
+    try:
+        other = _difference(json.loads(content.decode("utf-8")), study, recorded)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         other = "that this version cannot read"
     if other:
         raise InputError(
-            f"{out}: holds a finished result {other}; {CURE}, or have it replaced by --fresh"
+            f"{shelf}: holds a finished result {other}; {CURE}, or have it replaced by --fresh"
         )
 
 

@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from conceptseg.engine import provenance
+from conceptseg.engine.shelf import shelf_of
 from conceptseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,9 +43,14 @@ def compare(wanted: Proof) -> None:
 
 
 def shown(job: Job) -> str:
-    """The kind of a machine that has the network and finds the data. Raises InputError."""
+    """The kind of a machine that has the network, finds the data, and reaches the run's store.
+
+    Raises InputError.
+    """
     context = job.context()
     context.manifest.source.stamp(context.manifest.samples[0])
+    if context.run.store is not None:
+        shelf_of(context.run.store).tried()
     return provenance.kind(context.run.device)
 
 

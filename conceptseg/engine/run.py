@@ -37,9 +37,10 @@ from conceptseg.engine.local import LocalEngine
 from conceptseg.engine.pool import ProcessEngine, cores
 from conceptseg.engine.progress import Progress, Quiet
 from conceptseg.engine.reading import check_labels, first_images
+from conceptseg.engine.shelf import Folder, Shelf, deliver, of_run
 from conceptseg.engine.start import precision
 from conceptseg.engine.steps import Steps, Taken
-from conceptseg.engine.store import clear
+from conceptseg.engine.store import state_of
 from conceptseg.result.wording import by_reason
 from conceptseg.settings import digest, without_run
 
@@ -64,7 +65,7 @@ def run_study(
 
     `recorded` is the configuration to keep with the result (by default the study's own), `examined`
     what the examination of the network found, `fresh` ignores saved shards. Shards stay under
-    `<out>/.state` until :func:`save` is called.
+    `<out>/.state`, or the same name in the run's store, until :func:`save` is called.
 
     Raises :class:`~conceptseg.errors.InputError` for data, a network or a folder that cannot be
     used, and for a file of the data set of which other bytes are read than before.
@@ -76,8 +77,9 @@ def run_study(
     ):
         progress.note(f"left out: {told}")
     started = time.monotonic()
+    shelf = state_of(out, context.run.store)
     if fresh:
-        clear(out)
+        shelf.remove("")
     recorded = dict(recorded if recorded is not None else study.model_dump(mode="json"))
     weights = context.model.fingerprint()
     # Asked before the passes: libraries that they load may set another number of threads.
@@ -86,7 +88,7 @@ def run_study(
     further, beside = inputs(own), masks(own, context.manifest)
     files = further | stamps(beside, context.manifest)
     key = base_key(study, context, recorded, weights, files)
-    with _steps(study, context, out, progress, engine, key, weights) as steps:
+    with _steps(study, context, shelf, progress, engine, key, weights) as steps:
         result = steps.take()
     if steps.remarks:
         machine["repeatable"] = f"within rounding: {'; '.join(steps.remarks)}"
@@ -119,12 +121,13 @@ def sweep(
     """What one pass gathers, which belongs to no study's plan, by the same engines.
 
     `further` are hashes of whatever it depends on besides the study's keys. Its parts are kept
-    under `<out>/.state`, where the same call finds them after a crash.
+    (:func:`conceptseg.engine.store.state_of`) where the same call finds them after a crash.
     """
+    shelf = state_of(out, context.run.store)
     weights = context.model.fingerprint()
     recorded, labelled = study.model_dump(mode="json"), step.labels != "none"
     key = base_key(study, context, recorded, weights, further, labelled=labelled)
-    with _steps(study, context, out, Quiet(), engine, key, weights) as steps:
+    with _steps(study, context, shelf, Quiet(), engine, key, weights) as steps:
         steps.sweep(step)
     return steps.gathered
 
@@ -134,8 +137,8 @@ def known_after(study: Study, context: Context, plan: Sequence[Step]) -> Known:
     weights, recorded = context.model.fingerprint(), study.model_dump(mode="json")
     key = base_key(study, context, recorded, weights)
     with tempfile.TemporaryDirectory() as folder:
-        local = LocalEngine()
-        with _steps(study, context, Path(folder), Quiet(), local, key, weights) as steps:
+        local, shelf = LocalEngine(), Folder(Path(folder))
+        with _steps(study, context, shelf, Quiet(), local, key, weights) as steps:
             steps.go(plan)
     return steps.gathered | steps.known
 
@@ -144,7 +147,7 @@ def known_after(study: Study, context: Context, plan: Sequence[Step]) -> Known:
 def _steps(
     study: Study,
     context: Context,
-    out: Path,
+    shelf: Shelf,
     progress: Progress,
     engine: Engine | None,
     key: str,
@@ -163,7 +166,7 @@ def _steps(
     ledger = Ledger(context.manifest, {kind: pattern.file for kind, pattern in beside.items()})
     try:
         with recording(ledger):
-            yield Steps(study, context, out, progress, engine, fitting, ledger, key)
+            yield Steps(study, context, shelf, progress, engine, fitting, ledger, key)
     finally:
         for one in (engine, fitting):
             if one is not given:
@@ -173,14 +176,16 @@ def _steps(
 def engine_of(run: RunConfig) -> Engine:
     """What makes parts, as the run's keys ask for it. Raises InputError where it is not there."""
     if run.engine == "ray":
-        from conceptseg.engine.ray import RayEngine
+        from conceptseg.engine.ray.engine import RayEngine
 
         return RayEngine.of(run)
     return ProcessEngine(devices=run.devices) if run.devices else LocalEngine()
 
 
-def save(study: type[Study], result: Result, out: Path) -> Path:
+def save(study: type[Study], result: Result, out: Path, store: str | None = None) -> Path:
     """Render the report, write it with the result in one step, drop the shards; the report's path.
+
+    With a run's `store` the result is copied there before shards are dropped.
 
     Raises :class:`~conceptseg.errors.InputError`, with an earlier result untouched, when `out`
     cannot be written.
@@ -189,7 +194,8 @@ def save(study: type[Study], result: Result, out: Path) -> Path:
 
     result = dataclasses.replace(result, verdict=study.verdict(result))
     result.save(out, render(study.report(result), result))
-    clear(out)
+    deliver(out, of_run(out, store))
+    state_of(out, store).remove("")
     return out / "report.html"
 
 

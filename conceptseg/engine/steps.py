@@ -10,23 +10,23 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from conceptseg.data.ledger import Ledger
 from conceptseg.data.reads import Reads, recording
 from conceptseg.engine import provenance
-from conceptseg.engine.base import Engine, each
-from conceptseg.engine.compared import map_elsewhere, take
+from conceptseg.engine.base import ADVANCE, Engine, each
+from conceptseg.engine.compared import map_elsewhere, take, taken_in
 from conceptseg.engine.contract import Context, Pass, Step, Study
 from conceptseg.engine.cut import ON_DEVICE, WORK, Cut, Tree, as_before
 from conceptseg.engine.cut import ranges as cut_into
 from conceptseg.engine.fits import Fits, made_by
 from conceptseg.engine.job import Job
 from conceptseg.engine.known import Known
-from conceptseg.engine.progress import Progress
+from conceptseg.engine.progress import Progress, Quiet
+from conceptseg.engine.shelf import Shelf
 from conceptseg.engine.store import CarryStore, DamagedError, Made, ShardStore
-from conceptseg.engine.work import ADVANCE, Task, map_part, opened
+from conceptseg.engine.work import Task, map_part, opened
 from conceptseg.errors import InputError
 from conceptseg.settings import digest
 
@@ -65,13 +65,13 @@ class Steps:
     """The steps of a study, as far as they were taken.
 
     `engine` makes the parts of passes, `fitting` the fits of what follows from them. `ledger` tells
-    what was read. `key` hashes all that every step depends on; each pass adds its samples, so that
-    nothing is ever resumed on another past.
+    what was read. What is finished is kept on `shelf`. `key` hashes all that every step depends on;
+    each pass adds its samples, so that nothing is ever resumed on another past.
     """
 
     study: Study
     context: Context
-    out: Path
+    shelf: Shelf
     progress: Progress
     engine: Engine
     fitting: Engine
@@ -125,7 +125,7 @@ class Steps:
         self.key = key = digest([self.key, step.name, _ids_digest(samples)])
         parts = cut(step, context, samples) if samples else Cut(0, 1)
         task = Task(key, step, context, self.known, parts.batch)
-        store = ShardStore(self.out, step.name, key, _packages(step.__module__))
+        store = ShardStore(self.shelf, step.name, key, _packages(step.__module__))
         before = as_before(parts.images, store.saved()) or parts.images_per_part
         ranges = cut_into(parts.images, before)
         if before != parts.images_per_part:
@@ -135,16 +135,14 @@ class Steps:
         with opened(task) as inside:
             todo = []
             for number, (start, stop) in enumerate(ranges):
-                shard = self._loaded(lambda a=start, b=stop: store.load(a, b))  # type: ignore[misc]
+                shard = self._loaded(lambda a=start, b=stop: self._found(store, a, b))  # type: ignore[misc]
                 if shard is None:
                     todo.append(number)
                     continue
                 progress.advance(stop - start)
                 progress.shard(number + 1, True)
-                self.ledger.take(shard.reads)
                 tree.put(number, shard.known)
-            for number, shard in self._mapped(task, samples, [ranges[n] for n in todo]):
-                store.save(*ranges[todo[number]], shard)
+            for number, shard in self._mapped(task, samples, store, [ranges[n] for n in todo]):
                 progress.shard(todo[number] + 1, False)
                 tree.put(todo[number], shard.known)
             self.gathered = state = tree.root(Known())
@@ -154,37 +152,60 @@ class Steps:
         progress.end()
         return replace(taken, swept=Swept(len(samples), len(ranges), len(ranges) - len(todo)))
 
+    def _found(self, store: ShardStore, start: int, stop: int) -> Made | None:
+        """A part that was saved, held against what this machine has if another one has left it."""
+        made = store.load(start, stop)
+        if made is not None:
+            try:
+                take(made, self.context.manifest, self.ledger)
+            except InputError as error:
+                if not made.host:
+                    raise
+                raise DamagedError(f"{store.name(start, stop)}: {error}") from error
+        return made
+
     def _mapped(
-        self, task: Task, samples: Sequence[Sample], ranges: Sequence[tuple[int, int]]
+        self,
+        task: Task,
+        samples: Sequence[Sample],
+        store: ShardStore,
+        ranges: Sequence[tuple[int, int]],
     ) -> Iterator[tuple[int, Made]]:
-        """Parts with their numbers, as the engine makes them."""
+        """Parts with their numbers, as the engine makes them, when they are saved."""
         if not ranges:
             return
         engine, progress = self.engine, self.progress
         if engine.elsewhere:
-            yield from self._elsewhere(task, samples, ranges)
+            yield from self._elsewhere(task, samples, store, ranges)
             return
         shared = engine.share(task)
         calls = [(map_part, (shared, samples[start:stop])) for start, stop in ranges]
-        # Where the work is done in this process, images count as they are done.
-        with _told(progress.advance if engine.here else lambda images: None):
+        with _told(progress if engine.here else Quiet()):
             for number, made in each(engine, calls):
                 if not engine.here:
                     progress.advance(ranges[number][1] - ranges[number][0])
                 self.ledger.take(made.reads)
+                store.save(*ranges[number], made)
                 yield number, made
 
     def _elsewhere(
-        self, task: Task, samples: Sequence[Sample], ranges: Sequence[tuple[int, int]]
+        self,
+        task: Task,
+        samples: Sequence[Sample],
+        store: ShardStore,
+        ranges: Sequence[tuple[int, int]],
     ) -> Iterator[tuple[int, Made]]:
-        """The same by other machines, of whose files nothing is taken for granted."""
+        """The same by other machines, of whose files nothing is taken for granted.
+
+        With a store that all of them reach they leave parts there; else these come to this one.
+        """
         self._prove()
-        shared = self.engine.share(task)
-        calls = ((map_elsewhere, (shared, tuple(samples[a:b]))) for a, b in ranges)
-        for number, found in each(self.engine, calls):
-            take(found, self.context.manifest, self.ledger)
-            self.progress.advance(ranges[number][1] - ranges[number][0])
-            yield number, found.made
+        shared, manifest = self.engine.share(task), self.context.manifest
+        far = None if self.context.run.store is None else store
+        calls = ((map_elsewhere, (shared, tuple(samples[a:b]), far, a, b)) for a, b in ranges)
+        with _told(self.progress):
+            for number, found in each(self.engine, calls):
+                yield number, taken_in(found, store, ranges[number], manifest, self.ledger)
 
     def _prove(self) -> None:
         """Refuse machines that have other code, weights or data, once, before the first part."""
@@ -207,7 +228,7 @@ class Steps:
         Before the first pass nothing is kept: it costs little, and a study that is refused there
         leaves nothing behind.
         """
-        store, own = CarryStore(self.out, _packages(module)), digest([self.key, module, name])
+        store, own = CarryStore(self.shelf, _packages(module)), digest([self.key, module, name])
         made = self._loaded(lambda: store.load(name, own)) if self._begun else None
         if made is not None:
             self.ledger.take(made.reads)
@@ -224,7 +245,7 @@ class Steps:
 
     def _fitting(self, name: str, module: str) -> AbstractContextManager[Fits]:
         """That the fits of a step are made by the run's processes, and kept."""
-        store = CarryStore(self.out, _packages(module)) if self._begun else None
+        store = CarryStore(self.shelf, _packages(module)) if self._begun else None
         return made_by(Fits(self.fitting, store, digest([self.key, module, name])))
 
     def _loaded(self, load: Callable[[], T | None]) -> T | None:
@@ -236,8 +257,9 @@ class Steps:
 
 
 @contextmanager
-def _told(advance: Callable[[int], None]) -> Iterator[None]:
-    token = ADVANCE.set(advance)
+def _told(progress: Progress) -> Iterator[None]:
+    """Within it images count as they are done, if that is shown."""
+    token = ADVANCE.set(None if type(progress) is Quiet else progress.advance)
     try:
         yield
     finally:

@@ -1,17 +1,17 @@
-"""Keeps on disk what a run has finished, so that a killed one goes on where it stopped.
+"""Keeps what a run has finished, so that a killed one goes on where it stopped.
 
 A shard's state is one safetensors file whose header holds, as JSON, which statistic each array
 belongs to and a checksum of all of them. Beside it stands what was read to make it, so that files
-which have changed since are noticed. Files appear by an atomic rename: one that is there is whole,
-and one that was damaged later is recognised by its checksum and computed again.
+which have changed since are noticed. Files lie on a shelf (:mod:`conceptseg.engine.shelf`), where
+one that is there is whole; one that was damaged later is recognised by its checksum and computed
+again.
 """
 
 import hashlib
 import json
-import shutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,15 +21,20 @@ from conceptseg.data.reads import Reads
 from conceptseg.engine.carry import UnkeptError, read_back, written
 from conceptseg.engine.classes import class_of, name_of
 from conceptseg.engine.known import Known
-from conceptseg.errors import InputError
-from conceptseg.result.folder import replace_file
+from conceptseg.engine.shelf import Shelf, of_run
 from conceptseg.result.saved import STATE
 from conceptseg.stats.contract import Statistic
 
 FOLDER = STATE
-ENTRY = "state"
-READS = "/reads"  # no statistic is called so
+ENTRY, SUFFIX = "state", ".safetensors"
+READS, STAMPS = "/reads", "/stamps"  # no statistic is called so
 Groups = dict[str, dict[str, np.ndarray]]
+
+
+def state_of(out: Path, store: str | None) -> Shelf:
+    """Where the run that writes to `out` keeps what is finished until its result is saved: there,
+    or under its name in a store."""
+    return of_run(out, store).at(FOLDER)
 
 
 class DamagedError(Exception):
@@ -38,38 +43,46 @@ class DamagedError(Exception):
 
 @dataclass(frozen=True)
 class Made:
-    """The state of a part of a pass, or what a step found out, and what was read to make it."""
+    """The state of a part of a pass, or what a step found out, and what was read to make it.
+
+    Where a machine with files of its own has made it, `host` is its name, and `stamps` what its
+    rows say of each sample (SHA-256): to be held against this machine's before it counts.
+    """
 
     known: Known
     reads: Reads
+    host: str = ""
+    stamps: Mapping[str, str] = field(default_factory=dict)
 
 
 class ShardStore:
-    """The saved shards of one pass, under `<out>/.state/<pass>-<key>/`.
+    """The saved shards of one pass, below `<pass>-<key>/` of a shelf.
 
     `packages` are the top-level packages whose statistics may be rebuilt; a file that names a class
-    from anywhere else is refused.
+    from anywhere else is refused. Goes to other processes, which save there too.
     """
 
-    def __init__(self, out: Path, name: str, key: str, packages: frozenset[str]) -> None:
-        self.folder = out / FOLDER / f"{name}-{key[:16]}"
+    def __init__(self, shelf: Shelf, name: str, key: str, packages: frozenset[str]) -> None:
+        self.shelf, self.folder = shelf, f"{name}-{key[:16]}"
         self.packages = packages | {"conceptseg"}
 
-    def path(self, start: int, stop: int) -> Path:
+    def name(self, start: int, stop: int) -> str:
         """File of the shard that covers samples `start` to `stop` (exclusive) of the pass."""
-        return self.folder / f"{start:07d}-{stop:07d}.safetensors"
+        return f"{self.folder}/{start:07d}-{stop:07d}{SUFFIX}"
 
     def saved(self) -> list[tuple[int, int]]:
         """The ranges of samples of which there is a file, whatever it is worth."""
-        names = (path.stem.partition("-") for path in self.folder.glob("[0-9]*-*.safetensors"))
-        return [(int(start), int(stop)) for start, _, stop in names if (start + stop).isdecimal()]
+        stems = [one.removesuffix(SUFFIX) for one in self.shelf.names(self.folder)]
+        ends = [stem.partition("-") for stem in stems]
+        return [(int(start), int(stop)) for start, _, stop in ends if (start + stop).isdecimal()]
 
-    def load(self, start: int, stop: int) -> Made | None:
+    def load(self, start: int, stop: int, written: str = "") -> Made | None:
         """The shard, or None when it was never saved.
 
-        Raises :class:`DamagedError` when the file is there but not what was written.
+        Raises :class:`DamagedError` when the file is there but not what was written: of that its
+        SHA-256, if it is known.
         """
-        return _loaded(self.path(start, stop), self._state)
+        return _loaded(self.shelf, self.name(start, stop), self._state, written)
 
     def _state(self, arrays: Groups, index: dict[str, Any]) -> Known:
         statistics = index["statistics"].items()
@@ -77,18 +90,17 @@ class ShardStore:
             {k: self._statistic(kind).from_arrays(arrays.get(k, {})) for k, kind in statistics}
         )
 
-    def save(self, start: int, stop: int, made: Made) -> None:
-        """Write the shard; either the whole file appears or nothing does.
+    def save(self, start: int, stop: int, made: Made) -> str:
+        """Write the shard; either the whole file appears or nothing does. Its SHA-256.
 
-        Raises :class:`~conceptseg.errors.InputError` when the disk is full or not writable.
+        Raises :class:`~conceptseg.errors.InputError` when it cannot be written.
         """
         state = made.known.items()
         arrays = {key: dict(statistic.to_arrays()) for key, statistic in state}
         statistics = {key: name_of(type(value)) for key, value in state}
-        arrays[READS] = made.reads.to_arrays()
-        content = _encode(arrays, {"statistics": statistics})
-        _make(self.folder)
-        replace_file(self.path(start, stop), content)
+        content = _encode(arrays | _read_for(made), {"statistics": statistics, "host": made.host})
+        self.shelf.write(self.name(start, stop), content)
+        return hashlib.sha256(content).hexdigest()
 
     def _statistic(self, kind: str) -> type[Statistic]:
         try:
@@ -100,23 +112,20 @@ class ShardStore:
 
 @dataclass(frozen=True)
 class CarryStore:
-    """What the steps of a run found out, a file for each, under `<out>/.state/carry/`.
+    """What the steps of a run found out, a file for each, below `carry/` of a shelf.
 
     `packages` as of :class:`ShardStore`.
     """
 
-    out: Path
+    shelf: Shelf
     packages: frozenset[str]
-
-    def _path(self, name: str, key: str) -> Path:
-        return self.out / FOLDER / "carry" / f"{name}-{key[:16]}.safetensors"
 
     def load(self, name: str, key: str) -> Made | None:
         """What a step found out, or None when it was not kept.
 
         Raises :class:`DamagedError` when the file is there but not what was written.
         """
-        return _loaded(self._path(name, key), self._carry)
+        return _loaded(self.shelf, _of_step(name, key), self._carry)
 
     def _carry(self, arrays: Groups, index: dict[str, Any]) -> Known:
         return read_back(index["carry"], arrays.get(ENTRY, {}), self.packages | {"conceptseg"})
@@ -124,41 +133,48 @@ class CarryStore:
     def save(self, name: str, key: str, made: Made) -> None:
         """Keep it, if it can be written as plain values.
 
-        Raises :class:`~conceptseg.errors.InputError` when the disk is full or not writable.
+        Raises :class:`~conceptseg.errors.InputError` when the file cannot be written.
         """
         try:
             content, arrays = written(made.known)
         except UnkeptError:
             return
-        path = self._path(name, key)
-        _make(path.parent)
-        both = {ENTRY: arrays, READS: made.reads.to_arrays()}
-        replace_file(path, _encode(both, {"carry": content}))
+        both = {ENTRY: arrays} | _read_for(made)
+        self.shelf.write(_of_step(name, key), _encode(both, {"carry": content}))
 
 
-def clear(out: Path) -> None:
-    """Remove all saved shards of an output folder."""
-    shutil.rmtree(out / FOLDER, ignore_errors=True)
+def _of_step(name: str, key: str) -> str:
+    return f"carry/{name}-{key[:16]}{SUFFIX}"
 
 
-def _loaded(path: Path, build: Callable[[Groups, dict[str, Any]], Known]) -> Made | None:
+def _read_for(made: Made) -> Groups:
+    """What was read, and what the rows of another machine say of it, as arrays."""
+    stamps = {name: bytes.fromhex(stamp) for name, stamp in made.stamps.items()}
+    told = {STAMPS: Reads({STAMPS: stamps}).to_arrays()} if stamps else {}
+    return {READS: made.reads.to_arrays()} | told
+
+
+def _loaded(
+    shelf: Shelf, name: str, build: Callable[[Groups, dict[str, Any]], Known], sha256: str = ""
+) -> Made | None:
     """What a file holds, or None where there is none; raises :class:`DamagedError`."""
-    if not path.is_file():
+    content = shelf.read(name)
+    if content is None:
         return None
-    arrays, index = _read(path)
+    file = name.rpartition("/")[2]
+    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+        raise DamagedError(f"{file}: it holds other bytes than were written")
+    arrays, index = _read(file, content)
     try:
-        return Made(build(arrays, index), Reads.from_arrays(arrays.get(READS, {})))
+        stamps = Reads.from_arrays(arrays.get(STAMPS, {})).digests.get(STAMPS, {})
+        return Made(
+            build(arrays, index),
+            Reads.from_arrays(arrays.get(READS, {})),
+            str(index.get("host", "")),
+            {one: stamp.hex() for one, stamp in stamps.items()},
+        )
     except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
-        raise DamagedError(f"{path.name}: {error}") from error
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"cannot write {folder}: {error.strerror}; choose another folder with --out"
-        ) from error
+        raise DamagedError(f"{file}: {error}") from error
 
 
 def _encode(arrays: Mapping[str, Mapping[str, np.ndarray]], index: dict[str, Any]) -> bytes:
@@ -186,24 +202,26 @@ def _encode(arrays: Mapping[str, Mapping[str, np.ndarray]], index: dict[str, Any
     return save(tensors, metadata={ENTRY: json.dumps(whole)})
 
 
-def _read(path: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]]:
+def _read(file: str, content: bytes) -> tuple[Groups, dict[str, Any]]:
     """Arrays by statistic and name, and the index; raises :class:`DamagedError`."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
 
     try:
-        with safe_open(path, framework="np") as file:
-            index = json.loads((file.metadata() or {})[ENTRY])
-            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}  # noqa: SIM118
+        tensors = load(content)
+        # As the format has it: eight bytes say how long its header is.
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        index = json.loads(header["__metadata__"][ENTRY])
         given = index.pop("checksum")
         if given != _checksum(index, tensors):
-            raise DamagedError(f"{path.name}: its checksum does not fit")
-        arrays: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
+            raise DamagedError(f"{file}: its checksum does not fit")
+        arrays: Groups = defaultdict(dict)
         for place, (key, name, dtype, shape, order) in enumerate(index["layout"]):
             raw = tensors[f"{place:05d}"].tobytes()
             flat = np.frombuffer(raw, dtype=np.dtype(dtype))
             arrays[key][name] = flat.reshape(shape, order=order).copy(order="K")
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-        raise DamagedError(f"{path.name}: {error}") from error
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise DamagedError(f"{file}: {error}") from error
     return arrays, index
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conceptseg.data.part import part
 from conceptseg.data.reads import Reads, recording
+from conceptseg.engine.base import ADVANCE
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.cut import Tree
 from conceptseg.engine.known import Known
@@ -20,9 +20,6 @@ from conceptseg.engine.store import Made
 
 if TYPE_CHECKING:
     from conceptseg.data.manifest import Sample
-
-ADVANCE: ContextVar[Callable[[int], None]] = ContextVar("advance", default=lambda images: None)
-"""Told how many images were done, where the work is done in the process that shows it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +60,8 @@ def _mapped(task: Task, samples: Sequence[Sample]) -> Known:
         if seen % task.batch == 0 or seen == len(samples):
             tree.put((seen - 1) // task.batch, leaf)
             leaf = Known()
-        ADVANCE.get()(len(batch))
+        if (advance := ADVANCE.get()) is not None:
+            advance(len(batch))
     return tree.root(Known())
 
 

@@ -23,6 +23,7 @@ from conceptseg.study.command.options import CODES
 from conceptseg.study.command.registry import register
 from conceptseg.study.command.screen import ours_alone
 from conceptseg.study.command.signals import Asked, stoppable
+from conceptseg.study.command.watch import Console
 
 app = typer.Typer(
     name="conceptseg",
@@ -71,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def console() -> None:
     """Entry point of the console command."""
-    sys.exit(main())
+    Console.begin()
+    sys.exit(Console.code(main()))
 
 
 if __name__ == "__main__":

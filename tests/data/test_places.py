@@ -19,8 +19,10 @@ import yaml
 from conceptseg.data import bucket, places
 from conceptseg.data.manifest import load_manifest
 from conceptseg.data.stamps import rows_digest
+from conceptseg.engine import shelf
 from conceptseg.errors import EXIT_INPUT, InputError
 from conceptseg.study.__main__ import main as command
+from tests.data import gcs
 from tests.strange_models import NETWORKS, write_scenes
 from tests.study.test_engines import content, same
 from tests.study.test_strange import write
@@ -302,6 +304,61 @@ class Line(threading.Thread):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
+
+
+@pytest.fixture
+def google(monkeypatch):
+    """A store that gcsfs takes for Google's."""
+    pytest.importorskip("gcsfs")
+    store = gcs.Store()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", store.url)
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "")
+    shelf._bucket_of.cache_clear()
+    yield store
+    shelf._bucket_of.cache_clear()
+    store.shutdown()
+    store.server_close()
+
+
+def test_google_has_the_samples_of_a_folder_and_takes_parts(google, scenes, tmp_path):
+    for path in scenes.parent.rglob("*.png"):
+        name = path.relative_to(scenes.parent).as_posix()
+        google.objects[f"pail/scenes/{name}"] = path.read_bytes()
+    folder = packed(scenes.parent, tmp_path / "shards")
+    for path in folder.iterdir():
+        google.objects[f"pail/shards/{path.name}"] = path.read_bytes()
+    far = manifest_of(scenes, tmp_path, root="gs://pail/scenes")
+    alike(load_manifest(far), load_manifest(scenes))
+    far = manifest_of(scenes, tmp_path, root="gs://pail/shards", shards="part-*.tar")
+    alike(load_manifest(far), load_manifest(scenes))
+    at = shelf.shelf_of("gs://pail/runs").at("run")
+    at.tried()
+    at.write(".state/a", b"\0\1" * 99)
+    assert at.read(".state/a") == b"\0\1" * 99 and at.names(".state") == ["a"]
+    at.remove("")
+    assert at.read(".state/a") is None and not any("runs" in one for one in google.objects)
+
+
+@pytest.mark.parametrize("code", [401, 403])
+def test_google_without_credentials_is_one_line_at_once(code, google, scenes, tmp_path):
+    google.refuses = code
+    with pytest.raises(InputError, match=r"^gs://pail/scenes/: .* see to the credentials"):
+        load_manifest(manifest_of(scenes, tmp_path, root="gs://pail/scenes"))
+    assert google.asked <= 2
+    with pytest.raises(InputError, match="^gs://pail/runs/.*cannot be written.* the credentials"):
+        shelf.shelf_of("gs://pail/runs").tried()
+
+
+def test_what_a_package_lacks_is_one_line(monkeypatch):
+    """As Azure's without the name of an account."""
+
+    def refuse(*arguments, **options):
+        raise ValueError("unable to connect to account")
+
+    monkeypatch.setattr(fsspec, "get_filesystem_class", lambda scheme: refuse)
+    with pytest.raises(InputError, match=r"^memory://: ValueError: unable .* the credentials"):
+        bucket.located(URL)
 
 
 @pytest.mark.slow

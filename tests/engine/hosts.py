@@ -17,6 +17,8 @@ from uuid import uuid4
 PORT = 6379
 ROOT = Path(__file__).parents[2]
 STORE = 100_000_000
+AWAKE = {"RAY_worker_niceness": "0"}
+"""Else whatever runs beside tests goes before workers, which then load torch for minutes."""
 
 
 def refused():
@@ -89,7 +91,7 @@ class Hosts:
         inside = ["ip", "netns", "exec", self.space(number), "unshare", "-m", *words]
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         own = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-        own |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
+        own |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token, **AWAKE}
         with (self.folder / f"log{number}").open("ab") as log:
             options = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, **options}
             return subprocess.Popen(inside, env=os.environ | own, start_new_session=True, **options)

@@ -14,6 +14,7 @@ import torch
 from conceptseg.data.reads import Reads
 from conceptseg.engine.carry import UnkeptError, read_back, written
 from conceptseg.engine.known import Key, Known
+from conceptseg.engine.shelf import Folder
 from conceptseg.engine.store import CarryStore, DamagedError, Made
 from conceptseg.stats.estimate import Sampling
 
@@ -101,7 +102,7 @@ def test_what_is_derived_is_derived_again():
 def test_what_is_no_plain_value_is_not_kept(value, tmp_path):
     with pytest.raises(UnkeptError, match=r"a\[1\]"):
         written(Known({"a": [0, value]}))
-    store = CarryStore(tmp_path, frozenset())
+    store = CarryStore(Folder(tmp_path), frozenset())
     store.save("step", "k" * 20, Made(Known({"a": value}), Reads()))
     assert store.load("step", "k" * 20) is None
 
@@ -113,7 +114,7 @@ def test_nothing_from_elsewhere_is_made(name):
 
 
 def test_a_damaged_file_is_told(tmp_path):
-    store = CarryStore(tmp_path, frozenset({"tests"}))
+    store = CarryStore(Folder(tmp_path), frozenset({"tests"}))
     reads = Reads({"image": {"s1": b"\2" * 32}})
     store.save("step", "k" * 20, Made(Known({"x": VALUES["class"]}), reads))
     made = store.load("step", "k" * 20)
@@ -132,7 +133,7 @@ def test_a_configured_technique_comes_back_as_it_was(tmp_path):
     from conceptseg.explain.metrics.deletion import Deletion
 
     made = Deletion(fill="mean", steps=7)
-    store = CarryStore(tmp_path, frozenset())
+    store = CarryStore(Folder(tmp_path), frozenset())
     store.save("step", "key", Made(Key("metric", Deletion)(made), Reads()))
     found = store.load("step", "key")
     assert found is not None and found.known[Key("metric", Deletion)] == made
@@ -146,7 +147,7 @@ def test_a_configured_technique_comes_back_as_it_was(tmp_path):
 
 
 def test_arrays_lie_in_memory_as_they_did(tmp_path):
-    store, rows = CarryStore(tmp_path, frozenset()), Key("rows", np.ndarray)
+    store, rows = CarryStore(Folder(tmp_path), frozenset()), Key("rows", np.ndarray)
     drawn = np.random.default_rng(0).normal(size=(50, 7))
     for array in (drawn, np.asfortranarray(drawn)):
         store.save("step", "key", Made(rows(array), Reads()))

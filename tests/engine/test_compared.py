@@ -11,7 +11,7 @@ from conceptseg.data.ledger import Ledger
 from conceptseg.data.manifest import load_manifest
 from conceptseg.data.pattern import Pattern
 from conceptseg.data.reads import Reads, record_beside, recording
-from conceptseg.engine.compared import Elsewhere, Stamped, take
+from conceptseg.engine.compared import Stamped, take
 from conceptseg.engine.known import Known
 from conceptseg.engine.store import Made
 from conceptseg.errors import InputError
@@ -46,7 +46,7 @@ def made_in(folder, labelled=True, beside=False):
                 file = folder / "marks" / f"{sample.id}.png"
                 digest = hashlib.sha256(file.read_bytes()).digest()
                 record_beside(MARK, sample, {file: digest})
-    return Elsewhere(Made(Known(), Reads(reads.digests)), "there", reads.stamps(manifest))
+    return Made(Known(), Reads(reads.digests), "there", reads.stamps(manifest))
 
 
 def ledger_of(folder):
@@ -102,8 +102,8 @@ def test_bytes_other_than_those_of_an_earlier_part_name_the_machine(folders):
     manifest, ledger = ledger_of(folders[0])
     take(made_in(folders[0]), manifest, ledger)
     found = made_in(folders[0])
-    digests = {kind: dict(of) for kind, of in found.made.reads.digests.items()}
+    digests = {kind: dict(of) for kind, of in found.reads.digests.items()}
     digests["image"][manifest.ids[3]] = bytes(31) + b"1"
-    other = replace(found, made=Made(Known(), Reads(digests)))
+    other = replace(found, reads=Reads(digests))
     with pytest.raises(InputError, match=f"^host there: .*{manifest.ids[3]}.png: holds other"):
         take(other, manifest, ledger)

@@ -10,6 +10,7 @@ from conceptseg.engine import fits as module
 from conceptseg.engine.fits import Fits, all_of, made_by
 from conceptseg.engine.local import LocalEngine
 from conceptseg.engine.pool import ProcessEngine
+from conceptseg.engine.shelf import Folder
 from conceptseg.engine.store import CarryStore
 from conceptseg.errors import InputError
 from tests.engine.shuffled import ShuffledEngine
@@ -81,7 +82,7 @@ def test_what_is_raised_elsewhere_is_raised_here_the_first_in_order(matrix):
 
 
 def test_kept_ones_are_not_made_again(matrix, tmp_path):
-    store = CarryStore(tmp_path, frozenset({"tests"}))
+    store = CarryStore(Folder(tmp_path), frozenset({"tests"}))
     with made_by(Fits(LocalEngine(), store, "key")):
         with pytest.raises(InputError):
             all_of(refuse, ITEMS, matrix)
@@ -98,7 +99,7 @@ def test_kept_ones_are_not_made_again(matrix, tmp_path):
 
 
 def test_one_that_was_damaged_is_made_again(matrix, tmp_path):
-    store = CarryStore(tmp_path, frozenset({"tests"}))
+    store = CarryStore(Folder(tmp_path), frozenset({"tests"}))
     with made_by(Fits(LocalEngine(), store, "key")):
         first = all_of(solve, ITEMS, matrix)
     files = sorted(tmp_path.rglob("*.safetensors"))
@@ -113,7 +114,7 @@ def test_one_that_was_damaged_is_made_again(matrix, tmp_path):
 
 @pytest.mark.parametrize("items", [ITEMS[:1], ITEMS[:2]], ids=["alone", "the last of two"])
 def test_one_that_is_left_is_kept_as_well(items, matrix, tmp_path):
-    store = CarryStore(tmp_path, frozenset({"tests"}))
+    store = CarryStore(Folder(tmp_path), frozenset({"tests"}))
     with made_by(Fits(LocalEngine(), store, "key")):
         all_of(solve, items, matrix)
     files = sorted(tmp_path.rglob("*.safetensors"))
@@ -138,7 +139,7 @@ def test_fits_within_a_fit_are_not_taken_for_those_of_another(tmp_path):
     """In a run that goes on, others of them are made in this process, and in another number."""
     items = [(seed,) for seed in range(4)]
     expected = [[100.0 * seed + k for k in range(3)] for (seed,) in items]
-    store = CarryStore(tmp_path, frozenset({"tests"}))
+    store = CarryStore(Folder(tmp_path), frozenset({"tests"}))
     for made in (5, 3, 3):
         with made_by(Fits(LocalEngine(), store, "key")) as fits:
             all_of(several, items[:1])

@@ -7,6 +7,7 @@ import pytest
 
 from conceptseg.engine import run
 from conceptseg.engine.out import check_earlier, check_out, taken
+from conceptseg.engine.shelf import Folder
 from conceptseg.errors import InputError
 from conceptseg.result.saved import Result
 from tests import toys
@@ -22,7 +23,7 @@ def finished(out, **changes):
 
 def refusal(out, study, recorded):
     with pytest.raises(InputError, match="--out, or have it replaced by --fresh") as caught:
-        check_earlier(out, study, recorded)
+        check_earlier(Folder(out), study, recorded)
     assert "\n" not in str(caught.value) and str(out) in str(caught.value)
     return str(caught.value)
 
@@ -74,8 +75,8 @@ def test_a_path_that_is_too_long_as_a_whole(tmp_path, monkeypatch):
 
 def test_the_same_configuration_again(tmp_path):
     study = finished(tmp_path / "out")
-    check_earlier(tmp_path / "out", study, {**CONFIG, "run": {"batch_size": 8}})
-    check_earlier(tmp_path / "none", study, CONFIG)
+    check_earlier(Folder(tmp_path / "out"), study, {**CONFIG, "run": {"batch_size": 8}})
+    check_earlier(Folder(tmp_path / "none"), study, CONFIG)
 
 
 def test_what_another_has_found_is_not_replaced(tmp_path):

@@ -18,6 +18,7 @@ from conceptseg.data.reads import Reads
 from conceptseg.engine import provenance, reading, run, start
 from conceptseg.engine.known import Key, Known
 from conceptseg.engine.out import check_out
+from conceptseg.engine.shelf import Folder
 from conceptseg.engine.store import FOLDER, DamagedError, Made, ShardStore
 from conceptseg.errors import InputError
 from conceptseg.result import folder
@@ -305,7 +306,7 @@ def test_damaged_shard_is_computed_again_and_said(tmp_path, damage):
 
 def test_store_keeps_every_kind_of_array_exactly(tmp_path):
     sums = toys.Sum(("é", "b" * 40, ""), (0.1, float("nan"), -0.0))
-    store = ShardStore(tmp_path, "pass", "k" * 64, frozenset({"tests"}))
+    store = ShardStore(Folder(tmp_path), "pass", "k" * 64, frozenset({"tests"}))
     some, none = Key("some", toys.Sum), Key("none", toys.Sum)
     sample = Sample("é 1")
     reads = Reads()
@@ -323,11 +324,11 @@ def test_store_keeps_every_kind_of_array_exactly(tmp_path):
 
 
 def test_store_builds_no_foreign_class(tmp_path):
-    ShardStore(tmp_path, "pass", "k" * 64, frozenset({"tests"})).save(
+    ShardStore(Folder(tmp_path), "pass", "k" * 64, frozenset({"tests"})).save(
         0, 1, Made(Known({"a": toys.Sum()}), Reads())
     )
     with pytest.raises(DamagedError, match="not a statistic of this study"):
-        ShardStore(tmp_path, "pass", "k" * 64, frozenset()).load(0, 1)
+        ShardStore(Folder(tmp_path), "pass", "k" * 64, frozenset()).load(0, 1)
 
 
 def test_save_writes_result_and_report_and_drops_the_shards(tmp_path):

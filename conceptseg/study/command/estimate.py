@@ -12,6 +12,7 @@ from conceptseg.engine.contract import Context, Pass, Study, Work
 from conceptseg.engine.job import Job
 from conceptseg.engine.known import Known
 from conceptseg.engine.pool import cores
+from conceptseg.engine.shelf import shelf_of
 from conceptseg.engine.work import Task, map_part, opened
 from conceptseg.result.wording import by_reason
 from conceptseg.settings import Settings
@@ -94,7 +95,9 @@ def estimate(
 
 def _hosts(study: Study, context: Context, lines: Lines) -> list[str]:
     """What is wrong with the machines of a cluster, each of which has to answer; how many there
-    are goes to the lines."""
+    are goes to the lines. Raises InputError for a store that is no good."""
+    if context.run.store is not None:
+        shelf_of(context.run.store).tried()
     if context.run.engine == "local":
         return []
     engine = run.engine_of(context.run)

@@ -12,7 +12,9 @@ from conceptseg.errors import (
     EXIT_INTERRUPTED,
     EXIT_MEMORY,
     EXIT_TERMINATED,
+    RESUMES,
     InputError,
+    RoomError,
     one_line,
 )
 from conceptseg.network.blame import escaped, out_of_memory
@@ -32,7 +34,6 @@ UNWRITABLE = {
     errno.EMFILE,
 }
 """Errors of the operating system that a user can cure."""
-RESUMES = "finished parts are kept, the same command resumes"
 
 
 def report_failure(error: BaseException, stop: BaseException | None = None) -> int:
@@ -58,6 +59,8 @@ def report_failure(error: BaseException, stop: BaseException | None = None) -> i
         return _say(f"terminated; {RESUMES}", EXIT_TERMINATED, word="")
     if isinstance(error, InputError):
         return _say(str(error), EXIT_INPUT)
+    if isinstance(error, RoomError):
+        return _say(str(error), EXIT_MEMORY)
     if out_of_memory(error):
         return _say(
             f"out of memory; choose a smaller --batch-size or smaller images; {RESUMES}",

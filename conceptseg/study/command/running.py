@@ -16,6 +16,7 @@ from rich.console import Console
 from conceptseg import catalogue
 from conceptseg.config import StudyKeys
 from conceptseg.settings import assign, read_parts, read_settings, validate
+from conceptseg.study.command.watch import watch
 
 Overrides = Sequence[tuple[str, Any]]
 
@@ -26,6 +27,8 @@ def run(
     name: str, path: Path, overrides: Overrides, out: Path | None, *, fresh: bool, quiet: bool
 ) -> Path:
     """Run a study from its file and save result and report; returns the report's path."""
+    settings = read_settings(name, catalogue.load("study", name), path, overrides)
+    watch(settings.study.run)
     from conceptseg.engine import provenance, start
     from conceptseg.engine import run as runner
     from conceptseg.engine.each import run_each
@@ -33,11 +36,14 @@ def run(
     from conceptseg.engine.out import taken
     from conceptseg.engine.progress import choose
 
-    settings = read_settings(name, catalogue.load("study", name), path, overrides)
     named = out or settings.default_out()  # as the user knows it, for what is printed
     out = named.absolute()
     start_here()
-    with taken(named, name, settings.recorded, fresh=fresh) as said, choose(quiet) as progress:
+    store = settings.study.run.store
+    with (
+        taken(named, name, settings.recorded, fresh=fresh, store=store) as said,
+        choose(quiet) as progress,
+    ):
         for line in said:
             progress.note(line)
         studies = start.prepare_each(settings.study)
@@ -59,14 +65,16 @@ def run(
             command=provenance.tidy_command(sys.argv[1:]),
             fresh=fresh,
         )
-        return named / runner.save(type(settings.study), result, out).name
+        return named / runner.save(type(settings.study), result, out, store).name
 
 
 def shared_parts(path: Path, overrides: Overrides) -> StudyKeys:
     """The keys that all studies share, from any study's file; its own keys are left out."""
     content = read_parts(path, overrides)
     known = {key: value for key, value in content.items() if key in StudyKeys.model_fields}
-    return validate(StudyKeys, known, str(path))
+    shared = validate(StudyKeys, known, str(path))
+    watch(shared.run)
+    return shared
 
 
 def blank_study(model: Mapping[str, Any], overrides: Overrides) -> StudyKeys:

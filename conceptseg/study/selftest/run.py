@@ -26,7 +26,7 @@ from conceptseg.engine.out import taken
 from conceptseg.engine.pool import ProcessEngine, cores
 from conceptseg.engine.progress import Progress
 from conceptseg.engine.run import in_order, run_study
-from conceptseg.engine.store import CarryStore, clear
+from conceptseg.engine.store import CarryStore, state_of
 from conceptseg.errors import InputError, nearest
 from conceptseg.report.page import render
 from conceptseg.result.saved import Result
@@ -77,15 +77,16 @@ def run(options: Options, out: Path, progress: Progress, *, fresh: bool = False)
     options = options.checked()
     recorded = {**options.recorded, "studies": list(options.studies)}
     started = time.monotonic()
+    shelf = state_of(out, None)
     with taken(out, NAME, recorded, fresh=fresh) as said:
         for line in said:
             progress.note(line)
         if fresh:
-            clear(out)
+            shelf.remove("")
         count = options.processes or cores()
         engine = ProcessEngine(count) if count > 1 else LocalEngine()
         key = digest([provenance.code_digest(), provenance.versions(), recorded])
-        fits = Fits(engine, CarryStore(out, frozenset({"conceptseg"})), key)
+        fits = Fits(engine, CarryStore(shelf, frozenset({"conceptseg"})), key)
         try:
             with made_by(fits):
                 rates = _rates(options, progress)
@@ -116,7 +117,7 @@ def run(options: Options, out: Path, progress: Progress, *, fresh: bool = False)
             ),
         )
         result.save(out, render(compose(result), result))
-        clear(out)
+        shelf.remove("")
     return out / "report.html"
 
 

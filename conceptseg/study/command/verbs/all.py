@@ -50,12 +50,15 @@ def command(
     name, beside the file that runs it alone; index.html puts them together. A study that cannot be
     made here is told and left out, and the exit code is then 2.
     """
+    from conceptseg.study.command.running import shared_parts
+
     known = catalogue.names("study")
     for one in studies or ():
         if one not in known:
             raise InputError(f"unknown study {one!r}; {nearest(one, known)}")
     path = file_of("ace", one_file(file, config))
     overrides = overridden(sets, device, batch_size, data_root)
+    shared_parts(path, overrides)  # what is wrong with them is told before anything is written
     files = _written(path, overrides, studies or _able(known), out)
     left_out = 0
     for name in _cheapest_first(files):

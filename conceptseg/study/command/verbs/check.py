@@ -58,12 +58,14 @@ def command(
     from conceptseg.settings import read_settings
     from conceptseg.study.command.estimate import estimate
     from conceptseg.study.command.running import console, start_here
+    from conceptseg.study.command.watch import watch
 
     given = one_file(file, config)
     name = study_of(given, study)
     path = file_of(name, given)
     overrides = overridden(sets, device, batch_size, data_root, engine=engine, address=address)
     settings = read_settings(name, catalogue.load("study", name), path, overrides)
+    watch(settings.study.run)
     start_here()
     estimated = estimate(settings, compare_rules=rules, every=every)
     table = Table(title=f"{name} on {path.name}", show_header=False, title_justify="left")

@@ -51,7 +51,7 @@ def predict_quality(
     """
     from conceptseg.engine import start
     from conceptseg.engine.run import sweep
-    from conceptseg.engine.store import clear
+    from conceptseg.engine.store import state_of
     from conceptseg.result.encoding import pack
     from conceptseg.result.folder import check_file, is_regular, tidy_file, write_out
     from conceptseg.result.joined import part_of
@@ -65,12 +65,14 @@ def predict_quality(
         check_file(out)
     shared = shared_parts(path, overrides)
     result = part_of(Result.load(folder), shared.model.positive_class, str(folder))
+    # Without a file there is no name under which the same command would find its parts.
+    run = shared.run if out is not None else shared.run.model_copy(update={"store": None})
     predictor = Predictor.from_arrays(result.arrays, str(folder))
     facts = predictor.facts
     study = apply.Scoring(
         data=shared.data.model_copy(update={"classes": tuple(facts["classes"])}),
         model=shared.model,
-        run=shared.run,
+        run=run,
         seed=shared.seed,
         layer=facts["layer"],
         flip=facts["flip"],
@@ -94,7 +96,7 @@ def predict_quality(
         if out is not None:
             write_out(out, text.encode())
         if state is not None:
-            clear(state)
+            state_of(state, study.run.store).remove("")
             with contextlib.suppress(OSError):  # there is something else in it
                 state.rmdir()
     return text

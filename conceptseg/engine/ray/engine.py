@@ -1,26 +1,21 @@
-"""Calls on the machines of a Ray cluster. The only file that imports ray."""
+"""Calls on the machines of a Ray cluster. Nothing outside of this folder imports ray."""
 
 from __future__ import annotations
 
 import copy
-import logging
-import os
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
-from conceptseg.engine.base import HOST, Engine, Host, Ref, first_of, host
-from conceptseg.engine.job import DEVICE
-from conceptseg.engine.pool import cores
-from conceptseg.engine.proof import Proof, compare, proof, reach, shown
-from conceptseg.errors import InputError
-from conceptseg.extras import missing
+from conceptseg.engine.base import ADVANCE, Engine, Host, Ref
+from conceptseg.engine.proof import proof, shown
+from conceptseg.engine.ray.cluster import connected
+from conceptseg.engine.ray.worker import Counter, Maker, Shared
+from conceptseg.errors import RESUMES, InputError, RoomError
 
 if TYPE_CHECKING:
     from conceptseg.config import RunConfig
@@ -29,34 +24,39 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 RETRIES = 3
 """How often a call is made again whose worker or machine was lost."""
-STORE = 1 << 30
-"""Bytes of memory for what travels, of a cluster that is started here; more than that waits on
-disk."""
+FULL = (
+    "the Ray cluster's store is full, on disk too; give it room (ray start --object-store-memory, "
+    f"--temp-dir), or the run a store of its own (run.store); {RESUMES}"
+)
+CROWDED = (
+    "have fewer workers on a machine (run.cpus_per_worker higher), or set run.batch_size lower"
+)
+"""What cures a want of memory."""
 ANSWER = 300.0
 """Seconds that a machine is given to load the network and to show what it has."""
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-"""That nothing is sent to Ray's makers, and that it does not talk of what it will change."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Shared(Ref[T]):
-    """A value in the cluster's store; a process fetches it once. `boxed` holds it out of Ray's
-    sight, which would fetch it for each call."""
-
-    name: str
-    boxed: tuple[Any]
 
 
 @dataclass(eq=False)
 class _Call(Ref[T]):
-    """A call, how the workers that had it were lost, and what it gave or raised."""
+    """A call by its number, how the workers that had it were lost, and what it gave or raised.
+
+    `images` are those that it is known to have done.
+    """
 
     call: Callable[..., T]
     arguments: tuple[Any, ...]
+    number: int
+    images: int = 0
     lost: list[str] = field(default_factory=list)
     made: Any = None
     error: Exception | None = None
     over: bool = False
+
+    def done(self, images: int) -> None:
+        """Tell of images that are done, each once, though the call may be made again."""
+        if (advance := ADVANCE.get()) is not None and images > self.images:
+            advance(images - self.images)
+        self.images = max(self.images, images)
 
 
 @dataclass(eq=False)
@@ -76,7 +76,8 @@ class RayEngine(Engine):
 
     Without an address it starts a cluster of this machine alone, which ends with the program. A
     call whose worker or machine is lost is made again elsewhere, `RETRIES` times. A machine that
-    joins late is used from then on. Machines have to have the same files, code and packages: each
+    joins late is used from then on; for each worker that was ended for want of memory there is one
+    fewer. Machines have to have the same files, code and packages: each
     worker shows it before its first call, and :meth:`prove` asks all machines.
     """
 
@@ -84,11 +85,16 @@ class RayEngine(Engine):
 
     def __init__(self, address: str | None = None, cpus: int = 1, gpus: float = 0.0) -> None:
         self._cpus, self._gpus = cpus, gpus
-        self._ray = _connected(address)
-        self._maker, self._proof = self._ray.remote(_Maker), proof()
+        self._ray = connected(address)
+        errors = self._ray.exceptions
+        self._full = (errors.ObjectStoreFullError, errors.OutOfDiskError)
+        self._maker, self._proof = self._ray.remote(Maker), proof()
         self._waiting: deque[_Call[Any]] = deque()
         self._workers: list[_Worker] = []
-        self._asked, self._known, self._failed = -1.0, 1, 0
+        self._asked, self._known, self._failed, self._number = -1.0, 1, 0, 0
+        self._fewer = 0
+        self._counter: Any = None
+        self._counts: Any = None
 
     @classmethod
     def of(cls, run: RunConfig) -> RayEngine:
@@ -101,15 +107,16 @@ class RayEngine(Engine):
     def slots(self) -> int:
         if time.monotonic() - self._asked > 1.0:
             rooms = sum(self._room(node["Resources"]) for node in self._hosts())
-            self._asked, self._known = time.monotonic(), max(1, rooms)
+            self._asked, self._known = time.monotonic(), max(1, rooms - self._fewer)
         return self._known
 
     def share(self, value: T) -> Ref[T]:
         with self._told("what all workers need"):
-            return _Shared(uuid4().hex, (self._ray.put(value),))
+            return Shared(uuid4().hex, (self._ray.put(value),))
 
     def submit(self, call: Callable[..., T], *arguments: Any) -> Ref[T]:
-        asked = _Call(call, arguments)
+        self._number += 1
+        asked = _Call(call, arguments, self._number)
         self._waiting.append(asked)
         return asked
 
@@ -120,6 +127,7 @@ class RayEngine(Engine):
             # Not for ever: a machine may join meanwhile.
             for ref in self._ray.wait(list(asked), timeout=1.0)[0]:
                 self._hear(asked[ref])
+            self._count()
         return over
 
     def result(self, ref: Ref[T]) -> T:
@@ -135,7 +143,9 @@ class RayEngine(Engine):
 
     def close(self) -> None:
         for worker in self._workers:
-            self._kill(worker)
+            self._kill(worker.actor)
+        self._kill(self._counter)
+        self._counter = self._counts = None
         self._workers, self._waiting = [], deque()
 
     def prove(self, job: Job) -> list[Host]:
@@ -153,12 +163,14 @@ class RayEngine(Engine):
         for ref, (actor, name, rooms) in asked.items():
             kind, wrong = "", f"no answer in {ANSWER:.0f} s"
             try:
-                kind, wrong = (self._ray.get(ref), "") if ref in ready else (kind, wrong)
+                kind, wrong = (self._ray.get(ref)[0], "") if ref in ready else (kind, wrong)
             except self._ray.exceptions.RayTaskError as error:
                 cause = error.cause
                 wrong = str(cause) if isinstance(cause, InputError) else repr(cause)
             except self._ray.exceptions.RayError as error:
                 wrong = f"lost while it loaded the network ({error})"
+                if _of_memory(error):
+                    wrong = f"ran out of memory while it loaded the network; {CROWDED}"
             if wrong and not wrong.startswith("host "):
                 wrong = f"host {name}: {wrong}"
             self._ray.kill(actor)
@@ -170,7 +182,8 @@ class RayEngine(Engine):
         for worker in self._workers:
             if worker.ref is None and self._waiting:
                 worker.about = asked = self._waiting.popleft()
-                worker.ref = worker.actor.make.remote(asked.call, asked.arguments)
+                of_call = asked.call, asked.arguments, self._counter, asked.number
+                worker.ref = worker.actor.make.remote(*of_call)
         wanted = min(self.slots() - len(self._workers), len(self._waiting))
         for _ in range(wanted):
             actor = self._actor(cpus=self._cpus, gpus=self._gpus, scheduling_strategy="SPREAD")
@@ -191,6 +204,8 @@ class RayEngine(Engine):
             made = copy.deepcopy(self._ray.get(ref))
         except errors.RayTaskError as error:
             cause = error.cause if isinstance(error.cause, Exception) else error
+            if isinstance(cause, self._full):
+                cause = InputError(f"{_about(asked.arguments if asked else ())}: {FULL}")
             cause.__cause__ = None if cause is error else error
             assert asked is not None  # it says that it is there, or is lost
             asked.over, asked.error = True, cause
@@ -200,7 +215,8 @@ class RayEngine(Engine):
             if asked is None:
                 worker.node, self._failed = made, 0
             else:
-                asked.over, asked.made = True, made
+                asked.over, (asked.made, images) = True, made
+                asked.done(images)
 
     def _lose(self, worker: _Worker, asked: _Call[Any] | None, error: Exception) -> None:
         """Do without a worker, and without all that were on its machine if that is gone."""
@@ -208,9 +224,13 @@ class RayEngine(Engine):
         kept = [one for one in self._workers if one.about or not one.node or one.node in alive]
         self._workers = [one for one in kept if one is not worker]
         self._asked = -1.0
-        self._kill(worker)
+        self._kill(worker.actor)
+        crowded = _of_memory(error)
+        self._fewer += crowded
         if asked is None:
             self._failed += 1
+            if self._failed > RETRIES and crowded:
+                raise RoomError(f"the machines of the cluster ran out of memory; {CROWDED}")
             if self._failed > RETRIES:
                 told = str(error).strip().rpartition("\n")[2]
                 raise InputError(f"workers of the Ray cluster end before they begin: {told}")
@@ -220,30 +240,45 @@ class RayEngine(Engine):
             self._waiting.appendleft(asked)
             return
         asked.over = True
-        about, errors = _about(asked.arguments), self._ray.exceptions
-        if isinstance(error, errors.OutOfMemoryError) or "running low on memory" in str(error):
-            asked.error = MemoryError(f"{about}: the machines of the cluster ran out of memory")
+        about = _about(asked.arguments)
+        if crowded:
+            asked.error = RoomError(
+                f"{about}: the machines of the cluster ran out of memory {len(asked.lost)} times; "
+                f"{CROWDED}; {RESUMES}"
+            )
             return
         asked.error = InputError(
             f"{about}: the workers or machines that took this part were lost, {len(asked.lost)} "
             f"times in all ({asked.lost[-1]}), most likely for want of memory; set run.batch_size "
-            "lower, or give workers more; finished parts are kept, the same command resumes"
+            f"lower, or give workers more; {RESUMES}"
         )
 
-    def _kill(self, worker: _Worker) -> None:
+    def _count(self) -> None:
+        """Ask how many images of the calls that are under way are done, if somebody listens, and
+        tell what was answered to the question before."""
+        if ADVANCE.get() is None or not self._workers:
+            return
+        if self._counter is None:
+            self._counter = self._ray.remote(Counter).options(num_cpus=0).remote()
+        if self._counts is not None and not self._ray.wait([self._counts], timeout=0)[0]:
+            return
+        calls = {one.about.number: one.about for one in self._workers if one.about is not None}
+        with suppress(self._ray.exceptions.RayError):  # it is for show, and may be lost
+            told = {} if self._counts is None else self._ray.get(self._counts)
+            for number in told.keys() & calls:
+                calls[number].done(told[number])
+        self._counts = self._counter.told.remote(list(calls))
+
+    def _kill(self, actor: Any) -> None:
         with suppress(Exception):  # it may be gone, and the cluster as well
-            self._ray.kill(worker.actor)
+            self._ray.kill(actor)
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:
-        errors = self._ray.exceptions
         try:
             yield
-        except (errors.ObjectStoreFullError, errors.OutOfDiskError) as error:
-            raise InputError(
-                f"{what}: the Ray cluster's store is full, on disk too; give it room (ray start "
-                "--object-store-memory, --temp-dir)"
-            ) from error
+        except self._full as error:
+            raise InputError(f"{what}: {FULL}") from error
 
     def _hosts(self) -> list[Mapping[str, Any]]:
         found = [one for one in self._ray.nodes() if one["Alive"] and self._room(one["Resources"])]
@@ -261,74 +296,9 @@ class RayEngine(Engine):
         return min(room, int(resources.get("GPU", 0) / self._gpus)) if self._gpus else room
 
 
-class _Maker:
-    """A worker. What a user can cure names the machine."""
-
-    def __init__(self, wanted: Proof) -> None:
-        import ray
-
-        os.environ[HOST], self._proof = ray.util.get_node_ip_address(), wanted
-        if ray.get_gpu_ids():
-            os.environ[DEVICE] = "cuda"  # Ray lets it see those alone
-
-    def node(self) -> str:
-        import ray
-
-        found: str = ray.get_runtime_context().get_node_id()
-        return found
-
-    def make(self, call: Callable[..., T], arguments: Sequence[Any]) -> T:
-        try:
-            compare(self._proof)
-            return call(*map(_given, arguments))
-        except InputError as error:
-            raise InputError(f"host {host()}: {error}") from None
-
-
-def _given(one: Any) -> Any:
-    import ray
-
-    if not isinstance(one, _Shared):
-        return one
-    try:
-        return first_of(one.name, lambda: ray.get(one.boxed[0]))
-    except ray.exceptions.RaySystemError as error:
-        # What this machine lacks is met where the run's context is made of what came.
-        met = getattr(error, "client_exc", None)
-        raise (met if isinstance(met, Exception) else error) from None
-
-
-def _connected(address: str | None) -> ModuleType:
-    """ray, connected to a cluster; once in a process."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    try:
-        import ray
-    except ImportError:
-        raise InputError(missing("run.engine: ray", "ray")) from None
-    if ray.is_initialized():
-        return ray
-    own: dict[str, Any] = {"address": address}
-    if address is not None and address != "auto":
-        reach(address)
-    if address is None:
-        own = {"address": "local", "num_cpus": cores(), "include_dashboard": False}
-        own["object_store_memory"] = STORE
-        # Who reaches a cluster can run code there: this one is for this program alone.
-        os.environ.setdefault("RAY_AUTH_TOKEN", uuid4().hex)
-    theirs = signal.getsignal(signal.SIGTERM)  # Ray sets one of its own, which ends with code 15
-    try:
-        ray.init(**own, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, TimeoutError, ValueError, RuntimeError, OSError) as error:
-        where = "no cluster could be started" if address is None else f"run.address {address}"
-        cure = "is `ray start --head` running there, of the same version?"
-        if "Authentication" in f"{type(error.__cause__)} {error.__cause__}":
-            cure = "it wants a token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
-        raise InputError(f"{where}: {' '.join(str(error).split())[:200]}; {cure}") from error
-    finally:
-        with suppress(ValueError):  # not in the main thread, where Ray sets none
-            signal.signal(signal.SIGTERM, theirs)
-    return ray
+def _of_memory(error: Exception) -> bool:
+    """Whether a worker was ended for want of memory, as Ray says."""
+    return type(error).__name__ == "OutOfMemoryError" or "running low on memory" in str(error)
 
 
 def _about(arguments: Sequence[Any]) -> str:
