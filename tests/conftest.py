@@ -1,6 +1,8 @@
 """What all tests share: real data where it is there, and few threads."""
 
+import importlib.metadata
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,3 +36,26 @@ def _same_every_time() -> None:
 
     torch.manual_seed(0)
     set_arithmetic(RunConfig())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _once_for_all_runs():
+    """What every run in this process would do anew, and no test is about: wait until the disk has
+    what is read back from memory, build the parser of all verbs, look up versions of packages.
+
+    What is killed in a test are processes, which leave what they wrote to the machine. Tests of
+    failing disks put their own `fsync` in place, and those of verbs their own commands.
+    """
+    from typer import main
+
+    build = main.get_command
+    of = cache(lambda app, commands: build(app))
+
+    def command(app):
+        return of(app, tuple(app.registered_commands))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        patch.setattr(main, "get_command", command)
+        patch.setattr(importlib.metadata, "version", cache(importlib.metadata.version))
+        yield
