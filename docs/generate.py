@@ -1,10 +1,16 @@
 """Pages that follow from the package: the catalogue of techniques, and the reference."""
 
+import html
+import json
 import shutil
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from conceptseg import catalogue
-from conceptseg.report import held
+from conceptseg.errors import InputError
+from conceptseg.report import browser, held
 
 KINDS = {
     "study": ("Studies", "Each is a verb of the command: `conceptseg NAME --config FILE`."),
@@ -77,18 +83,43 @@ def _intervals() -> str:
     return text
 
 
+def pictures(runs: Path) -> None:
+    """The first screen of each report, `first.png` beside it; none where there is no Chromium."""
+    for report in sorted(runs.glob("*/report.html")):
+        try:
+            data = browser.first_screen(report.read_text(encoding="utf-8"))
+        except InputError as error:
+            print(f"no pictures in the gallery: {error}")
+            return
+        report.with_name("first.png").write_bytes(data)
+
+
 def _gallery(runs: Path) -> str:
     """A line for each study, with its report where `docs/build --gallery` has made one."""
     text = (
         "# Reports of the embedded example\n\nEach study on the planted network `biased`: one file "
         "each, which works without a network connection. `conceptseg NAME` makes the same.\n\n"
-        "| study | what |\n| --- | --- |\n"
     )
+    rows = "| study | what |\n| --- | --- |\n"
     for name in catalogue.names("study"):
-        made = (runs / name / "report.html").is_file()
-        link = f'<a href="{name}/report.html">{name}</a>' if made else f"`{name}`"
-        text += f"| {link} | {catalogue.entry('study', name).summary} |\n"
-    return text
+        file, summary = runs / name / "result.json", catalogue.entry("study", name).summary
+        link = f"`{name}`"
+        if file.is_file():
+            link = f'<a href="{name}/report.html">{name}</a>'
+            text += _card(name, summary, json.loads(file.read_text(encoding="utf-8")), runs)
+        rows += f"| {link} | {summary} |\n"
+    return f"{text}\n## All studies\n\n{rows}"
+
+
+def _card(name: str, summary: str, result: Mapping[str, Any], runs: Path) -> str:
+    """A study's picture, if there is one, and verdict, which lead to its report."""
+    said = f"{result['verdict']['status']}: {result['verdict']['sentence']}"
+    picture = ""
+    if (runs / name / "first.png").is_file():
+        alt = html.escape(f"First screen of the report of {name}. {said}")
+        picture = f'<img src="{name}/first.png" alt="{alt}" width="640">'
+    body = f'<a href="{name}/report.html">{picture or "Report"}</a>'
+    return f"## `{name}`\n\n{summary}\n\n{body}\n\n{html.escape(said)}\n\n"
 
 
 def _technique(kind: str, name: str) -> str:
@@ -107,3 +138,7 @@ def _class(kind: str, name: str) -> str:
 def _module(name: str) -> str:
     path = f"conceptseg.{name}"
     return f"\n## `{path}`\n\n```{{eval-rst}}\n.. automodule:: {path}\n   :members:\n```\n"
+
+
+if __name__ == "__main__":
+    pictures(Path(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""A report in a browser without a window: as PDF, and its charts as pictures.
+"""A report in a browser without a window: as PDF, its first screen and its charts as pictures.
 
 Needs playwright (the extra `browser`), which drives an installed Chromium, that of
 `CONCEPTSEG_CHROMIUM` or one on the path. The page is rendered from the result into a file of its
@@ -46,6 +46,14 @@ def pdf(html: str) -> bytes:
     """A page of HTML, printed as PDF on A4."""
     with _opened(html) as page:
         data: bytes = page.pdf(format="A4", print_background=True, prefer_css_page_size=True)
+        return data
+
+
+def first_screen(html: str, width_px: int = 1280, height_px: int = 900) -> bytes:
+    """What a reader sees of a page before scrolling, as PNG."""
+    with _opened(html) as page:
+        page.set_viewport_size({"width": width_px, "height": height_px})
+        data: bytes = page.screenshot()
         return data
 
 
