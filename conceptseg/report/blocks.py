@@ -21,6 +21,7 @@ from conceptseg.result.table import Table
 from conceptseg.result.verdict import Verdict
 
 if TYPE_CHECKING:
+    import numpy as np
     import plotly.graph_objects as go
 
 
@@ -229,7 +230,26 @@ class PixelPaths:
     id: str = ""
 
 
-Block = Prose | Notice | Facts | TableBlock | FigureBlock | OneOf | Cards | Gallery | PixelPaths
+@dataclass(frozen=True)
+class Brush:
+    """A picture of which cells are painted, by pointer or keys, beside the sum of the maps of what
+    is painted (:mod:`conceptseg.report.brushed`): `codes` int8 [q, y, x] in steps of `step` [q] for
+    the cells of a `grid` (down, across)."""
+
+    kind: ClassVar[str] = "brush"
+    picture: Picture
+    grid: tuple[int, int]
+    codes: np.ndarray
+    step: np.ndarray
+    class_name: str
+    heading: str = ""
+    caption: str = ""
+    id: str = ""
+
+
+Block = (
+    Prose | Notice | Facts | TableBlock | FigureBlock | OneOf | Cards | Gallery | PixelPaths | Brush
+)
 
 
 @dataclass(frozen=True)

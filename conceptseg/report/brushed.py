@@ -23,7 +23,31 @@ LEVELS = 127
 """Steps of a cell's map, on either side of zero."""
 MOST_PX = 96
 """Longer side of the maps in the page; they are means of the image's pixels."""
+REPORT_PX = 64
+"""The same in a report, which holds other things as well."""
 TEMPLATE = Path(__file__).parent / "templates" / "brush.html"
+
+
+def held(
+    codes: np.ndarray,
+    step: np.ndarray,
+    grid: Sequence[int],
+    *,
+    ratio: float,
+    side: int,
+    picture: str,
+) -> dict[str, Any]:
+    """What `brush.js` reads: int8 `codes` [q, y, x] in steps of `step` [q] for cells in a `grid`;
+    the picture's height per width, its width in px, and its address or the id of its element."""
+    return {
+        "cells": list(grid),
+        "size": list(codes.shape[1:]),
+        "ratio": ratio,
+        "step": step.tolist(),
+        "codes": base64.b64encode(np.ascontiguousarray(codes, np.int8).tobytes()).decode(),
+        "picture": picture,
+        "side": side,
+    }
 
 
 @dataclass(frozen=True)
@@ -38,12 +62,13 @@ class Painting:
     class_name: str
     method: str
     side: int = field(default=420)
+    most_px: int = MOST_PX
 
     @cached_property
     def small(self) -> np.ndarray:
-        """The maps as means over blocks, [q, y, x], at most `MOST_PX` along an axis."""
+        """The maps as means over blocks, [q, y, x], at most `most_px` along an axis."""
         h, w = self.maps.shape[1:]
-        block = -(-max(h, w) // MOST_PX)
+        block = -(-max(h, w) // self.most_px)
         down, across = -(-h // block), -(-w // block)
         padded = np.full((len(self.maps), down * block, across * block), np.nan)
         padded[:, :h, :w] = self.maps
@@ -67,17 +92,14 @@ class Painting:
         return float(np.abs(np.asarray(weights)) @ self.coded[1]) / 2
 
     def content(self) -> dict[str, Any]:
-        codes, step = self.coded
-        picture = outlined(self.image, self.region, self.side)
-        return {
-            "cells": list(self.grid),
-            "size": list(codes.shape[1:]),
-            "ratio": self.image.shape[1] / self.image.shape[2],
-            "step": step.tolist(),
-            "codes": base64.b64encode(codes.tobytes()).decode(),
-            "picture": f"data:image/webp;base64,{base64.b64encode(picture).decode()}",
-            "side": self.side,
-        }
+        picture = base64.b64encode(outlined(self.image, self.region, self.side)).decode()
+        return held(
+            *self.coded,
+            self.grid,
+            ratio=self.image.shape[1] / self.image.shape[2],
+            side=self.side,
+            picture=f"data:image/webp;base64,{picture}",
+        )
 
     def page(self) -> str:
         """The page. No text of whoever named classes can run in it."""
@@ -85,7 +107,8 @@ class Painting:
         page = TEMPLATE.read_text(encoding="utf-8")
         for key, value in (("class", self.class_name), ("method", self.method)):
             page = page.replace(f"@@{key}@@", escape(value))
-        return page.replace("@@content@@", text)
+        script = TEMPLATE.with_suffix(".js").read_text(encoding="utf-8")
+        return page.replace("@@script@@", script).replace("@@content@@", text)
 
     def save(self, path: Path | str) -> Path:
         """The page as one file that loads nothing."""

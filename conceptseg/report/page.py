@@ -14,7 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from conceptseg.errors import InputError, nearest
-from conceptseg.report import blocks, drawn, ending, examined, tabled, told
+from conceptseg.report import blocks, brushed, drawn, ending, examined, tabled, told
 from conceptseg.report.cite import citations
 from conceptseg.report.colours import SCALES
 from conceptseg.report.scripts import (
@@ -33,6 +33,8 @@ from conceptseg.stats.intervals import ALPHA
 
 LARGE_MB = 25
 SMALL_PICTURE_PX = 128
+BRUSH_PX = 320
+"""Width of a picture that is painted on, and of its map; they shrink with the page."""
 _MIME = {"webp": "image/webp", "png": "image/png", "jpg": "image/jpeg"}
 ALTERED = blocks.Notice(
     "Numbers, claims and names on this page may be those of whoever edited it, and not what the "
@@ -51,7 +53,7 @@ def render(report: blocks.Report, result: Result) -> str:
     sections = ending.sections(report, result)
     view = _View(result, {_anchor(section.id) for section in sections}, drawn.file_name(result, ""))
     shown = [view.section(section) for section in sections]
-    library, ours = plotly_script(), script_text(asset("report.js") + asset("tools.js"))
+    library, ours = plotly_script(), _script()
     html = (
         environment()
         .get_template("report.html.j2")
@@ -82,6 +84,11 @@ def render(report: blocks.Report, result: Result) -> str:
     if len(html) > LARGE_MB * 1e6:
         _log.warning("the report has %.0f MB; show fewer or smaller pictures", len(html) / 1e6)
     return html
+
+
+def _script() -> str:
+    """All of the page's own script."""
+    return script_text("".join(asset(name) for name in ("report.js", "tools.js", "brush.js")))
 
 
 @dataclass
@@ -176,6 +183,12 @@ class _View:
         elif isinstance(block, blocks.PixelPaths):
             shown["views"] = [self._picture(one.picture) for one in block.views]
             self.contents[anchor] = self._paths(block)
+        elif isinstance(block, blocks.Brush):
+            image = self._store(block.picture.key)
+            ratio = image["height"] / image["width"]
+            self.contents[anchor] = brushed.held(
+                block.codes, block.step, block.grid, ratio=ratio, side=BRUSH_PX, picture=image["id"]
+            )
         return shown
 
     def _card(self, card: blocks.Card, fallback: str) -> dict[str, Any]:

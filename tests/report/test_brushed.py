@@ -78,17 +78,19 @@ def test_in_a_browser_painted_cells_have_python_s_map(painting, tmp_path):
         errors = []
         tab.on("pageerror", lambda error: errors.append(str(error)))
         tab.goto(path.as_uri())
-        canvas = tab.locator("#image")
+        canvas = tab.locator("[data-brush=image]")
         box = canvas.bounding_box()
         weights = np.zeros(12)
         for name, cell, weight in (("include", 1, 1), ("include", 6, 1), ("exclude", 11, -1)):
-            tab.click(f"#{name}")
+            tab.click(f"[data-brush={name}]")
             y, x = divmod(cell, 4)
             tab.mouse.click(box["x"] + (x + 0.5) * box["width"] / 4,
                             box["y"] + (y + 0.5) * box["height"] / 3)  # fmt: skip
             weights[cell] = weight
-        found = np.array(tab.locator("#map").get_attribute("data-total").split(","), float)
-        said = tab.locator("#said").text_content()
+        found = np.array(
+            tab.locator("[data-brush=map]").get_attribute("data-total").split(","), float
+        )
+        said = tab.locator("[data-brush=said]").text_content()
         browser.close()
     assert not errors and said.startswith("2 cells painted, 1 left out")
     np.testing.assert_allclose(found, painting.total(weights).ravel(), rtol=1e-9, atol=1e-12)

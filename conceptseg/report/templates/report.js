@@ -345,6 +345,7 @@ const page = (function () {
 
   ready.then(function () {
     if (window.Plotly) document.querySelectorAll("[data-paths]").forEach(inspector);
+    document.querySelectorAll("[data-brushed]").forEach(function (one) { brushOn(one, read(one.dataset.brushed)); });
   });
   return {draw: draw, read: read, ready: ready, unpack: unpack, html: html, element: element};
 })();

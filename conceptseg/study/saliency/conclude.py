@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from conceptseg import catalogue
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
 from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
-from conceptseg.study.saliency import attacked, tables
+from conceptseg.study.saliency import attacked, brush, tables
 from conceptseg.study.saliency.attack import ATTACKED
 from conceptseg.study.saliency.config import Saliency
 from conceptseg.study.saliency.findings import findings
@@ -35,6 +36,7 @@ def conclude(study: Saliency, context: Context, known: Known) -> Result:
     pictures, gallery = _gallery(study, judged, classes)
     more: dict[str, Table] = {}
     attack: dict[str, str] = {}
+    brushes = known.get(brush.BRUSHES, None)
     if (bent := known.get(ATTACKED, None)) is not None:
         more = {"attack": attacked.table(bent)}
         said = f"{study.attack_steps} steps, {study.attack_epsilon:.3g} of the images' range"
@@ -54,7 +56,7 @@ def conclude(study: Saliency, context: Context, known: Known) -> Result:
             "gallery": gallery,
             **more,
         },
-        arrays=_arrays(judged),
+        arrays=_arrays(judged) | ({} if brushes is None else brush.arrays(brushes)),
         images=pictures,
         timings={"seconds_per_map": dict(zip(judged.methods, seconds, strict=True))},
         skipped=studied.left_out(context, images, "not drawn, or holds no class to explain"),
@@ -74,6 +76,7 @@ def conclude(study: Saliency, context: Context, known: Known) -> Result:
             sanity=min(study.sanity_images, len(judged.cases)),
             insensitive=study.insensitive,
             **attack,
+            brush=catalogue.choice_labels((study.brush_method,))[0] if study.brushed else None,
             chance=standing.sampling.mean(judged.chance).value,
             at={name: at.tolist() for name, at in judged.at.items() if len(at)},
         ),

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from conceptseg import catalogue
-from conceptseg.catalogue import Choice, Methods, Metrics, technique
+from conceptseg.catalogue import Choice, Method, Methods, Metrics, technique
 from conceptseg.config import TargetConfig
 from conceptseg.engine.contract import Study
 from conceptseg.errors import nearest
@@ -75,6 +75,17 @@ class Saliency(Study):
     attack_epsilon: float = Field(
         4 / 255, gt=0, le=1, description="Size of that noise, on the images' scale of [0, 1]."
     )
+    brush: int = Field(
+        1,
+        ge=0,
+        le=8,
+        description="Cases of the gallery whose cells can be painted in the report, to see what "
+        "speaks for the class there; a backward pass for each of 64 cells. 0: none.",
+    )
+    brush_method: Method = Field(
+        {"kind": "vanilla_saliency", "reduce": "sum"},
+        description="Method of these maps, linear in what it explains.",
+    )
     picture_px: int = Field(
         192, ge=32, le=4096, description="Longer side of the report's pictures."
     )
@@ -89,6 +100,11 @@ class Saliency(Study):
         if name not in known:
             raise ValueError(f"unknown metric {name!r}; {nearest(name, known)}")
         return name
+
+    @property
+    def brushed(self) -> int:
+        """Cases that can be painted on, at most."""
+        return min(self.brush, self.gallery)
 
     def local_methods(self) -> tuple[Choice, ...]:
         """The methods that are compared, as entries."""

@@ -6,6 +6,7 @@ from conceptseg.errors import InputError
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import configured
 from conceptseg.study.saliency.attack import Attack, join_attacks
+from conceptseg.study.saliency.brush import Brushes
 from conceptseg.study.saliency.choose import Choose, draw_cases
 from conceptseg.study.saliency.config import Saliency
 from conceptseg.study.saliency.judge import Judge, join_cases
@@ -15,9 +16,9 @@ from conceptseg.study.saliency.standing import assess
 def steps(study: Saliency) -> tuple[Step, ...]:
     """Cases are drawn and explained by every method, and every metric judges each map."""
     judged = (Choose(study), draw_cases, Judge(study), join_cases, assess)
-    if not study.attack_steps:
-        return judged
-    return (*judged, Attack(study), join_attacks)
+    brushed = (Brushes(study),) if study.brushed else ()
+    attacked = (Attack(study), join_attacks) if study.attack_steps else ()
+    return (*judged, *brushed, *attacked)
 
 
 def check(study: Saliency, context: Context) -> None:

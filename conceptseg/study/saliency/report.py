@@ -8,7 +8,7 @@ from conceptseg.report.blocks import Report
 from conceptseg.result.columns import as_number
 from conceptseg.result.saved import Result
 from conceptseg.stats.intervals import ALPHA
-from conceptseg.study.saliency import attacked, exhibits, sections
+from conceptseg.study.saliency import attacked, brush, exhibits, sections
 from conceptseg.study.saliency.standing import MASK_COPY
 
 Rows = Sequence[Mapping[str, Any]]
@@ -44,6 +44,7 @@ def compose(result: Result) -> Report:
             sections.sanity(result),
             sections.context(result),
             exhibits.gallery(result),
+            brush.section(result),
             attacked.section(result),
             sections.cost(result),
             sections.numbers(result),
