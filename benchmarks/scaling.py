@@ -1,14 +1,15 @@
 """How runs scale with workers: each study by a Ray cluster of this machine, of one and two workers.
 
-    python benchmarks/scaling.py [STUDY ...] [--images 60]
+    python benchmarks/scaling.py [STUDY ...] [--images 60] [--minutes 8]
 
-Each study is run on scenes of a small network (one thread everywhere), on this machine alone and by
-a cluster of one and of two workers that is there already. Prints, for each, the processor's seconds
-of the run alone; the share of them outside of parts of passes and of fits, which no worker can
-take (`serial`); what Amdahl's law makes of it for 2, 8 and 64 workers; and the seconds of the clock
-by one and by two workers with their ratio, in which workers begin (imports, network). Then what
-a call costs that does nothing, of which a part is one. Figures of the clock hold on a machine with
-two free cores; the share does anywhere.
+Without names five studies, which differ in what they spend their time on; none is begun when the
+minutes are over. Each study is run on scenes of a small network (one thread everywhere), on this
+machine alone and by a cluster of one and of two workers that is there already. Prints, for each,
+the processor's seconds of the run alone; the share of them outside of parts of passes and of fits,
+which no worker can take (`serial`); what Amdahl's law makes of it for 2, 8 and 64 workers; and the
+seconds of the clock by one and by two workers with their ratio, in which workers begin (imports,
+network). Then what a call costs that does nothing, of which a part is one. Figures of the clock
+hold on a machine with two free cores; the share does anywhere.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_worker_niceness", "0")  # as the run that they are compared with
 ROOT = Path(__file__).parents[1]
 sys.path[0] = str(ROOT)  # in place of this folder, whose names other packages import
 os.environ["PYTHONPATH"] = str(ROOT)
@@ -34,9 +36,11 @@ from conceptseg.engine.ray.engine import RayEngine  # noqa: E402
 from conceptseg.result.saved import Result  # noqa: E402
 from conceptseg.study import __main__ as command  # noqa: E402
 from tests.strange_models import NETWORKS, write_scenes  # noqa: E402
-from tests.study.test_strange import STUDIES, write  # noqa: E402
+from tests.study.test_strange import write  # noqa: E402
 
 WORKERS = (2, 8, 64)
+FIVE = ("permutation", "dissect", "saliency", "ace", "bottleneck")
+"""Parts alone; many units tested; hundreds of passes an image; clusters; fits on the processor."""
 STORE, CALLS = 100_000_000, 500
 
 
@@ -128,15 +132,19 @@ def overhead() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("studies", nargs="*", default=list(STUDIES))
+    parser.add_argument("studies", nargs="*", default=list(FIVE))
     parser.add_argument("--images", type=int, default=60)
+    parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--alone", action="store_true", help="Only the shares, without a cluster.")
     given = parser.parse_args()
-    names = NETWORKS["plain"].classes
+    names, started = NETWORKS["plain"].classes, time.monotonic()
     print(f"gains: by {', '.join(map(str, WORKERS))} workers, as Amdahl's law has it")
     with tempfile.TemporaryDirectory() as folder:
         scenes = {names: write_scenes(Path(folder) / "scenes", given.images, names)}
         for study in given.studies:
+            if time.monotonic() - started > 60 * given.minutes:
+                print(f"{study:12} not begun: {given.minutes:g} minutes are over")
+                continue
             print(line(study, Path(folder) / study, scenes, not given.alone), flush=True)
     if not given.alone:
         print(overhead())

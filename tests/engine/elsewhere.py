@@ -41,6 +41,26 @@ def die_once(folder, rows):
     os._exit(9)
 
 
+def advancing(folder, number):
+    """Six images, one after the other; ended from outside at the fourth, the first time."""
+    from conceptseg.engine.base import ADVANCE
+
+    for image in range(6):
+        ADVANCE.get()(1)
+        time.sleep(0.8)
+        if image == 3:
+            try:
+                Path(folder, str(number)).touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            os._exit(9)
+    return 6
+
+
+def full(error, rows):
+    raise error
+
+
 def die_with(rows):
     os._exit(9)
 

@@ -2,22 +2,38 @@
 
 import json
 import os
+import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
+from collections import deque
 
 import pytest
 import yaml
 
 from conceptseg import catalogue
-from conceptseg.engine.base import each
+from conceptseg.engine import steps
+from conceptseg.engine.base import ADVANCE, each
+from conceptseg.engine.compared import Left
 from conceptseg.engine.store import FOLDER
-from conceptseg.errors import EXIT_INPUT, EXIT_INTERRUPTED, InputError
+from conceptseg.errors import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_MEMORY, InputError, RoomError
 from conceptseg.result.saved import Result
 from conceptseg.study.__main__ import main as command
+from conceptseg.study.command.failure import report_failure
 from tests.engine import hosts
-from tests.engine.elsewhere import Unreadable, counted, die_once, die_with, place, refuse, too_much
+from tests.engine.elsewhere import (
+    Unreadable,
+    advancing,
+    counted,
+    die_once,
+    die_with,
+    full,
+    place,
+    refuse,
+    too_much,
+)
 from tests.strange_models import NETWORKS, write_scenes
 from tests.study.test_engines import content, same
 from tests.study.test_strange import IMAGES, write
@@ -368,3 +384,83 @@ def test_a_cluster_whose_head_is_lost_is_begun_again_and_resumed(cluster, slow, 
     assert made_by(cluster.command([*words, "--set", "model.arguments.pause=0.3"])) == (0, "")
     assert sum(Result.load(tmp_path / "out").timings["resumed_shards"].values()) >= 2
     same(content(tmp_path / "out"), content(alone))
+
+
+@pytest.mark.slow
+def test_images_of_parts_under_way_are_counted_once(engine, tmp_path):
+    """Of a worker that is lost in the middle too, whose part is made again."""
+    told = []
+    token = ADVANCE.set(told.append)
+    try:
+        made = dict(each(engine, [(advancing, (str(tmp_path), n)) for n in range(2)]))
+    finally:
+        ADVANCE.reset(token)
+        engine.close()  # there is room for two workers
+    assert set(made.values()) == {6} and sum(told) == 12
+    assert len(told) > 2, "before a part is done some of its images are"
+
+
+@pytest.mark.slow
+def test_a_store_that_is_full_on_a_worker_is_one_line(engine):
+    from ray.exceptions import OutOfDiskError
+
+    with pytest.raises(InputError, match=r"^images 'a' to 'b': the Ray cluster's store is full"):
+        list(each(engine, [(full, (OutOfDiskError(), [Row("a"), Row("b")]))]))
+    engine.close()
+
+
+@pytest.mark.slow
+def test_workers_leave_parts_in_a_store(ray, scenes, tmp_path, monkeypatch):
+    path = write(tmp_path, "permutation", "plain", scenes)
+    words = ["permutation", "-c", str(path), "--set", "run.shards=4", "-q"]
+    assert command([*words, "--out", str(tmp_path / "alone")]) == 0
+    came = []
+    taken_in = steps.taken_in
+    monkeypatch.setattr(steps, "taken_in", lambda *a: (came.append(a[0]), taken_in(*a))[1])
+    far = ["--engine", "ray", "--set", f"run.store={tmp_path / 'shared'}"]
+    assert command([*words, *far, "--out", str(tmp_path / "run")]) == 0
+    assert came and {type(one) for one in came} == {Left}
+    for out in (tmp_path / "run", tmp_path / "shared" / "run"):
+        same(content(out), content(tmp_path / "alone"))
+    assert not list((tmp_path / "shared").rglob("*.safetensors"))
+
+
+@pytest.mark.slow
+def test_machines_without_memory_are_one_line(scenes, tmp_path):
+    """Ray's watch over memory ends whatever worker begins."""
+    pytest.importorskip("ray")
+    path = write(tmp_path, "permutation", "plain", scenes)
+    words = ["permutation", "-c", str(path), "--out", str(tmp_path / "out"), "-q"]
+    own = {"RAY_memory_usage_threshold": "0.02", "RAY_memory_monitor_refresh_ms": "50"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "conceptseg.study", *words, "--engine", "ray"],
+        env=os.environ | own | hosts.AWAKE | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    code, told = made_by(process)
+    assert code == EXIT_INPUT and told.count("\n") == 1
+    assert "ran out of memory" in told and "run.batch_size" in told
+
+
+def test_a_part_that_memory_ends_everywhere_is_named_and_workers_get_fewer(monkeypatch):
+    from types import SimpleNamespace
+
+    from conceptseg.engine.ray.engine import RayEngine, _Call, _Worker
+
+    engine = RayEngine.__new__(RayEngine)
+    node = {"NodeID": "n", "Alive": True, "Resources": {"CPU": 8}}
+    engine._ray = SimpleNamespace(nodes=lambda: [node], kill=lambda actor: None)
+    engine._cpus, engine._gpus, engine._fewer, engine._failed = 1, 0, 0, 0
+    engine._asked, engine._workers, engine._waiting = -1.0, [], deque()
+    call, error = _Call(len, ([Row("a"), Row("b")],), 1), RuntimeError("node running low on memory")
+    rooms = []
+    for _ in range(4):
+        engine._lose(_Worker(None, None, call), call, error)
+        rooms.append(engine.slots())
+    assert rooms == [7, 6, 5, 4] and call.over and isinstance(call.error, RoomError)
+    assert report_failure(call.error) == EXIT_MEMORY
+    assert re.match(
+        "images 'a' to 'b': .* out of memory 4 times; have fewer workers", str(call.error)
+    )

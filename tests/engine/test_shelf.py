@@ -269,6 +269,13 @@ def called(words, folder):
     return subprocess.Popen(line, cwd=folder, env=here, stderr=subprocess.PIPE, text=True)
 
 
+def known_for(base, requests):
+    """Have the server take credentials for good for so many more requests."""
+    plain = {"Content-Type": "text/plain"}
+    ask = urllib.request.Request(f"{base}/moto-api/reset-auth", str(requests).encode(), plain)
+    urllib.request.urlopen(ask).read()
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the server's
 def test_a_bucket_of_s3_through_a_kill_and_lost_credentials(s3, scenes, tmp_path):
@@ -285,15 +292,12 @@ def test_a_bucket_of_s3_through_a_kill_and_lost_credentials(s3, scenes, tmp_path
     process.send_signal(signal.SIGKILL)
     process.wait()
     saved = len(system.glob("pail/runs/run/.state/*/[0-9]*"))
-    ask = urllib.request.Request(f"{base}/moto-api/reset-auth", data=b"100")
-    urllib.request.urlopen(ask).read()  # after so many more requests it knows nobody
+    known_for(base, 100)
     process = called(far, tmp_path / "two")
     told = process.communicate(timeout=300)[1]
     assert process.returncode == EXIT_INPUT and told.count("\n") == 1, told
     assert told.startswith("error: s3://pail/runs/run/") and "see to the credentials" in told
-    urllib.request.urlopen(
-        urllib.request.Request(f"{base}/moto-api/reset-auth", data=b"1000000")
-    ).read()
+    known_for(base, 1_000_000)
     later = len(system.glob("pail/runs/run/.state/*/[0-9]*"))
     process = called(far, tmp_path / "three")
     assert (process.communicate(timeout=300)[1], process.returncode) == ("", 0)
