@@ -15,7 +15,7 @@ import numpy as np
 from conceptseg.result.finding import Finding
 from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.p_values import tail_p
-from conceptseg.study.ace.assess import JUDGED, assess
+from conceptseg.study.ace.assess import TESTED, assess
 from conceptseg.study.ace.discovery import DISCOVERY
 from conceptseg.study.ace.erase import ERASURES, Erasures
 from conceptseg.study.ace.findings import findings as uses
@@ -132,7 +132,7 @@ def by_ace(data: Losses, rng: np.random.Generator, nulls: int = 4999) -> list[Fi
     erased = data.clean, data.concept, data.random[:, -1], data.random[:, -1, :1]
     erased = *erased, data.concept - data.clean[:, None]
     erasures = Erasures(found.ids, np.ones(n, bool), *erased)
-    pairs = assess(small.study(), None, DISCOVERY(found) | ERASURES(erasures))[JUDGED]
+    pairs = assess(small.study(), None, DISCOVERY(found) | ERASURES(erasures))[TESTED]
     return uses(found, pairs, [f"class {c}" for c in range(k)], [""] * q, {})
 
 

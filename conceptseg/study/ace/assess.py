@@ -44,12 +44,14 @@ class Pair:
     corrected over all pairs, by Holm or joint flips; `p_bh` is by Benjamini & Hochberg.
 
     A concept is `used` by the class when that test passes, the score rises along the concept, the
-    loss is at least the study's smallest effect with an interval below zero, and nineteen of twenty
-    random directions cost less; `verdict` says what is known of it otherwise, and `how` whether the
-    class loses pixels of its own or is put where it is not. It acts
-    `from_context` when, besides, it lies mostly away from the class's region and at least half of
-    the loss remains when it is erased there alone; it does not when less than half remains; None
-    where that was not tried or stayed open.
+    loss is at least the study's smallest effect with an interval below zero (all this is `shown`),
+    and nineteen of twenty random directions cost less; `verdict` says what is known of it
+    otherwise, and `how` whether the class loses pixels of its own or is put where it is not. Where
+    more random directions cost as much, a narrow layer's may hold the concept itself: `p_apart` and
+    `apart_loss` are `p_random` and `null_loss` of what they have beside it, and decide in their
+    place; nan where they were not needed. It acts `from_context` when, besides, it lies mostly away
+    from the class's region and at least half of the loss remains when it is erased there alone; it
+    does not when less than half remains; None where that was not tried or stayed open.
     """
 
     class_id: int
@@ -75,9 +77,14 @@ class Pair:
     from_context: bool | None = None
     p_bh: float = NAN
     p_moves_bh: float = NAN
+    shown: bool = False
+    p_apart: float = NAN
+    apart_loss: float = NAN
 
 
+TESTED: Key[tuple[Pair, ...]] = Key("tested pairs", tuple)
 JUDGED: Key[tuple[Pair, ...]] = Key("judged pairs", tuple)
+"""Those tested, of which some were told apart from what random directions hold of them."""
 PAIRS: Key[tuple[Pair, ...]] = Key("pairs", tuple)
 """Those judged, with where their uses act."""
 
@@ -92,7 +99,7 @@ def assess(study: Ace, context: Context, known: Known) -> Known:
     both[able] = benjamini_hochberg(both[able])
     moves = benjamini_hochberg([pair.moved.p for pair in pairs])
     screened = zip(pairs, both.tolist(), moves.tolist(), strict=True)
-    return JUDGED(tuple(replace(pair, p_bh=p, p_moves_bh=q) for pair, p, q in screened))
+    return TESTED(tuple(replace(pair, p_bh=p, p_moves_bh=q) for pair, p, q in screened))
 
 
 def _judged(
@@ -119,8 +126,9 @@ def _judged(
     for place, (class_id, q) in enumerate(of):
         change, influence, test = changes[place], influences[place], tests[place]
         loss = change.estimate
-        used = test.passed and influence.effect > 0 and loss.value <= -smallest
-        used = used and loss.below(0.0) and change.rare
+        shown = test.passed and influence.effect > 0 and loss.value <= -smallest
+        shown = shown and loss.below(0.0)
+        used = shown and change.rare
         images = discovery.class_images[class_id]
         pairs.append(
             Pair(
@@ -144,6 +152,7 @@ def _judged(
                 used=used,
                 verdict=verdict(test, change.to_lose, used=used),
                 how=Losing.of(lost[class_id][:, q], erasures.right[:, q, class_id], sampling),
+                shown=shown,
             )
         )
     return pairs

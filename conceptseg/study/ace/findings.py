@@ -78,6 +78,11 @@ def claim(pair: Pair, concept: str, class_name: str, seen_on: str) -> str:
         f"{cost(pair.loss.value)} IoU; erasing random directions costs {cost(pair.null_loss)}. "
         f"{pair.how.told}"
     )
+    if not np.isnan(pair.p_apart):
+        claim += (
+            " Random directions of a layer of so few things hold part of it; what they hold beside "
+            f"it costs {cost(pair.apart_loss)}."
+        )
     return f"{claim} {_from_context(pair)}"
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from conceptseg.concepts.contract import ConceptFinder, Concepts
+from conceptseg.data.batch import batches
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
 from conceptseg.result.saved import Result
 from conceptseg.stats.intervals import ALPHA
+from conceptseg.study.ace.apart import Apart, tell_apart
 from conceptseg.study.ace.assess import JUDGED, assess
 from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.discover import discover, published_ps
@@ -24,7 +27,6 @@ from conceptseg.study.shared.nulls import Bench, Claim, Power, Selftest, any_evi
 IMAGES, POOL, SEGMENTS = 80, 36, 60
 CONCEPTS, DRAWN = 8, 40
 """Of a draw: concepts, and images in which they are erased."""
-CLASSES = ("digit 3", "digit 9", "digit 5")
 
 
 class Random(ConceptFinder):
@@ -40,6 +42,34 @@ class Random(ConceptFinder):
 
 
 @dataclass(frozen=True)
+class Layer:
+    """A network, its scenes and classes, and a layer whose random concepts are tested."""
+
+    network: str
+    scenes: Mapping[str, Any]
+    classes: tuple[str, ...]
+    arguments: Mapping[str, Any]
+    layer: str = "auto"
+
+
+WIDE = Layer(
+    "biased",
+    {"format": "planted", "context": "balanced", "pair_share": 0.6},
+    ("digit 3", "digit 9", "digit 5"),
+    {},
+)
+"""Its digits do use what the layer holds: directions matter, concepts do not."""
+NARROW = Layer(
+    "constructed",
+    {"format": "planted", "scenes": "exact"},
+    ("digit 3", "digit 9"),
+    {"w": 1.0},
+    "bottleneck",
+)
+"""Of six units one decides, and is most of what varies: a part of all random directions."""
+
+
+@dataclass(frozen=True)
 class Bank:
     """Random concepts of a real network, what each class loses without each, and all tests."""
 
@@ -49,8 +79,8 @@ class Bank:
     erasures: Erasures
 
 
-def bank(bench: Bench, seed: int) -> Bank:
-    """Of `biased`, whose digits do use what the layer holds: directions matter, concepts do not."""
+def bank(bench: Bench, seed: int, of: Layer = WIDE) -> Bank:
+    """Random concepts of a layer, and what its classes lose without each."""
     keys = {
         "scales": (15, 50),
         "min_auc": 0.0,
@@ -60,30 +90,44 @@ def bank(bench: Bench, seed: int) -> Bank:
         "null_erasures": 20,
         "erase_images": 20,
         "unit": "image",
+        "layer": of.layer,
     }
-    options = {"network": "biased", "scenes": SCENES, "n": IMAGES, "classes": CLASSES}
-    study, context = bench.ready("ace", keys, seed=1000 + seed, **options)  # type: ignore[arg-type]
+    options = {"network": of.network, "scenes": of.scenes, "arguments": of.arguments, "n": IMAGES}
+    study, context = bench.ready("ace", keys, seed=1000 + seed, classes=of.classes, **options)  # type: ignore[arg-type]
     assert isinstance(study, Ace)
     study = study.model_copy(update={"concepts": Random()})
     known = bench.known_after(study, context, (Survey(study), discover, Erase(study)))
     return Bank(study, context, known[DISCOVERY], known[ERASURES])
 
 
-SCENES = {"format": "planted", "context": "balanced", "pair_share": 0.6}
-
-
 def draws(bench: Bench, count: int, seed: int) -> Iterator[Sequence[bool]]:
-    """Some of the random concepts, in some of the images; and one more for the published test."""
-    made = bank(bench, seed)
-    classes = made.context.model.classes
+    """Some of the random concepts, in some of the images, of either layer; and one more of the wide
+    one for the published test."""
+    wide, narrow = bank(bench, seed), bank(bench, seed, NARROW)
     for number in range(count):
-        rng = np.random.default_rng([seed, number])
-        known = _dealt(made, rng)
-        study = made.study.model_copy(update={"seed": number})
-        pairs = assess(study, made.context, known)[JUDGED]
-        discovery = known[DISCOVERY]
-        used = findings(discovery, pairs, classes, [""] * len(discovery.concepts), {})
-        yield any_evidence(used), _published(made, rng, number)
+        dealt = [(made, np.random.default_rng([seed, number])) for made in (wide, narrow)]
+        used = [_uses(made, rng, number) for made, rng in dealt]
+        yield *used, _published(*dealt[0], number)
+
+
+def _uses(made: Bank, rng: np.random.Generator, number: int) -> bool:
+    """Whether any class is said to use one of the concepts that are dealt."""
+    known, classes = _dealt(made, rng), made.context.model.classes
+    study = made.study.model_copy(update={"seed": number})
+    known |= assess(study, made.context, known)
+    known |= _told_apart(study, made.context, known)
+    discovery = known[DISCOVERY]
+    names = [""] * len(discovery.concepts)
+    return any_evidence(findings(discovery, known[JUDGED], classes, names, {}))
+
+
+def _told_apart(study: Ace, context: Context, known: Known) -> Known:
+    """The pairs as judged at last, by passes of the concepts that random directions hold."""
+    sweep, state = Apart(study), Known()
+    samples, size = sweep.samples(context, known), context.run.batch_size
+    for batch in batches(context.manifest, samples, size, "cpu", need_labels=True):
+        state = state.merge(sweep.map(context, batch, known))
+    return tell_apart(study, context, known | state)
 
 
 def _dealt(made: Bank, rng: np.random.Generator) -> Known:
@@ -93,7 +137,9 @@ def _dealt(made: Bank, rng: np.random.Generator) -> Known:
     rows = subset(rng, len(lost.ids), min(DRAWN, len(lost.ids)))
     # A random direction and a random concept are one thing: both are of random segments.
     random = np.concatenate([lost.null, lost.concept[:, others]], 1)
-    random = random[:, rng.permutation(random.shape[1])[: made.study.null_erasures]]
+    directions = [*whole.null_directions, *(whole.concepts[one].direction for one in others)]
+    picked = rng.permutation(random.shape[1])[: made.study.null_erasures]
+    random = random[:, picked]
     erasures = Erasures(
         tuple(lost.ids[row] for row in rows.tolist()),
         lost.labelled[rows],
@@ -108,6 +154,7 @@ def _dealt(made: Bank, rng: np.random.Generator) -> Known:
     discovery = replace(
         whole,
         concepts=tuple(whole.concepts[one] for one in chosen.tolist()),
+        null_directions=tuple(directions[one] for one in picked.tolist()),
         influence={key: whole.influence[of] for key, of in place.items()},
         local={key: whole.local[of] for key, of in place.items()},
         published={},
@@ -139,6 +186,11 @@ SELFTEST = Selftest(
         Claim(
             "a class uses a concept (score against random concepts and signs of images, Holm)",
             "concepts of segments drawn at random, on a network that uses what its layer holds",
+            "all classes and concepts of a run",
+        ),
+        Claim(
+            "a class uses a concept, in a layer of six units of which one decides",
+            "concepts of segments drawn at random, on a network wired to use one unit",
             "all classes and concepts of a run",
         ),
         Claim(

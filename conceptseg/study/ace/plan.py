@@ -7,6 +7,7 @@ from conceptseg.engine.contract import Context, Step
 from conceptseg.engine.known import Known
 from conceptseg.engine.reading import first_images
 from conceptseg.errors import InputError
+from conceptseg.study.ace.apart import Apart, tell_apart
 from conceptseg.study.ace.assess import PAIRS, assess
 from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.control import Control, count_control
@@ -31,6 +32,8 @@ def steps(study: Ace) -> tuple[Step, ...]:
         lay_out_map,
         Erase(study),
         assess,
+        Apart(study),
+        tell_apart,
         *mistake_steps(FoundConcepts.of(study)),
         Outside(study),
         place_uses,

@@ -92,6 +92,11 @@ def _lead(result: Result) -> str:
         "along the concept more than along random sets of segments, and that erasing the concept "
         f"costs the class at least {notes['smallest_effect']:.2f} IoU"
         + (", and more than nineteen of twenty random directions do" if rare else "")
+        + (
+            ", or, where these hold part of the concept, than what they hold beside it"
+            if "p_apart" in pairs.columns and any(row["p_apart"] is not None for row in pairs.rows)
+            else ""
+        )
         + f". {beside_random(pairs, 'random directions')}"
     )
     if used.rows:

@@ -234,6 +234,7 @@ def all_pairs(result: Result) -> Section:
         "a positive change of score, an interval of the IoU change below zero and a loss that is "
         "large enough"
         + (", and a p among random directions of at most 0.05" if rare else "")
+        + (", or among what these hold beside the concept" if "p_apart" in pairs.columns else "")
         + ". Where no p is "
         "given, none could have passed: the smallest corrected p possible is then above that. "
         + meanings()

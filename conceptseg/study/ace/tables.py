@@ -69,6 +69,8 @@ PAIR: tuple[Column | str, ...] = (
     NULL_LOSS,
     Column("p_loss", "p (IoU change)"),
     Column("p_random", "p (one more random direction)"),
+    Column("p_apart", "p (what one more random direction has beside the concept)"),
+    Column("apart_loss", "IoU change when what random directions have beside it is erased"),
     OUTSIDE,
     Column("to_lose", "IoU before"),
     Column("detectable", "smallest detectable loss of IoU", of=get("test.detectable")),

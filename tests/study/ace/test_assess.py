@@ -11,7 +11,8 @@ from conceptseg.stats.corrections import benjamini_hochberg, holm
 from conceptseg.stats.intervals import bootstrap_interval, bounded_interval
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.stats.p_values import detectable_cost, exchangeable_p, sign_flip_ps
-from conceptseg.study.ace.assess import JUDGED, PAIRS, assess, describe, enrichment
+from conceptseg.study.ace.apart import tell_apart
+from conceptseg.study.ace.assess import PAIRS, TESTED, assess, describe, enrichment
 from conceptseg.study.ace.discovery import DISCOVERY
 from conceptseg.study.ace.erase import ERASURES, Erasures
 from conceptseg.study.ace.findings import findings
@@ -84,7 +85,7 @@ def case(
 
 
 def judged(found, erasures):
-    return assess(study(), None, DISCOVERY(found) | ERASURES(erasures))[JUDGED]
+    return assess(study(), None, DISCOVERY(found) | ERASURES(erasures))[TESTED]
 
 
 def pair(outside=-0.25, apart=0.0, **changes):
@@ -92,9 +93,10 @@ def pair(outside=-0.25, apart=0.0, **changes):
     found, erasures = case(**changes)
     known = DISCOVERY(found) | ERASURES(erasures)
     known |= assess(study(), None, known)
+    known |= tell_apart(study(), None, known)
     if outside is None:
         return place_uses(study(outside_pairs=0), None, known)[PAIRS][0]
-    used = sum(one.used for one in known[JUDGED])
+    used = sum(one.used for one in known[TESTED])
     sign = np.where(np.arange(IMAGES) % 2, 1, -1)
     iou = (erasures.clean[:, 1] + outside + apart * sign)[:, None].repeat(used, 1)
     known |= OUTSIDE(SampleTable.batch(found.ids, {"iou": iou}))
@@ -200,7 +202,7 @@ def test_of_scattered_random_directions_only_a_larger_loss_is_detectable():
     far = erasures.null.copy()
     far[:, 0, 1] -= 0.2
     both = DISCOVERY(found) | ERASURES(replace(erasures, null=far))
-    one = assess(study(), None, both)[JUDGED][0]
+    one = assess(study(), None, both)[TESTED][0]
     assert one.test.detectable == pytest.approx(detectable_cost([0.2, 0.0], 0.05))
     assert one.test.detectable > 10 * near.test.detectable
 
@@ -254,7 +256,7 @@ def test_corrections_and_screens_are_over_all_classes():
         class_images={c: np.arange(IMAGES) for c in (0, 1)},
     )
     known = DISCOVERY(both) | ERASURES(replace(erasures, concept=lost))
-    pairs = assess(study(), None, known)[JUDGED]
+    pairs = assess(study(), None, known)[TESTED]
     for name, p in (
         ("p_bh", [q.test.p for q in pairs]),
         ("p_moves_bh", [q.moved.p for q in pairs]),

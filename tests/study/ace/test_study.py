@@ -200,6 +200,7 @@ def test_result_keeps_the_conventions(finished):
     assert names == [
         "survey",
         "erase",
+        "apart",
         *MISTAKES,
         "outside",
         "pictures",
@@ -211,6 +212,7 @@ def test_result_keeps_the_conventions(finished):
         "discover",
         "lay_out_map",
         "assess",
+        "tell_apart",
         "judge_mistakes",
         "judge_erased",
         "place_uses",
