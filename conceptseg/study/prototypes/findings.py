@@ -86,7 +86,8 @@ def _outliers(regions: Regions, placed: Placed, classes: Sequence[str]) -> list[
 
 def _rare(foretold: Foretold) -> list[Finding]:
     more, test = foretold.more, foretold.test
-    if more is None or test is None or not test.passed:
+    # Five groups that agree pass the test alone; their interval has to say so, too.
+    if more is None or test is None or not test.passed or not more.above(0):
         return []
     return [
         Finding.about(
