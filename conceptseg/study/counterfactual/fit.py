@@ -18,8 +18,8 @@ from conceptseg.study.counterfactual.config import Counterfactual
 from conceptseg.study.counterfactual.survey import PLAN
 
 FITTED: Key[dict[str, Tensor]] = Key("generator fitted", dict)
-TRIED = 12
-"""Cases on which a learnt generator is tried."""
+TRIED = 24
+"""Cases on which a learnt generator is tried: means of twelve were 0.91 to 0.99."""
 
 
 @dataclass(frozen=True)

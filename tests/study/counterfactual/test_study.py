@@ -168,25 +168,6 @@ def test_unlikeness_is_the_share_of_real_ones_that_are_as_far():
 
 
 @pytest.mark.slow
-def test_an_autoencoder_draws_textured_scenes_well_enough_by_itself(tmp_path):
-    """Else the run is refused: predictions keep a Dice of 0.9 at least of what it recovers."""
-    (tmp_path / "set.yaml").write_text("{format: planted, n: 260}")
-    content = {
-        "data": {"manifest": "set.yaml"},
-        "model": {"source": "planted", "name": "biased"},
-        "run": {"device": "cpu", "batch_size": 16, "threads": 1},
-        "pairs": [["digit 3", "digit 9"]],
-        "images": 12,
-        "steps": 2,
-        "generator": "autoencoder",
-        "compare": [],
-    }
-    path = tmp_path / "autoencoder.yaml"
-    path.write_text(yaml.safe_dump(content))
-    assert run(path, tmp_path / "out") == 0
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "turns"), [("biased", "tile"), ("clean", "digit 3")])
 def test_the_planted_truth_by_recipes_and_by_layers(tmp_path, name, turns):
     """Of `biased` the tile alone turns a 3 into a 9, of `clean` the glyph alone; where layers
