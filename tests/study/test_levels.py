@@ -193,4 +193,4 @@ def test_check_says_that_one_layer_does_not_carry_it(files, capsys):
     words = " ".join(capsys.readouterr().out.split())
     assert "no single layer carries the decision: fine + deep" in words.replace("│", "")
     assert command.main(["layers", "--config", str(path)]) == 0
-    assert "layers: auto takes fine + deep, worth 0.7" in capsys.readouterr().out
+    assert "layers: auto takes fine + deep, worth 1.00" in capsys.readouterr().out

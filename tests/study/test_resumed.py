@@ -8,7 +8,7 @@ import pytest
 
 from conceptseg.engine import fits, steps
 from conceptseg.engine import run as engine_run
-from conceptseg.engine import store as engine_store
+from conceptseg.engine import shelf as engine_shelf
 from conceptseg.engine.steps import Steps
 from conceptseg.engine.store import FOLDER
 from conceptseg.result.saved import Result
@@ -64,7 +64,7 @@ class Watch:
     def __init__(self, monkeypatch):
         self.done, self.saves, self.left = Counter(), 0, None
         part, kept, keep = steps.map_part, Steps._kept, fits.Fits._keep
-        write_file = engine_store.replace_file
+        write_file = engine_shelf.replace_file
 
         def map_part(task, samples):
             made = part(task, samples)
@@ -95,7 +95,7 @@ class Watch:
         monkeypatch.setattr(steps, "map_part", map_part)
         monkeypatch.setattr(Steps, "_kept", find_out)
         monkeypatch.setattr(fits.Fits, "_keep", keep_fit)
-        monkeypatch.setattr(engine_store, "replace_file", replace_file)
+        monkeypatch.setattr(engine_shelf, "replace_file", replace_file)
 
 
 @pytest.mark.parametrize("study", ALL)
