@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+def predicted(logits: Tensor) -> Tensor:
+    """The class of the largest of logits [n, k, h, w] at each pixel, [n, h, w]."""
+    return logits.detach().max(1).indices
+
+
 class Region(ABC):
     """A set of pixels of each image, told from its prediction and, for some, its labels.
 
@@ -32,15 +37,20 @@ class Region(ABC):
     def needs_labels(self) -> bool:
         return False
 
-    def mask(self, logits: Tensor, labels: Tensor | None = None) -> Tensor:
+    def mask(
+        self, logits: Tensor, labels: Tensor | None = None, prediction: Tensor | None = None
+    ) -> Tensor:
         """Booleans [n, h, w] for logits [n, k, h, w] and labels int64 [n, h, w].
+
+        `prediction` is what :func:`predicted` makes of the logits, where it is known already: of
+        hundreds of classes it costs more than all their regions.
 
         Raises InputError if labels are needed and missing or of another size, or if the region
         does not lie in the image.
         """
         if self.needs_labels and labels is None:
             raise InputError(f"region {self} needs labels and the images have none")
-        prediction = logits.detach().max(1).indices
+        prediction = predicted(logits) if prediction is None else prediction
         if labels is not None and labels.shape != prediction.shape:
             raise InputError(
                 f"labels of shape {list(labels.shape)} for logits of shape {list(logits.shape)}; "

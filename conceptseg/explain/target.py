@@ -61,9 +61,12 @@ class Target:
         """Whether the score is that of the class `class_id`."""
         return True
 
-    def on(self, logits: Tensor, labels: Tensor | None = None) -> FixedTarget:
+    def on(
+        self, logits: Tensor, labels: Tensor | None = None, prediction: Tensor | None = None
+    ) -> FixedTarget:
         """This target with its region fixed by the clean images' logits [n, k, h, w] and labels.
 
+        `prediction` [n, h, w] as in :meth:`Region.mask`, for many targets of the same images.
         Raises InputError if the class is not among the logits, or as :meth:`Region.mask` does.
         """
         classes = logits.shape[1]
@@ -71,7 +74,7 @@ class Target:
             raise InputError(f"class {self.class_id} is not among the {classes} of the network")
         if self.score in ("margin", "centred") and classes < 2:
             raise InputError(f"a {self.score} score needs at least two classes; take 'logit'")
-        mask = self.where.mask(logits, labels)
+        mask = self.where.mask(logits, labels, prediction)
         return FixedTarget(self.class_id, mask, self.score, self.reduce)
 
 

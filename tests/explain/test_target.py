@@ -18,6 +18,7 @@ from conceptseg.explain.regions import (
     Labelled,
     Predicted,
     UserMask,
+    predicted,
 )
 from conceptseg.explain.target import Target, configured
 
@@ -181,3 +182,18 @@ def test_a_user_mask_as_region():
     target = Target(3, UserMask(mask)).on(z)
     assert target.empty.tolist() == [False, True]
     assert target(z)[0].item() == pytest.approx(by_hand(z[0, :, 2, 2].tolist(), 3, "margin"))
+
+
+def test_a_known_prediction_fixes_the_same_regions():
+    """Of many targets of the same images the prediction is made once."""
+    generator = torch.Generator().manual_seed(5)
+    logits = torch.randn(2, 7, 6, 5, generator=generator)
+    labels = torch.randint(-1, 7, (2, 6, 5), generator=generator)
+    known = predicted(logits)
+    for region in ("predicted", "labelled", "true_positive", "false_positive", "false_negative"):
+        for class_id in range(7):
+            target = configured(TargetConfig(region=region), class_id)
+            plain, by_it = target.on(logits, labels), target.on(logits, labels, known)
+            assert torch.equal(plain.mask, by_it.mask)
+    with pytest.raises(InputError, match="labels of shape"):
+        target.on(logits, labels[:, :4], known)

@@ -12,6 +12,7 @@ from conceptseg.config import TargetConfig
 from conceptseg.data.draw import drawn, sample_priority
 from conceptseg.data.labels import IGNORE
 from conceptseg.engine.contract import Context
+from conceptseg.explain.regions import predicted
 from conceptseg.explain.target import FixedTarget, configured
 from conceptseg.network.blame import Backward
 from conceptseg.network.record import Tail, encode
@@ -64,11 +65,11 @@ class Targets:
         n, _, height, width = logits.shape
         if labels is None:
             labels = torch.full((n, height, width), IGNORE, device=logits.device)
-        fixed = {c: configured(config, c).on(logits, labels) for c in class_ids}
+        prediction = predicted(logits)
+        fixed = {c: configured(config, c).on(logits, labels, prediction) for c in class_ids}
         least = min_region(height, width)
         present = {c: (fixed[c].pixels >= least).tolist() for c in class_ids}
         self.classes = [tuple(c for c in class_ids if present[c][i]) for i in range(n)]
-        predicted = logits.argmax(1)
         self.rounds: list[tuple[list[FixedTarget], Tensor]] = []
         """Of each image's class whose turn it is: the targets, blank in images that have another's
         turn, and where it is predicted, bool [n, h, w]."""
@@ -79,7 +80,7 @@ class Targets:
                 replace(fixed[c], mask=fixed[c].mask & (chosen == c))
                 for c in sorted({*turns} - {-1})
             ]
-            self.rounds.append((targets, predicted == chosen))
+            self.rounds.append((targets, prediction == chosen))
 
     def gradients(self, logits: Tensor, activation: Tensor) -> Tensor:
         """Gradients [n, rounds, 2, u], summed inside and outside each class's predicted region.
@@ -88,10 +89,10 @@ class Targets:
         """
         n, u = activation.shape[:2]
         summed = [activation.new_zeros((n, 0, 2, u), dtype=torch.float32)]
-        for targets, predicted in self.rounds:
+        for targets, there in self.rounds:
             total = sum((target(logits).sum() for target in targets), logits.new_zeros(()))
             (gradient,) = torch.autograd.grad(total, activation, retain_graph=True)
-            inside = on_grid(predicted, gradient.shape[-2:])
+            inside = on_grid(there, gradient.shape[-2:])
             parts = [(gradient.float() * w).flatten(2).sum(-1) for w in (inside, 1 - inside)]
             summed.append(torch.stack(parts, 1)[:, None])
         return torch.cat(summed, 1)

@@ -11,6 +11,7 @@ from conceptseg.data.draw import sample_priority
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
+from conceptseg.explain.regions import predicted
 from conceptseg.explain.target import configured
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.saliency.config import Saliency
@@ -36,10 +37,10 @@ class Choose(Pass):
             logits = context.model(batch.images)
         context.model.check_finite(logits, batch.ids)
         least = self.study.min_region_fraction * logits.shape[2] * logits.shape[3]
-        large = {}
+        prediction, large = predicted(logits), {}
         for class_id in self.study.class_ids(context):
             target = configured(self.study.target, class_id)
-            large[class_id] = (target.on(logits, batch.labels).pixels >= least).tolist()
+            large[class_id] = (target.on(logits, batch.labels, prediction).pixels >= least).tolist()
         table = SampleTable.empty(self.study.images)
         for i, sample_id in enumerate(batch.ids):
             held = [class_id for class_id, images in large.items() if images[i]]

@@ -51,8 +51,10 @@ class Decision(Target):
     def of_class(self) -> bool:
         return False
 
-    def on(self, logits: Tensor, labels: Tensor | None = None) -> FixedDecision:
-        mask = self.where.mask(logits, labels)
+    def on(
+        self, logits: Tensor, labels: Tensor | None = None, prediction: Tensor | None = None
+    ) -> FixedDecision:
+        mask = self.where.mask(logits, labels, prediction)
         return FixedDecision(self.class_id, mask, self.score, self.reduce, self.weights)
 
 
