@@ -111,7 +111,7 @@ class DictionaryFinder(ConceptFinder):
             tried = [(self._drawn(rows, images, k, seed), k) for k in self.allowed(*rows.shape)]
             scored = [(each, k, np.concatenate(again(each))) for each, k in tried]
             best = max(scored, key=lambda one: (float(one[2].mean()) >= STABLE, _rank(one)))
-            learnt = self.learn(self._some(rows), best[1], seed)
+            learnt = self.learn(self.some(rows), best[1], seed)
             stability = again([learnt, *best[0]], first_only=True)
             given = torch.as_tensor(rows)
             codes = learnt.codes(given).numpy()
@@ -139,10 +139,11 @@ class DictionaryFinder(ConceptFinder):
         for draw in range(self.draws):
             rng = np.random.default_rng([seed, count, draw])
             times = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
-            learnt.append(self.learn(self._some(np.repeat(rows, times[image], 0)), count, seed))
+            learnt.append(self.learn(self.some(np.repeat(rows, times[image], 0)), count, seed))
         return learnt
 
-    def _some(self, rows: np.ndarray) -> np.ndarray:
+    def some(self, rows: np.ndarray) -> np.ndarray:
+        """At most `max_rows` of rows [m, u], evenly drawn."""
         return rows[:: max(1, -(-len(rows) // self.max_rows))]
 
 

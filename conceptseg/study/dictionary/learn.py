@@ -9,7 +9,6 @@ import torch
 from conceptseg.concepts.dictionary import Dictionary as Atoms
 from conceptseg.concepts.dictionary import again
 from conceptseg.data.batch import Batch
-from conceptseg.data.draw import sample_priority
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
@@ -17,7 +16,7 @@ from conceptseg.network.record import Tail, encode
 from conceptseg.stats.estimate import Estimate
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.dictionary.config import Dictionary
-from conceptseg.study.shared.atoms import flat, shaped
+from conceptseg.study.shared.atoms import flat, shaped, some_positions
 from conceptseg.study.shared.overlap import class_iou, class_mean
 from conceptseg.study.shared.studied import first, sampling_of
 
@@ -70,19 +69,14 @@ class Gather(Pass):
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         maps = encode(context.model, batch.images, context.levels).float()
-        table = SampleTable.empty()
-        for i, name in enumerate(batch.ids):
-            rows = flat(maps[i : i + 1]).cpu().numpy()
-            rng = np.random.default_rng(sample_priority(context.seed, name) % 2**64)
-            kept = np.sort(rng.permutation(len(rows))[: self.study.positions])
-            table = table.merge(SampleTable.of(name, {"rows": rows[kept]}))
-        return ROWS(table)
+        drawn = some_positions({"rows": maps}, batch.ids, context.seed, self.study.positions)
+        return ROWS(drawn)
 
 
 def learn(study: Dictionary, context: Context, known: Known) -> Known:
     """A dictionary of each number of atoms. InputError where no number suits the layer."""
-    table, finder = known[ROWS], study.finder
-    rows = table.column("rows")[:: max(1, -(-len(table.column("rows")) // finder.max_rows))]
+    finder = study.finder
+    rows = finder.some(known[ROWS].column("rows"))
     counts = finder.allowed(*rows.shape, "positions")
     return TRIED(
         tuple((k, finder.learn(rows, k, context.seed)) for k in sorted(set(counts)))

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from conceptseg.concepts.dictionary import Dictionary as Atoms
 from conceptseg.data.batch import Batch
-from conceptseg.data.draw import sample_priority
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
@@ -18,7 +17,7 @@ from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.stats.mergeable.sums import Sums
 from conceptseg.study.diff.config import Diff
 from conceptseg.study.diff.networks import MEMBERS
-from conceptseg.study.shared.atoms import codes_of, flat, shaped
+from conceptseg.study.shared.atoms import codes_of, flat, shaped, some_positions
 from conceptseg.study.shared.overlap import class_iou, class_mean
 from conceptseg.study.shared.studied import first
 
@@ -88,13 +87,8 @@ class Gather(Pass):
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         maps = [encode(one.model, batch.images, one.layer).double() for one in known[MEMBERS]]
-        table = SampleTable.empty()
-        for i, name in enumerate(batch.ids):
-            rows = [flat(one[i : i + 1]).cpu().numpy() for one in maps]
-            rng = np.random.default_rng(sample_priority(context.seed, name) % 2**64)
-            kept = np.sort(rng.permutation(len(rows[0]))[: self.study.positions])
-            own = {f"rows {n}": one[kept].astype(np.float32) for n, one in enumerate(rows)}
-            table = table.merge(SampleTable.of(name, own))
+        named = {f"rows {n}": one for n, one in enumerate(maps)}
+        table = some_positions(named, batch.ids, context.seed, self.study.positions)
         a, b = (flat(one).cpu().numpy() for one in maps[:2])
         return ROWS(table) | MOMENTS(
             Sums.of(
@@ -116,10 +110,9 @@ class Gather(Pass):
 def learn(study: Diff, context: Context, known: Known) -> Known:
     """Concepts of each number, from positions of all networks side by side."""
     table, finder = known[ROWS], study.finder
-    step = max(1, -(-len(table.column("rows 0")) // finder.max_rows))
     parts = []
     for number in range(len(known[MEMBERS])):
-        rows = table.column(f"rows {number}")[::step].astype(np.float64)
+        rows = finder.some(table.column(f"rows {number}")).astype(np.float64)
         parts.append(rows / max(float(np.sqrt((rows**2).sum(1).mean())), 1e-12))
     joint = np.concatenate(parts, 1)
     ends = np.cumsum([one.shape[1] for one in parts])[:-1]

@@ -23,7 +23,8 @@ from conceptseg.study.examples.critic import (
     witness,
 )
 from conceptseg.study.examples.objects import OBJECTS
-from conceptseg.study.shared.outcomes import Outcomes, wrong_otherwise
+from conceptseg.study.shared.outcomes import Outcomes, wrong_otherwise, wrongness
+from conceptseg.study.shared.studied import sampling_of
 
 FEWEST_WRONG = 5
 """With fewer wrong (or right) objects than this nothing is said of what foretells them."""
@@ -119,9 +120,7 @@ def list_objects(study: Examples, context: Context, known: Known) -> Known:
         )
     kept = np.isin(column, enough)
     ids = [table.ids[i] for i in table.owner("class")[kept].tolist()]
-    groups = [context.manifest.sample(name).group for name in ids]
     right = table.column("right")[kept].astype(np.float64)
-    wrong = np.where(np.isnan(right), -1, right < study.right).astype(np.int64)
     return LISTED(
         Objects(
             tuple(ids),
@@ -130,9 +129,9 @@ def list_objects(study: Examples, context: Context, known: Known) -> Known:
             table.column("area")[kept],
             table.column("confidence")[kept].astype(np.float64),
             right,
-            wrong,
+            wrongness(right, study.right),
             {name: table.column(name)[kept].astype(np.float64) for name in BLOCKS},
-            Sampling.counting(ids, groups, study.unit, (context.seed, 47)),
+            sampling_of(context, ids, study.unit, (context.seed, 47)),
         )
     )
 

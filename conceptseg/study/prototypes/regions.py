@@ -15,6 +15,7 @@ from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.prototypes.config import Prototypes
 from conceptseg.study.prototypes.relevance import REGIONS
 from conceptseg.study.shared.attributes import columns
+from conceptseg.study.shared.outcomes import wrongness
 from conceptseg.study.shared.studied import sampling_of
 
 FITTED, CALIBRATES, JUDGED = 0, 1, 2
@@ -91,7 +92,7 @@ def list_regions(study: Prototypes, context: Context, known: Known) -> Known:
             table.column("area")[kept],
             table.column("confidence")[kept].astype(np.float64),
             right,
-            np.where(np.isnan(right), -1, right < study.right).astype(np.int64),
+            wrongness(right, study.right),
             table.column("relevance")[kept].astype(np.float64),
             table.column("outside")[kept].astype(np.float64),
             _attributes(context, table, kept, ids),

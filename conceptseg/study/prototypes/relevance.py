@@ -24,7 +24,7 @@ from conceptseg.network.record import encode
 from conceptseg.stats.intervals import Floats
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.prototypes.config import Prototypes
-from conceptseg.study.shared.atoms import codes_of, flat
+from conceptseg.study.shared.atoms import codes_of, some_positions
 from conceptseg.study.shared.outcomes import right_part
 from conceptseg.study.shared.parts import Part, parts
 from conceptseg.study.shared.studied import first
@@ -80,20 +80,14 @@ class Gather(Pass):
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         maps = encode(context.model, batch.images, context.levels).float()
-        table = SampleTable.empty()
-        for i, name in enumerate(batch.ids):
-            rows = flat(maps[i : i + 1]).cpu().numpy()
-            rng = np.random.default_rng(sample_priority(context.seed, name) % 2**64)
-            kept = np.sort(rng.permutation(len(rows))[: self.study.positions])
-            table = table.merge(SampleTable.of(name, {"rows": rows[kept]}))
-        return ROWS(table)
+        drawn = some_positions({"rows": maps}, batch.ids, context.seed, self.study.positions)
+        return ROWS(drawn)
 
 
 def learn(study: Prototypes, context: Context, known: Known) -> Known:
     """The dictionary. InputError where there are too few positions for it."""
     finder: DictionaryFinder = study.finder  # type: ignore[assignment]
-    rows = known[ROWS].column("rows")
-    rows = rows[:: max(1, -(-len(rows) // finder.max_rows))]
+    rows = finder.some(known[ROWS].column("rows"))
     count = finder.allowed(len(rows), rows.shape[1], "positions")[0]
     return ATOMS((finder.learn(rows, count, context.seed),))
 

@@ -1,6 +1,6 @@
 """Codes of a layer as maps, edits along atoms, and where atoms lie and what they overlap."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from conceptseg.concepts.dictionary import Dictionary
+from conceptseg.data.draw import sample_priority
 from conceptseg.data.manifest import Manifest
 from conceptseg.stats.mergeable.joint_counts import JointCounts
+from conceptseg.stats.mergeable.sample_table import SampleTable
 
 NONE = "unnamed"
 ZONES = ("inside", "boundary", "ring", "elsewhere")
@@ -30,6 +32,21 @@ def codes_of(atoms: Dictionary, activation: Tensor) -> Tensor:
 def flat(activation: Tensor) -> Tensor:
     """[n, u, y, x] -> rows [n y x, u]."""
     return activation.permute(0, 2, 3, 1).reshape(-1, activation.shape[1])
+
+
+def some_positions(
+    maps: Mapping[str, Tensor], ids: Sequence[str], seed: int, count: int
+) -> SampleTable:
+    """Of each image at most `count` positions, drawn by its id: rows [m, u] of float32 under each
+    map's name, the same positions of all maps [n, u, y, x]."""
+    table = SampleTable.empty()
+    for i, name in enumerate(ids):
+        rows = {key: flat(one[i : i + 1]).cpu().numpy() for key, one in maps.items()}
+        rng = np.random.default_rng(sample_priority(seed, name) % 2**64)
+        kept = np.sort(rng.permutation(len(next(iter(rows.values()))))[:count])
+        own = {key: one[kept].astype(np.float32) for key, one in rows.items()}
+        table = table.merge(SampleTable.of(name, own))
+    return table
 
 
 def shaped(rows: Tensor, like: Tensor) -> Tensor:

@@ -19,6 +19,12 @@ def right_part(mask: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> fl
     return float((predicted == truth)[known].mean()) if 2 * known.sum() >= mask.sum() else np.nan
 
 
+def wrongness(right: Floats, least: float) -> np.ndarray:
+    """Of objects, by the part of each that is right [m]: 0 where that is `least` or more, 1 where
+    it is less, -1 where nobody knows (nan)."""
+    return np.where(np.isnan(right), -1, right < least).astype(np.int64)
+
+
 @dataclass(frozen=True)
 class Outcomes:
     """Objects [m]: which are of the kind, `own`, and which wrong, `bad`; what they count as."""

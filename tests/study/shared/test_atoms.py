@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from conceptseg.stats.mergeable.joint_counts import JointCounts
-from conceptseg.study.shared.atoms import names, tags, zoned
+from conceptseg.study.shared.atoms import names, some_positions, tags, zoned
 
 
 def zones(h, w, box):
@@ -85,3 +85,17 @@ def test_names_need_both_halves_and_more_than_chance():
 def test_without_a_half_nothing_has_a_name():
     counts = JointCounts.of(np.ones((1, 9), int), np.zeros((2, 9), int), 2, 3).counts
     assert [one.name for one in names([counts, None], ("ground",), 1)] == ["unnamed"]
+
+
+def test_positions_are_drawn_by_the_image_alone_and_are_those_of_all_maps():
+    """Of a map that holds its positions' numbers, in whatever batch an image comes."""
+    numbers = torch.arange(12.0).view(1, 1, 3, 4).expand(2, 1, 3, 4)
+    maps = {"a": numbers, "b": torch.cat([numbers, -numbers], 1).double()}
+    both = some_positions(maps, ["x", "y"], 3, 5)
+    alone = some_positions({key: one[1:] for key, one in maps.items()}, ["y"], 3, 5)
+    for name in ("x", "y"):
+        a, b = both.tables[name]["a"], both.tables[name]["b"]
+        assert a.shape == (5, 1) and len(set(a[:, 0].tolist())) == 5
+        assert np.array_equal(b, np.concatenate([a, -a], 1)) and b.dtype == np.float32
+    assert np.array_equal(alone.tables["y"]["a"], both.tables["y"]["a"])
+    assert not np.array_equal(both.tables["x"]["a"], both.tables["y"]["a"])

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from conceptseg.study.shared.outcomes import dealt, right_part
+from conceptseg.study.shared.outcomes import dealt, right_part, wrongness
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,7 @@ def test_an_object_is_right_by_its_labelled_pixels():
     predicted = np.array([[2, 2, 2, 2, 0]])
     assert right_part(mask, predicted, np.array([[2, 2, 1, -1, 0]])) == pytest.approx(2 / 3)
     assert np.isnan(right_part(mask, predicted, np.array([[2, -1, -1, -1, 2]])))
+
+
+def test_what_is_wrong_is_below_the_bar_and_known():
+    assert wrongness(np.array([0.5, 0.49, np.nan, 1.0]), 0.5).tolist() == [0, 1, -1, 0]
