@@ -34,6 +34,7 @@ from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
 from conceptseg.network.choice import chosen
 from conceptseg.network.independent import only
+from conceptseg.network.label_map import label_map
 from conceptseg.network.model import SegmentationModel, load_model
 from conceptseg.network.plain import in_float32
 from conceptseg.report.explanation import Explanation
@@ -154,7 +155,7 @@ def explain(
     scene = Scene(network, pixels[None], batch_size=batch_size)
     fixed = scene.fix(target)
     if bool(fixed.empty[0]):
-        present = [network.classes[int(c)] for c in scene.logits.argmax(1).unique()]
+        present = [network.classes[int(c)] for c in label_map(scene.logits).unique()]
         raise InputError(
             f"the region of {class_name!r} is empty in this image, where the network predicts "
             f"{', '.join(present)}; choose one of these, or another region"
@@ -206,7 +207,7 @@ def brush(
     own = Brush(scene, network.class_id(class_name), made, score)
     maps = own.maps(own.cells(*cells)).cpu().numpy()
     grid = (min(cells[0], scene.size[0]), min(cells[1], scene.size[1]))
-    region = (scene.logits.argmax(1)[0] == own.class_id).cpu().numpy()
+    region = (label_map(scene.logits)[0] == own.class_id).cpu().numpy()
     return Painting(pixels.float().cpu().numpy(), region, maps, grid, class_name, made.name())
 
 

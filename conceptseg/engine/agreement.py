@@ -38,11 +38,12 @@ def confusions(prediction: Tensor, labels: Tensor, classes: int) -> Tensor:
     Both maps are int [n, h, w]; pixels whose label is outside 0..classes-1 (ignored ones) are left
     out.
     """
-    n = len(prediction)
+    n, cells = len(prediction), len(prediction) * classes * classes
     known = (labels >= 0) & (labels < classes)
-    image = torch.arange(n, device=prediction.device)[:, None, None].expand_as(prediction)
-    cells = (image * classes + labels) * classes + prediction
-    counts = torch.bincount(cells[known], minlength=n * classes * classes)
+    image = torch.arange(n, device=prediction.device)[:, None, None]
+    cell = (image * classes + labels) * classes + prediction
+    # One more cell for what is left out: taking the others from the maps costs more than counting.
+    counts = torch.bincount(torch.where(known, cell, cells).flatten(), minlength=cells + 1)[:-1]
     return counts.reshape(n, classes, classes).cpu()
 
 

@@ -24,6 +24,7 @@ from conceptseg.engine.verdicts import Examination, Verdict
 from conceptseg.engine.weighing import about_layer, about_worth
 from conceptseg.errors import InputError, few
 from conceptseg.network.independent import every, pair
+from conceptseg.network.label_map import label_map
 from conceptseg.network.place import Placed
 from conceptseg.network.values import saturated
 
@@ -105,7 +106,7 @@ class _Examiner:
         self.known = known
         self.logits = self.put_out(self.model)
         self.model.check_finite(self.logits, batch.ids)
-        self.prediction = self.logits.argmax(1)
+        self.prediction = label_map(self.logits)
 
     def put_out(self, model: SegmentationModel) -> Tensor:
         """Logits for the images of the batch."""
@@ -224,7 +225,7 @@ class _Examiner:
         return Verdict("passes", "equal again, and for an image alone as beside others" + mended)
 
     def _compare(self, one: Tensor, other: Tensor, what: str, cure: str) -> None:
-        changed = float((one.argmax(1) != other.argmax(1)).float().mean())
+        changed = float((label_map(one) != label_map(other)).float().mean())
         largest = float((one - other).abs().max())
         spread = float(one.std())
         if changed > CHANGED or largest > 0.05 * max(spread, 1e-6):

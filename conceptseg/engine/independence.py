@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from conceptseg.config import StudyKeys
 from conceptseg.errors import InputError, few
+from conceptseg.network.label_map import label_map
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,7 +115,7 @@ def by_masks(logits: Tensor, labels: Tensor) -> tuple[float, float]:
     k = logits.shape[1]
     known = (labels >= 0) & (labels < k)
     drawn = torch.stack([(labels == c) & known for c in range(k)], 1)
-    largest = torch.stack([logits.argmax(1) == c for c in range(k)], 1)
+    largest = torch.stack([label_map(logits) == c for c in range(k)], 1)
     held = drawn.flatten(2).any(2).any(0)
     found = []
     for shown in (largest, logits > 0):

@@ -28,6 +28,7 @@ from conceptseg.engine.otherwise import (
 from conceptseg.engine.reading import read, some
 from conceptseg.engine.verdicts import Verdict
 from conceptseg.errors import few
+from conceptseg.network.label_map import label_map
 from conceptseg.network.norms import Given, norms_with_statistics, watched
 from conceptseg.network.preprocess import prepare
 
@@ -146,7 +147,7 @@ class Prepared:
     def masks(self, labels: Tensor) -> Iterator[Verdict]:
         """Agreement with the masks, and the readings that agree clearly better, the best ones."""
         k, names = len(self.model.classes), self.model.classes
-        prediction = self.logits.argmax(1)
+        prediction = label_map(self.logits)
         counts = confusion(prediction, labels, k)
         own = agreement(counts).mean
         yield Verdict("masks", f"mean IoU {own:.2f} on {len(self.batch.ids)} images")
@@ -168,7 +169,7 @@ class Prepared:
             what = f"masks {one.words}", "they agree better"
             others.append((*what, "check how images and masks are stored", one.mean))
         for words, key, logits in self._otherwise():
-            mean = agreement(confusion(logits.argmax(1), labels, k)).mean
+            mean = agreement(confusion(label_map(logits), labels, k)).mean
             others.append((words, "with them the masks agree better", key, mean))
         bar = max(own + CLEARLY, max(mean for *_, mean in others) - CLEARLY)
         for words, found, cure, mean in others:

@@ -14,6 +14,7 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.otherwise import Changes, reversed_channels, scalings
 from conceptseg.engine.reading import read, some
 from conceptseg.engine.start import precision
+from conceptseg.network.label_map import label_map
 
 IMAGES = 16
 """Images with masks that are tried."""
@@ -81,5 +82,5 @@ def _mean(
     counts = np.zeros((k, k), np.int64)
     for images, labels in batches:
         model.settle(images)
-        counts += confusion(model(images).argmax(1), labels, k)
+        counts += confusion(label_map(model(images)), labels, k)
     return agreement(counts).mean

@@ -21,6 +21,7 @@ from torch import Tensor
 from conceptseg.explain.generate import Code, Group
 from conceptseg.explain.noise import generator
 from conceptseg.explain.scene import Scene
+from conceptseg.network.label_map import label_map
 
 NEARLY = 0.999
 """Part of the margin that is asked for which is enough: the rest is rounding."""
@@ -55,7 +56,7 @@ class Flip:
 
     def happened(self, logits: Tensor) -> Tensor:
         """Booleans [m] of logits [m, k, h, w]."""
-        found = logits.argmax(1)
+        found = label_map(logits)
         left = ((found == self.was) & (self.region | (self.clean != self.was))).sum((1, 2))
         if self.to is None:
             return left < KEPT * self.region.sum()

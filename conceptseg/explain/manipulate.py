@@ -15,6 +15,7 @@ import torch
 
 from conceptseg.explain.noise import channels_read, generator
 from conceptseg.explain.target import pinned
+from conceptseg.network.label_map import label_map
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -117,7 +118,7 @@ class _State:
         self.search, self.scene, self.explainer = search, scene, explainer
         self.target = pinned(target, scene.fix(target).mask)
         self.objective, self.class_id = objective, target.class_id
-        self.held = scene.logits.argmax(1) == target.class_id
+        self.held = label_map(scene.logits) == target.class_id
         self.signs = torch.zeros_like(scene.images)
         self.images = scene.images
         self.maps = scene.images.new_zeros(len(scene), *scene.size, dtype=torch.float32)
@@ -128,7 +129,7 @@ class _State:
         images = (self.scene.images + self.search.epsilon * signs).clamp(0, 1)
         other = self.scene.beside(images, range(len(images)))
         maps = self.explainer.on(other, [self.target])[0]
-        held = other.logits.argmax(1) == self.class_id
+        held = label_map(other.logits) == self.class_id
         both = (held & self.held).sum((1, 2))
         dice = 2 * both / (held.sum((1, 2)) + self.held.sum((1, 2))).clamp(min=1)
         value = self.objective(maps).to(self.value)

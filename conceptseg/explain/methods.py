@@ -13,6 +13,7 @@ from conceptseg.explain.scene import Read, Scene, Vary
 from conceptseg.explain.target import FixedTarget, Target
 from conceptseg.network.blame import escaped
 from conceptseg.network.influence import sloping
+from conceptseg.network.label_map import label_map
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import undisturbed
 
@@ -108,7 +109,7 @@ def _tried(
         with undisturbed(model):
             method.check(Scene(model, image, clean=clean))
         scene = Rehearsal(model, image, clean=clean)
-        most = int(scene.logits.argmax(1).flatten().mode().values)
+        most = int(label_map(scene.logits).flatten().mode().values)
         method.reduced(scene).on(scene, [Target(most)])
     except InputError as error:
         return error

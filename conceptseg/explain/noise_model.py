@@ -18,6 +18,7 @@ from conceptseg.errors import InputError, nearest
 from conceptseg.explain.fitted import Fitted
 from conceptseg.explain.noise import generator
 from conceptseg.network.blame import Backward
+from conceptseg.network.label_map import label_map
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import undisturbed
 
@@ -129,7 +130,7 @@ def kept_loss(logits: Tensor, clean: Tensor, classes: Tensor) -> Tensor:
     rows = torch.arange(len(classes), device=logits.device)
     others = logits.scatter(1, classes[:, None, None, None].expand(-1, 1, *logits.shape[2:]), -1e9)
     margin = logits[rows, classes] - others.logsumexp(1)
-    held = (clean.argmax(1) == classes[:, None, None]).to(margin)
+    held = (label_map(clean) == classes[:, None, None]).to(margin)
     return functional.binary_cross_entropy_with_logits(margin, held, reduction="none").mean((1, 2))
 
 
@@ -287,7 +288,7 @@ def fit(
     none of the classes is predicted in any.
     """
     with undisturbed(model), torch.no_grad():
-        predicted = [model(one[None])[0].argmax(0).unique().tolist() for one in images]
+        predicted = [label_map(model(one[None])[0]).unique().tolist() for one in images]
     columns = [[(m, c) for m, c in enumerate(classes) if c in there] for there in predicted]
     lacking = [c for m, c in enumerate(classes) if not any((m, c) in own for own in columns)]
     if lacking:

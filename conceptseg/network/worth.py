@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from conceptseg.errors import InputError
+from conceptseg.network.label_map import label_map
 from conceptseg.network.levels import Levels, balanced
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def compared(before: Tensor, after: Tensor) -> Losses:
     rows: list[tuple[Tensor, ...]] = []
     for one, other in zip(before, after, strict=True):
         finite = other.isfinite().all(0)
-        now, then = one.argmax(0), other.argmax(0)
+        now, then = label_map(one), label_map(other)
         there = _counted(now, classes)
         same = _counted(now[finite & (now == then)], classes)
         either_one = there + _counted(then[finite], classes) - same

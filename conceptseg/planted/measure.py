@@ -49,7 +49,7 @@ def predict(
     parts = []
     for start in range(0, len(levels), batch):
         images = torch.from_numpy(levels[start : start + batch]).unsqueeze(1).float() / 255.0
-        parts.append(net(images).argmax(dim=1).to(torch.uint8).numpy())
+        parts.append(net(images).max(dim=1).indices.to(torch.uint8).numpy())
     return np.concatenate(parts)
 
 

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from conceptseg.engine.agreement import agreement, best_shift, confusion, displaced, renamed
+from conceptseg.engine.agreement import (
+    agreement,
+    best_shift,
+    confusion,
+    confusions,
+    displaced,
+    renamed,
+)
 
 RNG = torch.Generator().manual_seed(4)
 
@@ -73,3 +80,15 @@ def test_transposed_masks_of_square_images():
 def test_masks_in_place_are_best_where_they_are():
     truth = blobs()
     assert best_shift(truth.clamp(min=0), truth, 4) == (0, 0)
+
+
+def test_pixels_are_counted_by_label_and_prediction_wherever_a_label_is_known():
+    generator = torch.Generator().manual_seed(4)
+    labels = torch.randint(-1, 5, (3, 7, 6), generator=generator)
+    prediction = torch.randint(0, 4, labels.shape, generator=generator)
+    prediction[labels < 0] = -1  # as where ignored pixels are taken over
+    expected = np.zeros((3, 4, 4), int)
+    for (n, y, x), label in np.ndenumerate(labels.numpy()):
+        if 0 <= label < 4:
+            expected[n, label, prediction[n, y, x]] += 1
+    assert np.array_equal(confusions(prediction, labels, 4).numpy(), expected)

@@ -18,9 +18,9 @@ from conceptseg.explain.regions import (
     Labelled,
     Predicted,
     UserMask,
-    predicted,
 )
 from conceptseg.explain.target import Target, configured
+from conceptseg.network.label_map import label_map
 
 SCORES = ("margin", "centred", "logit", "logprob", "probability")
 quick = settings(max_examples=25, deadline=None)
@@ -189,7 +189,7 @@ def test_a_known_prediction_fixes_the_same_regions():
     generator = torch.Generator().manual_seed(5)
     logits = torch.randn(2, 7, 6, 5, generator=generator)
     labels = torch.randint(-1, 7, (2, 6, 5), generator=generator)
-    known = predicted(logits)
+    known = label_map(logits)
     for region in ("predicted", "labelled", "true_positive", "false_positive", "false_negative"):
         for class_id in range(7):
             target = configured(TargetConfig(region=region), class_id)

@@ -16,6 +16,7 @@ from conceptseg.errors import InputError
 from conceptseg.explain.contract import Explainer
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
+from conceptseg.network.label_map import label_map
 
 
 @technique(family="score", source="Schorr et al. 2021, 10.3390/app11052199")
@@ -107,7 +108,7 @@ class ScoreMaps(Explainer):
             return scores[:, ids].transpose(0, 1)
         if not scores.isfinite().all():
             raise InputError("the scores are not finite; does the network return NaN?")
-        prediction = scene.logits.argmax(1).cpu().numpy()
+        prediction = label_map(scene.logits).cpu().numpy()
         values = scores.cpu().double().numpy()
         found = np.empty((len(ids), *prediction.shape))
         seen = scene.model.preprocessing.channels

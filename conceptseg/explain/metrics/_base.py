@@ -17,6 +17,7 @@ from conceptseg.errors import InputError
 from conceptseg.explain.contract import Measured, Metric, Trial
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import FixedTarget
+from conceptseg.network.label_map import label_map
 
 Sign = Literal["positive", "absolute"]
 Scaling = Literal["minmax", "max", "rank", "none"]
@@ -186,7 +187,7 @@ class Reference:
 
     @classmethod
     def of(cls, scene: Scene, region: FixedTarget) -> Self:
-        predicted = scene.logits.argmax(1) == region.class_id
+        predicted = label_map(scene.logits) == region.class_id
         return cls(region.class_id, predicted & region.mask, ~predicted | region.mask)
 
     def dice(self, logits: Tensor) -> Tensor:
@@ -197,7 +198,7 @@ class Reference:
         repeats = logits.shape[0] // self.own.shape[0]
         own = self.own.repeat_interleave(repeats, 0)
         counted = self.counted.repeat_interleave(repeats, 0)
-        found = dice((logits.argmax(1) == self.class_id) & counted, own)
+        found = dice((label_map(logits) == self.class_id) & counted, own)
         return found.masked_fill(~own.any(2).any(1), NAN)
 
 

@@ -11,6 +11,7 @@ from conceptseg.explain.contract import Measured, Trial
 from conceptseg.explain.metrics._base import NAN, MapMetric
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import FixedTarget, pinned
+from conceptseg.network.label_map import label_map
 
 
 @technique(family="robustness", source="Yeh et al. 2019, arXiv:1901.09392")
@@ -48,7 +49,7 @@ class Stability(MapMetric):
 
     def judge(self, trial: Trial, region: FixedTarget) -> Measured:
         scene, target = trial.scene, pinned(trial.target, region.mask)
-        before = scene.logits.argmax(1)
+        before = label_map(scene.logits)
         generator = torch.Generator().manual_seed(self.seed)
         changes = []
         for _ in range(self.draws):
@@ -56,7 +57,7 @@ class Stability(MapMetric):
             noisy = (scene.images + self.radius * noise.to(scene.images)).clamp(0, 1)
             other = Scene(scene.model, noisy, scene.labels, batch_size=scene.batch_size)
             change = _change(trial.attributions, trial.explainer.on(other, [target])[0])
-            same = ((other.logits.argmax(1) == before) & region.mask).sum((1, 2))
+            same = ((label_map(other.logits) == before) & region.mask).sum((1, 2))
             kept = same >= self.agreement * region.pixels
             changes.append(change.masked_fill(~kept, NAN))
         curve = torch.stack(changes, 1)

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from conceptseg.network.label_map import label_map
+
 
 def resized(maps: Tensor, size: Sequence[int]) -> Tensor:
     """Maps [n, k, y, x] on another grid, bilinearly, corners not aligned."""
@@ -74,7 +76,7 @@ def nearest_of_each(
     offset = torch.where(known, -0.5 * (mu**2).sum(3), -torch.inf)
     rows = torch.where(known[..., None], mu / scale[:, :, None], 0.0).flatten(1, 2)
     maps = resized(torch.einsum("nku,nuyx->nkyx", rows, features), size)
-    return (maps.view(n, b, k, *size) + offset[..., None, None]).argmax(2)
+    return label_map(maps.view(n, b, k, *size) + offset[..., None, None])
 
 
 def assigned(features: Tensor, direction: Tensor, offset: Tensor, size: Sequence[int]) -> Tensor:
@@ -83,7 +85,7 @@ def assigned(features: Tensor, direction: Tensor, offset: Tensor, size: Sequence
     Directions [n, k, u] and offsets [n, k]; -inf bars a class.
     """
     maps = torch.einsum("nku,nuyx->nkyx", direction, features)
-    return (resized(maps, size) + offset[:, :, None, None]).argmax(1)
+    return label_map(resized(maps, size) + offset[:, :, None, None])
 
 
 def means(sums: Tensor, mass: Tensor) -> Tensor:

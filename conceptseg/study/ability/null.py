@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from conceptseg.engine.contract import Context
+from conceptseg.network.label_map import label_map
 from conceptseg.stats.estimate import Sampling
 from conceptseg.study.ability.assess import Assessed, estimates, levels
 from conceptseg.study.ability.config import Ability
@@ -56,8 +57,8 @@ def bank(bench: Bench, seed: int) -> Bank:
         for _ in range(COPIES):
             with torch.no_grad():
                 p = context.model(noisy(batch.images, SPREAD, rng)).softmax(1)
-            own["dice"].append(scored(p.argmax(1), truth, k))
-            own["areas"].append(area(p.argmax(1), truth, k))
+            own["dice"].append(scored(label_map(p), truth, k))
+            own["areas"].append(area(label_map(p), truth, k))
             own["confidence"].append(p.amax(1).mean((1, 2)).double().numpy())
         for name, each in own.items():
             parts.setdefault(name, []).append(np.stack(each))

@@ -11,6 +11,7 @@ from conceptseg.data.batch import Batch
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.report.thumbnails import outlined, overlay
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.ability.assess import ASSESSED
@@ -54,7 +55,7 @@ class Pictures(Pass):
         for i, sample_id in enumerate(batch.ids):
             image, truth, prediction = (
                 each.cpu().numpy()
-                for each in (batch.images[i].float(), batch.labels[i], logits[i].argmax(0))
+                for each in (batch.images[i].float(), batch.labels[i], label_map(logits[i]))
             )
             for n, one in enumerate(lost):
                 if one.sample == sample_id:

@@ -14,6 +14,7 @@ from conceptseg.data.batch import Batch
 from conceptseg.data.draw import drawn, sample_priority
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.ability.config import POSITION, Ability
 from conceptseg.study.ability.gather import BLOCKS, PREPARED, READINGS, Reading, Sweep, recorded
@@ -108,7 +109,7 @@ class Read(Sweep):
         shuffled: dict[str, Tensor] = {}
         if ready.shuffled is not None:
             _, shuffled = recorded(ready.shuffled, batch.images, ready.layers)
-        p, prediction = logits.float().softmax(1), logits.argmax(1)
+        p, prediction = logits.float().softmax(1), label_map(logits)
         n, k, *size = logits.shape
         truth = without_small(batch.labels, k, self.study.min_share)
         other = torch.tensor([1 - ready.half[name] for name in batch.ids])

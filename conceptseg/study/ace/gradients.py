@@ -12,9 +12,9 @@ from conceptseg.config import TargetConfig
 from conceptseg.data.draw import drawn, sample_priority
 from conceptseg.data.labels import IGNORE
 from conceptseg.engine.contract import Context
-from conceptseg.explain.regions import predicted
 from conceptseg.explain.target import FixedTarget, configured
 from conceptseg.network.blame import Backward
+from conceptseg.network.label_map import label_map
 from conceptseg.network.record import Tail, encode
 
 MIN_REGION_PX = 64
@@ -65,7 +65,7 @@ class Targets:
         n, _, height, width = logits.shape
         if labels is None:
             labels = torch.full((n, height, width), IGNORE, device=logits.device)
-        prediction = predicted(logits)
+        prediction = label_map(logits)
         fixed = {c: configured(config, c).on(logits, labels, prediction) for c in class_ids}
         least = min_region(height, width)
         present = {c: (fixed[c].pixels >= least).tolist() for c in class_ids}

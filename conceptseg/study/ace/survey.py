@@ -17,6 +17,7 @@ from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.engine.reading import read, some
+from conceptseg.network.label_map import label_map
 from conceptseg.network.record import Tail
 from conceptseg.stats.mergeable.moments import Moments
 from conceptseg.stats.mergeable.sample_table import SampleTable
@@ -106,7 +107,7 @@ class Survey(Pass):
         segments: Segments,
     ) -> dict[str, np.ndarray]:
         """The tables of the i-th image: a row per segment, a row per class that is present."""
-        predicted = tail.logits[i].detach().argmax(0).cpu().numpy()
+        predicted = label_map(tail.logits[i]).cpu().numpy()
         labels = None if batch.labels is None else batch.labels[i].cpu().numpy()
         n_classes = tail.logits.shape[1]
         shares = segments.shares(predicted, n_classes)
@@ -147,7 +148,7 @@ def cut_scales(study: Ace, context: Context) -> tuple[tuple[int, ...], str, floa
     size = (1, 1)
     for batch in read(context, some(context, MEASURED), "none"):
         with torch.no_grad():
-            predicted = context.model(batch.images).argmax(1).cpu().numpy()
+            predicted = label_map(context.model(batch.images)).cpu().numpy()
         size = (int(predicted.shape[1]), int(predicted.shape[2]))
         found += [widths(one, len(context.model.classes)) for one in predicted]
     classes = list(study.class_ids(context))

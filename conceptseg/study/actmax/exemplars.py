@@ -12,6 +12,7 @@ from conceptseg.data.batch import Batch
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.report.thumbnails import outline, photo
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.actmax.config import Actmax
@@ -63,7 +64,7 @@ class Exemplars(Pass):
         table = SampleTable.empty()
         pictured, classes = len(survey.objective.ids), len(context.model.classes)
         with torch.no_grad():
-            predicted = context.model(batch.images).argmax(1)
+            predicted = label_map(context.model(batch.images))
             seen = observe(known[SPACES], context, survey.pool, batch.images)
             source = seen.pop("")
             for i, sample_id in enumerate(batch.ids):
@@ -75,7 +76,7 @@ class Exemplars(Pass):
                 counts = torch.bincount(predicted[i].flatten(), minlength=classes)
                 image = batch.images[i].float().cpu().numpy()
                 picture = photo(image, self.study.picture_px) if drawn else b""
-                one = {
+                one: dict[str, np.ndarray] = {
                     "feature": np.array(features, dtype=np.int64),
                     "drawn": np.array([features[k] for k in drawn], dtype=np.int64),
                     "photo": np.frombuffer(picture, dtype=np.uint8),

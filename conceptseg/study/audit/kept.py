@@ -8,6 +8,7 @@ from torch import Tensor
 
 from conceptseg.engine.contract import Context
 from conceptseg.explain.regions import distance_to
+from conceptseg.network.label_map import label_map
 
 SCORES = ("iou", "found", "flipped", "missed")
 
@@ -36,14 +37,14 @@ class Kept:
     def scores(self, logits: Tensor, labels: Tensor, background: int | None) -> np.ndarray:
         """`SCORES` of predictions, [n, 4]: IoU within the zone, and the shares of the region that
         are found, taken for another class, and for the background; the three sum to 1."""
-        return self._scores(logits.argmax(1), labels, background)
+        return self._scores(label_map(logits), labels, background)
 
     def judged(
         self, logits: Tensor, labels: Tensor, background: int | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """:meth:`scores` [n, 4], and the share of the region that is predicted as each class,
         [n, k]."""
-        predicted, classes = logits.argmax(1), logits.shape[1]
+        predicted, classes = label_map(logits), logits.shape[1]
         own = predicted[:, self.region]
         places = own + classes * torch.arange(len(own), device=own.device)[:, None]
         counts = torch.bincount(places.flatten(), minlength=classes * len(own))

@@ -9,6 +9,7 @@ import torch
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.report.panels import Palette, panels
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.audit.borders import shifts_of
@@ -114,7 +115,7 @@ class Pictures(Sweep):
                 given = [kept.within(one.image, donor) for donor in donors]
             images = torch.cat([one.image, *given])
             with torch.no_grad():
-                predicted = context.model(images).argmax(1).cpu().numpy()
+                predicted = label_map(context.model(images)).cpu().numpy()
             for i, what in enumerate(("before", *KINDS)):
                 truth = one.labels.cpu().numpy() if what == "before" else None
                 image = images[i].float().cpu().numpy()

@@ -16,6 +16,7 @@ from torch import Tensor
 from conceptseg.data.draw import drawn
 from conceptseg.engine.contract import Context, left_out
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.network.padding import MODES, padded
 from conceptseg.network.record import encode
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
@@ -156,11 +157,11 @@ class Shift(Sweep):
             return found
         bands = _bands(*one.size)
         with torch.no_grad():
-            own = context.model(one.image).argmax(1)[0].cpu().numpy()
+            own = label_map(context.model(one.image))[0].cpu().numpy()
             for row, mode in enumerate(MODES):
                 with padded(context.model, mode) as count:
                     if count:
-                        other = context.model(one.image).argmax(1)[0].cpu().numpy()
+                        other = label_map(context.model(one.image))[0].cpu().numpy()
                         found[0, row] = [(other != own)[band].mean() for band in bands]
         return found
 

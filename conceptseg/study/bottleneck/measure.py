@@ -10,6 +10,7 @@ from conceptseg.data.batch import Batch
 from conceptseg.data.draw import drawn
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.network.record import Recorder
 from conceptseg.report.panels import Palette, panels
 from conceptseg.stats.mergeable.sample_table import SampleTable
@@ -72,7 +73,7 @@ class Measure(Pass):
         for i, sample_id in enumerate(batch.ids):
             if sample_id in shown:
                 truth = None if batch.labels is None else batch.labels[i].cpu().numpy()
-                prediction = logits[i].argmax(0).cpu().numpy()
+                prediction = label_map(logits[i]).cpu().numpy()
                 image = batch.images[i].float().cpu().numpy()
                 data = panels(image, truth, prediction, palette, self.study.picture_px)
                 picture = {"picture": np.frombuffer(data, dtype=np.uint8)}
@@ -99,8 +100,8 @@ def look(
         assert logits is not None
         confidence, peak = summaries(logits, studied)
         if study.flip:
-            mirrored = context.model(images.flip(3)).argmax(1).flip(2)
-            agreed = agreement(logits.argmax(1), mirrored, studied)
+            mirrored = label_map(context.model(images.flip(3))).flip(2)
+            agreed = agreement(label_map(logits), mirrored, studied)
             confidence = torch.cat([confidence, agreed], 1)
     flat = recorder.activations[context.layer].detach().flatten(2).float()
     pooled = torch.cat([flat.mean(2), flat.std(2, correction=0), flat.amax(2)], 1)
@@ -113,7 +114,7 @@ def class_counts(logits: Tensor, labels: Tensor | None) -> np.ndarray:
     n, k = logits.shape[:2]
     if labels is None:
         return np.zeros((3, n, k), np.int64)
-    return np.asarray(pixel_counts(logits.argmax(1), labels, k))
+    return np.asarray(pixel_counts(label_map(logits), labels, k))
 
 
 def draw_pictured(study: Bottleneck, context: Context, known: Known) -> Known:

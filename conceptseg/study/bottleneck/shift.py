@@ -14,6 +14,7 @@ from conceptseg.data.draw import drawn, sample_priority
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.report.panels import Palette, panels
 from conceptseg.result.columns import labels_of
 from conceptseg.result.saved import safe_key
@@ -76,7 +77,7 @@ class Shift(Pass):
                 if name in shown:
                     truth = None if batch.labels is None else batch.labels[i].cpu().numpy()
                     seen = images[i].float().cpu().numpy()
-                    predicted = logits[i].argmax(0).cpu().numpy()
+                    predicted = label_map(logits[i]).cpu().numpy()
                     data = panels(seen, truth, predicted, palette, self.study.picture_px)
                     pictures.setdefault(name, []).append(data)
             every.append(numbers | {"counts": class_counts(logits, batch.labels).swapaxes(0, 1)})

@@ -8,6 +8,7 @@ from conceptseg.catalogue import choice_labels
 from conceptseg.engine.contract import Context, Study
 from conceptseg.engine.reading import read, some
 from conceptseg.errors import InputError
+from conceptseg.network.label_map import label_map
 
 if TYPE_CHECKING:
     from conceptseg.explain.lrp.composites import CompositeName
@@ -46,7 +47,7 @@ def _compared(study: Study, context: Context) -> Lines:
     with precision(context.run):
         batch = next(iter(read(context, some(context, IMAGES), "none")))
         with torch.no_grad():
-            prediction = context.model(batch.images).argmax(1)
+            prediction = label_map(context.model(batch.images))
         classes = torch.tensor(study.class_ids(context), device=prediction.device)
         counts = (prediction[:, None] == classes[:, None, None]).sum((2, 3))
         if not counts.any():

@@ -16,6 +16,7 @@ from conceptseg.explain.generate import WHOLE as WHOLE_IMAGE
 from conceptseg.explain.generate import Code
 from conceptseg.explain.looks import looks, octaves
 from conceptseg.explain.scene import Scene
+from conceptseg.network.label_map import label_map
 from conceptseg.network.model import SegmentationModel, load_model
 from conceptseg.report.thumbnails import outlined, overlay
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
@@ -156,7 +157,7 @@ class Case:
         eight, held = self.posed.judged(image)
         logits = self.scene.forward(image)
         outside = ~self.flip.region
-        changed = (logits[0].argmax(0) != self.flip.clean)[outside].float().mean()
+        changed = (label_map(logits[0]) != self.flip.clean)[outside].float().mean()
         finite = all(self.code.choices(group) is not None for group in edit.groups)
         by_chance = np.nan
         if not finite:
@@ -190,7 +191,7 @@ class Case:
         the region so to begin with, or there is none."""
         for model in self.second:
             scene = Scene(model, self.one.image)
-            clean = scene.logits[0].argmax(0)
+            clean = label_map(scene.logits[0])
             region = (clean == self.was) & self.flip.region
             if 2 * int(region.sum()) < int(self.flip.region.sum()):
                 return -1
@@ -206,7 +207,7 @@ class Case:
             return found
         with torch.no_grad():
             edited = self.code.render(self.best.theta[None])
-        predicted = self.scene.forward(edited)[0].argmax(0)
+        predicted = label_map(self.scene.forward(edited)[0])
         target = (
             predicted == self.to if self.to >= 0 else self.flip.region & (predicted != self.was)
         )

@@ -14,6 +14,7 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.explain.generate import Subject
 from conceptseg.explain.scene import Scene
+from conceptseg.network.label_map import label_map
 from conceptseg.study.counterfactual.config import Counterfactual
 from conceptseg.study.counterfactual.survey import PLAN
 
@@ -69,8 +70,8 @@ class Fit(Pass):
             if drawn is None:
                 return
             scene = Scene(context.model, image)
-            before = scene.logits[0].argmax(0) == was
-            after = scene.forward(drawn)[0].argmax(0) == was
+            before = label_map(scene.logits[0]) == was
+            after = label_map(scene.forward(drawn)[0]) == was
             found.append(float(2 * (before & after).sum() / (before.sum() + after.sum())))
         if (mean := float(np.mean(found))) < study.recovered:
             raise InputError(

@@ -13,6 +13,7 @@ from conceptseg.explain.counterfactual import Edit, Flip, Guard, search
 from conceptseg.explain.fill import from_around
 from conceptseg.explain.generate import Code, Group, Subject
 from conceptseg.explain.scene import Scene
+from conceptseg.network.label_map import label_map
 from conceptseg.study.counterfactual.config import ALL, Counterfactual
 from conceptseg.study.counterfactual.survey import CONTEXT_ID, PLAN, donors, named, regions
 from conceptseg.study.shared.sweep import One
@@ -34,7 +35,7 @@ class Posed:
     ) -> None:
         self.study, self.context, self.one, self.was, self.to = study, context, one, was, to
         self.scene = Scene(context.model, one.image, batch_size=context.run.batch_size)
-        clean = self.scene.logits[0].argmax(0)
+        clean = label_map(self.scene.logits[0])
         self.masks = regions(study, context, one.id, clean, was)
         self.flip = Flip(was, None if to < 0 else to, clean == was, clean)
         self.plan, self.whole = known[PLAN], known[WHOLE]
@@ -60,7 +61,7 @@ class Posed:
         for name in donors(self.plan, self.like[c], self.one.id, self.masks[c], self.study.donors):
             pixels = torch.from_numpy(manifest.image(manifest.sample(name)))[None]
             if pixels.shape == self.one.image.shape:
-                there = self.scene.forward(pixels.to(self.one.image))[0].argmax(0) == self.like[c]
+                there = label_map(self.scene.forward(pixels.to(self.one.image))[0]) == self.like[c]
                 found.append((name, from_around(pixels.to(self.one.image), ~there)))
         return found
 

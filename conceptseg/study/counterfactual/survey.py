@@ -14,6 +14,7 @@ from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.explain.looks import looks, octaves
+from conceptseg.network.label_map import label_map
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.counterfactual.config import ANY, Counterfactual
 
@@ -95,7 +96,7 @@ class Survey(Pass):
         wanted = sorted({was for was, _ in pairs(study, context)})
         least = study.min_region_fraction * logits[0, 0].numel()
         for i, name in enumerate(batch.ids):
-            predicted, image = logits[i].argmax(0), batch.images[i : i + 1].float()
+            predicted, image = label_map(logits[i]), batch.images[i : i + 1].float()
             shown = regions(study, context, name, predicted)
             bands = octaves(image)
             rows = [looks(image, bands, mask) for mask in shown.values()]

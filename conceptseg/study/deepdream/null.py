@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from conceptseg.engine.contract import Context
+from conceptseg.network.label_map import label_map
 from conceptseg.result.saved import Result
 from conceptseg.stats.estimate import Sampling
 from conceptseg.study.deepdream.ascent import smooth_changes
@@ -51,7 +52,7 @@ def bank(bench: Bench, seed: int) -> Bank:
         images = image.expand(WALKS, -1, -1, -1).contiguous()
         ends = smooth_changes(images, np.full(WALKS, LENGTH), 2, [seed, place])[-1]
         with torch.no_grad():
-            predicted = context.model(torch.cat([image, ends])).argmax(1).numpy()
+            predicted = label_map(context.model(torch.cat([image, ends]))).numpy()
         for case in cases_of(study, survey, seed, name, None):
             target, back, start = case.route.target, background(context), image[0].numpy()
             first, *last = (

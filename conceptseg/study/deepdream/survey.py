@@ -12,6 +12,7 @@ from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
+from conceptseg.network.label_map import label_map
 from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.deepdream.config import DeepDream
@@ -87,7 +88,7 @@ class Look(Pass):
         with torch.no_grad():
             logits = context.model(batch.images)
         context.model.check_finite(logits, batch.ids)
-        prediction = logits.argmax(1).cpu().numpy()
+        prediction = label_map(logits).cpu().numpy()
         k, back = logits.shape[1], background(context)
         least = self.study.min_region_fraction * prediction[0].size
         capacity = max(self.study.references, self.study.starts)

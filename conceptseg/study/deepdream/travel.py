@@ -15,6 +15,7 @@ from conceptseg.data.draw import sample_priority
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.network.blame import Backward
+from conceptseg.network.label_map import label_map
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import undisturbed
 from conceptseg.network.shuffle import shuffled
@@ -222,7 +223,7 @@ class Gauge:
     def share(self, logits: Tensor) -> Tensor:
         """Share of the region that is the target, or for paths down that is not, [n]."""
         target = torch.tensor(self.target, device=logits.device)[:, None, None]
-        hit = (logits.argmax(1) == target) == (self.sign > 0)[:, None, None]
+        hit = (label_map(logits) == target) == (self.sign > 0)[:, None, None]
         return (hit & self.region).sum((1, 2)) / self.region.sum((1, 2))
 
 
@@ -263,7 +264,7 @@ def _described(
 ) -> np.ndarray:
     """Descriptors [p + 1, n, m] along one walk from the image `start`."""
     images = [point.float().cpu().numpy() for point in path.images]
-    predictions = [one.argmax(1).cpu().numpy() for one in logits]
+    predictions = [label_map(one).cpu().numpy() for one in logits]
     return np.array(
         [
             [

@@ -12,6 +12,7 @@ from conceptseg.data.batch import Batch
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.network.record import Tail, encode
 from conceptseg.stats.estimate import Estimate
 from conceptseg.stats.mergeable.sample_table import SampleTable
@@ -102,11 +103,11 @@ class Recover(Pass):
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         with torch.no_grad():
             tail = Tail.of(context.model, batch.images, context.levels)
-            clean = tail.logits.argmax(1)
+            clean = label_map(tail.logits)
             each = []
             for _, atoms in known[TRIED]:
                 rebuilt = shaped(atoms.rebuilt(flat(tail.activation)), tail.activation)
-                seen = tail.resume(rebuilt).argmax(1)
+                seen = label_map(tail.resume(rebuilt))
                 each.append(class_iou(seen, clean, len(context.model.classes)))
         iou = torch.stack(each, 1).cpu().numpy()
         return RECOVERED(SampleTable.batch(batch.ids, {"iou": iou}))

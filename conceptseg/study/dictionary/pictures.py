@@ -10,6 +10,7 @@ from torch import Tensor
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.report.panels import Palette, panels
 from conceptseg.report.thumbnails import outlined
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
@@ -116,7 +117,7 @@ class Pictures(Sweep):
             q = known[CHOSEN_ATOMS][failure.class_id]
             step = float(failure.mean[q]) - codes[:, q]
             edited = layer.tail.resume(changed(activation, step, known[LEARNT].atoms.atoms[q]))
-            for which, seen in (("before", layer.clean), ("after", edited.argmax(1))):
+            for which, seen in (("before", layer.clean), ("after", label_map(edited))):
                 prediction = seen[0].cpu().numpy()
                 data = panels(image, truth, prediction, palette, self.study.picture_px)
                 drawn.append((mended_key(failure.class_id, one.id, which), data))

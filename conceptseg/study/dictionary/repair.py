@@ -9,6 +9,7 @@ from torch import Tensor
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.network.record import Tail
 from conceptseg.stats.estimate import Estimate
 from conceptseg.stats.family import Question, Test, judge
@@ -120,7 +121,7 @@ class Try(Sweep):
 def editable(context: Context, one: One) -> Editable:
     with torch.no_grad():
         tail = Tail.of(context.model, one.image, context.levels)
-        clean = tail.logits.argmax(1)
+        clean = label_map(tail.logits)
         reference = clean if one.labels is None else one.labels[None]
     labelled = torch.tensor([one.labels is not None])
     return Editable(tail, clean, reference, labelled, len(context.model.classes))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.network.record import Tail
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.dictionary.config import Dictionary
@@ -101,7 +102,7 @@ def sobol_images(study: Dictionary, context: Context, known: Known) -> Known:
 def scored(logits: Tensor, context: Context) -> Callable[[Tensor], Tensor]:
     """The score of an image [1, k, h, w]: the mean log-probability of the classes as predicted at
     first, over the pixels that are not background (over all where nothing else is)."""
-    clean = logits.argmax(1)
+    clean = label_map(logits)
     names = context.model.classes
     ground = context.manifest.background
     where = clean != (names.index(ground) if ground in names else -1)

@@ -12,6 +12,7 @@ from conceptseg.data.batch import Batch
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.network.record import encode
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.stats.mergeable.sums import Sums
@@ -151,10 +152,10 @@ class Recover(Pass):
         with torch.no_grad():
             for number, member in enumerate(known[MEMBERS]):
                 tail = member.tail(batch.images)
-                clean, k = tail.logits.argmax(1), len(context.model.classes)
+                clean, k = label_map(tail.logits), len(context.model.classes)
                 for shared in known[TRIED]:
                     rebuilt = shared.rebuilt(number, tail.activation)
-                    found.append(class_iou(tail.resume(rebuilt).argmax(1), clean, k))
+                    found.append(class_iou(label_map(tail.resume(rebuilt)), clean, k))
         iou = torch.stack(found, 1).cpu().numpy()
         return RECOVERED(SampleTable.batch(batch.ids, {"iou": iou}))
 

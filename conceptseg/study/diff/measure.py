@@ -10,6 +10,7 @@ from conceptseg.data.batch import Batch
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.network.record import Tail
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.diff.config import Diff
@@ -44,7 +45,7 @@ class Predict(Pass):
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         k = len(context.model.classes)
         with torch.no_grad():
-            seen = [one.model(batch.images).argmax(1) for one in known[MEMBERS]]
+            seen = [label_map(one.model(batch.images)) for one in known[MEMBERS]]
         reference, labelled = _reference(batch, seen[0])
         old, new = (F.one_hot(one, k).bool() for one in seen[:2])
         arrays = {
@@ -111,7 +112,7 @@ class Erase(Pass):
             for number, member in enumerate(known[MEMBERS]):
                 tail = member.tail(batch.images)
                 if not parts:
-                    reference = _reference(batch, tail.logits.argmax(1))[0]
+                    reference = _reference(batch, label_map(tail.logits))[0]
                     held = _concepts(context, batch, reference, len(context.model.classes))
                 made = _erased(known[SHARED], number, tail, reference, held)
                 for name, one in made.items():
@@ -130,7 +131,7 @@ def _erased(
 ) -> dict[str, torch.Tensor]:
     """Of one network, for n images, q concepts and k classes: `effect` [n, q, k] of erasing each,
     mean codes outside of each class as predicted and on what is `held`, and `mean` codes [n, q]."""
-    clean, activation = tail.logits.argmax(1), tail.activation
+    clean, activation = label_map(tail.logits), tail.activation
     codes, k = shared.codes(number, activation), tail.logits.shape[1]
     before, rows = class_iou(clean, reference, k), []
     for q in range(shared.count):
@@ -138,7 +139,7 @@ def _erased(
             rows.append(torch.where(before.isnan(), before, 0.0))
             continue
         edited = changed(activation, -codes[:, q], shared.atoms[number][q])
-        rows.append(class_iou(tail.resume(edited).argmax(1), reference, k) - before)
+        rows.append(class_iou(label_map(tail.resume(edited)), reference, k) - before)
     mean, inside = codes.mean((2, 3)), _pooled(_held(clean, k), codes)
     return {
         "effect": torch.stack(rows, 1),

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.report.panels import Palette, panels
 from conceptseg.report.thumbnails import outlined
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
@@ -93,7 +94,7 @@ class Pictures(Sweep):
                 tail = known[MEMBERS][number].tail(one.image)
                 codes = known[SHARED].codes(number, tail.activation)
             if one.id in {image for _, image in known[SHOWN_IMAGES]}:
-                seen = tail.logits.argmax(1)[0].cpu().numpy()
+                seen = label_map(tail.logits)[0].cpu().numpy()
                 data = panels(image, truth, seen, palette, side)
                 drawn.append((image_key(one.id, which), data))
             for q, images in known[SHOWN_CONCEPTS]:

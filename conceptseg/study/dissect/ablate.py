@@ -11,6 +11,7 @@ from conceptseg.data.batch import Batch
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Test
 from conceptseg.stats.mergeable.sample_table import SampleTable
@@ -93,7 +94,7 @@ class Ablate(Pass):
 
     def beside(self, context: Context, logits: Tensor) -> object:
         """The overlap of an edited image's prediction."""
-        prediction = logits.argmax(1)
+        prediction = label_map(logits)
         return class_iou(prediction, prediction, logits.shape[1])
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:

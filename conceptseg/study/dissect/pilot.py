@@ -13,6 +13,7 @@ from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
+from conceptseg.network.label_map import label_map
 from conceptseg.network.record import Recorder
 from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.family import fewest
@@ -119,7 +120,7 @@ def observe(context: Context, batch: Batch, known: Known, label_px: int) -> tupl
         logits = recorder(batch.images)
         if logits is not None:
             context.model.check_finite(logits, batch.ids)
-            prediction = logits.argmax(1)
+            prediction = label_map(logits)
         activation = levels.joined(recorder.activations)
         context.model.check_finite(activation, batch.ids, context.layer)
         view = View(batch.ids, batch.images, batch.labels, prediction)

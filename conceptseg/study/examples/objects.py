@@ -11,6 +11,7 @@ from conceptseg.data.batch import Batch
 from conceptseg.data.draw import sample_priority
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.network.record import Recorder
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.examples.config import Examples
@@ -39,7 +40,7 @@ class Describe(Pass):
         assert logits is not None
         activation = context.levels.joined(recorder.activations)
         sure = logits.float().softmax(1).amax(1).cpu().numpy()
-        predicted = logits.argmax(1).cpu().numpy()
+        predicted = label_map(logits).cpu().numpy()
         truth = np.full_like(predicted, -1) if batch.labels is None else batch.labels.cpu().numpy()
         table = SampleTable.empty(study.images)
         for i, name in enumerate(batch.ids):

@@ -8,6 +8,7 @@ import torch
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.examples.assess import LISTED, NEIGHBOURS, PORTRAITS, Objects
 from conceptseg.study.examples.config import Examples
@@ -60,7 +61,7 @@ class Pictures(Sweep):
     def look(self, context: Context, one: One, known: Known) -> Tables:
         objects = known[LISTED]
         with torch.no_grad():
-            regions = context.model(one.image).argmax(1)[0].cpu().numpy()
+            regions = label_map(context.model(one.image))[0].cpu().numpy()
         if self.study.regions == "labelled":
             regions = np.full_like(regions, -1) if one.labels is None else one.labels.cpu().numpy()
         image = one.image[0].float().cpu().numpy()

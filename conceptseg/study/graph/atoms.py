@@ -10,6 +10,7 @@ from conceptseg.data.draw import sample_priority
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
+from conceptseg.network.label_map import label_map
 from conceptseg.network.record import Recorder
 from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.intervals import Floats
@@ -135,7 +136,7 @@ class Gather(Pass):
             logits = recorder(batch.images)
         assert logits is not None
         context.model.check_finite(logits, batch.ids)
-        predicted = logits.argmax(1)
+        predicted = label_map(logits)
         table = SampleTable.empty(study.images)
         for i, name in enumerate(batch.ids):
             least = study.min_share * predicted[i].numel()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from conceptseg.engine.contract import Context
+from conceptseg.network.label_map import label_map
 from conceptseg.result.saved import Result
 from conceptseg.stats.estimate import Sampling
 from conceptseg.study.graph.assess import Edge, Measured, beyond_random, judged
@@ -61,7 +62,7 @@ def bank(bench: Bench, seed: int) -> Bank:
         _, between, direct = looked(wires, atoms, wires.targets(classes))
         ways.append(between)
         straight.append(direct)
-        there.append(np.stack([(wires.logits.argmax(1) == c).any(2).any(1) for c in classes], 1))
+        there.append(np.stack([(label_map(wires.logits) == c).any(2).any(1) for c in classes], 1))
         maps.append(wires.clean[1].numpy())
     return Bank(
         study,

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.network.record import encode
 from conceptseg.report.thumbnails import overlay
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
@@ -104,7 +105,7 @@ class Pictures(Sweep):
         if all(edge.target is not None for edge in edges):
             return None
         with torch.no_grad():
-            return np.asarray(context.model(one.image).argmax(1)[0].cpu().numpy())
+            return np.asarray(label_map(context.model(one.image))[0].cpu().numpy())
 
     def gathered(self, table: SampleTable, known: Known) -> Known:
         return DRAWN(together_by_name(table))

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from conceptseg.network.label_map import label_map
 from conceptseg.study.graph.atoms import Atoms
 
 
@@ -15,7 +16,7 @@ def responses(
     """How strongly each atom responds somewhere [n, P], and in the mean over each predicted class
     [n, P, K], in deviations, from the layers' activations and the logits; nan where a class is not
     predicted."""
-    predicted = logits.argmax(1)
+    predicted = label_map(logits)
     n, k = predicted.shape[0], logits.shape[1]
     active = np.zeros((n, len(atoms.atoms)), np.float32)
     on = np.full((n, len(atoms.atoms), k), np.nan, np.float32)

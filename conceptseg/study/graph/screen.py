@@ -11,6 +11,7 @@ from conceptseg.data.batch import Batch
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.graph.atoms import ATOMS, CELLS, CLASSES, HALVES, LAYERS, Atoms
 from conceptseg.study.graph.config import Graph
@@ -68,7 +69,7 @@ class Screen(Pass):
             [name for name in batch.ids if name in tried],
             units_of(ways, straight, there, rows),
         )
-        counts = together(context, batch, wires.logits.argmax(1), wires.clean, known)
+        counts = together(context, batch, label_map(wires.logits), wires.clean, known)
         return EFFECTS(SampleTable.batch(batch.ids, own)) | BY_UNIT(units) | counts
 
     def finish(self, context: Context, state: Known, known: Known) -> Known:

@@ -16,6 +16,7 @@ from conceptseg.explain.methods import attempted, explainers
 from conceptseg.explain.regions import UserMask
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
+from conceptseg.network.label_map import label_map
 from conceptseg.report.thumbnails import overlay
 from conceptseg.stats.intervals import Floats
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
@@ -88,7 +89,7 @@ def explained(
 ) -> tuple[list[Mark], np.ndarray, str | None]:
     """The landmarks of an image, their maps [m, h, w], and why there are none of these."""
     scene = Scene(context.model, one.image, batch_size=context.run.batch_size)
-    regions = scene.logits.argmax(1)[0].cpu().numpy()
+    regions = label_map(scene.logits)[0].cpu().numpy()
     if study.regions == "labelled":
         regions = np.full_like(regions, -1) if one.labels is None else one.labels.cpu().numpy()
     marks = marks_of(study, regions, study.class_ids(context), one.id)

@@ -10,6 +10,7 @@ from conceptseg.data.draw import sample_priority
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
+from conceptseg.network.label_map import label_map
 from conceptseg.network.record import Recorder
 from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.mergeable.sample_table import SampleTable
@@ -69,7 +70,7 @@ class Describe(Pass):
         assert logits is not None
         context.model.check_finite(logits, batch.ids)
         activation = context.levels.joined(recorder.activations)
-        predicted = logits.argmax(1).cpu().numpy()
+        predicted = label_map(logits).cpu().numpy()
         table = SampleTable.empty(study.images)
         for i, name in enumerate(batch.ids):
             found = parts(

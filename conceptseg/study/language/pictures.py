@@ -8,6 +8,7 @@ import torch
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.report.thumbnails import photo
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.language.assess import LANGUAGE, SEEDS, Seed
@@ -62,7 +63,7 @@ class Pictures(Sweep):
     def look(self, context: Context, one: One, known: Known) -> Tables:
         objects = known[SPOKEN]
         with torch.no_grad():
-            regions = context.model(one.image).argmax(1)[0].cpu().numpy()
+            regions = label_map(context.model(one.image))[0].cpu().numpy()
         image, side = one.image[0].float().cpu().numpy(), self.study.picture_px
         rows = sorted({row for *_, row in known[SHOWN]} | set(known[EXPLORED]))
         return packed(

@@ -12,6 +12,7 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.explain.grids import grid_energy
 from conceptseg.explain.lrp.flow import Amount
 from conceptseg.explain.lrp.parts import channel
+from conceptseg.network.label_map import label_map
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen
 from conceptseg.study.lcrp.engines import (
@@ -151,7 +152,7 @@ class Control(TwinSweep):
         """What each module received and handed on, for the image's largest class."""
         engine = known[ENGINES].of()
         run = engine.run(one.image, [context.layer])
-        where = regions(run.logits.detach().argmax(1)[0], known[CHOSEN_PAIRS].classes)
+        where = regions(label_map(run.logits)[0], known[CHOSEN_PAIRS].classes)
         class_id = max(where, key=lambda c: int(where[c].sum()))
         start = start_of(self.study, run, where[class_id], class_id)
         (at_layer,) = run.at_layers(start, [context.layer])

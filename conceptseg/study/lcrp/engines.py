@@ -14,6 +14,7 @@ from conceptseg.errors import asked_for
 from conceptseg.explain.lrp.composites import CompositeName
 from conceptseg.explain.lrp.engine import Engine, Run
 from conceptseg.explain.lrp.start import relevance_of_logits
+from conceptseg.network.label_map import label_map
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.record import undisturbed
 from conceptseg.network.shuffle import shuffled
@@ -128,7 +129,7 @@ def context_score(maps: Tensor, mask: Tensor) -> Tensor:
 def predict(context: Context, images: Tensor) -> Tensor:
     """The clean prediction [n, h, w]."""
     with undisturbed(context.model), torch.no_grad():
-        return context.model(images).argmax(1)
+        return label_map(context.model(images))
 
 
 def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -13,6 +13,7 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.explain.lrp.parts import channel
 from conceptseg.explain.lrp.start import relevance_of_logits
+from conceptseg.network.label_map import label_map
 from conceptseg.report.thumbnails import overlay
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen
@@ -119,7 +120,7 @@ class Maps(Sweep):
         study, layer, chosen = self.study, context.layer, known[CHOSEN_PAIRS]
         classes = len(context.model.classes)
         run = known[ENGINES].of().run(one.image, [layer])
-        where = regions(run.logits.detach().argmax(1)[0], chosen.classes)
+        where = regions(label_map(run.logits)[0], chosen.classes)
         tile = context.manifest.context(context.manifest.sample(one.id))
         jobs = chosen.jobs(study).get(one.id, [])
         rows: list[dict[str, Any]] = []

@@ -9,6 +9,7 @@ from conceptseg.data.batch import Batch
 from conceptseg.data.draw import sample_priority
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.stats.mergeable.moments import Moments
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.stats.mergeable.top_samples import TopSamples
@@ -45,7 +46,7 @@ class Survey(Pass):
             # One by one: sums near zero magnify the rounding by which batches differ.
             run = engine.run(batch.images[i : i + 1], [layer])
             context.model.check_finite(run.logits, [sample_id])
-            where = regions(run.logits.detach().argmax(1)[0], classes)
+            where = regions(label_map(run.logits)[0], classes)
             activation.append(run.activations[layer][0].flatten(1).amax(1).float().cpu().numpy())
             shares = np.full((len(classes), len(activation[-1])), np.nan, np.float32)
             through = {}

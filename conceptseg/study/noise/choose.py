@@ -12,6 +12,7 @@ from conceptseg.data.draw import sample_priority
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
+from conceptseg.network.label_map import label_map
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.noise.config import NoiseStudy
 
@@ -45,7 +46,7 @@ class Choose(Pass):
         with torch.no_grad():
             logits = context.model(batch.images)
         context.model.check_finite(logits, batch.ids)
-        predicted = logits.argmax(1)
+        predicted = label_map(logits)
         least = self.study.min_region_fraction * predicted[0].numel()
         counts = {c: (predicted == c).sum((1, 2)).tolist() for c in wanted}
         for i, name in enumerate(batch.ids):

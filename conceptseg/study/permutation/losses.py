@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from conceptseg.network.label_map import label_map
 from conceptseg.study.shared.overlap import class_iou
 
 EXTRA = ("nll", "boundary")
@@ -13,7 +14,7 @@ EXTRA = ("nll", "boundary")
 def overlap_loss(logits: Tensor, labels: Tensor) -> np.ndarray:
     """1 - IoU of each class in each image, float64 [n, k]; nan where the labels lack the class."""
     k = logits.shape[1]
-    return np.asarray(1 - class_iou(logits.argmax(1), labels, k).double().cpu().numpy())
+    return np.asarray(1 - class_iou(label_map(logits), labels, k).double().cpu().numpy())
 
 
 def likelihood_loss(logits: Tensor, labels: Tensor) -> np.ndarray:
@@ -42,7 +43,7 @@ def boundary_loss(logits: Tensor, labels: Tensor, tolerance: int) -> np.ndarray:
     Source: Csurka et al. 2013, "What is a good evaluation measure for semantic segmentation?"
     """
     k = logits.shape[1]
-    prediction = torch.where(labels >= 0, logits.argmax(1), labels)
+    prediction = torch.where(labels >= 0, label_map(logits), labels)
     losses = np.full((len(labels), k), np.nan)
     for c in range(k):
         held = (labels == c).flatten(1).any(1)

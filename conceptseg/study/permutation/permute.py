@@ -13,6 +13,7 @@ from conceptseg.data.draw import sample_priority
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.network.record import Tail, encode
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.permutation.assess import CHOSEN_PARTS, UNDECIDED
@@ -94,7 +95,7 @@ class Exchange(Pass):
 
     def beside(self, context: Context, logits: Tensor) -> object:
         """The losses of a changed image."""
-        truth = logits.argmax(1)
+        truth = label_map(logits)
         return overlap_loss(logits, truth), self._extra(logits, truth)
 
     def changed(

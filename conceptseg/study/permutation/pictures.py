@@ -10,6 +10,7 @@ from conceptseg.data.batch import Batch
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.report.panels import Palette, panels
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.permutation.deltas import DELTAS, Deltas
@@ -51,7 +52,7 @@ class Pictures(Exchange):
             for i in range(len(batch)):
                 truth = batch.labels[i].cpu().numpy() if name == "clean" else None
                 image = images[i].float().cpu().numpy()
-                prediction = logits[i].argmax(0).cpu().numpy()
+                prediction = label_map(logits[i]).cpu().numpy()
                 data = panels(image, truth, prediction, palette, self.study.picture_px)
                 parts.setdefault(name, []).append(data)
         table = SampleTable.empty()

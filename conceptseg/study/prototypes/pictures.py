@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.report.thumbnails import overlay, shared_limit
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.prototypes.assess import GROUPED, PLACED, Grouped
@@ -101,7 +102,7 @@ class Pictures(Sweep):
     def look(self, context: Context, one: One, known: Known) -> Tables:
         study, regions = self.study, known[LISTED]
         run = known[ENGINE].run(one.image, [context.layer])
-        predicted = run.logits.argmax(1)[0].cpu().numpy()
+        predicted = label_map(run.logits)[0].cpu().numpy()
         image, drawn = one.image[0].float().cpu().numpy(), list[tuple[str, bytes]]()
         least = study.min_share * predicted.size
         found = parts(predicted, study.class_ids(context), study.per_image, least)

@@ -20,6 +20,7 @@ from conceptseg.errors import asked_for
 from conceptseg.explain.lrp.engine import Engine, Run
 from conceptseg.explain.lrp.parts import quotient, within
 from conceptseg.explain.lrp.start import relevance_of_logits
+from conceptseg.network.label_map import label_map
 from conceptseg.network.record import encode
 from conceptseg.stats.intervals import Floats
 from conceptseg.stats.mergeable.sample_table import SampleTable
@@ -164,7 +165,7 @@ class Describe(Pass):
         # One by one: sums near zero magnify the rounding by which batches differ.
         run = known[ENGINE].run(image, [layer])
         context.model.check_finite(run.logits, [name])
-        predicted = run.logits.argmax(1)[0].cpu().numpy()
+        predicted = label_map(run.logits)[0].cpu().numpy()
         sure = run.logits.float().softmax(1).amax(1)[0].cpu().numpy()
         truth = np.full_like(predicted, -1) if labels is None else labels
         least = study.min_share * predicted.size

@@ -11,8 +11,8 @@ from conceptseg.data.draw import sample_priority
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
-from conceptseg.explain.regions import predicted
 from conceptseg.explain.target import configured
+from conceptseg.network.label_map import label_map
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.saliency.config import Saliency
 
@@ -37,7 +37,7 @@ class Choose(Pass):
             logits = context.model(batch.images)
         context.model.check_finite(logits, batch.ids)
         least = self.study.min_region_fraction * logits.shape[2] * logits.shape[3]
-        prediction, large = predicted(logits), {}
+        prediction, large = label_map(logits), {}
         for class_id in self.study.class_ids(context):
             target = configured(self.study.target, class_id)
             large[class_id] = (target.on(logits, batch.labels, prediction).pixels >= least).tolist()

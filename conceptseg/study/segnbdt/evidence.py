@@ -17,6 +17,7 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.explain.fill import filling
 from conceptseg.explain.methods import attempted, explainers
 from conceptseg.explain.scene import Scene
+from conceptseg.network.label_map import label_map
 from conceptseg.report.thumbnails import outlined, overlay, photo, shared_limit
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.segnbdt.config import Segnbdt
@@ -184,7 +185,7 @@ class Evidence(Pass):
     ) -> list[tuple[int, Tensor]]:
         """The predicted region of each class, the context that the data set knows to matter, and
         the user's concepts, bool [q, h, w]."""
-        predicted = scene.logits[0].argmax(0)
+        predicted = label_map(scene.logits[0])
         least = max(1.0, self.study.min_region_fraction * predicted.numel())
         counts = np.bincount(predicted.flatten().cpu().numpy(), minlength=scene.logits.shape[1])
         large = np.flatnonzero(counts >= least)

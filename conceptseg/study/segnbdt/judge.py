@@ -13,6 +13,7 @@ from conceptseg.data.batch import Batch
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.mergeable.joint_counts import JointCounts
 from conceptseg.stats.mergeable.sample_table import SampleTable
@@ -107,7 +108,7 @@ class Judge(Pass):
         """An image's decisions, counted node by node; by a tree like any other."""
         rules = Rules(random_tree(logits.shape[1], np.random.default_rng(0)), logits)
         return _decided(rules, logits), nodes_at(
-            rules, logits, logits.argmax(1)[0], self.study.bins
+            rules, logits, label_map(logits)[0], self.study.bins
         )
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
@@ -158,7 +159,7 @@ def join_judgements(study: Segnbdt, context: Context, known: Known) -> Known:
 def _decided(rules: Rules, logits: Tensor) -> list[Tensor]:
     """Classes [n, h, w] by the network, and by its tree softly and hard."""
     soft, hard = rules.both(logits)
-    return [logits.argmax(1), soft.argmax(1), hard]
+    return [label_map(logits), label_map(soft), hard]
 
 
 def joint(truth: Tensor, edge: Tensor, decided: list[Tensor], k: int) -> np.ndarray:

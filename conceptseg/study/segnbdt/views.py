@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from conceptseg.data.draw import sample_priority
+from conceptseg.network.label_map import label_map
 from conceptseg.study.segnbdt.config import Segnbdt
 from conceptseg.study.segnbdt.judge import Judged
 from conceptseg.study.segnbdt.rules import Rules
@@ -47,9 +48,9 @@ def view(study: Segnbdt, rules: Rules, logits: Tensor, labels: Tensor) -> dict[s
             depths[depth, at] = percent[node.edge + branch, at]
     shape = (len(down), len(right))
     return {
-        "network": drawn[0].argmax(0).cpu().numpy().astype(np.int16),
+        "network": label_map(drawn[0]).cpu().numpy().astype(np.int16),
         "hard": leaf.reshape(shape).astype(np.int16),
-        "soft": soft[0].argmax(0).cpu().numpy().astype(np.int16),
+        "soft": label_map(soft[0]).cpu().numpy().astype(np.int16),
         "truth": labels[down][:, right].cpu().numpy().astype(np.int16),
         "sure": depths.reshape(-1, *shape).astype(np.int8),
     }

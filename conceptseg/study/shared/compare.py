@@ -14,6 +14,7 @@ from conceptseg.explain.methods import attempted, explainers
 from conceptseg.explain.regions import Predicted
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
+from conceptseg.network.label_map import label_map
 from conceptseg.report.thumbnails import outlined, overlay, shared_limit
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.shared.sweep import One, Sweep
@@ -108,7 +109,7 @@ class Compare(Sweep):
             "class": np.array(classes, dtype=np.int64),
             **{f"map-{number}": maps[:, 0].cpu().numpy() for number, (maps, _) in enumerate(made)},
             "failed": np.array([why or "" for _, why in made], np.str_),
-            "prediction": scene.logits.argmax(1)[0].cpu().numpy().astype(np.int32),
+            "prediction": label_map(scene.logits)[0].cpu().numpy().astype(np.int32),
         }
 
     def gathered(self, table: SampleTable, known: Known) -> Known:

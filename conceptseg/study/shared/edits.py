@@ -10,6 +10,7 @@ from torch import Tensor
 
 from conceptseg.data.batch import Batch
 from conceptseg.engine.contract import Context
+from conceptseg.network.label_map import label_map
 from conceptseg.network.record import Tail
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Also, Question, Test, judge
@@ -41,7 +42,7 @@ class Editable:
     def of(cls, context: Context, batch: Batch) -> "Editable":
         """One pass of each image; takes no gradients, so call it where none are recorded."""
         tail = Tail.of(context.model, batch.images, context.levels)
-        clean = tail.logits.argmax(1)
+        clean = label_map(tail.logits)
         labelled = torch.zeros(len(batch), dtype=torch.bool, device=clean.device)
         reference = clean
         if batch.labels is not None:
@@ -54,13 +55,13 @@ class Editable:
 
         Without an activation, that of the network as it is. nan where the reference lacks a class.
         """
-        here = self.clean if activation is None else self.tail.resume(activation).argmax(1)
+        here = self.clean if activation is None else label_map(self.tail.resume(activation))
         return class_iou(here, self.reference, self.classes)
 
     def iou_and_right(self, activation: Tensor) -> tuple[Tensor, Tensor]:
         """:meth:`iou`, and the part of its change that is of the class's own pixels, [n, k] each
         (:func:`~conceptseg.study.shared.overlap.by_right_pixels`)."""
-        edited = self.tail.resume(activation).argmax(1)
+        edited = label_map(self.tail.resume(activation))
         after = pixel_counts(edited, self.reference, self.classes)
         parts = iou_of(after), by_right_pixels(self.before, after)
         return parts[0].to(self.clean.device), parts[1].to(self.clean.device)

@@ -21,6 +21,7 @@ from conceptseg.data.listed import listed
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass, Step, Study
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.label_map import label_map
 from conceptseg.network.record import Tail
 from conceptseg.report.thumbnails import outline, photo, to_rgb
 from conceptseg.stats.apart import apart
@@ -219,7 +220,7 @@ class CountMistakes(Pass):
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         classes = len(context.model.classes)
         with torch.no_grad():
-            prediction = context.model(batch.images).argmax(1)
+            prediction = label_map(context.model(batch.images))
         assert batch.labels is not None
         rows = counted(
             *mistakes(batch.labels, prediction, classes),
@@ -258,7 +259,7 @@ class EraseMistakes(Pass):
         without: dict[Hashable, Tensor] = {}  # predictions, by edit
         with torch.no_grad():
             tail = Tail.of(context.model, batch.images, context.levels)
-            clean = tail.logits.argmax(1)
+            clean = label_map(tail.logits)
             shows, told = self.concepts.where(context, batch.ids, batch.images, known)
             assert batch.labels is not None
             possible, _ = mistakes(batch.labels, clean, len(context.model.classes))
@@ -273,7 +274,7 @@ class EraseMistakes(Pass):
                 predictions = [clean]
                 for key, edit in list((edits or {}).items())[: 1 + random] if meant.any() else ():
                     if key not in without:
-                        without[key] = tail.resume(edit(tail.activation)).argmax(1).short()
+                        without[key] = label_map(tail.resume(edit(tail.activation))).short()
                     predictions.append(without[key])
                 rates = [_rate(each, one, on) for each in predictions]
                 rates += [rates[0]] * (2 + random - len(rates))
@@ -312,7 +313,7 @@ class PictureMistakes(Sweep):
         assert one.labels is not None
         found, side = known[MISTAKES], self.concepts.picture_px
         with torch.no_grad():
-            prediction = context.model(one.image).argmax(1)
+            prediction = label_map(context.model(one.image))
             shows, told = self.concepts.where(context, (one.id,), one.image, known)
         _, made = mistakes(one.labels[None], prediction, len(context.model.classes))
         image = one.image[0].float().cpu().numpy()
