@@ -19,10 +19,12 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.independence import CURE, by_masks, is_told, look_independent
 from conceptseg.engine.prepared import CLEARLY, Prepared
 from conceptseg.engine.reading import outputs_of_labels, read, some
+from conceptseg.engine.renaming import IMAGES as MORE
+from conceptseg.engine.renaming import followed, in_words
 from conceptseg.engine.start import precision
 from conceptseg.engine.verdicts import Examination, Verdict
 from conceptseg.engine.weighing import about_layer, about_worth
-from conceptseg.errors import InputError, few
+from conceptseg.errors import InputError
 from conceptseg.network.independent import every, pair
 from conceptseg.network.label_map import label_map
 from conceptseg.network.place import Placed
@@ -80,15 +82,38 @@ def _crossed(examiners: Sequence[_Examiner]) -> Iterator[Verdict]:
     found = crossed([one.prediction == 1 for one in examiners], labels)
     values, order = assigned(found)
     own, best = float(found.diagonal().mean()), float(values.mean())
-    names = [one.model.classes[1] for one in examiners]
-    moved = [f"{names[c]} by {names[o]}" for c, o in enumerate(order) if c != o]
-    if best > own + CLEARLY:
-        yield Verdict(
-            "class names",
-            f"masks fit other classes better: {few(moved, 4)}: mean IoU {best:.2f} against "
-            f"{own:.2f}; check the order of model.classes and the names of the masks",
-            doubt=True,
-        )
+    if best <= own + CLEARLY:
+        return
+    pairs = list(enumerate(order))
+    moved = in_words([one.model.classes[1] for one in examiners], pairs)
+    more = followed(_together(examiners), pairs)
+    if not more.exchanged:
+        yield Verdict("class names", more.refuted(moved, len(labels[0])))
+        return
+    yield Verdict(
+        "class names",
+        f"masks fit other classes better: {moved}: mean IoU {best:.2f} against {own:.2f}; "
+        f"{more.words}; check the order of model.classes and the names of the masks",
+        doubt=True,
+    )
+
+
+def _together(examiners: Sequence[_Examiner]) -> Iterator[Tensor]:
+    """Pixels of more images by independent class of the mask and of the network, int [n, k, k]."""
+    samples = [some(one.context, MORE) for one in examiners]
+    first = examiners[0]
+    for batches in zip(
+        *(read(one.context, own, "optional") for one, own in zip(examiners, samples, strict=True)),
+        strict=True,
+    ):
+        masks = [batch.labels for batch in batches]
+        if any(mask is None for mask in masks):
+            continue
+        logits = first.forward(every(first.model), batches[0].images)
+        seen = [pair(one.model, logits).argmax(1) == 1 for one in examiners]
+        yield torch.stack(
+            [torch.stack([((m == 1) & p).sum((1, 2)) for p in seen], 1) for m in masks], 1
+        ).cpu()
 
 
 class _Examiner:

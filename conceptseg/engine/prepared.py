@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conceptseg.engine.agreement import agreement, confusion, displaced, renamed
+from conceptseg.engine.agreement import agreement, confusion, confusions, displaced, renamed
 from conceptseg.engine.contract import Context
 from conceptseg.engine.otherwise import (
     MEAN_COLOUR,
@@ -26,8 +26,8 @@ from conceptseg.engine.otherwise import (
     scalings,
 )
 from conceptseg.engine.reading import read, some
+from conceptseg.engine.renaming import IMAGES, ORDER, followed, in_words
 from conceptseg.engine.verdicts import Verdict
-from conceptseg.errors import few
 from conceptseg.network.label_map import label_map
 from conceptseg.network.norms import Given, norms_with_statistics, watched
 from conceptseg.network.preprocess import prepare
@@ -151,20 +151,16 @@ class Prepared:
         counts = confusion(prediction, labels, k)
         own = agreement(counts).mean
         yield Verdict("masks", f"mean IoU {own:.2f} on {len(self.batch.ids)} images")
+        others = list[tuple[str, str, str, float]]()
         best, order = renamed(counts)
-        pairs = [(c, o) for c, o in enumerate(order) if best.iou[c] > 0]  # others are of no account
-        moved = [f"{names[c]} by {names[o]}" for c, o in pairs if c != o]
-        steps = {(o - c) % k for c, o in pairs}
-        step = steps.pop() if len(steps) == 1 else 0
-        shifted = f"all are shifted by {step - k * (step > k // 2):+d}: " if step else ""
-        others = [
-            (
-                "class names",
-                f"masks fit other classes better: {shifted}{few(moved, 4)}",
-                "check the order of model.classes and of labels.names (and labels.ignore)",
-                best.mean,
-            )
-        ]
+        if best.mean > own + CLEARLY:  # classes that no other fits are of no account
+            pairs = [(c, o) for c, o in enumerate(order) if best.iou[c] > 0]
+            moved, more = in_words(names, pairs), followed(self._confused(k), pairs)
+            if more.exchanged:
+                text = f"masks fit other classes better: {moved}"
+                others.append(("class names", text, f"{more.words}; {ORDER}", best.mean))
+            else:
+                yield Verdict("class names", more.refuted(moved, len(self.batch.ids)))
         for one in displaced(prediction, labels, k):
             what = f"masks {one.words}", "they agree better"
             others.append((*what, "check how images and masks are stored", one.mean))
@@ -176,6 +172,13 @@ class Prepared:
             if mean > bar:
                 text = f"{found}: mean IoU {mean:.2f} against {own:.2f}; {cure}"
                 yield Verdict(words, text, doubt=True)
+
+    def _confused(self, k: int) -> Iterator[Tensor]:
+        """Pixels of more images by their mask's and predicted class, [n, k, k] of each batch."""
+        for batch in read(self.context, some(self.context, IMAGES), "optional"):
+            if batch.labels is not None:
+                self.passed += len(batch.ids)
+                yield confusions(self.model(batch.images).argmax(1), batch.labels, k)
 
     def norms(self, colours: bool) -> Iterator[Verdict]:
         """What the norms say of range, mean and deviation, and of the order of channels."""

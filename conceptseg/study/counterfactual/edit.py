@@ -176,10 +176,12 @@ class Case:
 
     def _plausible(self, edit: Edit, image: Tensor) -> float:
         """Share of real regions of that name that are as unlike the others as the edited one, the
-        least of those that were edited; nan where real ones are too few."""
+        least of those that were edited, all of an image's where its parts have no regions; nan
+        where real ones are too few."""
         bands, found = octaves(image), list[float]()
+        edited = {group.region for group in edit.groups}
         for c, mask in self.posed.masks.items():
-            if self.posed.names[c] not in {group.region for group in edit.groups}:
+            if WHOLE_IMAGE not in edited and self.posed.names[c] not in edited:
                 continue
             real = self.plan.real.get(self.posed.like[c], np.empty((0, 1)))
             if len(real) > 2 * real.shape[1]:

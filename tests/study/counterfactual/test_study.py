@@ -131,6 +131,8 @@ def test_learnt_generators_are_fitted_to_images_that_are_not_edited(finished, tm
     assert run(path, tmp_path / "out") == 0
     result, _ = read(tmp_path / "out")
     assert [row["region"] for row in result["tables"]["regions"]["rows"]] == ["image"]
+    (whole,) = result["tables"]["regions"]["rows"]  # of all parts of the image the most unlike one
+    assert (whole["plausible"] is not None) == (whole["share"] > 0)
     assert result["verdict"]["status"] != "concern"  # what edits all says nothing of surroundings
     if kind == "pca":  # the mark is the first component
         assert shares(result) == {("image", ""): 1}
