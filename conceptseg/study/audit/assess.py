@@ -103,7 +103,7 @@ def _case(
         one.own,
         one.filled,
         one.margin,
-        one.mechanism,
+        one.mechanisms,
         company=one.company,
     )
 

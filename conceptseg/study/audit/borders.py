@@ -88,11 +88,13 @@ def _measured(
         tuple(means[1].mean(0).tolist()),
         float(np.mean([own["scores"][0, 0] for own in able.values()])),
         margin=known[MARGIN],
-        mechanism=_padded(able, at, sampling),
+        mechanisms=_padded(able, at, sampling),
     )
 
 
-def _padded(able: dict[str, Tables], at: tuple[int, int], sampling: Sampling) -> Mechanism | None:
+def _padded(
+    able: dict[str, Tables], at: tuple[int, int], sampling: Sampling
+) -> tuple[Mechanism, ...]:
     """What other padding costs at a border beyond what it costs far from it, where it was tried."""
     lost = []
     for own in able.values():
@@ -100,6 +102,7 @@ def _padded(able: dict[str, Tables], at: tuple[int, int], sampling: Sampling) ->
         lost.append(each[own["ends"][:, *at]].mean() - each[own["far"][:, *at]].mean())
     tried = np.isfinite(lost)
     if not tried.any():
-        return None
+        return ()
     beyond = sampling.at(tried).mean(np.array(lost)[tried])
-    return Mechanism(beyond, beyond.value, ())
+    what = "other padding of the convolutions"
+    return (Mechanism("ablated", what, "", beyond, beyond.value, ()),)

@@ -23,26 +23,31 @@ MOST_NEEDED = 5_000
 
 @dataclass(frozen=True)
 class Mechanism:
-    """What taking the context's direction out of the layer does, beyond random directions; of a
+    """What taking a context out of the layer does, beyond random things of the same make; of a
     border, what padding the convolutions otherwise does there.
 
-    `beyond` is what images that hold the context lose of the class's IoU by it, less what those
-    lose that lack it, both beyond the mean of the random directions; `lost` the same of the
-    direction alone, and `random` that of each random one.
+    `what` is taken out, in words, `others` what random things stand beside it, and `line` the
+    columns of the tables that it stands in. `beyond`
+    is what images that hold the context lose of the class's IoU by it, less what those lose that
+    lack it, both beyond the mean of the random ones; `lost` the same of what is taken out alone,
+    and `random` that of each random one.
     """
 
+    line: str
+    what: str
+    others: str
     beyond: Estimate
     lost: float
     random: tuple[float, ...]
 
     @property
     def largest(self) -> float:
-        """The largest that a random direction does, either way; 0 of none."""
+        """The largest that a random one does, either way; 0 of none."""
         return max(map(abs, self.random), default=0.0)
 
     def agrees(self, change: float, delta: float) -> bool:
         """Whether it shows what a swap changed: in the same direction, beyond delta with all of
-        its interval, and more than any of the random directions."""
+        its interval, and more than any of the random ones."""
         same = self.beyond.above(delta) if change > 0 else self.beyond.below(-delta)
         return same and abs(self.lost) > self.largest
 
@@ -72,7 +77,7 @@ class Measured:
     own: Estimate | None = None
     filled: float = 0.0
     margin: float = 0.0
-    mechanism: Mechanism | None = None
+    mechanisms: tuple[Mechanism, ...] = ()
     company: Company = Company()
 
 
@@ -89,9 +94,9 @@ class Case:
     their changes, `donors` how many groups of them hold the context and lack it. `own` is the IoU
     of images as they are that hold the context themselves less that of those that lack it, None
     where either are few; `filled` the part of the `margin`, in pixels, that it takes in those that
-    hold it. `mechanism` is what ablating says, None where it was not tried. `recruits`
-    is the part of other classes' regions that is taken for this one with the context, less without
-    it; `taken_for` the class that its own region is mostly taken for in the worse surroundings;
+    hold it. `mechanisms` are what ablating says, of each kind that was tried. `recruits` is the
+    part of other classes' regions that is taken for this one with the context, less without it;
+    `taken_for` the class that its own region is mostly taken for in the worse surroundings;
     `company` what is swapped together with the context.
     """
 
@@ -116,7 +121,7 @@ class Case:
     own: Estimate | None = None
     filled: float = 0.0
     margin: float = 0.0
-    mechanism: Mechanism | None = None
+    mechanisms: tuple[Mechanism, ...] = ()
     recruits: Estimate | None = None
     taken_for: str = ""
     company: Company = Company()
@@ -171,16 +176,20 @@ class Case:
         nothing."""
         return self.looks is not None and self.looks.above(self.smallest_share)
 
+    def mechanism(self, line: str) -> Mechanism | None:
+        """What a line of ablations says, None where it was not tried."""
+        return next((one for one in self.mechanisms if one.line == line), None)
+
     @property
-    def ablated(self) -> bool:
-        """Whether taking the context's direction out of the layer does what swapping it does."""
-        return self.mechanism is not None and self.mechanism.agrees(self.change.value, self.delta)
+    def agreeing(self) -> tuple[Mechanism, ...]:
+        """The ablations that do what swapping the context does."""
+        return tuple(one for one in self.mechanisms if one.agrees(self.change.value, self.delta))
 
     @property
     def supported(self) -> bool:
         """Whether another line agrees with the swap. A class that needs a context's absence has to
         see that it is not there, so seen alone it loses, too."""
-        return self.seen or self.attributed or self.ablated
+        return self.seen or self.attributed or bool(self.agreeing)
 
     @property
     def verdict(self) -> Verdict:

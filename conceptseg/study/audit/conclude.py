@@ -13,13 +13,13 @@ from conceptseg.study.audit import tables
 from conceptseg.study.audit.case import CASES
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import CONTEXTS
-from conceptseg.study.audit.directions import NULLS
 from conceptseg.study.audit.extent import DOSES
 from conceptseg.study.audit.findings import findings
 from conceptseg.study.audit.found import FOUND, exhibits
 from conceptseg.study.audit.offending import COMPOSITES
 from conceptseg.study.audit.pictures import DRAWN, PAIRS, order
 from conceptseg.study.audit.reach import MARGIN
+from conceptseg.study.audit.removals.contract import random_ones
 from conceptseg.study.audit.shift import SHIFTED
 from conceptseg.study.audit.survey import HOLDINGS
 from conceptseg.study.shared import local_maps, studied
@@ -82,7 +82,7 @@ def conclude(study: Audit, context: Context, known: Known) -> Result:
             smallest_share=study.smallest_share,
             look_images=study.look_images,
             found=study.found,
-            nulls=NULLS,
+            nulls=random_ones(1),
             attribution=choice_labels((study.attribution,))[0],
             feather_px=study.feather_px,
         ),

@@ -67,7 +67,7 @@ def context_types(study: Audit, context: Context) -> list[ContextType]:
             for value in _values(column, values, manifest)
         ]
     if (chosen := load_found(study, context)) is not None:
-        found += [ContextType(f"concept {one}", "concept") for one in chosen.numbers]
+        found += [ContextType(name, "concept") for name in chosen.names]
     if study.known:
         found.append(ContextType(KNOWN, "known"))
     names = [one.name for one in found]

@@ -24,16 +24,27 @@ ELSEWHERE = 0.5
 
 @dataclass(frozen=True)
 class Found:
-    """Concepts by their `numbers` [q] in the run: `vectors` [q, u] in a `layer`'s space, and `bars`
-    [q], the component from which on a position shows one: half way between what segments that are
-    not the concept's have and those that are. `ids` are the images that the run looked at.
+    """Concepts by their `numbers` [q] in the run: `vectors` [q, u] in a `layer`'s space, with the
+    component of segments that are not the concept's, where it is `absent` [q], and that of those
+    that are, where it is `present` [q]. `ids` are the images that the run looked at.
     """
 
     layer: str
     numbers: tuple[int, ...]
     vectors: np.ndarray
-    bars: np.ndarray
+    absent: np.ndarray
+    present: np.ndarray
     ids: frozenset[str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the concepts are called as contexts."""
+        return tuple(f"concept {number}" for number in self.numbers)
+
+    @property
+    def bars(self) -> np.ndarray:
+        """The component [q] from which on a position shows a concept: half way between the two."""
+        return (self.absent + self.present) / 2
 
     def shown(self, context: Context, images: Tensor) -> np.ndarray:
         """Where each concept shows in images [n, c, h, w], bool [n, q, h, w]."""
@@ -93,8 +104,8 @@ def _read(study: Audit, result: Result, context: Context) -> Found:
         raise InputError(f"{where} has the concepts 1 to {len(cav)}, and not {wrong[0]}")
     rows = [one - 1 for one in numbers]
     ids = frozenset(str(row["sample"]) for row in result.tables["images"].rows)
-    bars = (absent[rows] + present[rows]) / 2
-    return Found(str(result.provenance["layer"]), tuple(numbers), cav[rows], bars, ids)
+    layer = str(result.provenance["layer"])
+    return Found(layer, tuple(numbers), cav[rows], absent[rows], present[rows], ids)
 
 
 def _sound(cav: np.ndarray, *ends: np.ndarray) -> bool:

@@ -7,9 +7,9 @@ from conceptseg.study.audit.ablate import Ablate, weigh_mechanism
 from conceptseg.study.audit.assess import assess
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import context_types, list_contexts
-from conceptseg.study.audit.directions import Learn, choose_ablations
 from conceptseg.study.audit.extent import measure_doses, measure_recruits
 from conceptseg.study.audit.found import load_found, open_found
+from conceptseg.study.audit.learn import Learn, choose_ablations
 from conceptseg.study.audit.look import Look, choose_looks
 from conceptseg.study.audit.margins import fit_margins
 from conceptseg.study.audit.match import Match, settle

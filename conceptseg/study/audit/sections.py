@@ -159,8 +159,9 @@ def looks(result: Result) -> Section:
         f"the context; it supports where it is larger by {notes['smallest_share']:g}, with all of "
         "its interval. And for each effect that is shown the context's direction is taken out of "
         f"{notes['layer']}: what its positions hold where the context lies, less what they hold in "
-        "images that lack it. It supports where images that hold the context lose (or gain) as in "
-        "the swap, beyond those that lack it, with all of the interval, and more than by any of "
+        "images that lack it; of a concept that ACE found, ACE's own direction. It supports where "
+        "images that hold the context lose (or gain) as in the swap, beyond those that lack it, "
+        "with all of the interval, and more than by any of "
         f"{notes['nulls']} random directions of the same size."
     )
     by_class = table.by("class")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from math import isfinite
+from typing import TypeVar
 
 import numpy as np
 
@@ -9,15 +10,35 @@ from conceptseg.result.columns import Column
 from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
 from conceptseg.result.wording import number, p_value
-from conceptseg.study.audit.case import REACTS, Case
+from conceptseg.study.audit.case import REACTS, Case, Mechanism
 from conceptseg.study.audit.extent import Dose
 from conceptseg.study.audit.kept import SCORES
 from conceptseg.study.audit.offending import Composite
 from conceptseg.study.audit.pictures import KINDS, Pair
 
+T = TypeVar("T")
+
 
 def _part(kind: str, place: int) -> Callable[[Case], float]:
     return lambda case: (case.there if kind == "there" else case.lacking)[place]
+
+
+def _said(line: str, of: Callable[[Mechanism], T]) -> Callable[[Case], T | None]:
+    """Of a case what a line of ablations says, None where it was not tried."""
+
+    def told(case: Case) -> T | None:
+        one = case.mechanism(line)
+        return None if one is None else of(one)
+
+    return told
+
+
+def _largest(one: Mechanism) -> float:
+    return one.largest
+
+
+def _agrees(case: Case, line: str) -> bool:
+    return any(one.line == line for one in case.agreeing)
 
 
 EFFECT = Column(
@@ -29,7 +50,7 @@ ALONE = Column("alone", "probability lost when seen alone", interval=True)
 RADIUS = Column("radius", "context radius, px")
 ABLATED = Column(
     "ablated", "IoU lost where it is, its direction taken out", interval=True,
-    of=lambda case: None if case.mechanism is None else case.mechanism.beyond,
+    of=_said("ablated", lambda one: one.beyond),
 )  # fmt: skip
 CLASS = Column("class", of="class_name")
 CONTEXT = Column("context", of=lambda case: case.context.name)
@@ -81,14 +102,11 @@ def parts(cases: Iterable[Case]) -> Table:
 def looks(cases: Iterable[Case]) -> Table:
     columns = (
         *(CLASS, CONTEXT, ALONE, RADIUS, LOOKS, ABLATED),
-        Column("ablated_random", "at most by a random direction", of=_random),
-        Column("agrees", "ablation agrees", of=lambda case: case.ablated),
+        Column("ablated_of", "what was taken out", of=_said("ablated", lambda one: one.what)),
+        Column("ablated_random", "at most by a random direction", of=_said("ablated", _largest)),
+        Column("agrees", "ablation agrees", of=lambda case: _agrees(case, "ablated")),
     )
     return Table.of(cases, columns, "What a class has to see, and what its layer holds")
-
-
-def _random(case: Case) -> float | None:
-    return None if case.mechanism is None else case.mechanism.largest
 
 
 def _of(cases: tuple[Case, ...]) -> list[Column | str]:
@@ -216,15 +234,13 @@ def _supported(case: Case) -> str:
         told.append(
             f"{case.looks.value:.0%} more of its relevance lies there than with shuffled weights"
         )
-    if case.ablated and case.mechanism is not None:
-        lost = case.mechanism.lost
-        does = f"{'loses' if lost > 0 else 'gains'} {abs(lost):.2f} IoU"
+    for one in case.agreeing:
+        does = f"{'loses' if one.lost > 0 else 'gains'} {abs(one.lost):.2f} IoU"
         told.append(
-            f"with other padding of the convolutions it {does} there, beyond what it does elsewhere"
+            f"with {one.what} it {does} there, beyond what it does elsewhere"
             if case.context.kind == "place"
-            else f"with the direction of {case.context.name} taken out of the layer it "
-            f"{does} where that is, and by random "
-            f"directions {case.mechanism.largest:.2f} at most"
+            else f"with {one.what} taken out of the layer it {does} where that is, and by "
+            f"{one.others} {one.largest:.2f} at most"
         )
     return " and ".join(told) or "no other line of evidence shows it"
 

@@ -1,35 +1,47 @@
 """A context's direction taken out of the layer: by loops, in closed form, and where it is known."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from conceptseg.config import ModelConfig
 from conceptseg.engine.known import Known
+from conceptseg.network.levels import Levels
+from conceptseg.network.model import load_model
+from conceptseg.planted.constructed import CONTEXT
+from conceptseg.result.table import Table
 from conceptseg.stats.estimate import Estimate, Sampling
-from conceptseg.study.audit.ablate import ablated, weighed
+from conceptseg.study.audit.ablate import weighed
 from conceptseg.study.audit.case import CASES, Mechanism
-from conceptseg.study.audit.contexts import CONTEXTS, ContextType
-from conceptseg.study.audit.directions import (
+from conceptseg.study.audit.contexts import CONTEXTS, KNOWN, ContextType
+from conceptseg.study.audit.found import FOUND, Found
+from conceptseg.study.audit.learn import (
     ABLATIONS,
-    NULLS,
     SOURCED,
-    Direction,
     _cells,
-    _random,
     choose_ablations,
 )
+from conceptseg.study.audit.removals.contract import Learnt
+from conceptseg.study.audit.removals.direction import Direction, random_directions
+from conceptseg.study.audit.removals.kinds import KINDS
 from conceptseg.study.audit.survey import HOLDINGS, PLAN, Plan
 from tests.study.audit.small import audit, holdings
+from tests.study.audit.test_found import ACE, PAIRS
 from tests.study.audit.test_swap import audited, exact_scenes
+
+LAYER = Levels.of("body")
+IT = Direction("it", np.zeros(1), 0.0, np.zeros((0, 1)))
 
 
 def test_what_exceeds_the_component_is_taken_away_along_each_direction():
     rng = np.random.default_rng(0)
     activation, units = rng.normal(size=(1, 4, 2, 3)), np.eye(4)
     vector = np.array([0.6, 0.8, 0.0, 0.0])
-    found = ablated(torch.from_numpy(activation), Direction(vector, 0.1, units[2:])).numpy()
+    removal = Direction("it", vector, 0.1, units[2:])
+    found = removal.edited(torch.from_numpy(activation)).numpy()
     assert found.shape == (3, 4, 2, 3)
     for y, x in np.ndindex(2, 3):
         own = activation[0, :, y, x]
@@ -42,8 +54,8 @@ def test_what_exceeds_the_component_is_taken_away_along_each_direction():
 def test_random_directions_are_spread_as_the_layer_is_and_hold_nothing_of_the_context():
     rng = np.random.default_rng(1)
     cells, vector = rng.normal(size=(400, 3)) * [9.0, 1.0, 0.0] + 5, np.array([1.0, 0.0, 0.0])
-    made = _random(cells, vector, rng)
-    assert made.shape == (NULLS, 3)
+    made = random_directions(cells, vector, 19, rng)
+    assert made.shape == (19, 3)
     np.testing.assert_allclose(np.linalg.norm(made, axis=1), 1)
     np.testing.assert_allclose(made @ vector, 0, atol=1e-12)
     np.testing.assert_allclose(np.abs(made[:, 1]), 1)  # the only other way in which it varies
@@ -67,7 +79,7 @@ def test_what_is_lost_beyond_random_where_the_context_is_and_where_it_is_not():
     iou[:, 2:] -= 0.05
     iou[holds, 4] -= 0.2
     ids = tuple(map(str, range(20)))
-    found = weighed(iou, holds, Sampling(ids, ids, "images", 0))
+    found = weighed(iou, holds, Sampling(ids, ids, "images", 0), "ablated", IT)
     assert found.lost == pytest.approx(0.5)
     assert found.random == pytest.approx((0, 0, 0.2), abs=1e-9) and found.largest == pytest.approx(
         0.2
@@ -85,9 +97,10 @@ def test_what_is_lost_beyond_random_where_the_context_is_and_where_it_is_not():
     ],
 )
 def test_it_agrees_where_its_interval_and_all_random_directions_do(ends, lost, random, agrees):
-    one = Mechanism(Estimate(lost, *ends, 20), lost, random)
+    one = Mechanism("ablated", "it", "random", Estimate(lost, *ends, 20), lost, random)
     assert one.agrees(0.5, 0.02) == agrees
-    other = Mechanism(Estimate(-lost, -ends[1], -ends[0], 20), -lost, random)
+    less = Estimate(-lost, -ends[1], -ends[0], 20)
+    other = Mechanism("ablated", "it", "random", less, -lost, random)
     assert other.agrees(-0.5, 0.02) == agrees and not other.agrees(0.5, 0.02)
 
 
@@ -102,7 +115,7 @@ def chosen(shown, there=30, lacking=30, **keys):
     )
     known = HOLDINGS(held) | CONTEXTS(contexts) | CASES(cases)
     known |= PLAN(Plan({1: held.ids[5:-5]}, {1: (0, 1)}))
-    found = choose_ablations(audit(**keys), SimpleNamespace(seed=0), Known() | known)
+    found = choose_ablations(audit(**keys), SimpleNamespace(seed=0, levels=LAYER), Known() | known)
     return found, held
 
 
@@ -133,13 +146,45 @@ def _left_out():
 
 def test_a_network_whose_layer_holds_the_texture_loses_what_it_owes_to_it(tmp_path):
     """In the constructed network one channel is the texture, and all that it does goes through it:
-    taking it out does what taking it from the image does."""
+    taking it out does what taking it from the image does, be it learnt or ACE's own vector."""
     model = {"source": "planted", "name": "constructed-1"}
+    network = load_model(ModelConfig(**model), [], "cpu")
+    saved = dataclasses.replace(
+        ACE,
+        tables={**ACE.tables, "pairs": Table(PAIRS[:1])},
+        arrays={
+            "cav": 3 * np.eye(6, dtype=np.float32)[[CONTEXT]],
+            "absent": np.zeros(1, np.float32),
+            "present": np.full(1, 3, np.float32),
+        },
+        provenance={"weights": network.fingerprint(), "layer": "bottleneck"},
+    )
+    saved.save(tmp_path / "ace")
     keys = {"margin": 8, "images": 24, "look_images": 0, "ablate_images": 8}
+    keys |= {"found": str(tmp_path / "ace")}
     result = audited(tmp_path, model, exact_scenes(tmp_path), **keys)
-    rows = {row["class"]: row for row in result.tables["looks"].rows}
-    effects = {row["class"]: row for row in result.tables["verdicts"].rows}
-    for name in ("digit 3", "digit 9"):
-        assert rows[name]["agrees"] and effects[name]["verdict"] == "confirmed"
-        assert rows[name]["ablated"] == pytest.approx(effects[name]["effect"], abs=0.15)
-        assert "taken out of the layer" in effects[name]["sentence"]
+    effects = {(row["class"], row["context"]): row for row in result.tables["verdicts"].rows}
+    rows = {(row["class"], row["context"]): row for row in result.tables["looks"].rows}
+    words = {KNOWN: f"the direction of {KNOWN}", "concept 1": "ACE's direction of concept 1"}
+    assert set(rows) == {(name, one) for name in ("digit 3", "digit 9") for one in words}
+    for pair, row in rows.items():
+        assert row["agrees"] and row["ablated_of"] == words[pair[1]]
+        assert effects[pair]["verdict"] == "confirmed"
+        assert row["ablated"] == pytest.approx(effects[pair]["effect"], abs=0.15)
+        assert f"with {words[pair[1]]} taken out of the layer" in effects[pair]["sentence"]
+
+
+def test_a_concepts_own_vector_is_taken_out_down_to_where_it_is_absent():
+    """Of any length; the layer is the one in which it was found, whichever is audited."""
+    vectors = np.array([[0.0, 2.0, 0.0], [3.0, 0.0, 4.0]])
+    found = Found("deep", (4, 2), vectors, np.array([0.0, 5.0]), np.ones(2), frozenset())
+    case = SimpleNamespace(context=ContextType("concept 2", "concept"))
+    cells = np.random.default_rng(0).normal(size=(50, 3))
+    kind, known = KINDS["concept"], FOUND((found,))
+    assert kind.applies(case, known) and not KINDS["direction"].applies(case, known)
+    assert kind.layer(None, known) == Levels.of("deep")
+    learnt = Learnt(np.ones(3), np.zeros(3), cells)
+    made = kind.removal(SimpleNamespace(random=19), case, learnt, known, np.random.default_rng(1))
+    np.testing.assert_allclose(made.vector, [0.6, 0.0, 0.8])
+    assert made.absent == pytest.approx(1.0) and made.null.shape == (19, 3)
+    np.testing.assert_allclose(made.null @ made.vector, 0, atol=1e-12)

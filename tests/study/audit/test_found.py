@@ -100,7 +100,8 @@ def test_a_concept_shows_where_its_component_is_above_the_bar():
     images = torch.zeros(1, 3, 6, 8)
     images[0, 1, 2:4, 4:6] = 1.0
     images[0, 0, 0:2] = 0.3
-    found = Found("body", (1, 2), np.eye(3)[[1, 0]], np.array([0.5, 0.4]), frozenset())
+    ends = np.array([0.25, 0.1]), np.array([0.75, 0.7])
+    found = Found("body", (1, 2), np.eye(3)[[1, 0]], *ends, frozenset())
     shown = found.shown(SimpleNamespace(model=wrapped(Net())), images)
     expected = np.zeros((6, 8), bool)
     expected[2:4, 4:6] = True

@@ -1,8 +1,8 @@
-"""The layer's direction of each context: what it holds where the context lies, less what it holds
-in images that lack it."""
+"""What is taken out of the layer for which cases, on which images; and what the layer holds where
+each context lies, and in images that lack it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,84 +12,50 @@ from conceptseg.data.draw import drawn, sample_priority
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass, left_out
 from conceptseg.engine.known import Key, Known
+from conceptseg.network.levels import Levels
 from conceptseg.network.record import encode
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
-from conceptseg.study.audit.case import CASES
+from conceptseg.study.audit.case import CASES, Case
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import CONTEXTS
 from conceptseg.study.audit.places import Place, places
+from conceptseg.study.audit.removals.contract import Ablation, Kind, Learnt, Removal
+from conceptseg.study.audit.removals.kinds import KINDS
 from conceptseg.study.audit.survey import HOLDINGS, LEAST, PLAN, arms
 
 SOURCES = 24
 """Images of either kind from which a direction is learnt."""
-NULLS = 19
-"""Random directions of the same size."""
 CELLS = 16
 """Positions of each image that random directions are made of."""
 
-
-@dataclass(frozen=True)
-class Ablation:
-    """Case number `case`, and the images on which its context is taken out of the layer: those that
-    hold it, and those that lack it."""
-
-    case: int
-    class_id: int
-    place: int
-    margin: float
-    holding: tuple[str, ...]
-    lacking: tuple[str, ...]
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        return (*self.holding, *self.lacking)
-
-
-@dataclass(frozen=True)
-class Direction:
-    """A context's unit `vector` [u], the component along it where the context is `absent`, and
-    random unit vectors `null` [r, u] of the layer's own spread, at right angles to it."""
-
-    vector: np.ndarray
-    absent: float
-    null: np.ndarray
-
-
 ABLATIONS: Key[tuple[Ablation, ...]] = Key("ablations", tuple)
 SOURCED: Key[dict[int, tuple[tuple[str, ...], tuple[str, ...]]]] = Key("sources", dict)
-"""Images that hold each context and that lack it, of which its direction is learnt."""
+"""Images that hold each context and that lack it, of which it is learnt."""
 LEARNT = Key("learnt", SampleTable)
-DIRECTIONS: Key[dict[int, Direction]] = Key("directions", dict)
+REMOVALS: Key[dict[int, Removal]] = Key("removals", dict)
+"""By the place among the ablations."""
 
 
 def choose_ablations(study: Audit, context: Context, known: Known) -> Known:
-    """Which cases are tried, on which images, and of which others directions are learnt.
+    """Which cases are tried, on which images, and of which others contexts are learnt.
 
-    Tried are those whose effect is shown, or all: a line that supports is of no use to others. A
-    direction is never tried on images that it was learnt of.
+    Tried are those whose effect is shown, or all: a line that supports is of no use to others. What
+    is taken out is never tried on images that it was learnt of.
     """
-    held, plan, names = known[HOLDINGS], known[PLAN], [one.name for one in known[CONTEXTS]]
-    place = {name: row for row, name in enumerate(held.ids)}
+    held, names = known[HOLDINGS], [one.name for one in known[CONTEXTS]]
     chosen, why = list[Ablation](), list[dict[str, str]]()
     for number, case in enumerate(known[CASES]):
         if study.ablate == "none" or (study.ablate == "shown" and not case.shown):
             continue
-        if case.context.kind == "place":  # no image lacks a border
-            continue
-        q = names.index(case.context.name)
-        there, lacking = arms(study, held, q, case.context)
-        some = [
-            tuple(n for n in plan.recipients[case.class_id] if kind[place[n]])[
-                : study.ablate_images
-            ]
-            for kind in (there, lacking)
-        ]
-        if min(map(len, some)) >= LEAST:
-            chosen.append(Ablation(number, case.class_id, q, case.margin, some[0], some[1]))
-        else:
-            reason = f"of {case.class_name}, {len(some[0])} images that are swapped hold it and "
-            reason += f"{len(some[1])} lack it; {LEAST} of each are needed to ablate its direction"
-            why.append({"kind": "ablation", "context": case.context.name, "reason": reason})
+        own = list[Ablation]()
+        for kind in KINDS.values():
+            if kind.applies(case, known):
+                one = _planned(study, context, known, number, kind)
+                if isinstance(one, Ablation):
+                    own.append(one)
+                else:
+                    why.append({"kind": "ablation", "context": case.context.name, "reason": one})
+        chosen += [replace(one, count=len(own)) for one in own]
     sources: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {}
     for q in sorted({one.place for one in chosen}):
         tried = {name for one in chosen if one.place == q for name in one.ids}
@@ -102,15 +68,42 @@ def choose_ablations(study: Audit, context: Context, known: Known) -> Known:
             )
             sources[q] = (first, second)
         else:
-            reason = f"fewer than {LEAST} other images hold it, or lack it, to learn a direction of"
+            reason = f"fewer than {LEAST} other images hold it, or lack it, to learn it of"
             why.append({"kind": "ablation", "context": names[q], "reason": reason})
     able = tuple(one for one in chosen if one.place in sources)
     return ABLATIONS(able) | SOURCED(sources) | left_out("ablate")(tuple(why))
 
 
+def _planned(
+    study: Audit, context: Context, known: Known, number: int, kind: Kind
+) -> Ablation | str:
+    """The images on which a kind is tried of a case, or why there are too few."""
+    held, case = known[HOLDINGS], known[CASES][number]
+    q = [one.name for one in known[CONTEXTS]].index(case.context.name)
+    row, spent = {name: row for row, name in enumerate(held.ids)}, kind.spent(known)
+    free = [name for name in known[PLAN].recipients[case.class_id] if name not in spent]
+    there, lacking = (
+        tuple(name for name in free if arm[row[name]])[: study.ablate_images]
+        for arm in arms(study, held, q, case.context)
+    )
+    if min(len(there), len(lacking)) < LEAST:
+        seen = " and that its run did not look at" if spent else ""
+        return (
+            f"of {case.class_name}, {len(there)} images that are swapped{seen} hold it and "
+            f"{len(lacking)} lack it; {LEAST} of each are needed to ablate {kind.noun}"
+        )
+    layer = kind.layer(context, known)
+    return Ablation(number, kind.name, case.class_id, q, case.margin, layer, 1, there, lacking)
+
+
+def layers_of(ablations: Sequence[Ablation]) -> tuple[Levels, ...]:
+    """The layers that are read, each once; mostly one."""
+    return tuple(dict.fromkeys(one.layer for one in ablations))
+
+
 @dataclass(frozen=True)
 class Learn(Pass):
-    """The layer's means where each context lies, and in images that lack it."""
+    """The layers' means where each context lies, and in images that lack it."""
 
     study: Audit
 
@@ -128,11 +121,16 @@ class Learn(Pass):
         return 0.0 if self.study.ablate == "none" else 2.0 * SOURCES
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
-        activation = encode(context.model, batch.images, context.levels).float()
         lying, table = places(context, batch, known), SampleTable.empty()
+        read = [
+            encode(context.model, batch.images, layer).double().cpu().numpy()
+            for layer in layers_of(known[ABLATIONS])
+        ]
         for i, name in enumerate(batch.ids):
-            maps = activation[i].double().cpu().numpy()
-            rows = self._rows(name, maps, lying[i], known)
+            rows = dict[str, np.ndarray]()
+            for number, activation in enumerate(read):
+                own = self._rows(name, activation[i], lying[i], known)
+                rows |= {f"{key}-{number}": column for key, column in own.items()}
             table = table.merge(SampleTable.of(name, rows))
         return LEARNT(table)
 
@@ -163,20 +161,29 @@ class Learn(Pass):
         }
 
     def finish(self, context: Context, state: Known, known: Known) -> Known:
-        table = state.get(LEARNT, SampleTable.empty())
-        if not table.ids:
-            return DIRECTIONS({})
-        of, kind, mean = (table.column(name) for name in ("of", "kind", "mean"))
-        found = {}
-        for q in known[SOURCED]:
-            there, lacking = (mean[(of == q) & (kind == one)].mean(0) for one in (1, -1))
-            length = float(np.linalg.norm(there - lacking))
-            if length > 0:
-                vector = (there - lacking) / length
-                rng = np.random.default_rng([context.seed, 53, q])
-                null = _random(table.column("cells").astype(np.float64), vector, rng)
-                found[q] = Direction(vector, float(lacking @ vector), null)
-        return DIRECTIONS(found)
+        table, cases = state.get(LEARNT, SampleTable.empty()), known[CASES]
+        removals, why = dict[int, Removal](), list[dict[str, str]]()
+        layers = layers_of(known[ABLATIONS])
+        for number, one in enumerate(known[ABLATIONS]):
+            learnt = _learnt(table, layers.index(one.layer), one.place)
+            rng = np.random.default_rng([context.seed, 53, one.place])
+            case: Case = cases[one.case]
+            made = KINDS[one.kind].removal(one, case, learnt, known, rng)
+            if isinstance(made, Removal):
+                removals[number] = made
+            else:
+                reason = f"of {case.class_name}, {KINDS[one.kind].noun}: {made}"
+                why.append({"kind": "ablation", "context": case.context.name, "reason": reason})
+        return REMOVALS(removals) | left_out(self.name)(tuple(why))
+
+
+def _learnt(table: SampleTable, layer: int, place: int) -> Learnt:
+    """Of the layer with this number and a context."""
+    of, kind, mean, cells = (
+        table.column(f"{name}-{layer}") for name in ("of", "kind", "mean", "cells")
+    )
+    there, lacking = (mean[(of == place) & (kind == one)].mean(0) for one in (1, -1))
+    return Learnt(there, lacking, cells.astype(np.float64))
 
 
 def _cells(where: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
@@ -186,12 +193,3 @@ def _cells(where: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
     part = adaptive_avg_pool2d(torch.from_numpy(where.astype(np.float32))[None], (grid[0], grid[1]))
     share = part[0].numpy().ravel()
     return np.asarray((share > 0) & (share >= share.max() / 2))
-
-
-def _random(cells: np.ndarray, vector: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Random unit vectors, spread as positions [m, u] are, without their part along a unit vector:
-    where a context is much of what the layer tells apart, they would hold it, too."""
-    made = rng.normal(size=(NULLS, len(cells))) @ (cells - cells.mean(0))
-    made -= (made @ vector)[:, None] * vector
-    length = np.linalg.norm(made, axis=1, keepdims=True)
-    return np.asarray(np.divide(made, length, out=np.zeros_like(made), where=length > 0))
