@@ -32,7 +32,9 @@ from conceptseg.result.table import Table
 from conceptseg.stats.intervals import ALPHA
 
 LARGE_MB = 25
-SMALL_PICTURE_PX = 128
+SMALL_PICTURE_PX, SMALL_PANELS_PX = 128, 96
+"""Longer side of a picture, and shorter of one of several panels, whose pixels are shown as they
+are where the page enlarges it."""
 BRUSH_PX = 320
 """Width of a picture that is painted on, and of its map; they shrink with the page."""
 _MIME = {"webp": "image/webp", "png": "image/png", "jpg": "image/jpeg"}
@@ -53,7 +55,7 @@ def render(report: blocks.Report, result: Result) -> str:
     sections = ending.sections(report, result)
     view = _View(result, {_anchor(section.id) for section in sections}, drawn.file_name(result, ""))
     shown = [view.section(section) for section in sections]
-    library, ours = plotly_script(), _script()
+    library, ours = plotly_script(view.kinds()), _script()
     html = (
         environment()
         .get_template("report.html.j2")
@@ -116,6 +118,12 @@ class _View:
                 self._block(block, f"{anchor}-{number}") for number, block in enumerate(blocks, 1)
             ],
         }
+
+    def kinds(self) -> set[str]:
+        """The kinds of traces in the charts of what has been placed; empty without a chart."""
+        figures = [held["figure"] for held in self.contents.values() if "figure" in held]
+        kinds = {trace.get("type", "scatter") for one in figures for trace in one["data"]}
+        return kinds | {"scatter"} if figures else kinds
 
     def altered(self) -> dict[str, Any] | None:
         """That the result was edited: nothing on the page is what the study has found."""
@@ -252,7 +260,8 @@ class _View:
                 "width": width,
                 "height": height,
                 "uri": uri,
-                "small": max(width, height) <= SMALL_PICTURE_PX,
+                "small": max(width, height) <= SMALL_PICTURE_PX
+                or min(width, height) <= SMALL_PANELS_PX,
             }
         return self.pictures[key]
 

@@ -84,17 +84,17 @@ def panels(
     """WebP of image [c, h, w], labels and prediction [h, w] side by side, each `side` px at most.
 
     Classes are shown in their colours; unlabelled pixels are black, and without labels the middle
-    panel is left out.
+    panel is left out. Small images stay as they are, for pages enlarge them without a blur.
     """
     parts = [to_rgb(image)]
     if truth is not None and (truth >= 0).any():
         parts.append(palette.colours[truth])
     parts.append(palette.colours[prediction])
     height, width = parts[0].shape[:2]
-    scale = side / max(height, width)
+    scale = min(1.0, side / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     joined = Image.new("RGB", (len(parts) * (size[0] + GAP) - GAP, size[1]), "#ffffff")
     for place, part in enumerate(parts):
-        how = Image.Resampling.NEAREST if place or scale > 1 else Image.Resampling.LANCZOS
+        how = Image.Resampling.NEAREST if place else Image.Resampling.LANCZOS
         joined.paste(Image.fromarray(part).resize(size, how), (place * (size[0] + GAP), 0))
     return encode(joined)

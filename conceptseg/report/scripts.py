@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -11,6 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from conceptseg.report import cartesian
 from conceptseg.report.tabled import squeezed
 from conceptseg.result.wording import number, p_value
 
@@ -33,12 +34,22 @@ class Library:
     packed: str
 
 
+def plotly_script(kinds: Iterable[str]) -> Library:
+    """plotly.js for a page with traces of these kinds; compressed it is a third as large.
+
+    Its hash is that of the text that is run. Where all charts lie on two axes it is the part that
+    draws these, if the installed version is known (`cartesian`); without any chart it is empty.
+    """
+    kinds = set(kinds)
+    return _plotly(cartesian.serves(kinds)) if kinds else Library("", squeezed(""))
+
+
 @cache
-def plotly_script() -> Library:
-    """plotly.js, a third as large when compressed. Its hash is that of the text that is run."""
+def _plotly(on_two_axes: bool) -> Library:
     from plotly.offline import get_plotlyjs
 
-    text = script_text(get_plotlyjs())
+    whole = get_plotlyjs()
+    text = script_text((cartesian.part(whole) if on_two_axes else None) or whole)
     return Library(text, squeezed(text))
 
 

@@ -13,7 +13,7 @@ from conceptseg.result.wording import is_number, number, p_value, words
 
 
 def shown(table: Table, limit: int) -> dict[str, Any]:
-    """Headings, which columns are numbers, and the cells: the text, and what it sorts by."""
+    """Headings, which columns are numbers, and the cells' texts."""
     numeric = {key: all(is_number(row.get(key)) for row in table.rows) for key in table.columns}
     heads = [
         {"text": table.labels.get(column, words(column)), "numeric": numeric[column]}
@@ -28,7 +28,8 @@ def shown(table: Table, limit: int) -> dict[str, Any]:
 
 
 def whole(table: Table, limit: int) -> dict[str, Any]:
-    """All values by columns' keys as `result.json` has them, and the cells of rows past `limit`."""
+    """All values by columns' keys as `result.json` has them, by which the page sorts, and the texts
+    of rows past `limit`."""
     rows = [[plain(row.get(column)) for column in table.columns] for row in table.rows]
     return {"columns": list(table.columns), "rows": rows, "more": _cells(table, limit, None)}
 
@@ -44,17 +45,13 @@ def squeezed(text: str) -> str:
     return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
 
 
-def _cells(table: Table, first: int, last: int | None) -> list[list[tuple[str, str]]]:
+def _cells(table: Table, first: int, last: int | None) -> list[list[str]]:
     return [
-        [_cell(column, row.get(column)) for column in table.columns]
+        [_cell(column, plain(row.get(column))) for column in table.columns]
         for row in table.rows[first:last]
     ]
 
 
-def _cell(column: str, value: Any) -> tuple[str, str]:
-    value = plain(value)
-    if isinstance(value, float) and (column == "p" or column.startswith("p_")):
-        return p_value(value), f"{value:.9g}"
-    text = number(value)
-    sortable = is_number(value) and value is not None
-    return text, f"{value:.9g}" if sortable and text != str(value) else ""
+def _cell(column: str, value: Any) -> str:
+    told_as_p = isinstance(value, float) and (column == "p" or column.startswith("p_"))
+    return p_value(value) if told_as_p else number(value)

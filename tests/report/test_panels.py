@@ -44,3 +44,11 @@ def test_panels_stand_side_by_side(labelled):
     if labelled:
         np.testing.assert_allclose(found[16, 48 + GAP + 8], [200, 0, 0], atol=25)
         np.testing.assert_allclose(found[16, 48 + GAP + 40], [0, 0, 0], atol=25)
+
+
+@pytest.mark.parametrize(("longer", "kept"), [(20, 20), (64, 48)])
+def test_panels_are_made_smaller_and_never_larger(longer, kept):
+    palette = Palette(np.array([[200, 0, 0], [0, 0, 0]], np.uint8))
+    labels = np.zeros((longer // 2, longer), int)
+    found = pixels(panels(np.zeros((3, longer // 2, longer)), labels, labels, palette, 48))
+    assert found.shape == (kept // 2, 3 * kept + 2 * GAP, 3)

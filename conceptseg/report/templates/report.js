@@ -233,34 +233,6 @@ const page = (function () {
   /* On a narrow page the contents start folded. */
   if (window.innerWidth < 1060) document.querySelector(".contents details").open = false;
 
-  /* Tables sort by the head that is pressed. */
-  function valueOf(row, column) {
-    const cell = row.cells[column];
-    const text = cell.dataset.v || cell.textContent;
-    const value = Number(text.replace("−", "-"));
-    return text.trim() === "" || Number.isNaN(value) ? text : value;
-  }
-
-  function compare(a, b) {
-    if (typeof a === "number" && typeof b === "number") return a - b;
-    if (typeof a === "number") return -1;
-    if (typeof b === "number") return 1;
-    return a.localeCompare(b);
-  }
-
-  document.querySelectorAll("table.sortable th button").forEach(function (button) {
-    button.addEventListener("click", function () {
-      const head = button.closest("th");
-      const body = head.closest("table").tBodies[0];
-      const down = head.getAttribute("aria-sort") === "ascending";
-      Array.from(head.parentNode.cells).forEach(function (other) { other.removeAttribute("aria-sort"); });
-      head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      const rows = Array.from(body.rows).map(function (row) { return [valueOf(row, head.cellIndex), row]; });
-      rows.sort(function (a, b) { return (down ? -1 : 1) * compare(a[0], b[0]); });
-      rows.forEach(function (pair) { body.appendChild(pair[1]); });
-    });
-  });
-
   /* Pixels whose path of decisions is asked for, by pointer or arrow keys. */
   function inspector(box) {
     const content = read(box.dataset.paths);
@@ -344,7 +316,7 @@ const page = (function () {
   }
 
   ready.then(function () {
-    if (window.Plotly) document.querySelectorAll("[data-paths]").forEach(inspector);
+    if (document.documentElement.dataset.charts) document.querySelectorAll("[data-paths]").forEach(inspector);
     document.querySelectorAll("[data-brushed]").forEach(function (one) { brushOn(one, read(one.dataset.brushed)); });
   });
   return {draw: draw, read: read, ready: ready, unpack: unpack, html: html, element: element};

@@ -111,11 +111,10 @@
     const heads = box.querySelectorAll("thead th");
     whole.more.slice(0, NO_MORE).forEach(function (row) {
       const line = document.createElement("tr");
-      row.forEach(function (pair, place) {
-        const cell = page.html("td", pair[0], line);
-        if (pair[1]) cell.dataset.v = pair[1];
+      row.forEach(function (text, place) {
+        const cell = page.html("td", text, line);
         if (heads[place].classList.contains("number")) cell.className = "number";
-        else if (pair[0].length > 24) cell.className = "long";
+        else if (text.length > 24) cell.className = "long";
       });
       body.appendChild(line);
     });
@@ -137,7 +136,40 @@
     box.querySelector(".said").textContent = words.length ? count + " of " + rows.length + " rows." : "";
   }
 
+  /* Tables sort by the head that is pressed: by numbers as they were saved, not as they are shown. */
+  function number(body) {
+    const rows = Array.from(body.rows);
+    let next = rows.filter(function (row) { return row.at !== undefined; }).length;
+    rows.forEach(function (row) { if (row.at === undefined) row.at = next++; });
+    return rows;
+  }
+
+  function compare(a, b) {
+    if (typeof a === "number" && typeof b === "number") return a - b;
+    if (typeof a === "number") return -1;
+    if (typeof b === "number") return 1;
+    return a.localeCompare(b, undefined, {numeric: true});
+  }
+
+  async function sort(box, head) {
+    const kept = await rowsOf(box);
+    const body = box.querySelector("tbody");
+    const column = head.cellIndex;
+    const down = head.getAttribute("aria-sort") === "ascending";
+    const pairs = number(body).map(function (row) {
+      const value = kept.rows[row.at][column];
+      return [typeof value === "number" ? value : row.cells[column].textContent, row];
+    });
+    pairs.sort(function (a, b) { return (down ? -1 : 1) * compare(a[0], b[0]); });
+    pairs.forEach(function (pair) { body.appendChild(pair[1]); });
+    Array.from(head.parentNode.cells).forEach(function (other) { other.removeAttribute("aria-sort"); });
+    head.setAttribute("aria-sort", down ? "descending" : "ascending");
+  }
+
   document.querySelectorAll(".tabled").forEach(function (box) {
+    box.querySelectorAll("th button").forEach(function (button) {
+      button.addEventListener("click", function () { sort(box, button.closest("th")); });
+    });
     box.querySelector("[data-csv]").addEventListener("click", function () { csv(box); });
     const all = box.querySelector("[data-all]");
     if (all) all.addEventListener("click", function () { showAll(box); });

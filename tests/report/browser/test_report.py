@@ -252,8 +252,10 @@ def test_tables_sort_by_number_with_the_keyboard(visit):
     table = page.locator("#numbers-2 table")
     head = table.locator("th button").nth(3)  # p, where "< 0.001" must come first
     head.press("Enter")
+    table.locator("th[aria-sort=ascending]").wait_for()
     assert table.locator("tbody td:nth-child(4)").first.inner_text() == "< 0.001"
     head.press("Enter")
+    table.locator("th[aria-sort=descending]").wait_for()
     values = table.locator("tbody td:nth-child(4)").all_inner_texts()
     assert values[0] == "0.87" and values[-1] == "< 0.001"
     assert table.locator("th[aria-sort=descending]").count() == 1

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from conceptseg import catalogue
+from conceptseg.study import __main__ as command
 from tests.report.browser import chrome
 from tests.report.runs import finish
 
@@ -25,7 +26,11 @@ STUDIES = [
     pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
     for name in catalogue.names("study")
 ]
-TYPICAL_MB = 3
+UNDRAWN = """() => [...document.querySelectorAll('.plot')].filter(p => p.checkVisibility() &&
+    !p.querySelector('.point, .points path, .hm image, .js-line, .text, path.surface'))
+    .map(p => p.getAttribute('aria-label'))"""
+"""Charts that can be seen and show no mark."""
+TYPICAL_MB, TINY_MB = 3, 1.5
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +63,7 @@ def violations(page):
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_report_can_be_decided_on(browser, finished, study, width):
     report = finished(study) / "report.html"
-    assert report.stat().st_size < TYPICAL_MB * 1e6
+    assert report.stat().st_size < TINY_MB * 1e6
     saved = json.loads((report.parent / "result.json").read_text())
     with chrome.visits(browser, report.as_uri()) as visit:
         page = visit(width)
@@ -82,6 +87,20 @@ def test_a_report_can_be_decided_on(browser, finished, study, width):
         assert page.evaluate(chrome.UNREACHED) == 0
         assert chrome.overflow(page) <= 0 and page.evaluate(chrome.WIDE) == []
         assert violations(page) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", catalogue.names("study"))
+def test_the_report_of_an_example_can_be_sent(browser, tmp_path, study):
+    """What a study reports of its own example, with all pictures, and each chart is drawn."""
+    assert command.main([study, "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    report = tmp_path / "run/report.html"
+    assert report.stat().st_size < TYPICAL_MB * 1e6
+    with chrome.visits(browser, report.as_uri()) as visit:
+        page = visit(1280)
+        chrome.open_all(page)
+        chrome.scroll_through(page)
+        assert page.evaluate(UNDRAWN) == []
 
 
 def test_what_leads_to_evidence_leads_back(browser, finished):
