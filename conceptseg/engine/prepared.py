@@ -178,7 +178,7 @@ class Prepared:
         for batch in read(self.context, some(self.context, IMAGES), "optional"):
             if batch.labels is not None:
                 self.passed += len(batch.ids)
-                yield confusions(self.model(batch.images).argmax(1), batch.labels, k)
+                yield confusions(label_map(self.model(batch.images)), batch.labels, k)
 
     def norms(self, colours: bool) -> Iterator[Verdict]:
         """What the norms say of range, mean and deviation, and of the order of channels."""
