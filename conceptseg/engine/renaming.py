@@ -18,7 +18,7 @@ from conceptseg.errors import few
 ORDER = "check the order of model.classes and of labels.names (and labels.ignore)"
 IMAGES = 40
 """Images on which it is asked, where a few look as if names were exchanged."""
-FEW = 0.2
+FEW = 0.3
 """Share of objects that may go by their own name where names are exchanged: a poor network's."""
 
 
