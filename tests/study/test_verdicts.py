@@ -192,6 +192,10 @@ def test_a_tree_no_better_than_random_is_not_to_be_read(p, agreement, moved, sta
     parts = [{"part": KNOWN, "branch": "car", "p_holm": 0.01 if moved else 0.4}]
     found = segnbdt(result("segnbdt", {"p_random": p}, fidelity=fidelity, parts=parts))
     assert found.status == status
+    if status == "none shown":
+        for rows, why in (([], "names none"), ([{**parts[0], "p_holm": None}], "be tested")):
+            unasked = segnbdt(result("segnbdt", {"p_random": p}, fidelity=fidelity, parts=rows))
+            assert unasked.status == "cannot tell" and why in unasked.sentence
 
 
 def test_dissect_asks_for_context_alone():
@@ -200,10 +204,18 @@ def test_dissect_asks_for_context_alone():
         {"concept": "red", "category": "colour"},
     ]
 
-    def said(*losses):
+    def verdict(*losses, known=concepts):
         rows = [{"class": "car", "concept": c, "used": u, "verdict": v} for c, u, v in losses]
-        return dissect(result("dissect", losses=rows, concepts=concepts)).status
+        return dissect(result("dissect", losses=rows, concepts=known))
 
+    def said(*losses):
+        return verdict(*losses).status
+
+    unasked = verdict(("red", True, "used"), known=concepts[1:])
+    assert unasked.status == "cannot tell" and "car by red" in unasked.sentence
+    assert "audit" in unasked.advice
+    unasked = verdict(("red", False, "inconclusive"), known=concepts[1:])
+    assert unasked.status == "cannot tell" and "Used" not in unasked.sentence
     assert said(("red and known context", True, "used")) == "concern"
     assert said(("red", True, "used")) == "none shown"
     assert said(("known context", False, "inconclusive")) == "none shown"
