@@ -268,10 +268,19 @@ def ring(mask: np.ndarray, fraction: float = 0.1) -> np.ndarray:
     Distance is the larger of the row and column distance, so that two one-dimensional filters do.
     bool [h, w] -> bool [h, w].
     """
+    return grown(mask, ring_px(mask.shape, fraction)) & ~mask
+
+
+def ring_px(size: Sequence[int], fraction: float = 0.1) -> int:
+    """How wide that is in an image of such a height and width."""
+    return max(1, round(fraction * float(np.hypot(size[0], size[1]))))
+
+
+def grown(mask: np.ndarray, radius: int) -> np.ndarray:
+    """A region with all that is no farther from it in rows and in columns; bool [h, w]."""
     from scipy.ndimage import maximum_filter1d
 
-    radius = max(1, round(fraction * float(np.hypot(*mask.shape))))
     wide = mask.astype(np.uint8)
     for axis in (0, 1):
         wide = maximum_filter1d(wide, 2 * radius + 1, axis=axis, mode="constant")
-    return (wide > 0) & ~mask
+    return wide > 0

@@ -88,6 +88,36 @@ def test_ace_of_a_layer_that_holds_little_else(loss, p, status):
         assert 'Car without "brick" (concept 1)' in found.sentence and "audit" in found.advice
 
 
+@pytest.mark.parametrize(
+    ("uses", "reach", "status"),
+    [
+        ([0.2, 0.1, 0.9], None, "cannot tell"),  # of most uses nothing could have remained
+        ([0.2, 0.9, 0.9], 3.0, "none shown"),
+        ([], 3.0, "cannot tell"),
+        ([], 30.0, "none shown"),
+        ([], None, "none shown"),  # everywhere
+    ],
+)
+def test_ace_of_a_layer_behind_which_little_is_looked_at(uses, reach, status):
+    rows = [{**use(None), "reached": share} for share in uses] or [use(None, False, "inconclusive")]
+    notes = {"layer": "decoder", "reach_px": reach, "spared_px": 20}
+    found = ace(result("ace", pairs=rows, concepts=CONCEPTS, notes=notes))
+    assert found.status == status
+    if status == "cannot tell":
+        assert "decoder" in found.sentence and "audit" in found.advice
+    acting = [*rows, {**use(), "reached": 0.1}]
+    assert ace(result("ace", pairs=acting, concepts=CONCEPTS, notes=notes)).status == "concern"
+
+
+@pytest.mark.parametrize(("hidden", "advice"), [(1.3, "another layer"), (0.4, "more images")])
+def test_ace_says_why_nothing_could_be_shown(hidden, advice):
+    rows = [{**use(None, False, "underpowered"), "hidden": hidden, "to_lose": 1.0}] * 3
+    found = ace(result("ace", pairs=rows, concepts=CONCEPTS))
+    assert found.status == "cannot tell"
+    assert ("layer that holds more" in found.advice) is (advice == "another layer")
+    assert ("more images" in found.advice) is (advice == "more images")
+
+
 def context(verdict, effect=0.3):
     return {"class": "car", "context": "road", "verdict": verdict, "effect": effect}
 
@@ -162,6 +192,10 @@ def test_a_tree_no_better_than_random_is_not_to_be_read(p, agreement, moved, sta
     parts = [{"part": KNOWN, "branch": "car", "p_holm": 0.01 if moved else 0.4}]
     found = segnbdt(result("segnbdt", {"p_random": p}, fidelity=fidelity, parts=parts))
     assert found.status == status
+    if status == "none shown":
+        for rows, why in (([], "names none"), ([{**parts[0], "p_holm": None}], "be tested")):
+            unasked = segnbdt(result("segnbdt", {"p_random": p}, fidelity=fidelity, parts=rows))
+            assert unasked.status == "cannot tell" and why in unasked.sentence
 
 
 def test_dissect_asks_for_context_alone():
@@ -170,10 +204,18 @@ def test_dissect_asks_for_context_alone():
         {"concept": "red", "category": "colour"},
     ]
 
-    def said(*losses):
+    def verdict(*losses, known=concepts):
         rows = [{"class": "car", "concept": c, "used": u, "verdict": v} for c, u, v in losses]
-        return dissect(result("dissect", losses=rows, concepts=concepts)).status
+        return dissect(result("dissect", losses=rows, concepts=known))
 
+    def said(*losses):
+        return verdict(*losses).status
+
+    unasked = verdict(("red", True, "used"), known=concepts[1:])
+    assert unasked.status == "cannot tell" and "car by red" in unasked.sentence
+    assert "audit" in unasked.advice
+    unasked = verdict(("red", False, "inconclusive"), known=concepts[1:])
+    assert unasked.status == "cannot tell" and "Used" not in unasked.sentence
     assert said(("red and known context", True, "used")) == "concern"
     assert said(("red", True, "used")) == "none shown"
     assert said(("known context", False, "inconclusive")) == "none shown"

@@ -23,7 +23,10 @@ from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import FixedTarget, Target
 
 EXHAUSTIVE = 14
-"""Up to so many segments all sets are tried, smaller ones first: at most 2^14 passes."""
+"""Up to so many segments all sets are tried, smaller ones first, where no budget is given: at most
+2^14 passes."""
+BUDGET = 2000
+"""Passes of more segments, where none is given."""
 
 Set = tuple[int, ...]
 
@@ -40,11 +43,12 @@ class CounterfactualSegments(Explainer):
     are kept. The map is the share of the kept sets that hold a pixel's segment; in [0, 1], 0 where
     no set was found.
 
-    Up to 14 segments the search is exact, in at most 2^K passes. Of more, all sizes are tried that
-    `budget` passes allow; beyond, sets grow greedily, each time by the segment that lowers the
-    measure most, until the event is true, and shrink again while it stays so: no segment of such a
-    set can be put back. The smallest set may then be smaller by at most `gap` segments
-    (:meth:`solve`). A second greedy set is sought without each segment of the first in turn.
+    All sizes are tried that `budget` passes allow; where none is given the search is exact up to 14
+    segments, in at most 2^K passes, and has 2000 passes for more. Beyond, sets grow greedily, each
+    time by the segment that lowers the measure most, until the event is true, and shrink again
+    while it stays so: no segment of such a set can be put back. The smallest set may then be
+    smaller by at most `gap` segments (:meth:`solve`). A second greedy set is sought without each
+    segment of the first in turn.
 
     `where: context` never removes a pixel of R: what is found then is that the *surroundings*
     decide. With `anywhere` the trivial answer is the object itself, so :class:`Removed` says which
@@ -64,7 +68,7 @@ class CounterfactualSegments(Explainer):
         ge=1,
         le=100,
         description="Segments that the image is cut into, K: so many at most, or 12. The search "
-        "takes up to K (K + 1) / 2 passes.",
+        "takes up to 2^K passes; beyond its budget K (K + 1) / 2 for each set.",
     )
     partition: Literal["hexagons", "slic"] = Field(
         "hexagons", description="Regular cells, or superpixels that follow the image."
@@ -82,8 +86,11 @@ class CounterfactualSegments(Explainer):
         "mean", description="What removed segments show; turned: the image itself, upside down."
     )
     sets: int = Field(8, ge=1, le=100, description="Minimal sets that are kept.")
-    budget: int = Field(
-        2000, ge=1, description="Passes in which small sets of more than 14 segments are tried."
+    budget: int | None = Field(
+        None,
+        ge=1,
+        description="Passes in which all sets are tried, the smaller ones first; where it is not "
+        "given, all that there are of up to 14 segments, 2000 of more.",
     )
     ring_px: float = Field(8.0, gt=0, description="Width of the ring around the region.")
 
@@ -246,7 +253,8 @@ class Search:
     ):
         self.cells, self.measure = tuple(cells), measure
         self.below, self.wanted, self.chunk = method.below, method.sets, 64
-        self.budget = 2**EXHAUSTIVE if len(cells) <= EXHAUSTIVE else method.budget
+        free = 2**EXHAUSTIVE if len(cells) <= EXHAUSTIVE else BUDGET
+        self.budget = free if method.budget is None else method.budget
 
     def run(self) -> Sets:
         if self.measure([()])[0] < self.below:

@@ -12,7 +12,7 @@ from conceptseg.stats.enrichment import Enriched, enriched
 from conceptseg.stats.estimate import Estimate
 from conceptseg.stats.family import Test, given
 from conceptseg.stats.intervals import ALPHA
-from conceptseg.stats.p_values import draws_for, tail_floor
+from conceptseg.stats.p_values import detectable_cost, draws_for, tail_floor
 from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.discover import TESTS
 from conceptseg.study.ace.discovery import DISCOVERY, Concept, Discovery
@@ -35,9 +35,12 @@ class Pair:
 
     `loss`: change of IoU in `erased_images` when the concept is erased, `null_loss` the same for
     random directions; `p_loss` that it is a loss beyond their mean, `p_random` that one more random
-    direction costs as much; `to_lose` the class's IoU.
+    direction costs as much, `hidden` the loss that the latter shows in four of five such draws of
+    directions, however many images there are; `to_lose` the class's IoU.
     `outside`: the loss by erasure away from the class's region alone (the ring around it spared),
-    None where that was not tried. `where` the concept lies.
+    and `outside_missed` the part of it that is of the class's own pixels; None where that was not
+    tried. `reached` is the share of the region that anything there can act on through what follows
+    the layer, nan likewise. `where` the concept lies.
 
     `test` belongs to the claim that the concept both moves the score and is needed: its p is the
     largest of all, which is valid for a conjunction (intersection-union test, Berger 1982). It is
@@ -51,7 +54,10 @@ class Pair:
     `apart_loss` are `p_random` and `null_loss` of what they have beside it, and decide in their
     place; nan where they were not needed. It acts `from_context` when, besides, it lies mostly away
     from the class's region and at least half of the loss remains when it is erased there alone; it
-    does not when less than half remains; None where that was not tried or stayed open.
+    does not when less than half remains; None where that was not tried or stayed open, and where
+    less than half of the region can be acted on from there: then nothing could have remained.
+    Where the class is found by the concept, only the part of its own pixels counts: that other
+    places are called it without what was recognised there is no context.
     """
 
     class_id: int
@@ -67,6 +73,7 @@ class Pair:
     null_loss: float
     p_loss: float
     p_random: float
+    hidden: float
     outside: Estimate | None
     where: dict[str, float]
     to_lose: float
@@ -78,6 +85,8 @@ class Pair:
     p_bh: float = NAN
     p_moves_bh: float = NAN
     shown: bool = False
+    outside_missed: Estimate | None = None
+    reached: float = NAN
     p_apart: float = NAN
     apart_loss: float = NAN
 
@@ -145,6 +154,7 @@ def _judged(
                 null_loss=float(change.random.mean(1).mean()) if change.random.size else NAN,
                 p_loss=losses[place].p,
                 p_random=change.p_random,
+                hidden=detectable_cost(-change.by_chance, ALPHA),
                 outside=None,
                 where=discovery.where(discovery.concepts[q], class_id),
                 to_lose=change.to_lose,

@@ -79,6 +79,8 @@ def conclude(study: Ace, context: Context, known: Known) -> Result:
             grid_units=int(discovery.embedding.shape[1]),
             labelled_images=int(erasures.labelled.sum()),
             erased_images=len(erasures.ids),
+            reach_px=erasures.reach if np.isfinite(erasures.reach) else None,
+            spared_px=erasures.spared,
             smallest_effect=study.smallest_effect,
             mistaken_images=mistakes.images,
             limits={method: comparison.limits[method] for method in comparison.methods},

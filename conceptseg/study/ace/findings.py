@@ -8,6 +8,7 @@ from conceptseg.result.finding import Finding
 from conceptseg.study.ace.assess import Pair
 from conceptseg.study.ace.discovery import Discovery
 from conceptseg.study.ace.naming import named
+from conceptseg.study.ace.pool import MOSTLY
 
 
 def findings(
@@ -34,6 +35,7 @@ def findings(
                 concept=concept.number,
                 erased_images=pair.erased_images,
                 from_context=pair.from_context,
+                reached=pair.reached,
                 verdict=pair.verdict,
                 missed=pair.how.missed.value,
                 false=pair.how.false.value,
@@ -50,16 +52,16 @@ def plain(pair: Pair, concept: str, class_name: str) -> str:
     """A use without numbers: what the class is found by, or kept off others by, and whether that is
     beside it."""
     if pair.how.how != "found":
-        lies = {True: ", which lies outside of it", False: f", which is of {class_name} itself"}
-        by = concept + ("" if pair.from_context is None else lies[pair.from_context])
-        return pair.how.plain("", class_name, by)
+        outside = np.nan_to_num(pair.where["elsewhere"]) >= MOSTLY
+        return pair.how.plain(
+            "", class_name, f"{concept}, which lies outside of it" if outside else concept
+        )
     if pair.from_context:
         return f"The network finds {class_name} by {concept}, which lies outside of it."
     if pair.from_context is False:
         return f"The network finds {class_name} by {concept}, which is of {class_name} itself."
-    return (
-        f"The network finds {class_name} by {concept}; whether that lies outside of it stays open."
-    )
+    told = "cannot be told at this layer" if pair.reached < MOSTLY else "stays open"
+    return f"The network finds {class_name} by {concept}; whether from outside of it {told}."
 
 
 WHERE = {
@@ -91,10 +93,18 @@ def _from_context(pair: Pair) -> str:
     if pair.outside is None or np.isnan(pair.outside.value):
         return "Whether it acts from context was not tested."
     there = f"erased away from the class alone, it costs {cost(pair.outside.value)}"
+    if pair.how.how == "found" and pair.outside_missed is not None:
+        own = cost(pair.outside_missed.value)
+        there += "" if own == cost(pair.outside.value) else f", {own} in its own pixels"
     if pair.from_context:
         return f"It acts from context: {there.replace('it costs', 'it still costs')}."
     if pair.from_context is False:
         return f"Less than half of that is context: {there}."
+    if pair.reached < MOSTLY:
+        return (
+            "Whether it acts from context cannot be told at this layer: what it holds away from "
+            f"the class acts on {pair.reached:.0%} of the class's pixels; {there}."
+        )
     if pair.where["inside"] + pair.where["ring"] > pair.where["elsewhere"]:
         near = "it lies in the class or right around it, where edge and context are one"
         return f"Whether it acts from context stays open: {near}; {there}."

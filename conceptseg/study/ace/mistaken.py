@@ -10,6 +10,7 @@ from torch import Tensor
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
+from conceptseg.study.ace.assess import describe
 from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.discovery import DISCOVERY, Discovery
 from conceptseg.study.ace.erase import erased
@@ -32,6 +33,10 @@ class FoundConcepts(Concepts):
 
     def names(self, known: Known) -> tuple[str, ...]:
         return tuple(concept.name for concept in known[DISCOVERY].concepts)
+
+    def lie_on(self, context: Context, known: Known) -> tuple[str, ...]:
+        discovery, classes = known[DISCOVERY], context.model.classes
+        return tuple(describe(discovery, concept, classes) for concept in discovery.concepts)
 
     def where(
         self, context: Context, ids: Sequence[str], images: Tensor, known: Known

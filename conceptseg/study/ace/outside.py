@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conceptseg.concepts.segments import ring
+from conceptseg.concepts.segments import grown, ring
 from conceptseg.data.batch import Batch
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
@@ -18,10 +18,10 @@ from conceptseg.study.ace.config import Ace
 from conceptseg.study.ace.discovery import DISCOVERY, Discovery
 from conceptseg.study.ace.erase import ERASURES, erased
 from conceptseg.study.ace.gradients import on_grid
+from conceptseg.study.ace.pool import MOSTLY
 from conceptseg.study.shared.edits import Editable, lost
 
 OUTSIDE = Key("outside", SampleTable)
-MOSTLY = 0.5
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,25 @@ class Outside(Pass):
         pairs = tried(self.study, judged)
         with torch.no_grad():
             layer = Editable.of(context, batch)
-            iou = _outside(pairs, discovery, batch.ids, layer)
-        return OUTSIDE(SampleTable.batch(batch.ids, {"iou": iou}))
+            rows = _outside(pairs, discovery, batch.ids, layer, known[ERASURES].reach)
+        return OUTSIDE(SampleTable.batch(batch.ids, rows))
 
 
 def _outside(
-    pairs: Sequence[Pair], discovery: Discovery, ids: Sequence[str], layer: Editable
-) -> np.ndarray:
-    """IoU [n, p] of each pair's class with its concept erased away from the class alone.
+    pairs: Sequence[Pair],
+    discovery: Discovery,
+    ids: Sequence[str],
+    layer: Editable,
+    reach: float,
+) -> dict[str, np.ndarray]:
+    """Of each pair [n, p], with its concept erased away from the class alone: `iou` of the class,
+    `right`, the part of the change that is of its own pixels, and the share of its region that was
+    `reached`.
 
     Images do not influence each other, so one pass serves another pair in each image.
     """
-    result = np.full((len(ids), len(pairs)), np.nan, dtype=np.float32)
+    shape = len(ids), len(pairs)
+    result = {name: np.full(shape, np.nan, np.float32) for name in ("iou", "right", "reached")}
     place, images = discovery.position, discovery.class_images
     held = [[p for p, q in enumerate(pairs) if place[name] in images[q.class_id]] for name in ids]
     activation = layer.tail.activation
@@ -76,12 +83,16 @@ def _outside(
         mine = [(i, own[turn]) for i, own in enumerate(held) if turn < len(own)]
         for i, p in mine:
             one, prediction = activation[i : i + 1], layer.clean[i]
-            near = on_grid(spared(prediction == pairs[p].class_id)[None], one.shape[-2:])
+            region = prediction == pairs[p].class_id
+            kept = spared(region)
+            result["reached"][i, p] = reached(region, kept, reach)
+            near = on_grid(kept[None], one.shape[-2:])
             gone = erased(one, discovery.concepts[pairs[p].concept].direction)
             edited[i : i + 1] = torch.lerp(gone, one, near.to(one))
-        values = layer.iou(edited).cpu().numpy()
+        values = [each.cpu().numpy() for each in layer.iou_and_right(edited)]
         for i, p in mine:
-            result[i, p] = values[i, pairs[p].class_id]
+            for name, of in zip(("iou", "right"), values, strict=True):
+                result[name][i, p] = of[i, pairs[p].class_id]
     return result
 
 
@@ -89,6 +100,17 @@ def spared(region: Tensor) -> Tensor:
     """A class's region [h, w] with the ring around it: where nothing is erased."""
     own = region.cpu().numpy()
     return torch.from_numpy(own | ring(own)).to(region.device)
+
+
+def reached(region: Tensor, kept: Tensor, reach: float) -> float:
+    """The share of a region [h, w] that anything out of `kept` acts on, from `reach` pixels away
+    at most; nan of no region."""
+    own, away = region.cpu().numpy(), ~kept.cpu().numpy()
+    if not own.any():
+        return float("nan")
+    if np.isinf(reach):
+        return float(away.any())
+    return float((grown(away, round(reach)) & own).sum() / own.sum())
 
 
 def tried(study: Ace, pairs: Sequence[Pair]) -> list[Pair]:
@@ -112,9 +134,15 @@ def place_uses(study: Ace, context: Context, known: Known) -> Known:
         column = columns.get((pair.class_id, pair.concept))
         if column is not None and rows:
             clean = erasures.clean[rows, pair.class_id]
-            change = table.column("iou")[:, column] - clean
-            sampling = known[DISCOVERY].sampling.named(table.ids)
-            pair = _placed(study, replace(pair, outside=lost(sampling, change, clean)))
+            change, share = table.column("iou")[:, column] - clean, table.column("reached")
+            sampling, own = known[DISCOVERY].sampling.named(table.ids), np.isfinite(change)
+            pair = replace(
+                pair,
+                outside=lost(sampling, change, clean),
+                outside_missed=lost(sampling, table.column("right")[:, column], clean),
+                reached=float(share[own, column].mean()) if own.any() else np.nan,
+            )
+            pair = _placed(study, pair)
         placed.append(pair)
     return PAIRS(tuple(placed))
 
@@ -123,11 +151,16 @@ def _placed(study: Ace, pair: Pair) -> Pair:
     """A use with what its erasure away from the class says.
 
     It acts from context if the concept lies mostly away, and half of the loss is still there with
-    an interval below zero; it does not if the interval is above that half; else it stays open.
+    an interval below zero; it does not if the interval is above that half, and what lies away
+    reaches most of the class at all; else it stays open. Of a class that is found by the concept
+    its own pixels count; what only keeps it off other places is no context that it is found by.
     """
-    away, half = pair.outside, pair.loss.value / 2
+    found = pair.how.how == "found"
+    away = pair.outside_missed if found else pair.outside
+    half = (pair.how.missed if found else pair.loss).value / 2
     assert away is not None
     remains = away.below(0.0) and away.value <= min(-study.smallest_effect, half)
-    if remains and pair.where["elsewhere"] >= MOSTLY:
+    if found and remains and pair.where["elsewhere"] >= MOSTLY:
         return replace(pair, from_context=True)
-    return replace(pair, from_context=False if away.above(half) else None)
+    could = pair.reached >= MOSTLY
+    return replace(pair, from_context=False if could and away.above(half) else None)

@@ -8,6 +8,9 @@ import numpy as np
 
 TAGS = ("inside", "ring", "elsewhere")
 INSIDE = TAGS.index("inside")
+MOSTLY = 0.5
+"""Share of a concept that lies away from a class, or of a class that what lies there acts on, from
+which on a use may be told to act from there, or not to."""
 BELONGS = 0.001
 """Random sets of segments are taken for a class's own parts this rarely."""
 

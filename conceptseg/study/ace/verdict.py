@@ -8,6 +8,7 @@ from conceptseg.result.saved import Result
 from conceptseg.result.verdict import Verdict, cannot_tell, concern, counted, listed, none_shown
 from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.ace.naming import called
+from conceptseg.study.ace.pool import MOSTLY
 
 MUCH = 0.5
 """Share of a class's IoU whose loss is not to be passed over, whatever random directions cost."""
@@ -15,6 +16,12 @@ MUCH = 0.5
 ADVICE = (
     "Look at the pictures of these concepts. Where they are not part of the object, confirm it by "
     "`conceptseg audit --set found=THIS_RUN`, and train on images that come with and without them."
+)
+
+
+OTHER_LAYER = (
+    "Choose a layer that holds more (`conceptseg layers`), or name the context: `conceptseg audit` "
+    "changes images and needs no layer."
 )
 
 
@@ -38,16 +45,18 @@ def verdict(result: Result) -> Verdict:
             f"{told[0].upper()}{told[1:]}: half of the overlap or more is lost, as it is without "
             "more than one in twenty random directions; this layer holds too little else to tell a "
             "concept by it.",
-            "Choose a layer that holds more (`conceptseg layers`), or name the context: "
-            "`conceptseg audit` changes images and needs no layer.",
+            OTHER_LAYER,
         )
-    blind = sum(row.get("verdict") in ("not testable", "underpowered") for row in pairs.rows)
-    if not pairs.rows or blind > len(pairs.rows) / 2:
+    if _out_of_reach(result, used):
         return cannot_tell(
-            f"Of {counted(len(pairs.rows), 'pair')} of class and concept, {blind} could hardly "
-            "have been shown to be used.",
-            "Give more images of each class, or lower min_images.",
+            "No class could have been shown to use a concept from outside of its own object: "
+            f"behind layer {result.notes['layer']} what lies away from a class hardly acts on it.",
+            "Choose a layer before it (`conceptseg layers`), or name the context: `conceptseg "
+            "audit` changes images and needs no layer.",
         )
+    blind = [row for row in pairs.rows if row.get("verdict") in ("not testable", "underpowered")]
+    if len(blind) > len(pairs.rows) / 2 or not pairs.rows:
+        return _blind(blind, len(pairs.rows))
     still_open = sum(row["from_context"] is None for row in used)
     which = "one does" if still_open == 1 else f"{still_open} do"
     rest = f" Of {counted(len(used), 'use')}, whether {which} so stays open."
@@ -57,6 +66,31 @@ def verdict(result: Result) -> Verdict:
         "This is no proof that there is none: the table of classes gives the loss that would have "
         "been shown. `conceptseg audit` asks of contexts that you name.",
     )
+
+
+def _blind(rows: Sequence[Mapping[str, Any]], pairs: int) -> Verdict:
+    """Of so many pairs, `rows` could hardly be shown: for what random directions cost, or for
+    want of images."""
+    hidden = sum(as_number(row.get("hidden")) > as_number(row.get("to_lose")) for row in rows)
+    told = (
+        f"Of {counted(pairs, 'pair')} of class and concept, {len(rows)} could hardly have been "
+        "shown to be used"
+    )
+    if hidden > len(rows) / 2:
+        return cannot_tell(
+            f"{told}: a random direction of this layer may cost a class all that it has as well.",
+            OTHER_LAYER,
+        )
+    return cannot_tell(f"{told}.", "Give more images of each class, or lower min_images.")
+
+
+def _out_of_reach(result: Result, used: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether what follows the layer looks too little around: of most uses less than half of the
+    class could be acted on; where there is no use, nothing that is not spared."""
+    if used:
+        return sum(as_number(row.get("reached")) < MOSTLY for row in used) > len(used) / 2
+    reach = result.notes.get("reach_px")
+    return reach is not None and bool(reach <= result.notes["spared_px"])
 
 
 def _crowded(pairs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -12,8 +12,9 @@ ADVICE = (
 def verdict(result: Result) -> Verdict:
     """Units that detect context and that a class uses are a concern.
 
-    Context is what the data set itself names so. That a class uses units which detect a colour, a
-    texture or another class is no concern by itself: these may be of its own object.
+    Context is what the data set itself names so; of one that names none nothing can be shown. That
+    a class uses units which detect a colour, a texture or another class is no concern by itself:
+    these may be of its own object.
     """
     losses = result.tables["losses"].rows
     outside = {
@@ -23,6 +24,14 @@ def verdict(result: Result) -> Verdict:
     if acting:
         told = listed(f"{row['class']} by {row['concept']}" for row in acting)
         return concern(f"Classes use units that detect context: {told}.", ADVICE)
+    if not outside:
+        used = listed(f"{row['class']} by {row['concept']}" for row in losses if row["used"])
+        return cannot_tell(
+            "Whether classes use units that detect context was not asked: the data set names none."
+            + (f" Used are units: {used}." if used else ""),
+            "Look at what is used: a colour, a texture or another class may be of the "
+            "surroundings. `conceptseg audit` changes these.",
+        )
     blind = sum(row.get("verdict") in ("not testable", "underpowered") for row in losses)
     if not losses or blind > len(losses) / 2:
         return cannot_tell(
@@ -30,10 +39,7 @@ def verdict(result: Result) -> Verdict:
             "been shown to be used.",
             "Give more images of each class, or another layer.",
         )
-    named = ", ".join(sorted(outside))
     return none_shown(
-        f"No class was shown to use units that detect context ({named})."
-        if named
-        else "No class was shown to use units that detect context; the data set names none.",
+        f"No class was shown to use units that detect context ({', '.join(sorted(outside))}).",
         "Look at what is used all the same: a colour or a texture may be that of the surroundings.",
     )

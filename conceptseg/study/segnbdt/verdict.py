@@ -12,7 +12,8 @@ LEAST_AGREEMENT = 0.9
 def verdict(result: Result) -> Verdict:
     """A tree no better than random, or that seldom agrees with the network, is not to be read.
 
-    Of one that may be read, a decision that changes with the known context is a concern.
+    Of one that may be read, a decision that changes with the known context is a concern; nothing
+    can be shown of data that name none.
     """
     notes = result.notes
     rows = {row["decided_by"]: row for row in result.tables["fidelity"].rows}
@@ -29,13 +30,20 @@ def verdict(result: Result) -> Verdict:
             "its nodes describe the tree, not the network.",
             "Read nothing into its nodes. Try another hierarchy, or tune the tree (tune: head).",
         )
-    parts = result.tables["parts"].rows
-    moved = [row for row in parts if row["part"] == KNOWN and (row["p_holm"] or 1) <= ALPHA]
+    asked = [row for row in result.tables["parts"].rows if row["part"] == KNOWN]
+    moved = [row for row in asked if row["p_holm"] is not None and row["p_holm"] <= ALPHA]
     if moved:
         return concern(
             "Decisions change with the context that the data set names: "
             f"{listed(row['branch'] for row in moved)}.",
             "Confirm it by `conceptseg audit`, which changes the surroundings of whole objects.",
+        )
+    if all(row["p_holm"] is None for row in asked):
+        why = "could not be tested" if asked else "was not asked: the data set names none"
+        return cannot_tell(
+            f"The tree may be read as the network; whether decisions change with context {why}.",
+            "Look at the nodes at which most pixels go wrong; `conceptseg audit` asks about "
+            "surroundings.",
         )
     return none_shown(
         "The tree may be read as the network, and no decision was shown to change with the "

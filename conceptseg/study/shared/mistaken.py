@@ -68,6 +68,10 @@ class Concepts(ABC):
     def names(self, known: Known) -> tuple[str, ...]:
         """What each is called in a sentence."""
 
+    def lie_on(self, context: Context, known: Known) -> tuple[str, ...]:
+        """What lies under each, in words, where a name is but a number; else empty."""
+        return ("",) * len(self.names(known))
+
     @abstractmethod
     def where(
         self, context: Context, ids: Sequence[str], images: Tensor, known: Known
@@ -87,8 +91,7 @@ class Concepts(ABC):
 class Erased:
     """Change of the rate of mistakes on a concept when it is erased, and what random edits do.
 
-    `rate` is the mean before over the `images` that were edited, which are fewer than were counted;
-    the change is the mean over the same.
+    `rate` is the mean before, and the change the mean, over the fewer `images` that were edited.
     """
 
     rate: float
@@ -100,8 +103,7 @@ class Erased:
 
     @property
     def shown(self) -> bool:
-        """Whether so many fewer mistakes are made as count at all, and not by most random edits as
-        well."""
+        """Whether as many mistakes fewer as count at all are made, and not by most random edits."""
         fewer = self.change.below(0.0) and self.change.value <= -LEAST_EXCESS
         return self.test.passed and fewer and rare(self.p_random)
 
@@ -110,13 +112,14 @@ class Erased:
 class Mistakes:
     """All that was asked, `shown` of it in pictures; `erased` by its place in `asked`.
 
-    `images` with labels were counted. `examples` of a place are the images with most such mistakes.
+    `images` with labels were counted; `examples` of a place are those with most such mistakes.
     """
 
     names: tuple[str, ...]
     images: int
     asked: tuple[Mistake, ...]
     examples: dict[int, tuple[str, ...]]
+    lie_on: tuple[str, ...] = ()
     erased: dict[int, Erased] = field(default_factory=dict)
     photos: dict[tuple[int, str], bytes] = field(default_factory=dict)
     outlines: dict[tuple[int, str], str] = field(default_factory=dict)
@@ -150,7 +153,7 @@ def mistake_steps(concepts: Concepts) -> tuple[Step, ...]:
             min_images=concepts.min_images,
             seed=context.seed,
         )
-        found = Mistakes(names, len(table.ids), tuple(asked), {})
+        found = Mistakes(names, len(table.ids), tuple(asked), {}, concepts.lie_on(context, known))
         group = dict(zip(table.ids, groups, strict=True))
         examples = {}
         for i in found.shown:

@@ -11,6 +11,9 @@ from conceptseg.study.shared.mistaken import Erased, Mistakes
 from conceptseg.study.shared.mistakes import Mistake
 
 SECTION = "mistakes"
+MOST_OF = 0.8
+"""Share of the mistakes on a concept that are gone without it, from which on they come from it; of
+fewer a part does."""
 ON = Column("on", "rate on the concept")
 OFF = Column("off", "rate elsewhere")
 EXCESS = Column("excess", "rate on, less elsewhere", interval=True, brief="excess")
@@ -26,7 +29,7 @@ def findings(found: Mistakes, classes: Sequence[str]) -> list[Finding]:
         one, erased = found.asked[i], found.erased.get(i)
         how = "seen where there is none" if one.kind == "false" else "missed"
         finding = Finding.about(
-            claim(one, found.names[one.concept], classes[one.class_id], erased),
+            told(found, i, classes),
             one.excess,
             one.test,
             plain=f"{classes[one.class_id]} is {how} on {found.names[one.concept]}.",
@@ -49,6 +52,15 @@ def findings(found: Mistakes, classes: Sequence[str]) -> list[Finding]:
     return result
 
 
+def told(found: Mistakes, place: int, classes: Sequence[str]) -> str:
+    """What is claimed of the mistake at a place, and what lies under its concept."""
+    one = found.asked[place]
+    name = found.names[one.concept]
+    said = claim(one, name, classes[one.class_id], found.erased.get(place))
+    lies = found.lie_on[one.concept] if found.lie_on else ""
+    return f"{said} {name[0].upper()}{name[1:]} lies on {lies}." if lies else said
+
+
 def claim(one: Mistake, concept: str, name: str, erased: Erased | None) -> str:
     if one.kind == "false":
         said = (
@@ -60,12 +72,17 @@ def claim(one: Mistake, concept: str, name: str, erased: Erased | None) -> str:
             f"{name} is missed on {concept}: {one.on:.0%} of its pixels there, {one.off:.1%} of "
             "those elsewhere in these images."
         )
-    said += f" These mistakes cost the class {one.worth.value:.2f} IoU."
+    said += (
+        f" In the mean over {one.images} images both rates differ by {one.excess.value:.2f}. These "
+        f"mistakes cost the class {one.worth.value:.2f} IoU."
+    )
     if erased is not None:
         rate = f"the rate, {erased.rate:.0%} in the mean over {erased.images} images,"
         less = f"by {_signed(erased.change.value)}, random edits by {_signed(erased.random)}"
-        shown = erased.shown
-        cause = "so they come from it" if shown else "which does not show that they come from it"
+        cause = "which does not show that they come from it"
+        if erased.shown:
+            most = erased.change.value <= -MOST_OF * erased.rate
+            cause = "so they come from it" if most else "so part of them comes from it"
         said += f" Erasing {concept} from the layer changes {rate} {less}, {cause}."
     return said
 
@@ -113,12 +130,7 @@ def tables(found: Mistakes, classes: Sequence[str]) -> dict[str, Table]:
     rows = [
         {
             "mistake": i,
-            "claim": claim(
-                found.asked[i],
-                found.names[found.asked[i].concept],
-                classes[found.asked[i].class_id],
-                found.erased.get(i),
-            ),
+            "claim": told(found, i, classes),
             "title": f"{classes[found.asked[i].class_id]}: {found.asked[i].kind} on "
             f"{found.names[found.asked[i].concept]}",
             "sample": name,

@@ -93,6 +93,23 @@ def test_a_greedy_step_that_misleads_is_told_by_the_gap():
     assert exact.sets == ((3, 7),) and exact.gap == 0 and exact.exact
 
 
+def test_a_given_budget_holds_however_few_segments_there_are():
+    """Of 13 segments all 2^13 sets are tried where nothing is said, else only what is allowed."""
+    tried = 0
+
+    def measure(sets):
+        nonlocal tried
+        tried += len(sets)
+        return [0.0 if len(one) >= 7 else 1 - len(one) / 100 for one in sets]
+
+    found = Search(range(13), measure, CounterfactualSegments(sets=1)).run()
+    assert found.exact and tried > 4000
+    tried = 0
+    found = Search(range(13), measure, CounterfactualSegments(sets=1, budget=100)).run()
+    greedy = 13 * 14 // 2 + 7
+    assert not found.exact and found.gap > 0 and tried <= 1 + 100 + greedy
+
+
 def test_of_no_set_that_does_it_nothing_is_shown_and_it_is_said():
     found = Search(range(20), lambda sets: [1.0 for _ in sets], CounterfactualSegments()).run()
     assert found.sets == () and not found.exact

@@ -88,8 +88,11 @@ def judged(found, erasures):
     return assess(study(), None, DISCOVERY(found) | ERASURES(erasures))[TESTED]
 
 
-def pair(outside=-0.25, apart=0.0, **changes):
-    """The first pair; erased away from the class it costs `outside`, `apart` more or less."""
+def pair(outside=-0.25, apart=0.0, own=1.0, reached=1.0, **changes):
+    """The first pair; erased away from the class it costs `outside`, `apart` more or less.
+
+    A share `own` of that is of the class's own pixels, of which what lies away acts on `reached`.
+    """
     found, erasures = case(**changes)
     known = DISCOVERY(found) | ERASURES(erasures)
     known |= assess(study(), None, known)
@@ -98,8 +101,10 @@ def pair(outside=-0.25, apart=0.0, **changes):
         return place_uses(study(outside_pairs=0), None, known)[PAIRS][0]
     used = sum(one.used for one in known[TESTED])
     sign = np.where(np.arange(IMAGES) % 2, 1, -1)
-    iou = (erasures.clean[:, 1] + outside + apart * sign)[:, None].repeat(used, 1)
-    known |= OUTSIDE(SampleTable.batch(found.ids, {"iou": iou}))
+    change = (outside + apart * sign)[:, None].repeat(used, 1)
+    table = {"iou": erasures.clean[:, 1, None] + change, "right": own * change}
+    table["reached"] = np.full_like(change, reached)
+    known |= OUTSIDE(SampleTable.batch(found.ids, table))
     return place_uses(study(), None, known)[PAIRS][0]
 
 
@@ -141,6 +146,12 @@ def test_what_is_not_used(changes):
         ({"loss": -0.6, "outside": -0.05}, False),
         ({"outside": -0.2, "apart": 0.5}, None),  # its interval reaches zero
         ({"outside": None}, None),  # not tried
+        ({"loss": -0.6, "outside": 0.0, "reached": 0.6}, False),
+        ({"loss": -0.6, "outside": 0.0, "reached": 0.4}, None),  # nothing could have remained
+        ({"reached": 0.4}, True),
+        ({"own": 0.7}, True),
+        ({"own": 0.3}, None),  # the rest is of other places, which are called it then
+        ({"loss": -0.6, "outside": -0.4, "own": 0.0}, False),
         ({"loss": -0.05, "spread": 0.001, "outside": -0.019}, None),  # below the smallest effect
     ],
 )
@@ -156,6 +167,11 @@ def test_what_was_not_tried_is_said_not_to_be():
     assert untried.details["from_context"] is None and "not tested" in untried.claim
     (tried,) = findings(found, [pair()], ["rest", "car"], ["road"] * 2, {})
     assert tried.details["from_context"] and "acts from context" in tried.claim
+    (late,) = findings(
+        found, [pair(loss=-0.6, outside=0.0, reached=0.0)], ["rest", "car"], ["road"] * 2, {}
+    )
+    assert "cannot be told at this layer" in late.claim and "acts on 0% of" in late.claim
+    assert late.plain.endswith("from outside of it cannot be told at this layer.")
     (ring,) = findings(found, [pair(around=1.0)], ["rest", "car"], ["road"] * 2, {})
     assert "stays open" in ring.claim and "right around it" in ring.claim
 

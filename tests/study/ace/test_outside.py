@@ -38,6 +38,16 @@ def use(class_id: int, q: int, loss: float, used: bool = True) -> SimpleNamespac
     return SimpleNamespace(class_id=class_id, concept=q, used=used, loss=Estimate(loss, -1, 0, 9))
 
 
+REACH = 9
+
+
+def erasures(found):
+    """Of a layer whose positions act on pixels as far as `REACH` from them."""
+    nothing = np.ones((IMAGES, 1, CLASSES))
+    parts = nothing[:, 0, 0], nothing[:, 0], *[nothing] * 4
+    return ERASURES(Erasures(found.ids, *parts, reach=float(REACH)))
+
+
 USES = (use(1, 0, -0.2), use(1, 1, -0.4), use(2, 0, -0.3), use(2, 1, -0.9, used=False))
 
 
@@ -59,7 +69,7 @@ def case():
         concepts=(concept(1, [0], directions[0]), concept(2, [1], directions[1])),
         class_images={0: np.arange(4), 1: np.array([0, 1, 3]), 2: np.arange(4)},
     )
-    known = DISCOVERY(found) | JUDGED(USES)
+    known = DISCOVERY(found) | JUDGED(USES) | erasures(found)
     one = study()
     here = context(model, pictures, LAYER, labels=labels)
     with pytest.MonkeyPatch.context() as patch:  # a ring of 5 px would spare all of such images
@@ -111,13 +121,26 @@ def test_away_alone_is_a_full_pass_with_region_and_ring_spared(case):
         expected[~held] = np.nan
         stored = np.stack([table.tables[i]["iou"][0, row] for i in table.ids])
         assert np.allclose(stored, expected, atol=5e-3, equal_nan=True)
+        assert np.array_equal(np.isfinite(table.column("right")[:, row]), np.isfinite(stored))
+        for n in np.flatnonzero(held):
+            own = (clean[n] == pair.class_id).numpy()
+            away = np.argwhere(~near[n].numpy())
+            within = [np.abs(away - pixel).max(1).min() <= REACH for pixel in np.argwhere(own)]
+            assert table.column("reached")[n, row] == pytest.approx(np.mean(within), nan_ok=True)
     assert changed
+
+
+def test_without_a_bound_all_is_reached_if_anything_lies_away():
+    region, kept = torch.zeros(2, 8, 8, dtype=torch.bool)
+    region[2:4] = kept[1:5] = True
+    assert outside.reached(region, kept, np.inf) == 1
+    assert outside.reached(region, kept, 0) == 0
+    assert outside.reached(region, torch.ones_like(kept), np.inf) == 0
+    assert np.isnan(outside.reached(~torch.ones_like(kept), kept, np.inf))
 
 
 def test_without_a_use_no_image_is_looked_at(case):
     model, pictures, _, found, _, one = case
-    none = DISCOVERY(found) | JUDGED(USES[3:])
-    nothing = np.ones((IMAGES, 1, CLASSES))
-    none |= ERASURES(Erasures(found.ids, nothing[:, 0, 0], nothing[:, 0], *[nothing] * 4))
+    none = DISCOVERY(found) | JUDGED(USES[3:]) | erasures(found)
     assert not Outside(one).samples(context(model, pictures, LAYER), none)
     assert place_uses(one, None, none)[PAIRS] == USES[3:]

@@ -122,7 +122,9 @@ def test_what_a_class_needs_and_what_keeps_it_off_are_told_apart():
 )  # fmt: skip
 def test_ace_says_it_too(how, context, said):
     nothing = Estimate(0, 0, 0, 20)
-    pair = SimpleNamespace(how=Losing(nothing, nothing, how), from_context=context)
+    where = {"elsewhere": 0.9 if context else 0.1}
+    how = Losing(nothing, nothing, how)
+    pair = SimpleNamespace(how=how, from_context=context, where=where, reached=1.0)
     assert plain(pair, "roofs", "building") == said
 
 
