@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from conceptseg.network.model import SegmentationModel
 
 
-COUNTS = ("masks", "samples", "coalitions", "steps", "channels", "budget")
-"""Parameters of methods that say about how many passes they take."""
+GRADIENT = 3.0
+"""Forward passes that a forward and a backward one are worth."""
 
 
 class Explainer(Strict, ABC):
@@ -101,13 +101,13 @@ class Explainer(Strict, ABC):
         given = (getattr(self, "layer", "auto"), getattr(self, "layers", "auto"))
         return {name for one in given for name in ((one,) if isinstance(one, str) else one)}
 
-    @property
-    def passes(self) -> float:
-        """About how many passes one map takes, for estimates of what a run costs.
+    def passes(self, scene: Scene) -> float:
+        """About how many forward passes of an image one map is worth, at most, in such a scene.
 
-        Three of a gradient or less; else as many as the masks or steps that the method names.
+        A backward pass counts as two. By it `check` estimates what a run costs: of a method that
+        says nothing, those of a gradient.
         """
-        return max(3.0, *(float(getattr(self, name, None) or 0) for name in COUNTS))
+        return GRADIENT
 
     def reduced(self, scene: Scene) -> Explainer:
         """A cheaper twin, which fails in the same scenes: by which the method is tried."""
@@ -153,13 +153,27 @@ class Metric(Strict, ABC):
     """Which way a good map's number lies; neither where it describes rather than judges."""
     needs_context: ClassVar[bool] = False
     """Whether it can only be told where the context that matters is known."""
-    explains_again: ClassVar[bool] = False
-    """Whether it asks the method for further maps, which costs the method's passes each time."""
 
     @property
     def fitted(self) -> bool:
         """Whether it needs numbers that were fitted to the network before, and refuses others."""
         return False
+
+    @property
+    def passes(self) -> int:
+        """About how many forward passes of an image it takes for a map, at most, besides those of
+        the maps that it asks for."""
+        return 0
+
+    @property
+    def further(self) -> int:
+        """How many further maps it asks the method for, at most."""
+        return 0
+
+    @property
+    def explains_again(self) -> bool:
+        """Whether it asks for further maps, which costs the method's passes each time."""
+        return self.further > 0
 
     @property
     def bounds(self) -> tuple[float, float] | None:

@@ -105,6 +105,18 @@ def test_targets_together_are_targets_one_by_one(explainer, model, x):
         assert torch.allclose(found, alone, rtol=1e-4, atol=1e-5 * float(alone.abs().max()))
 
 
+def test_what_a_map_costs_is_known_before(explainer, model, x):
+    """The passes that a scene counts, a backward one as two, are those that it foretells."""
+    scene = Scene(model, x[:1])
+    explainer.on(scene, [Target(1)])
+    worth = {"forward": 1, "backward": 2, "tail": 1, "tail backward": 2}
+    counted = sum(worth[kind] * count for kind, count in scene.passes.items())
+    foretold = explainer.passes(Scene(model, x[:1]))
+    assert counted <= 1.3 * foretold + 3  # what is cheap is all the same
+    if explainer.name() != "counterfactual_segments":  # which ends when it has found enough
+        assert foretold <= 1.6 * counted + 3
+
+
 @pytest.mark.parametrize("channels", [1, 5])
 def test_any_number_of_channels(explainer, channels):
     net = wrapped(seeded(UNet, 3, channels=channels), 3, channels)

@@ -3,7 +3,17 @@
 import torch
 from torch import Tensor
 
+from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import FixedTarget
+from conceptseg.network.record import encode, find
+
+
+def units_of(scene: Scene, layer: str, channels: int | None = None) -> int:
+    """How many units a layer has, at most `channels`; of a convolution without a pass."""
+    name = scene.layer(layer)
+    made = getattr(find(scene.model, name)[0], "out_channels", None)
+    units = made if isinstance(made, int) else encode(scene.model, scene.images, name).shape[1]
+    return units if channels is None else min(units, channels)
 
 
 def busiest(activation: Tensor, live: Tensor, channels: int | None) -> tuple[Tensor, Tensor]:

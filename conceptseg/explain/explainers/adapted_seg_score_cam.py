@@ -9,6 +9,7 @@ from torch import Tensor
 
 from conceptseg.catalogue import technique
 from conceptseg.explain.explainers._adapted import AdaptedCam
+from conceptseg.explain.explainers._units import units_of
 from conceptseg.explain.explainers.seg_score_cam import SegScoreCam
 from conceptseg.explain.fill import Fill
 from conceptseg.explain.scene import Scene
@@ -49,6 +50,9 @@ class AdaptedSegScoreCam(AdaptedCam):
         description="Of each layer only so many units, those of largest mean square: an "
         "approximation; else all.",
     )
+
+    def passes(self, scene: Scene) -> float:
+        return 1.0 + sum(units_of(scene, name, self.channels) for name in self._averaged(scene))
 
     def layer_maps(
         self, scene: Scene, layers: Sequence[str], scores: Sequence[FixedTarget]

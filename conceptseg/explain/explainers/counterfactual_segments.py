@@ -101,6 +101,10 @@ class CounterfactualSegments(Explainer):
     def reduced(self, scene: Scene) -> CounterfactualSegments:
         return self.model_copy(update={"sets": 1, "budget": 1, "below": 1.0, "segments": 1})
 
+    def passes(self, scene: Scene) -> float:
+        cells = int(hexagons(scene.size, self.segments).max()) + 1
+        return 2.0 + (2**cells if cells <= EXHAUSTIVE else self.budget + cells * (cells + 1) / 2)
+
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         return torch.stack(
             [torch.stack([one.map for one in self.solve(scene, target)]) for target in targets]

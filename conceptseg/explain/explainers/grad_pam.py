@@ -53,6 +53,9 @@ class GradPam(GradientCam):
         """Two pixels, which are pulled at once as many are."""
         return self.model_copy(update={"pixels": min(self.pixels, 2)})
 
+    def passes(self, scene: Scene) -> float:
+        return 1.0 + 2 * (self.pixels if self.agg == "map" else 1)
+
     def combine(self, scene: Scene, score: FixedTarget) -> Tensor:
         if self.agg == "grad":
             return super().combine(scene, score)

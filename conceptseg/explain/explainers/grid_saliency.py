@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from conceptseg.catalogue import technique
-from conceptseg.explain.contract import Explainer
+from conceptseg.explain.contract import GRADIENT, Explainer
 from conceptseg.explain.explainers._masking import GREYS, Greys, Interpolation, stretch
 from conceptseg.explain.explainers._paths import portions
 from conceptseg.explain.scene import Scene
@@ -111,6 +111,9 @@ class GridSaliency(Explainer):
 
     def reduced(self, scene: Scene) -> GridSaliency:
         return self.model_copy(update={"steps": 1, "colours": self.colours[:1]})
+
+    def passes(self, scene: Scene) -> float:
+        return len(self.colours) + len(STARTS) + GRADIENT * self.steps
 
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         return torch.stack([self.solve(scene, target).map for target in targets])

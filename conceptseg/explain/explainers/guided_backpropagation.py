@@ -8,7 +8,7 @@ from torch import Tensor
 
 from conceptseg.catalogue import technique
 from conceptseg.errors import InputError
-from conceptseg.explain.contract import Explainer
+from conceptseg.explain.contract import GRADIENT, Explainer
 from conceptseg.explain.explainers._guided import dropout_layers, dropping, guided
 from conceptseg.explain.explainers._paths import Reduce, Running, at_images, over_channels
 from conceptseg.explain.scene import Scene
@@ -63,6 +63,9 @@ class GuidedBackpropagation(Explainer):
                 f"model {scene.model.name!r} has no dropout module that drops anything: leave "
                 "`samples` of guided_backpropagation out"
             )
+
+    def passes(self, scene: Scene) -> float:
+        return GRADIENT * (self.samples or 1)
 
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         if self.samples is None:

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from conceptseg.catalogue import technique
-from conceptseg.explain.contract import Explainer
+from conceptseg.explain.contract import GRADIENT, Explainer
 from conceptseg.explain.explainers._paths import Make, gradients, portions
 from conceptseg.explain.fill import Fill, filling
 from conceptseg.explain.scene import Scene
@@ -46,6 +46,9 @@ class IntegratedGradients(Explainer):
         None, gt=0, description="Relative gap above which steps are doubled; none: never."
     )
     max_steps: int = Field(1600, ge=1, description="Doubling goes no further than this.")
+
+    def passes(self, scene: Scene) -> float:
+        return GRADIENT * self.steps
 
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         everyone = list(range(len(scene)))

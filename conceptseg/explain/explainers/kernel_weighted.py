@@ -12,7 +12,7 @@ from conceptseg.catalogue import technique
 from conceptseg.errors import InputError
 from conceptseg.explain.contract import Explainer, resized
 from conceptseg.explain.explainers._convolutions import Part, layers_of
-from conceptseg.explain.explainers._units import busiest, probability
+from conceptseg.explain.explainers._units import busiest, probability, units_of
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import FixedTarget, Target
 from conceptseg.network.layout import full
@@ -98,6 +98,9 @@ class KernelWeighted(Explainer):
     def reduced(self, scene: Scene) -> Explainer:
         """One unit of the last layer."""
         return self.model_copy(update={"layers": self._layers(scene)[-1:], "channels": 1})
+
+    def passes(self, scene: Scene) -> float:
+        return sum(2.0 + 2 * units_of(scene, one, self.channels) for one in self._layers(scene))
 
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         layers = self._layers(scene)

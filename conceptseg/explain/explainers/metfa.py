@@ -117,9 +117,8 @@ class Metfa(Explainer):
     def at(self, layer: str) -> Metfa:
         return self.model_copy(update={"of": self.of.at(layer)})
 
-    @property
-    def passes(self) -> float:
-        return float(self.draws * self.of.passes)
+    def passes(self, scene: Scene) -> float:
+        return float(self.draws * self.of.passes(scene))
 
     def check(self, scene: Scene) -> None:
         self.of.check(scene)

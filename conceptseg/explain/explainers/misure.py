@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from math import log2
 from typing import Literal
 
 import torch
@@ -11,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from conceptseg.catalogue import technique
-from conceptseg.explain.contract import Explainer
+from conceptseg.explain.contract import GRADIENT, Explainer
 from conceptseg.explain.explainers._masking import GREYS, Greys, overlap
 from conceptseg.explain.explainers._paths import portions
 from conceptseg.explain.regions import distance_to
@@ -77,6 +78,10 @@ class MiSuRe(Explainer):
         return self.model_copy(
             update={"steps": min(self.steps, 1), "colours": self.colours[:1], "keep": 1e-6}
         )
+
+    def passes(self, scene: Scene) -> float:
+        rungs = 2 * log2(max(scene.size)) + 2
+        return len(self.colours) * rungs + GRADIENT * self.steps
 
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         return torch.stack([self.solve(scene, target).map for target in targets])

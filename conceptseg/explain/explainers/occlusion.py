@@ -60,6 +60,10 @@ class Occlusion(Explainer):
             )
         return self
 
+    def passes(self, scene: Scene) -> float:
+        down, across = (len(self._windows(size)) for size in scene.size)
+        return 1.0 + down * across
+
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         down, across = (self._windows(size).to(scene.images.device) for size in scene.size)
         wide = len(across)

@@ -66,6 +66,9 @@ class Rise(Explainer):
     def classes_only(self) -> bool:
         return self.measure != "score"
 
+    def passes(self, scene: Scene) -> float:
+        return 1.0 + self.masks
+
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         masks = RandomGrids.drawn(self, scene.size).to(scene.images.device)
         read = reader(scene, targets, self.measure)

@@ -11,6 +11,7 @@ from conceptseg.catalogue import technique
 from conceptseg.explain.ablation.fall import falls
 from conceptseg.explain.contract import Explainer
 from conceptseg.explain.explainers._cam import CamExplainer
+from conceptseg.explain.explainers._units import units_of
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import FixedTarget, Target
 
@@ -57,6 +58,9 @@ class SegAblationCam(CamExplainer):
 
     def combine(self, scene: Scene, score: FixedTarget) -> Tensor:
         return self._signed(scene, [score])[0]
+
+    def passes(self, scene: Scene) -> float:
+        return 1.0 + units_of(scene, self.layer, self._units)
 
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         # The tail comes first: its pass fixes the targets' regions as well.

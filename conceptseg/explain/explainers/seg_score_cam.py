@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from conceptseg.catalogue import technique
 from conceptseg.explain.explainers._cam import CamExplainer
-from conceptseg.explain.explainers._units import busiest
+from conceptseg.explain.explainers._units import busiest, units_of
 from conceptseg.explain.fill import Fill, filling
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import FixedTarget, Target
@@ -53,6 +53,9 @@ class SegScoreCam(CamExplainer):
         ge=1,
         description="Only so many units, those of largest mean square: an approximation; else all.",
     )
+
+    def passes(self, scene: Scene) -> float:
+        return 1.0 + units_of(scene, self.layer, self.channels)
 
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         activation = scene.tail(self.layer).activation.detach()

@@ -88,6 +88,10 @@ class SegSobol(Explainer):
         rows, columns = round(self.grid * lengthened), round(self.grid / lengthened)
         return min(max(rows, 1), most[0]), min(max(columns, 1), most[1])
 
+    def passes(self, scene: Scene) -> float:
+        grid = self._cells(scene.size)
+        return 1.0 + len(self._points(grid)[0]) * (1 + grid[0] * grid[1])
+
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         device = scene.images.device
         grid = self._cells(scene.size)

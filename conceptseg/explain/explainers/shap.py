@@ -57,6 +57,9 @@ class Shap(Explainer):
     fill: Fill = Field("black", description="What hidden cells are filled with.")
     seed: int = Field(0, ge=0, description="Seed of the coalitions.")
 
+    def passes(self, scene: Scene) -> float:
+        return 1.0 + max(self._game(one).variants for one in self._cells(scene))
+
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         return self._values(scene, targets)[0]
 

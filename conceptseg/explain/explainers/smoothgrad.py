@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from conceptseg.catalogue import technique
-from conceptseg.explain.contract import Explainer
+from conceptseg.explain.contract import GRADIENT, Explainer
 from conceptseg.explain.explainers._paths import (
     Make,
     Reduce,
@@ -66,6 +66,9 @@ class SmoothGrad(Explainer):
         if self.kind == "variance" and self.samples == 1:
             raise ValueError("samples: the variance of one sample is zero; take more")
         return self
+
+    def passes(self, scene: Scene) -> float:
+        return GRADIENT * self.samples
 
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         parts = []

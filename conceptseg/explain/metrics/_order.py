@@ -54,6 +54,10 @@ class PixelOrder(MapMetric):
     def bounds(self) -> tuple[float, float] | None:
         return None if self.score == "target" or self.robust else (0.0, 1.0)
 
+    @property
+    def passes(self) -> int:
+        return (self.steps + 1) * max(self.robust, 1)
+
     def judge(self, trial: Trial, region: FixedTarget) -> Measured:
         scene = trial.scene
         among = torch.ones_like(region.mask) if self.within == "image" else ~region.mask

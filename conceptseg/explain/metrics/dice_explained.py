@@ -38,6 +38,10 @@ class DiceExplained(ThresholdMetric):
     better: ClassVar[Literal["higher", "lower", "neither"]] = "higher"
     fill: Fill = Field("mean", description="What takes the place of pixels that are not salient.")
 
+    @property
+    def passes(self) -> int:
+        return len(self.at)
+
     def judge(self, trial: Trial, region: FixedTarget) -> Measured:
         scene, saliency = trial.scene, self.saliency(trial)
         hidden = filling(scene.model, scene.images, self.fill)

@@ -46,7 +46,6 @@ class Manipulability(MapMetric):
     """
 
     better: ClassVar[Literal["higher", "lower", "neither"]] = "lower"
-    explains_again: ClassVar[bool] = True
     epsilon: float = Field(
         4 / 255, gt=0, le=1, description="Size of the noise, on the images' scale of [0, 1]."
     )
@@ -63,6 +62,10 @@ class Manipulability(MapMetric):
     @property
     def bounds(self) -> tuple[float, float] | None:
         return (0.0, 2.0)
+
+    @property
+    def further(self) -> int:
+        return self.random + self.steps
 
     def judge(self, trial: Trial, region: FixedTarget) -> Measured:
         clean = trial.attributions

@@ -32,7 +32,6 @@ class NoiseSpread(MapMetric):
     """
 
     better: ClassVar[Literal["higher", "lower", "neither"]] = "lower"
-    explains_again: ClassVar[bool] = True
     draws: int = Field(10, ge=2, description="Noisy copies of each image.")
     radius: float = Field(
         0.1, gt=0, le=1, description="Bound of the noise, on the images' scale of [0, 1]."
@@ -42,6 +41,10 @@ class NoiseSpread(MapMetric):
     @property
     def bounds(self) -> tuple[float, float] | None:
         return (0.0, 0.71)
+
+    @property
+    def further(self) -> int:
+        return self.draws
 
     def judge(self, trial: Trial, region: FixedTarget) -> Measured:
         scene, target = trial.scene, pinned(trial.target, region.mask)

@@ -33,6 +33,10 @@ class PredictionPreserved(MaskMetric):
     better: ClassVar[Literal["higher", "lower", "neither"]] = "higher"
     fill: Fill = Field("black", description="What the mask fades to; black as published.")
 
+    @property
+    def passes(self) -> int:
+        return 1
+
     def judge(self, trial: Trial, region: FixedTarget) -> Measured:
         scene, mask = trial.scene, self.mask(trial)
         hidden = filling(scene.model, scene.images, self.fill)

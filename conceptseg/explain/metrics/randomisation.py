@@ -48,7 +48,6 @@ class Randomisation(MapMetric):
     """
 
     better: ClassVar[Literal["higher", "lower", "neither"]] = "lower"
-    explains_again: ClassVar[bool] = True
     sign: Literal["signed", "absolute"] = Field(
         "signed", description="Whether attributions or their absolute values are compared."
     )
@@ -58,6 +57,10 @@ class Randomisation(MapMetric):
     @property
     def bounds(self) -> tuple[float, float] | None:
         return (0.0, 1.0)
+
+    @property
+    def further(self) -> int:
+        return self.networks
 
     def judge(self, trial: Trial, region: FixedTarget) -> Measured:
         scene, target = trial.scene, pinned(trial.target, region.mask)

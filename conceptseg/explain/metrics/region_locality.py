@@ -34,11 +34,14 @@ class RegionLocality(StrengthMetric):
     """
 
     better: ClassVar[Literal["higher", "lower", "neither"]] = "higher"
-    explains_again: ClassVar[bool] = True
     min_gap: float = Field(
         0.1, ge=0, le=1, description="Least distance of the parts, as a share of the diagonal."
     )
     min_pixels: int = Field(16, ge=1, description="Least area of a part, in pixels.")
+
+    @property
+    def further(self) -> int:
+        return 2
 
     def judge(self, trial: Trial, region: FixedTarget) -> Measured:
         diagonal = float(torch.tensor(trial.scene.size).float().norm())

@@ -36,7 +36,6 @@ class Stability(MapMetric):
     """
 
     better: ClassVar[Literal["higher", "lower", "neither"]] = "lower"
-    explains_again: ClassVar[bool] = True
     draws: int = Field(5, ge=1, description="Noisy images per image.")
     radius: float = Field(
         0.02, gt=0, le=1, description="Bound of the noise, on the images' scale of [0, 1]."
@@ -46,6 +45,10 @@ class Stability(MapMetric):
     )
     read: Literal["max", "mean"] = Field("max", description="Which of the draws' changes counts.")
     seed: int = Field(0, ge=0, description="Seed of the noise, the same for every image.")
+
+    @property
+    def further(self) -> int:
+        return self.draws
 
     def judge(self, trial: Trial, region: FixedTarget) -> Measured:
         scene, target = trial.scene, pinned(trial.target, region.mask)

@@ -23,6 +23,7 @@ from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.landmarks.config import KINDS, Landmarks
 from conceptseg.study.landmarks.follow import anisotropy, reaches
 from conceptseg.study.landmarks.skeleton import Graph, Node, graph
+from conceptseg.study.shared import compare
 from conceptseg.study.shared.packed import packed, unpacked
 from conceptseg.study.shared.sweep import One, Sweep
 
@@ -59,8 +60,7 @@ def radii(study: Landmarks) -> Floats:
 
 def passes_of(study: Landmarks, context: Context) -> float:
     """About how many passes the map of a landmark takes."""
-    (method,) = explainers((study.method,), context.single).values()
-    return method.passes
+    return sum(compare.passes_of(context, (study.method,)).values())
 
 
 def marks_of(study: Landmarks, regions: np.ndarray, classes: Sequence[int], key: str) -> list[Mark]:

@@ -21,6 +21,7 @@ from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.noise.choose import DRAWN
 from conceptseg.study.noise.config import OWN, NoiseStudy
 from conceptseg.study.noise.fit import noise_of, result_of
+from conceptseg.study.shared.compare import passes_of
 from conceptseg.study.shared.sweep import One, Sweep
 
 ROWS = Key("noise curves", SampleTable)
@@ -61,7 +62,7 @@ class Judge(Sweep):
     def forwards(self, context: Context) -> float:
         study = self.study
         kept = context.suiting(study.others)
-        own = sum(method.passes for method in explainers(kept, context.single).values())
+        own = sum(passes_of(context, study.others).values())
         curves = (1 + len(kept)) * len(study.fills) * (study.points + 1)
         classes = min(len(study.class_ids(context)), study.classes_at_most)
         return study.judged * classes * (own + curves)

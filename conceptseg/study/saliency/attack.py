@@ -24,7 +24,7 @@ from conceptseg.explain.target import Target, configured
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.saliency.choose import CASES
 from conceptseg.study.saliency.config import Saliency
-from conceptseg.study.shared.compare import METHODS
+from conceptseg.study.shared.compare import METHODS, passes_of, score_of
 from conceptseg.study.shared.sweep import One, Sweep
 
 RANDOM = 5
@@ -68,9 +68,11 @@ class Attack(Sweep):
         return {sample_id for sample_id, _ in known[CASES][: self.study.gallery]}
 
     def forwards(self, context: Context) -> float:
-        kept = context.suiting(self.study.local_methods())
-        each = sum(method.passes for method in explainers(kept, context.layer).values())
+        each = sum(passes_of(context, self.study.local_methods()).values())
         return self.study.gallery * each * (1 + RANDOM + self.study.attack_steps)
+
+    def beside(self, context: Context, logits: Tensor) -> object:
+        return score_of(logits)
 
     @contextmanager
     def open(self, context: Context, known: Known) -> Iterator[Known]:

@@ -45,6 +45,12 @@ class Saliency(Study):
         "noise) are computed; they cost each method's passes several times. No method is said to "
         "keep its map on fewer than 5 images or groups.",
     )
+    again_passes: int = Field(
+        5000,
+        ge=0,
+        description="Passes that such a metric may ask of a method in one case: where its further "
+        "maps take more, it is not computed of that method, and the result says so. 0: no bound.",
+    )
     primary: str = Field(
         "deletion",
         description="Metric by which methods are compared with the prediction's mask: its name, "

@@ -23,7 +23,7 @@ from conceptseg.explain.target import Target, configured
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.saliency.choose import CASES, Case
 from conceptseg.study.saliency.config import Saliency
-from conceptseg.study.shared.compare import METHODS
+from conceptseg.study.shared.compare import METHODS, passes_of, score_of
 from conceptseg.study.shared.sweep import One, Sweep
 
 PASSES = ("forward", "backward", "tail", "tail backward")
@@ -63,6 +63,7 @@ class Judged:
 
 
 METRICS: Key[dict[str, Metric]] = Key("metrics", dict)
+DEAR: Key[dict[tuple[str, str], float]] = Key("too dear to explain again", dict)
 JUDGEMENTS = Key("judgements", SampleTable)
 JUDGED = Key("judged", Judged)
 
@@ -86,18 +87,28 @@ class Judge(Sweep):
         return {sample_id for sample_id, _ in known[CASES]}
 
     def forwards(self, context: Context) -> float:
-        """Each method by the passes of one map."""
-        kept = context.suiting(self.study.local_methods())
-        methods = explainers(kept, context.layer).values()
-        each = sum(method.passes for method in methods)
-        again = self.study.sanity_images / self.study.images
-        count = min(self.study.images, len(context.manifest.samples))
-        return count * self.study.classes_per_image * each * (1 + 5 * again)
+        """Each map, what the metrics ask of the network for it, and the maps that they ask for."""
+        study = self.study
+        each, metrics = passes_of(context, study.local_methods()), parse_metrics(study.measures())
+        dear, own = too_dear(study, context), sum(one.passes for one in metrics.values())
+        again = sum(
+            one.further * passes
+            for label, passes in each.items()
+            for name, one in metrics.items()
+            if (label, name) not in dear
+        )
+        cases = min(study.images, len(context.manifest.samples)) * study.classes_per_image
+        once = sum(each.values()) + own * len(each)
+        return cases * once + min(cases, study.sanity_images) * again
+
+    def beside(self, context: Context, logits: Tensor) -> object:
+        return score_of(logits)
 
     @contextmanager
     def open(self, context: Context, known: Known) -> Iterator[Known]:
         methods = explainers(context.suiting(self.study.local_methods()), context.layer)
-        yield METHODS(methods) | METRICS(parse_metrics(self.study.measures()))
+        metrics = METRICS(parse_metrics(self.study.measures()))
+        yield METHODS(methods) | metrics | DEAR(too_dear(self.study, context))
 
     def look(self, context: Context, one: One, known: Known) -> Tables:
         cases = known[CASES]
@@ -127,8 +138,13 @@ class Judge(Sweep):
             for method, one in zip(methods, maps, strict=True)
         ]
         sanity = number < self.study.sanity_images
-        metrics = known[METRICS].values()
-        judged = [[_measure(metric, trial, sanity) for metric in metrics] for trial in trials]
+        judged = [
+            [
+                _measure(metric, trial, sanity and (label, name) not in known[DEAR])
+                for name, metric in known[METRICS].items()
+            ]
+            for label, trial in zip(known[METHODS], trials, strict=True)
+        ]
         measured = [[said for said, _ in row] for row in judged]
         region = shared.fix(target).mask[0].cpu().numpy()
         return {
@@ -182,7 +198,11 @@ def join_cases(study: Saliency, context: Context, known: Known) -> Known:
     )
     cases = known[CASES]
     failed = _failed(cases, methods, metrics, rows("failed"), rows("unmeasured"))
-    return JUDGED(judged) | left_out("judge")(failed)
+    dear = [
+        {"kind": "metric", "metric": name, "method": label, "reason": _dear(study, passes)}
+        for (label, name), passes in too_dear(study, context).items()
+    ]
+    return JUDGED(judged) | left_out("judge")((*dear, *failed))
 
 
 def _failed(
@@ -204,6 +224,27 @@ def _failed(
                 if reason
             ]
     return tuple(found)
+
+
+def too_dear(study: Saliency, context: Context) -> dict[tuple[str, str], float]:
+    """The methods whose further maps for a metric would take more than `again_passes`, by method's
+    and metric's label, and the passes that these would take in one case."""
+    if not study.again_passes:
+        return {}
+    each = passes_of(context, study.local_methods())
+    return {
+        (label, name): metric.further * passes
+        for label, passes in each.items()
+        for name, metric in parse_metrics(study.measures()).items()
+        if metric.further * passes > study.again_passes
+    }
+
+
+def _dear(study: Saliency, passes: float) -> str:
+    return (
+        f"the further maps that it asks for take about {passes:.0f} passes a case, more than "
+        f"again_passes: {study.again_passes}"
+    )
 
 
 def labels_of_methods(study: Saliency, context: Context) -> tuple[str, ...]:

@@ -5,12 +5,14 @@ from conceptseg.engine.reading import first_images
 from conceptseg.errors import InputError
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import configured
+from conceptseg.result.verdict import listed
 from conceptseg.study.saliency.attack import Attack, join_attacks
 from conceptseg.study.saliency.brush import Brushes
 from conceptseg.study.saliency.choose import Choose, draw_cases
 from conceptseg.study.saliency.config import Saliency
-from conceptseg.study.saliency.judge import Judge, join_cases
+from conceptseg.study.saliency.judge import Judge, join_cases, parse_metrics, too_dear
 from conceptseg.study.saliency.standing import assess
+from conceptseg.study.shared.compare import passes_of
 
 
 def steps(study: Saliency) -> tuple[Step, ...]:
@@ -19,6 +21,27 @@ def steps(study: Saliency) -> tuple[Step, ...]:
     brushed = (Brushes(study),) if study.brushed else ()
     attacked = (Attack(study), join_attacks) if study.attack_steps else ()
     return (*judged, *brushed, *attacked)
+
+
+DEAREST = 3
+
+
+def remarks(study: Saliency, context: Context) -> list[tuple[str, str]]:
+    """Where most of the passes go, and which metrics are left out because they would take more."""
+    each = passes_of(context, study.local_methods())
+    top = sorted(each, key=lambda label: -each[label])[:DEAREST]
+    named = ", ".join(f"{label} {each[label]:.0f}" for label in top)
+    text = (
+        f"about {sum(each.values()):.0f} for a map of each method, of these {named}; name fewer or "
+        "cheaper ones by compare"
+    )
+    told = [("passes", text)]
+    for metric in parse_metrics(study.measures()):
+        methods = [label for label, name in too_dear(study, context) if name == metric]
+        if methods:
+            why = f"of {listed(methods)}: its further maps take more than again_passes"
+            told.append(("left out", f"{metric} {why}: {study.again_passes}"))
+    return told
 
 
 def check(study: Saliency, context: Context) -> None:

@@ -5,15 +5,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from conceptseg.catalogue import Choice
 from conceptseg.engine.contract import Context, left_out
 from conceptseg.engine.known import Key, Known
+from conceptseg.engine.reading import first_images
 from conceptseg.explain.contract import Explainer
 from conceptseg.explain.methods import attempted, explainers
 from conceptseg.explain.regions import Predicted
 from conceptseg.explain.scene import Scene
-from conceptseg.explain.target import Target
+from conceptseg.explain.target import FixedTarget, Target
 from conceptseg.network.label_map import label_map
 from conceptseg.report.thumbnails import outlined, overlay, shared_limit
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
@@ -69,6 +72,24 @@ class Comparison:
         return cls(chosen, tuple(maps), maps, limits, plain, pictures)
 
 
+def passes_of(context: Context, entries: Sequence[Choice]) -> dict[str, float]:
+    """About how many passes a map takes of each method that suits, by label: on the first image."""
+    scene = Scene(context.model, first_images(context.manifest, context.run)[:1])
+    methods = explainers(context.suiting(entries), context.single)
+    return {label: method.passes(scene) for label, method in methods.items()}
+
+
+def score_of(logits: Tensor) -> Tensor:
+    """What a method reads in each pass, of logits [n, k, h, w]: a score in a quarter of the image.
+
+    Of hundreds of classes that may take as long as the pass itself.
+    """
+    n, _, h, w = logits.shape
+    mask = torch.zeros((n, h, w), dtype=torch.bool, device=logits.device)
+    mask[:, : (h + 1) // 2, : (w + 1) // 2] = True
+    return FixedTarget(0, mask, "probability")(logits)
+
+
 COMPARISON = Key("comparison", Comparison)
 
 
@@ -92,8 +113,10 @@ class Compare(Sweep):
 
     def forwards(self, context: Context) -> float:
         """Of a few images, each method by the passes of one map."""
-        methods = explainers(context.suiting(self.entries), context.single).values()
-        return 4.0 * (1 + sum(method.passes for method in methods))
+        return 4.0 * (1 + sum(passes_of(context, self.entries).values()))
+
+    def beside(self, context: Context, logits: Tensor) -> object:
+        return score_of(logits)
 
     @contextmanager
     def open(self, context: Context, known: Known) -> Iterator[Known]:

@@ -124,6 +124,32 @@ def test_it_says_something(metric, model, x):
     assert values[values.isfinite()].unique().numel() > 1
 
 
+class Counting(SegGradCam):
+    """Counts the maps that it is asked for."""
+
+    def on(self, scene, targets):
+        ASKED.append(len(targets))
+        return super().on(scene, targets)
+
+
+ASKED: list[int] = []
+
+
+def test_what_it_costs_is_known_before(metric, model, x):
+    """Passes through the network of its own, and the further maps that it asks the method for."""
+    passes, further = [], []
+    for c in range(3):
+        given = made(model, x[:1], Target(c), explainer=Counting(layer="dec2", relu=False))
+        before = sum(given.scene.passes.values())
+        ASKED.clear()
+        metric.measure(given)
+        further.append(sum(ASKED))
+        passes.append(sum(given.scene.passes.values()) - before)
+    assert max(further) == metric.further and metric.explains_again == (metric.further > 0)
+    if not metric.explains_again:
+        assert metric.passes == max(passes)
+
+
 def test_it_hangs_on_the_map_or_the_method(metric, model, x):
     given = made(model, x)
     generator = torch.Generator().manual_seed(0)
