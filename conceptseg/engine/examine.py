@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conceptseg.engine.agreement import agreement, assigned, confusion, crossed
+from conceptseg.engine.agreement import agreement, confusion
 from conceptseg.engine.contract import Context
+from conceptseg.engine.crossing import crossed_names
 from conceptseg.engine.independence import CURE, by_masks, is_told, look_independent
 from conceptseg.engine.prepared import CLEARLY, Prepared
 from conceptseg.engine.reading import outputs_of_labels, read, some
 from conceptseg.engine.renaming import IMAGES as MORE
-from conceptseg.engine.renaming import followed, in_words
 from conceptseg.engine.start import precision
 from conceptseg.engine.verdicts import Examination, Verdict
 from conceptseg.engine.weighing import about_layer, about_worth
@@ -58,7 +58,7 @@ def examine(context: Context, others: Sequence[Context] = ()) -> Examination:
     with torch.no_grad(), precision(context.run):
         for one in (context, *others):
             batch = max(read(one, some(one, IMAGES), "optional"), key=len)
-            examiners.append(_Examiner(one, batch, known if others else None))
+            examiners.append(Examiner(one, batch, known if others else None))
         first, *_ = examiners
         verdicts = first.of_network([one.model.classes[1] for one in (context, *others)])
         for each in examiners:
@@ -66,57 +66,14 @@ def examine(context: Context, others: Sequence[Context] = ()) -> Examination:
             verdicts += [
                 replace(found, what=found.what + own) for found in each.of_class(each is first)
             ]
-        verdicts += _crossed(examiners)
+        verdicts += crossed_names(examiners)
         tables = zip(*(each.classes() for each in examiners), strict=True)
         rows = [next((row for row in each if row["class"] != LEFT_OUT), each[0]) for each in tables]
     passed = sum(each.passed for each in examiners)
     return Examination(tuple(verdicts), tuple(rows), len(first.batch.ids), passed)
 
 
-def _crossed(examiners: Sequence[_Examiner]) -> Iterator[Verdict]:
-    """Whether the masks of independent classes fit other ones of them better."""
-    labels = [one.labels for one in examiners if one.labels is not None]
-    held = [bool((mask == 1).any()) for mask in labels]
-    if len(examiners) < 2 or len(held) < len(examiners) or not all(held):
-        return
-    found = crossed([one.prediction == 1 for one in examiners], labels)
-    values, order = assigned(found)
-    own, best = float(found.diagonal().mean()), float(values.mean())
-    if best <= own + CLEARLY:
-        return
-    pairs = list(enumerate(order))
-    moved = in_words([one.model.classes[1] for one in examiners], pairs)
-    more = followed(_together(examiners), pairs)
-    if not more.exchanged:
-        yield Verdict("class names", more.refuted(moved, len(labels[0])))
-        return
-    yield Verdict(
-        "class names",
-        f"masks fit other classes better: {moved}: mean IoU {best:.2f} against {own:.2f}; "
-        f"{more.words}; check the order of model.classes and the names of the masks",
-        doubt=True,
-    )
-
-
-def _together(examiners: Sequence[_Examiner]) -> Iterator[Tensor]:
-    """Pixels of more images by independent class of the mask and of the network, int [n, k, k]."""
-    samples = [some(one.context, MORE) for one in examiners]
-    first = examiners[0]
-    for batches in zip(
-        *(read(one.context, own, "optional") for one, own in zip(examiners, samples, strict=True)),
-        strict=True,
-    ):
-        masks = [batch.labels for batch in batches]
-        if any(mask is None for mask in masks):
-            continue
-        logits = first.forward(every(first.model), batches[0].images)
-        seen = [pair(one.model, logits).argmax(1) == 1 for one in examiners]
-        yield torch.stack(
-            [torch.stack([((m == 1) & p).sum((1, 2)) for p in seen], 1) for m in masks], 1
-        ).cpu()
-
-
-class _Examiner:
+class Examiner:
     """One examination; counts the images that it sends through the network.
 
     `known` holds what a network of independent classes has put out for the images, by how they
@@ -215,17 +172,25 @@ class _Examiner:
         if why is None:
             return Verdict("classes", plain)
         if self.labels is not None:
-            largest, signs = by_masks(self.logits, self.labels)
-            # Where it fits as well as can be, the other reading has nothing to mend.
-            if largest > signs + CLEARLY or largest >= max(signs, FITS):
-                return Verdict(
-                    "classes",
-                    f"{plain}: the masks agree with it (mean IoU {largest:.2f}), and not better "
-                    f"with each class where its own logit is positive ({signs:.2f})",
-                )
+            # Of few images either may fit better by chance.
+            for parts in ([(self.logits, self.labels)], self._more()):
+                largest, signs = by_masks(parts)
+                # Where it fits as well as can be, the other reading has nothing to mend.
+                if largest > signs + CLEARLY or largest >= max(signs, FITS):
+                    return Verdict(
+                        "classes",
+                        f"{plain}: the masks agree with it (mean IoU {largest:.2f}), and not "
+                        f"better with each class where its own logit is positive ({signs:.2f})",
+                    )
         if not is_told(self.model, self.context.manifest):
             raise InputError(f"model {self.model.name!r}: {why}: {CURE}")
         return Verdict("classes", f"{plain}; but {why}: {CURE}", doubt=True)
+
+    def _more(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Logits for more images, and their masks, by batches."""
+        for batch in read(self.context, some(self.context, MORE), "optional"):
+            if batch.labels is not None:
+                yield self.forward(self.model, batch.images), batch.labels
 
     def steadiness(self) -> Verdict:
         """The same numbers when asked again, and for an image alone."""

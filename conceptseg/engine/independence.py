@@ -6,7 +6,7 @@ data for which there is no output, or the logits themselves.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from conceptseg.config import StudyKeys
@@ -104,25 +104,34 @@ def look_independent(model: SegmentationModel, logits: Tensor) -> str | None:
     )
 
 
-def by_masks(logits: Tensor, labels: Tensor) -> tuple[float, float]:
+def by_masks(parts: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
     """Mean IoU, over the classes that the masks hold, of the class of the largest logit at each
     pixel, and of where each class's own logit is positive.
 
-    `logits` are [n, k, h, w], `labels` int [n, h, w]; pixels whose label is no class are left out.
+    Parts are logits [n, k, h, w] and labels int [n, h, w]; pixels whose label is no class are left
+    out.
     """
+    import torch
+
+    counts = torch.stack([_counted(logits, labels) for logits, labels in parts]).sum(0).double()
+    both, either, drawn = counts.unbind(1)  # [2, k] each
+    held = drawn[0] > 0
+    largest, signs = (both[:, held] / either[:, held]).mean(1).tolist()
+    return largest, signs
+
+
+def _counted(logits: Tensor, labels: Tensor) -> Tensor:
+    """Pixels [2, 3, k] of each class, by the largest logit and by signs: in both the prediction and
+    the mask, in either, and in the mask."""
     import torch
 
     k = logits.shape[1]
     known = (labels >= 0) & (labels < k)
     drawn = torch.stack([(labels == c) & known for c in range(k)], 1)
     largest = torch.stack([label_map(logits) == c for c in range(k)], 1)
-    held = drawn.flatten(2).any(2).any(0)
-    found = []
-    for shown in (largest, logits > 0):
-        shown = shown & known[:, None]
-        both, either = ((m.sum((0, 2, 3))[held]).double() for m in (shown & drawn, shown | drawn))
-        found.append(float((both / either).mean()))
-    return found[0], found[1]
+    shown = [each & known[:, None] for each in (largest, logits > 0)]
+    found = [torch.stack((each & drawn, each | drawn, drawn)).sum((1, 3, 4)) for each in shown]
+    return torch.stack(found).cpu()
 
 
 def _background(outputs: Sequence[str]) -> int | None:

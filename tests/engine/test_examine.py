@@ -288,9 +288,10 @@ def test_a_softmax_whose_logits_share_much_is_not_doubted_where_masks_tell(name,
     """Trained by cross-entropy from a start far from 0: what is added to all logits stays there."""
     content = {"data": {"manifest": "builtin:planted"}, "model": {"source": "planted"}}
     content["model"]["name"], content["run"] = name, {"device": "cpu"}
-    # Of some images the signs of the logits say the same, so that no reading is the better one.
-    for seed in range(4):
-        rows = f"format: planted\nname: planted\nn: 60\nseed: {seed}\ncontext: biased\n"
+    # Of some images the signs of the logits say the same, and of few that `weak` errs in more.
+    few = "n: 800\ncontext: balanced\npair_share: 0.8\n"
+    for seed, drawn in (*((s, "n: 60\ncontext: biased\n") for s in range(4)), (2, few)):
+        rows = f"format: planted\nname: planted\nseed: {seed}\n{drawn}"
         content["data"]["manifest"] = str(tmp_path / f"{seed}.yaml")
         (tmp_path / f"{seed}.yaml").write_text(rows)
         found = examine(prepare(StudyKeys.model_validate(content)))

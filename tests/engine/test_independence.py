@@ -74,7 +74,7 @@ def test_masks_of_one_label_a_pixel_tell_too(seed):
     for by, right in (("softmax", 0), ("sigmoid beside a background", 1)):
         model, _ = trained(by, seed)
         with torch.no_grad():
-            found = by_masks(model(images), labels)
+            found = by_masks([(model(images), labels)])
         assert found[right] > found[1 - right] + 0.1
 
 
@@ -82,7 +82,10 @@ def test_agreement_with_masks_by_hand():
     logits = torch.tensor([[3.0, 2.0, -1.0, 5.0], [1.0, 4.0, -2.0, 6.0], [-1.0] * 4])[None, :, None]
     labels = torch.tensor([0, 1, 0, -1])[None, None]
     # Largest: 0, 1, 0, and one that is ignored. Positive: 0 and 1 at both of the first pixels.
-    assert by_masks(logits, labels) == pytest.approx((1.0, (1 / 3 + 1 / 2) / 2))
+    both = pytest.approx((1.0, (1 / 3 + 1 / 2) / 2))
+    assert by_masks([(logits, labels)]) == both
+    parts = [(logits[..., at : at + 2], labels[..., at : at + 2]) for at in (0, 2)]
+    assert by_masks(parts) == both
 
 
 def test_what_is_shared_by_hand():

@@ -172,13 +172,14 @@ def score(
         name: np.mean([dice(s.told[name].mask, one.mask) for s in seeds], 0) for name in tells
     }
     painter = max(RIVALS, key=lambda name: float(drawn_by[name][~judges].mean()))
+    better = (drawn_by[LANGUAGE] - drawn_by[painter])[judges]
     compared = Compared(
         _estimate(
             tells[LANGUAGE].whole - tells[best].whole,
             tells[LANGUAGE].without - tells[best].without,
             own,
         ),
-        own.pointed((drawn_by[LANGUAGE] - drawn_by[painter])[judges], -1, 1),
+        own.pointed(better, -1, 1).joined(own.unbounded(better)),  # draws alone fall short: null.py
         best,
         painter,
     )
