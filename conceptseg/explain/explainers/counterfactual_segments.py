@@ -103,7 +103,13 @@ class CounterfactualSegments(Explainer):
 
     def passes(self, scene: Scene) -> float:
         cells = int(hexagons(scene.size, self.segments).max()) + 1
-        return 2.0 + (2**cells if cells <= EXHAUSTIVE else self.budget + cells * (cells + 1) / 2)
+        tried = min(2**cells, self._allowed(cells))
+        return 2.0 + tried + (cells * (cells + 1) / 2 if tried < 2**cells else 0)
+
+    def _allowed(self, cells: int) -> int:
+        """Passes in which all sets of so many segments are tried."""
+        free = 2**EXHAUSTIVE if cells <= EXHAUSTIVE else BUDGET
+        return free if self.budget is None else self.budget
 
     def attribute(self, scene: Scene, targets: Sequence[Target]) -> Tensor:
         return torch.stack(
@@ -257,8 +263,7 @@ class Search:
     ):
         self.cells, self.measure = tuple(cells), measure
         self.below, self.wanted, self.chunk = method.below, method.sets, 64
-        free = 2**EXHAUSTIVE if len(cells) <= EXHAUSTIVE else BUDGET
-        self.budget = free if method.budget is None else method.budget
+        self.budget = method._allowed(len(cells))
 
     def run(self) -> Sets:
         if self.measure([()])[0] < self.below:
