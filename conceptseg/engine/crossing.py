@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from conceptseg.engine.agreement import assigned, crossed
+from conceptseg.engine.contract import Context
 from conceptseg.engine.prepared import CLEARLY
 from conceptseg.engine.reading import read, some
 from conceptseg.engine.renaming import IMAGES, followed, in_words
 from conceptseg.engine.verdicts import Verdict
 from conceptseg.network.independent import every, pair
+from conceptseg.network.model import SegmentationModel
 
-if TYPE_CHECKING:
-    from conceptseg.engine.examine import Examiner
+
+class Examiner(Protocol):
+    """What is known of a class that is examined: its network's, and a few images' masks [n, h, w]
+    and predictions [n, h, w]."""
+
+    context: Context
+    model: SegmentationModel
+    labels: Tensor | None
+    prediction: Tensor
+
+    def forward(self, model: SegmentationModel, images: Tensor, /) -> Tensor: ...
 
 
 def crossed_names(examiners: Sequence[Examiner]) -> Iterator[Verdict]:
