@@ -26,7 +26,7 @@ MAX_BYTES = 16_000_000
 """Room for a manifest that lists 100,000 samples; a larger file is something else."""
 
 PATHS = ("data.manifest", "data.root", "run.store", "model.weights")
-FILES = ("directions", "labels", "dissection", "found", "weights")
+FILES = ("directions", "labels", "dissection", "found", "channels", "weights")
 """Keys that hold a path wherever they stand, but in the parts that all studies share."""
 FOLDERS = ("nnunet", "monai_bundle")
 """Sources whose `model.name` is a folder."""

@@ -119,22 +119,35 @@ def test_ace_says_why_nothing_could_be_shown(hidden, advice):
 
 
 def context(verdict, effect=0.3):
-    return {"class": "car", "context": "road", "verdict": verdict, "effect": effect}
+    ends = {"low": effect - 0.1, "high": effect + 0.1}
+    return {"class": "car", "context": "road", "verdict": verdict, "effect": effect} | ends
 
 
 @pytest.mark.parametrize(
     ("rows", "status", "words"),
     [
-        ([context("confirmed"), context("no reliance shown")], "concern", "car on road"),
-        ([context("behaviour only", -0.3)], "concern", "car on the absence of road"),
+        ([context("confirmed"), context("no reliance shown")], "concern", "car on road (+"),
+        (
+            [context("behaviour only", -0.3)],
+            "concern",
+            "car on the absence of road (-0.30 [-0.40, -0.20] IoU)",
+        ),
         ([context("no reliance shown"), context("underpowered")], "none shown", "1 pair of 2 stay"),
         ([context("underpowered")], "cannot tell", "1 stay open"),
         ([context("attribution only")], "none shown", "No class"),
     ],
 )
 def test_audit(rows, status, words):
-    found = audit(result("audit", verdicts=rows))
+    parts = [{"class": "car", "context": "road", "p": 0.5}]
+    found = audit(result("audit", {"delta": 0.02}, verdicts=rows, parts=parts))
     assert found.status == status and words in found.sentence
+
+
+@pytest.mark.parametrize(("p", "cure"), [(None, "name fewer contexts"), (0.5, "Give more images")])
+def test_an_audit_says_what_would_decide(p, cure):
+    parts = [{"class": "car", "context": "road", "p": p}]
+    found = audit(result("audit", verdicts=[context("underpowered")], parts=parts))
+    assert found.status == "cannot tell" and cure in found.advice
 
 
 def spoilt(kind, outside, covered, images=40, true=0.1, predicted=0.9):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
@@ -31,7 +32,10 @@ class Ablate(Sweep):
     study: Audit
 
     name = "ablate"
-    cost = f"1 forward and {1 + random_ones(1)} tails for each image and reliance that is shown"
+    cost = (
+        f"1 forward and {1 + random_ones(1)} tails for each image and reliance that is shown; with "
+        f"channels {2 * (1 + random_ones(2))} tails"
+    )
     labels = "required"
     rows = ABLATED
 
@@ -39,7 +43,7 @@ class Ablate(Sweep):
         """Of as many reliances as there are classes, with a tail taken for half a pass."""
         if self.study.ablate == "none":
             return 0.0
-        kinds = 1
+        kinds = 1 if self.study.channels is None else 2
         images = 2 * self.study.ablate_images * len(self.study.class_ids(context))
         return images * (1 + 0.5 * kinds * (1 + random_ones(kinds)))
 
@@ -76,15 +80,22 @@ class Ablate(Sweep):
         """IoU as it is, without the context, and without each random thing, [2 + r]."""
         assert one.labels is not None
         kept = Kept.of(one.labels, each.class_id, each.margin, self.study.feather_px)
-        parts = [tail.logits]
-        edited = removal.edited(tail.activation)
-        parts += [tail.resume(part) for part in edited.split(context.run.batch_size)]
-        logits = torch.cat(parts)
+        logits = edited_logits(tail, removal, context.run.batch_size)
         context.model.check_finite(logits, [one.id])
         return kept.scores(logits, one.labels, background(context))[:, 0]
 
     def gathered(self, table: SampleTable, known: Known) -> Known:
         return ABLATED(table)
+
+
+def edited_logits(tail: Tail, removal: Removal, at_once: int) -> Tensor:
+    """Logits [2 + r, k, h, w] of an image as it is, without what is taken out, and without each
+    random thing."""
+    parts = [tail.logits]
+    for start in range(0, len(removal), at_once):
+        rows = range(start, min(start + at_once, len(removal)))
+        parts.append(tail.resume(removal.edited(tail.activation, rows)))
+    return torch.cat(parts)
 
 
 def weigh_mechanism(study: Audit, context: Context, known: Known) -> Known:
@@ -128,4 +139,5 @@ def weighed(
     low, high = among(beyond.value, beyond.low, beyond.high, beyond.n, count)
     beyond = replace(beyond, low=low, high=high)
     lost_by = tuple(each[1:].tolist())
-    return Mechanism(line, removal.what, removal.others, beyond, float(each[0]), lost_by)
+    words = (line, removal.what, removal.done, removal.others)
+    return Mechanism(*words, beyond, float(each[0]), lost_by)

@@ -1,7 +1,7 @@
 """What the swaps and the masks say of each class and context, and the verdict."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -70,7 +70,7 @@ def cases_of(
         also=[given(p, floors, n=study.donors, of="donors", needs=needs)],
     )
     return tuple(
-        _case(study, one, test, looked.get(one.class_id, Looked()), contexts)
+        replace(_case(study, one, test, looked.get(one.class_id, Looked()), contexts), pairs=len(p))
         for one, test in zip(measured, tests, strict=True)
     )
 

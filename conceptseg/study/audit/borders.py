@@ -106,4 +106,4 @@ def _padded(
         return ()
     beyond = sampling.at(tried).mean(np.array(lost)[tried], within=GAPS)
     what = "other padding of the convolutions"
-    return (Mechanism("ablated", what, "", beyond, beyond.value, ()),)
+    return (Mechanism("ablated", what, "", "", beyond, beyond.value, ()),)

@@ -26,8 +26,8 @@ class Mechanism:
     """What taking a context out of the layer does, beyond random things of the same make; of a
     border, what padding the convolutions otherwise does there.
 
-    `what` is taken out, in words, `others` what random things stand beside it, and `line` the
-    columns of the tables that it stands in. `beyond`
+    `what` is taken out, in words, `done` what is done to it, `others` what random things stand
+    beside it, and `line` the columns of the tables that it stands in. `beyond`
     is what images that hold the context lose of the class's IoU by it, less what those lose that
     lack it, both beyond the mean of the random ones; `lost` the same of what is taken out alone,
     and `random` that of each random one.
@@ -35,6 +35,7 @@ class Mechanism:
 
     line: str
     what: str
+    done: str
     others: str
     beyond: Estimate
     lost: float
@@ -97,7 +98,7 @@ class Case:
     hold it. `mechanisms` are what ablating says, of each kind that was tried. `recruits` is the
     part of other classes' regions that is taken for this one with the context, less without it;
     `taken_for` the class that its own region is mostly taken for in the worse surroundings;
-    `company` what is swapped together with the context.
+    `company` what is swapped together with the context. `pairs` are how many were tested together.
     """
 
     class_id: int
@@ -125,6 +126,7 @@ class Case:
     recruits: Estimate | None = None
     taken_for: str = ""
     company: Company = Company()
+    pairs: int = 1
 
     @property
     def shown(self) -> bool:
@@ -209,8 +211,11 @@ class Case:
     @property
     def needed(self) -> int | None:
         """About how many images of the class would decide an underpowered verdict; None where the
-        change lies so near to delta that none would, or the verdict stands."""
+        change lies so near to delta that none would, no number of images alone would, or the
+        verdict stands."""
         if self.verdict != "underpowered" or self.change.ci is None or self.hardly or self.kept:
+            return None
+        if not self.test.testable:
             return None
         half = (self.change.high - self.change.low) / 2
         apart = abs(abs(self.change.value) - self.delta)

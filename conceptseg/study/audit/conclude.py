@@ -9,13 +9,14 @@ from conceptseg.report.panels import noted
 from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
-from conceptseg.study.audit import tables
+from conceptseg.study.audit import acting, found, tables
+from conceptseg.study.audit.acting import ACTING
 from conceptseg.study.audit.case import CASES
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import CONTEXTS
 from conceptseg.study.audit.extent import DOSES
 from conceptseg.study.audit.findings import findings
-from conceptseg.study.audit.found import FOUND, exhibits
+from conceptseg.study.audit.found import FOUND
 from conceptseg.study.audit.offending import COMPOSITES
 from conceptseg.study.audit.pictures import DRAWN, PAIRS, order
 from conceptseg.study.audit.reach import MARGIN
@@ -26,6 +27,7 @@ from conceptseg.study.shared import local_maps, studied
 from conceptseg.study.shared.compare import COMPARISON
 
 FOUND_CAPTION = "Segments that stand for the concepts which are contexts"
+CHANNELS_CAPTION = "Channels that the lcrp run showed to act from context"
 
 
 def conclude(study: Audit, context: Context, known: Known) -> Result:
@@ -38,7 +40,7 @@ def conclude(study: Audit, context: Context, known: Known) -> Result:
         f"changes-{case.class_id}-{number}": np.array(case.each, np.float32)
         for number, case in enumerate(cases)
     }
-    rows, photos = exhibits(study, known[FOUND][0]) if known[FOUND] else ([], {})
+    others, photos = _of_other_runs(study, context, known)
     return Result(
         study="audit",
         findings=ranked(findings(cases)),
@@ -52,7 +54,7 @@ def conclude(study: Audit, context: Context, known: Known) -> Result:
             "padding": tables.padding(
                 {name: own["changed"][0] for name, own in known[SHIFTED].tables.items()}
             ),
-            "found": Table(rows, ("concept", "sample", "picture", "outline"), {}, FOUND_CAPTION),
+            **others,
             "saliency": local_maps.table(comparison, context.model.classes),
         },
         arrays={**maps, **local_maps.arrays(comparison)},
@@ -82,8 +84,24 @@ def conclude(study: Audit, context: Context, known: Known) -> Result:
             smallest_share=study.smallest_share,
             look_images=study.look_images,
             found=study.found,
+            channels=study.channels,
             nulls=random_ones(1),
             attribution=choice_labels((study.attribution,))[0],
             feather_px=study.feather_px,
         ),
     )
+
+
+def _of_other_runs(
+    study: Audit, context: Context, known: Known
+) -> tuple[dict[str, Table], dict[str, bytes]]:
+    """What the runs that the study's file names show of what was taken from them."""
+    segments, photos = found.exhibits(study, known[FOUND][0]) if known[FOUND] else ([], {})
+    channels, maps = (
+        acting.exhibits(study, context, known[ACTING][0]) if known[ACTING] else ([], {})
+    )
+    shown = ("concept", "sample", "picture", "outline")
+    return {
+        "found": Table(segments, shown, {}, FOUND_CAPTION),
+        "channels": Table(channels, acting.COLUMNS, acting.LABELS, CHANNELS_CAPTION),
+    }, photos | maps

@@ -39,8 +39,9 @@ class Audit(Study):
     `delta` where the interval lies within. Three further lines may support an effect and refute
     none: what the class's probability loses when its region is seen alone (as in Grid Saliency,
     with MiSuRe's context radius), the share of relevance on the context beyond that of shuffled
-    weights, and what becomes of the class when the context's direction is taken out of the layer,
-    beyond random directions.
+    weights, and what becomes of the class when the context is taken out of the layer, beyond random
+    things of the same make: along its direction, or by the class's channels that L-CRP showed to
+    act from context.
     """
 
     most_images: ClassVar[int | None] = MOST
@@ -64,6 +65,13 @@ class Audit(Study):
     )
     found_concepts: tuple[int, ...] = Field(
         (), description="Numbers of that run's concepts, in place of those."
+    )
+    channels: str | None = Field(
+        None,
+        description="Folder of a finished lcrp run of the same network and layer: the channels "
+        "that it showed to act from context, with more than half of their maps there, are set to "
+        "their mean, as a further line that may support an effect. That is tried on images that "
+        "it did not look at.",
     )
     known: bool = Field(
         True, description="Also the context that the data set itself knows (a planted tile)."

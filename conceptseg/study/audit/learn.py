@@ -50,7 +50,8 @@ def choose_ablations(study: Audit, context: Context, known: Known) -> Known:
         own = list[Ablation]()
         for kind in KINDS.values():
             if kind.applies(case, known):
-                one = _planned(study, context, known, number, kind)
+                one: Ablation | str = kind.missing(case, known)
+                one = one or _planned(study, context, known, number, kind)
                 if isinstance(one, Ablation):
                     own.append(one)
                 else:

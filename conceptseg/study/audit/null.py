@@ -12,6 +12,7 @@ from conceptseg.engine.contract import Context
 from conceptseg.result.saved import Result
 from conceptseg.stats.crossed import Crossed
 from conceptseg.stats.estimate import Sampling
+from conceptseg.study.audit import null_ablations
 from conceptseg.study.audit.assess import cases_of, crossed_with
 from conceptseg.study.audit.case import Measured
 from conceptseg.study.audit.config import SHOWN, Audit
@@ -79,14 +80,17 @@ def _swapped(
 
 
 def draws(bench: Bench, count: int, seed: int) -> Iterator[Sequence[bool]]:
-    """Values of columns are dealt to the donors at random: none can matter."""
+    """Values of columns are dealt to the donors at random: none can matter; and what is taken out
+    of the layer has nothing to do with them."""
+    ablations = null_ablations.draws(bench, count, seed)
     made = bank(bench, seed)
     contexts = [ContextType(f"column {q}", "column") for q in range(CONTEXTS)]
     places = list(enumerate(contexts))
     for number in range(count):
         rng = np.random.default_rng([seed, number])
         asked = [_dealt(made, c, q, one, number, rng) for c in CLASSES for q, one in places]
-        yield (any_evidence(findings(cases_of(made.study, contexts, asked, {}, number))),)
+        claimed = any_evidence(findings(cases_of(made.study, contexts, asked, {}, number)))
+        yield claimed, next(ablations)
 
 
 def _dealt(
@@ -126,9 +130,10 @@ SELFTEST = Selftest(
             "too small to count",
             "all classes and contexts of an audit",
         ),
+        null_ablations.CLAIM,
     ),
     draws=draws,
-    seconds=15,
+    seconds=28,
     power=Power(
         "digit 3 relies on the stripes",
         {"context_classes": (), "images": 12, "look_images": 0, "margin": 4, "min_images": 5},

@@ -4,6 +4,7 @@ from conceptseg.engine.contract import Context, Step
 from conceptseg.engine.known import Known
 from conceptseg.errors import InputError
 from conceptseg.study.audit.ablate import Ablate, weigh_mechanism
+from conceptseg.study.audit.acting import load_acting, open_acting
 from conceptseg.study.audit.assess import assess
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import context_types, list_contexts
@@ -17,7 +18,7 @@ from conceptseg.study.audit.offending import list_composites
 from conceptseg.study.audit.pictures import PAIRS, Pictures, choose_pairs
 from conceptseg.study.audit.reach import Reach
 from conceptseg.study.audit.shift import Shift, choose_placed
-from conceptseg.study.audit.survey import Survey, choose
+from conceptseg.study.audit.survey import LEAST, Survey, choose
 from conceptseg.study.audit.swap import Swap
 from conceptseg.study.shared.compare import CHOSEN, Compare
 from conceptseg.study.shared.studied import labelled
@@ -31,6 +32,7 @@ def steps(study: Audit) -> tuple[Step, ...]:
     return (
         open_masks,
         open_found,
+        open_acting,
         list_contexts,
         Survey(study),
         choose,
@@ -73,6 +75,14 @@ def check(study: Audit, context: Context) -> None:
             raise InputError(
                 f"found: {masks - rest} of the {masks} images with masks chose these concepts, and "
                 f"{rest} are left to test them on; run ace on others (another split)"
+            )
+    if (acting := load_acting(study, context)) is not None:
+        rest = sum(one.id not in acting.ids for one in labelled(context))
+        if rest < 2 * LEAST:
+            raise InputError(
+                f"channels: the lcrp run looked at {masks - rest} of the {masks} images with "
+                f"masks, and {rest} are left to test its channels on; run lcrp on others (another "
+                "split, or data.limit)"
             )
     least = study.min_images + study.donors
     if masks < least:

@@ -29,6 +29,7 @@ def compose(result: Result) -> Report:
             sections.found(result),
             sections.pairs(result),
             sections.looks(result),
+            sections.channels(result),
             local_maps.section(
                 result,
                 "Such maps show where a method puts its weight in a single image. They neither "
@@ -91,6 +92,13 @@ def _limits(result: Result) -> list[str]:
         "is in part due to that. Such lines support a verdict and refute none.",
         "No verdict says that the network is safe, or fit for a purpose.",
     ]
+    if notes["channels"]:
+        limits.append(
+            "Channels are those that the lcrp run looked at and showed to act from context: where "
+            "many carry a context alike, taking out some of them changes nothing, and that refutes "
+            "nothing. Where they hold more of the class's relevance than any others do, random "
+            "sets are of less relevance, and lose less for that alone."
+        )
     if notes["place"]:
         limits.append(
             "Of a border: the image is rolled, and what leaves it at one side comes back at the "

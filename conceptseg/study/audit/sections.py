@@ -20,7 +20,7 @@ from conceptseg.report.panels import key_of
 from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result
 from conceptseg.study.audit.config import SHOWN, Verdict
-from conceptseg.study.audit.tables import ABLATED, ALONE, EFFECT, LOOKS, RADIUS
+from conceptseg.study.audit.tables import ABLATED, ALONE, CHANNELS, EFFECT, LOOKS, RADIUS
 
 MEANINGS: dict[Verdict, str] = {
     "confirmed": "swapping the surroundings changes the class beyond delta, and another line "
@@ -30,6 +30,8 @@ MEANINGS: dict[Verdict, str] = {
     "no reliance shown": "swapping changes it by less than delta",
     "underpowered": "neither is shown: more images or donors are needed, or a smaller margin",
 }
+PICTURED = 12
+"""Channels of a class that are pictured."""
 COLUMNS = ("class", "context", "verdict", EFFECT, "p_adjusted", "detectable", "n", "needed")
 
 
@@ -164,12 +166,21 @@ def looks(result: Result) -> Section:
         "with all of the interval, and more than by any of "
         f"{notes['nulls']} random directions of the same size."
     )
+    if notes["channels"]:
+        text += (
+            " Likewise the class's channels that the lcrp run showed to act from context are set "
+            "to their mean over images that lack the context, beside as many other channels of the "
+            "nearest relevance, on images that the run did not look at. The two are one family: "
+            "where both are tried, either has to exceed all of 39 random ones, with an interval "
+            "that holds for both."
+        )
+    others = (ABLATED, CHANNELS) if notes["channels"] else (ABLATED,)
     by_class = table.by("class")
     if not any(row["alone"] is not None for row in table.rows):
         why = "None could be made: see what was left out."
         blocks: list[Block] = [Notice(why)]
         if any(row["ablated"] is not None for row in table.rows):
-            blocks.append(TableBlock(table.show("class", "context", ABLATED)))
+            blocks.append(TableBlock(table.show("class", "context", *others)))
         return Section("looks", "What a class has to see", text, blocks)
     lines = [own.rows[0] for own in by_class.values()]
     summary = table.where(lambda row: any(row is one for one in lines))
@@ -181,7 +192,7 @@ def looks(result: Result) -> Section:
         heading="Seen alone",
         caption="What the class's probability loses in its region, when nothing else is seen.",
         id="alone",
-        below=table.show("class", "context", ALONE, RADIUS, LOOKS, ABLATED),
+        below=table.show("class", "context", ALONE, RADIUS, LOOKS, *others),
     )
     return Section("looks", "What a class has to see", text, [forest])
 
@@ -212,3 +223,35 @@ def found(result: Result) -> Section | None:
         "that of the concept's segments and that of others."
     )
     return Section("found", "The contexts that were found", text, [Cards(cards)])
+
+
+def channels(result: Result) -> Section | None:
+    """What the channels show that are set to their mean; None where there are none."""
+    table = result.tables["channels"]
+    cards = [
+        Card(
+            name,
+            text=f"{len(own.rows)} of its channels act from context; together they hold "
+            f"{sum(row['relevance'] for row in own.rows):.0%} of its relevance. The most relevant:",
+            pictures=[
+                Picture(
+                    row["picture"],
+                    f"channel {row['channel']} for {name}: {row['context']:.0%} of its maps lie "
+                    f"outside, {row['relevance']:.1%} of the relevance",
+                    outlines=(row["outline"],) if row["outline"] else (),
+                )
+                for row in own.rows[:PICTURED]
+                if row["picture"]
+            ],
+        )
+        for name, own in table.by("class").items()
+    ]
+    if not cards:
+        return None
+    text = (
+        f"Channels of {result.notes['layer']} that the lcrp run {result.notes['channels']} showed "
+        "to act from context, by its own verdict, and of whose maps more than half lies outside of "
+        "the class. Their ablation is tried on images that the run did not look at."
+    )
+    every = TableBlock(table.show("class", "channel", "relevance", "context"), folded=True)
+    return Section("channels", "The channels that read context", text, [Cards(cards), every])

@@ -52,6 +52,10 @@ ABLATED = Column(
     "ablated", "IoU lost where it is, its direction taken out", interval=True,
     of=_said("ablated", lambda one: one.beyond),
 )  # fmt: skip
+CHANNELS = Column(
+    "channels", "IoU lost where it is, the class's channels set to their mean", interval=True,
+    of=_said("channels", lambda one: one.beyond),
+)  # fmt: skip
 CLASS = Column("class", of="class_name")
 CONTEXT = Column("context", of=lambda case: case.context.name)
 VERDICTS = (
@@ -105,6 +109,10 @@ def looks(cases: Iterable[Case]) -> Table:
         Column("ablated_of", "what was taken out", of=_said("ablated", lambda one: one.what)),
         Column("ablated_random", "at most by a random direction", of=_said("ablated", _largest)),
         Column("agrees", "ablation agrees", of=lambda case: _agrees(case, "ablated")),
+        CHANNELS,
+        Column("channels_of", "channels", of=_said("channels", lambda one: one.what)),
+        Column("channels_random", "at most by as many others", of=_said("channels", _largest)),
+        Column("channels_agree", "channels agree", of=lambda case: _agrees(case, "channels")),
     )
     return Table.of(cases, columns, "What a class has to see, and what its layer holds")
 
@@ -239,7 +247,7 @@ def _supported(case: Case) -> str:
         told.append(
             f"with {one.what} it {does} there, beyond what it does elsewhere"
             if case.context.kind == "place"
-            else f"with {one.what} taken out of the layer it {does} where that is, and by "
+            else f"with {one.what} {one.done} it {does} where that is, and by "
             f"{one.others} {one.largest:.2f} at most"
         )
     return " and ".join(told) or "no other line of evidence shows it"
@@ -282,10 +290,21 @@ def _missing(case: Case) -> str:
             )
         return f"In its own images {why}; what lies there stays in both. Take a smaller margin."
     if not case.test.testable:
-        return f"No effect could have been shown: it takes {case.test.needs}."
+        return f"No effect could have been shown, however large: {_too_few(case)}."
     told = f"The interval lies neither beyond {case.delta:g} nor within it"
     if isfinite(reach := case.detectable):
         told += f"; an effect of {number(reach)} would have been shown in four of five data sets"
     if case.needed is not None:
         told += f". About {case.needed} images like these would decide"
     return f"{told}."
+
+
+def _too_few(case: Case) -> str:
+    """What there is of a pair that could not be tested."""
+    tried = f"there are {case.change.n} {case.change.of}"
+    if any(case.donors):
+        with_it, without = case.donors
+        tried += f", and donors of {with_it} groups with it and of {without} without it"
+    among = f"for a test among {case.pairs} pairs" if case.pairs > 1 else "for any test"
+    fewer = "; name fewer contexts, or give images of more groups" if case.pairs > 1 else ""
+    return f"{tried}, too few {among}{fewer}"

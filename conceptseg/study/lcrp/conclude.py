@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from conceptseg.engine.contract import Context
+from conceptseg.engine.contract import MOST, Context
 from conceptseg.engine.known import Known
 from conceptseg.result.columns import Column
 from conceptseg.result.finding import ranked
@@ -65,6 +65,7 @@ def conclude(study: Lcrp, context: Context, known: Known) -> Result:
             "named": named_report.named_table(known[NAMED], classes),
             "rules": rules_table(suited.fits, suited.refused, suited.recommended),
             "saliency": local_maps.table(comparison, classes),
+            "images": _looked_at(context),
         },
         arrays=_arrays(known) | local_maps.arrays(comparison),
         images={one.key: one.data for one in shown} | local_maps.pictures(comparison),
@@ -78,6 +79,13 @@ def conclude(study: Lcrp, context: Context, known: Known) -> Result:
         ],
         notes=_notes(study, context, known),
     )
+
+
+def _looked_at(context: Context) -> Table:
+    """All images, for whoever tests on others what was found in them; of too many none."""
+    ids = context.manifest.ids
+    rows = ids if len(ids) <= MOST else ()
+    return Table.of_columns({"sample": list(rows)}, "Images that were looked at")
 
 
 def _arrays(known: Known) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from conceptseg.planted.constructed import CONTEXT
 from conceptseg.result.table import Table
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.study.audit.ablate import weighed
+from conceptseg.study.audit.acting import ACTING
 from conceptseg.study.audit.case import CASES, Mechanism
 from conceptseg.study.audit.contexts import CONTEXTS, KNOWN, ContextType
 from conceptseg.study.audit.found import FOUND, Found
@@ -41,7 +42,7 @@ def test_what_exceeds_the_component_is_taken_away_along_each_direction():
     activation, units = rng.normal(size=(1, 4, 2, 3)), np.eye(4)
     vector = np.array([0.6, 0.8, 0.0, 0.0])
     removal = Direction("it", vector, 0.1, units[2:])
-    found = removal.edited(torch.from_numpy(activation)).numpy()
+    found = removal.edited(torch.from_numpy(activation), range(3)).numpy()
     assert found.shape == (3, 4, 2, 3)
     for y, x in np.ndindex(2, 3):
         own = activation[0, :, y, x]
@@ -97,10 +98,10 @@ def test_what_is_lost_beyond_random_where_the_context_is_and_where_it_is_not():
     ],
 )
 def test_it_agrees_where_its_interval_and_all_random_directions_do(ends, lost, random, agrees):
-    one = Mechanism("ablated", "it", "random", Estimate(lost, *ends, 20), lost, random)
+    one = Mechanism("ablated", "it", "out", "random", Estimate(lost, *ends, 20), lost, random)
     assert one.agrees(0.5, 0.02) == agrees
     less = Estimate(-lost, -ends[1], -ends[0], 20)
-    other = Mechanism("ablated", "it", "random", less, -lost, random)
+    other = Mechanism("ablated", "it", "out", "random", less, -lost, random)
     assert other.agrees(-0.5, 0.02) == agrees and not other.agrees(0.5, 0.02)
 
 
@@ -113,7 +114,7 @@ def chosen(shown, there=30, lacking=30, **keys):
         SimpleNamespace(context=one, class_id=1, class_name="c", margin=4.0, shown=is_shown)
         for one, is_shown in zip(contexts, (False, shown), strict=True)
     )
-    known = HOLDINGS(held) | CONTEXTS(contexts) | CASES(cases)
+    known = HOLDINGS(held) | ACTING(()) | CONTEXTS(contexts) | CASES(cases)
     known |= PLAN(Plan({1: held.ids[5:-5]}, {1: (0, 1)}))
     found = choose_ablations(audit(**keys), SimpleNamespace(seed=0, levels=LAYER), Known() | known)
     return found, held

@@ -106,6 +106,18 @@ def test_the_effect_that_was_detectable_is_capped_by_what_there_is_to_lose():
     assert np.isnan(case.detectable)
 
 
+def test_what_could_not_be_tested_says_of_how_many_it_was():
+    """Donors of three groups hold the context and of three lack it: no way to give out the kinds is
+    rare enough, and no number of images would change that."""
+    rows = [*(30 + i % 3 for i in range(8)), *(38 + i % 3 for i in range(8))]
+    found = values(0.0, 0.5)
+    case = only(assessed(found, ARMS, rows))
+    assert not case.test.testable and case.verdict == "underpowered" and case.needed is None
+    assert "donors of 3 groups with it and of 3 without it, too few for any test." in sentence(case)
+    both = assessed(found, np.concatenate([ARMS, ARMS], 1), rows)
+    assert len(both) == 2 and "too few for a test among 2 pairs; name fewer" in sentence(both[0])
+
+
 def test_one_donor_that_does_it_is_no_context():
     """All images agree, since all meet it; but of the donors only one does."""
     found = values(0.0)

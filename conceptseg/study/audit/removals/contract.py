@@ -57,14 +57,20 @@ class Learnt:
 @dataclass(frozen=True)
 class Removal(ABC):
     """What is taken out of a layer, in words, and random things of the same make beside it, which
-    are called `others`."""
+    are called `others`; `done` says what is done to it."""
 
     others: ClassVar[str]
+    done: ClassVar[str]
     what: str
 
     @abstractmethod
-    def edited(self, activation: Tensor) -> Tensor:
-        """The activation [1, u, y, x] without it, and without each random one, [1 + r, u, y, x]."""
+    def __len__(self) -> int:
+        """1 + r, itself and the random ones."""
+
+    @abstractmethod
+    def edited(self, activation: Tensor, rows: range) -> Tensor:
+        """The activation [1, u, y, x] without it (row 0), or without a random one (rows 1 to r):
+        [rows, u, y, x]."""
 
 
 class Kind(ABC):
@@ -78,6 +84,10 @@ class Kind(ABC):
     @abstractmethod
     def applies(self, case: Case, known: Known) -> bool:
         """Whether it is there for such a case."""
+
+    def missing(self, case: Case, known: Known) -> str:
+        """What it takes that is not there, of a case for which it is: then it is not tried."""
+        return ""
 
     @abstractmethod
     def removal(

@@ -17,11 +17,15 @@ class Direction(Removal):
     random unit vectors `null` [r, u] of the layer's own spread, at right angles to it."""
 
     others = "random directions"
+    done = "taken out of the layer"
     vector: np.ndarray
     absent: float
     null: np.ndarray
 
-    def edited(self, activation: Tensor) -> Tensor:
+    def __len__(self) -> int:
+        return 1 + len(self.null)
+
+    def edited(self, activation: Tensor, rows: range) -> Tensor:
         """A' = A - max(0, A . v - absent) d, with d = v, and d each random direction.
 
         What exceeds the component where the context is absent is taken away, and positions that do
@@ -30,7 +34,8 @@ class Direction(Removal):
         vector = torch.as_tensor(self.vector).to(activation)
         along = torch.einsum("nuyx,u->nyx", activation, vector) - self.absent
         every = torch.cat([vector[None], torch.as_tensor(self.null).to(activation)])
-        return activation - along.clamp(min=0)[:, None] * every[:, :, None, None]
+        own = every[rows.start : rows.stop]
+        return activation - along.clamp(min=0)[:, None] * own[:, :, None, None]
 
 
 class Difference(Kind):
