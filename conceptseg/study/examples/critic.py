@@ -121,9 +121,11 @@ def witness(kernel: Floats, chosen: Sequence[int]) -> Floats:
 def criticisms(kernel: Floats, chosen: Sequence[int], count: int) -> list[int]:
     """Objects that the chosen ones represent worst, unlike each other, greedily.
 
-    Each adds most to sum |witness| + log det K of the criticisms.
+    Each adds most to sum max(witness, 0) + log det K of the criticisms. Kim et al. take |witness|:
+    where few stand for many that is largest beside a prototype, and its twin in the next frame of
+    a film would be the first criticism.
     """
-    weight, taken = np.abs(witness(kernel, chosen)), list[int]()
+    weight, taken = np.maximum(witness(kernel, chosen), 0), list[int]()
     rest = [i for i in range(len(kernel)) if i not in set(chosen)]
     for _ in range(min(count, len(rest))):
         if taken:

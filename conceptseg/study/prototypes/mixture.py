@@ -21,6 +21,10 @@ all others, decide how many Gaussians there are."""
 FEWEST = 5
 """Rows of a Gaussian: one of fewer is no way of deciding, and its rows are unlikely ones."""
 STARTS = 3
+UNEXPLAINED, WIDE = 0.05, 3.0
+"""Share of rows left out that no Gaussian need explain, and how many times as wide as all rows are
+spread what explains them instead: of 62 rows left out one had a log density of -371 by six
+Gaussians, and it alone made one Gaussian as good as six."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,8 @@ def fit(
     against, and all numbers that were tried. Gaussians of fewer than five rows are left out of it.
 
     Whole groups are left out in turn, in five parts. The mean log density of rows left out is the
-    criterion; of all numbers whose lack of it lies within its standard error, the least is taken.
+    criterion, with one wide Gaussian beside for rows that are like no others; of all numbers whose
+    lack of it lies within its standard error, the least is taken.
     """
     axes = _axes(rows, dimensions)
     points = (rows - rows.mean(0)) @ axes.T
@@ -169,6 +174,14 @@ def _gaussians(points: Floats, count: int, seed: int):  # type: ignore[no-untype
         return model.fit(points)
 
 
+def _wide(points: Floats, rows: Floats) -> Floats:
+    """Log density of rows [m, d] in the Gaussian of points [n, d], several times as wide, [m]."""
+    from scipy.stats import multivariate_normal
+
+    spread = WIDE**2 * np.atleast_2d(np.cov(points.T)) + FLOOR * np.eye(points.shape[1])
+    return np.asarray(multivariate_normal(points.mean(0), spread).logpdf(rows)).reshape(len(rows))
+
+
 def _tried(
     points: Floats, groups: Sequence[str], counts: Sequence[int], seed: int
 ) -> tuple[Tried, ...]:
@@ -180,8 +193,10 @@ def _tried(
         own, others = fold == k, fold != k
         for row, count in enumerate(counts):
             if others.sum() >= max(2, count):
-                density[row, own] = _gaussians(points[others], count, seed).score_samples(
-                    points[own]
+                model = _gaussians(points[others], count, seed)
+                density[row, own] = np.logaddexp(
+                    np.log(1 - UNEXPLAINED) + model.score_samples(points[own]),
+                    np.log(UNEXPLAINED) + _wide(points[others], points[own]),
                 )
     known = np.isfinite(density).all(0)
     if not known.any():

@@ -65,6 +65,17 @@ def test_two_clusters_get_a_prototype_each_and_the_third_is_the_criticism():
     assert max(criticisms(k, prototypes(k, 2), 2)) >= 35
 
 
+def test_a_twin_of_a_prototype_is_no_criticism():
+    """Of many objects that three stand for, each has a twin; far off is a small kind."""
+    rng = np.random.default_rng(5)
+    points = rng.normal(size=(60, 2))
+    chosen = prototypes(kernel(points), 3)
+    twins = points[chosen] + 1e-3
+    k = kernel(np.concatenate((points, twins, rng.normal([4, 0], 0.3, (6, 2)))))
+    assert np.argmax(np.abs(witness(k, chosen))) in (*chosen, 60, 61, 62)
+    assert not set(criticisms(k, chosen, 3)) & {60, 61, 62}
+
+
 def test_the_witness_of_two_points_in_closed_form():
     """Of points a and b with k(a, b) = q and the prototype a: (1 + q) / 2 - 1 at a, and at b
     (1 + q) / 2 - q."""
@@ -76,7 +87,7 @@ def test_the_witness_of_two_points_in_closed_form():
 def test_criticisms_add_most_to_witness_and_determinant():
     k = kernel(np.random.default_rng(2).normal(size=(14, 3)))
     chosen = prototypes(k, 3)
-    taken, weight = criticisms(k, chosen, 4), np.abs(witness(k, chosen))
+    taken, weight = criticisms(k, chosen, 4), np.maximum(witness(k, chosen), 0)
 
     def worth(rows):
         return weight[list(rows)].sum() + np.linalg.slogdet(k[np.ix_(rows, rows)])[1]

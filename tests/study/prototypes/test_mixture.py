@@ -73,6 +73,18 @@ def test_there_are_as_many_gaussians_as_kinds(count):
     assert all(len(set(found[kind == k].tolist())) == 1 for k in range(count))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_few_rows_like_no_others_do_not_decide_how_many_there_are(seed):
+    """Three kinds, and four rows far off: by several narrow Gaussians each is very unlikely."""
+    rng = np.random.default_rng([3, seed])
+    kinds = rows(rng, np.eye(4)[:3], 20)
+    given = np.concatenate([kinds, 0.5 + rng.normal(size=(4, 4))])
+    made, tried = fit(given, [str(i) for i in range(len(given))], (1, 2, 3), 8, 0)
+    assert tried[-1].behind == 0 and tried[0].behind > 2 * tried[0].error
+    found = made.assigned(kinds)
+    assert len({tuple(set(found[20 * k : 20 * k + 20].tolist())) for k in range(3)}) == 3
+
+
 def test_a_lone_row_is_no_way_of_deciding():
     """A Gaussian of its own would call it likely."""
     given = np.concatenate([rows(np.random.default_rng(4), np.eye(4)[:2]), 3 * np.eye(4)[3:]])
