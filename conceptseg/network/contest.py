@@ -13,7 +13,8 @@ from conceptseg.network.candidates import Candidate
 from conceptseg.network.layers import level_of
 from conceptseg.network.levels import Levels
 from conceptseg.network.worth import Losses, Weigher, Worth
-from conceptseg.stats.estimate import Estimate, Sampling, divided
+from conceptseg.stats.estimate import Estimate, Sampling
+from conceptseg.stats.intervals import divided
 
 if TYPE_CHECKING:
     from conceptseg.network.contract import Network

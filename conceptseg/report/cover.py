@@ -16,7 +16,7 @@ from conceptseg.stats.intervals import FEWEST
 
 SKEWED = (
     "Intervals of means of 5 to 20 very skewed numbers (most small, a few large) hold the truth in "
-    "82 to 92 % of data sets, not in 95 (in simulations; Student's do so in 83 to 92 %)."
+    "82 to 93 % of data sets, not in 95 (lognormal ones in simulations; exponential ones 88 to 96)."
 )
 """The limit on intervals that no count of images removes: of few, the tail was not seen."""
 MANY = 12

@@ -20,7 +20,10 @@ from conceptseg.stats.intervals import (
     MIN_GROUPS,
     Floats,
     bounded_interval,
+    divided,
     effective_number,
+    mostly_alike,
+    skewed_interval,
     tail,
     units,
     wilson_interval,
@@ -155,17 +158,24 @@ class Sampling:
         total = np.bincount(self.place, np.asarray(values, np.float64), self.n)
         return np.asarray(total, np.float64)
 
-    def mean(self, values: ArrayLike, weights: ArrayLike | None = None) -> Estimate:
+    def mean(
+        self,
+        values: ArrayLike,
+        weights: ArrayLike | None = None,
+        within: tuple[float, float] | None = None,
+    ) -> Estimate:
         """Mean of values [m], by weight if `weights` [m] are given; what is not finite is left out.
 
-        It is over values, not over groups: a group of many values keeps its weight.
+        It is over values, not over groups: a group of many values keeps its weight. `within`: the
+        least and the largest that values can be, if there are (:meth:`ratio`).
         """
         values = np.asarray(values, np.float64)
         heavy = np.ones_like(values) if weights is None else np.asarray(weights, np.float64)
         known = np.isfinite(values)
         if not known.all():
-            return self.at(known).mean(values[known], None if weights is None else heavy[known])
-        found = self.ratio(heavy * values, heavy)
+            by = None if weights is None else heavy[known]
+            return self.at(known).mean(values[known], by, within)
+        found = self.ratio(heavy * values, heavy, within)
         # The plain mean rounds otherwise than the ratio of two sums.
         plain = weights is None and len(values)
         return replace(found, value=float(values.mean())) if plain else found
@@ -194,7 +204,8 @@ class Sampling:
         known = np.isfinite(values)
         if not known.all():
             return self.at(known).unbounded(values[known])
-        mean, counts = self.mean(values), self.sums(np.ones_like(values))
+        mean = self.mean(values, within=(-np.inf, np.inf))
+        counts = self.sums(np.ones_like(values))
         left = divided(values.sum() - self.sums(values), len(values) - counts)
         return mean.joined(jackknifed(mean, left))
 
@@ -206,31 +217,46 @@ class Sampling:
         interval is that one point: at a nominal 95 % it held the mean in 79 % of data sets.
         """
         values = np.asarray(values, np.float64)
-        finite, mean = values[np.isfinite(values)], self.mean(values)
-        if not len(finite):
+        finite, mean = values[np.isfinite(values)], self.mean(values, within=(low, high))
+        if not len(finite) or not mostly_alike(finite):
             return mean
-        # Sums of the same numbers in another order differ in the last bits.
-        _, alike = np.unique(np.round(finite, 9), return_counts=True)
-        most = 2 * alike.max() >= len(finite)
-        return mean.joined(self.bounded(values, low, high)) if most else mean
+        return mean.joined(self.bounded(values, low, high))
 
-    def ratio(self, parts: ArrayLike, wholes: ArrayLike) -> Estimate:
-        """sum(parts) / sum(wholes) of parts [m] and wholes [m]; nan where the wholes sum to 0."""
+    def ratio(
+        self, parts: ArrayLike, wholes: ArrayLike, within: tuple[float, float] | None = None
+    ) -> Estimate:
+        """sum(parts) / sum(wholes) of parts [m] and wholes [m]; nan where the wholes sum to 0.
+
+        The interval is that of draws, for the effective number of groups by their wholes, and as
+        wide as :func:`skewed_interval`, too: of 5 to 10 shares that crowd at 1 draws alone hold
+        the mean in 81 to 89 %, this 91 to 95 %. Where half of the groups or more are alike
+        (:meth:`pointed` is for such), or a whole is below 0, draws alone.
+        """
+        part, whole = self.sums(parts), self.sums(wholes)
+        found = self._drawn_ratio(parts, wholes)
+        if found.ci is None or (whole < 0).any() or mostly_alike(divided(part, whole)):
+            return found
+        low, high = skewed_interval(part, whole, within)
+        return found.joined(replace(found, low=low, high=high))
+
+    def _drawn_ratio(self, parts: ArrayLike, wholes: ArrayLike) -> Estimate:
+        """The same with the interval of draws alone."""
         part, whole = self.sums(parts), self.sums(wholes)
         if not whole.any():
             return self.of_draws(NAN, np.empty(0))
         picks = self.picks()
         value = np.asarray(parts, np.float64).sum() / np.asarray(wholes, np.float64).sum()
-        return self.of_draws(value, divided(part[picks].sum(1), whole[picks].sum(1)))
+        drawn = divided(part[picks].sum(1), whole[picks].sum(1))
+        return self.of_draws(value, drawn, among=effective_number(whole))
 
     def part(self, parts: ArrayLike, wholes: ArrayLike) -> Estimate:
         """sum(parts) / sum(wholes) of wholes [m] of which parts [m] are parts: pixels of an image.
 
         The interval holds where nearly all or nearly none are (:func:`bounded_interval`), too: of
-        60 images of which few hold all wrong pixels, draws alone cover the ratio in 78 %.
+        60 images of which few hold all wrong pixels, draws cover the ratio in 78 %.
         """
         parts, wholes = np.asarray(parts, np.float64), np.asarray(wholes, np.float64)
-        found, known = self.ratio(parts, wholes), wholes > 0
+        found, known = self.ratio(parts, wholes, (0, 1)), wholes > 0
         if not known.any():
             return found
         values = parts[known] / wholes[known]
@@ -294,22 +320,20 @@ class Sampling:
             return np.array([function(rows[p]) for p in self.picks()])
         return np.array([function(np.concatenate([members[g] for g in p])) for p in self.picks()])
 
-    def of_draws(self, value: float, drawn: ArrayLike, level: float = 0.95) -> Estimate:
+    def of_draws(
+        self, value: float, drawn: ArrayLike, level: float = 0.95, among: float | None = None
+    ) -> Estimate:
         """A value with the percentile interval of what draws of it gave, [draws].
 
+        `among`: what so many groups of equal weight would tell, if not all of them do as much.
         There is none where over half of the draws are not finite: the rest speak of some data only.
         """
         drawn = np.asarray(drawn, np.float64)
         finite, low, high = drawn[np.isfinite(drawn)], NAN, NAN
         if len(finite) and 2 * len(finite) >= len(drawn):
-            each = tail(self.n, level)
+            each = tail(self.n if among is None else max(among, 2.0), level)
             low, high = np.quantile(finite, [each, 1 - each])
         return Estimate(float(value), float(low), float(high), self.n, self.of)
-
-
-def divided(parts: Floats, wholes: Floats) -> Floats:
-    """Quotients [m]; nan where the whole is 0."""
-    return np.divide(parts, wholes, out=np.full(len(parts), NAN), where=wholes != 0)
 
 
 def jackknifed(found: Estimate, left: Floats) -> Estimate:

@@ -31,7 +31,7 @@ def _average(judged: Judged, seed: int) -> list[Finding]:
         return []
     excess = judged.main.above[judged.usable] - 0.5
     sampling = Sampling(members, members, "units", seed)
-    estimate = sampling.mean(excess)
+    estimate = sampling.mean(excess, within=(-0.5, 0.5))
     test = judge([Question(excess, sampling)], side="two", seed=seed, policy=by_holm)[0]
     passed = judged.verdict.count("representative")
     testable = passed + sum(map(judged.verdict.count, ("beyond the data", UNSHOWN)))

@@ -6,6 +6,7 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
 from conceptseg.stats.crossed import reaching
 from conceptseg.stats.estimate import Sampling
+from conceptseg.stats.intervals import GAPS
 from conceptseg.stats.mergeable.sample_table import Tables
 from conceptseg.study.audit.case import Case, Measured, Mechanism
 from conceptseg.study.audit.config import Audit
@@ -70,7 +71,7 @@ def _measured(
     means = [np.array([part.mean(0) for part in kind]) for kind in (near, off)]
     changes = means[0][:, 0] - means[1][:, 0]
     change = reaching(
-        sampling.mean(changes),
+        sampling.mean(changes, within=GAPS),
         (float(means[0][:, 0].mean()), float(means[1][:, 0].mean())),
         (sum(map(len, near)), sum(map(len, off))),
         0.0,
@@ -103,6 +104,6 @@ def _padded(
     tried = np.isfinite(lost)
     if not tried.any():
         return ()
-    beyond = sampling.at(tried).mean(np.array(lost)[tried])
+    beyond = sampling.at(tried).mean(np.array(lost)[tried], within=GAPS)
     what = "other padding of the convolutions"
     return (Mechanism("ablated", what, "", beyond, beyond.value, ()),)

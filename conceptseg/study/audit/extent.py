@@ -9,6 +9,7 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.stats.crossed import reaching
 from conceptseg.stats.estimate import Estimate, Sampling
+from conceptseg.stats.intervals import GAPS
 from conceptseg.study.audit.case import CASES, Case
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import CONTEXTS
@@ -80,7 +81,7 @@ def recruited(study: Audit, context: Context, known: Known, case: Case) -> Estim
     ids, means = tuple(parts), np.array([np.mean(each, axis=0) for each in parts.values()])
     sampling = _sampling(study, context, known, ids, 52)
     there, lacking = means.mean(0).tolist()
-    found = sampling.mean(means[:, 0] - means[:, 1])
+    found = sampling.mean(means[:, 0] - means[:, 1], within=GAPS)
     return reaching(found, (there, lacking), (counts[0], counts[1]), 0.0, 1.0)
 
 
@@ -133,7 +134,7 @@ def doses(study: Audit, context: Context, known: Known, number: int) -> list[Dos
         ids = tuple(case.ids[i] for i in able)
         mean = float(np.concatenate([share[i][inside[i]] for i in able]).mean())
         effect = reaching(
-            _sampling(study, context, known, ids, 54).mean(means[0] - means[1]),
+            _sampling(study, context, known, ids, 54).mean(means[0] - means[1], within=GAPS),
             (float(means[0].mean()), float(means[1].mean())),
             (sum(map(len, there)), sum(map(len, lacking))),
             0.0,

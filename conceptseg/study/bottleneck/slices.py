@@ -9,7 +9,7 @@ import numpy as np
 from conceptseg.stats.corrections import benjamini_hochberg
 from conceptseg.stats.estimate import NAN, Estimate, Sampling
 from conceptseg.stats.family import Test
-from conceptseg.stats.intervals import ALPHA
+from conceptseg.stats.intervals import ALPHA, PORTIONS
 from conceptseg.stats.p_values import sign_flip_floor
 from conceptseg.study.bottleneck.maps import standardised
 
@@ -50,7 +50,7 @@ def clusters(pooled: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 def _mean(sampling: Sampling, quality: np.ndarray) -> Estimate:
     """Mean of qualities in [0, 1], of which most may be near 1."""
-    return sampling.mean(quality).joined(sampling.bounded(quality, 0.0, 1.0))
+    return sampling.mean(quality, within=PORTIONS).joined(sampling.bounded(quality, 0.0, 1.0))
 
 
 def pairs(kinds: Mapping[str, np.ndarray], least: int) -> dict[str, np.ndarray]:

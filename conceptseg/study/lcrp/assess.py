@@ -10,7 +10,7 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test
-from conceptseg.stats.intervals import ALPHA
+from conceptseg.stats.intervals import ALPHA, GAPS, PORTIONS
 from conceptseg.stats.ranks import spearman
 from conceptseg.study.lcrp.background import SENSITIVITY, sensitivity
 from conceptseg.study.lcrp.beyond import NETWORKS_SHARE, BeyondChance, judged
@@ -123,14 +123,14 @@ def _score(
         rank=1 + chosen.concepts[class_id].index(unit),
         relevance=float(chosen.mean[class_id][unit]),
         spread=float(chosen.spread[class_id][unit]),
-        top=top.mean(context[best]),
+        top=top.mean(context[best], within=PORTIONS),
         top_images=len(best),
-        context=random.mean(context[drawn]),
+        context=random.mean(context[drawn], within=PORTIONS),
         images=len(drawn),
-        over_shuffled=random.mean(excess.over_shuffled).widened(
+        over_shuffled=random.mean(excess.over_shuffled, within=GAPS).widened(
             shuffles.margin(class_id, maps.field)
         ),
-        over_field=random.mean(excess.over_field),
+        over_field=random.mean(excess.over_field, within=GAPS),
         over_images=over_images,
         p_networks=_p_networks(known, class_id, excess) if over_images else NAN,
         needed=shuffles.detectable(ALPHA * NETWORKS_SHARE),

@@ -23,6 +23,7 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.explain.lrp.start import relevance_of_logits
 from conceptseg.stats.estimate import Estimate, Sampling
+from conceptseg.stats.intervals import PORTIONS
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen
 from conceptseg.study.lcrp.config import Lcrp
@@ -105,7 +106,7 @@ class Background(Sweep):
 def sensitivity(rows: Changes, sampling: Sampling) -> Estimate:
     """The weighted mean change, nan where there is no relevance in any image."""
     samples, change, weight = zip(*rows, strict=True) if rows else ((), (), ())
-    return sampling.named(samples).mean(change, weight)
+    return sampling.named(samples).mean(change, weight, PORTIONS)
 
 
 def large(study: Lcrp, chosen: Chosen, class_id: int) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
 from conceptseg.result.columns import Column, labels_of
 from conceptseg.result.table import Table
+from conceptseg.stats.intervals import GAPS, PORTIONS
 from conceptseg.study.lcrp.assess import SCORES
 from conceptseg.study.lcrp.background import SENSITIVITY as CHANGES
 from conceptseg.study.lcrp.background import sensitivity
@@ -71,11 +72,11 @@ def _row(study: Lcrp, context: Context, known: Known, class_id: int) -> dict[str
     return {
         "class": context.model.classes[class_id],
         "images": chosen.count[class_id],
-        **CONTEXT.cells(sampling.mean(score)),
+        **CONTEXT.cells(sampling.mean(score, within=PORTIONS)),
         "shuffled": sampling.mean(shuffled).value,
-        **OVER_SHUFFLED.cells(sampling.mean(score - shuffled).widened(margin)),
+        **OVER_SHUFFLED.cells(sampling.mean(score - shuffled, within=GAPS).widened(margin)),
         "field": sampling.mean(field).value,
-        **OVER_FIELD.cells(sampling.mean(score - field)),
+        **OVER_FIELD.cells(sampling.mean(score - field, within=GAPS)),
         **SENSITIVITY.cells(sensitivity(changed, chosen.sampling)),
         "largest": max(finite, default=None),
         "acting": sum(score.acts for score in scores),

@@ -17,7 +17,7 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.stats.estimate import Estimate
 from conceptseg.stats.family import Question, Test, by_joint_flips, judge
-from conceptseg.stats.intervals import ALPHA, finite_mean
+from conceptseg.stats.intervals import ALPHA, GAPS, PORTIONS, finite_mean
 from conceptseg.study.lcrp.beyond import NETWORKS_SHARE, BeyondChance, judged
 from conceptseg.study.lcrp.choose import CHOSEN_PAIRS
 from conceptseg.study.lcrp.config import Lcrp
@@ -121,12 +121,12 @@ def _shares(study: Lcrp, context: Context, known: Known) -> tuple[Share, ...]:
                 class_id=c,
                 concept=names[q],
                 images=len(ids),
-                share=sampling.mean(share),
+                share=sampling.mean(share, within=PORTIONS),
                 shuffled_share=float(base.mean()),
                 even=float(even.mean()),
                 area=float(area.mean()),
-                over_shuffled=sampling.mean(share - base).widened(margin),
-                over_field=sampling.mean(share - even),
+                over_shuffled=sampling.mean(share - base, within=GAPS).widened(margin),
+                over_field=sampling.mean(share - even, within=GAPS),
                 over_images=tests.get((c, q)),
                 p_networks=shuffles.p(shuffles.excess(pair, by_id)),
                 needed=shuffles.detectable(ALPHA * NETWORKS_SHARE),
@@ -160,8 +160,8 @@ def _named(study: Lcrp, context: Context, known: Known) -> tuple[Named, ...]:
             unit,
             concept,
             len(share),
-            question.sampling.mean(share),
-            question.sampling.mean(question.values),
+            question.sampling.mean(share, within=PORTIONS),
+            question.sampling.mean(question.values, within=GAPS),
             float(finite_mean(active, 0)),
             float(area.mean()),
             test,

@@ -11,7 +11,7 @@ from conceptseg.stats.areas import told_apart, told_better
 from conceptseg.stats.corrections import benjamini_hochberg
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Test
-from conceptseg.stats.intervals import ALPHA, Floats
+from conceptseg.stats.intervals import ALPHA, PORTIONS, Floats
 from conceptseg.stats.p_values import exchangeable_p
 from conceptseg.study.prototypes.config import Prototypes
 from conceptseg.study.prototypes.mixture import Mixture, Tried, fit
@@ -168,7 +168,7 @@ def _prototype(
         j,
         _nearest(regions, mixture, fitted[component[fitted] == j], j, study.exemplars),
         sampling.at(new).share(inside),
-        sampling.at(mine).mean(regions.outside[mine]),
+        sampling.at(mine).mean(regions.outside[mine], within=PORTIONS),
         wrong,
         more,
         test,

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test, judge
-from conceptseg.stats.intervals import Floats
+from conceptseg.stats.intervals import Floats, unseen_share
 from conceptseg.stats.mergeable.sample_table import SampleTable
 
 MARGIN_PX = 3
@@ -209,7 +209,30 @@ class _Worths:
             sizes, made = self._sizes[:, :, class_id], self._made[:, :, 0, kind, class_id]
             values = _gain(sizes.sum(0)[:, None], made.sum(0), KINDS[kind])
             drawn = _gain((self._taken @ sizes).T[:, :, None], self._taken @ made, KINDS[kind])
-            pairs = zip(values.tolist(), drawn.T, strict=True)
-            estimates = [self._sampling.of_draws(*pair) for pair in pairs]
+            pairs = zip(values.tolist(), drawn.T, self._most(class_id, kind), strict=True)
+            estimates = [self._reaching(v, d, most) for v, d, most in pairs]
             self._known = (class_id, kind), estimates
         return self._known[1]
+
+    def _reaching(self, value: float, drawn: Floats, most: float) -> Estimate:
+        found = self._sampling.of_draws(value, drawn)
+        return replace(found, high=max(found.high, most)) if found.ci else found
+
+    def _most(self, class_id: int, kind: int) -> list[float]:
+        """Of each concept what its mistakes may cost where few images, or none, have any.
+
+        Draws of images without a mistake hold none: of 40 of which one in thirty has some, they
+        hold the truth in two of three data sets. So there may be a share
+        :func:`conceptseg.stats.intervals.unseen_share` of images of whose pixels, of the class in
+        either map, as many are mistakes as in the worst image on any concept.
+        """
+        sizes, made = self._sizes[:, :, class_id].T, self._made[:, :, 0, kind, class_id]
+        union = sizes[1] + sizes[2] - sizes[0]
+        there = union > 0
+        if not there.any():
+            return [float("nan")] * made.shape[1]
+        worst = float((made[there] / union[there, None]).max(initial=0.0))
+        parts = made[there].sum(0) / union.sum()
+        ends = parts + unseen_share(self._sampling.at(there).n) * (worst - parts)
+        most = _gain(sizes.sum(1)[:, None], ends * union.sum(), KINDS[kind])
+        return [float(one) for one in most]
