@@ -11,7 +11,7 @@ from conceptseg.stats.family import Question, Test, given, judge
 from conceptseg.stats.intervals import FEWEST, effective_number
 from conceptseg.stats.ranks import spearman
 from conceptseg.study.bottleneck import flag
-from conceptseg.study.bottleneck.regress import Fitted
+from conceptseg.study.bottleneck.regress import Fitted, from_log_odds, log_odds
 
 SETS = ("layer", "confidence", "both")
 """What quality is predicted from: the layer's pooled units, the confidence numbers, or both."""
@@ -94,10 +94,30 @@ def standings(
     numbers = all_of(_numbers, predictions, quality, sampling)
     for (name, one), (r2, mae, rank) in zip(fitted.items(), numbers, strict=True):
         r2 = told(r2, quality, one.predicted, sampling)
-        gain = sampling.mean(plain - errors[name])
+        gain = above_mean(plain, errors[name], quality, sampling)
         beats = sampling.mean(falls[name]) if name in falls else None
         result.append(Standing(name, r2, mae, rank, gain, beats, tests.get(name), one.chosen))
     return result
+
+
+def above_mean(
+    plain: np.ndarray, errors: np.ndarray, quality: np.ndarray, sampling: Sampling
+) -> Estimate:
+    """How far errors [n] lie below those of the mean, `plain` [n], on average.
+
+    The mean is one number that all images share, of log odds as all that is fitted: each draw has
+    its own. With that of all images for certain, the interval held the truth in 69 % of data sets
+    of 200 images of which six in ten are segmented well and the others not at all.
+    """
+    odds = log_odds(quality)
+
+    def gained(rows: np.ndarray) -> float:
+        own = quality[rows]
+        return mean_error(own, from_log_odds(odds[rows].mean())) - float(errors[rows].mean())
+
+    found = sampling.mean(plain - errors)
+    off = sampling.drawn(gained) - gained(np.arange(len(quality)))
+    return found.joined(sampling.of_draws(found.value, found.value + off))
 
 
 def _numbers(

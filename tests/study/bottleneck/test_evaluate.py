@@ -8,8 +8,15 @@ from sklearn.metrics import average_precision_score, r2_score
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.intervals import effective_number
 from conceptseg.study.bottleneck import evaluate
-from conceptseg.study.bottleneck.regress import Features, Search, crossed, from_log_odds
+from conceptseg.study.bottleneck.regress import (
+    Features,
+    Search,
+    crossed,
+    from_log_odds,
+    log_odds,
+)
 
+IDS = tuple(f"{n:03d}" for n in range(200))
 RIDGE = Search(("ridge",), inner=3, components=5, seed=0)
 
 
@@ -73,6 +80,32 @@ def test_a_gain_is_paired_and_signed():
         turned, further.predicted, quality, sampling(np.arange(40) // 2), 0
     )
     assert layer.beats.value == pytest.approx(-0.2)
+
+
+def test_the_gain_on_the_mean_knows_that_the_mean_was_measured():
+    """Of images six in ten are segmented well, the others not at all; `truth` is of 200,000."""
+
+    def drawn(seed, n):
+        rng = np.random.default_rng(seed)
+        well = rng.random(n) < 0.6
+        quality = np.where(well, rng.beta(30, 2, n), rng.beta(1, 60, n))
+        return quality, np.abs(0.1 * rng.normal(size=n))
+
+    def plain(quality):
+        return np.abs(quality - from_log_odds(log_odds(quality).mean()))
+
+    quality, errors = drawn(0, 200_000)
+    truth = plain(quality).mean() - errors.mean()
+    held, certain = [], []
+    for seed in range(1, 151):
+        quality, errors = drawn(seed, 200)
+        own = Sampling(IDS, IDS, "images", seed, 200)
+        found = evaluate.above_mean(plain(quality), errors, quality, own)
+        fixed = own.mean(plain(quality) - errors)
+        held.append(found.low <= truth <= found.high)
+        certain.append(fixed.low <= truth <= fixed.high)
+        assert found.value == fixed.value
+    assert np.mean(certain) <= 0.85 and np.mean(held) >= 0.92, (np.mean(certain), np.mean(held))
 
 
 def test_of_four_groups_nothing_is_tested_and_no_interval_is_given():
