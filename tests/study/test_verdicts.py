@@ -212,10 +212,10 @@ def test_dissect_asks_for_context_alone():
         return verdict(*losses).status
 
     unasked = verdict(("red", True, "used"), known=concepts[1:])
-    assert unasked.status == "cannot tell" and "car by red" in unasked.sentence
+    assert unasked.status == "cannot tell" and "that car uses units of red." in unasked.sentence
     assert "audit" in unasked.advice
     unasked = verdict(("red", False, "inconclusive"), known=concepts[1:])
-    assert unasked.status == "cannot tell" and "Used" not in unasked.sentence
+    assert unasked.status == "cannot tell" and "uses units of" not in unasked.sentence
     assert said(("red and known context", True, "used")) == "concern"
     assert said(("red", True, "used")) == "none shown"
     assert said(("known context", False, "inconclusive")) == "none shown"
