@@ -147,7 +147,7 @@ def by_dissection(data: Losses, rng: np.random.Generator) -> list[Finding]:
     sets = tuple((one,) for one in range(q))
     ablations = Ablations(sets, sets, (), shown, (), n, n, "zero")
     plan = SimpleNamespace(vocabulary=vocabulary(q))
-    detection = SimpleNamespace(plan=plan, detectors=lambda concept: [0])
+    detection = SimpleNamespace(plan=plan, detectors=lambda concept: [concept])
     rest = (Remaining(0.9, 0.8),) * q
     claimed = detected(detection, ablations, rest, [f"class {c}" for c in range(k)])
     return [one for one in claimed if one.standing == "evidence"]

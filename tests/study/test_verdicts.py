@@ -8,6 +8,7 @@ from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.study.ability.verdict import verdict as ability
 from conceptseg.study.ace.naming import by_metadata
+from conceptseg.study.ace.verdict import out_of_reach
 from conceptseg.study.ace.verdict import verdict as ace
 from conceptseg.study.actmax.verdict import verdict as actmax
 from conceptseg.study.audit.verdict import verdict as audit
@@ -105,6 +106,10 @@ def test_ace_of_a_layer_behind_which_little_is_looked_at(uses, reach, status):
     assert found.status == status
     if status == "cannot tell":
         assert "decoder" in found.sentence and "audit" in found.advice
+    said = out_of_reach(notes)
+    assert bool(said) is (reach == 3.0)
+    if said:
+        assert "3 px away at most" in said and "20 px around" in said
     acting = [*rows, {**use(), "reached": 0.1}]
     assert ace(result("ace", pairs=acting, concepts=CONCEPTS, notes=notes)).status == "concern"
 
@@ -225,10 +230,10 @@ def test_dissect_asks_for_context_alone():
         return verdict(*losses).status
 
     unasked = verdict(("red", True, "used"), known=concepts[1:])
-    assert unasked.status == "cannot tell" and "car by red" in unasked.sentence
+    assert unasked.status == "cannot tell" and "that car uses units of red." in unasked.sentence
     assert "audit" in unasked.advice
     unasked = verdict(("red", False, "inconclusive"), known=concepts[1:])
-    assert unasked.status == "cannot tell" and "Used" not in unasked.sentence
+    assert unasked.status == "cannot tell" and "uses units of" not in unasked.sentence
     assert said(("red and known context", True, "used")) == "concern"
     assert said(("red", True, "used")) == "none shown"
     assert said(("known context", False, "inconclusive")) == "none shown"

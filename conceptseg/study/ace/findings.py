@@ -59,9 +59,18 @@ def plain(pair: Pair, concept: str, class_name: str) -> str:
     if pair.from_context:
         return f"The network finds {class_name} by {concept}, which lies outside of it."
     if pair.from_context is False:
-        return f"The network finds {class_name} by {concept}, which is of {class_name} itself."
+        return f"The network finds {class_name} by {concept}, {_own(pair, class_name)}."
     told = "cannot be told at this layer" if pair.reached < MOSTLY else "stays open"
     return f"The network finds {class_name} by {concept}; whether from outside of it {told}."
+
+
+def _own(pair: Pair, class_name: str) -> str:
+    """Of a use that does not act from context, by where the concept lies."""
+    return {
+        "inside": f"which is of {class_name} itself",
+        "ring": "which lies right around it",
+        "elsewhere": "though hardly by what of that lies outside of it",
+    }[max(WHERE, key=lambda tag: np.nan_to_num(pair.where[tag]))]
 
 
 WHERE = {

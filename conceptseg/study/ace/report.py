@@ -9,6 +9,7 @@ from conceptseg.report.blocks import Report
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.study.ace import exhibits, sections
+from conceptseg.study.ace.verdict import out_of_reach
 from conceptseg.study.shared import local_maps, mistaken_report
 from conceptseg.study.shared.verdicts import beside_random, open_pairs
 
@@ -102,6 +103,8 @@ def _lead(result: Result) -> str:
     if used.rows:
         acting = f"{len(context.rows)} of {len(used.rows)}"
         lead += f"Uses that act from outside the object itself: {acting}. "
+        why = out_of_reach(notes)
+        lead += f"{why}. " if why else ""
     else:
         lead += "No use was shown, which does not show that there is none. "
     # Results of earlier versions have no verdicts.

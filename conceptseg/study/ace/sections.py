@@ -11,6 +11,7 @@ from conceptseg.result.table import Table
 from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.ace import tables
 from conceptseg.study.ace.pool import TAGS
+from conceptseg.study.ace.verdict import out_of_reach
 from conceptseg.study.shared.verdicts import MARKS, meanings
 
 STRONGEST = 25
@@ -104,7 +105,8 @@ def erasure(result: Result) -> Section:
             heading="What erasing it away from the object alone costs",
             caption="Of the uses: the concept is left alone where the class is predicted and in "
             "the ring around that (a tenth of the image's diagonal), and erased everywhere "
-            "else. A loss here is context at work. Filled: acts from context.",
+            "else. A loss here is context at work. Filled: acts from context."
+            + (f" {out_of_reach(result.notes)}." if out_of_reach(result.notes) else ""),
             id="outside",
         ),
     ]

@@ -84,13 +84,24 @@ def _blind(rows: Sequence[Mapping[str, Any]], pairs: int) -> Verdict:
     return cannot_tell(f"{told}.", "Give more images of each class, or lower min_images.")
 
 
+def out_of_reach(notes: Mapping[str, Any]) -> str:
+    """Why nothing away from a class can act on it, if nothing can; of a result of an earlier
+    version, which does not know, nothing."""
+    reach = notes.get("reach_px")
+    if reach is None or reach > notes["spared_px"]:
+        return ""
+    return (
+        f"Behind this layer a position acts on pixels {reach:.0f} px away at most, and "
+        f"{notes['spared_px']} px around a class are spared: nothing could have been seen"
+    )
+
+
 def _out_of_reach(result: Result, used: Sequence[Mapping[str, Any]]) -> bool:
     """Whether what follows the layer looks too little around: of most uses less than half of the
     class could be acted on; where there is no use, nothing that is not spared."""
     if used:
         return sum(as_number(row.get("reached")) < MOSTLY for row in used) > len(used) / 2
-    reach = result.notes.get("reach_px")
-    return reach is not None and bool(reach <= result.notes["spared_px"])
+    return bool(out_of_reach(result.notes))
 
 
 def _crowded(pairs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -11,6 +11,7 @@ from conceptseg.result.columns import Column, as_number
 from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
+from conceptseg.stats.apart import apart
 from conceptseg.study.dissect.tables import ACTIVE_SHARE, CHANGE, OVERLAP
 
 CURVES = 8
@@ -37,7 +38,11 @@ def cards(result: Result) -> Section:
 
 
 def illustrate(result: Result) -> Callable[[Finding], Sequence[Picture]]:
-    """Of a concept the images that excite its detectors most, as far as these are shown."""
+    """Of a concept the images that excite its detectors most, as far as these are shown.
+
+    Each detector's come in turn; of as many groups as there are first, for frames of one drive
+    look alike.
+    """
     labels = {row["unit"]: row["label"] for row in result.tables["units"].rows if row["detector"]}
     pictures = result.tables["exemplars"].by("unit")
 
@@ -45,8 +50,17 @@ def illustrate(result: Result) -> Callable[[Finding], Sequence[Picture]]:
         said = str(finding.details.get("concept", ""))
         concepts = {one for part in said.split(" and ") for one in part.split(", ")} | {said}
         own = [unit for unit in pictures if labels.get(unit) in concepts]
-        each = [top_images(unit, pictures[unit].rows) for unit in own]
-        return [one for turn in zip_longest(*each) for one in turn if one is not None]
+        each = [
+            list(zip(rows, top_images(unit, rows), strict=True))
+            for unit, rows in ((unit, pictures[unit].rows) for unit in own)
+        ]
+        turns = [one for turn in zip_longest(*each) for one in turn if one is not None]
+        if not turns:
+            return []
+        # Results of earlier versions know no groups.
+        groups = [str(row.get("group", row["sample"])) for row, _ in turns]
+        order = apart(groups, [row["sample"] for row, _ in turns])
+        return [turns[place][1] for place in order.tolist()]
 
     return chosen
 

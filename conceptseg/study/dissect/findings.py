@@ -1,5 +1,6 @@
 """What is claimed, and on what evidence."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ def findings(
     result = []
     for edit, concepts in enumerate(ablations.concepts):
         name = words([detection.plan.vocabulary.names[one] for one in concepts])
+        detect, besides = _besides(detection, ablations.sets[edit], concepts)
         own = [loss for loss in ablations.concept_losses if loss.edit == edit]
         units = sum(len(detection.detectors(one)) for one in concepts)
         size, rest = len(ablations.sets[edit]), remaining[edit]
@@ -31,18 +33,18 @@ def findings(
         for loss in own:
             if loss.used:
                 claim = (
-                    f"{classes[loss.class_id]} uses the units that detect {name}: without the "
+                    f"{classes[loss.class_id]} uses the units that {detect} {name}: without the "
                     f"{most(size)}, the class loses {cost(loss.change.value)} IoU; without random "
                     "sets of as many others, "
-                    f"{cost(loss.random)}. {loss.how.told}"
+                    f"{cost(loss.random)}. {loss.how.told}{besides}"
                 )
-                class_name, by = classes[loss.class_id], f"units that detect {name}"
+                class_name, by = classes[loss.class_id], f"units that {detect} {name}"
                 plain = loss.how.plain(f"The network finds {class_name} by {by}.", class_name, by)
                 result.append(_finding(claim, loss, loss.test, classes, counts, plain))
         if own and not any(loss.used for loss in own):
             worst = min(own, key=lambda loss: (loss.change.value, loss.class_id))
             claim = (
-                f"{count(units, capital=True)} {'detects' if units == 1 else 'detect'} {name}. "
+                f"{count(units, capital=True)} {_detects(units)} {name}. "
                 f"Whether a class uses that stays open: without the {most(size)}, "
                 f"{_worst(worst, classes[worst.class_id])}. {rest.told}"
             )
@@ -51,6 +53,31 @@ def findings(
             plain = "Units detect something; whether a class uses it stays open."
             result.append(_finding(claim, worst, test, classes, counts, plain))
     return result
+
+
+def _besides(
+    detection: Detection, units: Sequence[int], concepts: Sequence[int]
+) -> tuple[str, str]:
+    """Whether units that are ablated for concepts "detect" or but "overlap" them, and of the latter
+    a sentence that says what they detect.
+
+    Units overlap several concepts, and detect the one that they overlap most beyond chance: where
+    fewer than half of them detect what they are ablated for, a loss may be of what the others do.
+    """
+    own = {int(unit) for one in concepts for unit in detection.detectors(one)} & set(units)
+    if 2 * len(own) >= len(units):
+        return "detect", ""
+    names, of = detection.plan.vocabulary.names, detection.chosen.concept
+    others = Counter(names[of[unit]] for unit in units if detection.detector[unit])
+    for one in concepts:
+        others.pop(names[one], None)
+    most = [f"{name} ({number})" for name, number in others.most_common(3)]
+    rest = f"; others detect {words(most)}" if most else ""
+    return "overlap", f" {len(own)} of these {len(units)} detect it{rest}."
+
+
+def _detects(units: int) -> str:
+    return "detects" if units == 1 else "detect"
 
 
 def _worst(loss: Loss, name: str) -> str:

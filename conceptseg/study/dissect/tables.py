@@ -199,11 +199,13 @@ def curves(detection: Detection, ablations: Ablations) -> Table:
 def exemplars(
     detection: Detection, ablations: Ablations, outlines: dict[tuple[int, str], str]
 ) -> Table:
-    live = detection.plan.alive
+    live, sampling = detection.plan.alive, detection.plan.sampling
+    group = dict(zip(sampling.ids, sampling.groups, strict=True))
     rows = [
         {
             "unit": live[i],
             "sample": sample_id,
+            "group": group[sample_id],
             "value": value,
             "picture": picture_key(sample_id),
             "outline": outlines[i, sample_id],

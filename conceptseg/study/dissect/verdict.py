@@ -25,10 +25,11 @@ def verdict(result: Result) -> Verdict:
         told = listed(f"{row['class']} by {row['concept']}" for row in acting)
         return concern(f"Classes use units that detect context: {told}.", ADVICE)
     if not outside:
-        used = listed(f"{row['class']} by {row['concept']}" for row in losses if row["used"])
+        uses = (f"{row['class']} uses units of {row['concept']}" for row in losses if row["used"])
+        used = listed(uses)
         return cannot_tell(
             "Whether classes use units that detect context was not asked: the data set names none."
-            + (f" Used are units: {used}." if used else ""),
+            + (f" Shown is that {used}." if used else ""),
             "Look at what is used: a colour, a texture or another class may be of the "
             "surroundings. `conceptseg audit` changes these.",
         )

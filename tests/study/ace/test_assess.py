@@ -167,6 +167,15 @@ def test_what_was_not_tried_is_said_not_to_be():
     assert untried.details["from_context"] is None and "not tested" in untried.claim
     (tried,) = findings(found, [pair()], ["rest", "car"], ["road"] * 2, {})
     assert tried.details["from_context"] and "acts from context" in tried.claim
+    for where, own in (
+        ({"inside": 1.0}, "which is of car itself."),
+        ({"around": 1.0}, "which lies right around it."),
+        ({}, "though hardly by what of that lies outside of it."),
+    ):
+        (near,) = findings(
+            found, [pair(loss=-0.6, outside=-0.01, **where)], ["rest", "car"], ["road"] * 2, {}
+        )
+        assert near.plain == f"The network finds car by concept 1, {own}"
     (late,) = findings(
         found, [pair(loss=-0.6, outside=0.0, reached=0.0)], ["rest", "car"], ["road"] * 2, {}
     )
