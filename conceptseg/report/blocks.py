@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from conceptseg.result.finding import Finding
 from conceptseg.result.table import Table
@@ -39,6 +39,10 @@ class Picture:
     alt: str
     caption: str = ""
     outlines: tuple[str, ...] = ()
+
+
+Shown: TypeAlias = Picture | Sequence[Picture] | None
+"""What is shown beside the pointer: one picture, several, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,10 @@ class TableBlock:
 class FigureBlock:
     """A chart with its heading, caption, description and table; drawn when scrolled to.
 
-    If `hover` holds one Picture (or None) per point of the figure's traces, in their order, the
-    picture is shown beside the pointer, and a slider walks through the points from the keyboard.
-    Where dragging draws a lasso, the pictures of all points inside of it are shown below the chart.
+    If `hover` holds one Picture, several, or None per point of the figure's traces, in their order,
+    they are shown beside the pointer under the first one's caption, and a slider walks through the
+    points from the keyboard. Where dragging draws a lasso, the pictures of all points inside of it
+    are shown below the chart.
     """
 
     kind: ClassVar[str] = "figure"
@@ -103,7 +108,7 @@ class FigureBlock:
     caption: str
     table: Table
     id: str = ""
-    hover: Sequence[Picture | None] = ()
+    hover: Sequence[Shown] = ()
 
     def __post_init__(self) -> None:
         if self.caption and (self.caption in self.alt or self.alt in self.caption):

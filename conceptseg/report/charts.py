@@ -19,7 +19,7 @@ from typing import Any, NotRequired, TypedDict, Unpack
 import numpy as np
 
 from conceptseg.report import alt, figures
-from conceptseg.report.blocks import FigureBlock, Picture
+from conceptseg.report.blocks import FigureBlock, Shown
 from conceptseg.result.columns import Column, key_of
 from conceptseg.result.table import Table
 
@@ -202,7 +202,7 @@ def scatter(
     cut: float | None = None,
     equal: bool = False,
     size_px: float = 9,
-    picture: Callable[[Row], Picture | None] | None = None,
+    picture: Callable[[Row], Shown] | None = None,
     **words: Unpack[Words],
 ) -> FigureBlock | None:
     """A point for each row, coloured by category; `picture` is shown while it is pointed at.
@@ -299,7 +299,7 @@ def _block(
     text: str,
     table: Table,
     words: Words,
-    hover: Sequence[Picture | None] = (),
+    hover: Sequence[Shown] = (),
 ) -> FigureBlock:
     return FigureBlock(
         figure,

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from conceptseg.report.blocks import FigureBlock
+from conceptseg.report.blocks import FigureBlock, Picture, Shown
 from conceptseg.result.encoding import plain
 from conceptseg.result.saved import Result, safe_key
 
@@ -36,10 +36,7 @@ def figure(block: FigureBlock, store: Callable[[str], str]) -> dict[str, Any]:
     menus = [plain(menu.to_plotly_json()) for menu in drawn.layout.updatemenus]
     drawn = go.Figure(drawn)
     drawn.layout.updatemenus = ()
-    hover = [
-        picture and [store(picture.key), picture.caption, *picture.outlines]
-        for picture in block.hover
-    ]
+    hover = [_beside(shown, store) for shown in block.hover]
     layout = drawn.layout
     return {
         "height": int(layout.height or 400),
@@ -52,3 +49,11 @@ def figure(block: FigureBlock, store: Callable[[str], str]) -> dict[str, Any]:
             "menus": [menu["buttons"] for menu in menus],
         },
     }
+
+
+def _beside(shown: Shown, store: Callable[[str], str]) -> list[Any] | None:
+    """What is shown beside the pointer: pictures, each with its outlines, and the words."""
+    pictures = (shown,) if isinstance(shown, Picture) else shown
+    if not pictures:
+        return None
+    return [[[store(one.key), *one.outlines] for one in pictures], pictures[0].caption]

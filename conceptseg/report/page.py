@@ -101,6 +101,7 @@ class _View:
     ids: set[str]
     name: str
     pictures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    outlines: dict[str, str] = field(default_factory=dict)
     cards: dict[str, tuple[blocks.Picture, ...]] = field(default_factory=dict)
     places: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -242,7 +243,12 @@ class _View:
         return plain({"classes": list(block.classes), "paths": steps, "views": views})
 
     def _picture(self, picture: blocks.Picture) -> dict[str, Any]:
-        return {"it": picture, "image": self._store(picture.key)}
+        """The picture and its outlines, each of which is on the page once and referred to."""
+        ids = [
+            self.outlines.setdefault(path, f"outline-{len(self.outlines)}")
+            for path in picture.outlines
+        ]
+        return {"it": picture, "image": self._store(picture.key), "outlines": ids}
 
     def _store(self, key: str) -> dict[str, Any]:
         """The picture's place on the page; its bytes are embedded where it is first stored."""

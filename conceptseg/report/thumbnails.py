@@ -79,6 +79,8 @@ def overlay(
     (:func:`shared_limit`). The image's contrast is halved, lest its light and dark be taken for
     values. Of an attribution that is zero everywhere, or nan, the picture says so, and of one that
     is nowhere beyond `FAINT` of a scale that others share, which shows no colour, how far it goes.
+    Small images are enlarged by a whole factor for what is drawn into them, a border or words;
+    without these they stay as they are, for pages enlarge them without a blur.
     """
     if attribution.shape != image.shape[1:]:
         raise ValueError(
@@ -88,15 +90,21 @@ def overlay(
     grey = 0.25 + 0.5 * to_rgb(image).astype(np.float64).mean(axis=2, keepdims=True) / 255
     colour = paint(np.asarray(attribution, np.float64), low, high, scale)
     mixed = np.rint((1 - alpha) * 255 * grey + alpha * colour).astype(np.uint8)
-    picture = _fit(Image.fromarray(mixed), side)
+    words = _lacking(attribution, max(abs(low), abs(high)), scale)
+    picture = _fit(Image.fromarray(mixed), side, enlarge=mask is not None or bool(words))
     picture = picture if mask is None else _draw(picture, mask, OUTLINE)
+    return encode(_labelled(picture, words) if words else picture)
+
+
+def _lacking(attribution: np.ndarray, bound: float, scale: str) -> str:
+    """What is written on a map that shows nothing, or no colour; "" on others."""
     if not np.isfinite(attribution).any():
-        return encode(_labelled(picture, NO_MAP))
+        return NO_MAP
     if not attribution.any():
-        return encode(_labelled(picture, ZERO))
-    reach = float(np.nanmax(np.abs(attribution))) / max(abs(low), abs(high))
+        return ZERO
+    reach = float(np.nanmax(np.abs(attribution))) / bound
     seen = reach > FAINT or scale != "balance"  # of which alone nothing has no colour
-    return encode(picture if seen else _labelled(picture, faint(reach)))
+    return "" if seen else faint(reach)
 
 
 def faint(reach: float) -> str:

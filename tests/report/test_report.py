@@ -8,12 +8,14 @@ from hashlib import sha256
 from html.parser import HTMLParser
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 
 from conceptseg.errors import InputError
 from conceptseg.report import figures
 from conceptseg.report.blocks import Card, Cards, FigureBlock, Picture, Report, Section, TableBlock
 from conceptseg.report.page import render, write
+from conceptseg.report.thumbnails import encode
 from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
@@ -341,3 +343,22 @@ def test_rendering_needs_no_torch():
         "assert 'torch' not in sys.modules and 'sklearn' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_several_pictures_stand_beside_the_pointer():
+    pictures = {f"p{n}": encode(np.full((4, 6, 3), 40 * n, np.uint8)) for n in range(3)}
+    one, *more = (Picture(key, "alt", f"of {key}", ("M0 0L9 9Z",)) for key in pictures)
+    figure = go.Figure({"data": [{"x": [1, 2, 3], "y": [1, 2, 3], "customdata": [0, 1, 2]}]})
+    block = FigureBlock(figure, "F", "alt", "caption", Table([{"x": 1}]), hover=[one, more, None])
+    html = render(
+        Report("t", sections=[Section("s", "S", blocks=[block])]), Result("ace", images=pictures)
+    )
+    (packed,) = re.findall(r'<script type="application/gzip" id="charts">(.*?)</script>', html)
+    (kept,) = json.loads(gzip.decompress(base64.b64decode(packed))).values()
+    path = "M0 0L9 9Z"
+    assert kept["hover"] == [
+        [[["picture-0", path]], "of p0"],
+        [[["picture-1", path], ["picture-2", path]], "of p1"],
+        None,
+    ]
+    assert all(f'<image id="picture-{n}" width="6" height="4"' in html for n in range(3))

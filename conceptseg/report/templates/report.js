@@ -105,15 +105,18 @@ const page = (function () {
   }
 
   function fill(box, entry) {
-    const image = document.getElementById(entry[0]);
-    const width = Number(image.getAttribute("width"));
-    const height = Number(image.getAttribute("height"));
-    const svg = element("svg", {viewBox: "0 0 " + width + " " + height}, box);
-    element("use", {href: "#" + entry[0]}, svg);
-    const scaled = element("g", {transform: "scale(" + width / 1000 + " " + height / 1000 + ")"}, svg);
-    entry.slice(2).reverse().forEach(function (path, place, all) {
-      element("path", {d: path, class: "halo"}, scaled);
-      element("path", {d: path, class: place === all.length - 1 ? "region" : "context"}, scaled);
+    const row = entry[0].length > 1 ? html("div", "", box, "several") : box;
+    entry[0].forEach(function (shown) {
+      const image = document.getElementById(shown[0]);
+      const width = Number(image.getAttribute("width"));
+      const height = Number(image.getAttribute("height"));
+      const svg = element("svg", {viewBox: "0 0 " + width + " " + height}, row);
+      element("use", {href: "#" + shown[0]}, svg);
+      const scaled = element("g", {transform: "scale(" + width / 1000 + " " + height / 1000 + ")"}, svg);
+      shown.slice(1).reverse().forEach(function (path, place, all) {
+        element("path", {d: path, class: "halo"}, scaled);
+        element("path", {d: path, class: place === all.length - 1 ? "region" : "context"}, scaled);
+      });
     });
     html("div", entry[1], box);
   }

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from conceptseg.report import alt, charts
-from conceptseg.report.blocks import FigureBlock, Picture
+from conceptseg.report.blocks import FigureBlock, Shown
 from conceptseg.report.colours import paint, stops
 from conceptseg.report.figure_style import label, title
 from conceptseg.result.columns import Column
@@ -67,9 +67,7 @@ def hollow(block: FigureBlock, scores: Table) -> go.Figure:
     return figure
 
 
-def switched(
-    block: FigureBlock, others: Sequence[Picture], switches: tuple[str, str]
-) -> FigureBlock:
+def switched(block: FigureBlock, others: Sequence[Shown], switches: tuple[str, str]) -> FigureBlock:
     """A scatter chart whose buttons switch to other pictures of its points.
 
     Points are drawn once more for them: a picture beside the pointer is looked up by the number

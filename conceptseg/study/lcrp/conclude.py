@@ -1,17 +1,17 @@
 """The result of an L-CRP study: findings in words, tables, arrays and pictures."""
 
-import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
-from conceptseg.report.thumbnails import encode
+from conceptseg.result.columns import Column
 from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result, safe_key
+from conceptseg.result.table import Table
 from conceptseg.stats.intervals import finite_mean
 from conceptseg.study.lcrp import named_report
 from conceptseg.study.lcrp.assess import SCORES, agreements
@@ -36,7 +36,6 @@ from conceptseg.study.lcrp.tables import (
 from conceptseg.study.shared import local_maps, studied
 from conceptseg.study.shared.compare import COMPARISON
 
-GRID_PX = 128
 NOTED = {"composite", "zero_bias", "exemplars", "instance_pixels", "flip_mode"}
 """Keys of the study that its report speaks of."""
 
@@ -44,6 +43,7 @@ NOTED = {"composite", "zero_bias", "exemplars", "instance_pixels", "flip_mode"}
 def conclude(study: Lcrp, context: Context, known: Known) -> Result:
     chosen, scores, comparison = known[CHOSEN_PAIRS], known[SCORES], known[COMPARISON]
     classes, channels, suited = context.model.classes, known[CHANNELS], known[SUITED]
+    shown = _shown(study, known, classes)
     return Result(
         study="lcrp",
         findings=ranked(
@@ -57,6 +57,9 @@ def conclude(study: Lcrp, context: Context, known: Known) -> Result:
             "classes": class_table(study, context, known),
             "agreement": agreement_table(agreements(scores, context.seed)),
             "flipping": flip_table(chosen, known[CURVES], context.seed),
+            "shown": Table.of(
+                shown, [Column("picture", of=lambda one: one.key), "of", "sample", "outline"]
+            ),
             "retained": kept_table(known[KEPT]),
             "masks": named_report.share_table(known[SHARES], classes),
             "named": named_report.named_table(known[NAMED], classes),
@@ -64,7 +67,7 @@ def conclude(study: Lcrp, context: Context, known: Known) -> Result:
             "saliency": local_maps.table(comparison, classes),
         },
         arrays=_arrays(known) | local_maps.arrays(comparison),
-        images=_images(study, known, classes) | local_maps.pictures(comparison),
+        images={one.key: one.data for one in shown} | local_maps.pictures(comparison),
         skipped=[
             {
                 "kind": "class",
@@ -93,36 +96,31 @@ def _arrays(known: Known) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _images(study: Lcrp, known: Known, classes: Sequence[str]) -> dict[str, bytes]:
-    """Each channel's pictures under `key-0`, `key-1`, ..., and all of them in one under `key`."""
+@dataclass(frozen=True)
+class Shown:
+    """A picture of a channel: its key, and that of the channel's pictures; what it shows."""
+
+    key: str
+    of: str
+    sample: str
+    outline: str
+    data: bytes
+
+
+def _shown(study: Lcrp, known: Known, classes: Sequence[str]) -> list[Shown]:
+    """The pictures of all channels, each channel's under `key-0`, `key-1`, ..."""
     chosen, maps = known[CHOSEN_PAIRS], known[MAPS]
-    shown = {
+    channels = {
         **{pair_key("relevant", classes[c], k): (c, k, b) for (c, k), b in chosen.relevant.items()},
         **{safe_key(f"active-{k}"): (ACTIVE, k, best) for k, best in chosen.active.items()},
     }
-    images: dict[str, bytes] = {}
-    for key, (c, k, best) in shown.items():
-        parts = [maps.pictures.get((s, c, k)) for s, _ in best[: study.exemplars]]
-        held = [data for data in parts if data]
-        images |= {key: montage(held), **{f"{key}-{n}": data for n, data in enumerate(held)}}
-    return images
-
-
-def montage(parts: Sequence[bytes], side: int = GRID_PX, columns: int = 2) -> bytes:
-    """Pictures in rows of two, as one WebP, each no longer than `side`; grey without any."""
-    opened = [Image.open(io.BytesIO(data)).convert("RGB") for data in parts]
-    if not opened:
-        return encode(Image.new("RGB", (side, side), "#c8c8c8"))
-    for picture in opened:
-        picture.thumbnail((side, side))
-    gap, width, height = 4, opened[0].width, max(picture.height for picture in opened)
-    rows = -(-len(opened) // columns)
-    across = min(columns, len(opened))
-    size = (across * (width + gap) - gap, rows * (height + gap) - gap)
-    whole = Image.new("RGB", size, "#ffffff")
-    for n, picture in enumerate(opened):
-        whole.paste(picture, (n % columns * (width + gap), n // columns * (height + gap)))
-    return encode(whole)
+    shown = []
+    for key, (c, k, best) in channels.items():
+        held = [s for s, _ in best[: study.exemplars] if (s, c, k) in maps.pictures]
+        for n, s in enumerate(held):
+            outline = maps.outlines.get((s, c), "")
+            shown.append(Shown(f"{key}-{n}", key, s, outline, maps.pictures[s, c, k]))
+    return shown
 
 
 def _notes(study: Lcrp, context: Context, known: Known) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def scatter(result: Result) -> Section:
         CONTEXT,
         "class",
         title,
-        picture=_relevant,
+        picture=lambda row: _relevant(result, row),
         heading="Relevance and context",
         caption="Point at a channel to see its reference images; the buttons switch between those "
         "in which it is most relevant for the class and those in which it is most active. Filled: "
@@ -50,7 +50,7 @@ def scatter(result: Result) -> Section:
     )
     if block is not None:
         hollow(block, scores).update_xaxes(type="log")
-        active = [_active(row) for row in scores.rows]
+        active = [_active(result, row) for row in scores.rows]
         block = switched(block, active, ("most relevant images", "most active images"))
     return Section("map", "How relevant, and how much of it context", "", [block])
 
@@ -83,23 +83,26 @@ def _card(result: Result, row: Row) -> Card:
     return Card(
         title(row),
         facts,
-        _pictures(result, _relevant(row)),
+        _relevant(result, row),
         ["acts from context"] if row["acts"] else [],
         id=row["card"],
-        beside=_pictures(result, _active(row)),
+        beside=_active(result, row),
     )
 
 
-def _relevant(row: Row) -> Picture:
+def _relevant(result: Result, row: Row) -> list[Picture]:
     name = f"channel {row['unit']} for {row['class']}"
-    return Picture(row["picture"], f"Images in which {name} is most relevant", "relevant")
+    return _pictures(result, row["picture"], f"Images in which {name} is most relevant", "relevant")
 
 
-def _active(row: Row) -> Picture:
-    return Picture(row["active"], f"Images in which channel {row['unit']} is most active", "active")
+def _active(result: Result, row: Row) -> list[Picture]:
+    alt = f"Images in which channel {row['unit']} is most active"
+    return _pictures(result, row["active"], alt, "active")
 
 
-def _pictures(result: Result, grid: Picture) -> list[Picture]:
-    """The pictures of a grid one by one."""
-    keys = [f"{grid.key}-{n}" for n in range(result.notes["exemplars"])]
-    return [Picture(key, grid.alt, grid.caption) for key in keys if key in result.images]
+def _pictures(result: Result, key: str, alt: str, caption: str) -> list[Picture]:
+    """The pictures of a channel, in their order, each with the class's region where it has one."""
+    return [
+        Picture(row["picture"], alt, caption, (row["outline"],) if row["outline"] else ())
+        for row in result.tables["shown"].where(lambda row: row["of"] == key).rows
+    ]

@@ -14,7 +14,7 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.explain.lrp.parts import channel
 from conceptseg.explain.lrp.start import relevance_of_logits
 from conceptseg.network.label_map import label_map
-from conceptseg.report.thumbnails import overlay
+from conceptseg.report.thumbnails import outline, overlay
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen
 from conceptseg.study.lcrp.config import Lcrp
@@ -44,16 +44,17 @@ class ContextScores:
     (part of the mass outside of the object that lies on the known context), `chance` (the same of
     the area). `labels` [rows, k]: mass by label; nan without labels. `field[sample, class]`:
     context score of the receptive field. `pictures[sample, class, unit]`: encoded maps, and of the
-    class `ACTIVE` the activation. `on`, `active_on` [rows, q]: share of the map's positive mass on
-    each of the user's masks, and of the channel's activation; `whole[sample, class]` [3, q]: that
-    of the whole decision's map, of an even spread over the receptive field, and of the area. nan
-    where the image has none of the mask.
+    class `ACTIVE` the activation; `outlines[sample, class]`: the class's region in these. `on`,
+    `active_on` [rows, q]: share of the map's positive mass on each of the user's masks, and of the
+    channel's activation; `whole[sample, class]` [3, q]: that of the whole decision's map, of an
+    even spread over the receptive field, and of the area. nan where the image has none of the mask.
     """
 
     columns: dict[str, np.ndarray]
     labels: np.ndarray
     field: dict[tuple[str, int], float]
     pictures: dict[tuple[str, int, int], bytes]
+    outlines: dict[tuple[str, int], str]
     on: np.ndarray
     active_on: np.ndarray
     whole: dict[tuple[str, int], np.ndarray]
@@ -63,10 +64,10 @@ class ContextScores:
         names = ("sample", "class", "unit", *_NUMBERS)
         if not table.ids:
             none = np.zeros((0, 0))
-            return cls({name: np.zeros(0) for name in names}, none, {}, {}, none, none, {})
+            return cls({name: np.zeros(0) for name in names}, none, {}, {}, {}, none, none, {})
         columns = {name: table.column(name) for name in names[1:]}
         columns["sample"] = np.array(table.ids)[table.owner("class")]
-        field, pictures, whole = {}, {}, {}
+        field, pictures, outlines, whole = {}, {}, {}, {}
         for sample_id, one in table.tables.items():
             for class_id, value in zip(one["field_class"].tolist(), one["field"], strict=True):
                 field[sample_id, class_id] = float(value)
@@ -76,8 +77,10 @@ class ContextScores:
             for class_id, k, size in one["drawn"].tolist():
                 pictures[sample_id, class_id, k] = one["data"][end : end + size].tobytes()
                 end += size
+            for class_id, path in zip(one["outlined"].tolist(), one["outline"], strict=True):
+                outlines[sample_id, class_id] = str(path)
         labels, on, active = (table.column(name) for name in ("labels", "on", "active_on"))
-        return cls(columns, labels, field, pictures, on, active, whole)
+        return cls(columns, labels, field, pictures, outlines, on, active, whole)
 
     def rows(self, class_id: int, unit: int, samples: Sequence[str]) -> np.ndarray:
         """Rows of a class and channel whose maps have a positive part, in the samples' order."""
@@ -125,6 +128,7 @@ class Maps(Sweep):
         jobs = chosen.jobs(study).get(one.id, [])
         rows: list[dict[str, Any]] = []
         drawn: dict[tuple[int, int], bytes] = {}
+        outlines: dict[int, str] = {}
         masks: dict[int, Tensor] = {}
         whole: dict[int, Tensor] = {}
         concepts = torch.from_numpy(shown(known[MASKS], one.id, one.size)).to(one.image.device)
@@ -144,7 +148,8 @@ class Maps(Sweep):
                 row |= {"by_activation": by_activation[n], "on": on_masks(found[0], concepts)}
                 row |= {"active_on": on_masks(large[1][n], concepts)}
                 if one.id in [s for s, _ in chosen.relevant[class_id, k][: study.exemplars]]:
-                    drawn[class_id, k] = _drawn(one.image, found[0], mask, study.picture_px)
+                    drawn[class_id, k] = _drawn(one.image, found[0], study.picture_px)
+                    outlines.setdefault(class_id, outline(mask.cpu().numpy()))
                 rows.append(row)
             if one.id in chosen.drawn(class_id, study.random_images):
                 masks[class_id] = mask
@@ -153,7 +158,7 @@ class Maps(Sweep):
         even = _even(known[ENGINES], layer, one, where, masks)
         for k in shown_active(study, chosen).get(one.id, []):
             active = enlarged(run.activations[layer][0, k : k + 1], one.size)[0]
-            drawn[ACTIVE, k] = _drawn(one.image, active, None, study.picture_px)
+            drawn[ACTIVE, k] = _drawn(one.image, active, study.picture_px)
         sizes = [(*pair, len(data)) for pair, data in drawn.items()]
         return {
             **_columns(rows, classes, len(concepts)),
@@ -165,6 +170,8 @@ class Maps(Sweep):
                 [shares_on(whole.get(c), even[c][0], concepts) for c in even], np.float64
             ).reshape(len(even), 3, len(concepts)),
             "drawn": np.array(sizes, np.int64).reshape(-1, 3),
+            "outlined": np.array(list(outlines), np.int64),
+            "outline": np.array(list(outlines.values()), np.str_),
             "data": np.frombuffer(b"".join(drawn.values()), np.uint8).copy(),
         }
 
@@ -254,16 +261,14 @@ def shares_on(whole: Tensor | None, even: Tensor, masks: Tensor) -> np.ndarray:
     return np.stack([on_masks(one, masks) for one in maps])
 
 
-def _drawn(image: Tensor, found: Tensor, mask: Tensor | None, side: int) -> bytes:
+def _drawn(image: Tensor, found: Tensor, side: int) -> bytes:
     """A map's positive and negative part in colour, on its own scale, over the image in grey.
 
     Blurred by 1 % of the longer side: relevance of single pixels is too fine for the eye.
     """
     values = gaussian_filter(found.float().cpu().numpy(), BLUR * max(found.shape))
     limit = float(np.quantile(np.abs(values), 0.998)) or float(np.abs(values).max()) or 1.0
-    border = None if mask is None else mask.cpu().numpy()
-    picture = image[0].float().cpu().numpy()
-    return overlay(picture, values, -limit, limit, mask=border, side=side)
+    return overlay(image[0].float().cpu().numpy(), values, -limit, limit, side=side)
 
 
 def shown_active(study: Lcrp, chosen: Chosen) -> dict[str, list[int]]:

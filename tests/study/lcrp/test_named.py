@@ -135,7 +135,7 @@ def known_of(seed, images, lacking, effect=0.0):
         for q in range(3)
     }
     pairs = {c * 3 + q: ids[:SEEN] for c in CLASSES for q in range(3)}
-    maps = ContextScores({}, none, {}, {}, none, none, whole)
+    maps = ContextScores({}, none, {}, {}, {}, none, none, whole)
     return CHOSEN_PAIRS(Chosen(**fields)) | MAPS(maps) | ON_MASKS(Shuffles(scores, pairs))
 
 

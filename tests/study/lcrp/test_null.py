@@ -75,7 +75,7 @@ def dataset(seed, images, lacking):
         CHOSEN_PAIRS(Chosen(**fields))
         | MAPS(
             ContextScores(
-                columns, np.full((rows, 3), np.nan), field, {}, *(np.zeros((rows, 0)),) * 2, {}
+                columns, np.full((rows, 3), np.nan), field, {}, {}, *(np.zeros((rows, 0)),) * 2, {}
             )
         )
         | SHUFFLES(Shuffles(scores, dict.fromkeys(CLASSES, ids[:SEEN])))

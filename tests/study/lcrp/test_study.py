@@ -113,6 +113,29 @@ def test_report_shows_the_evidence_of_every_finding(finished):
     assert {"context", "map", "sensitivity", "flipping", "retained", "rules"} <= page.ids
 
 
+def test_each_picture_is_kept_once_and_its_region_is_drawn_by_the_page(finished):
+    result = Result.load(finished)
+    shown = result.tables["shown"].rows
+    compared = {key for key in result.images if key.startswith("compare-")}
+    assert {row["picture"] for row in shown} == result.images.keys() - compared
+    assert len(shown) == len({row["picture"] for row in shown})
+    for row in shown:
+        assert bool(row["outline"]) == row["of"].startswith("relevant-")
+    html = (finished / "report.html").read_text()
+    paths = {row["outline"] for row in shown} - {""}
+    assert 1 < len(paths) < len(shown)
+    assert all(html.count(f' d="{path}"/>') == 1 for path in paths)
+    score = result.tables["scores"].rows[0]
+    (chart,) = [
+        block
+        for section in compose(result).sections
+        for block in (section.blocks if section else ())
+        if block is not None and block.id == "relevance-context"
+    ]
+    keys = [one.key for one in chart.hover[0]]
+    assert keys and all(key.startswith(f"{score['picture']}-") for key in keys)
+
+
 def test_images_of_few_groups_are_a_limit(finished):
     """The manifest's groups are counted, not what the tests count."""
     result = Result.load(finished)

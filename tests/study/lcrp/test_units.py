@@ -290,7 +290,7 @@ def test_a_class_s_score_weighs_channels_by_relevance_image_by_image():
         "context": np.array([0.2, 0.6, 0.4, 0.0, 0.5]),
         "mass": np.array([1.0, 1.0, 1.0, 0.0, 0.0]),
     }
-    maps = ContextScores(columns, np.zeros((5, 2)), {}, {}, *(np.zeros((5, 0)),) * 2, {})
+    maps = ContextScores(columns, np.zeros((5, 2)), {}, {}, {}, *(np.zeros((5, 0)),) * 2, {})
     mean = {1: np.eye(8)[4] * 0.3 + np.eye(8)[7] * 0.1}  # of three parts and one
     found = weighed(chosen(concepts={1: (4, 7)}, mean=mean), maps, 1, ("b", "a", "c"))
     assert found[:2].tolist() == pytest.approx([0.4, 0.3]) and np.isnan(found[2])
