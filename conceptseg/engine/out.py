@@ -5,10 +5,11 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from conceptseg.engine.lease import leased
 from conceptseg.engine.provenance import tidy_config
 from conceptseg.engine.shelf import Folder, Shelf, of_run
 from conceptseg.errors import InputError, few
@@ -36,10 +37,10 @@ def taken(
     What a killed run has left there is put in order. Raises InputError for a folder that cannot be
     written, that another run is writing, or that holds the finished result of another study or
     configuration (`recorded`), unless `fresh`; and for what the run's `store` is no good for or
-    holds of this name.
+    holds of this name, and where another run has this name there, on whatever machine.
     """
     check_out(out)
-    with locked(out) as alone:
+    with locked(out) as alone, ExitStack() as held:
         said = tidy(out, marker=MARKER, own=OWN, spent=(STATE,))
         if not alone:
             said.append(f"this disk has no locks: see that no other run writes to {out}")
@@ -47,6 +48,7 @@ def taken(
         if store is not None:
             shelves.append(of_run(out.absolute(), store))
             shelves[-1].tried()
+            said += held.enter_context(leased(shelves[-1]))
         for shelf in () if fresh else shelves:
             check_earlier(shelf, study, recorded)
         yield said

@@ -33,6 +33,7 @@ from conceptseg.engine.contract import LEFT_OUT, Context, Pass, Step, Study
 from conceptseg.engine.inputs import inputs, masks, stamps
 from conceptseg.engine.job import Job
 from conceptseg.engine.known import Known
+from conceptseg.engine.lease import still_held
 from conceptseg.engine.local import LocalEngine
 from conceptseg.engine.pool import ProcessEngine, cores
 from conceptseg.engine.progress import Progress, Quiet
@@ -188,12 +189,13 @@ def save(study: type[Study], result: Result, out: Path, store: str | None = None
     With a run's `store` the result is copied there before shards are dropped.
 
     Raises :class:`~conceptseg.errors.InputError`, with an earlier result untouched, when `out`
-    cannot be written.
+    cannot be written; and, with the result in `out` alone, when another run has the store's name.
     """
     from conceptseg.report.page import render
 
     result = dataclasses.replace(result, verdict=study.verdict(result))
     result.save(out, render(study.report(result), result))
+    still_held(of_run(out, store))
     deliver(out, of_run(out, store))
     state_of(out, store).remove("")
     return out / "report.html"
