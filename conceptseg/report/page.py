@@ -77,7 +77,7 @@ def render(report: blocks.Report, result: Result) -> str:
             words=ending.WORDS,
             rows=Markup(tabled.packed(view.tables)),
             charts=Markup(tabled.packed(view.contents)),
-            style=Markup(asset("report.css")),
+            style=Markup(asset("report.css") + tabled.aligned(view.widest())),
             library=Markup(library.packed),
             script=Markup(ours),
             policy=policy([library.text, ours]),
@@ -125,6 +125,10 @@ class _View:
         figures = [held["figure"] for held in self.contents.values() if "figure" in held]
         kinds = {trace.get("type", "scatter") for one in figures for trace in one["data"]}
         return kinds | {"scatter"} if figures else kinds
+
+    def widest(self) -> int:
+        """Columns of the table with most of them."""
+        return max((len(one["columns"]) for one in self.tables.values()), default=0)
 
     def altered(self) -> dict[str, Any] | None:
         """That the result was edited: nothing on the page is what the study has found."""

@@ -21,10 +21,18 @@ def shown(table: Table, limit: int) -> dict[str, Any]:
     ]
     return {
         "heads": heads,
+        "numbers": "".join(f" n{n}" for n, head in enumerate(heads, 1) if head["numeric"]),
         "rows": _cells(table, 0, limit),
         "total": len(table.rows),
         "caption": table.caption,
     }
+
+
+def aligned(widest: int) -> str:
+    """The style of numbers in tables of so many columns: a class of the table's says which they
+    are, for one of each cell would be a tenth of a page."""
+    columns = ",".join(f".n{n} td:nth-child({n})" for n in range(1, widest + 1))
+    return f"{columns} {{ text-align: right; white-space: nowrap; }}" if columns else ""
 
 
 def whole(table: Table, limit: int) -> dict[str, Any]:

@@ -113,8 +113,7 @@
       const line = document.createElement("tr");
       row.forEach(function (text, place) {
         const cell = page.html("td", text, line);
-        if (heads[place].classList.contains("number")) cell.className = "number";
-        else if (text.length > 24) cell.className = "long";
+        if (text.length > 24 && !heads[place].classList.contains("number")) cell.className = "long";
       });
       body.appendChild(line);
     });

@@ -88,5 +88,6 @@ def switched(block: FigureBlock, others: Sequence[Shown], switches: tuple[str, s
             )
         ],
     }
-    figure.update_layout(updatemenus=[menu, *figure.layout.updatemenus])
+    # An update would write into the menus that are there, one by one.
+    figure.layout.updatemenus = [menu, *(one.to_plotly_json() for one in figure.layout.updatemenus)]
     return replace(block, hover=[*block.hover, *others])

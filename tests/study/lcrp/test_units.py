@@ -13,6 +13,9 @@ from torch import nn
 from conceptseg.errors import InputError
 from conceptseg.explain.lrp.start import relevance_of_logits
 from conceptseg.network.record import Tail
+from conceptseg.report import charts
+from conceptseg.report.blocks import Picture
+from conceptseg.result.columns import Column
 from conceptseg.result.table import Table
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test
@@ -27,6 +30,7 @@ from conceptseg.study.lcrp.background import (
     sensitivity,
 )
 from conceptseg.study.lcrp.beyond import NETWORKS_SHARE, Verdict, judged
+from conceptseg.study.lcrp.charts import switched
 from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen, complexity
 from conceptseg.study.lcrp.classes import weighed
 from conceptseg.study.lcrp.config import Lcrp
@@ -392,6 +396,23 @@ def test_a_channel_of_four_groups_is_not_testable():
     ids = [f"s{i}" for i in range(4)]
     tests = judged({(1, 0): Question(np.ones(4), counting(ids))}, 0)
     assert not tests[1, 0].testable and np.isnan(tests[1, 0].p)
+
+
+@pytest.mark.parametrize("kinds", [3, 12])  # of many a menu singles one out
+def test_a_chart_switches_to_other_pictures_and_keeps_its_menus(kinds):
+    rows = [{"x": float(n), "y": 1.0, "class": f"c{n}", "name": f"n{n}"} for n in range(kinds)]
+    x, y = Column("x"), Column("y")
+    chart = charts.scatter(Table(rows), x, y, "class", "name", heading="H", caption="C")
+    before = [menu.to_plotly_json() for menu in chart.figure.layout.updatemenus]
+    assert len(before) == (kinds > 8)
+    pictures = [Picture(f"p{n}", "alt") for n in range(kinds)]
+    made = switched(chart, pictures, ("these", "those"))
+    first, *others = (menu.to_plotly_json() for menu in made.figure.layout.updatemenus)
+    assert [one["label"] for one in first["buttons"]] == ["these", "those"]
+    assert others == before
+    shown = [one["args"][0]["visible"] for one in first["buttons"]]
+    assert shown == [[True] * kinds + [False] * kinds, [False] * kinds + [True] * kinds]
+    assert [trace.customdata[0][0] for trace in made.figure.data] == list(range(2 * kinds))
 
 
 def test_an_agreement_counts_channels_not_classes_of_one_channel():
