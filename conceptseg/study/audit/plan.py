@@ -60,6 +60,23 @@ def steps(study: Audit) -> tuple[Step, ...]:
     )
 
 
+MANY = 400
+"""Pairs of a class and a context from which on `check` says that they are many."""
+
+
+def remarks(study: Audit, context: Context) -> list[tuple[str, str]]:
+    """That each pair takes passes and a share of one correction, where there are many."""
+    classes, contexts = len(study.class_ids(context)), len(context_types(study, context))
+    if classes * contexts <= MANY:
+        return []
+    text = (
+        f"{classes} classes by {contexts} contexts: each takes passes, and all are corrected "
+        "together, so that little can be shown of any; name those that you ask about by "
+        "data.classes and context_classes"
+    )
+    return [("pairs", text)]
+
+
 def check(study: Audit, context: Context) -> None:
     """Refuse too few masks, contexts that there cannot be, and donors that cannot pass."""
     where, masks = context.manifest.where, len(labelled(context))

@@ -35,16 +35,16 @@ class Swap(Sweep):
     study: Audit
 
     name = "swap"
-    cost = "1 forward per image, class and donor; about (contexts + 1) x donors donors"
+    cost = "1 forward per image, class and donor; at most (contexts + 1) x donors donors"
     labels = "required"
     rows = SWAPPED
 
     def forwards(self, context: Context) -> float:
         """At most, as if every class and context had all images and donors that it may have."""
-        contexts = len(context_types(self.study, context))
-        each = 1 + self.study.donors * (1 + contexts)
-        images = min(self.study.images, len(context.manifest.samples))
-        return float(len(self.study.class_ids(context)) * images * each)
+        contexts, others = len(context_types(self.study, context)), len(context.manifest.samples)
+        # A donor serves all contexts at once: no image has more of them than there are others.
+        each = 1 + min(self.study.donors * (1 + contexts), others - 1)
+        return float(len(self.study.class_ids(context)) * min(self.study.images, others) * each)
 
     def wanted(self, known: Known) -> Collection[str]:
         return known[PLAN].images
