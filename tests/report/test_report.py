@@ -192,6 +192,21 @@ def test_evidence_that_is_a_table_is_named_not_linked():
     assert "<dd>pairs</dd>" in html
 
 
+def test_outlines_are_not_filled_wherever_they_are_shown():
+    """A path is on the page once, and shown by reference: there the page's style reaches no path by
+    what stands around it, and browsers fill it with black."""
+    photo = {"photo": png(np.zeros((4, 4, 3), np.uint8))}
+    card = Card("a", pictures=[Picture("photo", "p", outlines=("M0 0L9 0L9 9Z", "M1 1L2 2L3 1Z"))])
+    report = Report("t", sections=[Section("s", "S", blocks=[Cards([card])])])
+    found = Page(render(report, Result("ace", images=photo)))
+    paths = {one["id"]: one for one in found.all("path") if one.get("id", "").startswith("outline")}
+    shown = {one["href"].removeprefix("#") for one in found.all("use")} & paths.keys()
+    assert len(shown) == 2
+    for name in shown:
+        assert paths[name]["fill"] == "none"
+        assert paths[name]["vector-effect"] == "non-scaling-stroke"
+
+
 def test_the_same_result_renders_the_same_also_when_loaded(tmp_path, html):
     result, report = example()
     assert render(report, result) == html
