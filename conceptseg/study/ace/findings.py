@@ -60,8 +60,9 @@ def plain(pair: Pair, concept: str, class_name: str) -> str:
         return f"The network finds {class_name} by {concept}, which lies outside of it."
     if pair.from_context is False:
         return f"The network finds {class_name} by {concept}, {_own(pair, class_name)}."
-    told = "cannot be told at this layer" if pair.reached < MOSTLY else "stays open"
-    return f"The network finds {class_name} by {concept}; whether from outside of it {told}."
+    # Where nothing could act from outside that is so of the layer, and the verdict says it once.
+    rest = "" if pair.reached < MOSTLY else "; whether from outside of it stays open"
+    return f"The network finds {class_name} by {concept}{rest}."
 
 
 def _own(pair: Pair, class_name: str) -> str:

@@ -36,7 +36,10 @@ class FoundConcepts(Concepts):
 
     def lie_on(self, context: Context, known: Known) -> tuple[str, ...]:
         discovery, classes = known[DISCOVERY], context.model.classes
-        return tuple(describe(discovery, concept, classes) for concept in discovery.concepts)
+        return tuple(
+            "" if concept.label else describe(discovery, concept, classes)
+            for concept in discovery.concepts
+        )
 
     def where(
         self, context: Context, ids: Sequence[str], images: Tensor, known: Known
