@@ -24,9 +24,11 @@ class Examples(Study):
     An object is a connected component of a class's region. It is described by the layer's mean
     activation over it, its shape, its place, and what surrounds it. Likeness is the weighted mean
     of a Gaussian kernel for each of the four. Prototypes are the objects whose kernel mean comes
-    nearest to that of all (MMD), criticisms those that they represent worst. Of each object the
-    nearest ones with the same and with the other outcome are found among other groups; how much
-    nearer the wrong ones are is tried as a warning of errors, beside the network's confidence.
+    nearest to that of all (MMD), criticisms those that they represent worst: where all lie denser
+    than prototypes say (the published rule takes what they overstate, too, and so their twins). Of
+    each object the nearest ones with the same and with the other outcome are found among other
+    groups; how much nearer the wrong ones are is tried as a warning of errors, beside the network's
+    confidence.
 
     Of the publication only the abstract could be read: that similar stored objects are shown as
     prototypes and dissimilar ones as criticism. All else is ours.
