@@ -62,7 +62,7 @@ def conclude(study: Counterfactual, context: Context, known: Known) -> Result:
             cases=len(known[PLAN].cases),
             generator=study.editor.name(),
             second=study.second is not None,
-            **study.model_dump(include={"steps", "random", "holds"}),
+            **study.model_dump(include={"steps", "random", "holds", "together"}),
         ),
     )
 

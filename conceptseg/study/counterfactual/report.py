@@ -87,12 +87,13 @@ def _more(row: Mapping[str, Any]) -> bool:
 
 
 def edits(result: Result) -> Section:
+    tried = "one group, or of two," if result.notes.get("together", 2) > 1 else "one group"
     cards = [
         Card(
             f"{row['class']} → {row['to']} in {row['sample']}",
             facts=_facts(row),
             pictures=_pictures(row),
-            text=row["edit"] or "No edit of one group, or of two, was found that flips it.",
+            text=row["edit"] or f"No edit of {tried} was found that flips it.",
             id=f"edit-{number}",
         )
         for number, row in enumerate(result.tables["cases"].rows)

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import yaml
 
+from conceptseg.result.saved import Result
+from conceptseg.result.table import Table
 from conceptseg.study import __main__ as command
 from conceptseg.study.counterfactual.edit import percentile
+from conceptseg.study.counterfactual.report import edits
 from tests.study.counterfactual.corner import TURN, write
 
 
@@ -81,6 +84,16 @@ def test_the_smallest_edit_is_as_large_as_the_margin_asks(finished):
             assert re.fullmatch(r"mark: by (\d+) % that of s\d\d", edit)
         else:
             assert needed - 1 <= int(told[1]) <= needed + 2
+
+
+@pytest.mark.parametrize(
+    ("together", "said"), [(4, "of one group, or of two, was"), (0, "of one group was")]
+)
+def test_a_case_that_nothing_flips_says_what_was_tried(together, said):
+    row = {"class": "a", "to": "b", "sample": "s", "edit": "", "pictures": ["one"]}
+    result = Result("counterfactual", [], {"cases": Table([row])}, notes={"together": together})
+    (cards,) = edits(result).blocks
+    assert said in cards.cards[0].text
 
 
 def test_what_holds_is_rounded_and_noisy(finished):
