@@ -71,6 +71,32 @@ class Ledger:
                 total.update(one[place].data)
         return total.hexdigest()
 
+    def repeated(self, kind: str) -> tuple[int, tuple[str, str]] | None:
+        """Of the samples that were read, how many hold what one of another group does, and the ids
+        of the first two such; None where no two do.
+
+        Sorted by the first eight bytes of their digests, which are of those that differ the same
+        for one pair in 2^64: memory is that of two numbers for each sample.
+        """
+        known = self._of(kind)
+        read = np.flatnonzero(known.any(1))
+        start = np.ascontiguousarray(known[read, :8]).view(np.uint64)[:, 0]
+        order = np.argsort(start, kind="stable")
+        edges = np.flatnonzero(np.diff(start[order])) + 1
+        starts, stops = np.r_[0, edges], np.r_[edges, len(order)]
+        count, pairs = 0, []
+        for begin, end in zip(starts[stops - starts > 1], stops[stops - starts > 1], strict=True):
+            places = read[order[begin:end]].tolist()
+            groups = [self._manifest.groups[place] for place in places]
+            others = [place for place, own in zip(places, groups, strict=True) if own != groups[0]]
+            if others:
+                count += len(places)
+                pairs.append((places[0], others[0]))
+        if not pairs:
+            return None
+        first, other = min(pairs)
+        return count, (self._manifest.ids[first], self._manifest.ids[other])
+
     def _of(self, kind: str) -> np.ndarray:
         """Digests of all samples, uint8 [n, 32]; zeros where nothing was read."""
         if kind not in self._digests:

@@ -293,8 +293,10 @@ def _provenance(context: Context, weights: str, steps: Steps, command: str) -> d
     does not cover files' names, places and times, headers that were looked at alone, and what was
     read before the first step, to choose a layer or a batch size. How passes are cut, who makes
     their parts, and whether parts were resumed does not matter. Of masks that lie beside the
-    images, `inputs` tells the same.
+    images, `inputs` tells the same. `repeated` counts the images that hold the bytes of one of
+    another group, where there are any.
     """
+    same = steps.ledger.repeated(IMAGE)
     return {
         "command": command,
         "versions": provenance.versions(),
@@ -306,6 +308,7 @@ def _provenance(context: Context, weights: str, steps: Steps, command: str) -> d
         "data": steps.ledger.digest(IMAGE, LABELS),
         "manifest": context.manifest.name,
         "samples": len(context.manifest.samples),
+        **({"repeated": {"images": same[0], "first": same[1]}} if same else {}),
         "passes": [
             {"name": one.name, "images": one.swept.images, "shards": one.swept.shards}
             for one in steps.taken

@@ -50,6 +50,7 @@ def report(
         sections=sections,
         limits=(
             *limits,
+            *repeated_limit(result),
             few_images(notes),
             SKEWED,
             *groups_limit(notes),
@@ -59,6 +60,20 @@ def report(
         illustrate=illustrate,
         key=key,
     )
+
+
+def repeated_limit(result: Result) -> list[str]:
+    """That images are counted as independent which are one file under several names."""
+    same = result.provenance.get("repeated")
+    if not same:
+        return []
+    first, other = same["first"]
+    return [
+        f"{int(same['images'])} of the images are the same file as one of another group (first "
+        f"{first} and {other}). Intervals and tests count each as taken by itself, which makes "
+        "them narrower and surer than they may be: name one group for them in the manifest, or "
+        "leave the copies out."
+    ]
 
 
 def _facts(result: Result) -> list[tuple[str, Any]]:

@@ -224,6 +224,15 @@ def test_provenance_tells_what_was_read_however_it_was_cut(data, tmp_path):
     assert other["data"] == first["data"] and other["inputs"] != first["inputs"]
 
 
+def test_images_that_are_one_file_under_several_names_are_counted(data, tmp_path):
+    """Each of the twelve is a group of its own."""
+    assert "repeated" not in study_of(data, tmp_path / "first").provenance
+    for copy in ("s04", "s11"):
+        shutil.copy(data / "images/s02.npy", data / f"images/{copy}.npy")
+    told = study_of(data, tmp_path / "second").provenance["repeated"]
+    assert told == {"images": 3, "first": ["s02", "s04"]}
+
+
 def test_provenance_leaves_out_what_was_not_read(data, tmp_path, monkeypatch):
     monkeypatch.setattr(toys.Means, "labels", "none")
     first = study_of(data, tmp_path / "a")

@@ -31,6 +31,15 @@ def test_the_cover_has_what_all_have_then_the_studys_own():
     assert "Layer" not in dict(report(NOTES).facts)
 
 
+def test_images_that_are_one_file_limit_what_is_said():
+    same = {"repeated": {"images": 3, "first": ["s02", "s04"]}}
+    words = {"title": "A title", "method": "ACE on", "lead": "", "sections": (), "limits": ()}
+    made = cover.report(Result("x", notes=NOTES, provenance=same), **words)
+    (limit,) = [one for one in made.limits if "the same file" in one]
+    assert limit.startswith("3 of the images") and "first s02 and s04" in limit
+    assert not any("the same file" in one for one in report(NOTES).limits)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
