@@ -195,7 +195,7 @@ def test_numbers_by_their_definitions():
     assert one.erased_images == 10 and one.images == IMAGES
     assert one.loss.value == pytest.approx(loss.mean()) and one.null_loss == pytest.approx(-0.05)
     place = np.unique(names, return_inverse=True)[1]
-    assert one.loss.ci == pytest.approx(bounded_interval(loss, place, -0.8, 0.2))
+    assert one.loss.ci == pytest.approx(bounded_interval(loss, place, -0.8, 0.0))
     assert one.to_lose == pytest.approx(0.8)
     sums = found.sampling.at(rows).sums(loss - null)
     assert one.p_loss == sign_flip_ps(sums[None], seed=0, side="less")[0]
