@@ -114,11 +114,17 @@ def _from_context(pair: Pair) -> str:
         return (
             "Whether it acts from context cannot be told at this layer: what it holds away from "
             f"the class acts on {pair.reached:.0%} of the class's pixels; {there}."
+            + (" Right around the class edge and context are one." if _around(pair) else "")
         )
     if pair.where["inside"] + pair.where["ring"] > pair.where["elsewhere"]:
         near = "it lies in the class or right around it, where edge and context are one"
         return f"Whether it acts from context stays open: {near}; {there}."
     return f"Whether it acts from context stays open: {there}."
+
+
+def _around(pair: Pair) -> bool:
+    """Whether most of a concept lies in the ring around the class."""
+    return max(WHERE, key=lambda tag: np.nan_to_num(pair.where[tag])) == "ring"
 
 
 def cost(change: float) -> str:

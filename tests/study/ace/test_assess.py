@@ -180,7 +180,9 @@ def test_what_was_not_tried_is_said_not_to_be():
         found, [pair(loss=-0.6, outside=0.0, reached=0.0)], ["rest", "car"], ["road"] * 2, {}
     )
     assert "cannot be told at this layer" in late.claim and "acts on 0% of" in late.claim
-    assert late.plain == "The network finds car by concept 1."
+    assert late.plain == "The network finds car by concept 1." and "edge" not in late.claim
+    (late,) = findings(found, [pair(reached=0.0, around=1.0)], ["rest", "car"], ["road"] * 2, {})
+    assert late.claim.endswith("Right around the class edge and context are one.")
     (ring,) = findings(found, [pair(around=1.0)], ["rest", "car"], ["road"] * 2, {})
     assert "stays open" in ring.claim and "right around it" in ring.claim
 
