@@ -1,5 +1,6 @@
 """What all tests share: real data where it is there, and few threads."""
 
+import gc
 import importlib.metadata
 import os
 from functools import cache
@@ -11,6 +12,12 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Processes that share the tests (pytest -n) share the cores too.
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: the collector need not look through it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
