@@ -10,8 +10,8 @@ concept of edges. Of concept q, in image i:
     worth       = IoU of c over all images if its mistakes on q were none, less its IoU
 
 A concept is what mistakes lie on if, in the images that hold it, the rate on it exceeds the rate
-off it by a tenth at least (signs of whole groups are flipped, all pairs corrected together), and if
-they are worth it.
+off it by a tenth at least (signs of whole groups are flipped, all pairs corrected together, and the
+interval of the excess is above 0), and if they are worth it.
 Where a mistake lies is not yet its cause; that it goes when the concept is erased says more
 (:mod:`conceptseg.study.shared.mistaken`).
 """
@@ -136,7 +136,8 @@ def judged(
         fit = 2 * did[:, 0].sum() / max(could[:, 0].sum() + _everything(made[..., x, c]).sum(), 1)
         held = np.isin(table.ids, asked.sampling.ids)
         on, off = (did[held].sum(0) / could[held].sum(0)).tolist()
-        material = worth.value >= smallest and worth.above(0.0) and excess.value >= LEAST_EXCESS
+        material = worth.value >= smallest and worth.above(0.0)
+        material = material and excess.value >= LEAST_EXCESS and excess.above(0.0)
         numbers = (len(asked.values), on, off, excess, worth, float(fit), test)
         result.append(Mistake(c, q, KINDS[x], *numbers, passed=test.passed and material))
     shown = _uncovered(result, made, sizes, smallest)

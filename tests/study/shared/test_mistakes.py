@@ -1,5 +1,7 @@
 """Which concepts mistakes lie on: counted by brute force, planted, and with nothing to find."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -99,6 +101,19 @@ def test_a_concept_whose_mistakes_lie_on_a_better_one_is_not_told_again():
     assert passed.pop(0)
     assert not passed.pop(1)
     assert not any(passed.values())
+
+
+def test_what_its_own_interval_doubts_is_not_told(monkeypatch):
+    """Of few groups whose rates differ much a test may pass where the interval holds 0."""
+    rows = table(12, 1, rate_on=0.6)
+    assert any(one.passed for one in found(rows))
+
+    def wide(self, values, low, high):
+        return replace(self.mean(values), low=-0.5)
+
+    monkeypatch.setattr(Sampling, "pointed", wide)
+    asked = found(rows)
+    assert any(one.test.passed for one in asked) and not any(one.passed for one in asked)
 
 
 @pytest.mark.slow
