@@ -272,6 +272,17 @@ def method(name, effect_name, method="rise"):
     )
 
 
+@pytest.mark.parametrize(
+    ("chance", "said"),
+    [(None, "names no context"), (float("nan"), "names no context"), (0.5, "No metric asked")],
+)
+def test_saliency_says_whether_data_or_metrics_ask_of_no_context(chance, said):
+    notes = {"metrics": ["deletion"], "chance": chance}
+    rows = [{"method": "a", "family": "CAM"}]
+    found = saliency(result("saliency", notes, methods=rows))
+    assert found.status == "cannot tell" and said in found.sentence
+
+
 def test_saliency_believes_no_method_that_is_blind_to_weights():
     blind = method("b", "randomisation: rank correlation with the shuffled network's map")
     sees = method("s", "CBL above chance")

@@ -1,5 +1,7 @@
 """What a comparison of local methods says as a whole: what those that can be believed look at."""
 
+import math
+
 from conceptseg.result.saved import Result
 from conceptseg.result.verdict import Verdict, cannot_tell, concern, counted, listed, none_shown
 
@@ -27,6 +29,11 @@ def verdict(result: Result) -> Verdict:
             "Do not read these maps. Try other methods or another layer.",
         )
     if "cbl" not in result.notes["metrics"]:
+        if not math.isnan(_chance(result)):
+            return cannot_tell(
+                "No metric asked whether maps lie on the known context.",
+                "Name cbl among the metrics; `conceptseg audit` asks about surroundings.",
+            )
         return cannot_tell(
             "The data set names no context, so that no map could be shown to lie on one.",
             "Use the ranking to choose a method; `conceptseg audit` asks about surroundings.",
@@ -35,3 +42,9 @@ def verdict(result: Result) -> Verdict:
         "No method was shown to mark the known context more than chance would.",
         "Maps never refute a use: `conceptseg audit` tests the contexts that you name.",
     )
+
+
+def _chance(result: Result) -> float:
+    """How much of the surroundings is known context, nan where the data name none."""
+    chance = result.notes.get("chance")
+    return float("nan") if chance is None else float(chance)
