@@ -33,7 +33,7 @@ class Renamed:
 
     @property
     def exchanged(self) -> bool:
-        """Whether nearly all go by the other name."""
+        """Whether seven in ten or more go by the other name."""
         return self.objects > 0 and self.objects - self.other <= FEW * self.objects
 
     @property
