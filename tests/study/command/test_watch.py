@@ -19,6 +19,9 @@ from conceptseg.study.command.failure import report_failure
 from conceptseg.study.command.signals import Asked, stoppable
 from conceptseg.study.command.watch import Console, watch
 
+# A shell without job control begins what it puts into the background with Ctrl-C ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def main(asked):
     try:
         with stoppable(asked):

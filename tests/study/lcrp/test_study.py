@@ -124,7 +124,7 @@ def test_each_picture_is_kept_once_and_its_region_is_drawn_by_the_page(finished)
     html = (finished / "report.html").read_text()
     paths = {row["outline"] for row in shown} - {""}
     assert 1 < len(paths) < len(shown)
-    assert all(html.count(f' d="{path}"/>') == 1 for path in paths)
+    assert all(html.count(f' d="{path}" ') == 1 for path in paths)
     score = result.tables["scores"].rows[0]
     (chart,) = [
         block
