@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from conceptseg.errors import EXIT_FOUND
+from conceptseg.errors import EXIT_FOUND, EXIT_INPUT
 from conceptseg.study import __main__ as command
 from tests.strange_models import write_scenes
 
@@ -165,3 +165,19 @@ def test_without_another_network_there_is_nothing_to_compare(lacking, tmp_path, 
     path.write_text(yaml.safe_dump({k: v for k, v in content.items() if k != "other"}))
     assert run(path, tmp_path / "out") == 2
     assert "other" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("tests.study.diff.wired:Unwired", r"error: other\.name.*Unwired"),
+        ("nowhere", r"error: other\.name.*nowhere"),
+    ],
+)
+def test_what_is_wrong_with_the_other_network_is_told_of_its_key(tmp_path, capfd, name, said):
+    path = write(tmp_path)
+    content = yaml.safe_load(path.read_text())
+    content["other"]["name"] = name
+    path.write_text(yaml.safe_dump(content))
+    assert run(path, tmp_path / "out") == EXIT_INPUT
+    assert re.search(said, capfd.readouterr().err)
