@@ -90,7 +90,7 @@ class Judge(Sweep):
         """Each map, what the metrics ask of the network for it, and the maps that they ask for."""
         study = self.study
         each, metrics = passes_of(context, study.local_methods()), parse_metrics(study.measures())
-        dear, own = too_dear(study, context), sum(one.passes for one in metrics.values())
+        dear, own = too_dear(study, each), sum(one.passes for one in metrics.values())
         again = sum(
             one.further * passes
             for label, passes in each.items()
@@ -107,8 +107,7 @@ class Judge(Sweep):
     @contextmanager
     def open(self, context: Context, known: Known) -> Iterator[Known]:
         methods = explainers(context.suiting(self.study.local_methods()), context.layer)
-        metrics = METRICS(parse_metrics(self.study.measures()))
-        yield METHODS(methods) | metrics | DEAR(too_dear(self.study, context))
+        yield METHODS(methods) | METRICS(parse_metrics(self.study.measures()))
 
     def look(self, context: Context, one: One, known: Known) -> Tables:
         cases = known[CASES]
@@ -200,7 +199,7 @@ def join_cases(study: Saliency, context: Context, known: Known) -> Known:
     failed = _failed(cases, methods, metrics, rows("failed"), rows("unmeasured"))
     dear = [
         {"kind": "metric", "metric": name, "method": label, "reason": _dear(study, passes)}
-        for (label, name), passes in too_dear(study, context).items()
+        for (label, name), passes in known[DEAR].items()
     ]
     return JUDGED(judged) | left_out("judge")((*dear, *failed))
 
@@ -226,12 +225,18 @@ def _failed(
     return tuple(found)
 
 
-def too_dear(study: Saliency, context: Context) -> dict[tuple[str, str], float]:
+def find_dear(study: Saliency, context: Context, known: Known) -> Known:
+    """What is too dear, found once: by the first image, whoever judges which cases."""
+    bound = study.again_passes
+    return DEAR(too_dear(study, passes_of(context, study.local_methods())) if bound else {})
+
+
+def too_dear(study: Saliency, each: Mapping[str, float]) -> dict[tuple[str, str], float]:
     """The methods whose further maps for a metric would take more than `again_passes`, by method's
-    and metric's label, and the passes that these would take in one case."""
+    and metric's label, and the passes that these would take in one case; `each` are the passes of a
+    method's map, by its label."""
     if not study.again_passes:
         return {}
-    each = passes_of(context, study.local_methods())
     return {
         (label, name): metric.further * passes
         for label, passes in each.items()

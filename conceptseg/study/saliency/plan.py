@@ -10,14 +10,14 @@ from conceptseg.study.saliency.attack import Attack, join_attacks
 from conceptseg.study.saliency.brush import Brushes
 from conceptseg.study.saliency.choose import Choose, draw_cases
 from conceptseg.study.saliency.config import Saliency
-from conceptseg.study.saliency.judge import Judge, join_cases, parse_metrics, too_dear
+from conceptseg.study.saliency.judge import Judge, find_dear, join_cases, parse_metrics, too_dear
 from conceptseg.study.saliency.standing import assess
 from conceptseg.study.shared.compare import passes_of
 
 
 def steps(study: Saliency) -> tuple[Step, ...]:
     """Cases are drawn and explained by every method, and every metric judges each map."""
-    judged = (Choose(study), draw_cases, Judge(study), join_cases, assess)
+    judged = (Choose(study), draw_cases, find_dear, Judge(study), join_cases, assess)
     brushed = (Brushes(study),) if study.brushed else ()
     attacked = (Attack(study), join_attacks) if study.attack_steps else ()
     return (*judged, *brushed, *attacked)
@@ -35,9 +35,9 @@ def remarks(study: Saliency, context: Context) -> list[tuple[str, str]]:
         f"about {sum(each.values()):.0f} for a map of each method, of these {named}; name fewer or "
         "cheaper ones by compare"
     )
-    told = [("passes", text)]
+    told, dear = [("passes", text)], too_dear(study, each)
     for metric in parse_metrics(study.measures()):
-        methods = [label for label, name in too_dear(study, context) if name == metric]
+        methods = [label for label, name in dear if name == metric]
         if methods:
             why = f"of {listed(methods)}: its further maps take more than again_passes"
             told.append(("left out", f"{metric} {why}: {study.again_passes}"))

@@ -3,10 +3,11 @@
 import numpy as np
 
 from conceptseg.engine import start
+from conceptseg.engine.known import Known
 from conceptseg.settings import read_settings
 from conceptseg.study.saliency import plan
 from conceptseg.study.saliency.config import Saliency
-from conceptseg.study.saliency.judge import Judge
+from conceptseg.study.saliency.judge import DEAR, Judge, find_dear
 from tests.study.saliency.test_study import run, write
 
 
@@ -40,3 +41,22 @@ def test_metrics_that_would_explain_a_dear_method_again_are_left_out(tmp_path):
     (row,) = [one for one in result["skipped"] if one["kind"] == "metric"]
     assert row["method"] == "rise" and row["metric"] == "noise_spread"
     assert "122 passes" in row["reason"]
+
+
+def test_what_is_too_dear_is_found_once_and_not_by_whoever_judges(tmp_path):
+    """Passes hang on an image's size: those who judge some images would each find another bound."""
+    study = write(
+        tmp_path,
+        compare=[{"kind": "rise", "masks": 60}],
+        metrics=["deletion", {"kind": "noise_spread", "draws": 2}],
+        primary="deletion",
+        again_passes=100,
+    )
+    read = read_settings("saliency", Saliency, study).study
+    context = start.prepare(read)
+    steps = plan.steps(read)
+    judge = next(one for one in steps if isinstance(one, Judge))
+    assert steps.index(find_dear) < steps.index(judge)
+    assert find_dear(read, context, Known())[DEAR] == {("rise", "noise_spread"): 122.0}
+    with judge.open(context, Known()) as opened:
+        assert DEAR not in opened
