@@ -295,17 +295,28 @@ class SegmentationModel(Network):
 
 
 def load_model(
-    config: ModelConfig, manifest_classes: Sequence[str], device: str | torch.device = "cpu"
+    config: ModelConfig,
+    manifest_classes: Sequence[str],
+    device: str | torch.device = "cpu",
+    key: str = "model",
 ) -> SegmentationModel:
     """The network that a configuration describes, on a device; only its source is imported.
 
-    `manifest_classes` name the outputs unless `config.classes` does. Raises
-    :class:`~conceptseg.errors.InputError` for an unknown source (with the nearest), a missing
-    optional package (with its extra), and whatever the source cannot load.
+    `manifest_classes` name the outputs unless `config.classes` does; `key` is where the
+    configuration stands in a study's file. Raises :class:`~conceptseg.errors.InputError`, of that
+    key, for an unknown source (with the nearest), a missing optional package (with its extra), and
+    whatever the source cannot load.
     """
     from conceptseg.catalogue import load
 
-    model: SegmentationModel = load("models", config.source)(config, tuple(manifest_classes))
+    try:
+        model: SegmentationModel = load("models", config.source)(config, tuple(manifest_classes))
+    except InputError as error:
+        if key == "model":
+            raise
+        told = str(error)
+        own = told.removeprefix("model.")
+        raise InputError(f"{key}.{own}" if own != told else f"{key}: {told}") from error
     return model.to(device)
 
 

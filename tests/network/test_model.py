@@ -312,3 +312,18 @@ def test_a_volume_of_one_slice_is_the_networks_own_affair():
 
     model = SegmentationModel(Slice(), CLASSES, reading=Reading(values="logits"))
     assert model(torch.rand(2, 3, 8, 8)).shape == (2, 3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("given", "own"),
+    [
+        ({"name": "nonsense"}, ".name: unknown net"),
+        ({"weights": "none.pth"}, ".weights: a planted"),
+    ],
+)
+def test_what_is_wrong_is_told_of_the_key_where_a_network_stands(given, own):
+    config = ModelConfig(source="planted", **{"name": "biased", **given})
+    for key in ("model", "second", "seeds[1]"):
+        with pytest.raises(InputError) as told:
+            load_model(config, [], key=key)
+        assert str(told.value).startswith(key + own)

@@ -56,7 +56,7 @@ class Search(Sweep):
     def open(self, context: Context, known: Known) -> Iterator[Known]:
         second = self.study.second
         names, device = context.manifest.classes, context.run.device
-        models = [] if second is None else [load_model(second, names, device)]
+        models = [] if second is None else [load_model(second, names, device, "second")]
         yield SECOND(models) | WHOLE(context.manifest)
 
     def look(self, context: Context, one: One, known: Known) -> Tables:

@@ -53,7 +53,7 @@ def _opened(
     first: Tensor,
     grid: torch.Size,
 ) -> Member:
-    model = _loaded(context, key, config)
+    model = load_model(config, context.manifest.classes, context.run.device, key)
     if model.classes != context.model.classes:
         mine, theirs = (", ".join(one.classes) for one in (context.model, model))
         raise InputError(
@@ -68,13 +68,3 @@ def _opened(
             f"model of {' x '.join(map(str, grid))}; name a layer on the same grid by other_layer"
         )
     return Member(key, model, name)
-
-
-def _loaded(context: Context, key: str, config: ModelConfig) -> SegmentationModel:
-    """A network; what is wrong with it is told of its own key, not of `model`."""
-    try:
-        return load_model(config, context.manifest.classes, context.run.device)
-    except InputError as error:
-        told = str(error)
-        own = told.removeprefix("model.")
-        raise InputError(f"{key}.{own}" if own != told else f"{key}: {told}") from error
