@@ -15,6 +15,7 @@ from conceptseg.engine.reading import read, some
 from conceptseg.engine.renaming import IMAGES, followed, in_words
 from conceptseg.engine.verdicts import Verdict
 from conceptseg.network.independent import every, pair
+from conceptseg.network.label_map import label_map
 from conceptseg.network.model import SegmentationModel
 
 
@@ -67,7 +68,7 @@ def _together(examiners: Sequence[Examiner]) -> Iterator[Tensor]:
         if any(mask is None for mask in masks):
             continue
         logits = first.forward(every(first.model), batches[0].images)
-        seen = [pair(one.model, logits).argmax(1) == 1 for one in examiners]
+        seen = [label_map(pair(one.model, logits)) == 1 for one in examiners]
         yield torch.stack(
             [torch.stack([((m == 1) & p).sum((1, 2)) for p in seen], 1) for m in masks], 1
         ).cpu()

@@ -58,7 +58,7 @@ def examine(context: Context, others: Sequence[Context] = ()) -> Examination:
     with torch.no_grad(), precision(context.run):
         for one in (context, *others):
             batch = max(read(one, some(one, IMAGES), "optional"), key=len)
-            examiners.append(Examiner(one, batch, known if others else None))
+            examiners.append(_Examiner(one, batch, known if others else None))
         first, *_ = examiners
         verdicts = first.of_network([one.model.classes[1] for one in (context, *others)])
         for each in examiners:
@@ -73,7 +73,7 @@ def examine(context: Context, others: Sequence[Context] = ()) -> Examination:
     return Examination(tuple(verdicts), tuple(rows), len(first.batch.ids), passed)
 
 
-class Examiner:
+class _Examiner:
     """One examination; counts the images that it sends through the network.
 
     `known` holds what a network of independent classes has put out for the images, by how they

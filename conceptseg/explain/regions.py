@@ -16,14 +16,10 @@ from torch import Tensor
 
 from conceptseg.data.labels import IGNORE
 from conceptseg.errors import InputError
+from conceptseg.network.label_map import label_map
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-def predicted(logits: Tensor) -> Tensor:
-    """The class of the largest of logits [n, k, h, w] at each pixel, [n, h, w]."""
-    return logits.detach().max(1).indices
 
 
 class Region(ABC):
@@ -42,7 +38,7 @@ class Region(ABC):
     ) -> Tensor:
         """Booleans [n, h, w] for logits [n, k, h, w] and labels int64 [n, h, w].
 
-        `prediction` is what :func:`predicted` makes of the logits, where it is known already: of
+        `prediction` is the logits' :func:`label_map`, where it is known already: of
         hundreds of classes it costs more than all their regions.
 
         Raises InputError if labels are needed and missing or of another size, or if the region
@@ -50,7 +46,7 @@ class Region(ABC):
         """
         if self.needs_labels and labels is None:
             raise InputError(f"region {self} needs labels and the images have none")
-        prediction = predicted(logits) if prediction is None else prediction
+        prediction = label_map(logits) if prediction is None else prediction
         if labels is not None and labels.shape != prediction.shape:
             raise InputError(
                 f"labels of shape {list(labels.shape)} for logits of shape {list(logits.shape)}; "

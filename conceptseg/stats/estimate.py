@@ -233,21 +233,16 @@ class Sampling:
         (:meth:`pointed` is for such), or a whole is below 0, draws alone.
         """
         part, whole = self.sums(parts), self.sums(wholes)
-        found = self._drawn_ratio(parts, wholes)
-        if found.ci is None or (whole < 0).any() or mostly_alike(divided(part, whole)):
-            return found
-        low, high = skewed_interval(part, whole, within)
-        return found.joined(replace(found, low=low, high=high))
-
-    def _drawn_ratio(self, parts: ArrayLike, wholes: ArrayLike) -> Estimate:
-        """The same with the interval of draws alone."""
-        part, whole = self.sums(parts), self.sums(wholes)
         if not whole.any():
             return self.of_draws(NAN, np.empty(0))
         picks = self.picks()
         value = np.asarray(parts, np.float64).sum() / np.asarray(wholes, np.float64).sum()
         drawn = divided(part[picks].sum(1), whole[picks].sum(1))
-        return self.of_draws(value, drawn, among=effective_number(whole))
+        found = self.of_draws(value, drawn, among=effective_number(whole))
+        if found.ci is None or (whole < 0).any() or mostly_alike(divided(part, whole)):
+            return found
+        low, high = skewed_interval(part, whole, within)
+        return found.joined(replace(found, low=low, high=high))
 
     def part(self, parts: ArrayLike, wholes: ArrayLike) -> Estimate:
         """sum(parts) / sum(wholes) of wholes [m] of which parts [m] are parts: pixels of an image.

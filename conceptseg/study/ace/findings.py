@@ -71,7 +71,12 @@ def _own(pair: Pair, class_name: str) -> str:
         "inside": f"which is of {class_name} itself",
         "ring": "which lies right around it",
         "elsewhere": "though hardly by what of that lies outside of it",
-    }[max(WHERE, key=lambda tag: np.nan_to_num(pair.where[tag]))]
+    }[_mostly(pair)]
+
+
+def _mostly(pair: Pair) -> str:
+    """Where the most of a concept lies."""
+    return max(WHERE, key=lambda tag: np.nan_to_num(pair.where[tag]))
 
 
 WHERE = {
@@ -114,17 +119,16 @@ def _from_context(pair: Pair) -> str:
         return (
             "Whether it acts from context cannot be told at this layer: what it holds away from "
             f"the class acts on {pair.reached:.0%} of the class's pixels; {there}."
-            + (" Right around the class edge and context are one." if _around(pair) else "")
+            + (
+                " Right around the class edge and context are one."
+                if _mostly(pair) == "ring"
+                else ""
+            )
         )
     if pair.where["inside"] + pair.where["ring"] > pair.where["elsewhere"]:
         near = "it lies in the class or right around it, where edge and context are one"
         return f"Whether it acts from context stays open: {near}; {there}."
     return f"Whether it acts from context stays open: {there}."
-
-
-def _around(pair: Pair) -> bool:
-    """Whether most of a concept lies in the ring around the class."""
-    return max(WHERE, key=lambda tag: np.nan_to_num(pair.where[tag])) == "ring"
 
 
 def cost(change: float) -> str:

@@ -76,6 +76,7 @@ def erasure(result: Result) -> Section:
     pairs = result.tables["pairs"]
     erased = _largest(pairs, tables.LOSS)
     outside = _largest(pairs, tables.OUTSIDE)
+    why = out_of_reach(result.notes)
     blocks = [
         charts.forest(
             erased.show(
@@ -106,7 +107,7 @@ def erasure(result: Result) -> Section:
             caption="Of the uses: the concept is left alone where the class is predicted and in "
             "the ring around that (a tenth of the image's diagonal), and erased everywhere "
             "else. A loss here is context at work. Filled: acts from context."
-            + (f" {out_of_reach(result.notes)}." if out_of_reach(result.notes) else ""),
+            + (f" {why}." if why else ""),
             id="outside",
         ),
     ]

@@ -60,7 +60,7 @@ def load_acting(study: Audit, context: Context) -> Acting | None:
     with asked_for("channels"), as_written(study.channels):
         result = _opened(study, context)
         acting = _read(str(study.channels), result)
-        exhibits(study, context, acting)  # what cannot be shown in the end is refused now
+        _shown(result, acting)  # what cannot be shown in the end is refused now
         return acting
 
 
@@ -109,18 +109,21 @@ def exhibits(
     study: Audit, context: Context, acting: Acting
 ) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
     """The acting channels as rows of `COLUMNS`, and of each the first picture of the run."""
-    where, shown, pictures = str(study.channels), list[dict[str, Any]](), dict[str, bytes]()
-    with asked_for("channels"), as_written(where):
-        result = _opened(study, context)
-        kept = {row["of"]: row for row in reversed(result.tables["shown"].rows)}
-        for row in result.tables["scores"].rows:
-            if row["unit"] not in acting.units.get(row["class"], ()):
-                continue
-            picture = outline = ""
-            if (best := kept.get(row["picture"])) is not None:  # none where exemplars is 0
-                picture = safe_key(f"channel-{row['class']}-{row['unit']}")
-                pictures[picture], outline = result.images[best["picture"]], best["outline"]
-            numbers = (int(row["unit"]), float(row["relevance"]), float(row["context"]))
-            cells = (row["class"], *numbers, picture, outline)
-            shown.append(dict(zip(COLUMNS, cells, strict=True)))
-        return shown, pictures
+    with asked_for("channels"), as_written(str(study.channels)):
+        return _shown(_opened(study, context), acting)
+
+
+def _shown(result: Result, acting: Acting) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+    shown, pictures = list[dict[str, Any]](), dict[str, bytes]()
+    kept = {row["of"]: row for row in reversed(result.tables["shown"].rows)}
+    for row in result.tables["scores"].rows:
+        if row["unit"] not in acting.units.get(row["class"], ()):
+            continue
+        picture = outline = ""
+        if (best := kept.get(row["picture"])) is not None:  # none where exemplars is 0
+            picture = safe_key(f"channel-{row['class']}-{row['unit']}")
+            pictures[picture], outline = result.images[best["picture"]], best["outline"]
+        numbers = (int(row["unit"]), float(row["relevance"]), float(row["context"]))
+        cells = (row["class"], *numbers, picture, outline)
+        shown.append(dict(zip(COLUMNS, cells, strict=True)))
+    return shown, pictures

@@ -77,8 +77,9 @@ def load_found(study: Audit, context: Context) -> Found | None:
             raise InputError("found_concepts: name the ace run that they are of by found")
         return None
     with asked_for("found"), as_written(study.found):
-        found = _read(study, Result.load(study.found), context)
-        exhibits(study, found)  # what cannot be shown in the end is refused now
+        result = Result.load(study.found)
+        found = _read(study, result, context)
+        _shown(result, found)  # what cannot be shown in the end is refused now
         return found
 
 
@@ -130,12 +131,17 @@ def exhibits(study: Audit, found: Found) -> tuple[list[dict[str, Any]], dict[str
     """Segments that stand for the concepts, as rows of `concept`, `sample`, `picture` and
     `outline`, and their pictures, as the run shows them."""
     assert study.found is not None
-    result, shown = Result.load(study.found), list[dict[str, Any]]()
+    result = Result.load(study.found)
     with asked_for("found"), as_written(study.found):
-        for number in found.numbers:
-            own = [row for row in result.tables["exemplars"].rows if row["concept"] == number]
-            shown += [
-                {key: row[key] for key in ("concept", "sample", "picture", "outline")}
-                for row in own[:EXEMPLARS]
-            ]
-        return shown, {row["picture"]: result.images[row["picture"]] for row in shown}
+        return _shown(result, found)
+
+
+def _shown(result: Result, found: Found) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+    shown = list[dict[str, Any]]()
+    for number in found.numbers:
+        own = [row for row in result.tables["exemplars"].rows if row["concept"] == number]
+        shown += [
+            {key: row[key] for key in ("concept", "sample", "picture", "outline")}
+            for row in own[:EXEMPLARS]
+        ]
+    return shown, {row["picture"]: result.images[row["picture"]] for row in shown}
