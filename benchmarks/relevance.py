@@ -2,8 +2,9 @@
 
     python benchmarks/relevance.py STUDY.yaml [STUDY.yaml ...] [--classes N] [--side PX]
 
-For each study's file (any study's: only its data and model are read), of its first image (the
-centre of it, PX pixels on a side at most) and the N largest classes of it: a row for each
+For each study's file (any study's: only its data and model are read), of one of its first four
+images (the centre of it, PX pixels on a side at most; the one that shows the most of its N largest
+classes) and those classes, as far as the study would take regions so large: a row for each
 composite, and which is recommended over them. Columns: absolute relevance at the image over that
 at the logits, the same at the worst operation, the signed sum kept, relevance on units that say
 nothing, and how the map agrees with occlusion and flipping (see `conceptseg.explain.lrp.suited`).
@@ -13,32 +14,29 @@ import argparse
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from conceptseg.engine import start
-from conceptseg.engine.reading import first_images
+from conceptseg.engine.contract import Context
+from conceptseg.engine.reading import read, some
 from conceptseg.explain.lrp.engine import Engine
 from conceptseg.explain.lrp.suited import Fit, fits, recommended
 from conceptseg.settings import parse_override
 from conceptseg.study.command.running import shared_parts
+from conceptseg.study.lcrp.engines import regions
 
 COMPOSITE = "epsilon_plus"
+IMAGES = 4
 
 
 def rows(path: Path, overrides: list[tuple[str, object]], classes: int, side: int) -> list[str]:
     context = start.prepare(shared_parts(path, overrides))
-    image = first_images(context.manifest, context.run)[:1]
-    height, width = image.shape[2:]
-    top, left = max(0, height - side) // 2, max(0, width - side) // 2
-    image = image[:, :, top : top + side, left : left + side].contiguous()
-    with torch.no_grad():
-        predicted = context.model(image).argmax(1)
-    sizes = predicted.flatten().bincount().tolist()
-    largest = sorted(range(len(sizes)), key=lambda c: -sizes[c])[:classes]
+    image, where = shown(context, classes, side)
     engine = Engine(context.model, image, COMPOSITE)
     found: dict[str, list[Fit]] = {}
     lines = []
-    for class_id in (c for c in largest if sizes[c]):
-        for name, fit in fits(engine, image, predicted == class_id, class_id):
+    for class_id, region in where.items():
+        for name, fit in fits(engine, image, region, class_id):
             own = f"| {path.stem} | {context.model.classes[class_id]} | {name} "
             if isinstance(fit, str):
                 lines.append(f"{own}| refused: {fit} |")
@@ -49,6 +47,24 @@ def rows(path: Path, overrides: list[tuple[str, object]], classes: int, side: in
     best = recommended({name: Fit.over(each) for name, each in found.items()}, COMPOSITE)
     fails = Fit.over(found[best]).fails if best in found else ()
     return [*lines, f"| {path.stem} | recommended: {best} | fails: {', '.join(fails) or 'none'} |"]
+
+
+def shown(context: Context, classes: int, side: int) -> tuple[Tensor, dict[int, Tensor]]:
+    """The centre of an image and the regions of its largest classes."""
+    images = next(iter(read(context, some(context, IMAGES), "none"))).images
+    height, width = images.shape[2:]
+    top, left = max(0, height - side) // 2, max(0, width - side) // 2
+    images = images[:, :, top : top + side, left : left + side].contiguous()
+    found = []
+    for image in images.split(1):
+        with torch.no_grad():
+            where = regions(context.model(image).argmax(1)[0], range(len(context.model.classes)))
+        largest = sorted(where, key=lambda c: -int(where[c].sum()))[:classes]
+        found.append((image, {c: where[c] for c in largest}))
+    # The image whose last class of so many is largest.
+    sizes = [sorted(int(r.sum()) for r in where.values()) for _, where in found]
+    best = max(range(len(found)), key=lambda i: (len(sizes[i]), sizes[i]))
+    return found[best]
 
 
 def main() -> None:

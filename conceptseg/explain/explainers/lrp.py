@@ -55,7 +55,9 @@ class Lrp(Explainer):
     is added, which magnifies what cancels; gates of squeeze-and-excitation and attention weights
     are taken as constants. With `channel`, `direction` or `box` only that part of a layer's
     relevance goes on to the image (Achtibat et al. 2023, arXiv:2206.03208), along paths through the
-    layer alone; of a direction v it is v (A . v) R / A. `start: target` begins with z dT/dz, to
+    layer alone; of a direction v it is v (A . v) R / A. `start: centred` shares out the logit less
+    the mean of all classes': the same decision, without what all logits have in common, which may
+    be most of each and cancel. `start: target` begins with z dT/dz, to
     first order what each logit adds to the target, so that a margin's rivals count against it; so
     does a target that is no class's, whatever `start` says.
 
@@ -75,8 +77,10 @@ class Lrp(Explainer):
     reference: Fill = Field(
         "mean", description="What an image's changes are counted from, under rescale."
     )
-    start: Literal["logit", "probability", "target"] = Field(
-        "logit", description="What is shared out: the class's logit or probability, or the target."
+    start: Literal["logit", "centred", "probability", "target"] = Field(
+        "logit",
+        description="What is shared out: the class's logit; centred: that less the mean of all "
+        "classes'; its probability; or the target.",
     )
     sign: Literal["signed", "positive"] = Field(
         "signed",

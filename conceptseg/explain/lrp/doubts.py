@@ -49,7 +49,8 @@ def worded(
             found["growth"] += (
                 " It is largest where the terms of a sum nearly cancel, and fell from there on: "
                 "what is shared out is a small remainder, by any rule whose shares add up to it. "
-                "Compare with occlusion."
+                "Where that is the last layer, a start from centred logits (lcrp: quantity; lrp: "
+                "start) leaves out what the classes' logits have in common. Compare with occlusion."
             )
     elif inner > MOST_GROWN * max(1.0, growth):
         found["growth within"] = (

@@ -262,7 +262,9 @@ class Run:
             found = self.at_input(start)
         finally:
             self._ledger.open = False
-        return found, Retained.of(Amount.of(start), Amount.of(found), self._ledger.flows)
+        # Both without channels: what several logits take of one pixel's score is one amount.
+        given = Amount.of(start.sum(1))
+        return found, Retained.of(given, Amount.of(found), self._ledger.flows)
 
     def retained(self, start: Tensor) -> Retained:
         """Where relevance is lost, or grows, between the logits and the image, over the batch."""

@@ -11,7 +11,8 @@ from conceptseg.explain.target import FixedTarget
 POINTS = 24
 """Points of Gauss and Legendre on the line that logits change along."""
 
-Quantity = Literal["logit", "probability", "one"]
+Quantity = Literal["logit", "centred", "probability", "one"]
+"""See :func:`relevance_of_logits`."""
 Sign = Literal["signed", "positive"]
 
 
@@ -34,21 +35,28 @@ def relevance_of_logits(
     published code does: an image whose class wins with negative logits then gets no relevance at
     all. Without `normalise` it is q over the number of the region's pixels. Zero where a region
     is empty.
+
+    `centred` is the logit less the mean of all k classes': of a network whose classes compete the
+    decision and the probabilities are the same whatever all logits have in common, and a logit
+    itself, with that part in it, may be a small remainder that a last layer's terms cancel to. Each
+    logit takes what it adds, (1 - 1/k) z of the class and -z / k of each other, so q is their sum.
     """
     values = logits.detach()
-    chosen = values[:, class_id]
-    if quantity == "probability":
-        chosen = values.softmax(1)[:, class_id]
-    elif quantity == "one":
-        chosen = torch.ones_like(chosen)
-    chosen = chosen * masks
+    relevance = torch.zeros_like(values)
+    if quantity == "centred":
+        relevance = -values / values.shape[1]
+        relevance[:, class_id] += values[:, class_id]
+    elif quantity == "probability":
+        relevance[:, class_id] = values.softmax(1)[:, class_id]
+    else:
+        relevance[:, class_id] = 1.0 if quantity == "one" else values[:, class_id]
+    relevance = relevance * masks[:, None]
+    chosen = relevance.sum(1)
     if sign == "positive":
+        relevance = relevance * (chosen > 0)[:, None]
         chosen = chosen.clamp(min=0)
     total = chosen.abs().sum((1, 2)) if normalise else masks.sum((1, 2)).to(chosen)
-    chosen = chosen / total.where(total > 0, torch.ones_like(total))[:, None, None]
-    relevance = torch.zeros_like(values)
-    relevance[:, class_id] = chosen
-    return relevance
+    return relevance / total.where(total > 0, torch.ones_like(total))[:, None, None, None]
 
 
 def relevance_of_target(logits: Tensor, target: FixedTarget) -> Tensor:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -30,7 +30,11 @@ CANDIDATES: tuple[CompositeName, ...] = (
 """What is compared, the simplest first; epsilon_plus_flat differs from the first in one layer, and
 plus and attention from others only where there are linear layers or attention."""
 ATTENDING = MATRICES | {"scaled_dot_product_attention"}
+Start = Literal["logit", "centred"]
+"""Of what relevance may start from, what is compared: see `relevance_of_logits`."""
 CELLS, STEPS, AT_ONCE = 8, 8, 8
+PASSES = 65.0 + 22.0 * (len(CANDIDATES) + 1)
+"""Of the network, about and at most, for one image: all that :func:`fits` runs."""
 CLEARLY = 0.2
 """How much better a composite must do than the one in use before it is recommended instead."""
 
@@ -47,7 +51,8 @@ class Fit:
     share of a rectifier's absolute relevance on units that say nothing. `grid`: the share of the
     map's energy at a grid's frequencies (:func:`conceptseg.explain.grids.grid_energy`).
     `occlusion`: correlation, over 8 x 8 cells of the image, of the map's sums with what the class's
-    logit loses when the cell is hidden under the image's mean colour. `flipping`: hidden one after
+    logit (or that from which relevance starts) loses when the cell is hidden under the image's mean
+    colour. `flipping`: hidden one after
     another, what the logit loses earlier when the most relevant cells go first than when they go
     last, over the range of both curves; in [-1, 1], > 0 where the order is right.
     """
@@ -104,39 +109,50 @@ def recommended(fits: dict[str, Fit], current: str) -> str:
 
 @dataclass(frozen=True)
 class Hiding:
-    """What the mean logit of a class in its region loses when cells of an image are hidden.
+    """What the mean logit of a class in its region loses when cells of an image are hidden; or that
+    less the mean of all classes', if that is what relevance `starts` from.
 
-    `image` [1, c, h, w], `region` bool [1, h, w]. `drops` [cells] for each cell alone.
+    `image` [1, c, h, w], `region` bool [1, h, w]. `means` [1 + cells, k]: the region's mean logits,
+    of the image as it is and with each cell hidden. `drops` [cells] is what that takes.
     """
 
     model: SegmentationModel
     image: Tensor
     region: Tensor
     class_id: int
-    drops: Tensor
+    means: Tensor
+    starts: Start = "logit"
 
     @classmethod
     def of(cls, model: SegmentationModel, image: Tensor, region: Tensor, class_id: int) -> Hiding:
         empty = cls(model, image, region, class_id, image.new_zeros(0))
         cells = empty.grid[0] * empty.grid[1]
-        scores = empty.scores(torch.eye(cells, dtype=torch.bool, device=image.device))
-        whole = empty.scores(torch.zeros(1, cells, dtype=torch.bool, device=image.device))
-        return cls(model, image, region, class_id, whole - scores)
+        alone = torch.eye(cells, dtype=torch.bool, device=image.device)
+        return replace(empty, means=empty.logits(torch.cat([alone[:1] & False, alone])))
+
+    @property
+    def drops(self) -> Tensor:
+        scores = self._score(self.means)
+        return scores[0] - scores[1:]
+
+    def _score(self, means: Tensor) -> Tensor:
+        own = means[:, self.class_id]
+        return own - means.mean(1) if self.starts == "centred" else own
 
     @property
     def grid(self) -> tuple[int, int]:
         height, width = self.image.shape[2:]
         return min(CELLS, height), min(CELLS, width)
 
-    def scores(self, hidden: Tensor) -> Tensor:
-        """The class's score with cells hidden, bool [m, cells] -> [m]."""
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The region's mean logits with cells hidden, bool [m, cells] -> [m, k]."""
         blank = filling(self.model, self.image, "mean")
         found = []
         with undisturbed(self.model), torch.no_grad():
             for some in hidden.split(AT_ONCE):
                 mask = self._at_image_size(some.to(self.image))
-                logits = self.model(torch.where(mask > 0, blank, self.image))[:, self.class_id]
-                found.append((logits * self.region).sum((1, 2)) / self.region.sum())
+                logits = self.model(torch.where(mask > 0, blank, self.image))
+                found.append((logits * self.region).sum((2, 3)) / self.region.sum())
         return torch.cat(found).double()
 
     def _at_image_size(self, cells: Tensor) -> Tensor:
@@ -168,10 +184,16 @@ class Hiding:
         for n, step in enumerate(steps):
             hidden[0, n, order[:step]] = True
             hidden[1, n, order[cells - step :]] = True
-        curves = self.scores(hidden.flatten(0, 1)).view(2, -1)
+        curves = self._score(self.logits(hidden.flatten(0, 1))).view(2, -1)
         low, high = curves.min(), curves.max()
         first, last = curves.mean(1)
         return float((last - first) / (high - low)) if float(high - low) > 0 else 0.0
+
+
+def named(composite: str, quantity: str = "logit") -> str:
+    """What a composite and what relevance starts from are called, as settings: the composite alone
+    where that is the logit."""
+    return composite if quantity == "logit" else f"{composite}, quantity: {quantity}"
 
 
 def fits(
@@ -179,36 +201,40 @@ def fits(
     image: Tensor,
     region: Tensor,
     class_id: int,
+    quantity: Start = "logit",
     candidates: Sequence[CompositeName] = CANDIDATES,
 ) -> Iterator[tuple[str, Fit | str]]:
-    """By composite, how it does for a class in a region, bool [1, h, w], of an image [1, c, h, w];
-    or why it cannot be taken. Besides relevance it takes about 64 passes of the network, and 18
-    for each composite."""
+    """By composite (`named`), how it does for a class in a region, bool [1, h, w], of an image
+    [1, c, h, w] from a `quantity`; or why it cannot be taken. The engine's composite is tried from
+    centred logits and from plain ones. Besides relevance it takes about 64 passes of the network,
+    and 18 for each composite."""
     hiding = Hiding.of(engine.model, image, region, class_id)
     names = {node.name for node in engine.canonical.graph.nodes}
     alike = {"plus"} if "linear" not in names else set()
     alike |= set() if names & ATTENDING else {"attention"}
-    for name in dict.fromkeys((engine.composite, *candidates)):
-        if name in alike and name != engine.composite:
-            continue
+    own = engine.composite
+    others = [name for name in candidates if name != own and name not in alike]
+    starts: tuple[Start, ...] = (quantity, "logit", "centred")
+    pairs = [(own, start) for start in starts] + [(name, quantity) for name in others]
+    for composite, start in dict.fromkeys(pairs):
         try:
-            under = engine if name == engine.composite else engine.under(name)
+            under = engine if composite == own else engine.under(composite)
             run = under.run(image)
-            start = relevance_of_logits(run.evidence, region, class_id)
-            found, told = run.followed(start)
+            found, told = run.followed(relevance_of_logits(run.evidence, region, class_id, start))
         except InputError as error:
-            yield name, str(error)
+            yield named(composite, start), str(error)
             continue
+        judge = replace(hiding, starts=start)
         whole = F.interpolate(found[None], image.shape[2:], mode="bilinear")[0, 0]
         yield (
-            name,
+            named(composite, start),
             Fit(
                 told.growth,
                 told.inner_growth,
                 told.share,
                 told.silent[0],
                 grid_energy(found[0], under.canonical.graph.periods())[0],
-                hiding.agreement(whole),
-                hiding.faithfulness(whole),
+                judge.agreement(whole),
+                judge.faithfulness(whole),
             ),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from conceptseg.catalogue import choice_labels
 from conceptseg.engine.contract import Context, Study
@@ -25,14 +25,14 @@ def rules(study: Study, context: Context, forward: float, *, compare: bool) -> L
 
     Otherwise what that would cost at `forward` seconds a pass, where the study uses such rules.
     """
-    from conceptseg.explain.lrp.suited import CANDIDATES
+    from conceptseg.explain.lrp.suited import PASSES
 
     if compare:
         return _compared(study, context)
     labels = choice_labels(study.local_methods())
     if not hasattr(study, "composite") and not any(one.startswith(RULED) for one in labels):
         return []
-    seconds = forward * (65 + 22 * len(CANDIDATES))
+    seconds = forward * PASSES
     return [("LRP rules", f"not compared; --rules does, in about {max(seconds, 1):.0f} s")]
 
 
@@ -41,9 +41,10 @@ def _compared(study: Study, context: Context) -> Lines:
 
     from conceptseg.engine.start import precision
     from conceptseg.explain.lrp.engine import Engine
-    from conceptseg.explain.lrp.suited import Fit, fits, recommended
+    from conceptseg.explain.lrp.suited import Fit, fits, named, recommended
 
-    current: CompositeName = getattr(study, "composite", "epsilon_plus")
+    composite: CompositeName = getattr(study, "composite", "epsilon_plus")
+    start: Literal["logit", "centred"] = getattr(study, "compared_start", "logit")
     with precision(context.run):
         batch = next(iter(read(context, some(context, IMAGES), "none")))
         with torch.no_grad():
@@ -56,7 +57,8 @@ def _compared(study: Study, context: Context) -> Lines:
         image, class_id = batch.images[place : place + 1], int(classes[column])
         region = prediction[place : place + 1] == class_id
         try:
-            found = dict(fits(Engine(context.model, image, current), image, region, class_id))
+            engine = Engine(context.model, image, composite)
+            found = dict(fits(engine, image, region, class_id, start))
         except InputError as error:
             return [("LRP rules", f"not compared: {error}")]
     sound = {name: fit for name, fit in found.items() if isinstance(fit, Fit)}
@@ -64,7 +66,7 @@ def _compared(study: Study, context: Context) -> Lines:
     if not sound:
         lines = [("LRP rules", f"none can be taken ({what})")]
     else:
-        best = recommended(sound, current)
+        best = recommended(sound, named(composite, start))
         lines = [("LRP rules", f"composite: {best} is recommended ({what}; a hint, not a test)")]
     return lines + [(f"  {name}", _told(fit)) for name, fit in found.items()]
 

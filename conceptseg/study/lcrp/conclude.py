@@ -24,7 +24,7 @@ from conceptseg.study.lcrp.flip import CURVES
 from conceptseg.study.lcrp.maps import ACTIVE, MAPS
 from conceptseg.study.lcrp.named import NAMED, SHARES
 from conceptseg.study.lcrp.shuffles import SHUFFLES
-from conceptseg.study.lcrp.suit import SUITED
+from conceptseg.study.lcrp.suit import SUITED, in_use
 from conceptseg.study.lcrp.tables import (
     agreement_table,
     flip_table,
@@ -153,5 +153,6 @@ def _notes(study: Lcrp, context: Context, known: Known) -> dict[str, Any]:
         shuffled_largest=known[SHUFFLES].largest.tolist(),
         rules_images=known[SUITED].images,
         recommended=known[SUITED].recommended,
+        rules_in_use=in_use(study),
         kept={name: value for name, value in vars(kept).items() if name != "rows"},
     )

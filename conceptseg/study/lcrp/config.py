@@ -55,8 +55,10 @@ class Lcrp(Study):
     zero_bias: bool = Field(
         True, description="Whether biases are kept from taking relevance (but the last layer's)."
     )
-    quantity: Literal["logit", "probability", "one"] = Field(
-        "logit", description="What relevance starts from at each pixel of the region."
+    quantity: Literal["logit", "centred", "probability", "one"] = Field(
+        "logit",
+        description="What relevance starts from at each pixel of the region; centred: the logit "
+        "less the mean of all classes', which is what decides.",
     )
     sign: Literal["signed", "positive"] = Field(
         "signed",
@@ -122,8 +124,13 @@ class Lcrp(Study):
         "takes groups where there are at least eight.",
     )
 
+    @property
+    def compared_start(self) -> Literal["logit", "centred"]:
+        """What relevance starts from where rules are compared."""
+        return "centred" if self.quantity == "centred" else "logit"
+
     @model_validator(mode="after")
     def _changes_of_logits(self) -> Self:
-        if self.composite == "rescale" and self.quantity != "logit":
+        if self.composite == "rescale" and self.quantity not in ("logit", "centred"):
             raise ValueError("quantity: rescale shares out changes of logits; give logit")
         return self

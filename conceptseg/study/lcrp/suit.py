@@ -7,7 +7,7 @@ import numpy as np
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
-from conceptseg.explain.lrp.suited import CANDIDATES, Fit, fits, recommended
+from conceptseg.explain.lrp.suited import PASSES, Fit, fits, named, recommended
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.lcrp.choose import CHOSEN_PAIRS
 from conceptseg.study.lcrp.config import Lcrp
@@ -47,6 +47,11 @@ class Suited:
 SUITED = Key("suited", Suited)
 
 
+def in_use(study: Lcrp) -> str:
+    """What the study's own rules are called among those that are compared."""
+    return named(study.composite, study.compared_start)
+
+
 @dataclass(frozen=True)
 class Suit(Sweep):
     """Each composite's maps of the largest class of an image, held to the same criteria."""
@@ -62,12 +67,13 @@ class Suit(Sweep):
 
     def forwards(self, context: Context) -> float:
         images = min(len(context.manifest.samples), self.study.rules_images)
-        return images * (65.0 + 22.0 * len(CANDIDATES))
+        return images * PASSES
 
     def look(self, context: Context, one: One, known: Known) -> Tables:
         where = regions(predict(context, one.image)[0], known[CHOSEN_PAIRS].classes)
         class_id = max(where, key=lambda c: int(where[c].sum()))
-        found = dict(fits(known[ENGINES].of(), one.image, where[class_id], class_id))
+        engine, start = known[ENGINES].of(), self.study.compared_start
+        found = dict(fits(engine, one.image, where[class_id], class_id, start))
         nothing = [np.nan] * len(CRITERIA)
         return {
             "names": np.array(list(found), np.str_),
@@ -82,4 +88,4 @@ class Suit(Sweep):
         }
 
     def gathered(self, table: SampleTable, known: Known) -> Known:
-        return SUITED(Suited.of(table, self.study.composite))
+        return SUITED(Suited.of(table, in_use(self.study)))

@@ -110,6 +110,40 @@ def test_relevance_starts_as_promised():
     assert not relevance_of_logits(logits, ~mask, 0).any()  # an empty region, no division by zero
 
 
+def test_centred_logits_are_the_class_less_the_mean_of_all():
+    logits = torch.tensor([[[[1.0, -2.0]], [[3.0, 4.0]], [[5.0, 1.0]]]])
+    mask = torch.ones(1, 1, 2, dtype=torch.bool)
+    found = relevance_of_logits(logits, mask, 0, "centred", normalise=False)
+    each = torch.tensor([[2 / 3, -4 / 3], [-1.0, -4 / 3], [-5 / 3, -1 / 3]])
+    assert torch.allclose(found[0, :, 0], each / 2)
+    assert torch.allclose(found[0].sum(0)[0], torch.tensor([-2.0, -3.0]) / 2)
+    normed = relevance_of_logits(logits, mask, 0, "centred")
+    assert normed.sum(1).abs().sum() == pytest.approx(1)
+    assert not relevance_of_logits(logits, mask, 0, "centred", "positive").any()
+
+
+@pytest.mark.parametrize("composite", ["epsilon_plus", "gamma", "rescale"])
+def test_what_all_logits_have_in_common_is_no_part_of_centred_relevance(composite):
+    """The same decision with other weights of the last layer: the logits' maps are others, and grow
+    without bound; the centred ones are what they were, and so is their growth."""
+    x, mask = images(1, 12, 16).double(), torch.ones(1, 12, 16, dtype=torch.bool)
+    model, found = pipe(), []
+    last = model.module[4].weight
+    same = torch.randn(last.shape[1:], generator=torch.Generator().manual_seed(0))
+    for size in (0.0, 10.0):
+        last.data += size * same.double()
+        run = Engine(model, x, composite).run(x)
+        maps = []
+        for start in ("logit", "centred"):
+            maps.append(run.followed(relevance_of_logits(run.evidence, mask, 1, start)))
+        found.append(maps)
+    (_, centred), (_, same_centred) = found
+    apart = [float((a[0] - b[0]).norm() / a[0].norm()) for a, b in zip(*found, strict=True)]
+    # What is left is the stabiliser's, where a logit changes its sign.
+    assert apart[0] > 0.5 and apart[1] < 0.03
+    assert centred[1].growth == pytest.approx(same_centred[1].growth, rel=0.03)
+
+
 def test_images_are_normalised_by_themselves():
     logits = torch.tensor([1.0, 100.0])[:, None, None, None].expand(2, 2, 1, 3)
     mask = torch.ones(2, 1, 3, dtype=torch.bool)

@@ -90,10 +90,18 @@ def test_composites_are_compared_and_what_cannot_be_taken_says_why():
     ).eval()  # fmt: skip
     model, x = wrapped(net, 2), torch.rand(1, 3, 16, 24)
     found = dict(fits(Engine(model, x), x, torch.ones(1, 16, 24, dtype=torch.bool), 1))
-    assert list(found) == ["epsilon_plus", "gamma", "rescale"]
+    centred = "epsilon_plus, quantity: centred"
+    assert list(found) == ["epsilon_plus", centred, "gamma", "rescale"]
     for fit in found.values():
         assert -1 <= fit.occlusion <= 1 and -1 <= fit.flipping <= 1 and fit.silent == 0
     assert found["rescale"].share == pytest.approx(1, abs=1e-3)
+
+    region = torch.ones(1, 16, 24, dtype=torch.bool)
+    from_centred = dict(fits(Engine(model, x), x, region, 1, "centred"))
+    assert from_centred[centred] == found[centred]
+    assert from_centred["epsilon_plus"] == found["epsilon_plus"]
+    assert list(from_centred) == [centred, "epsilon_plus", "gamma, quantity: centred",
+                                  "rescale, quantity: centred"]  # fmt: skip
 
     class Sorted(nn.Module):
         def forward(self, x):
@@ -102,6 +110,27 @@ def test_composites_are_compared_and_what_cannot_be_taken_says_why():
     model = wrapped(nn.Sequential(net[0], nn.ReLU(), Sorted(), nn.Conv2d(6, 2, 1)).eval(), 2)
     found = dict(fits(Engine(model, x), x, torch.ones(1, 16, 24, dtype=torch.bool), 1))
     assert "no rule" in found["rescale"] and isinstance(found["epsilon_plus"], Fit)
+
+
+def test_each_start_is_held_to_its_own_score():
+    """Class 1's logit takes no part in what is hidden; less the mean of both it loses half of what
+    class 0 gains by it."""
+
+    class Rival(Corner):
+        def forward(self, x):
+            return -super().forward(x).flip(1)
+
+    x = torch.full((1, 3, 16, 16), 0.2)
+    x[:, :, :2, :2] = 1.0
+    model, region = wrapped(Rival(), 2), torch.ones(1, 16, 16, dtype=torch.bool)
+    plain = Hiding.of(model, x, region, 1)
+    centred = replace(plain, starts="centred")
+    assert not plain.drops.any()
+    assert float(centred.drops[0]) == pytest.approx(2 * (1 - float(x[0, 0].mean())), rel=1e-4)
+    right = torch.zeros(16, 16)
+    right[:2, :2] = 1.0
+    assert (plain.agreement(right), centred.agreement(right)) == (0, pytest.approx(1))
+    assert (plain.faithfulness(right), centred.faithfulness(right)) == (0, pytest.approx(7 / 9))
 
 
 def test_of_several_maps_a_fault_of_one_is_a_fault():
