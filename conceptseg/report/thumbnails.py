@@ -22,6 +22,10 @@ ZERO, NO_MAP = "zero everywhere", "no map"
 """What is written on the picture of a map that is so."""
 FAINT = 0.05
 """Share of the scale up to which colours can hardly be told from none."""
+TOLERANCE = 0.003
+"""What a drawn border may depart from a region's, of the longer side."""
+CLEAR = 3
+"""Pixels, on a picture of `SIDE`, between a thin region and a line that is drawn around it."""
 HIDDEN = 0.5
 """Share of a region that a line on its border may hide; else one is drawn around it."""
 
@@ -122,13 +126,20 @@ def shared_limit(attributions: Iterable[np.ndarray], quantile: float = 0.995) ->
     return bound if bound > 0 else max([float(m.max(initial=0)) for m in maps], default=0.0) or 1.0
 
 
-def outline(mask: np.ndarray, tolerance: float = 0.003) -> str:
+def outline(mask: np.ndarray, tolerance: float = TOLERANCE) -> str:
     """A region's borders as SVG path data, for :class:`conceptseg.report.blocks.Picture`.
 
     x runs from 0 to 1000 along the width and y from 0 to 1000 along the height, whatever the
     image's size; parts and holes are subpaths. The line departs from the pixels' edges by at most
-    `tolerance` of the longer side or a quarter of a pixel, whichever is more.
+    `tolerance` of the longer side or a quarter of a pixel, whichever is more. Around regions so
+    thin that on a picture of `SIDE` pixels the line would hide most of them it lies outside.
     """
+    thin = _thin(mask, _fitted(mask.shape[1], mask.shape[0], SIDE))
+    return _contours(mask, tolerance) if thin is None else _contours(_grown(thin, CLEAR), 0.0)
+
+
+def _contours(mask: np.ndarray, tolerance: float) -> str:
+    """The borders of a region as they are."""
     from skimage.measure import approximate_polygon, find_contours
 
     height, width = mask.shape
@@ -144,10 +155,10 @@ def outline(mask: np.ndarray, tolerance: float = 0.003) -> str:
     return "".join(parts)
 
 
-def _around(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
-    """Of a region too thin for a line on its border, the pixels around it on a picture of width and
-    height `size`; None for others."""
-    from scipy.ndimage import binary_dilation, binary_erosion
+def _thin(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
+    """A region too thin for a line on its border, on a picture of width and height `size`; None for
+    others."""
+    from scipy.ndimage import binary_erosion
 
     covered = Image.fromarray(np.asarray(mask, np.uint8) * 255).resize(size, Image.Resampling.BOX)
     inside = np.asarray(covered) >= 64
@@ -155,7 +166,14 @@ def _around(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
     left = binary_erosion(inside, whole, iterations=2, border_value=1)
     if not inside.any() or left.sum() > (1 - HIDDEN) * inside.sum():
         return None
-    return np.asarray(binary_dilation(inside, whole) & ~inside)
+    return np.asarray(inside)
+
+
+def _grown(region: np.ndarray, px: int) -> np.ndarray:
+    """A region with what lies at most so many pixels away from it."""
+    from scipy.ndimage import binary_dilation
+
+    return np.asarray(binary_dilation(region, np.ones((3, 3), dtype=bool), iterations=px))
 
 
 def _labelled(picture: Image.Image, text: str) -> Image.Image:
@@ -179,14 +197,19 @@ def _check_mask(image: np.ndarray, mask: np.ndarray) -> None:
 
 def _fit(picture: Image.Image, side: int, enlarge: bool = True) -> Image.Image:
     """Smaller by averaging; larger only by whole factors, so that pixels stay pixels."""
-    longer = max(picture.size)
+    smaller = max(picture.size) > side
+    if not smaller and not enlarge:
+        return picture.copy()
+    how = Image.Resampling.LANCZOS if smaller else Image.Resampling.NEAREST
+    return picture.resize(_fitted(picture.width, picture.height, side), how)
+
+
+def _fitted(width: int, height: int, side: int) -> tuple[int, int]:
+    """The size of a picture that is made smaller to fit a side, or larger by a whole factor."""
+    longer = max(width, height)
     if longer > side:
-        size = tuple(max(1, round(length * side / longer)) for length in picture.size)
-        return picture.resize((size[0], size[1]), Image.Resampling.LANCZOS)
-    factor = side // longer if enlarge else 1
-    return picture.resize(
-        (picture.width * factor, picture.height * factor), Image.Resampling.NEAREST
-    )
+        return max(1, round(width * side / longer)), max(1, round(height * side / longer))
+    return width * (side // longer), height * (side // longer)
 
 
 def _draw(picture: Image.Image, mask: np.ndarray, colour: str) -> Image.Image:
@@ -194,15 +217,16 @@ def _draw(picture: Image.Image, mask: np.ndarray, colour: str) -> Image.Image:
 
     Where these would hide most of the mask, a coloured line of one pixel goes around it instead.
     """
-    around = _around(mask, picture.size)
-    if around is not None:
+    thin = _thin(mask, picture.size)
+    if thin is not None:
         rgb = np.array(picture)
-        rgb[around] = ImageColor.getrgb(colour)
+        rgb[_grown(thin, 1) & ~thin] = ImageColor.getrgb(colour)
         return Image.fromarray(rgb)
     picture = picture.copy()
     pen = ImageDraw.Draw(picture)
     scale = np.array([picture.width - 1, picture.height - 1]) / 1000
-    parts = [part.split("L") for part in outline(mask).replace("M", "").split("Z") if part]
+    borders = _contours(mask, TOLERANCE)
+    parts = [part.split("L") for part in borders.replace("M", "").split("Z") if part]
     lines = [[tuple(np.array(xy.split(), float) * scale) for xy in part] for part in parts]
     for width, ink in ((4, "#000000"), (2, colour)):
         for line in lines:

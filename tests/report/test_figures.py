@@ -276,6 +276,34 @@ def test_a_line_around_a_thin_region_leaves_it_seen():
     assert (on_disc & disc).any() and (on_disc & ~disc).any()
 
 
+@pytest.mark.parametrize("size", [64, 256, 900])
+def test_a_path_around_a_thin_region_leaves_it_seen(size):
+    """A stroke of half a hundredth of the picture: the path lies around it, whatever the image's
+    size; a block's path lies on its border."""
+    from PIL import Image, ImageDraw
+
+    stroke, block = np.zeros((2, size, size), bool)
+    stroke[size // 2 : size // 2 + max(1, size // 200), size // 8 : -size // 8] = True
+    block[size // 4 : size // 2, size // 4 : size // 2] = True
+
+    def drawn(mask, width):
+        picture = Image.new("L", (1000, 1000))
+        for part in thumbnails.outline(mask).removesuffix("Z").split("Z"):
+            points = [tuple(map(int, xy.split())) for xy in part.removeprefix("M").split("L")]
+            ImageDraw.Draw(picture).line([*points, points[0]], fill=255, width=width)
+        return np.asarray(picture) > 0
+
+    large = np.asarray(Image.fromarray(stroke).resize((1000, 1000), Image.Resampling.NEAREST))
+    line = drawn(stroke, 4)
+    if size > 64:  # else one pixel is 4 wide where a picture is shown
+        assert line.any() and not (line & large).any()
+        rows = np.nonzero(line)[0]
+        assert large.any(1).argmax() - rows.min() < 20 > rows.max() - np.nonzero(large)[0].max()
+    solid = np.asarray(Image.fromarray(block).resize((1000, 1000), Image.Resampling.NEAREST))
+    line = drawn(block, 8)
+    assert (line & solid).any() and (line & ~solid).any()
+
+
 def test_a_map_of_zeros_or_of_nothing_says_so_in_its_picture():
     image = np.full((3, 60, 90), 0.5)
     plain = np.zeros((60, 90))
