@@ -295,6 +295,9 @@ class StudyKeys(Strict):
     reads: ClassVar[Reads] = "joined"
     """What `layers` are to a study: refused; one map, with the values of each layer or with as much
     of its variance from each; or looked at one by one."""
+    asks_from_outside: ClassVar[bool] = False
+    """Whether a study asks what acts on a class from outside of it: how far layers act is measured
+    then."""
     most_images: ClassVar[int | None] = None
     """Images that a study takes at most where no `data.limit` is given, drawn by hash: of those
     that keep something of each image."""

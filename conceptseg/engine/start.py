@@ -122,7 +122,7 @@ def _find_levels(
     study: StudyKeys, model: SegmentationModel, manifest: Manifest, run: RunConfig, weigh: bool
 ) -> tuple[Levels, Choice | None]:
     """The layers by their own names, mostly one, and what layers are worth."""
-    from conceptseg.network.choice import chosen
+    from conceptseg.network.choice import REACHING, chosen, with_reach
     from conceptseg.network.levels import Levels
     from conceptseg.network.worth import levels_of
 
@@ -139,7 +139,10 @@ def _find_levels(
         levels = levels_of(model, images[:BALANCED], names, run.batch_size)
         levels = levels if study.reads == "balanced" else levels.plain
         try:
-            return levels, chosen(model, images, run.batch_size, levels)
+            choice = chosen(model, images, run.batch_size, levels)
+            if choice is not None and study.asks_from_outside:
+                choice = with_reach(choice, model, images[:REACHING], run.batch_size)
+            return levels, choice
         except InputError:  # a named layer is studied though others cannot be weighed
             return levels, None
 

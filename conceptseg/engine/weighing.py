@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from conceptseg.data.manifest import Manifest
     from conceptseg.network.choice import Choice
 
-LITTLE = 0.5
-"""Share of what the best layer is worth below which a layer that was named is in doubt."""
-
 
 class Drawn:
     """Images of a manifest, read when they are asked for: `drawn[:n]` is a tensor [n, c, h, w].
@@ -98,6 +95,8 @@ def about_layer(context: Context, image: Tensor) -> tuple[str, bool]:
 
 def about_worth(context: Context) -> tuple[str, bool]:
     """What the layer is worth to the decision, beside the best and the runner-up; and the doubt."""
+    from conceptseg.network.choice import LITTLE
+
     choice, name = context.choice, context.layer
     if choice is None:
         return (
@@ -126,7 +125,7 @@ def about_worth(context: Context) -> tuple[str, bool]:
         said.append(_several(choice))
     elif name == choice.layer:
         said += [*_open(choice), *_no_deeper(choice)]
-    little = share < LITTLE
+    little = share < LITTLE  # of a layer that was named
     if little and not alone:
         better = f"{choice.layer} (layer: auto)" if choice.carried else _joint(choice)
         said.append(

@@ -8,6 +8,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
 
 from conceptseg.errors import InputError
@@ -24,6 +25,7 @@ from conceptseg.network.contest import (
 from conceptseg.network.influence import sloping
 from conceptseg.network.layers import LayerInfo, products, survey, watch
 from conceptseg.network.levels import AND, Levels
+from conceptseg.network.reach import reach
 from conceptseg.network.together import carried
 from conceptseg.network.worth import Weigher
 
@@ -48,6 +50,10 @@ ROOM = 100e9
 DEAR = 120e9
 """Products in one image's pass from which on half of both will do: networks that find instances
 take minutes for each layer otherwise."""
+LITTLE = 0.5
+"""Share of what the best layer is worth below which most of the decision does not pass."""
+REACHING = 2
+"""Images on which it is asked how far layers act."""
 LEAST = 1e-6
 """What the best layer must lose of the logits' variation for any to be called one that acts."""
 
@@ -124,6 +130,19 @@ class Choice:
                 found[one.level] = name
         return found
 
+    def from_outside(self, px: float) -> str | None:
+        """The layer at which to ask what acts from more than so many pixels away, if one is known.
+
+        Of those whose positions act farther, and that most of the decision passes (`LITTLE`): on
+        the coarsest grid, there the last.
+        """
+        found = [
+            name
+            for name, one in reversed([*self.weighed.items()])
+            if (one.reach or 0.0) > px and (self.share(name) or 0.0) >= LITTLE
+        ]
+        return max(found, key=lambda name: self.weighed[name].level, default=None)
+
     def recorded(self) -> dict[str, Any]:
         """As it is kept with a result; numbers to three digits."""
         return {
@@ -156,6 +175,7 @@ class Choice:
             "grid": f"{one.shape[1]} x {one.shape[2]}",
             "images": one.images,
             **{key: _rounded(value) for key, value in found.items()},
+            **({} if one.reach is None else {"reach_px": one.reach}),
         }
 
 
@@ -208,9 +228,39 @@ def with_worth(infos: Sequence[LayerInfo], choice: Choice | None) -> list[LayerI
     if choice is None:
         return list(infos)
     return [
-        replace(info, worth=choice.worth(info.name), recommended=info.name == choice.layer)
+        replace(
+            info,
+            worth=choice.worth(info.name),
+            reach=choice.weighed[info.name].reach if info.name in choice.weighed else None,
+            recommended=info.name == choice.layer,
+        )
         for info in infos
     ]
+
+
+def with_reach(choice: Choice, model: Network, images: Tensor, batch_size: int = FEWER) -> Choice:
+    """The choice with how far positions of each layer that was weighed act on logits, in pixels
+    (:func:`conceptseg.network.reach.reach`): the least of the first images. It takes three passes
+    of one image for each layer and image."""
+    from conceptseg.network.record import Tail
+
+    some, farthest = images[:REACHING], float(max(images.shape[2:]))
+    found, passed = dict(choice.weighed), choice.passed
+    for name, one in choice.weighed.items():
+        if AND in name or one.reach is not None:
+            continue
+        far = []
+        try:
+            for part in some.split(max(1, batch_size)):
+                with torch.no_grad():
+                    tail = Tail.of(model, part, name)
+                    mean = tail.activation.mean((0, 2, 3), keepdim=True)
+                    far += reach(tail, mean).tolist()
+        except InputError:  # its output can be set, but not read from there on
+            continue
+        passed += 3 * len(some)
+        found[name] = replace(one, reach=min(farthest, *far))
+    return replace(choice, weighed=found, passed=passed)
 
 
 def choose(model: Network, images: Images, batch_size: int = FEWER) -> Choice | None:

@@ -50,7 +50,8 @@ class Weighed:
     Or several layers, of which the shape is that of their joint map, the level its grid's. It was
     weighed on so many `images`. `interval` is the 95 % interval over them of what is lost without
     it (of the prediction or of the logits, what decided), `of_best` the share of what the best
-    layer lost on the same images, with its own; both None where it was not asked for.
+    layer lost on the same images, with its own; both None where it was not asked for, as is
+    `reach`: how many pixels away a position acts, the image's longer side at most.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Weighed:
     exchanged: Worth | None = None
     interval: Estimate | None = None
     of_best: Estimate | None = None
+    reach: float | None = None
 
 
 def number(worth: Worth, by: By) -> float:

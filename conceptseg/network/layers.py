@@ -29,7 +29,8 @@ class LayerInfo:
     `shape` is (u, y, x), None without a spatial map; `stride` is image side / grid side, the
     larger of both sides; `parameters` is the share of the network's parameters inside the module,
     `through` the share that had run when it finished, both 0..1. `worth` is what the prediction
-    loses without it (:mod:`conceptseg.network.choice`), where that was measured.
+    loses without it and `reach` how many pixels away a position acts
+    (:mod:`conceptseg.network.choice`), where that was measured.
     """
 
     name: str
@@ -41,6 +42,7 @@ class LayerInfo:
     calls: int = 1
     recommended: bool = False
     worth: float | None = None
+    reach: float | None = None
 
     @property
     def spatial(self) -> bool:

@@ -18,6 +18,7 @@ WEIGHED = {
     "of_best": "of what the best loses",
     "of_best_low": "from",
     "of_best_high": "to",
+    "reach_px": "acts on pixels up to",
     "mark": "remark",
 }
 LABELS = {"output": "output", "class": "counts as", "masks": "in the masks", "iou": "IoU"}
@@ -85,7 +86,9 @@ def _weighed(result: Result) -> blocks.TableBlock | None:
         return None
     marks = {kept["best"]: "loses most", kept["runner_up"]: "runner-up", kept["auto"]: "auto"}
     rows = [{**row, "mark": marks.get(row["layer"], "")} for row in kept["layers"]]
-    columns = tuple(name for name in WEIGHED if name in rows[0])  # earlier versions kept fewer
+    known = set().union(*rows)  # earlier versions kept fewer, and not all studies ask for all
+    columns = tuple(name for name in WEIGHED if name in known)
+    rows = [dict.fromkeys(columns) | row for row in rows]
     return blocks.TableBlock(
         Table(rows, columns, labels={name: WEIGHED[name] for name in columns}),
         f"What is lost without a layer: set to its mean over images, {kept['images']} at most",

@@ -114,6 +114,19 @@ def test_ace_of_a_layer_behind_which_little_is_looked_at(uses, reach, status):
     assert ace(result("ace", pairs=acting, concepts=CONCEPTS, notes=notes)).status == "concern"
 
 
+@pytest.mark.parametrize("own", [0.95, None])
+def test_ace_names_the_layer_at_which_more_could_be_told(own):
+    other = {"layer": "encoder.layer4", "worth": 0.813, "own_worth": own, "reach_px": 160.0}
+    notes = {"layer": "decoder", "reach_px": 2.0, "spared_px": 20, "outside_layer": other}
+    rows = [use(None, False, "inconclusive")]
+    advice = ace(result("ace", pairs=rows, concepts=CONCEPTS, notes=notes)).advice
+    assert "--set layer=encoder.layer4" in advice and "160 px away" in advice
+    assert ("worth 0.81 to the decision, 0.95 here" in advice) is (own is not None)
+    notes["outside_layer"] = None
+    advice = ace(result("ace", pairs=rows, concepts=CONCEPTS, notes=notes)).advice
+    assert advice.startswith("Choose a layer before it (`conceptseg layers`), or name")
+
+
 @pytest.mark.parametrize(("hidden", "advice"), [(1.3, "another layer"), (0.4, "more images")])
 def test_ace_says_why_nothing_could_be_shown(hidden, advice):
     rows = [{**use(None, False, "underpowered"), "hidden": hidden, "to_lose": 1.0}] * 3

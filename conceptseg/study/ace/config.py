@@ -43,6 +43,7 @@ class Ace(Study):
     """
 
     reads: ClassVar[Reads] = "balanced"
+    asks_from_outside: ClassVar[bool] = True
 
     scales: Literal["auto"] | Annotated[tuple[Positive, ...], Field(min_length=1)] = Field(
         "auto",

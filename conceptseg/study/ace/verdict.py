@@ -51,8 +51,8 @@ def verdict(result: Result) -> Verdict:
         return cannot_tell(
             "No class could have been shown to use a concept from outside of its own object: "
             f"behind layer {result.notes['layer']} what lies away from a class hardly acts on it.",
-            "Choose a layer before it (`conceptseg layers`), or name the context: `conceptseg "
-            "audit` changes images and needs no layer.",
+            f"{_layer_before(result.notes)}, or name the context: `conceptseg audit` changes "
+            "images and needs no layer.",
         )
     blind = [row for row in pairs.rows if row.get("verdict") in ("not testable", "underpowered")]
     if len(blind) > len(pairs.rows) / 2 or not pairs.rows:
@@ -82,6 +82,20 @@ def _blind(rows: Sequence[Mapping[str, Any]], pairs: int) -> Verdict:
             OTHER_LAYER,
         )
     return cannot_tell(f"{told}.", "Give more images of each class, or lower min_images.")
+
+
+def _layer_before(notes: Mapping[str, Any]) -> str:
+    """Which layer to ask instead: the one that was found to act far enough, if any was."""
+    other = notes.get("outside_layer")
+    if not other:
+        return "Choose a layer before it (`conceptseg layers`)"
+    own = other["own_worth"]
+    return (
+        f"Run it again with `--set layer={other['layer']}`, from where a position acts on pixels "
+        f"{other['reach_px']:.0f} px away (worth {other['worth']:.2f} to the decision"
+        + ("" if own is None else f", {own:.2f} here")
+        + ")"
+    )
 
 
 def out_of_reach(notes: Mapping[str, Any]) -> str:

@@ -77,14 +77,16 @@ def parse_size(text: str) -> tuple[int, int]:
 def _of_study(path: Path, overrides: Sequence[tuple[str, Any]]) -> None:
     """Print the layers of the network in a study's file, for its first image."""
     from conceptseg.engine import reading, start
-    from conceptseg.network.choice import with_worth
+    from conceptseg.network.choice import with_reach, with_worth
     from conceptseg.study.command.running import shared_parts
 
     study = shared_parts(path, overrides)
     _, context = start.prepare_each(study.model_copy(update={"layer": "auto", "layers": None}))[0]
-    infos = context.model.layers(reading.first_images(context.manifest, context.run))
-    _print_layers(with_worth(infos, context.choice))
+    images = reading.first_images(context.manifest, context.run)
     choice = context.choice
+    if choice is not None:
+        choice = with_reach(choice, context.model, images, context.run.batch_size)
+    _print_layers(with_worth(context.model.layers(images), choice))
     if choice is not None and len(choice.levels) > 1:
         worth = choice.worth(choice.joint)
         print(f"layers: auto takes {choice.joint}, worth {worth:.2f} together")
@@ -128,7 +130,7 @@ def _print_layers(infos: Sequence[LayerInfo]) -> None:
     table.add_column("kind", overflow="fold")
     weighed = any(info.worth is not None for info in infos)
     headings = ["channels", "grid (y x x)", "stride", "own parameters", "run so far"]
-    headings += ["worth"] if weighed else []
+    headings += ["worth", "acts on pixels up to"] if weighed else []
     for heading in headings:
         table.add_column(heading, justify="right")
     table.add_column("", no_wrap=True)  # what the table is read for is never cut
@@ -142,8 +144,12 @@ def _print_layers(infos: Sequence[LayerInfo]) -> None:
             "" if info.stride is None else f"{info.stride:g}",
             f"{info.parameters:.1%}",
             f"{info.through:.1%}",
-            *(["" if info.worth is None else f"{info.worth:.2f}"] if weighed else []),
+            *([_number(info.worth, ".2f"), _number(info.reach, ".0f")] if weighed else []),
             "recommended" if info.recommended else "",
             style="bold" if info.recommended else None,
         )
     console(width=240).print(table)
+
+
+def _number(value: float | None, how: str) -> str:
+    return "" if value is None else format(value, how)
