@@ -134,14 +134,15 @@ class Choice:
         """The layer at which to ask what acts from more than so many pixels away, if one is known.
 
         Of those whose positions act farther, and that most of the decision passes (`LITTLE`): on
-        the coarsest grid, there the last.
+        the coarsest grid, there the one that is worth most.
         """
         found = [
             name
             for name, one in reversed([*self.weighed.items()])
             if (one.reach or 0.0) > px and (self.share(name) or 0.0) >= LITTLE
         ]
-        return max(found, key=lambda name: self.weighed[name].level, default=None)
+        worth = {name: (self.weighed[name].level, self.worth(name) or 0.0) for name in found}
+        return max(found, key=worth.__getitem__, default=None)
 
     def recorded(self) -> dict[str, Any]:
         """As it is kept with a result; numbers to three digits."""

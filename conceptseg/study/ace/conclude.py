@@ -22,6 +22,7 @@ from conceptseg.study.ace.findings import findings
 from conceptseg.study.ace.gradients import needs_labels
 from conceptseg.study.ace.naming import by_metadata
 from conceptseg.study.ace.pictures import MAP, SHOWN, shown_rows
+from conceptseg.study.ace.reaching import outside_layer
 from conceptseg.study.ace.scored import REGIONS, scored_on
 from conceptseg.study.ace.survey import SCALES
 from conceptseg.study.shared import local_maps, mistaken_report, studied
@@ -81,27 +82,12 @@ def conclude(study: Ace, context: Context, known: Known) -> Result:
             erased_images=len(erasures.ids),
             reach_px=erasures.reach if np.isfinite(erasures.reach) else None,
             spared_px=erasures.spared,
-            outside_layer=_outside_layer(context, erasures.spared),
+            outside_layer=outside_layer(context, erasures.spared),
             smallest_effect=study.smallest_effect,
             mistaken_images=mistakes.images,
             limits={method: comparison.limits[method] for method in comparison.methods},
         ),
     )
-
-
-def _outside_layer(context: Context, spared: int) -> dict[str, Any] | None:
-    """The layer at which uses from outside of a class can be told apart, beside the one that was
-    studied: each one's worth, and how far the first acts."""
-    choice = context.choice
-    name = None if choice is None else choice.from_outside(spared)
-    if choice is None or name is None:
-        return None
-    return {
-        "layer": name,
-        "worth": choice.worth(name),
-        "own_worth": choice.worth(context.layer),
-        "reach_px": choice.weighed[name].reach,
-    }
 
 
 def _arrays(

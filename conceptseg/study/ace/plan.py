@@ -17,6 +17,7 @@ from conceptseg.study.ace.erase import Erase
 from conceptseg.study.ace.mistaken import FoundConcepts
 from conceptseg.study.ace.outside import Outside, place_uses
 from conceptseg.study.ace.pictures import Pictures, lay_out_map, warm_map
+from conceptseg.study.ace.reaching import about_reach
 from conceptseg.study.ace.survey import Survey, cut_scales, usable_samples
 from conceptseg.study.shared.compare import CHOSEN, Compare
 from conceptseg.study.shared.mistaken import mistake_steps
@@ -62,7 +63,8 @@ def check(study: Ace, context: Context) -> None:
 
 
 def remarks(study: Ace, context: Context) -> list[tuple[str, str]]:
-    """How large segments are, against the narrowest class's width, and whether any use can pass."""
+    """How large segments are, against the narrowest class's width, whether any use can pass, and
+    whether one from context can."""
     scales, name, narrow = cut_scales(study, context)
     height, width = first_images(context.manifest, context.run).shape[2:]
     side = (height * width / max(scales)) ** 0.5
@@ -74,7 +76,8 @@ def remarks(study: Ace, context: Context) -> list[tuple[str, str]]:
     samples = usable_samples(study, context)
     ids, groups = [one.id for one in samples], [one.group for one in samples]
     open_tests = unreachable(ids, groups, study.unit, TESTS, ("nulls", study.nulls))
-    return [("segments", text), *(("tests", remark) for remark in open_tests)]
+    tests = [("tests", remark) for remark in open_tests]
+    return [("segments", text), *tests, *about_reach(context)]
 
 
 COMPARED_CLASSES = 4

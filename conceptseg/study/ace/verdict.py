@@ -9,6 +9,7 @@ from conceptseg.result.verdict import Verdict, cannot_tell, concern, counted, li
 from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.ace.naming import called
 from conceptseg.study.ace.pool import MOSTLY
+from conceptseg.study.ace.reaching import instead
 
 MUCH = 0.5
 """Share of a class's IoU whose loss is not to be passed over, whatever random directions cost."""
@@ -89,13 +90,7 @@ def _layer_before(notes: Mapping[str, Any]) -> str:
     other = notes.get("outside_layer")
     if not other:
         return "Choose a layer before it (`conceptseg layers`)"
-    own = other["own_worth"]
-    return (
-        f"Run it again with `--set layer={other['layer']}`, from where a position acts on pixels "
-        f"{other['reach_px']:.0f} px away (worth {other['worth']:.2f} to the decision"
-        + ("" if own is None else f", {own:.2f} here")
-        + ")"
-    )
+    return f"Run it again with {instead(other)}"
 
 
 def out_of_reach(notes: Mapping[str, Any]) -> str:
