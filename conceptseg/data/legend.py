@@ -156,8 +156,8 @@ def _named(count: int, names: Sequence[str]) -> list[str]:
     if names:
         if len(names) != count:
             raise InputError(
-                f"--classes names {len(names)} classes ({', '.join(names)}), but the masks or the "
-                f"network hold {count}"
+                f"--classes names {len(names)} classes ({', '.join(names)}), but the masks hold "
+                f"{count}: name each of them, by its index"
             )
         return list(names)
     if count == 2:
