@@ -182,7 +182,7 @@ def beyond_random(
 
 def _nothing_to_lose(change: Change, smallest: float) -> Test:
     """Of a class that is hardly ever right: no test, and what it would need."""
-    needs, sampling = f"{smallest:.2f} IoU on the images", change.sampling
+    needs, sampling = f"{smallest:.2f} IoU to lose on the images", change.sampling
     level = (float("nan"),) * 2
     return Test(*level, 1.0, 1.0, *level, sampling.n, sampling.of, "none", needs)
 

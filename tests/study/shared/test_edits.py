@@ -37,7 +37,7 @@ def test_a_class_that_is_hardly_ever_right_takes_nothing_from_the_others(images,
     for one in (beside[0], *beside[3:]):
         assert not one.testable and not one.passed and np.isnan(one.detectable)
         assert verdict(one, 0.001, used=False) == "not testable"
-        assert one.needs == "0.02 IoU on the images"
+        assert one.needs == "0.02 IoU to lose on the images"
 
 
 def test_whatever_counts_at_all_is_tested_where_no_loss_is_too_small():

@@ -71,9 +71,17 @@ def test_no_chart_calls_anything_not_used():
 
 
 def test_of_needs_that_differ_in_their_number_the_largest_is_told():
-    needs = ["5 groups", "more than 6 groups", "6 groups", "0.02 IoU on the images", "11 groups"]
+    needs = [
+        "5 groups",
+        "more than 6 groups",
+        "6 groups",
+        "0.02 IoU to lose on the images",
+        "11 groups",
+    ]
     table = Table([row("not testable", detectable=None, needs=one) for one in needs])
     told = open_pairs(table, "loss")
-    assert "5 are not testable without 0.02 IoU on the images or 11 groups that hold" in told
+    assert (
+        "5 are not testable without 0.02 IoU to lose on the images or 11 groups that hold" in told
+    )
     table = Table([row("not testable", detectable=None, needs=one) for one in needs[1:3]])
     assert "2 are not testable without more than 6 groups that hold" in open_pairs(table, "loss")
