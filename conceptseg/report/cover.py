@@ -7,6 +7,7 @@ stand in every study, each a little different, are here once.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from conceptseg.data.problems import repeated_images
 from conceptseg.report import examined, held, rates
 from conceptseg.report.blocks import Report, Section
 from conceptseg.report.told import Illustrate
@@ -67,13 +68,7 @@ def repeated_limit(result: Result) -> list[str]:
     same = result.provenance.get("repeated")
     if not same:
         return []
-    first, other = same["first"]
-    return [
-        f"{int(same['images'])} of the images are the same file as one of another group (first "
-        f"{first} and {other}). Intervals and tests count each as taken by itself, which makes "
-        "them narrower and surer than they may be: name one group for them in the manifest, or "
-        "leave the copies out."
-    ]
+    return [repeated_images(int(same["images"]), *same["first"])]
 
 
 def _facts(result: Result) -> list[tuple[str, Any]]:

@@ -450,6 +450,15 @@ def test_check_lists_every_file_that_cannot_be_used(capsys, study):
     assert all(line.startswith("error: ") for line in err)
 
 
+def test_check_tells_images_that_are_one_file_under_several_names(capsys, study):
+    assert "the same file" not in "\n".join(call(capsys, "check", "-c", study)[1])
+    (study.parent / "i5.png").write_bytes((study.parent / "i1.png").read_bytes())
+    code, out, _ = call(capsys, "check", "-c", study)
+    told = " ".join(word for line in out for word in line.strip("│").split())
+    assert code == 0 and "2 of the images are the same file as one of another group" in told
+    assert "(first i1 and i5)" in told
+
+
 def test_check_opens_some_of_very_many_images(capsys, monkeypatch, study):
     """Those that a limit would keep, and all if asked to."""
     from conceptseg.study.command import estimate

@@ -50,14 +50,18 @@ def estimate(
 
     Raises :class:`~conceptseg.errors.InputError` for the network, the layer, or the first batch.
     """
+    from conceptseg.data.ledger import Ledger
     from conceptseg.data.manifest import check_files
-    from conceptseg.data.problems import remarks
+    from conceptseg.data.problems import remarks, repeated_images
+    from conceptseg.data.reads import IMAGE, recording
     from conceptseg.engine.examine import examine
 
     study = settings.study
     manifest = start.read_manifest(study)
     tried = manifest if every else manifest.select(limit=MOST, seed=study.seed)
-    errors = check_files(start.overlapping(study, tried))
+    ledger = Ledger(tried)
+    with recording(ledger):
+        errors = check_files(start.overlapping(study, tried))
     lines: Lines = [
         (
             "data",
@@ -72,6 +76,8 @@ def estimate(
     if errors:
         return Estimate(lines, errors)
     lines += [("files", remark) for remark in remarks(tried)]
+    if same := ledger.repeated(IMAGE):
+        lines.append(("files", repeated_images(same[0], *same[1])))
     studies = start.prepare_each(study)
     context, *others = (one for _, one in studies)
     parameters = sum(weights.numel() for weights in context.model.parameters())
