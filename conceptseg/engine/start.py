@@ -122,7 +122,7 @@ def _find_levels(
     study: StudyKeys, model: SegmentationModel, manifest: Manifest, run: RunConfig, weigh: bool
 ) -> tuple[Levels, Choice | None]:
     """The layers by their own names, mostly one, and what layers are worth."""
-    from conceptseg.network.choice import REACHING, chosen, with_reach
+    from conceptseg.network.choice import chosen, with_reach
     from conceptseg.network.levels import Levels
     from conceptseg.network.worth import levels_of
 
@@ -141,7 +141,7 @@ def _find_levels(
         try:
             choice = chosen(model, images, run.batch_size, levels)
             if choice is not None and study.asks_from_outside:
-                choice = with_reach(choice, model, images[:REACHING], run.batch_size)
+                choice = with_reach(choice, model, images, run.batch_size, str(levels))
             return levels, choice
         except InputError:  # a named layer is studied though others cannot be weighed
             return levels, None

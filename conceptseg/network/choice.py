@@ -239,16 +239,27 @@ def with_worth(infos: Sequence[LayerInfo], choice: Choice | None) -> list[LayerI
     ]
 
 
-def with_reach(choice: Choice, model: Network, images: Tensor, batch_size: int = FEWER) -> Choice:
-    """The choice with how far positions of each layer that was weighed act on logits, in pixels
-    (:func:`conceptseg.network.reach.reach`): the least of the first images. It takes three passes
-    of one image for each layer and image."""
+def with_reach(
+    choice: Choice,
+    model: Network,
+    images: Images,
+    batch_size: int = FEWER,
+    only: str | None = None,
+) -> Choice:
+    """The choice with how far positions of layers that were weighed act on logits, in pixels
+    (:func:`conceptseg.network.reach.reach`): the least of the first images.
+
+    Of all of them, or of the layer `only` and those that most of the decision passes. It takes
+    three passes of one image for each layer and image; of a network that is dear, one image.
+    """
     from conceptseg.network.record import Tail
 
-    some, farthest = images[:REACHING], float(max(images.shape[2:]))
+    some = images[: 1 if choice.images < FEWER else REACHING]
+    farthest = float(max(some.shape[2:]))
     found, passed = dict(choice.weighed), choice.passed
     for name, one in choice.weighed.items():
-        if AND in name or one.reach is not None:
+        little = only not in (None, name) and (choice.share(name) or 0.0) < LITTLE
+        if AND in name or one.reach is not None or little:
             continue
         far = []
         try:

@@ -1,5 +1,7 @@
 """`auto` takes the deepest layer that carries the decision: by construction, and when trained."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -248,6 +250,8 @@ def test_how_far_layers_act_is_asked_of_those_that_were_weighed():
     assert with_reach(choice, model, images, 2) == choice
     infos = with_worth(model.layers(images), choice)
     assert {one.name: one.reach for one in infos if one.worth is not None} == far
+    one = with_reach(dataclasses.replace(before, images=2), model, images, 2)
+    assert one.passed == before.passed + 3 * len(far), "of one image, where so few were weighed"
     assert {row["layer"]: row["reach_px"] for row in choice.recorded()["layers"]} == far
     assert before.from_outside(0) is None, "nothing is known yet"
     assert [choice.from_outside(px) for px in (0, 6, 7)] == ["body.0", "stem", None]
@@ -258,6 +262,9 @@ def test_what_acts_from_outside_is_asked_where_most_of_the_decision_passes(deep,
     model, images = wrapped(Smeared(deep), 2, 1), blocks()
     choice = with_reach(chosen(model, images), model, images)
     assert choice.weighed["deep"].reach == 2 and (choice.share("deep") > 0.5) is (deep == 1)
+    asked = with_reach(chosen(model, images), model, images, only="last")
+    assert (asked.weighed["deep"].reach is None) is (deep != 1)
+    assert asked.from_outside(1) == layer
     assert choice.from_outside(1) == layer and choice.from_outside(2) is None
 
 
