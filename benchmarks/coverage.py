@@ -41,14 +41,16 @@ from conceptseg.stats.intervals import FEWEST, finite_mean  # noqa: E402
 SCENES = 1500
 ROUNDING = 1e-9
 LEARNT = {
-    "ace": "concept",
-    "dictionary": "atom",
-    "diff": "concept",
-    "dissect": "units",
-    "graph": "atom",
+    "ace": {"concept"},
+    "dictionary": {"atom"},
+    "diff": {"concept"},
+    "dissect": {"units"},
+    "graph": {"atom", "edges"},
+    "prototypes": {"prototype"},
 }
-"""Of a study the column, or table, whose rows are of what is found anew in each data set: concepts,
-atoms, the units that detect a concept, and the concept and threshold of a unit."""
+"""Of a study the columns, or tables, whose rows are of what is found anew in each data set:
+concepts, atoms and edges between them, the units that detect a concept, the concept and threshold
+of a unit, and ways of deciding."""
 CHANCE = {"chance"}
 LEAST = 7
 """Data sets in which a number has to be known, for it to count."""
@@ -213,7 +215,7 @@ def intervals(result: dict) -> Iterator[tuple[tuple[str, ...], float, float, flo
     """
     for name, table in result["tables"].items():
         own, columns = identity(table), list(table["columns"])
-        if "sample" in columns or LEARNT.get(result["study"]) in (name, *own):
+        if "sample" in columns or LEARNT.get(result["study"], set()) & {name, *own}:
             continue
         ends = [
             (columns[place - 1], low, columns[place + 1])

@@ -1,7 +1,7 @@
 """Setting an atom to what it is in right images, on images where a class fails."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,8 +11,9 @@ from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.network.label_map import label_map
 from conceptseg.network.record import Tail
-from conceptseg.stats.estimate import Estimate
+from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test, judge
+from conceptseg.stats.intervals import mostly_alike
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.dictionary.config import Dictionary
 from conceptseg.study.dictionary.learn import LEARNT
@@ -202,7 +203,7 @@ def judge_repairs(study: Dictionary, context: Context, known: Known) -> Known:
     for (place, failure, own, clean, gain, placebo), test in zip(
         rows, judge(asked, side="greater", seed=study.seed), strict=True
     ):
-        lost = failure.right - clean
+        lost, gained = failure.right - clean, own.pointed(gain, -1, 1)
         made.append(
             Repair(
                 failure.class_id,
@@ -210,15 +211,27 @@ def judge_repairs(study: Dictionary, context: Context, known: Known) -> Known:
                 len(gain),
                 float(clean.mean()),
                 own.pointed(clean + gain, 0, 1),
-                own.pointed(gain, -1, 1),
+                gained,
                 own.pointed(placebo, -1, 1),
-                own.ratio(gain, lost),
+                regained(own, gain, lost, gained),
                 float(placebo.sum() / lost.sum()),
                 test,
                 _harm(study, context, known, place, failure),
             )
         )
     return REPAIRS(tuple(made))
+
+
+def regained(own: Sampling, gain: np.ndarray, lost: np.ndarray, gained: Estimate) -> Estimate:
+    """What is gained [m], `gained` in the mean, of what was lost [m].
+
+    Where most images regain the same share of it, as all of it, the interval of their ratio is one
+    point or nearly: then it is as wide as that of the gain, over the mean loss, too.
+    """
+    found, mean = own.ratio(gain, lost), float(lost.mean())
+    if not mostly_alike(gain / lost):
+        return found
+    return found.joined(replace(gained, low=gained.low / mean, high=gained.high / mean))
 
 
 def _harm(
