@@ -5,10 +5,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from conceptseg.result.finding import Finding
+from conceptseg.result.verdict import listed
 from conceptseg.study.ace.assess import Pair
 from conceptseg.study.ace.discovery import Discovery
 from conceptseg.study.ace.naming import named
 from conceptseg.study.ace.pool import MOSTLY
+
+ALIKE = 0.8
+"""Cosine of two directions from which on they are hardly two: erasing either takes most of the
+other, at least 0.64 of its square."""
 
 
 def findings(
@@ -20,19 +25,21 @@ def findings(
 ) -> list[Finding]:
     """The uses; `names` say what each concept is seen on, `words` what some are called."""
     result = []
+    called = [named(one.number, one.label, words.get(one.number, "")) for one in discovery.concepts]
     for pair in pairs:
         if pair.used:
             concept, class_name = discovery.concepts[pair.concept], classes[pair.class_id]
-            own = named(concept.number, concept.label, words.get(concept.number, ""))
+            own, near = called[pair.concept], alike(discovery, pair, pairs)
             finding = Finding.about(
-                claim(pair, own, class_name, names[pair.concept]),
+                claim(pair, own, class_name, names[pair.concept]) + _alike_told(near, called),
                 pair.loss,
                 pair.test,
-                plain=plain(pair, own, class_name),
+                plain=_much_the_same(plain(pair, own, class_name), [called[k] for k in near]),
                 evidence=concept.id,
                 class_name=class_name,
                 effect_name="change of IoU when the concept is erased",
                 concept=concept.number,
+                alike=[discovery.concepts[k].number for k in near],
                 erased_images=pair.erased_images,
                 from_context=pair.from_context,
                 reached=pair.reached,
@@ -46,6 +53,41 @@ def findings(
             )
             result.append(finding)
     return result
+
+
+def alike(discovery: Discovery, pair: Pair, pairs: Sequence[Pair]) -> dict[int, float]:
+    """Of the class's uses that cost it more, those along nearly the same direction, or its
+    opposite: the cosine by the concept's place."""
+    own = discovery.concepts[pair.concept].direction.vector
+    found: dict[int, float] = {}
+    for other in sorted(pairs, key=lambda one: (one.loss.value, one.concept)):
+        if other.class_id != pair.class_id or not other.used:
+            continue
+        if other.concept == pair.concept:
+            break
+        cosine = float(own @ discovery.concepts[other.concept].direction.vector)
+        if abs(cosine) >= ALIKE:
+            found[other.concept] = cosine
+    return found
+
+
+def _alike_told(near: Mapping[int, float], called: Sequence[str]) -> str:
+    """What follows from a direction that others of the class's uses have as well."""
+    if not near:
+        return ""
+    each = [
+        f"{'that' if cosine > 0 else 'the opposite'} of {called[place]} (cosine {cosine:.2f})"
+        for place, cosine in near.items()
+    ]
+    count = "two" if len(each) == 1 else str(len(each) + 1)
+    return (
+        f" Its direction is nearly {listed(each)}: erasing one takes most of the "
+        f"other{'' if len(each) == 1 else 's'}, so these are hardly {count} uses."
+    )
+
+
+def _much_the_same(said: str, others: Sequence[str]) -> str:
+    return f"{said.removesuffix('.')}; much the same as by {listed(others)}." if others else said
 
 
 def plain(pair: Pair, concept: str, class_name: str) -> str:

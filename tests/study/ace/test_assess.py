@@ -312,6 +312,42 @@ def test_a_finding_says_how_many_of_what_are_behind_it():
     assert (finding.effect, finding.ci) == (pairs[0].loss.value, pairs[0].loss.ci)
 
 
+def test_uses_along_nearly_one_direction_are_said_to_be_hardly_several():
+    """Five uses of a class: the second lies 0.9 along the first, the third 0.7, the fourth at -0.9,
+    and the last one is of another class."""
+    vectors = [[1, 0, 0], [0.9, 0.19**0.5, 0], [0.7, -(0.51**0.5), 0], [-0.9, 0, 0.19**0.5],
+               [1, 0, 0]]  # fmt: skip
+    concepts = tuple(concept(q + 1, [0], direction(v)) for q, v in enumerate(vectors))
+    found = discovery(IMAGES, UNITS, 3, concepts=concepts)
+    first = pair(outside=None)
+    assert first.used
+    costs = (-0.5, -0.4, -0.35, -0.3, -0.6)
+    pairs = [
+        replace(first, class_id=2 if q == 4 else 1, concept=q, loss=replace(first.loss, value=cost))
+        for q, cost in enumerate(costs)
+    ]
+    made = findings(found, [*reversed(pairs)], ["rest", "car", "bus"], ["road"] * 5, {3: "night"})
+    told = {(one.details["concept"]): one for one in made}
+    assert {q: one.details["alike"] for q, one in told.items()} == {
+        1: [], 2: [1], 3: [], 4: [1, 2], 5: []
+    }  # fmt: skip
+    assert told[2].plain.endswith("; much the same as by concept 1.")
+    assert told[2].claim.endswith(
+        "Its direction is nearly that of concept 1 (cosine 0.90): erasing one takes most of the "
+        "other, so these are hardly two uses."
+    )
+    assert told[4].claim.endswith(
+        "Its direction is nearly the opposite of concept 1 (cosine -0.90) and the opposite of "
+        "concept 2 (cosine -0.81): erasing one takes most of the others, so these are hardly 3 "
+        "uses."
+    )
+    assert all("nearly" not in told[q].claim for q in (1, 3, 5))
+    unused = [replace(one, used=False) if one.concept == 0 else one for one in pairs]
+    rest = findings(found, unused, ["rest", "car", "bus"], ["road"] * 5, {})
+    assert {one.details["concept"]: one.details["alike"] for one in rest}[2] == []
+    assert [one.details["alike"] for one in rest if one.details["concept"] == 4] == [[2]]
+
+
 def test_nothing_tested_is_nothing_assessed():
     found, erasures = case()
     found.influence.clear()
