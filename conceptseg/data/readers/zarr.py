@@ -20,11 +20,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
 import zarr
-from pydantic import Field, FiniteFloat
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from conceptseg.data.decode import reading
 from conceptseg.data.hashed import changed, missing
@@ -51,6 +51,45 @@ class ArraySpec(Strict):
     split: str | None = Field(None, description="train, val, test, ...")
     group: str | None = Field(None, description="What is not independent: patient, plate, ...")
     metadata: dict[str, FiniteFloat | str] = Field(default_factory=dict)
+
+
+class Resolution(BaseModel):
+    """An array of an OME-Zarr image."""
+
+    path: str
+
+
+class Axis(BaseModel):
+    """An axis as OME-NGFF 0.4 and later have it; of earlier ones it is its name alone."""
+
+    name: str
+
+
+class Multiscale(BaseModel):
+    """What an OME-Zarr image says of itself, as far as it is read; all else may stand beside it."""
+
+    datasets: tuple[Resolution, ...] = Field(min_length=1)
+    axes: tuple[Axis | str, ...] | None = None
+
+
+class Attributes(BaseModel):
+    """A group's or an array's attributes, of which an OME-Zarr image's are some."""
+
+    multiscales: tuple[Multiscale, ...] | None = None
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Self:
+        """From the file of either format. Raises ValueError for what is no such description."""
+        told = content.get("attributes", content)
+        told = told.get("ome", told) if isinstance(told, Mapping) else told
+        if isinstance(told, Mapping) and not isinstance(told.get("multiscales"), list):
+            return cls()  # other conventions have a mapping of that name
+        try:
+            return cls.model_validate(told)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, ("attributes", *first["loc"])))
+            raise ValueError(f"{where}: {first['msg']}") from None
 
 
 class ZarrSpec(FilesSpec):
@@ -221,24 +260,21 @@ def _level(root: Path, path: Path, level: int) -> str:
     found = _multiscales(root, path)
     if found is None:
         return path.as_posix()
-    datasets = found["datasets"]
-    if level >= len(datasets):
-        raise InputError(f"{root / path}: level {level}, but it has {len(datasets)}")
-    own = relative(str(datasets[level]["path"]), str(root / path))
+    if level >= len(found.datasets):
+        raise InputError(f"{root / path}: level {level}, but it has {len(found.datasets)}")
+    own = relative(found.datasets[level].path, str(root / path))
     return (path / own).as_posix()
 
 
-def _multiscales(root: Path, path: Path) -> dict[str, Any] | None:
+def _multiscales(root: Path, path: Path) -> Multiscale | None:
     """What an OME-Zarr image says of itself; None of what is none."""
     for head in ("zarr.json", ".zattrs"):
         file = resolve(root, path / head)
         if file.is_file():
-            content = _json(file)
-            told = content.get("attributes", content)
-            told = told.get("ome", told)
-            if told.get("multiscales"):
-                found: dict[str, Any] = told["multiscales"][0]
-                return found
+            with reading(file):
+                told = Attributes.of(_json(file))
+            if told.multiscales:
+                return told.multiscales[0]
     return None
 
 
@@ -253,8 +289,8 @@ def _json(file: Path) -> dict[str, Any]:
 def _grid(root: Path, path: str, axes: str | None) -> Grid:
     shape = tuple(map(int, _array(root, path).shape))
     image = _multiscales(root, Path(path).parent) if Path(path).parent != Path(".") else None
-    if image is not None and image.get("axes"):
-        axes = "".join(str(a["name"] if isinstance(a, dict) else a)[:1] for a in image["axes"])
+    if image is not None and image.axes:
+        axes = "".join((one if isinstance(one, str) else one.name)[:1] for one in image.axes)
     axes = axes or "cyx"[-len(shape) :]
     if len(axes) != len(shape) or len(set(axes)) < len(axes) or not {"y", "x"} <= set(axes):
         raise InputError(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import fsspec
 import numpy as np
@@ -138,6 +139,37 @@ def test_no_level_leads_out_of_the_root(plate, tmp_path):
             file.write_text(text)
     with pytest.raises(InputError, match="leaves the root"):
         manifest(tmp_path, **plate)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"attributes": 3.5}, "attributes: "),
+        ({"attributes": {"ome": "x"}}, "attributes: "),
+        ({"attributes": {"ome": {"multiscales": [4]}}}, "attributes.multiscales.0: "),
+        ({"multiscales": [{"axes": AXES}]}, "attributes.multiscales.0.datasets: Field required"),
+        ({"multiscales": [{"datasets": [{"path": 3}]}]}, "multiscales.0.datasets.0.path: "),
+        ({"multiscales": [{"datasets": [{"path": "0"}], "axes": [[]]}]}, "multiscales.0.axes.0"),
+    ],
+)
+def test_descriptions_that_are_none_are_refused_by_the_field(plate, tmp_path, content, told):
+    for head in ("zarr.json", ".zattrs"):
+        file = tmp_path / "a.zarr" / head
+        if file.exists():
+            before = json.loads(file.read_text())
+            before.pop("attributes", None)
+            file.write_text(json.dumps(before | content))
+    with pytest.raises(InputError, match=re.escape(told)) as raised:
+        manifest(tmp_path, **plate)
+    assert "a.zarr" in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_another_convention_of_that_name_says_nothing_of_axes(tmp_path):
+    save(tmp_path / "scene" / "bands", VALUES[0, :, 0])
+    group = {"zarr_format": 3, "node_type": "group", "attributes": {"multiscales": {"layout": []}}}
+    (tmp_path / "scene" / "zarr.json").write_text(json.dumps(group))
+    found = manifest(tmp_path, format="zarr", labels=LABELS, arrays=[{"image": "scene/bands"}])
+    assert found.image(found.samples[0]).shape == (3, 24, 40)
 
 
 @pytest.mark.parametrize("what", ["pickle", "text", "link"])
