@@ -60,7 +60,12 @@ def _opened(
             f"{key}: its classes ({theirs}) are not those of model ({mine}); two networks are "
             f"compared class by class: give {key}.classes, or another checkpoint"
         )
-    name = model.layer_name(layer, first)
+    try:
+        name = model.layer_name(layer, first)
+    except InputError as error:
+        cure = "name the other network's by other_layer" if key == "other" else "of other seeds it "
+        cure += "" if key == "other" else "has to have model's name"
+        raise InputError(f"{key}: {error}; {cure}") from None
     theirs_grid = encode(model, first, name).shape[2:]
     if theirs_grid != grid:
         raise InputError(

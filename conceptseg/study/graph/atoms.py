@@ -171,10 +171,11 @@ def split(study: Graph, context: Context, known: Known) -> Known:
     """The halves and the classes. Raises InputError where no class is in enough of either."""
     table = known[CELLS]
     ids = table.ids
-    sampling = sampling_of(context, ids, study.unit, (context.seed, 61))
-    order = sorted(set(sampling.groups), key=lambda one: sample_priority(context.seed + 1, one))
+    dealt = sampling_of(context, ids, study.unit, (context.seed, 61)).groups
+    order = sorted(set(dealt), key=lambda one: sample_priority(context.seed + 1, one))
     place = {name: number for number, name in enumerate(order)}
-    first = np.array([place[name] % 2 == 0 for name in sampling.groups], bool)
+    first = np.array([place[name] % 2 == 0 for name in dealt], bool)
+    sampling = sampling_of(context, ids, study.unit, (context.seed, 61), judging=~first)
     wanted = study.class_ids(context)
     held = np.array([[c in table.tables[name]["held"] for c in wanted] for name in ids], bool)
     held = held.reshape(len(ids), len(wanted))

@@ -5,7 +5,6 @@ from typing import Any
 
 from conceptseg.report import charts, cover
 from conceptseg.report.blocks import (
-    Block,
     ColourBar,
     Gallery,
     Picture,
@@ -64,7 +63,8 @@ def compose(result: Result) -> Report:
     )
 
 
-def picture(result: Result) -> Section:
+def picture(result: Result) -> Section | None:
+    """The graph of what was confirmed, and images of it; None where nothing was."""
     names, lines = drawing.called(result), list[tuple[str, list[Picture | None]]]()
     rows = [row for row in result.tables["edges"].rows if row.get("pictures")]
     for row in sorted(rows, key=lambda row: -row["size"])[:SHOWN]:
@@ -78,11 +78,13 @@ def picture(result: Result) -> Section:
         "Where both ends of the largest edges respond",
     )
     gallery = Gallery(heads, lines, title, bar=BAR) if lines else None
-    return Section("picture", "The graph", "", [drawing.pictures(result), gallery])
+    drawn = [one for one in (drawing.pictures(result), gallery) if one is not None]
+    return Section("picture", "The graph", "", drawn) if drawn else None
 
 
-def atoms(result: Result) -> Section:
-    """A row of pictures for each atom on a confirmed edge, the most connected first."""
+def atoms(result: Result) -> Section | None:
+    """A row of pictures for each atom on a confirmed edge, the most connected first; None where
+    there is none."""
     rows = [row for row in result.tables["atoms"].rows if row["pictures"]]
     rows.sort(key=lambda row: -row["edges"])
     most = max((len(row["pictures"]) for row in rows), default=0)
@@ -94,8 +96,9 @@ def atoms(result: Result) -> Section:
         lines.append((said, own + [None] * (most - len(own))))
     heads = [f"{n + 1}." for n in range(most)]
     text = "The images in which each atom's units respond most, and where."
-    blocks: list[Block] = [Gallery(heads, lines, bar=BAR)] if lines else []
-    return Section("atoms", "What atoms respond to", text, blocks)
+    if not lines:
+        return None
+    return Section("atoms", "What atoms respond to", text, [Gallery(heads, lines, bar=BAR)])
 
 
 def _responses(row: Mapping[str, Any]) -> list[Picture]:

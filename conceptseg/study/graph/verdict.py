@@ -7,6 +7,12 @@ from conceptseg.result.verdict import Verdict, cannot_tell, counted
 def verdict(result: Result) -> Verdict:
     """Always "cannot tell": which of a network's ways are good ones, a graph does not know."""
     notes = result.notes
+    if notes["tested"] and not notes.get("testable", notes["tested"]):
+        return cannot_tell(
+            f"None of {counted(notes['tested'], 'edge')} that were carried out could have been "
+            f"shown to hold: a test takes {notes['needs']} in the half of the images that judges.",
+            "Give more images, or set unit: image.",
+        )
     told = (
         f"{counted(notes['confirmed'], 'edge')} of {notes['tested']} that were carried out hold in "
         f"both directions, {notes['specific']} of them against random groups of units as well"

@@ -130,13 +130,14 @@ def list_objects(study: Language, context: Context, known: Known) -> Known:
             f"needs {study.min_objects}; give more images, or lower min_objects or min_share"
         )
     ids = [table.ids[i] for i in table.owner("class")[kept].tolist()]
-    sampling = sampling_of(context, ids, study.unit, (context.seed, 71))
-    judging = held_out(sampling.groups, context.seed)
+    dealt = sampling_of(context, ids, study.unit, (context.seed, 71))
+    judging = held_out(dealt.groups, context.seed)
     if judging.all() or not judging.any():
         raise InputError(
-            f"{context.manifest.where}: all objects are of one {sampling.of.removesuffix('s')}, so "
+            f"{context.manifest.where}: all objects are of one {dealt.of.removesuffix('s')}, so "
             "none could judge a language that was not learnt on it; give more, or unit: image"
         )
+    sampling = sampling_of(context, ids, study.unit, (context.seed, 71), judging=judging)
     attributes, values = _attributes(context, table, kept, ids)
     spoken = Spoken(
         tuple(ids),

@@ -4,10 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
+import numpy as np
+
 from conceptseg.data.draw import drawn
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context
 from conceptseg.stats.estimate import Sampling
+from conceptseg.stats.intervals import units
 
 Row = dict[str, Any]
 NAMED = 1000
@@ -85,7 +88,16 @@ def sampling_of(
     unit: Literal["auto", "group", "image"],
     seed: int | tuple[int, ...],
     draws: int = 2000,
+    judging: Sequence[bool] | np.ndarray | None = None,
 ) -> Sampling:
-    """What values [m] of these images count as, by the manifest's groups."""
+    """What values [m] of these images count as, by the manifest's groups.
+
+    Where some were learnt from and the others alone are `judging` [m], there have to be enough
+    groups among these: a test of the four groups that are half of eight could never pass.
+    """
     groups = [context.manifest.sample(name).group for name in ids]
+    if judging is not None:
+        rows = np.flatnonzero(judging).tolist()
+        if units([ids[i] for i in rows], [groups[i] for i in rows], unit)[1] == "image":
+            unit = "image"
     return Sampling.counting(ids, groups, unit, seed, draws)

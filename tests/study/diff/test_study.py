@@ -147,7 +147,7 @@ def test_same_command_twice_gives_the_same_result(lacking, tmp_path):
     [
         (["other.arguments={stride: 4}"], "other: its layer 'body' is a map of 6 x 8"),
         (["other.classes=[a, b, c, d]"], r"other: its classes \(a, b, c, d\) are not those of"),
-        (["other_layer=boddy"], "'boddy'"),
+        (["other_layer=boddy"], "other: .*'boddy'.*; name the other network's by other_layer"),
         (["seeds=[{source: planted, name: biassed}]"], "biassed"),
         (["finder.counts=[90000]"], "positions are too few for 90000 concepts"),
     ],

@@ -153,3 +153,36 @@ def test_bad_input_is_refused_in_one_line(finished, tmp_path, capsys, words, sai
     assert run(finished[0], tmp_path / "out", *words) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and said in error
+
+
+def grouped(folder, pattern, **changes):
+    """The same images in other groups."""
+    path = wired.write(folder, **SMALL, **changes)
+    manifest = yaml.safe_load((folder / "set.yaml").read_text())
+    (folder / "set.yaml").write_text(yaml.safe_dump({**manifest, "group": pattern}))
+    return path
+
+
+def test_of_groups_that_are_too_few_in_half_of_the_images_images_count(tmp_path):
+    """Ten groups would do for a test of all images; five of them judge."""
+    path = grouped(tmp_path / "files", r"g\d(\d)")
+    assert run(path, tmp_path / "out", "--set", "compare=[]") == 0
+    result, _ = read(tmp_path / "out")
+    assert result["notes"]["unit"] == "image" and {f["of"] for f in result["findings"]} == {
+        "images"
+    }
+    assert drawn(result) == wired.WAYS | wired.STRAIGHT
+    assert result["notes"]["testable"] == result["notes"]["tested"]
+
+
+def test_where_no_test_could_pass_the_verdict_says_so(tmp_path):
+    path = grouped(tmp_path / "files", r"g(\d)\d", unit="group")
+    assert run(path, tmp_path / "out", "--set", "compare=[]") == 0
+    result, _ = read(tmp_path / "out")
+    assert result["notes"]["testable"] == 0 and not result["findings"]
+    said = result["verdict"]["sentence"]
+    assert "could have been shown to hold: a test takes" in said and "groups in the half" in said
+    assert all("groups" in row["needs"] for row in result["tables"]["edges"]["rows"])
+    page = (tmp_path / "out/report.html").read_text()
+    assert "The graph</h2>" not in page and "What atoms respond to</h2>" not in page
+    assert "The largest edges" in page
