@@ -68,7 +68,9 @@ class Graph(Study):
     )
     exemplars: int = Field(4, ge=0, description="Images shown for each atom.")
     unit: Literal["auto", "group", "image"] = Field(
-        "auto", description="What intervals and tests count: the manifest's groups, or images."
+        "auto",
+        description="What intervals and tests count: the manifest's groups, or images; auto takes "
+        "groups where at least eight judge.",
     )
     picture_px: int = Field(
         160, ge=32, le=4096, description="Longer side of the report's pictures."

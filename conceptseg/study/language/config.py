@@ -49,7 +49,9 @@ class Language(Study):
     grid: int = Field(12, ge=4, le=32, description="Side of the masks that the receiver draws.")
     exemplars: int = Field(5, ge=0, description="Objects shown for each word.")
     unit: Literal["auto", "group", "image"] = Field(
-        "auto", description="What intervals and tests count: the manifest's groups, or images."
+        "auto",
+        description="What intervals and tests count: the manifest's groups, or images; auto takes "
+        "groups where at least eight judge.",
     )
     picture_px: int = Field(
         120, ge=32, le=4096, description="Longer side of the report's pictures."
