@@ -113,7 +113,7 @@ def judge_classes(study: Diff, context: Context, known: Known) -> Known:
     tests, made = _judged(study, [values[c] for c in held], own), list[Moved]()
     unit = _pooled(list(seeds.values()))
     for c, test in zip(held, tests, strict=True):
-        change = own.bounded(values[c], -1.0, 1.0)
+        change = own.pointed(values[c], -1.0, 1.0)
         shown = _shown(study, change, test, seeds[c])
         made.append(
             Moved(
@@ -149,7 +149,7 @@ def judge_concepts(study: Diff, context: Context, known: Known) -> Known:
     total, outside = table.column("mean").sum(0), table.column("outside").sum(0)
     away = outside / np.maximum(total, 1e-12)[..., None]
     for (q, c), value, test in zip(cells, values, tests, strict=True):
-        change = own.bounded(value, -2.0, 2.0)
+        change = own.pointed(value, -2.0, 2.0)
         made.append(
             Shift(
                 q,
