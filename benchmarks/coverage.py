@@ -52,6 +52,8 @@ LEARNT = {
 concepts, atoms and edges between them, the units that detect a concept, the concept and threshold
 of a unit, and ways of deciding."""
 CHANCE = {"chance"}
+SET = {"visible"}
+"""Columns of numbers that are set and not measured: they tell rows apart as words do."""
 LEAST = 7
 """Data sets in which a number has to be known, for it to count."""
 
@@ -239,7 +241,8 @@ def identity(table: dict) -> list[str]:
     own: list[str] = []
     for column in table["columns"]:
         cells = [row.get(column) for row in table["rows"]]
-        if not any(isinstance(cell, float) for cell in cells) and any(cells):
+        measured = column not in SET and any(isinstance(cell, float) for cell in cells)
+        if not measured and any(cells):
             own.append(column)
             if len({tuple(str(row.get(one)) for one in own) for row in table["rows"]}) == len(
                 cells
