@@ -42,8 +42,8 @@ def compose(result: Result) -> Report:
             "The curves hide pixels by a fill that the noise network never met; an order that is "
             "good under noise need not be good under a fill, and the other way round.",
             "It is amortised: of an image that is unlike those of the fit it may be wrong.",
-            "The noise network is fitted once. On other images the fit gives other levels and another "
-            "order; intervals count the images that judge, and know nothing of that.",
+            "The noise network is fitted once. On other images the fit gives other levels and "
+            "another order; intervals count the images that judge, and know nothing of that.",
             "What is kept is the network's own prediction, right or wrong; no label is read.",
         ),
         illustrate=illustrate(result),
