@@ -28,17 +28,6 @@ def remarks(manifest: Manifest) -> list[str]:
     ]
 
 
-def repeated_images(images: int, first: str, other: str) -> str:
-    """That images are counted as independent which are one file under several names; how many they
-    are, and the ids of the first two."""
-    return (
-        f"{images} of the images are the same file as one of another group (first {first} and "
-        f"{other}). Intervals and tests count each as taken by itself, which makes them narrower "
-        "and surer than they may be: name one group for them in the manifest, or leave the copies "
-        "out."
-    )
-
-
 _VARIES = re.compile(r"'[^']*'|\"[^\"]*\"|\([^()]*\)|\[[^\[\]]*\]|\S*/\S*|[-+]?\d[\d.,e+-]*")
 
 

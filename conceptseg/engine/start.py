@@ -122,8 +122,9 @@ def _find_levels(
     study: StudyKeys, model: SegmentationModel, manifest: Manifest, run: RunConfig, weigh: bool
 ) -> tuple[Levels, Choice | None]:
     """The layers by their own names, mostly one, and what layers are worth."""
-    from conceptseg.network.choice import chosen, with_reach
+    from conceptseg.network.choice import chosen
     from conceptseg.network.levels import Levels
+    from conceptseg.network.reach import with_reach
     from conceptseg.network.worth import levels_of
 
     several = study.layers if study.reads != "apart" or study.layers == "auto" else None

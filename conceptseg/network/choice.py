@@ -8,7 +8,6 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor, nn
 
 from conceptseg.errors import InputError
@@ -25,7 +24,6 @@ from conceptseg.network.contest import (
 from conceptseg.network.influence import sloping
 from conceptseg.network.layers import LayerInfo, products, survey, watch
 from conceptseg.network.levels import AND, Levels
-from conceptseg.network.reach import reach
 from conceptseg.network.together import carried
 from conceptseg.network.worth import Weigher
 
@@ -52,8 +50,6 @@ DEAR = 120e9
 take minutes for each layer otherwise."""
 LITTLE = 0.5
 """Share of what the best layer is worth below which most of the decision does not pass."""
-REACHING = 2
-"""Images on which it is asked how far layers act."""
 LEAST = 1e-6
 """What the best layer must lose of the logits' variation for any to be called one that acts."""
 
@@ -237,42 +233,6 @@ def with_worth(infos: Sequence[LayerInfo], choice: Choice | None) -> list[LayerI
         )
         for info in infos
     ]
-
-
-def with_reach(
-    choice: Choice,
-    model: Network,
-    images: Images,
-    batch_size: int = FEWER,
-    only: str | None = None,
-) -> Choice:
-    """The choice with how far positions of layers that were weighed act on logits, in pixels
-    (:func:`conceptseg.network.reach.reach`): the least of the first images.
-
-    Of all of them, or of the layer `only` and those that most of the decision passes. It takes
-    three passes of one image for each layer and image; of a network that is dear, one image.
-    """
-    from conceptseg.network.record import Tail
-
-    some = images[: 1 if choice.images < FEWER else REACHING]
-    farthest = float(max(some.shape[2:]))
-    found, passed = dict(choice.weighed), choice.passed
-    for name, one in choice.weighed.items():
-        little = only not in (None, name) and (choice.share(name) or 0.0) < LITTLE
-        if AND in name or one.reach is not None or little:
-            continue
-        far = []
-        try:
-            for part in some.split(max(1, batch_size)):
-                with torch.no_grad():
-                    tail = Tail.of(model, part, name)
-                    mean = tail.activation.mean((0, 2, 3), keepdim=True)
-                    far += reach(tail, mean).tolist()
-        except InputError:  # its output can be set, but not read from there on
-            continue
-        passed += 3 * len(some)
-        found[name] = replace(one, reach=min(farthest, *far))
-    return replace(choice, weighed=found, passed=passed)
 
 
 def choose(model: Network, images: Images, batch_size: int = FEWER) -> Choice | None:

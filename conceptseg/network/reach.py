@@ -1,12 +1,23 @@
 """How far from a layer's positions the rest of the network lets them act."""
 
+from __future__ import annotations
+
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
+from conceptseg.errors import InputError
+from conceptseg.network.choice import LITTLE, Choice
+from conceptseg.network.contest import Images
+from conceptseg.network.contract import Network
+from conceptseg.network.levels import AND
 from conceptseg.network.record import Tail
 
 LEAST = 1e-3
 """Of the range of an image's logits; what moves them less decides nothing."""
+REACHING, DEAR = 2, 4
+"""Images on which layers are asked; one where layers were weighed on fewer than so many."""
 
 
 def reach(tail: Tail, instead: Tensor) -> Tensor:
@@ -36,3 +47,37 @@ def reach(tail: Tail, instead: Tensor) -> Tensor:
         far = (last - pixels * half / positions).clamp(min=0)
         result = torch.maximum(result, torch.where(last == pixels, torch.inf, far))
     return result
+
+
+def with_reach(
+    choice: Choice,
+    model: Network,
+    images: Images,
+    batch_size: int = 4,
+    only: str | None = None,
+) -> Choice:
+    """The choice with how far positions of layers that were weighed act on logits, in pixels
+    (:func:`reach`): the least of the first images.
+
+    Of all of them, or of the layer `only` and those that most of the decision passes. It takes
+    three passes of one image for each layer and image; of a network that is dear, one image.
+    """
+    some = images[: 1 if choice.images < DEAR else REACHING]
+    farthest = float(max(some.shape[2:]))
+    found, passed = dict(choice.weighed), choice.passed
+    for name, one in choice.weighed.items():
+        little = only not in (None, name) and (choice.share(name) or 0.0) < LITTLE
+        if AND in name or one.reach is not None or little:
+            continue
+        far = []
+        try:
+            for part in some.split(max(1, batch_size)):
+                with torch.no_grad():
+                    tail = Tail.of(model, part, name)
+                    mean = tail.activation.mean((0, 2, 3), keepdim=True)
+                    far += reach(tail, mean).tolist()
+        except InputError:  # its output can be set, but not read from there on
+            continue
+        passed += 3 * len(some)
+        found[name] = replace(one, reach=min(farthest, *far))
+    return replace(choice, weighed=found, passed=passed)

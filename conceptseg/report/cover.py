@@ -7,12 +7,11 @@ stand in every study, each a little different, are here once.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from conceptseg.data.problems import repeated_images
 from conceptseg.report import examined, held, rates
 from conceptseg.report.blocks import Report, Section
 from conceptseg.report.told import Illustrate
 from conceptseg.result.saved import Result
-from conceptseg.result.wording import by_reason
+from conceptseg.result.wording import by_reason, repeated_images
 from conceptseg.stats.intervals import FEWEST
 
 SKEWED = (

@@ -1,7 +1,5 @@
 """`auto` takes the deepest layer that carries the decision: by construction, and when trained."""
 
-import dataclasses
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,7 +8,7 @@ from torch.nn import functional as F
 from conceptseg.config import Reading
 from conceptseg.network import choice as choosing
 from conceptseg.network.candidates import Candidate, candidates
-from conceptseg.network.choice import AT_MOST, chosen, ranked, with_reach, with_worth
+from conceptseg.network.choice import AT_MOST, chosen, ranked, with_worth
 from conceptseg.network.layers import products, watch
 from conceptseg.network.model import SegmentationModel
 from tests.small_models import LOGITS, wrapped
@@ -229,43 +227,6 @@ def test_few_passes_and_any_layer_besides():
     infos = with_worth(model.layers(images), more)
     assert [info.name for info in infos if info.recommended] == [choice.layer]
     assert {info.name for info in infos if info.worth is not None} == set(more.weighed)
-
-
-class Smeared(Shared):
-    """What is found is spread over two pixels each way."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.avg_pool2d(super().forward(x), 5, 1, 2)
-
-
-def test_how_far_layers_act_is_asked_of_those_that_were_weighed():
-    """Of a row of dilated convolutions the stem acts by what all of them add: 1 + 2 + 4 px."""
-    torch.manual_seed(3)
-    model, images = wrapped(Dilated(), 3, 1), torch.rand(5, 1, 32, 32)
-    before = chosen(model, images, layer="body.0")
-    choice = with_reach(before, model, images, 2)
-    far = {name: one.reach for name, one in choice.weighed.items()}
-    assert far == {"stem": 7, "body": 0, "body.0": 6}
-    assert choice.passed == before.passed + 3 * 2 * len(far)
-    assert with_reach(choice, model, images, 2) == choice
-    infos = with_worth(model.layers(images), choice)
-    assert {one.name: one.reach for one in infos if one.worth is not None} == far
-    one = with_reach(dataclasses.replace(before, images=2), model, images, 2)
-    assert one.passed == before.passed + 3 * len(far), "of one image, where so few were weighed"
-    assert {row["layer"]: row["reach_px"] for row in choice.recorded()["layers"]} == far
-    assert before.from_outside(0) is None, "nothing is known yet"
-    assert [choice.from_outside(px) for px in (0, 6, 7)] == ["body.0", "stem", None]
-
-
-@pytest.mark.parametrize(("deep", "layer"), [(1.0, "deep"), (0.1, "last")])
-def test_what_acts_from_outside_is_asked_where_most_of_the_decision_passes(deep, layer):
-    model, images = wrapped(Smeared(deep), 2, 1), blocks()
-    choice = with_reach(chosen(model, images), model, images)
-    assert choice.weighed["deep"].reach == 2 and (choice.share("deep") > 0.5) is (deep == 1)
-    asked = with_reach(chosen(model, images), model, images, only="last")
-    assert (asked.weighed["deep"].reach is None) is (deep != 1)
-    assert asked.from_outside(1) == layer
-    assert choice.from_outside(1) == layer and choice.from_outside(2) is None
 
 
 def test_candidates_are_few():

@@ -1,11 +1,16 @@
 """How far positions act, against sums of what each convolution adds."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from conceptseg.network.reach import reach
+from conceptseg.network.choice import chosen, with_worth
+from conceptseg.network.reach import reach, with_reach
 from conceptseg.network.record import Tail
+from tests.network.test_choice import Dilated, Shared, blocks
 from tests.small_models import images, wrapped
 
 SIDE = 48
@@ -65,3 +70,40 @@ def test_of_one_row_of_positions_nothing_is_known():
         found = Tail.of(model, images(1, 4, SIDE), "first")
         assert found.activation.shape[2:] == (1, SIDE // 4)
         assert reach(found, found.activation.mean()).tolist() == [float("inf")]
+
+
+class Smeared(Shared):
+    """What is found is spread over two pixels each way."""
+
+    def forward(self, x):
+        return F.avg_pool2d(super().forward(x), 5, 1, 2)
+
+
+def test_how_far_layers_act_is_asked_of_those_that_were_weighed():
+    """Of a row of dilated convolutions the stem acts by what all of them add: 1 + 2 + 4 px."""
+    torch.manual_seed(3)
+    model, pictures = wrapped(Dilated(), 3, 1), torch.rand(5, 1, 32, 32)
+    before = chosen(model, pictures, layer="body.0")
+    choice = with_reach(before, model, pictures, 2)
+    far = {name: one.reach for name, one in choice.weighed.items()}
+    assert far == {"stem": 7, "body": 0, "body.0": 6}
+    assert choice.passed == before.passed + 3 * 2 * len(far)
+    assert with_reach(choice, model, pictures, 2) == choice
+    infos = with_worth(model.layers(pictures), choice)
+    assert {one.name: one.reach for one in infos if one.worth is not None} == far
+    one = with_reach(dataclasses.replace(before, images=2), model, pictures, 2)
+    assert one.passed == before.passed + 3 * len(far), "of one image, where so few were weighed"
+    assert {row["layer"]: row["reach_px"] for row in choice.recorded()["layers"]} == far
+    assert before.from_outside(0) is None, "nothing is known yet"
+    assert [choice.from_outside(px) for px in (0, 6, 7)] == ["body.0", "stem", None]
+
+
+@pytest.mark.parametrize(("deep", "layer"), [(1.0, "deep"), (0.1, "last")])
+def test_what_acts_from_outside_is_asked_where_most_of_the_decision_passes(deep, layer):
+    model, pictures = wrapped(Smeared(deep), 2, 1), blocks()
+    choice = with_reach(chosen(model, pictures), model, pictures)
+    assert choice.weighed["deep"].reach == 2 and (choice.share("deep") > 0.5) is (deep == 1)
+    asked = with_reach(chosen(model, pictures), model, pictures, only="last")
+    assert (asked.weighed["deep"].reach is None) is (deep != 1)
+    assert asked.from_outside(1) == layer
+    assert choice.from_outside(1) == layer and choice.from_outside(2) is None

@@ -50,7 +50,7 @@ def test_where_rules_are_used_and_not_compared_check_says_what_it_would_cost():
     data = {"manifest": "set.yaml"}
     model = {"source": "planted", "name": "clean"}
     (line,) = rules(Lcrp(data=data, model=model), None, 0.1, compare=False)
-    assert line == ("LRP rules", "not compared; --rules does, in about 18 s")
+    assert line == ("LRP rules", "not compared; --rules does, in about 20 s")
     other = Permutation(data=data, model=model)
     assert rules(other, None, 0.1, compare=False) == []
     local = Permutation(data=data, model=model, compare=("deep_lift",))

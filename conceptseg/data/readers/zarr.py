@@ -20,11 +20,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import zarr
-from pydantic import BaseModel, Field, FiniteFloat, ValidationError
+from pydantic import Field, FiniteFloat
 
 from conceptseg.data.decode import reading
 from conceptseg.data.hashed import changed, missing
@@ -33,6 +33,7 @@ from conceptseg.data.manifest import Manifest, Sample
 from conceptseg.data.places import place_of
 from conceptseg.data.raster import Raster, check_pixels
 from conceptseg.data.readers._files import FileSource, relative, resolve
+from conceptseg.data.readers._ome import Attributes, Multiscale
 from conceptseg.data.readers._spec import FilesSpec, LabelSpec, parse, root_of
 from conceptseg.errors import InputError
 from conceptseg.strict import Strict
@@ -51,45 +52,6 @@ class ArraySpec(Strict):
     split: str | None = Field(None, description="train, val, test, ...")
     group: str | None = Field(None, description="What is not independent: patient, plate, ...")
     metadata: dict[str, FiniteFloat | str] = Field(default_factory=dict)
-
-
-class Resolution(BaseModel):
-    """An array of an OME-Zarr image."""
-
-    path: str
-
-
-class Axis(BaseModel):
-    """An axis as OME-NGFF 0.4 and later have it; of earlier ones it is its name alone."""
-
-    name: str
-
-
-class Multiscale(BaseModel):
-    """What an OME-Zarr image says of itself, as far as it is read; all else may stand beside it."""
-
-    datasets: tuple[Resolution, ...] = Field(min_length=1)
-    axes: tuple[Axis | str, ...] | None = None
-
-
-class Attributes(BaseModel):
-    """A group's or an array's attributes, of which an OME-Zarr image's are some."""
-
-    multiscales: tuple[Multiscale, ...] | None = None
-
-    @classmethod
-    def of(cls, content: Mapping[str, Any]) -> Self:
-        """From the file of either format. Raises ValueError for what is no such description."""
-        told = content.get("attributes", content)
-        told = told.get("ome", told) if isinstance(told, Mapping) else told
-        if isinstance(told, Mapping) and not isinstance(told.get("multiscales"), list):
-            return cls()  # other conventions have a mapping of that name
-        try:
-            return cls.model_validate(told)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, ("attributes", *first["loc"])))
-            raise ValueError(f"{where}: {first['msg']}") from None
 
 
 class ZarrSpec(FilesSpec):

@@ -14,7 +14,7 @@ from conceptseg.engine.known import Known
 from conceptseg.engine.pool import cores
 from conceptseg.engine.shelf import shelf_of
 from conceptseg.engine.work import Task, map_part, opened
-from conceptseg.result.wording import by_reason
+from conceptseg.result.wording import by_reason, repeated_images
 from conceptseg.settings import Settings
 from conceptseg.study.command.rules import rules
 
@@ -52,7 +52,7 @@ def estimate(
     """
     from conceptseg.data.ledger import Ledger
     from conceptseg.data.manifest import check_files
-    from conceptseg.data.problems import remarks, repeated_images
+    from conceptseg.data.problems import remarks
     from conceptseg.data.reads import IMAGE, recording
     from conceptseg.engine.examine import examine
 

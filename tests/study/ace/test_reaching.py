@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from conceptseg.network.choice import chosen, with_reach
+from conceptseg.network.choice import chosen
+from conceptseg.network.reach import with_reach
 from conceptseg.study.ace import reaching
-from tests.network.test_choice import Smeared, blocks
+from tests.network.test_choice import blocks
+from tests.network.test_reach import Smeared
 from tests.small_models import wrapped
 
 

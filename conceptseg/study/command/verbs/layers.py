@@ -77,7 +77,8 @@ def parse_size(text: str) -> tuple[int, int]:
 def _of_study(path: Path, overrides: Sequence[tuple[str, Any]]) -> None:
     """Print the layers of the network in a study's file, for its first image."""
     from conceptseg.engine import reading, start
-    from conceptseg.network.choice import with_reach, with_worth
+    from conceptseg.network.choice import with_worth
+    from conceptseg.network.reach import with_reach
     from conceptseg.study.command.running import shared_parts
 
     study = shared_parts(path, overrides)
