@@ -343,6 +343,7 @@ def row(value, share=0.9, all_=0.2, p=0.001, concept=1):
     [
         ([row("True"), row("brick", p=0.01)], "ground (100%)", "brick"),
         ([row("3.0"), row("-1"), row("nan")], "ground (100%)", None),
+        ([row("320x256"), row("1024 × 768")], "ground (100%)", None),
         ([row("brick", share=0.5)], "ground (100%)", None),
         ([row("brick", all_=0.6)], "ground (100%)", None),
         ([row("brick", p=0.2)], "ground (100%)", None),

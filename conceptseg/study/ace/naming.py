@@ -16,7 +16,7 @@ from conceptseg.stats.intervals import ALPHA
 
 MOST = 24
 """Characters of a value that is taken for a name."""
-NO_NAME = re.compile(r"[-+.\d]*|true|false|yes|no|nan|none", re.IGNORECASE)
+NO_NAME = re.compile(r"[-+.\d]*|\d+ ?[x×] ?\d+|true|false|yes|no|nan|none", re.IGNORECASE)
 
 
 def by_metadata(
