@@ -25,7 +25,7 @@ def findings(
     result = []
     for edit, concepts in enumerate(ablations.concepts):
         name = words([detection.plan.vocabulary.names[one] for one in concepts])
-        detect, besides = _besides(detection, ablations.sets[edit], concepts)
+        detect, mostly, besides = _besides(detection, ablations.sets[edit], concepts)
         own = [loss for loss in ablations.concept_losses if loss.edit == edit]
         units = sum(len(detection.detectors(one)) for one in concepts)
         size, rest = len(ablations.sets[edit]), remaining[edit]
@@ -38,7 +38,7 @@ def findings(
                     "sets of as many others, "
                     f"{cost(loss.random)}. {loss.how.told}{besides}"
                 )
-                class_name, by = classes[loss.class_id], f"units that {detect} {name}"
+                class_name, by = classes[loss.class_id], f"units that {detect} {name}{mostly}"
                 plain = loss.how.plain(f"The network finds {class_name} by {by}.", class_name, by)
                 result.append(_finding(claim, loss, loss.test, classes, counts, plain))
         if own and not any(loss.used for loss in own):
@@ -57,23 +57,24 @@ def findings(
 
 def _besides(
     detection: Detection, units: Sequence[int], concepts: Sequence[int]
-) -> tuple[str, str]:
+) -> tuple[str, str, str]:
     """Whether units that are ablated for concepts "detect" or but "overlap" them, and of the latter
-    a sentence that says what they detect.
+    what more of them detect than these, if more do, and a sentence that says what all detect.
 
     Units overlap several concepts, and detect the one that they overlap most beyond chance: where
     fewer than half of them detect what they are ablated for, a loss may be of what the others do.
     """
     own = {int(unit) for one in concepts for unit in detection.detectors(one)} & set(units)
     if 2 * len(own) >= len(units):
-        return "detect", ""
+        return "detect", "", ""
     names, of = detection.plan.vocabulary.names, detection.chosen.concept
     others = Counter(names[of[unit]] for unit in units if detection.detector[unit])
     for one in concepts:
         others.pop(names[one], None)
-    most = [f"{name} ({number})" for name, number in others.most_common(3)]
-    rest = f"; others detect {words(most)}" if most else ""
-    return "overlap", f" {len(own)} of these {len(units)} detect it{rest}."
+    most = others.most_common(3)
+    rest = f"; others detect {words([f'{name} ({n})' for name, n in most])}" if most else ""
+    mostly = f", more of which detect {most[0][0]}" if most and most[0][1] > len(own) else ""
+    return "overlap", mostly, f" {len(own)} of these {len(units)} detect it{rest}."
 
 
 def _detects(units: int) -> str:

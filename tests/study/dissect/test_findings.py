@@ -49,7 +49,8 @@ def test_units_of_which_half_detect_it_are_said_to(units):
 
 def test_units_that_mostly_detect_something_else_are_said_to():
     found = said((0, 1, 2, 3, 5))
-    assert found.plain == "The network finds car by units that overlap shadow."
+    more = ", more of which detect road"
+    assert found.plain == f"The network finds car by units that overlap shadow{more}."
     assert found.claim.startswith("car uses the units that overlap shadow: without the 5 units")
     end = " 1 of these 5 detect it; others detect road (2) and kerb (1)."
     assert found.claim.endswith(end)
@@ -57,6 +58,7 @@ def test_units_that_mostly_detect_something_else_are_said_to():
     assert none.endswith(" 0 of these 3 detect it; others detect kerb (1) and road (1).")
     both = said((0, 1, 2, 3, 5), (0, 2))
     assert both.plain.endswith("overlap shadow and kerb.") and "road (2)." in both.claim
+    assert said((3, 5, 1)).plain.endswith("overlap shadow, more of which detect kerb.")
     assert said((5,)).claim.endswith(" 0 of these 1 detect it.")
 
 
