@@ -7,13 +7,17 @@ from conceptseg.concepts.segments import ring_px
 from conceptseg.engine.contract import Context
 from conceptseg.engine.reading import first_images
 
+FAR = 2
+"""Of the ring that is spared, how far a layer has to act for most of a class to be reached: a few
+pixels farther than the ring, and it is the class's border alone."""
+
 
 def outside_layer(context: Context, spared: int) -> dict[str, Any] | None:
-    """The layer at which uses from farther than `spared` pixels away can be told; None if none is
-    known. With its worth and that of the layer that is studied, and how far it acts."""
+    """Another layer at which uses from farther than `spared` pixels away can be told; None if none
+    is known. With its worth and that of the layer that is studied, and how far it acts."""
     choice = context.choice
-    name = None if choice is None else choice.from_outside(spared)
-    if choice is None or name is None:
+    name = None if choice is None else choice.from_outside(FAR * spared)
+    if choice is None or name is None or name == context.layer:
         return None
     return {
         "layer": name,

@@ -40,6 +40,11 @@ def test_a_layer_that_acts_farther_than_the_ring_needs_no_word(asked):
     assert asked("deep", 1) == []
 
 
+def test_one_that_acts_hardly_farther_is_not_named(asked):
+    ((_, text),) = asked("head", 5, mid=10.0)
+    assert text.endswith("no use from context could be shown here")
+
+
 def test_of_one_that_does_not_another_is_named_that_does(asked):
     ((what, text),) = asked("head", 5, mid=20.0)
     assert what == "context"
@@ -57,3 +62,12 @@ def test_nothing_is_said_of_what_was_not_measured(asked):
     assert asked("deep", 5, deep=None) == [] == asked("no such layer", 5)
     nothing = SimpleNamespace(choice=None, layer="deep", manifest=None, run=None)
     assert reaching.about_reach(nothing) == [] and reaching.outside_layer(nothing, 5) is None
+
+
+def test_the_layer_itself_is_no_other():
+    model = wrapped(Smeared(1.0), 2, 1)
+    choice = with_reach(chosen(model, blocks()), model, blocks())
+    name = choice.from_outside(0)
+    context = SimpleNamespace(choice=choice, layer=name)
+    assert name is not None and reaching.outside_layer(context, 0) is None
+    assert reaching.outside_layer(SimpleNamespace(choice=choice, layer="head"), 0)["layer"] == name
