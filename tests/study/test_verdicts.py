@@ -56,7 +56,9 @@ CONCEPTS = [{"concept": 1, "given": "", "word": "brick"}]
     [
         ([use(), use(False)], "concern"),
         ([use(False)], "none shown"),
-        ([use(None)], "none shown"),
+        ([use(None)], "cannot tell"),
+        ([use(None), use(None), use(False)], "cannot tell"),  # most are not decided
+        ([use(None), use(False)], "none shown"),
         ([use(None, False, "inconclusive")], "none shown"),
         ([use(None, False, "not testable"), use(None, False, "underpowered")], "cannot tell"),
         ([], "cannot tell"),
@@ -67,8 +69,21 @@ def test_ace(pairs, status):
     assert found.status == status
     if status == "concern":
         assert 'car by "brick" (concept 1)' in found.sentence
+    if pairs == [use(None), use(False)]:
+        assert "Of 2 uses, whether one does so stays open" in found.sentence
     if pairs == [use(None)]:
-        assert "whether one does so stays open" in found.sentence
+        assert found.sentence.startswith("Of 1 use, whether it acts from outside of the class's")
+        assert found.advice.startswith("Give more images, or name the context")
+    if len(pairs) == 3:
+        assert "Of 3 uses, whether 2 of them act from outside" in found.sentence
+
+
+def test_ace_names_another_layer_where_its_own_reaches_little():
+    notes = {"layer": "body", "reach_px": 34.0, "spared_px": 20, "outside_layer": None}
+    rows = [{**use(None), "reached": 0.6}]
+    found = ace(result("ace", pairs=rows, concepts=CONCEPTS, notes=notes))
+    assert found.status == "cannot tell"
+    assert found.advice.startswith("Choose a layer before it (`conceptseg layers`). Give more")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +115,8 @@ def test_ace_of_a_layer_that_holds_little_else(loss, p, status):
     ],
 )
 def test_ace_of_a_layer_behind_which_little_is_looked_at(uses, reach, status):
-    rows = [{**use(None), "reached": share} for share in uses] or [use(None, False, "inconclusive")]
+    rows = [{**use(False), "reached": share} for share in uses]
+    rows = rows or [use(None, False, "inconclusive")]
     notes = {"layer": "decoder", "reach_px": reach, "spared_px": 20}
     found = ace(result("ace", pairs=rows, concepts=CONCEPTS, notes=notes))
     assert found.status == status

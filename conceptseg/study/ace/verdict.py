@@ -60,6 +60,15 @@ def verdict(result: Result) -> Verdict:
         return _blind(blind, len(pairs.rows))
     still_open = sum(row["from_context"] is None for row in used)
     which = "one does" if still_open == 1 else f"{still_open} do"
+    if 2 * still_open > len(used):
+        whether = "it acts" if len(used) == 1 else f"{still_open} of them act"
+        return cannot_tell(
+            f"Of {counted(len(used), 'use')}, whether {whether} from outside of the class's own "
+            "object stays open.",
+            (f"{_layer_before(result.notes)}. " if result.notes.get("reach_px") is not None else "")
+            + "Give more images, or name the context: `conceptseg audit` changes images and needs "
+            "no layer.",
+        )
     rest = f" Of {counted(len(used), 'use')}, whether {which} so stays open."
     return none_shown(
         "No class was shown to use a concept from outside of its own object."
