@@ -199,7 +199,7 @@ def _fit(picture: Image.Image, side: int, enlarge: bool = True) -> Image.Image:
     """Smaller by averaging; larger only by whole factors, so that pixels stay pixels."""
     smaller = max(picture.size) > side
     if not smaller and not enlarge:
-        return picture.copy()
+        return picture
     how = Image.Resampling.LANCZOS if smaller else Image.Resampling.NEAREST
     return picture.resize(_fitted(picture.width, picture.height, side), how)
 

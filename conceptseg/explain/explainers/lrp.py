@@ -57,9 +57,9 @@ class Lrp(Explainer):
     relevance goes on to the image (Achtibat et al. 2023, arXiv:2206.03208), along paths through the
     layer alone; of a direction v it is v (A . v) R / A. `start: centred` shares out the logit less
     the mean of all classes': the same decision, without what all logits have in common, which may
-    be most of each and cancel. `start: target` begins with z dT/dz, to
-    first order what each logit adds to the target, so that a margin's rivals count against it; so
-    does a target that is no class's, whatever `start` says.
+    be most of each and cancel. `start: target` begins with z dT/dz, to first order what each logit
+    adds to the target, so that a margin's rivals count against it; so does a target that is no
+    class's, whatever `start` says.
 
     Source: Bach et al., "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by
     Layer-Wise Relevance Propagation", PLOS ONE 10(7), 2015; composite: Kohlbrenner et al. 2020,

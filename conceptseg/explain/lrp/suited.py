@@ -52,9 +52,9 @@ class Fit:
     map's energy at a grid's frequencies (:func:`conceptseg.explain.grids.grid_energy`).
     `occlusion`: correlation, over 8 x 8 cells of the image, of the map's sums with what the class's
     logit (or that from which relevance starts) loses when the cell is hidden under the image's mean
-    colour. `flipping`: hidden one after
-    another, what the logit loses earlier when the most relevant cells go first than when they go
-    last, over the range of both curves; in [-1, 1], > 0 where the order is right.
+    colour. `flipping`: hidden one after another, what the logit loses earlier when the most
+    relevant cells go first than when they go last, over the range of both curves; in [-1, 1], > 0
+    where the order is right.
     """
 
     growth: float
@@ -128,7 +128,8 @@ class Hiding:
         empty = cls(model, image, region, class_id, image.new_zeros(0))
         cells = empty.grid[0] * empty.grid[1]
         alone = torch.eye(cells, dtype=torch.bool, device=image.device)
-        return replace(empty, means=empty.logits(torch.cat([alone[:1] & False, alone])))
+        none = torch.zeros_like(alone[:1])
+        return replace(empty, means=empty.logits(torch.cat([none, alone])))
 
     @property
     def drops(self) -> Tensor:

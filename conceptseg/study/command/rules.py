@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from conceptseg.catalogue import choice_labels
 from conceptseg.engine.contract import Context, Study
@@ -12,7 +12,7 @@ from conceptseg.network.label_map import label_map
 
 if TYPE_CHECKING:
     from conceptseg.explain.lrp.composites import CompositeName
-    from conceptseg.explain.lrp.suited import Fit
+    from conceptseg.explain.lrp.suited import Fit, Start
 
 Lines = list[tuple[str, str]]
 IMAGES = 4
@@ -44,7 +44,7 @@ def _compared(study: Study, context: Context) -> Lines:
     from conceptseg.explain.lrp.suited import Fit, fits, named, recommended
 
     composite: CompositeName = getattr(study, "composite", "epsilon_plus")
-    start: Literal["logit", "centred"] = getattr(study, "compared_start", "logit")
+    start: Start = getattr(study, "compared_start", "logit")
     with precision(context.run):
         batch = next(iter(read(context, some(context, IMAGES), "none")))
         with torch.no_grad():

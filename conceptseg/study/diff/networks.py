@@ -63,8 +63,9 @@ def _opened(
     try:
         name = model.layer_name(layer, first)
     except InputError as error:
-        cure = "name the other network's by other_layer" if key == "other" else "of other seeds it "
-        cure += "" if key == "other" else "has to have model's name"
+        cure = "name the other network's by other_layer"
+        if key != "other":
+            cure = "of other seeds it has to have model's name"
         raise InputError(f"{key}: {error}; {cure}") from None
     theirs_grid = encode(model, first, name).shape[2:]
     if theirs_grid != grid:

@@ -99,8 +99,8 @@ def doubt(composite: str, kept: Mapping[str, Any]) -> list[Block]:
 
 def _advice(result: Result) -> list[Block]:
     """That other rules suit the network better, where they do."""
-    best, composite = result.notes["recommended"], result.notes["composite"]
-    composite = result.notes.get("rules_in_use", composite)
+    best = result.notes["recommended"]
+    composite = result.notes.get("rules_in_use", result.notes["composite"])  # of earlier versions
     if not best or best == composite:
         return []
     rows = {row["composite"]: row for row in result.tables["rules"].rows}
