@@ -132,6 +132,18 @@ class GridSaliency(Explainer):
         ]
         return torch.cat(parts)
 
+    def flat(self, images: Tensor, at_stake: Tensor) -> Tensor:
+        """The colours that may hide what is at stake, bool [n, h, w], of images [n, c, h, w]:
+        [colours, n, c]."""
+        places = images.new_tensor(self.colours)[:, None, None]
+        ends = images.new_tensor([[0.0], [1.0]]).expand(2, images.shape[1])
+        each = [ends] * len(images)
+        if self.span == "own":
+            pairs = zip(images, at_stake, strict=True)
+            each = [_ends(one[:, here]) if here.any() else ends for one, here in pairs]
+        low, high = torch.stack(each, 1)
+        return low + places * (high - low)
+
     def grid(self, size: tuple[int, int]) -> tuple[int, int]:
         """Cells down and across, of an image's height and width; never more than pixels."""
         wished = self.cells
@@ -176,7 +188,7 @@ class _Problem:
         self.price, self.rate = method.penalty * share, method.rate / share
         context = method.form == "context"
         self.at_stake = ~self.region if context else torch.ones_like(self.region)
-        self.colours = self._colours()
+        self.colours = method.flat(self.images, self.at_stake)
 
     def solve(self) -> Solved:
         mask = self._nothing()
@@ -211,17 +223,6 @@ class _Problem:
         lost = torch.stack([self._lost(nothing, colour)[0] for colour in tried])
         chosen = lost.min(0) if self.method.choice == "least" else lost.median(0)
         return tried[chosen.indices, torch.arange(len(nothing))], chosen.values
-
-    def _colours(self) -> Tensor:
-        """What hides is chosen of these, [colours, n, c]."""
-        places = self.images.new_tensor(self.method.colours)[:, None, None]
-        ends = self.images.new_tensor([[0.0], [1.0]]).expand(2, self.images.shape[1])
-        each = [ends] * len(self.images)
-        if self.method.span == "own":
-            pairs = zip(self.images, self.at_stake, strict=True)
-            each = [_ends(one[:, here]) if here.any() else ends for one, here in pairs]
-        low, high = torch.stack(each, 1)
-        return low + places * (high - low)
 
     def _lost(
         self, mask: Tensor, colour: Tensor, slope: bool = False

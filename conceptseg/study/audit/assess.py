@@ -101,6 +101,7 @@ def _case(
         tuple(one.changes.tolist()),
         one.donors,
         one.own,
+        one.hiding,
         one.filled,
         one.margin,
         one.mechanisms,
@@ -134,16 +135,16 @@ def _swapped(
     sampling = Sampling.counting(ids, [group[name] for name in ids], study.unit, (context.seed, 47))
     crossed = Crossed(scores[0], sampling, tuple(group[name] for name in donors), first)
     before = np.array([own["scores"][0, 0] for own in able.values()])
+    hidden = np.array([own["hidden"][0] for own in able.values()])
     name = context.model.classes[class_id]
     at_rows = [held.ids.index(one) for one in ids]
     there, lacking = (kind[at_rows] for kind in arms(study, held, place, known[CONTEXTS][place]))
-    told, filled = there | lacking, 0.0
+    filled = 0.0
     if there.any() and known[CONTEXTS][place].located:
         tables = known[MATCHED].tables
         parts = [tables[one]["filled"][tables[one]["of"] == class_id, place] for one in ids]
         filled = float(np.concatenate(parts)[there].mean())
-    several = min(int(there.sum()), int(lacking.sum())) >= FEWEST
-    start = sampling.at(told).difference(before[told], there[told], 0.0, 1.0) if several else None
+    start, hiding = own_ones(before, hidden, there, lacking, sampling)
     places = np.array([held.ids.index(one) for one in donors])
     beside = company(study, held, known[CONTEXTS], place, places, first)
     return crossed_with(
@@ -156,9 +157,29 @@ def _swapped(
         float(before.mean()),
         context.seed,
         own=start,
+        hiding=hiding,
         filled=filled,
         margin=margin,
         beside=beside,
+    )
+
+
+def own_ones(
+    before: np.ndarray,
+    hidden: np.ndarray,
+    there: np.ndarray,
+    lacking: np.ndarray,
+    sampling: Sampling,
+) -> tuple[Estimate | None, Estimate | None]:
+    """Of images [n] that hold a context less those that lack it: the IoU of a class as they are,
+    and what it loses when their surroundings are hidden. None where either are few."""
+    if min(int(there.sum()), int(lacking.sum())) < FEWEST:
+        return None, None
+    told = there | lacking
+    at, holds = sampling.at(told), there[told]
+    return (
+        at.difference(before[told], holds, 0.0, 1.0),
+        at.difference((before - hidden)[told], holds, -1.0, 1.0),
     )
 
 
@@ -173,6 +194,7 @@ def crossed_with(
     seed: int,
     *,
     own: Estimate | None = None,
+    hiding: Estimate | None = None,
     filled: float = 0.0,
     margin: float = 0.0,
     beside: Company = Company(),  # noqa: B008 - frozen
@@ -199,6 +221,7 @@ def crossed_with(
         least,
         crossed.donors,
         own,
+        hiding,
         filled,
         margin,
         company=beside,

@@ -21,6 +21,11 @@ MOST_NEEDED = 5_000
 """Images that an underpowered verdict asks for at most."""
 
 
+def beyond(one: Estimate, change: float, delta: float) -> bool:
+    """Whether all of an interval lies beyond delta on the side of a change."""
+    return one.above(delta) if change > 0 else one.below(-delta)
+
+
 @dataclass(frozen=True)
 class Mechanism:
     """What taking a context out of the layer does, beyond random things of the same make; of a
@@ -49,8 +54,7 @@ class Mechanism:
     def agrees(self, change: float, delta: float) -> bool:
         """Whether it shows what a swap changed: in the same direction, beyond delta with all of
         its interval, and more than any of the random ones."""
-        same = self.beyond.above(delta) if change > 0 else self.beyond.below(-delta)
-        return same and abs(self.lost) > self.largest
+        return beyond(self.beyond, change, delta) and abs(self.lost) > self.largest
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class Measured:
     p_least: float = 0.0
     donors: tuple[int, int] = (0, 0)
     own: Estimate | None = None
+    hiding: Estimate | None = None
     filled: float = 0.0
     margin: float = 0.0
     mechanisms: tuple[Mechanism, ...] = ()
@@ -94,11 +99,13 @@ class Case:
     `reacting` is the share of images that change by `REACTS` or more. `ids` are the images, `each`
     their changes, `donors` how many groups of them hold the context and lack it. `own` is the IoU
     of images as they are that hold the context themselves less that of those that lack it, None
-    where either are few; `filled` the part of the `margin`, in pixels, that it takes in those that
-    hold it. `mechanisms` are what ablating says, of each kind that was tried. `recruits` is the
-    part of other classes' regions that is taken for this one with the context, less without it;
-    `taken_for` the class that its own region is mostly taken for in the worse surroundings;
-    `company` what is swapped together with the context. `pairs` are how many were tested together.
+    where either are few; `hiding` what the first lose of it when all beyond the margin is hidden by
+    flat colours, less what the second lose; `filled` the part of the `margin`, in pixels, that it
+    takes in those that hold it. `mechanisms` are what ablating says, of each kind that was tried.
+    `recruits` is the part of other classes' regions that is taken for this one with the context,
+    less without it; `taken_for` the class that its own region is mostly taken for in the worse
+    surroundings; `company` what is swapped together with the context. `pairs` are how many were
+    tested together.
     """
 
     class_id: int
@@ -120,6 +127,7 @@ class Case:
     each: tuple[float, ...]
     donors: tuple[int, int]
     own: Estimate | None = None
+    hiding: Estimate | None = None
     filled: float = 0.0
     margin: float = 0.0
     mechanisms: tuple[Mechanism, ...] = ()
@@ -188,10 +196,16 @@ class Case:
         return tuple(one for one in self.mechanisms if one.agrees(self.change.value, self.delta))
 
     @property
+    def hidden(self) -> bool:
+        """Whether hiding the surroundings does what swapping the context out of them does: images
+        that hold it lose by that, or win, beyond what those do that lack it."""
+        return self.hiding is not None and beyond(self.hiding, self.change.value, self.delta)
+
+    @property
     def supported(self) -> bool:
         """Whether another line agrees with the swap. A class that needs a context's absence has to
         see that it is not there, so seen alone it loses, too."""
-        return self.seen or self.attributed or bool(self.agreeing)
+        return self.seen or self.attributed or self.hidden or bool(self.agreeing)
 
     @property
     def verdict(self) -> Verdict:

@@ -36,12 +36,13 @@ class Audit(Study):
 
     An effect is shown where its interval, over new images and new donors, lies beyond `delta`, and
     both the images and the donors agree on it by corrected tests; it is shown to be less than
-    `delta` where the interval lies within. Three further lines may support an effect and refute
+    `delta` where the interval lies within. Four further lines may support an effect and refute
     none: what the class's probability loses when its region is seen alone (as in Grid Saliency,
-    with MiSuRe's context radius), the share of relevance on the context beyond that of shuffled
-    weights, and what becomes of the class when the context is taken out of the layer, beyond random
-    things of the same make: along its direction, or by the class's channels that L-CRP showed to
-    act from context.
+    with MiSuRe's context radius), what its IoU loses when its surroundings are hidden where they
+    hold the context, beyond what it loses where they lack it, the share of relevance on the context
+    beyond that of shuffled weights, and what becomes of the class when the context is taken out of
+    the layer, beyond random things of the same make: along its direction, or by the class's
+    channels that L-CRP showed to act from context.
     """
 
     most_images: ClassVar[int | None] = MOST

@@ -80,8 +80,8 @@ def _swapped(
 
 
 def draws(bench: Bench, count: int, seed: int) -> Iterator[Sequence[bool]]:
-    """Values of columns are dealt to the donors at random: none can matter; and what is taken out
-    of the layer has nothing to do with them."""
+    """Values of columns are dealt to the donors at random: none can matter; and neither what is
+    taken out of the layer nor what is hidden has to do with them."""
     ablations = null_ablations.draws(bench, count, seed)
     made = bank(bench, seed)
     contexts = [ContextType(f"column {q}", "column") for q in range(CONTEXTS)]
@@ -90,7 +90,7 @@ def draws(bench: Bench, count: int, seed: int) -> Iterator[Sequence[bool]]:
         rng = np.random.default_rng([seed, number])
         asked = [_dealt(made, c, q, one, number, rng) for c in CLASSES for q, one in places]
         claimed = any_evidence(findings(cases_of(made.study, contexts, asked, {}, number)))
-        yield claimed, next(ablations)
+        yield claimed, *next(ablations)
 
 
 def _dealt(
@@ -130,7 +130,7 @@ SELFTEST = Selftest(
             "too small to count",
             "all classes and contexts of an audit",
         ),
-        null_ablations.CLAIM,
+        *null_ablations.CLAIMS,
     ),
     draws=draws,
     seconds=28,

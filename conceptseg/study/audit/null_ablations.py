@@ -1,4 +1,5 @@
-"""How often an ablation agrees with an effect where what is taken out has nothing to do with it."""
+"""How often an ablation agrees with an effect where what is taken out has nothing to do with it,
+and how often hiding does where what is hidden has not."""
 
 from __future__ import annotations
 
@@ -12,10 +13,13 @@ from conceptseg.engine.contract import Context
 from conceptseg.network.record import Tail, encode
 from conceptseg.stats.estimate import Sampling
 from conceptseg.study.audit.ablate import edited_logits, weighed
+from conceptseg.study.audit.assess import own_ones
+from conceptseg.study.audit.case import beyond
 from conceptseg.study.audit.kept import Kept, background
 from conceptseg.study.audit.removals.channels import Constant
 from conceptseg.study.audit.removals.contract import Learnt, Removal, random_ones
 from conceptseg.study.audit.removals.direction import Direction, random_directions
+from conceptseg.study.audit.swap import flat_ones
 from conceptseg.study.shared.nulls import Bench, Claim, all_batches, subset
 
 CLASS, MARGIN, DELTA = 4, 6.0, 1e-6
@@ -26,21 +30,31 @@ DIRECTIONS, SETS, CHANNELS = 4, 3, 8
 KINDS = 2
 """The family: both a direction and channels are tried."""
 
-CLAIM = Claim(
-    "an ablation agrees with an effect (interval, and all of the random ones, of two kinds)",
-    "directions between real images to which a column is dealt at random, and channels drawn at "
-    "random where the brick is and is not; no effect is too small to count",
-    "a direction and a set of channels",
+CLAIMS = (
+    Claim(
+        "an ablation agrees with an effect (interval, and all of the random ones, of two kinds)",
+        "directions between real images to which a column is dealt at random, and channels drawn "
+        "at random where the brick is and is not; no effect is too small to count",
+        "a direction and a set of channels",
+    ),
+    Claim(
+        "hiding the surroundings agrees with an effect (interval, either direction)",
+        "a column is dealt at random to real images of digit 3, of which those with brick lose the "
+        "digit when it is hidden; no effect is too small to count",
+        "a class and a context",
+    ),
 )
 
 
 @dataclass(frozen=True)
 class Bank:
-    """IoU [images, 2 + r] of each thing that is taken out, and which images hold the brick."""
+    """IoU [images, 2 + r] of each thing that is taken out, which images hold the brick, and IoU
+    [images, 2] as they are and with hidden surroundings."""
 
     directions: tuple[tuple[Removal, np.ndarray], ...]
     channels: tuple[tuple[Removal, np.ndarray], ...]
     holds: np.ndarray
+    hidden: np.ndarray
 
 
 def bank(bench: Bench, seed: int) -> Bank:
@@ -67,6 +81,7 @@ def bank(bench: Bench, seed: int) -> Bank:
         tuple(zip(directions, made[:DIRECTIONS], strict=True)),
         tuple(zip(channels, made[DIRECTIONS:], strict=True)),
         np.array([where is not None and bool(where.any()) for where in brick]),
+        _hidden(context, images[rows], labels[rows]),
     )
 
 
@@ -89,6 +104,17 @@ def _drawn(activation: np.ndarray, rng: np.random.Generator) -> Constant:
     return Constant("channels", np.array(sets), activation.mean((0, 2, 3)))
 
 
+def _hidden(context: Context, images: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
+    found = list[tuple[float, float]]()
+    for image, own in zip(images, labels, strict=True):
+        kept = Kept.of(own, CLASS, MARGIN, 2.0)
+        seen = torch.cat([image[None], kept.within(image[None], flat_ones(image[None], kept))])
+        with torch.no_grad():
+            iou = kept.scores(context.model(seen), own, background(context))[:, 0]
+        found.append((float(iou[0]), float(np.median(iou[1:]))))
+    return np.array(found)
+
+
 def _scores(
     context: Context, images: torch.Tensor, labels: torch.Tensor, removals: Sequence[Removal]
 ) -> list[np.ndarray]:
@@ -104,17 +130,27 @@ def _scores(
     return [np.stack(rows) for rows in found]
 
 
-def draws(bench: Bench, count: int, seed: int) -> Iterator[bool]:
-    """Whether either kind agrees with an effect, in whichever direction."""
+def draws(bench: Bench, count: int, seed: int) -> Iterator[tuple[bool, bool]]:
+    """Whether either kind agrees with an effect, either way, and whether hiding does."""
     made = bank(bench, seed)
     for number in range(count):
         rng = np.random.default_rng([seed, number, 1])
         rows = subset(rng, IMAGES, DRAWN)
         dealt = rng.permutation(DRAWN) < DRAWN // 2
         of = made.directions[rng.integers(DIRECTIONS)], made.channels[rng.integers(SETS)]
-        yield _agrees(of[0], rows, dealt, number) or _agrees(
+        ablated = _agrees(of[0], rows, dealt, number) or _agrees(
             (of[1][0], _shuffled(of[1][1], rng)), rows, made.holds[rows], number
         )
+        sampling = _sampling(rows, number)
+        before, hidden = made.hidden[rows].T
+        _, hiding = own_ones(before, hidden, dealt, ~dealt, sampling)
+        assert hiding is not None
+        yield ablated, any(beyond(hiding, change, DELTA) for change in (1.0, -1.0))
+
+
+def _sampling(rows: np.ndarray, seed: int) -> Sampling:
+    ids = tuple(f"{row:03d}" for row in rows.tolist())
+    return Sampling(ids, ids, "images", (seed, 49), 500)
 
 
 def _shuffled(iou: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -127,7 +163,5 @@ def _agrees(
 ) -> bool:
     if not holds.any() or holds.all():
         return False
-    ids = tuple(f"{row:03d}" for row in rows.tolist())
-    sampling = Sampling(ids, ids, "images", (seed, 49), 500)
-    found = weighed(one[1][rows], holds, sampling, "ablated", one[0], KINDS)
+    found = weighed(one[1][rows], holds, _sampling(rows, seed), "ablated", one[0], KINDS)
     return any(found.agrees(change, DELTA) for change in (1.0, -1.0))

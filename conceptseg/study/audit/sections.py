@@ -20,7 +20,7 @@ from conceptseg.report.panels import key_of
 from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result
 from conceptseg.study.audit.config import SHOWN, Verdict
-from conceptseg.study.audit.tables import ABLATED, ALONE, CHANNELS, EFFECT, LOOKS, RADIUS
+from conceptseg.study.audit.tables import ABLATED, ALONE, CHANNELS, EFFECT, HIDING, LOOKS, RADIUS
 
 MEANINGS: dict[Verdict, str] = {
     "confirmed": "swapping the surroundings changes the class beyond delta, and another line "
@@ -159,7 +159,11 @@ def looks(result: Result) -> Section:
         f"its prediction to stay. And the share of relevance ({notes['attribution']}) on a context "
         "is compared with that of the same network with its weights shuffled, in images that hold "
         f"the context; it supports where it is larger by {notes['smallest_share']:g}, with all of "
-        "its interval. And for each effect that is shown the context's direction is taken out of "
+        "its interval. Of the images that are swapped, those that hold the context are compared "
+        "with those that lack it: what they lose of the class's IoU, or win, when all beyond the "
+        f"margin is hidden by flat greys; it supports beyond {notes['delta']:g}, with all of its "
+        "interval, in the direction of the swap. And for each effect that is shown the context's "
+        "direction is taken out of "
         f"{notes['layer']}: what its positions hold where the context lies, less what they hold in "
         "images that lack it; of a concept that ACE found, ACE's own direction. It supports where "
         "images that hold the context lose (or gain) as in the swap, beyond those that lack it, "
@@ -174,12 +178,12 @@ def looks(result: Result) -> Section:
             "where both are tried, either has to exceed all of 39 random ones, with an interval "
             "that holds for both."
         )
-    others = (ABLATED, CHANNELS) if notes["channels"] else (ABLATED,)
+    others = (HIDING, ABLATED, CHANNELS) if notes["channels"] else (HIDING, ABLATED)
     by_class = table.by("class")
     if not any(row["alone"] is not None for row in table.rows):
         why = "None could be made: see what was left out."
         blocks: list[Block] = [Notice(why)]
-        if any(row["ablated"] is not None for row in table.rows):
+        if any(row[one.key] is not None for one in others for row in table.rows):
             blocks.append(TableBlock(table.show("class", "context", *others)))
         return Section("looks", "What a class has to see", text, blocks)
     lines = [own.rows[0] for own in by_class.values()]

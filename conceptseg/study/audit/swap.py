@@ -10,6 +10,7 @@ from torch import Tensor
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
+from conceptseg.explain.explainers.grid_saliency import GridSaliency
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.audit.config import Audit
 from conceptseg.study.audit.contexts import context_types
@@ -26,6 +27,8 @@ SWAPPED = Key("swapped", SampleTable)
 
 
 DONORS = Key("donors", Donors)
+FLAT = GridSaliency(colours=(0.0, 0.5, 1.0))
+"""Hides surroundings: by flat colours that span what they are made of."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,10 @@ class Swap(Sweep):
     study: Audit
 
     name = "swap"
-    cost = "1 forward per image, class and donor; at most (contexts + 1) x donors donors"
+    cost = (
+        "1 forward per image, class and donor; at most (contexts + 1) x donors donors, and "
+        f"{len(FLAT.colours)} flat colours"
+    )
     labels = "required"
     rows = SWAPPED
 
@@ -43,7 +49,7 @@ class Swap(Sweep):
         """At most, as if every class and context had all images and donors that it may have."""
         contexts, others = len(context_types(self.study, context)), len(context.manifest.samples)
         # A donor serves all contexts at once: no image has more of them than there are others.
-        each = 1 + min(self.study.donors * (1 + contexts), others - 1)
+        each = 1 + len(FLAT.colours) + min(self.study.donors * (1 + contexts), others - 1)
         return float(len(self.study.class_ids(context)) * min(self.study.images, others) * each)
 
     def wanted(self, known: Known) -> Collection[str]:
@@ -67,7 +73,11 @@ class Swap(Sweep):
     def swapped(
         self, context: Context, one: One, known: Known, class_id: int, margin: float
     ) -> Tables:
-        """The rows of one class and margin: the image as it is (donor ""), then with each donor."""
+        """The rows of one class and margin: the image as it is (donor ""), then with each donor.
+
+        `hidden`, of the first row alone, is the class's IoU with its surroundings hidden by a flat
+        colour: the median over `FLAT`'s, for each may itself be evidence of a class.
+        """
         assert one.labels is not None
         held, matched = known[HOLDINGS], known[MATCHED].tables[one.id]
         kept = Kept.of(one.labels, class_id, margin, self.study.feather_px)
@@ -80,6 +90,10 @@ class Swap(Sweep):
             mixed = torch.cat([kept.within(one.image, donor) for donor in given])
             found.append(self._scores(context, one, kept, mixed))
         scores, taken = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        greys = kept.within(one.image, flat_ones(one.image, kept))
+        flat, _ = self._scores(context, one, kept, greys)
+        hidden = np.full(1 + len(names), np.nan)
+        hidden[0] = np.median(flat[:, 0])
         return {
             "class": np.full(1 + len(names), class_id),
             "margin": np.full(1 + len(names), margin),
@@ -87,6 +101,7 @@ class Swap(Sweep):
             "arm": np.concatenate([np.zeros((1, arm.shape[1]), arm.dtype), arm]),
             "scores": scores,
             "taken": taken,
+            "hidden": hidden,
         }
 
     def _scores(
@@ -98,6 +113,11 @@ class Swap(Sweep):
             logits = context.model(images)
         context.model.check_finite(logits, [one.id])
         return kept.judged(logits, one.labels, background(context))
+
+
+def flat_ones(image: Tensor, kept: Kept) -> Tensor:
+    """`FLAT`'s colours [m, c, 1, 1], for what does not stay of an image [1, c, h, w]."""
+    return FLAT.flat(image, ~kept.zone[None])[:, 0, :, None, None]
 
 
 def rows_of(

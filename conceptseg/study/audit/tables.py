@@ -56,6 +56,7 @@ CHANNELS = Column(
     "channels", "IoU lost where it is, the class's channels set to their mean", interval=True,
     of=_said("channels", lambda one: one.beyond),
 )  # fmt: skip
+HIDING = Column("hiding", "IoU lost where it is, its surroundings hidden", interval=True)
 CLASS = Column("class", of="class_name")
 CONTEXT = Column("context", of=lambda case: case.context.name)
 VERDICTS = (
@@ -105,7 +106,9 @@ def parts(cases: Iterable[Case]) -> Table:
 
 def looks(cases: Iterable[Case]) -> Table:
     columns = (
-        *(CLASS, CONTEXT, ALONE, RADIUS, LOOKS, ABLATED),
+        *(CLASS, CONTEXT, ALONE, RADIUS, LOOKS, HIDING),
+        Column("hidden", "hiding agrees"),
+        ABLATED,
         Column("ablated_of", "what was taken out", of=_said("ablated", lambda one: one.what)),
         Column("ablated_random", "at most by a random direction", of=_said("ablated", _largest)),
         Column("agrees", "ablation agrees", of=lambda case: _agrees(case, "ablated")),
@@ -241,6 +244,12 @@ def _supported(case: Case) -> str:
     if case.attributed and case.looks is not None:
         told.append(
             f"{case.looks.value:.0%} more of its relevance lies there than with shuffled weights"
+        )
+    if case.hidden and case.hiding is not None:
+        does = "loses" if case.hiding.value > 0 else "gains"
+        told.append(
+            f"with all of its surroundings hidden it {does} {abs(case.hiding.value):.2f} IoU more "
+            "in images that hold that than in those that lack it"
         )
     for one in case.agreeing:
         does = f"{'loses' if one.lost > 0 else 'gains'} {abs(one.lost):.2f} IoU"

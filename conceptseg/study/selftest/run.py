@@ -185,12 +185,14 @@ def named(study: str, seed: int, w: float, number: int) -> bool:
 
 def shipped(result: Result, version: str, before: Mapping[str, Any]) -> dict[str, Any]:
     """What is shipped with the package: of the studies that were run what the result says, of all
-    others what was there `before`, if that is of the same version."""
+    others what was there `before`, if that is of the same version; of power that was not measured
+    (`sets: 0`) what was there of any."""
     kept = before if before.get("version") == version else {}
     tables: dict[str, list[dict[str, Any]]] = {}
     for name in ("rates", "power", "untested"):
         rows = [dict(row) for row in result.tables[name].rows]
-        rows += [row for row in kept.get(name, ()) if row["study"] not in result.config["studies"]]
+        again = () if name == "power" and not result.config["sets"] else result.config["studies"]
+        rows += [row for row in kept.get(name, ()) if row["study"] not in again]
         tables[name] = sorted(rows, key=lambda row: str(row["study"]))
     draws = min((row["draws"] for row in tables["rates"]), default=0)
     return {"version": version, "draws": draws, **tables}

@@ -41,11 +41,14 @@ def holdings(share, groups=None, classes=2):
     )
 
 
-def assessed(values, arms, donors, looked=None, before=None, filled=0.0, holds=(), **keys):
+def assessed(
+    values, arms, donors, looked=None, before=None, hidden=None, filled=0.0, holds=(), **keys
+):
     """The cases of class 1, of IoUs `values` [n, m] of images with donors, of which `arms` [m, q]
     says for each context 1, -1 or 0; `donors` [m] are numbers of images.
 
-    The images themselves have IoUs `before` [n], 0.9 if not given; those whose numbers are in
+    The images themselves have IoUs `before` [n], 0.9 if not given, and with hidden surroundings
+    `hidden` [n], the same if not given; those whose numbers are in
     `holds` hold all contexts, which fill that part of their margin.
     """
     n, q = len(values), arms.shape[1]
@@ -64,6 +67,7 @@ def assessed(values, arms, donors, looked=None, before=None, filled=0.0, holds=(
             "donor": np.array(["", *(held.ids[d] for d in donors)]),
             "arm": np.concatenate([np.zeros((1, q), int), arms]),
             "scores": scores,
+            "hidden": np.array([iou[0] if hidden is None else hidden[i], *(np.nan * values[i])]),
         }
     samples = {name: Sample(id=name) for name in held.ids}
     context = SimpleNamespace(

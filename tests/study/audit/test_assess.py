@@ -95,6 +95,39 @@ def test_a_difference_from_the_start_that_swaps_do_not_explain_is_not_called_abs
     assert shown.verdict == "behaviour only"
 
 
+HOLDS = range(0, IMAGES, 2)
+APART = np.where(np.isin(np.arange(IMAGES), HOLDS), 0.95, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("effect", "before", "hidden", "verdict", "said"),
+    [
+        (0.3, APART, 0.1, "confirmed", "hidden it loses 0.85 IoU more"),
+        (-0.3, 1.05 - APART, 0.95, "confirmed", "hidden it gains 0.85 IoU more"),
+        (-0.3, APART, 0.1, "behaviour only", "no other line"),  # it says the opposite
+        (0.3, APART, APART, "behaviour only", "no other line"),  # objects differ, not surroundings
+        (0.3, 0.95, 0.1, "behaviour only", "no other line"),  # any surroundings are missed alike
+    ],
+)
+def test_hiding_supports_where_it_takes_away_what_sets_the_contexts_images_apart(
+    effect, before, hidden, verdict, said
+):
+    before, hidden = (np.broadcast_to(one, IMAGES) for one in (before, hidden))
+    case = only(assessed(values(effect), ARMS, DONORS, before=before, hidden=hidden, holds=HOLDS))
+    assert case.verdict == verdict and said in sentence(case)
+
+
+def test_hiding_decides_nothing_and_is_not_told_of_few_images():
+    one = only(
+        assessed(values(0.0), ARMS, DONORS, before=APART, hidden=np.full(IMAGES, 0.1), holds=HOLDS)
+    )
+    assert one.hiding.value == pytest.approx(0.85) and one.verdict == "underpowered"
+    few = only(
+        assessed(values(0.3), ARMS, DONORS, before=APART, hidden=0 * APART, holds=range(0, 8, 2))
+    )
+    assert few.hiding is None and few.verdict == "behaviour only"
+
+
 def test_what_any_swap_costs_is_said_beside_no_reliance():
     case = only(assessed(values(0.0) - 0.4, ARMS, DONORS))
     assert case.verdict == "no reliance shown" and case.cost == pytest.approx(0.4, abs=0.01)

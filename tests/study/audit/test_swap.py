@@ -186,6 +186,8 @@ def test_a_network_that_sees_single_pixels_relies_on_nothing_exactly(tmp_path):
     hardly = {row["verdict"] for row in rows if "nothing to lose" in row["sentence"]}
     others = {row["verdict"] for row in rows if "nothing to lose" not in row["sentence"]}
     assert hardly == {"underpowered"} and others == {"no reliance shown"}
+    hiding = [row["hiding"] for row in result.tables["looks"].rows]
+    assert 0 in hiding and set(hiding) <= {0, None}  # none where few images hold it
 
 
 @pytest.mark.parametrize("w", [0.0, 0.25, 1.0])
@@ -200,9 +202,32 @@ def test_the_constructed_networks_effect_is_the_closed_form_of_what_is_seen(w, t
         row = rows[name]
         assert row["low"] - 0.02 <= effect <= row["high"] + 0.02
         assert row["effect"] == pytest.approx(effect, abs=0.04)
-    shown = {row["verdict"] in ("confirmed", "behaviour only") for row in rows.values()}
-    assert shown == {w > 0}
+    confirmed_with_a_line(result, w)
     assert len(constructed.CHANNELS) == 6  # the layer that the report names is the bottleneck's
+
+
+@pytest.mark.parametrize("w", [0.5, 0.75])
+def test_a_reliance_on_absence_is_confirmed_as_one_on_presence_is(w, tmp_path):
+    """In a layer of six channels no ablation of the brick exceeds all random ones for digit 9."""
+    model = {"source": "planted", "name": f"constructed-{w}"}
+    manifest = exact_scenes(tmp_path)
+    result = audited(tmp_path, model, manifest, margin=8, images=51, look_images=2)
+    confirmed_with_a_line(result, w)
+
+
+def confirmed_with_a_line(result, w):
+    """Both digits, or neither; by hiding in the direction of the swap at least."""
+    rows, parts, looks = (result.tables[key].by("class") for key in ("verdicts", "parts", "looks"))
+    assert set(rows) == {"digit 3", "digit 9"}
+    for name, sign in (("digit 3", 1), ("digit 9", -1)):
+        verdict, own, hiding = (
+            of[name].rows[0][key]
+            for of, key in ((rows, "verdict"), (parts, "own"), (looks, "hiding"))
+        )
+        assert (verdict == "confirmed") == (w > 0)
+        assert sign * hiding > 0 or w == 0
+        # Flat surroundings are no brick: as if none held it, whatever the glyphs.
+        assert hiding == pytest.approx(own, abs=1e-9) or 0 < w < 0.75
 
 
 class Ground(nn.Module):

@@ -127,6 +127,11 @@ def test_it_is_rendered_again_and_written_for_the_package(tmp_path, coined, caps
     both = json.loads(file.read_text())
     assert [row["study"] for row in both["rates"]] == ["ace", "ace", "audit", "audit"]
     assert both["draws"] == 50 and both["rates"][:2] == held["rates"]
+    unmeasured = ["--study", "ace", "--draws", "70", "--sets", "0", "--processes", "1", "-q"]
+    last = [*unmeasured, "--out", str(tmp_path / "d"), "--write", str(file)]
+    assert held["power"] and command.main(["selftest", *last]) == 0
+    kept = json.loads(file.read_text())
+    assert kept["power"] == held["power"] and kept["rates"][0]["draws"] == 70
     (tmp_path / "other.json").write_text("[]")
     refused = [*again, "--out", str(tmp_path / "c"), "--write", str(tmp_path / "other.json")]
     assert command.main(["selftest", *refused]) == EXIT_INPUT
