@@ -30,8 +30,8 @@ STATUSES: tuple[Status, ...] = (
     *("new", "turned", "grown", "gone", "shrunk", "not looked at", "no clear change"),
 )
 """In the order in which they are told."""
-_OUTCOMES = {"effect_name", "verdict", "standing", "label", "fit", "conclusion"}
-"""Details in words that say what was found, and not of what."""
+_OUTCOMES = {"effect_name", "verdict", "standing", "label", "fit", "conclusion", "caused"}
+"""Details that say what was found, and not of what."""
 _NUMBERED = ("unit", "node")
 """Details that name a thing by its number, which is the same thing in the same network alone."""
 

@@ -64,6 +64,15 @@ def test_new_gone_grown_shrunk_turned_and_none():
     assert back["three from context"] == "new" and back["nine"] == "shrunk"
 
 
+def test_a_mistake_is_the_same_whether_its_cause_was_shown_or_not():
+    before, after = (
+        result(finding(size, concept="letters", kind="false", caused=caused))
+        for size, caused in ((0.9, True), (0.4, False))
+    )
+    (change,) = compare(before, after).changes
+    assert change.status == "shrunk"
+
+
 def test_what_is_not_evidence_is_not_compared():
     assert statuses(result(finding(-0.9, shown=False)), result()) == {}
     changed = statuses(result(finding(-0.9)), result(finding(-0.9, shown=False)))

@@ -61,5 +61,10 @@ def test_false_alarms_and_their_cause_come_first(folder, study, keys):
     pictured = result["tables"]["mistake_pictures"]["rows"]
     assert {row["picture"] for row in pictured}
     assert first["claim"] in page
+    status, sentence = result["verdict"]["status"], result["verdict"]["sentence"]
+    assert ("particle is seen where there is none on text" in sentence) == bool(keys)
+    assert (status == "concern") == bool(keys)
+    if not keys:  # a concept that was found is said, and leaves the answer as it is
+        assert "Mistakes lie on one concept rather than on others: particle is seen" in sentence
     result, _ = run(folder, study, "right", **keys)
     assert not any(finding["fault"] for finding in result["findings"])

@@ -10,6 +10,7 @@ from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.ace.naming import called
 from conceptseg.study.ace.pool import MOSTLY
 from conceptseg.study.ace.reaching import instead
+from conceptseg.study.shared import mistaken_report
 
 MUCH = 0.5
 """Share of a class's IoU whose loss is not to be passed over, whatever random directions cost."""
@@ -27,10 +28,12 @@ OTHER_LAYER = (
 
 
 def verdict(result: Result) -> Verdict:
-    """A use from context is a concern; that none was shown, where half of the pairs were testable.
+    """Uses that act from context, and the mistakes that lie on single concepts."""
+    return mistaken_report.beside(result, _of_uses(result))
 
-    Concepts that a class's mistakes lie on are no context by themselves; they stand in findings.
-    """
+
+def _of_uses(result: Result) -> Verdict:
+    """A use from context is a concern; none was shown where half of the pairs were testable."""
     pairs = result.tables["pairs"]
     used = pairs.where(lambda row: row["used"]).rows
     acting = [row for row in used if row["from_context"]]

@@ -2,6 +2,7 @@
 
 from conceptseg.result.saved import Result
 from conceptseg.result.verdict import Verdict, cannot_tell, concern, counted, listed, none_shown
+from conceptseg.study.shared import mistaken_report
 
 ADVICE = (
     "Confirm it by `conceptseg audit`, which changes the surroundings of whole objects; units can "
@@ -10,6 +11,11 @@ ADVICE = (
 
 
 def verdict(result: Result) -> Verdict:
+    """Context that a class uses, and the mistakes that lie on what was asked about."""
+    return mistaken_report.beside(result, _of_context(result))
+
+
+def _of_context(result: Result) -> Verdict:
     """Units that detect context and that a class uses are a concern.
 
     Context is what the data set itself names so; of one that names none nothing can be shown. That

@@ -7,6 +7,7 @@ from conceptseg.result.columns import Column
 from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
+from conceptseg.result.verdict import Verdict, concern, listed
 from conceptseg.study.shared.mistaken import Erased, Mistakes
 from conceptseg.study.shared.mistakes import Mistake
 
@@ -14,6 +15,10 @@ SECTION = "mistakes"
 MOST_OF = 0.8
 """Share of the mistakes on a concept that are gone without it, from which on they come from it; of
 fewer a part does."""
+MISLED = (
+    "Keep it from images that hold these things, or train it on such images with their labels; the "
+    "findings say what the mistakes cost, and what becomes of them without the concept."
+)
 ON = Column("on", "rate on the concept")
 OFF = Column("off", "rate elsewhere")
 EXCESS = Column("excess", "rate on, less elsewhere", interval=True, brief="excess")
@@ -44,12 +49,38 @@ def findings(found: Mistakes, classes: Sequence[str]) -> list[Finding]:
             iou_cost=one.worth.value,
             fit=one.fit,
             images=one.images,
+            caused=erased is not None and erased.shown,
             rate_change_erased=erased and erased.change.value,
             p_erased=erased and erased.test.adjusted,
             p_erased_random=erased and erased.p_random,
         )
         result.append(finding)
     return result
+
+
+def beside(result: Result, verdict: Verdict) -> Verdict:
+    """A verdict with the mistakes that were shown.
+
+    They are a concern where they come, at least in part, from something that the user has drawn:
+    the question was put by name. Others are said, and leave the answer as it is: a concept of the
+    layer's own that is mistaken may be of the class's own object.
+    """
+    shown = [one for one in result.findings if one.fault]
+    if not shown:
+        return verdict
+    drawn = set(result.config.get("masks") or ())
+    caused = [one for one in shown if one.details["concept"] in drawn and one.details.get("caused")]
+    if caused:
+        said = f"The network is misled by what was drawn: {_plainly(caused)}."
+        if verdict.status == "concern":
+            return concern(f"{said} {verdict.sentence}", verdict.advice)
+        return concern(said, MISLED)
+    said = f"Mistakes lie on one concept rather than on others: {_plainly(shown)}."
+    return verdict.model_copy(update={"sentence": f"{verdict.sentence} {said}"})
+
+
+def _plainly(found: Sequence[Finding]) -> str:
+    return listed(one.plain.removesuffix(".") for one in found)
 
 
 def told(found: Mistakes, place: int, classes: Sequence[str]) -> str:

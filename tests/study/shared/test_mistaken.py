@@ -6,11 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from conceptseg.result.verdict import concern, none_shown
 from conceptseg.stats.estimate import Estimate
 from conceptseg.stats.family import Test
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.shared import mistaken
-from conceptseg.study.shared.mistaken_report import claim, told
+from conceptseg.study.shared.mistaken_report import beside, claim, findings, told
 from conceptseg.study.shared.mistakes import Mistake
 
 KNOWN = Estimate(0.31, 0.2, 0.5, 40)
@@ -82,3 +83,56 @@ def test_no_change_has_no_sign():
     one = erased(np.column_stack([before, before - 1e-3, np.tile(before - 1e-4, (4, 1)).T]))
     said = claim(asked(0.64), "bottom left", "road", one)
     assert "57% in the mean over 12 images, by 0.00, random edits by 0.00, which does not" in said
+
+
+NOTHING, BRICK = none_shown("Nothing was shown.", "Look."), concern("car by brick.", "Audit it.")
+
+
+@pytest.mark.parametrize(
+    ("masks", "gone", "before", "status", "sentence", "advice"),
+    [
+        (
+            {},
+            True,
+            NOTHING,
+            "none shown",
+            "Nothing was shown. Mistakes lie on one concept",
+            "Look.",
+        ),
+        ({"wires": "w"}, False, NOTHING, "none shown", "Nothing was shown. Mistakes lie", "Look."),
+        (
+            {"wires": "w"},
+            True,
+            NOTHING,
+            "concern",
+            "The network is misled by what was d",
+            "Keep it",
+        ),
+        ({"wires": "w"}, True, BRICK, "concern", "The network is misled by what was dra", "Audit"),
+        (
+            {},
+            True,
+            BRICK,
+            "concern",
+            "car by brick. Mistakes lie on one concept rather",
+            "Audit it.",
+        ),
+    ],
+)
+def test_mistakes_are_part_of_the_answer_and_a_concern_where_they_come_from_what_was_drawn(
+    masks, gone, before, status, sentence, advice
+):
+    rng = np.random.default_rng(2)
+    rates = rng.uniform(0.5, 0.7, (12, 1)) + 0.01 * rng.normal(size=(12, 6))
+    if gone:
+        rates[:, 1] = 0.01
+    one = mistaken.Mistakes(("wires",), 40, (asked(0.35),), {}, erased={0: erased(rates)})
+    found = findings(one, ["bus"])
+    assert found[0].details["caused"] == gone
+    result = SimpleNamespace(findings=found, config={"masks": masks})
+    made = beside(result, before)
+    assert made.status == status and made.sentence.startswith(sentence)
+    assert made.advice.startswith(advice)
+    assert "bus is seen where there is none on wires" in made.sentence
+    assert before.sentence in made.sentence or before is NOTHING
+    assert beside(SimpleNamespace(findings=[], config={}), before) == before
