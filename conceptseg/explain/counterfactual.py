@@ -152,13 +152,13 @@ def _descended(
     free = code.masks(sets)
     theta = code.low.new_zeros(free.shape)
     best, least = theta.clone(), theta.new_full((len(sets),), float("inf"))
-    done = torch.zeros(len(sets), dtype=torch.bool, device=theta.device)
+    done, ended = torch.zeros(2, len(sets), dtype=torch.bool, device=theta.device)
     asked = theta.new_full((len(sets),), beyond)
     for row, groups in enumerate(sets):
         if (corner := _corner(scene, code, flip, groups, beyond, guard)) is not None:
             best[row], done[row] = corner, True
     for step in range(steps + 1):
-        rows = torch.nonzero(~done)[:, 0]
+        rows = torch.nonzero(~done & ~ended)[:, 0]
         if not len(rows):
             break
         margin, slope, happened = _looked(scene, code, flip, theta[rows])
@@ -173,7 +173,10 @@ def _descended(
         done[rows[flipped]] = True
         if step == steps:
             break
-        theta[rows] = _moved(code, theta[rows], margin + asked[rows], slope, free[rows])
+        moved = _moved(code, theta[rows], margin + asked[rows], slope, free[rows])
+        # What stays where it is, at its bounds or without a slope, would do so in all that follow.
+        ended[rows] = (moved == theta[rows]).all(1)
+        theta[rows] = moved
     edits = []
     for row, groups in enumerate(sets):
         point, length = best[row], float("nan")
@@ -262,10 +265,15 @@ def _shrunk(
             images = code.render(factors[:, None] * theta)
         logits = scene.forward(images)
         good = flip.happened(logits) & (flip.margin(logits) <= -beyond)
-        if guard is not None and bool(good.any()):
-            good[good.clone()] = guard.passed(scene, flip, images[good])
         good[-1] = True  # it was so before; another batch may round otherwise
-        first = int(torch.nonzero(good)[0])
+        # One after the other: the guard takes many passes, and the first that bears it is sought.
+        first = next(
+            place
+            for place in torch.nonzero(good)[:, 0].tolist()
+            if place == FACTORS - 1
+            or guard is None
+            or bool(guard.passed(scene, flip, images[place : place + 1])[0])
+        )
         below, above = float(factors[first - 1]) if first else below, float(factors[first])
         left = float(flip.margin(logits[first : first + 1])[0])
     return above * theta, left

@@ -77,6 +77,23 @@ def test_bounds_are_kept_and_what_cannot_flip_is_not_said_to():
         assert (edit.theta <= code.high).all() and (edit.theta >= code.low).all()
 
 
+def test_what_stands_at_its_bounds_is_not_looked_at_again():
+    """Neither what cannot flip nor what any other group does costs more for more steps."""
+    image, code = setting(0)
+    net, weight = linear(0.0)
+    z = float((image * weight).sum())
+    most = float((code.scale * (code.vectors @ weight.flatten())).abs().sum())
+    clean, whole = torch.ones(H, W, dtype=torch.int64), torch.ones(H, W, dtype=torch.bool)
+    code.render = lambda t: image + ((t * code.scale) @ code.vectors).view(-1, 1, H, W)
+    net.module.bias.data.fill_(1.1 * most - z)
+    found = []
+    for steps in (60, 600):
+        scene = Scene(net, image)
+        (edit,) = search(scene, code, Flip(1, 0, whole, clean), [code.groups], steps)
+        found.append((scene.passes["backward"], edit.theta.tolist(), edit.margin))
+    assert found[0] == found[1] and found[0][0] < 60
+
+
 class Switches(Code):
     """Three groups of choices that add numbers to all pixels."""
 
