@@ -259,7 +259,7 @@ def choose(model: Network, images: Images, batch_size: int = FEWER) -> Choice | 
     if not contest.begin():
         return None
     best = contest.best
-    if best is None or number(contest.losses[best].worth, contest.by) <= LEAST:
+    if best is None or not number(contest.losses[best].worth, contest.by) > LEAST:
         return None
     layer = contest.settle()
     able = [one for one in found if one.name in contest.known]

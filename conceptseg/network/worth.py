@@ -209,9 +209,8 @@ def compared(before: Tensor, after: Tensor) -> Losses:
         there = _counted(now, classes)
         same = _counted(now[finite & (now == then)], classes)
         either_one = there + _counted(then[finite], classes) - same
-        z = one - one.mean(0, keepdim=True)
-        change = other - other.mean(0, keepdim=True) - z
-        lost = change[:, finite].square().sum(dtype=torch.float64)
+        z, change = _apart(one), _apart(other) - _apart(one)
+        lost = change[:, finite].square().sum()
         sums = (*_sums(z.flatten(1)), *_sums(z[:, ~finite]))
         rows.append((same, either_one, there, lost, *sums))
     columns = zip(*rows, strict=True)
@@ -223,8 +222,13 @@ def compared(before: Tensor, after: Tensor) -> Losses:
 
 def _sums(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of z [k, pixels]: the sum by class [k], that of squares, and how many pixels there are."""
-    kind = torch.float64
-    return z.sum(1, dtype=kind), z.square().sum(dtype=kind), torch.tensor(float(z.shape[1]))
+    return z.sum(1), z.square().sum(), torch.tensor(float(z.shape[1]))
+
+
+def _apart(logits: Tensor) -> Tensor:
+    """Logits [k, h, w] less what all classes have in common; exact enough for squares of any."""
+    wide = logits.double()
+    return wide - wide.mean(0, keepdim=True)
 
 
 def _counted(classes: Tensor, most: int) -> Tensor:

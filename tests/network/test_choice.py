@@ -57,6 +57,30 @@ def test_it_is_where_the_decision_passes(share, layer):
     assert (choice.worth("deep") is None) == (share == 0)
 
 
+class Scaled(nn.Module):
+    def __init__(self, scale: float, offset: float = 0.0):
+        super().__init__()
+        self.body, self.scale, self.offset = Shared(0.7), scale, offset
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.scale * self.body(x - self.offset))
+
+
+@pytest.mark.parametrize("by", ["prediction", "logits"])
+def test_logits_may_be_as_large_as_numbers_get(by):
+    """Their squares may not: of 1e20 they are none that single precision holds."""
+    offset = 0.0 if by == "prediction" else 1e3  # one class everywhere
+    found = []
+    for scale in (1.0, 1e20, 1e34):
+        choice = chosen(wrapped(Scaled(scale, offset), 2, 1), blocks())
+        assert choice.by == by
+        rest = [n for n in choice.weighed if n != choice.layer]
+        found.append((choice.layer, choice.runner_up, [choice.share(n) for n in sorted(rest)]))
+    for other in found[1:]:
+        assert other[:2] == found[0][:2]
+        assert other[2] == pytest.approx(found[0][2], rel=1e-4)
+
+
 class Beside(nn.Module):
     """z comes from the coarsest grid and from the image as it is: the head takes both."""
 
