@@ -89,7 +89,9 @@ def _limits(result: Result) -> list[str]:
         "images' effects and by giving out the donors' kinds at random; all pairs are corrected "
         "together (Holm).",
         "A class that is seen alone stands in flat grey, which no camera takes: what it loses then "
-        "is in part due to that. Such lines support a verdict and refute none.",
+        "is in part due to that; and images that hold a context, of which hiding takes more or "
+        "less than of those that lack it, differ from these in whatever else goes with it. Such "
+        "lines support a verdict and refute none.",
         "No verdict says that the network is safe, or fit for a purpose.",
     ]
     if notes["channels"]:
