@@ -14,6 +14,7 @@ def compose(result: Result) -> Report:
     numbers = [
         TableBlock(tables[key], limit=1000, folded=True)
         for key in ("parts", "looks", "doses", "padding", "composites")
+        if tables[key].rows
     ]
     return cover.report(
         result,

@@ -19,6 +19,7 @@ from conceptseg.report.charts import Row
 from conceptseg.report.panels import key_of
 from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result
+from conceptseg.result.table import Table
 from conceptseg.study.audit.config import SHOWN, Verdict
 from conceptseg.study.audit.tables import ABLATED, ALONE, CHANNELS, EFFECT, HIDING, LOOKS, RADIUS
 
@@ -151,43 +152,21 @@ def looks(result: Result) -> Section:
     """What the supporting lines say."""
     table, notes = result.tables["looks"], result.notes
     text = (
-        "Lines that may support a verdict and refute none, on "
-        f"{notes['look_images']} images of each class at most, in which it is found. Seen alone: "
-        "all but the class's region is hidden by flat greys, and what its probability loses then "
-        f"it owes to its surroundings; it supports from {notes['smallest_loss']:g} on, with all of "
-        "its interval. The context radius is how many pixels around the region have to be seen for "
-        f"its prediction to stay. And the share of relevance ({notes['attribution']}) on a context "
-        "is compared with that of the same network with its weights shuffled, in images that hold "
-        f"the context; it supports where it is larger by {notes['smallest_share']:g}, with all of "
-        "its interval. Of the images that are swapped, those that hold the context are compared "
-        "with those that lack it: what they lose of the class's IoU, or win, when all beyond the "
-        f"margin is hidden by flat greys; it supports beyond {notes['delta']:g}, with all of its "
-        "interval, in the direction of the swap. And for each effect that is shown the context's "
-        "direction is taken out of "
-        f"{notes['layer']}: what its positions hold where the context lies, less what they hold in "
-        "images that lack it; of a concept that ACE found, ACE's own direction. It supports where "
-        "images that hold the context lose (or gain) as in the swap, beyond those that lack it, "
-        "with all of the interval, and more than by any of "
-        f"{notes['nulls']} random directions of the same size."
+        "Lines that may support a verdict and refute none: each with all of its interval. Those of "
+        f"a class's probability and relevance are made on {notes['look_images']} images of it at "
+        "most, in which it is found or which hold the context."
     )
-    if notes["channels"]:
-        text += (
-            " Likewise the class's channels that the lcrp run showed to act from context are set "
-            "to their mean over images that lack the context, beside as many other channels of the "
-            "nearest relevance, on images that the run did not look at. The two are one family: "
-            "where both are tried, either has to exceed all of 39 random ones, with an interval "
-            "that holds for both."
-        )
+    lines = TableBlock(_lines(result), "The lines")
     others = (HIDING, ABLATED, CHANNELS) if notes["channels"] else (HIDING, ABLATED)
     by_class = table.by("class")
     if not any(row["alone"] is not None for row in table.rows):
         why = "None could be made: see what was left out."
-        blocks: list[Block] = [Notice(why)]
+        blocks: list[Block] = [lines, Notice(why)]
         if any(row[one.key] is not None for one in others for row in table.rows):
             blocks.append(TableBlock(table.show("class", "context", *others)))
         return Section("looks", "What a class has to see", text, blocks)
-    lines = [own.rows[0] for own in by_class.values()]
-    summary = table.where(lambda row: any(row is one for one in lines))
+    firsts = [own.rows[0] for own in by_class.values()]
+    summary = table.where(lambda row: any(row is one for one in firsts))
     forest = charts.forest(
         summary,
         "class",
@@ -198,7 +177,58 @@ def looks(result: Result) -> Section:
         id="alone",
         below=table.show("class", "context", ALONE, RADIUS, LOOKS, *others),
     )
-    return Section("looks", "What a class has to see", text, [forest])
+    return Section("looks", "What a class has to see", text, [lines, forest])
+
+
+def _lines(result: Result) -> Table:
+    """What each line asks, and from when on it supports."""
+    notes = result.notes
+    beyond = f"beyond {notes['delta']:g}, in the direction of the swap"
+    held = "in images that hold the context, less in images that lack it"
+    told = [
+        (
+            "seen alone",
+            "what the class's probability loses when all but its region is hidden by flat greys",
+            f"from {notes['smallest_loss']:g} on",
+        ),
+        (
+            "context radius",
+            "how many pixels around the region have to be seen for its prediction to stay",
+            "never: it is described",
+        ),
+        (
+            "relevance",
+            f"share of the relevance ({notes['attribution']}) on the context, less that of the "
+            "same network with its weights shuffled, in images that hold it",
+            f"from {notes['smallest_share']:g} on",
+        ),
+        (
+            "hiding",
+            f"what the class's IoU loses or wins, {held}, when all beyond the margin is hidden by "
+            "flat greys",
+            beyond,
+        ),
+        (
+            "ablation",
+            f"of an effect that is shown: what the IoU loses or wins, {held}, when the context's "
+            f"direction is taken out of {notes['layer']} (what it holds where the context lies, "
+            "less what it holds in images that lack it; of a concept that ACE found, ACE's own)",
+            f"{beyond}, and more than by any of {notes['nulls']} random directions of its size",
+        ),
+    ]
+    if notes["channels"]:
+        told.append(
+            (
+                "channels",
+                "likewise, when the class's channels that the lcrp run showed to act from context "
+                "are set to their mean over images that lack it, on images that the run did not "
+                "look at",
+                f"{beyond}, and more than by as many other channels of the nearest relevance; "
+                "where this and the ablation are tried, by either's 39 random ones",
+            )
+        )
+    names = ("line", "asks", "supports")
+    return Table([dict(zip(names, each, strict=True)) for each in told], names)
 
 
 def found(result: Result) -> Section | None:

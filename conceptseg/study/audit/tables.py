@@ -259,7 +259,7 @@ def _supported(case: Case) -> str:
             else f"with {one.what} {one.done} it {does} where that is, and by "
             f"{one.others} {one.largest:.2f} at most"
         )
-    return " and ".join(told) or "no other line of evidence shows it"
+    return "; ".join(told) or "no other line of evidence shows it"
 
 
 def _lost(case: Case) -> str:
