@@ -209,7 +209,8 @@ def compared(before: Tensor, after: Tensor) -> Losses:
         there = _counted(now, classes)
         same = _counted(now[finite & (now == then)], classes)
         either_one = there + _counted(then[finite], classes) - same
-        z, change = _apart(one), _apart(other) - _apart(one)
+        z = _apart(one)
+        change = _apart(other) - z
         lost = change[:, finite].square().sum()
         sums = (*_sums(z.flatten(1)), *_sums(z[:, ~finite]))
         rows.append((same, either_one, there, lost, *sums))
