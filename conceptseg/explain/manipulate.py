@@ -7,7 +7,7 @@ therefore a lower bound of what could be.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,13 +24,17 @@ if TYPE_CHECKING:
     from conceptseg.explain.scene import Scene
     from conceptseg.explain.target import Target
 
+HALVINGS = 4
+"""Times that noise is halved, at most, while no plain draw of it keeps the prediction."""
 LARGEST, SMALLEST = 0.5, 0.1
 """Sides of the squares that are changed, as shares of the image's, at the first and last step."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """How noise is sought: uniform in its largest modulus, `epsilon`, in each pixel.
+    """How noise is sought: uniform in its largest modulus, `epsilon`, in each pixel; of an image
+    whose prediction no plain draw of that size keeps half of it, and half of that again, at most
+    `HALVINGS` times: what changes the prediction by itself is not noise that nobody sees.
 
     `random` draws of signs begin; then in each of `steps` steps a square of the best noise so far
     gets new signs, later in smaller squares. A draw counts only where Dice of
@@ -53,13 +57,15 @@ class Search:
     ) -> Found:
         """Noise that makes `objective` of the maps [n, h, w], numbers [n], as large as possible."""
         state = _State(self, scene, explainer, target, objective)
-        for draw in range(self.random):
-            state.try_signs(self._signs(scene, draw))
+        draws = [self._signs(scene, draw) for draw in range(self.random)]
+        state.settle(draws)
+        for signs in draws:
+            state.try_signs(signs)
         chance, curve = state.value.clone(), [state.value]
         for step in range(self.steps):
             state.try_signs(self._changed(scene, state.signs, step))
             curve.append(state.value)
-        return Found(chance, torch.stack(curve, 1), state.images, state.maps)
+        return Found(chance, torch.stack(curve, 1), state.images, state.maps, state.epsilon)
 
     def _signs(self, scene: Scene, draw: int) -> Tensor:
         """Signs [1, c, h, w] of one draw, in the channels that the network reads; 0 elsewhere."""
@@ -91,13 +97,15 @@ class Found:
 
     `chance` [n] is the best value of the random draws, `curve` [n, steps + 1] the best value after
     each step, from that on; both -inf where no draw kept the prediction. `images` [n, c, h, w] and
-    `maps` [n, h, w] are those of the last value, the clean ones where none counted.
+    `maps` [n, h, w] are those of the last value, the clean ones where none counted. `epsilon` [n]
+    is the size of the noise.
     """
 
     chance: Tensor
     curve: Tensor
     images: Tensor
     maps: Tensor
+    epsilon: Tensor
 
     @property
     def value(self) -> Tensor:
@@ -123,19 +131,44 @@ class _State:
         self.images = scene.images
         self.maps = scene.images.new_zeros(len(scene), *scene.size, dtype=torch.float32)
         self.value = torch.full((len(scene),), -torch.inf, device=scene.images.device)
+        self.epsilon = torch.full_like(self.value, search.epsilon)
+
+    def settle(self, draws: Sequence[Tensor]) -> None:
+        """Halve the noise of each image until one of the draws keeps its prediction."""
+        rows = torch.arange(len(self.value), device=self.value.device)
+        for _ in range(HALVINGS):
+            kept = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+            for signs in draws:
+                kept |= self._keeps(self._noisy(signs, rows), rows)
+            rows = rows[~kept]
+            if not len(rows):
+                return
+            self.epsilon[rows] /= 2
+
+    def _noisy(self, signs: Tensor, rows: Tensor) -> Scene:
+        """Some of the images under noise of these signs, [1 or n, c, h, w]."""
+        own = signs.expand_as(self.scene.images)[rows] * self.epsilon[rows][:, None, None, None]
+        return self.scene.beside((self.scene.images[rows] + own).clamp(0, 1), rows.tolist())
+
+    def _keeps(self, other: Scene, rows: Tensor) -> Tensor:
+        """Whether these of the images have the prediction that they had, [m]."""
+        held, before = label_map(other.logits) == self.class_id, self.held[rows]
+        both = (held & before).sum((1, 2))
+        dice = 2 * both / (held.sum((1, 2)) + before.sum((1, 2))).clamp(min=1)
+        return dice >= self.search.agreement
 
     def try_signs(self, signs: Tensor) -> None:
         """Take the signs over for the images whose objective they raise."""
-        images = (self.scene.images + self.search.epsilon * signs).clamp(0, 1)
-        other = self.scene.beside(images, range(len(images)))
-        maps = self.explainer.on(other, [self.target])[0]
-        held = label_map(other.logits) == self.class_id
-        both = (held & self.held).sum((1, 2))
-        dice = 2 * both / (held.sum((1, 2)) + self.held.sum((1, 2))).clamp(min=1)
+        rows = torch.arange(len(self.value), device=self.value.device)
+        other = self._noisy(signs, rows)
+        kept = self._keeps(other, rows)
+        if not bool(kept.any()):
+            return
+        images, maps = other.images, self.explainer.on(other, [self.target])[0]
         value = self.objective(maps).to(self.value)
-        better = (dice >= self.search.agreement) & (value > self.value)
+        better = kept & (value > self.value)
         self.value = self.value.where(~better, value)
         self.maps = torch.where(better[:, None, None], maps, self.maps)
-        rows = better[:, None, None, None]
-        self.signs = torch.where(rows, signs.expand_as(self.signs), self.signs)
-        self.images = torch.where(rows, images, self.images)
+        wide = better[:, None, None, None]
+        self.signs = torch.where(wide, signs.expand_as(self.signs), self.signs)
+        self.images = torch.where(wide, images, self.images)

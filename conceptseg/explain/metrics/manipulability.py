@@ -28,13 +28,14 @@ class Manipulability(MapMetric):
     (:mod:`conceptseg.explain.manipulate`): it is a lower bound, and more steps find more. The curve
     holds the largest change after each step; its first point is that of the best of `random` draws
     of plain noise of the same norm. `read: excess` takes the last point less the first: what the
-    search adds to noise. As costly as `random` + `steps` maps. nan where the region is empty, the
-    map is constant, or no draw keeps the prediction.
+    search adds to noise. As costly as `random` + `steps` maps, and `random` forward passes for each
+    size that is tried. nan where the region is empty, the map is constant, or no draw keeps the
+    prediction.
 
-    Where `random` draws change the prediction, the curve begins later: noise of that size is not
-    noise that nobody sees, and a smaller `epsilon` should be taken. A map that does not look at the
-    image cannot be moved and is worth nothing. A change may be right, where the network reasons
-    differently under the noise.
+    Where all `random` draws change the prediction, as they do of thin regions, noise of that size
+    is not noise that nobody sees: half of it is taken, at most four times. A map that does not look
+    at the image cannot be moved and is worth nothing. A change may be right, where the network
+    reasons differently under the noise.
 
     Departures: published attacks follow second derivatives, of a copy of the network with softened
     rectifiers (Dombrowski et al. 2019, arXiv:1906.07983) or by a loss that is not known to us;

@@ -38,10 +38,10 @@ ATTACKS = Key("attacks", SampleTable)
 class Attacked:
     """What attacks reached in the first cases.
 
-    `reached` [cases, methods, 3] is the correlation with the goal before the attack, of the best of
-    5 draws of plain noise, and after it; nan where the map is constant, the method failed, or no
-    noise kept the prediction. `clean` and `attacked` [cases][methods, h, w] are the maps, nan in
-    the same places.
+    `reached` [cases, methods, 4] is the correlation with the goal before the attack, of the best of
+    5 draws of plain noise, and after it, and the size of the noise; nan where the map is constant,
+    the method failed, or no noise kept the prediction. `clean` and `attacked` [cases][methods, h,
+    w] are the maps, nan in the same places.
     """
 
     methods: tuple[str, ...]
@@ -100,8 +100,9 @@ class Attack(Sweep):
     def _attacked(
         self, scene: Scene, method: Explainer, target: Target, seed: int
     ) -> tuple[np.ndarray, np.ndarray, str]:
-        """Correlations [3], the clean map and the attacked one [2, h, w], and why it failed."""
-        nothing = np.full(3, np.nan), np.full((2, *scene.size), np.nan, np.float32)
+        """Correlations [3] and the noise's size [4], the clean map and the attacked one [2, h, w],
+        and why it failed."""
+        nothing = np.full(4, np.nan), np.full((2, *scene.size), np.nan, np.float32)
         try:
             clean = method.on(scene, [target])[0]
             goal = clean.flip(1, 2)
@@ -115,7 +116,9 @@ class Attack(Sweep):
                 raise
             return *nothing, reason
         before = likeness(clean, goal)
-        reached = torch.stack((before, found.chance.to(before), found.value.to(before)))[:, 0]
+        reached = torch.stack(
+            [before, *(one.to(before) for one in (found.chance, found.value, found.epsilon))]
+        )[:, 0]
         reached = reached.masked_fill(reached.isinf(), torch.nan)
         if reached[2].isnan():
             return reached.cpu().numpy(), nothing[1], ""

@@ -18,6 +18,7 @@ REACHED = (
     Column("before", "likeness to the goal, clean image"),
     Column("noise", "under plain noise of the same size"),
     Column("after", "under attack"),
+    Column("size", "size of the noise"),
 )
 SHOWN = 4
 """Methods whose attacked maps the report shows: those that were led furthest astray."""
@@ -66,7 +67,9 @@ def section(result: Result) -> Section | None:
             Table(rows, labels=labels_of(REACHED)).show("method", *REACHED, "cases"),
             "Correlation with the goal",
             "Means over the cases in which noise kept the prediction. A map that cannot be bent "
-            "stays at its first number; a lower bound, since more steps find more.",
+            "stays at its first number; a lower bound, since more steps find more. Where all plain "
+            "noise of the size that was asked for changes the prediction, half of it is taken, at "
+            "most four times.",
         )
     ]
     if shown:
@@ -78,8 +81,8 @@ def section(result: Result) -> Section | None:
         "attack",
         "Maps under attack",
         "Noise that nobody sees was sought that turns each map towards itself upside down, while "
-        f"the prediction holds: {result.notes['attack']}. The network and the method are taken as "
-        "they are.",
+        f"the prediction holds: {result.notes['attack']} at most. The network and the method are "
+        "taken as they are.",
         blocks,
     )
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from conceptseg.explain.contract import Trial
 from conceptseg.explain.explainers.prediction_mask import PredictionMask
@@ -10,7 +11,7 @@ from conceptseg.explain.regions import Everything
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
 from tests.explain.metrics.judging import additive, trial
-from tests.small_models import images, unet
+from tests.small_models import images, unet, wrapped
 
 WHOLE = Target(1, Everything())
 
@@ -58,6 +59,28 @@ def test_what_is_found_is_an_image_within_bounds_whose_map_has_the_value():
     assert (dice >= 0.9).all()
     assert torch.allclose(towards(found.maps), found.value, atol=1e-6)
     assert (found.value >= found.chance).all() and (found.value > found.chance).any()
+
+
+class Threshold(nn.Module):
+    """Class 1 of pixels above 0.5."""
+
+    def forward(self, x):
+        return torch.cat((0.5 - x, x - 0.5), 1)
+
+
+def test_noise_that_changes_the_prediction_is_halved_until_it_does_not():
+    """Of pixels that lie 0.01 and 0.2 beside the threshold, and of some that lie on it."""
+    apart = torch.tensor([0.01, 0.2, 0.0])[:, None, None, None]
+    signs = torch.where(torch.arange(12) % 2 == 0, 1.0, -1.0).expand(3, 1, 9, 12)
+    x, method, target = 0.5 + apart * signs + 1e-6 * (signs > 0), VanillaSaliency(), Target(1)
+    net = wrapped(Threshold(), 2, 1)
+    found = Search(0.05, 4, 3, 0.99, 0).run(Scene(net, x), method, target, lambda m: m.mean((1, 2)))
+    assert found.epsilon.tolist() == pytest.approx([0.05 / 8, 0.05, 0.05 / 16])
+    moved = (found.images - x).abs().flatten(1).amax(1)
+    assert moved[:2].tolist() == pytest.approx([0.05 / 8, 0.05], rel=1e-3)
+    assert ((found.images > 0.5) == (x > 0.5))[:2].all()
+    assert found.chance.isfinite().tolist() == [True, True, False]
+    assert 0.05 / 8 < 0.01 < 0.05 / 4  # the largest of the sizes that keeps it
 
 
 def test_the_signs_that_were_tried_are_all_that_counts():

@@ -145,7 +145,10 @@ def test_what_it_costs_is_known_before(metric, model, x):
         metric.measure(given)
         further.append(sum(ASKED))
         passes.append(sum(given.scene.passes.values()) - before)
-    assert max(further) == metric.further and metric.explains_again == (metric.further > 0)
+    # Of noise that changes the prediction no map is asked for, so that it may be fewer.
+    fewer = "manipulability" in type(metric).__module__ and 0 < max(further) < metric.further
+    assert max(further) == metric.further or fewer
+    assert metric.explains_again == (metric.further > 0)
     if not metric.explains_again:
         assert metric.passes == max(passes)
 

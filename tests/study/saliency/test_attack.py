@@ -29,7 +29,8 @@ def reached(net, x, target, **given):
 def test_a_linear_network_s_gradient_stays_where_it_is():
     target = Target(1, Everything(), "logit")
     found, maps, why = reached(additive(12, 16), images(1, 12, 16, 1), target)
-    assert why == "" and np.allclose(found, found[0], atol=1e-6)
+    assert why == "" and np.allclose(found[:3], found[0], atol=1e-6)
+    assert found[3] == pytest.approx(0.05 / 2 ** np.round(np.log2(0.05 / found[3])))
     assert np.allclose(maps[0], maps[1], rtol=1e-5)
     by_hand = np.corrcoef(maps[0].ravel(), maps[0][::-1, ::-1].ravel())[0, 1]
     assert found[0] == pytest.approx(by_hand, abs=1e-6)
