@@ -7,6 +7,7 @@ from conceptseg.report import cover
 from conceptseg.report.blocks import Report
 from conceptseg.result.columns import as_number
 from conceptseg.result.saved import Result
+from conceptseg.result.verdict import counted
 from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.saliency import attacked, brush, exhibits, sections
 from conceptseg.study.saliency.standing import MASK_COPY
@@ -61,10 +62,11 @@ def _lead(result: Result) -> str:
     notes, rows = result.notes, result.tables["methods"].rows
     trivial = [row for row in rows if row["family"] == "baseline"]
     real = [row for row in rows if row["family"] != "baseline"]
+    methods = f"{counted(len(real), 'local method')} and {counted(len(trivial), 'trivial map')}"
+    metrics = counted(len(notes["metrics"]), "metric")
     text = (
-        f"{len(real)} local methods and {len(trivial)} trivial maps explained the same "
-        f"{notes['cases']} cases (an image and a class in it) of {notes['model']}, and "
-        f"{len(notes['metrics'])} metrics judged every map. "
+        f"{methods} explained the same {counted(notes['cases'], 'case')} (an image and a class in "
+        f"it) of {notes['model']}, and {metrics} judged every map. "
     )
     if real and real[0]["rank"] is not None:
         text += f"The best mean rank of a method is that of {real[0]['method']}."
@@ -95,9 +97,8 @@ def _ahead(trivial: Rows, rank: float) -> str:
     """How many trivial maps rank above the best method; nothing where none was compared."""
     ahead = sum(row["rank"] is not None and row["rank"] < rank for row in trivial)
     if ahead:
-        return (
-            f" {ahead} of the trivial maps rank above it: by these metrics no method adds to them."
-        )
+        which = "One trivial map ranks" if ahead == 1 else f"{ahead} trivial maps rank"
+        return f" {which} above it: by these metrics no method adds to such maps."
     return " No trivial map ranks above it." if trivial else ""
 
 
@@ -114,8 +115,8 @@ def _against_copy(result: Result, real: set[str]) -> str:
         text = " No method could be tested against a copy of the prediction's mask"
         if rows:
             least = min(as_number(row["p_least"]) for row in rows)
-            counted = cover.counted(result.notes)
-            text += f": from {counted} no corrected p-value can be below {least:.2g}"
+            units = cover.counted(result.notes)
+            text += f": from {units} no corrected p-value can be below {least:.2g}"
         return text + "."
     sure = [as_number(row["difference"]) for row in testable if as_number(row["p_holm"]) <= ALPHA]
     better = sum(value > 0 for value in sure)
