@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from conceptseg.result.verdict import counted
+
 FILE = Path(__file__).with_name("held.json")
 PROMISED = 0.95
 NEAR = 0.03
@@ -58,7 +60,8 @@ def limits(study: str) -> tuple[str, ...]:
         names = ", ".join(row["label"] for row in wider)
         parts.append(f"more often than they say, in {least:.0%} or more: {names}")
     if fits := sum(map(near, rows)):
-        parts.append(f"{'all' if fits == len(rows) else f'{fits} others'} in 92 to 98 %")
+        rest = "all" if fits == len(rows) else counted(fits, "other")
+        parts.append(f"{rest} in 92 to 98 %")
     return (told + "; ".join(parts) + ".",)
 
 

@@ -57,8 +57,9 @@ def listed(names: Iterable[str], most: int = NAMED) -> str:
 
 
 def counted(number: int, thing: str) -> str:
-    """ "1 image", "2 images"."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+    """ "1 image", "2 images", "3 classes"."""
+    plural = "es" if thing.endswith("s") else "s"
+    return f"{number} {thing}{'' if number == 1 else plural}"
 
 
 def weakened(

@@ -23,11 +23,11 @@ def shipped(monkeypatch):
 @pytest.mark.parametrize(
     ("share", "said"),
     [
-        (0.9, "loss (pairs) in 90% +- 4 of 240; 1 others in 92 to 98 %."),
-        (0.919, "loss (pairs) in 92% +- 4 of 240; 1 others"),
+        (0.9, "loss (pairs) in 90% +- 4 of 240; 1 other in 92 to 98 %."),
+        (0.919, "loss (pairs) in 92% +- 4 of 240; 1 other"),
         (0.92, "): all in 92 to 98 %."),
         (0.98, "): all in 92 to 98 %."),
-        (0.99, "more often than they say, in 99% or more: loss (pairs); 1 others"),
+        (0.99, "more often than they say, in 99% or more: loss (pairs); 1 other"),
     ],
 )
 def test_what_is_not_as_promised_is_named_with_its_true_level(shipped, share, said):

@@ -11,6 +11,7 @@ from conceptseg.result.columns import Column
 from conceptseg.result.finding import Finding, ranked
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
+from conceptseg.result.verdict import counted
 from conceptseg.study.counterfactual.assess import (
     EDITED,
     SAMPLING,
@@ -90,7 +91,8 @@ def _finding(one: Share, classes: Sequence[str]) -> Finding:
         plain = f"{said}; whether edits elsewhere do the same could not be asked."
     tested = one.test is not None and one.more is not None
     return Finding.about(
-        f"{said}: in {one.share.value:.0%} of {one.share.n} {one.share.of}{beside}.",
+        f"{said}: in {one.share.value:.0%} of "
+        f"{counted(one.share.n, one.share.of.removesuffix('s'))}{beside}.",
         one.more if tested and one.more is not None else one.share,
         one.test,
         class_name=was,

@@ -3,6 +3,7 @@
 from conceptseg.report import cover
 from conceptseg.report.blocks import Report
 from conceptseg.result.saved import Result
+from conceptseg.result.verdict import counted
 from conceptseg.study.lcrp import conserved, exhibits, named_report, sections
 from conceptseg.study.lcrp.tables import UNKNOWN
 from conceptseg.study.shared import local_maps
@@ -15,8 +16,8 @@ def compose(result: Result) -> Report:
     acting = sum(row["acts"] for row in rows)
     unknown = sum(row["verdict"] == UNKNOWN for row in rows)
     lead = (
-        f"Relevance of {classes} classes was followed through the {notes['units']} channels of "
-        f"layer {notes['layer']} of {notes['model']}, over {notes['images']} images. "
+        f"Relevance of {counted(classes, 'class')} was followed through the {notes['units']} "
+        f"channels of layer {notes['layer']} of {notes['model']}, over {notes['images']} images. "
         f"{len(rows)} pairs of class and channel were looked at. Acting from context: {acting}, "
         "whose evidence lies outside of the class's own region more than that of any channel of a "
         f"network of shuffled weights. Inconclusive: {unknown}."
