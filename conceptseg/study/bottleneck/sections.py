@@ -180,15 +180,17 @@ def illustrate(result: Result) -> Callable[[Finding], Sequence[Picture]]:
     """Of spoilt images those of the kind, of a slice its own, else those of lowest prediction."""
     spoilt = result.tables["spoilt"].rows if "spoilt" in result.tables else ()
     shown = result.tables["images"].where(lambda row: row["picture"]).rows
+    by_sample = {row["sample"]: row for row in shown}
+    slices = [row for key in ("slices", "searched") for row in result.tables[key].rows]
+    examples = {row["slice"]: row.get("examples", ()) for row in slices}
 
     def chosen(finding: Finding) -> Sequence[Picture]:
         if kind := finding.details.get("kind"):
             return [_spoilt(row) for row in spoilt if row["kind"] == kind]
-        rows = shown
-        cluster = str(finding.details.get("slice", "")).removeprefix("cluster ")
-        if cluster.isdigit():
-            rows = [row for row in shown if row["cluster"] == int(cluster)]
-        return [one for one in map(_picture, rows[:6]) if one]
+        rows = shown[:6]
+        if name := finding.details.get("slice"):
+            rows = [by_sample[one] for one in examples.get(name, ()) if one in by_sample]
+        return [one for one in map(_picture, rows) if one]
 
     return chosen
 

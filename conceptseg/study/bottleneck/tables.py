@@ -176,7 +176,20 @@ def presence_table(presences: Sequence[Presence], classes: Sequence[str]) -> Tab
     return Table.of(presences, columns, "Images with and without each class")
 
 
-def slice_table(slices: Sequence[Slice]) -> Table:
+SLICE_PICTURES = 6
+
+
+def slice_table(slices: Sequence[Slice], judged: Judged) -> Table:
+    """Of each slice, beside its numbers, `examples`: images of it that are pictured, those whose
+    quality is nearest to its mean first."""
+    shown = np.isin(judged.ids, list(judged.measured.pictures))
+
+    def examples(one: Slice) -> list[str]:
+        rows = np.flatnonzero(one.members & shown)
+        off = np.abs(judged.quality[rows] - one.quality.value)
+        order = rows[np.argsort(off, kind="stable")[:SLICE_PICTURES]]
+        return [judged.ids[row] for row in order.tolist()]
+
     columns = (
         Column("slice", of="name"),
         "kind",
@@ -189,7 +202,9 @@ def slice_table(slices: Sequence[Slice]) -> Table:
         Column("p_bh", "p Benjamini-Hochberg"),
         Column("remark", of=lambda one: "" if one.test.testable else "too few groups to test"),
     )
-    return Table.of(slices, columns, "Slices, lowest quality first")
+    table = Table.of(slices, columns, "Slices, lowest quality first")
+    rows = [{**row, "examples": examples(one)} for row, one in zip(table.rows, slices, strict=True)]
+    return Table(rows, table.columns, table.labels, table.caption)
 
 
 def enrichment_table(

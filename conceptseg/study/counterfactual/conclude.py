@@ -162,6 +162,7 @@ def case_table(
                     "sample": name,
                     "class": classes[int(rows.of("was")[at])],
                     "to": target(int(rows.of("to")[at]), classes),
+                    "region": str(rows.of("region")[at]) if len(best) else "",
                     "groups": int(rows.of("groups")[at]) if len(best) else None,
                     "edit": str(rows.of("words")[at]) if len(best) else "",
                     "size": float(rows.of("size")[at]) if len(best) else None,

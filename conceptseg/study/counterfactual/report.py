@@ -137,14 +137,15 @@ def numbers(result: Result) -> Section:
 
 
 def illustrate(result: Result) -> Illustrate:
-    """Of a pair its first images that flipped, each before and after."""
+    """Of a pair and a region the first images that flip by it alone, each before and after."""
 
     def chosen(finding: Finding, card: object) -> list[Picture]:
-        found = list[Picture]()
-        for row in result.tables["cases"].rows:
-            same = (row["class"], row["to"]) == (finding.class_, finding.details.get("to"))
-            if same and str(finding.details.get("region")) in row["edit"]:
-                found += _pictures(row)[:2]
-        return found[:6]
+        asked = (finding.class_, *(finding.details.get(key) for key in ("to", "region")))
+        return [
+            picture
+            for row in result.tables["cases"].rows
+            if asked == (row["class"], row["to"], row.get("region"))
+            for picture in _pictures(row)[:2]
+        ][:6]
 
     return chosen

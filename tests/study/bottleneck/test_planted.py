@@ -35,6 +35,10 @@ def test_the_bottleneck_flags_what_confidence_does_not(tmp_path):
     layer, raw = rows["layer"], rows["confidence as it is"]
     assert layer["precision"] > 0.8 and layer["above_low"] > 0.1  # above confidence as well fitted
     assert raw["precision"] < 0.5
+    for row in result["tables"]["slices"]["rows"]:
+        for digit in (3, 9):
+            if f"digit = {digit}" in row["slice"]:
+                assert all(f"-d{digit}-" in name for name in row["examples"]) and row["examples"]
     worst = [row for row in result["tables"]["slices"]["rows"] if row["kind"] == "pair"][:2]
     assert {row["slice"] for row in worst} <= {
         "bias_present = False, digit = 3",

@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.study import __main__ as command
 from conceptseg.study.counterfactual.edit import percentile
-from conceptseg.study.counterfactual.report import edits
+from conceptseg.study.counterfactual.report import edits, illustrate
 from tests.study.counterfactual.corner import TURN, write
 
 
@@ -94,6 +95,32 @@ def test_a_case_that_nothing_flips_says_what_was_tried(together, said):
     result = Result("counterfactual", [], {"cases": Table([row])}, notes={"together": together})
     (cards,) = edits(result).blocks
     assert said in cards.cards[0].text
+
+
+def test_a_finding_is_pictured_by_edits_of_its_region_alone():
+    """Not by those that name it: another image's sky may stand there, or it be one of two."""
+    said = (
+        ("sky", "sky: by 40 % that of car_07"),
+        ("car + road", "car: darker; road: darker"),
+        ("car", "car: darker"),
+        ("", ""),
+    )
+    rows = [
+        {"class": "tree", "to": "pole", "sample": f"s{n}", "region": region, "edit": edit,
+         "pictures": [f"case-{n}-0", f"case-{n}-1", f"case-{n}-2"] if edit else []}
+        for n, (region, edit) in enumerate(said)
+    ]  # fmt: skip
+    chosen = illustrate(SimpleNamespace(tables={"cases": SimpleNamespace(rows=rows)}))
+    keys = {
+        region: [
+            one.key
+            for one in chosen(
+                SimpleNamespace(class_="tree", details={"to": "pole", "region": region}), ()
+            )
+        ]
+        for region in ("car", "sky", "road")
+    }
+    assert keys == {"car": ["case-2-0", "case-2-1"], "sky": ["case-0-0", "case-0-1"], "road": []}
 
 
 def test_what_holds_is_rounded_and_noisy(finished):
