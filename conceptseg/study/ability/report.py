@@ -31,7 +31,7 @@ def compose(result: Result) -> Report:
             Section("numbers", "All numbers", "", [objects]),
         ),
         limits=_limits(result),
-        illustrate=local_maps.illustrate(result),
+        illustrate=local_maps.illustrate(result, sections.illustrate(result)),
     )
 
 

@@ -1,12 +1,14 @@
 """The sections of an ability report, each from the result alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from conceptseg.report import charts, cover
 from conceptseg.report.blocks import ColourBar, FigureBlock, Gallery, Picture, Section, TableBlock
+from conceptseg.report.charts import Row
 from conceptseg.result.columns import Column
+from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
 from conceptseg.stats.intervals import ALPHA
@@ -98,6 +100,28 @@ def emergence(result: Result) -> Section:
     return Section("depth", "Where classes emerge, and where they fade", "", [curves, where])
 
 
+def illustrate(result: Result) -> Callable[[Finding], Sequence[Picture]]:
+    """Of forgotten objects the largest losses, each as it is seen by a layer and by the output."""
+    rows = result.tables["forgotten"].where(lambda row: row["picture"] is not None).rows
+
+    def chosen(finding: Finding) -> Sequence[Picture]:
+        if finding.evidence != "forgotten":
+            return ()
+        return [one for row in rows for one in _pictures(row)][:6]
+
+    return chosen
+
+
+def _object(row: Row) -> str:
+    return f"{row['class']} in {row['sample']}"
+
+
+def _pictures(row: Row) -> list[Picture]:
+    """An object with each of `PARTS` outlined."""
+    keys = [(safe_key(f"drawn-{row['picture']}-{key}"), what) for key, what in PARTS]
+    return [Picture(key, f"{_object(row)}: {what} outlined") for key, what in keys]
+
+
 def forgotten(result: Result) -> Section:
     table = result.tables["forgotten"]
     of, trained, chance = result.notes["chance"]
@@ -113,12 +137,10 @@ def forgotten(result: Result) -> Section:
             f"Of {of} objects {trained} are forgotten, and {chance} would be if the layers were "
             "those of a shuffled network."
         )
-    rows: list[tuple[str, list[Picture | None]]] = []
+    rows: list[tuple[str, Sequence[Picture | None]]] = []
     for row in table.where(lambda row: row["picture"] is not None).rows:
-        name = f"{row['class']} in {row['sample']}"
-        title = f"{name}, {row['layer']}: {row['seen']:.2f}, output {row['output']:.2f}"
-        keys = [(safe_key(f"drawn-{row['picture']}-{key}"), what) for key, what in PARTS]
-        rows.append((title, [Picture(key, f"{name}: {what} outlined") for key, what in keys]))
+        title = f"{_object(row)}, {row['layer']}: {row['seen']:.2f}, output {row['output']:.2f}"
+        rows.append((title, _pictures(row)))
     shown = Gallery([what for _, what in PARTS], rows, "The largest losses") if rows else None
     every = table.show(*table.columns[:-1])
     listed = TableBlock(every, "All forgotten objects", folded=len(table.rows) > 12)

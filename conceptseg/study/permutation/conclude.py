@@ -36,7 +36,7 @@ def conclude(study: Permutation, context: Context, known: Known) -> Result:
             "importance": tables.importance(importances),
             "pairs": tables.pairs(study, known, class_ids, sampling),
             "tree": tables.tree(plan, importances),
-            "examples": tables.examples(known),
+            "examples": tables.examples(study, known, classes),
             "clean": tables.clean(deltas, class_ids, classes),
             "saliency": local_maps.table(comparison, classes),
         },

@@ -20,14 +20,23 @@ def findings(importances: Sequence[Importance]) -> list[Finding]:
         if one.variant.scheme == "conditional"
     }
     needed: dict[str, list[Importance]] = {}
-    for one in importances:
-        part = one.variant.feature.name
-        if one.variant.scheme == "swap" and one.test.passed and part != EVERYTHING:
-            needed.setdefault(one.class_name, []).append(one)
+    for one in claims(importances):
+        needed.setdefault(one.class_name, []).append(one)
     return [
         _finding(one, given.get((one.variant.feature.name, name)))
         for name, own in needed.items()
         for one in sorted(own, key=lambda one: -one.loss.value)[: None if name == OVERALL else MOST]
+    ]
+
+
+def claims(importances: Sequence[Importance]) -> list[Importance]:
+    """The parts that were shown to be needed: with another image's in their place."""
+    return [
+        one
+        for one in importances
+        if one.variant.scheme == "swap"
+        and one.test.passed
+        and one.variant.feature.name != EVERYTHING
     ]
 
 

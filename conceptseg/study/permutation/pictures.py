@@ -13,11 +13,15 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.network.label_map import label_map
 from conceptseg.report.panels import Palette, panels
 from conceptseg.stats.mergeable.sample_table import SampleTable
+from conceptseg.study.permutation.assess import IMPORTANCES, OVERALL
 from conceptseg.study.permutation.deltas import DELTAS, Deltas
 from conceptseg.study.permutation.donors import LIBRARY
+from conceptseg.study.permutation.findings import claims
 from conceptseg.study.permutation.permute import Exchange
 from conceptseg.study.permutation.survey import PLAN
 
+MOST_CLASSES = 8
+"""Classes of which an image is pictured because something is claimed of them."""
 PICTURED = Key("pictured", SampleTable)
 DRAWN: Key[dict[str, dict[str, bytes]]] = Key("drawn", dict)
 """Pictures by image and by what was exchanged: "clean", "donor", or a variant's place."""
@@ -31,10 +35,11 @@ class Pictures(Exchange):
     cost = "variants forwards, on a few images"
 
     def forwards(self, context: Context) -> float:
-        return 12.0 * self.study.gallery
+        classes = min(MOST_CLASSES, len(self.study.class_ids(context)))
+        return 12.0 * (self.study.gallery + classes)
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
-        wanted = shown(known[DELTAS], self.study.gallery)
+        wanted = pictured(known, self.study.gallery, context.model.classes)
         return [sample for sample in super().samples(context, known) if sample.id in wanted]
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
@@ -69,6 +74,28 @@ class Pictures(Exchange):
                 for sample_id in sorted(tables)
             }
         )
+
+
+def pictured(known: Known, count: int, classes: Sequence[str]) -> list[str]:
+    """The images that are :func:`shown`, and of each class of which something is claimed, if none
+    of these holds it, the one that exchanges change most in it; the largest claims first."""
+    deltas, claimed = known[DELTAS], dict[str, float]()
+    for one in claims(known[IMPORTANCES]):
+        if one.class_name != OVERALL:
+            claimed[one.class_name] = max(one.loss.value, claimed.get(one.class_name, 0.0))
+    chosen = shown(deltas, count)
+    for name in sorted(claimed, key=lambda name: -claimed[name])[:MOST_CLASSES]:
+        own = classes.index(name)
+        if not any(name in held(deltas, row, classes) for row in map(deltas.ids.index, chosen)):
+            change = np.nan_to_num(np.abs(deltas.overlap[..., own])).mean((1, 2))
+            there = np.isfinite(deltas.clean[:, own])
+            chosen.append(deltas.ids[int(np.argmax(np.where(there, change, -1.0)))])
+    return chosen
+
+
+def held(deltas: Deltas, row: int, classes: Sequence[str]) -> list[str]:
+    """The classes that an image holds."""
+    return [classes[c] for c in np.flatnonzero(np.isfinite(deltas.clean[row])).tolist()]
 
 
 def shown(deltas: Deltas, count: int) -> list[str]:

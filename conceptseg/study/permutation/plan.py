@@ -29,8 +29,8 @@ def steps(study: Permutation) -> tuple[Step, ...]:
         join,
         choose_pairs,
         Pairs(study),
-        Pictures(study),
         assess,
+        Pictures(study),
         to_compare,
         Compare(study.compare, picture_px=study.picture_px),
     )

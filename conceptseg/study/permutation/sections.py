@@ -130,7 +130,8 @@ def schemes(result: Result) -> Section:
 
 
 def illustrate(result: Result) -> Callable[[Finding], Sequence[Picture]]:
-    """Of a part the images whose part is another's, each beside the image as it is."""
+    """Of a part the images whose part is another's, each beside the image as it is: of a class
+    those that hold it."""
     at = result.tables["examples"].by("what")
 
     def chosen(finding: Finding) -> Sequence[Picture]:
@@ -138,10 +139,21 @@ def illustrate(result: Result) -> Callable[[Finding], Sequence[Picture]]:
         if changed is None:
             return ()
         clean = {row["sample"]: row for row in next(iter(at.values())).rows}
-        pairs = [(clean[row["sample"]], row) for row in changed.rows if row["sample"] in clean]
+        own = finding.class_
+        rows = [
+            row
+            for row in changed.rows
+            if (_in_gallery(row) if own is None else own in row.get("classes", ()))
+        ]
+        pairs = [(clean[row["sample"]], row) for row in rows if row["sample"] in clean]
         return [_example(row) for pair in pairs for row in pair]
 
     return chosen
+
+
+def _in_gallery(row: Row) -> bool:
+    """Results of earlier versions have no others."""
+    return bool(row.get("gallery", True))
 
 
 def _example(row: Row) -> Picture:
@@ -149,7 +161,7 @@ def _example(row: Row) -> Picture:
 
 
 def examples(result: Result) -> Section:
-    rows = result.tables["examples"].rows
+    rows = [row for row in result.tables["examples"].rows if _in_gallery(row)]
     samples = list(dict.fromkeys(row["sample"] for row in rows))
     at = {(row["what"], row["sample"]): row for row in rows}
 

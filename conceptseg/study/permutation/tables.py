@@ -16,7 +16,7 @@ from conceptseg.study.permutation.assess import CHOSEN_PARTS, Importance, estima
 from conceptseg.study.permutation.config import OVERALL, Permutation
 from conceptseg.study.permutation.deltas import DELTAS, Deltas
 from conceptseg.study.permutation.permute import PAIRED
-from conceptseg.study.permutation.pictures import DRAWN
+from conceptseg.study.permutation.pictures import DRAWN, held, shown
 from conceptseg.study.permutation.survey import PLAN, Plan
 
 ENDS = ("low", "high")
@@ -89,15 +89,27 @@ def tree(plan: Plan, importances: Iterable[Importance]) -> Table:
     return Table.of(plan.tree, columns, "Correlated channels")
 
 
-def examples(known: Known) -> Table:
-    rows = []
+def examples(study: Permutation, known: Known, classes: Sequence[str]) -> Table:
+    """Of each picture the image, the classes that it holds, and whether it is one of the gallery's:
+    others are there for what is claimed of their classes."""
+    deltas, rows = known[DELTAS], []
+    first = shown(deltas, study.gallery)
     for n, (sample_id, pictures) in enumerate(known[DRAWN].items()):
+        own = held(deltas, deltas.ids.index(sample_id), classes)
         for name in pictures:
             what = {"clean": "the image, its labels and prediction", "donor": "the donor"}
             if name.isdecimal():
                 variant = known[PLAN].variants[int(name)]
                 what[name] = f"{variant.feature.name}, {variant.scheme}"
-            rows.append({"sample": sample_id, "what": what[name], "picture": example_key(n, name)})
+            rows.append(
+                {
+                    "sample": sample_id,
+                    "what": what[name],
+                    "picture": example_key(n, name),
+                    "classes": own,
+                    "gallery": sample_id in first,
+                }
+            )
     return Table(rows, caption="Examples of exchanges")
 
 

@@ -80,7 +80,7 @@ def illustrate(
 
     Of a fault always the card's, which show the mistakes: a study's own show the concept alone.
     Else what there is of its class: images with the predicted region outlined, and the first
-    method's map of each; of a finding of no class, the first images.
+    method's map of each; of a finding of no class nothing, for that would show something else.
     """
     rows, methods = result.tables["saliency"].rows, result.notes["methods"][:1]
 
@@ -91,7 +91,7 @@ def illustrate(
             return pictures
         found = []
         for row in rows:
-            if finding.class_ in (None, row["class"]):
+            if finding.class_ == row["class"]:
                 name = f"{row['class']} in {row['sample']}"
                 found.append(Picture(row["picture"], f"{name}, predicted region outlined"))
                 found += [Picture(row[m], f"{m} of {name}{said(row, m)}") for m in methods]

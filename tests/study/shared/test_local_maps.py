@@ -62,6 +62,16 @@ def test_without_maps_the_section_says_so(comparison):
     assert isinstance(said, Prose) and said.text
 
 
+def test_a_finding_of_no_class_is_not_pictured_by_some_class_s_maps(comparison):
+    """Those of digit 3 beside "where layers agree, images are segmented better" show neither."""
+    whole = result(comparison)
+    chosen = local_maps.illustrate(whole)
+    said = {"claim": "seen", "n": 8, "evidence": "estimate"}
+    name = whole.tables["saliency"].rows[0]["class"]
+    assert chosen(Finding(**said), []) == [] and chosen(Finding(class_=name, **said), [])
+    assert chosen(Finding(class_="another", **said), []) == []
+
+
 def test_a_fault_shows_the_mistakes_and_not_what_detects_the_concept():
     """Units that detect "bottom left" were shown for road that is seen there in error."""
     result = Result("x", tables={"saliency": Table([])}, notes={"methods": []})
