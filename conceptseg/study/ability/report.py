@@ -3,6 +3,7 @@
 from conceptseg.report import cover
 from conceptseg.report.blocks import Report, Section, TableBlock
 from conceptseg.result.saved import Result
+from conceptseg.result.verdict import counted
 from conceptseg.study.ability import sections
 from conceptseg.study.shared import local_maps
 
@@ -44,8 +45,9 @@ def _lead(result: Result) -> str:
     no_depth = f"; for {unclear} no depth can be reported" if unclear else ""
     text = (
         f"{len(notes['layers'])} layers of {notes['model']} were read for "
-        f"{len(notes['classes'])} classes in {notes['images']} images. {len(early)} classes reach "
-        f"{notes['enough']:.0%} of the output's Dice before the last layer that was read"
+        f"{counted(len(notes['classes']), 'class')} in {notes['images']} images. "
+        f"{len(early)} of these reach {notes['enough']:.0%} of the output's Dice before the last "
+        "layer that was read"
         f"{no_depth}. For {len(faded)} the layer that reads best in one half of the "
         "images is above the last in the other half, each class's 95 % interval taken by itself. "
     )

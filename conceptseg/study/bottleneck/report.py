@@ -4,6 +4,7 @@ from conceptseg.report import cover
 from conceptseg.report.blocks import Report, Section, TableBlock
 from conceptseg.report.panels import key_of
 from conceptseg.result.saved import Result
+from conceptseg.result.verdict import counted
 from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.bottleneck import sections
 from conceptseg.study.bottleneck.answered import answered
@@ -24,7 +25,7 @@ def compose(result: Result) -> Report:
         lead=_lead(result),
         facts=(
             ("Groups", notes["manifest_groups"]),
-            ("Quality", f"{notes['quality']}, mean over {len(notes['classes'])} classes"),
+            ("Quality", f"{notes['quality']}, mean over {counted(len(notes['classes']), 'class')}"),
             ("Mean quality", f"{notes['mean_quality']:.3f}"),
         ),
         sections=(

@@ -3,6 +3,7 @@
 from conceptseg.report import cover
 from conceptseg.report.blocks import Report
 from conceptseg.result.saved import Result
+from conceptseg.result.verdict import counted
 from conceptseg.study.examples import sections
 from conceptseg.study.shared import local_maps
 
@@ -32,8 +33,9 @@ def compose(result: Result) -> Report:
 def _lead(result: Result) -> str:
     notes = result.notes
     text = (
-        f"{notes['objects']} objects of {len(notes['classes'])} classes, in {notes['images']} "
-        "images, were compared by what the layer holds of them, their shape, their place and their "
+        f"{notes['objects']} objects of {counted(len(notes['classes']), 'class')}, in "
+        f"{notes['images']} images, were compared by what the layer holds of them, their shape, "
+        "their place and their "
         "surroundings."
     )
     if notes["told"]:

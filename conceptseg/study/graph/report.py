@@ -37,8 +37,9 @@ def compose(result: Result) -> Report:
         method="Concept graph of",
         lead=f"The units of {len(notes['layers'])} layers were put into {notes['atoms']} groups "
         f"that respond alike. {notes['tested']} edges between these atoms and "
-        f"{len(notes['classes'])} classes were carried out, of which {notes['confirmed']} hold in "
-        f"both directions; {notes['specific']} of {notes['asked_specific']} that could be asked "
+        f"{counted(len(notes['classes']), 'class')} were carried out, of which "
+        f"{notes['confirmed']} hold in both directions; {notes['specific']} of "
+        f"{notes['asked_specific']} that could be asked "
         "carry more than random groups of as many units.",
         facts=(("Layers", ", ".join(notes["layers"])), ("Atoms", notes["atoms"])),
         sections=(

@@ -16,6 +16,7 @@ from conceptseg.report.blocks import (
     TableBlock,
 )
 from conceptseg.result.saved import Result
+from conceptseg.result.verdict import counted
 from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.landmarks.assess import EVERY
 from conceptseg.study.landmarks.conclude import ALONG, TIED_ALONG, TIED_NEAR
@@ -30,8 +31,9 @@ def compose(result: Result) -> Report:
         result,
         title="Does attribution follow thin structures?",
         method="Landmarks of",
-        lead=f"{notes['landmarks']} landmarks of {len(notes['classes'])} classes were explained "
-        f"one by one by {notes['method']}: ends, middles of branches, forks and crossings of "
+        lead=f"{notes['landmarks']} landmarks of {counted(len(notes['classes']), 'class')} were "
+        f"explained one by one by {notes['method']}: ends, middles of branches, forks and "
+        "crossings of "
         f"what is {notes['regions']}.",
         facts=(("Landmarks", notes["landmarks"]), ("Method", notes["method"])),
         sections=(

@@ -6,6 +6,7 @@ from conceptseg.report import charts, cover
 from conceptseg.report.blocks import Block, Gallery, Picture, Report, Section, TableBlock
 from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result
+from conceptseg.result.verdict import counted
 from conceptseg.study.language.conclude import DICE, RIGHT, TELLS, TOLD
 from conceptseg.study.shared import local_maps
 
@@ -18,8 +19,9 @@ def compose(result: Result) -> Report:
         title="Does a language emerge for the network's objects?",
         method="Emergent language of",
         lead=f"Messages of {notes['words']} words out of {notes['vocabulary']} were learnt for "
-        f"{notes['objects']} objects of {len(notes['classes'])} classes, {notes['seeds']} times. "
-        f"They were judged on {notes['judging']} objects of other images, and hold "
+        f"{notes['objects']} objects of {counted(len(notes['classes']), 'class')}, "
+        f"{notes['seeds']} times. They were judged on {notes['judging']} objects of other images, "
+        "and hold "
         f"{notes['bits']:.1f} bits.",
         facts=(("Objects", notes["objects"]), ("Classes", ", ".join(notes["classes"]))),
         sections=(

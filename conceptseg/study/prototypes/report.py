@@ -3,6 +3,7 @@
 from conceptseg.report import cover
 from conceptseg.report.blocks import Report
 from conceptseg.result.saved import Result
+from conceptseg.result.verdict import counted
 from conceptseg.study.prototypes import sections
 from conceptseg.study.shared import local_maps
 
@@ -37,7 +38,7 @@ def compose(result: Result) -> Report:
 def _lead(result: Result) -> str:
     notes = result.notes
     text = (
-        f"{notes['regions']} predicted regions of {len(notes['classes'])} classes, in "
+        f"{notes['regions']} predicted regions of {counted(len(notes['classes']), 'class')}, in "
         f"{notes['images']} images, were grouped by the concepts that their relevance lies on "
         f"({notes['concepts']}), and {notes['judged']} new ones set against them."
     )
