@@ -1,6 +1,5 @@
 """The result of a bottleneck study: findings in words, tables, arrays and pictures."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +12,6 @@ from conceptseg.result.finding import ranked
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
 from conceptseg.study.bottleneck import gate, tables
-from conceptseg.study.bottleneck.confidence import NAMES
 from conceptseg.study.bottleneck.config import Bottleneck
 from conceptseg.study.bottleneck.evaluate import Flagging, Standing, flagging, standings
 from conceptseg.study.bottleneck.findings import findings
@@ -21,14 +19,11 @@ from conceptseg.study.bottleneck.judge import JUDGED, Judged, search_of
 from conceptseg.study.bottleneck.maps import quality_of
 from conceptseg.study.bottleneck.plan import MAPS, SHOWN
 from conceptseg.study.bottleneck.regress import crossed
-from conceptseg.study.bottleneck.search import Condition, search_slices
 from conceptseg.study.bottleneck.selective import selective_tables
 from conceptseg.study.bottleneck.shift import KEPT_PICTURES, SHIFTED, pictures_of
-from conceptseg.study.bottleneck.slices import Slice, clusters, judged_slices, pairs
+from conceptseg.study.bottleneck.sliced import SLICE_PICTURES, SLICED
 from conceptseg.study.shared import local_maps, studied
-from conceptseg.study.shared.attributes import columns
 from conceptseg.study.shared.compare import COMPARISON, Comparison
-from conceptseg.study.shared.user_masks import user_masks
 
 GROUPS_SHOWN = 12
 
@@ -38,17 +33,16 @@ def conclude(study: Bottleneck, context: Context, known: Known) -> Result:
     seed, classes = context.seed, context.model.classes
     layer, points = judged.features["layer"].rows, known[MAPS].result()
     flags, standing = flags_of(study, judged), _standing(study, judged)
-    cluster = clusters(layer, study.slices, seed)
-    values = columns(_metadata(study, context, judged))
-    slices = _slices(study, judged, flags.scores["raw"][0], cluster, values)
-    searched = _searched(study, judged, flags.scores["raw"][0], cluster, values)
+    sliced = known[SLICED]
     groups = [context.manifest.sample(name).group for name in judged.ids]
     few = groups if 1 < len(set(groups)) <= GROUPS_SHOWN else None
-    pictures = judged.measured.pictures
+    pictures = {**judged.measured.pictures, **known[SLICE_PICTURES]}
     spoilt_rows, spoilt_pictures = pictures_of(known[KEPT_PICTURES])
     return Result(
         study="bottleneck",
-        findings=ranked(findings(study, standing, flags, [*slices, *searched], known[SHIFTED])),
+        findings=ranked(
+            findings(study, standing, flags, [*sliced.slices, *sliced.searched], known[SHIFTED])
+        ),
         tables={
             "standing": tables.standing_table(standing),
             "flags": tables.flag_table(flags, study.budget),
@@ -58,14 +52,16 @@ def conclude(study: Bottleneck, context: Context, known: Known) -> Result:
             "coverage": tables.coverage_table(judged, few),
             "shift": known[SHIFTED],
             "spoilt": Table(spoilt_rows, ("kind", "sample", "picture")),
-            "slices": tables.slice_table(slices, judged),
-            "searched": tables.slice_table(searched, judged),
-            "enrichment": tables.enrichment_table(cluster, values, judged.sampling.groups),
+            "slices": tables.slice_table(sliced.slices, judged, pictures),
+            "searched": tables.slice_table(sliced.searched, judged, pictures),
+            "enrichment": tables.enrichment_table(
+                sliced.cluster, sliced.values, judged.sampling.groups
+            ),
             "classes": tables.class_table(judged, classes, seed),
             "presence": tables.presence_table(judged.presence, classes),
             "maps": Table(quality_of(layer[known[SHOWN]], points)),
-            "images": tables.image_table(judged, flags, cluster, groups),
-            "mapped": tables.mapped_table(judged, known[SHOWN], points, cluster),
+            "images": tables.image_table(judged, flags, sliced.cluster, groups, pictures),
+            "mapped": tables.mapped_table(judged, known[SHOWN], points, sliced.cluster),
             "saliency": local_maps.table(comparison, classes),
         },
         arrays={
@@ -119,76 +115,6 @@ def flags_of(study: Bottleneck, judged: Judged) -> Flagging:
         budget=study.budget,
         reference="confidence",
     )
-
-
-def _slices(
-    study: Bottleneck,
-    judged: Judged,
-    confidence: np.ndarray,
-    cluster: np.ndarray,
-    values: dict[str, list[str]],
-) -> list[Slice]:
-    """Clusters of the layer, values of metadata, and pairs of these."""
-    single = {
-        f"{column} = {value}": np.array([one == value for one in each])
-        for column, each in values.items()
-        for value in sorted(set(each))
-    }
-    kinds = {("cluster", f"cluster {c + 1}"): cluster == c for c in np.unique(cluster)}
-    for kind, own in (("metadata", single), ("pair", pairs(single, study.min_slice))):
-        kinds |= {(kind, name): members for name, members in own.items()}
-    sampling, options = judged.sampling, {"least": study.min_slice, "seed": study.seed}
-    return judged_slices(kinds, judged.quality, confidence, sampling, **options)
-
-
-def _searched(
-    study: Bottleneck,
-    judged: Judged,
-    confidence: np.ndarray,
-    cluster: np.ndarray,
-    values: dict[str, list[str]],
-) -> list[Slice]:
-    return search_slices(
-        conditions_of(judged, cluster, values),
-        judged.quality,
-        confidence,
-        judged.sampling,
-        length=study.conditions,
-        least=study.min_slice,
-        seed=study.seed,
-    )
-
-
-def conditions_of(
-    judged: Judged, cluster: np.ndarray, values: Mapping[str, Sequence[str]]
-) -> list[Condition]:
-    """What images may have in common: a cluster of the layer, a value of the metadata, and how much
-    of them is predicted as a studied class, and is border, in thirds."""
-    numbers = judged.measured.confidence[judged.rows]
-    shape = {
-        said: numbers[:, NAMES.index(name)].astype(float).tolist()
-        for said, name in (("predicted part", "foreground"), ("predicted border", "boundary"))
-    }
-    every = {**columns(shape), **values, "cluster": [str(c + 1) for c in cluster.tolist()]}
-    return [
-        Condition(f"{column} = {value}", column, np.array([one == value for one in each]))
-        for column, each in every.items()
-        for value in sorted(set(each))
-    ]
-
-
-def _metadata(study: Bottleneck, context: Context, judged: Judged) -> dict[str, list[str | float]]:
-    """Of each image the values of metadata, its split, and whether it shows the user's concepts."""
-    samples = [context.manifest.sample(name) for name in judged.ids]
-    names = sorted({key for sample in samples for key in sample.metadata})
-    values: dict[str, list[str | float]] = {
-        name: [sample.metadata.get(name, "") for sample in samples] for name in names
-    }
-    if len({sample.split for sample in samples}) > 1:
-        values["split"] = [sample.split or "" for sample in samples]
-    for mask in user_masks(study.masks, context.manifest):
-        values[f"concept {mask.name}"] = [mask.holds(name) for name in judged.ids]
-    return values
 
 
 def _notes(

@@ -21,13 +21,18 @@ def findings(
     slices: Sequence[Slice],
     shift: Table,
 ) -> list[Finding]:
-    shown = sorted((one for one in slices if one.test.passed), key=lambda one: one.difference.value)
     return [
         *shift_findings(study, shift),
         *standing_findings(standing),
         *flag_findings(study, flags),
-        *map(slice_finding, shown[:MOST_SLICES]),
+        *map(slice_finding, told(slices)),
     ]
+
+
+def told(slices: Sequence[Slice]) -> list[Slice]:
+    """The slices of which a finding tells, the worst first."""
+    shown = sorted((one for one in slices if one.test.passed), key=lambda one: one.difference.value)
+    return shown[:MOST_SLICES]
 
 
 def shift_findings(study: Bottleneck, shift: Table) -> list[Finding]:

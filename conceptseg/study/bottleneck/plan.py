@@ -15,6 +15,7 @@ from conceptseg.study.bottleneck.judge import JUDGED, check_count, grouped, judg
 from conceptseg.study.bottleneck.measure import PICTURED, Measure, draw_pictured
 from conceptseg.study.bottleneck.regress import check_folds
 from conceptseg.study.bottleneck.shift import Shift, try_gate
+from conceptseg.study.bottleneck.sliced import PictureSlices, judge_slices
 from conceptseg.study.shared.compare import CHOSEN, Compare
 from conceptseg.study.shared.studied import labelled
 from conceptseg.study.shared.user_masks import user_masks
@@ -32,6 +33,8 @@ def steps(study: Bottleneck) -> tuple[Step, ...]:
         Measure(study),
         judge,
         lay_out_maps,
+        judge_slices,
+        PictureSlices(study),
         Shift(study),
         try_gate,
         to_compare,

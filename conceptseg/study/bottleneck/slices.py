@@ -16,6 +16,8 @@ from conceptseg.study.bottleneck.maps import standardised
 DRAWS = 4999
 BLOCK = 500
 COMPONENTS = 20
+PICTURED = 6
+"""Images by which a slice is pictured."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,13 @@ class Slice:
     confidence: float
     test: Test
     p_bh: float | None
+
+
+def examples(one: Slice, quality: np.ndarray) -> list[int]:
+    """The images that stand for a slice: those whose quality [n] is nearest to its mean."""
+    rows = np.flatnonzero(one.members)
+    order = np.argsort(np.abs(quality[rows] - one.quality.value), kind="stable")
+    return [int(row) for row in rows[order[:PICTURED]]]
 
 
 def clusters(pooled: np.ndarray, count: int, seed: int) -> np.ndarray:

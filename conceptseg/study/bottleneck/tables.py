@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ from conceptseg.study.bottleneck.evaluate import (
     told,
 )
 from conceptseg.study.bottleneck.presence import Presence
-from conceptseg.study.bottleneck.slices import Slice
+from conceptseg.study.bottleneck.slices import Slice, examples
 
 if TYPE_CHECKING:
     from conceptseg.study.bottleneck.judge import Judged
@@ -176,20 +176,9 @@ def presence_table(presences: Sequence[Presence], classes: Sequence[str]) -> Tab
     return Table.of(presences, columns, "Images with and without each class")
 
 
-SLICE_PICTURES = 6
-
-
-def slice_table(slices: Sequence[Slice], judged: Judged) -> Table:
-    """Of each slice, beside its numbers, `examples`: images of it that are pictured, those whose
-    quality is nearest to its mean first."""
-    shown = np.isin(judged.ids, list(judged.measured.pictures))
-
-    def examples(one: Slice) -> list[str]:
-        rows = np.flatnonzero(one.members & shown)
-        off = np.abs(judged.quality[rows] - one.quality.value)
-        order = rows[np.argsort(off, kind="stable")[:SLICE_PICTURES]]
-        return [judged.ids[row] for row in order.tolist()]
-
+def slice_table(slices: Sequence[Slice], judged: Judged, pictures: Collection[str]) -> Table:
+    """Of each slice, beside its numbers, `examples`: the images that stand for it and are
+    pictured."""
     columns = (
         Column("slice", of="name"),
         "kind",
@@ -203,7 +192,11 @@ def slice_table(slices: Sequence[Slice], judged: Judged) -> Table:
         Column("remark", of=lambda one: "" if one.test.testable else "too few groups to test"),
     )
     table = Table.of(slices, columns, "Slices, lowest quality first")
-    rows = [{**row, "examples": examples(one)} for row, one in zip(table.rows, slices, strict=True)]
+    each = [[judged.ids[row] for row in examples(one, judged.quality)] for one in slices]
+    rows = [
+        {**row, "examples": [name for name in names if name in pictures]}
+        for row, names in zip(table.rows, each, strict=True)
+    ]
     return Table(rows, table.columns, table.labels, table.caption)
 
 
@@ -229,10 +222,13 @@ def enrichment_table(
 
 
 def image_table(
-    judged: Judged, flags: Flagging, cluster: np.ndarray, groups: Sequence[str]
+    judged: Judged,
+    flags: Flagging,
+    cluster: np.ndarray,
+    groups: Sequence[str],
+    pictures: Collection[str],
 ) -> Table:
     """Every image with a quality: true, predicted, interval, confidence, cluster; worst first."""
-    shown = judged.measured.pictures
     columns = {
         "sample": judged.ids,
         "group": groups,
@@ -246,7 +242,7 @@ def image_table(
         "confidence": flags.scores["raw"][0],
         "cluster": cluster + 1,
         "turned_away": judged.outside,
-        "picture": [picture_key(name) if name in shown else None for name in judged.ids],
+        "picture": [picture_key(name) if name in pictures else None for name in judged.ids],
     }
     labels = {
         "told_by_layer": "predicted by the layer",

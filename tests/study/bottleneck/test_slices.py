@@ -8,12 +8,20 @@ import yaml
 from PIL import Image
 
 from conceptseg.data.manifest import load_manifest
+from conceptseg.engine.known import Known
 from conceptseg.result.table import Table
 from conceptseg.stats.estimate import Sampling
 from conceptseg.study.bottleneck import slices
-from conceptseg.study.bottleneck.conclude import _metadata, _slices
 from conceptseg.study.bottleneck.config import Bottleneck
+from conceptseg.study.bottleneck.judge import JUDGED, Judged
 from conceptseg.study.bottleneck.sections import illustrate
+from conceptseg.study.bottleneck.sliced import (
+    SLICED,
+    PictureSlices,
+    Sliced,
+    _metadata,
+    _slices,
+)
 from conceptseg.study.bottleneck.tables import enrichment_table, slice_table
 from conceptseg.study.shared.attributes import columns
 
@@ -64,36 +72,32 @@ def test_groups_that_are_alike_are_one_piece_of_evidence():
     kinds = {("metadata", "site = 0"): group == 0, ("metadata", "odd"): np.arange(200) % 2 == 1}
     found = slices.judged_slices(kinds, quality, quality, sampling(group), least=8, seed=0)
     assert {one.name: not one.test.testable for one in found} == {"site = 0": True, "odd": False}
-    rows = slice_table(found, judged(quality, range(0, 200, 2))).rows
+    rows = slice_table(found, judged(quality), ()).rows
     remarks = {row["slice"]: row["remark"] for row in rows}
     assert remarks == {"site = 0": "too few groups to test", "odd": ""}
 
 
-def judged(quality, pictured):
-    """Images of these qualities, some of which have pictures."""
-    ids = [f"i{n:03d}" for n in range(len(quality))]
-    pictures = {ids[n]: b"" for n in pictured}
-    return SimpleNamespace(ids=ids, quality=quality, measured=SimpleNamespace(pictures=pictures))
+def judged(quality):
+    return SimpleNamespace(ids=[f"i{n:03d}" for n in range(len(quality))], quality=quality)
 
 
 def test_what_pictures_a_slice_is_of_it_and_as_good_as_it_is():
     """Not the worst images of all, which lie in other slices."""
     quality = np.linspace(0.1, 0.9, 60)
-    third = {("metadata", f"third = {n}"): np.arange(60) // 20 == n for n in range(3)} | {
-        ("cluster", "cluster 1"): np.arange(60) % 2 == 0
-    }
-    found = slices.judged_slices(third, quality, quality, sampling(np.arange(60)), least=8, seed=0)
-    seen = judged(quality, range(0, 60, 2))
-    table = slice_table(found, seen)
+    kinds = {("metadata", f"third = {n}"): np.arange(60) // 20 == n for n in range(3)}
+    kinds[("cluster", "cluster 1")] = np.arange(60) % 2 == 0
+    found = slices.judged_slices(kinds, quality, quality, sampling(np.arange(60)), least=8, seed=0)
+    seen = judged(quality)
+    table = slice_table(found, seen, set(seen.ids))
     assert "examples" not in table.columns
     for row, one in zip(table.rows, found, strict=True):
         places = [seen.ids.index(name) for name in row["examples"]]
-        assert len(places) == 6 and one.members[places].all() and not np.any(np.array(places) % 2)
-        away = np.abs(quality - row["quality"])
-        rest = one.members & (np.arange(60) % 2 == 0) & ~np.isin(np.arange(60), places)
+        assert len(places) == 6 and one.members[places].all()
+        away, rest = np.abs(quality - row["quality"]), one.members.copy()
+        rest[places] = False
         assert away[places].max() <= away[rest].min()
     images = [{"sample": name, "picture": f"p-{name}", "true": 0.5, "predicted": 0.5, "low": 0.4,
-               "high": 0.6} for name in seen.measured.pictures]  # fmt: skip
+               "high": 0.6} for name in seen.ids]  # fmt: skip
     tables = {"images": Table(images), "slices": table, "searched": Table([])}
     chosen = illustrate(SimpleNamespace(tables=tables))
     for row in table.rows:
@@ -101,6 +105,22 @@ def test_what_pictures_a_slice_is_of_it_and_as_good_as_it_is():
         assert [one.key for one in chosen(about)] == [f"p-{name}" for name in row["examples"]]
     assert chosen(SimpleNamespace(details={"slice": "of an earlier version"})) == []
     assert len(chosen(SimpleNamespace(details={}))) == 6
+
+
+def test_images_of_slices_that_are_told_of_are_pictured_if_they_were_not():
+    quality = np.where(np.arange(60) < 20, 0.1, 0.9) + 0.01 * np.arange(60) / 60
+    kinds = {("metadata", "bad"): np.arange(60) < 20, ("metadata", "odd"): np.arange(60) % 2 == 1}
+    found = slices.judged_slices(kinds, quality, quality, sampling(np.arange(60)), least=8, seed=0)
+    assert [one.test.passed for one in found] == [True, False]
+    seen = judged(quality)
+    stand = {seen.ids[row] for row in slices.examples(found[0], quality)}
+    whole = object.__new__(Judged)  # of which no more is asked
+    measured = SimpleNamespace(ids=tuple(seen.ids), pictures={min(stand): b""})
+    parts = {"measured": measured, "rows": np.arange(60), "quality": quality}
+    for key, value in parts.items():
+        object.__setattr__(whole, key, value)
+    known = JUDGED(whole) | SLICED(Sliced(np.zeros(60), {}, found, []))
+    assert PictureSlices(None).wanted(Known() | known) == stand - {min(stand)}
 
 
 def test_a_slice_that_runs_within_groups_is_found():
