@@ -27,6 +27,12 @@ def number(value: Any) -> str:
     return str(value)
 
 
+def signed(value: float, digits: int = 2) -> str:
+    """A change with its sign, but for what rounds to zero."""
+    text = f"{value:+.{digits}f}"
+    return text if float(text) else text[1:]
+
+
 def with_interval(row: Mapping[str, Any], column: Column) -> str:
     """A cell with its interval, where it has one: "0.92 [0.90, 0.94]"."""
     low, high = row[column.low], row[column.high]

@@ -9,7 +9,7 @@ import numpy as np
 from conceptseg.result.columns import Column
 from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
-from conceptseg.result.wording import number, p_value
+from conceptseg.result.wording import number, p_value, signed
 from conceptseg.study.audit.case import REACTS, Case, Mechanism
 from conceptseg.study.audit.extent import Dose
 from conceptseg.study.audit.kept import SCORES
@@ -200,8 +200,8 @@ def picture_key(case: int, what: str) -> str:
 def sentence(case: Case) -> str:
     """A verdict as a sentence that can be quoted as it stands."""
     name, context, change = case.class_name, case.context.name, case.change
-    ends = f" [{change.low:+.3f}, {change.high:+.3f}]" if change.ci else ""
-    size = f"{change.value:+.3f}{ends} IoU over {change.n} {change.of}"
+    ends = f" [{signed(change.low, 3)}, {signed(change.high, 3)}]" if change.ci else ""
+    size = f"{signed(change.value, 3)}{ends} IoU over {change.n} {change.of}"
     both = f"{case.there[0]:.2f} {_with(case)}, {case.lacking[0]:.2f} {_without(case)}"
     if case.shown:
         needs = f"{context}" if change.value > 0 else f"the absence of {context}"

@@ -8,6 +8,7 @@ from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result, safe_key
 from conceptseg.result.table import Table
 from conceptseg.result.verdict import Verdict, concern, listed
+from conceptseg.result.wording import signed
 from conceptseg.study.shared.mistaken import Erased, Mistakes
 from conceptseg.study.shared.mistakes import Mistake
 
@@ -109,18 +110,13 @@ def claim(one: Mistake, concept: str, name: str, erased: Erased | None) -> str:
     )
     if erased is not None:
         rate = f"the rate, {erased.rate:.0%} in the mean over {erased.images} images,"
-        less = f"by {_signed(erased.change.value)}, random edits by {_signed(erased.random)}"
+        less = f"by {signed(erased.change.value)}, random edits by {signed(erased.random)}"
         cause = "which does not show that they come from it"
         if erased.shown:
             most = erased.change.value <= -MOST_OF * erased.rate
             cause = "so they come from it" if most else "so part of them comes from it"
         said += f" Erasing {concept} from the layer changes {rate} {less}, {cause}."
     return said
-
-
-def _signed(change: float) -> str:
-    """With its sign, but for what rounds to zero."""
-    return f"{change:+.2f}" if abs(change) >= 0.005 else "0.00"
 
 
 def tables(found: Mistakes, classes: Sequence[str]) -> dict[str, Table]:
