@@ -13,7 +13,7 @@ from conceptseg.result.saved import Result
 from conceptseg.study.saliency.choose import Choose, draw_cases
 from conceptseg.study.saliency.config import Saliency
 from conceptseg.study.saliency.findings import findings
-from conceptseg.study.saliency.judge import JUDGED, Judge, Judged, join_cases
+from conceptseg.study.saliency.judge import JUDGED, Judge, Judged, find_dear, join_cases
 from conceptseg.study.saliency.standing import CHANCE, MASK_COPY, STANDING, assess
 from conceptseg.study.shared.nulls import Bench, Claim, Power, Selftest, subset
 
@@ -45,7 +45,8 @@ def bank(bench: Bench, seed: int) -> Bank:
     scenes = {"format": "planted", "context": "with", "pair_share": 0.4}
     study, context = bench.ready("saliency", keys, scenes=scenes, n=80, seed=3000 + seed)
     assert isinstance(study, Saliency)
-    known = bench.known_after(study, context, (Choose(study), draw_cases, Judge(study), join_cases))
+    steps = (Choose(study), draw_cases, find_dear, Judge(study), join_cases)
+    known = bench.known_after(study, context, steps)
     return Bank(study, context, known[JUDGED])
 
 

@@ -7,7 +7,7 @@ from conceptseg import catalogue
 from conceptseg.study.selftest.bench import Planted, selftest_of
 
 STUDIES = [name for name in catalogue.names("study") if selftest_of(name).claims]
-LIGHT = ("actmax", "permutation")
+LIGHT = ("actmax", "permutation", "saliency")
 
 
 @pytest.mark.parametrize(
