@@ -19,7 +19,7 @@ from conceptseg.study.audit.kept import Kept, background
 from conceptseg.study.audit.removals.channels import Constant
 from conceptseg.study.audit.removals.contract import Learnt, Removal, random_ones
 from conceptseg.study.audit.removals.direction import Direction, random_directions
-from conceptseg.study.audit.swap import flat_ones
+from conceptseg.study.audit.swap import hidden_iou
 from conceptseg.study.shared.nulls import Bench, Claim, all_batches, subset
 
 CLASS, MARGIN, DELTA = 4, 6.0, 1e-6
@@ -81,7 +81,7 @@ def bank(bench: Bench, seed: int) -> Bank:
         tuple(zip(directions, made[:DIRECTIONS], strict=True)),
         tuple(zip(channels, made[DIRECTIONS:], strict=True)),
         np.array([where is not None and bool(where.any()) for where in brick]),
-        _hidden(context, images[rows], labels[rows]),
+        _hidden(context, [ids[row] for row in rows], images[rows], labels[rows]),
     )
 
 
@@ -104,14 +104,16 @@ def _drawn(activation: np.ndarray, rng: np.random.Generator) -> Constant:
     return Constant("channels", np.array(sets), activation.mean((0, 2, 3)))
 
 
-def _hidden(context: Context, images: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
+def _hidden(
+    context: Context, ids: Sequence[str], images: torch.Tensor, labels: torch.Tensor
+) -> np.ndarray:
     found = list[tuple[float, float]]()
-    for image, own in zip(images, labels, strict=True):
+    for name, image, own in zip(ids, images, labels, strict=True):
         kept = Kept.of(own, CLASS, MARGIN, 2.0)
-        seen = torch.cat([image[None], kept.within(image[None], flat_ones(image[None], kept))])
         with torch.no_grad():
-            iou = kept.scores(context.model(seen), own, background(context))[:, 0]
-        found.append((float(iou[0]), float(np.median(iou[1:]))))
+            logits = context.model(image[None])
+        before = float(kept.scores(logits, own, background(context))[0, 0])
+        found.append((before, hidden_iou(context, name, image[None], own, kept)))
     return np.array(found)
 
 

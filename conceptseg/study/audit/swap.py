@@ -75,8 +75,7 @@ class Swap(Sweep):
     ) -> Tables:
         """The rows of one class and margin: the image as it is (donor ""), then with each donor.
 
-        `hidden`, of the first row alone, is the class's IoU with its surroundings hidden by a flat
-        colour: the median over `FLAT`'s, for each may itself be evidence of a class.
+        `hidden`, of the first row alone, is its :func:`hidden_iou`.
         """
         assert one.labels is not None
         held, matched = known[HOLDINGS], known[MATCHED].tables[one.id]
@@ -90,10 +89,8 @@ class Swap(Sweep):
             mixed = torch.cat([kept.within(one.image, donor) for donor in given])
             found.append(self._scores(context, one, kept, mixed))
         scores, taken = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        greys = kept.within(one.image, flat_ones(one.image, kept))
-        flat, _ = self._scores(context, one, kept, greys)
         hidden = np.full(1 + len(names), np.nan)
-        hidden[0] = np.median(flat[:, 0])
+        hidden[0] = hidden_iou(context, one.id, one.image, one.labels, kept)
         return {
             "class": np.full(1 + len(names), class_id),
             "margin": np.full(1 + len(names), margin),
@@ -115,9 +112,14 @@ class Swap(Sweep):
         return kept.judged(logits, one.labels, background(context))
 
 
-def flat_ones(image: Tensor, kept: Kept) -> Tensor:
-    """`FLAT`'s colours [m, c, 1, 1], for what does not stay of an image [1, c, h, w]."""
-    return FLAT.flat(image, ~kept.zone[None])[:, 0, :, None, None]
+def hidden_iou(context: Context, name: str, image: Tensor, labels: Tensor, kept: Kept) -> float:
+    """The class's IoU in an image [1, c, h, w] of which all that does not stay is hidden: the
+    median over `FLAT`'s colours, for each may itself be evidence of a class."""
+    colours = FLAT.flat(image, ~kept.zone[None])[:, 0, :, None, None]
+    with torch.no_grad():
+        logits = context.model(kept.within(image, colours))
+    context.model.check_finite(logits, [name])
+    return float(np.median(kept.scores(logits, labels, background(context))[:, 0]))
 
 
 def rows_of(

@@ -105,8 +105,10 @@ def flags_of(study: Bottleneck, judged: Judged) -> Flagging:
     A gain over the network's mean largest probability, nothing fitted, would be that of fitting as
     much as that of the layer.
     """
-    raw = judged.measured.confidence[judged.rows, 0].astype(np.float64)
-    scores = {"raw": raw[None], **{name: one.predicted for name, one in judged.fitted.items()}}
+    scores = {
+        "raw": judged.largest[None],
+        **{name: one.predicted for name, one in judged.fitted.items()},
+    }
     return flagging(
         scores,
         judged.quality,

@@ -60,6 +60,11 @@ class Rated:
     def size(self) -> np.ndarray:
         return self.measured.size[self.rows]
 
+    @property
+    def largest(self) -> np.ndarray:
+        """The network's own confidence as it is [n]: the mean largest probability."""
+        return self.measured.confidence[self.rows, 0].astype(np.float64)
+
 
 @dataclass(frozen=True)
 class Judged(Rated):

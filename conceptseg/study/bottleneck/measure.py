@@ -72,10 +72,8 @@ class Measure(Pass):
         pictures = SampleTable.empty()
         for i, sample_id in enumerate(batch.ids):
             if sample_id in shown:
-                truth = None if batch.labels is None else batch.labels[i].cpu().numpy()
-                prediction = label_map(logits[i]).cpu().numpy()
-                image = batch.images[i].float().cpu().numpy()
-                data = panels(image, truth, prediction, palette, self.study.picture_px)
+                truth = None if batch.labels is None else batch.labels[i]
+                data = drawn_as(batch.images[i], truth, logits[i], palette, self.study.picture_px)
                 picture = {"picture": np.frombuffer(data, dtype=np.uint8)}
                 pictures = pictures.merge(SampleTable.of(sample_id, picture))
         return TABLE(SampleTable.batch(batch.ids, numbers | counts)) | PICTURES(pictures)
@@ -107,6 +105,16 @@ def look(
     pooled = torch.cat([flat.mean(2), flat.std(2, correction=0), flat.amax(2)], 1)
     numbers = {"pooled": pooled, "confidence": confidence, "peak": peak}
     return logits, {name: each.cpu().numpy() for name, each in numbers.items()}
+
+
+def drawn_as(
+    image: Tensor, labels: Tensor | None, logits: Tensor, palette: Palette, side: int
+) -> bytes:
+    """An image [c, h, w] beside its labels [h, w], if it has some, and what logits [k, h, w]
+    predict."""
+    truth = None if labels is None else labels.cpu().numpy()
+    prediction = label_map(logits).cpu().numpy()
+    return panels(image.float().cpu().numpy(), truth, prediction, palette, side)
 
 
 def class_counts(logits: Tensor, labels: Tensor | None) -> np.ndarray:

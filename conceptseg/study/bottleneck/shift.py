@@ -14,8 +14,7 @@ from conceptseg.data.draw import drawn, sample_priority
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
-from conceptseg.network.label_map import label_map
-from conceptseg.report.panels import Palette, panels
+from conceptseg.report.panels import Palette
 from conceptseg.result.columns import labels_of
 from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
@@ -24,7 +23,7 @@ from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.bottleneck.confidence import NAMES
 from conceptseg.study.bottleneck.config import Bottleneck
 from conceptseg.study.bottleneck.judge import JUDGED, Judged
-from conceptseg.study.bottleneck.measure import class_counts, look
+from conceptseg.study.bottleneck.measure import class_counts, drawn_as, look
 from conceptseg.study.bottleneck.predictor import Scored
 from conceptseg.study.bottleneck.tables import PREDICTED_MEAN, TRUE_MEAN
 from conceptseg.study.shared.overlap import class_mean
@@ -75,10 +74,8 @@ class Shift(Pass):
             logits, numbers = look(self.study, context, images)
             for i, name in enumerate(batch.ids):
                 if name in shown:
-                    truth = None if batch.labels is None else batch.labels[i].cpu().numpy()
-                    seen = images[i].float().cpu().numpy()
-                    predicted = label_map(logits[i]).cpu().numpy()
-                    data = panels(seen, truth, predicted, palette, self.study.picture_px)
+                    truth = None if batch.labels is None else batch.labels[i]
+                    data = drawn_as(images[i], truth, logits[i], palette, self.study.picture_px)
                     pictures.setdefault(name, []).append(data)
             every.append(numbers | {"counts": class_counts(logits, batch.labels).swapaxes(0, 1)})
         names = ("pooled", "confidence", "counts")

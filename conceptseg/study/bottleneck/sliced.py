@@ -8,13 +8,13 @@ import torch
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
-from conceptseg.network.label_map import label_map
-from conceptseg.report.panels import Palette, panels
+from conceptseg.report.panels import Palette
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.bottleneck.confidence import NAMES
 from conceptseg.study.bottleneck.config import Bottleneck
 from conceptseg.study.bottleneck.findings import told
 from conceptseg.study.bottleneck.judge import JUDGED, Judged
+from conceptseg.study.bottleneck.measure import drawn_as
 from conceptseg.study.bottleneck.search import Condition, search_slices
 from conceptseg.study.bottleneck.slices import Slice, clusters, examples, judged_slices, pairs
 from conceptseg.study.shared.attributes import columns
@@ -43,9 +43,8 @@ def judge_slices(study: Bottleneck, context: Context, known: Known) -> Known:
     judged = known[JUDGED]
     cluster = clusters(judged.features["layer"].rows, study.slices, context.seed)
     values = columns(_metadata(study, context, judged))
-    confidence = judged.measured.confidence[judged.rows, 0].astype(np.float64)
-    slices = _slices(study, judged, confidence, cluster, values)
-    searched = _searched(study, judged, confidence, cluster, values)
+    slices = _slices(study, judged, judged.largest, cluster, values)
+    searched = _searched(study, judged, judged.largest, cluster, values)
     return SLICED(Sliced(cluster, values, slices, searched))
 
 
@@ -74,11 +73,9 @@ class PictureSlices(Sweep):
 
     def look(self, context: Context, one: One, known: Known) -> Tables:
         with torch.no_grad():
-            prediction = label_map(context.model(one.image))[0].cpu().numpy()
-        truth = None if one.labels is None else one.labels.cpu().numpy()
-        image = one.image[0].float().cpu().numpy()
+            logits = context.model(one.image)[0]
         palette = Palette.of(context.manifest, context.model.classes)
-        data = panels(image, truth, prediction, palette, self.study.picture_px)
+        data = drawn_as(one.image[0], one.labels, logits, palette, self.study.picture_px)
         return {"picture": np.frombuffer(data, dtype=np.uint8)}
 
     def gathered(self, table: SampleTable, known: Known) -> Known:

@@ -34,10 +34,8 @@ def informed(seed, count=80):
     }
     search = Search(("ridge",), inner=2, components=3, seed=0)
     fitted = {name: crossed(search, one, quality, groups, 4, 1) for name, one in sets.items()}
-    measured, sampling = SimpleNamespace(confidence=confidence), images(count, 200)
-    return SimpleNamespace(
-        measured=measured, rows=groups, fitted=fitted, quality=quality, sampling=sampling
-    )
+    sampling, largest = images(count, 200), confidence[groups, 0].astype(np.float64)
+    return SimpleNamespace(largest=largest, fitted=fitted, quality=quality, sampling=sampling)
 
 
 def test_what_confidence_holds_as_well_is_no_merit_of_the_layer():
