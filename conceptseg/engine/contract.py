@@ -151,6 +151,8 @@ of so many fit into memory, and their intervals are narrow."""
 Step = Pass | Callable[[Any, Context, Known], Known]
 """A pass, which touches the network, or a function of the study, the context and what is known,
 which does not, and says what is known besides."""
+Named = type[Pass] | Callable[[Any, Context, Known], Known]
+"""A step as its module names it: the class of a pass, or a function."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from conceptseg.data.reads import IMAGE, LABELS, recording
 from conceptseg.data.stamps import rows_digest
 from conceptseg.engine import provenance
 from conceptseg.engine.base import Engine
-from conceptseg.engine.contract import LEFT_OUT, Context, Pass, Step, Study
+from conceptseg.engine.contract import LEFT_OUT, Context, Named, Pass, Step, Study
 from conceptseg.engine.inputs import inputs, masks, stamps
 from conceptseg.engine.job import Job
 from conceptseg.engine.known import Known
@@ -133,8 +133,18 @@ def sweep(
     return steps.gathered
 
 
-def known_after(study: Study, context: Context, plan: Sequence[Step]) -> Known:
-    """What is known after some steps of a study, made in this process and kept nowhere."""
+def known_after(study: Study, context: Context, last: Named, but: Sequence[Named] = ()) -> Known:
+    """What is known after a study's steps up to the `last`, made in this process and kept nowhere.
+
+    All of them but for those that are named, which nothing that is asked for hangs on: a step that
+    a study gets later is taken too. Raises ValueError where the plan has no such step.
+    """
+    plan = list(study.plan())
+    for one in (last, *but):
+        if not any(_is(step, one) for step in plan):
+            raise ValueError(f"no step {one.__name__} in the plan of {type(study).__name__}")
+    end = max(place for place, step in enumerate(plan) if _is(step, last))
+    plan = [step for step in plan[: end + 1] if not any(_is(step, one) for one in but)]
     weights, recorded = context.model.fingerprint(), study.model_dump(mode="json")
     key = base_key(study, context, recorded, weights)
     with tempfile.TemporaryDirectory() as folder:
@@ -142,6 +152,10 @@ def known_after(study: Study, context: Context, plan: Sequence[Step]) -> Known:
         with _steps(study, context, shelf, Quiet(), local, key, weights) as steps:
             steps.go(plan)
     return steps.gathered | steps.known
+
+
+def _is(step: Step, named: Named) -> bool:
+    return step is named or type(step) is named
 
 
 @contextmanager

@@ -62,9 +62,30 @@ def test_some_steps_alone_find_out_what_they_find_in_a_run(tmp_path, monkeypatch
     """And nothing is left in the working folder."""
     monkeypatch.chdir(tmp_path)
     study = toys.toy()
-    known = run.known_after(study, toys.context(), study.plan()[:2])
+    known = run.known_after(study, toys.context(), toys.average)
     assert known[toys.MEAN] == pytest.approx(by_hand()["mean"], rel=1e-6)
     assert toys.SQUARE not in known and not list(tmp_path.iterdir())
+
+
+def test_all_steps_up_to_the_last_are_taken_but_those_that_are_named():
+    class Longer(toys.Toy):
+        def plan(self):
+            return (toys.Means(), toys.average, note, toys.Deviations(), toys.average)
+
+    def note(study, context, known):
+        return noted(True)
+
+    noted, study = Key("noted", bool), Longer(**toys.toy().model_dump())
+    whole = run.known_after(study, toys.context(), toys.Deviations)
+    assert noted in whole and toys.SQUARE in whole
+    part = run.known_after(study, toys.context(), toys.Deviations, but=(note,))
+    assert noted not in part and part[toys.SQUARE].total() == whole[toys.SQUARE].total()
+    with pytest.raises(ValueError, match="no step describe in the plan of Toy"):
+        run.known_after(toys.toy(), toys.context(), toys.Deviations, but=(describe,))
+
+
+def describe(study, context, known):
+    raise AssertionError
 
 
 def test_passes_give_what_plain_numpy_gives(tmp_path):

@@ -17,11 +17,11 @@ from conceptseg.stats.intervals import ALPHA
 from conceptseg.study.ace.apart import Apart, tell_apart
 from conceptseg.study.ace.assess import JUDGED, assess
 from conceptseg.study.ace.config import Ace
-from conceptseg.study.ace.discover import discover, published_ps
+from conceptseg.study.ace.discover import published_ps
 from conceptseg.study.ace.discovery import DISCOVERY, Concept, Discovery
 from conceptseg.study.ace.erase import ERASURES, Erase, Erasures
 from conceptseg.study.ace.findings import findings
-from conceptseg.study.ace.survey import Survey
+from conceptseg.study.ace.pictures import lay_out_map, warm_map
 from conceptseg.study.shared.nulls import Bench, Claim, Power, Selftest, any_evidence, subset
 
 IMAGES, POOL, SEGMENTS = 80, 36, 60
@@ -96,7 +96,7 @@ def bank(bench: Bench, seed: int, of: Layer = WIDE) -> Bank:
     study, context = bench.ready("ace", keys, seed=1000 + seed, classes=of.classes, **options)  # type: ignore[arg-type]
     assert isinstance(study, Ace)
     study = study.model_copy(update={"concepts": Random()})
-    known = bench.known_after(study, context, (Survey(study), discover, Erase(study)))
+    known = bench.known_after(study, context, Erase, but=(warm_map, lay_out_map))
     return Bank(study, context, known[DISCOVERY], known[ERASURES])
 
 

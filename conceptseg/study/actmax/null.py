@@ -11,12 +11,13 @@ import torch
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
 from conceptseg.study.actmax.config import Actmax
-from conceptseg.study.actmax.embeddings import SPACES, observe, open_spaces, pooled
+from conceptseg.study.actmax.embeddings import SPACES, observe, pooled
 from conceptseg.study.actmax.exemplars import REAL, Exemplars
 from conceptseg.study.actmax.findings import findings
 from conceptseg.study.actmax.judge import JUDGED, assess
-from conceptseg.study.actmax.optimise import MADE
-from conceptseg.study.actmax.survey import SURVEY, Look, choose_units, load
+from conceptseg.study.actmax.optimise import MADE, Optimise, name_carriers
+from conceptseg.study.actmax.survey import SURVEY
+from conceptseg.study.actmax.template import Amplitudes, describe_template
 from conceptseg.study.shared.nulls import Bench, Claim, Selftest, all_batches
 
 UNITS, COMPARED, IMAGES, EXEMPLARS, STRANGERS = 4, 128, 160, 8, 64
@@ -37,8 +38,8 @@ def bank(bench: Bench, seed: int) -> Bank:
     keys = {"most": UNITS, "compared": COMPARED, "exemplars": EXEMPLARS}
     study, context = bench.ready("actmax", keys, n=IMAGES, seed=6000 + seed)
     assert isinstance(study, Actmax)
-    steps = (load, open_spaces, Look(study), choose_units, Exemplars(study))
-    known = bench.known_after(study, context, steps)
+    dear = (Amplitudes, describe_template, name_carriers, Optimise)
+    known = bench.known_after(study, context, Exemplars, but=dear)
     _, fresh = bench.ready("actmax", keys, n=STRANGERS, seed=6500 + seed)
     parts: dict[str, list[np.ndarray]] = {}
     for batch in all_batches(fresh):

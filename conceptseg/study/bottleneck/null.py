@@ -12,7 +12,8 @@ from conceptseg.study.bottleneck.config import Bottleneck
 from conceptseg.study.bottleneck.evaluate import SETS, Fitted, flagging, standings
 from conceptseg.study.bottleneck.findings import flag_findings, slice_finding, standing_findings
 from conceptseg.study.bottleneck.judge import rate, search_of
-from conceptseg.study.bottleneck.measure import MEASURED, Measure, draw_pictured
+from conceptseg.study.bottleneck.measure import MEASURED, Measure
+from conceptseg.study.bottleneck.plan import warm_maps
 from conceptseg.study.bottleneck.regress import Features, crossed
 from conceptseg.study.bottleneck.search import Condition, search_slices
 from conceptseg.study.bottleneck.slices import judged_slices
@@ -35,7 +36,7 @@ def bank(bench: Bench, seed: int) -> Bank:
     keys = {"regressors": ("ridge",), "repeats": 1, "flip": False, "map_images": 4}
     study, context = bench.ready("bottleneck", keys, network="weak", n=IMAGES, seed=7000 + seed)
     assert isinstance(study, Bottleneck)
-    known = bench.known_after(study, context, (draw_pictured, Measure(study)))
+    known = bench.known_after(study, context, Measure, but=(warm_maps,))
     rated, rng = rate(study, context, known[MEASURED]), np.random.default_rng(seed)
     made = []
     for _ in range(NOISES):

@@ -26,7 +26,7 @@ from conceptseg.study.counterfactual.control import (
 )
 from conceptseg.study.counterfactual.fit import Fit
 from conceptseg.study.counterfactual.posed import WHOLE, Posed
-from conceptseg.study.counterfactual.survey import CONTEXT, PLAN, Plan, Survey, choose
+from conceptseg.study.counterfactual.survey import CONTEXT, PLAN, Plan
 from conceptseg.study.shared.nulls import Bench, Claim, Power, Selftest, any_evidence, subset
 from conceptseg.study.shared.sweep import One
 
@@ -59,7 +59,7 @@ def bank(bench: Bench, seed: int) -> Bank:
     options = {"network": "biased", "scenes": SCENES, "n": IMAGES + 10, "seed": 21_000 + seed}
     study, context = bench.ready("counterfactual", keys, **options)  # type: ignore[arg-type]
     assert isinstance(study, Counterfactual)
-    known = bench.known_after(study, context, (Survey(study), choose, Fit(study)))
+    known = bench.known_after(study, context, Fit)
     known |= WHOLE(context.manifest)
     flipped = []
     for name, was, to in known[PLAN].cases:

@@ -17,7 +17,7 @@ from conceptseg.study.deepdream.assess import ASSESSED, assess
 from conceptseg.study.deepdream.config import DeepDream
 from conceptseg.study.deepdream.descriptors import NAMES, RELATIVE, describe
 from conceptseg.study.deepdream.findings import findings
-from conceptseg.study.deepdream.survey import SURVEY, Look, Survey, background, choose_paths
+from conceptseg.study.deepdream.survey import SURVEY, Survey, background, choose_paths
 from conceptseg.study.deepdream.travel import TRAVELLED, Travelled, cases_of
 from conceptseg.study.shared.nulls import Bench, Claim, Power, Selftest, any_evidence
 
@@ -43,7 +43,7 @@ def bank(bench: Bench, seed: int) -> Bank:
     chosen = ("digit 3", "digit 9", "digit 5")
     study, context = bench.ready("deepdream", keys, n=IMAGES, seed=8000 + seed, classes=chosen)
     assert isinstance(study, DeepDream)
-    survey = bench.known_after(study, context, (Look(study), choose_paths))[SURVEY]
+    survey = bench.known_after(study, context, choose_paths)[SURVEY]
     ids = sorted({name for own in survey.starts.values() for name in own})
     route, sample, described = [], [], []
     for place, name in enumerate(ids):

@@ -14,18 +14,14 @@ from conceptseg.engine.known import Known
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.dictionary.assess import LOSSES, judge_losses
 from conceptseg.study.dictionary.config import Dictionary
-from conceptseg.study.dictionary.erase import ERASED, Erase, mean_codes
-from conceptseg.study.dictionary.learn import LEARNT, Gather, Recover, choose, learn
+from conceptseg.study.dictionary.erase import ERASED
+from conceptseg.study.dictionary.learn import LEARNT
 from conceptseg.study.dictionary.repair import (
     REPAIRS,
     TRIALS,
-    Harm,
-    Try,
     choose_atoms,
-    find_failures,
     judge_repairs,
 )
-from conceptseg.study.dictionary.survey import Survey, divide
 from conceptseg.study.shared.nulls import Bench, Claim, Selftest, subset
 
 IMAGES, ATOMS, POOL, RANDOM, DRAWN = 100, 8, 48, 20, 40
@@ -61,11 +57,8 @@ def bank(bench: Bench, seed: int) -> Bank:
     options = {"network": "biased", "scenes": scenes, "n": IMAGES, "classes": CLASSES}
     study, context = bench.ready("dictionary", keys, seed=13_000 + seed, **options)  # type: ignore[arg-type]
     assert isinstance(study, Dictionary)
-    plan = (
-        *(divide, Gather(study), learn, Recover(study), choose, Survey(study), mean_codes),
-        *(Erase(study), find_failures, Try(study), choose_atoms, Harm(study), judge_repairs),
-    )
-    known = bench.known_after(study, replace(context, layer="bottleneck"), plan)
+    context = replace(context, layer="bottleneck")
+    known = bench.known_after(study, context, judge_repairs)
     return Bank(study, context, known)
 
 

@@ -12,11 +12,9 @@ from conceptseg.config import ModelConfig
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
 from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.diff.assess import MOVED, SHIFTS, judge_classes, judge_concepts, match_units
+from conceptseg.study.diff.assess import MOVED, SHIFTS, judge_classes, judge_concepts
 from conceptseg.study.diff.config import Diff
-from conceptseg.study.diff.learn import Gather, Recover, choose, learn
-from conceptseg.study.diff.measure import MEASURED, PIXELS, Erase, Predict
-from conceptseg.study.diff.networks import open_members
+from conceptseg.study.diff.measure import MEASURED, PIXELS
 from conceptseg.study.shared.nulls import Bench, Claim, Selftest, subset
 
 IMAGES, DRAWN = 100, 50
@@ -47,11 +45,8 @@ def bank(bench: Bench, seed: int) -> Bank:
     options = {"network": "biased", "scenes": scenes, "n": IMAGES, "classes": CLASSES}
     study, context = bench.ready("diff", keys, seed=14_000 + seed, **options)  # type: ignore[arg-type]
     assert isinstance(study, Diff)
-    plan = (
-        *(open_members, Gather(study), match_units, learn, Recover(study), choose),
-        *(Predict(study), Erase(study), judge_concepts),
-    )
-    known = bench.known_after(study, replace(context, layer="bottleneck"), plan)
+    context = replace(context, layer="bottleneck")
+    known = bench.known_after(study, context, judge_concepts, but=(judge_classes,))
     return Bank(study, context, known)
 
 

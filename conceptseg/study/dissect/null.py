@@ -16,7 +16,7 @@ from conceptseg.result.saved import Result
 from conceptseg.study.dissect.bins import Bins, Counter
 from conceptseg.study.dissect.config import Dissect
 from conceptseg.study.dissect.detect import DETECTION, detect
-from conceptseg.study.dissect.pilot import PLAN, Pilot, Plan, make_plan, observe, open_sources
+from conceptseg.study.dissect.pilot import PLAN, Plan, observe, open_sources
 from conceptseg.study.dissect.tally import COUNTER, Tally
 from conceptseg.study.shared.nulls import Bench, Claim, Power, Selftest, all_batches
 
@@ -50,7 +50,7 @@ def bank(bench: Bench, seed: int) -> Bank:
     }
     study, context = bench.ready("dissect", keys, network="biased", n=IMAGES, seed=9000 + seed)
     assert isinstance(study, Dissect)
-    known = bench.known_after(study, context, (Pilot(study), make_plan, open_sources))
+    known = bench.known_after(study, context, open_sources)
     live = np.random.default_rng(seed).permutation(known[PLAN].live)[:UNITS]
     keep = np.flatnonzero(np.isin(known[PLAN].live, live))
     known |= PLAN(_only(known[PLAN], keep))

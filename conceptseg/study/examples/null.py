@@ -20,7 +20,6 @@ from conceptseg.study.examples.assess import (
 )
 from conceptseg.study.examples.config import Examples
 from conceptseg.study.examples.findings import findings
-from conceptseg.study.examples.objects import Describe
 from conceptseg.study.shared.nulls import Bench, Claim, Selftest, any_evidence
 
 IMAGES, WRONG = 90, 0.3
@@ -43,7 +42,7 @@ def bank(bench: Bench, seed: int) -> Bank:
     options = {"network": "biased", "scenes": scenes, "n": IMAGES, "classes": CLASSES}
     study, context = bench.ready("examples", keys, seed=11_000 + seed, **options)  # type: ignore[arg-type]
     assert isinstance(study, Examples)
-    known = bench.known_after(study, context, (Describe(study), list_objects))
+    known = bench.known_after(study, context, list_objects)
     return Bank(study, context, known[LISTED])
 
 

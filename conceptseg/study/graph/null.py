@@ -12,7 +12,7 @@ from conceptseg.network.label_map import label_map
 from conceptseg.result.saved import Result
 from conceptseg.stats.estimate import Sampling
 from conceptseg.study.graph.assess import Edge, Measured, beyond_random, judged
-from conceptseg.study.graph.atoms import ATOMS, LAYERS, Atoms, Gather, find_atoms, settle, split
+from conceptseg.study.graph.atoms import ATOMS, LAYERS, Atoms, find_atoms
 from conceptseg.study.graph.config import Graph
 from conceptseg.study.graph.screen import looked, units_of
 from conceptseg.study.graph.verify import strongest
@@ -53,7 +53,7 @@ def bank(bench: Bench, seed: int) -> Bank:
     options |= {"classes": ("digit 3", "digit 9")}
     study, context = bench.ready("graph", keys, seed=13_000 + seed, **options)  # type: ignore[arg-type]
     assert isinstance(study, Graph)
-    known = bench.known_after(study, context, (settle, Gather(study), split, find_atoms))
+    known = bench.known_after(study, context, find_atoms)
     atoms, classes = known[ATOMS], study.class_ids(context)
     ways, straight, there = list[dict[tuple[int, int], np.ndarray]](), list[list[np.ndarray]](), []
     maps = list[np.ndarray]()

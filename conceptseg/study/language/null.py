@@ -12,7 +12,7 @@ from conceptseg.stats.estimate import Sampling
 from conceptseg.study.language.assess import SEEDS, Seed, learn, score, tested
 from conceptseg.study.language.conclude import findings
 from conceptseg.study.language.config import Language
-from conceptseg.study.language.objects import SPOKEN, Describe, list_objects
+from conceptseg.study.language.objects import SPOKEN
 from conceptseg.study.shared.nulls import Bench, Claim, Selftest
 
 SCENES = {"format": "planted", "context": "balanced", "pair_share": 0.2}
@@ -25,7 +25,7 @@ def draws(bench: Bench, count: int, seed: int) -> Iterator[Sequence[bool]]:
     options = {"network": "biased", "scenes": SCENES, "n": IMAGES}
     study, context = bench.ready("language", keys, seed=14_000 + seed, **options)  # type: ignore[arg-type]
     assert isinstance(study, Language)
-    known = bench.known_after(study, context, (Describe(study), list_objects, learn))
+    known = bench.known_after(study, context, learn)
     one, seeds = known[SPOKEN], known[SEEDS]
     images, owner = np.unique(one.ids, return_inverse=True)
     for number in range(count):

@@ -12,17 +12,14 @@ from conceptseg.engine.known import Known
 from conceptseg.result.saved import Result
 from conceptseg.study.lcrp.assess import SCORES, assess
 from conceptseg.study.lcrp.background import SENSITIVITY
-from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen, choose, name_channels
+from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen
 from conceptseg.study.lcrp.config import Lcrp
 from conceptseg.study.lcrp.control import Control
-from conceptseg.study.lcrp.engines import open_engines
 from conceptseg.study.lcrp.findings import findings
-from conceptseg.study.lcrp.maps import MAPS, Maps
-from conceptseg.study.lcrp.ranks import RANKED, Ranks, rank
+from conceptseg.study.lcrp.maps import MAPS
+from conceptseg.study.lcrp.ranks import RANKED
 from conceptseg.study.lcrp.shuffles import SHUFFLES, Shuffles
-from conceptseg.study.lcrp.survey import Survey
 from conceptseg.study.shared.nulls import Bench, Claim, Power, Selftest, any_evidence
-from conceptseg.study.shared.user_masks import open_masks
 
 NETWORKS, COMPARED, IMAGES, CONCEPTS, SCENES = 40, 8, 8, 4, 60
 CLASSES = ("digit 3", "digit 9")
@@ -53,9 +50,7 @@ def bank(bench: Bench, seed: int) -> Bank:
         "lcrp", keys, scenes=scenes, n=SCENES, seed=10_000 + seed, classes=CLASSES
     )
     assert isinstance(study, Lcrp)
-    first = (name_channels, open_masks, open_engines, Survey(study), choose)
-    rest = (Maps(study), Ranks(study), rank, Control(study))
-    return Bank(study, context, bench.known_after(study, context, (*first, *rest)))
+    return Bank(study, context, bench.known_after(study, context, Control))
 
 
 def draws(bench: Bench, count: int, seed: int) -> Iterator[Sequence[bool]]:

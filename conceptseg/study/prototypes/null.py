@@ -25,9 +25,7 @@ from conceptseg.study.prototypes.regions import (
     JUDGED,
     LISTED,
     Regions,
-    list_regions,
 )
-from conceptseg.study.prototypes.relevance import Describe, no_atoms
 from conceptseg.study.shared.nulls import Bench, Claim, Selftest, subset
 
 IMAGES, WRONG, FITS = 180, 0.3, 2
@@ -52,7 +50,7 @@ def bank(bench: Bench, seed: int) -> Bank:
     options = {"network": "biased", "scenes": SCENES, "n": IMAGES, "classes": CLASSES}
     study, context = bench.ready("prototypes", keys, seed=15_000 + seed, **options)  # type: ignore[arg-type]
     assert isinstance(study, Prototypes)
-    known = bench.known_after(study, context, (no_atoms, Describe(study), list_regions, group))
+    known = bench.known_after(study, context, group)
     return Bank(study, context, known[LISTED], known[GROUPED])
 
 

@@ -10,10 +10,9 @@ import numpy as np
 from conceptseg import catalogue
 from conceptseg.engine.contract import Context
 from conceptseg.result.saved import Result
-from conceptseg.study.saliency.choose import Choose, draw_cases
 from conceptseg.study.saliency.config import Saliency
 from conceptseg.study.saliency.findings import findings
-from conceptseg.study.saliency.judge import JUDGED, Judge, Judged, find_dear, join_cases
+from conceptseg.study.saliency.judge import JUDGED, Judged, join_cases
 from conceptseg.study.saliency.standing import CHANCE, MASK_COPY, STANDING, assess
 from conceptseg.study.shared.nulls import Bench, Claim, Power, Selftest, subset
 
@@ -45,8 +44,7 @@ def bank(bench: Bench, seed: int) -> Bank:
     scenes = {"format": "planted", "context": "with", "pair_share": 0.4}
     study, context = bench.ready("saliency", keys, scenes=scenes, n=80, seed=3000 + seed)
     assert isinstance(study, Saliency)
-    steps = (Choose(study), draw_cases, find_dear, Judge(study), join_cases)
-    known = bench.known_after(study, context, steps)
+    known = bench.known_after(study, context, join_cases)
     return Bank(study, context, known[JUDGED])
 
 

@@ -20,11 +20,8 @@ from conceptseg.study.segnbdt.config import Segnbdt
 from conceptseg.study.segnbdt.evidence import logits_without, moved
 from conceptseg.study.segnbdt.findings import evidence_findings, part_findings
 from conceptseg.study.segnbdt.grown import GROWN, grow_tree
-from conceptseg.study.segnbdt.head import find_last_layer
-from conceptseg.study.segnbdt.names import load_names
 from conceptseg.study.segnbdt.removal import removals_of
 from conceptseg.study.segnbdt.rules import Rules
-from conceptseg.study.segnbdt.survey import Survey
 from conceptseg.study.segnbdt.target import decision
 from conceptseg.study.shared.nulls import (
     Bench,
@@ -35,7 +32,6 @@ from conceptseg.study.shared.nulls import (
     any_evidence,
     subset,
 )
-from conceptseg.study.shared.user_masks import open_masks
 
 IMAGES, PLACES, CONTROLS, PARTS, SIDE = 40, 16, 3, 4, 20
 DRAWN = 20
@@ -56,8 +52,7 @@ class Bank:
 def bank(bench: Bench, seed: int) -> Bank:
     study, context = bench.ready("segnbdt", {}, network="biased", n=IMAGES, seed=4000 + seed)
     assert isinstance(study, Segnbdt)
-    steps = (find_last_layer, load_names, open_masks, Survey(study), grow_tree)
-    known = bench.known_after(study, context, steps)
+    known = bench.known_after(study, context, grow_tree)
     rng = np.random.default_rng(seed)
     images = torch.cat([one.images for one in all_batches(context)])
     made = tuple(_filled(study, context, known, image[None], rng) for image in images)

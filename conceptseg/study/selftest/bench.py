@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from conceptseg import catalogue
-from conceptseg.engine.contract import Context, Step, Study
+from conceptseg.engine.contract import Context, Named, Study
 from conceptseg.engine.known import Known
 from conceptseg.engine.run import known_after
 from conceptseg.engine.start import prepare_each
@@ -57,6 +57,8 @@ class Planted:
             ((own, context),) = prepare_each(made)
         return own, context
 
-    def known_after(self, study: Study, context: Context, plan: Sequence[Step]) -> Known:
-        """What is known after some of the study's steps."""
-        return known_after(study, context, plan)
+    def known_after(
+        self, study: Study, context: Context, last: Named, but: Sequence[Named] = ()
+    ) -> Known:
+        """What is known after the study's steps up to the last, but for some."""
+        return known_after(study, context, last, but)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from conceptseg.data.batch import Batch, batches
-from conceptseg.engine.contract import Context, Step, Study
+from conceptseg.engine.contract import Context, Named, Study
 from conceptseg.engine.known import Known
 from conceptseg.result.saved import Result
 
@@ -41,8 +41,11 @@ class Bench(Protocol):
     ) -> tuple[Study, Context]:
         """A study of a planted network on `n` fresh scenes, and what its passes may see."""
 
-    def known_after(self, study: Study, context: Context, plan: Sequence[Step]) -> Known:
-        """What is known after some of the study's steps."""
+    def known_after(
+        self, study: Study, context: Context, last: Named, but: Sequence[Named] = ()
+    ) -> Known:
+        """What is known after the study's steps up to the last, but for some
+        (:func:`conceptseg.engine.run.known_after`)."""
 
 
 Draws = Callable[[Bench, int, int], Iterator[Sequence[bool]]]
