@@ -184,6 +184,16 @@ def test_an_audit_says_what_would_decide(p, cure):
     assert found.status == "cannot tell" and cure in found.advice
 
 
+def test_an_audit_that_cannot_tell_names_the_pair_that_fewest_images_would_decide():
+    parts = [{"class": "car", "context": "road", "p": 0.5}]
+    nearest = context("underpowered", -0.07) | {"class": "bus", "needed": 44}
+    rows = [context("underpowered") | {"needed": 300}, nearest]
+    rows += [context("underpowered") | {"needed": None}]
+    found = audit(result("audit", verdicts=rows, parts=parts))
+    told = "bus with and without road, -0.07 [-0.17, +0.03] IoU, which about 44 images"
+    assert found.status == "cannot tell" and told in found.sentence and "300" not in found.sentence
+
+
 def spoilt(kind, outside, covered, images=40, true=0.1, predicted=0.9):
     return {
         "kind": kind,

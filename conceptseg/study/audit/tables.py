@@ -1,7 +1,7 @@
 """The tables of an audit, and the sentence of each verdict, to be quoted as it stands."""
 
 from collections.abc import Callable, Iterable, Mapping
-from math import isfinite
+from math import ceil, isfinite
 from typing import TypeVar
 
 import numpy as np
@@ -304,7 +304,9 @@ def _missing(case: Case) -> str:
     if isfinite(reach := case.detectable):
         told += f"; an effect of {number(reach)} would have been shown in four of five data sets"
     if case.needed is not None:
-        told += f". About {case.needed} images like these would decide"
+        groups = ceil(case.change.n * case.needed / len(case.ids))
+        of = f", of {groups} groups," if case.change.of == "groups" else ""
+        told += f". About {case.needed} images like these{of} would decide"
     return f"{told}."
 
 

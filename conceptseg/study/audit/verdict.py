@@ -1,5 +1,7 @@
 """What an audit says as a whole: a concern where any class relies on any context."""
 
+from collections.abc import Sequence
+
 from conceptseg.report.charts import Row
 from conceptseg.result.saved import Result
 from conceptseg.result.verdict import Verdict, cannot_tell, concern, counted, listed, none_shown
@@ -24,7 +26,8 @@ def verdict(result: Result) -> Verdict:
         )
     if not rows or still_open > len(rows) / 2:
         return cannot_tell(
-            f"Of {counted(len(rows), 'pair')} of class and context, {still_open} stay open.",
+            f"Of {counted(len(rows), 'pair')} of class and context, {still_open} stay open."
+            + _nearest(rows),
             _cure(result),
         )
     rest = f" {counted(still_open, 'pair')} of {len(rows)} stay open." if still_open else ""
@@ -39,6 +42,18 @@ def verdict(result: Result) -> Verdict:
 def _sure(row: Row) -> str:
     """How large a reliance is, and how sure."""
     return f"{row['effect']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}] IoU"
+
+
+def _nearest(rows: Sequence[Row]) -> str:
+    """The open pair that the fewest further images would decide, if any number would."""
+    able = [row for row in rows if row["verdict"] == "underpowered" and row.get("needed")]
+    if not able:
+        return ""
+    row = min(able, key=lambda row: row["needed"])
+    return (
+        f" The nearest to a decision: {row['class']} with and without {row['context']}, "
+        f"{_sure(row)}, which about {row['needed']} images like these would decide."
+    )
 
 
 def _cure(result: Result) -> str:

@@ -1,5 +1,8 @@
 """The verdicts: each by what makes it, and how often there is one where nothing is."""
 
+from dataclasses import replace
+from math import ceil
+
 import numpy as np
 import pytest
 
@@ -51,7 +54,10 @@ def test_no_effect_is_shown_only_by_an_interval_within_delta():
     assert narrow.verdict == "no reliance shown" and wide.verdict == "underpowered"
     assert "up to" in sentence(narrow) and "No reliance of digit on t0" in sentence(narrow)
     assert wide.needed is not None and wide.needed > IMAGES
-    assert f"About {wide.needed} images" in sentence(wide)
+    assert f"About {wide.needed} images like these would" in sentence(wide)
+    half = replace(wide.change, n=IMAGES // 2, of="groups")
+    told = f"About {wide.needed} images like these, of {ceil(wide.needed / 2)} groups, would"
+    assert told in sentence(replace(wide, change=half))
 
 
 def test_a_small_effect_that_is_sure_is_none_of_both():
