@@ -305,7 +305,7 @@ def _missing(case: Case) -> str:
         told += f"; an effect of {number(reach)} would have been shown in four of five data sets"
     if case.needed is not None:
         groups = ceil(case.change.n * case.needed / len(case.ids))
-        of = f", of {groups} groups," if case.change.of == "groups" else ""
+        of = f", of {groups} groups," if case.change.n < len(case.ids) else ""
         told += f". About {case.needed} images like these{of} would decide"
     return f"{told}."
 
