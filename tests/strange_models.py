@@ -186,6 +186,24 @@ def compiled() -> nn.Module:
     return torch.compile(Plain(), backend="eager")  # type: ignore[return-value]
 
 
+class Failing(Plain):
+    """NaN for images whose first pixel is magenta."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        spoilt = images.new_tensor([1.0, 0.0, 1.0])
+        fails = ((images[:, :, 0, 0] - spoilt).abs() < 0.01).all(1)
+        return super().forward(images).masked_fill(fails[:, None, None, None], torch.nan)
+
+
+class FailingEarly(Failing):
+    """The same from the first layer on."""
+
+    def logits(self, x: Tensor) -> Tensor:
+        spoilt = x.new_tensor([1.0, 0.0, 1.0])
+        fails = ((x[:, :, 0, 0] - spoilt).abs() < 0.01).all(1)
+        return self.rest(self.first(x.masked_fill(fails[:, None, None, None], torch.nan)))
+
+
 def half() -> nn.Module:
     return Plain().half()
 

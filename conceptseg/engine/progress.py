@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-CLOCK = "%H:%M:%S"
-
 
 class Progress(Protocol):
     """What `run` tells while it works. Counts are images."""

@@ -4,8 +4,9 @@ A pass maps batches of samples to states, and states merge in an order fixed by 
 conclude from them what later steps know. Samples are cut into parts of consecutive ones
 (:mod:`conceptseg.engine.cut`), which an engine makes (:mod:`conceptseg.engine.base`). Each part's
 state is saved under a key that hashes everything it depends on, so the same command started again
-after a crash resumes with what was saved and ends with the same result. Passes check the network's
-output themselves (`model.check_finite`), where they know which samples it belongs to.
+after a crash resumes with what was saved and ends with the same result. What the network returns
+for the images of a pass has to be finite (:meth:`SegmentationModel.watching`); passes ask the same
+of a layer's activation, or of another network, themselves (`model.check_finite`).
 
 Of the data set the key hashes rows, which takes no reading (:mod:`conceptseg.data.stamps`). What is
 read is hashed as it is read (:mod:`conceptseg.data.reads`): of two passes, processes, or halves of

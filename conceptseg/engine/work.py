@@ -54,7 +54,7 @@ def _mapped(task: Task, samples: Sequence[Sample]) -> Known:
     tree = Tree[Known](-(-len(samples) // task.batch))
     leaf, seen = Known(), 0
     for batch in read(context, samples, step.labels, task.batch):
-        with precision(context.run):
+        with precision(context.run), context.model.watching(batch.images, batch.ids):
             leaf = leaf.merge(step.map(context, batch, inside))
         seen += len(batch)
         if seen % task.batch == 0 or seen == len(samples):

@@ -24,6 +24,7 @@ from conceptseg.network.plain import as_written, plain
 from conceptseg.network.preprocess import check_preprocessing, input_size, prepare
 from conceptseg.network.refused import forward_failed, without_volumes, wrong_channels
 from conceptseg.network.stem import channels_of
+from conceptseg.network.watch import Watch, not_finite
 
 
 class SegmentationModel(Network):
@@ -88,6 +89,7 @@ class SegmentationModel(Network):
         self.placement = Placement(self.interpretation.reading.place)
         self.classes = self.interpretation.classes
         check_preprocessing(self.preprocessing)
+        self._watch: Watch | None = None
         self._exact_channels = channels is not None
         self._channels = channels
 
@@ -105,9 +107,24 @@ class SegmentationModel(Network):
         maps = placed.cut(self._maps(widened, images), x.shape[2:])
         if maps.dtype in (torch.float16, torch.bfloat16):
             maps = maps.float()
-        if maps.shape[2:] == images.shape[2:]:
-            return maps
-        return F.interpolate(maps, images.shape[2:], mode="bilinear", align_corners=False)
+        if maps.shape[2:] != images.shape[2:]:
+            maps = F.interpolate(maps, images.shape[2:], mode="bilinear", align_corners=False)
+        if self._watch is not None:
+            self._watch.see(images, maps)
+        return maps
+
+    @contextmanager
+    def watching(self, images: Tensor, ids: Sequence[str]) -> Iterator[None]:
+        """Refuse, at the end, logits that are not finite for any of these images [n, c, h, w].
+
+        See :class:`~conceptseg.network.watch.Watch`. Not to be entered twice at once.
+        """
+        self._watch = Watch(images, ids, f"model {self.name!r} returns")
+        try:
+            with self._watch:
+                yield
+        finally:
+            self._watch = None
 
     def settle(self, images: Tensor) -> None:
         """Find out how the output is read and where it lies, on the first of some images.
@@ -238,8 +255,8 @@ class SegmentationModel(Network):
     def check_finite(self, values: Tensor, ids: Sequence[str], layer: str = "") -> None:
         """Refuse logits that are not numbers, or likewise a layer's activation, and one of no map.
 
-        Raises :class:`~conceptseg.errors.InputError` naming the first sample of `ids` whose values
-        [n, k, h, w] hold NaN or infinity.
+        Raises :class:`~conceptseg.errors.InputError` naming the first sample of `ids`, n of them or
+        one whose all n are, whose values [n, k, h, w] hold NaN or infinity.
         """
         if layer and values.shape[-1] * values.shape[-2] == 1:
             raise InputError(
@@ -248,12 +265,8 @@ class SegmentationModel(Network):
             )
         bad = ~torch.isfinite(values).flatten(1).all(1)
         if bool(bad.any()):
-            first = ids[int(bad.nonzero()[0])]
             source = f"layer {layer!r} puts out" if layer else f"model {self.name!r} returns"
-            raise InputError(
-                f"{source} NaN or infinity for sample {first!r}; check its weights and "
-                "model.preprocessing, and run.dtype if it is not float32"
-            )
+            raise not_finite(source, ids[int(bad.nonzero()[0]) if len(ids) > 1 else 0])
 
     def fingerprint(self) -> str:
         """sha256 (hexadecimal) of weights, buffers, structure, preprocessing and classes.

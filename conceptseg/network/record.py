@@ -148,7 +148,7 @@ class Recorder:
         self._model.settle(images)
         self._asleep = False
         with suppress(_Stop):
-            self._logits = full(self._model(usable(images)))
+            self._logits = full(self._model(usable(images.clone() if self._edit else images)))
         for layer in self.layers:
             if layer not in self.activations:
                 raise did_not_run(layer, self._calls[layer])
@@ -301,7 +301,7 @@ class Tail:
         return torch.stack(parts, 1).flatten(0, 1)
 
     def _resume(self, activation: Tensor, repeats: int) -> Tensor:
-        images = self.images.repeat_interleave(repeats, 0) if repeats > 1 else self.images
+        images = self.images.repeat_interleave(repeats, 0)  # others: what is edited is not watched
         self.passes["tail"] += images.shape[0]
         with undisturbed(self.model):
             maps = self.levels.parted(activation, self._shapes)

@@ -17,6 +17,7 @@ MARKS = {
     "grown": "↑",
     "gone": "✓",
     "shrunk": "↓",
+    "no longer shown": "–",
     "not looked at": "?",
     "no clear change": "=",
 }

@@ -15,8 +15,9 @@ WORDS = {
     "Dice": "Twice what is predicted and true, over both together; from 0 to 1, like IoU.",
     "95 % interval": "Where the number lies if the study were done on other such images: in 19 of "
     "20 such studies the interval holds it.",
-    "corrected p": "How often chance alone would give as much in any of all tests made together; "
-    "at or below 0.05 it counts as evidence.",
+    "corrected p": "A p-value that allows for all tests made together; at or below 0.05 it counts "
+    "as evidence. Mostly it is how often chance alone would give as much in any of them; where it "
+    "is by Benjamini & Hochberg, one in twenty of what is found is expected to be false.",
     "n": "How many images, groups or draws stand behind a number.",
     "group": "Images that are not independent, such as those of one patient or one drive.",
     "concept": "A kind of image region that a layer treats alike, or that somebody has drawn.",

@@ -58,7 +58,8 @@ def limits(study: str) -> tuple[str, ...]:
     if wider := [row for row in rows if not near(row) and row["share"] > PROMISED]:
         least = min(float(row["share"]) for row in wider)
         names = ", ".join(row["label"] for row in wider)
-        parts.append(f"more often than they say, in {least:.0%} or more: {names}")
+        often = f"{least:.0%}" if round(least, 2) == 1 else f"{least:.0%} or more"
+        parts.append(f"more often than they say, in {often}: {names}")
     if fits := sum(map(near, rows)):
         rest = "all" if fits == len(rows) else counted(fits, "other")
         parts.append(f"{rest} in 92 to 98 %")

@@ -1,12 +1,17 @@
 """What two results of one study say differently: findings that are new, gone, grown or shrunk.
 
+"Gone" is said only where the difference itself is sure, or where so large an effect would have been
+shown. What was shown and is not any more, while the numbers may be the same, is "no longer shown":
+that is no sign of a change.
+
 A finding of one result is matched with that of the other about the same class, the same effect and
 the same thing: whatever its `details` name in words, or by yes and no, such as `context: brick` and
 `from_context: true`. Of several that agree in all this, as concepts do, whose numbers mean nothing
 in another run, the largest is matched with the largest.
 
-What the other result holds of such a thing is looked up in its tables where it is no finding there:
-that nothing was shown is an answer if it was measured, and none if it was not looked at.
+What the other result holds of such a thing is looked up where it is no evidence: in its findings,
+and in its tables. That nothing was shown is an answer if it was measured, and none if it was not
+looked at.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from conceptseg.errors import InputError, few
 from conceptseg.result.columns import as_number
@@ -23,12 +28,19 @@ from conceptseg.result.encoding import plain
 from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result
 
-Status = Literal["new", "gone", "grown", "shrunk", "turned", "no clear change", "not looked at"]
+Status = Literal[
+    "new",
+    "turned",
+    "grown",
+    "gone",
+    "shrunk",
+    "no longer shown",
+    "not looked at",
+    "no clear change",
+]
 WORSE: tuple[Status, ...] = ("new", "grown", "turned")
 """What a pipeline may want to be stopped by."""
-STATUSES: tuple[Status, ...] = (
-    *("new", "turned", "grown", "gone", "shrunk", "not looked at", "no clear change"),
-)
+STATUSES: tuple[Status, ...] = get_args(Status)
 """In the order in which they are told."""
 _OUTCOMES = {"effect_name", "verdict", "standing", "label", "fit", "conclusion", "caused"}
 """Details that say what was found, and not of what."""
@@ -154,7 +166,7 @@ def _change(
 ) -> Change:
     class_name, name, _, details = subject
     sides = [
-        _of(finding) if finding is not None else _looked_up(result, class_name, details)
+        _of(finding) if finding is not None else _looked_up(result, subject)
         for finding, result in ((one, before), (other, after))
     ]
     first, second = sides
@@ -188,13 +200,41 @@ def _status(
         assert finding is not None
         if missing is None and not _looked_at(result, finding.class_):
             return "not looked at"
-        return "new" if one is None else "gone"
+        if one is None:
+            return "new"
+        less = first is not None and _moved(difference) * (first.value - null) < 0
+        if second is None and first is not None:
+            less = _would_be_shown(first, null, after, finding.class_)
+        return "gone" if less else "no longer shown"
     assert first is not None and second is not None
     if (first.value - null) * (second.value - null) < 0:
         return "turned"
-    if difference is None or not difference.known or difference.low <= 0 <= difference.high:
+    if not _moved(difference):
         return "no clear change"
-    return "grown" if difference.value * (first.value - null) > 0 else "shrunk"
+    return "grown" if _moved(difference) * (first.value - null) > 0 else "shrunk"
+
+
+def _moved(difference: Measured | None) -> float:
+    """A difference whose interval excludes 0; else 0."""
+    if difference is None or not difference.known or difference.low <= 0 <= difference.high:
+        return 0.0
+    return difference.value
+
+
+def _would_be_shown(one: Measured, null: float, result: Result, class_name: str | None) -> bool:
+    """Whether a result would have shown of a class even the least that an effect may be: more than
+    the largest of what it calls detectable there."""
+    if not one.known or one.low <= null <= one.high:
+        return False
+    least = min(abs(one.low - null), abs(one.high - null))
+    known = [
+        as_number(row["detectable"])
+        for table in result.tables.values()
+        if {"class", "detectable"} <= set(table.columns)
+        for row in table.rows
+        if row["class"] == class_name
+    ]
+    return bool(known) and all(limit < least for limit in known)
 
 
 def _of(finding: Finding) -> Measured:
@@ -217,10 +257,14 @@ def _difference(first: Measured, second: Measured) -> Measured:
     return Measured(value, value - below, value + above)
 
 
-def _looked_up(
-    result: Result, class_name: str | None, details: Sequence[tuple[str, Any]]
-) -> Measured | None:
-    """An effect that is no finding of a result, from the row of a table that is about it."""
+def _looked_up(result: Result, subject: Subject) -> Measured | None:
+    """An effect that is no evidence in a result: of a finding about it, or of a table's row."""
+    class_name, _, _, details = subject
+    numbered = any(key in _NUMBERED for key, _ in details)
+    for one in result.findings:
+        measured = one.standing != "evidence" and one.effect is not None
+        if measured and _subject(one, numbered) == subject:
+            return _of(one)
     words = {key: value for key, value in details if isinstance(value, str)}
     wanted = {**words, "class": class_name}
     for table in result.tables.values():

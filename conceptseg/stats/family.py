@@ -151,10 +151,11 @@ def by_joint_flips(
     p = _largest(flips.p, also, "p")
     adjusted = parts * _largest(flips.adjusted, also, "adjusted")
     least = parts * _largest(flips.least, also, "least")
-    # Of groups of equal size, each group's part of the mean is its own mean.
+    # `reach` is told of the groups that are not exactly 0, which flips leave as they are: so are
+    # these parts, in units of the mean over all groups, of equal size.
+    moved = [row[row != 0] for row in sums]
     parts_of = [
-        row[row != 0] * one.sampling.n / max(len(one.values), 1)
-        for one, row in zip(questions, sums, strict=True)
+        row * len(row) / max(len(one.values), 1) for one, row in zip(questions, moved, strict=True)
     ]
     reach = [_detectable(m, NAN, r) for m, r in zip(parts_of, flips.reach.tolist(), strict=True)]
     floors, level = _floors(questions, side, also), ALPHA / parts / len(questions)

@@ -45,6 +45,7 @@ def test_new_gone_grown_shrunk_turned_and_none():
         finding(-0.8, name="nine", part="edge"),
     )
     after = result(
+        finding(-0.1, shown=False, **context),
         finding(-0.8, name="nine"),
         finding(-0.6, name="four", half=0.2),
         finding(-0.4, name="four", part="edge"),
@@ -76,7 +77,46 @@ def test_a_mistake_is_the_same_whether_its_cause_was_shown_or_not():
 def test_what_is_not_evidence_is_not_compared():
     assert statuses(result(finding(-0.9, shown=False)), result()) == {}
     changed = statuses(result(finding(-0.9)), result(finding(-0.9, shown=False)))
-    assert changed == {"three": "gone"}
+    assert changed == {"three": "no longer shown"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "status"),
+    [
+        (-0.5, -0.5, "no longer shown"),  # the same numbers: it passed once, and once it did not
+        (-0.5, -0.4, "no longer shown"),  # less by 0.1, which is uncertain by 0.14
+        (-0.5, -0.1, "gone"),
+        (0.6, 0.2, "gone"),
+        (0.3, 0.7, "no longer shown"),  # surely more, and yet not shown
+        (-0.3, -0.7, "no longer shown"),
+    ],
+)
+def test_gone_is_said_where_the_difference_is_surely_less(before, after, status):
+    (change,) = compare(
+        result(finding(before, part="edge")), result(finding(after, shown=False, part="edge"))
+    ).changes
+    assert change.status == status and change.after == Measured(after, after - 0.1, after + 0.1)
+    (back,) = compare(
+        result(finding(after, shown=False, part="edge")), result(finding(before, part="edge"))
+    ).changes
+    assert back.status == "new"
+
+
+def test_gone_is_not_said_of_what_has_no_number():
+    (change,) = compare(result(finding(-0.9, part="edge")), result()).changes
+    assert change.status == "no longer shown" and change.difference is None
+    assert "then not shown)" in change.sentence
+
+
+@pytest.mark.parametrize(
+    ("detectable", "status"),
+    [([0.3, 0.79], "gone"), ([0.3, 0.81], "no longer shown"), ([0.3, None], "no longer shown")],
+)
+def test_gone_is_said_where_so_much_would_have_been_shown(detectable, status):
+    """All that the class's rows call detectable is less than the least that it may have been."""
+    rows = [{"class": "three", "detectable": value} for value in detectable]
+    later = result(table=Table([*rows, {"class": "nine", "detectable": 0.95}]))
+    assert statuses(result(finding(-0.9, part="edge")), later) == {"three part edge": status}
 
 
 def test_gone_is_not_said_of_a_class_that_was_not_looked_at():
@@ -88,7 +128,10 @@ def test_numbers_mean_a_thing_in_the_same_network_alone():
     before = result(finding(0.5, unit=3), finding(0.4, unit=5))
     same = result(finding(0.5, unit=5), finding(0.4, unit=7))
     found = [one.status for one in compare(before, same).changes]
-    assert sorted(found) == ["gone", "new", "no clear change"]
+    assert sorted(found) == ["new", "no clear change", "no longer shown"]
+    weaker = result(finding(0.5, unit=5), finding(0.1, unit=3, shown=False))
+    found = {one.name: one.status for one in compare(before, weaker).changes}
+    assert found == {"three unit 3": "gone", "three unit 5": "no clear change"}
     other = result(finding(0.5, unit=5), finding(0.4, unit=7), weights="b")
     assert {one.status for one in compare(before, other).changes} == {"no clear change"}
 

@@ -297,3 +297,19 @@ def test_sets_of_few_images_of_many():
     assert by_most["low"].inside == 0 and by_most["low"].p == 1
     assert by_share["low"].both == 5
     assert by_share["low"].p == pytest.approx(fisher_exact([[5, 0], [0, 5]], "greater").pvalue)
+
+
+def test_groups_that_do_not_react_count_in_what_is_detectable():
+    """Joint flips know nothing of them, the mean does: both ways promise the same power."""
+    ids = tuple(f"i{i:02d}" for i in range(20))
+    of_images, values = Sampling(ids, ids, "images", 0), np.zeros(20)
+    values[:10] = np.random.default_rng(0).normal(0.5, 1, 10)
+    (joint,), (holm,) = (
+        judge([Question(values, of_images)], side="two", seed=0, policy=policy)
+        for policy in (by_joint_flips, by_holm)
+    )
+    assert joint.detectable == pytest.approx(holm.detectable, rel=0.1)
+    drawn = np.zeros((300, 20))
+    spread = values[:10].std(ddof=1)
+    drawn[:, :10] = np.random.default_rng(1).normal(2 * joint.detectable, spread, (300, 10))
+    assert 0.7 <= (sign_flip_ps(drawn, seed=1, side="two") <= 0.05).mean() <= 0.92

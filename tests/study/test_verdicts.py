@@ -70,7 +70,10 @@ def test_ace(pairs, status):
     if status == "concern":
         assert 'car by "brick" (concept 1)' in found.sentence
     if pairs == [use(None), use(False)]:
-        assert "Of 2 uses, whether one does so stays open" in found.sentence
+        told = (
+            "of 2 pairs of class and concept 2 were shown to be used at all; of these, whether one"
+        )
+        assert f"{told} does so stays open" in found.sentence
     if pairs == [use(None)]:
         assert found.sentence.startswith("Of 1 use, whether it acts from outside of the class's")
         assert found.advice.startswith("Give more images, or name the context")
@@ -184,6 +187,14 @@ def test_an_audit_says_what_would_decide(p, cure):
     assert found.status == "cannot tell" and cure in found.advice
 
 
+def test_an_audit_says_where_not_to_use_the_network():
+    rows = [context("confirmed"), context("confirmed", -0.3) | {"class": "bus"}]
+    found = audit(result("audit", verdicts=rows, parts=[]))
+    assert "where there is car without that context or bus with that context." in found.advice
+    only = audit(result("audit", verdicts=rows[1:], parts=[]))
+    assert "where there is bus with that context." in only.advice
+
+
 def test_an_audit_that_cannot_tell_names_the_pair_that_fewest_images_would_decide():
     parts = [{"class": "car", "context": "road", "p": 0.5}]
     nearest = context("underpowered", -0.07) | {"class": "bus", "needed": 44}
@@ -233,6 +244,14 @@ def test_bottleneck_that_predicts_nothing_or_was_not_tried():
     assert bottleneck(result("bottleneck", notes, shift=[])).status == "cannot tell"
 
 
+def test_bottleneck_claims_nothing_that_its_test_did_not_show():
+    rows = [spoilt("blur", 0.6, 0.7), spoilt("noise", 0.9, None)]
+    standing = [{"r2": 0.4, "r2_low": 0.1}]
+    found = bottleneck(result("bottleneck", {"coverage": 0.8}, shift=rows, standing=standing))
+    assert found.status == "none shown" and "was shown to pass" in found.sentence
+    assert "turned away" not in found.sentence and "holds" not in found.sentence
+
+
 @pytest.mark.parametrize(
     ("p", "agreement", "moved", "status"),
     [
@@ -278,6 +297,62 @@ def test_dissect_asks_for_context_alone():
     assert said(("known context", False, "inconclusive")) == "none shown"
     assert said(("known context", False, "not testable")) == "cannot tell"
     assert said() == "cannot tell"
+
+
+@pytest.mark.parametrize(
+    ("blind", "others", "status", "words"),
+    [
+        (3, 9, "cannot tell", "Of 3 pairs of class and context, 3 could hardly"),
+        (2, 9, "cannot tell", "Of 3 pairs of class and context, 2 could hardly"),
+        (1, 0, "none shown", "Of 3 pairs of class and context, 1 could hardly"),
+        (0, 0, "none shown", "No class was shown to use units of context (shade)."),
+    ],
+)
+def test_dissect_counts_what_could_be_told_of_context_alone(blind, others, status, words):
+    """Pairs of class and colour could all have been shown; they say nothing of context."""
+    concepts = [{"concept": "shade", "category": "context"}]
+    row = {"class": "car", "used": False, "verdict": "inconclusive"}
+    shade = {**row, "concept": "shade", "of_context": True}
+    rows = [{**shade, "verdict": "underpowered"}] * blind + [shade] * (3 - blind)
+    rows += [{**row, "concept": "blue", "of_context": False}] * others
+    found = dissect(result("dissect", losses=rows, concepts=concepts))
+    assert found.status == status and words in found.sentence
+
+
+def test_dissect_knows_context_among_three_concepts_of_the_same_units():
+    concepts = [{"concept": "shade", "category": "context"}]
+    row = {"class": "car", "used": True, "verdict": "used", "units": 8}
+    merged = {**row, "concept": "blue, shade and flat"}
+    for own in (merged, {**merged, "of_context": True}):  # of earlier versions, and of this one
+        found = dissect(result("dissect", losses=[own], concepts=concepts))
+        assert found.status == "concern" and "car by blue, shade and flat" in found.sentence
+    named = {**row, "concept": "shade and sun", "of_context": False}
+    assert dissect(result("dissect", losses=[named], concepts=concepts)).status == "none shown"
+
+
+def test_dissect_says_whether_units_detect_context_or_but_overlap_it():
+    row = {"concept": "shade", "used": True, "verdict": "used", "of_context": True, "units": 9}
+    rows = [{**row, "class": "car", "detecting": 5}, {**row, "class": "bus", "detecting": 4}]
+    concepts = [{"concept": "shade", "category": "context"}]
+
+    def said(*own):
+        return dissect(result("dissect", losses=own, concepts=concepts)).sentence
+
+    assert said(rows[0]) == "Classes use units that detect context (car by shade)."
+    assert said(rows[1]) == "Classes use units that overlap context (bus by shade)."
+    both = "detect context (car by shade), and units that overlap context (bus by shade)."
+    assert said(*rows).endswith(both)
+
+
+@pytest.mark.parametrize(("detectors", "status"), [(0, "none shown"), (None, "cannot tell")])
+def test_dissect_where_no_unit_detects_context(detectors, status):
+    """Nothing was ablated for it; with too few images, no unit was compared with it either."""
+    concepts = [{"concept": "shade", "category": "context", "detectors": detectors}]
+    rows = [{"class": "car", "concept": "blue", "used": True, "verdict": "used"}]
+    found = dissect(result("dissect", losses=rows, concepts=concepts))
+    assert (
+        found.status == status and "No unit was shown to detect context (shade)" in found.sentence
+    )
 
 
 def test_lcrp_counts_what_maps_do_not_show_as_well():
@@ -337,6 +412,25 @@ def test_saliency_believes_no_method_that_is_blind_to_weights():
     assert said(metrics=()) == "cannot tell"
 
 
+@pytest.mark.parametrize(
+    ("least", "chance", "status", "words"),
+    [
+        ([0.25, 1.0], 0.3, "cannot tell", "too few cases for a test (4)"),
+        ([0.25, 0.04], 0.3, "none shown", "No method was shown"),
+        ([], 0.3, "cannot tell", "too few cases"),
+        ([], None, "cannot tell", "names no context"),
+    ],
+)
+def test_saliency_cannot_tell_where_no_method_could_have_passed(least, chance, status, words):
+    against = [{"method": "a", "reference": "chance", "p_least": p} for p in least]
+    against += [{"method": "a", "reference": "random_map", "p_least": 0.001}]
+    notes = {"metrics": ["cbl"], "chance": chance, "cases": 4}
+    rows = [{"method": "a", "family": "CAM"}]
+    found = saliency(result("saliency", notes, methods=rows, against=against))
+    assert found.status == status and words in found.sentence
+    assert ("at least" in found.advice) == ("too few" in words)
+
+
 def test_ability():
     lost = Finding(
         claim="c", n=9, evidence="levels", by="test", p_adjusted=0.01, details={"layer": "body"},
@@ -350,13 +444,67 @@ def test_ability():
     assert said("").status == "none shown" and said("few").status == "cannot tell"
 
 
+@pytest.mark.parametrize(
+    ("doubt", "forgotten", "chance", "words"),
+    [
+        ("", 23, [150, 23, 4], "output; 23 of 150 objects were seen by a layer and lost by the"),
+        ("few", 1, [90, 1, 2], "reported; 1 of 90 objects was seen by a layer and lost by the"),
+        ("", 6, [0, 0, 0], "; 6 objects were seen"),  # there was no shuffled network
+        ("", 0, [90, 0, 2], None),
+    ],
+)
+def test_ability_says_how_many_objects_a_layer_saw_and_the_output_lost(
+    doubt, forgotten, chance, words
+):
+    notes = {"forgotten": forgotten, "chance": chance}
+    found = ability(result("ability", notes, classes=[{"doubt": doubt}]))
+    assert (words or "by the output.") in found.sentence
+    by_chance = f"({chance[2]} by chance, in a shuffled network)." in found.sentence
+    assert by_chance is bool(forgotten and chance[0])
+    assert ("forgotten objects" in found.advice) is bool(forgotten and not doubt)
+
+
 def test_studies_that_ask_something_else_cannot_tell():
     rows = [{"scheme": "swap", "class": "all classes", "part": "phase", "p_adjusted": 0.01,
-             "value": 0.3}]  # fmt: skip
+             "value": 0.3, "low": 0.2}]  # fmt: skip
     found = permutation(result("permutation", importance=rows))
-    assert found.status == "cannot tell" and "without phase" in found.sentence
+    assert found.status == "cannot tell" and "own phase" in found.sentence
     found = actmax(result("actmax", units=[{"verdict": "representative"}, {"verdict": "dead"}]))
     assert found.status == "cannot tell" and found.sentence.startswith("1 of 2 pictures")
+
+
+def pictured(*findings, **words):
+    """Of each word so many pictures, spaces as underlines."""
+    rows = [{"verdict": word.replace("_", " ")} for word, n in words.items() for _ in range(n)]
+    found = actmax(result("actmax", None, findings, units=rows))
+    assert found.status == "cannot tell"
+    return found
+
+
+def test_pictures_that_could_not_be_judged_are_counted_with_what_would_help():
+    found = pictured(not_testable=9)
+    assert found.sentence.startswith("9 of 9 pictures could not be judged one by one (of 9 too few")
+    assert "resemble" not in found.sentence and "that passed" not in found.advice
+    assert "`compared`" in found.advice
+    found = pictured(not_testable=2, not_started=5, beyond_the_data=1)
+    assert found.sentence.startswith("7 of 8") and "of 5 the ascent found no" in found.sentence
+    assert "`steps`" in found.advice and "`compared`" not in found.advice
+    found = pictured(representative=2, not_testable=3)
+    assert "2 of 5 pictures may be read" in found.sentence and "3 could not" in found.sentence
+    assert "that passed" in found.advice
+
+
+def test_pictures_that_were_judged_and_did_not_pass_are_not_to_be_read():
+    found = pictured(beyond_the_data=4, not_testable=1)
+    assert found.sentence.startswith("None of 5 pictures was shown to resemble")
+    assert "; 1 could not be judged (of 1 too few" in found.sentence
+    assert "that passed" not in found.advice and "Do not take a picture" in found.advice
+
+
+@pytest.mark.parametrize(("effect", "said"), [(0.2, True), (-0.2, False)])
+def test_pictures_that_resemble_their_images_on_average_are_said_to(effect, said):
+    average = shown("test", effect).model_copy(update={"evidence": "likeness"})
+    assert ("on average" in pictured(average, not_testable=6).sentence) is said
 
 
 def row(value, share=0.9, all_=0.2, p=0.001, concept=1):
@@ -400,6 +548,15 @@ def test_examples_that_stand_for_errors_are_a_concern():
     assert said(0.1).status == "none shown" and said(None).status == "cannot tell"
 
 
+def test_neighbours_that_warn_are_said_to_rank_and_not_how_often_objects_are_wrong():
+    rows = [{"class": "car", "difference": 0.17}]
+    found = examples(result("examples", None, [shown("interval", 0.17)], foretell=rows))
+    assert "ranks wrong objects above right ones" in found.sentence
+    assert "often" not in found.sentence
+    nothing = examples(result("examples", foretell=rows)).sentence
+    assert "nor nearness to wrong examples to rank wrong objects better" in nothing
+
+
 def test_ways_of_deciding_that_err_are_a_concern():
     def said(*findings, outliers=0, p=0.9):
         rows = {"prototypes": [{"p_adjusted": p}], "foretell": [{"p": p}]}
@@ -437,17 +594,59 @@ def test_a_checkpoint_that_drifted_is_a_concern():
         rows = [{"p_adjusted": p}]
         return diff(result("diff", {"seeds": seeds}, findings, classes=rows, shifts=rows))
 
-    found = said(shown("test", 0.3), seeds=0)
-    assert found.status == "concern" and "1 change of car" in found.sentence
+    found = said(shown("test", -0.3, (-0.5, -0.1)), seeds=0)
+    assert found.status == "concern" and "became worse: IoU of car fell." in found.sentence
     assert "is not known" in found.advice
-    assert "is not known" not in said(shown("test", 0.3)).advice
+    assert "is not known" not in said(shown("test", -0.3, (-0.5, -0.1))).advice
     assert said().status == "none shown" and said(p=None).status == "cannot tell"
+
+
+@pytest.mark.parametrize(
+    ("effects", "status", "words"),
+    [
+        ({"iou": 0.4}, "none shown", "Other changes: IoU of car rose."),
+        ({4: 0.2}, "none shown", "Other changes: less is owed to concepts, by car to concept 4"),
+        ({4: -0.2}, "concern", "more is owed to concepts, by car to concept 4 (road)."),
+        ({5: -0.2}, "none shown", "more is owed to concepts, by car to concept 5 (car)."),
+        ({"iou": 0.4, 4: -0.2}, "concern", "(road). Other changes: IoU of car rose."),
+        ({"iou": -0.4, 4: 0.2}, "concern", "IoU of car fell. Other changes: less is owed"),
+    ],
+)
+def test_only_what_became_worse_is_a_concern(effects, status, words):
+    """IoU that fell, and what is owed to concepts that do not lie on the class itself."""
+    findings = []
+    for key, effect in effects.items():
+        details = {} if key == "iou" else {"concept": key}
+        one = shown("test", effect, (effect - 0.05, effect + 0.05))
+        findings.append(one.model_copy(update={"details": details}))
+    rows = [{"p_adjusted": 0.01}]
+    names = {4: "road", 5: "car"}
+    concepts = [{"concept": n, "name_after": name} for n, name in names.items()]
+    shifts = [{"concept": n, "name": f"concept {n} ({name})"} for n, name in names.items()]
+    shifts = [{**row, "p_adjusted": 0.01} for row in shifts]
+    tables = {"classes": rows, "shifts": shifts, "concepts": concepts}
+    found = diff(result("diff", {"seeds": 2}, findings, **tables))
+    assert found.status == status and words in found.sentence
+    open_ones = {**tables, "classes": [{"p_adjusted": None}]}
+    unsure = diff(result("diff", {"seeds": 2}, findings, **open_ones))
+    assert unsure.status == ("concern" if status == "concern" else "cannot tell")
 
 
 def test_landmarks_ask_something_else():
     found = landmarks(result("landmarks", None, [shown("interval", 0.4)]))
     assert found.status == "cannot tell" and "structures of car" in found.sentence
     assert "No class" in landmarks(result("landmarks")).sentence
+
+
+def test_landmarks_name_the_classes_whose_structures_attribution_keeps_off():
+    off = shown("test", -0.8, (-1.1, -0.4)).model_copy(update={"class_": "pole"})
+    found = landmarks(result("landmarks", None, [off])).sentence
+    assert found.startswith("No class was shown to be followed along its structures; attribution")
+    assert "keeps off those of pole;" in found
+    both = landmarks(result("landmarks", None, [shown("test", 0.4), off])).sentence
+    assert "follows the structures of car and keeps off those of pole;" in both
+    unsure = off.model_copy(update={"p_adjusted": 0.3})
+    assert "keeps off" not in landmarks(result("landmarks", None, [unsure])).sentence
 
 
 @pytest.mark.parametrize(("last", "beats"), [(0.2, True), (-0.2, False)])

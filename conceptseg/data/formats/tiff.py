@@ -46,6 +46,9 @@ def read(path: Path, file: BinaryIO, channels: int, max_pixels: int, mask: bool)
             values = _by_pillow(path, file, page, packed)
         else:
             values = _planes(values, series.axes, 3 if mask else channels, path)
+            if page.photometric == _YCBCR and "JPEG" not in packed:
+                # Unpacked as they are stored: brightness and two differences of colour.
+                values = _by_pillow(path, file, page, packed)
         if not mask:
             values = _as_seen(values, page)
         # A palette's and inverted grey's no data would be another value once they are resolved.
@@ -169,7 +172,8 @@ def _hush() -> None:
 
 
 def _by_pillow(path: Path, file: BinaryIO, page: Any, packed: str) -> np.ndarray:
-    """One page of 8 bit grey, colour or palette, or of 16 bit grey, which Pillow reads exactly."""
+    """One page of 8 bit grey, colour or palette, or of 16 bit grey, which Pillow reads exactly; and
+    of brightness and differences of colour, which it turns into colour."""
     from PIL import Image
 
     needs = InputError(
@@ -183,6 +187,8 @@ def _by_pillow(path: Path, file: BinaryIO, page: Any, packed: str) -> np.ndarray
     except Exception:
         raise needs from None  # 12 bands of 16 bit, say, are no picture to Pillow
     with image:
+        if image.mode == "YCbCr":
+            image = image.convert("RGB")
         wanted = ("L", "RGB", "P", "I;16", "I;16B", "F", "1")
         exact = image.mode in wanted and page.photometric != _MINISWHITE
         exact = exact and len(image.getbands()) == page.samplesperpixel

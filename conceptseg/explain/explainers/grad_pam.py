@@ -34,8 +34,8 @@ class GradPam(GradientCam):
     Departures: the paper shows the map of one pixel at a time, of the logit of the class that is
     predicted there, at the network's last convolution. Its authors' code draws at most 10 pixels of
     a class, no two from the same 300 px cell, and shows their maps side by side; that they are
-    added up is our reading of "region". Nothing is normalised, `layer: auto` is the bottleneck, and
-    the default target is the mean margin. For a single pixel as published:
+    added up is our reading of "region". Nothing is normalised, `layer: auto` is where the decision
+    passes, and the default target is the mean margin. For a single pixel as published:
     `Target(c, Pixel(y, x), score="logit")`.
 
     Source: Wan, Ho et al., "SegNBDT: Visual Decision Rules for Segmentation", arXiv:2006.06868.

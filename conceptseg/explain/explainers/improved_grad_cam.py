@@ -32,7 +32,7 @@ class ImprovedGradCam(GradientCam):
 
     Reproduced from the abstract, which names neither the threshold nor whether probabilities or
     logits are summed; 1/2 and probabilities are our reading. Nothing is normalised, `layer: auto`
-    is the bottleneck.
+    is where the decision passes.
 
     Source: Xiao et al., "A visualization method based on the Grad-CAM for medical image
     segmentation model", EIECS 2021.

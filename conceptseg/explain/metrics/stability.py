@@ -9,7 +9,7 @@ from torch import Tensor
 from conceptseg.catalogue import technique
 from conceptseg.explain.contract import Measured, Trial
 from conceptseg.explain.metrics._base import NAN, MapMetric
-from conceptseg.explain.scene import Scene
+from conceptseg.explain.noise import noisy
 from conceptseg.explain.target import FixedTarget, pinned
 from conceptseg.network.label_map import label_map
 
@@ -53,12 +53,9 @@ class Stability(MapMetric):
     def judge(self, trial: Trial, region: FixedTarget) -> Measured:
         scene, target = trial.scene, pinned(trial.target, region.mask)
         before = label_map(scene.logits)
-        generator = torch.Generator().manual_seed(self.seed)
-        changes = []
-        for _ in range(self.draws):
-            noise = 2 * torch.rand(scene.images.shape[1:], generator=generator) - 1
-            noisy = (scene.images + self.radius * noise.to(scene.images)).clamp(0, 1)
-            other = Scene(scene.model, noisy, scene.labels, batch_size=scene.batch_size)
+        changes, rows = [], list(range(len(scene.images)))
+        for draw in range(self.draws):
+            other = scene.beside(noisy(scene, rows, self.radius, self.seed, draw), rows)
             change = _change(trial.attributions, trial.explainer.on(other, [target])[0])
             same = ((label_map(other.logits) == before) & region.mask).sum((1, 2))
             kept = same >= self.agreement * region.pixels

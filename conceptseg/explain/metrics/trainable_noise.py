@@ -33,8 +33,9 @@ class TrainableNoise(ThresholdMetric):
     a threshold marks areas of different size for different methods, and a map that marks a handful
     of pixels can score what it likes. Read it beside saliency ratio.
 
-    Source: Shreim, Gigante, ... "Trainable Noise Model as an XAI evaluation method", 2023: four
-    ways to join image and map are named there, of which the product is used.
+    Source: Shreim, Gizzini and Ghandour, "Trainable noise model as an XAI evaluation method:
+    application on Sobol for remote sensing image segmentation", 2023, arXiv:2310.01828: four ways
+    to join image and map are named there, of which the product is used.
     """
 
     better: ClassVar[Literal["higher", "lower", "neither"]] = "lower"

@@ -22,21 +22,37 @@ def findings(assessed: Assessed, classes: Sequence[str]) -> list[Finding]:
 
 def forecast(assessed: Assessed) -> Finding:
     """Whether agreement with the prediction tells an image's quality better than confidence."""
-    gap = assessed.estimates["difference"]
-    sure = gap.excludes(0)
+    gap, own = assessed.estimates["difference"], assessed.estimates["agreement"]
+    told = "was not shown to rank images by their true Dice better or worse"
+    if gap.excludes(0):
+        told = f"ranks images by their true Dice {'better' if gap.value > 0 else 'worse'}"
     return Finding.about(
-        "The layers' agreement with the prediction predicts an image's true Dice "
-        f"{('better' if gap.value > 0 else 'worse') if sure else 'neither better nor worse'} "
-        f"than the network's confidence{'' if sure else ', as far as these images show'}: rank "
-        f"correlation {assessed.estimates['agreement'].value:.2f} against "
+        f"The layers' agreement with the prediction {told} than the network's confidence does: "
+        f"rank correlation {own.value:.2f} against "
         f"{assessed.estimates['confidence'].value:.2f}.",
         gap,
         null=0.0,
-        plain="Where the layers agree with the prediction, images are segmented better"
-        + ("." if sure and gap.value > 0 else ": no better a sign than the confidence."),
+        plain=_sign_of_quality(own, gap),
         evidence="estimate",
         effect_name="rank correlation above that of confidence",
     )
+
+
+def _sign_of_quality(own: Estimate, gap: Estimate) -> str:
+    """What agreement of the layers, of this rank correlation with quality, is a sign of; `gap` is
+    the correlation less that of confidence."""
+    if own.above(0):
+        sign = "it was not shown to be a better sign"
+        if gap.excludes(0):
+            sign = "it is a better sign" if gap.value > 0 else "it is a worse sign"
+        good = "Where the layers agree with the prediction, images are segmented better"
+        return f"{good}; {sign} than the confidence."
+    told = "was not shown to tell quality better than the confidence does"
+    if gap.below(0):
+        told = "tells quality worse than the confidence does"
+    if gap.above(0):  # less bad than the confidence is no sign of quality
+        told = "ranks images better than the confidence does, but was not shown to tell quality"
+    return f"Agreement of the layers {told}."
 
 
 def _emerges(

@@ -102,7 +102,6 @@ class Gather(Sweep):
         ready = known[PREPARED]
         assert batch.labels is not None
         logits, features = recorded(context.model, batch.images, ready.layers)
-        context.model.check_finite(logits, batch.ids)
         of_network = {"trained": features}
         if ready.shuffled is not None:
             of_network["shuffled"] = recorded(ready.shuffled, batch.images, ready.layers)[1]

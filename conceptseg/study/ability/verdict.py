@@ -1,7 +1,7 @@
 """What an ability study says as a whole: a concern where what a layer can tell is lost later on."""
 
 from conceptseg.result.saved import Result
-from conceptseg.result.verdict import Verdict, cannot_tell, concern, listed, none_shown
+from conceptseg.result.verdict import Verdict, cannot_tell, concern, counted, listed, none_shown
 
 
 def verdict(result: Result) -> Verdict:
@@ -13,14 +13,29 @@ def verdict(result: Result) -> Verdict:
             f"The network loses what one of its layers can still tell: {told}.",
             "Look at the forgotten objects; more training of what follows the layer may keep them.",
         )
-    rows = result.tables["classes"].rows
+    rows, forgotten = result.tables["classes"].rows, _forgotten(result)
     unclear = sum(bool(row["doubt"]) for row in rows)
     if unclear > len(rows) / 2:
         return cannot_tell(
-            f"For {unclear} of {len(rows)} classes no depth can be reported.",
+            f"For {unclear} of {len(rows)} classes no depth can be reported{forgotten}.",
             "Give more images that hold these classes.",
         )
     return none_shown(
-        "No class was shown to be read better by a layer than by the output.",
-        "The list of forgotten objects says where to look first.",
+        f"No class was shown to be read better by a layer than by the output{forgotten}.",
+        "The list of forgotten objects says where to look first."
+        if forgotten
+        else "The list of classes says at which layer each becomes readable.",
     )
+
+
+def _forgotten(result: Result) -> str:
+    """How many objects a layer saw and the output lost, to follow a sentence; "" of none."""
+    count = result.notes.get("forgotten", 0)
+    if not count:
+        return ""
+    # Without a shuffled network nobody counted what chance gives, nor of how many.
+    of, _, chance = result.notes.get("chance") or (0, 0, 0)
+    many = f"{count} of {counted(of, 'object')}" if of else counted(count, "object")
+    by_chance = f" ({chance} by chance, in a shuffled network)" if of else ""
+    were = "was" if count == 1 else "were"
+    return f"; {many} {were} seen by a layer and lost by the output{by_chance}"

@@ -131,9 +131,11 @@ WHERE = {
 def claim(pair: Pair, concept: str, class_name: str, seen_on: str) -> str:
     place = max(WHERE, key=lambda tag: np.nan_to_num(pair.where[tag]))
     share = pair.where[place]
-    lies = "in images without the class" if np.isnan(share) else f"{share:.0%} of it {WHERE[place]}"
+    lies = f"in images with the class {share:.0%} of its segments lie {WHERE[place]}"
+    if np.isnan(share):
+        lies = "it was found in images without the class alone"
     claim = (
-        f"{class_name} uses {concept}, which lies on {seen_on}, {lies}. Erasing it costs the class "
+        f"{class_name} uses {concept}, which lies on {seen_on}; {lies}. Erasing it costs the class "
         f"{cost(pair.loss.value)} IoU; erasing random directions costs {cost(pair.null_loss)}. "
         f"{pair.how.told}"
     )

@@ -74,7 +74,6 @@ class Survey(Pass):
         with ThreadPoolExecutor(torch.get_num_threads()) as threads:
             cut = threads.map(partial(study.segments, scales=known[SCALES]), images)
             tail = Tail.of(context.model, batch.images, context.levels, graph=True)
-            context.model.check_finite(tail.logits, batch.ids)
             starts = known[REFERENCES].of(batch.ids, tail.activation.shape[-2:])
             classes = study.class_ids(context)
             gradients = class_gradients(tail, classes, study.target, starts, batch.labels)

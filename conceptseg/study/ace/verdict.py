@@ -72,10 +72,12 @@ def _of_uses(result: Result) -> Verdict:
             + "Give more images, or name the context: `conceptseg audit` changes images and needs "
             "no layer.",
         )
-    rest = f" Of {counted(len(used), 'use')}, whether {which} so stays open."
+    rest = f"; of these, whether {which} so stays open" if still_open else ""
+    shown = f"{len(used) or 'none'} {'was' if len(used) < 2 else 'were'}"
     return none_shown(
-        "No class was shown to use a concept from outside of its own object."
-        + (rest if still_open else ""),
+        "No class was shown to use a concept from outside of its own object: of "
+        f"{counted(len(pairs.rows), 'pair')} of class and concept {shown} shown to be used at all"
+        f"{rest}.",
         "This is no proof that there is none: the table of classes gives the loss that would have "
         "been shown. `conceptseg audit` asks of contexts that you name.",
     )

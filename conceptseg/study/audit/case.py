@@ -224,18 +224,23 @@ class Case:
 
     @property
     def needed(self) -> int | None:
-        """About how many images of the class would decide an underpowered verdict; None where the
-        change lies so near to delta that none would, no number of images alone would, or the
-        verdict stands."""
+        """About how many images of the class would decide an underpowered verdict, were the change
+        as large as it was measured; None where it lies so near to delta that none would, no number
+        of images alone would, or the verdict stands.
+
+        Beyond delta they are as many as show such a change, corrected, in four of five data sets,
+        and bring the interval beyond it as well; within delta, as bring the interval within.
+        """
         if self.verdict != "underpowered" or self.change.ci is None or self.hardly or self.kept:
             return None
         if not self.test.testable:
             return None
+        apart = abs(self.change.value) - self.delta
         half = (self.change.high - self.change.low) / 2
-        apart = abs(abs(self.change.value) - self.delta)
-        if apart <= 0:
+        reach = max(self.test.detectable, half) if apart > 0 else half
+        if apart == 0 or not np.isfinite(reach):
             return None
-        images = int(np.ceil(len(self.ids) * (half / apart) ** 2))
+        images = int(np.ceil(len(self.ids) * min(abs(reach / apart), MOST_NEEDED) ** 2))
         return max(images, len(self.ids) + 1) if images <= MOST_NEEDED else None
 
     @property

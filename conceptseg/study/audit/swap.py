@@ -82,12 +82,14 @@ class Swap(Sweep):
         kept = Kept.of(one.labels, class_id, margin, self.study.feather_px)
         here = (matched["class"] == class_id) & (matched["margin"] == margin)
         arm, names = matched["arm"][here], [held.ids[row] for row in matched["donor"][here]]
-        found = [self._scores(context, one, kept, one.image)]
+        found = [self._scores(context, one, kept, one.image, [one.id])]
         size = context.run.batch_size
         for start in range(0, len(names), size):
-            given = [known[DONORS].image(name, one.image) for name in names[start : start + size]]
+            some = names[start : start + size]
+            given = [known[DONORS].image(name, one.image) for name in some]
             mixed = torch.cat([kept.within(one.image, donor) for donor in given])
-            found.append(self._scores(context, one, kept, mixed))
+            called = [f"{one.id} in the surroundings of {name}" for name in some]
+            found.append(self._scores(context, one, kept, mixed, called))
         scores, taken = (np.concatenate(parts) for parts in zip(*found, strict=True))
         hidden = np.full(1 + len(names), np.nan)
         hidden[0] = hidden_iou(context, one.id, one.image, one.labels, kept)
@@ -102,13 +104,14 @@ class Swap(Sweep):
         }
 
     def _scores(
-        self, context: Context, one: One, kept: Kept, images: Tensor
+        self, context: Context, one: One, kept: Kept, images: Tensor, called: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """`SCORES` [n, 4], and the share of the region that each class takes, [n, k]."""
+        """`SCORES` [n, 4], and the share of the region that each class takes, [n, k], of images
+        that are `called` so."""
         assert one.labels is not None
         with torch.no_grad():
             logits = context.model(images)
-        context.model.check_finite(logits, [one.id])
+        context.model.check_finite(logits, called)
         return kept.judged(logits, one.labels, background(context))
 
 

@@ -243,7 +243,8 @@ def _supported(case: Case) -> str:
         told.append(f"seen alone, it loses {case.alone.value:.2f} of its probability")
     if case.attributed and case.looks is not None:
         told.append(
-            f"{case.looks.value:.0%} more of its relevance lies there than with shuffled weights"
+            f"the share of its relevance that lies there is {100 * case.looks.value:.0f} points "
+            "above that with shuffled weights"
         )
     if case.hidden and case.hiding is not None:
         does = "loses" if case.hiding.value > 0 else "gains"
@@ -280,7 +281,8 @@ def _recruits(case: Case) -> str:
     if part is None or not (part.above(case.delta) or part.below(-case.delta)):
         return ""
     kind = _with(case, short=True) if part.value > 0 else _without(case)
-    return f"; {kind}, {abs(part.value):.0%} more of other classes' regions are taken for it"
+    points = f"{100 * abs(part.value):.0f} points more"
+    return f"; {kind}, it is what other classes' regions are taken for, by {points} of their pixels"
 
 
 def _missing(case: Case) -> str:

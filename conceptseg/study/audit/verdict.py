@@ -21,8 +21,8 @@ def verdict(result: Result) -> Verdict:
         )
         return concern(
             f"The network relies on context: {names}.",
-            "Do not use it where these classes come without that context. Train it on images in "
-            "which they come with and without it alike, and audit it again.",
+            f"{_elsewhere(reliant)} Train it on images in which classes come with and without "
+            "these contexts alike, and audit it again.",
         )
     if not rows or still_open > len(rows) / 2:
         return cannot_tell(
@@ -37,6 +37,18 @@ def verdict(result: Result) -> Verdict:
         f"effects were shown to be less than {result.notes['delta']:g} IoU.{rest}",
         "Ask whether the contexts that matter to you were among them: no audit knows others.",
     )
+
+
+def _elsewhere(rows: Sequence[Row]) -> str:
+    """Where the network is not to be used: without what a class needs, with what it must lack."""
+    needs = [row for row in rows if row["effect"] > 0]
+    lacks = [row for row in rows if row["effect"] <= 0]
+    told = [
+        f"{listed(row['class'] for row in own)} {word} that context"
+        for own, word in ((needs, "without"), (lacks, "with"))
+        if own
+    ]
+    return f"Do not use it where there is {' or '.join(told)}."
 
 
 def _sure(row: Row) -> str:
@@ -72,4 +84,4 @@ def _cure(result: Result) -> str:
             f"In {untested} of these no effect could have been shown, however large: name fewer "
             "contexts (context_classes), or give images of more groups."
         )
-    return "Give more images: the table of verdicts says how many would decide each."
+    return "Give more images: the table of verdicts says how many would decide, where any would."

@@ -73,7 +73,6 @@ class Score(Pass):
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         logits, numbers = look(self.study, context, batch.images)
-        context.model.check_finite(logits, batch.ids)
         confidence, facts = numbers["confidence"], self.predictor.facts
         size = confidence[:, list(facts["confidence"]).index(SIZE)]
         found = self.predictor.score(numbers["pooled"], confidence, size)

@@ -115,12 +115,7 @@ def flag_findings(study: Bottleneck, flags: Flagging) -> list[Finding]:
                 claim,
                 flags.gains[name],
                 test,
-                plain=f"Images that fail are found by {source} "
-                + (
-                    "more often than by the network's confidence."
-                    if test.passed and flags.gains[name].value > 0
-                    else "and by the network's confidence; neither was shown to be better."
-                ),
+                plain=_flagging_in_words(source, test.passed, flags.gains[name].value),
                 evidence="flag-curve",
                 effect_name="precision above that of fitted confidence",
             )
@@ -128,12 +123,22 @@ def flag_findings(study: Bottleneck, flags: Flagging) -> list[Finding]:
     return result
 
 
+def _flagging_in_words(source: str, passed: bool, gain: float) -> str:
+    """Whether choosing images by a source finds more that fail than by confidence, or fewer."""
+    found = f"Images that fail are found by {source}"
+    if not passed:
+        return f"{found} and by the network's confidence; neither was shown to be better."
+    return f"{found} {'more' if gain > 0 else 'less'} often than by the network's confidence."
+
+
 def slice_finding(one: Slice) -> Finding:
+    """What is said of a slice: one that was searched for is judged on the other half alone."""
+    where = " on the half that was not searched" if one.kind == "searched" else ""
     change = one.difference.value
     return Finding.about(
         f"Images of {one.name} are segmented {'worse' if change < 0 else 'better'}: mean quality "
         f"{one.quality.value:.2f}, {abs(change):.2f} {'below' if change < 0 else 'above'} all "
-        f"others, over {int(one.members.sum())} images.",
+        f"others, over {int(one.members.sum())} images{where}.",
         one.difference,
         one.test,
         plain=f"Images of {one.name} are segmented {'worse' if change < 0 else 'better'} than "

@@ -65,7 +65,6 @@ class Measure(Pass):
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         logits, numbers = look(self.study, context, batch.images)
-        context.model.check_finite(logits, batch.ids)
         counts = dict(zip(COUNTS, class_counts(logits, batch.labels), strict=True))
         shown = known[PICTURED]
         palette = Palette.of(context.manifest, context.model.classes)

@@ -27,7 +27,7 @@ def verdict(result: Result) -> Verdict:
             "Do not use the predictor. Give more labelled images, or another layer.",
         )
     return none_shown(
-        "Spoilt images are turned away, or their predicted quality holds.",
+        "No kind of spoilt images was shown to pass with a quality that it does not have.",
         "The predictor may be used on images like those it was fitted on; see how sure it is.",
     )
 

@@ -12,6 +12,7 @@ from conceptseg.result.finding import Finding, ranked
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.result.verdict import counted
+from conceptseg.stats.estimate import Estimate
 from conceptseg.study.counterfactual.assess import (
     EDITED,
     SAMPLING,
@@ -86,7 +87,10 @@ def _finding(one: Share, classes: Sequence[str]) -> Finding:
         said = f"No edit of {one.region} alone was found that turns {was} into {to}"
         plain = f"{said}."
     elif one.test is not None and not one.test.passed:
-        plain = f"{said}, and no more often than when as much elsewhere is."
+        plain = (
+            f"{said} in {_often(one.share)}; not shown to be more often than when as much "
+            "elsewhere is."
+        )
     elif one.test is None:
         plain = f"{said}; whether edits elsewhere do the same could not be asked."
     tested = one.test is not None and one.more is not None
@@ -104,6 +108,13 @@ def _finding(one: Share, classes: Sequence[str]) -> Finding:
         own=one.own,
         share=one.share.value,
     )
+
+
+def _often(share: Estimate) -> str:
+    """A share in words: "1 of 9 images"; of groups, which may turn in part, "4% of 9 groups"."""
+    count, things = share.value * share.n, counted(share.n, share.of.removesuffix("s"))
+    whole = round(count)
+    return f"{whole if abs(count - whole) < 1e-6 else f'{share.value:.0%}'} of {things}"
 
 
 def share_table(shares: Sequence[Share], classes: Sequence[str], whole: bool) -> Table:

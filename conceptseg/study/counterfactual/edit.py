@@ -29,8 +29,6 @@ from conceptseg.study.shared.sweep import One, Sweep
 
 SECOND: Key[list[SegmentationModel]] = Key("second network", list)
 EDITS = Key("edits", SampleTable)
-PLAUSIBLE = 0.05
-"""Percentile, as a share, below which an edited region is unlike real ones."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from conceptseg.errors import InputError
 from conceptseg.explain.looks import looks, octaves
 from conceptseg.network.label_map import label_map
 from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.counterfactual.config import ANY, Counterfactual
+from conceptseg.study.counterfactual.config import Counterfactual
 
 CONTEXT = "the known context"
 CONTEXT_ID = -1
@@ -92,7 +92,6 @@ class Survey(Pass):
         study, table = self.study, SampleTable.empty(self.study.reference)
         with torch.no_grad():
             logits = context.model(batch.images)
-        context.model.check_finite(logits, batch.ids)
         wanted = sorted({was for was, _ in pairs(study, context)})
         least = study.min_region_fraction * logits[0, 0].numel()
         for i, name in enumerate(batch.ids):
@@ -200,11 +199,6 @@ def limits_of(real: Mapping[int, np.ndarray], every: np.ndarray) -> dict[int, np
         c: np.quantile(own if len(own) >= FEWEST else every, [0.01, 0.99], axis=0)
         for c, own in real.items()
     }
-
-
-def titles(context: Context, was: int, to: int) -> tuple[str, str]:
-    """A pair in words."""
-    return context.model.classes[was], ANY if to < 0 else context.model.classes[to]
 
 
 def explained(cases: Sequence[tuple[str, int, int]]) -> list[tuple[str, int]]:

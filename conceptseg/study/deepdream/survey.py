@@ -87,7 +87,6 @@ class Look(Pass):
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         with torch.no_grad():
             logits = context.model(batch.images)
-        context.model.check_finite(logits, batch.ids)
         prediction = label_map(logits).cpu().numpy()
         k, back = logits.shape[1], background(context)
         least = self.study.min_region_fraction * prediction[0].size

@@ -70,6 +70,7 @@ class Gather(Pass):
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         maps = encode(context.model, batch.images, context.levels).float()
+        context.model.check_finite(maps, batch.ids, context.layer)
         drawn = some_positions({"rows": maps}, batch.ids, context.seed, self.study.positions)
         return ROWS(drawn)
 

@@ -20,7 +20,7 @@ from conceptseg.study.dictionary.learn import LEARNT
 from conceptseg.study.dictionary.survey import HALVES, SURVEY
 from conceptseg.study.shared.atoms import changed, codes_of
 from conceptseg.study.shared.edits import Editable
-from conceptseg.study.shared.overlap import class_mean
+from conceptseg.study.shared.overlap import class_mean, referred
 from conceptseg.study.shared.studied import sampling_of
 from conceptseg.study.shared.sweep import One, Sweep
 
@@ -123,9 +123,8 @@ def editable(context: Context, one: One) -> Editable:
     with torch.no_grad():
         tail = Tail.of(context.model, one.image, context.levels)
         clean = label_map(tail.logits)
-        reference = clean if one.labels is None else one.labels[None]
-    labelled = torch.tensor([one.labels is not None])
-    return Editable(tail, clean, reference, labelled, len(context.model.classes))
+    labels = None if one.labels is None else one.labels[None]
+    return Editable(tail, clean, *referred(labels, clean), len(context.model.classes))
 
 
 def settings(layer: Editable, codes: Tensor, atoms: np.ndarray, mean: np.ndarray) -> list[Tensor]:

@@ -185,11 +185,12 @@ def _pooled(seeds: list[np.ndarray]) -> float:
 
 
 def _in_units(change: Estimate, unit: float) -> float:
-    """The change over the drift between seeds, or, without any, over its standard error."""
+    """The change over the drift between seeds, or, without any, over its standard error; nan where
+    neither is known."""
     if np.isnan(unit):
         unit = (change.high - change.low) / WIDTH
-    if change.value == 0:
-        return 0.0
+    if change.value == 0 or np.isnan(unit):
+        return 0.0 if change.value == 0 else float("nan")
     return float(change.value / unit) if unit > 0 else float("inf") * np.sign(change.value)
 
 

@@ -35,7 +35,8 @@ def _moved(one: Moved, name: str, by: str) -> Finding:
 
 def _shift(one: Shift, known: Known, classes: Sequence[str], by: str) -> Finding:
     name, concept = classes[one.class_id], called(known[CONCEPTS][one.concept])
-    how = "less" if abs(one.after) < abs(one.before) else "more"
+    # The sign decides, not the size: of a concept whose erasure now raises IoU, nothing is owed.
+    how = "less" if one.change.value > 0 else "more"
     return Finding.about(
         f"Without {concept}, IoU of {name} changes by {one.after:+.3f}, before by "
         f"{one.before:+.3f}: a change of {one.change.value:+.3f}, {abs(one.drift):.1f} {by}.",

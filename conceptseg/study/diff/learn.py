@@ -88,6 +88,8 @@ class Gather(Pass):
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         maps = [encode(one.model, batch.images, one.layer).double() for one in known[MEMBERS]]
+        for one, values in zip(known[MEMBERS], maps, strict=True):
+            one.model.check_finite(values, batch.ids, one.layer)
         named = {f"rows {n}": one for n, one in enumerate(maps)}
         table = some_positions(named, batch.ids, context.seed, self.study.positions)
         a, b = (flat(one).cpu().numpy() for one in maps[:2])

@@ -17,7 +17,7 @@ from conceptseg.study.diff.config import Diff
 from conceptseg.study.diff.learn import SHARED, Shared, passes
 from conceptseg.study.diff.networks import MEMBERS
 from conceptseg.study.shared.atoms import changed, concept_slots
-from conceptseg.study.shared.overlap import class_iou
+from conceptseg.study.shared.overlap import class_iou, referred
 from conceptseg.study.shared.studied import first
 
 MEASURED, PIXELS = Key("measured", SampleTable), Key("pixels", SampleTable)
@@ -45,8 +45,11 @@ class Predict(Pass):
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         k = len(context.model.classes)
         with torch.no_grad():
-            seen = [label_map(one.model(batch.images)) for one in known[MEMBERS]]
-        reference, labelled = _reference(batch, seen[0])
+            logits = [one.model(batch.images) for one in known[MEMBERS]]
+        for one, returned in zip(known[MEMBERS], logits, strict=True):
+            one.model.check_finite(returned, batch.ids)
+        seen = [label_map(one) for one in logits]
+        reference, labelled = referred(batch.labels, seen[0])
         old, new = (F.one_hot(one, k).bool() for one in seen[:2])
         arrays = {
             "iou": torch.stack([class_iou(one, reference, k) for one in seen], 1),
@@ -59,14 +62,6 @@ class Predict(Pass):
 
     def finish(self, context: Context, state: Known, known: Known) -> Known:
         return state
-
-
-def _reference(batch: Batch, clean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    labelled = torch.zeros(len(clean), dtype=torch.bool, device=clean.device)
-    if batch.labels is None:
-        return clean, labelled
-    labelled = (batch.labels >= 0).flatten(1).any(1)
-    return torch.where(labelled[:, None, None], batch.labels, clean), labelled
 
 
 def _held(regions: torch.Tensor, k: int) -> torch.Tensor:
@@ -112,7 +107,7 @@ class Erase(Pass):
             for number, member in enumerate(known[MEMBERS]):
                 tail = member.tail(batch.images)
                 if not parts:
-                    reference = _reference(batch, label_map(tail.logits))[0]
+                    reference = referred(batch.labels, label_map(tail.logits))[0]
                     held = _concepts(context, batch, reference, len(context.model.classes))
                 made = _erased(known[SHARED], number, tail, reference, held)
                 for name, one in made.items():

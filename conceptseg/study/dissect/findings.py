@@ -64,8 +64,8 @@ def _besides(
     Units overlap several concepts, and detect the one that they overlap most beyond chance: where
     fewer than half of them detect what they are ablated for, a loss may be of what the others do.
     """
-    own = {int(unit) for one in concepts for unit in detection.detectors(one)} & set(units)
-    if 2 * len(own) >= len(units):
+    own = detecting(detection, units, concepts)
+    if 2 * own >= len(units):
         return "detect", "", ""
     names, of = detection.plan.vocabulary.names, detection.chosen.concept
     others = Counter(names[of[unit]] for unit in units if detection.detector[unit])
@@ -73,8 +73,14 @@ def _besides(
         others.pop(names[one], None)
     most = others.most_common(3)
     rest = f"; others detect {words([f'{name} ({n})' for name, n in most])}" if most else ""
-    mostly = f", more of which detect {most[0][0]}" if most and most[0][1] > len(own) else ""
-    return "overlap", mostly, f" {len(own)} of these {len(units)} detect it{rest}."
+    mostly = f", more of which detect {most[0][0]}" if most and most[0][1] > own else ""
+    what = "it" if len(concepts) == 1 else "one of them"
+    return "overlap", mostly, f" {own} of these {len(units)} {_detects(own)} {what}{rest}."
+
+
+def detecting(detection: Detection, units: Sequence[int], concepts: Sequence[int]) -> int:
+    """How many of some units detect one of these concepts."""
+    return len({int(unit) for one in concepts for unit in detection.detectors(one)} & set(units))
 
 
 def _detects(units: int) -> str:

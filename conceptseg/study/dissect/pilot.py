@@ -119,7 +119,6 @@ def observe(context: Context, batch: Batch, known: Known, label_px: int) -> tupl
     with torch.no_grad(), Recorder(context.model, levels.names, stop=stop) as recorder:
         logits = recorder(batch.images)
         if logits is not None:
-            context.model.check_finite(logits, batch.ids)
             prediction = label_map(logits)
         activation = levels.joined(recorder.activations)
         context.model.check_finite(activation, batch.ids, context.layer)

@@ -59,9 +59,9 @@ def causal(result: Result) -> Section:
     notes, losses = result.notes, result.tables["losses"]
     fill = "zero" if notes["ablated_to"] == "zero" else "their mean"
     intro = (
-        "A unit may detect a concept that no class ever uses. So all units that overlap a concept "
-        f"are ablated together (set to {fill} everywhere), and the same number of random units as "
-        "well."
+        "A unit may detect a concept that no class ever uses. So the units that overlap a concept "
+        f"most{_at_most(result)} are ablated together (set to {fill} everywhere), and the same "
+        "number of random units as well."
     )
     if not losses.rows:
         notice = Notice("No concept has a detector, so nothing was ablated for one.")
@@ -105,6 +105,12 @@ def causal(result: Result) -> Section:
         id="forest",
     )
     return Section("causal", "Which class uses what the units detect", intro, [heat, forest])
+
+
+def _at_most(result: Result) -> str:
+    """How many units are ablated together, in words; a layer of few units allows fewer."""
+    most = result.config.get("ablate_units")
+    return "" if most is None else f", at most {most} (`ablate_units`) and a third of the layer,"
 
 
 def _correction(result: Result) -> str:

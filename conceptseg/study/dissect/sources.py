@@ -15,6 +15,7 @@ from torch import Tensor
 from conceptseg.data.manifest import Manifest
 from conceptseg.study.dissect.textures import Codebook, descriptors
 from conceptseg.study.dissect.vocabulary import Category
+from conceptseg.study.shared.overlap import referred
 from conceptseg.study.shared.user_masks import UserMask
 
 SMALL, LARGE = 0.005, 0.05
@@ -65,11 +66,9 @@ class View:
 
     def seen(self) -> Tensor:
         """Labels where the sample has any, else the prediction."""
-        labels = self.truth()
         if self.prediction is None:
-            return labels
-        labelled = (labels >= 0).flatten(1).any(1)
-        return torch.where(labelled[:, None, None], labels, self.prediction)
+            return self.truth()
+        return referred(self.labels, self.prediction)[0]
 
 
 class ConceptSource(ABC):

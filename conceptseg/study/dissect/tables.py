@@ -11,10 +11,12 @@ from conceptseg.result.saved import safe_key
 from conceptseg.result.table import Table
 from conceptseg.study.dissect.ablate import Ablations, Loss
 from conceptseg.study.dissect.detect import Detection
-from conceptseg.study.dissect.findings import words
+from conceptseg.study.dissect.findings import detecting, words
 from conceptseg.study.dissect.remaining import Remaining
 
 NO_LOSS = "none"
+CONTEXT = "context"
+"""Category of the concepts that the data set itself names as context."""
 OVERLAP = Column("overlap", "overlap above chance", interval=True, brief="overlap")
 NORMALISED = Column("normalised_iou", "IoU / largest possible")
 WANTED = Column("quantile", "active share wanted")
@@ -125,12 +127,20 @@ def concepts(
 
 
 def losses(detection: Detection, ablations: Ablations, classes: Sequence[str]) -> Table:
-    """A row for each concept whose units were ablated together, and class."""
-    vocabulary = detection.plan.vocabulary.names
-    names = [words([vocabulary[one] for one in concepts]) for concepts in ablations.concepts]
+    """A row for each concept whose units were ablated together, and class.
+
+    Several concepts may have the same units: then `of_context` says whether one of them is context.
+    """
+    vocabulary = detection.plan.vocabulary
+    names = [words([vocabulary.names[c] for c in own]) for own in ablations.concepts]
+    context = [any(vocabulary.kind(c) == CONTEXT for c in own) for own in ablations.concepts]
+    pairs = zip(ablations.sets, ablations.concepts, strict=True)
+    detect = [detecting(detection, units, own) for units, own in pairs]
     edits = (
         Column("concept", of=lambda loss: names[loss.edit]),
+        Column("of_context", "context", of=lambda loss: context[loss.edit]),
         Column("units", "units ablated", of=lambda loss: len(ablations.sets[loss.edit])),
+        Column("detecting", "of these, detect it", of=lambda loss: detect[loss.edit]),
     )
     return Table.of(ablations.concept_losses, (*edits, *_loss_columns(classes)))
 

@@ -49,12 +49,14 @@ def _warning(foretold: Sequence[Foretold]) -> list[Finding]:
     if overall.areas is None:
         return []
     near, doubt, gap = (overall.areas[key] for key in ("nearness", "doubt", "difference"))
-    better = "better" if gap.value > 0 else "worse"
+    told = "was not shown to foretell a wrong object better or worse"
+    if gap.excludes(0):
+        told = f"foretells a wrong object {'better' if gap.value > 0 else 'worse'}"
     return [
         Finding.about(
-            f"How much nearer wrong examples are than right ones foretells a wrong object {better} "
-            f"than the network's doubt: chance of a wrong object to rank above a right one of its "
-            f"class {near.value:.2f} against {doubt.value:.2f}.",
+            f"How much nearer wrong examples are than right ones {told} than the network's doubt: "
+            "chance of a wrong object to rank above a right one of its class "
+            f"{near.value:.2f} against {doubt.value:.2f}.",
             gap,
             evidence="foretell",
             null=0.0,

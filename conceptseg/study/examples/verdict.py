@@ -18,7 +18,8 @@ def verdict(result: Result) -> Verdict:
         )
     if any(one.by == "interval" and (one.effect or 0) > 0 for one in shown):
         return concern(
-            "Objects near wrong examples are wrong more often than the network's confidence says.",
+            "Nearness to wrong examples ranks wrong objects above right ones of their class better "
+            "than the network's own confidence does.",
             "Do not take confidence for certainty; look at the wrong objects and their neighbours.",
         )
     if not any(row["difference"] is not None for row in result.tables["foretell"].rows):
@@ -27,6 +28,7 @@ def verdict(result: Result) -> Verdict:
             "Give images with masks, or more of them.",
         )
     return none_shown(
-        "No kind of object was shown to be wrong more often, or more than confidence says.",
+        "No kind of object was shown to be wrong more often, nor nearness to wrong examples to "
+        "rank wrong objects better than confidence does.",
         "The criticisms say which objects no prototype stands for.",
     )

@@ -80,6 +80,12 @@ def conclude(study: Graph, context: Context, known: Known) -> Result:
     )
 
 
+AGAINST_RANDOM = {
+    True: ", more than random groups of as many units carry",
+    False: "; random groups of as many units were not shown to carry less",
+    None: "",
+}
+"""What an edge's sentence says by `Edge.specific`: nothing where no groups were compared."""
 HOW = {1: "speaks for", -1: "speaks against", 0: "decides for or against"}
 
 
@@ -121,10 +127,9 @@ def _told(one: Edge, atoms: Atoms, names: Sequence[str], classes: Sequence[str])
         said += " by itself, past all later layers looked at"
     else:
         said += f" through {names[one.target]}"
-    than = ", more than random groups of as many units carry" if one.specific else ""
     return Finding.about(
-        f"{said}: it moves it by {one.size.value:.2f} log-odds ({one.signed:+.2f} with its sign)"
-        f"{than}.",
+        f"{said}: it moves it by {one.size.value:.2f} log-odds in the smaller of both directions "
+        f"(mean of both {one.signed:+.2f}){AGAINST_RANDOM[one.specific]}.",
         one.size,
         one.test,
         evidence="edges",

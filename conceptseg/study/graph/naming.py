@@ -14,6 +14,7 @@ from conceptseg.study.graph.atoms import ATOMS, BARS, HALVES, Atoms
 from conceptseg.study.graph.config import Graph
 from conceptseg.study.graph.responses import atom_maps
 from conceptseg.study.shared.atoms import NONE, Name, concept_slots, joint_counts, names
+from conceptseg.study.shared.overlap import referred
 
 TOGETHER = tuple(Key(f"graph's atoms together {half}", JointCounts) for half in (0, 1))
 """Of either half: at how many places each atom shows with each class and the known context."""
@@ -33,11 +34,7 @@ def together(
     """
     k, atoms, bars, halves = len(context.model.classes), known[ATOMS], known[BARS], known[HALVES]
     first = {halves.sampling.ids[i] for i in np.flatnonzero(halves.first).tolist()}
-    seen = predicted
-    if batch.labels is not None:
-        labels = batch.labels.to(predicted)
-        labelled = (labels >= 0).flatten(1).any(1)
-        seen = torch.where(labelled[:, None, None], labels, predicted)
+    seen, _ = referred(batch.labels, predicted)
     slots, found = concept_slots(context.manifest, batch.ids, seen, k), Known()
     for half, key in enumerate(TOGETHER):
         rows = [i for i, name in enumerate(batch.ids) if (name in first) == (half == 0)]

@@ -116,7 +116,7 @@ def claimed(
     rows = subset(rng, n, DRAWN)
     half = rng.permutation(DRAWN) % 2 == 0
     sizes = [np.nan_to_num(np.nanmean(np.abs(first[rows][own]), 0)) for own in (half, ~half)]
-    chosen = strongest(sizes[0], sizes[1], atoms, made.study.edges)
+    chosen = strongest(sizes[0], sizes[1], made.study.edges)
     of = [(*chosen.ways[m], c) for m, c in np.argwhere(chosen.asked).tolist()]
     alone = [(p, None, c) for p in range(count) for c in range(made.there.shape[1])]
     kinds = [_measured(of, first[rows][~half]), _measured(alone, straight[rows][~half])]

@@ -39,10 +39,10 @@ PATCHED = Key("patched", SampleTable)
 def choose_ways(study: Graph, context: Context, known: Known) -> Known:
     """Of each class the ways of the largest first estimates on the screening half, in the mean of
     their sizes: of what is set to its mean, effects of either sign cancel over images."""
-    effects, halves, atoms = known[EFFECTS], known[HALVES], known[ATOMS]
+    effects, halves = known[EFFECTS], known[HALVES]
     there = effects.column("there")
     means = [_means(effects, there & half[:, None]) for half in (halves.first, ~halves.first)]
-    return CHOSEN_WAYS(strongest(means[0], means[1], atoms, study.edges))
+    return CHOSEN_WAYS(strongest(means[0], means[1], study.edges))
 
 
 def _means(effects: SampleTable, rows: np.ndarray) -> np.ndarray:
@@ -55,7 +55,7 @@ def _means(effects: SampleTable, rows: np.ndarray) -> np.ndarray:
     return np.asarray(total / np.maximum(rows.sum(0), 1))
 
 
-def strongest(first: np.ndarray, other: np.ndarray, atoms: Atoms, most: int) -> Chosen:
+def strongest(first: np.ndarray, other: np.ndarray, most: int) -> Chosen:
     """The `most` largest of sizes [P, P, c] for each class, beside what `other` chooses."""
     picks = [
         [_largest(means[..., c], most) for c in range(means.shape[2])] for means in (first, other)

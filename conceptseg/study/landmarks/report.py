@@ -45,13 +45,13 @@ def compose(result: Result) -> Report:
         ),
         limits=(
             "A map says where the score reacts to small changes, or what a method makes of "
-            "that; it does not say that a network knows that a vessel goes on.",
+            "that; it does not say that a network knows that a structure goes on.",
             "Structures differ from their surroundings to the eye as well, and gradients are large "
             "on edges: part of what follows a structure follows edges. The turned structure meets "
             "other edges alone.",
             "Landmarks of one image are not independent; intervals and tests count "
             f"{notes['unit']}s.",
-            "The skeleton of a blurred or broken region has forks and ends that no vessel has.",
+            "The skeleton of a blurred or broken region has forks and ends of its own.",
         ),
     )
 

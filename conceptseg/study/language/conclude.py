@@ -10,6 +10,7 @@ from conceptseg.result.columns import Column
 from conceptseg.result.finding import Finding, ranked
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
+from conceptseg.stats.estimate import Estimate
 from conceptseg.study.language.assess import (
     ATTRIBUTES,
     COMPARED,
@@ -98,11 +99,17 @@ def findings(
     by_name = {one.name: one for one in scored}
     own, rival = by_name[LANGUAGE], by_name[compared.rival_tells]
     painter = by_name[compared.rival_dice]
+    tell = _sided(compared.tells, "tell more", "tell less", "were not shown to tell more or less")
+    drawn = _sided(
+        compared.dice,
+        "are drawn better",
+        "are drawn worse",
+        "were not shown to be drawn better or worse",
+    )
     found = [
         Finding.about(
-            f"The language's words tell {'more' if compared.tells.value > 0 else 'less'} of "
-            f"attributes than {rival.name}: adjusted mutual information {own.tells.value:.3f} "
-            f"against {rival.tells.value:.3f}.",
+            f"The language's words {tell} of attributes than {rival.name}: adjusted mutual "
+            f"information {own.tells.value:.3f} against {rival.tells.value:.3f}.",
             compared.tells,
             null=0.0,
             evidence="codes",
@@ -110,9 +117,8 @@ def findings(
             rival=rival.name,
         ),
         Finding.about(
-            f"From the language masks are drawn {'better' if compared.dice.value > 0 else 'worse'} "
-            f"than from {painter.name}: Dice {own.dice.value:.3f} against "
-            f"{painter.dice.value:.3f}.",
+            f"From the language masks {drawn} than from {painter.name}: Dice "
+            f"{own.dice.value:.3f} against {painter.dice.value:.3f}.",
             compared.dice,
             null=0.0,
             evidence="masks",
@@ -134,6 +140,11 @@ def findings(
         for one in attributes
         if one.name != CLASS and one.test.passed
     ]
+
+
+def _sided(gap: Estimate, more: str, less: str, unsure: str) -> str:
+    """What may be said of a gap: a direction only where its interval lies on one side of 0."""
+    return more if gap.above(0) else less if gap.below(0) else unsure
 
 
 def code_table(scored: Sequence[Scored], shuffled: float) -> Table:

@@ -68,7 +68,6 @@ class Describe(Pass):
         with torch.no_grad(), Recorder(context.model, context.levels.names) as recorder:
             logits = recorder(batch.images)
         assert logits is not None
-        context.model.check_finite(logits, batch.ids)
         activation = context.levels.joined(recorder.activations)
         predicted = label_map(logits).cpu().numpy()
         table = SampleTable.empty(study.images)

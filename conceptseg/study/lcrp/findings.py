@@ -20,10 +20,11 @@ def findings(
 def _finding(score: Score, classes: Sequence[str], known: Mapping[int, KnownUnit]) -> Finding:
     name, changed = classes[score.class_id], score.sensitivity
     label = known[score.unit].label if score.unit in known else ""
+    channel = channel_name(score.unit, label)
     claim = (
-        f"{name} rests on {channel_name(score.unit, label)}, {score.context.value:.0%} of whose "
-        f"evidence lies outside of {name}: {points(score)}. It holds {score.relevance:.1%} of the "
-        "class's relevance in the layer"
+        f"{channel[:1].upper()}{channel[1:]} speaks for {name}, and {score.context.value:.0%} of "
+        f"its evidence lies outside of {name}: {points(score)}. It holds {score.relevance:.1%} of "
+        "the class's relevance in the layer"
     )
     claim += (
         f"; most of it outside lies on {classes[score.seen_on]}." if score.seen_on >= 0 else "."

@@ -10,11 +10,12 @@ def verdict(result: Result) -> Verdict:
     """Channels that act from context, or a class that loses its relevance with the background."""
     scores = result.tables["scores"].rows
     acting = [row["class"] for row in scores if row["acts"]]
-    lost = [row["class"] for row in sensitive(result.tables["classes"].rows)]
+    lost = sensitive(result.tables["classes"].rows)
     if acting or lost:
         told = []
         if lost:
-            told.append(f"{listed(lost)} changes most of its relevance with the background")
+            names = listed(f"{row['class']} (by {row['sensitivity']:.0%})" for row in lost)
+            told.append(f"with the background the relevance changes more than others': {names}")
         if acting:
             told.append(f"part of what speaks for {listed(acting)} lies outside of it")
         return concern(

@@ -1,4 +1,4 @@
-"""Permutation: which parts of its input a network cannot do without, class by class."""
+"""Permutation: which parts of its input a network needs, class by class."""
 
 from typing import Literal
 

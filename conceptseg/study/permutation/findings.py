@@ -30,12 +30,17 @@ def findings(importances: Sequence[Importance]) -> list[Finding]:
 
 
 def claims(importances: Sequence[Importance]) -> list[Importance]:
-    """The parts that were shown to be needed: with another image's in their place."""
+    """The parts that were shown to be needed: with another image's in their place.
+
+    The interval has to lie above no loss as well: it also allows for images that none of these
+    shows, of which the test knows nothing.
+    """
     return [
         one
         for one in importances
         if one.variant.scheme == "swap"
         and one.test.passed
+        and one.loss.above(0.0)
         and one.variant.feature.name != EVERYTHING
     ]
 
@@ -48,15 +53,17 @@ def name_first(name: str) -> str:
 def _finding(one: Importance, given: Importance | None) -> Finding:
     part, overall = one.variant.feature.name, one.class_name == OVERALL
     claim = (
-        f"{'The network' if overall else one.class_name} cannot do without {part}: with another "
-        f"image's in its place, IoU falls by {one.loss.value:.3f}"
+        f"{'The network' if overall else one.class_name} needs the image's own {part}: with "
+        f"another image's in its place, IoU falls by {one.loss.value:.3f}"
     )
     if np.isfinite(one.ratio):
-        claim += f" ({one.ratio:.1f} times the loss before)"
+        claim += f" (1 - IoU becomes {one.ratio:.1f} times what it was)"
     claim += "."
     if given is not None:
-        doubt = "" if given.test.passed else ", which is no evidence of need"
-        claim += f" Given the other channels, it falls by {given.loss.value:.3f}{doubt}."
+        change = f"it changes by {-given.loss.value:+.3f}"
+        shown = given.test.passed and given.loss.above(0.0)
+        doubt = "" if shown else ", which was not shown to be a loss"
+        claim += f" Given the other channels, {change}{doubt}."
     return Finding.about(
         claim,
         one.loss,

@@ -68,7 +68,6 @@ class Exchange(Pass):
         tail = Tail.of(context.model, images, context.layer) if some_units else None
         with torch.no_grad():
             logits = context.model(images) if tail is None else tail.logits
-        context.model.check_finite(logits, batch.ids)
         clean, extra_clean = overlap_loss(logits, truth), self._extra(logits, truth)
         n, k = clean.shape
         overlap = np.full((n, len(wanted), len(repeats), k), np.nan)

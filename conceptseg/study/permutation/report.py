@@ -19,7 +19,7 @@ def compose(result: Result) -> Report:
     ]
     return cover.report(
         result,
-        title="What the network cannot do without",
+        title="What the network needs of its images",
         method="Permutation importance on",
         lead=_lead(result),
         facts=(("Exchanges", f"{notes['variants']} kinds, {notes['raced']} of them more often"),),

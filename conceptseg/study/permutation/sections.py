@@ -27,7 +27,7 @@ def swaps(result: Result) -> Table:
 
 def needed(row: Row) -> bool:
     """Whether a part was shown to be needed."""
-    return as_number(row["p_adjusted"]) <= ALPHA
+    return as_number(row["p_adjusted"]) <= ALPHA and as_number(row["low"]) > 0
 
 
 def ranking(result: Result) -> Section:
@@ -54,7 +54,7 @@ def ranking(result: Result) -> Section:
     )
     parts = [row["part"] for row in overall.rows]
     by_class = _by_class(table, parts, [OVERALL, *notes["classes"]], notes["smallest_effect"])
-    return Section("ranking", "What the network cannot do without", "", [forest, by_class])
+    return Section("ranking", "What the network needs of its images", "", [forest, by_class])
 
 
 def _by_class(

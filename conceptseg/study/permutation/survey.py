@@ -72,6 +72,7 @@ class Survey(Pass):
         total, maps = Sums.empty(), {"channels": batch.images}
         if "units" in self.study.features:
             maps["units"] = encode(context.model, batch.images, context.layer)
+            context.model.check_finite(maps["units"], batch.ids)
         for name, values in maps.items():
             for rows in values.double().flatten(2).cpu().numpy():
                 total = total.merge(moments(rows, name))

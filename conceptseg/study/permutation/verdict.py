@@ -11,7 +11,9 @@ def verdict(result: Result) -> Verdict:
     rows = swaps(result).where(lambda row: row["class"] == OVERALL and needed(row))
     parts = [row["part"] for row in rows.sorted(lambda row: -row["value"]).rows]
     parts = [part for part in parts if part != EVERYTHING]
-    told = f"It cannot do without {listed(parts)}" if parts else "No part was shown to be needed"
+    told = "No part was shown to be needed"
+    if parts:
+        told = f"It needs the image's own {listed(parts)}"
     return cannot_tell(
         f"{told}; whether that is of the objects or of their surroundings is not asked here.",
         "Ask whether a network that depends on these parts fits your purpose: a camera or a "

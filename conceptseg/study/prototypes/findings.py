@@ -108,11 +108,13 @@ def _warning(foretold: Foretold) -> list[Finding]:
     if foretold.areas is None:
         return []
     own, doubt, gap = (foretold.areas[key] for key in ("unlikely", "doubt", "difference"))
-    better = "better" if gap.value > 0 else "worse"
+    told = "was not shown to be told better or worse"
+    if gap.excludes(0):
+        told = f"is told {'better' if gap.value > 0 else 'worse'}"
     return [
         Finding.about(
-            f"How unlikely a region's relevance is foretells that it is wrong {better} than the "
-            f"network's doubt: chance of a wrong region to rank above a right one of its class "
+            f"By how unlikely its relevance is, a wrong region {told} than by the network's doubt: "
+            "chance to rank above a right one of its class "
             f"{own.value:.2f} against {doubt.value:.2f}.",
             gap,
             evidence="foretell",

@@ -35,7 +35,6 @@ class Choose(Pass):
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         with torch.no_grad():
             logits = context.model(batch.images)
-        context.model.check_finite(logits, batch.ids)
         least = self.study.min_region_fraction * logits.shape[2] * logits.shape[3]
         prediction, large = label_map(logits), {}
         for class_id in self.study.class_ids(context):

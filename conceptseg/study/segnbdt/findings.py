@@ -58,7 +58,7 @@ def _fidelity(rows: Rows, notes: dict[str, Any]) -> list[Finding]:
             f"{notes['null_mean']:.1%} on average.",
             _estimate(hard, AGREEMENT, notes),
             test,
-            plain="The tree is no better a reading of the network than random trees are."
+            plain="The tree was not shown to read the network better than random trees do."
             if not test.passed
             else "The tree reads the network better than random trees do.",
             warning=not test.passed,
@@ -116,8 +116,8 @@ def _wrong_nodes(rows: Rows, notes: dict[str, Any]) -> list[Finding]:
         Finding.about(
             claim(row),
             _estimate(row, column, notes),
-            plain=f"{'The tree' if column is WRONG else 'The network'} often goes wrong at node "
-            f"{row['node']}: {row['question']}.",
+            plain=f"{'The tree' if column is WRONG else 'The network'} goes wrong at node "
+            f"{row['node']} in {row[column.key]:.0%} of {against}: {row['question']}.",
             evidence=f"node-{row['node']}",
             effect_name="share of wrong pixels",
             node=row["node"],
@@ -129,13 +129,19 @@ def _wrong_nodes(rows: Rows, notes: dict[str, Any]) -> list[Finding]:
 
 
 def _pairs(rows: Rows, notes: dict[str, Any]) -> list[Finding]:
+    def by_network(row: Row) -> str:
+        """What the network itself does, where that is known: without labels it is what is asked."""
+        if not notes["labelled"]:
+            return ""
+        return f" The network itself does so at {row['pixels_network']} pixels."
+
     return [
         Finding.about(
-            f"{row['true_class']} is taken for {row['decided']}: {row['share']:.0%} of all "
-            f"wrong pixels, in {row['images']} images; the paths part at node "
-            f"{row['first_wrong_node']}, depth {row['depth']}.",
+            f"The tree takes {row['true_class']} for {row['decided']}: {row['share']:.0%} of its "
+            f"wrong pixels ({row['pixels']}), in {row['images']} images; the paths part at node "
+            f"{row['first_wrong_node']}, depth {row['depth']}.{by_network(row)}",
             _estimate(row, SHARE, notes),
-            plain=f"{row['true_class']} is taken for {row['decided']}.",
+            plain=f"The tree takes {row['true_class']} for {row['decided']}.",
             evidence="wrong",
             class_name=row["true_class"],
             effect_name="share of wrong pixels",

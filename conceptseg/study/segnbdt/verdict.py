@@ -10,7 +10,8 @@ LEAST_AGREEMENT = 0.9
 
 
 def verdict(result: Result) -> Verdict:
-    """A tree no better than random, or that seldom agrees with the network, is not to be read.
+    """A tree not shown to be better than random ones, or that seldom agrees with the network, is
+    not to be read.
 
     Of one that may be read, a decision that changes with the known context is a concern; nothing
     can be shown of data that name none.
@@ -20,8 +21,8 @@ def verdict(result: Result) -> Verdict:
     agreement = rows["tree, hard"]["agreement"]
     if notes["p_random"] > ALPHA:
         return cannot_tell(
-            "The tree agrees with the network no better than random trees do: it is not to be "
-            "read as what the network does.",
+            "The tree was not shown to agree with the network better than random trees do: it is "
+            "not to be read as what the network does.",
             "Read nothing into its nodes. Try another hierarchy, or tune the tree (tune: head).",
         )
     if agreement < LEAST_AGREEMENT:

@@ -9,7 +9,8 @@ VALUES = 20
 
 
 def columns(metadata: Mapping[str, Sequence[str | float]]) -> dict[str, list[str]]:
-    """Metadata as values that repeat: numbers of many values become thirds; others are left out."""
+    """Metadata as values that repeat: numbers of many values become thirds, and "none" where one is
+    missing; others are left out."""
     kept = {}
     for name, given in metadata.items():
         texts = [f"{value:g}" if isinstance(value, float) else str(value) for value in given]
@@ -20,5 +21,6 @@ def columns(metadata: Mapping[str, Sequence[str | float]]) -> dict[str, list[str
             edges = np.unique(np.nanquantile(numbers, [1 / 3, 2 / 3]))
             names = ("lowest third", "middle third", "highest third")
             place = np.searchsorted(edges, numbers, side="right")
-            kept[name] = [names[p] for p in place]
+            known = np.isfinite(numbers) | np.isinf(numbers)
+            kept[name] = [names[p] if k else "none" for p, k in zip(place, known, strict=True)]
     return kept

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from conceptseg.data.batch import Batch
@@ -21,6 +20,7 @@ from conceptseg.study.shared.overlap import (
     class_iou,
     iou_of,
     pixel_counts,
+    referred,
 )
 
 
@@ -43,12 +43,7 @@ class Editable:
         """One pass of each image; takes no gradients, so call it where none are recorded."""
         tail = Tail.of(context.model, batch.images, context.levels)
         clean = label_map(tail.logits)
-        labelled = torch.zeros(len(batch), dtype=torch.bool, device=clean.device)
-        reference = clean
-        if batch.labels is not None:
-            labelled = (batch.labels >= 0).flatten(1).any(1)
-            reference = torch.where(labelled[:, None, None], batch.labels, clean)
-        return cls(tail, clean, reference, labelled, len(context.model.classes))
+        return cls(tail, clean, *referred(batch.labels, clean), len(context.model.classes))
 
     def iou(self, activation: Tensor | None = None) -> Tensor:
         """IoU of each class in each image with the layer's activation replaced, [n, k].

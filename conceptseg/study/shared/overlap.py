@@ -7,6 +7,16 @@ from torch import Tensor
 from conceptseg.engine.agreement import confusions
 
 
+def referred(labels: Tensor | None, prediction: Tensor) -> tuple[Tensor, Tensor]:
+    """What predictions are compared with, int64 [n, h, w]: the labels, and the network's own
+    `prediction` for images of which no pixel is labelled; and which are labelled, bool [n]."""
+    if labels is None:
+        return prediction, torch.zeros(len(prediction), dtype=torch.bool, device=prediction.device)
+    labels = labels.to(prediction)
+    labelled = (labels >= 0).flatten(1).any(1)
+    return torch.where(labelled[:, None, None], labels, prediction), labelled
+
+
 def pixel_counts(prediction: Tensor, reference: Tensor, classes: int) -> Tensor:
     """Pixels of each class in each image, int64 [3, n, classes] in the CPU's memory.
 

@@ -309,3 +309,14 @@ def test_more_pages_than_any_picture_has_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(tiff, "_MOST_PAGES", 4)
     with pytest.raises(InputError, match="more than 4 pages"):
         read_image([path], Rules(5))
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_deflate", "tiff_lzw"])
+def test_brightness_and_differences_of_colour_are_read_as_colour(tmp_path, compression):
+    """However they are packed: those of pure red are no red when they are taken for colours."""
+    pixels = np.repeat(RNG.integers(0, 256, (6, 8, 3)).astype(np.uint8), 4, axis=0)
+    pixels[:4] = (255, 0, 0)
+    path = tmp_path / "a.tif"
+    Image.fromarray(pixels).convert("YCbCr").save(path, compression=compression)
+    found = read_image([path], Rules(3)) * 255
+    assert np.abs(found - np.moveaxis(pixels, 2, 0).astype(float)).max() <= 3

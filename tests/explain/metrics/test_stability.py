@@ -2,10 +2,13 @@ import numpy as np
 import pytest
 import torch
 
+from conceptseg.config import Preprocessing
 from conceptseg.explain.metrics.stability import Stability
+from conceptseg.explain.noise import generator
 from conceptseg.explain.regions import Everything
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
+from conceptseg.network.model import SegmentationModel
 from tests.explain.metrics.judging import additive, brightness, contributions, trial
 from tests.small_models import images, unet
 
@@ -14,8 +17,22 @@ WHOLE = Target(1, Everything())
 
 
 def noises(draws, radius, seed, shape=(3, 16, 24)):
-    generator = torch.Generator().manual_seed(seed)
-    return [radius * (2 * torch.rand(shape, generator=generator) - 1) for _ in range(draws)]
+    keys = [generator(seed, "uniform", draw) for draw in range(draws)]
+    return [radius * (2 * torch.rand(shape, generator=key) - 1) for key in keys]
+
+
+def test_a_channel_that_the_network_never_reads_changes_nothing():
+    read = SegmentationModel(MODEL.module, MODEL.classes, Preprocessing(channels=(0, 1, 2)))
+    found = [
+        Stability(draws=2, agreement=0.0).measure(trial(read, x, target=WHOLE, rule=seen)).value
+        for x in (X, torch.cat([X, torch.rand(2, 1, 16, 24)], 1))
+    ]
+    assert torch.equal(*found) and found[0].gt(0).all()
+
+
+def seen(scene, target):
+    """Brightness of what the network reads."""
+    return scene.images[:, :3].mean(1)
 
 
 def test_closed_form_of_a_linear_map():

@@ -46,7 +46,7 @@ def test_relevance_alone_supports_and_never_decides():
     nothing = assessed(values(0.0), ARMS, DONORS, looked(IDS, 0.0, 0.6))
     assert only(nothing).verdict == "attribution only" and not findings(nothing)
     shown = assessed(values(0.3), ARMS, DONORS, looked(IDS, 0.0, 0.6))
-    assert only(shown).verdict == "confirmed" and "60%" in sentence(only(shown))
+    assert only(shown).verdict == "confirmed" and "60 points" in sentence(only(shown))
 
 
 def test_no_effect_is_shown_only_by_an_interval_within_delta():
@@ -58,6 +58,16 @@ def test_no_effect_is_shown_only_by_an_interval_within_delta():
     half = replace(wide.change, n=IMAGES // 2, of="groups")
     told = f"About {wide.needed} images like these, of {ceil(wide.needed / 2)} groups, would"
     assert told in sentence(replace(wide, change=half))
+
+
+def test_what_would_decide_an_effect_beyond_delta_is_as_many_as_would_show_it():
+    case = only(assessed(values(0.08, 0.5), ARMS, DONORS))
+    beyond, half = abs(case.change.value) - case.delta, np.diff(case.change.ci)[0] / 2
+    assert case.verdict == "underpowered" and 0 < beyond < half and half > case.test.detectable
+    assert case.needed == ceil(IMAGES * (half / beyond) ** 2)
+    many = replace(case, test=replace(case.test, detectable=3 * half))
+    assert many.needed == ceil(IMAGES * (3 * half / beyond) ** 2)
+    assert replace(case, test=replace(case.test, detectable=np.nan)).needed is None
 
 
 def test_a_small_effect_that_is_sure_is_none_of_both():

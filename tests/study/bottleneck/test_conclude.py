@@ -11,6 +11,7 @@ from conceptseg.stats.family import Test
 from conceptseg.study.bottleneck import conclude, findings, report, tables
 from conceptseg.study.bottleneck.evaluate import Fitted, Standing, standings
 from conceptseg.study.bottleneck.regress import Features, Search, crossed, from_log_odds
+from conceptseg.study.bottleneck.slices import Slice
 
 STUDY = SimpleNamespace(failure=None, budget=0.2, quality="iou")
 
@@ -116,3 +117,36 @@ def test_of_four_or_five_groups_no_merit_is_tested(groups):
     for finding in findings.standing_findings(standing):
         assert finding.standing == "not testable" and (finding.n, finding.of) == (groups, "images")
         assert (finding.ci is None) == (groups < 5)
+
+
+@pytest.mark.parametrize(
+    ("gain", "adjusted", "said"),
+    [
+        (0.15, 0.03, "found by the layer more often than by the network's confidence."),
+        (-0.15, 0.03, "found by the layer less often than by the network's confidence."),
+        (-0.15, 0.3, "neither was shown to be better."),
+        (0.15, 0.3, "neither was shown to be better."),
+    ],
+)
+def test_a_test_of_both_sides_says_which_finds_more_failures(gain, adjusted, said):
+    test = Test(0.01, adjusted, 0.001, 0.002, 0.1, 0.025, 60, "images", "holm")
+    half, own = Estimate(0.4, 0.3, 0.5, 60), Estimate(gain, gain - 0.1, gain + 0.1, 60)
+    flags = SimpleNamespace(
+        precision=dict.fromkeys(("layer", "both", "confidence", "raw"), half),
+        tests=dict.fromkeys(("layer", "both"), test),
+        gains=dict.fromkeys(("layer", "both"), own),
+        failed=np.array([True, False]),
+        limit=0.5,
+    )
+    first, _ = findings.flag_findings(STUDY, flags)
+    assert first.plain.startswith("Images that fail are") and first.plain.endswith(said)
+
+
+@pytest.mark.parametrize("kind", ["metadata", "pair", "searched"])
+def test_a_slice_that_was_searched_for_says_on_which_images_it_is_told(kind):
+    test = Test(0.01, 0.02, 0.001, 0.002, 0.1, 0.025, 40, "images", "largest")
+    members = np.arange(40) < 11
+    own = Estimate(0.5, 0.4, 0.6, 11), Estimate(-0.2, -0.3, -0.1, 40)
+    found = findings.slice_finding(Slice("rain = yes", kind, members, *own, 0.9, test, 0.02))
+    end = " on the half that was not searched." if kind == "searched" else "."
+    assert found.claim.endswith(f"over 11 images{end}")

@@ -10,7 +10,12 @@ import yaml
 
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
+from conceptseg.stats.estimate import Estimate
+from conceptseg.stats.family import Test
 from conceptseg.study import __main__ as command
+from conceptseg.study.counterfactual.assess import Share
+from conceptseg.study.counterfactual.conclude import findings
+from conceptseg.study.counterfactual.config import ALL
 from conceptseg.study.counterfactual.edit import percentile
 from conceptseg.study.counterfactual.report import edits, illustrate
 from tests.study.counterfactual.corner import TURN, write
@@ -66,7 +71,25 @@ def test_a_network_that_any_edit_turns_is_no_concern(tmp_path):
     assert result["verdict"]["status"] == "cannot tell"
     assert "a by mark" in result["verdict"]["sentence"]
     (told,) = [one for one in result["findings"] if one["details"]["region"] == "mark"]
-    assert "no more often" in told["plain"] and "edits elsewhere in 100%" in told["claim"]
+    assert "edits elsewhere in 100%" in told["claim"]
+    assert told["plain"].endswith("; not shown to be more often than when as much elsewhere is.")
+
+
+@pytest.mark.parametrize(
+    ("value", "n", "of", "said"),
+    [
+        (2 / 18, 18, "images", "in 2 of 18 images; not shown"),
+        (1.0, 1, "images", "in 1 of 1 image; not shown"),
+        (0.35, 7, "groups", "in 35% of 7 groups; not shown"),
+    ],
+)
+def test_what_did_not_pass_is_told_with_its_count_and_not_as_a_rule(value, n, of, said):
+    share, more = Estimate(value, 0.0, 1.0, n, of), Estimate(value, -0.1, 0.5, n, of)
+    test = Test(0.4, 0.5, 0.01, 0.01, 0.3, 0.05, n, of, "holm")
+    one = Share(0, 1, "sky", ALL, False, share, 0, 0, 0, 0, 0.0, more, test)
+    (found,) = findings([one], ["a", "b"])
+    assert found.plain.startswith(f"a becomes b when sky alone is edited {said}")
+    assert "no more often" not in found.plain
 
 
 def test_by_its_colour_or_another_image_s_mark_and_no_other_attribute(finished):

@@ -39,6 +39,22 @@ def test_rule_b_what_is_detectable_is_found_four_times_in_five():
     assert 0.66 <= np.mean([first(family).test.passed for family in families]) <= 0.94
 
 
+def test_a_fall_is_told_beside_what_was_lost_before():
+    """From an IoU of 0.8 to 0.5: the loss is 2.5 times what it was, and falls by 1.5 times it."""
+    rows = assessed(deltas(np.full((24, 1, 1), 0.3), np.full((24, 1), 0.2)), lambda i: f"g{i}")
+    found = next(one for one in findings(list(rows.values())) if "c0" in one.claim)
+    assert "IoU falls by 0.300 (1 - IoU becomes 2.5 times what it was)" in found.claim
+
+
+def test_a_part_whose_interval_holds_no_loss_is_not_called_needed():
+    """Few images that all lose a little do not tell that a rare one gains nothing by it."""
+    rng = np.random.default_rng(3)
+    overlap = 0.03 + 0.002 * rng.normal(size=(8, 1, 1))
+    (one, *_) = assessed(deltas(overlap, np.full((8, 1), 0.4)), lambda i: f"g{i}").values()
+    assert one.test.passed and one.loss.low < 0 < one.loss.value
+    assert findings([one]) == []
+
+
 def test_rule_d_findings_say_that_groups_are_counted():
     overlap = 0.3 + 0.01 * np.random.default_rng(2).normal(size=(24, 2, 1))
     rows = assessed(deltas(overlap, np.full((24, 1), 0.2)), lambda i: f"g{i % 8}")

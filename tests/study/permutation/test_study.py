@@ -93,7 +93,7 @@ def test_only_units_that_are_read_are_needed(finished):
 def test_report_is_rendered_again_without_the_model(finished):
     _, out, _, _ = finished
     before = (out / "report.html").read_text()
-    assert "What the network cannot do without" in before and "Scheme by scheme" in before
+    assert "What the network needs of its images" in before and "Scheme by scheme" in before
     assert command.main(["report", str(out)]) == 0
     assert (out / "report.html").read_text() == before
 

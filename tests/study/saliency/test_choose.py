@@ -82,5 +82,6 @@ def test_a_network_that_returns_nan_is_named_with_its_image():
     with torch.no_grad():
         model.module.tail.bias.fill_(float("nan"))
     here = context(model, x, "encoder")
-    with pytest.raises(InputError, match="s00"):
-        Choose(study()).map(here, batch(x), Known())
+    given = batch(x)
+    with pytest.raises(InputError, match="s00"), model.watching(given.images, given.ids):
+        Choose(study()).map(here, given, Known())

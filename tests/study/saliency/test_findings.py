@@ -60,6 +60,21 @@ def test_a_method_is_blind_if_all_of_its_interval_is_above_the_limit(kept, expec
     assert named(claims(judged(values, ("randomisation",), METHODS), sampling(GROUPS))) == expected
 
 
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        (0.97, "hardly changed when the network's weights were shuffled."),
+        (0.72, "depend only in part on what the network has learnt."),
+        (0.86, "depend only in part on what the network has learnt."),
+    ],
+)
+def test_how_far_maps_were_kept_goes_by_the_correlation(kept, said):
+    values = np.full((12, 3), 0.1)
+    values[:, 1] = kept + np.tile([0.01, -0.01], 6)
+    (found,) = claims(judged(values, ("randomisation",), METHODS), sampling(GROUPS))
+    assert found.plain == f"Maps of tracer {said}"
+
+
 def test_a_few_cases_are_no_bound_of_likeness():
     values = np.full((12, 3), 0.9)
     values[4:] = np.nan

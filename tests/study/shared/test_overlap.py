@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conceptseg.study.shared.overlap import class_iou, without_small
+from conceptseg.study.shared.overlap import class_iou, referred, without_small
 
 
 @settings(max_examples=40, deadline=None)
@@ -74,3 +74,12 @@ def test_small_classes_and_ignored_pixels_are_left_out(seed, share):
         for value in np.unique(before):
             large = 0 <= value < 3 and (before == value).sum() > share * known.sum()
             assert (after[before == value] == (value if large else -1)).all()
+
+
+def test_what_is_compared_with_is_the_label_map_or_the_prediction_where_nothing_is_labelled():
+    prediction = torch.tensor([[[0, 1]], [[1, 1]]])
+    labels = torch.tensor([[[-1, 0]], [[-1, -1]]])
+    reference, labelled = referred(labels, prediction)
+    assert reference.tolist() == [[[-1, 0]], [[1, 1]]] and labelled.tolist() == [True, False]
+    reference, labelled = referred(None, prediction)
+    assert torch.equal(reference, prediction) and not labelled.any()

@@ -48,29 +48,46 @@ def runs(tmp_path, monkeypatch):
         result = Result("ace", findings, {"t": table}, images={"a": picture}, **keys)
         Result(**{**vars(result), "provenance": provenance}).save(tmp_path / name)
 
-    def finding(effect, class_name, **details):
+    def finding(effect, class_name, by="interval", **details):
         return Finding(
             claim=f"{class_name} {EVIL}",
             class_=class_name,
             effect=effect,
             ci=(effect - 0.1, effect + 0.1),
-            by="interval",
+            by=by,
+            p_adjusted=0.7 if by == "test" else None,
             n=9,
             evidence="concept-a",
             details={"effect_name": "loss", **details},
         )
 
-    biased = [finding(-0.97, "digit 3", from_context=True), finding(-0.3, EVIL)]
+    context = {"class_name": "digit 3", "from_context": True}
+    fine = {"verdict": none_shown("Nothing.", "Fine.")}
+    biased = [finding(-0.97, **context), finding(-0.3, EVIL)]
     save("biased", biased, verdict=concern("Brick.", "Look."))
-    save("clean", [finding(-0.3, EVIL)], verdict=none_shown("Nothing.", "Fine."))
+    save("clean", [finding(-0.3, EVIL), finding(0.01, by="test", **context)], **fine)
+    save("silent", [finding(-0.3, EVIL)], **fine)
+    save("unsure", [finding(-0.3, EVIL), finding(-0.88, by="test", **context)], **fine)
     return tmp_path
 
 
 def test_text_names_what_is_gone_with_its_interval(runs, capsys):
     assert main(["compare", "biased", "clean"]) == 0
     out = capsys.readouterr().out
-    assert "digit 3 from context: gone (loss: -0.970 [-1.070, -0.870], then not shown)" in out
-    assert "no clear change" in out
+    told = "digit 3 from context: gone (loss: -0.970 [-1.070, -0.870], then +0.010"
+    assert told in out and "no clear change" in out
+
+
+@pytest.mark.parametrize(("after", "told"), [("silent", "not shown)"), ("unsure", "-0.880 [")])
+def test_what_is_not_surely_less_is_no_longer_shown_and_has_no_tick(runs, capsys, after, told):
+    assert main(["compare", "biased", after]) == 0
+    out = capsys.readouterr().out
+    start = "digit 3 from context: no longer shown (loss: -0.970 [-1.070, -0.870], then "
+    assert start + told in out and "gone" not in out
+    assert main(["compare", "biased", after, "--format", "html", "--out", "c.html"]) == 0
+    page = Path("c.html").read_text()
+    assert "1 no longer shown" in page and "✓" not in page
+    assert main(["compare", "biased", after, "--fail-on", "no-longer-shown"]) == 4
 
 
 @pytest.mark.parametrize(
@@ -93,7 +110,7 @@ def test_json_is_the_same_in_numbers(runs, capsys):
     content = json.loads(capsys.readouterr().out)
     assert content["runs"] == ["biased", "clean"]
     gone = next(one for one in content["changes"] if one["status"] == "gone")
-    assert gone["name"] == "digit 3 from context" and gone["after"] is None
+    assert gone["name"] == "digit 3 from context" and gone["after"]["value"] == 0.01
     assert gone["before"] == {"value": -0.97, "low": -1.07, "high": -0.87}
 
 
