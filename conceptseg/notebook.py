@@ -153,6 +153,8 @@ def explain(
     pixels = as_image(image, network.channels).to(next(network.parameters()).device)
     target = Target(network.class_id(class_name), region, score)
     scene = Scene(network, pixels[None], batch_size=batch_size)
+    for named in sorted({name for method in made for name in method.layers_named} - {"auto"}):
+        network.layer_name(named, scene.images)
     fixed = scene.fix(target)
     if bool(fixed.empty[0]):
         present = [network.classes[int(c)] for c in label_map(scene.logits).unique()]
@@ -204,6 +206,8 @@ def brush(
     made = method if isinstance(method, Explainer) else _method(method)
     pixels = as_image(image, network.channels).to(next(network.parameters()).device)
     scene = Scene(network, pixels[None], batch_size=batch_size)
+    for named in sorted(made.layers_named - {"auto"}):
+        network.layer_name(named, scene.images)
     own = Brush(scene, network.class_id(class_name), made, score)
     maps = own.maps(own.cells(*cells)).cpu().numpy()
     grid = (min(cells[0], scene.size[0]), min(cells[1], scene.size[1]))

@@ -69,7 +69,6 @@ def about_layer(context: Context, image: Tensor) -> tuple[str, bool]:
 
     Returns what is to be said, and whether it is a doubt.
     """
-    from conceptseg.network.influence import acting_channels, acts
     from conceptseg.network.record import encode
 
     model, name, levels = context.model, context.layer, context.levels
@@ -78,19 +77,48 @@ def about_layer(context: Context, image: Tensor) -> tuple[str, bool]:
     except InputError as error:
         return str(error), True
     size = f"{name}: {u} channels on {y} x {x}"
+    said, doubt = _acting(context, image)
+    often = _often(context, image)
+    return "; ".join(filter(None, (f"{size}{said}", often))), doubt or bool(often)
+
+
+def _acting(context: Context, image: Tensor) -> tuple[str, bool]:
+    """How the layer acts on the logits, to be said after its size; and whether that is a doubt."""
+    from conceptseg.network.influence import acting_channels, acts
+
+    model, levels = context.model, context.levels
     if not acts(model, image, levels):
         return (
-            f"{size}; it has no influence on the logits, so that nothing can be shown to be "
-            "used there: choose another (conceptseg layers shows them)",
+            "; it has no influence on the logits, so that nothing can be shown to be used there: "
+            "choose another (conceptseg layers shows them)",
             True,
         )
     try:
         acting = acting_channels(model, image, levels)
     except InputError as error:
-        return f"{size}; erasing it acts, but its gradient fails: {error}", False
+        return f"; erasing it acts, but its gradient fails: {error}", False
     if acting == 0:
-        return f"{size}; it acts by steps, without a gradient", False
-    return f"{size}, {acting:.0%} of them act on the logits", False
+        return "; it acts by steps, without a gradient", False
+    return f", {acting:.0%} of them act on the logits", False
+
+
+def _often(context: Context, image: Tensor) -> str:
+    """That a layer which was named without a call's number runs several times, if it does."""
+    from conceptseg.network.layers import watch
+
+    try:
+        seen, _ = watch(context.model, image)
+    except InputError:  # TorchScript, into which no one can look
+        return ""
+    many = [(name, seen[name].calls) for name in context.levels.names if name in seen]
+    told = [f"{name} runs {count} times in a pass" for name, count in many if count > 1]
+    if not told:
+        return ""
+    return (
+        f"{' and '.join(told)}, and the first time alone is looked at: of a network that cuts the "
+        "image into parts, or is run at several sizes, that is one part. Name a layer that runs "
+        "once, or the one of these that you mean (NAME#0, NAME#1, ...)"
+    )
 
 
 def about_worth(context: Context) -> tuple[str, bool]:

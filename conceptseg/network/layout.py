@@ -53,7 +53,7 @@ def as_map(
         return _tensor_map(raw, image_size, batch, channels)
     seen = []
     maps: dict[tuple[Any, ...], tuple[Tensor, Restore]] = {}
-    for path, part in _leaves(raw):
+    for path, part in leaves(raw):
         try:
             maps[path] = _tensor_map(part, image_size, batch, channels)
         except InputError as error:
@@ -159,16 +159,16 @@ def spread(value: Any, n: int, repeats: int) -> Any:
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
     """All tensors within a raw output."""
-    for _, tensor in _leaves(value):
+    for _, tensor in leaves(value):
         yield tensor
 
 
-def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Tensor]]:
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Tensor]]:
     """All tensors within a raw output, each with the keys that lead to it."""
     if isinstance(value, Tensor):
         yield path, value
     for key, part in _parts(value):
-        yield from _leaves(part, (*path, key))
+        yield from leaves(part, (*path, key))
 
 
 class _Container:
@@ -294,7 +294,7 @@ def _fit(y: int, x: int, h: int, w: int) -> int:
 
 def _token_map(raw: Tensor, image_size: tuple[int, int]) -> tuple[Tensor, Restore]:
     n, t, d = raw.shape
-    y, x = _token_grid(t, image_size)
+    y, x = token_grid(t, image_size)
     extra = t - y * x
     kept, dtype = raw[:, :extra].detach(), raw.dtype
 
@@ -307,7 +307,7 @@ def _token_map(raw: Tensor, image_size: tuple[int, int]) -> tuple[Tensor, Restor
 
 
 @lru_cache(maxsize=256)
-def _token_grid(t: int, image_size: tuple[int, int]) -> tuple[int, int]:
+def token_grid(t: int, image_size: tuple[int, int]) -> tuple[int, int]:
     """The (y, x) with y * x = t minus a few extra tokens, in the image's proportions.
 
     Both sides are divided by one stride and rounded the same way. A stride that divides both

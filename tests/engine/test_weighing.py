@@ -9,7 +9,7 @@ from conceptseg.config import RunConfig, StudyKeys
 from conceptseg.engine import start
 from conceptseg.engine.contract import Context
 from conceptseg.engine.examine import examine
-from conceptseg.engine.weighing import about_worth, images_to_weigh
+from conceptseg.engine.weighing import about_layer, about_worth, images_to_weigh
 from conceptseg.network.choice import chosen
 from conceptseg.report import examined
 from tests.network.test_choice import Certain, Deaf, Shared, blocks
@@ -117,3 +117,23 @@ def test_the_report_s_head_names_it():
     assert "; auto takes " in examined.layer(result, choice.runner_up)
     assert examined.layer(result, "elsewhere") == "elsewhere"
     assert examined.layer(SimpleNamespace(provenance={}), "mid") == "mid", "of earlier versions"
+
+
+class Halves(torch.nn.Module):
+    """Looks at the upper half, then at the lower one."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = torch.nn.Conv2d(3, 4, 3, padding=1)
+        self.head = torch.nn.Conv2d(4, 3, 1)
+
+    def forward(self, x):
+        return self.head(torch.cat([self.body(part) for part in x.chunk(2, 2)], 2))
+
+
+@pytest.mark.parametrize(("layer", "doubted"), [("body", True), ("body#1", False), ("head", False)])
+def test_a_layer_that_runs_several_times_is_doubted_unless_one_of_these_is_named(layer, doubted):
+    model = wrapped(Halves())
+    context = Context(model, SimpleNamespace(), RunConfig(device="cpu"), layer, 0)
+    said, doubt = about_layer(context, torch.rand(1, 3, 8, 8))
+    assert ("body runs 2 times in a pass" in said) == doubt == doubted

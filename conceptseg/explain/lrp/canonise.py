@@ -22,7 +22,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from conceptseg.errors import InputError
-from conceptseg.explain.lrp.graph import Graph, Node, record
+from conceptseg.explain.lrp.fold import (
+    DIRECT,
+    TRANSPOSED,
+    fold_calls,
+    fold_weight,
+    puts_out_other,
+)
+from conceptseg.explain.lrp.graph import WEIGHTED, Graph, Node, record
+from conceptseg.explain.lrp.places import Places
 from conceptseg.network.layout import tensors_in
 from conceptseg.network.record import undisturbed
 
@@ -30,8 +38,6 @@ if TYPE_CHECKING:
     from conceptseg.network.model import SegmentationModel
 
 TOLERANCE = 1e-4
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_DIRECT = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _NORM = nn.modules.batchnorm._BatchNorm
 _PLAIN = {_NORM.forward, nn.SyncBatchNorm.forward}
 """How a norm runs that does nothing else; a class of its own may rectify or drop as well."""
@@ -39,17 +45,14 @@ _PLAIN = {_NORM.forward, nn.SyncBatchNorm.forward}
 
 @dataclass(frozen=True)
 class Canonical:
-    """The copy, the graph of its operations, and how many norms of how many were folded.
-
-    `first` and `last` are the ids of the weights of its first and last weighted layers.
-    """
+    """The copy, the graph of its operations, the places of its weights, and how many norms of how
+    many were folded."""
 
     model: SegmentationModel
     graph: Graph
     norms: int
     folded: int
-    first: frozenset[int]
-    last: frozenset[int]
+    places: Places
 
 
 class Affine(nn.Module):
@@ -91,8 +94,7 @@ def canonise(model: SegmentationModel, images: Tensor) -> Canonical:
         folded = _fold_all(other.module, graph)
         if folded:
             graph = _recorded(other, images)
-    ids = [frozenset(id(n.weight) for n in nodes) for nodes in (graph.first(), graph.last())]
-    return Canonical(other, graph, len(norms), folded, ids[0] - ids[1], ids[1])
+    return Canonical(other, graph, len(norms), folded, Places.of(other.module, graph))
 
 
 def _plain(model: nn.Module) -> None:
@@ -126,9 +128,14 @@ def _fold_all(root: nn.Module, graph: Graph) -> int:
         left, moved = factor.clone(), shift.clone()
         for source, start, stop in _parts(graph, node, consumers, len(factor)):
             layer = named.get(source.owner)
-            if not _foldable(layer, source, uses):
+            if layer is None:
                 continue
-            _fold(layer, factor[start:stop], shift[start:stop])
+            if _holds(layer, source, uses):
+                fold_weight(layer, factor[start:stop], shift[start:stop])
+            elif _computes(source, graph):
+                fold_calls(layer, factor[start:stop], shift[start:stop])
+            else:
+                continue
             left[start:stop], moved[start:stop] = 1.0, 0.0
         gone = bool((left == 1).all()) and bool((moved == 0).all())
         whole += gone
@@ -189,27 +196,22 @@ def _parts(
     return found
 
 
-def _foldable(layer: nn.Module | None, node: Node, uses: Counter[int]) -> bool:
-    """Whether a node is the only use of a layer's own weight."""
+def _holds(layer: nn.Module, node: Node, uses: Counter[int]) -> bool:
+    """Whether a node is the only use of a weight that its layer holds."""
     return (
-        isinstance(layer, (*_DIRECT, *_TRANSPOSED))
+        isinstance(layer, (*DIRECT, *TRANSPOSED))
         and layer._parameters.get("weight") is node.weight
         and uses[id(node.weight)] == 1
     )
 
 
-def _fold(layer: Any, factor: Tensor, shift: Tensor) -> None:
-    weight = layer.weight.detach().double()
-    if isinstance(layer, _TRANSPOSED):  # weight [in, out / groups, ...]
-        grouped = weight.unflatten(0, (layer.groups, -1))
-        factors = factor.view(layer.groups, 1, -1, *[1] * (weight.dim() - 2))
-        weight = (grouped * factors).flatten(0, 1)
-    else:
-        weight = weight * factor.view(-1, *[1] * (weight.dim() - 1))
-    bias = shift if layer.bias is None else shift + factor * layer.bias.detach().double()
-    kind = layer.weight
-    layer.weight = nn.Parameter(weight.to(kind), requires_grad=False)
-    layer.bias = nn.Parameter(bias.to(kind), requires_grad=False)
+def _computes(node: Node, graph: Graph) -> bool:
+    """Whether a node is all that its module does with weights in a pass, and its weight, which may
+    be computed, is the same for every image."""
+    owner = node.owner
+    inside = any(name.startswith(f"{owner}.") for name in graph.calls)
+    alone = graph.calls[owner] == 1 and not inside
+    return node.name in WEIGHTED and bool(owner) and alone and len(node.inputs) == 1
 
 
 def _replace(root: nn.Module, old: nn.Module, new: nn.Module) -> None:
@@ -266,10 +268,11 @@ def _first_difference(
 
     theirs = outputs(model.module, lambda: model(image))
     ours = outputs(canonical.model.module, run)
-    kinds = dict(model.module.named_modules())
+    kinds, copies = (dict(one.module.named_modules()) for one in (model, canonical.model))
     for name, expected in theirs.items():
-        folded = isinstance(kinds[name], (*_DIRECT, *_TRANSPOSED))
-        if folded or name not in ours or ours[name].shape[1:] != expected.shape[1:]:
+        if name not in ours or ours[name].shape[1:] != expected.shape[1:]:
+            continue
+        if puts_out_other(kinds[name], copies[name]):
             continue
         found = ours[name][: len(expected)]  # references of the image may follow it
         scale = max(1.0, float(expected.abs().max()))

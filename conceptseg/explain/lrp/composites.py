@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from conceptseg.explain.lrp.places import Place
 from conceptseg.explain.lrp.shares import Way
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 CompositeName = Literal[
     "epsilon_plus",
@@ -47,13 +45,17 @@ class Rules:
         """Whether what flows back is a multiplier of values, not their relevance."""
         return self.plain or self.compares
 
-    def of(self, name: str, weight: Tensor, first: frozenset[int], last: frozenset[int]) -> Any:
+    def of(self, name: str, place: Place) -> Any:
         """The rule of a weighted operation, by its name and its place in the network."""
-        if id(weight) in last:
-            return self.last
-        if id(weight) in first:
-            return self.first
-        return self.linear if name == "linear" else self.convolution
+        if place == "between":
+            return self.linear if name == "linear" else self.convolution
+        return self.last if place == "last" else self.first
+
+    @property
+    def by_place(self) -> bool:
+        """Whether the rule of any operation depends on its place."""
+        between = (self.convolution, self.linear)
+        return any(place is not rule for place in (self.first, self.last) for rule in between)
 
 
 def rules(name: CompositeName, zero_bias: bool = True, gamma: float = 0.25) -> Rules:

@@ -11,6 +11,8 @@ MOST_SILENT = 0.01
 MOST_GRID = 0.3
 """Share of a map's energy at a grid's frequencies above which its dots are told."""
 
+NAMED = 3
+"""Modules that a sentence names at most."""
 
 CURE = "what else to try"
 """The kind of the sentence that is no doubt, but what to do about the others."""
@@ -19,7 +21,22 @@ CURE = "what else to try"
 def doubts(told: Retained, composite: str, grid: float = 0.0) -> dict[str, str]:
     """What speaks against maps under a composite: sentences by kind, none where nothing does."""
     numbers = (told.share, told.growth, told.inner_growth, told.worst[0], told.silent[0])
-    return worded(composite, *numbers, grid)
+    found = worded(composite, *numbers, grid)
+    if told.unplaced:
+        found["places not known"] = _unplaced(told.unplaced)
+    return found
+
+
+def _unplaced(modules: tuple[str, ...]) -> str:
+    named = ", ".join(repr(name) if name else "the network itself" for name in modules[:NAMED])
+    others = len(modules) - NAMED
+    more = f" and {others} more" if others > 0 else ""
+    return (
+        f"Whether layers of {named}{more} are the network's first or last is not known: they did "
+        "not run like this in the pass that tells it. They follow the rule of the layers between "
+        "the two, or one another's; if one is the first or the last, the map is not the "
+        "composite's. Compare with composite: rescale (DeepLIFT), whose rules know no places."
+    )
 
 
 def worded(

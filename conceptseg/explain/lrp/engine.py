@@ -166,6 +166,7 @@ class Run:
         where = Where()
         kind = Rescaling if engine.rules.compares else Propagation
         mode = kind(engine.canonical, engine.rules, engine._weights, where, self._ledger)
+        self._placing = mode.placing
         with ExitStack() as stack:
             stack.enter_context(undisturbed(engine.model))
             stack.enter_context(torch.enable_grad())
@@ -264,7 +265,8 @@ class Run:
             self._ledger.open = False
         # Both without channels: what several logits take of one pixel's score is one amount.
         given = Amount.of(start.sum(1))
-        return found, Retained.of(given, Amount.of(found), self._ledger.flows)
+        lost = self._placing.unplaced() if self._engine.rules.by_place else ()
+        return found, Retained.of(given, Amount.of(found), self._ledger.flows, lost)
 
     def retained(self, start: Tensor) -> Retained:
         """Where relevance is lost, or grows, between the logits and the image, over the batch."""

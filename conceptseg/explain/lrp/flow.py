@@ -62,7 +62,7 @@ class Retained:
     `modules`: what each module's operations received and handed on. `worst`: the operation (its
     module's name) that handed on the most, and that absolute amount. `silent`: of the absolute
     relevance at rectifiers' outputs, the largest share of any one on units that put out nothing,
-    and that of all.
+    and that of all. `unplaced`: modules whose rules are not known to be those of their place.
     """
 
     given: Amount
@@ -70,9 +70,16 @@ class Retained:
     modules: tuple[Module, ...]
     worst: tuple[str, float]
     silent: tuple[float, float]
+    unplaced: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, given: Amount, reached: Amount, flows: Sequence[Flow]) -> Retained:
+    def of(
+        cls,
+        given: Amount,
+        reached: Amount,
+        flows: Sequence[Flow],
+        unplaced: tuple[str, ...] = (),
+    ) -> Retained:
         rows: dict[str, Module] = {}
         for flow in flows:
             known = rows.get(flow.owner, Module(flow.owner, Amount(), Amount()))
@@ -91,6 +98,7 @@ class Retained:
             tuple(rows.values()),
             ("", given.absolute) if worst is None else (worst.owner, worst.passed.absolute),
             (max(shares, default=0.0), sum(i for i, _ in rectifiers) / whole if whole else 0.0),
+            unplaced,
         )
 
     @property

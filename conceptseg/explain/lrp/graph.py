@@ -1,5 +1,6 @@
 """Which operations a network runs on an image, in which module, and what feeds what."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -36,7 +37,8 @@ class Node:
     """One operation: its name, the module that runs it (a name, "" for the root), its sources.
 
     `weight` is its second argument where that is a parameter of a weighted operation, `period` the
-    distance in input pixels of what a dilated or strided one reads unevenly, 0 where it does not.
+    distance in input pixels of what a dilated or strided one reads unevenly, 0 where it does not,
+    `number` its place among the weighted operations of one call of its module.
     """
 
     index: int
@@ -47,12 +49,14 @@ class Node:
     axis: int | None = None
     sizes: tuple[int, ...] = ()
     period: float = 0.0
+    number: int = 0
 
 
 @dataclass(eq=False)
 class Graph:
     """The nodes of one pass in order; `entered` and `left` say which node each module call took
-    in and put out, by module name and in order of calls; `image` is the entry's node.
+    in and put out, by module name and in order of calls; `image` is the entry's node; `calls`
+    counts each module's weighted operations, those too that read nothing of the image.
     """
 
     nodes: list[Node] = field(default_factory=list)
@@ -60,6 +64,7 @@ class Graph:
     left: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
     outputs: tuple[int, ...] = ()
     width: int = 0
+    calls: Counter[str] = field(default_factory=Counter)
 
     def periods(self) -> tuple[float, ...]:
         """The periods of grids that convolutions may draw on the image, in pixels of the input."""
@@ -140,10 +145,16 @@ class Where:
 
     def __init__(self) -> None:
         self.stack: list[str] = []
+        self._numbers = [0]  # one more than the stack: what runs around the network counts too
 
     @property
     def name(self) -> str:
         return self.stack[-1] if self.stack else ""
+
+    def number(self) -> int:
+        """Counts up from 0 within one call of the module that runs."""
+        self._numbers[-1] += 1
+        return self._numbers[-1] - 1
 
     @contextmanager
     def watching(
@@ -152,11 +163,12 @@ class Where:
         entered: Callable[[str, Any], None] | None = None,
         left: Callable[[str, Any], None] | None = None,
     ) -> Iterator[None]:
-        self.stack = []
+        self.stack, self._numbers = [], [0]
 
         def begin(name: str) -> Callable[..., None]:
             def hook(module: nn.Module, args: Any) -> None:
                 self.stack.append(name)
+                self._numbers.append(0)
                 if entered is not None:
                     entered(name, args)
 
@@ -166,6 +178,7 @@ class Where:
             def hook(module: nn.Module, args: Any, output: Any) -> None:
                 if self.stack:
                     self.stack.pop()
+                    self._numbers.pop()
                 if left is not None:
                     left(name, output)
 
@@ -185,17 +198,22 @@ class _Recording(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        name = getattr(func, "__name__", str(func))
+        number = 0
+        if name in WEIGHTED:
+            number = self.where.number()
+            self.graph.calls[self.where.name] += 1
         output = func(*args, **kwargs)
         made = [t for t in tensors_in(output) if t.is_floating_point()]
         if not made:
             return output
-        name = getattr(func, "__name__", str(func))
         given = list(tensors_in([*args, *kwargs.values()]))
         node = Node(
             len(self.graph.nodes),
             name,
             self.where.name,
             tuple(getattr(t, _MARK) for t in given if hasattr(t, _MARK)),
+            number=number,
         )
         if not node.inputs:
             return output

@@ -51,12 +51,7 @@ from conceptseg.explain.lrp.canonise import Canonical
 from conceptseg.explain.lrp.composites import Rules
 from conceptseg.explain.lrp.constants import FOLLOWED, keep
 from conceptseg.explain.lrp.flow import Amount, Flow, Ledger
-from conceptseg.explain.lrp.frozen import (
-    attention_weights,
-    frozen_norm,
-    norm_factor,
-    own_part,
-)
+from conceptseg.explain.lrp.frozen import attention_weights, frozen_norm, norm_factor, own_part
 from conceptseg.explain.lrp.graph import WEIGHTED, Where
 from conceptseg.explain.lrp.kept import Kept, Weights, parse
 from conceptseg.explain.lrp.names import (
@@ -75,6 +70,7 @@ from conceptseg.explain.lrp.names import (
     REVERSED_RATIOS,
     SUMS,
 )
+from conceptseg.explain.lrp.places import Placing
 from conceptseg.explain.lrp.shares import mean_pooling, of_map, of_product, of_sum
 from conceptseg.network.layout import tensors_in
 
@@ -90,17 +86,20 @@ class Propagation(TorchFunctionMode):
         super().__init__()
         self._canonical, self._rules, self._weights = canonical, rules, weights
         self._where, self._ledger = where, ledger
+        self.placing = Placing(canonical.places, where)
         self._even = rules.way == "evenly"
         self._follows = not (self._even or rules.compares)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        name = getattr(func, "__name__", str(func))
+        if name in WEIGHTED:
+            self.placing.count()
         if self._rules.plain:
             return func(*args, **kwargs)
         carriers = [t for t in tensors_in([*args, *kwargs.values()]) if t.requires_grad]
         if not carriers:
             return func(*args, **kwargs)
-        name = getattr(func, "__name__", str(func))
         if self._follows:
             args, kwargs = constants.settled(name, args, kwargs, _GATE)
         output = self._handled(name, func, args, kwargs)
@@ -201,9 +200,11 @@ class Propagation(TorchFunctionMode):
         output = self._run(func, args, kwargs)
         if not carries(x):
             return output
-        rule = self._rules.of(name, parameters[0], self._canonical.first, self._canonical.last)
+        rule = self._rules.of(name, self.placing.place(parameters[0]))
         own, constant = constants.own(x), constants.constant_of(x)
-        kept = Kept(rule, operation, own, parameters, self._weights, constant)
+        # What is made of a weight that only this pass has is of no use to the next.
+        weights = self._weights if self.placing.keeps(parameters[0]) else Weights()
+        kept = Kept(rule, operation, own, parameters, weights, constant)
         return self._applied(name, lambda r: (kept(r),), output, x)
 
     def _activation(self, name: str, func: Any, args: Any, kwargs: Any) -> Tensor:

@@ -27,8 +27,8 @@ def command(
 ) -> None:
     """Compare two finished runs of one study: what is new, gone, grown, with intervals.
 
-    What was shown and is not any more is "gone" only where it is surely less, else "no longer
-    shown".
+    What was shown and is not any more is "gone" only where it is surely less, or would have been
+    shown; else it is "no longer shown".
 
     Needs neither the networks nor the data. A page (--format html) shows pictures side by side.
     """
