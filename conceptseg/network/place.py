@@ -16,6 +16,7 @@ PERIOD = 32
 """Sides are tried up to this many px more: networks repeat themselves with their largest stride."""
 
 Size = tuple[int, int]
+Run = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Placed:
 
     def cut(self, maps: Tensor, size: Sequence[int]) -> Tensor:
         """The part [n, k, h, w] of the maps of a widened input that lies on the input of `size`."""
-        if self.margin == (0, 0):
+        if self.margin == self.lost == (0, 0):
             return maps
         if self.stride > 1:
             y, x = (side * self.stride for side in maps.shape[2:])
@@ -63,7 +64,8 @@ class Placement:
     where both are smaller than the input by as many pixels at one stride, they were made by
     convolutions without padding, and lie in the input's middle. Then the input is mirrored at its
     edges by as much as they cut off, so that the map covers all of the image, as Ronneberger,
-    Fischer and Brox (2015, "U-Net", section 2: overlap-tile) do.
+    Fischer and Brox (2015, "U-Net", section 2: overlap-tile) do. Where a network rounds its input
+    to sides of its own, up or down, and its map with it, the input is mirrored to such sides.
 
     Args:
         wanted: what the user says, `stretch` or `centre`; None leaves it to be found out.
@@ -71,14 +73,22 @@ class Placement:
 
     def __init__(self, wanted: Place | None = None):
         self.wanted = wanted
-        self.grid: Size | None = None
-        self._covers = False
         self._known: dict[Size, Placed] = {}
+        self._grids: dict[Size, Size] = {}
+        self._strides: set[int] = set()
+        self._always: Size | None = None
         self._latest: Size | None = None
+
+    @property
+    def grid(self) -> Size | None:
+        """The map's size for an input, without a margin, of the size that was run last."""
+        return self._grids.get(self._latest) if self._latest else None
 
     def known(self, size: Sequence[int]) -> Placed | None:
         """How inputs of a size are run, if that has been found out."""
-        return Placed() if self._covers else self._known.get((size[0], size[1]))
+        if self.wanted == "stretch" and self._known:
+            return Placed()
+        return self._known.get((size[0], size[1]))
 
     def widened(self, x: Tensor) -> tuple[Tensor, Placed]:
         """The input [n, c, h, w] with its margin, and how it is run."""
@@ -97,7 +107,7 @@ class Placement:
                 return (placed.margin[0] // 2, placed.margin[1] // 2), size
         return None
 
-    def settle(self, x: Tensor, run: Callable[[Tensor], Tensor]) -> Placed:
+    def settle(self, x: Tensor, run: Run) -> Placed:
         """Find out how inputs of the size of x [1, c, h, w] are run; `run` makes maps of them.
 
         Raises :class:`~conceptseg.errors.InputError` if two sizes do not tell where the map lies.
@@ -106,70 +116,99 @@ class Placement:
         placed = self.known(size)
         if placed is None:
             placed = self._known[size] = self._found(x, run, size)
-            self._covers = placed == Placed() and self.wanted != "centre"
         return placed
 
-    def _found(self, x: Tensor, run: Callable[[Tensor], Tensor], size: Size) -> Placed:
-        grid = self.grid = _grid(run(x))
-        if self.wanted == "stretch" or (self.wanted is None and grid == size):
+    def _found(self, x: Tensor, run: Run, size: Size) -> Placed:
+        grid = self._grids[size] = _grid(run(x))
+        if self.wanted == "stretch" or (self.wanted is None and self._as_before(grid, size)):
             return Placed()
-        try:
-            wider = _grid(run(_mirrored(x, (PROBE_PX, PROBE_PX))))
-        except InputError:
-            wider = None
+        wider = _tried(x, run, (PROBE_PX, PROBE_PX))
         stride = None if wider is None else _stride(grid, wider)
-        if stride is not None:
-            lost = [n - g * stride for n, g in zip(size, grid, strict=True)]
-            if self.wanted == "centre" or min(lost) >= stride:
-                return self._margin(x, run, size, stride)
-        # What a second size shows goes before what the first may look like by chance.
-        scaled = _in_proportion(grid, wider, size) if wider else by_a_stride(grid, size)
-        if self.wanted is None and scaled:
-            return Placed()
+        lost = (0, 0) if stride is None else _lost(size, grid, stride)
+        if stride is not None and (self.wanted == "centre" or min(lost) >= stride):
+            return _margin(x, run, grid, stride)
+        if self.wanted is None:
+            # What a second size shows goes before what the first may look like by chance.
+            scaled = self._scaled(x, run, wider) if wider else by_a_stride(grid, size)
+            if scaled and (stride is None or max(map(abs, lost)) <= stride):
+                self._strides |= {stride} if stride else set()
+                return Placed()
+            # Off by more than a cell, it lies somewhere on the input and is no scaled image of it.
+            rounded = stride and _rounded(x, run, grid, stride)
+            if rounded:
+                return rounded
         raise InputError(
             f"the network puts out a map of {grid[0]} x {grid[1]} for an input of {size[0]} x "
             f"{size[1]}"
             + (f", of {wider[0]} x {wider[1]} for {PROBE_PX} px more" if wider else "")
             + "; say by model.place whether it lies all over the image (stretch) or in its middle "
-            "(centre, for convolutions without padding, which must take images of any size)"
+            "(centre, for convolutions without padding, which must take images of any size); if "
+            "neither, let the module cut its map to the image"
         )
 
-    def _margin(
-        self,
-        x: Tensor,
-        run: Callable[[Tensor], Tensor],
-        size: Size,
-        stride: int,
-    ) -> Placed:
-        """The margin with which the map covers the input, and least of the input is lost.
+    def _as_before(self, grid: Size, size: Size) -> bool:
+        """Whether a map covers its input in a way that was found of another size already."""
+        return grid in (size, self._always) or any(_by(s, grid, size) for s in self._strides)
 
-        Least: what a network loses to sides that its strides do not divide, it loses at one end
-        alone, so the map would be off its place.
-        """
-        best: list[tuple[int, int]] = [(0, 0), (0, 0)]
-        starts = [max(n - g * stride, 0) for n, g in zip(size, self.grid or size, strict=True)]
-        found = [False, False]
-        for more in range(PERIOD + 1):
-            margin = (starts[0] + more, starts[1] + more)
-            try:
-                grid = _grid(run(_mirrored(x, margin)))
-            except InputError:  # a size that the network does not take
-                continue
-            for axis in (0, 1):
-                covered = grid[axis] * stride
-                lost = size[axis] + margin[axis] - covered
-                corner = margin[axis] // 2 - lost // 2
-                inside = corner >= 0 and corner + size[axis] <= covered
-                if inside and (not found[axis] or lost < best[axis][1]):
-                    best[axis], found[axis] = (margin[axis], lost), True
-        if not all(found):
-            raise InputError(
-                f"the network's map lies in the middle of its input, but no margin makes it cover "
-                f"an image of {size[0]} x {size[1]}; give another model.preprocessing.size, or "
-                "model.place: stretch"
-            )
-        (high, lost_y), (wide, lost_x) = best
-        return Placed((high, wide), (lost_y, lost_x), stride)
+    def _scaled(self, x: Tensor, run: Run, wider: Size) -> bool:
+        """Whether the map grows as its input does, up to a cell; or is of one size always."""
+        size = (x.shape[2], x.shape[3])
+        grid = self._grids[size]
+        if wider != grid:
+            grown = (g * (n + PROBE_PX) / n for g, n in zip(grid, size, strict=True))
+            return all(abs(w - g) <= 1 for w, g in zip(wider, grown, strict=True))
+        # A map of an input that was rounded up grows no sooner than the input is larger than it.
+        past = [max(PROBE_PX, g - n + 1) for g, n in zip(grid, size, strict=True)]
+        if max(past) > PROBE_PX and _tried(x, run, (past[0], past[1])) != grid:
+            return False
+        self._always = grid
+        return True
+
+
+def _margin(x: Tensor, run: Run, grid: Size, stride: int) -> Placed:
+    """The margin with which the map covers the input, and least of the input is lost.
+
+    `grid` is the map's size without one. Least: what a network loses to sides that its strides do
+    not divide, or adds to them, it does at one end alone, so the map would be off its place.
+    """
+    size = (x.shape[2], x.shape[3])
+    best: list[tuple[int, int]] = [(0, 0), (0, 0)]
+    starts = [max(lost, 0) for lost in _lost(size, grid, stride)]
+    found = [False, False]
+    for more in range(PERIOD + 1):
+        margin = (starts[0] + more, starts[1] + more)
+        tried = _tried(x, run, margin)
+        if tried is None:  # a size that the network does not take
+            continue
+        for axis in (0, 1):
+            covered = tried[axis] * stride
+            lost = size[axis] + margin[axis] - covered
+            corner = margin[axis] // 2 - lost // 2
+            inside = corner >= 0 and corner + size[axis] <= covered
+            if inside and (not found[axis] or abs(lost) < abs(best[axis][1])):
+                best[axis], found[axis] = (margin[axis], lost), True
+        if all(found) and best[0][1] == best[1][1] == 0:
+            break
+    if not all(found):
+        raise InputError(
+            f"the network's map lies in the middle of its input, but no margin makes it cover "
+            f"an image of {size[0]} x {size[1]}; give another model.preprocessing.size, or "
+            "model.place: stretch"
+        )
+    (high, lost_y), (wide, lost_x) = best
+    return Placed((high, wide), (lost_y, lost_x), stride)
+
+
+def _rounded(x: Tensor, run: Run, grid: Size, stride: int) -> Placed | None:
+    """The margin with which the map lies all over the widened input, to the pixel; if any does."""
+    try:
+        placed = _margin(x, run, grid, stride)
+    except InputError:
+        return None
+    sides = placed.size_of((x.shape[2], x.shape[3]))
+    made = _tried(x, run, placed.margin)  # each side was found by itself
+    whole = made is not None and (made[0] * stride, made[1] * stride) == sides
+    return placed if whole else None
 
 
 def by_a_stride(grid: Size, size: Size) -> bool:
@@ -178,7 +217,7 @@ def by_a_stride(grid: Size, size: Size) -> bool:
     Sides that the stride does not divide may be rounded up or down.
     """
     for stride in {max(1, round(size[0] / grid[0])), max(1, round(size[1] / grid[1]))}:
-        if all(n // stride <= g <= -(-n // stride) for n, g in zip(size, grid, strict=True)):
+        if _by(stride, grid, size):
             return True
     return grid[0] % size[0] == 0 and grid[0] // size[0] == grid[1] / size[1]
 
@@ -191,10 +230,13 @@ def _stride(grid: Size, wider: Size) -> int | None:
     return PROBE_PX // min(grown)
 
 
-def _in_proportion(grid: Size, wider: Size, size: Size) -> bool:
-    """Whether the map grows as its input does, up to a cell; or is of one size always."""
-    grown = (g * (n + PROBE_PX) / n for g, n in zip(grid, size, strict=True))
-    return wider == grid or all(abs(w - g) <= 1 for w, g in zip(wider, grown, strict=True))
+def _by(stride: int, grid: Size, size: Size) -> bool:
+    return all(n // stride <= g <= -(-n // stride) for n, g in zip(size, grid, strict=True))
+
+
+def _lost(size: Size, grid: Size, stride: int) -> Size:
+    """Pixels of an input that its map lacks in height and width, below 0 where it has more."""
+    return size[0] - grid[0] * stride, size[1] - grid[1] * stride
 
 
 def _mirrored(x: Tensor, margin: Size) -> Tensor:
@@ -213,3 +255,11 @@ def _mirrored(x: Tensor, margin: Size) -> Tensor:
 
 def _grid(maps: Tensor) -> Size:
     return maps.shape[2], maps.shape[3]
+
+
+def _tried(x: Tensor, run: Run, margin: Size) -> Size | None:
+    """The map's size for an input with a margin; None for a size that the network does not take."""
+    try:
+        return _grid(run(_mirrored(x, margin)))
+    except InputError:
+        return None

@@ -13,9 +13,13 @@ def verdict(result: Result) -> Verdict:
             f"shown to hold: a test takes {notes['needs']} in the half of the images that judges.",
             "Give more images, or set unit: image.",
         )
+    random = ""
+    if asked := notes.get("asked_specific", notes["tested"]):
+        more = notes["specific"]
+        random = f"; of {asked} that were compared {more} carry more than random groups of units"
     told = (
         f"{counted(notes['confirmed'], 'edge')} of {notes['tested']} that were carried out hold in "
-        f"both directions, {notes['specific']} of them against random groups of units as well"
+        f"both directions{random}"
         if notes["confirmed"]
         else f"None of {counted(notes['tested'], 'edge')} that were carried out was shown to hold"
     )

@@ -14,9 +14,9 @@ def verdict(result: Result) -> Verdict:
             "whether the network should tell objects apart so is not asked here.",
             "Look at the words whose objects have in common what they should not.",
         )
-    than = "tell less" if shown else "were not shown to tell more"
+    than = "tell less" if shown else "were not shown to tell more, or less,"
+    so = ", so that they are worse names" if shown else ""
     return cannot_tell(
-        f"The language's words {than} of attributes than {result.notes['rival']} does, so they are "
-        "no better names.",
+        f"The language's words {than} of attributes than {result.notes['rival']} does{so}.",
         "Take the plain code's groups, as `conceptseg ace` makes and tests them.",
     )
