@@ -187,7 +187,12 @@ def chosen(
     key = (*images.shape[1:], model.preprocessing, model.reads()[1], model.classes, weights)
     known = _CHOICES.setdefault(model.module, {})
     if key not in known:
-        known[key] = choose(model, images, batch_size)
+        from conceptseg.network.tokens import check_tokens
+
+        found = choose(model, images, batch_size)
+        for name in () if found is None else {found.layer, *found.levels}:
+            check_tokens(model, images[:1], name)
+        known[key] = found
     choice = known[key]
     if choice is not None and layer is not None and str(layer) not in choice.weighed:
         own = images[: choice.images]

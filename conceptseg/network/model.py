@@ -212,16 +212,15 @@ class SegmentationModel(Network):
         :class:`~conceptseg.errors.InputError` for a layer that does not exist (with the nearest),
         does not run, or puts out no spatial map; for "auto" where no layer has a map or influence.
         """
+        if name == "auto":
+            return choice.layer_name(self, images, batch_size)
         from conceptseg.network.record import encode, find
         from conceptseg.network.tokens import check_tokens
 
-        if name == "auto":
-            name = choice.layer_name(self, images, batch_size)
-        else:
-            module, _ = find(self, name)
-            if isinstance(module, torch.jit.ScriptModule):
-                self.layers(images[:1])
-            encode(self, images[:1], name)
+        module, _ = find(self, name)
+        if isinstance(module, torch.jit.ScriptModule):
+            self.layers(images[:1])
+        encode(self, images[:1], name)
         check_tokens(self, images[:1], name)
         return name
 

@@ -52,3 +52,12 @@ def test_tokens_behind_the_image_are_refused_and_counted(before, after, deep):
     with pytest.raises(InputError, match=told):
         model.layer_name("body", IMAGES)
     assert model.layer_name("patches", IMAGES) == "patches"
+
+
+def test_a_layer_that_is_chosen_is_looked_at_as_well():
+    """The only candidates have tokens behind the image."""
+    model = wrapped(Tokens(0, 2, 2))
+    try:
+        assert model.layer_name("auto", IMAGES) == "patches"
+    except InputError as error:
+        assert "0 come before the image's and 2 after" in str(error)

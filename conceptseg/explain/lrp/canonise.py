@@ -87,7 +87,7 @@ def canonise(model: SegmentationModel, images: Tensor) -> Canonical:
                 "its logits depend on the other images of the batch; relevance needs fixed ones"
             )
     with torch.inference_mode(False):
-        other = copy.deepcopy(model)
+        other = _copied(model)
         _plain(other)
         graph = _recorded(other, images)
         norms = {node.owner for node in graph.nodes if node.name == "batch_norm"}
@@ -95,6 +95,16 @@ def canonise(model: SegmentationModel, images: Tensor) -> Canonical:
         if folded:
             graph = _recorded(other, images)
     return Canonical(other, graph, len(norms), folded, Places.of(other.module, graph))
+
+
+def _copied(model: SegmentationModel) -> SegmentationModel:
+    """A copy, also of a network that holds what a pass with a graph has left in it.
+
+    Old hooks keep the weight that they compute as such a tensor, which refuses to be copied.
+    """
+    held = [value for _, module in model.named_modules() for value in vars(module).values()]
+    left = [t for t in held if isinstance(t, Tensor) and not t.is_leaf]
+    return copy.deepcopy(model, {id(t): t.detach().clone() for t in left})
 
 
 def _plain(model: nn.Module) -> None:

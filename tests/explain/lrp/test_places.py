@@ -8,10 +8,13 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
 
+from conceptseg.explain.explainers.lrp import Lrp
 from conceptseg.explain.lrp.canonise import canonise
 from conceptseg.explain.lrp.engine import Engine
 from conceptseg.explain.lrp.start import relevance_of_logits
-from conceptseg.notebook import explain
+from conceptseg.explain.regions import Everything
+from conceptseg.explain.scene import Scene
+from conceptseg.explain.target import Target
 from tests.explain.lrp import nets
 from tests.small_models import images, seeded, wrapped
 
@@ -162,14 +165,15 @@ def test_the_network_itself_stays_as_it_was():
     parametrizations.spectral_norm(net.head)
     net.train()
     x = images(1, 8, 12).double()
+    model = wrapped(net).train()
+    model.settle(x)
     state = {key: value.clone() for key, value in net.state_dict().items()}
     hooks = [[*m._forward_pre_hooks, *m._forward_hooks] for m in net.modules()]
-    model = wrapped(net)
-    kinds = [type(m) for m in model.module.modules()]
+    kinds = [type(m) for m in net.modules()]
     followed(Engine(model, x, "gamma"), x)
-    net(x).sum().backward()  # it still learns
     assert all(m.training for m in net.modules())
-    assert [type(m) for m in model.module.modules()] == kinds
+    net(x).sum().backward()  # it still learns
+    assert [type(m) for m in net.modules()] == kinds
     assert [[*m._forward_pre_hooks, *m._forward_hooks] for m in net.modules()] == hooks
     assert not any("forward" in vars(m) for m in net.modules())
     assert net.first.parametrizations.weight.original1.grad is not None
@@ -184,7 +188,7 @@ def test_a_weight_in_the_graph_of_an_earlier_pass_can_be_copied():
     nn.utils.weight_norm(net.mix)
     x = images(1, 8, 12).double()
     model = wrapped(net)
-    canonise(model, x)
+    model.settle(x)
     net(x)  # leaves a weight that hangs on its factors
     assert canonise(model, x).places.of_computed == {"mix": {0: "between"}}
 
@@ -225,34 +229,32 @@ def test_layers_whose_place_is_not_known_are_remarked():
     assert followed(Engine(held, x, "epsilon_plus_flat"), x)[1].unplaced == ()
 
 
-class Opposite(nn.Module):
-    """Its pass through autograd alone hides from the record what follows it."""
+class Branching(nn.Module):
+    """Its last layer is another one for bright images."""
 
-    class Function(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x.clone()
-
-        @staticmethod
-        def backward(ctx, g):
-            return g
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 1)
+        self.dark, self.bright = nn.Conv2d(4, 2, 1), nn.Conv2d(4, 2, 1)
 
     def forward(self, x):
-        return self.Function.apply(x)
+        head = self.bright if float(x.mean()) > 0.5 else self.dark
+        return head(F.relu(self.first(x)))
 
 
 def test_the_remark_names_the_layers():
-    net = seeded(
-        lambda: nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), Opposite(), nn.Conv2d(3, 2, 1))
-    )
-    model = wrapped(net.eval(), 2)
-    found = explain(model, images(1, 12, 12)[0], model.classes[0], "lrp")
-    (lines,) = found.remarks.values()
-    assert any("Whether layers of '3' are the network's first or last" in line for line in lines)
+    model = wrapped(seeded(Branching).eval(), 2)
+    x = torch.full((2, 3, 8, 8), 0.2)
+    x[1] = 0.8
+    for pair, names in ((x, True), (x[[0, 0]], False)):
+        scene = Scene(model, pair, batch_size=1)
+        Lrp(composite="gamma").on(scene, [Target(0, Everything())])
+        said = " ".join(scene.remarks)
+        assert ("Whether layers of 'bright' are the network's first or last" in said) == names
 
 
 class Shared(nn.Module):
-    """One layer that is the first and the last, and a weight that an image makes itself."""
+    """One layer that is the first and the last."""
 
     def __init__(self):
         super().__init__()
@@ -263,6 +265,8 @@ class Shared(nn.Module):
 
 
 class Dynamic(nn.Module):
+    """A weight that depends on the image."""
+
     def __init__(self):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(4, 3, 1, 1))
@@ -272,8 +276,9 @@ class Dynamic(nn.Module):
 
 
 def test_a_layer_that_runs_twice_has_one_place():
-    x = images(1, 8, 12).double()
-    places = canonise(wrapped(seeded(Shared).double()), x).places
+    model, x = wrapped(seeded(Shared).double()), images(1, 8, 12).double()
+    model.settle(x)
+    places = canonise(model, x).places
     assert places.of_computed == {"twice": {0: "last"}}
 
 
