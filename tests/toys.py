@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -97,6 +98,9 @@ class Wrapped(torch.nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.module(images)
+
+    def watching(self, images: torch.Tensor, ids: Sequence[str]) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def names_of(self, class_id: int) -> tuple[str, ...]:
         return (self.classes[class_id],)

@@ -89,9 +89,7 @@ def activation_bytes(model: SegmentationModel, image: Tensor) -> int:
     """
     import torch
 
-    weights = {
-        tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())
-    }
+    weights: set[int] = set()
     held: dict[int, Tensor] = {}  # as long as one is held its address is nobody else's
 
     def keep(tensor: Tensor) -> Tensor:
@@ -102,7 +100,12 @@ def activation_bytes(model: SegmentationModel, image: Tensor) -> int:
 
     with torch.inference_mode(False), torch.enable_grad():
         entered = image.detach().clone().requires_grad_()
-        model.settle(entered)
+        model.settle(entered)  # before weights are looked at: some are made in the first pass
+        weights |= {
+            tensor.untyped_storage().data_ptr()
+            for tensor in (*model.parameters(), *model.buffers())
+            if not torch.nn.parameter.is_lazy(tensor)
+        }
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             model(entered)
     return sum(tensor.untyped_storage().nbytes() for tensor in held.values())

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from conceptseg.config import Reading
 from conceptseg.errors import InputError, few, nearest
-from conceptseg.network.outputs import FOLDED, Taken, describe, take
-from conceptseg.network.values import Numbers, as_logits, judge, merged, paired
+from conceptseg.network.outputs import FOLDED, Taken, check_alike, describe, take
+from conceptseg.network.values import Numbers, as_logits, judge, judge_again, merged, paired
 
 
 class Interpretation:
@@ -16,8 +16,9 @@ class Interpretation:
     `outputs` are the names of the network's maps, in their order; `classes` those of the logits
     that come out of it: the outputs, merged and without the dropped; or of independent classes
     the one that is studied, and before it the rest, "not NAME". `taken` and `numbers` say what
-    was found on the first image, None before it. With `every`, independent classes are all put
-    out side by side, for :mod:`conceptseg.network.independent` alone.
+    was found on the first image, None before it; where its maps tell too little, as those of a
+    blank image may, all that follow are asked until they tell. With `every`, independent classes
+    are all put out side by side, for :mod:`conceptseg.network.independent` alone.
 
     Raises :class:`~conceptseg.errors.InputError` for names that are given twice or unknown, less
     than two classes, and independent classes of which none is chosen.
@@ -30,6 +31,7 @@ class Interpretation:
         self.taken: Taken | None = None
         self.numbers: Numbers | None = None
         self.every = False
+        self._alike = True
         _check_names(self.outputs, positive_class)
         self.independent = (reading.values or "").startswith("independent")
         self.groups = _groups(self.outputs, reading)
@@ -53,12 +55,13 @@ class Interpretation:
         return tuple(dict.fromkeys((name, *(self.outputs[k] for k in self.groups[name]))))
 
     def settle(self, output: object, images: int, size: Sequence[int]) -> None:
-        """Find out what the numbers are, from the output for the first image.
+        """Find out which part is taken and what its numbers are, from the first image's output.
 
-        A graph on the output, if it has one, is read too. Raises as :func:`judge` and
-        :func:`take` do.
+        A graph on the output, if it has one, is read too. Raises as :func:`judge`, :func:`take` and
+        :func:`check_alike` do.
         """
         taken = take(output, len(self.outputs), images, size, self.reading.output)
+        self._alike = check_alike(taken)
         if taken.rule in FOLDED:
             if self.reading.values not in (None, "logits"):
                 raise InputError(
@@ -74,12 +77,15 @@ class Interpretation:
     def logits(self, output: object, images: int, size: Sequence[int]) -> Tensor:
         """Logits [n, k, y, x] of the classes, on the map's own grid.
 
-        Raises :class:`~conceptseg.errors.InputError` for outputs without class maps, and for
-        another number of them than is named.
+        Raises :class:`~conceptseg.errors.InputError` for outputs without class maps, for another
+        number of them than is named, and where they show that the first ones were read wrongly.
         """
-        maps = take(output, len(self.outputs), images, size, self.reading.output).maps
-        values = self.numbers.values if self.numbers else self.reading.values or "logits"
-        logits = as_logits(maps, values)
+        taken = take(output, len(self.outputs), images, size, self.reading.output)
+        self._follow(taken, size)
+        if self.numbers:
+            logits = as_logits(taken.maps, self.numbers.values, self.numbers.logs)
+        else:
+            logits = as_logits(taken.maps, self.reading.values or "logits")
         count = logits.shape[1]
         if count == 1 and len(self.outputs) == 2:
             names = self.classes if self.independent else self.outputs
@@ -94,6 +100,18 @@ class Interpretation:
         if self.classes == self.outputs:
             return logits
         return merged(logits, tuple(self.groups.values()))
+
+    def _follow(self, taken: Taken, size: Sequence[int]) -> None:
+        """What a further output tells of how all are read, and whether it is as the first was."""
+        if self.taken is not None and taken.path != self.taken.path:
+            raise InputError(
+                f"of what the network returns for an input of {size[0]} x {size[1]} {taken.where} "
+                f"would be taken ({taken.rule}), but of the first {self.taken.where} was: say "
+                "which by model.output, an index or key"
+            )
+        self._alike = self._alike or check_alike(taken)
+        if self.numbers is not None:
+            self.numbers = judge_again(self.numbers, taken.maps)
 
     def facts(self) -> dict[str, str]:
         """What decides how numbers are read, for a fingerprint; nothing where all is left out."""

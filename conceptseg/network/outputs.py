@@ -23,17 +23,24 @@ FOLDED = {
 }
 """Rules that make logits of something else than maps, and what these are."""
 
+AGREE = 0.5
+"""Cohen's kappa of the labels of two maps from which on one is a coarser version of the other."""
+
 Size = Sequence[int]
 Wanted = int | str
 
 
 @dataclasses.dataclass(frozen=True)
 class Taken:
-    """The class maps [n, k, y, x] that were taken, from where in the output, and by what rule."""
+    """The class maps [n, k, y, x] that were taken, from where in the output, and by what rule.
+
+    `coarser` are others of their kind that were left for their size alone.
+    """
 
     maps: Tensor
     path: tuple[str, ...] = ()
     rule: str = "the output itself"
+    coarser: tuple["Taken", ...] = ()
 
     @property
     def where(self) -> str:
@@ -42,7 +49,8 @@ class Taken:
 
     def within(self, key: object, rule: str | None = None) -> "Taken":
         """The same maps, seen from a container that holds them under `key`."""
-        return Taken(self.maps, (str(key), *self.path), rule or self.rule)
+        others = tuple(one.within(key) for one in self.coarser)
+        return Taken(self.maps, (str(key), *self.path), rule or self.rule, others)
 
 
 def take(
@@ -57,16 +65,18 @@ def take(
     mapping or output object               query outputs folded (:func:`fold_queries`), else the
                                            entry of :data:`KEYS`, else its only class map
     list of instances, for each image      folded (:func:`fold_instances`)
-    other tuple or list                    the class maps with `classes` channels (or one), else
-                                           any; of these the finest (deep supervision, logits
-                                           beside features)
+    other tuple or list                    the class maps with `classes` channels (of two classes
+                                           or one), else any; of these the finest (deep
+                                           supervision, logits beside features)
     =====================================  =======================================================
 
     `images` is n, `size` the height and width of the network's input. `wanted` names the part to
     take instead: an index, a key, several of both joined by dots, or "last".
 
     Nothing is chosen among equals: of several maps that suit the classes and are equally fine, one
-    may be the result and another a training aid, and only the network's author knows.
+    may be the result and another a training aid, and only the network's author knows. So it is
+    where two classes have two maps, and a single map is finer. Whether coarser maps show what the
+    finest does is for :func:`check_alike`.
 
     Raises :class:`~conceptseg.errors.InputError` naming what came when there is no class map in
     it, when several would do (with the choices), when `wanted` names none, or when it holds class
@@ -138,23 +148,82 @@ class _Search:
         self, maps: Mapping[Any, Taken], rule: str = "the only one", finest: bool = True
     ) -> Taken | None:
         """The (finest) one of those that suit the classes; an error where that leaves several."""
-        suit = {k: m for k, m in maps.items() if m.maps.shape[1] in (self.classes, 1)} or maps
+        exact = {k: m for k, m in maps.items() if m.maps.shape[1] == self.classes}
+        # One map tells two classes apart, and no more.
+        either = {k: m for k, m in maps.items() if m.maps.shape[1] in (self.classes, 1)}
+        suit = (exact if self.classes > 2 else {}) or either or maps
         if not suit:
             return None
         pixels = {key: one.maps.shape[2] * one.maps.shape[3] for key, one in suit.items()}
         left = [key for key in suit if not finest or pixels[key] == max(pixels.values())]
-        first, *others = left
-        if any(not _same(suit[first].maps, suit[key].maps) for key in others):
-            listed = "; ".join(f"{suit[k].within(k).where}: {_shape(suit[k])}" for k in left)
-            raise InputError(
-                f"the network returned {len(left)} maps that could be its result ({listed}); "
-                f"say which by model.output, an index or key, such as {first!r} or last"
-            )
+        first, *further = left
+        mixed = bool(exact) and not any(key in exact for key in left)
+        if mixed or any(not _same(suit[first].maps, suit[key].maps) for key in further):
+            choices = [suit[key].within(key) for key in (suit if mixed else left)]
+            raise _several(choices, next(iter(exact)) if mixed else first)
         if len(suit) > 1:
             rule = f"the finest of {len(suit)}"
         elif len(maps) > 1:
             rule = f"the only one of {len(maps)} with a map for each class"
-        return suit[first].within(first, rule)
+        taken, kind = suit[first], suit[first].maps.shape[1]
+        rest = (k for k, m in suit.items() if k not in left and m.maps.shape[1] == kind)
+        others = [suit[key].within(key) for key in rest]
+        found = taken.within(first, rule)
+        return dataclasses.replace(found, coarser=(*found.coarser, *others))
+
+
+def _several(choices: Sequence[Taken], first: object) -> InputError:
+    listed = "; ".join(f"{one.where}: {_shape(one)}" for one in choices)
+    return InputError(
+        f"the network returned {len(choices)} maps that could be its result ({listed}); "
+        f"say which by model.output, an index or key, such as {first!r} or last"
+    )
+
+
+def check_alike(taken: Taken) -> bool:
+    """Whether it is told that maps taken for being the finest show what coarser ones do.
+
+    Heads of deep supervision learn one and the same; maps of features, of edges or of another task
+    may have as many channels. Told by the labels (:data:`AGREE`), which the finest ones must share
+    with one other at least; not by labels that are the same everywhere.
+
+    Raises :class:`~conceptseg.errors.InputError` where they share them with none.
+    """
+    agreed = [_kappa(taken.maps, one.maps) for one in taken.coarser]
+    told = [one for one in agreed if one is not None]
+    if not agreed or any(one >= AGREE for one in told):
+        return True
+    if len(told) < len(agreed):
+        return False
+    listed = "; ".join(f"{one.where}: {_shape(one)}" for one in (taken, *taken.coarser))
+    raise InputError(
+        f"the network returned {len(agreed) + 1} maps that could be its result ({listed}), and the "
+        f"finest labels other pixels than the rest (kappa {max(told):.2f} at most); say which by "
+        f"model.output, such as {taken.where} or {taken.coarser[-1].where}"
+    )
+
+
+def _kappa(fine: Tensor, coarse: Tensor) -> float | None:
+    """Cohen's kappa of two class maps' labels, on the second's grid; None where all are one."""
+    grid = [coarse.shape[2], coarse.shape[3]]
+    one = F.interpolate(_labels(fine)[:, None].float(), grid, mode="nearest-exact")[:, 0]
+    other = _labels(coarse).float()
+    shares = [
+        [float((each == c).float().mean()) for c in range(max(fine.shape[1], 2))]
+        for each in (one, other)
+    ]
+    chance = sum(a * b for a, b in zip(*shares, strict=True))
+    agreed = float((one == other).float().mean())
+    return None if chance > 1 - 1e-6 else (agreed - chance) / (1 - chance)
+
+
+def _labels(maps: Tensor) -> Tensor:
+    """Labels [n, y, x] of maps of any numbers."""
+    maps = maps.detach().float()
+    if maps.shape[1] > 1:
+        return maps.argmax(1)
+    low, high = maps.aminmax()
+    return maps[:, 0] > (0.5 if low >= 0 and high <= 1 else 0)
 
 
 def fits(grid: Size, size: Size) -> bool:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
+from math import gcd
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,6 +17,11 @@ PROBE_PX = 32
 PERIOD = 32
 """Sides are tried up to this many px more: networks repeat themselves with their largest stride."""
 
+PRIMES = 2 * 3 * 5 * 7
+"""A side that shares none of these divisors shows whether a network rounds its sides."""
+STEPS = (1, 2, 4, 8, 16, 32)
+"""Networks that do not take sides of any length take multiples of one of these."""
+
 Size = tuple[int, int]
 Run = Callable[[Tensor], Tensor]
 
@@ -25,19 +32,29 @@ class Placed:
 
     `margin` px are mirrored around them, half before and half after; of what comes out, cells of
     `stride` px that lack `lost` px of the widened input, half on each side, the input's own part
-    is kept.
+    is kept. With `equal` the map must be of the input's size.
     """
 
     margin: Size = (0, 0)
     lost: Size = (0, 0)
     stride: int = 1
+    equal: bool = False
 
     def widened(self, x: Tensor) -> Tensor:
         """The input [n, c, h, w] with its margin."""
         return x if self.margin == (0, 0) else _mirrored(x, self.margin)
 
     def cut(self, maps: Tensor, size: Sequence[int]) -> Tensor:
-        """The part [n, k, h, w] of the maps of a widened input that lies on the input of `size`."""
+        """The part [n, k, h, w] of the maps of a widened input that lies on the input of `size`.
+
+        Raises :class:`~conceptseg.errors.InputError` for maps of another size than they must have.
+        """
+        if self.equal and _grid(maps) != tuple(size):
+            raise InputError(
+                f"the network puts out a map of {maps.shape[2]} x {maps.shape[3]} for an input of "
+                f"{size[0]} x {size[1]}, but for others one of the input's size; say by "
+                "model.place: stretch that it lies all over the image, or let the module cut it"
+            )
         if self.margin == self.lost == (0, 0):
             return maps
         if self.stride > 1:
@@ -60,6 +77,8 @@ class Placed:
 class Placement:
     """Where a network's map lies, found out by trying, once for each size of its input.
 
+    Once for all where the map has the input's size for the sides too that its strides divide least.
+
     A map of the input's size lies all over it. Any other is set beside the map of a larger input:
     where both are smaller than the input by as many pixels at one stride, they were made by
     convolutions without padding, and lie in the input's middle. Then the input is mirrored at its
@@ -75,6 +94,7 @@ class Placement:
         self.wanted = wanted
         self._known: dict[Size, Placed] = {}
         self._grids: dict[Size, Size] = {}
+        self._equal = False
         self._strides: set[int] = set()
         self._always: Size | None = None
         self._latest: Size | None = None
@@ -88,7 +108,8 @@ class Placement:
         """How inputs of a size are run, if that has been found out."""
         if self.wanted == "stretch" and self._known:
             return Placed()
-        return self._known.get((size[0], size[1]))
+        found = self._known.get((size[0], size[1]))
+        return Placed(equal=True) if found is None and self._equal else found
 
     def widened(self, x: Tensor) -> tuple[Tensor, Placed]:
         """The input [n, c, h, w] with its margin, and how it is run."""
@@ -121,6 +142,8 @@ class Placement:
     def _found(self, x: Tensor, run: Run, size: Size) -> Placed:
         grid = self._grids[size] = _grid(run(x))
         if self.wanted == "stretch" or (self.wanted is None and self._as_before(grid, size)):
+            if grid == size and not self._known and self.wanted is None:
+                self._equal = _never_rounds(x, run)
             return Placed()
         wider = _tried(x, run, (PROBE_PX, PROBE_PX))
         stride = None if wider is None else _stride(grid, wider)
@@ -163,6 +186,18 @@ class Placement:
             return False
         self._always = grid
         return True
+
+
+def _never_rounds(x: Tensor, run: Run) -> bool:
+    """Whether the map is of the input's size for sides of the smallest step that is taken."""
+    for step in STEPS:
+        alone = PRIMES if step == 1 else 14
+        sides = [next(s for s in count(-(-n // step)) if gcd(s, alone) == 1) for n in x.shape[2:]]
+        wanted = (sides[0] * step, sides[1] * step)
+        grid = _tried(x, run, (wanted[0] - x.shape[2], wanted[1] - x.shape[3]))
+        if grid is not None:
+            return grid == wanted
+    return False
 
 
 def _margin(x: Tensor, run: Run, grid: Size, stride: int) -> Placed:

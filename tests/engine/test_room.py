@@ -28,6 +28,15 @@ def test_what_a_pass_keeps_is_what_its_layers_are_given():
     assert hooks(model) == 0 and all(p.grad is None for p in model.parameters())
 
 
+def test_weights_that_are_made_in_the_first_pass_are_not_counted_either():
+    lazy = wrapped(nn.Sequential(nn.LazyConv2d(16, 3, padding=1), nn.LazyConv2d(3, 1)))
+    x = images(1, 20, 30)
+    assert room.activation_bytes(lazy, x) == room.activation_bytes(wrapped(Chain()), x)
+    unused = Chain()
+    unused.spare = nn.LazyLinear(4)  # never run, and so never made
+    assert room.activation_bytes(wrapped(unused), x) == 4 * 20 * 30 * (3 + 16)
+
+
 def test_the_batch_is_what_fits_and_never_none(monkeypatch):
     model, x = unet(), images(1)
     each = room.activation_bytes(model, x)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from conceptseg.config import Reading
 from conceptseg.errors import InputError
@@ -114,3 +115,90 @@ def test_folded_queries_are_one_class_for_each_pixel():
             Queries(), NAMES, positive_class="tree", reading=Reading(values="independent")
         )
         model(IMAGES)
+
+
+class Bright(nn.Module):
+    """One number per pixel, from how bright it is; `made` makes maps of it."""
+
+    def __init__(self, made):
+        super().__init__()
+        self.made = made
+
+    def forward(self, x):
+        return self.made(8 * x.mean(1, keepdim=True) - 4)
+
+
+def bright(*sides):
+    """A dark image for each number, a bright square of that many pixels in it."""
+    images = torch.zeros(len(sides), 3, 16, 16)
+    for image, side in zip(images, sides, strict=True):
+        image[:, :side, 2 : 2 + side] = 1
+    return images
+
+
+def cut_off(z):
+    with torch.no_grad():
+        return (z / 8 + 0.5).clamp(0, 1)
+
+
+@pytest.mark.parametrize("first", [(0,), (0, 7), (0, 0, 5)])
+def test_a_blank_first_image_does_not_decide_what_numbers_are(first):
+    model = SegmentationModel(Bright(cut_off), ("dark", "bright"))
+    with pytest.raises(InputError, match="a logit, or a probability already.*model.values"):
+        for images in (bright(*first), bright(7)):
+            model(images)
+    told = SegmentationModel(
+        Bright(cut_off), ("dark", "bright"), reading=Reading(values="probabilities")
+    )
+    assert int(told(bright(0, 7)).argmax(1).sum()) == 49
+
+
+def test_logits_after_a_blank_image_are_logits():
+    model = SegmentationModel(Bright(lambda z: 5 * (z + 4).relu()), ("dark", "bright"))
+    assert int(model(bright(0)).argmax(1).sum()) == 0
+    assert int(model(bright(7)).argmax(1).sum()) == 49
+    assert model.interpretation.numbers.evidence == "numbers from 0 to 40"
+
+
+@pytest.mark.parametrize("made", [F.hardsigmoid, F.logsigmoid, torch.sigmoid])
+def test_the_last_step_tells_of_a_blank_image_too(made):
+    model = SegmentationModel(Bright(made), ("dark", "bright"))
+    assert int(model(bright(0)).argmax(1).sum()) == 0
+    with torch.no_grad():
+        assert int(model(bright(7, 3)).argmax(1).sum()) == 49 + 9
+
+
+def test_a_finer_map_of_something_else_is_found_out_after_a_blank_image():
+    def two(z):
+        edges = F.max_pool2d(z, 3, 1, 1) - z - 1
+        return F.avg_pool2d(torch.cat([-z, z], 1), 2), torch.cat([-edges, edges], 1)
+
+    model = SegmentationModel(Bright(two), ("dark", "bright"))
+    model(bright(0))
+    with pytest.raises(InputError, match="kappa .*model.output, such as 1 or 0"):
+        model(bright(8))
+    chosen = SegmentationModel(Bright(two), ("dark", "bright"), reading=Reading(output=0))
+    assert int(chosen(bright(8)).argmax(1).sum()) == 64
+
+
+def test_heads_of_several_sizes_that_agree_are_read_by_the_finest():
+    def heads(z):
+        z = torch.cat([-z, z], 1)
+        return [z, F.avg_pool2d(z, 2), F.avg_pool2d(z, 4)]
+
+    model = SegmentationModel(Bright(heads), ("dark", "bright"))
+    assert int(model(bright(0, 7)).argmax(1).sum()) == 49
+    assert model.interpretation.taken.rule == "the finest of 3"
+
+
+def test_another_part_of_a_further_output_is_refused():
+    def fixed(z):
+        z = torch.cat([-z, z], 1)
+        return [z, F.interpolate(z, (20, 20))]
+
+    model = SegmentationModel(Bright(fixed), ("dark", "bright"))
+    assert int(model(F.pad(bright(7), (0, 8, 0, 8))).argmax(1).sum()) == 49
+    with pytest.raises(
+        InputError, match="of 16 x 16 1 would be .* the first 0 was: .*model.output"
+    ):
+        model(bright(7))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from conceptseg.errors import InputError
-from conceptseg.network.outputs import fits, fold_queries, take
+from conceptseg.network.outputs import check_alike, fits, fold_queries, take
 
 MAPS = torch.arange(2 * 3 * 4 * 5, dtype=torch.float32).view(2, 3, 4, 5)
 COARSE = torch.zeros(2, 3, 2, 2)
@@ -39,6 +39,8 @@ Named = namedtuple("Named", ["out", "aux"])
         pytest.param([MAPS, MAPS.clone()], id="twice-the-same"),
         pytest.param((MAPS, VECTOR), id="with-label"),
         pytest.param((FEATURES, MAPS), id="with-features"),
+        pytest.param((MAPS, torch.zeros(2, 1, 16, 20)), id="with-a-finer-single-map"),
+        pytest.param({"a": MAPS, "depth": MAPS[:, :1]}, id="with-an-equal-single-map"),
         pytest.param(({"out": MAPS}, VECTOR), id="dict-in-tuple"),
         pytest.param(Output(None, MAPS), id="dataclass"),
         pytest.param(Named(MAPS, FEATURES), id="namedtuple"),
@@ -101,6 +103,47 @@ def test_what_was_taken_is_said():
     assert (deep.where, deep.rule) == ("0.out.0", "the only one")
     assert take([COARSE, MAPS, COARSE], 3, 2).rule == "the finest of 3"
     assert take((FEATURES, MAPS), 3, 2).rule == "the only one of 2 with a map for each class"
+
+
+@pytest.mark.parametrize("side", [4, 2])
+@pytest.mark.parametrize("wrapped", [list, lambda parts: {"out": parts}])
+def test_two_maps_of_two_classes_are_not_passed_over_for_a_finer_single_one(side, wrapped):
+    two, one = torch.zeros(2, 2, side, side), torch.zeros(2, 1, 4, 4)
+    with pytest.raises(InputError, match="2 maps .*1, 4, 4.*model.output"):
+        take(wrapped([one, two]), classes=2, images=2)
+    fine = torch.zeros(2, 2, 8, 8)
+    assert take(wrapped([one, fine]), classes=2, images=2).maps is fine
+
+
+def scene(k: int, side: int) -> Tensor:
+    """Class maps of a square that lies off the middle, and noise around them."""
+    maps = torch.full((1, k, side, side), -3.0)
+    maps[:, 0], maps[:, -1, side // 4 : side // 2, side // 4 :] = 1 if k > 1 else -3.0, 3
+    return maps + torch.randn(maps.shape, generator=torch.Generator().manual_seed(side)) / 4
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_coarser_maps_must_show_what_the_finest_does(k):
+    fine, coarse = scene(k, 32), scene(k, 8)
+    classes = max(k, 2)
+    for changed in (lambda z: z, lambda z: z.softmax(1) if k > 1 else z.sigmoid()):
+        found = take([changed(coarse), changed(fine), scene(k, 16)], classes, 1)
+        assert found.maps.shape[2] == 32 and check_alike(found)
+    noise = torch.randn(1, k, 32, 32, generator=torch.Generator().manual_seed(1))
+    for other in (noise, scene(k, 32).flip(2)):
+        with pytest.raises(
+            InputError, match=r"kappa -?0.\d* at most.*model.output, such as a.1 or"
+        ):
+            check_alike(take([coarse, other], classes, 1).within("a"))
+    # Of three the finest may be apart while the others agree.
+    with pytest.raises(InputError, match="3 maps that could be its result"):
+        check_alike(take([coarse, scene(k, 16), noise], classes, 1))
+
+
+def test_labels_that_are_one_everywhere_tell_nothing():
+    blank = [torch.zeros(1, 2, side, side) for side in (4, 8)]
+    assert not check_alike(take(blank, 2, 1))
+    assert check_alike(take(blank[0], 2, 1))
 
 
 def test_class_logits_of_queries_are_no_map():

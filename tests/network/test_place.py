@@ -118,7 +118,119 @@ def test_a_network_whose_map_covers_the_image_is_tried_out_once():
     model = model_of(module)
     for side in (16, 20, 24):
         model(torch.rand(2, 3, side, side))
-    assert module.passes == 3 + 2  # of the first image: what it puts out, and where
+    assert module.passes == 3 + 3  # of the first image: what it puts out, where, and if it rounds
+
+
+@pytest.mark.parametrize(("step", "tried"), [(4, 3), (7, 6 + 2)])
+def test_a_network_of_certain_sizes_is_tried_out_with_the_least_of_them(step, tried):
+    """Where none of the steps that are tried is its own, for each size."""
+    module = Unpadded(0)
+
+    def certain(x):
+        module.passes += 1
+        if x.shape[2] % step or x.shape[3] % step:
+            raise RuntimeError(f"sides must be multiples of {step}")
+        return x
+
+    module.forward = certain
+    model = model_of(module)
+    for side in (4, 5, 6, 5):
+        model(torch.rand(2, 3, side * step, side * step))
+    assert module.passes == 4 + 2 + tried
+
+
+def test_a_map_that_has_the_input_s_size_most_of_the_time():
+    module = Unpadded(0)
+    module.forward = lambda x: F.pad(x, (0, 3, 0, 0)) if x.shape[3] > 80 else x
+    model = model_of(module)
+    model(torch.rand(1, 3, 40, 40))
+    with pytest.raises(InputError, match="map of 40 x 93 for .* 40 x 90, but .*model.place"):
+        model(torch.rand(1, 3, 40, 90))
+
+
+class Rounding(Unpadded):
+    """Brings its input to sides that `step` divides, and leaves its map so."""
+
+    def __init__(self, step, how, stride=1):
+        super().__init__(0, stride)
+        self.step, self.how = step, how
+
+    def forward(self, x):
+        h, w = x.shape[2:]
+        down, right = -h % self.step, -w % self.step
+        if self.how == "pad":
+            x = F.pad(x, (0, right, 0, down), mode="replicate")
+        elif self.how == "pad to a square":
+            side = max(h + down, w + right)
+            x = F.pad(x, (0, side - w, 0, side - h), mode="replicate")
+        elif self.how == "scale":
+            x = F.interpolate(x, (h + down, w + right), mode="bilinear")
+        else:
+            x = x[:, :, : h - h % self.step, : w - w % self.step]
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("first", [(64, 32), (50, 70)])
+@pytest.mark.parametrize("size", [(50, 70), (64, 45), (35, 96), (210, 300)])
+@pytest.mark.parametrize("how", ["pad", "scale", "cut"])
+@pytest.mark.parametrize("step", [16, 32])
+def test_a_map_of_rounded_sides_lies_on_the_image_whatever_size_came_first(step, how, size, first):
+    model = model_of(Rounding(step, how))
+    model(torch.rand(1, 3, *first))
+    images = torch.rand(2, 3, *size)
+    torch.testing.assert_close(model(images), images)
+
+
+def test_a_coarse_map_of_rounded_sides():
+    model = model_of(Rounding(32, "pad", stride=4))
+    model(torch.rand(1, 3, 32, 64))
+    ramp = torch.linspace(0, 1, 70).expand(1, 3, 50, 70)
+    middle = (..., slice(4, -4), slice(4, -4))
+    torch.testing.assert_close(model(ramp)[middle], ramp[middle], atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("module", "size"),
+    [(Rounding(128, "pad"), (70, 70)), (Rounding(128, "pad"), (70, 120)),
+     (Rounding(32, "pad to a square"), (50, 70))],
+)  # fmt: skip
+def test_a_map_larger_than_its_input_is_refused_where_its_place_is_not_found(module, size):
+    model = model_of(module)
+    model(torch.rand(1, 3, 128, 128))
+    with pytest.raises(InputError, match="map of .* for an input of [75]0 x .*model.place"):
+        model(torch.rand(1, 3, *size))
+
+
+def test_a_known_scale_is_not_searched_again():
+    module = Unpadded(0, 4)
+    model = model_of(module)
+    passes = []
+    for size in ((40, 48), (37, 50), (60, 61)):
+        before = module.passes
+        model(torch.rand(1, 3, *size))
+        passes.append(module.passes - before)
+        assert model.placement.grid == (size[0] // 4, size[1] // 4)
+    assert passes == [4, 2, 2]
+
+
+@pytest.mark.parametrize("sizes", [[(64, 64), (30, 50), (90, 40)], [(30, 50), (64, 64), (90, 90)]])
+def test_a_map_of_one_size_whatever_comes(sizes):
+    module = Unpadded(0)
+    module.forward = lambda x: F.interpolate(x, (64, 64), mode="bilinear")
+    model = model_of(module)
+    for size in sizes:
+        images = torch.rand(1, 3, *size)
+        expected = F.interpolate(module(images), size, mode="bilinear")
+        torch.testing.assert_close(model(images), expected)
+
+
+def test_too_much_padding_is_refused_and_the_centre_cuts_it():
+    padding = nn.ConstantPad2d(2, 0.0)
+    images = torch.rand(1, 3, 64, 80)
+    with pytest.raises(InputError, match="68 x 84 .*model.place"):
+        model_of(padding)(images)
+    centred = model_of(padding, Reading(values="logits", place="centre"))
+    torch.testing.assert_close(centred(images), images)
 
 
 def test_a_margin_may_be_wider_than_the_image():

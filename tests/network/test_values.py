@@ -6,7 +6,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from conceptseg.errors import InputError
-from conceptseg.network.values import as_logits, judge, last_step, merged, paired, saturated
+from conceptseg.network.values import (
+    as_logits,
+    judge,
+    judge_again,
+    last_step,
+    merged,
+    paired,
+    saturated,
+)
 
 Z = torch.randn(2, 3, 5, 6, generator=torch.Generator().manual_seed(0)).mul(3).requires_grad_()
 ONE = Z[:, :1]
@@ -38,6 +46,7 @@ def test_a_softmax_inside_is_undone(made):
         lambda z: z.sigmoid(),
         lambda z: F.interpolate(z.sigmoid(), scale_factor=3, mode="bicubic").clamp(0, 1),
         lambda z: nn.Sequential(nn.Sigmoid(), nn.Flatten(2), nn.Unflatten(2, (5, 6)))(z),
+        lambda z: F.hardsigmoid(z / 4),
     ],
 )
 def test_a_sigmoid_at_the_end_of_one_map_is_undone(made):
@@ -71,8 +80,64 @@ def test_what_the_numbers_cannot_be_is_refused(wanted):
         judge(Z, wanted)
 
 
-def test_a_constant_tells_nothing_and_counts_as_a_logit():
-    assert judge(torch.full((1, 1, 4, 4), 0.5), None).values == "logits"
+def flat(*numbers):
+    return torch.tensor(numbers).view(1, -1, 1, 1).expand(1, len(numbers), 4, 4)
+
+
+def test_a_constant_tells_nothing_and_counts_as_a_logit_until_one_does():
+    found = judge(flat(0.5), None)
+    assert found.values == "logits" and "tells nothing" in found.evidence
+    assert judge_again(found, flat(0.5)) == found
+    sure = judge_again(found, ONE)
+    assert (sure.values, sure.constant) == ("logits", ()) and judge_again(sure, flat(0.5)) is sure
+    for further in (ONE.sigmoid(), flat(0.25)):
+        with pytest.raises(InputError, match="a logit, or a probability already"):
+            judge_again(found, further)
+    with pytest.raises(InputError, match="sum to 1 over the 3 classes: give model.values"):
+        judge_again(judge(flat(0.0, 0.0, 0.0), None), Z.softmax(1))
+
+
+@pytest.mark.parametrize("number", [0.0, 0.3, 1.0])
+def test_a_constant_of_a_known_step_is_told_by_it(number):
+    for step, like in ((torch.sigmoid, torch.logit), (F.hardsigmoid, lambda p: 6 * p - 3)):
+        made = step(like(flat(number).clone()).requires_grad_())
+        assert judge(made, None).values == "probabilities"
+    with pytest.raises(InputError, match="come from a sigmoid"):
+        judge(flat(number, number, number).logit().requires_grad_().sigmoid(), None)
+
+
+def test_constants_that_sum_to_1_are_held_to_it():
+    found = judge(flat(1.0, 0.0, 0.0), None)
+    assert found.values == "probabilities" and found.constant == (1, 0, 0)
+    assert judge_again(found, Z.softmax(1)).constant == ()
+    with pytest.raises(InputError, match="logits, it seems; but .* like probabilities.*model.val"):
+        judge_again(found, Z)
+
+
+@pytest.mark.parametrize(
+    "made", [F.logsigmoid, lambda z: z.sigmoid().log(), lambda z: (z.sigmoid() + 1e-9).log()]
+)
+def test_a_log_sigmoid_is_undone(made):
+    found = judge(made(ONE), None)
+    assert (found.values, found.logs) == ("probabilities", True)
+    torch.testing.assert_close(as_logits(made(ONE), "probabilities", True), ONE, atol=1e-3, rtol=0)
+    several = made(Z)
+    with pytest.raises(InputError, match="log-sigmoid .* of 3 classes: give model.values"):
+        judge(several, None)
+    own = judge(several, "independent")
+    assert own.logs and not judge(several, "logits").logs
+    torch.testing.assert_close(as_logits(several, own.values, own.logs), Z, atol=1e-3, rtol=0)
+    for wanted in ("logits", "probabilities"):
+        with pytest.raises(InputError, match="leave the key out"):
+            judge(made(ONE), wanted)
+
+
+def test_a_saturated_log_sigmoid_stays_finite():
+    z = torch.tensor([-200.0, 0.0, 200.0]).view(1, 1, 1, 3).requires_grad_()
+    logits = as_logits(F.logsigmoid(z), "probabilities", True)
+    assert logits.isfinite().all() and logits.flatten().sign().tolist() == [-1, 0, 1]
+    (gradient,) = torch.autograd.grad(logits.sum(), z)
+    assert gradient.isfinite().all()
 
 
 def test_what_rounding_made_0_or_1_stays_finite_and_is_counted():
@@ -85,6 +150,9 @@ def test_what_rounding_made_0_or_1_stays_finite_and_is_counted():
 def test_the_last_step_is_seen_through_what_only_moves_values():
     assert last_step(Z.sigmoid().permute(0, 1, 3, 2)[:, :2]) == "sigmoid"
     assert last_step(Z.log_softmax(1).unsqueeze(0).squeeze(0)) == "log-softmax"
+    assert last_step(Z.softmax(1).clamp(min=1e-6).log()) == "log-softmax"
+    assert last_step(Z.exp().log()) is None and last_step(Z.log_softmax(1).log()) is None
+    assert last_step(Z.sigmoid() + 1) is None
     assert last_step(Z.sigmoid() * 2) is None
     assert last_step(Z.detach()) is None
 
@@ -105,4 +173,6 @@ def test_a_pair_has_the_sigmoid_as_its_softmax():
 def test_logits_are_no_probabilities_of_independent_classes():
     with pytest.raises(InputError, match="ends in a sigmoid .*give independent_probabilities"):
         judge(Z.sigmoid(), "independent")
+    with pytest.raises(InputError, match="ends in a log-softmax .*give logits"):
+        judge(Z.log_softmax(1), "independent")
     assert judge(Z, "independent").values == "independent"

@@ -187,12 +187,11 @@ def _by_pillow(path: Path, file: BinaryIO, page: Any, packed: str) -> np.ndarray
     except Exception:
         raise needs from None  # 12 bands of 16 bit, say, are no picture to Pillow
     with image:
-        if image.mode == "YCbCr":
-            image = image.convert("RGB")
+        shown = image.convert("RGB") if image.mode == "YCbCr" else image
         wanted = ("L", "RGB", "P", "I;16", "I;16B", "F", "1")
-        exact = image.mode in wanted and page.photometric != _MINISWHITE
-        exact = exact and len(image.getbands()) == page.samplesperpixel
-        deep = page.bitspersample not in (1, 8) and image.mode in ("RGB", "L", "P")
+        exact = shown.mode in wanted and page.photometric != _MINISWHITE
+        exact = exact and len(shown.getbands()) == page.samplesperpixel
+        deep = page.bitspersample not in (1, 8) and shown.mode in ("RGB", "L", "P")
         if not exact or deep or getattr(image, "n_frames", 1) > 1:
             raise needs
-        return stored(np.asarray(image), orientation_of(page))  # Pillow has turned it
+        return stored(np.asarray(shown), orientation_of(page))  # Pillow has turned it

@@ -31,7 +31,8 @@ def test_reference_logits(shared_dir, name, folder, preprocessing, classes):
         source="factory", name=name, weights=str(path / "weights.pth"), preprocessing=preprocessing
     )
     model = load_model(config, [f"class {index}" for index in range(classes)])
-    reference = np.load(path / "reference.npz", allow_pickle=False)
+    with np.load(path / "reference.npz", allow_pickle=False) as file:
+        reference = dict(file)
     image = torch.from_numpy(reference["image_rgb_uint8"]).permute(2, 0, 1)[None] / 255
     model.settle(image)
     seen = []
