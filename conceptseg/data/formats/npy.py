@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 import numpy as np
@@ -9,6 +10,10 @@ from numpy.lib import format as npy
 
 from conceptseg.data.raster import Raster, arrange, check_pixels
 from conceptseg.errors import InputError
+
+_ONE_AT_A_TIME = Lock()
+"""A header is parsed as Python, of which Python 3.11 was seen to fail when threads did it at once:
+"AST constructor recursion depth mismatch"."""
 
 
 def read(path: Path, file: BinaryIO, channels: int, max_pixels: int, mask: bool) -> Raster:
@@ -18,7 +23,8 @@ def read(path: Path, file: BinaryIO, channels: int, max_pixels: int, mask: bool)
     file.seek(0)
     first = npy.read_magic(file) == (1, 0)
     header = npy.read_array_header_1_0 if first else npy.read_array_header_2_0
-    shape, by_columns, dtype = header(file)
+    with _ONE_AT_A_TIME:
+        shape, by_columns, dtype = header(file)
     if dtype.hasobject:
         raise InputError(f"{path}: damaged, or not what its name says (it holds objects)")
     # The shape is known before the numbers are read.
