@@ -153,8 +153,7 @@ def explain(
     pixels = as_image(image, network.channels).to(next(network.parameters()).device)
     target = Target(network.class_id(class_name), region, score)
     scene = Scene(network, pixels[None], batch_size=batch_size)
-    for named in sorted({name for method in made for name in method.layers_named} - {"auto"}):
-        network.layer_name(named, scene.images)
+    _check_layers(scene, made)
     fixed = scene.fix(target)
     if bool(fixed.empty[0]):
         present = [network.classes[int(c)] for c in label_map(scene.logits).unique()]
@@ -206,8 +205,7 @@ def brush(
     made = method if isinstance(method, Explainer) else _method(method)
     pixels = as_image(image, network.channels).to(next(network.parameters()).device)
     scene = Scene(network, pixels[None], batch_size=batch_size)
-    for named in sorted(made.layers_named - {"auto"}):
-        network.layer_name(named, scene.images)
+    _check_layers(scene, [made])
     own = Brush(scene, network.class_id(class_name), made, score)
     maps = own.maps(own.cells(*cells)).cpu().numpy()
     grid = (min(cells[0], scene.size[0]), min(cells[1], scene.size[1]))
@@ -273,6 +271,12 @@ def _zero(method: Explainer, scene: Scene) -> str:
             text += ", or give relu: false to see what speaks against the class too"
         return text
     return f"{text}: the method finds nothing that the class depends on; try another"
+
+
+def _check_layers(scene: Scene, methods: Sequence[Explainer]) -> None:
+    """Refuse layers that methods name and that cannot be read as maps."""
+    for name in sorted({name for method in methods for name in method.layers_named} - {"auto"}):
+        scene.model.layer_name(name, scene.images)
 
 
 def _method(entry: str | dict[str, Any]) -> Explainer:

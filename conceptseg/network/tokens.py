@@ -54,6 +54,7 @@ def check_tokens(model: Network, image: Tensor, layer: str) -> None:
 def _rows(model: Network, images: Tensor, layer: str) -> tuple[Tensor | None, tuple[int, int]]:
     """The tokens [n, t, d] that a layer puts out, None if it puts out something else; and the
     size of the network's input."""
+    model.settle(images)  # what is tried out first is not to be seen
     module, call = find(model, layer)
     seen: list[Any] = []
     sizes: list[tuple[int, int]] = []
@@ -63,8 +64,6 @@ def _rows(model: Network, images: Tensor, layer: str) -> tuple[Tensor | None, tu
     hook = module.register_forward_hook(lambda _, args, output: seen.append(output))
     try:
         with undisturbed(model), torch.no_grad():
-            model.settle(images)
-            seen.clear()
             model(images)
     finally:
         begin.remove()

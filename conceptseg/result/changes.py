@@ -38,8 +38,6 @@ Status = Literal[
     "not looked at",
     "no clear change",
 ]
-WORSE: tuple[Status, ...] = ("new", "grown", "turned")
-"""What a pipeline may want to be stopped by."""
 STATUSES: tuple[Status, ...] = get_args(Status)
 """In the order in which they are told."""
 _OUTCOMES = {"effect_name", "verdict", "standing", "label", "fit", "conclusion", "caused"}

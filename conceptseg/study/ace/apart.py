@@ -74,7 +74,7 @@ class Apart(Pass):
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         discovery, concepts = known[DISCOVERY], shared(known[TESTED])
         with torch.no_grad():
-            layer = Editable.of(context, batch)
+            layer = Editable.of(context, batch.images, batch.labels)
             activation = layer.tail.activation
             rows = [
                 torch.stack(

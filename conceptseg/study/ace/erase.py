@@ -81,7 +81,7 @@ class Erase(Pass):
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         discovery = known[DISCOVERY]
         with torch.no_grad():
-            layer = Editable.of(context, batch)
+            layer = Editable.of(context, batch.images, batch.labels)
             rows: dict[str, list[Tensor]] = {"clean": [layer.iou()]}
             far = reach(layer.tail, _mean(discovery, layer.tail.activation))
             for kind, activation in _edits(discovery, layer.tail.activation):

@@ -55,7 +55,7 @@ class Outside(Pass):
         judged, discovery = known[JUDGED], known[DISCOVERY]
         pairs = tried(self.study, judged)
         with torch.no_grad():
-            layer = Editable.of(context, batch)
+            layer = Editable.of(context, batch.images, batch.labels)
             rows = _outside(pairs, discovery, batch.ids, layer, known[ERASURES].reach)
         return OUTSIDE(SampleTable.batch(batch.ids, rows))
 

@@ -63,7 +63,7 @@ class Erase(Pass):
         learnt = known[LEARNT]
         mean = known[MEAN_CODES]
         with torch.no_grad():
-            layer = Editable.of(context, batch)
+            layer = Editable.of(context, batch.images, batch.labels)
             activation = layer.tail.activation
             codes = codes_of(learnt.atoms, activation)
             edits = list(enumerate(learnt.atoms.atoms))

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
-from conceptseg.network.label_map import label_map
-from conceptseg.network.record import Tail
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test, judge
 from conceptseg.stats.intervals import mostly_alike
@@ -20,7 +18,7 @@ from conceptseg.study.dictionary.learn import LEARNT
 from conceptseg.study.dictionary.survey import HALVES, SURVEY
 from conceptseg.study.shared.atoms import changed, codes_of
 from conceptseg.study.shared.edits import Editable
-from conceptseg.study.shared.overlap import class_mean, referred
+from conceptseg.study.shared.overlap import class_mean
 from conceptseg.study.shared.studied import sampling_of
 from conceptseg.study.shared.sweep import One, Sweep
 
@@ -121,10 +119,7 @@ class Try(Sweep):
 
 def editable(context: Context, one: One) -> Editable:
     with torch.no_grad():
-        tail = Tail.of(context.model, one.image, context.levels)
-        clean = label_map(tail.logits)
-    labels = None if one.labels is None else one.labels[None]
-    return Editable(tail, clean, *referred(labels, clean), len(context.model.classes))
+        return Editable.of(context, one.image, None if one.labels is None else one.labels[None])
 
 
 def settings(layer: Editable, codes: Tensor, atoms: np.ndarray, mean: np.ndarray) -> list[Tensor]:

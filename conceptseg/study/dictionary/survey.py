@@ -53,7 +53,7 @@ class Survey(Pass):
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         atoms, k = known[LEARNT].atoms, len(context.model.classes)
         with torch.no_grad():
-            layer = Editable.of(context, batch)
+            layer = Editable.of(context, batch.images, batch.labels)
             activation = layer.tail.activation
             codes = codes_of(atoms, activation).float()
             mass, area = zoned(codes, layer.clean, k)

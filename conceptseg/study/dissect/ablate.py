@@ -101,7 +101,7 @@ class Ablate(Pass):
         detection = known[DETECTION]
         values = replacement(self.study, detection.plan)
         with torch.no_grad():
-            layer = Editable.of(context, batch)
+            layer = Editable.of(context, batch.images, batch.labels)
             rows, right = [layer.iou()], [torch.zeros_like(layer.iou())]
             for kind, sets in edits(self.study, detection, context.seed).items():
                 for units in sets:

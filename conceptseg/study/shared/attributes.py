@@ -21,6 +21,6 @@ def columns(metadata: Mapping[str, Sequence[str | float]]) -> dict[str, list[str
             edges = np.unique(np.nanquantile(numbers, [1 / 3, 2 / 3]))
             names = ("lowest third", "middle third", "highest third")
             place = np.searchsorted(edges, numbers, side="right")
-            known = np.isfinite(numbers) | np.isinf(numbers)
-            kept[name] = [names[p] if k else "none" for p, k in zip(place, known, strict=True)]
+            lacking = np.isnan(numbers)
+            kept[name] = ["none" if no else names[p] for p, no in zip(place, lacking, strict=True)]
     return kept

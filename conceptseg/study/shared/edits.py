@@ -7,7 +7,6 @@ from functools import cached_property
 import numpy as np
 from torch import Tensor
 
-from conceptseg.data.batch import Batch
 from conceptseg.engine.contract import Context
 from conceptseg.network.label_map import label_map
 from conceptseg.network.record import Tail
@@ -39,11 +38,12 @@ class Editable:
     classes: int
 
     @classmethod
-    def of(cls, context: Context, batch: Batch) -> "Editable":
-        """One pass of each image; takes no gradients, so call it where none are recorded."""
-        tail = Tail.of(context.model, batch.images, context.levels)
+    def of(cls, context: Context, images: Tensor, labels: Tensor | None) -> "Editable":
+        """One pass of each image [n, c, h, w], with labels [n, h, w] if there are any; takes no
+        gradients, so call it where none are recorded."""
+        tail = Tail.of(context.model, images, context.levels)
         clean = label_map(tail.logits)
-        return cls(tail, clean, *referred(batch.labels, clean), len(context.model.classes))
+        return cls(tail, clean, *referred(labels, clean), len(context.model.classes))
 
     def iou(self, activation: Tensor | None = None) -> Tensor:
         """IoU of each class in each image with the layer's activation replaced, [n, k].

@@ -60,20 +60,12 @@ def erased(finds: bool, unit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     model, (images, labels) = wrapped(Street(finds), 3), scenes()
     context = SimpleNamespace(model=model, levels="units")
     with torch.no_grad():
-        layer = Editable.of(context, Batched(images, labels))
+        layer = Editable.of(context, images, labels)
         edited = layer.tail.activation.clone()
         edited[:, unit] = 0
         iou, right = layer.iou_and_right(edited)
         assert torch.equal(iou.nan_to_num(-1), layer.iou(edited).nan_to_num(-1))
         return layer.iou().numpy(), iou.numpy(), right.numpy()
-
-
-class Batched(SimpleNamespace):
-    def __init__(self, images: Tensor, labels: Tensor):
-        super().__init__(images=images, labels=labels)
-
-    def __len__(self) -> int:
-        return len(self.images)
 
 
 def dissected(finds: bool, unit: int, name: str):
