@@ -11,6 +11,7 @@ Prints what `check` says a run will cost, and what it did.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import re
 import subprocess
@@ -39,9 +40,9 @@ def colours(classes: int) -> np.ndarray:
     return np.asarray(20 + 215 * steps)
 
 
-def network(classes: int) -> nn.Module:
+def network(classes: int, seed: int = 0) -> nn.Module:
     """`body`: 64 units on half the size, the first three of which are the colour."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     known = torch.from_numpy(colours(classes)).float() / 255
     body, head = nn.Conv2d(3, UNITS, 3, stride=2, padding=1), nn.Conv2d(UNITS, classes, 1)
     with torch.no_grad():
@@ -107,6 +108,9 @@ def main() -> None:
                 "classes": [f"c{number}" for number in range(asked.classes)],
             }
             content = {"data": {"manifest": str(manifest)}, "model": model, "layer": "0"}
+            if study == "diff":
+                content["other"] = copy.deepcopy(model)
+                content["other"]["arguments"]["seed"] = 1  # type: ignore[index]
             path = Path(top) / f"{study}_classes.yaml"
             path.write_text(yaml.safe_dump(content))
             words = ["--config", str(path), *sets]

@@ -154,6 +154,7 @@ def _descended(
     best, least = theta.clone(), theta.new_full((len(sets),), float("inf"))
     done, ended = torch.zeros(2, len(sets), dtype=torch.bool, device=theta.device)
     asked = theta.new_full((len(sets),), beyond)
+    past = list[tuple[Tensor, Tensor]]()
     for row, groups in enumerate(sets):
         if (corner := _corner(scene, code, flip, groups, beyond, guard)) is not None:
             best[row], done[row] = corner, True
@@ -161,6 +162,7 @@ def _descended(
         rows = torch.nonzero(~done & ~ended)[:, 0]
         if not len(rows):
             break
+        past.append((theta.clone(), asked.clone()))
         margin, slope, happened = _looked(scene, code, flip, theta[rows])
         flipped = happened & (margin <= -asked[rows] * NEARLY)
         if guard is not None and bool(flipped.any()):
@@ -174,8 +176,10 @@ def _descended(
         if step == steps:
             break
         moved = _moved(code, theta[rows], margin + asked[rows], slope, free[rows])
-        # What stays where it is, at its bounds or without a slope, would do so in all that follow.
-        ended[rows] = (moved == theta[rows]).all(1)
+        # What comes back to where it was, at bounds or without a slope at the next step already,
+        # and is asked for as much, goes the same way again for ever.
+        back = [(moved == at[rows]).all(1) & (asked == of)[rows] for at, of in past]
+        ended[rows] = torch.stack(back).any(0)
         theta[rows] = moved
     edits = []
     for row, groups in enumerate(sets):

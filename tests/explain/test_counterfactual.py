@@ -94,6 +94,40 @@ def test_what_stands_at_its_bounds_is_not_looked_at_again():
     assert found[0] == found[1] and found[0][0] < 60
 
 
+class Bowl(nn.Module):
+    """Two logits, the same at each pixel: 0 and 1 + (mean - 0.6)^2, which is nowhere below 1."""
+
+    def forward(self, x):
+        z = 1 + (x.mean((1, 2, 3)) - 0.6).square()
+        z = z[:, None, None].expand(-1, H, W)
+        return torch.stack((torch.zeros_like(z), z), 1)
+
+
+class Brightness(Code):
+    """One parameter that is added to all pixels."""
+
+    groups = (Group("all", "brightness", (0,)),)
+    low, high = -torch.ones(1), torch.ones(1)
+
+    def render(self, theta):
+        return 0.5 + theta[:, :, None, None].expand(-1, 1, H, W)
+
+    def describe(self, theta, group):
+        return "brighter"
+
+
+def test_what_goes_round_is_not_looked_at_again():
+    """To either side of the least margin by the longest step, and back."""
+    clean, whole = torch.ones(H, W, dtype=torch.int64), torch.ones(H, W, dtype=torch.bool)
+    found = []
+    for steps in (20, 200):
+        scene = Scene(wrapped(Bowl(), 2, 1), torch.full((1, 1, H, W), 0.5))
+        code = Brightness()
+        (edit,) = search(scene, code, Flip(1, 0, whole, clean), [code.groups], steps)
+        found.append((scene.passes["backward"], edit.theta.tolist(), edit.margin))
+    assert found[0] == found[1] and found[0][0] < 5
+
+
 class Switches(Code):
     """Three groups of choices that add numbers to all pixels."""
 
