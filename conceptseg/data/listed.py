@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from conceptseg.data.draw import lowest
 from conceptseg.data.sample import Sample, check_id, check_text, repeated
 
 
@@ -109,3 +110,10 @@ class Objects(Listed):
 def listed(samples: Sequence[Sample]) -> Listed:
     """Samples as columns."""
     return samples if isinstance(samples, Listed) else Objects(samples)
+
+
+def first_of(samples: Sequence[Sample], seed: int, most: int) -> Sequence[Sample]:
+    """The first samples by hash (:func:`conceptseg.data.draw.lowest`), at most so many, in their
+    order; of a table's other rows none is made a sample."""
+    table = listed(samples)
+    return table.take(lowest(seed, table.ids, most))

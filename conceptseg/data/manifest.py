@@ -175,8 +175,12 @@ class Manifest:
 
     def labelled_samples(self) -> Sequence[Sample]:
         """The samples that have labels, in order; nothing is read."""
-        labelled = self.source.labelled_each(self.samples)
+        labelled = self.labelled_each()
         return self.samples if labelled.all() else self._listed.take(np.flatnonzero(labelled))
+
+    def labelled_each(self) -> np.ndarray:
+        """Which samples have labels, bool [n]; nothing is read."""
+        return self.source.labelled_each(self.samples)
 
     def named(self, ids: Iterable[str]) -> Sequence[Sample]:
         """The samples with these ids, in the manifest's order; unknown ids are passed over."""

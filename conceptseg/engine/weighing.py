@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from conceptseg import catalogue
 from conceptseg.config import RunConfig
 from conceptseg.data.draw import drawn
+from conceptseg.data.listed import first_of
 from conceptseg.engine.contract import Context
 from conceptseg.engine.reading import laid_out
 from conceptseg.errors import InputError
@@ -28,8 +29,8 @@ class Drawn:
 
     def __init__(self, manifest: Manifest, run: RunConfig, seed: int, most: int):
         self.manifest, self.run = manifest, run
-        ids = drawn(seed, [one.id for one in manifest.samples], most)
-        self._left = [manifest.sample(name) for name in ids]
+        some = {one.id: one for one in first_of(manifest.samples, seed, most)}
+        self._left = [some[name] for name in drawn(seed, some, most)]
         self._held: list[Tensor] = []
 
     def __getitem__(self, some: slice) -> Tensor:

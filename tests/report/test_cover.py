@@ -83,11 +83,3 @@ def test_notes_count_images_and_groups():
         "unit": "group", "groups": 1, "manifest_groups": 1, "methods": ["seg_grad_cam"],
         "layer": "x",
     }  # fmt: skip
-
-
-def test_images_that_were_left_out_are_listed_with_the_reason():
-    rows = studied.left_out(
-        context(), ["s0", "s1", "s2"], lambda sample: f"no mask of {sample.group}"
-    )
-    assert rows == [{"kind": "sample", "sample": "s3", "reason": "no mask of g1"}]
-    assert studied.left_out(context(), ["s0"], "no mask")[0]["reason"] == "no mask"

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from conceptseg.data.batch import Batch
-from conceptseg.data.draw import drawn, sample_priority
+from conceptseg.data.draw import sample_priority
+from conceptseg.data.listed import first_of
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
 from conceptseg.network.label_map import label_map
@@ -233,8 +234,8 @@ def by_itself(x: Tensor, p: Tensor) -> Tensor:
 
 def draw_images(study: Ability, context: Context, known: Known) -> Known:
     """Images on which single units are read: the first labelled ones by hash."""
-    ids = [one.id for one in labelled(context)]
-    return UNIT_IMAGES(frozenset(drawn(study.seed, ids, study.unit_images)))
+    some = first_of(labelled(context), study.seed, study.unit_images)
+    return UNIT_IMAGES(frozenset(one.id for one in some))
 
 
 def scored(labels: Tensor, truth: Tensor, k: int) -> np.ndarray:

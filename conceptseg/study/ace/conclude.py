@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Known
 from conceptseg.result.finding import ranked
@@ -141,9 +140,7 @@ def _skipped(
             few = f"{seen} in {len(images)} images, fewer than {study.min_images}"
             result.append({"kind": "class", "class": classes[class_id], "reason": few})
 
-    def reason(sample: Sample) -> str:
-        if needs_labels(study.target) and not context.manifest.labelled(sample):
-            return f"no mask, which target.region {study.target.region!r} needs"
-        return "no class to explain, or not drawn (images_per_class)"
-
-    return result + studied.left_out(context, discovery.ids, reason)
+    reason = "no class to explain, or not drawn (images_per_class)"
+    needed = f"no mask, which target.region {study.target.region!r} needs"
+    no_labels = needed if needs_labels(study.target) else None
+    return result + studied.left_out(context, discovery.ids, reason, no_labels)

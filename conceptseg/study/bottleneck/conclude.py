@@ -76,11 +76,8 @@ def conclude(study: Bottleneck, context: Context, known: Known) -> Result:
         skipped=studied.left_out(
             context,
             judged.ids,
-            lambda sample: (
-                "holds no studied class: no overlap is defined"
-                if context.manifest.labelled(sample)
-                else "no mask"
-            ),
+            "holds no studied class: no overlap is defined",
+            no_labels="no mask",
         ),
         notes=_notes(study, context, judged, flags, comparison),
     )

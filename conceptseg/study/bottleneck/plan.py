@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from conceptseg.data.listed import listed
 from conceptseg.engine.beside import Beside
 from conceptseg.engine.contract import Context, Step, Work
 from conceptseg.engine.known import Key, Known
@@ -59,7 +60,7 @@ def lay_out_maps(study: Bottleneck, context: Context, known: Known) -> Known:
 def check(study: Bottleneck, context: Context) -> None:
     """Refuse data of too few masks, or of fewer groups than folds, and concepts without files."""
     user_masks(study.masks, context.manifest)
-    ids = [sample.id for sample in labelled(context)]
+    ids = list(listed(labelled(context)).ids)
     if not ids:
         raise InputError(
             f"{context.manifest.where}: none of the {len(context.manifest.samples)} images has a "

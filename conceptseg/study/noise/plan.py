@@ -32,7 +32,7 @@ def check(study: NoiseStudy, context: Context) -> None:
         noise_of(study)
     except InputError as error:
         raise InputError(f"low, high: {error}") from None
-    if len({one.group for one in context.manifest.samples}) < 2:
+    if len(set(context.manifest.groups)) < 2:
         raise InputError(
             f"{context.manifest.where}: all {len(context.manifest.samples)} images are of one "
             "group, and some have to judge what others fit; give images of more groups, or a "

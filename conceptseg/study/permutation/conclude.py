@@ -49,7 +49,8 @@ def conclude(study: Permutation, context: Context, known: Known) -> Result:
         skipped=studied.left_out(
             context,
             deltas.ids,
-            lambda one: "not drawn (images)" if context.manifest.labelled(one) else "no mask",
+            "not drawn (images)",
+            no_labels="no mask",
         ),
         notes=studied.notes(
             context,

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conceptseg.data.draw import drawn, sample_priority
+from conceptseg.data.draw import sample_priority
+from conceptseg.data.listed import first_of
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key
@@ -20,9 +21,7 @@ KEPT = 48
 
 def draw_samples(study: Permutation, context: Context) -> list[Sample]:
     """The labelled images that are permuted: the first by hash, in the manifest's order."""
-    given = labelled(context)
-    kept = set(drawn(context.seed, [sample.id for sample in given], study.images))
-    return [sample for sample in given if sample.id in kept]
+    return list(first_of(labelled(context), context.seed, study.images))
 
 
 def derangement(samples: Sequence[Sample], seed: int, repeat: int) -> tuple[dict[str, str], bool]:

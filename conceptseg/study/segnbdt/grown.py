@@ -103,16 +103,16 @@ def halves(study: Segnbdt, context: Context) -> tuple[frozenset[str], tuple[str,
 
     Groups are kept together: each is in one part or the other by its hash.
     """
-    samples = context.manifest.samples
+    ids, of = tuple(context.manifest.ids), tuple(context.manifest.groups)
     if study.tune == "none" and study.hierarchy in ("weights", "given"):
-        return frozenset(), tuple(s.id for s in samples)
-    groups = sorted({s.group for s in samples}, key=lambda g: sample_priority(study.seed, g))
+        return frozenset(), ids
+    groups = sorted(set(of), key=lambda g: sample_priority(study.seed, g))
     first = set(groups[: max(1, round(study.build_share * len(groups)))])
-    built = frozenset(s.id for s in samples if s.group in first)
-    judged = tuple(s.id for s in samples if s.group not in first)
+    built = frozenset(name for name, group in zip(ids, of, strict=True) if group in first)
+    judged = tuple(name for name, group in zip(ids, of, strict=True) if group not in first)
     if not judged:
         raise InputError(
-            f"the {len(samples)} images come from {len(groups)} group: none is left to judge the "
+            f"the {len(ids)} images come from {len(groups)} group: none is left to judge the "
             "tree that is made from them; take more images, or hierarchy: weights and tune: none"
         )
     return built, judged

@@ -1,12 +1,12 @@
 """What was studied: the notes that every report's cover rests on, and what was left out."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from conceptseg.data.draw import drawn
+from conceptseg.data.listed import first_of
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context
 from conceptseg.stats.estimate import Sampling
@@ -53,19 +53,22 @@ def notes(
 
 
 def left_out(
-    context: Context, ids: Sequence[str], reason: Callable[[Sample], str] | str
+    context: Context, ids: Sequence[str], reason: str, no_labels: str | None = None
 ) -> list[Row]:
     """Entries of `Result.skipped` for the manifest's images that are not among `ids`.
 
-    The first `NAMED` by their ids; of all others their number, by reason.
+    The first `NAMED` by their ids; of all others their number, by reason: that of images without
+    labels is `no_labels`, where it is another.
     """
     studied, rows, more = set(ids), list[Row](), Counter[str]()
-    for sample in context.manifest.samples:
-        if sample.id in studied:
+    manifest = context.manifest
+    labels = manifest.labelled_each().tolist()
+    for name, has_labels in zip(manifest.ids, labels, strict=True):
+        if name in studied:
             continue
-        why = reason if isinstance(reason, str) else reason(sample)
+        why = reason if has_labels or no_labels is None else no_labels
         if len(rows) < NAMED:
-            rows.append({"kind": "sample", "sample": sample.id, "reason": why})
+            rows.append({"kind": "sample", "sample": name, "reason": why})
         else:
             more[why] += 1
     return rows + [{"kind": "samples", "count": n, "reason": why} for why, n in more.items()]
@@ -78,8 +81,7 @@ def labelled(context: Context) -> Sequence[Sample]:
 
 def first(context: Context, count: int) -> Sequence[Sample]:
     """The first images by hash, in the manifest's order."""
-    ids = [sample.id for sample in context.manifest.samples]
-    return context.manifest.named(set(drawn(context.seed, ids, count)))
+    return first_of(context.manifest.samples, context.seed, count)
 
 
 def sampling_of(
