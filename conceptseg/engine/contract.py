@@ -105,6 +105,8 @@ class Pass(ABC):
     labels: ClassVar[Literal["none", "optional", "required"]] = "none"
     """Whether batches carry labels. Optional: a sample without a mask has -1 everywhere, a batch
     without any has None. Required: a sample without a mask is an error."""
+    keeps: ClassVar[bool] = False
+    """Whether the merged state stays known after the next pass, to all later steps."""
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         """The samples to visit, all of the manifest's unless narrowed."""
@@ -133,9 +135,10 @@ class Pass(ABC):
     def finish(self, context: Context, state: Known, known: Known) -> Known:
         """What of the merged state all later steps know; it draws no conclusions.
 
-        The state itself is known to the functions that follow the pass, up to the next pass.
+        The state itself is known to the functions that follow the pass, up to the next pass, and
+        longer where the pass `keeps` it.
         """
-        return Known()
+        return state if self.keeps else Known()
 
 
 def left_out(step: str) -> Key[tuple[dict[str, Any], ...]]:

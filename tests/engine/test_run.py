@@ -145,6 +145,19 @@ def test_a_state_is_known_to_functions_up_to_the_next_pass(tmp_path, monkeypatch
     assert [one["name"] for one in result.provenance["passes"]] == ["means", "deviations"]
 
 
+def test_a_state_that_a_pass_keeps_is_known_to_all_later_steps(tmp_path, monkeypatch):
+    class Kept(toys.Means):
+        keeps = True
+
+    def second(study, context, known):
+        assert toys.SUM in known and toys.SQUARE in known
+        return Known()
+
+    plan = (Kept(), toys.average, toys.Deviations(), second)
+    monkeypatch.setattr(toys.Toy, "plan", lambda self: plan)
+    assert numbers(run.run_study(toys.toy(), toys.context(), tmp_path)) == pytest.approx(by_hand())
+
+
 def test_what_a_study_refuses_is_refused_before_any_step(tmp_path, monkeypatch):
     def check(self, context):
         raise InputError("not this network")

@@ -87,6 +87,7 @@ class Survey(Pass):
 
     name = "survey"
     cost = "1 forward per image"
+    keeps = True
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         study, table = self.study, SampleTable.empty(self.study.reference)
@@ -118,9 +119,6 @@ class Survey(Pass):
             )
             table = table.merge(row)
         return LOOKS(table)
-
-    def finish(self, context: Context, state: Known, known: Known) -> Known:
-        return LOOKS(state.get(LOOKS, SampleTable.empty(self.study.reference)))
 
 
 def pairs(study: Counterfactual, context: Context) -> list[tuple[int, int]]:

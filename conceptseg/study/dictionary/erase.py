@@ -50,6 +50,7 @@ class Erase(Pass):
     name = "erase"
     cost = "1 forward + 1 tail per atom and random direction, per image"
     labels = "optional"
+    keeps = True
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         return first(context, min(self.study.erase_images, self.study.images))
@@ -72,9 +73,6 @@ class Erase(Pass):
             rows += [layer.iou(changed(activation, -codes[:, q], along)) for q, along in edits]
         iou = torch.stack(rows, 1).cpu().numpy()
         return ERASED(SampleTable.batch(batch.ids, {"iou": iou}))
-
-    def finish(self, context: Context, state: Known, known: Known) -> Known:
-        return state
 
 
 MEAN_CODES: Key[np.ndarray] = Key("mean codes", np.ndarray)

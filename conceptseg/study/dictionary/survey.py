@@ -43,6 +43,7 @@ class Survey(Pass):
     name = "survey"
     cost = "1 forward per image"
     labels = "optional"
+    keeps = True
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         return first(context, self.study.images)
@@ -77,9 +78,6 @@ class Survey(Pass):
                 shows = (codes[rows] > bar[:, None, None]).long()
                 states |= key(joint_counts(shows, slots[:, rows], k + 2))
         return states
-
-    def finish(self, context: Context, state: Known, known: Known) -> Known:
-        return state
 
 
 def together(known: Known) -> list[np.ndarray | None]:

@@ -35,6 +35,7 @@ class Predict(Pass):
     name = "predict"
     cost = "1 forward per image and network"
     labels = "optional"
+    keeps = True
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         return first(context, self.study.images)
@@ -59,9 +60,6 @@ class Predict(Pass):
         }
         numbers = {name: one.cpu().numpy() for name, one in arrays.items()}
         return PIXELS(SampleTable.batch(batch.ids, numbers))
-
-    def finish(self, context: Context, state: Known, known: Known) -> Known:
-        return state
 
 
 def _held(regions: torch.Tensor, k: int) -> torch.Tensor:
@@ -91,6 +89,7 @@ class Erase(Pass):
     name = "erase"
     cost = "1 forward + 1 tail per concept, per image and network"
     labels = "optional"
+    keeps = True
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         return first(context, min(self.study.erase_images, self.study.images))
@@ -116,9 +115,6 @@ class Erase(Pass):
         arrays["area"] = held.mean((2, 3))
         numbers = {name: one.cpu().numpy() for name, one in arrays.items()}
         return MEASURED(SampleTable.batch(batch.ids, numbers))
-
-    def finish(self, context: Context, state: Known, known: Known) -> Known:
-        return state
 
 
 def _erased(

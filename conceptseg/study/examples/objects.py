@@ -32,6 +32,7 @@ class Describe(Pass):
 
     name = "describe"
     labels = "optional"
+    keeps = True
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         study, classes = self.study, self.study.class_ids(context)
@@ -58,9 +59,6 @@ class Describe(Pass):
             )
             table = table.merge(one)
         return OBJECTS(table)
-
-    def finish(self, context: Context, state: Known, known: Known) -> Known:
-        return OBJECTS(state.get(OBJECTS, SampleTable.empty(self.study.images)))
 
 
 def described(

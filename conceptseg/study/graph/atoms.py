@@ -129,6 +129,7 @@ class Gather(Pass):
     study: Graph
 
     name = "gather"
+    keeps = True
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         study, layers, classes = self.study, known[LAYERS], self.study.class_ids(context)
@@ -161,9 +162,6 @@ class Gather(Pass):
                 )
             )
         return CELLS(table)
-
-    def finish(self, context: Context, state: Known, known: Known) -> Known:
-        return CELLS(state.get(CELLS, SampleTable.empty(self.study.images)))
 
 
 def split(study: Graph, context: Context, known: Known) -> Known:

@@ -41,6 +41,7 @@ class Screen(Pass):
     name = "screen"
     cost = "some 3 to 4 forwards per atom and image, and a backward per class and layer"
     labels = "optional"
+    keeps = True
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         return context.manifest.named(known[HALVES].sampling.ids)
@@ -71,9 +72,6 @@ class Screen(Pass):
         )
         counts = together(context, batch, label_map(wires.logits), wires.clean, known)
         return EFFECTS(SampleTable.batch(batch.ids, own)) | BY_UNIT(units) | counts
-
-    def finish(self, context: Context, state: Known, known: Known) -> Known:
-        return state
 
 
 def looked(

@@ -86,6 +86,7 @@ class Verify(Pass):
 
     name = "verify"
     cost = "2 to 3 forwards per way and image"
+    keeps = True
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         halves = known[HALVES]
@@ -107,9 +108,6 @@ class Verify(Pass):
         lacks = ~there[:, None, :]
         own = {"out": np.where(lacks, np.nan, out), "back": np.where(lacks, np.nan, back)}
         return PATCHED(SampleTable.batch(batch.ids, own))
-
-    def finish(self, context: Context, state: Known, known: Known) -> Known:
-        return state
 
 
 def patched(

@@ -62,6 +62,7 @@ class Describe(Pass):
     study: Language
 
     name = "describe"
+    keeps = True
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         study, classes = self.study, self.study.class_ids(context)
@@ -103,9 +104,6 @@ class Describe(Pass):
                 )
             )
         return OBJECTS(table)
-
-    def finish(self, context: Context, state: Known, known: Known) -> Known:
-        return OBJECTS(state.get(OBJECTS, SampleTable.empty(self.study.images)))
 
 
 def shrunk(mask: np.ndarray, side: int) -> np.ndarray:

@@ -40,6 +40,7 @@ class Choose(Pass):
 
     name = "choose"
     cost = "1 forward per image"
+    keeps = True
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         wanted, table = self.study.class_ids(context), SampleTable.empty(self.study.images)
@@ -59,9 +60,6 @@ class Choose(Pass):
             )
             table = table.merge(row)
         return HELD(table)
-
-    def finish(self, context: Context, state: Known, known: Known) -> Known:
-        return HELD(state.get(HELD, SampleTable.empty(self.study.images)))
 
 
 def draw(study: NoiseStudy, context: Context, known: Known) -> Known:

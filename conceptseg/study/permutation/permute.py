@@ -196,6 +196,7 @@ class Pairs(Exchange):
 
     name = "pairs"
     cost = "pairs x repeats forwards per image that is drawn"
+    keeps = True
 
     def forwards(self, context: Context) -> float:
         pairs = self.study.pairs * (self.study.pairs - 1) / 4
@@ -216,9 +217,6 @@ class Pairs(Exchange):
                     logits = context.model(changed)
                 overlap[:, row, repeat] = overlap_loss(logits, truth) - clean
         return PAIRED(SampleTable.batch(batch.ids, {"overlap": overlap}))
-
-    def finish(self, context: Context, state: Known, known: Known) -> Known:
-        return state
 
 
 def resumed(tail: Tail, given: Tensor, feature: Feature) -> Tensor:

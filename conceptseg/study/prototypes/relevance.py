@@ -133,6 +133,7 @@ class Describe(Pass):
     name = "describe"
     cost = "1 forward + 1 backward of the part after the layer per region, per image"
     labels = "optional"
+    keeps = True
 
     def forwards(self, context: Context) -> float:
         regions = min(6.0, self.study.per_image * len(self.study.class_ids(context)))
@@ -192,9 +193,6 @@ class Describe(Pass):
             "relevance": np.stack(shares).astype(np.float32),
             "outside": np.array(outside, np.float32),
         }
-
-    def finish(self, context: Context, state: Known, known: Known) -> Known:
-        return REGIONS(state.get(REGIONS, SampleTable.empty(self.study.images)))
 
 
 def described(

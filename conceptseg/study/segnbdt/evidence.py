@@ -53,6 +53,7 @@ class Evidence(Pass):
         "per image 1 forward, an explanation per decision, a forward per removed part and control"
     )
     labels = "optional"
+    keeps = True
 
     def samples(self, context: Context, known: Known) -> Sequence[Sample]:
         study, judged = self.study, known[JUDGED]
@@ -197,9 +198,6 @@ class Evidence(Pass):
         own = enumerate(torch.from_numpy(concepts))
         parts += [(CONCEPTS - q, mask) for q, mask in own if int(mask.sum()) >= least]
         return parts
-
-    def finish(self, context: Context, state: Known, known: Known) -> Known:
-        return state
 
 
 def counted_images(study: Segnbdt, ids: Sequence[str]) -> list[str]:
