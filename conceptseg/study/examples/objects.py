@@ -16,7 +16,7 @@ from conceptseg.network.record import Recorder
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.examples.config import Examples
 from conceptseg.study.shared.outcomes import right_part
-from conceptseg.study.shared.parts import Part, parts, pooled, shape
+from conceptseg.study.shared.parts import Part, boxes, middles, parts, pooled, shape
 
 OBJECTS = Key("objects", SampleTable)
 """Of each image, a row for each object: `class`, `box` [4] (top, left, bottom, right), `area` in
@@ -72,18 +72,15 @@ def described(
     masks = [one.mask for one in found]
     rings = [ring(mask) for mask in masks]
     inside, around = (pooled(each, activation) for each in (masks, rings))
-    rows = [np.nonzero(mask) for mask in masks]
-    boxes = [(y.min(), x.min(), y.max() + 1, x.max() + 1) for y, x in rows]
-    size = np.array(predicted.shape)
     right = [right_part(mask, predicted, truth) for mask in masks]
     return {
         "class": np.array([one.class_id for one in found], np.int64),
-        "box": np.array(boxes, np.int32),
+        "box": boxes(masks),
         "area": np.array([mask.sum() for mask in masks], np.int64),
         "confidence": np.array([sure[mask].mean() for mask in masks], np.float32),
         "right": np.array(right, np.float32),
         "embedding": inside,
         "shape": np.array([shape(mask) for mask in masks], np.float32),
-        "place": np.array([(np.mean(each, 1) + 0.5) / size for each in rows], np.float32),
+        "place": middles(masks).astype(np.float32),
         "surroundings": around,
     }

@@ -17,7 +17,7 @@ from conceptseg.explain.regions import UserMask
 from conceptseg.explain.scene import Scene
 from conceptseg.explain.target import Target
 from conceptseg.network.label_map import label_map
-from conceptseg.report.thumbnails import overlay
+from conceptseg.report.thumbnails import overlay, shared_limit
 from conceptseg.stats.intervals import Floats
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.landmarks.config import KINDS, Landmarks
@@ -228,7 +228,7 @@ def drawn(study: Landmarks, image: np.ndarray, mark: Mark, values: np.ndarray) -
     rows = slice(max(0, y - half), y + half + 1)
     columns = slice(max(0, x - half), x + half + 1)
     part = values[rows, columns]
-    limit = float(np.quantile(np.abs(part), 0.98)) or float(np.abs(part).max()) or 1.0
+    limit = shared_limit([part], 0.98)
     return overlay(
         image[:, rows, columns],
         part,

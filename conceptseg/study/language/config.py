@@ -8,7 +8,7 @@ from conceptseg.catalogue import technique
 from conceptseg.config import Reads
 from conceptseg.engine.contract import MOST, Study
 
-CLASS, SIZE, PLACE = "class", "size", "place"
+CLASS = "class"
 """Attributes that every object has; all others are columns of the manifest."""
 
 

@@ -1,5 +1,6 @@
 """Pass 1: every object of an image, what the layer holds of it, and its mask in its box."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +15,9 @@ from conceptseg.network.label_map import label_map
 from conceptseg.network.record import Recorder
 from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.mergeable.sample_table import SampleTable
-from conceptseg.study.language.config import CLASS, PLACE, SIZE, Language
-from conceptseg.study.shared.attributes import columns
-from conceptseg.study.shared.parts import parts, pooled
+from conceptseg.study.language.config import CLASS, Language
+from conceptseg.study.shared.attributes import of_objects
+from conceptseg.study.shared.parts import Part, boxes, middles, parts, pooled
 from conceptseg.study.shared.studied import sampling_of
 
 OBJECTS = Key("spoken objects", SampleTable)
@@ -78,32 +79,33 @@ class Describe(Pass):
             )
             if not found:
                 continue
-            masks = [one.mask for one in found]
-            rows = [np.nonzero(mask) for mask in masks]
-            boxes = [(y.min(), x.min(), y.max() + 1, x.max() + 1) for y, x in rows]
-            size = np.array(predicted[i].shape)
-            table = table.merge(
-                SampleTable.of(
-                    name,
-                    {
-                        "class": np.array([one.class_id for one in found], np.int64),
-                        "box": np.array(boxes, np.int32),
-                        "area": np.array([mask.mean() for mask in masks]),
-                        "middle": np.array([(np.mean(each, 1) + 0.5) / size for each in rows]),
-                        "embedding": pooled(masks, activation[i]),
-                        "mask": np.stack(
-                            [
-                                shrunk(mask[t:b, left:r], study.grid)
-                                for mask, (t, left, b, r) in zip(masks, boxes, strict=True)
-                            ]
-                        ),
-                    },
-                    priority=sample_priority(context.seed, name),
-                    classes={one.class_id for one in found},
-                    capacity=study.images,
-                )
+            row = SampleTable.of(
+                name,
+                described(found, activation[i], study.grid),
+                priority=sample_priority(context.seed, name),
+                classes={one.class_id for one in found},
+                capacity=study.images,
             )
+            table = table.merge(row)
         return OBJECTS(table)
+
+
+def described(found: Sequence[Part], activation: torch.Tensor, grid: int) -> dict[str, np.ndarray]:
+    """The rows of an image's objects, from the layer's activation [u, y, x]."""
+    masks = [one.mask for one in found]
+    box = boxes(masks)
+    drawn = [
+        shrunk(mask[top:bottom, left:right], grid)
+        for mask, (top, left, bottom, right) in zip(masks, box.tolist(), strict=True)
+    ]
+    return {
+        "class": np.array([one.class_id for one in found], np.int64),
+        "box": box,
+        "area": np.array([mask.mean() for mask in masks]),
+        "middle": middles(masks),
+        "embedding": pooled(masks, activation),
+        "mask": np.stack(drawn),
+    }
 
 
 def shrunk(mask: np.ndarray, side: int) -> np.ndarray:
@@ -177,15 +179,8 @@ def _attributes(
     context: Context, table: SampleTable, kept: np.ndarray, ids: list[str]
 ) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
     """Class, size and place in thirds, and the manifest's columns of values that repeat."""
-    metadata = [context.manifest.sample(name).metadata for name in ids]
-    names = set.intersection(*(set(one) for one in metadata)) if metadata else set()
-    given: dict[str, list[str | float]] = {
-        SIZE: table.column("area")[kept].tolist(),
-        f"{PLACE}, down": table.column("middle")[kept][:, 0].tolist(),
-        f"{PLACE}, across": table.column("middle")[kept][:, 1].tolist(),
-        **{name: [one[name] for one in metadata] for name in sorted(names)},
-    }
-    texts = columns(given)
+    area, middle = (table.column(name)[kept] for name in ("area", "middle"))
+    texts = of_objects(context.manifest, ids, area, middle)
     texts[CLASS] = [context.model.classes[c] for c in table.column("class")[kept].tolist()]
     attributes, values = dict[str, np.ndarray](), dict[str, tuple[str, ...]]()
     for name in sorted(texts, key=lambda one: (one != CLASS, one)):

@@ -14,7 +14,7 @@ from conceptseg.engine.known import Key, Known
 from conceptseg.explain.lrp.parts import channel
 from conceptseg.explain.lrp.start import relevance_of_logits
 from conceptseg.network.label_map import label_map
-from conceptseg.report.thumbnails import outline, overlay
+from conceptseg.report.thumbnails import outline, overlay, shared_limit
 from conceptseg.stats.mergeable.sample_table import SampleTable, Tables
 from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen
 from conceptseg.study.lcrp.config import Lcrp
@@ -267,7 +267,7 @@ def _drawn(image: Tensor, found: Tensor, side: int) -> bytes:
     Blurred by 1 % of the longer side: relevance of single pixels is too fine for the eye.
     """
     values = gaussian_filter(found.float().cpu().numpy(), BLUR * max(found.shape))
-    limit = float(np.quantile(np.abs(values), 0.998)) or float(np.abs(values).max()) or 1.0
+    limit = shared_limit([values], 0.998)
     return overlay(image[0].float().cpu().numpy(), values, -limit, limit, side=side)
 
 

@@ -24,7 +24,7 @@ from conceptseg.study.prototypes.relevance import (
     region_relevance,
 )
 from conceptseg.study.shared.packed import packed_by_name, together_by_name
-from conceptseg.study.shared.parts import cut_out, parts
+from conceptseg.study.shared.parts import boxes, cut_out, parts
 from conceptseg.study.shared.sweep import One, Sweep
 
 MAPS = 2
@@ -111,7 +111,9 @@ class Pictures(Sweep):
                 continue
             c, box = int(regions.class_id[row]), regions.box[row].tolist()
             drawn.append((region_key(row), cut_out(image, predicted == c, box, study.picture_px)))
-            mask = next((p.mask for p in found if p.class_id == c and _box(p.mask) == box), None)
+            own = [part.mask for part in found if part.class_id == c]
+            places = boxes(own).tolist()
+            mask = own[places.index(box)] if box in places else None
             if mask is None or not concepts:
                 continue
             relevance = region_relevance(run, mask, c, context.layer)
@@ -139,8 +141,3 @@ class Pictures(Sweep):
 
     def gathered(self, table: SampleTable, known: Known) -> Known:
         return DRAWN(together_by_name(table))
-
-
-def _box(mask: np.ndarray) -> list[int]:
-    y, x = np.nonzero(mask)
-    return [int(y.min()), int(x.min()), int(y.max()) + 1, int(x.max()) + 1]

@@ -14,7 +14,7 @@ from conceptseg.stats.intervals import units
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.prototypes.config import Prototypes
 from conceptseg.study.prototypes.relevance import REGIONS
-from conceptseg.study.shared.attributes import columns
+from conceptseg.study.shared.attributes import of_objects
 from conceptseg.study.shared.outcomes import wrongness
 from conceptseg.study.shared.studied import sampling_of
 
@@ -24,7 +24,7 @@ PARTS = (0.4, 0.3)
 FEWEST_GROUPS = 64
 """With fewer groups single images are dealt to the parts: a p-value of 0.05 takes 19 that
 calibrate. They then stand for images of these groups alone."""
-LABELLED, KNOWN, SIZE, PLACE = "labelled as", "known context", "size", "place"
+LABELLED, KNOWN = "labelled as", "known context"
 
 
 @dataclass(frozen=True)
@@ -117,15 +117,9 @@ def _attributes(
 ) -> dict[str, tuple[str, ...]]:
     """What each region is labelled as, whether the known context is in its image, its size and
     place in thirds, and the manifest's columns; those alone that differ among regions."""
-    classes, metadata = context.model.classes, [context.manifest.sample(i).metadata for i in ids]
-    names = set.intersection(*(set(one) for one in metadata)) if metadata else set()
-    given: dict[str, list[str | float]] = {
-        SIZE: table.column("area")[kept].tolist(),
-        f"{PLACE}, down": table.column("middle")[kept][:, 0].tolist(),
-        f"{PLACE}, across": table.column("middle")[kept][:, 1].tolist(),
-        **{name: [one[name] for one in metadata] for name in sorted(names)},
-    }
-    texts = {name: tuple(values) for name, values in columns(given).items()}
+    classes, area, middle = context.model.classes, table.column("area"), table.column("middle")
+    given = of_objects(context.manifest, ids, area[kept], middle[kept])
+    texts = {name: tuple(values) for name, values in given.items()}
     truth, beside = table.column("truth")[kept], table.column("beside")[kept]
     if (truth >= 0).any():
         texts[LABELLED] = tuple("nothing" if c < 0 else classes[c] for c in truth.tolist())

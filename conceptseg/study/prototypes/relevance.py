@@ -27,7 +27,7 @@ from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.prototypes.config import Prototypes
 from conceptseg.study.shared.atoms import codes_of, some_positions
 from conceptseg.study.shared.outcomes import right_part
-from conceptseg.study.shared.parts import Part, parts
+from conceptseg.study.shared.parts import Part, boxes, middles, parts
 from conceptseg.study.shared.studied import first
 
 REGIONS = Key("regions", SampleTable)
@@ -200,17 +200,15 @@ def described(
 ) -> dict[str, np.ndarray]:
     """What an image's regions look like, and what they are labelled as, from maps [h, w]."""
     masks = [one.mask for one in found]
-    rows = [np.nonzero(mask) for mask in masks]
-    size = np.array(predicted.shape)
     most = []
     for mask in masks:
         own = truth[mask & (truth >= 0)]
         most.append(int(np.bincount(own).argmax()) if 2 * len(own) >= mask.sum() else -1)
     return {
         "class": np.array([one.class_id for one in found], np.int64),
-        "box": np.array([(y.min(), x.min(), y.max() + 1, x.max() + 1) for y, x in rows], np.int32),
+        "box": boxes(masks),
         "area": np.array([mask.mean() for mask in masks]),
-        "middle": np.array([(np.mean(each, 1) + 0.5) / size for each in rows]),
+        "middle": middles(masks),
         "confidence": np.array([sure[mask].mean() for mask in masks], np.float32),
         "right": np.array([right_part(one, predicted, truth) for one in masks], np.float32),
         "truth": np.array(most, np.int64),

@@ -1,9 +1,12 @@
-"""Columns of metadata as values that repeat, by which images can be put into kinds."""
+"""Columns of values that repeat, by which images and objects can be put into kinds."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from conceptseg.data.manifest import Manifest
+
+SIZE, PLACE = "size", "place"
 VALUES = 20
 """A column of more different values than this is cut into thirds if it holds numbers, else left."""
 
@@ -24,3 +27,19 @@ def columns(metadata: Mapping[str, Sequence[str | float]]) -> dict[str, list[str
             lacking = np.isnan(numbers)
             kept[name] = ["none" if no else names[p] for p, no in zip(place, lacking, strict=True)]
     return kept
+
+
+def of_objects(
+    manifest: Manifest, ids: Sequence[str], area: np.ndarray, middle: np.ndarray
+) -> dict[str, list[str]]:
+    """Of objects [m] in images `ids`, as columns: the thirds of their area [m] and of their middle
+    [m, 2] (y, x), and what all of the images have of metadata."""
+    metadata = [manifest.sample(name).metadata for name in ids]
+    names = set.intersection(*(set(one) for one in metadata)) if metadata else set()
+    given: dict[str, Sequence[str | float]] = {
+        SIZE: area.tolist(),
+        f"{PLACE}, down": middle[:, 0].tolist(),
+        f"{PLACE}, across": middle[:, 1].tolist(),
+        **{name: [one[name] for one in metadata] for name in sorted(names)},
+    }
+    return columns(given)

@@ -41,6 +41,19 @@ def parts(regions: np.ndarray, classes: Sequence[int], per_image: int, least: fl
     return found
 
 
+def boxes(masks: Sequence[np.ndarray]) -> np.ndarray:
+    """The box of each of some masks, bool [h, w] and not empty: int32 [m, 4], top, left, bottom,
+    right, the last two one beyond it."""
+    rows = [np.nonzero(mask) for mask in masks]
+    return np.array([(y.min(), x.min(), y.max() + 1, x.max() + 1) for y, x in rows], np.int32)
+
+
+def middles(masks: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean place of each mask's pixels, bool [h, w] and not empty: float64 [m, 2], y and x as
+    parts of the image."""
+    return np.array([(np.mean(np.nonzero(mask), 1) + 0.5) / mask.shape for mask in masks])
+
+
 def shape(mask: np.ndarray) -> np.ndarray:
     """Eight numbers of a component, none with a unit.
 
