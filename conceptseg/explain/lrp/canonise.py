@@ -89,6 +89,7 @@ def canonise(model: SegmentationModel, images: Tensor) -> Canonical:
     with torch.inference_mode(False):
         other = _copied(model)
         _plain(other)
+        _as_norms(other.module)
         graph = _recorded(other, images)
         norms = {node.owner for node in graph.nodes if node.name == "batch_norm"}
         folded = _fold_all(other.module, graph)
@@ -116,6 +117,42 @@ def _plain(model: nn.Module) -> None:
                 module._parameters[name] = nn.Parameter(
                     parameter.detach().clone(), requires_grad=False
                 )
+
+
+def _as_norms(root: nn.Module) -> None:
+    """Put torch's own norm wherever one is written out as a factor and a shift, as frozen ones are
+    (torchvision's FrozenBatchNorm2d, DETR's); their shift would take relevance as a bias does."""
+    for _, module in [*root.named_modules()]:
+        norm = _as_norm(module)
+        if norm is not None:
+            _replace(root, module, norm)
+
+
+def _as_norm(module: nn.Module) -> nn.BatchNorm2d | None:
+    """The norm that puts out what a module of a norm's tensors does; None of any other module."""
+    held = {**module._parameters, **module._buffers}
+    own = [held.get(name) for name in ("running_mean", "running_var", "weight", "bias")]
+    if isinstance(module, _NORM) or module._modules or any(one is None for one in own):
+        return None
+    mean, variance, weight, bias = (one.detach() for one in own if one is not None)
+    if mean.dim() != 1 or not mean.shape == variance.shape == weight.shape == bias.shape:
+        return None
+    norm = nn.BatchNorm2d(len(mean), eps=getattr(module, "eps", 1e-5)).to(mean).eval()
+    norm.running_mean, norm.running_var = mean, variance
+    norm.weight, norm.bias = (nn.Parameter(one, requires_grad=False) for one in (weight, bias))
+    # Far to either side as well: it may rectify what it normalises.
+    steps = torch.tensor([[-100.0, -1.0], [1.0, 100.0]]).to(mean)
+    tried = mean[:, None, None] + steps * (variance + norm.eps).sqrt()[:, None, None]
+    with torch.no_grad():
+        expected = norm(tried[None])
+        try:
+            found = module(tried[None])
+        except Exception:  # it takes something else than an image
+            return None
+    if not isinstance(found, Tensor) or found.shape != expected.shape:
+        return None
+    off = float((found - expected).abs().max())
+    return norm if off <= TOLERANCE * max(1.0, float(expected.abs().max())) else None
 
 
 def _recorded(model: SegmentationModel, images: Tensor) -> Graph:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torchvision.ops import FrozenBatchNorm2d
 
 from conceptseg.errors import InputError
 from conceptseg.explain.lrp.canonise import canonise
@@ -137,6 +138,63 @@ def test_a_norm_that_rectifies_as_well_goes_on_rectifying(composite):
         maps.append(run.at_input(relevance_of_logits(run.evidence, run.logits.argmax(1) == 1, 1)))
     assert maps[0].abs().max() > 0
     assert torch.allclose(maps[0], maps[1], rtol=1e-9, atol=1e-12)
+
+
+class Frozen(FrozenBatchNorm2d):
+    """One that rectifies as well, so it is no norm alone."""
+
+    def forward(self, x):
+        return F.relu(super().forward(x))
+
+
+class HardEps(nn.Module):
+    """As in DETR: its eps stands in its code."""
+
+    def __init__(self, width):
+        super().__init__()
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            self.register_buffer(name, torch.ones(width))
+
+    def forward(self, x):
+        weight, bias, mean, variance = (
+            getattr(self, name)[:, None, None]
+            for name in ("weight", "bias", "running_mean", "running_var")
+        )
+        scale = weight * (variance + 1e-5).rsqrt()
+        return x * scale + (bias - mean * scale)
+
+
+@pytest.mark.parametrize("kind", [FrozenBatchNorm2d, HardEps])
+@pytest.mark.parametrize("composite", ["epsilon_plus", "gamma", "rescale"])
+def test_frozen_norms_are_folded_as_others_are(kind, composite):
+    x, maps = images(2, 8, 12, 3).double(), []
+    for norm in (kind, nn.BatchNorm2d):
+        net = seeded(
+            lambda norm=norm: nn.Sequential(
+                nn.Conv2d(3, 4, 3), norm(4), nn.ReLU(), nn.Conv2d(4, 2, 1)
+            )
+        )
+        with torch.no_grad():
+            for name, low, high in (
+                ("weight", 1, -1.5),
+                ("bias", -0.5, 0.7),
+                ("running_mean", -1, 1),
+                ("running_var", 0.5, 2),
+            ):
+                getattr(net[1], name).copy_(torch.linspace(low, high, 4))
+        model = wrapped(net.double(), 2, 3)
+        found = canonise(model, x)
+        assert (found.norms, found.folded) == (1, 1)
+        assert torch.allclose(found.model(x), model(x), rtol=1e-12, atol=1e-12)
+        run = Engine(model, x, composite).run(x)
+        maps.append(run.at_input(relevance_of_logits(run.evidence, run.logits.argmax(1) == 1, 1)))
+    assert maps[0].abs().max() > 0
+    assert torch.equal(maps[0], maps[1])
+
+
+def test_a_frozen_norm_that_does_more_is_left():
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), Frozen(4), nn.Conv2d(4, 2, 1))
+    assert (folded(net).norms, folded(net).folded) == (0, 0)
 
 
 def test_what_is_used_twice_is_left():
