@@ -6,6 +6,10 @@ from conceptseg.config import Preprocessing
 from conceptseg.network.layout import Window
 
 
+class Enough(BaseException):
+    """Ends a pass early. Not an Exception, so that no `except Exception` in a network eats it."""
+
+
 class Network(nn.Module):
     """Images [n, c, h, w] in [0, 1] -> logits [n, k, h, w], its preprocessing part of the pass.
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from conceptseg.network.contract import Network
+from conceptseg.network.contract import Enough, Network
 
 _NOTHING = 1e-12
 """Largest variance of a norm in which nothing ever happened."""
@@ -80,10 +80,6 @@ def norms_with_statistics(module: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
-class _Enough(BaseException):
-    """Ends a pass early. Not an Exception, so that no `except Exception` in a network eats it."""
-
-
 @contextmanager
 def watched(
     model: Network, most: int | None = None, among: Collection[str] | None = None
@@ -105,7 +101,7 @@ def watched(
                 seen[name] = given
                 found.append(given)
                 if len(found) == most:
-                    raise _Enough
+                    raise Enough
 
         return look
 
@@ -116,7 +112,7 @@ def watched(
             stack.callback(norm.register_forward_pre_hook(hook(name, norm)).remove)
         try:
             yield found
-        except _Enough:
+        except Enough:
             return
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from conceptseg.errors import InputError, nearest
 from conceptseg.network.blame import Backward
-from conceptseg.network.contract import Network
+from conceptseg.network.contract import Enough, Network
 from conceptseg.network.layout import Restore, full, read
 from conceptseg.network.levels import Levels
 from conceptseg.network.refused import did_not_run, without_gradients
@@ -31,10 +31,6 @@ _WRITTEN_INTO: WeakKeyDictionary[nn.Module, WeakSet[nn.Module]] = WeakKeyDiction
 
 _UNDISTURBED: ContextVar[frozenset[nn.Module]] = ContextVar("undisturbed", default=frozenset())
 """The networks that :func:`undisturbed` holds already, in this thread."""
-
-
-class _Stop(BaseException):
-    """Ends a pass early. Not an Exception, so that no `except Exception` in a network eats it."""
 
 
 def encode(model: Network, images: Tensor, layer: str | Levels) -> Tensor:
@@ -147,7 +143,7 @@ class Recorder:
         self._asleep = True  # what is tried out first is not recorded
         self._model.settle(images)
         self._asleep = False
-        with suppress(_Stop):
+        with suppress(Enough):
             self._logits = full(self._model(usable(images.clone() if self._edit else images)))
         for layer in self.layers:
             if layer not in self.activations:
@@ -189,7 +185,7 @@ class Recorder:
                 found = found.detach().requires_grad_()
             self.activations[layer] = found
             if self._stop and len(self.activations) == len(self.layers):
-                raise _Stop
+                raise Enough
             # What follows may write into its input in place, so it gets a copy of its own.
             return restore(found)
 

@@ -8,16 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from conceptseg.network.contract import Network
+from conceptseg.network.contract import Enough, Network
 
 SIDE = 64
 USUAL = (3, 1, 4)
 """Numbers of channels that are tried where the first weight does not tell."""
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
-
-
-class _Reached(BaseException):
-    """Ends a pass early. Not an Exception, so that no `except Exception` in a network eats it."""
 
 
 def channels_of(model: Network) -> int:
@@ -55,7 +51,7 @@ def _met(model: Network, count: int) -> tuple[int, int] | None:
             taken = module.in_channels
             assert isinstance(taken, int)
             found.append((args[0].shape[1], taken))
-            raise _Reached
+            raise Enough
 
     from conceptseg.network.record import undisturbed
 
@@ -70,6 +66,6 @@ def _met(model: Network, count: int) -> tuple[int, int] | None:
             stack.callback(one.register_forward_pre_hook(look).remove)
         try:
             model.module(image.requires_grad_())
-        except (_Reached, Exception):
+        except (Enough, Exception):
             return found[0] if found else None
     return None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from conceptseg.errors import InputError
+from conceptseg.network.contract import Enough
 from conceptseg.network.layout import leaves, token_grid
 from conceptseg.network.record import find, undisturbed
 from conceptseg.network.replay import called_with
@@ -25,7 +27,8 @@ def check_tokens(model: Network, image: Tensor, layer: str) -> None:
     A map of tokens leaves out what comes before the image's own (:mod:`conceptseg.network.layout`).
     Where more rows are there than the grid has, the image [1, c, h, w] is changed in its first and
     in its last cell, and the rows that move most are found. One pass of three images, for such
-    layers alone; one of one image for others. Raises :class:`~conceptseg.errors.InputError`.
+    layers alone; one of one image for others; each ends at the layer. Raises
+    :class:`~conceptseg.errors.InputError`.
     """
     rows, size = _rows(model, image[:1], layer)
     if rows is None:
@@ -61,9 +64,15 @@ def _rows(model: Network, images: Tensor, layer: str) -> tuple[Tensor | None, tu
     begin = model.module.register_forward_pre_hook(
         lambda _, args, kwargs: sizes.append(called_with(args, kwargs)[0]), with_kwargs=True
     )
-    hook = module.register_forward_hook(lambda _, args, output: seen.append(output))
+
+    def look(_: nn.Module, args: Any, output: Any) -> None:
+        seen.append(output)
+        if len(seen) > call:
+            raise Enough
+
+    hook = module.register_forward_hook(look)
     try:
-        with undisturbed(model), torch.no_grad():
+        with undisturbed(model), torch.no_grad(), suppress(Enough):
             model(images)
     finally:
         begin.remove()

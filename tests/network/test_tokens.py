@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from conceptseg.errors import InputError
+from conceptseg.network.tokens import check_tokens
 from tests.small_models import wrapped
 
 
@@ -61,3 +62,12 @@ def test_a_layer_that_is_chosen_is_looked_at_as_well():
         assert model.layer_name("auto", IMAGES) == "patches"
     except InputError as error:
         assert "0 come before the image's and 2 after" in str(error)
+
+
+def test_nothing_behind_the_layer_runs():
+    model, ran = wrapped(Tokens(1, 0, 2)), []
+    model.module.head.register_forward_hook(lambda *_: ran.append(1))
+    model.settle(IMAGES[:1])
+    ran.clear()
+    check_tokens(model, IMAGES[:1], "body")
+    assert not ran and not model.module.body._forward_hooks
