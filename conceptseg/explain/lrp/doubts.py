@@ -1,5 +1,7 @@
 """Whether relevance on its way from the logits to the image is to be relied on, in words."""
 
+from collections.abc import Sequence
+
 from conceptseg.explain.lrp.flow import Retained
 
 MOST_GROWN = 3.0
@@ -14,6 +16,8 @@ MOST_GRID = 0.3
 NAMED = 3
 """Modules that a sentence names at most."""
 
+PLACES = "places not known"
+"""The kind of the sentence on layers that may follow other rules than those of their place."""
 CURE = "what else to try"
 """The kind of the sentence that is no doubt, but what to do about the others."""
 
@@ -21,13 +25,10 @@ CURE = "what else to try"
 def doubts(told: Retained, composite: str, grid: float = 0.0) -> dict[str, str]:
     """What speaks against maps under a composite: sentences by kind, none where nothing does."""
     numbers = (told.share, told.growth, told.inner_growth, told.worst[0], told.silent[0])
-    found = worded(composite, *numbers, grid)
-    if told.unplaced:
-        found["places not known"] = _unplaced(told.unplaced)
-    return found
+    return worded(composite, *numbers, grid, told.unplaced)
 
 
-def _unplaced(modules: tuple[str, ...]) -> str:
+def _unplaced(modules: Sequence[str]) -> str:
     named = ", ".join(repr(name) if name else "the network itself" for name in modules[:NAMED])
     others = len(modules) - NAMED
     more = f" and {others} more" if others > 0 else ""
@@ -47,10 +48,11 @@ def worded(
     module: str,
     silent: float,
     grid: float,
+    unplaced: Sequence[str] = (),
 ) -> dict[str, str]:
     """:func:`doubts` from the numbers: signed share and absolute growth at the image, the largest
-    growth within with the module where it is, the largest share on silent units, and the share of
-    the map's energy at a grid's frequencies."""
+    growth within with the module where it is, the largest share on silent units, the share of the
+    map's energy at a grid's frequencies, and the modules whose places are not known."""
     found: dict[str, str] = {}
     sums = f"its sum is {share:.1%} of the logits', its absolute amount {growth:.3g} times theirs"
     where = f"module {module!r}" if module else "the network itself"
@@ -98,4 +100,6 @@ def worded(
         )
     if found and plus:
         found[CURE] = "Compare with composite: rescale (DeepLIFT) and with occlusion."
+    if unplaced:
+        found[PLACES] = _unplaced(unplaced)
     return found

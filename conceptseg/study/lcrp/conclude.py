@@ -154,5 +154,6 @@ def _notes(study: Lcrp, context: Context, known: Known) -> dict[str, Any]:
         rules_images=known[SUITED].images,
         recommended=known[SUITED].recommended,
         rules_in_use=in_use(study),
-        kept={name: value for name, value in vars(kept).items() if name != "rows"},
+        kept={name: value for name, value in vars(kept).items() if name != "rows"}
+        | {"unplaced": list(kept.unplaced)},
     )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from conceptseg.explain.lrp.doubts import worded
+from conceptseg.explain.lrp.doubts import PLACES, worded
 from conceptseg.report.blocks import Block, Facts, Notice, Section, TableBlock
 from conceptseg.result.saved import Result
 
@@ -89,12 +89,13 @@ def doubt(composite: str, kept: Mapping[str, Any]) -> list[Block]:
         kept["module"],
         kept["silent"],
         kept["grid"],
+        kept.get("unplaced", ()),  # results of earlier versions lack it
     )
     if not lines:
         return []
     text = "Maps and context scores are to be doubted."
-    said = tuple(lines.values())
-    return [Notice(text, "warning", "Relevance is not conserved", said, "doubt")]
+    title = "Relevance is not conserved" if lines.keys() != {PLACES} else "Rules may be misplaced"
+    return [Notice(text, "warning", title, tuple(lines.values()), "doubt")]
 
 
 def _advice(result: Result) -> list[Block]:

@@ -46,7 +46,7 @@ class Kept:
     the layer, each signed and absolute. Of the images the largest: `inner`, the absolute relevance
     that any operation, of `module`, handed on, over that of the logits; `silent`, the share of a
     rectifier's on silent units; `grid`, that of the map's energy at a grid's frequencies. Norms,
-    folded ones.
+    folded ones. `unplaced`: modules whose rules are not known to be those of their place.
     """
 
     rows: tuple[tuple[str, float, float, float, float], ...]
@@ -63,6 +63,7 @@ class Kept:
     norms: int
     folded: int
     images: int
+    unplaced: tuple[str, ...]
 
     @classmethod
     def of(cls, table: SampleTable) -> "Kept":
@@ -91,6 +92,7 @@ class Kept:
             norms=int(norms),
             folded=int(folded),
             images=len(whole),
+            unplaced=tuple(dict.fromkeys(name for t in tables for name in t["unplaced"].tolist())),
         )
 
 
@@ -172,6 +174,7 @@ class Control(TwinSweep):
             "flow": np.array(rows, np.float64).reshape(-1, 4),
             "whole": np.array([whole], np.float64),
             "worst": np.array([flow.worst[0]], np.str_),
+            "unplaced": np.array(flow.unplaced, np.str_),
         }
 
     def gathered(self, table: SampleTable, known: Known) -> Known:
@@ -219,6 +222,7 @@ NOT_KEPT: Tables = {
     "flow": np.zeros((0, 4)),
     "whole": np.zeros((0, 11)),
     "worst": np.zeros(0, np.str_),
+    "unplaced": np.zeros(0, np.str_),
 }
 
 

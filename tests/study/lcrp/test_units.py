@@ -19,6 +19,7 @@ from conceptseg.result.columns import Column
 from conceptseg.result.table import Table
 from conceptseg.stats.estimate import Estimate, Sampling
 from conceptseg.stats.family import Question, Test
+from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.lcrp import flip
 from conceptseg.study.lcrp.assess import Score, agreements, pearson
 from conceptseg.study.lcrp.background import (
@@ -35,6 +36,7 @@ from conceptseg.study.lcrp.choose import CHOSEN_PAIRS, Chosen, complexity
 from conceptseg.study.lcrp.classes import weighed
 from conceptseg.study.lcrp.config import Lcrp
 from conceptseg.study.lcrp.conserved import doubt
+from conceptseg.study.lcrp.control import NOT_KEPT, Control, Kept
 from conceptseg.study.lcrp.engines import (
     ENGINES,
     Engines,
@@ -49,6 +51,7 @@ from conceptseg.study.lcrp.ranks import able_channels, shuffled_relevance
 from conceptseg.study.lcrp.shuffles import Shuffles, channel_means
 from conceptseg.study.lcrp.tables import flip_table
 from conceptseg.study.lcrp.verdicts import on_tests
+from conceptseg.study.shared.sweep import One
 from tests.small_models import images, seeded, unet, wrapped
 from tests.study.ace.small import batch, context
 
@@ -560,10 +563,10 @@ def test_absence_of_a_test_is_not_reported_as_a_result():
 
 
 def test_relevance_that_is_lost_or_made_is_told():
-    def said(given=2.0, reached=2.0, absolute=2.0, inner=1.0, silent=0.0):
+    def said(given=2.0, reached=2.0, absolute=2.0, inner=1.0, silent=0.0, unplaced=()):
         kept = {"given": given, "given_absolute": abs(given), "reached": reached}
         kept |= {"reached_absolute": absolute, "inner": inner, "module": "m", "silent": silent}
-        kept["grid"] = 0.0
+        kept |= {"grid": 0.0, "unplaced": list(unplaced)}
         blocks = doubt("epsilon_plus", kept)
         return " ".join((*(b.heading for b in blocks), *(p for b in blocks for p in b.points)))
 
@@ -572,6 +575,37 @@ def test_relevance_that_is_lost_or_made_is_told():
     assert "grew on its way" in said(reached=56.0, absolute=60.0)
     assert "by cancellation alone: its sum is 100.0%" in said(absolute=424.0, inner=349.0)
     assert "up to 78.0% lies on units that are silent" in said(silent=0.78)
+    lone = said(unplaced=["dark", "bright"])
+    assert lone.startswith("Rules may be misplaced Whether layers of 'dark', 'bright' are")
+    both = said(silent=0.78, unplaced=["dark"])
+    assert both.startswith("Relevance is not conserved") and "Whether layers of 'dark' are" in both
+
+
+class Branching(nn.Module):
+    """Bright images take another last layer than the first image, which tells places."""
+
+    def __init__(self):
+        super().__init__()
+        self.mid = nn.Conv2d(3, 4, 1)
+        self.dark, self.bright = nn.Conv2d(4, 2, 1), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        head = self.bright if float(x.mean()) > 0.5 else self.dark
+        return head(nn.functional.relu(self.mid(x)))
+
+
+def test_layers_of_no_known_place_are_kept_from_the_images_to_the_report():
+    model = wrapped(seeded(Branching).eval(), 2)
+    dark, bright = torch.full((1, 3, 16, 16), 0.2), torch.full((1, 3, 16, 16), 0.8)
+    study = changes_study(at_once=1).model_copy(update={"composite": "epsilon_plus_flat"})
+    known = ENGINES(Engines(study, model, dark)) | CHOSEN_PAIRS(chosen(classes=(0, 1)))
+    here, sweep = context(model, dark, "mid"), Control(study)
+    tables = {
+        name: sweep._kept(here, One(name, image, None), known)
+        for name, image in (("a", dark), ("b", bright))
+    }
+    assert Kept.of(SampleTable.each(tables)).unplaced == ("bright",)
+    assert Kept.of(SampleTable.each({"a": tables["a"], "c": NOT_KEPT})).unplaced == ()
 
 
 @pytest.mark.parametrize("fault", ["refused", "not finite"])
