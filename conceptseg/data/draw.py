@@ -22,6 +22,12 @@ def drawn(seed: int, ids: Iterable[str], most: int) -> list[str]:
     return heapq.nsmallest(most, ids, key=lambda one: (sample_priority(seed, one), one))
 
 
+def in_turn(seed: int, names: Iterable[str], parts: int) -> dict[str, int]:
+    """To which of so many parts each name falls, dealt in turn in an order by hash."""
+    each = set(names)
+    return {name: n % parts for n, name in enumerate(drawn(seed, each, len(each)))}
+
+
 def lowest(seed: int, ids: Sequence[str], most: int) -> np.ndarray:
     """The places of the ids of lowest priority, at most so many, in the order of the ids.
 

@@ -25,10 +25,6 @@ class Sums:
     def empty(cls) -> Sums:
         return cls()
 
-    @classmethod
-    def of(cls, values: Mapping[str, np.ndarray]) -> Sums:
-        return cls(dict(values))
-
     def merge(self, other: Sums) -> Sums:
         merged = dict(self.values)
         for name, value in other.values.items():

@@ -122,7 +122,7 @@ class Gather(Sweep):
                         f"{heads[0]}/{'' if key in PROBE else heads[1]}{key}": value[i]
                         for key, value in parts.items()
                     }
-                    total = total.merge(Sums.of(own))
+                    total = total.merge(Sums(own))
         return SUMS(total)
 
 

@@ -135,8 +135,7 @@ def _judged(
     for place, (class_id, q) in enumerate(of):
         change, influence, test = changes[place], influences[place], tests[place]
         loss = change.estimate
-        shown = test.passed and influence.effect > 0 and loss.value <= -smallest
-        shown = shown and loss.below(0.0)
+        shown = influence.effect > 0 and change.shown(test, smallest)
         used = shown and change.rare
         images = discovery.class_images[class_id]
         pairs.append(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from conceptseg.concepts.segments import Segments
-from conceptseg.data.draw import sample_priority
+from conceptseg.data.draw import drawn
 from conceptseg.engine.known import Key
 from conceptseg.stats.estimate import Sampling
 from conceptseg.study.ace.pool import TAGS, tags
@@ -125,7 +125,7 @@ class Discovery:
     def first_by_hash(self, images: Iterable[int], seed: int, most: int) -> set[str]:
         """The ids of at most so many of some images, drawn by hash."""
         names = (self.ids[i] for i in images)
-        return set(sorted(names, key=lambda name: sample_priority(seed, name))[:most])
+        return set(drawn(seed, names, most))
 
     def tag(self, class_id: int) -> np.ndarray:
         """Where each segment lies with respect to a class, index into `TAGS`, [s]."""

@@ -79,7 +79,7 @@ def judge_losses(study: Dictionary, context: Context, known: Known) -> Known:
     tests = beyond_random(changes, seed=study.seed, gains=False, smallest=smallest)
     for (atom, c), change, test in zip(cells, changes, tests, strict=True):
         lost = change.estimate
-        used = test.passed and lost.value <= -smallest and lost.below(0) and change.rare
+        used = change.shown(test, smallest) and change.rare
         told = verdict(test, change.to_lose, used=used)
         by_chance = float(change.random.mean()) if change.random.size else float("nan")
         n = len(change.edited)

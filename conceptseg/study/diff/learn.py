@@ -94,7 +94,7 @@ class Gather(Pass):
         table = some_positions(named, batch.ids, context.seed, self.study.positions)
         a, b = (flat(one).cpu().numpy() for one in maps[:2])
         return ROWS(table) | MOMENTS(
-            Sums.of(
+            Sums(
                 {
                     "count": np.array(len(a)),
                     "a": a.sum(0),

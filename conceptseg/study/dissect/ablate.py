@@ -278,7 +278,7 @@ def losses(
     result = []
     for (edit, class_id), change, test in zip(cells, changes, tests, strict=True):
         lost, before = change.estimate, change.to_lose
-        used = test.passed and lost.value <= -smallest and lost.below(0) and change.rare
+        used = change.shown(test, smallest) and change.rare
         known = verdict(test, before, used=used)
         by_chance = float(change.random.mean()) if change.random.size else float("nan")
         chance = by_chance, change.p_random

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from conceptseg.data.draw import sample_priority
+from conceptseg.data.draw import in_turn
 from conceptseg.stats.areas import area, told_apart, told_better
 from conceptseg.stats.estimate import Estimate, Sampling, jackknifed
 from conceptseg.stats.intervals import Floats
@@ -17,9 +17,8 @@ CUTS = 20
 
 def fold_of(groups: Sequence[str], folds: int, seed: int) -> np.ndarray:
     """The part of each object, [m]: whole groups in turn, in an order by hash."""
-    names = sorted(set(groups), key=lambda name: (sample_priority(seed, f"fold {name}"), name))
-    place = {name: k % folds for k, name in enumerate(names)}
-    return np.array([place[name] for name in groups])
+    place = in_turn(seed, (f"fold {name}" for name in groups), folds)
+    return np.array([place[f"fold {name}"] for name in groups])
 
 
 def across(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from conceptseg.data.draw import sample_priority
+from conceptseg.data.draw import in_turn
 from conceptseg.engine.contract import Context
 from conceptseg.engine.fits import all_of
 from conceptseg.engine.known import Key, Known
@@ -259,11 +259,8 @@ def dice(drawn: np.ndarray, masks: np.ndarray) -> Floats:
 
 def _cut(sampling: Sampling, judging: np.ndarray, seed: int) -> np.ndarray:
     """The part of each object that judges, by its group; -1 of all others, [m]."""
-    names = sorted(
-        {g for g, own in zip(sampling.groups, judging, strict=True) if own},
-        key=lambda one: sample_priority(seed + 3, one),
-    )
-    place = {name: number % CUTS for number, name in enumerate(names)}
+    names = {g for g, own in zip(sampling.groups, judging, strict=True) if own}
+    place = in_turn(seed + 3, names, CUTS)
     return np.array(
         [place[g] if own else -1 for g, own in zip(sampling.groups, judging, strict=True)]
     )

@@ -150,7 +150,7 @@ def moments(rows: np.ndarray, name: str) -> Sums:
     """Sums of an image's values [d, p]: count, sums and products, float64."""
     count = np.array(float(rows.shape[1]))
     sums = {"count": count, "sum": rows.sum(1), "products": rows @ rows.T}
-    return Sums.of({f"{name}/{key}": value for key, value in sums.items()})
+    return Sums({f"{name}/{key}": value for key, value in sums.items()})
 
 
 def statistics(sums: Sums, name: str) -> Channels:

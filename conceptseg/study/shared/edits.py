@@ -86,7 +86,7 @@ class Change:
             object.__setattr__(self, name, getattr(self, name)[known].astype(np.float64))
         object.__setattr__(self, "sampling", self.sampling.at(known))
 
-    @property
+    @cached_property
     def estimate(self) -> Estimate:
         """The mean change by the edit."""
         gains = np.append(self.random, 0.0)  # what edits gain in these images, if not this one
@@ -114,6 +114,10 @@ class Change:
         """P-value that one further random edit costs as much, :func:`cost_p`."""
         cost = -float(self.edited.mean()) if len(self.edited) else float("nan")
         return cost_p(cost, -self.by_chance)
+
+    def shown(self, test: Test, smallest: float) -> bool:
+        """Whether a loss is shown, by its test and its interval, of the `smallest` size or more."""
+        return test.passed and self.estimate.value <= -smallest and self.estimate.below(0)
 
     @property
     def rare(self) -> bool:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from conceptseg.data.batch import Batch
-from conceptseg.data.draw import drawn, sample_priority
+from conceptseg.data.draw import drawn
 from conceptseg.data.listed import listed
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass, Step, Study
@@ -255,7 +255,7 @@ class EraseMistakes(Pass):
 
     def _of(self, place: int, context: Context, known: Known) -> list[str]:
         own = _worst(known[COUNTED], known[MISTAKES].asked[place])
-        return sorted(own, key=lambda name: sample_priority(context.seed, name))[:ERASED_IMAGES]
+        return drawn(context.seed, own, ERASED_IMAGES)
 
     def map(self, context: Context, batch: Batch, known: Known) -> Known:
         found, rows = known[MISTAKES], []
