@@ -51,11 +51,11 @@ def spoken(
     given = torch.from_numpy(np.asarray(features, np.float32))
     n = len(given)
     options = (words, vocabulary, steps, rate)
-    grown = [
-        _grown(given, masks, classes, learning, options, 1000 * seed + start)
+    pairs = [
+        grown(given, masks, classes, learning, options, 1000 * seed + start)
         for start in range(STARTS)
     ]
-    _, sender, receiver = min(grown, key=lambda one: one[0])
+    _, sender, receiver = min(pairs, key=lambda one: one[0])
     with torch.no_grad():
         likely = sender(given).view(n, words, vocabulary).softmax(-1)
         said = likely.argmax(-1)
@@ -71,7 +71,7 @@ def spoken(
     return told, drawn_masks.astype(np.float16), named.astype(np.int16)
 
 
-def _grown(  # type: ignore[no-untyped-def]
+def grown(  # type: ignore[no-untyped-def]
     given,
     masks: np.ndarray,
     classes: np.ndarray,
@@ -84,8 +84,7 @@ def _grown(  # type: ignore[no-untyped-def]
     from torch import nn
 
     words, vocabulary, steps, rate = options
-    torch.manual_seed(seed)
-    noise = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)  # of the weights, and then of the noise, in one stream
     sender = nn.Linear(given.shape[1], words * vocabulary)
     receiver = _receiver(words * vocabulary, masks.shape[1] + int(classes.max()) + 1)
     optimiser = torch.optim.Adam([*sender.parameters(), *receiver.parameters()], lr=rate)
@@ -94,7 +93,7 @@ def _grown(  # type: ignore[no-untyped-def]
     for step in range(steps):
         heat = HOT + (COLD - HOT) * step / max(1, steps - 1)
         logits = sender(own).view(-1, words, vocabulary)
-        drawn = torch.rand(logits.shape, generator=noise).clamp(1e-9, 1 - 1e-9)
+        drawn = torch.rand(logits.shape).clamp(1e-9, 1 - 1e-9)
         soft = ((logits - torch.log(-torch.log(drawn))) / heat).softmax(-1)
         hard = nn.functional.one_hot(soft.argmax(-1), vocabulary).float()
         passed = soft if 2 * step < steps else hard + soft - soft.detach()

@@ -1,9 +1,12 @@
 """The steps of a language study, in order."""
 
-from conceptseg.engine.contract import Context, Step
+from collections.abc import Sequence
+
+from conceptseg.engine.contract import Context, Step, Work
 from conceptseg.engine.known import Known
 from conceptseg.study.language.assess import assess, learn
 from conceptseg.study.language.config import Language
+from conceptseg.study.language.cost import computed
 from conceptseg.study.language.objects import SPOKEN, Describe, list_objects
 from conceptseg.study.language.pictures import Pictures, choose_shown
 from conceptseg.study.shared.compare import CHOSEN, Compare
@@ -23,6 +26,11 @@ def steps(study: Language) -> tuple[Step, ...]:
         to_compare,
         Compare(study.compare, picture_px=study.picture_px),
     )
+
+
+def work(study: Language, context: Context, shape: Sequence[int]) -> list[Work]:
+    """The learning, which takes longer than the pass where objects or seeds are many."""
+    return computed(study, context, shape)
 
 
 def to_compare(study: Language, context: Context, known: Known) -> Known:

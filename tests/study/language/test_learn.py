@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
 from conceptseg.stats.estimate import Sampling
 from conceptseg.study.language import assess, codes
-from conceptseg.study.language.learn import heard, spoken
+from conceptseg.study.language.learn import grown, heard, spoken
 from conceptseg.study.language.objects import Spoken, components, shrunk
 
 
@@ -56,6 +57,18 @@ def test_the_same_seed_gives_the_same_language(made, language):
     colour, _, features, masks, learning = made
     again = spoken(features, masks, colour, learning, 2, 3, 300, 0.02, 1)[0]
     np.testing.assert_array_equal(again.words, language[0].words)
+
+
+def test_noise_is_no_copy_of_the_weights(monkeypatch):
+    """Both are uniform: from one seed each they would be the same numbers but for their scale."""
+    drawn, rand = [], torch.rand
+    monkeypatch.setattr(torch, "rand", lambda *a, **k: drawn.append(rand(*a, **k)) or drawn[-1])
+    given, all_of = torch.zeros(100, 40), np.ones(100, bool)
+    own = np.zeros((100, 4)), np.arange(100) % 2, all_of
+    _, sender, _ = grown(given, *own, (2, 4, 1, 0.0), 7)
+    weights = sender.weight.detach().flatten().numpy()
+    noise = drawn[0].flatten().numpy()[: len(weights)]
+    assert abs(np.corrcoef(weights, noise)[0, 1]) < 0.3
 
 
 def test_a_receiver_of_a_perfect_code_hears_all(made):
