@@ -80,13 +80,13 @@ def crossed(predictions: Sequence[Tensor], labels: Sequence[Tensor]) -> np.ndarr
 
     Predictions are bool [n, h, w] of each class; labels 1 where the class is, -1 where ignored.
     """
-    iou = np.zeros((len(labels), len(predictions)))
-    for i, mask in enumerate(labels):
-        for o, predicted in enumerate(predictions):
-            kept = mask >= 0
-            both = int((predicted & (mask == 1) & kept).sum())
-            iou[i, o] = both / max(1, int(((predicted | (mask == 1)) & kept).sum()))
-    return iou
+    counts = list[Tensor]()  # these leave the device together
+    for mask in labels:
+        own, kept = mask == 1, mask >= 0
+        for predicted in predictions:
+            counts += [(predicted & own).sum(), ((predicted | own) & kept).sum()]
+    both, either = torch.stack(counts).cpu().numpy().reshape(len(labels), -1, 2).transpose(2, 0, 1)
+    return np.asarray(both / np.maximum(either, 1))
 
 
 def assigned(iou: np.ndarray) -> tuple[np.ndarray, list[int]]:
@@ -123,12 +123,12 @@ def best_shift(prediction: Tensor, labels: Tensor, classes: int) -> tuple[int, i
     By cross-correlation of the classes' maps, each less its mean, up to a quarter of a side.
     """
     total = torch.zeros(labels.shape[1:], device=labels.device)
-    for c in range(classes):
+    both = set(prediction.unique().tolist()) & set(labels.unique().tolist())
+    for c in sorted(both & set(range(classes))):
         ours, theirs = (prediction == c).float(), (labels == c).float()
-        if ours.any() and theirs.any():
-            ours, theirs = (one - one.mean((1, 2), keepdim=True) for one in (ours, theirs))
-            product = torch.fft.rfft2(ours) * torch.fft.rfft2(theirs).conj()
-            total += torch.fft.irfft2(product, s=labels.shape[1:]).sum(0)
+        ours, theirs = (one - one.mean((1, 2), keepdim=True) for one in (ours, theirs))
+        product = torch.fft.rfft2(ours) * torch.fft.rfft2(theirs).conj()
+        total += torch.fft.irfft2(product, s=labels.shape[1:]).sum(0)
     h, w = total.shape
     rows, columns = (torch.arange(n, device=total.device) for n in (h, w))
     near = [torch.minimum(r, n - r) <= MOST_SHIFT * n for r, n in ((rows, h), (columns, w))]

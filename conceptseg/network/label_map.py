@@ -1,11 +1,10 @@
-"""The class that a network puts at each pixel."""
+"""The class that a network puts at each pixel, and how much of each image that makes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from torch import Tensor
+import numpy as np
+import torch
+from torch import Tensor
 
 
 def label_map(logits: Tensor) -> Tensor:
@@ -15,3 +14,14 @@ def label_map(logits: Tensor) -> Tensor:
     gives, but for time: across planes that takes 3 to 12 times as long on a processor.
     """
     return logits.detach().max(-3).indices
+
+
+def class_areas(maps: Tensor, classes: int) -> np.ndarray:
+    """Pixels of each class in maps int64 [n, h, w] of numbers below `classes`: int64 [n, k].
+
+    A device is waited for once, not for each class.
+    """
+    n = len(maps)
+    first = classes * torch.arange(n, device=maps.device)[:, None, None]
+    counts = torch.bincount((maps + first).flatten(), minlength=n * classes)
+    return np.asarray(counts.reshape(n, classes).cpu().numpy())

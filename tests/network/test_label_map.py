@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 import torch
 
-from conceptseg.network.label_map import label_map
+from conceptseg.network.label_map import class_areas, label_map
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 7, 3), (5, 7, 3), (2, 3, 5, 7, 3), (2, 1, 4, 4)])
@@ -23,3 +24,11 @@ def test_the_layout_in_memory_does_not_matter_and_no_gradient_is_kept():
     other = logits.contiguous(memory_format=torch.channels_last).requires_grad_()
     assert torch.equal(label_map(other), label_map(logits))
     assert not label_map(other).requires_grad
+
+
+def test_areas_are_counted_image_by_image():
+    maps = torch.randint(0, 4, (3, 5, 7), generator=torch.Generator().manual_seed(2))
+    found = class_areas(maps, 6)
+    assert found.dtype == np.int64
+    for image, own in zip(maps, found, strict=True):
+        assert own.tolist() == [int((image == c).sum()) for c in range(6)]

@@ -12,7 +12,7 @@ from conceptseg.data.batch import Batch
 from conceptseg.data.manifest import Sample
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
-from conceptseg.network.label_map import label_map
+from conceptseg.network.label_map import class_areas, label_map
 from conceptseg.report.thumbnails import outline, photo
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.actmax.config import Actmax
@@ -67,13 +67,14 @@ class Exemplars(Pass):
             predicted = label_map(context.model(batch.images))
             seen = observe(known[SPACES], context, survey.pool, batch.images)
             source = seen.pop("")
+            areas = class_areas(predicted, classes) / predicted[0].numel()
+            cover = areas.astype(np.float32)
             for i, sample_id in enumerate(batch.ids):
                 features = shows[sample_id]
                 ids = [survey.pool.ids[f] for f in features]
                 maps = survey.pool.responses(source[i : i + 1], ids)[0]
                 drawn = [k for k, f in enumerate(features) if f < pictured]
                 paths = [_region(maps[k], batch.images.shape[-2:]) for k in drawn]
-                counts = torch.bincount(predicted[i].flatten(), minlength=classes)
                 image = batch.images[i].float().cpu().numpy()
                 picture = photo(image, self.study.picture_px) if drawn else b""
                 one: dict[str, np.ndarray] = {
@@ -81,7 +82,7 @@ class Exemplars(Pass):
                     "drawn": np.array([features[k] for k in drawn], dtype=np.int64),
                     "photo": np.frombuffer(picture, dtype=np.uint8),
                     "outline": np.array(paths, dtype=np.str_),
-                    "cover": (counts / predicted[i].numel()).cpu().numpy(),
+                    "cover": cover[i],
                     **{name: pooled(rows[i : i + 1], maps) for name, rows in seen.items()},
                 }
                 table = table.merge(SampleTable.of(sample_id, one))

@@ -14,7 +14,7 @@ from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
 from conceptseg.explain.looks import looks, octaves
-from conceptseg.network.label_map import label_map
+from conceptseg.network.label_map import class_areas, label_map
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.counterfactual.config import Counterfactual
 
@@ -94,9 +94,11 @@ class Survey(Pass):
         with torch.no_grad():
             logits = context.model(batch.images)
         wanted = sorted({was for was, _ in pairs(study, context)})
+        every = label_map(logits)
+        areas = class_areas(every, logits.shape[1])
         least = study.min_region_fraction * logits[0, 0].numel()
         for i, name in enumerate(batch.ids):
-            predicted, image = label_map(logits[i]), batch.images[i : i + 1].float()
+            predicted, image = every[i], batch.images[i : i + 1].float()
             shown = regions(study, context, name, predicted)
             bands = octaves(image)
             rows = [looks(image, bands, mask) for mask in shown.values()]
@@ -109,9 +111,7 @@ class Survey(Pass):
                     "where": np.array(
                         [coarse(mask) for mask in shown.values()], np.float32
                     ).reshape(len(rows), CELLS, CELLS),
-                    "explained": np.array(
-                        [c for c in wanted if int((predicted == c).sum()) >= least], np.int64
-                    ),
+                    "explained": np.array([c for c in wanted if areas[i, c] >= least], np.int64),
                 },
                 priority=sample_priority(context.seed, name),
                 classes=set(shown),

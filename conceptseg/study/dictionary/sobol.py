@@ -79,12 +79,11 @@ class Indices(Sweep):
             score = scored(tail.logits, context)
 
             def function(kept: np.ndarray) -> np.ndarray:
-                found = []
+                found = list[Tensor]()
                 for shares in torch.as_tensor(kept).to(parts).split(context.run.batch_size):
                     left = torch.einsum("mq,qyx,qu->muyx", 1 - shares, parts, atoms)
-                    for row in tail.activation - left:
-                        found.append(float(score(tail.resume(row[None]))))
-                return np.array(found)
+                    found += [score(tail.resume(row[None])) for row in tail.activation - left]
+                return np.asarray(torch.stack(found).double().cpu().numpy())
 
             each, whole = jansen(function, len(ranked), self.study.sobol_draws, context.seed)
         return {"part": each[None], "whole": np.array([whole])}

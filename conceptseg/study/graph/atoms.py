@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from conceptseg.data.batch import Batch
-from conceptseg.data.draw import sample_priority
+from conceptseg.data.draw import in_turn, sample_priority
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
-from conceptseg.network.label_map import label_map
+from conceptseg.network.label_map import class_areas, label_map
 from conceptseg.network.record import Recorder
 from conceptseg.stats.estimate import Sampling
 from conceptseg.stats.intervals import Floats
@@ -136,31 +136,29 @@ class Gather(Pass):
         with torch.no_grad(), Recorder(context.model, layers) as recorder:
             logits = recorder(batch.images)
         assert logits is not None
-        predicted = label_map(logits)
-        table = SampleTable.empty(study.images)
-        for i, name in enumerate(batch.ids):
-            least = study.min_share * predicted[i].numel()
-            held = {c for c in classes if int((predicted[i] == c).sum()) > least}
-            if not held:
-                continue
-            rows = {}
-            for place, layer in enumerate(layers):
-                found = recorder.activations[layer][i].float().flatten(1).cpu().numpy()
+        areas = class_areas(label_map(logits), logits.shape[1])
+        least = study.min_share * logits[0, 0].numel()
+        held = [sorted({c for c in classes if areas[i, c] > least}) for i in range(len(batch))]
+        rows = [{"held": np.array(own, np.int64)} for own in held]
+        for place, layer in enumerate(layers):
+            maps = recorder.activations[layer].float().flatten(2).cpu().numpy()
+            for name, found, own in zip(batch.ids, maps, rows, strict=True):
                 rng = np.random.default_rng(
                     sample_priority(context.seed, f"{layer} {name}") % 2**64
                 )
                 taken = np.sort(rng.permutation(found.shape[1])[: study.cells])
-                rows[f"cells {place}"] = found[:, taken].T
-                rows[f"mean {place}"] = found.mean(1, dtype=np.float64)[None]
-            table = table.merge(
-                SampleTable.of(
-                    name,
-                    {**rows, "held": np.array(sorted(held), np.int64)},
-                    priority=sample_priority(context.seed, name),
-                    classes=held,
-                    capacity=study.images,
-                )
+                own[f"cells {place}"] = found[:, taken].T
+                own[f"mean {place}"] = found.mean(1, dtype=np.float64)[None]
+        table = SampleTable.empty(study.images)
+        for name, own, inside in zip(batch.ids, rows, held, strict=True):
+            one = SampleTable.of(
+                name,
+                own,
+                priority=sample_priority(context.seed, name),
+                classes=inside,
+                capacity=study.images,
             )
+            table = table.merge(one)
         return CELLS(table)
 
 
@@ -169,9 +167,8 @@ def split(study: Graph, context: Context, known: Known) -> Known:
     table = known[CELLS]
     ids = table.ids
     dealt = sampling_of(context, ids, study.unit, (context.seed, 61)).groups
-    order = sorted(set(dealt), key=lambda one: sample_priority(context.seed + 1, one))
-    place = {name: number for number, name in enumerate(order)}
-    first = np.array([place[name] % 2 == 0 for name in dealt], bool)
+    half = in_turn(context.seed + 1, dealt, 2)
+    first = np.array([half[name] == 0 for name in dealt], bool)
     sampling = sampling_of(context, ids, study.unit, (context.seed, 61), judging=~first)
     wanted = study.class_ids(context)
     held = np.array([[c in table.tables[name]["held"] for c in wanted] for name in ids], bool)

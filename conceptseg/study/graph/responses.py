@@ -27,9 +27,10 @@ def responses(
         areas = cells.flatten(2).sum(2)
         over = torch.einsum("npyx,nkyx->npk", maps, cells) / areas.clamp(min=1e-9)[:, None]
         over[(areas <= 1e-9)[:, None].expand_as(over)] = torch.nan
-        for q, place in enumerate(atoms.at(layer)):
-            active[:, place] = torch.quantile(maps[:, q].flatten(1), 0.99, dim=1).cpu().numpy()
-            on[:, place] = over[:, q].cpu().numpy()
+        # One atom after the other: a quantile's input may not be large.
+        highest = [torch.quantile(maps[:, q].flatten(1), 0.99, dim=1) for q in range(maps.shape[1])]
+        active[:, atoms.at(layer)] = torch.stack(highest, 1).cpu().numpy()
+        on[:, atoms.at(layer)] = over.cpu().numpy()
     return active, on
 
 

@@ -96,12 +96,8 @@ def regions(prediction: Tensor, class_ids: tuple[int, ...]) -> dict[int, Tensor]
     At least 64 pixels (of a small image a quarter, if that is less) and 0.05 % of the image.
     """
     least = max(min(LEAST_PIXELS, prediction.numel() // 4), LEAST_SHARE * prediction.numel())
-    found = {}
-    for class_id in class_ids:
-        mask = prediction == class_id
-        if int(mask.sum()) >= least:
-            found[class_id] = mask[None]
-    return found
+    areas = torch.bincount(prediction.flatten(), minlength=1 + max(class_ids, default=0)).tolist()
+    return {c: (prediction == c)[None] for c in class_ids if areas[c] >= least}
 
 
 def start_of(study: Lcrp, run: Run, masks: Tensor, class_id: int) -> Tensor:

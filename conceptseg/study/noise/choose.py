@@ -12,7 +12,7 @@ from conceptseg.data.draw import sample_priority
 from conceptseg.engine.contract import Context, Pass
 from conceptseg.engine.known import Key, Known
 from conceptseg.errors import InputError
-from conceptseg.network.label_map import label_map
+from conceptseg.network.label_map import class_areas, label_map
 from conceptseg.stats.mergeable.sample_table import SampleTable
 from conceptseg.study.noise.config import NoiseStudy
 
@@ -48,9 +48,9 @@ class Choose(Pass):
             logits = context.model(batch.images)
         predicted = label_map(logits)
         least = self.study.min_region_fraction * predicted[0].numel()
-        counts = {c: (predicted == c).sum((1, 2)).tolist() for c in wanted}
+        areas = class_areas(predicted, logits.shape[1])
         for i, name in enumerate(batch.ids):
-            held = [c for c in wanted if counts[c][i] >= least]
+            held = [c for c in wanted if areas[i, c] >= least]
             row = SampleTable.of(
                 name,
                 {"class": np.array(held, np.int64)},

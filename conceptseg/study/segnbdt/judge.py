@@ -197,18 +197,21 @@ def nodes_at(rules: Rules, logits: Tensor, reference: Tensor, bins: int) -> np.n
     # The last column is for pixels without a reference, which an index of -1 finds.
     lookup = torch.cat([lookup, torch.full_like(lookup[:, :1], -1)], 1)
     flat = reference.flatten()
-    counts = np.zeros((len(tree.nodes), bins + 1, 3), np.int64)
+    found = list[Tensor]()  # counts leave the device together, at the end
     for n, node in enumerate(tree.nodes):
         wanted = lookup[n][flat]
         below = wanted >= 0
         own = log_edges[0, node.edge : node.edge + len(node.branches)]
         sure = own.amax(0)[below].exp()
-        place = (sure * bins + ROUNDING).long().clamp(max=bins - 1).cpu()
+        place = (sure * bins + ROUNDING).long().clamp(max=bins - 1)
         right = (chosen[n] == wanted)[below]
-        for column, of in enumerate((torch.ones_like(sure), right, _parts(sure))):
-            counts[n, :bins, column] = place.bincount(of.double().cpu(), bins).numpy()
-        counts[n, bins] = int(below.sum()), 0, int(_parts(spread[n][below]).sum())
-    return counts
+        each = [
+            place.bincount(of.double(), bins) for of in (torch.ones_like(sure), right, _parts(sure))
+        ]
+        pixels = below.sum().double()
+        whole = torch.stack([pixels, torch.zeros_like(pixels), _parts(spread[n][below]).sum()])
+        found.append(torch.cat([torch.stack(each, 1), whole[None]]))
+    return np.asarray(torch.stack(found).long().cpu().numpy())
 
 
 def _parts(values: Tensor) -> Tensor:
