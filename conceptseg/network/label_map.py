@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
 
 
 def label_map(logits: Tensor) -> Tensor:
@@ -21,7 +23,10 @@ def class_areas(maps: Tensor, classes: int) -> np.ndarray:
 
     A device is waited for once, not for each class.
     """
+    import torch
+
     n = len(maps)
     first = classes * torch.arange(n, device=maps.device)[:, None, None]
     counts = torch.bincount((maps + first).flatten(), minlength=n * classes)
-    return np.asarray(counts.reshape(n, classes).cpu().numpy())
+    found: np.ndarray = counts.reshape(n, classes).cpu().numpy()
+    return found

@@ -25,19 +25,23 @@ CURE = "what else to try"
 def doubts(told: Retained, composite: str, grid: float = 0.0) -> dict[str, str]:
     """What speaks against maps under a composite: sentences by kind, none where nothing does."""
     numbers = (told.share, told.growth, told.inner_growth, told.worst[0], told.silent[0])
-    return worded(composite, *numbers, grid, told.unplaced)
+    return worded(composite, *numbers, grid) | misplaced(told.unplaced)
 
 
-def _unplaced(modules: Sequence[str]) -> str:
+def misplaced(modules: Sequence[str]) -> dict[str, str]:
+    """The sentence on modules whose layers' places are not known, by its kind; none of none."""
+    if not modules:
+        return {}
     named = ", ".join(repr(name) if name else "the network itself" for name in modules[:NAMED])
     others = len(modules) - NAMED
     more = f" and {others} more" if others > 0 else ""
-    return (
+    sentence = (
         f"Whether layers of {named}{more} are the network's first or last is not known: they did "
         "not run like this in the pass that tells it. They follow the rule of the layers between "
         "the two, or one another's; if one is the first or the last, the map is not the "
         "composite's. Compare with composite: rescale (DeepLIFT), whose rules know no places."
     )
+    return {PLACES: sentence}
 
 
 def worded(
@@ -48,11 +52,10 @@ def worded(
     module: str,
     silent: float,
     grid: float,
-    unplaced: Sequence[str] = (),
 ) -> dict[str, str]:
     """:func:`doubts` from the numbers: signed share and absolute growth at the image, the largest
-    growth within with the module where it is, the largest share on silent units, the share of the
-    map's energy at a grid's frequencies, and the modules whose places are not known."""
+    growth within with the module where it is, the largest share on silent units, and the share of
+    the map's energy at a grid's frequencies."""
     found: dict[str, str] = {}
     sums = f"its sum is {share:.1%} of the logits', its absolute amount {growth:.3g} times theirs"
     where = f"module {module!r}" if module else "the network itself"
@@ -100,6 +103,4 @@ def worded(
         )
     if found and plus:
         found[CURE] = "Compare with composite: rescale (DeepLIFT) and with occlusion."
-    if unplaced:
-        found[PLACES] = _unplaced(unplaced)
     return found

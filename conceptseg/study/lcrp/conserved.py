@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from conceptseg.explain.lrp.doubts import PLACES, worded
+from conceptseg.explain.lrp.doubts import PLACES, misplaced, worded
 from conceptseg.report.blocks import Block, Facts, Notice, Section, TableBlock
 from conceptseg.result.saved import Result
 
@@ -89,8 +89,7 @@ def doubt(composite: str, kept: Mapping[str, Any]) -> list[Block]:
         kept["module"],
         kept["silent"],
         kept["grid"],
-        kept.get("unplaced", ()),  # results of earlier versions lack it
-    )
+    ) | misplaced(kept.get("unplaced", ()))  # results of earlier versions lack it
     if not lines:
         return []
     text = "Maps and context scores are to be doubted."
