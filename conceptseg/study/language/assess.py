@@ -282,13 +282,14 @@ def tested(
     """Whether the language's words tell each attribute: whole groups exchange their objects'
     values, Holm over attributes.
 
-    Groups of unlike numbers of objects exchange them in a row, so that what objects of a group
-    share stays together.
+    A group of more objects, or fewer, takes another's in their order, each as often
+    (:func:`exchanged`). Values that ran on from one group into the next would fall upon groups less
+    neatly than real ones do: of columns that are one value in each group, and of words that are
+    each group's own, one of three was said to be told where nothing was.
     """
     judges = np.flatnonzero(one.judging)
     words, own = seed.told[LANGUAGE].words, one.sampling.at(one.judging)
     members = [np.flatnonzero(own.place == g) for g in range(own.n)]
-    row = np.concatenate(members)
     cut = _cut(one.sampling, one.judging, number)
     found, ps = [], []
     for a, (name, values) in enumerate(attributes.items()):
@@ -297,10 +298,7 @@ def tested(
         said, real = words[judges, place], values[judges]
         null = []
         for _ in range(PERMUTATIONS):
-            order = np.concatenate([members[g] for g in rng.permutation(own.n)])
-            dealt = np.empty_like(real)
-            dealt[row] = real[order]
-            null.append(_mutual(said, dealt))
+            null.append(_mutual(said, real[exchanged(members, rng.permutation(own.n))]))
         ps.append(exchangeable_p(_mutual(said, real), np.array(null)))
         parts = np.unique(cut[cut >= 0]).tolist()
         left = [information(said[cut[judges] != b], real[cut[judges] != b]) for b in parts]
@@ -308,6 +306,16 @@ def tested(
         found.append((name, int(values.max()) + 1, place, tells))
     tests = given(ps, 1 / (1 + PERMUTATIONS), n=own.n, of=own.of)
     return tuple(Attribute(*told, test) for told, test in zip(found, tests, strict=True))
+
+
+def exchanged(members: Sequence[np.ndarray], order: np.ndarray) -> np.ndarray:
+    """Whose value each of m objects takes, [m]: group g, its objects `members[g]`, those of group
+    `order[g]`, stretched or thinned evenly to as many."""
+    taken = np.empty(sum(map(len, members)), np.int64)
+    for own, other in zip(members, order.tolist(), strict=True):
+        source = members[other]
+        taken[own] = source[np.arange(len(own)) * len(source) // len(own)]
+    return taken
 
 
 def _mutual(one: np.ndarray, other: np.ndarray) -> float:

@@ -127,12 +127,14 @@ def spoken_of(words, values, groups):
     return one, seed
 
 
-def test_an_attribute_of_whole_groups_is_no_news_of_their_objects():
-    """Words go by group, as the attribute does: few families claim that one tells the other."""
+@pytest.mark.parametrize("unlike", [False, True])
+def test_an_attribute_of_whole_groups_is_no_news_of_their_objects(unlike):
+    """Words go by group, as the attribute does: few families claim that one tells the other. So it
+    is, too, where groups are of unlike sizes, as patients and scenes are."""
     false = 0
     for number in range(40):
         rng = np.random.default_rng(number)
-        group = np.repeat(np.arange(30), 4)
+        group = np.repeat(np.arange(30), rng.geometric(0.15, 30) if unlike else 4)
         words, values = rng.integers(0, 3, 30)[group][:, None], rng.integers(0, 2, 30)[group]
         one, seed = spoken_of(words, values, tuple(f"g{g:02}" for g in group))
         false += assess.tested(one, seed, one.attributes, number)[0].test.passed
