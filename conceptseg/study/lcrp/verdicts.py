@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from conceptseg.report.charts import Row
+from conceptseg.result.columns import as_number
 from conceptseg.result.saved import Result
 from conceptseg.result.table import Table
 from conceptseg.stats.intervals import ALPHA
@@ -78,14 +79,33 @@ def _pairs(count: int) -> str:
 
 
 def sensitive(classes: Sequence[Row]) -> list[Row]:
-    """Classes whose sensitivity stands out from the others' and is not predicted by their score."""
+    """Classes whose sensitivity stands out from the others' and is not predicted by their score.
+
+    By what it is and by its interval, which must lie above the score, and that of its difference
+    from the largest other (MOVER, Zou & Donner 2008) above 0: the largest of several classes of one
+    law, of which one was measured in two images, stood out in one run of six.
+    """
     known = [r for r in classes if r["sensitivity"] is not None and r["context"] is not None]
     found = []
     for row in known:
         above = row["sensitivity"] - np.array([_largest_other(row, known), row["context"]])
-        if (above > (APART, FAR)).all():
+        if (above > (APART, FAR)).all() and _surely(row, known):
             found.append(row)
     return found
+
+
+def _surely(row: Row, rows: Sequence[Row]) -> bool:
+    """Whether the intervals say so, too; never without an interval."""
+    low = as_number(row.get("sensitivity_low"))
+    highest = max(
+        (r for r in rows if r is not row and r["sensitivity"] is not None),
+        key=lambda r: float(r["sensitivity"]),
+    )
+    reach = as_number(highest.get("sensitivity_high")) - highest["sensitivity"]
+    # Of another that has no interval there is its value alone.
+    half = np.hypot(row["sensitivity"] - low, np.nan_to_num(reach))
+    apart = row["sensitivity"] - highest["sensitivity"]
+    return bool(low > row["context"] and apart > half)
 
 
 def _largest_other(row: Row, rows: Sequence[Row]) -> float:
