@@ -43,13 +43,6 @@ def units(
     return tuple(groups if unit == "group" else ids), unit
 
 
-def group_means(values: ArrayLike, groups: Sequence[str]) -> Floats:
-    """Mean of `values` [n] in each group, in the order of the groups' sorted names, [g]."""
-    values = np.asarray(values, dtype=np.float64)
-    _, index = np.unique(np.asarray(groups), return_inverse=True)
-    return np.bincount(index, weights=values) / np.bincount(index)
-
-
 def divided(parts: Floats, wholes: Floats) -> Floats:
     """Quotients [m]; nan where the whole is 0."""
     return np.divide(parts, wholes, out=np.full(len(parts), np.nan), where=wholes != 0)

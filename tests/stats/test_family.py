@@ -118,6 +118,18 @@ def test_what_is_detectable_is_found_four_times_in_five(groups, m, by):
     assert 0.7 <= np.mean(found) <= 0.9
 
 
+def test_what_is_detectable_of_groups_of_unlike_sizes_is_found_nearly_as_often():
+    """Of twelve groups two hold more than half of all values, and move the mean most."""
+    place = np.repeat(np.arange(12), [12, 12, *(10 * [2])])
+    ids, groups = tuple(f"i{n}" for n in range(len(place))), tuple(f"g{p:02d}" for p in place)
+    sampling = Sampling(ids, groups, "groups", 0)
+    values = np.random.default_rng(0).normal(size=(160, 12))[:, place]
+    tests = [judge([Question(row, sampling)], side="less", seed=0)[0] for row in values[:80]]
+    values -= np.mean([test.detectable for test in tests])
+    found = [judge([Question(row, sampling)], side="less", seed=0)[0].passed for row in values]
+    assert np.mean(found) >= 0.7
+
+
 def test_few_groups_are_judged_by_joint_flips():
     """Rule (f): 8 groups and 15 concepts, of which Holm could pass none (0.059 at best)."""
     values = drawn(15, 8, seed=0) * 0.05
