@@ -48,6 +48,17 @@ def test_doubts_and_edits_weaken():
     assert weakened(CONCERN, {}, {}, altered=True).status == "cannot tell"
 
 
+def test_images_of_few_groups_speak_of_these_groups_alone():
+    few = {"unit": "image", "images": 60, "manifest_groups": 6}
+    for one in (CONCERN, NONE):
+        told = weakened(one, few, {})
+        assert told.status == one.status and "6 groups that the images come from" in told.sentence
+        assert weakened(told, few, {}) == told  # said once
+        assert weakened(one, {**few, "unit": "group"}, {}) == one
+        assert weakened(one, {**few, "manifest_groups": 60}, {}) == one
+    assert weakened(OPEN, few, {}) == OPEN
+
+
 def test_the_gravest_of_several_decides_if_it_stands_among_all():
     parts = {"a": NONE, "b": CONCERN, "c": OPEN}
     assert among(parts, {"b"}).status == "concern"
