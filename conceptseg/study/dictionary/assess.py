@@ -22,7 +22,8 @@ from conceptseg.study.shared.verdicts import Verdict, verdict
 @dataclass(frozen=True)
 class Loss:
     """What erasing an atom does to a class: `change` of its IoU, from `clean`, over its images;
-    `random` that of random directions; `used` as a verdict of all tests."""
+    `random` that of random directions, of which one more costs as much with chance `p_random`;
+    `used` as a verdict of all tests."""
 
     atom: int
     class_id: int
@@ -30,6 +31,7 @@ class Loss:
     clean: float
     change: Estimate
     random: float
+    p_random: float
     test: Test
     used: bool
     verdict: Verdict
@@ -82,8 +84,9 @@ def judge_losses(study: Dictionary, context: Context, known: Known) -> Known:
         used = change.shown(test, smallest) and change.rare
         told = verdict(test, change.to_lose, used=used)
         by_chance = float(change.random.mean()) if change.random.size else float("nan")
+        chance = by_chance, change.p_random
         n = len(change.edited)
-        made.append(Loss(atom, c, n, change.to_lose, lost, by_chance, test, used, told))
+        made.append(Loss(atom, c, n, change.to_lose, lost, *chance, test, used, told))
     cost = np.zeros(q)
     for loss in made:
         cost[loss.atom] = max(cost[loss.atom], -loss.change.value)

@@ -79,6 +79,7 @@ def losses(known: Known, classes: Sequence[str]) -> Table:
         Column("clean", "IoU before", of="clean"),
         CHANGE,
         Column("random", "by random directions", of="random"),
+        Column("p_random", "p (one more random direction)", of="p_random"),
         Column("p", of=lambda one: one.test.p),
         Column("p_holm", "p adjusted", of=lambda one: one.test.adjusted),
         Column("detectable", "detectable loss", of=lambda one: one.test.detectable),

@@ -9,10 +9,15 @@ import yaml
 
 from conceptseg.result.saved import Result
 from conceptseg.stats.estimate import Estimate
+from conceptseg.stats.family import Test
 from conceptseg.study import __main__ as command
+from conceptseg.study.dictionary import tables
+from conceptseg.study.dictionary.assess import ATOMS, LOSSES, Atom, Loss
 from conceptseg.study.dictionary.findings import findings
 from conceptseg.study.dictionary.learn import LEARNT
 from conceptseg.study.dictionary.verdict import verdict
+from conceptseg.study.shared.atoms import Name
+from conceptseg.study.shared.verdicts import beside_random
 from tests.study import dim
 
 SMALL = {
@@ -51,6 +56,18 @@ def test_the_fewest_atoms_that_recover_are_taken(finished):
     taken = next(row for row in rows if row["taken"])
     assert taken == (enough[0] if enough else max(rows, key=lambda row: row["recovered"]))
     assert len(finished[3]["atoms"]) == taken["atoms"]
+
+
+def test_the_report_says_which_losses_are_beyond_single_random_directions():
+    """Of atoms that are no more than further random directions one in twenty passes the rest."""
+    test = Test(0.001, 0.01, 0.0, 0.0, 0.1, 0.05, 12, "images", "holm")
+    made = [
+        Loss(0, 0, 12, 0.8, Estimate(-0.3, -0.4, -0.2, 12), -0.1, p, test, p < 0.05, "used")
+        for p in (0.01, 0.3)
+    ]
+    known = LOSSES(tuple(made)) | ATOMS((Atom(0, Name("wire", 0.5, 0.1), "", 1.0, 0, 0, 1, None),))
+    told = beside_random(tables.losses(known, ["car"]), "random directions")
+    assert told.startswith("2 of 2 pairs") and "the losses of 1 are also larger" in told
 
 
 def test_report_is_rendered_again_without_the_model(finished):
