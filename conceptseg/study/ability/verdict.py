@@ -14,6 +14,15 @@ def verdict(result: Result) -> Verdict:
             "Look at the forgotten objects; more training of what follows the layer may keep them.",
         )
     rows, forgotten = result.tables["classes"].rows, _forgotten(result)
+    levels = result.tables["levels"].rows if "levels" in result.tables else []
+    # Results of earlier versions do not say which could be tested.
+    blind = sum(not row.get("tested", True) for row in levels)
+    if blind > len(levels) / 2:
+        return cannot_tell(
+            f"Of {counted(len(levels), 'pair')} of class and layer, {blind} could not have been "
+            f"shown to be read better by the layer than by the output{forgotten}.",
+            "Give more images that hold these classes, of more groups where groups are counted.",
+        )
     unclear = sum(bool(row["doubt"]) for row in rows)
     if unclear > len(rows) / 2:
         return cannot_tell(

@@ -1,7 +1,9 @@
 """What a diff study says as a whole: a concern where the checkpoint became worse."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from conceptseg.result.columns import as_number
 from conceptseg.result.finding import Finding
 from conceptseg.result.saved import Result
 from conceptseg.result.verdict import Verdict, cannot_tell, concern, listed, none_shown
@@ -26,6 +28,13 @@ def verdict(result: Result) -> Verdict:
             f"No change for the worse was shown, and not every one could have been.{beside}",
             "Give more images, or groups of them.",
         )
+    rows = result.tables["classes"].rows
+    if 2 * sum(_unseen(row) for row in rows) > len(rows):
+        return cannot_tell(
+            "No change for the worse was shown, and most classes might have lost all of their IoU "
+            f"without being found out.{beside}",
+            "Give more images, or groups of them.",
+        )
     if others:
         return none_shown(
             "No class was shown to lose IoU, nor to owe more to a concept that is not its own."
@@ -37,6 +46,13 @@ def verdict(result: Result) -> Verdict:
         "No class, and nothing that a class owes to a concept, was shown to change.",
         "See the changes that would have been detected before the checkpoint is used.",
     )
+
+
+def _unseen(row: Mapping[str, Any]) -> bool:
+    """Whether not even the loss of all of a class's IoU would often have been shown."""
+    if "detectable" not in row:  # results of earlier versions
+        return False
+    return not as_number(row["detectable"]) <= as_number(row["before"])
 
 
 def _worse(finding: Finding, result: Result) -> bool:

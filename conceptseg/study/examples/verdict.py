@@ -27,6 +27,13 @@ def verdict(result: Result) -> Verdict:
             "Too few objects are known to be right or wrong to say what stands for errors.",
             "Give images with masks, or more of them.",
         )
+    standing = result.tables["standing"].rows if "standing" in result.tables else []
+    if standing and all(row["p_adjusted"] is None for row in standing):
+        return cannot_tell(
+            "No kind of object could have been shown to be wrong more often: too few images or "
+            "groups hold objects that are known to be right or wrong.",
+            "Give more images with masks, of more groups where groups are counted.",
+        )
     return none_shown(
         "No kind of object was shown to be wrong more often, nor nearness to wrong examples to "
         "rank wrong objects better than confidence does.",

@@ -38,3 +38,12 @@ def test_ability_says_how_many_objects_a_layer_saw_and_the_output_lost(
     by_chance = f"({chance[2]} by chance, in a shuffled network)." in found.sentence
     assert by_chance is bool(forgotten and chance[0])
     assert ("forgotten objects" in found.advice) is bool(forgotten and not doubt)
+
+
+@pytest.mark.parametrize(
+    ("tested", "status"), [((1, 1, 0), "none shown"), ((1, 0, 0), "cannot tell")]
+)
+def test_ability_shows_none_only_where_most_could_have_been_shown(tested, status):
+    levels = [{"tested": bool(one)} for one in tested]
+    found = ability(result("ability", classes=[{"doubt": ""}], levels=levels))
+    assert found.status == status and ("could not have been" in found.sentence) is (sum(tested) < 2)

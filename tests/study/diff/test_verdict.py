@@ -60,3 +60,12 @@ def test_only_what_became_worse_is_a_concern(effects, status, words):
     open_ones = {**tables, "classes": [{"p_adjusted": None}]}
     unsure = diff(result("diff", {"seeds": 2}, findings, **open_ones))
     assert unsure.status == ("concern" if status == "concern" else "cannot tell")
+
+
+@pytest.mark.parametrize(
+    ("detectable", "status"), [(0.05, "none shown"), (0.9, "cannot tell"), (None, "cannot tell")]
+)
+def test_of_a_checkpoint_that_might_have_lost_all_unseen_nothing_can_be_told(detectable, status):
+    classes = [{"class": "car", "before": 0.6, "detectable": detectable, "p_adjusted": 0.4}]
+    found = diff(result("diff", {"seeds": 2}, classes=classes, shifts=[]))
+    assert found.status == status

@@ -22,6 +22,10 @@ def test_examples_that_stand_for_errors_are_a_concern():
     assert said(0.1, shown("interval", 0.3)).status == "concern"
     assert said(-0.1, shown("interval", -0.3, (-0.5, -0.1))).status == "none shown"
     assert said(0.1).status == "none shown" and said(None).status == "cannot tell"
+    rows = {"foretell": [{"class": "car", "difference": 0.1}]}
+    for p, status in ((0.4, "none shown"), (None, "cannot tell")):
+        kinds = [{"p_adjusted": p}, {"p_adjusted": None}]  # of a prototype and a criticism
+        assert examples(result("examples", standing=kinds, **rows)).status == status
 
 
 def test_neighbours_that_warn_are_said_to_rank_and_not_how_often_objects_are_wrong():
