@@ -191,28 +191,42 @@ def _stand_ins() -> list[Any]:
     ]
 
 
-def _check_unpacked(path: Path) -> None:
-    """Refuse an archive that is packed, which torch's own are not: a small one could fill memory.
+def _check_archive(path: Path) -> None:
+    """Refuse an archive that is packed, which torch's own are not: a small one could fill memory;
+    and one that does not fit its checksums, at which torch does not look.
 
     What is no archive, or a program, is left to torch, which refuses it.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
+        archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return
-    if any(entry.filename.endswith("constants.pkl") for entry in entries):
-        return
-    size = sum(entry.file_size for entry in entries)
-    if size > path.stat().st_size or any(entry.compress_type for entry in entries):
-        raise InputError(
-            f"{path}: is packed, {size} bytes in {path.stat().st_size}, which torch's checkpoints "
-            "are not; unpack it and save it by torch.save or as .safetensors"
-        )
+    with archive:
+        entries = archive.infolist()
+        if any(entry.filename.endswith("constants.pkl") for entry in entries):
+            return
+        size = sum(entry.file_size for entry in entries)
+        if size > path.stat().st_size or any(entry.compress_type for entry in entries):
+            raise InputError(
+                f"{path}: is packed, {size} bytes in {path.stat().st_size}, which torch's "
+                "checkpoints are not; unpack it and save it by torch.save or as .safetensors"
+            )
+        for entry in entries:
+            if entry.CRC:  # torch can be told to leave them out, and writes 0 then
+                _check_sum(path, archive, entry)
+
+
+def _check_sum(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    try:
+        with archive.open(entry) as file:
+            while file.read(1 << 20):
+                pass
+    except Exception as error:  # what zipfile raises of damaged bytes has no end
+        raise InputError(f"{path}: damaged ({_line(error)}); copy or save it again") from error
 
 
 def _weights_only(path: Path) -> Any:
-    _check_unpacked(path)
+    _check_archive(path)
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_stand_ins()):
             warnings.simplefilter("ignore")  # torch warns of what the errors below say

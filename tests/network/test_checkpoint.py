@@ -259,6 +259,23 @@ def test_a_packed_checkpoint_is_refused_unread(tmp_path):
         load_state(packed)
 
 
+def test_weights_that_do_not_fit_their_checksum(tmp_path):
+    path = tmp_path / "net.pt"
+    torch.save({"weight": torch.arange(1000.0)}, path)
+    data = bytearray(path.read_bytes())
+    data[data.index(torch.arange(1000.0).numpy().tobytes()) + 402] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="net.pt: damaged .Bad CRC-32") as raised:
+        load_state(path)
+    assert "\n" not in str(raised.value)
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"weight": torch.arange(1000.0)}, path)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert load_state(path)[""]["weight"][-1] == 999
+
+
 def test_views_and_buffers_that_a_small_file_only_announces(tmp_path):
     path = tmp_path / "net.pt"
     torch.save({"weight": torch.zeros(1).expand(2**40)}, path)

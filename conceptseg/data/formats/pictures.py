@@ -7,6 +7,7 @@ is grey where its palette is, and in colours otherwise.
 
 import struct
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,8 @@ def read(path: Path, file: BinaryIO, channels: int, max_pixels: int, mask: bool)
             "lossy": _lossy(file, image.format),
         }
         bits, colour = _png_header(file)
+        if colour >= 0:
+            _check_sums(path, file)
         if bits == 16 and colour in _PNG_COLOURED:
             values = _png_16bit(file, colour)
             if colour != 2 or "transparency" not in image.info:
@@ -162,6 +165,24 @@ def _png_header(file: BinaryIO) -> tuple[int, int]:
     return (head[24], head[25]) if head.startswith(_PNG) else (8, -1)
 
 
+def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Kind, content and checksum of each chunk of a PNG."""
+    file.seek(len(_PNG))
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        yield kind, file.read(length), file.read(4)
+
+
+def _check_sums(path: Path, file: BinaryIO) -> None:
+    """Refuse a PNG whose pixels are not those that were written: Pillow does not look, and reads
+    others without a word."""
+    for kind, body, told in _chunks(file):
+        if kind == b"IDAT" and zlib.crc32(kind + body).to_bytes(4, "big") != told:
+            raise InputError(
+                f"{path}: damaged: its pixels do not fit their checksum; copy it again"
+            )
+
+
 def _png_16bit(file: BinaryIO, colour: int) -> np.ndarray:
     """[h, w, c] uint16 of a colour type with several samples a pixel.
 
@@ -170,15 +191,12 @@ def _png_16bit(file: BinaryIO, colour: int) -> np.ndarray:
     """
     from PIL import Image
 
-    file.seek(len(_PNG))
     pixels = bytearray()
-    while len(head := file.read(8)) == 8:
-        length, kind = struct.unpack(">I4s", head)
-        body = file.read(length + 4)
+    for kind, body, _ in _chunks(file):
         if kind == b"IHDR":
             width, height, interlaced = struct.unpack(">II4xB", body[:13])
         elif kind == b"IDAT":
-            pixels += body[:length]
+            pixels += body
     mode = "RGB" if colour == 2 else "RGBA"
     ways = ["RGBA"] if colour == 4 else [f"{mode};16B", f"{mode};16L"]
     size, data = (width, height), bytes(pixels)

@@ -43,7 +43,7 @@ def parquet_chunks(
         raise InputError(missing(f"{where}: Parquet", "pyarrow")) from None
     start = 0
     try:
-        with ParquetFile(source, buffer_size=STREAM) as file:
+        with ParquetFile(source, buffer_size=STREAM, page_checksum_verification=True) as file:
             schema = file.schema_arrow
             _check_names(schema.names, where)
             names = [name for name in schema.names if wanted(name)]

@@ -215,6 +215,20 @@ def _bytes_of(path: Path, needed: int) -> int:
     return total
 
 
+def _check_sum(path: Path, values: np.ndarray) -> None:
+    """Read a gzip file to its end, where its checksum stands: nibabel stops at the last value, and
+    of a file that is damaged before it, other values would be taken without a word."""
+    with path.open("rb") as file:
+        if file.read(2) != b"\x1f\x8b":
+            return
+    left = 16 * values.size + 2 * LONGEST_HEADER  # no value has more bytes than 16
+    with gzip.open(path) as unpacked:
+        while part := unpacked.read(1 << 20):
+            left -= len(part)
+            if left < 0:
+                raise InputError(f"{path}: damaged: it holds far more than its header promises")
+
+
 _volumes: OrderedDict[tuple[Any, ...], np.ndarray] = OrderedDict()
 
 
@@ -225,6 +239,7 @@ def _volume(path: Path, plane: Plane, max_pixels: int) -> np.ndarray:
         _volumes.move_to_end(key)
         return _volumes[key]
     values = np.asarray(_opened(path, plane, max_pixels).dataobj)
+    _check_sum(path, values)
     _volumes[key] = values
     while len(_volumes) > 1 and sum(kept.nbytes for kept in _volumes.values()) > _KEPT:
         _volumes.popitem(last=False)

@@ -200,3 +200,20 @@ def test_sixteen_bits_of_colour_by_every_filter_and_interlaced(tmp_path, channel
         warnings.simplefilter("error")
         found = read_image([path], Rules(channels))
     assert np.array_equal(found, (values / np.float32(65535)).transpose(2, 0, 1).astype(np.float32))
+
+
+@pytest.mark.parametrize("kind", ["image", "mask", "deep"])
+def test_a_png_whose_pixels_do_not_fit_their_checksum(tmp_path, kind):
+    values = (
+        GREY % 3 if kind == "mask" else COLOURS.astype(np.uint16 if kind == "deep" else np.uint8)
+    )
+    data = png(values)
+    sound = write(tmp_path / "sound.png", data)
+    at = data.index(b"IDAT") + 4
+    read = read_mask if kind == "mask" else lambda path: read_image([path], Rules(3))
+    read(sound)
+    for bit in range(8 * int.from_bytes(data[at - 8 : at - 4], "big")):
+        spoilt = bytearray(data)
+        spoilt[at + bit // 8] ^= 1 << bit % 8
+        with pytest.raises(InputError, match="damaged"):
+            read(write(tmp_path / "a.png", bytes(spoilt)))

@@ -169,6 +169,19 @@ def test_a_gzip_file_of_several_parts(tmp_path):
     np.testing.assert_allclose(whole.image(whole.samples[1])[0], wanted, atol=1e-6)
 
 
+def test_a_gzip_file_whose_values_do_not_fit_their_checksum(tmp_path):
+    patient(tmp_path)
+    path = tmp_path / "i/p1.nii.gz"
+    data = gzip.decompress(path.read_bytes())
+    stored = bytearray(gzip.compress(data, 0))  # not packed, so that a bit is one of the values
+    stored[-20] ^= 1
+    path.write_bytes(stored)
+    keys = {"format": "nifti", "labels": LABELS, "plane": 2, "range": [-100, 250]}
+    whole = manifest(tmp_path, **keys, volumes=VOLUMES)
+    with pytest.raises(InputError, match=r"p1\.nii\.gz: damaged.*CRC check failed"):
+        whole.image(whole.samples[0])
+
+
 def test_a_header_that_promises_a_whole_disk(tmp_path):
     """The header alone says how much a small packed file would unpack to."""
     header = nibabel.Nifti1Header()
