@@ -40,8 +40,8 @@ def read(path: Path, file: BinaryIO, channels: int, max_pixels: int, mask: bool)
         packed = str(getattr(page.compression, "name", page.compression))
         try:
             values = series.asarray()
-        except (ValueError, ImportError) as error:
-            if isinstance(error, ValueError) and "imagecodecs" not in str(error):
+        except (ValueError, NotImplementedError, ImportError) as error:
+            if not isinstance(error, ImportError) and "imagecodecs" not in str(error):
                 raise
             values = _by_pillow(path, file, page, packed)
         else:
@@ -49,13 +49,15 @@ def read(path: Path, file: BinaryIO, channels: int, max_pixels: int, mask: bool)
             if page.photometric == _YCBCR and "JPEG" not in packed:
                 # Unpacked as they are stored: brightness and two differences of colour.
                 values = _by_pillow(path, file, page, packed)
+        white = _white(path, page, values)
         if not mask:
-            values = _as_seen(values, page)
+            values = _as_seen(values, page, white)
         # A palette's and inverted grey's no data would be another value once they are resolved.
         plain = mask or page.photometric not in (_PALETTE, _MINISWHITE)
         return Raster(
             values,
             alpha=_has_alpha(page, values),
+            white=white,
             orientation=orientation_of(page),
             nodata=_nodata(page) if plain else None,
             lossy=packed if any(word in packed for word in ("JPEG", "WEBP")) else None,
@@ -146,13 +148,23 @@ def _planes(values: np.ndarray, axes: str, channels: int, path: Path) -> np.ndar
     raise InputError(f"{path}: axes {axes} of shape {values.shape}; save one plane, [h, w, c]")
 
 
-def _as_seen(values: np.ndarray, page: Any) -> np.ndarray:
+def _white(path: Path, page: Any, values: np.ndarray) -> int | None:
+    """The value of white where pixels have fewer bits than their type; None elsewhere."""
+    bits = page.bitspersample
+    if not isinstance(bits, int):
+        raise InputError(f"{path}: bands of {bits} bit; save them all with 8 or 16 bit")
+    fewer = values.dtype.kind == "u" and bits < 8 * values.dtype.itemsize
+    return 2**bits - 1 if fewer and page.photometric != _PALETTE else None
+
+
+def _as_seen(values: np.ndarray, page: Any, white: int | None) -> np.ndarray:
     """Palette indices to colours, and white-is-zero grey turned round."""
     if page.photometric == _PALETTE:
         return np.moveaxis(page.colormap[:, values], 0, -1)
     if page.photometric == _MINISWHITE and values.dtype.kind in "ub":
-        top = True if values.dtype == bool else np.iinfo(values.dtype).max
-        return values ^ True if values.dtype == bool else top - values
+        if values.dtype == bool:
+            return values ^ True
+        return values.dtype.type(white or np.iinfo(values.dtype).max) - values
     return values
 
 
@@ -176,9 +188,11 @@ def _by_pillow(path: Path, file: BinaryIO, page: Any, packed: str) -> np.ndarray
     of brightness and differences of colour, which it turns into colour."""
     from PIL import Image
 
+    plain = packed == "NONE"
+    what = f"pixels of {page.bitspersample} bit" if plain else f"compressed by {packed}"
     needs = InputError(
-        missing(f"{path}: compressed by {packed}, which", "imagecodecs")
-        + ", or save the file without compression"
+        missing(f"{path}: {what}, which", "imagecodecs")
+        + f", or save the file {'with 8 or 16 bit' if plain else 'without compression'}"
     )
     _hush()
     file.seek(0)

@@ -1,6 +1,7 @@
 """Compressed and georeferenced TIFF; imagecodecs and rasterio write where they are installed."""
 
 import importlib.util
+import struct
 import subprocess
 import sys
 
@@ -35,6 +36,34 @@ def test_a_compression_that_needs_it_names_the_package(tmp_path, code):
         file.pages[0].tags["Compression"].overwrite(code)
     with pytest.raises(InputError, match=r"pip install 'conceptseg\[imagecodecs\]'"):
         read_image([path], Rules(5))
+
+
+def packed(values, bits, photometric):
+    """An uncompressed grey TIFF of any number of bits a pixel, whose rows begin at whole bytes."""
+    height, width = values.shape
+    spread = np.right_shift(values[..., None], np.arange(bits)[::-1]) & 1
+    data = np.packbits(spread.reshape(height, -1).astype(np.uint8), axis=1).tobytes()
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 0, 277: 1}
+    tags |= {278: height, 279: len(data)}
+    tags[273] = 8 + 2 + 12 * len(tags) + 4
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 6, 10, 12, 14])
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_white_is_the_largest_value_of_a_pixel_s_bits(tmp_path, bits, photometric):
+    values = RNG.integers(0, 2**bits, (6, 9)).astype(np.uint16)
+    path = write(tmp_path / "a.tif", packed(values, bits, photometric))
+    if not CODECS and (bits not in (1, 12) or (bits, photometric) == (12, 0)):
+        with pytest.raises(InputError, match=f"of {bits} bit, which .*conceptseg.imagecodecs"):
+            read_image([path], Rules(1))
+        return
+    unit = values / (2**bits - 1)
+    np.testing.assert_allclose(
+        read_image([path], Rules(1))[0], unit if photometric else 1 - unit, atol=1e-6
+    )
+    assert np.array_equal(read_mask(path), values)
 
 
 @pytest.mark.skipif(not CODECS, reason="needs imagecodecs")
