@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from conceptseg.config import StudyKeys
 from conceptseg.errors import InputError, check_regular, check_study, nearest
+from conceptseg.strict import PlainLoader
 
 MAX_BYTES = 16_000_000
 """Room for a manifest that lists 100,000 samples; a larger file is something else."""
@@ -54,34 +55,6 @@ class Settings(typing.Generic[S]):
         """`runs/<study>-<file>-<hash>`; the hash covers everything that can change a result."""
         stem = self.stem.removeprefix(f"{self.name}_") or self.stem
         return Path("runs") / f"{self.name}-{stem}-{digest(without_run(self.recorded))[:8]}"
-
-
-class _Loader(yaml.SafeLoader):
-    """Plain data only, each key once, no aliases (which can expand without bound)."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not read", mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        if not isinstance(node, yaml.MappingNode):  # such as !!map [1]
-            raise yaml.constructor.ConstructorError(
-                None, None, f"a mapping is expected, not a {node.id}", node.start_mark
-            )
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(
-                    None, None, "a key must be a name or a number", key.start_mark
-                )
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} is given twice", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -182,9 +155,9 @@ def digest(content: Any) -> str:
 
 
 def _parse(text: str, where: str) -> Any:
-    loader: _Loader | None = None
+    loader: PlainLoader | None = None
     try:
-        loader = _Loader(text)
+        loader = PlainLoader(text)
         content = loader.get_single_data()
         _check_texts(content, where)
         return content

@@ -10,7 +10,9 @@ import yaml
 from pydantic import ValidationError
 
 from conceptseg import catalogue
-from conceptseg.config import ModelConfig, RunConfig
+from conceptseg.config import ModelConfig, Preprocessing, RunConfig
+from conceptseg.data.readers._spec import FilesSpec, LabelSpec
+from conceptseg.data.readers.native import EntrySpec
 from conceptseg.errors import InputError
 from conceptseg.settings import FILES, digest, parse_override, read_parts, read_settings, read_yaml
 from conceptseg.strict import Strict
@@ -255,6 +257,24 @@ def test_true_is_not_a_number(key):
         ):
             RunConfig.model_validate({key: value})
     assert getattr(RunConfig.model_validate({key: 1}), key) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "keys"),
+    [
+        (FilesSpec, {"nodata": True}),
+        (FilesSpec, {"range": [False, True]}),
+        (LabelSpec, {"names": ["a", "b"], "threshold": True}),
+        (LabelSpec, {"names": ["a", "b"], "threshold": [True]}),
+        (Preprocessing, {"mean": [0.5, False, 0.5]}),
+        (Preprocessing, {"size": [True, True]}),
+        (EntrySpec, {"image": "a.png", "metadata": {"smoker": False}}),
+        (ModelConfig, {"source": "s", "name": "n", "output": True}),
+    ],
+)
+def test_true_is_no_number_in_a_list_or_beside_words(model, keys):
+    with pytest.raises(ValidationError, match="expected a number.*, not true or false"):
+        model.model_validate(keys)
 
 
 def test_true_is_true_where_it_may_be():

@@ -164,3 +164,50 @@ def test_files_of_methods_are_from_the_study_s_folder(tmp_path):
     (entry, plain) = read_settings("saliency", Saliency, path).study.compare
     assert entry["weights"] == str(folder / "sub/a.safetensors")
     assert plain == "vanilla_saliency"
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [("{1: a, 0x1: b}", "0x1"), ("{1: a, +1: b}", r"\+1"), ("{yes: a, true: b}", "true"),
+     ("{1.0: a, 1: b}", "1"), ("{1: a, '1': b}", "1"), ("{~: a, null: b}", "null")],
+)  # fmt: skip
+def test_one_key_in_two_spellings(tmp_path, text, key):
+    with pytest.raises(InputError, match=f"the key '{key}' is given twice"):
+        read_yaml(written(tmp_path, f"remap: {text}"))
+
+
+def test_merged_keys_are_not_read(tmp_path):
+    with pytest.raises(InputError, match="line 2: merged keys .* write the keys out"):
+        read_yaml(written(tmp_path, "seed: 1\n<<: {seed: 2}\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("010", 8), ("-0_12", -10), ("1:30", 90), ("12:30:45", 45045), ("1:30.5", 90.5), ("00", 0)],
+)
+def test_numbers_that_are_not_what_they_look_like(tmp_path, text, number):
+    says = f"YAML reads {text} as {number}; write that, or '{text}' in quotes"
+    with pytest.raises(InputError, match=says) as raised:
+        read_yaml(written(tmp_path, f"a: 1\nb: [{text}]\n"))
+    assert "line 2" in line(raised)
+    with pytest.raises(InputError, match=says):
+        read_yaml(written(tmp_path, f"{text}: 1"))
+    with pytest.raises(InputError, match=f"--set seed: {says}"):
+        parse_override(f"seed={text}")
+    assert parse_override(f"seed='{text}'") == ("seed", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0", 0),
+        ("-0", 0),
+        ("10", 10),
+        ("0x1f", 31),
+        ("1_000", 1000),
+        ("0.5", 0.5),
+        ("00:x", "00:x"),
+    ],
+)
+def test_numbers_that_are_what_they_look_like(text, value):
+    assert parse_override(f"a={text}") == ("a", value)

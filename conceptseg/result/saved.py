@@ -36,6 +36,7 @@ from conceptseg.result.finding import Finding
 from conceptseg.result.folder import replace_folder
 from conceptseg.result.table import Table
 from conceptseg.result.verdict import Verdict
+from conceptseg.strict import plain_json
 
 SCHEMA = 2
 KEYS = (
@@ -265,7 +266,7 @@ def image_type(data: bytes) -> str:
 def _read_json(folder: Path) -> dict[str, Any]:
     path = folder / MARKER
     try:
-        saved = json.loads(_bytes(path).decode("utf-8"))
+        saved = plain_json(_bytes(path).decode("utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; give the folder of a finished run") from None
     except OSError as error:

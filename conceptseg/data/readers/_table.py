@@ -280,6 +280,10 @@ def _check_columns(columns: list[str], spec: TableSpec, where: str) -> None:
             'table.image: "{column}" makes it from others'
         )
     for column in columns:
+        if not column.isprintable():
+            raise InputError(
+                f"{where}: the column {column!r} holds characters that do not print; rename it"
+            )
         close = difflib.get_close_matches(column.lower(), PARTS, n=1, cutoff=0.85)
         if column in PARTS or not close or close[0] in columns:
             continue

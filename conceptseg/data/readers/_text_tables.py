@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, TextIO
@@ -11,6 +10,7 @@ from typing import Any, TextIO
 from conceptseg.data.readers._cells import PARTS, Chunk, Keys, Place, Wanted, several
 from conceptseg.data.rows import SEVERAL
 from conceptseg.errors import InputError
+from conceptseg.strict import plain_json
 
 ROWS = 1 << 11
 """Rows that are read at once: so few that they stay in the processor's cache."""
@@ -110,7 +110,7 @@ def jsonl_chunks(file: TextIO, where: str, keys: Keys, wanted: Wanted) -> Iterat
 
 def _object(line: str, where: str, number: int) -> Row:
     try:
-        row = json.loads(line)
+        row = plain_json(line)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}, line {number}: not JSON ({error})") from None
     if not isinstance(row, dict):
@@ -124,7 +124,8 @@ def _cells(name: str, values: list[Any], place: Place) -> list[str]:
     if kinds == {str} and (name != "image" or SEVERAL not in "".join(values)):
         return values
     if name not in PARTS and kinds <= {str, int, float, type(None)}:
-        return ["" if value is None else str(value) for value in values]
+        # NaN is none, as in other tables.
+        return ["" if value is None or value != value else str(value) for value in values]
     return [_cell(name, value, place(i)) for i, value in enumerate(values)]
 
 

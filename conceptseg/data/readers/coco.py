@@ -6,7 +6,6 @@ annotation id), so what lies in front is mostly kept; crowd regions are ignored 
 rasterisation of polygons is COCO's own. Source: Lin et al. 2014, Microsoft COCO, and its API.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -21,7 +20,7 @@ from conceptseg.data.manifest import Manifest, Sample
 from conceptseg.data.readers._files import FileSource, read_text, relative
 from conceptseg.data.readers._spec import FilesSpec, parse, root_of
 from conceptseg.errors import InputError, nearest
-from conceptseg.strict import Strict
+from conceptseg.strict import Strict, plain_json
 
 
 class PartSpec(Strict):
@@ -114,7 +113,7 @@ def read(path: Path, spec: Mapping[str, Any], root_override: Path | None = None)
 
 def _load(root: Path, file: str, where: str) -> dict[str, Any]:
     try:
-        content = json.loads(read_text(root, file, where))
+        content = plain_json(read_text(root, file, where))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{root / file}: not JSON ({error})") from None
     lists = ("images", "annotations", "categories")

@@ -8,7 +8,6 @@ masks in the bit-packed run lengths of thi.ng's rle-pack, four channels, the las
 """
 
 import dataclasses
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -32,6 +31,7 @@ from conceptseg.data.readers._shapes import (
     sized,
 )
 from conceptseg.errors import InputError
+from conceptseg.strict import plain_json
 
 _UPLOADED = re.compile(r"[0-9a-f]{8}-")
 
@@ -46,7 +46,7 @@ def read(path: Path, spec: Mapping[str, Any], root_override: Path | None = None)
     """The manifest that the keys `spec` of the file `path` describe."""
     keys, root, file, text = opened(LabelStudioSpec, path, spec, root_override)
     try:
-        tasks = json.loads(text)
+        tasks = plain_json(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: not JSON ({error})") from None
     sound = isinstance(tasks, list) and all(isinstance(task, dict) for task in tasks)

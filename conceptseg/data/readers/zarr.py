@@ -13,7 +13,6 @@ run code as they are unpacked, are refused. Needs zarr (the extra `zarr`). Sourc
 """
 
 import itertools
-import json
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +35,7 @@ from conceptseg.data.readers._files import FileSource, relative, resolve
 from conceptseg.data.readers._ome import Attributes, Multiscale
 from conceptseg.data.readers._spec import FilesSpec, LabelSpec, parse, root_of
 from conceptseg.errors import InputError
-from conceptseg.strict import Strict
+from conceptseg.strict import Strict, plain_json
 
 HEADS = ("zarr.json", ".zarray", ".zattrs", ".zgroup")
 """Files that describe an array or a group, of either format."""
@@ -242,7 +241,7 @@ def _multiscales(root: Path, path: Path) -> Multiscale | None:
 
 def _json(file: Path) -> dict[str, Any]:
     with reading(file):
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = plain_json(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError("no mapping")
         return content

@@ -6,19 +6,19 @@ evaluated; give what they stand for in `arguments`, which go before the bundle's
 from configs/metadata.json.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import monai.networks.nets as nets
-import yaml
 from torch import nn
 
 from conceptseg.config import ModelConfig
-from conceptseg.errors import InputError, nearest
+from conceptseg.errors import InputError, check_regular, nearest
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.sources._common import build, class_names, finish, pretrained
+from conceptseg.settings import read_yaml
+from conceptseg.strict import plain_json
 
 CONFIGS = ("inference", "train")
 NETWORKS = ("network_def", "net_def", "network", "net", "model")
@@ -82,12 +82,13 @@ def _read_config(folder: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    if path.suffix != ".json":
+        return read_yaml(path)
+    check_regular(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        first = str(error).splitlines()[0][:160]
-        raise InputError(f"{path}: cannot be read ({first})") from error
+        content = plain_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: must hold an object")
     return content

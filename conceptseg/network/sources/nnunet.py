@@ -9,7 +9,6 @@ those are of another size in mm than the plans'. The architecture is built by
 `dynamic_network_architectures` as the plans describe it; nothing in the folder is run.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from conceptseg.config import ModelConfig, Preprocessing
-from conceptseg.errors import InputError, nearest
+from conceptseg.errors import InputError, check_regular, nearest
 from conceptseg.network.blame import Others
 from conceptseg.network.fit import load_weights
 from conceptseg.network.model import SegmentationModel
@@ -30,6 +29,7 @@ from conceptseg.network.sources._common import (
     no_weights,
     with_classes,
 )
+from conceptseg.strict import plain_json
 
 ARCHITECTURES: dict[str, Any] = {
     name: value
@@ -145,8 +145,9 @@ def _normalise(plan: Mapping[str, Any], path: Path) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    check_regular(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = plain_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
             f"model.name: {path}: cannot be read ({error.strerror}); name nnU-Net's folder of a "

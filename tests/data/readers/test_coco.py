@@ -176,6 +176,9 @@ def test_files_that_are_none(tmp_path):
     write(tmp_path / "instances.json", '{"images": []}')
     with pytest.raises(InputError, match="no list 'annotations'; expected COCO's instances"):
         load_manifest(tmp_path / "m.yaml")
+    write(tmp_path / "instances.json", '{"images": [], "annotations": [], "images": []}')
+    with pytest.raises(InputError, match=r"json: not JSON \(the key 'images' is given twice"):
+        load_manifest(tmp_path / "m.yaml")
     (tmp_path / "instances.json").unlink()
     with pytest.raises(InputError, match=r"instances\.json: no such file"):
         load_manifest(tmp_path / "m.yaml")

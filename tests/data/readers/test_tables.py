@@ -313,6 +313,20 @@ def test_files_that_are_no_parquet(tmp_path):
         manifest(tmp_path, labels=LABELS, table=table)
 
 
+def test_a_parquet_whose_cells_do_not_fit_their_checksum(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = pyarrow.table({"image": ["a.png", "bbbb.png"]})
+    options = {"compression": "none", "use_dictionary": False, "write_page_checksum": True}
+    parquet.write_table(table, tmp_path / "t.parquet", write_statistics=False, **options)
+    data = (tmp_path / "t.parquet").read_bytes()
+    assert data.count(b"bbbb.png") == 1
+    write(tmp_path / "t.parquet", data.replace(b"bbbb.png", b"bbbc.png"))
+    with pytest.raises(InputError, match=r"t\.parquet: cannot be read as Parquet .*could be corr"):
+        manifest(tmp_path, labels=LABELS, table={"file": "t.parquet"})
+
+
 def test_an_encrypted_file(tmp_path):
     pytest.importorskip("pyarrow")
     import datetime
@@ -368,7 +382,7 @@ def test_texts_that_no_report_can_show(tmp_path, column, text):
     with pytest.raises(InputError, match=f"a {column} .* half a character or a mark"):
         manifest(tmp_path, labels=LABELS, table={"file": "t.jsonl"})
     write(tmp_path / "t.jsonl", as_jsonl([{"image": "a.png", f"q{text}": 1}]))
-    with pytest.raises(InputError, match="the column .* half a character or a mark"):
+    with pytest.raises(InputError, match="the column .* holds characters that do not print"):
         manifest(tmp_path, labels=LABELS, table={"file": "t.jsonl"})
 
 
@@ -377,6 +391,29 @@ def test_numbers_without_bounds_stay_texts(tmp_path, number):
     write(tmp_path / "t.jsonl", f'{{"image": "a.png", "age": {number}}}\n')
     (found,) = manifest(tmp_path, labels=LABELS, table={"file": "t.jsonl"}).samples
     assert isinstance(found.metadata["age"], str)
+
+
+def test_no_number_is_none_and_leaves_the_others_numbers(tmp_path):
+    lines = ['{"image": "a.png", "age": 3}', '{"image": "b.png", "age": NaN}']
+    write(tmp_path / "t.jsonl", "\n".join(lines))
+    found = manifest(tmp_path, labels=LABELS, table={"file": "t.jsonl"}).samples
+    assert [one.metadata.get("age") for one in found] == [3, None]
+
+
+@pytest.mark.parametrize("name", ["\ufeffid", "id\0", "a\x1bb", "a\u200b"])
+def test_columns_whose_names_do_not_print(tmp_path, name):
+    """Such as a second mark of the byte order, behind which nobody would find the ids."""
+    for form, text in {"csv": f"{name},image\nx,a.png\n",
+                       "jsonl": json.dumps({name: "x", "image": "a.png"})}.items():  # fmt: skip
+        write(tmp_path / f"t.{form}", text)
+        with pytest.raises(InputError, match=r"the column '.*\\.*' holds characters that do not"):
+            manifest(tmp_path, labels=LABELS, table={"file": f"t.{form}"})
+
+
+def test_a_key_twice_in_a_row(tmp_path):
+    write(tmp_path / "t.jsonl", '{"image": "a.png"}\n{"image": "b.png", "image": "c.png"}\n')
+    with pytest.raises(InputError, match="line 2: not JSON .the key 'image' is given twice"):
+        manifest(tmp_path, labels=LABELS, table={"file": "t.jsonl"})
 
 
 def test_a_number_that_no_python_reads(tmp_path):

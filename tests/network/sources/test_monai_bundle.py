@@ -96,3 +96,16 @@ def test_no_bundle(tmp_path):
     (tmp_path / "configs" / "inference.json").write_text("{")
     with pytest.raises(InputError, match="inference.json: cannot be read"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [("yaml", "a: !!bool abc"), ("yaml", "!!int ''"), ("yaml", "[" * 5000), ("yaml", "a: 1\na: 2"),
+     ("json", "[" * 100_000), ("json", '{"channels": 1, "channels": 3}')],
+)  # fmt: skip
+def test_configurations_that_are_none(tmp_path, kind, text):
+    write(tmp_path, kind)
+    (tmp_path / "configs" / f"inference.{kind}").write_text(text)
+    with pytest.raises(InputError, match=f"inference.{kind}") as raised:
+        load(tmp_path)
+    assert "\n" not in str(raised.value)

@@ -208,6 +208,10 @@ def test_no_folder_of_nnunet(tmp_path):
     (tmp_path / "dataset.json").write_text("[1]")
     with pytest.raises(InputError, match="must hold an object"):
         load(tmp_path)
+    for text in ("[" * 100_000, '{"labels": {}, "labels": {}}'):
+        (tmp_path / "dataset.json").write_text(text)
+        with pytest.raises(InputError, match="dataset.json: no JSON"):
+            load(tmp_path)
 
 
 def test_a_factory_takes_classes_of_torch_by_name(tmp_path):
