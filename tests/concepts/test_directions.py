@@ -11,6 +11,15 @@ from conceptseg.errors import InputError
 from conceptseg.result.saved import Result
 
 ROWS = np.array([[1.0, 2.0], [0.0, -1.0]])
+OF = {"layer": "body", "weights": "a" * 64}
+
+
+def load(path):
+    return load_directions(str(path), **OF)
+
+
+def ace(folder, **of):
+    return Result("ace", arrays={"cav": ROWS}, provenance=OF | of).save(folder)
 
 
 def npy(array):
@@ -27,9 +36,9 @@ def npz(**arrays):
 
 def test_rows_of_a_file_and_of_a_result(tmp_path):
     np.save(tmp_path / "rows.npy", ROWS.astype(np.float32))
-    Result("ace", arrays={"cav": ROWS}).save(tmp_path / "ace")
+    ace(tmp_path / "ace")
     for name in ("rows.npy", "ace"):
-        np.testing.assert_array_equal(load_directions(str(tmp_path / name)), ROWS)
+        np.testing.assert_array_equal(load(tmp_path / name), ROWS)
 
 
 @pytest.mark.parametrize(
@@ -48,13 +57,13 @@ def test_rows_of_a_file_and_of_a_result(tmp_path):
 def test_a_file_of_anything_else_is_one_line(tmp_path, data):
     (tmp_path / "rows.npy").write_bytes(data)
     with pytest.raises(InputError, match=r"^directions: .*rows.npy") as caught:
-        load_directions(str(tmp_path / "rows.npy"))
+        load(tmp_path / "rows.npy")
     assert "\n" not in str(caught.value)
 
 
 def test_a_folder_that_holds_none_and_one_that_was_edited(tmp_path):
     Result("dissect", arrays={"other": ROWS}).save(tmp_path / "other")
-    Result("ace", arrays={"cav": ROWS}).save(tmp_path / "edited")
+    ace(tmp_path / "edited")
     (tmp_path / "edited/arrays.npz").write_bytes(npz(cav=-ROWS))
     (tmp_path / "empty").mkdir()
     os.mkfifo(tmp_path / "pipe")
@@ -66,4 +75,17 @@ def test_a_folder_that_holds_none_and_one_that_was_edited(tmp_path):
         ("pipe", "holds no directions"),
     ]:
         with pytest.raises(InputError, match=f"^directions: .*{name}.*{said}"):
-            load_directions(str(tmp_path / name))
+            load(tmp_path / name)
+
+
+def test_directions_of_another_layer_or_network_mean_nothing(tmp_path):
+    ace(tmp_path / "layer", layer="head")
+    ace(tmp_path / "weights", weights="b" * 64)
+    Result("ace", arrays={"cav": ROWS}).save(tmp_path / "neither")
+    for name, said in [
+        ("layer", "is of layer 'head', but 'body' is studied"),
+        ("weights", "is of a network with other weights"),
+        ("neither", "is of a network with other weights"),
+    ]:
+        with pytest.raises(InputError, match=f"^directions: .*{name} {said}"):
+            load(tmp_path / name)

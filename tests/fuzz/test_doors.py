@@ -80,6 +80,9 @@ def readers(context: Context) -> dict[str, tuple[str, Callable[[Path], object]]]
         assert read is not None and np.isfinite(read.vectors).all() and np.isfinite(read.bars).all()
         exhibits(study, read)
 
+    def directions(folder: Path) -> None:
+        load_directions(str(folder), "body", context.model.fingerprint())
+
     def card(folder: Path) -> None:
         for form in ("html", "md", "json"):
             if code := command.main(["card", str(folder), "--format", form]):
@@ -87,7 +90,7 @@ def readers(context: Context) -> dict[str, tuple[str, Callable[[Path], object]]]
 
     return {
         "found": ("ace", found),
-        "directions": ("ace", lambda folder: load_directions(str(folder))),
+        "directions": ("ace", directions),
         "labels": ("dissect", lambda folder: load_units(folder, "body")),
         "verdicts": ("audit", lambda folder: gate.Told.of(folder).json()),
         "lines": ("audit", lambda folder: gate.Told.of(folder).text()),
