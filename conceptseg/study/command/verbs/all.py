@@ -27,6 +27,8 @@ from conceptseg.study.command.options import (
 from conceptseg.study.command.studies import run_study
 
 PANEL = "May it ship?"
+WRITTEN = b"# written by conceptseg all\n"
+"""How the files begin that it writes, and alone replaces."""
 
 
 def command(
@@ -105,12 +107,16 @@ def _written(
     content = read_parts(path, overrides)
     shared = {key: one for key, one in content.items() if key in StudyKeys.model_fields}
     validate(StudyKeys, shared, str(path))
+    files = {name: out / f"{name}_all.yaml" for name in names}
+    for file in files.values():
+        if file.exists() and not (file.is_file() and file.read_bytes().startswith(WRITTEN)):
+            raise InputError(
+                f"{file}: is there, and not written by conceptseg all; choose another --out"
+            )
     out.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(shared, sort_keys=False, allow_unicode=True)
-    files = {}
-    for name in names:
-        files[name] = out / f"{name}_all.yaml"
-        replace_file(files[name], f"# written by conceptseg all\n{text}".encode())
+    for file in files.values():
+        replace_file(file, WRITTEN + text.encode())
     return files
 
 

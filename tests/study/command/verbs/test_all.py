@@ -67,3 +67,15 @@ def test_mistakes(study, capsys):
     ):
         assert command.main(["all", str(study), *words]) == 2
         assert told in capsys.readouterr().err and not Path("runs").exists()
+
+
+def test_a_file_that_it_has_not_written_is_not_replaced(study, capsys):
+    """Such as the one that is given, which may hold a study's own keys."""
+    own = study.rename(study.with_name("toy_all.yaml"))
+    before = own.read_bytes()
+    words = ["--study", "toy", "--set", "compare=[]", "--quiet"]
+    assert command.main(["all", str(own), *words, "--out", str(own.parent)]) == 2
+    assert "toy_all.yaml: is there, and not written by conceptseg all" in capsys.readouterr().err
+    assert own.read_bytes() == before
+    for _ in range(2):  # its own it replaces
+        assert command.main(["all", str(own), *words]) == 0
