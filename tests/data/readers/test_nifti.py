@@ -170,14 +170,16 @@ def test_a_gzip_file_of_several_parts(tmp_path):
 
 
 def test_a_gzip_file_whose_values_do_not_fit_their_checksum(tmp_path):
-    patient(tmp_path)
     path = tmp_path / "i/p1.nii.gz"
+    path.parent.mkdir()
+    values = np.arange(30**3, dtype=np.int16).reshape(30, 30, 30)
+    nibabel.Nifti1Image(values, np.eye(4)).to_filename(path)
     data = gzip.decompress(path.read_bytes())
     stored = bytearray(gzip.compress(data, 0))  # not packed, so that a bit is one of the values
     stored[-20] ^= 1
     path.write_bytes(stored)
-    keys = {"format": "nifti", "labels": LABELS, "plane": 2, "range": [-100, 250]}
-    whole = manifest(tmp_path, **keys, volumes=VOLUMES)
+    keys = {"format": "nifti", "labels": LABELS, "plane": 2, "range": [0, 30**3]}
+    whole = manifest(tmp_path, **keys, volumes=[{"images": "i/{id}.nii.gz"}])
     with pytest.raises(InputError, match=r"p1\.nii\.gz: damaged.*CRC check failed"):
         whole.image(whole.samples[0])
 
