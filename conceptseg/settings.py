@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from conceptseg.config import StudyKeys
 from conceptseg.errors import InputError, check_regular, check_study, nearest
-from conceptseg.strict import PlainLoader
+from conceptseg.plain import PlainLoader
 
 MAX_BYTES = 16_000_000
 """Room for a manifest that lists 100,000 samples; a larger file is something else."""

@@ -18,7 +18,7 @@ OPTIONAL |= {"mlflow", "wandb", "imagecodecs", "nibabel", "pyarrow", "pydicom", 
 ROOMS = ["stats", "result", "report", "planted", "data", "network"]
 ROOMS += ["concepts", "explain", "engine", "study"]
 """The rooms, in the order in which they stand on each other: imports go downwards only."""
-EVERYWHERE = {"errors", "extras", "strict", "config", "settings", "catalogue"}
+EVERYWHERE = {"errors", "extras", "strict", "plain", "config", "settings", "catalogue"}
 """Files at the root that every room may know; `notebook` stands on top of all."""
 STUDIES = sorted(path.parent.name for path in (ROOT / "study").glob("*/config.py"))
 

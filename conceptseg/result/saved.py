@@ -31,12 +31,12 @@ import numpy as np
 from pydantic import ValidationError
 
 from conceptseg.errors import InputError
+from conceptseg.plain import plain_json
 from conceptseg.result.encoding import pack, plain, unpack
 from conceptseg.result.finding import Finding
 from conceptseg.result.folder import replace_folder
 from conceptseg.result.table import Table
 from conceptseg.result.verdict import Verdict
-from conceptseg.strict import plain_json
 
 SCHEMA = 2
 KEYS = (

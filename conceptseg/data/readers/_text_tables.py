@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from conceptseg.data.readers._cells import PARTS, Chunk, Keys, Place, Wanted, several
 from conceptseg.data.rows import SEVERAL
 from conceptseg.errors import InputError
-from conceptseg.strict import plain_json
+from conceptseg.plain import plain_json
 
 ROWS = 1 << 11
 """Rows that are read at once: so few that they stay in the processor's cache."""

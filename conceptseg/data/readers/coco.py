@@ -20,7 +20,8 @@ from conceptseg.data.manifest import Manifest, Sample
 from conceptseg.data.readers._files import FileSource, read_text, relative
 from conceptseg.data.readers._spec import FilesSpec, parse, root_of
 from conceptseg.errors import InputError, nearest
-from conceptseg.strict import Strict, plain_json
+from conceptseg.plain import plain_json
+from conceptseg.strict import Strict
 
 
 class PartSpec(Strict):

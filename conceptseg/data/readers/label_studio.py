@@ -31,7 +31,7 @@ from conceptseg.data.readers._shapes import (
     sized,
 )
 from conceptseg.errors import InputError
-from conceptseg.strict import plain_json
+from conceptseg.plain import plain_json
 
 _UPLOADED = re.compile(r"[0-9a-f]{8}-")
 

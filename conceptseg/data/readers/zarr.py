@@ -35,7 +35,8 @@ from conceptseg.data.readers._files import FileSource, relative, resolve
 from conceptseg.data.readers._ome import Attributes, Multiscale
 from conceptseg.data.readers._spec import FilesSpec, LabelSpec, parse, root_of
 from conceptseg.errors import InputError
-from conceptseg.strict import Strict, plain_json
+from conceptseg.plain import plain_json
+from conceptseg.strict import Strict
 
 HEADS = ("zarr.json", ".zarray", ".zattrs", ".zgroup")
 """Files that describe an array or a group, of either format."""

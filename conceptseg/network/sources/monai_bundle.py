@@ -17,8 +17,8 @@ from conceptseg.config import ModelConfig
 from conceptseg.errors import InputError, check_regular, nearest
 from conceptseg.network.model import SegmentationModel
 from conceptseg.network.sources._common import build, class_names, finish, pretrained
+from conceptseg.plain import plain_json
 from conceptseg.settings import read_yaml
-from conceptseg.strict import plain_json
 
 CONFIGS = ("inference", "train")
 NETWORKS = ("network_def", "net_def", "network", "net", "model")

@@ -29,7 +29,7 @@ from conceptseg.network.sources._common import (
     no_weights,
     with_classes,
 )
-from conceptseg.strict import plain_json
+from conceptseg.plain import plain_json
 
 ARCHITECTURES: dict[str, Any] = {
     name: value

@@ -59,12 +59,7 @@ def conclude(study: Audit, context: Context, known: Known) -> Result:
         },
         arrays={**maps, **local_maps.arrays(comparison)},
         images=tables.pictures(known[DRAWN]) | photos | local_maps.pictures(comparison),
-        skipped=studied.left_out(
-            context,
-            ids,
-            "not drawn (images)",
-            no_labels="no mask",
-        ),
+        skipped=studied.left_out(context, ids, "not drawn (images)", no_labels="no mask"),
         notes=studied.notes(
             context,
             ids,

@@ -115,6 +115,7 @@ def _notes(
             "permutations": chance.draws,
             "shifted": int(chance.shifted.sum()),
             "images": chance.images,
+            "blocks": chance.blocks,
             "grouped": chance.grouped,
             "rate": chance.rate,
             "detectors": chance.detectors,

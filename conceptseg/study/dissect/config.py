@@ -20,6 +20,8 @@ SourceName = Literal[
     "context",
 ]
 Share = Annotated[float, Field(gt=0, lt=1)]
+LEAST_BLOCKS = 6
+"""Groups, or images, of whose label maps there are orders enough to show one unit among many."""
 
 
 @technique(

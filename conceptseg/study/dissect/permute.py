@@ -14,7 +14,6 @@ from conceptseg.study.dissect.measures import Overlaps
 SIDE = 32
 """Places along each side of the grid of the nulls, the same for images of all shapes."""
 MOST_IMAGES = 40
-LEAST_BLOCKS = 6
 SHIFTS = 64
 CALIBRATION = 100
 MOST_KEPT = 1999
@@ -28,11 +27,11 @@ class Permuted:
 
     `null` holds the first of `draws` draws, `null_best` [draws] the largest of all units in each.
     `p` [v] is that of each unit; `p_family` [v] that of the largest over all units, so that the
-    chance of any false detector is at most it. `grouped` says that groups of images were exchanged
-    as wholes, rather than single images; `shifted` [v] whose concept lies at the same place in all
-    images. Of labels that are exchanged: `rate` the share of units with p <= 0.05, `detectors` the
-    share that come out as detectors, `published` the share whose best IoU exceeds the published
-    0.04 at the published quantile. They measure the test where what is exchanged is exchangeable.
+    chance of any false detector is at most it. `blocks` images, or groups of images as wholes where
+    `grouped`, were exchanged; `shifted` [v] whose concept lies at the same place in all images. Of
+    labels that are exchanged: `rate` the share of units with p <= 0.05, `detectors` the share that
+    come out as detectors, `published` the share whose best IoU exceeds the published 0.04 at the
+    published quantile. They measure the test where what is exchanged is exchangeable.
     """
 
     observed: np.ndarray
@@ -42,6 +41,7 @@ class Permuted:
     p_family: np.ndarray
     images: int
     draws: int
+    blocks: int
     grouped: bool
     shifted: np.ndarray
     rate: float
@@ -64,8 +64,8 @@ def permuted(
     The images are those of the half that chose neither thresholds nor concepts. Under the
     hypothesis the label maps of what counts as one (an image, or a group of images) are
     exchangeable with those of another: they may still show where in an image things tend to lie.
-    Groups are exchanged as wholes, since images of a group may be alike in both; fewer than
-    `LEAST_BLOCKS` of them have too few orders to test by, and single images are exchanged. A
+    Groups are exchanged as wholes, since images of a group may be alike in both, however few they
+    are: fewer than `LEAST_BLOCKS` have too few orders for one unit among many to be shown. A
     concept that lies at the same place in all images (the upper part) would stay the same; it is
     shifted instead, around the edges, by steps of its own for each block of images.
 
@@ -100,6 +100,7 @@ def permuted(
         (1 + (best[:, None] >= observed - 1e-12).sum(0)) / (1 + draws),
         len(images),
         draws,
+        len(blocks),
         grouped,
         shifted,
         rate,
@@ -114,7 +115,7 @@ def _blocks(kept: Kept) -> tuple[np.ndarray, bool]:
     groups: dict[str, list[int]] = {}
     for image in tested.tolist():
         groups.setdefault(kept.sampling.groups[image], []).append(image)
-    if len(groups) == len(tested) or len(groups) < LEAST_BLOCKS:
+    if len(groups) == len(tested):
         return tested[:MOST_IMAGES, None], False
     rows = list(groups.values())[:MOST_IMAGES]
     size = min(max(1, MOST_IMAGES // len(rows)), *(len(row) for row in rows))

@@ -5,7 +5,9 @@ from dataclasses import replace
 from conceptseg.report import cover
 from conceptseg.report.blocks import Report
 from conceptseg.result.saved import Result
+from conceptseg.result.verdict import counted
 from conceptseg.study.dissect import exhibits, sections
+from conceptseg.study.dissect.config import LEAST_BLOCKS
 from conceptseg.study.shared import local_maps, mistaken_report
 from conceptseg.study.shared.verdicts import beside_random, open_pairs
 
@@ -91,6 +93,11 @@ def _limits(result: Result) -> tuple[str, ...]:
     ]
     if notes["null"]["grouped"]:
         limits.append("Label maps were permuted between groups of images as wholes.")
+        if (blocks := notes["null"].get("blocks", LEAST_BLOCKS)) < LEAST_BLOCKS:
+            limits.append(
+                f"These were {counted(blocks, 'group')}, with too few orders for a unit among many "
+                "to be shown to detect anything: give images of more groups."
+            )
     elif notes["manifest_groups"] < notes["images"]:
         limits.append(
             "Label maps were permuted between single images: where images of a group are alike, "

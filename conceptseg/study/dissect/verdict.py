@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from conceptseg.report.charts import Row
 from conceptseg.result.saved import Result
 from conceptseg.result.verdict import Verdict, cannot_tell, concern, counted, listed, none_shown
+from conceptseg.study.dissect.config import LEAST_BLOCKS
 from conceptseg.study.dissect.tables import CONTEXT
 from conceptseg.study.shared import mistaken_report
 
@@ -46,7 +47,8 @@ def _of_context(result: Result) -> Verdict:
     if not losses or not asked:
         # A concept of too few images has no number of detectors: no unit was compared with it.
         compared = any(row.get("detectors", 0) is not None for row in named)
-        return _without_detector(outside, could=bool(losses) and compared)
+        few = (result.notes.get("null") or {}).get("blocks", LEAST_BLOCKS) < LEAST_BLOCKS
+        return _without_detector(outside, could=bool(losses) and compared and not few)
     return _of_pairs(asked, outside)
 
 
@@ -84,7 +86,7 @@ def _without_detector(outside: Sequence[str], *, could: bool) -> Verdict:
         )
     return cannot_tell(
         f"{said}; whether one could have been shown is not known.",
-        "Give more images that hold it, or another layer.",
+        "Give more images that hold it, of more groups, or another layer.",
     )
 
 

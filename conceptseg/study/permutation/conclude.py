@@ -46,12 +46,7 @@ def conclude(study: Permutation, context: Context, known: Known) -> Result:
             "correlation": plan.channels.correlation().astype(np.float32),
         },
         images=images | local_maps.pictures(comparison),
-        skipped=studied.left_out(
-            context,
-            deltas.ids,
-            "not drawn (images)",
-            no_labels="no mask",
-        ),
+        skipped=studied.left_out(context, deltas.ids, "not drawn (images)", no_labels="no mask"),
         notes=studied.notes(
             context,
             deltas.ids,

@@ -83,7 +83,7 @@ def test_the_published_rate_is_that_of_a_loop():
     assert permute._published_rate(seen, on, EVERY, orders) == pytest.approx(np.mean(high))
 
 
-@pytest.mark.parametrize("groups", [8, 16])
+@pytest.mark.parametrize("groups", [4, 8, 16])
 def test_images_of_a_group_that_are_alike_are_no_evidence(groups):
     """Units and labels that differ between groups, and hardly within, but in no common way."""
     size, shares = 32 // groups, []
@@ -103,11 +103,11 @@ def test_images_of_a_group_that_are_alike_are_no_evidence(groups):
     assert grouped < 0.1 and single > 0.1
 
 
-def test_few_groups_are_not_exchanged():
+def test_few_groups_are_exchanged_as_wholes_too():
     images = scenes(8, 2, 0)
     sampling = Sampling(images.sampling.ids, tuple("abcdeeee"), "groups", 0)
     one = told(replace(images, sampling=sampling))
-    assert not one.grouped and one.images == 8
+    assert one.grouped and one.blocks == one.images == 5  # an image of each
 
 
 def test_units_that_follow_nothing_have_uniform_p_and_planted_ones_the_smallest():

@@ -76,12 +76,17 @@ def test_dissect_says_whether_units_detect_context_or_but_overlap_it():
     assert said(*rows).endswith(both)
 
 
-@pytest.mark.parametrize(("detectors", "status"), [(0, "none shown"), (None, "cannot tell")])
-def test_dissect_where_no_unit_detects_context(detectors, status):
-    """Nothing was ablated for it; with too few images, no unit was compared with it either."""
+@pytest.mark.parametrize(
+    ("detectors", "blocks", "status"),
+    [(0, 6, "none shown"), (0, 5, "cannot tell"), (None, 6, "cannot tell")],
+)
+def test_dissect_where_no_unit_detects_context(detectors, blocks, status):
+    """Nothing was ablated for it; with too few images, no unit was compared with it either, and
+    with too few groups none could have been shown."""
     concepts = [{"concept": "shade", "category": "context", "detectors": detectors}]
     rows = [{"class": "car", "concept": "blue", "used": True, "verdict": "used"}]
-    found = dissect(result("dissect", losses=rows, concepts=concepts))
+    notes = {"null": {"blocks": blocks}}
+    found = dissect(result("dissect", notes, losses=rows, concepts=concepts))
     assert (
         found.status == status and "No unit was shown to detect context (shade)" in found.sentence
     )
