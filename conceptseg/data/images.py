@@ -94,8 +94,9 @@ def _together(gaps: Iterable[np.ndarray | None]) -> np.ndarray | None:
 def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The raw values of a mask file: integers [h, w], or uint8 [h, w, 3] if it is in colours.
 
-    An indexed file gives its indices (its palette is for the eye), a grey one its stored values,
-    at 2 and 4 bits too. Raises :class:`~conceptseg.errors.InputError` for a lossy file, floats,
+    An indexed file gives its indices (its palette is for the eye, but see
+    :meth:`~conceptseg.data.labels.LabelBlock.read`), a grey one its stored values, at 2 and 4 bits
+    too. Raises :class:`~conceptseg.errors.InputError` for a lossy file, floats,
     and transparency.
     """
     return read_mask_raster(path, Rules(max_pixels=max_pixels)).values
@@ -117,7 +118,7 @@ def as_mask(raster: Raster, path: Path, rules: Rules, graded: bool = False) -> R
             f"{path}: a {raster.lossy} mask; {raster.lossy} changes values, so save masks as PNG, "
             "TIFF or .npy, or give labels.threshold (grey) or labels.tolerance (colours)"
         )
-    values = raster.values
+    values, white = raster.values, raster.white
     if raster.alpha:
         if values[..., -1].min() < most(values.dtype):
             raise InputError(f"{path}: a mask with transparent pixels; save it without alpha")
@@ -125,7 +126,7 @@ def as_mask(raster: Raster, path: Path, rules: Rules, graded: bool = False) -> R
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[..., 0]
     if values.dtype == bool:
-        values = values.astype(np.uint8)
+        values, white = values.astype(np.uint8), 1
     if values.dtype.kind not in ("iuf" if graded else "iu"):
         raise InputError(
             f"{path}: a mask of {values.dtype}; save it as integers, or give labels.threshold"
@@ -137,7 +138,8 @@ def as_mask(raster: Raster, path: Path, rules: Rules, graded: bool = False) -> R
         )
     if rules.orientation == "apply":
         values = turned(values, raster.orientation)
-    return Raster(values, nodata=raster.nodata if rules.nodata == "file" else None)
+    nodata = raster.nodata if rules.nodata == "file" else None
+    return Raster(values, nodata=nodata, white=white, palette=raster.palette)
 
 
 def image_size(paths: Sequence[Path], rules: Rules) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from conceptseg.data.raster import without_data
+from conceptseg.data.raster import Raster, without_data
 from conceptseg.errors import InputError, few
 
 IGNORE = -1
@@ -49,6 +49,51 @@ class LabelBlock:
     def graded(self) -> bool:
         """Whether values near to another mean the same, so that lossy masks can be read."""
         return bool(self.threshold or self.tolerance)
+
+    def read(self, mask: Raster, where: str) -> np.ndarray:
+        """The classes of a mask as a file holds it: :meth:`encode` of what its values stand for.
+
+        Indices stand for themselves, and a palette is for the eye; but where the palette's colours
+        are those of other classes than the indices', each file has an order of its own, as tools
+        that shrink colour masks make it, and the colours count. A threshold that no value of a file
+        could reach is meant on the scale of 8 bits.
+        """
+        return self.encode(self.meant(mask, where), where, mask.nodata)
+
+    def meant(self, mask: Raster, where: str) -> np.ndarray:
+        """What the values of a mask stand for, before they are classes."""
+        values, highest = mask.values, mask.white
+        if mask.palette is not None:
+            if self.colours is not None:
+                return mask.palette[values] if self._by_colour(values, mask.palette) else values
+            highest = len(mask.palette) - 1
+        if highest is None or not self.threshold or self.threshold[-1] <= highest:
+            return values
+        if mask.palette is None:
+            return values.astype(np.float64) * (255 / highest)
+        if (grey := grey_of(mask)) is None:
+            raise InputError(
+                f"{where}: an indexed mask, whose {highest + 1} indices no labels.threshold of "
+                f"{self.threshold[-1]:g} parts; leave the key out, or save the mask as grey"
+            )
+        return grey
+
+    def _by_colour(self, values: np.ndarray, palette: np.ndarray) -> bool:
+        """Whether an indexed mask goes by its palette and not by its indices."""
+        indices = np.unique(values).tolist()
+        listed = [*(self.colours or ()), *self.ignore_colours]
+        classes = [*range(len(self.names)), *[IGNORE] * len(self.ignore_colours)]
+        known = dict(zip(listed, classes, strict=True))
+        colours = [tuple(colour) for colour in palette.tolist()]
+        if indices[-1] >= len(colours):
+            return False
+        meant = [self._classes.get(index, _UNKNOWN) for index in indices]
+        shown = [known.get(colours[index], _UNKNOWN) for index in indices]
+        if len(known) < len(listed) or _UNKNOWN in shown or shown == meant:
+            return False
+        while len(colours) > indices[-1] + 1 and not any(colours[-1]):
+            colours.pop()  # what fills a palette up
+        return _UNKNOWN in meant or all(colour in known for colour in colours)
 
     def encode(self, raw: np.ndarray, where: str, nodata: float | None = None) -> np.ndarray:
         """Mask values [h, w], or colours [h, w, 3], to classes: int64 [h, w], -1 where ignored.
@@ -157,6 +202,22 @@ class LabelBlock:
             classes = f"classes are {self.first} to {self.first + len(self.names) - 1}"
         ignored = ", ".join(map(str, self.ignore)) or "none"
         return f"{classes}; ignored: {ignored}"
+
+
+def grey_of(mask: Raster) -> np.ndarray | None:
+    """[h, w] of an indexed mask whose colours are all grey: how bright they are; else None."""
+    if mask.palette is None or mask.values.max() >= len(mask.palette):
+        return None
+    used = mask.palette[np.unique(mask.values)]
+    return mask.palette[mask.values][..., 0] if (used == used[:, :1]).all() else None
+
+
+def of_one_class(mask: Raster) -> np.ndarray:
+    """[h, w], or in colours, which is 0 outside of the class that a mask of one class shows: its
+    values; the brightness of an indexed one whose index 0 is the brighter of greys."""
+    grey = grey_of(mask)
+    bright = grey is not None and bool(grey[mask.values == 0].any())
+    return grey if grey is not None and bright else mask.values
 
 
 def wrong_names(names: Sequence[str]) -> str:

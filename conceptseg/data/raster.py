@@ -31,6 +31,7 @@ class Raster:
     """A decoded file: values [h, w] or [h, w, c], as stored.
 
     `alpha`: the last channel is alpha. `white`: the value of white, where the type does not tell.
+    `palette`: of indices, the colours that the file gives them, uint8 [n, 3].
     `orientation`: EXIF's, 1 to 8. `nodata`: the value that the file itself declares to be none.
     `lossy`: the compression that may have changed values, if one did.
     """
@@ -41,6 +42,7 @@ class Raster:
     orientation: int = 1
     nodata: float | None = None
     lossy: str | None = None
+    palette: np.ndarray | None = None
 
 
 def most(kind: np.dtype[Any]) -> float:

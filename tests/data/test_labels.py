@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from conceptseg.data.labels import LabelBlock
+from conceptseg.data.labels import LabelBlock, of_one_class
+from conceptseg.data.raster import Raster
 from conceptseg.errors import InputError
 
 NAMES = ("ground", "tree", "rock")
@@ -147,3 +148,49 @@ def test_the_memory_that_a_mask_in_colours_takes():
         tracemalloc.stop()
     assert np.array_equal(np.array(COLOURS)[labels], raw)
     assert held < 40 * labels.size
+
+
+BLACK, RED, GREEN, WHITE = (0, 0, 0), (200, 0, 0), (0, 150, 0), (255, 255, 255)
+DRAWN = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
+
+
+def palette(*colours):
+    return np.array(colours, np.uint8)
+
+
+def test_a_palette_is_for_the_eye_unless_it_orders_the_classes_otherwise():
+    block = LabelBlock(("a", "b", "c"), colours=(BLACK, RED, GREEN))
+    for colours in (
+        (BLACK, RED, GREEN),
+        (GREEN, WHITE, RED),  # of some other scheme
+        (GREEN, BLACK, RED, WHITE),
+        (BLACK, RED),  # cut short
+    ):
+        assert (block.read(Raster(DRAWN, palette=palette(*colours)), "m") == DRAWN).all()
+    for filled in ((), (BLACK,) * 5):
+        turned = Raster(DRAWN, palette=palette(RED, GREEN, BLACK, *filled))
+        assert (block.read(turned, "m") == (DRAWN + 1) % 3).all()
+    alone = Raster(np.zeros((2, 2), np.uint8), palette=palette(GREEN))
+    assert (block.read(alone, "m") == 2).all()
+    twice = LabelBlock(("a", "b", "c"), colours=(BLACK, RED, RED))
+    assert (twice.read(Raster(DRAWN, palette=palette(RED, BLACK, RED)), "m") == DRAWN).all()
+
+
+def test_a_threshold_above_what_a_file_can_hold_is_of_eight_bits():
+    drawn, block = np.minimum(DRAWN, 1), LabelBlock(("a", "b"), threshold=(128,))
+    assert (block.read(Raster(drawn, white=1), "m") == drawn).all()
+    assert (block.read(Raster(3 * drawn, white=3), "m") == drawn).all()
+    assert (block.read(Raster(drawn, palette=palette(BLACK, WHITE)), "m") == drawn).all()
+    assert (block.read(Raster(drawn, palette=palette(WHITE, BLACK)), "m") == 1 - drawn).all()
+    low = LabelBlock(("a", "b"), threshold=(1,))
+    assert (low.read(Raster(drawn, palette=palette(BLACK, RED)), "m") == drawn).all()
+    with pytest.raises(InputError, match="an indexed mask, whose 2 indices"):
+        block.read(Raster(drawn, palette=palette(BLACK, RED)), "m")
+
+
+def test_a_mask_of_one_class_whose_palette_begins_with_white():
+    drawn = np.minimum(DRAWN, 1)
+    for colours, expected in (((BLACK, WHITE), drawn), ((WHITE, BLACK), 1 - drawn)):
+        found = of_one_class(Raster(drawn, palette=palette(*colours)))
+        assert ((found != 0) == expected).all()
+    assert (of_one_class(Raster(drawn, palette=palette(RED, BLACK))) == drawn).all()

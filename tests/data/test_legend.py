@@ -21,8 +21,7 @@ def save(folder, values, name="m.png", **options):
 
 def read(path, legend):
     block = LabelSpec.model_validate(legend.labels).block()
-    raster = read_mask_raster(path, Rules(), graded=block.graded)
-    return block.encode(raster.values, str(path))
+    return block.read(read_mask_raster(path, Rules(), graded=block.graded), str(path))
 
 
 @pytest.mark.parametrize(
@@ -55,6 +54,74 @@ def test_soft_edges_have_a_threshold(tmp_path):
     for name, options in (("m.png", {}), ("m.jpg", {"quality": 95})):
         path = save(tmp_path, soft, name, **options)
         assert (read(path, guess([path])) == (np.asarray(Image.open(path)) >= 128)).all()
+
+
+def test_soft_edges_of_few_values_are_no_classes(tmp_path):
+    square = np.zeros((30, 30), np.uint8)
+    square[8:20, 9:21] = 255
+    path = tmp_path / "m.png"
+    Image.fromarray(square).resize((44, 44), Image.Resampling.BILINEAR).save(path)
+    soft = np.asarray(Image.open(path))
+    assert 2 < len(np.unique(soft)) < 64
+    for names, outputs in (((), None), (("a", "b"), None), ((), 1), ((), 2)):
+        assert (read(path, guess([path], names, outputs)) == (soft >= 128)).all()
+
+
+def test_classes_of_floats_are_parted_half_way(tmp_path):
+    path = tmp_path / "m.npy"
+    for values, expected in (
+        (DRAWN, DRAWN),
+        (DRAWN > 0, DRAWN > 0),
+        (np.where(DRAWN == 2, 255, DRAWN), np.where(DRAWN == 2, -1, DRAWN)),
+        (DRAWN - 1, DRAWN - 1),  # -1 is nothing
+    ):
+        np.save(path, values.astype(float))
+        assert (read(path, guess([path])) == expected).all()
+
+
+def test_minus_one_is_void(tmp_path):
+    path = tmp_path / "m.npy"
+    np.save(path, DRAWN - 1)
+    assert (read(path, guess([path])) == DRAWN - 1).all()
+
+
+def test_many_classes_are_told_by_names_or_the_network_and_never_by_brightness(tmp_path):
+    many = np.arange(150, dtype=np.uint8).repeat(4).reshape(20, 30)
+    path = save(tmp_path, many)
+    assert (read(path, guess([path], outputs=150)) == many).all()
+    assert (read(path, guess([path], [f"c{i}" for i in range(150)])) == many).all()
+    with pytest.raises(InputError, match="--classes names them"):
+        guess([path])
+
+
+def test_masks_of_one_bit_beside_those_of_eight_are_as_bright(tmp_path):
+    """As ImageMagick saves those in which black and white are all there is."""
+    paths = []
+    for index, drawn in enumerate((DRAWN, np.minimum(DRAWN, 1) * 2)):
+        grey = Image.fromarray(np.array([0, 127, 255], np.uint8)[drawn])
+        paths.append(tmp_path / f"{index}.png")
+        (grey.convert("1") if index else grey).save(paths[-1])
+    legend = guess(paths)
+    assert (read(paths[0], legend) == DRAWN).all()
+    assert (read(paths[1], legend) == np.minimum(DRAWN, 1) * 2).all()
+
+
+def indexed(path, drawn, palette):
+    picture = Image.fromarray(drawn.astype(np.uint8))
+    picture.putpalette(np.array(palette, np.uint8).ravel().tolist())
+    picture.save(path)
+    return path
+
+
+def test_palettes_of_another_order_in_each_file_are_read_by_colour(tmp_path):
+    colours = [(0, 0, 0), (90, 0, 0), (0, 200, 0)]
+    first = indexed(tmp_path / "a.png", DRAWN, colours)
+    other = indexed(tmp_path / "b.png", 2 - DRAWN, colours[::-1])
+    legend = guess([first, other])
+    for path in (first, other):
+        assert (read(path, legend) == DRAWN).all()
+    white_first = indexed(tmp_path / "c.png", DRAWN == 0, [(255, 255, 255), (0, 0, 0)])
+    assert (read(white_first, guess([white_first])) == (DRAWN != 0)).all()
 
 
 def test_one_mask_for_each_class(tmp_path):

@@ -57,12 +57,15 @@ def read(path: Path, file: BinaryIO, channels: int, max_pixels: int, mask: bool)
         if image.mode == "I" and bits == 16:
             values = values.astype(np.uint16)  # older versions of Pillow widen 16 bit grey
         raw = values
+        if image.mode == "P":
+            told["palette"] = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
         if colour == 0 and bits in (2, 4):
+            told |= {"white": 2**bits - 1} if mask else {}
             raw = values // (255 // (2**bits - 1))  # Pillow spreads them over 0 to 255
             values = raw if mask else values
         if through is not None and image.mode in ("1", "L", "I", "I;16", "I;16B", "RGB"):
             return Raster(_with_alpha(values, through, raw), alpha=True, **told)
-        return Raster(values, image.mode in ("LA", "RGBA"), **told)
+        return Raster(values, alpha=image.mode in ("LA", "RGBA"), **told)
 
 
 @contextmanager

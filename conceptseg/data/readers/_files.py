@@ -157,7 +157,7 @@ class FileSource(Source):
             return None
         path = resolve(self.root, sample.mask)
         mask = read_mask_raster(path, self.rules, self.block.graded)
-        return self.block.encode(mask.values, str(path), mask.nodata)
+        return self.block.read(mask, str(path))
 
     def size_as_drawn(self, sample: Sample) -> tuple[int, int]:
         """Of the image as its masks are drawn: before it is turned if they are turned along."""

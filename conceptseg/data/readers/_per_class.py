@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conceptseg.data.images import read_mask_raster
-from conceptseg.data.labels import IGNORE, LabelBlock
+from conceptseg.data.labels import IGNORE, LabelBlock, of_one_class
 from conceptseg.data.raster import Rules
 from conceptseg.errors import InputError, few, nearest
 
@@ -103,7 +104,9 @@ def compose(
 
 def _binary(path: Path, block: LabelBlock, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
     """Where the class is, and where pixels are ignored: bool [h, w] each."""
-    raw = read_mask_raster(path, rules, block.graded).values
+    mask = read_mask_raster(path, rules, block.graded)
+    plain = dataclasses.replace(block, colours=None, ignore_colours=())  # those are of all classes
+    raw = plain.meant(mask, str(path)) if block.threshold else of_one_class(mask)
     if raw.ndim == 3:
         if (raw != raw[..., :1]).any():
             raise InputError(

@@ -48,9 +48,7 @@ class DicomSource(FileSource):
             return super().drawn(sample)
         path = resolve(self.root, sample.mask)
         raster = self._frame(path, sample.payload, 1, mask=True)
-        return self.block.encode(
-            as_mask(raster, path, self.rules, self.block.graded).values, str(path)
-        )
+        return self.block.read(as_mask(raster, path, self.rules, self.block.graded), str(path))
 
     def size(self, sample: Sample) -> tuple[int, int]:
         path = self._paths(sample)[0]

@@ -83,7 +83,7 @@ class GeoTiffSource(FileSource):
         path = resolve(self.root, sample.mask)
         raster = _cut(path, sample.payload)
         mask = as_mask(raster, path, self.rules, self.block.graded)
-        return self.block.encode(mask.values, str(path), mask.nodata)
+        return self.block.read(mask, str(path))
 
     def orientation(self, sample: Sample) -> int:
         return 1

@@ -115,7 +115,7 @@ class ZarrSource(FileSource):
             return None
         path = self.root / part.mask
         mask = as_mask(Raster(_values(self.root, part.mask, part.drawn, part)), path, self.rules)
-        return self.block.encode(mask.values, str(path))
+        return self.block.read(mask, str(path))
 
     def labelled(self, sample: Sample) -> bool:
         return sample.payload.mask is not None

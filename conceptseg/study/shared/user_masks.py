@@ -6,9 +6,11 @@ from typing import Protocol
 import numpy as np
 
 from conceptseg.data.hashed import gathered
-from conceptseg.data.images import read_mask
+from conceptseg.data.images import read_mask_raster
+from conceptseg.data.labels import of_one_class
 from conceptseg.data.manifest import Manifest
 from conceptseg.data.pattern import Pattern
+from conceptseg.data.raster import Rules
 from conceptseg.data.reads import record_beside
 from conceptseg.engine.contract import Context
 from conceptseg.engine.known import Key, Known
@@ -48,7 +50,7 @@ class UserMask:
         if path is None:
             return None
         with gathered() as files:
-            values = read_mask(path)
+            values = of_one_class(read_mask_raster(path, Rules()))
         record_beside(self._where, sample, files)
         values = self._manifest.source.as_shown(sample, values)
         shown: np.ndarray = (values if values.ndim == 2 else values.any(-1)) != 0
