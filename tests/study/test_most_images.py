@@ -9,7 +9,6 @@ from conceptseg.engine.start import read_manifest
 from conceptseg.settings import read_settings
 from conceptseg.study.__main__ import main as command
 from conceptseg.study.bottleneck.config import Bottleneck
-from conceptseg.study.shared import studied
 from tests.strange_models import NETWORKS, write_scenes
 from tests.study.test_strange import write
 
@@ -48,16 +47,3 @@ def test_they_are_those_that_such_a_limit_keeps(path, monkeypatch):
     assert drawn.left == 6
     kept = load_manifest(settings.study.data.manifest).select(limit=14, seed=settings.study.seed)
     assert drawn.samples == kept.samples
-
-
-def test_of_many_left_out_some_are_named_and_the_rest_counted(path, monkeypatch):
-    class Seen:
-        manifest = load_manifest(
-            read_settings("bottleneck", Bottleneck, path, []).study.data.manifest
-        )
-
-    monkeypatch.setattr(studied, "NAMED", 3)
-    ids = [one.id for one in Seen.manifest.samples]
-    rows = studied.left_out(Seen(), ids[:5], lambda one: f"reason {one.id in ids[:8]}")
-    assert [row.get("sample") for row in rows[:3]] == ids[5:8]
-    assert rows[3:] == [{"kind": "samples", "count": 12, "reason": "reason False"}]

@@ -50,7 +50,7 @@ def _spectrum(cls: type, sample: int, rng: np.random.Generator) -> Any:
 
 def _sums(cls: type, sample: int, rng: np.random.Generator) -> Any:
     names = [name for name in ("a", "b", "c") if rng.random() < 0.7]
-    return cls.of({name: rng.integers(0, 9, WIDTH) for name in names})
+    return cls({name: rng.integers(0, 9, WIDTH) for name in names})
 
 
 def _top_samples(cls: type, sample: int, rng: np.random.Generator) -> Any:
