@@ -14,7 +14,8 @@ ALPHA = 0.05
 
 
 MIN_GROUPS = 8
-"""Fewer groups than this and a sign-flip test cannot reach 0.05 after any correction."""
+"""Of fewer groups than this hardly a test reaches 0.05 once it is corrected: by sign flips of eight
+the least p is 2 / 256, and of six questions 0.047."""
 
 
 FEWEST = 5
