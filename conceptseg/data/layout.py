@@ -8,71 +8,34 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from conceptseg.data.decode import SUFFIXES
+from conceptseg.data.pairing import (
+    COPIES,
+    IMAGES,
+    MASKS,
+    OTHERS,
+    Part,
+    Series,
+    braced,
+    paired,
+    patterns_of,
+    words_of,
+)
 from conceptseg.errors import InputError, few
 
 MOST_FILES = 1_000_000
 """Files that are listed at most."""
+KNOWN = {
+    "voc": ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"),
+    "cityscapes": ("leftImg8bit", "gtFine"),
+}
+"""Formats of manifests, and the folders by which their layouts are known."""
 LEAST_GROUPS = 6
 """Groups from which on a prefix of ids is taken for one: fewer could not carry a test."""
-
-
-def _words_in(*texts: str) -> frozenset[str]:
-    return frozenset(" ".join(texts).split())
-
-
-MASKS = _words_in(
-    "mask masks label labels annotation annotations annot anno seg segmentation segmentations gt",
-    "groundtruth truth target targets lbl labelids",
-)
-"""Words in the names of folders and files that hold masks."""
-IMAGES = _words_in("image images img imgs input inputs photo photos picture pictures")
-OTHERS = _words_in("instance instances inst depth prediction predictions pred preds")
-"""Words of what looks like masks and is none."""
-SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
-
-
-@dataclass(frozen=True)
-class Series:
-    """Files of one folder and suffix whose names differ in `ids` alone: `pattern` holds {id}."""
-
-    pattern: str
-    ids: tuple[str, ...]
-
-    @property
-    def folder(self) -> PurePosixPath:
-        return PurePosixPath(self.pattern).parent
-
-    def paths(self) -> list[str]:
-        return [self.pattern.replace("{id}", one) for one in self.ids]
-
-
-@dataclass(frozen=True)
-class Part:
-    """Images with their masks: one pattern, one for each class, or none.
-
-    `split` is train, val or test where a folder is called so.
-    """
-
-    images: Series
-    masks: Series | Mapping[str, Series] | None = None
-    split: str | None = None
-
-    @property
-    def drawn(self) -> tuple[Series, ...]:
-        """The series of masks."""
-        if self.masks is None:
-            return ()
-        return (self.masks,) if isinstance(self.masks, Series) else tuple(self.masks.values())
 
 
 @dataclass(frozen=True)
@@ -106,16 +69,21 @@ def look(root: Path) -> Layout:
         )
     series = _series(files)
     drawn = [one for one in series if _kind(one) == "mask"]
-    others = [one for one in series if _kind(one) == "other"]
+    drawn = drawn or [one for one in series if _kind(one) == "copy"]
+    others = [one for one in series if _kind(one) in ("other", "copy") and one not in drawn]
     plain = [one for one in series if _kind(one) == "image"]
     if not plain:
+        named = few(patterns_of(drawn), 3)
         raise InputError(
-            f"{root}: all images in it look like masks by their names ({few(_names(drawn), 3)}); "
+            f"{root}: all images in it look like masks by their names ({named}); "
             "name the folder that holds both"
         )
-    parts, remarks = _paired(plain, drawn)
+    parts, remarks = paired(plain, drawn)
+    for name, folders in KNOWN.items():
+        if all((root / one).is_dir() for one in folders):
+            remarks.append(f"this is the layout of format: {name}, which knows its classes")
     if others:
-        remarks.append(f"not taken, by their names: {few(_names(others), 3)}")
+        remarks.append(f"not taken, by their names: {few(patterns_of(others), 3)}")
     parts, twice = _once(parts)
     group, groups = grouping([one for part in parts for one in part.images.ids])
     return Layout(tuple(parts), group, groups, (*remarks, *twice))
@@ -137,20 +105,25 @@ def _listed(root: Path) -> list[str]:
     return sorted(found)
 
 
-def _words(text: str) -> list[str]:
-    """The words in a name: those of camel case and those between other characters."""
-    return [word.lower() for word in _WORD.findall(text)]
-
-
 def _series(files: Iterable[str]) -> list[Series]:
     """Files by folder, suffix, and the words of masks or images that stand around their ids."""
     found: dict[str, list[str]] = defaultdict(list)
-    for file in files:
-        path = PurePosixPath(file)
-        before, core, after = _around(path.stem)
-        name = f"{_braced(before)}{{id}}{_braced(after)}{path.suffix}"
+    paths = [PurePosixPath(file) for file in files]
+    stems = {path.stem for path in paths}
+    for path in paths:
+        before, core, after = _further(path.stem, stems) or _around(path.stem)
+        name = f"{braced(before)}{{id}}{braced(after)}{path.suffix}"
         found[(path.parent / name).as_posix()].append(core)
     return [Series(pattern, tuple(ids)) for pattern, ids in sorted(found.items())]
+
+
+def _further(stem: str, stems: Set[str]) -> tuple[str, str, str] | None:
+    """The parts of the name of an image's second mask and others, `scan_mask_1`; else None."""
+    parts = re.split(r"([_\-. ]+)", stem)
+    core = "".join(parts[:-4])
+    if len(parts) >= 5 and parts[-1].isdecimal() and parts[-3].lower() in MASKS and core in stems:
+        return "", core, "".join(parts[-4:])
+    return None
 
 
 def _around(stem: str) -> tuple[str, str, str]:
@@ -158,15 +131,11 @@ def _around(stem: str) -> tuple[str, str, str]:
     parts = re.split(r"([_\-. ]+)", stem)
     if len(parts) >= 3:
         last, first = parts[-1].lower(), parts[0].lower()
-        if last in MASKS | OTHERS or "".join(_words(parts[-1])) in MASKS | OTHERS:
+        if last in MASKS | OTHERS or "".join(words_of(parts[-1])) in MASKS | OTHERS:
             return "", "".join(parts[:-2]), "".join(parts[-2:])
         if first in MASKS | OTHERS:
             return "".join(parts[:2]), "".join(parts[2:]), ""
     return "", stem, ""
-
-
-def _braced(text: str) -> str:
-    return text.replace("{", "").replace("}", "")
 
 
 def _kind(series: Series) -> str:
@@ -176,68 +145,16 @@ def _kind(series: Series) -> str:
     """
     path = PurePosixPath(series.pattern)
     for part in (path.name.replace("{id}", " ").removesuffix(path.suffix), *reversed(path.parts)):
-        words = {*_words(part), "".join(_words(part))}
+        words = {*words_of(part), "".join(words_of(part))}
         if "{id}" in part:
             continue
         if words & OTHERS:
             return "other"
         if words & MASKS:
-            return "mask"
+            return "copy" if words & COPIES else "mask"
         if words & IMAGES:
             return "image"
     return "image"
-
-
-def _names(series: Iterable[Series]) -> list[str]:
-    return [one.pattern for one in series]
-
-
-def _split(series: Series) -> str | None:
-    for part in reversed(series.folder.parts):
-        for word in _words(part):
-            if word in SPLITS:
-                return SPLITS[word]
-    return None
-
-
-def _paired(plain: Sequence[Series], drawn: Sequence[Series]) -> tuple[list[Part], list[str]]:
-    """Each series of images with the masks that share its ids; what is left of the masks."""
-    parts, taken = [], set()
-    for images in plain:
-        fitting = [(_shared(images, one), _near(images, one), one) for one in drawn]
-        fitting = [one for one in fitting if one[0] and _split(one[2]) in (None, _split(images))]
-        masks: Series | dict[str, Series] | None = None
-        if fitting:
-            best = max(fitting, key=lambda one: one[:2])
-            alike = [one for count, near, one in fitting if near == best[1]]
-            masks = _by_class(alike) if len(alike) > 1 else best[2]
-            taken |= {one.pattern for one in (alike if len(alike) > 1 else [best[2]])}
-        parts.append(Part(images, masks, _split(images)))
-    left = [one for one in drawn if one.pattern not in taken]
-    remarks = [f"masks that no image shares an id with: {few(_names(left), 3)}"] if left else []
-    if any(one.masks for one in parts) and any(one.masks is None for one in parts):
-        bare = [one.images for one in parts if one.masks is None]
-        remarks.append(f"images without masks, not taken: {few(_names(bare), 3)}")
-        parts = [one for one in parts if one.masks is not None]
-    return parts, remarks
-
-
-def _shared(images: Series, masks: Series) -> int:
-    return len(set(images.ids) & set(masks.ids))
-
-
-def _near(one: Series, other: Series) -> tuple[int, int]:
-    """How much of their folders' paths two series share; then how little one has beyond it."""
-    a, b = one.folder.parts, other.folder.parts
-    same = sum(x == y for x, y in zip(a, b, strict=False))
-    behind = sum(x == y for x, y in zip(reversed(a), reversed(b), strict=False))
-    return same + behind, -abs(len(a) - len(b))
-
-
-def _by_class(series: Sequence[Series]) -> dict[str, Series] | Series:
-    """One series for each class, by the name of its folder; the first where that does not tell."""
-    names = {one.folder.name: one for one in series}
-    return names if len(names) == len(series) else series[0]
 
 
 def _once(parts: Sequence[Part]) -> tuple[list[Part], list[str]]:
@@ -252,7 +169,7 @@ def _once(parts: Sequence[Part]) -> tuple[list[Part], list[str]]:
     if len(set(own)) < len(own):
         same, own = [first], list(first.images.ids)
     left = [one.images for one in parts if one not in same]
-    return same, [f"the same ids are in several folders; left out: {few(_names(left), 3)}"]
+    return same, [f"the same ids are in several folders; left out: {few(patterns_of(left), 3)}"]
 
 
 def grouping(ids: Sequence[str]) -> tuple[str | None, int]:

@@ -204,18 +204,29 @@ def _soft(values: Counter[Any], wanted: int) -> bool:
 
 
 def guess_each(masks: Mapping[str, Sequence[Path]]) -> Legend:
-    """The label block of one binary mask for each class."""
-    held: Counter[Any] = Counter()
-    for paths in masks.values():
-        for path in some(paths)[: max(1, OPENED // len(masks))]:
-            raster = as_mask(decode(path, 1, MAX_PIXELS, mask=True), path, Rules(), graded=True)
-            held.update(_held(raster.values))
+    """The label block of one binary mask for each class.
+
+    Raises InputError for masks of more than two values that are no grey edges: these hold several
+    classes each.
+    """
     labels: dict[str, Any] = {"names": ["background", *masks], "background": "background"}
     labels |= {"missing": "absent", "overlap": "last"}
     reasons = ["one folder of masks for each class; pixels of none are background"]
-    if len(held) > 2:
+    for name, paths in masks.items():
+        seen = _Seen()
+        for path in some(paths)[: max(1, OPENED // len(masks))]:
+            seen.add(decode(path, 1, MAX_PIXELS, mask=True), path)
+        held = seen.together()[0]
+        if len(held) <= 2:
+            continue
+        if not seen.lossy and not _soft(held, 2):
+            raise InputError(
+                f"{paths[0].parent}: its masks hold {len(held)} values or colours, so that it is "
+                f"no folder of one class ({name}) beside others ({few(list(masks), 3)}); move away "
+                "the folders that are not meant"
+            )
         labels["threshold"] = 128
-        reasons.append(f"masks hold {len(held)} grey values: those from 128 on count")
+        reasons.append(f"masks of {name} hold {len(held)} grey values: those from 128 on count")
     return Legend(labels, tuple(reasons))
 
 

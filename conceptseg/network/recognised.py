@@ -34,10 +34,19 @@ def recognise(source: str, name: str, states: States) -> Recognised:
     filters = [one for one in state.values() if one.ndim == 4]
     heads = [key for key, one in state.items() if one.ndim == 4 and "aux" not in key]
     channels = int(filters[0].shape[1]) if filters else None
-    outputs = int(state[heads[-1]].shape[0]) if heads else None
+    outputs = _outputs(state, heads[-1]) if heads else None
     own = getattr(_module(source), "recognise", None)
     arguments = own(name, state) if own is not None else {}
     return Recognised(channels, outputs, arguments)
+
+
+def _outputs(state: Mapping[str, Tensor], head: str) -> int:
+    """Maps that a layer puts out: of a transposed convolution, whose weights begin with what it
+    takes, its bias alone tells."""
+    weight, bias = state[head], state.get(f"{head.removesuffix('weight')}bias")
+    if head.endswith("weight") and bias is not None and len(bias) in weight.shape[:2]:
+        return len(bias)
+    return int(weight.shape[0])
 
 
 def _module(source: str) -> Any:

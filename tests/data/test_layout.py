@@ -34,6 +34,9 @@ def patterns(found):
         ("{}.jpg", "{}_mask.png", ("{id}.jpg", ["{id}_mask.png"], None)),
         ("{}.tif", "gt_{}.tif", ("{id}.tif", ["gt_{id}.tif"], None)),
         ("raw/{}.png", "annotations/{}-labels.png", None),
+        ("images/img_{}.png", "masks/mask_{}.png", None),
+        ("training/images/{}_training.tif", "training/1st_manual/{}_manual1.gif", "train"),
+        ("leftImg8bit/val/{}_leftImg8bit.png", "gtFine/val/{}_gtFine_labelIds.png", "val"),
         ("data/{}/x.png", "nothing/{}.txt", ("data/a1/{id}.png", None, None)),
     ],
 )
@@ -41,8 +44,8 @@ def test_images_find_their_masks(tmp_path, image, mask, expected):
     names = ("a1", "b2", "c3") if "{}/x" not in image else ("a1",)
     found = lay(tmp_path, *(p.format(n) for n in names for p in (image, mask)))
     (one,) = patterns(found)
-    if expected is None:
-        expected = (image.format("{id}"), [mask.format("{id}")], None)
+    if not isinstance(expected, tuple):
+        expected = (image.format("{id}"), [mask.format("{id}")], expected)
     assert one == expected
     assert len(found.ids) == len(names)
 
@@ -78,6 +81,50 @@ def test_one_folder_of_masks_for_each_class(tmp_path):
         "road": "masks/road/{id}.png",
         "water": "masks/water/{id}.png",
     }
+
+
+@pytest.mark.parametrize(
+    "masks, others",
+    [
+        ("masks", ["masks_color"]),
+        ("masks", ["gt_rgb", "labels"]),
+        ("SegmentationClass", ["SegmentationObject"]),
+        ("SegmentationClass", ["SegmentationClassRaw"]),
+        ("manual1", ["mask"]),  # a field of view
+    ],
+)
+def test_copies_of_masks_are_no_classes(tmp_path, masks, others):
+    found = lay(tmp_path, *(f"{k}/{i}.png" for k in ("images", masks, *others) for i in "abc"))
+    ((_, taken, _),) = patterns(found)
+    if masks == "masks" and "labels" in others:
+        masks = "labels"  # which comes first
+    assert taken == [f"{masks}/{{id}}.png"]
+    assert any("not taken" in one for one in found.remarks)
+
+
+def test_further_masks_of_an_image_are_told(tmp_path):
+    files = [f"scan ({i}){end}.png" for i in range(4) for end in ("", "_mask")]
+    found = lay(tmp_path, *files, "scan (1)_mask_1.png")
+    assert patterns(found) == [("{id}.png", ["{id}_mask.png"], None)]
+    assert len(found.ids) == 4
+    assert any("{id}_mask_1.png (1 files)" in one for one in found.remarks)
+
+
+def test_other_words_around_ids_pair_nothing(tmp_path):
+    files = [f"images/day_{i}.png" for i in range(3)] + [f"masks/night_{i}.png" for i in range(3)]
+    assert patterns(lay(tmp_path, *files)) == [("images/{id}.png", None, None)]
+
+
+def test_images_without_a_mask_are_counted(tmp_path):
+    files = [f"images/{i}.png" for i in "abc"] + ["masks/a.png"]
+    assert any("2 of 3 images have no mask" in one for one in lay(tmp_path, *files).remarks)
+
+
+def test_layouts_that_a_format_knows_are_told(tmp_path):
+    found = lay(
+        tmp_path, "leftImg8bit/val/a/a_1_leftImg8bit.png", "gtFine/val/a/a_1_gtFine_color.png"
+    )
+    assert any("format: cityscapes" in one for one in found.remarks)
 
 
 def test_what_is_drawn_and_is_no_mask_is_left_and_told(tmp_path):

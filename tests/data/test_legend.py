@@ -129,6 +129,8 @@ def test_one_mask_for_each_class(tmp_path):
     legend = guess_each({"road": [a], "water": [b]})
     assert legend.labels["names"] == ["background", "road", "water"]
     LabelSpec.model_validate(legend.labels)
+    with pytest.raises(InputError, match="3 values or colours, so that"):
+        guess_each({"fine": [save(tmp_path, DRAWN, "several.png")], "coarse": [a]})
 
 
 def test_what_is_no_class_is_refused(tmp_path):

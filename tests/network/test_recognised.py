@@ -50,6 +50,11 @@ def test_other_sources_tell_channels_and_outputs():
     assert (found.channels, found.outputs, found.arguments) == (2, 6, {})
 
 
+def test_a_transposed_head_puts_out_as_many_as_its_bias_has():
+    net = torch.nn.Sequential(torch.nn.Conv2d(2, 8, 3), torch.nn.ConvTranspose2d(8, 3, 2))
+    assert recognise("factory", "package:Net", {"": net.state_dict()}).outputs == 3
+
+
 def test_what_precedes_a_network_is_taken_off():
     one = torch.zeros(1)
     assert set(without_prefix({"a.encoder.x": one, "a.head": one, "loss": one}, "encoder.")) == {

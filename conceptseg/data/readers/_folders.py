@@ -101,7 +101,12 @@ def find(spec: FolderSpec, root: Path, where: str) -> list[Sample]:
                 f"{where}: no file matches {spec.images[0]!r} below {root}; is the root right "
                 "(manifest key root, or --data-root)?"
             )
-    return [_sample(spec, words, where) for words in found]
+    samples = [_sample(spec, words, where) for words in found]
+    if spec.ids is not None:
+        return samples
+    # With {id}.png and {id}_mask.png in one folder each mask is named like an image, too.
+    drawn = {path for one in samples for path in (one.mask, *(path for _, path in one.masks))}
+    return [one for one in samples if one.image[0] not in drawn] or samples
 
 
 def _sample(spec: FolderSpec, words: Mapping[str, str], where: str) -> Sample:

@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
-from conceptseg.data.layout import Layout, Part, Series
+from conceptseg.data.layout import Layout
 from conceptseg.data.legend import Legend, Look
+from conceptseg.data.pairing import Part, Series
 from conceptseg.errors import one_line
 
 SCHEMAS = ".conceptseg"

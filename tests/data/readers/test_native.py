@@ -422,3 +422,13 @@ def test_large_numbers_may_be_asked_for(tmp_path):
     labels = {"names": ["a", "b"], "ignore": [2**32 - 1, -(2**31)]}
     found = manifest(tmp_path, labels=labels, folders=FOLDERS, max_pixels=400_000_000)
     assert len(found.samples) > 0
+
+
+def test_a_mask_beside_its_image_is_no_image(tmp_path):
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}.png", png(np.zeros((2, 2, 3), np.uint8)))
+        write(tmp_path / f"{name}_mask.png", png(np.ones((2, 2), np.uint8)))
+    folders = [{"images": "{id}.png", "masks": "{id}_mask.png"}]
+    found = manifest(tmp_path, labels=LABELS, folders=folders)
+    assert list(found.ids) == ["a", "b"]
+    assert (found.labels(found.samples[0]) == 1).all()
