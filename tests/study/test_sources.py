@@ -27,7 +27,11 @@ SEGFORMER = {
 
 NETWORKS = {
     "deeplabv3_resnet50": {"source": "torchvision", "name": "deeplabv3_resnet50"},
-    "lraspp_mobilenet_v3_large": {"source": "torchvision", "name": "lraspp_mobilenet_v3_large"},
+    "lraspp_mobilenet_v3_large": {
+        "source": "torchvision",
+        "name": "lraspp_mobilenet_v3_large",
+        "values": "logits",  # those of random weights may lie within 0 and 1
+    },
     "smp_unet": {
         "source": "smp",
         "name": "Unet",

@@ -47,9 +47,6 @@ def load(config: ModelConfig, classes: Sequence[str]) -> SegmentationModel:
             f"model.name: torchvision has no segmentation network {config.name!r}; "
             f"{nearest(config.name, known)}"
         )
-    if config.values is None and config.name not in detectors:
-        # All of them end in a convolution; numbers of one that is hardly trained may not look so.
-        config = config.model_copy(update={"values": "logits"})
     make = torchvision.models.get_model_builder(config.name)
     chosen = pretrained(config)
     if chosen is not None:
