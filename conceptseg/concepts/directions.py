@@ -1,6 +1,7 @@
 """Directions of a layer from a file, such as the concept activation vectors of an ACE run."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,12 @@ from conceptseg.errors import InputError, asked_for
 from conceptseg.result.saved import Result
 
 
-def load_directions(path: str | None, layer: str, weights: str) -> np.ndarray:
+def load_directions(path: str | None, layer: str, fingerprint: Callable[[], str]) -> np.ndarray:
     """Rows [q, u]: a .npy file, or the concept directions of a saved ACE result.
 
     Raises InputError where there is no path, or it holds no such rows, or a result that was edited,
-    or that is of another layer than `layer` or of a network whose fingerprint is not `weights`.
+    or that is of another layer than `layer` or of a network of another `fingerprint`, which is
+    asked for where there is a result alone: it reads all weights.
     """
     if path is None:
         raise InputError(
@@ -22,7 +24,7 @@ def load_directions(path: str | None, layer: str, weights: str) -> np.ndarray:
         )
     with asked_for("directions"):
         place = Path(path)
-        read = _of_run(place, layer, weights) if place.is_dir() else _read(place)
+        read = _of_run(place, layer, fingerprint()) if place.is_dir() else _read(place)
         rows = np.asarray(0 if read is None or read.dtype.kind not in "fiu" else read, np.float64)
         if rows.ndim != 2 or not len(rows) or not np.isfinite(rows).all() or not rows.any(1).all():
             raise InputError(f"{path} must hold finite rows [q, u], none of them zero")

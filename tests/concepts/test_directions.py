@@ -15,7 +15,7 @@ OF = {"layer": "body", "weights": "a" * 64}
 
 
 def load(path):
-    return load_directions(str(path), **OF)
+    return load_directions(str(path), OF["layer"], lambda: OF["weights"])
 
 
 def ace(folder, **of):

@@ -81,7 +81,7 @@ def readers(context: Context) -> dict[str, tuple[str, Callable[[Path], object]]]
         exhibits(study, read)
 
     def directions(folder: Path) -> None:
-        load_directions(str(folder), "body", context.model.fingerprint())
+        load_directions(str(folder), "body", context.model.fingerprint)
 
     def card(folder: Path) -> None:
         for form in ("html", "md", "json"):

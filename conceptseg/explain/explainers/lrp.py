@@ -151,7 +151,7 @@ class Lrp(Explainer):
         engine.check_layer(layer)
         vector = None
         if self.direction is not None:
-            rows = load_directions(self.directions, layer, scene.model.fingerprint())
+            rows = load_directions(self.directions, layer, scene.model.fingerprint)
             if self.direction >= len(rows):
                 raise InputError(f"direction: {self.direction} is not among the {len(rows)} rows")
             vector = torch.from_numpy(rows[self.direction])

@@ -67,7 +67,7 @@ def load(study: Actmax, context: Context, known: Known) -> Known:
     directions: np.ndarray | None = None
     ids: tuple[int, ...] = ()
     if study.objective == "direction":
-        directions = load_directions(study.directions, context.layer, context.model.fingerprint())
+        directions = load_directions(study.directions, context.layer, context.model.fingerprint)
         ids = tuple(range(len(directions)))
     if study.objective == "class":
         ids = study.class_ids(context)
